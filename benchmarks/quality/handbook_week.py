@@ -1,0 +1,155 @@
+"""How good are the scores on the Fraud Detection Handbook's test week?
+
+    python benchmarks/quality/handbook_week.py --scores S.csv[.gz] --events handbook.jsonl.gz \\
+        --frauds handbook.frauds.csv.gz
+
+The protocol, as published: train 2018-07-25 to 07-31, a week in which labels have not arrived, test 08-08 to
+08-14. A customer leaves test day d once a fraud of theirs is known by then: one in the training week, or in the
+days after it up to d - 8. What is left must be 58,264 transactions with 385 frauds (20, 281 and 84 by scenario);
+anything else is another stream or a mistake here, and nothing is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from evaluate import (
+    SCORES_HELP,
+    Figures,
+    InputError,
+    Scores,
+    figures,
+    open_maybe_gzip,
+    read_labels,
+    read_scores,
+    run_command,
+)
+from metrics import BoolArray, IntArray, card_precision
+
+FIRST_DAY = date(2018, 7, 25)
+TRAIN_DAYS, DELAY_DAYS, TEST_DAYS = 7, 7, 7
+FIRST_TEST_DAY = TRAIN_DAYS + DELAY_DAYS
+EXPECTED = {0: 57_879, 1: 20, 2: 281, 3: 84}
+CARDS_LOOKED_AT = 100
+
+
+class _Event(msgspec.Struct):
+    TRANSACTION_ID: str
+    TX_DATETIME: str
+    CUSTOMER_ID: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Transactions:
+    """Transactions of the three weeks."""
+
+    event_id: list[str]
+    day: IntArray  # (n,) days since FIRST_DAY
+    customer: IntArray  # (n,)
+    scenario: IntArray  # (n,) 0 normal
+
+
+def read_three_weeks(events: Path, frauds: dict[str, int]) -> Transactions:
+    """Read the training, delay and test weeks from the stream, which may hold any other days too."""
+    days = TRAIN_DAYS + DELAY_DAYS + TEST_DAYS
+    number_of = {(FIRST_DAY + timedelta(days=n)).isoformat(): n for n in range(days)}
+    decoder = msgspec.json.Decoder(_Event)
+    rows = []
+    with open_maybe_gzip(events) as file:
+        for line, text in enumerate(file, start=1):
+            try:
+                event = decoder.decode(text)
+            except msgspec.DecodeError as error:
+                raise InputError(f"{events}:{line}: {error}") from None
+            day = number_of.get(event.TX_DATETIME[:10])
+            if day is not None:
+                rows.append((event.TRANSACTION_ID, day, event.CUSTOMER_ID))
+    if not rows:
+        raise InputError(f"{events}: no transaction from {FIRST_DAY} on for {days} days")
+    event_id, day_, customer = map(list, zip(*rows, strict=True))
+    return Transactions(
+        event_id=event_id,
+        day=np.array(day_),
+        customer=np.unique(customer, return_inverse=True)[1],
+        scenario=np.array([frauds.get(id_, 0) for id_ in event_id]),
+    )
+
+
+def in_test(day: IntArray, customer: IntArray, scenario: IntArray) -> BoolArray:
+    """Return which transactions the protocol tests: those of the test week less known-compromised customers.
+
+    Parameters
+    ----------
+    day, customer, scenario : ndarray of int, shape (n,)
+        Day 0 is the first of training; scenario 0 is normal.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    tested = np.zeros(len(day), dtype=bool)
+    for today in range(FIRST_TEST_DAY, FIRST_TEST_DAY + TEST_DAYS):
+        known = np.unique(customer[(scenario > 0) & (day <= max(TRAIN_DAYS - 1, today - DELAY_DAYS - 1))])
+        tested |= (day == today) & ~np.isin(customer, known)
+    return tested
+
+
+def evaluate_week(transactions: Transactions, scores: Scores, budgets: Sequence[float]) -> Figures:
+    """Judge the test week.
+
+    Raises
+    ------
+    InputError
+        If the week does not have the published counts, or a tested transaction has no score.
+    """
+    tested = np.flatnonzero(in_test(transactions.day, transactions.customer, transactions.scenario))
+    scenario = transactions.scenario[tested]
+    counts = {int(k): int(n) for k, n in zip(*np.unique(scenario, return_counts=True), strict=True)}
+    if counts != EXPECTED:
+        raise InputError(
+            f"the test week must have {_spell(EXPECTED)}, but has {_spell(counts)}: not the Handbook's stream"
+        )
+    row_of = {event_id: row for row, event_id in enumerate(scores.event_id)}
+    rows = np.array([row_of.get(transactions.event_id[n], -1) for n in tested])
+    if (rows < 0).any():
+        raise InputError(
+            f"{(rows < 0).sum():,} of the {len(rows):,} tested transactions have no score, the first is "
+            f"{transactions.event_id[tested[int(np.argmax(rows < 0))]]}"
+        )
+    score = scores.score[rows]
+    result = figures(scenario, score, scores.alert[rows], budgets)
+    name = f"card_precision_at_{CARDS_LOOKED_AT}"
+    day, customer = transactions.day[tested], transactions.customer[tested]
+    result[name] = card_precision(day, customer, scenario > 0, score, CARDS_LOOKED_AT)
+    return result | {"alerts_whole_stream": int(scores.alert.sum())}
+
+
+def _spell(counts: dict[int, int]) -> str:
+    frauds = {scenario: n for scenario, n in counts.items() if scenario > 0}
+    return f"{sum(counts.values()):,} transactions and {sum(frauds.values()):,} frauds (by scenario {frauds})"
+
+
+def main() -> int:
+    """Run the command."""
+
+    def evaluate(arguments: argparse.Namespace) -> Figures:
+        transactions = read_three_weeks(arguments.events, read_labels(arguments.frauds))
+        return evaluate_week(transactions, read_scores(arguments.scores), arguments.budgets)
+
+    files = {
+        "scores": SCORES_HELP,
+        "events": "the Handbook's stream, .jsonl[.gz]",
+        "frauds": "its frauds: TRANSACTION_ID, TX_DATETIME, TX_FRAUD_SCENARIO, .csv[.gz]",
+    }
+    return run_command(__doc__ or "", files, evaluate)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+"""Streaming anomaly detection for transactions: Kafka in, explained alerts out, exactly once."""
+
+__version__ = "0.1.0"

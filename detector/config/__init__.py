@@ -1,0 +1,1 @@
+"""One YAML file into one frozen, typed tree."""

@@ -1,0 +1,71 @@
+"""What goes into a shard and what comes out of it. Plain data, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Record(NamedTuple):
+    """One record of the transactions topic as it lies in the log."""
+
+    offset: int
+    timestamp_ms: int  # the log's time (producer or broker), for latency only; the model never sees it
+    key: bytes | None
+    value: bytes | None  # None: a tombstone
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alert:
+    """One alert, ready to be published: CloudEvents binary mode (headers `ce_*`, data in the body)."""
+
+    offset: int
+    key: bytes | None  # the main entity's raw value
+    headers: Headers
+    body: bytes  # JSON, see detector/schemas/alert.v1.json
+    severity: str
+    entity: int  # keyed hash of the main entity; 0 without one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeadLetter:
+    """One event that could not be read: original key and bytes, why, and from where."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers  # the record's own, then detector_reason, detector_detail, detector_topic, ...
+    reason: str  # one of detector.core.events.REASONS
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """Scores of consecutive accepted events, in log order; n rows."""
+
+    offsets: NDArray[np.int64]  # (n,)
+    times: NDArray[np.float64]  # (n,) event time, s since the epoch
+    scores: NDArray[
+        np.float64
+    ]  # (n,) -log10 of the share of accepted events at least as far; higher = stranger
+    percentiles: NDArray[np.float64]  # (n,) 1 - that share
+    alerted: NDArray[np.bool_]  # (n,)
+    timestamps_ms: NDArray[np.int64]  # (n,) the records' log time
+    ids: tuple[str, ...]
+    keys: tuple[bytes | None, ...]
+    model_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Everything one piece of log gave. received = scored + rejected, always."""
+
+    scored: tuple[Scored, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    dead_letters: tuple[DeadLetter, ...] = ()

@@ -1,0 +1,73 @@
+"""Numbers the runner keeps about itself: plain counters and binned histograms, filled per batch.
+
+One thread writes, any thread may read; a reader sees each number as of some recent moment. Labels are bounded:
+severities, stages and reasons are fixed sets, partitions those of the topic. `docs/METRICS.md` is the contract.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+SECONDS_BOUNDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+)  # fmt: skip
+LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+
+
+class Histogram:
+    """Counts per bucket, filled with arrays.
+
+    Parameters
+    ----------
+    bounds
+        Upper bounds of the buckets, ascending, in the unit of what is observed; one more bucket is open.
+    """
+
+    def __init__(self, bounds: Iterable[float] = SECONDS_BOUNDS) -> None:
+        self.bounds = np.asarray(tuple(bounds), dtype=np.float64)
+        self.counts: NDArray[np.int64] = np.zeros(len(self.bounds) + 1, dtype=np.int64)
+        self.sum = 0.0
+
+    def observe(self, values: ArrayLike) -> None:
+        """Add a value or an array of them."""
+        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        self.counts += np.bincount(np.searchsorted(self.bounds, array), minlength=len(self.counts))
+        self.sum += float(array.sum())
+
+
+@dataclass(kw_only=True, slots=True)
+class PartitionTelemetry:
+    """Numbers of one partition; gauges are None until known."""
+
+    received: int = 0
+    scored: int = 0
+    replayed: int = 0
+    rejected: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by reason
+    alerts: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by severity
+    suppressed: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by reason
+    labels: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by what became of them
+    key_mismatches: int = 0
+    lag_records: int | None = None
+    lag_seconds: float | None = None
+    checkpoint_timestamp: float | None = None  # s since the epoch
+    journal_bytes: int | None = None
+    gauges: dict[str, float] = field(default_factory=dict)  # of the model, e.g. clusters, threshold
+
+
+class Telemetry:
+    """All numbers of one process."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[int, PartitionTelemetry] = defaultdict(PartitionTelemetry)
+        self.owned: frozenset[int] = frozenset()  # gauges are shown for these only
+        self.latency = Histogram(LATENCY_BOUNDS)
+        self.stages: dict[str, Histogram] = defaultdict(Histogram)
+        self.commits = Histogram()
+        self.restores = Histogram()
+        self.commit_failures = 0
+        self.heartbeat: float | None = None  # monotonic seconds of the loop's last turn

@@ -1,0 +1,562 @@
+"""One Apache Kafka broker for tests: KRaft, one JVM, loopback only, gone when the test is.
+
+What it does, in order:
+
+1. `distribution()` fetches the published Maven artifacts once, into a cache outside the checkout.
+2. `KafkaBroker.start()` formats a temporary folder (first time only), runs the JVM and waits until every
+   listener accepts a connection.
+3. `stop()`, `kill()`, `restart()`, `suspend()` and `resume()` do to it what operators and accidents do.
+
+Rules:
+
+- Ports and data outlive the process: `restart()` brings back the same broker. They go at `__exit__`.
+- Processes are stopped by the id this object started, never by name.
+- A broker does not outlive the tests, even when they are killed: a shell waits on a pipe that only this
+  process holds and ends the JVM when the pipe closes.
+- Waiting is bounded, and running out of time is a sentence with the end of the broker's log.
+
+PLAINTEXT is always there, as the harness sets things up through it; with the authorizer on its principal
+is a super user, and everybody else may do only what `allow()` granted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+)
+from kafka.consumer.fetcher import ConsumerRecord
+
+from tests.kafka.pki import CLIENT_NAME, Pki, create_pki
+
+KAFKA_VERSION = "4.3.0"
+PLAINTEXT, SASL_SSL, MTLS = "PLAINTEXT", "SASL_SSL", "MTLS"
+LISTENERS = (PLAINTEXT, SASL_SSL, MTLS)
+SCRAM_USER = "detector"
+
+# Below 32768, where Linux starts handing out ports to outgoing connections: a client that retries a dead port
+# of that range can be given the same port on its own side, connect to itself, and keep the broker from
+# coming back.
+_PORTS = range(20_000, 32_000)
+_START_TIMEOUT_S = 60.0  # a start takes 2 to 3 s; two busy cores have taken 20
+_STOP_TIMEOUT_S = 20.0
+_FETCH_TIMEOUT_S = 300.0  # 44 MB
+_POLL_INTERVAL_S = 0.02
+_LOG_TAIL_LINES = 20
+
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+<modelVersion>4.0.0</modelVersion>
+<groupId>detector.tests</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies>
+</project>
+"""
+
+
+class KafkaUnavailable(Exception):
+    """There is no Kafka to run on this machine: no Java, no Maven, or no artifacts. The text says which."""
+
+
+class KafkaStartError(Exception):
+    """The broker did not come up. The text ends with the tail of its log."""
+
+
+# --- the software ---------------------------------------------------------------------------------------
+
+
+def java() -> str:
+    """Return the path of the Java to use: JAVA_HOME's, else the first on the path."""
+    home = os.environ.get("JAVA_HOME")
+    found = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
+    if found is None:
+        raise KafkaUnavailable("no Java: install a JRE 17 or later, or set KAFKA_BOOTSTRAP_SERVERS")
+    return found
+
+
+def distribution() -> Path:
+    """Return the folder with the broker's jars, fetched by Maven if this machine does not have it yet."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / f"detector-kafka-{KAFKA_VERSION}"
+    if folder.is_dir():
+        return folder
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise KafkaUnavailable("no Maven to fetch Apache Kafka: install it, or set KAFKA_BOOTSTRAP_SERVERS")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="detector-kafka-fetch-", dir=cache) as work:
+        jars = Path(work) / "jars"
+        (Path(work) / "pom.xml").write_text(_POM)
+        command = [maven, "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
+        done = _run(command, cwd=Path(work), timeout_s=_FETCH_TIMEOUT_S)
+        if done.returncode != 0:
+            raise KafkaUnavailable(f"Maven could not fetch Apache Kafka:\n{_tail(done.stdout)}")
+        # The rename makes a complete folder appear at once; losing a race against another run is fine.
+        with contextlib.suppress(OSError):
+            jars.rename(folder)
+    if not folder.is_dir():
+        raise KafkaUnavailable(f"could not put Apache Kafka into {folder}")
+    return folder
+
+
+# --- the broker -----------------------------------------------------------------------------------------
+
+
+class KafkaBroker:
+    """A broker in a temporary folder.
+
+    Parameters
+    ----------
+    listeners : sequence of str
+        Any of PLAINTEXT, SASL_SSL (SCRAM-SHA-512, server certificate) and MTLS (client certificate required).
+    authorizer : bool
+        Refuse everybody but the PLAINTEXT principal what `allow` did not grant.
+
+    Examples
+    --------
+    >>> with KafkaBroker(listeners=["PLAINTEXT"]) as broker:  # doctest: +SKIP
+    ...     create_topic(broker.bootstrap, "payments", 4)
+    """
+
+    def __init__(self, *, listeners: Sequence[str] = (PLAINTEXT,), authorizer: bool = False) -> None:
+        unknown = set(listeners) - set(LISTENERS)
+        if unknown:
+            raise ValueError(f"unknown listeners {sorted(unknown)}; known are {LISTENERS}")
+        self.listeners = tuple(name for name in LISTENERS if name == PLAINTEXT or name in listeners)
+        self.authorizer = authorizer
+        self.password = secrets.token_urlsafe(12)
+        self.pki: Pki | None = None
+        self._folder: Path | None = None
+        self._ports: dict[str, int] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Run the broker and return when every listener accepts connections.
+
+        Raises KafkaUnavailable without Java or artifacts, KafkaStartError if it is not up within 60 s.
+        """
+        if self.running:
+            raise RuntimeError("the broker is already running")
+        classpath = f"{distribution()}/*"
+        if self._folder is None:
+            self._prepare(classpath)
+        # C1 only and the serial collector: a broker that lives for seconds never earns back more than that.
+        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        options.append("-Dorg.slf4j.simpleLogger.showDateTime=true")
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [java(), *options, "-cp", classpath, "kafka.Kafka", str(self._properties_file)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                start_new_session=True,  # Ctrl-C is for the tests; they end the broker themselves
+            )
+        self._watcher = subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._await_listeners()
+
+    def stop(self) -> None:
+        """Stop in an orderly way (SIGTERM), by SIGKILL once that has taken 20 s. Does nothing when down."""
+        if self._process is None:
+            return
+        self.resume()  # a suspended process would not see the signal
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        """Stop at once (SIGKILL), as a crash or the kernel's memory killer does. Does nothing when down."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._reap()
+
+    def restart(self) -> None:
+        """Start again with the same data and ports, stopping in an orderly way first if still running."""
+        self.stop()
+        self.start()
+
+    def suspend(self) -> None:
+        """Freeze the broker (SIGSTOP): connections stay open and nothing is answered."""
+        self._require_process().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a suspended broker go on (SIGCONT); harmless otherwise."""
+        self._require_process().send_signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """Kill the broker and delete its data; nobody reads them any more: an orderly stop buys nothing."""
+        self.kill()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+            self._folder = None
+
+    # --- facts ---
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        return self._require_process().pid
+
+    @property
+    def folder(self) -> Path:
+        if self._folder is None:
+            raise RuntimeError("the broker has not been started")
+        return self._folder
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "broker.log"
+
+    @property
+    def bootstrap(self) -> str:
+        """Address of the PLAINTEXT listener, as 127.0.0.1:port."""
+        return self.bootstrap_for(PLAINTEXT)
+
+    def bootstrap_for(self, listener: str) -> str:
+        return f"127.0.0.1:{self._ports[listener]}"
+
+    def principal_for(self, listener: str) -> str:
+        """Return the name under which the authorizer knows who comes through `listener`."""
+        names = {PLAINTEXT: "ANONYMOUS", SASL_SSL: SCRAM_USER, MTLS: f"CN={CLIENT_NAME}"}
+        return f"User:{names[listener]}"
+
+    def client_settings(self, listener: str = PLAINTEXT) -> dict[str, Any]:
+        """Return the keywords that kafka-python's clients need to connect through `listener`."""
+        settings: dict[str, Any] = {"bootstrap_servers": self.bootstrap_for(listener)}
+        if listener == PLAINTEXT:
+            return settings | {"security_protocol": "PLAINTEXT"}
+        assert self.pki is not None
+        if listener == MTLS:
+            return settings | {
+                "security_protocol": "SSL",
+                "ssl_cafile": str(self.pki.ca),
+                "ssl_certfile": str(self.pki.client_certificate),
+                "ssl_keyfile": str(self.pki.client_key),
+            }
+        return settings | {
+            "security_protocol": "SASL_SSL",
+            "ssl_cafile": str(self.pki.ca),
+            "sasl_mechanism": "SCRAM-SHA-512",
+            "sasl_plain_username": SCRAM_USER,
+            "sasl_plain_password": self.password,
+        }
+
+    def allow(
+        self,
+        listener: str,
+        resource: ResourceType,
+        name: str,
+        *operations: ACLOperation,
+        prefixed: bool = False,
+    ) -> None:
+        """Grant operations on one resource to the principal of `listener`."""
+        pattern = ACLResourcePatternType.PREFIXED if prefixed else ACLResourcePatternType.LITERAL
+        acls = [
+            ACL(
+                principal=self.principal_for(listener),
+                host="*",
+                operation=operation,
+                permission_type=ACLPermissionType.ALLOW,
+                resource_pattern=ResourcePattern(resource, name, pattern),
+            )
+            for operation in operations
+        ]
+        with contextlib.closing(KafkaAdminClient(**self.client_settings())) as admin:
+            failed = admin.create_acls(acls)["failed"]
+        if failed:
+            raise RuntimeError(f"could not grant: {failed}")
+
+    # --- inside ---
+
+    @property
+    def _properties_file(self) -> Path:
+        return self.folder / "server.properties"
+
+    def _require_process(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the broker is not running")
+        return self._process
+
+    def _prepare(self, classpath: str) -> None:
+        program = java()
+        self._folder = Path(tempfile.mkdtemp(prefix="detector-kafka-"))
+        self.pki = create_pki(self._folder / "pki")
+        names = (*self.listeners, "CONTROLLER")
+        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        properties = self._properties()
+        self._properties_file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = [program, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath]
+        command += ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._properties_file)]
+        if SASL_SSL in self.listeners:
+            command += ["--add-scram", f"SCRAM-SHA-512=[name={SCRAM_USER},password={self.password}]"]
+        done = _run(command, cwd=self._folder, timeout_s=_START_TIMEOUT_S)
+        if done.returncode != 0:
+            raise KafkaStartError(f"Kafka's StorageTool could not format a folder:\n{_tail(done.stdout)}")
+
+    def _properties(self) -> dict[str, str]:
+        addresses = {name: f"{name}://127.0.0.1:{port}" for name, port in self._ports.items()}
+        protocols = {PLAINTEXT: "PLAINTEXT", SASL_SSL: "SASL_SSL", MTLS: "SSL", "CONTROLLER": "PLAINTEXT"}
+        properties = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "listeners": ",".join(addresses.values()),
+            "advertised.listeners": ",".join(addresses[name] for name in self.listeners),
+            "listener.security.protocol.map": ",".join(f"{k}:{protocols[k]}" for k in addresses),
+            "inter.broker.listener.name": PLAINTEXT,
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.voters": f"1@127.0.0.1:{self._ports['CONTROLLER']}",
+            "log.dirs": str(self.folder / "data"),
+            "auto.create.topics.enable": "false",  # a misspelt topic must fail the test
+            "offsets.topic.replication.factor": "1",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            # Fewer internal partitions and buffers: a faster start and a smaller process.
+            "offsets.topic.num.partitions": "8",
+            "transaction.state.log.num.partitions": "8",
+            "log.cleaner.dedupe.buffer.size": "4194304",
+            "num.network.threads": "2",
+            "num.io.threads": "4",
+            # A broker killed with -9 is not let back in before its old registration has expired (9 s by
+            # default).
+            "broker.session.timeout.ms": "2000",
+            "broker.heartbeat.interval.ms": "200",
+            # Members may use short sessions, groups form at once, timed-out transactions are aborted soon.
+            "group.min.session.timeout.ms": "500",
+            "group.initial.rebalance.delay.ms": "0",
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+        }
+        if SASL_SSL in self.listeners or MTLS in self.listeners:
+            assert self.pki is not None
+            properties |= {
+                "ssl.keystore.type": "PEM",
+                "ssl.keystore.location": str(self.pki.server_store),
+                "ssl.truststore.type": "PEM",
+                "ssl.truststore.location": str(self.pki.ca),
+            }
+        if SASL_SSL in self.listeners:
+            jaas = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            properties |= {
+                "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+                "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": jaas,
+            }
+        if MTLS in self.listeners:
+            properties["listener.name.mtls.ssl.client.auth"] = "required"
+        if self.authorizer:
+            properties |= {
+                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "super.users": self.principal_for(PLAINTEXT),
+            }
+        return properties
+
+    def _await_listeners(self) -> None:
+        missing = [self._ports[name] for name in self.listeners]
+
+        def up() -> bool:
+            if not self.running:
+                raise self._start_error(f"ended with code {self._require_process().returncode}")
+            while missing and _accepts(missing[0]):
+                missing.pop(0)
+            return not missing
+
+        try:
+            if not poll_until(up, timeout_s=_START_TIMEOUT_S):
+                raise self._start_error(f"was not up after {_START_TIMEOUT_S:.0f} s")
+        except BaseException:
+            self.kill()
+            raise
+
+    def _start_error(self, what: str) -> KafkaStartError:
+        log = self.log_file.read_text(errors="replace")
+        return KafkaStartError(f"Kafka {KAFKA_VERSION} {what}; its log ends with:\n{_tail(log)}")
+
+    def _reap(self) -> None:
+        self._require_process().wait()
+        self._process = None
+        if self._watcher is not None:
+            # Only now: the watcher must stay while there is a broker, and go before its number is used again.
+            self._watcher.kill()
+            assert self._watcher.stdin is not None
+            self._watcher.stdin.close()
+            self._watcher.wait()
+            self._watcher = None
+
+
+# --- topics and records, through the PLAINTEXT listener ---------------------------------------------------
+
+
+def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
+    """Create a topic and return when each of its partitions has a leader."""
+    topic = {"num_partitions": partitions, "replication_factor": 1, "configs": dict(config or {})}
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        admin.create_topics({name: topic}, wait_for_metadata=True)
+
+
+def produce_all(
+    bootstrap: str,
+    topic: str,
+    records: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None, int | None]],
+) -> None:
+    """Send (key, value, headers, partition) records in order; return when all are acknowledged, or raise."""
+    with contextlib.closing(KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)) as producer:
+        sent = [
+            producer.send(topic, key=key, value=value, headers=headers, partition=partition)
+            for key, value, headers, partition in records
+        ]
+        producer.flush(timeout=60)
+        for future in sent:
+            future.get(timeout=0)
+
+
+def read_all(
+    bootstrap: str, topic: str, isolation_level: str = "read_committed", idle_ms: int = 10_000
+) -> list[ConsumerRecord]:
+    """Read a topic from its beginning to where it ends now, without a group.
+
+    Parameters
+    ----------
+    isolation_level : str
+        "read_committed" ends at the last stable offset: an open transaction hides all that follows it.
+    idle_ms : int
+        Fail if the end is not reached and nothing has arrived for this long.
+
+    Returns
+    -------
+    list of ConsumerRecord
+        By partition, then by offset.
+    """
+    with contextlib.closing(
+        KafkaConsumer(
+            bootstrap_servers=bootstrap,
+            isolation_level=isolation_level,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+    ) as consumer:
+        partitions = sorted(TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic))
+        if not partitions:
+            raise LookupError(f"no topic {topic!r}")
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        records: dict[TopicPartition, list[ConsumerRecord]] = {tp: [] for tp in partitions}
+        deadline = time.monotonic() + idle_ms / 1000
+        while any(consumer.position(tp) < ends[tp] for tp in partitions):
+            got = consumer.poll(timeout_ms=100)
+            for tp, batch in got.items():
+                records[tp] += [record for record in batch if record.offset < ends[tp]]
+            if got:
+                deadline = time.monotonic() + idle_ms / 1000
+            elif time.monotonic() > deadline:
+                at = {tp.partition: (consumer.position(tp), ends[tp]) for tp in partitions}
+                raise TimeoutError(f"{topic}: nothing for {idle_ms} ms; partition: (position, end) {at}")
+    return [record for tp in partitions for record in records[tp]]
+
+
+# --- leaves ---------------------------------------------------------------------------------------------
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nothing listens on, outside the range of outgoing connections."""
+    found: list[int] = []
+    for port in random.sample(_PORTS, k=200):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise KafkaStartError(f"fewer than {count} free ports between {_PORTS[0]} and {_PORTS[-1]}")
+
+
+def poll_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
+    """Return True as soon as the condition holds, False when it has not within the time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_INTERVAL_S)
+    return True
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _run(command: list[str], *, cwd: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        output = late.stdout or b""
+        text = output.decode(errors="replace") if isinstance(output, bytes) else output
+        return subprocess.CompletedProcess(command, 1, stdout=f"{text}\nnot done after {timeout_s:.0f} s")
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-_LOG_TAIL_LINES:])

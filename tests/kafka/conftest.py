@@ -1,0 +1,94 @@
+"""Which Kafka the tests of this folder talk to.
+
+- `kafka`: one broker for the whole run, with every listener and the authorizer on. Where
+  KAFKA_BOOTSTRAP_SERVERS is set, that cluster instead: nothing is started and only PLAINTEXT is offered.
+- `own_kafka`: a broker of the test's own, to kill, freeze and restart.
+
+A test that asks for either is marked `kafka`. Without Java or Maven it is skipped; with CI=true, and Java
+there, it fails, so that a broken runner does not pass for a green one.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import pytest
+
+from tests.kafka.broker import LISTENERS, PLAINTEXT, KafkaBroker, KafkaUnavailable, java
+
+_EXTERNAL = "KAFKA_BOOTSTRAP_SERVERS"
+
+
+class ExternalKafka:
+    """A cluster that somebody else runs, as far as a KafkaBroker's users need it."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+
+    def bootstrap_for(self, listener: str) -> str:
+        if listener != PLAINTEXT:
+            pytest.skip(f"{_EXTERNAL} names only a PLAINTEXT listener, the test needs {listener}")
+        return self.bootstrap
+
+    def client_settings(self, listener: str = PLAINTEXT) -> dict[str, Any]:
+        return {"bootstrap_servers": self.bootstrap_for(listener), "security_protocol": "PLAINTEXT"}
+
+    def allow(self, listener: str, *_: object, **__: object) -> None:
+        self.bootstrap_for(listener)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaBroker | ExternalKafka]:
+    external = os.environ.get(_EXTERNAL)
+    if external:
+        yield ExternalKafka(external)
+        return
+    yield from _broker(KafkaBroker(listeners=LISTENERS, authorizer=True))
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[KafkaBroker]:
+    if os.environ.get(_EXTERNAL):
+        pytest.skip(f"the test stops its broker, which is not for the one of {_EXTERNAL}")
+    yield from _broker(KafkaBroker(listeners=[PLAINTEXT]))
+
+
+@pytest.fixture
+def topic_name(request: pytest.FixtureRequest) -> str:
+    """Return a topic name of the test's own; groups and transactional ids may begin with it too."""
+    return f"{request.node.originalname.removeprefix('test_')}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"kafka", "own_kafka"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kafka)
+
+
+def _broker(broker: KafkaBroker) -> Iterator[KafkaBroker]:
+    try:
+        broker.__enter__()
+    except KafkaUnavailable as unavailable:
+        _give_up(str(unavailable))
+    try:
+        yield broker
+    finally:
+        broker.remove()
+
+
+def _give_up(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true" and _has_java():
+        pytest.fail(f"CI=true, and {reason}", pytrace=False)
+    pytest.skip(reason.splitlines()[0])
+
+
+def _has_java() -> bool:
+    try:
+        java()
+    except KafkaUnavailable:
+        return False
+    return True
