@@ -324,6 +324,7 @@ class ModelPart(Part):
     event: Event
     model: Model = Model()
     alerts: Alerts = Alerts()
+    require_key: bool = False
     partitions: int = Field(1, ge=1, description="partitions of the topic: a budget per day is divided by it")
 
     def canonical(self) -> bytes:
@@ -454,4 +455,10 @@ class Config(Part):
 
     def model_part(self, partitions: int) -> ModelPart:
         """What the alerts depend on, for a topic of `partitions` partitions."""
-        return ModelPart(event=self.event, model=self.model, alerts=self.alerts, partitions=partitions)
+        return ModelPart(
+            event=self.event,
+            model=self.model,
+            alerts=self.alerts,
+            require_key=self.require_key,
+            partitions=partitions,
+        )

@@ -1,7 +1,8 @@
-"""What goes into a shard and what comes out of it. Plain data, no behaviour."""
+"""What goes into a shard and what comes out of it: plain data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,6 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Headers = tuple[tuple[str, bytes], ...]
+
+Lap = Callable[[str], None]
+"""Called with a stage's name when that stage is done: the core has no clock, its caller may have one."""
+
+
+def no_lap(stage: str) -> None:
+    """Measure nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Identity:
+    """Who a shard is: what its outputs say about where they come from."""
+
+    topic: str
+    group: str
+    partition: int
+    entity_key: bytes  # key of the hashes that stand for entity values
 
 
 class Record(NamedTuple):

@@ -1,0 +1,236 @@
+"""One input partition: a shard, its journal, and where it stands between the two ways of living.
+
+    replaying   records below `until` (what the group had committed) go through silently, with exactly the
+                journal's barriers: they were scored and published before
+    live        records from `until` on give outputs, and barriers are made where they are due
+
+The caller drives it record by record and does all IO:
+
+    1. `take` records: at most up to the end of a block
+    2. at a block's end, ask `due` whether a barrier belongs here; read the labels it names
+    3. `barrier` applies it
+    4. only right after a barrier, `snapshot` may be taken, and written beside scoring
+    5. once that is durable, `rebase`: the next commit names it and drops the journal before it
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from detector.config.tree import ModelPart
+from detector.core.checkpoint import Manifest, Snapshot
+from detector.core.journal import Barrier, Cause, Journal
+from detector.core.records import Identity, Lap, Outputs, Record, no_lap
+from detector.core.shard import Shard
+from detector.errors import NeedsOperator
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """What one call of `take` did."""
+
+    consumed: int  # records taken from the front of what was given
+    replayed: int  # of these, silently
+    outputs: Outputs
+    block_ended: bool  # ask `due` before the next record
+
+
+class Partition:
+    """See the module's text. Not thread safe; belongs to the loop."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        wanted: ModelPart,
+        journal: Journal,
+        *,
+        until: int,
+        configs: Mapping[str, ModelPart] | None = None,
+        restored: tuple[Manifest, Mapping[str, Any]] | None = None,
+        lap: Lap = no_lap,
+    ) -> None:
+        """Stand at the journal's origin, with its barriers ahead.
+
+        Parameters
+        ----------
+        wanted
+            The configuration of now; takes effect at a barrier if another one is in force.
+        journal
+            What was committed, or `begin(...)`.
+        until
+            Committed offset; the log is replayed silently up to it.
+        configs
+            By hash, those that `journal.configs` names; `wanted` need not be among them.
+        restored
+            Manifest and state of `journal.checkpoint`, if it names one.
+
+        Raises
+        ------
+        NeedsOperator
+            The entities of the checkpoint were hashed with another key, or a configuration is missing.
+        """
+        self.identity = identity
+        self.journal = journal
+        self.until = until
+        self._wanted = wanted
+        self._wanted_hash = wanted.hash()
+        self._configs = {**(configs or {}), self._wanted_hash: wanted}
+        missing = sorted(journal.configs - self._configs.keys())
+        if missing:
+            raise NeedsOperator(
+                f"partition {identity.partition}: the journal names configurations that the checkpoint store does "
+                f"not hold: {', '.join(missing)}; is checkpoints.url the one that the group used before?"
+            )
+        self._plan = deque(journal.barriers)
+        in_force = self._configs[journal.config]
+        if restored is None:
+            self._shard = Shard(in_force, identity, position=journal.position, labels_end=journal.labels, lap=lap)
+        else:
+            manifest, state = restored
+            self._shard = Shard(in_force, identity, position=manifest.position, labels_end=manifest.labels, lap=lap)
+            if manifest.entity_key_id != self._shard.entity_key_id:
+                raise NeedsOperator(
+                    f"partition {identity.partition}: checkpoint {manifest.name} was made with entity key "
+                    f"{manifest.entity_key_id}, this process has {self._shard.entity_key_id}: give it the same "
+                    "entity_key, or start a new group"
+                )
+            self._shard.load(state)
+        self._lap = lap
+        self._at_barrier = False
+
+    @staticmethod
+    def begin(wanted: ModelPart, position: int, labels: int) -> Journal:
+        """Journal of a partition that was never committed: a bare start at `position`."""
+        return Journal(checkpoint="", position=position, labels=labels, config=wanted.hash())
+
+    @property
+    def position(self) -> int:
+        """Offset after the last record taken."""
+        return self._shard.position
+
+    @property
+    def event_time(self) -> float:
+        """Latest event time seen, s since the epoch; -inf before the first event."""
+        return self._shard.event_time
+
+    @property
+    def replaying(self) -> bool:
+        """Whether records below `until` are still to come, as far as this side knows."""
+        return self.position < self.until
+
+    @property
+    def gauges(self) -> dict[str, float]:
+        """Numbers of the model for people, e.g. clusters, threshold, warm_up."""
+        return self._shard.gauges()
+
+    def take(self, records: Sequence[Record]) -> Step:
+        """Process records up to the end of the current block, or all of them.
+
+        Ascending offsets from `position` on; gaps are normal (transaction markers, compaction).
+        """
+        self._at_barrier = False
+        silent = 0
+        while silent < len(records) and records[silent].offset < self.until:
+            silent += 1
+        batch = records[:silent] if silent else records
+        consumed, outputs, block_ended = self._shard.take(batch, silent=bool(silent))
+        return Step(
+            consumed=consumed,
+            replayed=consumed if silent else 0,
+            outputs=outputs,
+            block_ended=block_ended,
+        )
+
+    def due(self, labels_end: int) -> Barrier | None:
+        """Tell which barrier belongs at this block's end.
+
+        Parameters
+        ----------
+        labels_end
+            Position in the feedback topic after the last record that may be applied now.
+
+        Raises
+        ------
+        NeedsOperator
+            The log does not fit the journal: events that it counted are gone (expired or compacted).
+        """
+        if self.position <= self.until:
+            return self._planned()
+        cause = self._cause(labels_end)
+        if cause is None:
+            return None
+        applied = self.journal.labels_end
+        limit = self._shard.config.model.labels.per_barrier_max
+        return Barrier(
+            position=self.position,
+            labels=max(applied, min(labels_end, applied + limit)),
+            cause=cause,
+            config=self._wanted_hash if cause == "config" else None,
+        )
+
+    def labels_range(self, barrier: Barrier) -> tuple[int, int]:
+        """Positions [start, stop) of the feedback records that `barrier` applies."""
+        return self._shard.labels_end, barrier.labels
+
+    def barrier(self, barrier: Barrier, labels: Sequence[tuple[int, bytes]]) -> dict[str, int]:
+        """Apply labels, promote the learner, renew the index; returns labels counted by outcome."""
+        if barrier.config is not None:
+            self._shard.reconfigure(self._configs[barrier.config])
+        outcomes = self._shard.barrier(labels, labels_end=barrier.labels)
+        if self._plan and self._plan[0] == barrier:
+            self._plan.popleft()
+        else:
+            self.journal = self.journal.extended(barrier)
+        self._at_barrier = True
+        self._lap("barrier")
+        return outcomes
+
+    def snapshot(self) -> Snapshot:
+        """Copy the state for a checkpoint; only right after a live barrier."""
+        assert self._at_barrier and not self._plan
+        shard = self._shard
+        return Snapshot(
+            partition=self.identity.partition,
+            position=self.position,
+            since=self.journal,
+            config=shard.config.hash(),
+            config_json=shard.config.canonical().decode(),
+            entity_key_id=shard.entity_key_id,
+            versions=library_versions(),
+            state=shard.to_state(),
+        )
+
+    def rebase(self, name: str, position: int) -> None:
+        """Begin the journal at a checkpoint that is durable."""
+        self.journal = self.journal.rebased(name, position)
+
+    def _planned(self) -> Barrier | None:
+        if not self._plan or self._plan[0].position > self.position:
+            return None
+        if self._plan[0].position < self.position:
+            raise NeedsOperator(
+                f"partition {self.identity.partition}: the journal has a barrier at {self._plan[0].position}, but "
+                f"the log's events end a block at {self.position}: events were removed from the topic; raise its "
+                "retention above the checkpoints' age, then reset the group's offsets to start anew"
+            )
+        return self._plan[0]
+
+    def _cause(self, labels_end: int) -> Cause | None:
+        barriers = self._shard.config.model.barriers
+        if self._wanted_hash != self.journal.config_end:
+            return "config"
+        if self._shard.since_barrier >= self._shard.interval:
+            return "every"
+        if labels_end > self.journal.labels_end and self._shard.since_barrier >= barriers.early_events_min:
+            return "labels"
+        return None
+
+
+def library_versions() -> dict[str, str]:
+    """Versions that floats may depend on, and the CPU family."""
+    names = ("numpy", "numba", "hnswlib")
+    return {name: version(name) for name in names} | {"machine": platform.machine()}

@@ -1,0 +1,69 @@
+"""State as bytes: a tree of arrays and plain values in numpy's own npz format, never pickle.
+
+Components return their state as a tree (`to_state`) and take it back (`from_state`); this file alone knows
+how a tree becomes bytes. Equal trees give equal bytes: names are sorted and npz carries no clock.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.errors import CheckpointDamaged
+
+State = Mapping[str, Any]
+"""Names to arrays (kept with dtype and shape), to values that JSON keeps (numbers, text, lists), or to States."""
+
+_PLAIN = "plain.json"
+
+
+def pack(state: State) -> bytes:
+    """Write a tree as bytes."""
+    arrays: dict[str, NDArray[Any]] = {}
+    plain: dict[str, Any] = {}
+    _flatten("", state, arrays, plain)
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
+    arrays[_PLAIN] = np.frombuffer(text, dtype=np.uint8)
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """Read what `pack` wrote; arrays are fresh and writable.
+
+    Raises
+    ------
+    CheckpointDamaged
+        The bytes are not a packed tree.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        plain = json.loads(arrays.pop(_PLAIN).tobytes())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as cause:
+        raise CheckpointDamaged(f"the state cannot be read: {cause}") from cause
+    tree: dict[str, Any] = {}
+    for path, value in (arrays | plain).items():
+        *folders, name = path.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[name] = value
+    return tree
+
+
+def _flatten(prefix: str, state: State, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            _flatten(f"{prefix}{name}/", value, arrays, plain)
+        elif isinstance(value, np.ndarray):
+            arrays[prefix + name] = value
+        else:
+            plain[prefix + name] = value
