@@ -1,7 +1,8 @@
 """Numbers the runner keeps about itself: plain counters and binned histograms, filled per batch.
 
-One thread writes, any thread may read; a reader sees each number as of some recent moment. Labels are bounded:
-severities, stages and reasons are fixed sets, partitions those of the topic. `docs/METRICS.md` is the contract.
+One thread writes, any thread may read; a reader sees each number as of some recent moment. Labels are
+bounded: severities, stages and reasons are fixed sets, partitions those of the topic. `docs/METRICS.md` is the
+contract.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 SECONDS_BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
+SEVERITIES = ("low", "medium", "high", "critical")  # ascending; each is counted from 0 on
 LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 
 
@@ -48,9 +50,12 @@ class PartitionTelemetry:
     scored: int = 0
     replayed: int = 0
     rejected: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by reason
-    alerts: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by severity
+    alerts: dict[str, int] = field(
+        default_factory=lambda: defaultdict(int, dict.fromkeys(SEVERITIES, 0))
+    )  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by reason
     labels: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by what became of them
+    drift: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # changes detected, by signal
     key_mismatches: int = 0
     lag_records: int | None = None
     lag_seconds: float | None = None
