@@ -1,37 +1,22 @@
-"""How good are the scores on the Fraud Detection Handbook's test week?
+"""The test week of the Fraud Detection Handbook (Le Borgne et al. 2022), by its published protocol.
 
-    python benchmarks/quality/handbook_week.py --scores S.csv[.gz] --events handbook.jsonl.gz \\
-        --frauds handbook.frauds.csv.gz
-
-The protocol, as published: train 2018-07-25 to 07-31, a week in which labels have not arrived, test 08-08 to
-08-14. A customer leaves test day d once a fraud of theirs is known by then: one in the training week, or in the
-days after it up to d - 8. What is left must be 58,264 transactions with 385 frauds (20, 281 and 84 by scenario);
-anything else is another stream or a mistake here, and nothing is printed.
+Train 2018-07-25 to 07-31, a week in which labels have not arrived, test 08-08 to 08-14. A customer leaves
+test day d once a fraud of theirs is known by then: one in the training week, or in the days after it up to
+d - 8. What is left must be 58,264 transactions with 385 frauds (20, 281 and 84 by scenario); anything else is
+another stream or a mistake here, and nothing is printed.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from evaluate import (
-    SCORES_HELP,
-    Figures,
-    InputError,
-    Scores,
-    figures,
-    open_maybe_gzip,
-    read_labels,
-    read_scores,
-    run_command,
-)
-from metrics import BoolArray, IntArray, card_precision
+
+from benchmarks.quality.inputs import InputError, Scores, open_maybe_gzip
+from benchmarks.quality.metrics import BoolArray, Figures, IntArray, card_precision, figures
 
 FIRST_DAY = date(2018, 7, 25)
 TRAIN_DAYS, DELAY_DAYS, TEST_DAYS = 7, 7, 7
@@ -101,7 +86,7 @@ def in_test(day: IntArray, customer: IntArray, scenario: IntArray) -> BoolArray:
     return tested
 
 
-def evaluate_week(transactions: Transactions, scores: Scores, budgets: Sequence[float]) -> Figures:
+def judge_week(events: Path, scores: Scores, labels: dict[str, int]) -> Figures:
     """Judge the test week.
 
     Raises
@@ -109,47 +94,28 @@ def evaluate_week(transactions: Transactions, scores: Scores, budgets: Sequence[
     InputError
         If the week does not have the published counts, or a tested transaction has no score.
     """
-    tested = np.flatnonzero(in_test(transactions.day, transactions.customer, transactions.scenario))
-    scenario = transactions.scenario[tested]
+    weeks = read_three_weeks(events, labels)
+    tested = np.flatnonzero(in_test(weeks.day, weeks.customer, weeks.scenario))
+    day, customer, scenario = weeks.day[tested], weeks.customer[tested], weeks.scenario[tested]
     counts = {int(k): int(n) for k, n in zip(*np.unique(scenario, return_counts=True), strict=True)}
     if counts != EXPECTED:
         raise InputError(
             f"the test week must have {_spell(EXPECTED)}, but has {_spell(counts)}: not the Handbook's stream"
         )
-    row_of = {event_id: row for row, event_id in enumerate(scores.event_id)}
-    rows = np.array([row_of.get(transactions.event_id[n], -1) for n in tested])
-    if (rows < 0).any():
-        raise InputError(
-            f"{(rows < 0).sum():,} of the {len(rows):,} tested transactions have no score, the first is "
-            f"{transactions.event_id[tested[int(np.argmax(rows < 0))]]}"
-        )
+    ids = [weeks.event_id[n] for n in tested]
+    missing = [event_id for event_id in ids if event_id not in scores.row_of]
+    if missing:
+        raise InputError(f"{len(missing):,} tested transactions have no score, the first is {missing[0]}")
+    rows = np.array([scores.row_of[event_id] for event_id in ids])
     score = scores.score[rows]
-    result = figures(scenario, score, scores.alert[rows], budgets)
-    name = f"card_precision_at_{CARDS_LOOKED_AT}"
-    day, customer = transactions.day[tested], transactions.customer[tested]
-    result[name] = card_precision(day, customer, scenario > 0, score, CARDS_LOOKED_AT)
-    return result | {"alerts_whole_stream": int(scores.alert.sum())}
+    return {
+        **figures(scenario, score, scores.alert[rows]),
+        f"card_precision_at_{CARDS_LOOKED_AT}": card_precision(
+            day, customer, scenario > 0, score, CARDS_LOOKED_AT
+        ),
+    }
 
 
 def _spell(counts: dict[int, int]) -> str:
     frauds = {scenario: n for scenario, n in counts.items() if scenario > 0}
     return f"{sum(counts.values()):,} transactions and {sum(frauds.values()):,} frauds (by scenario {frauds})"
-
-
-def main() -> int:
-    """Run the command."""
-
-    def evaluate(arguments: argparse.Namespace) -> Figures:
-        transactions = read_three_weeks(arguments.events, read_labels(arguments.frauds))
-        return evaluate_week(transactions, read_scores(arguments.scores), arguments.budgets)
-
-    files = {
-        "scores": SCORES_HELP,
-        "events": "the Handbook's stream, .jsonl[.gz]",
-        "frauds": "its frauds: TRANSACTION_ID, TX_DATETIME, TX_FRAUD_SCENARIO, .csv[.gz]",
-    }
-    return run_command(__doc__ or "", files, evaluate)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,12 +2,14 @@
 
 Rules
     - Higher score = more anomalous. Infinite scores are fine, NaN is refused.
-    - No figure depends on the order of the rows. Equal scores share their fate: half a win in the AUC, one
-      threshold in the average precision, an equal part of what is left of a budget; in the card precision,
-      where a choice must be made, they are chosen against the detector.
+    - No figure depends on the order of the rows. Equal scores share their fate: half a win in the AUC (that
+      is, average ranks), one threshold in the average precision; in the card precision, where a choice must
+      be made, they are chosen against the detector.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ import numpy.typing as npt
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+Figures = dict[str, int | float]
 
 
 def _counts_by_threshold(label: BoolArray, score: FloatArray) -> tuple[IntArray, IntArray]:
@@ -42,7 +45,7 @@ def roc_auc(label: BoolArray, score: FloatArray) -> float:
         In [0, 1]; NaN unless there is a positive and a negative.
     """
     if label.all() or not label.any():
-        return float("nan")
+        return math.nan
     positives, negatives = _counts_by_threshold(label, score)
     below = negatives[-1] - negatives
     tied = np.diff(negatives, prepend=0)
@@ -66,34 +69,40 @@ def average_precision(label: BoolArray, score: FloatArray) -> float:
         In (0, 1]; NaN without a positive.
     """
     if not label.any():
-        return float("nan")
+        return math.nan
     positives, negatives = _counts_by_threshold(label, score)
     precision = positives / (positives + negatives)
     return float(np.sum(precision * np.diff(positives, prepend=0)) / positives[-1])
 
 
-def share_within_budget(score: FloatArray, budget: float) -> FloatArray:
-    """Return how much of each event the highest scores of a budget hold.
+def figures(kind: IntArray, score: FloatArray, alert: BoolArray) -> Figures:
+    """Judge a ranking, and the alerts actually sent.
 
     Parameters
     ----------
+    kind : ndarray of int, shape (n,)
+        0 for a normal event, else the kind of anomaly.
     score : ndarray of float, shape (n,)
-    budget : float
-        Share of all events, in (0, 1]; rounded to whole events, at least one.
+    alert : ndarray of bool, shape (n,)
 
     Returns
     -------
-    ndarray of float, shape (n,)
-        1 above the threshold, 0 below it; events at the threshold share what is left equally. The
-        mean over the positives is the recall, the sum over them divided by the sum over all the precision.
+    dict
+        Figure by name, in the order in which to print; anomalies also by kind where there is more than one.
     """
-    if np.isnan(score).any():
-        raise ValueError("a score is NaN")
-    room = min(len(score), max(1, round(budget * len(score))))
-    threshold = np.partition(score, -room)[-room]
-    above = score > threshold
-    tied = score == threshold
-    return np.where(above, 1.0, tied * ((room - above.sum()) / tied.sum()))
+    label = kind > 0
+    kinds = np.unique(kind[label]).tolist()
+    caught = int((alert & label).sum())
+    return {
+        "events": len(kind),
+        "anomalies": int(label.sum()),
+        **({f"anomalies_scenario_{k}": int((kind == k).sum()) for k in kinds} if len(kinds) > 1 else {}),
+        "roc_auc": roc_auc(label, score),
+        "average_precision": average_precision(label, score),
+        "alerts": int(alert.sum()),
+        "precision_of_alerts": caught / alert.sum() if alert.any() else math.nan,
+        "recall_of_alerts": caught / label.sum() if label.any() else math.nan,
+    }
 
 
 def card_precision(
