@@ -1,8 +1,8 @@
 """Numbers the runner keeps about itself: plain counters and binned histograms, filled per batch.
 
 One thread writes, any thread may read; a reader sees each number as of some recent moment. Labels are
-bounded: severities, stages and reasons are fixed sets, partitions those of the topic. `docs/METRICS.md` is the
-contract.
+bounded: severities, stages and reasons are fixed sets, partitions those of the topic. The contract is
+`docs/METRICS.md`.
 """
 
 from __future__ import annotations
