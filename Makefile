@@ -1,0 +1,45 @@
+# Everything happens in .venv; nothing is installed outside it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint check lock clean
+
+help:
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: $(READY) ## create .venv with exactly what requirements.lock names, and detector in it
+
+demo: $(READY) ## a broker, traffic with frauds and the daemon in one process (DEMO_SECONDS=n to stop it)
+	$(BIN)/detector demo
+
+test: $(READY) ## all tests; those on a real Kafka need Java and Maven, and skip themselves without
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test ## lint and test
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
+		--no-header --no-annotate pyproject.toml -q -o requirements.lock
+
+clean: ## remove .venv, caches and what builds leave behind
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# hnswlib comes as source only, hence the compiler. The editable install takes setuptools by build isolation.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) must be Python 3.11 or later: make env PYTHON=python3.11" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || \
+		{ echo "make: no C++ compiler, hnswlib needs one: install g++ or clang++ (or set CXX)" >&2; exit 1; }
+	@echo "Installing into .venv, a minute or two: hnswlib is compiled"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
