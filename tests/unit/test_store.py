@@ -1,4 +1,4 @@
-"""What a checkpoint store must hold: whole objects or none, nothing outside its folder, an end to every call."""
+"""A checkpoint store keeps whole objects or none, nothing outside its folder, and ends every call."""
 
 from __future__ import annotations
 
