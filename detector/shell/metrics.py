@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from detector.core.telemetry import Histogram, PartitionTelemetry, Telemetry
 
@@ -199,7 +197,7 @@ def _histogram(name: str, meaning: str, histogram: Histogram) -> HistogramMetric
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
     total = histogram.sum  # read before the counts: at most one batch behind them
     counts: Iterable[int] = histogram.counts.copy().cumsum().tolist()
-    bounds = [floatToGoString(bound) for bound in (*histogram.bounds.tolist(), inf)]
+    bounds = [*map(str, histogram.bounds.tolist()), "+Inf"]
     return list(zip(bounds, counts, strict=True)), total
 
 

@@ -1,0 +1,274 @@
+"""Probes and scrapes over a real loopback socket: right answers, and bounds that hold against bad clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from detector.errors import ConfigError
+from detector.ports import PartitionStatus, Status
+from detector.shell import http as shell_http
+from detector.shell.http import HttpServer
+
+
+@dataclass
+class World:
+    """What the server is told."""
+
+    status: Status = field(default_factory=Status)
+    heartbeat_age_s: float | None = 0.0
+    scrape: Callable[[], tuple[bytes, str]] = lambda: (b"a 1\n", "text/plain; version=0.0.4")
+
+    def server(self, address: str = "127.0.0.1:0", heartbeat_limit_s: float = 60.0) -> HttpServer:
+        return HttpServer(
+            address,
+            lambda: self.status,
+            lambda: self.heartbeat_age_s,
+            lambda: self.scrape(),
+            heartbeat_limit_s=heartbeat_limit_s,
+        )
+
+
+@pytest.fixture(autouse=True)
+def quick_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell_http, "_STOP_POLL_S", 0.002)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[HttpServer]:
+    server = world.server()
+    server.start()
+    yield server
+    server.stop()
+
+
+@dataclass
+class Reply:
+    status: int
+    body: str
+    headers: dict[str, str]
+
+
+def where(server: HttpServer) -> tuple[str, int]:
+    host, _, port = server.url.removeprefix("http://").rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def ask(server: HttpServer, path: str, method: str = "GET") -> Reply:
+    connection = http.client.HTTPConnection(*where(server), timeout=5)
+    try:
+        connection.request(method, path)
+        response = connection.getresponse()
+        return Reply(response.status, response.read().decode(), dict(response.getheaders()))
+    finally:
+        connection.close()
+
+
+def raw(server: HttpServer, data: bytes) -> bytes:
+    """Send bytes, read until the server closes; a reset is an answer too."""
+    with socket.create_connection(where(server), timeout=5) as client:
+        client.sendall(data)
+        try:
+            return client.makefile("rb").read()
+        except ConnectionError:
+            return b""
+
+
+def test_alive_while_the_loop_turns(server: HttpServer, world: World) -> None:
+    world.heartbeat_age_s = 59.9
+    assert ask(server, "/livez").status == 200
+    world.heartbeat_age_s = 60.0
+    reply = ask(server, "/livez")
+    assert reply.status == 503
+    assert "60 s" in reply.body
+
+
+def test_before_its_first_turn_the_loop_has_the_same_time_to_begin(server: HttpServer, world: World) -> None:
+    world.heartbeat_age_s = None
+    assert ask(server, "/livez").status == 200
+    impatient = world.server(heartbeat_limit_s=0.0)
+    impatient.start()
+    assert ask(impatient, "/livez").status == 503
+    impatient.stop()
+
+
+def test_alive_does_not_mean_ready(server: HttpServer) -> None:
+    assert ask(server, "/livez").status == 200
+    assert ask(server, "/readyz").status == 503
+
+
+def test_readiness_tells_everything(server: HttpServer, world: World) -> None:
+    world.status = Status(
+        ready=False,
+        reason="restoring",
+        partitions=(PartitionStatus(partition=4, state="replaying", reason="offset 7 of 9"),),
+        warnings=("records are not keyed by card",),
+    )
+    reply = ask(server, "/readyz")
+    assert reply.status == 503
+    assert reply.headers["Content-Type"] == "application/json"
+    assert json.loads(reply.body) == {
+        "ready": False,
+        "reason": "restoring",
+        "partitions": [{"partition": 4, "state": "replaying", "reason": "offset 7 of 9"}],
+        "warnings": ["records are not keyed by card"],
+    }
+    world.status = Status(ready=True, reason="")
+    reply = ask(server, "/readyz")
+    assert reply.status == 200
+    assert json.loads(reply.body) == {"ready": True, "reason": "", "partitions": [], "warnings": []}
+
+
+def test_metrics_are_passed_on_as_they_are(server: HttpServer) -> None:
+    reply = ask(server, "/metrics?name[]=a")
+    assert (reply.status, reply.body) == (200, "a 1\n")
+    assert reply.headers["Content-Type"] == "text/plain; version=0.0.4"
+
+
+def test_the_index_names_the_pages_and_the_rest_is_not_found(server: HttpServer) -> None:
+    reply = ask(server, "/")
+    assert reply.status == 200
+    assert all(page in reply.body for page in ("/livez", "/readyz", "/metrics"))
+    for path in ("/favicon.ico", "/livez/", "/metrics/../livez", "//", "/%2e%2e/etc/passwd"):
+        assert ask(server, path).status == (200 if path == "//" else 404), path
+
+
+@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/nothing"])
+def test_head_is_get_without_the_body(server: HttpServer, path: str) -> None:
+    get, head = ask(server, path), ask(server, path, "HEAD")
+    assert head.status == get.status
+    assert head.body == ""
+    assert head.headers["Content-Length"] == str(len(get.body))
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_other_methods_are_refused(server: HttpServer, method: str) -> None:
+    reply = ask(server, "/livez", method)
+    assert reply.status == 405
+    assert reply.headers["Allow"] == "GET, HEAD"
+
+
+def test_a_page_that_fails_is_an_error_of_that_page_only(
+    server: HttpServer, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> tuple[bytes, str]:
+        raise ValueError("a detail of ours")
+
+    world.scrape = fail
+    reply = ask(server, "/metrics")
+    assert reply.status == 500
+    assert "detail" not in reply.body
+    assert "a detail of ours" in caplog.text
+    assert ask(server, "/livez").status == 200
+
+
+def test_nothing_is_written_for_ordinary_requests(
+    server: HttpServer, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(server, "/livez")
+    ask(server, "/nothing")
+    raw(server, b"\x16\x03\x01 not http\r\n\r\n")
+    assert capfd.readouterr() == ("", "")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET\r\n\r\n", b"400"),
+        (b"GET / HTTP/x\r\n\r\n", b"400"),
+        (b"GET / HTTP/2.0\r\n\r\n", b"505"),
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"431"),
+    ],
+)
+def test_bad_requests_get_an_error_that_does_not_name_our_versions(
+    server: HttpServer, data: bytes, status: bytes
+) -> None:
+    reply = raw(server, data)
+    assert reply.split(b" ")[1:2] in ([status], [])  # nothing when the reset overtook it
+    assert b"Python" not in reply
+    assert ask(server, "/livez").status == 200
+
+
+def test_a_client_that_does_not_finish_is_cut_off(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_http, "_HEAD_DEADLINE_S", 0.02)
+    assert raw(server, b"GET /livez HTTP/1.1\r\nHost:") == b""
+
+
+def test_clients_above_the_bound_are_turned_away_until_others_go(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell_http, "_WORKERS_MAX", 2)
+    server = world.server()
+    server.start()
+    idle = [socket.create_connection(where(server)) for _ in range(2)]
+    assert raw(server, b"") == b""
+    for client in idle:
+        client.close()
+    for _ in range(1000):  # the server notices on its own threads
+        if raw(server, b"GET /livez HTTP/1.0\r\n\r\n").endswith(b"ok\n"):
+            break
+    else:
+        pytest.fail("the places of those who went were not given to others")
+    server.stop()
+
+
+def test_a_client_in_the_middle_of_a_request_does_not_keep_it_from_stopping(world: World) -> None:
+    server = world.server()
+    server.start()
+    with socket.create_connection(where(server)):
+        server.stop()
+        server.stop()  # may be repeated
+
+
+def test_never_started_can_be_stopped(world: World) -> None:
+    world.server().stop()
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [("[::1]:0", "http://[::1]:"), ("localhost:0", "http://127.0.0.1:"), (":0", "http://")],
+)
+def test_it_listens_where_the_address_says(world: World, address: str, url: str) -> None:
+    if "::" in address and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    server = world.server(address)
+    server.start()
+    assert server.url.startswith(url)
+    assert ask(server, "/livez").status == 200
+    server.stop()
+
+
+def test_all_interfaces_means_both_families(world: World) -> None:
+    server = world.server(":0")
+    server.start()
+    port = where(server)[1]
+    for host in ("127.0.0.1", *(["::1"] if socket.has_dualstack_ipv6() else [])):
+        socket.create_connection((host, port), timeout=5).close()
+    server.stop()
+
+
+@pytest.mark.parametrize("address", ["taken", "127.0.0.1:99999", "192.0.2.1:0"])
+def test_an_address_nobody_can_listen_on_names_the_setting(
+    world: World, server: HttpServer, address: str
+) -> None:
+    if address == "taken":
+        address = server.url.removeprefix("http://")
+    with pytest.raises(ConfigError) as caught:
+        world.server(address).start()
+    (problem,) = caught.value.problems
+    assert problem.path == "http.address"
+    assert problem.value == address
