@@ -20,7 +20,7 @@ import functools
 import json
 import re
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -467,6 +467,11 @@ def _cross_checks(data: dict[str, Any]) -> Iterator[_Finding]:
             node = node.get(step) if isinstance(node, dict) else None
         return node
 
+    paths = dict(_event_paths(at))
+    for loc, path in paths.items():
+        below = next((other for other in paths.values() if other.startswith(path + ".")), None)
+        if below:
+            yield _Finding(loc, _shown((), path), f"a field, not an object: {below} is inside it")
     zone = at("event", "time", "zone")
     if isinstance(zone, str) and not _is_zone(zone):
         yield _Finding(
@@ -497,6 +502,18 @@ def _cross_checks(data: dict[str, Any]) -> Iterator[_Finding]:
         yield _Finding(
             ("require_key",), "true", "false, or an entity in event.entities: its value is the key"
         )
+
+
+def _event_paths(at: Callable[..., Any]) -> Iterator[tuple[Loc, str]]:
+    """Where the schema states a field of the event, and which."""
+    places: list[tuple[Loc, Any]] = [(("event", "id"), at("event", "id"))]
+    places.append((("event", "time", "path"), at("event", "time", "path")))
+    for section in ("entities", "fields"):
+        items = at("event", section)
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(item, dict):
+                places.append((("event", section, index, "path"), item.get("path")))
+    return ((loc, path) for loc, path in places if isinstance(path, str))
 
 
 def _is_zone(name: str) -> bool:
