@@ -24,7 +24,7 @@ lint: $(READY) ## ruff and mypy --strict
 
 check: lint test ## lint and test
 
-lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+lock: ## bring requirements.lock in line with pyproject.toml, keeping the versions that still fit (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
 		--no-header --no-annotate pyproject.toml -q -o requirements.lock
 
