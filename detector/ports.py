@@ -202,19 +202,19 @@ class Clock(Protocol):
 class Log(Protocol):
     """Our own log: an event's name and the values that belong to it. Never waits, never raises."""
 
-    def debug(self, event: str, /, **values: object) -> None:
+    def debug(self, event: str, **values: object) -> None:
         """For whoever looks into this process."""
 
-    def info(self, event: str, /, **values: object) -> None:
+    def info(self, event: str, **values: object) -> None:
         """Something an operator wants to have read afterwards."""
 
-    def warning(self, event: str, /, **values: object) -> None:
+    def warning(self, event: str, **values: object) -> None:
         """It goes on, but somebody should look."""
 
-    def error(self, event: str, /, **values: object) -> None:
+    def error(self, event: str, **values: object) -> None:
         """Something was not done."""
 
-    def exception(self, event: str, /, **values: object) -> None:
+    def exception(self, event: str, **values: object) -> None:
         """`error` with the exception being handled."""
 
 

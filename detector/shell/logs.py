@@ -1,0 +1,143 @@
+"""Our log: one JSON object per line, or colours on a terminal.
+
+What libraries write to the standard library's logging goes through the same pipe, from WARNING on: at DEBUG
+some of them (numba, botocore) write megabytes, or requests with their credentials. Before anything is written
+every value is made plain, bounded, and freed of secrets, so that no line can be torn, endless, or a leak.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from numbers import Integral, Real
+from typing import Any, Literal, TextIO
+from urllib.parse import quote
+
+import structlog
+
+from detector.ports import Log
+
+_MASK = "***"
+_CHARS_MAX = 16_384  # of one text; a traceback of the deepest recursion has more
+_ITEMS_MAX = 100  # of one list or mapping
+_DEPTH_MAX = 8
+
+Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
+EventDict = MutableMapping[str, Any]
+
+
+def configure(
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    format: Literal["auto", "json", "console"] = "auto",
+    stream: TextIO | None = None,
+    secrets: Iterable[str] = (),
+) -> None:
+    """Set up all logging of this process; may be repeated, the last one counts.
+
+    Parameters
+    ----------
+    level
+        Lowest level of our own lines; libraries have the same, but at least ``warning``.
+    format
+        ``auto``: ``console`` when `stream` is a terminal, else ``json``.
+    stream
+        Where to write; standard error by default.
+    secrets
+        Texts to mask wherever they appear, also inside tracebacks. Empty ones are ignored.
+    """
+    out = sys.stderr if stream is None else stream
+    terminal = out.isatty()
+    console = format == "console" or (format == "auto" and terminal)
+    own_level = logging.getLevelNamesMapping()[level.upper()]
+
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        # The plain formatter: the default one shows the values of local variables.
+        structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _plain_values(secrets),
+                renderer,
+            ],
+        )
+    )
+    logging.basicConfig(level=max(own_level, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("detector").setLevel(own_level)
+    logging.captureWarnings(True)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def get_logger(name: str) -> Log:
+    """Our logger of that name, usually ``__name__``; it follows `configure`, also one that comes later.
+
+    A name that does not begin with ``detector`` counts as a library's.
+    """
+    log: Log = structlog.stdlib.get_logger(name)
+    return log
+
+
+def _plain_values(secrets: Iterable[str]) -> structlog.typing.Processor:
+    mask = _masker(secrets)
+
+    def process(_logger: object, _method: str, event: EventDict) -> EventDict:
+        return {key: _plain(value, mask, _DEPTH_MAX) for key, value in event.items()}
+
+    return process
+
+
+def _masker(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Replace secrets as they are, as `repr` shows them, and as they stand in a URL."""
+    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1], quote(secret, safe=""))}
+    longest_first = sorted(forms - {""}, key=len, reverse=True)
+    if not longest_first:
+        return lambda text: text
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+    return lambda text: pattern.sub(_MASK, text)
+
+
+def _plain(value: object, mask: Callable[[str], str], depth: int) -> Plain:
+    """Make of anything what JSON can hold."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Real):  # numpy's too
+        number = int(value) if isinstance(value, Integral) else float(value)
+        if abs(number) <= sys.float_info.max:  # JSON has no NaN, and no end of digits is one line
+            masked = mask(repr(number))  # a secret may be made of digits
+            return number if masked == repr(number) else masked
+    if isinstance(value, Mapping) and depth > 0:
+        pairs = list(value.items())[:_ITEMS_MAX]
+        return {_text(key, mask): _plain(item, mask, depth - 1) for key, item in pairs}
+    if isinstance(value, list | tuple | set | frozenset) and depth > 0:
+        return [_plain(item, mask, depth - 1) for item in list(value)[:_ITEMS_MAX]]
+    return _text(value, mask)
+
+
+def _text(value: object, mask: Callable[[str], str]) -> str:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception as error:  # noqa: BLE001 - somebody else's __repr__ must not cost us the line
+        text = f"<{type(value).__name__} without repr: {type(error).__name__}>"
+    text = mask(text).encode(errors="backslashreplace").decode()  # lone surrogates fit no encoding
+    return text if len(text) <= _CHARS_MAX else f"{text[:_CHARS_MAX]}... ({len(text)} characters)"

@@ -1,0 +1,229 @@
+"""Every line is whole, says when, how grave and what, whoever wrote it, and holds no secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+
+from detector.shell.logs import configure, get_logger
+
+SECRET = "p4ss'w/rd\\"
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("detector").setLevel(logging.NOTSET)
+    structlog.reset_defaults()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def written(secrets: tuple[str, ...] = (), **values: object) -> dict[str, Any]:
+    stream = io.StringIO()
+    configure(stream=stream, secrets=secrets)
+    get_logger("detector.test").info("tried", **values)
+    (line,) = lines(stream)
+    return line
+
+
+def test_a_line_says_when_how_grave_who_and_what() -> None:
+    line = written(partition=3, share=0.5, name="x", known=True, missing=None)
+    assert abs(datetime.fromisoformat(line.pop("timestamp")) - datetime.now(UTC)) < timedelta(seconds=10)
+    assert line == {
+        "level": "info",
+        "logger": "detector.test",
+        "event": "tried",
+        "partition": 3,
+        "share": 0.5,
+        "name": "x",
+        "known": True,
+        "missing": None,
+    }
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_nothing_below_the_level_is_written(level: str) -> None:
+    stream = io.StringIO()
+    configure(level=level, stream=stream)  # type: ignore[arg-type]
+    log = get_logger("detector.test")
+    for write in (log.debug, log.info, log.warning, log.error):
+        write("tried")
+    levels = ["debug", "info", "warning", "error"]
+    assert [line["level"] for line in lines(stream)] == levels[levels.index(level) :]
+
+
+@pytest.mark.parametrize("level", ["debug", "error"])
+def test_libraries_use_the_same_pipe_but_only_from_warning_on(level: str) -> None:
+    stream = io.StringIO()
+    configure(level=level, stream=stream)  # type: ignore[arg-type]
+    library = logging.getLogger("kafka.conn")
+    library.debug("bytes")
+    library.info("connected")
+    library.warning("lost %s after %d s", "b1", 3)
+    library.error("gone")
+    warning = [("warning", "lost b1 after 3 s")] if level == "debug" else []
+    assert [(line["level"], line["event"]) for line in lines(stream)] == [*warning, ("error", "gone")]
+    assert all(line["logger"] == "kafka.conn" and "timestamp" in line for line in lines(stream))
+
+
+def test_python_warnings_are_lines_too() -> None:
+    stream = io.StringIO()
+    configure(stream=stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning("old", DeprecationWarning, "file.py", 1)
+    (line,) = lines(stream)
+    assert "DeprecationWarning: old" in line["event"]
+
+
+def test_an_exception_is_in_the_line_with_its_causes() -> None:
+    stream = io.StringIO()
+    configure(stream=stream)
+    try:
+        try:
+            raise KeyError("inner")
+        except KeyError as error:
+            raise ValueError("outer") from error
+    except ValueError:
+        get_logger("detector.test").exception("failed", partition=1)
+    (line,) = lines(stream)
+    assert (line["level"], line["partition"]) == ("error", 1)
+    assert "KeyError: 'inner'" in line["exception"]
+    assert "ValueError: outer" in line["exception"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        SECRET,
+        f"sasl://me:{SECRET}@host",
+        "sasl://me:p4ss%27w%2Frd%5C@host",
+        {"a": [{"password": SECRET}]},
+        {SECRET: 1},
+        ("x", {SECRET}),
+        SECRET.encode(),
+        ValueError(SECRET),
+        "long" * 5000 + SECRET,
+        ("x" * 16_380) + SECRET,
+    ],
+)
+def test_secrets_are_masked_wherever_they_are(value: object) -> None:
+    line = written(secrets=("", "other", SECRET), value=value)
+    assert "p4ss" not in json.dumps(line)
+
+
+def test_a_secret_is_masked_in_events_numbers_tracebacks_and_libraries() -> None:
+    stream = io.StringIO()
+    configure(stream=stream, secrets=(SECRET, "271828"))
+    log = get_logger("detector.test")
+    log.info(f"hello {SECRET}", number=271828)
+    try:
+        raise ValueError(f"bad password {SECRET}")
+    except ValueError:
+        log.exception("failed")
+        logging.getLogger("kafka").exception("failed with %s", SECRET)
+    assert "p4ss" not in stream.getvalue()
+    assert "271828" not in stream.getvalue()
+    assert [line["event"] for line in lines(stream)] == ["hello ***", "failed", "failed with ***"]
+
+
+def test_of_two_secrets_the_longer_is_masked_whole() -> None:
+    assert written(secrets=("abc", "abcdef"), value="abcdef abc")["value"] == "*** ***"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        (np.int64(3), 3),
+        (np.float32(0.5), 0.5),
+        ("two\nlines", "two\nlines"),
+        ("\ud800", "\\ud800"),
+        (b"\xff", "b'\\xff'"),
+        ((1, 2), [1, 2]),
+        ({1: "a"}, {"1": "a"}),
+        (Hostile(), "<Hostile without repr: RuntimeError>"),
+    ],
+)
+def test_any_value_gives_one_line_of_valid_json(value: object, shown: object) -> None:
+    assert written(value=value)["value"] == shown
+
+
+def test_a_line_has_an_end() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    deep: dict[str, object] = {}
+    for _ in range(500):
+        deep = {"deeper": deep}
+    line = written(text="x" * 10**6, many=list(range(10**5)), endless=endless, deep=deep, huge=10**5000)
+    assert len(json.dumps(line)) < 100_000
+
+
+@pytest.mark.parametrize(
+    ("stream", "format", "is_json"),
+    [
+        (io.StringIO, "auto", True),
+        (Terminal, "auto", False),
+        (Terminal, "json", True),
+        (io.StringIO, "console", False),
+    ],
+)
+def test_people_get_text_and_machines_json(stream: type[io.StringIO], format: str, is_json: bool) -> None:
+    out = stream()
+    configure(format=format, stream=out, secrets=(SECRET,))  # type: ignore[arg-type]
+    try:
+        raise ValueError(SECRET)
+    except ValueError:
+        get_logger("detector.test").exception("failed", partition=3)
+    assert out.getvalue().startswith("{") == is_json
+    assert "failed" in out.getvalue()
+    assert "ValueError: ***" in out.getvalue()
+    assert "p4ss" not in out.getvalue()
+
+
+def test_the_last_configuration_counts_also_for_loggers_made_before() -> None:
+    log = get_logger("detector.test")
+    first, second = io.StringIO(), io.StringIO()
+    configure(stream=first)
+    log.info("one")
+    configure(stream=second)
+    log.info("two")
+    assert [line["event"] for line in lines(first) + lines(second)] == ["one", "two"]
+
+
+def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    configure()
+    get_logger("detector.test").info("tried")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert json.loads(err)["event"] == "tried"
+    assert not sys.stderr.isatty()
