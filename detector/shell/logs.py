@@ -109,7 +109,11 @@ def _plain_values(secrets: Iterable[str]) -> structlog.typing.Processor:
 
 def _masker(secrets: Iterable[str]) -> Callable[[str], str]:
     """Replace secrets as they are, as `repr` shows them, and as they stand in a URL."""
-    forms = {form for secret in secrets for form in (secret, repr(secret)[1:-1], quote(secret, safe=""))}
+    forms = {
+        form
+        for secret in secrets
+        for form in (secret, repr(secret)[1:-1], repr(secret.encode())[2:-1], quote(secret, safe=""))
+    }
     longest_first = sorted(forms - {""}, key=len, reverse=True)
     if not longest_first:
         return lambda text: text

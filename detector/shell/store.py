@@ -179,7 +179,7 @@ class FsspecStore:
         threading.Thread(target=work, name="store", daemon=True).start()
         try:
             return answer.result(timeout=deadline - time.monotonic())
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise _Missing(f"{self._shown}: {what}: {error}") from error
         except _UnusableUrl:
             raise

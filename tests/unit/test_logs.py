@@ -17,7 +17,7 @@ import structlog
 
 from detector.shell.logs import configure, get_logger
 
-SECRET = "p4ss'w/rd\\"
+SECRET = "p4ss'w/rd\\é"
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,7 @@ def test_an_exception_is_in_the_line_with_its_causes() -> None:
     [
         SECRET,
         f"sasl://me:{SECRET}@host",
-        "sasl://me:p4ss%27w%2Frd%5C@host",
+        "sasl://me:p4ss%27w%2Frd%5C%C3%A9@host",
         {"a": [{"password": SECRET}]},
         {SECRET: 1},
         ("x", {SECRET}),

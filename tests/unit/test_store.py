@@ -86,9 +86,12 @@ def test_missing_objects_are_key_errors(store: CheckpointStore) -> None:
     with pytest.raises(KeyError):
         store.get("never/written")
     store.put("a/b", b"1")
-    for name in ("a/c", "b"):
+    for name in ("a/c", "b", "a", "a/b/c"):  # the last two: a folder, and below an object
         with pytest.raises(KeyError):
             store.get(name)
+        store.delete(name)
+    assert store.list("") == ["a/b"]
+    assert store.list("a/b/") == []
 
 
 def test_a_list_has_every_name_with_the_prefix_ascending(store: CheckpointStore) -> None:
