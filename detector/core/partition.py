@@ -29,6 +29,7 @@ from detector.core.records import Identity, Lap, Outputs, Record, no_lap
 from detector.core.shard import Shard
 from detector.errors import NeedsOperator
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
     """What one call of `take` did."""
@@ -88,10 +89,14 @@ class Partition:
         self._plan = deque(journal.barriers)
         in_force = self._configs[journal.config]
         if restored is None:
-            self._shard = Shard(in_force, identity, position=journal.position, labels_end=journal.labels, lap=lap)
+            self._shard = Shard(
+                in_force, identity, position=journal.position, labels_end=journal.labels, lap=lap
+            )
         else:
             manifest, state = restored
-            self._shard = Shard(in_force, identity, position=manifest.position, labels_end=manifest.labels, lap=lap)
+            self._shard = Shard(
+                in_force, identity, position=manifest.position, labels_end=manifest.labels, lap=lap
+            )
             if manifest.entity_key_id != self._shard.entity_key_id:
                 raise NeedsOperator(
                     f"partition {identity.partition}: checkpoint {manifest.name} was made with entity key "

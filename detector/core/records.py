@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -87,3 +87,5 @@ class Outputs:
     scored: tuple[Scored, ...] = ()
     alerts: tuple[Alert, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
+    suppressed: Mapping[str, int] = field(default_factory=dict)  # candidates held back, by reason
+    key_mismatches: int = 0  # accepted events whose record key is not their main entity's value

@@ -1,0 +1,143 @@
+"""From distances to one score whose meaning stays.
+
+Two stages:
+
+    1. parts to one distance   each part is shifted by its accepted median and divided by the span from there to
+                               its accepted .95 quantile, as read at the last barrier; their mean is the distance
+    2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram in
+                               its body, a Pareto tail (peaks over threshold, Siffer 2017; shape by Hill 1975)
+                               above `tail_from`, which neither ends nor underflows
+
+A second histogram of *all* events gives the trim quantile (what lies above is not accepted) and the alert
+threshold. Its memory is long, or a burst would raise its own threshold.
+
+Tables are renewed at a block's end only: all events of a block are scored by the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Calibration as CalibrationConfig
+
+Doubles = NDArray[np.float64]
+
+# Histogram of asinh(distance * SHARPNESS): linear around the median, logarithmic far out, so that one grid
+# serves every stream. 1/64 wide bins are 1.6 % of a distance in the tail.
+SHARPNESS = 4.0
+BIN = 1.0 / 64.0
+LOW, HIGH = -8.0, 40.0
+BINS = int((HIGH - LOW) / BIN)
+# Weight of an even prior over all bins: keeps the score strictly increasing where nothing was ever seen.
+PRIOR = 1e-3
+# Hill's shape of the tail; below .02 the tail would be thinner than any distance ever met justifies, above 1
+# its mean is infinite. On the asinh scale the shape is the mean excess.
+SHAPE_MIN, SHAPE_MAX = 0.02, 1.0
+SPAN_MIN = 1e-6
+
+
+class Sketch:
+    """Decayed histogram of distances."""
+
+    def __init__(self, memory_events: int) -> None:
+        self._memory_events = memory_events
+        self.counts: Doubles = np.zeros(BINS)
+
+    def learn(self, distances: Doubles) -> None:
+        """Forget a little, then count."""
+        self.counts *= np.exp(-len(distances) / self._memory_events)
+        self.counts += np.bincount(_bins(distances), minlength=BINS)
+
+    def quantile(self, share: float) -> float:
+        """Distance below which `share` of the weight lies; inf while empty."""
+        total = self.counts.sum()
+        if total < 1.0:
+            return float("inf")
+        below = np.concatenate([[0.0], np.cumsum(self.counts)]) / total
+        index = min(max(int(np.searchsorted(below, share, side="right")) - 1, 0), BINS - 1)
+        inside = (share - below[index]) / max(below[index + 1] - below[index], 1e-300)
+        return float(np.sinh(LOW + BIN * (index + min(max(inside, 0.0), 1.0))) / SHARPNESS)
+
+
+class Calibration:
+    """Both stages and both sketches; P parts."""
+
+    def __init__(self, config: CalibrationConfig, parts: int) -> None:
+        self._config = config
+        self.accepted = Sketch(config.memory_events)
+        self.all = Sketch(config.memory_events)
+        self.shift: Doubles = np.zeros(parts)
+        self.span: Doubles = np.ones(parts)
+        self._renew_tables()
+
+    def renew_parts(self, parts: Doubles) -> None:
+        """Read shift and span from the parts' distances (n, P) of the core."""
+        median, far = np.quantile(parts, [0.5, 0.95], axis=0)
+        self.shift, self.span = median, np.maximum(far - median, SPAN_MIN)
+
+    def combine(self, parts: Doubles) -> Doubles:
+        """(n, P) distances of the parts to (n,) distances."""
+        combined: Doubles = ((parts - self.shift) / self.span).mean(axis=1)
+        return combined
+
+    def scores(self, distances: Doubles) -> Doubles:
+        """Score (n,) distances: -log10 of the share of accepted events at least as far."""
+        place = np.arcsinh(distances * SHARPNESS)
+        body = np.interp(place, self._edges, self._scores)
+        tail = self._tail_score + (place - self._tail_place) / (self._shape * np.log(10.0))
+        return np.where(place > self._tail_place, tail, body)
+
+    def accepts(self, distances: Doubles) -> NDArray[np.bool_]:
+        """Whether events are near enough to be learned from."""
+        return distances <= self._trim
+
+    def learn(self, distances: Doubles, accepted: NDArray[np.bool_]) -> None:
+        """Count a block and renew the tables."""
+        self.all.learn(distances)
+        self.accepted.learn(distances[accepted])
+        self._renew_tables()
+
+    def restart(self, distances: Doubles) -> None:
+        """Count anew from the core's distances: while young, older ones were measured by another model."""
+        for sketch in (self.accepted, self.all):
+            sketch.counts[:] = 0.0
+            sketch.learn(distances)
+        self._renew_tables()
+
+    def _renew_tables(self) -> None:
+        self._trim = self.all.quantile(self._config.trim)
+        counts = self.accepted.counts + PRIOR / BINS
+        above = np.concatenate([np.cumsum(counts[::-1])[::-1], [PRIOR / BINS / 2]])
+        self._edges = LOW + BIN * np.arange(BINS + 1)
+        self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
+        start = int(np.searchsorted(-above, -above[0] * (1.0 - self._config.tail_from)))
+        self._tail_place = self._edges[start]
+        self._tail_score = self._scores[start]
+        beyond = self.accepted.counts[start:]
+        excess = self._edges[start:-1] + BIN / 2 - self._tail_place
+        weight = beyond.sum()
+        # One unit of the widest tail stands in for what has not been seen yet.
+        mean = (float(beyond @ excess) + SHAPE_MAX) / (weight + 1.0)
+        self._shape = min(max(mean, SHAPE_MIN), SHAPE_MAX)
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "accepted": self.accepted.counts.copy(),
+            "all": self.all.counts.copy(),
+            "shift": self.shift.copy(),
+            "span": self.span.copy(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.accepted.counts, self.all.counts = state["accepted"], state["all"]
+        self.shift, self.span = state["shift"], state["span"]
+        self._renew_tables()
+
+
+def _bins(distances: Doubles) -> NDArray[np.int64]:
+    place = (np.arcsinh(distances * SHARPNESS) - LOW) / BIN
+    return np.clip(place, 0, BINS - 1).astype(np.int64)

@@ -1,0 +1,189 @@
+"""Normal behaviour: a bounded sample of accepted events (the *core*) and the clusters it forms.
+
+The core holds raw rows, not embeddings, so that each new encoder can embed it afresh. It forgets
+exponentially: an accepted event comes in with probability capacity / memory and takes a random place (Aggarwal
+2006). What was not accepted never comes in, however often it is seen.
+
+At a barrier the core is embedded again and clustered from where the clusters were: previous members give the
+first centres, unassigned events the rest, two rounds of k-means follow, and clusters of fewer than `members_min`
+events are dropped: what few do is not normal yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Clusters as ClustersConfig
+from detector.core.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.index import Exact
+
+ROUNDS = 2
+# A cluster of so many core events on average; fewer would make every event its own neighbour.
+EVENTS_PER_CLUSTER = 16
+# Medians over fewer customers could be one customer's transaction.
+ENTITIES_SHOWN_MIN = 10
+
+
+class Core:
+    """The sample; `rows` has `capacity` rows of which the first `len(core)` are filled."""
+
+    def __init__(self, config: ClustersConfig, layout: Layout) -> None:
+        self._memory_events = config.memory_events
+        self.capacity = config.core_events
+        self.rows = empty_rows(self.capacity, layout)
+        # Cluster of each row at the last barrier; -1: came since, or lies in none.
+        self.cluster = np.full(self.capacity, -1, dtype=np.int32)
+        self._filled = 0
+
+    def __len__(self) -> int:
+        return self._filled
+
+    def learn(self, rows: Rows, rng: np.random.Generator) -> None:
+        """Take in accepted events."""
+        free = min(self.capacity - self._filled, len(rows))
+        places = np.arange(self._filled, self._filled + free)
+        self._filled += free
+        self._put(places, rows.take(slice(0, free)))
+        late = rows.take(slice(free, None))
+        if len(late):
+            chosen = np.flatnonzero(rng.random(len(late)) < self.capacity / self._memory_events)
+            self._put(rng.integers(0, self.capacity, len(chosen)), late.take(chosen))
+
+    def filled(self) -> Rows:
+        """Rows in use (views)."""
+        return self.rows.take(slice(0, self._filled))
+
+    def draw(self, count: int, rng: np.random.Generator) -> Rows:
+        """Draw rows at random, with repetition."""
+        return self.rows.take(rng.integers(0, max(self._filled, 1), count))
+
+    def _put(self, places: NDArray[np.int64], rows: Rows) -> None:
+        self.rows.put(places, rows)
+        self.cluster[places] = -1
+
+    def to_state(self) -> dict[str, Any]:
+        return {"rows": self.filled().to_state(), "cluster": self.cluster[: self._filled].copy()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        rows = Rows.from_state(state["rows"])
+        self._filled = len(rows)
+        self.rows.put(slice(0, self._filled), rows)
+        self.cluster[: self._filled] = state["cluster"]
+
+
+class Clusters:
+    """Clusters of the core in the embedding that serves; K of them."""
+
+    def __init__(self, config: ClustersConfig, dimension: int) -> None:
+        self._config = config
+        self.centres = np.zeros((0, dimension), dtype=np.float32)  # (K, D)
+        self.sizes = np.zeros(0, dtype=np.int64)  # (K,) core events in each
+        self.radii = np.zeros(0, dtype=np.float32)  # (K,) root mean square distance of these to the centre
+        self.people = np.zeros(0, dtype=np.int64)  # (K,) distinct main entities among them
+
+    def __len__(self) -> int:
+        return len(self.centres)
+
+    def renew(self, core: Core, embedded: NDArray[np.float32], rng: np.random.Generator) -> None:
+        """Cluster the core, of which `embedded` (n, D) are the embeddings; writes `core.cluster`."""
+        assigned = core.cluster[: len(core)].astype(np.int64)
+        centres = self._seeds(embedded, assigned, rng)
+        nearest, squares = assigned, np.zeros(len(embedded), dtype=np.float32)
+        for _ in range(ROUNDS):
+            numbers, distances = Exact(centres).search(embedded, 1)
+            nearest, squares = numbers[:, 0], np.square(distances[:, 0])
+            centres, sizes = _means(embedded, nearest, centres)
+            kept = np.flatnonzero(sizes >= min(self._config.members_min, len(embedded)))
+            renumbered = np.full(len(centres), -1, dtype=np.int64)
+            renumbered[kept] = np.arange(len(kept))
+            centres, nearest = centres[kept], renumbered[nearest]
+        core.cluster[: len(core)] = nearest
+        inside = nearest >= 0
+        self.centres = centres
+        self.sizes = np.bincount(nearest[inside], minlength=len(centres))
+        spread = np.bincount(nearest[inside], weights=squares[inside], minlength=len(centres))
+        self.radii = np.sqrt(spread / np.maximum(self.sizes, 1)).astype(np.float32)
+        self.people = self._count_people(core.filled(), nearest)
+
+    def _seeds(
+        self, embedded: NDArray[np.float32], assigned: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        wanted = min(self._config.count_max, max(1, len(embedded) // EVENTS_PER_CLUSTER))
+        means, sizes = _means(embedded, assigned, self.centres)
+        means = means[sizes >= self._config.members_min][:wanted]
+        fresh = np.flatnonzero(assigned < 0)
+        fresh = fresh[rng.permutation(len(fresh))][: wanted - len(means)]
+        seeds = np.concatenate([means, embedded[fresh]])
+        return np.unique(seeds, axis=0)  # equal centres would cut the graph apart
+
+    def _count_people(self, rows: Rows, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
+        if not rows.entities.shape[1]:
+            return self.sizes
+        pairs = np.stack([nearest.astype(np.uint64), rows.entities[:, 0]], axis=1)[nearest >= 0]
+        distinct = np.unique(pairs, axis=0)[:, 0].astype(np.int64)
+        return np.bincount(distinct, minlength=len(self.centres))
+
+    def to_state(self) -> dict[str, Any]:
+        return {"centres": self.centres, "sizes": self.sizes, "radii": self.radii, "people": self.people}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.centres, self.sizes = state["centres"], state["sizes"]
+        self.radii, self.people = state["radii"], state["people"]
+
+
+class Exemplars:
+    """What is typical of each cluster: medians of its core events as they were at the last barrier.
+
+    Computed when asked for and kept until the next barrier; asking changes nothing.
+    """
+
+    def __init__(self, core: Core, layout: Layout) -> None:
+        self._rows = core.filled().copy()
+        self._cluster = core.cluster[: len(core)].copy()
+        self._layout = layout
+        self._typical: dict[int, Rows] = {}
+
+    def typical(self, cluster: int) -> Rows:
+        """One row: medians of numerics and contexts, the most frequent category, the mean time of day."""
+        if cluster not in self._typical:
+            self._typical[cluster] = self._median(self._rows.take(self._cluster == cluster))
+        return self._typical[cluster]
+
+    def _median(self, members: Rows) -> Rows:
+        typical = empty_rows(1, self._layout)
+        for column in range(members.numerics.shape[1]):
+            known = members.numerics[:, column]
+            known = known[~np.isnan(known)]
+            typical.numerics[0, column] = np.median(known) if len(known) else np.nan
+        for column in range(members.categories.shape[1]):
+            values, counts = np.unique(members.categories[:, column], return_counts=True)
+            typical.categories[0, column] = values[counts.argmax()]
+        for kind in self._layout.kinds:
+            context = members.context[:, kind.columns]
+            never = np.isnan(context[:, 0])
+            seen = context[~never] if never.mean() < 0.5 else context[never]
+            typical.context[0, kind.columns] = np.median(seen, axis=0)
+        typical.times[0] = _mean_time_of_day(members.times)
+        return typical
+
+
+def _mean_time_of_day(times: NDArray[np.float64]) -> float:
+    phase = 2.0 * np.pi * times / DAY_S
+    angle = np.arctan2(np.sin(phase).mean(), np.cos(phase).mean())
+    return float(angle / (2.0 * np.pi) % 1.0 * DAY_S)
+
+
+def _means(
+    points: NDArray[np.float32], assigned: NDArray[np.int64], previous: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    inside = assigned >= 0
+    count = len(previous)
+    sizes = np.bincount(assigned[inside], minlength=count)
+    sums = np.zeros((count, points.shape[1]))
+    for column in range(points.shape[1]):
+        sums[:, column] = np.bincount(assigned[inside], weights=points[inside, column], minlength=count)
+    return (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32), sizes

@@ -1,0 +1,137 @@
+"""The embedding that serves: a fixed robust part and a learned part, each with its distance to normal.
+
+fixed     the event's own values and their deviations from its entities' profiles, scaled by what the core
+          shows far out (1 to 99 %); distance to the core's median. Holds where extremes matter, from the start.
+learned   the encoder's output; distance to the nearest clusters. Holds where fields depend on each other.
+
+What serves is replaced as a whole at barriers and never changes in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Model
+from detector.core.clusters import Clusters, Core, Exemplars
+from detector.core.encoder import Encoder, Learner
+from detector.core.features import Features, Layout, Rows
+from detector.core.index import NearestCentres, build
+
+FAR = (0.01, 0.99)
+# A column whose core is constant has no spread of its own; this share of the others' keeps it finite.
+SPREAD_FLOOR = 1e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Located:
+    """n events in the embedding."""
+
+    parts: NDArray[np.float64]  # (n, P) distance to normal of each part
+    clusters: NDArray[np.int64]  # (n, k) nearest clusters, nearest first
+    distances: NDArray[np.float32]  # (n, k) to their centres
+
+
+class Embedding:
+    """Encoder, clusters and index of one version; not ready before the first barrier."""
+
+    def __init__(self, config: Model, layout: Layout, features: Features, rng: np.random.Generator) -> None:
+        self._config = config
+        self._layout = layout
+        self._features = features
+        self.version = 0
+        self.step = 0  # of the learner when it was copied
+        self.encoder = Encoder(config.encoder, len(features), len(layout.categories), len(layout.texts), rng)
+        self.clusters = Clusters(config.clusters, config.encoder.dimension)
+        self._centre = np.zeros(features.fixed_count)
+        self._scale = np.ones(features.fixed_count)
+        self._index: NearestCentres | None = None
+        self.exemplars: Exemplars | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self._index is not None
+
+    @property
+    def parts(self) -> int:
+        """Number of parts: the fixed one exists only where there are numerics."""
+        return 2 if self._features.fixed_count else 1
+
+    def locate(self, rows: Rows, inputs: NDArray[np.float32], count: slice) -> Located:
+        """Embed a block of B rows and find the distances of those in `count`."""
+        assert self._index is not None
+        embedded = self.encoder.encode(inputs, rows)[count]
+        k = min(self._config.clusters.neighbours, len(self.clusters))
+        numbers, distances = self._index.search(embedded, k)
+        learned = distances[:, 0].astype(np.float64)
+        columns = [learned]
+        if self._features.fixed_count:
+            columns.insert(0, self._fixed(inputs[count]))
+        return Located(np.stack(columns, axis=1), numbers, distances)
+
+    def promote(
+        self, learner: Learner, core: Core, rng: np.random.Generator, block_events: int
+    ) -> NDArray[np.float64]:
+        """Serve what was learned; returns the parts' distances (n, P) of the core."""
+        self.version += 1
+        self.step = learner.steps
+        self.encoder.copy_weights(learner)
+        rows = core.filled()
+        inputs = self._features.compute(rows)
+        fixed = inputs[:, : self._features.fixed_count].astype(np.float64)
+        if fixed.shape[1]:
+            low, self._centre, high = np.quantile(fixed, [FAR[0], 0.5, FAR[1]], axis=0)
+            spread = high - low
+            self._scale = np.maximum(spread, max(SPREAD_FLOOR * float(spread.max()), 1e-9))
+        embedded = self._encode_blocks(rows, inputs, block_events)
+        self.clusters.renew(core, embedded, rng)
+        self._renew_index(core)
+        assert self._index is not None
+        columns = [self._index.search(embedded, 1)[1][:, 0].astype(np.float64)]
+        if fixed.shape[1]:
+            columns.insert(0, self._fixed(inputs))
+        return np.stack(columns, axis=1)
+
+    def _fixed(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        scaled = (inputs[:, : self._features.fixed_count].astype(np.float64) - self._centre) / self._scale
+        distance: NDArray[np.float64] = np.sqrt(np.square(scaled).mean(axis=1))
+        return distance
+
+    def _encode_blocks(
+        self, rows: Rows, inputs: NDArray[np.float32], block_events: int
+    ) -> NDArray[np.float32]:
+        """Embed the core in pieces of about a block, which stay in the CPU's cache."""
+        return np.concatenate(
+            [
+                self.encoder.encode(
+                    inputs[start : start + block_events], rows.take(slice(start, start + block_events))
+                )
+                for start in range(0, len(rows), block_events)
+            ]
+        )
+
+    def _renew_index(self, core: Core) -> None:
+        self._index = build(self.clusters.centres, self._config.index)
+        self.exemplars = Exemplars(core, self._layout)
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "version": self.version,
+            "step": self.step,
+            "encoder": self.encoder.to_state(),
+            "clusters": self.clusters.to_state(),
+            "centre": self._centre,
+            "scale": self._scale,
+        }
+
+    def load(self, state: Mapping[str, Any], core: Core) -> None:
+        """Take back what `to_state` gave right after a barrier, when the core was as the clusters saw it."""
+        self.version, self.step = state["version"], state["step"]
+        self.encoder.load(state["encoder"])
+        self.clusters.load(state["clusters"])
+        self._centre, self._scale = state["centre"], state["scale"]
+        self._renew_index(core)

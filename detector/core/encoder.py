@@ -1,0 +1,226 @@
+"""From inputs to an embedding: a small network that learns from every block.
+
+Numeric inputs go through piecewise-linear encoding on quantile bins (Gorishniy 2022: it decides more than the
+network does), categories and text trigrams through hashed embedding rows (Weinberger 2009), then one hidden
+layer.
+
+Objectives
+    contrastive      accepted events lie near the origin, the same events with one thing swapped for another
+                     event's lie outside a ball around it (logistic loss on the squared distance)
+    reconstructive   the piecewise-linear code is restored from the embedding by a linear map
+
+Rules
+    - Two speeds: the learner is trained on every block; what serves is a copy of it, made at barriers.
+    - Every matrix product has a fixed number of rows, so a row's result does not depend on its neighbours or
+      on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Encoder as EncoderConfig
+from detector.core.features import Rows
+
+Floats = NDArray[np.float32]
+
+# Share of events outside the outermost edges on each side: the bins are for the many.
+EDGE_TAIL = 0.005
+MARGIN = 1.0  # squared radius of the ball, per dimension
+ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
+
+
+class Encoder:
+    """The network with its weights; `inputs` numeric inputs, `hashed` categories, `texts` texts.
+
+    Weights are float32 arrays in `weights`; embeddings are (n, dimension) float32.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, inputs: int, hashed: int, texts: int, rng: np.random.Generator
+    ) -> None:
+        self.config = config
+        self._inputs = inputs
+        self._slots = hashed + texts
+        wide = inputs * config.bins + self._slots * config.hash_width
+        self.edges = np.tile(np.linspace(-1.0, 1.0, config.bins + 1, dtype=np.float32), (inputs, 1))
+        self.weights: dict[str, Floats] = {
+            "hidden": _normal(rng, wide, config.hidden),
+            "hidden_bias": np.zeros(config.hidden, dtype=np.float32),
+            "out": _normal(rng, config.hidden, config.dimension),
+            "out_bias": np.zeros(config.dimension, dtype=np.float32),
+        }
+        if self._slots:
+            self.weights["rows"] = 0.1 * rng.standard_normal(
+                (config.hash_rows, config.hash_width), dtype=np.float32
+            )
+        if config.objectives.reconstructive:
+            self.weights["restore"] = _normal(rng, config.dimension, wide)
+
+    def encode(self, inputs: Floats, rows: Rows) -> Floats:
+        """Embed n events; the result of each row depends on n but not on the other rows."""
+        return self._forward(self._wide(inputs, rows))[1]
+
+    def renew_edges(self, inputs: Floats) -> None:
+        """Put the bins on the quantiles of (n, F) inputs."""
+        ends = np.linspace(EDGE_TAIL, 1.0 - EDGE_TAIL, self.config.bins + 1)
+        quantiles = np.quantile(inputs, ends, axis=0).astype(np.float32)
+        for column in range(self._inputs):
+            self.edges[column] = _ascending(quantiles[:, column])
+
+    def copy_weights(self, other: Encoder) -> None:
+        """Serve what another has learned."""
+        self.edges = other.edges.copy()
+        self.weights = {name: weight.copy() for name, weight in other.weights.items()}
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "edges": self.edges.copy(),
+            "weights": {name: weight.copy() for name, weight in self.weights.items()},
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.edges = state["edges"]
+        self.weights = dict(state["weights"])
+
+    def _wide(self, inputs: Floats, rows: Rows) -> Floats:
+        """Input layer: piecewise-linear code, then one embedding row per category and a mean one per text."""
+        left, width = self.edges[:, :-1], np.diff(self.edges, axis=1)
+        position = (inputs[:, :, None] - left) / width
+        code = np.clip(position, 0.0, 1.0)
+        code[:, :, 0] -= np.log1p(np.maximum(-position[:, :, 0], 0.0))
+        code[:, :, -1] += np.log1p(np.maximum(position[:, :, -1] - 1.0, 0.0))
+        parts = [code.reshape(len(inputs), -1)]
+        if self._slots:
+            table, shares = self.weights["rows"], _shares(rows)
+            for slot, share in zip(_slots(rows, len(table)), shares, strict=True):
+                parts.append(np.einsum("ng,ngw->nw", share, table[slot]))
+        return np.concatenate(parts, axis=1)
+
+    def _forward(self, wide: Floats) -> tuple[Floats, Floats]:
+        weights = self.weights
+        hidden = np.maximum(wide @ weights["hidden"] + weights["hidden_bias"], 0.0)
+        return hidden, hidden @ weights["out"] + weights["out_bias"]
+
+
+class Learner(Encoder):
+    """An encoder with its optimiser (Adam)."""
+
+    def __init__(
+        self, config: EncoderConfig, inputs: int, hashed: int, texts: int, rng: np.random.Generator
+    ) -> None:
+        super().__init__(config, inputs, hashed, texts, rng)
+        self.steps = 0
+        self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+        self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+
+    def learn(self, inputs: Floats, rows: Rows, real: NDArray[np.bool_], weight: Floats) -> float:
+        """Take one step; returns the loss before it.
+
+        Parameters
+        ----------
+        inputs, rows
+            n events, real and swapped ones.
+        real : (n,) bool
+        weight : (n,) float32
+            0 leaves a row out (padding, events that were not accepted).
+        """
+        wide = self._wide(inputs, rows)
+        hidden, out = self._forward(wide)
+        objectives = self.config.objectives
+        total = max(float(weight.sum()), 1.0)
+        distance = np.square(out).mean(axis=1)
+        sign = np.where(real, np.float32(1.0), np.float32(-1.0))
+        logit = sign * (distance - MARGIN)
+        loss = float((weight * np.logaddexp(0.0, logit)).sum()) / total
+        slope = objectives.contrastive * weight * sign / (1.0 + np.exp(-logit)) / total
+        grad_out = (slope[:, None] * 2.0 / out.shape[1]) * out
+        gradients: dict[str, Floats] = {}
+        grad_wide = np.zeros_like(wide) if self._slots else None
+        if objectives.reconstructive:
+            restore = self.weights["restore"]
+            error = (out @ restore - wide) * (weight * real)[:, None]
+            error *= np.float32(2.0 * objectives.reconstructive / (total * wide.shape[1]))
+            gradients["restore"] = out.T @ error
+            grad_out = grad_out + error @ restore.T
+        gradients["out"] = hidden.T @ grad_out
+        gradients["out_bias"] = grad_out.sum(axis=0)
+        grad_hidden = (grad_out @ self.weights["out"].T) * (hidden > 0)
+        gradients["hidden"] = wide.T @ grad_hidden
+        gradients["hidden_bias"] = grad_hidden.sum(axis=0)
+        if grad_wide is not None:
+            code = self._inputs * self.config.bins
+            grad_wide = grad_hidden @ self.weights["hidden"][code:].T
+            gradients["rows"] = self._row_gradients(rows, grad_wide)
+        self._step(gradients)
+        return loss
+
+    def _row_gradients(self, rows: Rows, grad: Floats) -> Floats:
+        table = np.zeros_like(self.weights["rows"])
+        width = self.config.hash_width
+        slots, shares = _slots(rows, len(table)), _shares(rows)
+        for number, (slot, share) in enumerate(zip(slots, shares, strict=True)):
+            piece = grad[:, number * width : (number + 1) * width]
+            np.add.at(table, slot, share[:, :, None] * piece[:, None, :])
+        return table
+
+    def _step(self, gradients: Mapping[str, Floats]) -> None:
+        self.steps += 1
+        rate = self.config.learning_rate
+        rate *= np.sqrt(1.0 - ADAM_BETA_2**self.steps) / (1.0 - ADAM_BETA_1**self.steps)
+        for name, gradient in gradients.items():
+            first, second = self._first[name], self._second[name]
+            first += np.float32(1.0 - ADAM_BETA_1) * (gradient - first)
+            second += np.float32(1.0 - ADAM_BETA_2) * (np.square(gradient) - second)
+            self.weights[name] -= np.float32(rate) * first / (np.sqrt(second) + np.float32(ADAM_EPSILON))
+
+    def to_state(self) -> dict[str, Any]:
+        moments = {
+            f"{name}_{order}": moment.copy()
+            for order, moments in (("first", self._first), ("second", self._second))
+            for name, moment in moments.items()
+        }
+        return {**super().to_state(), "steps": self.steps, "moments": moments}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self.steps = int(state["steps"])
+        self._first = {name: state["moments"][f"{name}_first"] for name in self.weights}
+        self._second = {name: state["moments"][f"{name}_second"] for name in self.weights}
+
+
+def _normal(rng: np.random.Generator, rows: int, columns: int) -> Floats:
+    return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(np.sqrt(2.0 / rows))
+
+
+def _ascending(quantiles: Floats) -> Floats:
+    """Strictly ascending edges from quantiles that may repeat (flags, constants, counts)."""
+    distinct = np.unique(quantiles)
+    if len(distinct) == 1:
+        distinct = distinct + np.array([-0.5, 0.5], dtype=np.float32)
+    spread = np.interp(np.linspace(0, len(distinct) - 1, len(quantiles)), range(len(distinct)), distinct)
+    steps = np.maximum(np.diff(spread), 1e-6 * max(1.0, float(np.abs(spread).max())))
+    return (spread[0] + np.concatenate([[0.0], np.cumsum(steps)])).astype(np.float32)
+
+
+def _slots(rows: Rows, count: int) -> list[NDArray[np.int64]]:
+    """Rows of the hashed table: (n, 1) per category, (n, G) per text."""
+    categories = (rows.categories % np.uint64(count)).astype(np.int64)
+    grams = (rows.grams % np.uint32(count)).astype(np.int64)
+    return [categories[:, c : c + 1] for c in range(categories.shape[1])] + [
+        grams[:, t] for t in range(grams.shape[1])
+    ]
+
+
+def _shares(rows: Rows) -> list[Floats]:
+    """Weights of the rows that `_slots` names: 0 for a missing one, a mean over a text's trigrams."""
+    categories = (rows.categories != 0).astype(np.float32)
+    present = (rows.grams != 0).astype(np.float32)
+    grams = present / np.maximum(present.sum(axis=2, keepdims=True), 1.0)
+    return [categories[:, c : c + 1] for c in range(categories.shape[1])] + [
+        grams[:, t] for t in range(grams.shape[1])
+    ]

@@ -1,0 +1,395 @@
+"""From a record's bytes to an event, or to the reason why it is none.
+
+Nothing that a record contains can raise: whatever is wrong with it becomes a `Rejected` with one of `REASONS`.
+Entity values, categories and text leave this file only as hashes; what people need to read is looked up again
+in the original bytes when an alert is made (`Parser.view`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Event, TimeField
+from detector.core.records import Headers, Record
+
+REASONS = (
+    "tombstone",  # no value at all: a delete marker of a compacted topic
+    "empty",
+    "too_large",
+    "too_deep",
+    "not_json",  # includes bytes that are not UTF-8 and the token NaN, which JSON does not have
+    "not_an_object",
+    "missing",  # id, time, a required entity or a required field
+    "wrong_type",
+    "bad_time",
+    "out_of_range",  # not finite, or a time outside 1970 to 2200
+    "too_long",
+    "key_mismatch",  # only with require_key
+)
+
+# Distinct hashes remembered per cache: the busiest values cost one look-up, memory stays at some 10 MB.
+CACHE_VALUES_MAX = 65_536
+TEXT_GRAMS_MAX = 32
+TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
+EPOCH_MS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS = re.compile(rb"[\[\]{}]")
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Why a record is no event."""
+
+    reason: str  # one of REASONS
+    detail: str  # for people: which field, which bound
+
+
+class ParsedEvent(NamedTuple):
+    """One event as the model sees it, with what is needed to find its original again."""
+
+    record: Record
+    id: str
+    time: float  # s since the epoch
+    entities: tuple[int, ...]  # keyed hashes, 0 for a missing one
+    numerics: tuple[float, ...]  # raw values, NaN for a missing one
+    categories: tuple[int, ...]  # hashes, 0 for a missing one
+    grams: tuple[tuple[int, ...], ...]  # hashed character trigrams of each text
+    key_matches: bool  # the record's key is the main entity's value (or one of them is missing)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """An event's original values, for an alert."""
+
+    main: str | None  # the main entity's value
+    entities: Mapping[str, str | None]
+    values: Mapping[str, Any]  # every field of the schema: number, text or None
+    traces: Headers  # the record's own W3C trace context
+
+
+class _Bad(Exception):
+    """Carries a Rejected from a leaf to `Parser.parse`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.rejected = Rejected(reason, detail)
+
+
+class Parser:
+    """Reads events of one schema.
+
+    Parameters
+    ----------
+    schema
+        Which fields there are.
+    entity_key
+        Secret key of the hashes that stand for entity values, at most 64 bytes.
+    require_key
+        Reject what is not keyed by the main entity.
+    """
+
+    def __init__(self, schema: Event, entity_key: bytes, *, require_key: bool = False) -> None:
+        self.schema = schema
+        self.entity_key_id = hashlib.blake2b(b"entity key id", key=entity_key, digest_size=4).hexdigest()
+        self._require_key = require_key
+        self._limits = schema.limits
+        leaves = [schema.id, schema.time.path]
+        leaves += [entity.path for entity in schema.entities] + [value.path for value in schema.fields]
+        self._decoder = msgspec.json.Decoder(type=_structure(leaves))
+        self._read_id = _getter(schema.id)
+        self._read_time = _getter(schema.time.path)
+        self._to_time = _time_reader(schema.time)
+        self._entities = [
+            (entity, _getter(entity.path), _hasher(entity_key, entity.name)) for entity in schema.entities
+        ]
+        self._checked = [(value, _getter(value.path)) for value in schema.fields if value.use != "encode"]
+        encoded = [value for value in schema.fields if value.use == "encode"]
+        self._numerics = [(v, _getter(v.path)) for v in encoded if v.type == "numeric"]
+        self._categories = [
+            (v, _getter(v.path), _hasher(entity_key, v.name)) for v in encoded if v.type == "categorical"
+        ]
+        self._texts = [(v, _getter(v.path), _grams(v.name)) for v in encoded if v.type == "text"]
+
+    def parse(self, record: Record) -> ParsedEvent | Rejected:
+        """Read one record."""
+        try:
+            event = self._decode(record.value)
+            return self._event(record, event)
+        except _Bad as bad:
+            return bad.rejected
+
+    def main_key(self, value: bytes) -> bytes | None:
+        """Main entity's value of an event, as the bytes that a record's key should be; None without one."""
+        try:
+            return self._main(self._decode(value))
+        except _Bad:
+            return None
+
+    def view(self, record: Record) -> View:
+        """Original values of an event that `parse` accepted."""
+        event = self._decode(record.value)
+        main = self._main(event)
+        return View(
+            main=None if main is None else main.decode(),
+            entities={entity.name: _plain(read(event)) for entity, read, _ in self._entities},
+            values={
+                value.name: self._number(value.name, read(event))
+                if value.type == "numeric" and read(event) is not None
+                else _plain(read(event))
+                for value, read in [
+                    *self._checked,
+                    *self._numerics,
+                    *((value, read) for value, read, _ in self._categories + self._texts),
+                ]
+            },
+            traces=tuple(h for h in record.headers if h[0].lower() in ("traceparent", "tracestate")),
+        )
+
+    def _decode(self, raw: bytes | None) -> Any:
+        if raw is None:
+            raise _Bad("tombstone", "the record has no value")
+        if not raw.strip():
+            raise _Bad("empty", "the value has no content")
+        if len(raw) > self._limits.bytes_max:
+            raise _Bad("too_large", f"{len(raw)} bytes, at most {self._limits.bytes_max} are read")
+        if raw.count(b"{") + raw.count(b"[") > self._limits.depth_max:
+            depth = _depth(raw)
+            if depth > self._limits.depth_max:
+                raise _Bad("too_deep", f"nested {depth} levels, at most {self._limits.depth_max} are read")
+        try:
+            if not raw.isascii():
+                raw.decode()  # msgspec does not look into what it skips, and alerts echo the whole event
+            return self._decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            if raw.lstrip()[:1] != b"{":
+                raise _Bad("not_an_object", str(error)) from None
+            reason = "out_of_range" if "out of range" in str(error) else "wrong_type"
+            raise _Bad(reason, str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _Bad("not_json", str(error)) from None
+        except RecursionError:
+            raise _Bad("too_deep", "nested too deeply to be read") from None
+
+    def _event(self, record: Record, event: Any) -> ParsedEvent:
+        id_ = self._text("id", self._read_id(event), self._limits.key_chars_max)
+        if id_ is None:
+            raise _Bad("missing", "id")
+        time = self._read_time(event)
+        if time is None:
+            raise _Bad("missing", "time")
+        seconds = self._to_time(time)
+        entities = []
+        main = None
+        for entity, read, digest in self._entities:
+            text = self._text(entity.name, read(event), self._limits.key_chars_max)
+            if text is None and not entity.optional:
+                raise _Bad("missing", f"entity {entity.name}")
+            if not entities:
+                main = text
+            entities.append(0 if text is None else digest(text))
+        matches = main is None or record.key is None or record.key == main.encode()
+        if self._require_key and main is not None and record.key != main.encode():
+            raise _Bad("key_mismatch", f"the record's key is not the value of {self._entities[0][0].name}")
+        for value, read in self._checked:
+            self._check(value, read(event))
+        numerics = []
+        for value, read in self._numerics:
+            found = self._check(value, read(event))
+            numerics.append(math.nan if found is None else found)
+        categories = []
+        for value, read, digest in self._categories:
+            found = self._check(value, read(event))
+            categories.append(0 if found is None else digest(found))
+        grams = []
+        for value, read, split in self._texts:
+            found = self._check(value, read(event))
+            grams.append(() if found is None else split(found))
+        return ParsedEvent(
+            record, id_, seconds, tuple(entities), tuple(numerics), tuple(categories), tuple(grams), matches
+        )
+
+    def _main(self, event: Any) -> bytes | None:
+        if not self._entities:
+            return None
+        entity, read, _ = self._entities[0]
+        text = self._text(entity.name, read(event), self._limits.key_chars_max)
+        return None if text is None else text.encode()
+
+    def _check(self, value: Any, found: Any) -> Any:
+        if found is None:
+            if not value.optional:
+                raise _Bad("missing", f"field {value.name}")
+            return None
+        if value.type == "numeric":
+            return self._number(value.name, found)
+        text = _plain(found)
+        if len(text) > self._limits.text_chars_max:
+            raise _Bad(
+                "too_long",
+                f"field {value.name}: {len(text)} characters, at most {self._limits.text_chars_max}",
+            )
+        return text
+
+    @staticmethod
+    def _number(name: str, found: Any) -> float:
+        if isinstance(found, str):  # amounts often travel as decimal text
+            try:
+                number = float(found)
+            except ValueError:
+                raise _Bad("wrong_type", f"field {name}: text {found[:40]!r} is not a number") from None
+        elif isinstance(found, bool):
+            raise _Bad("wrong_type", f"field {name}: a boolean is not a number")
+        else:
+            try:
+                number = float(found)
+            except OverflowError:
+                number = math.inf
+        if not math.isfinite(number):
+            raise _Bad("out_of_range", f"field {name}: not a finite number")
+        return number
+
+    @staticmethod
+    def _text(name: str, found: Any, chars_max: int) -> str | None:
+        """Ids and entity values: text or whole numbers."""
+        if found is None or found == "":
+            return None
+        if isinstance(found, bool) or not isinstance(found, (str, int)):
+            raise _Bad("wrong_type", f"{name}: {type(found).__name__}, text or a whole number is needed")
+        text = str(found)
+        if len(text) > chars_max:
+            raise _Bad("too_long", f"{name}: {len(text)} characters, at most {chars_max}")
+        return text
+
+
+def _plain(found: Any) -> Any:
+    if found is None or isinstance(found, str):
+        return found
+    return str(found).lower() if isinstance(found, bool) else str(found)
+
+
+def _depth(raw: bytes) -> int:
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", raw)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _structure(paths: Sequence[str]) -> type[msgspec.Struct]:
+    """Build the struct type that reads exactly these dotted paths; everything else is skipped unread."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        *folders, leaf = path.split(".")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+            if node is None:
+                raise ValueError(f"{path}: one part of it is also a field of its own")
+        node.setdefault(leaf, None)
+    return _struct("Event", tree)
+
+
+def _struct(name: str, tree: Mapping[str, Any]) -> type[msgspec.Struct]:
+    leaf = str | int | float | bool | None
+    fields: list[tuple[str, Any, Any]] = []
+    names = {}
+    for index, (key, below) in enumerate(tree.items()):
+        attribute = f"f{index}"  # keys may be anything, attribute names may not
+        names[attribute] = key
+        fields.append((attribute, leaf if below is None else _struct(key, below) | None, None))
+    return msgspec.defstruct(name, fields, rename=names, frozen=True, gc=False)
+
+
+def _getter(path: str) -> Callable[[Any], Any]:
+    keys = path.split(".")
+
+    def read(event: Any) -> Any:
+        for key in keys:
+            if event is None:
+                return None
+            event = getattr(event, _attributes(type(event))[key])
+        return event
+
+    return read
+
+
+@lru_cache(maxsize=4096)
+def _attributes(structure: type[msgspec.Struct]) -> Mapping[str, str]:
+    return dict(zip(structure.__struct_encode_fields__, structure.__struct_fields__, strict=True))
+
+
+def _hasher(key: bytes, purpose: str) -> Callable[[str], int]:
+    person = hashlib.blake2b(purpose.encode(), digest_size=16).digest()
+
+    @lru_cache(maxsize=CACHE_VALUES_MAX)
+    def digest(text: str) -> int:
+        raw = hashlib.blake2b(text.encode(), key=key, digest_size=8, person=person).digest()
+        return int.from_bytes(raw, "little") or 1  # 0 means missing
+
+    return digest
+
+
+def _grams(purpose: str) -> Callable[[str], tuple[int, ...]]:
+    salt = zlib.crc32(purpose.encode())
+
+    @lru_cache(maxsize=CACHE_VALUES_MAX)
+    def split(text: str) -> tuple[int, ...]:
+        padded = f" {' '.join(text.lower().split())} "
+        found = {zlib.crc32(padded[i : i + 3].encode(), salt) or 1 for i in range(max(1, len(padded) - 2))}
+        return tuple(sorted(found)[:TEXT_GRAMS_MAX])
+
+    return split
+
+
+def _time_reader(field: TimeField) -> Callable[[Any], float]:
+    zone = ZoneInfo(field.zone)
+
+    def read(found: Any) -> float:
+        if isinstance(found, bool):
+            raise _Bad("wrong_type", "time: a boolean")
+        if isinstance(found, str):
+            if field.format not in ("auto", "iso8601"):
+                seconds = _epoch(_time_number(found))
+            else:
+                seconds = _iso(found)
+        elif field.format == "iso8601":
+            raise _Bad("wrong_type", "time: a number, ISO 8601 text is expected")
+        else:
+            seconds = _epoch(float(found))
+        if not 0.0 <= seconds < TIME_MAX_S:
+            raise _Bad("out_of_range", f"time: {found!r:.40} is not between 1970 and 2200")
+        return seconds
+
+    def _iso(text: str) -> float:
+        try:
+            moment = datetime.fromisoformat(text)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=zone)
+            return moment.timestamp()
+        except (ValueError, OverflowError):
+            raise _Bad("bad_time", f"time: {text[:40]!r} is not ISO 8601") from None
+
+    def _epoch(number: float) -> float:
+        in_ms = field.format == "epoch_ms" or (field.format == "auto" and abs(number) > EPOCH_MS_FROM)
+        return number / 1000.0 if in_ms else number
+
+    return read
+
+
+def _time_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise _Bad("bad_time", f"time: {text[:40]!r} is not a number") from None

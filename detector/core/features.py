@@ -1,0 +1,366 @@
+"""What the encoder sees of an event: its own values, and how they compare with the history of its keys.
+
+Two steps, kept apart so that any value can be replaced and everything derived from it computed again (that is
+what explanations and contrastive swaps do):
+
+    Profiles.observe   events -> context rows (stateful, event by event; see `detector.core.profiles`)
+    Features.compute   (values, context) -> inputs (pure, row by row)
+
+A context row is one slice per *kind* of key, in this order: everything (one key for all events), each entity,
+each pair (main entity, other entity), each category, each pair (main entity, category).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Event, ValueField
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.events import TEXT_GRAMS_MAX, ParsedEvent
+from detector.core.profiles import PRIOR_WEIGHT, ProfileTable
+
+DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
+# A deviation in spreads beyond this says no more; keeps float32 inputs finite.
+DEVIATION_MAX = 1e4
+# Spread below which a profile counts as constant, on the signed-log scale (0.1 % of a value).
+SPREAD_MIN = 1e-3
+_CYCLES_S = {"day": DAY_S, "week": WEEK_S}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Events as arrays, n rows; everything that inputs are computed from."""
+
+    times: NDArray[np.float64]  # (n,) s since the epoch
+    entities: NDArray[np.uint64]  # (n, E) keyed hashes, 0: missing
+    numerics: NDArray[np.float64]  # (n, J) signed log, NaN: missing
+    categories: NDArray[np.uint64]  # (n, C) hashes, 0: missing
+    grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashes, 0: none
+    context: NDArray[np.float32]  # (n, width)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def take(self, index: Any) -> Rows:
+        """Select rows, as numpy's indexing does: a slice gives views, an array copies."""
+        return Rows(*(array[index] for array in self.arrays()))
+
+    def put(self, index: Any, rows: Rows) -> None:
+        """Overwrite rows."""
+        for array, values in zip(self.arrays(), rows.arrays(), strict=True):
+            array[index] = values
+
+    def copy(self) -> Rows:
+        return Rows(*(array.copy() for array in self.arrays()))
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+    def to_state(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name).copy() for field in fields(self)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Rows:
+        return cls(*(state[field.name] for field in fields(cls)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """One kind of key and where its profile lies in a context row."""
+
+    name: str
+    left: int | None  # column of its key in (entities ++ categories); None: one key for all events
+    right: int | None  # column of the second key of a pair
+    start: int
+    memories: int  # H
+    numerics: int  # J; 0: counts only
+
+    @property
+    def stop(self) -> int:
+        return self.start + 1 + self.memories * (1 + 2 * self.numerics)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Columns that belong to one thing people can name: a field, an entity, the time of day."""
+
+    name: str
+    numeric: int | None = None  # column of Rows.numerics
+    category: int | None = None
+    text: int | None = None
+    entity: int | None = None
+    clock: bool = False
+    context: tuple[slice, ...] = ()  # profiles of that entity or category
+
+
+class Layout:
+    """Kinds, groups and widths that follow from a schema."""
+
+    def __init__(self, schema: Event, config: FeaturesConfig) -> None:
+        encoded = [value for value in schema.fields if value.use == "encode"]
+        self.numerics: list[ValueField] = [v for v in encoded if v.type == "numeric"]
+        self.categories: list[ValueField] = [v for v in encoded if v.type == "categorical"]
+        self.texts: list[ValueField] = [v for v in encoded if v.type == "text"]
+        self.entities = [entity.name for entity in schema.entities]
+        self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
+        self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
+        self.kinds = self._kinds()
+        self.width = self.kinds[-1].stop
+        self.groups = self._groups()
+
+    def _kinds(self) -> tuple[Kind, ...]:
+        entities, categories = len(self.entities), len(self.categories)
+        memories, numerics = len(self.half_lives_s), len(self.numerics)
+        plan: list[tuple[str, int | None, int | None, int, int]] = [("all", None, None, memories, numerics)]
+        plan += [(name, e, None, memories, numerics) for e, name in enumerate(self.entities)]
+        plan += [(f"{self.entities[0]}+{self.entities[e]}", 0, e, 1, 0) for e in range(1, entities)]
+        for c in range(categories):
+            plan.append((self.categories[c].name, entities + c, None, 1, 0))
+        for c in range(categories if entities else 0):
+            plan.append((f"{self.entities[0]}+{self.categories[c].name}", 0, entities + c, 1, 0))
+        kinds: list[Kind] = []
+        for name, left, right, h, j in plan:
+            start = kinds[-1].stop if kinds else 0
+            kinds.append(Kind(name=name, left=left, right=right, start=start, memories=h, numerics=j))
+        return tuple(kinds)
+
+    def _groups(self) -> tuple[Group, ...]:
+        entities = len(self.entities)
+        groups = [Group(name=value.name, numeric=j) for j, value in enumerate(self.numerics)]
+        groups += [Group(name=name, entity=e, context=self._about(e)) for e, name in enumerate(self.entities)]
+        groups += [
+            Group(name=value.name, category=c, context=self._about(entities + c))
+            for c, value in enumerate(self.categories)
+        ]
+        groups += [Group(name=value.name, text=t) for t, value in enumerate(self.texts)]
+        if len(self.cycles_s):
+            groups.append(Group(name="time", clock=True))
+        return tuple(groups)
+
+    def _about(self, column: int) -> tuple[slice, ...]:
+        """Profiles of a key: its own, and its pairs unless it is the main entity, whose pairs are the others'."""
+        return tuple(
+            kind.columns
+            for kind in self.kinds
+            if (kind.left == column and kind.right is None) or kind.right == column
+        )
+
+
+class Profiles:
+    """The tables of all kinds.
+
+    `observe` must see events in log order; `reserve` is called at the beginning of a block only.
+    """
+
+    def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
+        self._layout = layout
+        self._tables = []
+        for kind in layout.kinds:
+            half_lives = layout.half_lives_s if kind.memories > 1 else layout.half_lives_s[-1:]
+            keys_max = config.pairs_max if kind.right is not None else config.entities_max
+            self._tables.append(
+                ProfileTable(half_lives[: kind.memories], kind.numerics, keys_max, config.clip_spreads)
+            )
+        self._priors = np.ones(len(layout.numerics))
+
+    def __len__(self) -> int:
+        """Profiles held, over all kinds."""
+        return sum(len(table) for table in self._tables)
+
+    def reserve(self, events: int) -> None:
+        """Make room for a block."""
+        for table in self._tables:
+            table.reserve(events)
+
+    def observe(self, rows: Rows) -> None:
+        """Fill `rows.context` and learn from the rows, one after another."""
+        keys = np.concatenate([rows.entities, rows.categories], axis=1)
+        everything = np.ones(len(rows), dtype=np.uint64)
+        for kind, table in zip(self._layout.kinds, self._tables, strict=True):
+            if kind.left is None:
+                key = everything
+            elif kind.right is None:
+                key = keys[:, kind.left]
+            else:
+                key = _mix(keys[:, kind.left], keys[:, kind.right])
+            table.observe(
+                key,
+                rows.times,
+                rows.numerics[:, : kind.numerics],
+                self._priors[: kind.numerics],
+                rows.context[:, kind.columns],
+            )
+
+    def renew_priors(self, rows: Rows) -> None:
+        """Shrink profiles to the population's spread as the block's last row saw it."""
+        if len(self._priors):
+            self._priors = population_variances(rows.context[-1:], self._layout)[0].astype(np.float64)
+
+    def to_state(self) -> dict[str, Any]:
+        tables = {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
+        return {"priors": self._priors.copy(), "tables": tables}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._priors = state["priors"]
+        for i, table in enumerate(self._tables):
+            table.load(state["tables"][f"{i:03d}"])
+
+
+class Features:
+    """Numeric inputs of the encoder, computed row by row from `Rows` and nothing else."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self.names = self._names()
+        numerics, memories = len(layout.numerics), len(layout.half_lives_s)
+        entities = len(layout.entities)
+        # What the fixed part of the embedding is made of: the values and their deviations from the entities.
+        self.fixed_count = numerics * (1 + memories * entities)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def compute(self, rows: Rows) -> NDArray[np.float32]:
+        """Compute inputs (n, F) float32, all finite."""
+        layout = self._layout
+        parts: list[NDArray[Any]] = [np.nan_to_num(rows.numerics, nan=0.0)]
+        variances = population_variances(rows.context, layout)
+        profiled = [kind for kind in layout.kinds if kind.numerics]
+        parts += [self._deviations(rows, kind, variances) for kind in profiled[1:] + profiled[:1]]
+        parts.append(np.isnan(rows.numerics))
+        for kind in layout.kinds[1:]:
+            context = rows.context[:, kind.columns]
+            never = np.isnan(context[:, :1])
+            parts += [
+                np.log1p(context[:, 1 : 1 + kind.memories]),
+                np.log1p(np.where(never, layout.half_lives_s[-1], context[:, :1])),
+                never,
+            ]
+        phase = 2.0 * np.pi * (rows.times[:, None] / layout.cycles_s)
+        parts += [np.sin(phase), np.cos(phase)]
+        return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
+
+    def _deviations(self, rows: Rows, kind: Kind, variances: NDArray[Any]) -> NDArray[np.float64]:
+        """Distance from a profile's mean in its spreads, 0 without history; (n, H J)."""
+        memories, numerics = kind.memories, kind.numerics
+        context = rows.context[:, kind.columns].astype(np.float64)
+        weight = np.repeat(context[:, 1 : 1 + memories], numerics, axis=1)
+        means_at = 1 + memories
+        mean = context[:, means_at : means_at + memories * numerics]
+        variance = context[:, means_at + memories * numerics :]
+        prior = np.tile(variances, memories)
+        shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
+        deviation = (np.tile(rows.numerics, memories) - mean) / np.maximum(np.sqrt(shrunk), SPREAD_MIN)
+        deviation = np.where(weight > 0, deviation * np.sqrt(weight / (weight + 1.0)), 0.0)
+        return np.clip(np.nan_to_num(deviation, nan=0.0), -DEVIATION_MAX, DEVIATION_MAX)
+
+    def _names(self) -> tuple[str, ...]:
+        layout = self._layout
+        values = [value.name for value in layout.numerics]
+        days = [f"{half_life / DAY_S:g}d" for half_life in layout.half_lives_s]
+        names = list(values)
+        for owner in [*layout.entities, "all"]:
+            names += [f"{value} against {owner} {day}" for day in days for value in values]
+        names += [f"{value} missing" for value in values]
+        for kind in layout.kinds[1:]:
+            names += [f"{kind.name} count {day}" for day in days[-kind.memories :]]
+            names += [f"{kind.name} gap", f"{kind.name} new"]
+        for trig in ("sin", "cos"):
+            names += [f"{trig} of {period / DAY_S:g}d" for period in layout.cycles_s]
+        return tuple(names)
+
+
+def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
+    """Variances of the numerics over all events in the longest memory, (n, J); 1 before there is history."""
+    everything = layout.kinds[0]
+    numerics = everything.numerics
+    row = context[:, everything.columns]
+    known = row[:, everything.memories : everything.memories + 1] >= 2.0
+    variances = row[:, row.shape[1] - numerics :]
+    return np.where(known, np.maximum(variances, SPREAD_MIN**2), np.float32(1.0))
+
+
+def signed_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sign(v) log(1 + |v|): linear near zero, logarithmic far out, defined everywhere."""
+    return np.copysign(np.log1p(np.abs(values)), values)
+
+
+def signed_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Undo `signed_log`."""
+    return np.copysign(np.expm1(np.abs(values)), values)
+
+
+def to_rows(events: Sequence[ParsedEvent], layout: Layout) -> Rows:
+    """Stack events into arrays; the context is still empty."""
+    count = len(events)
+    grams = np.zeros((count, len(layout.texts), TEXT_GRAMS_MAX), dtype=np.uint32)
+    if layout.texts:
+        for row, event in enumerate(events):
+            for column, found in enumerate(event.grams):
+                grams[row, column, : len(found)] = found
+    raw = np.array([event.numerics for event in events], dtype=np.float64)
+    return Rows(
+        times=np.array([event.time for event in events], dtype=np.float64),
+        entities=np.array([e.entities for e in events], np.uint64).reshape(count, len(layout.entities)),
+        numerics=signed_log(raw.reshape(count, len(layout.numerics))),
+        categories=np.array([e.categories for e in events], np.uint64).reshape(count, len(layout.categories)),
+        grams=grams,
+        context=np.zeros((count, layout.width), dtype=np.float32),
+    )
+
+
+def empty_rows(count: int, layout: Layout) -> Rows:
+    """Rows of a missing everything: the padding of a block, and a reservoir before it is filled."""
+    return Rows(
+        times=np.zeros(count),
+        entities=np.zeros((count, len(layout.entities)), dtype=np.uint64),
+        numerics=np.full((count, len(layout.numerics)), np.nan),
+        categories=np.zeros((count, len(layout.categories)), dtype=np.uint64),
+        grams=np.zeros((count, len(layout.texts), TEXT_GRAMS_MAX), dtype=np.uint32),
+        context=np.zeros((count, layout.width), dtype=np.float32),
+    )
+
+
+def swap(rows: Rows, donors: Rows, groups: Sequence[Group], chosen: NDArray[np.int64]) -> Rows:
+    """Copy rows with one group of columns taken from the donor in the same place.
+
+    Parameters
+    ----------
+    chosen : (n,) int64
+        Which of `groups` is taken, per row.
+    """
+    swapped = rows.copy()
+    for number, group in enumerate(groups):
+        index = np.flatnonzero(chosen == number)
+        if group.numeric is not None:
+            swapped.numerics[index, group.numeric] = donors.numerics[index, group.numeric]
+        if group.category is not None:
+            swapped.categories[index, group.category] = donors.categories[index, group.category]
+        if group.text is not None:
+            swapped.grams[index, group.text] = donors.grams[index, group.text]
+        if group.entity is not None:
+            swapped.entities[index, group.entity] = donors.entities[index, group.entity]
+        if group.clock:
+            swapped.times[index] = donors.times[index]
+        for columns in group.context:
+            swapped.context[index, columns] = donors.context[index, columns]
+    return swapped
+
+
+def _mix(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One key from two (the finalizer of SplitMix64, Steele 2014); 0 if one of them is missing."""
+    z = left * np.uint64(0x9E3779B97F4A7C15) + right
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return np.where((left == 0) | (right == 0), np.uint64(0), np.maximum(z, np.uint64(1)))

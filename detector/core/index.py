@@ -1,0 +1,108 @@
+"""Nearest cluster centres: HNSW for many, exact search behind the same protocol for few and as oracle.
+
+The arrays are the truth and the graph is derived from them: it is built afresh at each barrier, by one thread,
+in array order, and never saved, because hnswlib saves neither its generator nor `ef`, grows different graphs
+with two threads, and loses nodes under in-place updates (all measured).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import hnswlib
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Index as IndexConfig
+
+SEED = 100  # hnswlib's own default; any fixed number will do
+
+
+class NearestCentres(Protocol):
+    """Search over (K, D) centres."""
+
+    def search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Find the k nearest centres of each of (n, D) points: numbers and Euclidean distances, both (n, k).
+
+        Nearest first; each row's answer depends on that row alone. k must not exceed K.
+        """
+
+
+def build(centres: NDArray[np.float32], config: IndexConfig) -> NearestCentres:
+    """Index centres; exact below `config.exact_below` of them."""
+    return Exact(centres) if len(centres) < config.exact_below else Hnsw(centres, config)
+
+
+class Exact:
+    """Compares with every centre."""
+
+    def __init__(self, centres: NDArray[np.float32]) -> None:
+        self._centres = _checked(centres, centres.shape[1])
+
+    def search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        points = _checked(points, self._centres.shape[1])
+        _check_k(k, len(self._centres))
+        return _nearest(self._centres, points, k)  # type: ignore[no-any-return]
+
+
+class Hnsw:
+    """Approximate search in a graph (Malkov and Yashunin 2016)."""
+
+    def __init__(self, centres: NDArray[np.float32], config: IndexConfig) -> None:
+        centres = _checked(centres, centres.shape[1])
+        self._dimension = centres.shape[1]
+        self._count = len(centres)
+        self._graph = hnswlib.Index(space="l2", dim=self._dimension)
+        self._graph.init_index(
+            max_elements=self._count, ef_construction=config.ef_construction, M=config.m, random_seed=SEED
+        )
+        self._graph.set_num_threads(1)
+        self._graph.add_items(centres, np.arange(self._count), num_threads=1)
+        self._graph.set_ef(config.ef)
+
+    def search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        points = _checked(points, self._dimension)  # a wrong width is read past the row's end by hnswlib
+        _check_k(k, self._count)
+        labels, squares = self._graph.knn_query(points, k=k, num_threads=1)
+        return labels.astype(np.int64), np.sqrt(np.maximum(squares, 0.0))
+
+
+def _checked(points: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    if points.ndim != 2 or points.shape[1] != dimension:
+        raise ValueError(f"points of shape {points.shape}, (n, {dimension}) is needed")
+    if not np.isfinite(points).all():
+        raise ValueError("points must be finite")
+    return points
+
+
+def _check_k(k: int, count: int) -> None:
+    if not 1 <= k <= count:
+        raise ValueError(f"k = {k} of {count} centres")
+
+
+@numba.njit(cache=True)  # type: ignore[misc]
+def _nearest(centres: Any, points: Any, k: int) -> Any:
+    numbers = np.empty((len(points), k), dtype=np.int64)
+    distances = np.empty((len(points), k), dtype=np.float32)
+    for row in range(len(points)):
+        found = 0
+        for number in range(len(centres)):
+            square = np.float32(0.0)
+            for column in range(centres.shape[1]):
+                difference = points[row, column] - centres[number, column]
+                square += difference * difference
+            if found == k and square >= distances[row, k - 1]:
+                continue
+            place = found if found < k else k - 1
+            while place > 0 and distances[row, place - 1] > square:
+                distances[row, place] = distances[row, place - 1]
+                numbers[row, place] = numbers[row, place - 1]
+                place -= 1
+            distances[row, place] = square
+            numbers[row, place] = number
+            found = min(found + 1, k)
+        for place in range(k):
+            distances[row, place] = np.sqrt(distances[row, place])
+    return numbers, distances

@@ -1,0 +1,451 @@
+"""One partition's complete model: a pure function of its log and its journal's barriers.
+
+    record ─ parse ─> rows ─ profiles ─> context ─ features ─> inputs ─ embedding ─> distances
+                                                                                       │
+    alert <─ explain <─ policy <─ threshold <─────────── score <─ calibration <────────┘
+
+Rules
+    - Events fill blocks of B rows, counted from the last barrier. A piece of a block is scored at once, each
+      event on its own row of the fixed B-row arrays, so no result depends on how polls cut the log.
+    - Learning (calibration, core, learner) happens when a block is complete: events are scored before anything
+      learns from them. Only profiles follow event by event, and each event sees them as they were before it.
+    - What serves (embedding, index, thresholds' shift and span) is replaced at barriers only.
+    - No clock, no global random, no threads: time is the event's, chance is `self._rng`, kept in state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import ModelPart
+from detector.core.alerts import alert_id, make_alert
+from detector.core.calibration import Calibration
+from detector.core.clusters import ENTITIES_SHOWN_MIN, Core
+from detector.core.embedding import Embedding, Located
+from detector.core.encoder import Learner
+from detector.core.events import ParsedEvent, Parser, Rejected
+from detector.core.explain import Explainer
+from detector.core.features import (
+    DAY_S,
+    Features,
+    Layout,
+    Profiles,
+    Rows,
+    empty_rows,
+    signed_exp,
+    swap,
+    to_rows,
+)
+from detector.core.labels import LabelBook
+from detector.core.policy import Policy, Published
+from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+
+# Barriers come after 1, 2, 4, 8 and 16 blocks until the usual interval is reached: a young model changes fast.
+# Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
+REPLAY_STEPS = 16
+# No alert before so many events were scored by a model: a threshold needs a distribution.
+ALERT_EVENTS_MIN = 512
+
+
+class Shard:
+    """See the module's text. Not thread safe."""
+
+    def __init__(
+        self, config: ModelPart, identity: Identity, *, position: int, labels_end: int, lap: Lap = no_lap
+    ) -> None:
+        self._identity = identity
+        self._lap = lap
+        self.position = position
+        self.labels_end = labels_end
+        self.event_time = -np.inf
+        self._build(config)
+
+    def _build(self, config: ModelPart) -> None:
+        """Make an untrained model."""
+        model = config.model
+        self.config = config
+        self._layout = Layout(config.event, model.features)
+        self._features = Features(self._layout)
+        self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
+        self.entity_key_id = self._parser.entity_key_id
+        self._rng = np.random.Generator(np.random.PCG64([model.seed, self._identity.partition]))
+        layout, block = self._layout, model.barriers.block_events
+        self._profiles = Profiles(layout, model.features)
+        self._learner = Learner(
+            model.encoder, len(self._features), len(layout.categories), len(layout.texts), self._rng
+        )
+        self._core = Core(model.clusters, layout)
+        self._embedding = Embedding(model, layout, self._features, self._rng)
+        self._calibration = Calibration(model.calibration, self._embedding.parts)
+        self._policy = Policy(config.alerts, config.partitions)
+        self._labels = LabelBook(model.labels, self._identity.topic, self._identity.partition)
+        self._explainer = Explainer(layout, block)
+        self._block = empty_rows(block, layout)
+        self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
+        self._distances = np.zeros(block)
+        self._filled = 0
+        self.events = 0  # accepted since the model began
+        self.since_barrier = 0
+        self._threshold = np.inf  # lowest score of a candidate
+        self._events_per_day = 1.0
+        self._loss = 0.0
+
+    # --- what the partition asks -------------------------------------------------------------------------
+
+    @property
+    def interval(self) -> int:
+        """Events from the last barrier to the next regular one."""
+        barriers = self.config.model.barriers
+        return min(barriers.block_events << min(self._embedding.version, 32), barriers.every_events)
+
+    @property
+    def warming_up(self) -> bool:
+        return self.events < self.config.model.calibration.warm_up_events
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for people."""
+        return {
+            "events": float(self.events),
+            "warm_up": float(self.warming_up),
+            "version": float(self._embedding.version),
+            "encoder_step": float(self._learner.steps),
+            "encoder_loss": self._loss,
+            "clusters": float(len(self._embedding.clusters)),
+            "core_events": float(len(self._core)),
+            "profiles": float(len(self._profiles)),
+            "threshold": float(self._threshold) if np.isfinite(self._threshold) else 0.0,
+            "events_per_day": self._events_per_day,
+            "labels": float(len(self._labels.labels)),
+        }
+
+    # --- records in, outputs out ---------------------------------------------------------------------------
+
+    def take(self, records: Sequence[Record], *, silent: bool) -> tuple[int, Outputs, bool]:
+        """Process records up to the end of the block.
+
+        Returns
+        -------
+        consumed, outputs, block_ended
+            With `silent` the outputs are empty: they were published before.
+        """
+        events, dead, consumed = self._parse(records)
+        self.position = records[consumed - 1].offset + 1 if consumed else self.position
+        self._lap("parse")
+        outputs = Outputs(dead_letters=tuple(dead))
+        if events:
+            outputs = self._score(events, dead, silent=silent)
+        block_ended = self._filled == len(self._block)
+        if block_ended:
+            self._learn()
+            self._lap("learn")
+        return consumed, Outputs() if silent else outputs, block_ended
+
+    def _parse(self, records: Sequence[Record]) -> tuple[list[ParsedEvent], list[DeadLetter], int]:
+        room = len(self._block) - self._filled
+        events: list[ParsedEvent] = []
+        dead: list[DeadLetter] = []
+        consumed = 0
+        for record in records:
+            if len(events) == room:
+                break
+            consumed += 1
+            parsed = self._parser.parse(record)
+            if isinstance(parsed, Rejected):
+                dead.append(self._dead_letter(record, parsed))
+            else:
+                events.append(parsed)
+        return events, dead, consumed
+
+    def _dead_letter(self, record: Record, rejected: Rejected) -> DeadLetter:
+        facts = {
+            "detector_reason": rejected.reason,
+            "detector_detail": rejected.detail[:1024],
+            "detector_topic": self._identity.topic,
+            "detector_partition": str(self._identity.partition),
+            "detector_offset": str(record.offset),
+        }
+        headers = tuple((name, text.encode(errors="replace")) for name, text in facts.items())
+        return DeadLetter(
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            headers=record.headers + headers,
+            reason=rejected.reason,
+            detail=rejected.detail,
+        )
+
+    def _score(self, events: list[ParsedEvent], dead: list[DeadLetter], *, silent: bool) -> Outputs:
+        count = slice(self._filled, self._filled + len(events))
+        self._fill(events, count)
+        offsets = np.array([event.record.offset for event in events], dtype=np.int64)
+        self._labels.remember([event.id for event in events], offsets)
+        self._lap("features")
+        located = None
+        distances = np.zeros(len(events))
+        if self._embedding.ready:
+            located = self._embedding.locate(self._block, self._inputs, count)
+            distances = self._calibration.combine(located.parts)
+        self._distances[count] = distances
+        scores = self._calibration.scores(distances) if located else np.zeros(len(events))
+        self._lap("score")
+        alerts, suppressed = self._alert(events, located, scores, count.start, silent=silent)
+        self._lap("alert")
+        self.events += len(events)
+        self._filled = count.stop
+        self.event_time = max(self.event_time, float(self._block.times[count].max()))
+        if silent:
+            return Outputs()
+        alerted = {alert.offset for alert in alerts}
+        scored = Scored(
+            offsets=offsets,
+            times=self._block.times[count].copy(),
+            scores=scores,
+            percentiles=1.0 - 10.0**-scores,
+            alerted=np.array([offset in alerted for offset in offsets.tolist()], dtype=bool),
+            timestamps_ms=np.array([event.record.timestamp_ms for event in events], dtype=np.int64),
+            ids=tuple(event.id for event in events),
+            keys=tuple(event.record.key for event in events),
+            model_version=self._embedding.version,
+        )
+        return Outputs(
+            scored=(scored,),
+            alerts=tuple(alerts),
+            dead_letters=tuple(dead),
+            suppressed=suppressed,
+            key_mismatches=sum(not event.key_matches for event in events),
+        )
+
+    def _fill(self, events: list[ParsedEvent], count: slice) -> None:
+        if count.start == 0:
+            self._profiles.reserve(len(self._block))
+        self._block.put(count, to_rows(events, self._layout))
+        self._profiles.observe(self._block.take(count))
+        self._inputs[count] = self._features.compute(self._block)[count]
+
+    # --- alerts --------------------------------------------------------------------------------------------
+
+    def _alert(
+        self,
+        events: list[ParsedEvent],
+        located: Located | None,
+        scores: NDArray[np.float64],
+        start: int,
+        *,
+        silent: bool,
+    ) -> tuple[list[Alert], dict[str, int]]:
+        alerts: list[Alert] = []
+        suppressed: dict[str, int] = {}
+        if located is None:
+            return alerts, suppressed
+        for i in np.flatnonzero(scores >= self._threshold).tolist():
+            event, score = events[i], float(scores[i])
+            severity = self._policy.severity(score)
+            decision = self._policy.decide(
+                alert_id(self._identity, event.record.offset),
+                event.entities[0] if event.entities else 0,
+                severity,
+                event=self.events + i,
+                time=event.time,
+                events_per_day=self._events_per_day,
+            )
+            if not isinstance(decision, Published):
+                suppressed[decision.reason] = suppressed.get(decision.reason, 0) + 1
+            elif not silent:
+                row = self._block.take(slice(start + i, start + i + 1))
+                alerts.append(self._explained(event, row, located, i, score, severity, decision))
+        return alerts, suppressed
+
+    def _explained(
+        self,
+        event: ParsedEvent,
+        row: Rows,
+        located: Located,
+        i: int,
+        score: float,
+        severity: int,
+        decision: Published,
+    ) -> Alert:
+        embedding, alerts = self._embedding, self.config.alerts
+        assert embedding.exemplars is not None
+        view = self._parser.view(event.record)
+        nearest = int(located.clusters[i, 0])
+        typical = embedding.exemplars.typical(nearest)
+        reasons = self._explainer.reasons(row, typical, view, score, self._score_rows, alerts.reasons_max)
+        schema = self.config.event
+        exposure = None if schema.exposure is None else view.values[schema.exposure]
+        return make_alert(
+            self._identity,
+            event,
+            view,
+            decision,
+            severity=severity,
+            exposure=exposure,
+            main_name=schema.entities[0].name if schema.entities else None,
+            score={
+                "raw": score,
+                "percentile": 1.0 - 10.0**-score,
+                "threshold": self._threshold,
+                "warm_up": self.warming_up,
+            },
+            reasons=reasons,
+            exemplars=self._exemplars(located, i),
+            cluster={
+                "id": nearest,
+                "distance": float(located.distances[i, 0]),
+                "events": int(embedding.clusters.sizes[nearest]),
+                "radius": float(embedding.clusters.radii[nearest]),
+            },
+            model={
+                "version": embedding.version,
+                "encoder_step": embedding.step,
+                "config": self.config.hash(),
+            },
+        )
+
+    def _exemplars(self, located: Located, i: int) -> list[dict[str, Any]]:
+        """Medians of the nearest clusters that enough people share; no ids, no text."""
+        embedding = self._embedding
+        assert embedding.exemplars is not None
+        shown: list[dict[str, Any]] = []
+        for number, distance in zip(located.clusters[i].tolist(), located.distances[i].tolist(), strict=True):
+            if len(shown) == self.config.alerts.exemplars_max:
+                break
+            if embedding.clusters.people[number] < ENTITIES_SHOWN_MIN:
+                continue
+            values = signed_exp(embedding.exemplars.typical(number).numerics[0])
+            medians = {
+                field.name: None if np.isnan(value) else float(f"{value:.6g}")
+                for field, value in zip(self._layout.numerics, values, strict=True)
+            }
+            events = int(embedding.clusters.sizes[number])
+            shown.append({"cluster": number, "distance": distance, "events": events, "medians": medians})
+        return shown
+
+    def _score_rows(self, rows: Rows) -> NDArray[np.float64]:
+        inputs = self._features.compute(rows)
+        located = self._embedding.locate(rows, inputs, slice(None))
+        return self._calibration.scores(self._calibration.combine(located.parts))
+
+    # --- learning ------------------------------------------------------------------------------------------
+
+    def _learn(self) -> None:
+        """Learn from a complete block."""
+        accepted = np.ones(len(self._block), dtype=bool)
+        if self._embedding.ready:
+            accepted = self._calibration.accepts(self._distances)
+            self._calibration.learn(self._distances, accepted)
+            self._learn_step(self._block, self._inputs, accepted)
+        self._core.learn(self._block.take(np.flatnonzero(accepted)), self._rng)
+        self._profiles.renew_priors(self._block)
+        self._filled = 0
+        self.since_barrier += len(self._block)
+        self._renew_threshold()
+
+    def _learn_step(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
+        """One contrastive step: the rows against themselves with one group swapped."""
+        if not self._layout.groups:
+            return
+        count = len(rows)
+        chosen = self._rng.integers(0, len(self._layout.groups), count)
+        swapped = swap(rows, self._core.draw(count, self._rng), self._layout.groups, chosen)
+        both = Rows(*(np.concatenate(pair) for pair in zip(rows.arrays(), swapped.arrays(), strict=True)))
+        weight = np.tile(accepted.astype(np.float32), 2)
+        loss = self._learner.learn(
+            np.concatenate([inputs, self._features.compute(swapped)]),
+            both,
+            np.arange(2 * count) < count,
+            weight,
+        )
+        self._loss += 0.05 * (loss - self._loss)
+
+    def _renew_threshold(self) -> None:
+        everything = self._layout.kinds[0]
+        per_half_life = float(self._block.context[-1, everything.start + 1])
+        self._events_per_day = max(per_half_life * np.log(2.0) * DAY_S / self._layout.half_lives_s[0], 1.0)
+        if not self._embedding.ready or self.events < ALERT_EVENTS_MIN:
+            return
+        far = self._calibration.all.quantile(1.0 - self._policy.share(self._events_per_day))
+        self._threshold = float(self._calibration.scores(np.array([far]))[0])
+
+    # --- barriers ------------------------------------------------------------------------------------------
+
+    def barrier(self, labels: Sequence[tuple[int, bytes]], labels_end: int) -> dict[str, int]:
+        """Apply labels, promote the learner, renew index and scales; returns labels counted by outcome."""
+        outcomes = self._labels.apply(labels)
+        self.labels_end = labels_end
+        if len(self._core):
+            self._train_on_core()
+            block = len(self._block)
+            parts = self._embedding.promote(self._learner, self._core, self._rng, block)
+            self._calibration.renew_parts(parts)
+            if self.warming_up:
+                self._calibration.restart(self._calibration.combine(parts))
+        self._policy.at_barrier()
+        self._renew_threshold()
+        self.since_barrier = 0
+        return outcomes
+
+    def _train_on_core(self) -> None:
+        version = self._embedding.version
+        if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
+            self._learner.renew_edges(self._features.compute(self._core.filled()))
+        accepted = np.ones(len(self._block), dtype=bool)
+        for _ in range(REPLAY_STEPS):
+            rows = self._core.draw(len(self._block), self._rng)
+            self._learn_step(rows, self._features.compute(rows), accepted)
+
+    def reconfigure(self, config: ModelPart) -> None:
+        """Take another configuration; where the model's shape follows from it, begin a new one."""
+        kept = {"alerts", "partitions", "require_key"}
+        if config.model_dump(exclude=kept) != self.config.model_dump(exclude=kept):
+            self._build(config)
+            return
+        self.config = config
+        self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
+        policy = self._policy.to_state()
+        self._policy = Policy(config.alerts, config.partitions)
+        self._policy.load(policy)
+
+    # --- state ---------------------------------------------------------------------------------------------
+
+    def to_state(self) -> dict[str, Any]:
+        """Everything that the future depends on, as copies; only at a block's end."""
+        assert self._filled == 0
+        return {
+            "event_time": self.event_time if np.isfinite(self.event_time) else None,
+            "events": self.events,
+            "since_barrier": self.since_barrier,
+            "threshold": self._threshold if np.isfinite(self._threshold) else None,
+            "events_per_day": self._events_per_day,
+            "loss": self._loss,
+            "last_row": self._block.take(slice(-1, None)).to_state(),
+            "rng": self._rng.bit_generator.state,
+            "profiles": self._profiles.to_state(),
+            "learner": self._learner.to_state(),
+            "core": self._core.to_state(),
+            "embedding": self._embedding.to_state() if self._embedding.ready else {},
+            "calibration": self._calibration.to_state(),
+            "policy": self._policy.to_state(),
+            "labels": self._labels.to_state(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take back what `to_state` gave."""
+        self.event_time = -np.inf if state["event_time"] is None else state["event_time"]
+        self.events, self.since_barrier = state["events"], state["since_barrier"]
+        self._threshold = np.inf if state["threshold"] is None else state["threshold"]
+        self._events_per_day, self._loss = state["events_per_day"], state["loss"]
+        self._block.put(slice(-1, None), Rows.from_state(state["last_row"]))
+        self._rng.bit_generator.state = state["rng"]
+        self._profiles.load(state["profiles"])
+        self._learner.load(state["learner"])
+        self._core.load(state["core"])
+        if state.get("embedding"):
+            self._embedding.load(state["embedding"], self._core)
+        self._calibration.load(state["calibration"])
+        self._policy.load(state["policy"])
+        self._labels.load(state["labels"])
