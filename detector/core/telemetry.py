@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detector.core.events import REASONS
+from detector.core.policy import SEVERITIES, SUPPRESSED_REASONS
+
 SECONDS_BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
-SEVERITIES = ("low", "medium", "high", "critical")  # ascending; each is counted from 0 on
 LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 
 
@@ -42,6 +44,11 @@ class Histogram:
         self.sum += float(array.sum())
 
 
+def _from_zero(names: Iterable[str]) -> dict[str, int]:
+    """Counters that are there before the first count: a rate over a series that appears at 1 misses it."""
+    return defaultdict(int, dict.fromkeys(names, 0))
+
+
 @dataclass(kw_only=True, slots=True)
 class PartitionTelemetry:
     """Numbers of one partition; gauges are None until known."""
@@ -49,13 +56,11 @@ class PartitionTelemetry:
     received: int = 0
     scored: int = 0
     replayed: int = 0
-    rejected: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by reason
-    alerts: dict[str, int] = field(
-        default_factory=lambda: defaultdict(int, dict.fromkeys(SEVERITIES, 0))
-    )  # by severity
-    suppressed: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by reason
-    labels: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # by what became of them
-    drift: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # changes detected, by signal
+    rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
+    alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
+    suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
+    labels: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # by what became of them
+    drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # changes detected, by signal
     key_mismatches: int = 0
     lag_records: int | None = None
     lag_seconds: float | None = None

@@ -11,7 +11,9 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.core.telemetry import SEVERITIES, Telemetry
+from detector.core.events import REASONS
+from detector.core.policy import SEVERITIES, SUPPRESSED_REASONS
+from detector.core.telemetry import Telemetry
 from detector.shell.metrics import TelemetryCollector, renderer
 
 TABLE = Path(__file__).parents[2] / "docs" / "METRICS.md"
@@ -86,9 +88,11 @@ def test_numbers_arrive_as_they_were_written() -> None:
     for name, expected in {
         "detector_events_received_total": {("3",): 10},
         "detector_events_scored_total": {("3",): 8},
-        "detector_events_rejected_total": {("3", "not_json"): 2},
+        "detector_events_rejected_total": {("3", reason): 2 * (reason == "not_json") for reason in REASONS},
         "detector_events_replayed_total": {("3",): 5},
-        "detector_alerts_suppressed_total": {("3", "budget"): 6},
+        "detector_alerts_suppressed_total": {
+            ("3", reason): 6 * (reason == "budget") for reason in SUPPRESSED_REASONS
+        },
         "detector_labels_total": {("3", "applied"): 7},
         "detector_key_mismatches_total": {("3",): 1},
         "detector_drift_total": {("3", "score_mean"): 9},
@@ -123,9 +127,12 @@ def test_an_owned_partition_counts_from_zero_before_its_first_event() -> None:
     telemetry.owned = frozenset({0, 7})
     families = scrape(telemetry)
     assert values(families, "detector_events_received_total") == {("0",): 0, ("7",): 0}
-    assert values(families, "detector_alerts_total") == {
-        (partition, severity): 0 for partition in ("0", "7") for severity in SEVERITIES
-    }
+    for name, labels in {
+        "detector_alerts_total": SEVERITIES,
+        "detector_events_rejected_total": REASONS,
+        "detector_alerts_suppressed_total": SUPPRESSED_REASONS,
+    }.items():
+        assert values(families, name) == {(p, label): 0 for p in ("0", "7") for label in labels}, name
     assert dict(telemetry.partitions) == {}  # looking changes nothing
 
 
