@@ -177,7 +177,9 @@ class _Column:
     @cached_property
     def noun(self) -> str:
         """What it is a property or an identifier of: the last word that is not `id` or the like."""
-        return next((word for word in reversed(self.words) if word not in ID_WORDS), "")
+        return next(
+            (word for word in reversed(self.words) if word not in ID_WORDS and not word.isdigit()), ""
+        )
 
     @cached_property
     def counts(self) -> Counter[str]:

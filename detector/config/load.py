@@ -419,11 +419,12 @@ def _mend(data: Any, error: ErrorDetails, number: int) -> None:
 
 
 def _unjudgeable(part: Loc, errors: Sequence[ErrorDetails]) -> bool:
-    """Whether a value directly in `part`, or an item of a list directly in it, was replaced as a whole."""
+    """Whether `part`, or something directly in it that has no neutral stand-in, was replaced as a whole."""
     for error in errors:
         rest = error["loc"][len(part) :]
         directly = len(rest) <= 1 or (len(rest) == 2 and isinstance(rest[1], int))
-        if error["loc"][: len(part)] == part and directly and error["type"] != "extra_forbidden":
+        neutral = error["type"] == "extra_forbidden" or (rest and rest[0] in _required(part))
+        if error["loc"][: len(part)] == part and directly and not neutral:
             return True
     return False
 
@@ -664,7 +665,7 @@ def _problem(finding: _Finding, settings: Sequence[_Setting]) -> Problem:
 
 
 def _dotted(loc: Loc) -> str:
-    steps = (f"[{step}]" if isinstance(step, int) else f".{_cut(step)}" for step in loc)
+    steps = (f"[{step}]" if isinstance(step, int) else f".{_cut(step) or repr(step)}" for step in loc)
     return "".join(steps).removeprefix(".")
 
 

@@ -1,0 +1,579 @@
+"""What the configuration must do: the later source wins, all that is wrong is said at once in plain words, no
+secret is ever shown, and what `effective` prints loads to the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from detector.config.load import effective, json_schema, load, resolve_secret
+from detector.config.tree import Config, Secret
+from detector.errors import ConfigError, Problem
+
+MINIMAL = """
+event:
+  id: id
+  time: {path: at}
+  entities: [{name: card, path: card}]
+  fields: [{name: amount, path: amount, type: numeric}, {name: memo, path: memo, type: text}]
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "detector.yaml"
+
+
+def read(path: Path, text: str, *overrides: str, environ: Mapping[str, str] | None = None) -> Config:
+    path.write_text(text)
+    return load(path, overrides, environ)
+
+
+def problems(path: Path, *overrides: str, environ: Mapping[str, str] | None = None) -> dict[str, Problem]:
+    """Load what must not load; its problems by path."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, overrides, environ)
+    assert str(path) in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert len({p.path for p in caught.value.problems}) == len(caught.value.problems), (
+        "one mistake, said twice"
+    )
+    return {problem.path: problem for problem in caught.value.problems}
+
+
+def problems_in(
+    path: Path, text: str, *overrides: str, environ: Mapping[str, str] | None = None
+) -> dict[str, Problem]:
+    path.write_text(text)
+    return problems(path, *overrides, environ=environ)
+
+
+# --- precedence ------------------------------------------------------------------------------------
+
+
+def test_overrides_win_over_the_environment_and_that_over_the_file(path: Path) -> None:
+    text = MINIMAL + "kafka: {group_id: file, session_timeout_ms: 20000, deadline_ms: 5000}"
+    environ = {"DETECTOR__KAFKA__GROUP_ID": "environment", "DETECTOR__KAFKA__DEADLINE_MS": "6000"}
+    kafka = read(path, text, "kafka.group_id=override", environ=environ).kafka
+    assert (kafka.group_id, kafka.deadline_ms, kafka.session_timeout_ms) == ("override", 6000, 20000)
+
+
+def test_the_later_override_wins(path: Path) -> None:
+    assert read(path, MINIMAL, "kafka.group_id=a", "kafka.group_id=b").kafka.group_id == "b"
+
+
+def test_the_more_specific_variable_wins(path: Path) -> None:
+    environ = {
+        "DETECTOR__KAFKA__GROUP_ID": "inner",
+        "DETECTOR__KAFKA": "{group_id: outer, deadline_ms: 2000}",
+    }
+    kafka = read(path, MINIMAL, environ=environ).kafka
+    assert (kafka.group_id, kafka.deadline_ms) == ("inner", 2000)
+
+
+def test_only_variables_with_our_prefix_are_read(path: Path) -> None:
+    environ = {"DETECTOR_SERVICE_HOST": "10.0.0.1", "DETECTOR_PORT": "tcp://10.0.0.1:80", "PATH": "/bin"}
+    assert read(path, MINIMAL, environ=environ) == read(path, MINIMAL)
+
+
+@pytest.mark.parametrize("override", ["event.fields.0.type=text", "event.fields[0].type=text"])
+def test_an_item_of_a_list_is_set_by_its_index(path: Path, override: str) -> None:
+    fields = read(path, MINIMAL, override).event.fields
+    assert [field.type for field in fields] == ["text", "text"]
+
+
+def test_the_index_after_the_last_appends(path: Path) -> None:
+    item = "event.fields.2={name: mcc, path: a.mcc, type: categorical}"
+    apart = [f"event.fields.3.{key}" for key in ("name=x", "path=x", "type=text")]
+    fields = read(path, MINIMAL, item, *apart).event.fields
+    assert [(field.name, field.type) for field in fields[2:]] == [("mcc", "categorical"), ("x", "text")]
+
+
+def test_values_are_yaml_and_texts_stay_texts(path: Path) -> None:
+    config = read(
+        path,
+        MINIMAL,
+        "model.features.half_lives=[1h, 2d]",
+        "kafka.group_id=0012",
+        "kafka.group_instance_id=true",
+        "topics.feedback=labels",
+        "alerts.budget={per_day: 50}",
+        "require_key=true",
+        "kafka.bootstrap_servers=a:1,b:2",
+    )
+    assert config.model.features.half_lives == (3600.0, 172800.0)
+    assert (config.kafka.group_id, config.kafka.group_instance_id) == ("0012", "true")
+    assert config.topics.feedback == "labels"
+    assert (config.alerts.budget.share, config.alerts.budget.per_day) == (None, 50.0)
+    assert config.require_key is True
+    assert config.kafka.bootstrap_servers == ("a:1", "b:2")
+
+
+def test_null_takes_an_optional_setting_back(path: Path) -> None:
+    assert read(path, MINIMAL + "topics: {feedback: labels}", "topics.feedback=null").topics.feedback is None
+
+
+def test_whoever_is_to_blame_is_named(path: Path) -> None:
+    found = problems_in(
+        path,
+        MINIMAL + "log: {level: loud}",
+        "kafka.deadline_ms=1",
+        "alerts.severity.high=1",
+        "kafka.grup_id=x",
+        environ={"DETECTOR__KAFKA__GROUP_ID": "''", "DETECTOR__DELIVERY": "twice"},
+    )
+    assert set(found) == {
+        "log.level",
+        "kafka.group_id (from DETECTOR__KAFKA__GROUP_ID)",
+        "delivery (from DETECTOR__DELIVERY)",
+        "kafka.deadline_ms (from --set kafka.deadline_ms)",
+        "kafka.grup_id (from --set kafka.grup_id)",
+        "alerts.severity (from --set alerts.severity.high)",
+    }
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["kafka", "", "=x", "kafka..group_id=x", "event.fields.9.type=text", "event.fields.x=1", "event.id.x=1",
+     "kafka.group_id=[", "kafka={a: 1, a: 2}", "0=1", "event.fields.99999999999=1"],
+)  # fmt: skip
+def test_an_override_that_makes_no_sense_is_a_problem(path: Path, override: str) -> None:
+    assert any("--set" in where for where in problems_in(path, MINIMAL, override))
+
+
+def test_a_variable_that_makes_no_sense_is_a_problem(path: Path) -> None:
+    for name in ("DETECTOR__", "DETECTOR__KAFKA__", "DETECTOR__KAFKA____GROUP_ID", "DETECTOR__EVENT__ID__X"):
+        assert any(name in where for where in problems_in(path, MINIMAL, environ={name: "x"}))
+
+
+# --- files that are none ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "words"),
+    [
+        (b"", "the file", "nothing"),
+        (b"# only a comment\n", "the file", "nothing"),
+        (b"- a\n", "the file", "a list"),
+        (b"just text", "the file", "text"),
+        (b"7", "the file", "a number"),
+        (b"event: \xff\xfe", "the file", "UTF-8"),
+        (b"a: 1\n" * (1 << 18), "the file", "1 MiB"),
+        (b"event:\n  id: a\n time: b\n", "line 3, column 2", "YAML"),
+        (b"event: [1, 2\n", "line 2, column 1", "YAML"),
+        (b"a: 1\n\tb: 2\n", "line 2, column 1", "YAML"),
+        (b"a: 1\nb: \x07\n", "line 2, column 4", "YAML"),
+        (b"a: 1\n---\nb: 2\n", "line 2, column 1", "another document"),
+        (b"a: &x 1\nb: *x\n", "line 2, column 4", "alias"),
+        (b"a: !!python/object:os.system 1\n", "line 1, column 4", "tag"),
+        (b"[" * 5000, "the text", "deeply"),
+        (b"a: " + b"9" * 5000, "the text", "number"),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_a_file_that_cannot_be_read_says_where_and_why(
+    path: Path, content: bytes, where: str, words: str
+) -> None:
+    path.write_bytes(content)
+    found = problems(path)
+    assert list(found) == [where]
+    assert words in str(found[where])
+
+
+def test_missing_file_and_directory(tmp_path: Path) -> None:
+    assert "nothing there" in str(problems(tmp_path / "none.yaml")["the file"])
+    assert "a directory" in str(problems(tmp_path)["the file"])
+
+
+def test_a_line_that_is_not_yaml_is_not_shown(path: Path) -> None:
+    path.write_text('kafka:\n  password: "hunter2\n')
+    with pytest.raises(ConfigError, match="line") as caught:
+        load(path)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_trouble(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf" + MINIMAL.encode())
+    assert load(path).event.id == "id"
+
+
+def test_no_aliases_no_bomb(path: Path) -> None:
+    levels = "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 30))
+    assert "alias" in str(problems_in(path, "l0: &l0 [x]\n" + levels))
+
+
+def test_dates_are_texts(path: Path) -> None:
+    assert read(path, MINIMAL + "kafka: {group_id: 2026-01-01}").kafka.group_id == "2026-01-01"
+
+
+# --- problems --------------------------------------------------------------------------------------
+
+ALL_WRONG = """
+event:
+  id: ""
+  time: {path: at, format: unix, zone: Mars/Olympus}
+  entities:
+    - {name: my card, path: card}
+  fields:
+    - {name: amount, path: amount, type: numeric}
+    - {name: memo, path: memo, type: text}
+    - {name: amount2, path: amount2, type: money}
+    - {path: x, type: text, usage: context}
+  exposure: memo
+kafka:
+  grup_id: x
+  group_id: ""
+  deadline_ms: 1.5
+  leave_on_stop: maybe
+  bootstrap_servers: [localhost, "b:99999"]
+  api_version: [2]
+alerts:
+  once_per: a while
+  budget: {share: 0.9}
+  severity: {high: 1}
+model: {features: {half_lives: [2d, 1d]}, index: {ef: 10}}
+topics: {alerts: transactions, transactions: "a b"}
+http: []
+log:
+delivery: twice
+start: earliest
+start: latest
+"""
+
+
+def test_everything_that_is_wrong_is_said_at_once(path: Path) -> None:
+    found = {where: (p.value, p.allowed) for where, p in problems_in(path, ALL_WRONG).items()}
+    name = "a name of letters, digits and _ that does not begin with a digit, at most 64 characters"
+    assert found.pop("event")[1] == "exposure 'memo' is not the name of a numeric field"
+    assert found.pop("event.fields[3].usage") == (
+        "'context'",
+        "unknown key; did you mean use? Known here: name, path, type, use, optional, display, unit",
+    )
+    assert found.pop("kafka.grup_id")[1].startswith("unknown key; did you mean group_id? Known here: ")
+    assert found == {
+        "event.id": ("''", "text of 1 to 256 characters"),
+        "event.time.format": ("'unix'", "one of: auto, iso8601, epoch_s, epoch_ms"),
+        "event.time.zone": ("'Mars/Olympus'", "an IANA time zone like UTC or Europe/Paris"),
+        "event.entities[0].name": ("'my card'", name),
+        "event.fields[2].type": ("'money'", "one of: numeric, categorical, text"),
+        "event.fields[3].name": ("nothing", f"required: {name}"),
+        "kafka.group_id": ("''", "text of 1 to 200 characters"),
+        "kafka.deadline_ms": ("1.5", "a whole number >= 1000 and <= 600000"),
+        "kafka.leave_on_stop": ("'maybe'", "true or false"),
+        "kafka.bootstrap_servers[0]": ("'localhost'", "host:port"),
+        "kafka.bootstrap_servers": ("'b:99999'", "a port of at most 65535"),
+        "kafka.api_version[1]": ("nothing", "required: a whole number"),
+        "alerts.once_per": (
+            "'a while'", "a duration like 500ms, 30s, 15m, 12h or 7d, or seconds > 0 and <= 315360000",
+        ),
+        "alerts.budget.share": ("0.9", "a number > 0 and <= 0.5, or null"),
+        "alerts.severity": ("{high: 1}", "medium < high < critical"),
+        "model.features": ("{half_lives: ['2d', '1d']}", "half_lives must be ascending and different"),
+        "model.index.ef": ("10", "a whole number >= 50 and <= 1000"),
+        "topics.transactions": ("'a b'", "a topic name: letters, digits and . _ -, at most 249 characters"),
+        "http": ("[]", "a mapping with the keys address"),
+        "log": ("null", "a mapping with the keys level, format"),
+        "delivery": ("'twice'", "one of: exactly_once, at_least_once"),
+        "start": ("it again in line 30", "one; the first is in line 29"),
+    }  # fmt: skip
+
+
+def test_no_jargon(path: Path) -> None:
+    path.write_text(ALL_WRONG)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert not re.search(
+        r"Input should|valid (integer|string)|Value error|pydantic|\\d|\[A-Z", str(caught.value)
+    )
+
+
+def test_a_key_given_twice_is_a_problem_with_its_lines(path: Path) -> None:
+    found = problems_in(path, MINIMAL + "kafka: {group_id: a}\nlog: {level: info, level: debug}\nkafka: {}\n")
+    assert str(found["kafka"]) == "kafka: found it again in line 9; one; the first is in line 7"
+    assert set(found) == {"kafka", "log.level"}
+
+
+def test_a_key_in_the_wrong_place_is_recognised(path: Path) -> None:
+    assert "did you mean kafka.group_id?" in problems_in(path, MINIMAL + "group_id: x")["group_id"].allowed
+
+
+def test_keys_need_not_be_texts(path: Path) -> None:
+    assert set(problems_in(path, MINIMAL + "7: a\non: b\nnull: c\n")) == {"7", "on", "null"}
+
+
+def test_what_was_found_is_shortened_and_printable(path: Path) -> None:
+    text = f'delivery: "\\e[31m{"x" * 10_000}"\n{"k" * 100}: 1\nlog: [[[[{[7] * 999}]]]]'
+    found = problems_in(path, MINIMAL + text)
+    assert len(found) == 3
+    assert all(
+        len(where) <= 100 and len(p.value) <= 80 and p.value.isprintable() for where, p in found.items()
+    )
+
+
+def test_a_wrong_value_does_not_make_others_look_wrong(path: Path) -> None:
+    text = MINIMAL.replace("type: numeric", "type: numerc") + "exposure: x".replace("exposure: x", "")
+    assert set(problems_in(path, text.rstrip() + "\n  exposure: amount\n")) == {"event.fields[0].type"}
+    assert set(problems_in(path, "event: {id: a, time: {path: b}, fields: oops, exposure: c}")) == {
+        "event.fields"
+    }
+    assert set(problems_in(path, "event: {id: a, time: {path: b}, fields: [7], exposure: c}")) == {
+        "event.fields[0]"
+    }
+    assert set(problems_in(path, MINIMAL + "kafka: {security: {protocol: SASL, username: me}}")) == {
+        "kafka.security.protocol"
+    }
+    assert set(problems_in(path, "kafka: {}")) == {"event"}
+
+
+# --- what the types do not say -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("event.time.zone=Europe/Atlantis", "event.time.zone"),
+        ("event.time.zone=../../etc/passwd", "event.time.zone"),
+        ("event.time.zone=Europe", "event.time.zone"),
+        ("event.exposure=memo", "event"),
+        ("event.fields.0.name=card", "event"),
+        ("event.fields.0.path=card.number", "event.entities[0].path"),
+        ("kafka.group_id=''", "kafka.group_id"),
+        ("kafka.bootstrap_servers=a:70000", "kafka.bootstrap_servers"),
+        ("http.address=:70000", "http.address"),
+        ("kafka.security.username=me", "kafka.security.protocol"),
+        ("kafka.security.ca_file=/ca.pem", "kafka.security.protocol"),
+        ("kafka.security={protocol: SASL_PLAINTEXT, sasl_mechanism: PLAIN, username: u, password: {env: P}, "
+         "ca_file: c}", "kafka.security.protocol"),
+        ("kafka.security={protocol: SASL_SSL}", "kafka.security"),
+        ("event={id: a, time: {path: b}, fields: [{name: c, path: c, type: text}]}", None),
+    ],
+)  # fmt: skip
+def test_cross_checks(path: Path, override: str, where: str | None) -> None:
+    if where is None:
+        assert read(path, MINIMAL, override)
+    else:
+        assert [found.split(" (from")[0] for found in problems_in(path, MINIMAL, override)] == [where]
+
+
+def test_a_required_key_needs_an_entity(path: Path) -> None:
+    text = "event: {id: a, time: {path: b}, fields: [{name: c, path: c, type: text}]}\nrequire_key: true"
+    assert set(problems_in(path, text)) == {"require_key"}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Paris", "America/Argentina/Ushuaia"])
+def test_zones(path: Path, zone: str) -> None:
+    assert read(path, MINIMAL, f"event.time.zone={zone}").event.time.zone == zone
+
+
+# --- secrets ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "entity_key: hunter2",
+        "entity_key: {env: [hunter2]}",
+        "entity_key: {value: hunter2}",
+        "kafka: {security: {password: hunter2}}",
+        "kafka: {security: {pasword: hunter2}}",
+        "kafka: {security: {key_password: {file: f, text: hunter2}}}",
+        "kafka: {security: {protocol: SASL_SSL, password: {env: hunter2, file: hunter2}}}",
+        "kafka: {security: {protocol: SASL_SSL, username: me, password: {env: hunter2}}}",
+        "kafka: [{password: hunter2}]",
+        "checkpoints: {url: 's3://key:hunter2@bucket/'}",
+        "api_token: hunter2",
+    ],
+)
+def test_a_secret_is_never_shown(path: Path, text: str) -> None:
+    path.write_text(MINIMAL + text)
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_secret_in_a_setting_is_never_shown(path: Path) -> None:
+    environ = {"DETECTOR__ENTITY_KEY": "hunter2", "DETECTOR__KAFKA__SECURITY__KEY_PASSWORD": "[hunter2"}
+    found = problems_in(path, MINIMAL, "kafka.security.password=hunter2", environ=environ)
+    assert len(found) == 4  # and a password has no effect without SASL
+    assert not any("hunter2" in str(problem) for problem in found.values())
+
+
+def test_where_a_secret_should_be_kept_is_said(path: Path) -> None:
+    allowed = problems_in(path, MINIMAL + "entity_key: hunter2")["entity_key"].allowed
+    assert allowed == "where the secret is kept: {env: NAME} or {file: PATH}, or null"
+
+
+def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    for content, secret in (("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" a\n\n", " a\n"), ("s", "s")):
+        file.write_bytes(content.encode())
+        assert resolve_secret(Secret(file=str(file)), "entity_key", {}) == secret
+        assert resolve_secret(Secret(env="KEY"), "entity_key", {"KEY": content}) == secret
+    assert resolve_secret(None, "entity_key", {}) is None
+
+
+@pytest.mark.parametrize("environ", [{}, {"KEY": ""}, {"KEY": "\n"}])
+def test_a_missing_variable_names_itself_and_the_key(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"kafka\.security\.password: found .* variable KEY"):
+        resolve_secret(Secret(env="KEY"), "kafka.security.password", environ)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"hunter2\xff", b"hunter2" * 10_000])
+def test_an_unusable_file_names_itself_and_the_key_but_no_content(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        resolve_secret(Secret(file=str(file)), "entity_key", {})
+    assert str(file) in str(caught.value)
+    assert "entity_key: found" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_directory_is_no_secret(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="entity_key"):
+        resolve_secret(Secret(file=str(tmp_path)), "entity_key", {})
+
+
+# --- what is printed ---------------------------------------------------------------------------------
+
+
+def test_effective_shows_everything_and_only_the_place_of_secrets(path: Path) -> None:
+    security = "kafka.security={protocol: SASL_SSL, sasl_mechanism: PLAIN, username: é, password: {env: PW}}"
+    config = read(path, MINIMAL, security, "entity_key={file: /run/key}", "alerts.once_per=90m")
+    tree = yaml.safe_load(effective(config))
+    assert tree["kafka"]["security"]["password"] == {"env": "PW"}
+    assert tree["entity_key"] == {"file": "/run/key"}
+    assert tree["alerts"]["once_per"] == 5400
+    assert set(tree) == set(Config.model_fields)
+    assert read(path, effective(config)) == config
+
+
+names = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,10}\Z")
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+@given(
+    id=texts,
+    group=texts,
+    unit=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=16),
+    name=names,
+    once=st.floats(0.001, 1e8),
+    seed=st.integers(0, 2**32 - 1),
+    rate=st.floats(1e-300, 1.0),
+)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_effective_loads_to_the_same(
+    path: Path, id: str, group: str, unit: str | None, name: str, once: float, seed: int, rate: float
+) -> None:
+    config = Config.model_validate(
+        {
+            "event": {
+                "id": id,
+                "time": {"path": id},
+                "fields": [{"name": name, "path": id, "type": "text", "unit": unit}],
+            },
+            "kafka": {"group_id": group},
+            "alerts": {"once_per": once},
+            "model": {"seed": seed, "encoder": {"learning_rate": rate}},
+        }
+    )
+    path.write_bytes(effective(config).encode())
+    assert load(path) == config
+
+
+def refusal(path: Path, *overrides: str) -> tuple[Problem, ...]:
+    """What is wrong, nothing if nothing is; every other outcome is an error."""
+    try:
+        load(path, overrides)
+    except ConfigError as error:
+        return error.problems or (Problem(path="", value="", allowed="no reason given"),)
+    return ()
+
+
+def in_words(problem: Problem) -> bool:
+    return (
+        bool(problem.path and problem.value and problem.allowed) and "something else" not in problem.allowed
+    )
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+    | st.text("{}[]:,-*&!<a1\n \"'|>#?%", max_size=30)
+)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_loads_or_is_refused_with_words(path: Path, text: str) -> None:
+    path.write_bytes(text.encode())
+    assert all(map(in_words, refusal(path)))
+    path.write_text(MINIMAL)
+    assert all(map(in_words, refusal(path, f"kafka={text}", f"{text}=1")))
+
+
+values: st.SearchStrategy[object] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "path", "env", "x"]), inner)
+    ),
+    max_leaves=5,
+)
+SOME_KEYS = (
+    "event", "event.id", "event.time", "event.entities", "event.entities.0", "event.fields.1.name",
+    "event.limits", "kafka.security", "kafka.bootstrap_servers", "entity_key", "topics", "http.address",
+    "checkpoints.url", "model.features.half_lives", "alerts.budget", "require_key",
+)  # fmt: skip
+
+
+@given(key=st.sampled_from(SOME_KEYS), value=values)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_value_anywhere_loads_or_is_refused_with_words(path: Path, key: str, value: object) -> None:
+    path.write_text(MINIMAL)
+    assert all(map(in_words, refusal(path, f"{key}={yaml.safe_dump(value, default_flow_style=True)}")))
+
+
+# --- the schema for editors --------------------------------------------------------------------------
+
+
+def test_the_schema_is_one_and_says_which() -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["title"] == "detector configuration"
+
+
+@pytest.mark.parametrize(
+    ("addition", "valid"),
+    [
+        ("alerts: {once_per: 1h}", True),
+        ("alerts: {once_per: 3600}", True),
+        ("alerts: {once_per: -1}", False),
+        ("alerts: {once_per: 1.0e+12}", False),
+        (
+            "kafka: {bootstrap_servers: 'a:1,b:2,a-long-host-name-of-a-broker.example.com:9092,c:3,d:4,e:5'}",
+            True,
+        ),
+        ("kafka: {bootstrap_servers: []}", False),
+        ("kafka: {grup_id: x}", False),
+        ("log: {level: loud}", False),
+    ],
+)
+def test_the_schema_agrees_with_the_loader(path: Path, addition: str, valid: bool) -> None:
+    text = MINIMAL + addition
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(yaml.safe_load(text)) == valid
+    if valid:
+        assert read(path, text)
+    else:
+        assert problems_in(path, text)
+
+
+def test_changing_a_schema_changes_no_other() -> None:
+    json_schema()["properties"].clear()
+    assert json_schema()["properties"]
