@@ -225,7 +225,7 @@ class Calibration(Part):
         0.95, gt=0.5, lt=1, description="events above this quantile of all are never absorbed"
     )
     tail_from: float = Field(
-        0.98, gt=0.5, lt=1, description="quantile above which a Pareto tail is fitted (Siffer 2017)"
+        0.998, gt=0.5, lt=1, description="quantile above which a Pareto tail is fitted (Siffer 2017)"
     )
     warm_up_events: int = Field(
         4096, ge=256, description="alerts say warm_up until so many events were scored"
@@ -291,9 +291,9 @@ class Budget(Part):
 class Severity(Part):
     """Lowest score of each severity; score = -log10 of the share of normal events at least as far."""
 
-    medium: float = Field(3.0, gt=0)
-    high: float = Field(4.0, gt=0)
-    critical: float = Field(5.0, gt=0)
+    medium: float = Field(4.0, gt=0)
+    high: float = Field(5.0, gt=0)
+    critical: float = Field(6.0, gt=0)
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:

@@ -5,8 +5,9 @@ Two stages:
     1. parts to one distance   each part is shifted by its accepted median and divided by the span from there to
                                its accepted .95 quantile, as read at the last barrier; their mean is the distance
     2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram in
-                               its body, a Pareto tail (peaks over threshold, Siffer 2017; shape by Hill 1975)
-                               above `tail_from`, which neither ends nor underflows
+                               its body, a Pareto tail
+                               (peaks over threshold, Siffer 2017) above `tail_from`, which neither ends nor
+                               underflows
 
 A second histogram of *all* events gives the trim quantile (what lies above is not accepted) and the alert
 threshold. Its memory is long, or a burst would raise its own threshold.
@@ -34,8 +35,9 @@ LOW, HIGH = -8.0, 40.0
 BINS = int((HIGH - LOW) / BIN)
 # Weight of an even prior over all bins: keeps the score strictly increasing where nothing was ever seen.
 PRIOR = 1e-3
-# Hill's shape of the tail; below .02 the tail would be thinner than any distance ever met justifies, above 1
-# its mean is infinite. On the asinh scale the shape is the mean excess.
+# The Pareto tail's shape is its mean excess on the asinh scale, read from this quantile of accepted events
+# to `tail_from`; below .02 a distance of twice another would be impossible, above 1 its mean is infinite.
+SHAPE_FROM = 0.9
 SHAPE_MIN, SHAPE_MAX = 0.02, 1.0
 SPAN_MIN = 1e-6
 
@@ -114,15 +116,16 @@ class Calibration:
         above = np.concatenate([np.cumsum(counts[::-1])[::-1], [PRIOR / BINS / 2]])
         self._edges = LOW + BIN * np.arange(BINS + 1)
         self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
-        start = int(np.searchsorted(-above, -above[0] * (1.0 - self._config.tail_from)))
+        near, start = (
+            int(np.searchsorted(-above, -above[0] * (1.0 - share))) for share in (SHAPE_FROM, self._config.tail_from)
+        )
         self._tail_place = self._edges[start]
         self._tail_score = self._scores[start]
-        beyond = self.accepted.counts[start:]
-        excess = self._edges[start:-1] + BIN / 2 - self._tail_place
-        weight = beyond.sum()
-        # One unit of the widest tail stands in for what has not been seen yet.
-        mean = (float(beyond @ excess) + SHAPE_MAX) / (weight + 1.0)
-        self._shape = min(max(mean, SHAPE_MIN), SHAPE_MAX)
+        # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin: the
+        # shape is read where both shares of *all* events are known, and the tail goes on from there.
+        shares = self._config.trim * (1.0 - np.array([SHAPE_FROM, self._config.tail_from])) + 1.0 - self._config.trim
+        shape = (self._tail_place - self._edges[near]) / np.log(shares[0] / shares[1])
+        self._shape = min(max(float(shape), SHAPE_MIN), SHAPE_MAX)
 
     def to_state(self) -> dict[str, Any]:
         return {

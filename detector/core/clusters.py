@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Clusters as ClustersConfig
 from detector.core.features import DAY_S, Layout, Rows, empty_rows
-from detector.core.index import Exact
 
 ROUNDS = 2
+ASSIGNED_AT_ONCE = 512
 # A cluster of so many core events on average; fewer would make every event its own neighbour.
 EVENTS_PER_CLUSTER = 16
 # Medians over fewer customers could be one customer's transaction.
@@ -88,14 +88,18 @@ class Clusters:
     def __len__(self) -> int:
         return len(self.centres)
 
-    def renew(self, core: Core, embedded: NDArray[np.float32], rng: np.random.Generator) -> None:
-        """Cluster the core, of which `embedded` (n, D) are the embeddings; writes `core.cluster`."""
+    def renew(
+        self, core: Core, embedded: NDArray[np.float32], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Cluster the core, of which `embedded` (n, D) are the embeddings; writes `core.cluster`.
+
+        Returns each core event's distance to its nearest centre, (n,).
+        """
         assigned = core.cluster[: len(core)].astype(np.int64)
         centres = self._seeds(embedded, assigned, rng)
         nearest, squares = assigned, np.zeros(len(embedded), dtype=np.float32)
         for _ in range(ROUNDS):
-            numbers, distances = Exact(centres).search(embedded, 1)
-            nearest, squares = numbers[:, 0], np.square(distances[:, 0])
+            nearest, squares = _assign(embedded, centres)
             centres, sizes = _means(embedded, nearest, centres)
             kept = np.flatnonzero(sizes >= min(self._config.members_min, len(embedded)))
             renumbered = np.full(len(centres), -1, dtype=np.int64)
@@ -108,6 +112,7 @@ class Clusters:
         spread = np.bincount(nearest[inside], weights=squares[inside], minlength=len(centres))
         self.radii = np.sqrt(spread / np.maximum(self.sizes, 1)).astype(np.float32)
         self.people = self._count_people(core.filled(), nearest)
+        return np.sqrt(_assign(embedded, centres)[1]).astype(np.float64)
 
     def _seeds(
         self, embedded: NDArray[np.float32], assigned: NDArray[np.int64], rng: np.random.Generator
@@ -187,3 +192,18 @@ def _means(
     for column in range(points.shape[1]):
         sums[:, column] = np.bincount(assigned[inside], weights=points[inside, column], minlength=count)
     return (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32), sizes
+
+
+def _assign(
+    points: NDArray[np.float32], centres: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Nearest centre of each point and the squared distance to it, in pieces that stay in the CPU's cache."""
+    nearest = np.empty(len(points), dtype=np.int64)
+    squares = np.empty(len(points), dtype=np.float32)
+    lengths = np.square(centres).sum(axis=1)
+    for start in range(0, len(points), ASSIGNED_AT_ONCE):
+        piece = slice(start, start + ASSIGNED_AT_ONCE)
+        found = lengths - 2.0 * (points[piece] @ centres.T)
+        nearest[piece] = found.argmin(axis=1)
+        squares[piece] = found.min(axis=1) + np.square(points[piece]).sum(axis=1)
+    return nearest, np.maximum(squares, 0.0)

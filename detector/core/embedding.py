@@ -48,7 +48,7 @@ class Embedding:
         self.encoder = Encoder(config.encoder, len(features), len(layout.categories), len(layout.texts), rng)
         self.clusters = Clusters(config.clusters, config.encoder.dimension)
         self._centre = np.zeros(features.fixed_count)
-        self._scale = np.ones(features.fixed_count)
+        self._scale = np.ones((2, features.fixed_count))  # below and above the centre
         self._index: NearestCentres | None = None
         self.exemplars: Exemplars | None = None
 
@@ -85,19 +85,18 @@ class Embedding:
         fixed = inputs[:, : self._features.fixed_count].astype(np.float64)
         if fixed.shape[1]:
             low, self._centre, high = np.quantile(fixed, [FAR[0], 0.5, FAR[1]], axis=0)
-            spread = high - low
-            self._scale = np.maximum(spread, max(SPREAD_FLOOR * float(spread.max()), 1e-9))
+            spreads = np.stack([self._centre - low, high - self._centre])
+            self._scale = np.maximum(spreads, max(SPREAD_FLOOR * float(spreads.max()), 1e-9))
         embedded = self._encode_blocks(rows, inputs, block_events)
-        self.clusters.renew(core, embedded, rng)
+        columns = [self.clusters.renew(core, embedded, rng)]
         self._renew_index(core)
-        assert self._index is not None
-        columns = [self._index.search(embedded, 1)[1][:, 0].astype(np.float64)]
         if fixed.shape[1]:
             columns.insert(0, self._fixed(inputs))
         return np.stack(columns, axis=1)
 
     def _fixed(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        scaled = (inputs[:, : self._features.fixed_count].astype(np.float64) - self._centre) / self._scale
+        difference = inputs[:, : self._features.fixed_count].astype(np.float64) - self._centre
+        scaled = difference / np.where(difference > 0, self._scale[1], self._scale[0])
         distance: NDArray[np.float64] = np.sqrt(np.square(scaled).mean(axis=1))
         return distance
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.events import View
-from detector.core.features import DAY_S, Group, Layout, Rows, empty_rows, signed_exp, swap
+from detector.core.features import DAY_S, Group, Layout, Rows, Units, empty_rows, swap
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.
 OWN_HISTORY_MIN = 5.0
@@ -46,8 +46,9 @@ class Reason:
 class Explainer:
     """Explains events of one schema."""
 
-    def __init__(self, layout: Layout, block_events: int) -> None:
+    def __init__(self, layout: Layout, units: Units, block_events: int) -> None:
         self._layout = layout
+        self._units = units
         self._block = block_events
 
     def reasons(
@@ -136,8 +137,8 @@ class Explainer:
     def _numeric(self, column: int, expected: Rows, basis: str, view: View, share: float) -> Reason:
         field = self._layout.numerics[column]
         observed = view.values[field.name]
-        usual = expected.numerics[0, column]
-        value = None if np.isnan(usual) else _short(float(signed_exp(usual[None])[0]))
+        usual = self._units.restore(expected.numerics)[0, column]
+        value = None if np.isnan(usual) else _short(float(usual))
         direction = "unusual"
         if observed is not None and value is not None and observed != value:
             direction = "above" if observed > value else "below"

@@ -28,8 +28,9 @@ DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
 # A deviation in spreads beyond this says no more; keeps float32 inputs finite.
 DEVIATION_MAX = 1e4
-# Spread below which a profile counts as constant, on the signed-log scale (0.1 % of a value).
+# Spread below which a profile counts as constant: 0.1 % of a unit.
 SPREAD_MIN = 1e-3
+UNIT_QUANTILE = 0.95
 _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 
 
@@ -39,7 +40,7 @@ class Rows:
 
     times: NDArray[np.float64]  # (n,) s since the epoch
     entities: NDArray[np.uint64]  # (n, E) keyed hashes, 0: missing
-    numerics: NDArray[np.float64]  # (n, J) signed log, NaN: missing
+    numerics: NDArray[np.float64]  # (n, J) scaled by `Units`, NaN: missing
     categories: NDArray[np.uint64]  # (n, C) hashes, 0: missing
     grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashes, 0: none
     context: NDArray[np.float32]  # (n, width)
@@ -83,7 +84,7 @@ class Kind:
 
     @property
     def stop(self) -> int:
-        return self.start + 1 + self.memories * (1 + 2 * self.numerics)
+        return self.start + 1 + self.memories * (1 + 3 * self.numerics)
 
     @property
     def columns(self) -> slice:
@@ -171,7 +172,7 @@ class Profiles:
             self._tables.append(
                 ProfileTable(half_lives[: kind.memories], kind.numerics, keys_max, config.clip_spreads)
             )
-        self._priors = np.ones(len(layout.numerics))
+        self._priors = np.ones(2 * len(layout.numerics))
 
     def __len__(self) -> int:
         """Profiles held, over all kinds."""
@@ -197,7 +198,7 @@ class Profiles:
                 key,
                 rows.times,
                 rows.numerics[:, : kind.numerics],
-                self._priors[: kind.numerics],
+                self._priors[: 2 * kind.numerics],
                 rows.context[:, kind.columns],
             )
 
@@ -255,12 +256,13 @@ class Features:
         memories, numerics = kind.memories, kind.numerics
         context = rows.context[:, kind.columns].astype(np.float64)
         weight = np.repeat(context[:, 1 : 1 + memories], numerics, axis=1)
-        means_at = 1 + memories
-        mean = context[:, means_at : means_at + memories * numerics]
-        variance = context[:, means_at + memories * numerics :]
-        prior = np.tile(variances, memories)
+        mean, upper, lower = np.split(context[:, 1 + memories :], 3, axis=1)
+        difference = np.tile(rows.numerics, memories) - mean
+        above = difference > 0.0
+        prior = np.where(above, *(np.tile(side, memories) for side in np.split(variances, 2, axis=1)))
+        variance = np.where(above, upper, lower)
         shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
-        deviation = (np.tile(rows.numerics, memories) - mean) / np.maximum(np.sqrt(shrunk), SPREAD_MIN)
+        deviation = difference / np.maximum(np.sqrt(shrunk), SPREAD_MIN)
         deviation = np.where(weight > 0, deviation * np.sqrt(weight / (weight + 1.0)), 0.0)
         return np.clip(np.nan_to_num(deviation, nan=0.0), -DEVIATION_MAX, DEVIATION_MAX)
 
@@ -281,26 +283,51 @@ class Features:
 
 
 def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
-    """Variances of the numerics over all events in the longest memory, (n, J); 1 before there is history."""
+    """Variances of the numerics over all events in the longest memory, (n, 2 J): upper, then lower.
+
+    1 before there is history.
+    """
     everything = layout.kinds[0]
-    numerics = everything.numerics
+    memories, numerics = everything.memories, everything.numerics
     row = context[:, everything.columns]
-    known = row[:, everything.memories : everything.memories + 1] >= 2.0
-    variances = row[:, row.shape[1] - numerics :]
+    known = row[:, memories : memories + 1] >= 2.0
+    sides = row[:, 1 + memories + memories * numerics :].reshape(len(row), 2, memories, numerics)
+    variances = sides[:, :, -1].reshape(len(row), 2 * numerics)
     return np.where(known, np.maximum(variances, SPREAD_MIN**2), np.float32(1.0))
 
 
-def signed_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sign(v) log(1 + |v|): linear near zero, logarithmic far out, defined everywhere."""
-    return np.copysign(np.log1p(np.abs(values)), values)
+class Units:
+    """Size of each numeric, so that a signed-log scale is linear where values usually lie.
+
+    scaled = asinh(value / unit): linear below the unit, logarithmic above it, defined everywhere. Without a unit
+    a logarithm makes the smallest amounts the strangest.
+    """
+
+    def __init__(self, units: NDArray[np.float64]) -> None:
+        self.units = units  # (J,) > 0
+
+    @classmethod
+    def read(cls, values: NDArray[np.float64]) -> Units:
+        """Take the .95 quantile of the magnitudes of (n, J) values; NaN: missing."""
+        units = np.ones(values.shape[1])
+        for column in range(values.shape[1]):
+            known = np.abs(values[:, column][~np.isnan(values[:, column])])
+            size = float(np.quantile(known, UNIT_QUANTILE)) if len(known) else 0.0
+            units[column] = size if size > 0.0 else 1.0
+        return cls(units)
+
+    def scale(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bring (n, J) values to the scale on which the model works."""
+        scaled: NDArray[np.float64] = np.arcsinh(values / self.units)
+        return scaled
+
+    def restore(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Undo `scale`."""
+        values: NDArray[np.float64] = np.sinh(scaled) * self.units
+        return values
 
 
-def signed_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Undo `signed_log`."""
-    return np.copysign(np.expm1(np.abs(values)), values)
-
-
-def to_rows(events: Sequence[ParsedEvent], layout: Layout) -> Rows:
+def to_rows(events: Sequence[ParsedEvent], layout: Layout, units: Units) -> Rows:
     """Stack events into arrays; the context is still empty."""
     count = len(events)
     grams = np.zeros((count, len(layout.texts), TEXT_GRAMS_MAX), dtype=np.uint32)
@@ -312,7 +339,7 @@ def to_rows(events: Sequence[ParsedEvent], layout: Layout) -> Rows:
     return Rows(
         times=np.array([event.time for event in events], dtype=np.float64),
         entities=np.array([e.entities for e in events], np.uint64).reshape(count, len(layout.entities)),
-        numerics=signed_log(raw.reshape(count, len(layout.numerics))),
+        numerics=units.scale(raw.reshape(count, len(layout.numerics))),
         categories=np.array([e.categories for e in events], np.uint64).reshape(count, len(layout.categories)),
         grams=grams,
         context=np.zeros((count, layout.width), dtype=np.float32),

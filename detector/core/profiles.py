@@ -1,7 +1,9 @@
 """Bounded memory of what each key (a card, a merchant, a pair of them) usually does.
 
 A table is a set-associative cache: a key may lie in one of the 16 slots of its bucket. A slot holds, per
-half-life, a decayed count and, per numeric, a decayed mean and variance; O(1) memory and time per key.
+half-life, a decayed count and, per numeric, a decayed mean and two variances, of what lies above the mean and
+of what lies below: amounts are skewed, and one spread for both sides would hide the long one's extremes or
+exaggerate the short one's. O(1) memory and time per key.
 
 Rules
     - A row is read as it was just before its event, then updated with it, event by event in log order: what an
@@ -49,8 +51,10 @@ class ProfileTable:
 
     Notes
     -----
-    Context rows, as `observe` writes them, are float32 of `width` = 1 + H + 2 H J columns: seconds since the
-    key was last seen (NaN: never), decayed counts per half-life, means (H x J), variances (H x J).
+    Context rows, as `observe` writes them, are float32 of `width` = 1 + H + 3 H J columns: seconds since the
+    key was last seen (NaN: never), decayed counts per half-life, means (H x J), upper variances (H x J), lower
+    variances (H x J). An upper variance is twice the mean square of the steps above the mean, so that both
+    equal the variance where values are symmetric.
     """
 
     def __init__(
@@ -58,7 +62,7 @@ class ProfileTable:
     ) -> None:
         self.half_lives_s = np.asarray(half_lives_s, dtype=np.float64)
         self.numerics = numerics
-        self.width = 1 + len(self.half_lives_s) * (1 + 2 * numerics)
+        self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics)
         self._slots_max = max(SLOTS_MIN, 1 << math.ceil(math.log2(keys_max / LOAD_MAX)))
         self._clip_spreads = clip_spreads
         self._count = np.zeros(1, dtype=np.int64)  # keys held; an array so that the kernel can count
@@ -95,8 +99,8 @@ class ProfileTable:
             Event time, s. An event that is late decays nothing.
         values : (n, J) float64
             NaN: missing.
-        prior_variances : (J,) float64
-            The population's variances: what a profile's own are shrunk to.
+        prior_variances : (2 J,) float64
+            The population's variances, upper then lower: what a profile's own are shrunk to.
         context : (n, width) float32
             Written.
         """
@@ -186,7 +190,7 @@ def _observe(
     memories = len(rates)
     numerics = values.shape[1]
     means_at = memories
-    variances_at = memories + memories * numerics
+    sides_at = memories + memories * numerics
     for event in range(len(event_keys)):
         key = event_keys[event]
         if key == 0:
@@ -212,14 +216,19 @@ def _observe(
                 value = values[event, j]
                 if math.isnan(value):
                     continue
-                mean = row[means_at + h * numerics + j]
-                variance = row[variances_at + h * numerics + j]
-                step = value - mean
+                mean_at = means_at + h * numerics + j
+                step = value - row[mean_at]
+                side = 0 if step > 0.0 else 1
                 if weight > HISTORY_MIN:
-                    shrunk = (weight * variance + PRIOR_WEIGHT * prior_variances[j]) / (weight + PRIOR_WEIGHT)
+                    variance = row[sides_at + side * memories * numerics + h * numerics + j]
+                    prior = prior_variances[side * numerics + j]
+                    shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
                     bound = clip_spreads * math.sqrt(shrunk)
                     step = min(max(step, -bound), bound)
                 share = 1.0 / (weight + 1.0)
-                row[means_at + h * numerics + j] = mean + share * step
-                row[variances_at + h * numerics + j] = (1.0 - share) * (variance + share * step * step)
+                row[mean_at] += share * step
+                for s in range(2):
+                    at = sides_at + s * memories * numerics + h * numerics + j
+                    square = 2.0 * step * step if s == side else 0.0
+                    row[at] += share * ((1.0 - share) * square - row[at])
             row[h] = weight + 1.0

@@ -15,6 +15,7 @@ Rules
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,8 +36,8 @@ from detector.core.features import (
     Layout,
     Profiles,
     Rows,
+    Units,
     empty_rows,
-    signed_exp,
     swap,
     to_rows,
 )
@@ -74,6 +75,7 @@ class Shard:
         self.entity_key_id = self._parser.entity_key_id
         self._rng = np.random.Generator(np.random.PCG64([model.seed, self._identity.partition]))
         layout, block = self._layout, model.barriers.block_events
+        self._units = Units(np.ones(len(layout.numerics)))
         self._profiles = Profiles(layout, model.features)
         self._learner = Learner(
             model.encoder, len(self._features), len(layout.categories), len(layout.texts), self._rng
@@ -83,7 +85,7 @@ class Shard:
         self._calibration = Calibration(model.calibration, self._embedding.parts)
         self._policy = Policy(config.alerts, config.partitions)
         self._labels = LabelBook(model.labels, self._identity.topic, self._identity.partition)
-        self._explainer = Explainer(layout, block)
+        self._explainer = Explainer(layout, self._units, block)
         self._block = empty_rows(block, layout)
         self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
         self._distances = np.zeros(block)
@@ -222,7 +224,7 @@ class Shard:
     def _fill(self, events: list[ParsedEvent], count: slice) -> None:
         if count.start == 0:
             self._profiles.reserve(len(self._block))
-        self._block.put(count, to_rows(events, self._layout))
+        self._block.put(count, to_rows(events, self._layout, self._units))
         self._profiles.observe(self._block.take(count))
         self._inputs[count] = self._features.compute(self._block)[count]
 
@@ -316,7 +318,7 @@ class Shard:
                 break
             if embedding.clusters.people[number] < ENTITIES_SHOWN_MIN:
                 continue
-            values = signed_exp(embedding.exemplars.typical(number).numerics[0])
+            values = self._units.restore(embedding.exemplars.typical(number).numerics)[0]
             medians = {
                 field.name: None if np.isnan(value) else float(f"{value:.6g}")
                 for field, value in zip(self._layout.numerics, values, strict=True)
@@ -365,7 +367,9 @@ class Shard:
     def _renew_threshold(self) -> None:
         everything = self._layout.kinds[0]
         per_half_life = float(self._block.context[-1, everything.start + 1])
-        self._events_per_day = max(per_half_life * np.log(2.0) * DAY_S / self._layout.half_lives_s[0], 1.0)
+        self._events_per_day = max(
+            per_half_life * math.log(2.0) * DAY_S / float(self._layout.half_lives_s[0]), 1.0
+        )
         if not self._embedding.ready or self.events < ALERT_EVENTS_MIN:
             return
         far = self._calibration.all.quantile(1.0 - self._policy.share(self._events_per_day))
@@ -378,6 +382,8 @@ class Shard:
         outcomes = self._labels.apply(labels)
         self.labels_end = labels_end
         if len(self._core):
+            if not self._embedding.ready:
+                self._choose_units()
             self._train_on_core()
             block = len(self._block)
             parts = self._embedding.promote(self._learner, self._core, self._rng, block)
@@ -388,6 +394,21 @@ class Shard:
         self._renew_threshold()
         self.since_barrier = 0
         return outcomes
+
+    def _choose_units(self) -> None:
+        """Read units from the first events, which are the whole core yet, and let profiles begin again on them."""
+        rows = self._core.filled()
+        values = self._units.restore(rows.numerics)
+        self._set_units(Units.read(values))
+        rows.numerics[:] = self._units.scale(values)
+        self._profiles = Profiles(self._layout, self.config.model.features)
+        self._profiles.reserve(len(rows))
+        self._profiles.observe(rows)
+        self._profiles.renew_priors(rows)
+
+    def _set_units(self, units: Units) -> None:
+        self._units = units
+        self._explainer = Explainer(self._layout, units, len(self._block))
 
     def _train_on_core(self) -> None:
         version = self._embedding.version
@@ -423,6 +444,7 @@ class Shard:
             "events_per_day": self._events_per_day,
             "loss": self._loss,
             "last_row": self._block.take(slice(-1, None)).to_state(),
+            "units": self._units.units.copy(),
             "rng": self._rng.bit_generator.state,
             "profiles": self._profiles.to_state(),
             "learner": self._learner.to_state(),
@@ -440,6 +462,7 @@ class Shard:
         self._threshold = np.inf if state["threshold"] is None else state["threshold"]
         self._events_per_day, self._loss = state["events_per_day"], state["loss"]
         self._block.put(slice(-1, None), Rows.from_state(state["last_row"]))
+        self._set_units(Units(state["units"]))
         self._rng.bit_generator.state = state["rng"]
         self._profiles.load(state["profiles"])
         self._learner.load(state["learner"])

@@ -1,0 +1,228 @@
+"""Generations of checkpoints: where a committed journal can start from, and which ones nobody needs any more.
+
+Each checkpoint names the one before it and holds the journal between the two, so a generation that cannot be
+read costs a longer replay from its predecessor:
+
+    bare start --since--> K1 --since--> K2 --since--> K3 <--names-- committed journal
+
+Rules
+    - The manifest is kept twice, as the barriers before a checkpoint stand nowhere else: without them the
+      generation before it would be of no use.
+    - A generation above the committed one is never garbage: the partition's next owner may be about to
+      commit it.
+    - Nothing here reads or writes by itself: `get` and `put` do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detector.config.tree import ModelPart
+from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
+from detector.core.journal import Journal
+from detector.errors import CheckpointDamaged, NeedsOperator
+
+Get = Callable[[str], bytes]
+"""Reads one object of the store by name; KeyError when there is none."""
+
+Put = Callable[[str, bytes], None]
+"""Writes one object whole or not at all; returns once it is durable."""
+
+_ANEW = "delete the group's offsets to start anew"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """Where a shard's computation starts."""
+
+    journal: Journal  # from that start on
+    restored: tuple[Manifest, Mapping[str, Any]] | None  # manifest and state; None: a bare start
+    manifests: tuple[Manifest, ...]  # all that were read on the way, newest first
+    damages: tuple[str, ...]  # what could not be used, and why
+
+
+def folders(partition: int) -> tuple[str, str]:
+    """Prefixes of the names of all objects of one partition."""
+    return f"{partition:05d}/", f"manifests/{partition:05d}/"
+
+
+def write(snapshot: Snapshot, put: Put) -> str:
+    """Make a snapshot durable; returns the checkpoint's name.
+
+    1. The state.
+    2. Its manifest, then the manifest's copy: they never name what is not there.
+    """
+    name, manifest, state = encode(snapshot)
+    # Step 1
+    put(_state_name(name), state)
+    # Step 2
+    for place in _manifest_names(name):
+        put(place, manifest)
+    return name
+
+
+def read_journal(metadata: str, *, partition: int, group: str) -> Journal:
+    """Read what stands beside a committed offset.
+
+    Raises
+    ------
+    NeedsOperator
+        Nothing does, or it is not ours.
+    """
+    if not metadata:
+        raise NeedsOperator(
+            f"partition {partition}: group {group!r} has a committed offset without a journal, so something "
+            f"else committed it: use a kafka.group_id of its own, or {_ANEW}"
+        )
+    return Journal.from_text(metadata)
+
+
+def check_labels(journal: Journal, *, partition: int, beginning: int | None) -> None:
+    """Check that the labels which a replay applies again are still there.
+
+    Parameters
+    ----------
+    beginning
+        Lowest position in the feedback topic; None: no such topic is configured.
+
+    Raises
+    ------
+    NeedsOperator
+        They are not.
+    """
+    if journal.labels_end == journal.labels:
+        return
+    if beginning is None:
+        raise NeedsOperator(
+            f"partition {partition}: labels {journal.labels} to {journal.labels_end} of the feedback topic are "
+            f"part of its state: set topics.feedback again, or {_ANEW}"
+        )
+    if beginning > journal.labels:
+        raise NeedsOperator(
+            f"partition {partition}: going on needs the feedback topic from offset {journal.labels}, but it "
+            f"begins at {beginning} now: raise its retention above the checkpoints' age, then {_ANEW}"
+        )
+
+
+def config_name(name: str) -> str:
+    """Where the configuration with hash `name` is kept."""
+    return f"config/{name}.json"
+
+
+def read_configs(origin: Origin, wanted: ModelPart, get: Get) -> dict[str, ModelPart]:
+    """Configurations by hash that a replay needs, as far as they are found."""
+    texts = {manifest.config: manifest.config_json.encode() for manifest in origin.manifests}
+    for name in origin.journal.configs - {wanted.hash()} - texts.keys():
+        try:
+            texts[name] = get(config_name(name))
+        except KeyError:
+            continue  # the partition says what is missing
+    return {name: ModelPart.model_validate_json(text) for name, text in texts.items()}
+
+
+def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -> Origin:
+    """Walk back from the checkpoint that `journal` names to one that can be read.
+
+    Parameters
+    ----------
+    beginning
+        Lowest offset that the log still has.
+
+    Raises
+    ------
+    NeedsOperator
+        There is none, or the log no longer has what would follow it.
+    """
+    manifests: list[Manifest] = []
+    damages: list[str] = []
+    while True:
+        if journal.position < beginning:
+            raise NeedsOperator(
+                f"partition {partition}: going on needs the log from offset {journal.position}, but it begins "
+                f"at {beginning} now{_because(damages)}: raise the topic's retention above the checkpoints' "
+                f"age, then {_ANEW}"
+            )
+        name = journal.checkpoint
+        if not name:
+            return Origin(journal=journal, restored=None, manifests=tuple(manifests), damages=tuple(damages))
+        try:
+            manifest = _manifest(name, get)
+        except CheckpointDamaged as error:
+            raise NeedsOperator(
+                f"partition {partition}: the checkpoint store holds no usable checkpoint"
+                f"{_because([*damages, str(error)])}: bring it back (is checkpoints.url the one that the "
+                f"group used before?), or {_ANEW}"
+            ) from error
+        manifests.append(manifest)
+        try:
+            restored = manifest, read_state(manifest, _get(_state_name(name), get))
+            return Origin(
+                journal=journal, restored=restored, manifests=tuple(manifests), damages=tuple(damages)
+            )
+        except CheckpointDamaged as error:
+            damages.append(f"{name}: {error}")
+            journal = manifest.since.joined(journal)
+
+
+def superfluous(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> list[str]:
+    """Choose what may be deleted.
+
+    Parameters
+    ----------
+    names
+        All objects of one partition.
+    journal
+        Committed for it.
+    keep
+        Generations to keep: the one that `journal` names and those that come before it.
+
+    Returns
+    -------
+    list of str
+        Manifests first, so that none is left without its state. Empty when it cannot be told what to keep.
+    """
+    kept = [journal.checkpoint]
+    while kept[-1] and len(kept) < keep:
+        try:
+            kept.append(_manifest(kept[-1], get).since.checkpoint)
+        except CheckpointDamaged:
+            return []
+    horizon = journal.checkpoint.partition("-")[0]  # names begin with partition and position, zero-padded
+    stems = {name: name.removeprefix("manifests/").rpartition(".")[0] for name in names}
+    old = [name for name, stem in stems.items() if stem not in kept and stem < horizon]
+    return sorted(old, key=lambda name: (name.endswith(".state"), name))
+
+
+def _state_name(name: str) -> str:
+    return f"{name}.state"
+
+
+def _manifest_names(name: str) -> tuple[str, str]:
+    return f"{name}.json", f"manifests/{name}.json"
+
+
+def _manifest(name: str, get: Get) -> Manifest:
+    problems = []
+    for place in _manifest_names(name):
+        try:
+            manifest = read_manifest(_get(place, get))
+            if manifest.name == name:
+                return manifest
+            problems.append(f"{place}: belongs to {manifest.name}")
+        except CheckpointDamaged as error:
+            problems.append(f"{place}: {error}")
+    raise CheckpointDamaged("; ".join(problems))
+
+
+def _get(name: str, get: Get) -> bytes:
+    try:
+        return get(name)
+    except KeyError as error:
+        raise CheckpointDamaged("not there") from error
+
+
+def _because(damages: Iterable[str]) -> str:
+    text = "; ".join(damages)
+    return f" ({text})" if text else ""

@@ -1,0 +1,54 @@
+"""One score as it is published: the JSON of the scores topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from detector.core.records import Headers, Identity, Scored
+
+HEADERS: Headers = (("content-type", b"application/json"),)
+
+
+class Score(msgspec.Struct, frozen=True):
+    """Fields as in the JSON."""
+
+    event_id: str
+    event_time: str  # ISO 8601, UTC
+    score: float  # higher = more anomalous
+    percentile: float
+    alert: bool
+    model_version: int
+    topic: str
+    partition: int
+    offset: int
+
+
+_encode = msgspec.json.Encoder().encode
+decode_score = msgspec.json.Decoder(Score).decode
+
+
+def encode_scores(scored: Scored, identity: Identity) -> Iterator[tuple[int, bytes | None, bytes]]:
+    """Give offset, key and JSON of each scored event, in log order."""
+    rows = zip(
+        scored.offsets.tolist(),
+        scored.keys,
+        scored.ids,
+        scored.times.tolist(),
+        scored.scores.tolist(),
+        scored.percentiles.tolist(),
+        scored.alerted.tolist(),
+        strict=True,
+    )
+    version, topic, partition = scored.model_version, identity.topic, identity.partition
+    for offset, key, event_id, time, score, percentile, alert in rows:
+        moment = iso(time)
+        row = Score(event_id, moment, score, percentile, alert, version, topic, partition, offset)
+        yield offset, key, _encode(row)
+
+
+def iso(time: float) -> str:
+    """Write s since the epoch as ISO 8601 in UTC, to the microsecond, without zeros that say nothing."""
+    return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
