@@ -30,7 +30,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
-from detector.config.load import nearest
+from detector.config.load import UNREADABLE, nearest
 from detector.config.tree import EventLimits
 from detector.errors import ConfigError, Problem
 
@@ -273,6 +273,8 @@ class _Sample:
         if not self.events:
             raise _error("the sample", f"no event, {self.broken} broken lines", "JSON objects, one a line")
         torn = {path for path in objects if (c := self.columns.get(path)) and (c.values or c.trouble)}
+        for path in objects - torn:
+            self.columns.pop(path, None)  # an object, or null
         for column in self.columns.values():
             column.events = self.events
             if any(f"{column.path}.".startswith(f"{path}.") for path in torn):
@@ -353,7 +355,7 @@ def _leaves(
     """Paths and values, those of objects into `objects`. Keys that no path can name are passed over."""
     for key, value in event.items():
         path = prefix + key
-        if not key or "." in key or len(path) > 256:
+        if not key or "." in key or len(path) > 256 or UNREADABLE.search(key):
             continue
         if isinstance(value, dict) and depth < LIMITS.depth_max:
             objects.add(path)
@@ -535,6 +537,8 @@ def _render_item(choice: Choice) -> Iterator[str]:
 
 
 def _why(choice: Choice) -> str:
+    if not choice.distinct:
+        return choice.reason
     missing = f"{choice.missing:.1%}" if choice.missing else "none"
     examples = f", e.g. {', '.join(choice.examples)}" if choice.examples else ""
     return f"{choice.reason}; {choice.distinct:,} different, {missing} missing{examples}"

@@ -3,7 +3,7 @@
 Rules
     - Precedence: file < ``DETECTOR__KAFKA__GROUP_ID`` < ``--set kafka.group_id=x``. Of two environment
       variables the more specific one wins, of two ``--set`` the later one.
-    - Their values are read as YAML. Where the tree wants a text, ``5`` or ``true`` is that text.
+    - Their values are read as YAML. Where the tree wants a text, what is no YAML text is taken as it stands.
     - An item of a list is set by its index (``event.fields.0.type``); the index after the last one appends.
       A list that the file does not state starts empty, not with its default.
     - All problems are reported at once, with where, what was found and what is allowed, in plain words.
@@ -35,6 +35,7 @@ ENVIRONMENT_PREFIX = "DETECTOR__"
 FILE_BYTES_MAX = 1 << 20  # the largest sensible one (128 fields, all explained) has some 50 kB
 SECRET_BYTES_MAX = 1 << 16  # a key, not a database; also ends the reading of /dev/zero
 SHOWN_CHARS_MAX = 80
+UNREADABLE = re.compile(r'["\\\x00-\x1f]')  # in the name of a field: the JSON decoder cannot look for it
 HIDDEN = "*** (hidden)"
 
 Loc = tuple[str | int, ...]
@@ -333,14 +334,17 @@ def _setting(steps: Sequence[str], text: str, origin: str) -> _Setting | Problem
 
 def _setting_value(setting: _Setting) -> Any:
     schema = _schema_at(setting.loc) or {}
+    text, wants_text = setting.text.strip(), schema.get("type") == "string"
     try:
-        value, twice = _parse_yaml(setting.text)
+        value, twice = _parse_yaml(text)
     except _NotYaml as error:
+        if wants_text or schema.get("or_text"):  # e.g. [::]:9464
+            return text
         raise ValueError(f"a YAML value ({error})") from None
+    if wants_text and not isinstance(value, str | None):
+        return text
     if twice:
         raise ValueError("a YAML value without a key that is in it twice")
-    if schema.get("type") == "string" and isinstance(value, bool | int | float):
-        return setting.text.strip()
     return value
 
 
@@ -447,7 +451,8 @@ def _finding(error: ErrorDetails) -> _Finding:
         return _Finding(loc, _shown(loc, value), error["msg"].removeprefix("Value error, "), inside=True)
     if error["type"] == "string_pattern_mismatch":
         return _Finding(loc, _shown(loc, value), _plain_pattern(error["ctx"]["pattern"]))
-    return _Finding(loc, _shown(loc, value), _describe(schema or {}))
+    quotes = ", in quotes" if error["type"] == "string_type" and isinstance(value, bool | int | float) else ""
+    return _Finding(loc, _shown(loc, value), _describe(schema or {}) + quotes)
 
 
 def _unknown_key(loc: Loc, value: Any) -> _Finding:
@@ -470,6 +475,10 @@ def _cross_checks(data: dict[str, Any]) -> Iterator[_Finding]:
 
     paths = dict(_event_paths(at))
     for loc, path in paths.items():
+        if UNREADABLE.search(path):
+            yield _Finding(
+                loc, _shown((), path), "a field name without quotes, backslashes and control characters"
+            )
         below = next((other for other in paths.values() if other.startswith(path + ".")), None)
         if below:
             yield _Finding(loc, _shown((), path), f"a field, not an object: {below} is inside it")

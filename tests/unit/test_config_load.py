@@ -116,6 +116,18 @@ def test_values_are_yaml_and_texts_stay_texts(path: Path) -> None:
     assert config.kafka.bootstrap_servers == ("a:1", "b:2")
 
 
+@pytest.mark.parametrize("text", ["[::]:9464", "127.0.0.1:0", ":9464", "'[::1]:80'"])
+def test_an_address_needs_no_quotes(path: Path, text: str) -> None:
+    assert read(path, MINIMAL, f"http.address={text}").http.address == text.strip("'")
+    servers = read(path, MINIMAL, environ={"DETECTOR__KAFKA__BOOTSTRAP_SERVERS": "[::1]:9092,b:1"})
+    assert servers.kafka.bootstrap_servers == ("[::1]:9092", "b:1")
+
+
+def test_a_text_that_looks_like_a_number_needs_quotes_in_the_file(path: Path) -> None:
+    found = problems_in(path, MINIMAL + "kafka: {group_id: 12}")["kafka.group_id"]
+    assert str(found) == "kafka.group_id: found 12; text of 1 to 200 characters, in quotes"
+
+
 def test_null_takes_an_optional_setting_back(path: Path) -> None:
     assert read(path, MINIMAL + "topics: {feedback: labels}", "topics.feedback=null").topics.feedback is None
 
@@ -142,7 +154,7 @@ def test_whoever_is_to_blame_is_named(path: Path) -> None:
 @pytest.mark.parametrize(
     "override",
     ["kafka", "", "=x", "kafka..group_id=x", "event.fields.9.type=text", "event.fields.x=1", "event.id.x=1",
-     "kafka.group_id=[", "kafka={a: 1, a: 2}", "0=1", "event.fields.99999999999=1"],
+     "kafka.deadline_ms=[", "kafka={a: 1, a: 2}", "0=1", "event.fields.99999999999=1"],
 )  # fmt: skip
 def test_an_override_that_makes_no_sense_is_a_problem(path: Path, override: str) -> None:
     assert any("--set" in where for where in problems_in(path, MINIMAL, override))
@@ -344,6 +356,8 @@ def test_a_wrong_value_does_not_make_others_look_wrong(path: Path) -> None:
         ("event.exposure=memo", "event"),
         ("event.fields.0.name=card", "event"),
         ("event.fields.0.path=card.number", "event.entities[0].path"),
+        ('event.id="a\\nb"', "event.id"),
+        ("event.fields.1.path='a\\b'", "event.fields[1].path"),
         ("kafka.group_id=''", "kafka.group_id"),
         ("kafka.bootstrap_servers=a:70000", "kafka.bootstrap_servers"),
         ("http.address=:70000", "http.address"),
@@ -460,10 +474,11 @@ def test_effective_shows_everything_and_only_the_place_of_secrets(path: Path) ->
 
 names = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,10}\Z")
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+paths = st.text(st.characters(exclude_categories=["C"], exclude_characters='"\\'), min_size=1, max_size=20)
 
 
 @given(
-    id=texts,
+    id=paths,
     group=texts,
     unit=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=16),
     name=names,

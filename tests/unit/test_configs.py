@@ -14,6 +14,8 @@ from pydantic import BaseModel
 
 from detector.config.load import effective, json_schema, load
 from detector.config.tree import Config, EntityField, ValueField
+from detector.core.events import ParsedEvent, Parser
+from detector.core.records import Record
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ALL = sorted(CONFIGS.glob("*.yaml"))
@@ -119,6 +121,8 @@ def example(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
 def test_presets_read_the_events_they_are_made_for(path: Path) -> None:
     schema, event = load(path).event, example(path)
+    record = Record(0, 0, None, json.dumps(event).encode())
+    assert isinstance(Parser(schema, b"key").parse(record), ParsedEvent)
     paths = [
         schema.id,
         schema.time.path,
