@@ -96,8 +96,8 @@ def check_labels(journal: Journal, *, partition: int, beginning: int | None) -> 
         return
     if beginning is None:
         raise NeedsOperator(
-            f"partition {partition}: labels {journal.labels} to {journal.labels_end} of the feedback topic are "
-            f"part of its state: set topics.feedback again, or {_ANEW}"
+            f"partition {partition}: labels {journal.labels} to {journal.labels_end} of the feedback topic "
+            f"are part of its state: set topics.feedback again, or {_ANEW}"
         )
     if beginning > journal.labels:
         raise NeedsOperator(
@@ -140,9 +140,9 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
     while True:
         if journal.position < beginning:
             raise NeedsOperator(
-                f"partition {partition}: going on needs the log from offset {journal.position}, but it begins "
-                f"at {beginning} now{_because(damages)}: raise the topic's retention above the checkpoints' "
-                f"age, then {_ANEW}"
+                f"partition {partition}: going on needs the log from offset {journal.position}, but it "
+                f"begins at {beginning} now{_because(damages)}: raise the topic's retention above the "
+                f"checkpoints' age, then {_ANEW}"
             )
         name = journal.checkpoint
         if not name:

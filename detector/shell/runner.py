@@ -1,0 +1,673 @@
+"""The loop: from polls to committed outputs, one shard per partition.
+
+One turn, in this order (DESIGN, "Rebalances"):
+
+    1. poll; the membership that came with it is the one the next commits carry, never a fresher one: the
+       broker checks the generation, not who owns a partition
+    2. apply the group's changes: what was taken away is dropped and nothing of it committed (its next owner
+       redoes at most one commit interval); what was given waits for step 4
+    3. hand the records to the partitions that are there; others' are thrown away, they are read again
+    4. restore what was given: read what is committed, find the origin, seek
+    5. process, barrier by barrier
+    6. commit outputs, offsets and journals as one step
+
+Rules
+    - Between a block's end and its barrier nothing of that partition is committed: a shard restored there
+      would go on without the barrier. Whatever a barrier waits for (labels, room in the journal) holds its
+      partition back, never the others.
+    - A barrier is never postponed: that would change what is alerted.
+    - Numbers are counted when they are committed, so received = scored + rejected and nothing counts twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import numpy as np
+
+from detector.config.tree import Config, ModelPart
+from detector.core.checkpoint import Snapshot
+from detector.core.journal import METADATA_BYTES_MAX, Barrier, Journal
+from detector.core.lineage import (
+    Origin,
+    check_labels,
+    config_name,
+    find_origin,
+    folders,
+    read_configs,
+    read_journal,
+    superfluous,
+    write,
+)
+from detector.core.outcome import StageTimer, block_signals, count, measure_lag, publications
+from detector.core.partition import Partition, library_versions
+from detector.core.records import Identity, Outputs, Record
+from detector.core.telemetry import Telemetry
+from detector.errors import BrokerUnavailable, CommitFailed, OutsideError
+from detector.ports import (
+    Change,
+    CheckpointStore,
+    Clock,
+    Commit,
+    Committed,
+    Log,
+    Message,
+    PartitionStatus,
+    SideLog,
+    Status,
+    Stream,
+)
+
+Observe = Callable[[int, Mapping[str, float]], None]
+"""Told a partition and the aggregates of one of its blocks, by signal."""
+
+POLL_TIMEOUT_MAX_MS = 100  # also how late a stop, a finished checkpoint or a new label is noticed
+BACKOFF_MIN_S = 0.1
+BACKOFF_MAX_S = 5.0
+SLEEP_MAX_S = 0.5  # one nap between two heartbeats
+CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
+STOP_WAIT_S = 2.0  # for checkpoints under way; they only make the next start faster
+
+
+@dataclass(kw_only=True, slots=True)
+class _Owned:
+    """One partition of ours and what the loop knows about it."""
+
+    partition: Partition
+    committed: Committed | None
+    assigned_s: float  # monotonic
+    checkpoint_s: float  # monotonic, when the last one was started
+    backlog: list[Record] = field(default_factory=list)  # polled, not processed; at most one poll's
+    outputs: list[Outputs] = field(default_factory=list)  # processed, not committed
+    labels: Counter[str] = field(default_factory=Counter)  # outcomes, not committed
+    at_block_end: bool = False  # its barrier is not settled yet
+    running: bool = False  # caught up with what was committed
+    paused: bool = False
+    waiting: str = ""  # for what
+    snapshot: Snapshot | None = None  # being written, or to be written again
+    writing: Future[str] | None = None
+    failed_s: float = -np.inf  # monotonic, when the last write failed
+    newest_ms: int = 0  # log time of the newest record processed
+    block: list[Outputs] = field(default_factory=list)  # since the last block's end, for drift
+
+
+class Runner:
+    """Runs the shards of one process; see the module's text.
+
+    Parameters
+    ----------
+    config, topic, group, entity_key
+        What to compute, and who we are.
+    stream, store, feedback, clock, log, executor
+        The world. Without `store` nothing is snapshot, without `feedback` no label is read. `executor` writes
+        checkpoints beside scoring. The runner closes `stream` and `feedback`, nothing else.
+    telemetry
+        Where numbers are kept.
+    commit_interval_s
+        None: as configured. 0: after every turn.
+    metadata_bytes_max
+        What fits beside a committed offset.
+    observe
+        Told the aggregates of each live block, e.g. `DriftMonitor.observe`.
+    warnings
+        What start-up found; shown by `status`.
+    open_partition
+        Makes a partition, as `Partition` does.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        topic: str,
+        group: str,
+        entity_key: bytes,
+        stream: Stream,
+        store: CheckpointStore | None,
+        feedback: SideLog | None,
+        clock: Clock,
+        telemetry: Telemetry,
+        log: Log,
+        executor: Executor,
+        commit_interval_s: float | None = None,
+        metadata_bytes_max: int = METADATA_BYTES_MAX,
+        observe: Observe | None = None,
+        warnings: Sequence[str] = (),
+        open_partition: Callable[..., Partition] = Partition,
+    ) -> None:
+        self._config = config
+        self._topic, self._group, self._entity_key = topic, group, entity_key
+        self._stream, self._store, self._feedback = stream, store, feedback
+        self._clock, self._telemetry, self._log, self._executor = clock, telemetry, log, executor
+        configured_s = config.commit_interval_ms / 1000.0
+        self._commit_interval_s = configured_s if commit_interval_s is None else commit_interval_s
+        self._metadata_bytes_max = metadata_bytes_max
+        self._observe = observe
+        self._warnings = tuple(warnings)
+        self._open_partition = open_partition
+        self._prefix = f"{quote(group, safe='')}/{topic}/"
+        self._owned: dict[int, _Owned] = {}
+        self._assigned: dict[int, float] = {}  # given to us, not restored yet; since when (monotonic)
+        self._kept_configs: set[str] = set()
+        self._membership: object = None
+        self._committed_s = -np.inf  # monotonic, of the last commit
+        self._troubles = 0  # turns in a row that the world was away
+        self._timer = StageTimer(telemetry, clock.monotonic)
+        self._stopping = threading.Event()
+        self._status = Status(warnings=self._warnings)
+
+    def run(self) -> None:
+        """Turn until `stop` or until a finite log is at its end; then commit and leave.
+
+        Raises
+        ------
+        OperatorError
+            Only a person can go on; everything is closed.
+        """
+        try:
+            while not self._stopping.is_set() and not self.turn():
+                pass
+            self._finish()
+        finally:
+            self._status = Status(reason="stopped", warnings=self._warnings)
+            self._stream.close()
+            if self._feedback is not None:
+                self._feedback.close()
+
+    def stop(self) -> None:
+        """Ask `run` to finish the step it is in and return; safe from threads and signal handlers."""
+        self._stopping.set()
+
+    def status(self) -> Status:
+        """Whether we are ready, and why not."""
+        return self._status
+
+    def turn(self) -> bool:
+        """Do one turn of the loop (module's text); `run` does nothing else.
+
+        Returns
+        -------
+        bool
+            Whether a finite log has been processed to its end.
+        """
+        trouble, exhausted = "", False
+        self._beat()
+        try:
+            # Step 1
+            poll = self._stream.poll(self._poll_timeout_ms())
+            self._membership = poll.membership
+            # Step 2
+            for change in poll.changes:
+                self._apply(change)
+            # Step 3
+            for number in poll.records.keys() & self._owned.keys():
+                self._owned[number].backlog.extend(poll.records[number])
+            # Step 4
+            trouble = self._restore_assigned()
+            # Step 5
+            if self._feedback is not None:
+                self._feedback.refresh()
+            trouble = self._process() or trouble
+            # Step 6
+            if self._clock.monotonic() - self._committed_s >= self._commit_interval_s:
+                self._commit()
+            exhausted = poll.exhausted and not trouble and self._all_done()
+        except CommitFailed as error:
+            trouble = str(error)
+            self._rebuild(error)
+        except OutsideError as error:
+            trouble = str(error)
+        self._publish_status(trouble)
+        if trouble:
+            self._back_off(trouble)
+        else:
+            self._troubles = 0
+        return exhausted
+
+    # --- membership and restoring --------------------------------------------------------------------------
+
+    def _apply(self, change: Change) -> None:
+        for number in change.partitions:
+            self._owned.pop(number, None)  # with its outputs
+            self._assigned.pop(number, None)
+            if change.kind == "assigned":
+                self._assigned[number] = self._clock.monotonic()
+        self._log.info(f"partitions_{change.kind}", partitions=list(change.partitions))
+
+    def _rebuild(self, error: CommitFailed) -> None:
+        """Only what is committed counts: drop every shard and restore it."""
+        self._telemetry.commit_failures += 1
+        self._log.warning("commit_failed", reason=str(error), partitions=sorted(self._owned))
+        self._assigned |= dict.fromkeys(self._owned, self._clock.monotonic())
+        self._owned.clear()
+
+    def _restore_assigned(self) -> str:
+        """Restore what waits for it; returns what is in the way of the rest."""
+        if not self._assigned:
+            return ""
+        trouble = ""
+        committed = self._stream.committed(sorted(self._assigned))
+        for number, assigned_s in sorted(self._assigned.items()):
+            self._beat()
+            try:
+                self._owned[number] = self._restore(number, committed[number], assigned_s)
+                del self._assigned[number]
+                self._stream.resume([number])
+            except OutsideError as error:
+                trouble = f"partition {number}: {error}"
+                self._stream.pause([number])
+        return trouble
+
+    def _restore(self, number: int, committed: Committed | None, assigned_s: float) -> _Owned:
+        """Bring one shard back to the origin of what is committed; the log's records do the rest.
+
+        1. The journal: the committed one, or a bare start.
+        2. The newest checkpoint on its chain that can be read.
+        3. Everything the replay will need is there: configurations, labels.
+        4. The stream goes to the origin.
+        5. The shard stands there, its barriers ahead.
+        """
+        began_s = self._clock.monotonic()
+        wanted = self._config.model_part(self._stream.partitions_count())
+        self._keep_config(wanted)
+        labels_beginning = None if self._feedback is None else self._feedback.beginning()
+        # Step 1
+        if committed is None:
+            journal = Partition.begin(wanted, self._stream.start(number), labels_beginning or 0)
+        else:
+            journal = read_journal(committed.metadata, partition=number, group=self._group)
+        until = journal.position if committed is None else committed.offset
+        # Step 2
+        beginning = self._stream.beginning(number)
+        origin = find_origin(journal, self._get, partition=number, beginning=beginning)
+        # Step 3
+        check_labels(origin.journal, partition=number, beginning=labels_beginning)
+        configs = read_configs(origin, wanted, self._get)
+        # Step 4
+        self._stream.seek(number, origin.journal.position)
+        # Step 5
+        partition = self._open_partition(
+            Identity(topic=self._topic, group=self._group, partition=number, entity_key=self._entity_key),
+            wanted,
+            origin.journal,
+            until=until,
+            configs=configs,
+            restored=origin.restored,
+            lap=self._timer,
+        )
+        now = self._clock.monotonic()
+        self._log_restored(number, origin, until, now - began_s)
+        return _Owned(partition=partition, committed=committed, assigned_s=assigned_s, checkpoint_s=now)
+
+    def _keep_config(self, wanted: ModelPart) -> None:
+        """Store it before the first journal that names it is committed."""
+        name = wanted.hash()
+        if self._store is not None and name not in self._kept_configs:
+            self._put(config_name(name), wanted.canonical())
+            self._kept_configs.add(name)
+
+    def _log_restored(self, number: int, origin: Origin, until: int, seconds: float) -> None:
+        for damage in origin.damages:
+            self._log.error("checkpoint_damaged", partition=number, reason=damage)
+        checkpoint = origin.journal.checkpoint or None
+        self._log.info(
+            "restored",
+            partition=number,
+            checkpoint=checkpoint,
+            position=origin.journal.position,
+            until=until,
+            seconds=round(seconds, 3),
+        )
+        if origin.restored is not None and origin.restored[0].versions != library_versions():
+            self._log.warning(
+                "restored_on_other_versions",
+                partition=number,
+                then=origin.restored[0].versions,
+                now=library_versions(),
+                meaning="scores may differ in the last digits from those of an undisturbed run",
+            )
+
+    # --- processing ----------------------------------------------------------------------------------------
+
+    def _process(self) -> str:
+        """Take every partition as far as it goes; returns what is in the way of one of them."""
+        trouble = ""
+        for number, owned in self._owned.items():
+            try:
+                self._collect_checkpoint(owned)
+                owned.waiting = ""
+                self._advance(owned)
+            except CommitFailed:
+                raise
+            except OutsideError as error:
+                trouble = owned.waiting = str(error)
+            self._note_running(number, owned)
+            if owned.paused != bool(owned.backlog):  # one poll's records at most are held back
+                owned.paused = bool(owned.backlog)
+                (self._stream.pause if owned.paused else self._stream.resume)([number])
+        return trouble
+
+    def _advance(self, owned: _Owned) -> None:
+        """Process the backlog, block by block."""
+        while True:
+            if owned.at_block_end:
+                if not self._settle_block(owned):
+                    return
+                owned.at_block_end = False
+            if not owned.backlog or self._stopping.is_set():
+                return
+            if owned.snapshot is not None and not owned.partition.replaying and not self._has_room(owned):
+                return
+            self._beat()
+            self._timer.start()
+            step = owned.partition.take(owned.backlog)
+            owned.newest_ms = owned.backlog[step.consumed - 1].timestamp_ms
+            del owned.backlog[: step.consumed]
+            if step.replayed:
+                self._telemetry.partitions[owned.partition.identity.partition].replayed += step.replayed
+            else:
+                owned.outputs.append(step.outputs)
+                owned.block.append(step.outputs)
+            owned.at_block_end = step.block_ended
+
+    def _settle_block(self, owned: _Owned) -> bool:
+        """Apply the barrier that belongs at this block's end, if any.
+
+        Returns False when something must be awaited first; then nothing was done and it is asked again.
+
+        1. Which barrier.
+        2. Its entry fits the journal.
+        3. Its labels are here.
+        4. It is applied, its entry is in the journal.
+        5. A snapshot, if a checkpoint is due.
+        6. Both become visible.
+        """
+        partition = owned.partition
+        # Step 1
+        applied = partition.journal.labels_end
+        end = self._feedback.end(partition.event_time) if self._feedback is not None else applied
+        barrier = partition.due(end)
+        if barrier is None:
+            self._tell_drift(owned)
+            return True
+        live = barrier.position > partition.until
+        # Step 2
+        if live and not self._has_room(owned):
+            return False
+        # Step 3
+        start, stop = partition.labels_range(barrier)
+        labels = self._feedback.read(start, stop) if self._feedback is not None and stop > start else ()
+        # Step 4
+        self._timer.start()
+        outcomes = partition.barrier(barrier, labels)
+        self._tell_drift(owned)
+        # Step 5
+        if self._checkpoint_due(owned, barrier):
+            owned.snapshot = partition.snapshot()
+            self._timer("snapshot")
+            self._write_checkpoint(owned)
+        # Step 6
+        if live:
+            owned.labels.update(outcomes)
+            owned.at_block_end = False
+            self._commit()
+        return True
+
+    def _tell_drift(self, owned: _Owned) -> None:
+        """Report a block that was live as a whole or in part."""
+        signals = block_signals(owned.block)
+        owned.block.clear()
+        if self._observe is not None and signals:
+            self._observe(owned.partition.identity.partition, signals)
+
+    def _note_running(self, number: int, owned: _Owned) -> None:
+        if not owned.running and self._offset(owned) >= owned.partition.until:
+            owned.running = True
+            seconds = self._clock.monotonic() - owned.assigned_s
+            self._telemetry.restores.observe(seconds)
+            self._log.info(
+                "running", partition=number, position=self._offset(owned), seconds=round(seconds, 3)
+            )
+
+    # --- checkpoints ---------------------------------------------------------------------------------------
+
+    def _has_room(self, owned: _Owned) -> bool:
+        """Whether one more barrier is sure to fit the metadata; if not, press for the checkpoint."""
+        if owned.partition.journal.bytes_next_max() <= self._metadata_bytes_max:
+            return True
+        assert owned.snapshot is not None, "a journal past its half has a checkpoint under way"
+        owned.waiting = "the journal is full until a checkpoint is written"
+        if owned.writing is None and self._clock.monotonic() - owned.failed_s >= CHECKPOINT_RETRY_S:
+            self._write_checkpoint(owned)
+        return False
+
+    def _checkpoint_due(self, owned: _Owned, barrier: Barrier) -> bool:
+        """Whether a snapshot should be taken here, right after `barrier`."""
+        journal = owned.partition.journal
+        if self._store is None or owned.writing is not None or journal.barriers[-1] is not barrier:
+            return False
+        if journal.bytes_next_max() > self._metadata_bytes_max // 2:  # half is left for while it is written
+            return True
+        age_s = self._clock.monotonic() - owned.checkpoint_s
+        return age_s >= self._config.checkpoints.interval and not owned.partition.replaying
+
+    def _write_checkpoint(self, owned: _Owned) -> None:
+        assert owned.snapshot is not None
+        owned.checkpoint_s = self._clock.monotonic()
+        owned.writing = self._executor.submit(write, owned.snapshot, self._put)
+
+    def _collect_checkpoint(self, owned: _Owned) -> None:
+        """Take the result of a finished write: the next commit names it."""
+        if owned.writing is None or not owned.writing.done():
+            return
+        assert owned.snapshot is not None
+        writing, owned.writing = owned.writing, None
+        number, position = owned.partition.identity.partition, owned.snapshot.position
+        seconds = round(self._clock.monotonic() - owned.checkpoint_s, 3)
+        try:
+            name = writing.result()
+        except OutsideError as error:
+            owned.failed_s = self._clock.monotonic()
+            owned.checkpoint_s = -np.inf  # again at the next barrier
+            self._log.error("checkpoint_failed", partition=number, position=position, reason=str(error))
+            return
+        owned.partition.rebase(name, position)
+        owned.snapshot = None
+        self._telemetry.partitions[number].checkpoint_timestamp = self._clock.time()
+        self._committed_s = -np.inf  # at once
+        self._log.info("checkpoint_written", partition=number, checkpoint=name, seconds=seconds)
+
+    def _prune(self, number: int, journal: Journal) -> None:
+        """Delete generations that nobody needs; on the executor."""
+        assert self._store is not None
+        try:
+            found = [name for folder in folders(number) for name in self._store.list(self._prefix + folder)]
+            names = [name.removeprefix(self._prefix) for name in found]
+            for name in superfluous(names, journal, self._get, keep=self._config.checkpoints.keep):
+                self._store.delete(self._prefix + name)
+        except OutsideError as error:
+            self._log.warning("checkpoints_not_pruned", partition=number, reason=str(error))
+
+    def _get(self, name: str) -> bytes:
+        if self._store is None:
+            raise KeyError(name)
+        return self._store.get(self._prefix + name)
+
+    def _put(self, name: str, data: bytes) -> None:
+        assert self._store is not None
+        self._store.put(self._prefix + name, data)
+
+    # --- committing ----------------------------------------------------------------------------------------
+
+    def _offset(self, owned: _Owned) -> int:
+        """Where a partition stands: of its next unprocessed record, past gaps when there is none."""
+        if owned.backlog:
+            return owned.partition.position
+        number = owned.partition.identity.partition
+        return max(owned.partition.position, self._stream.position(number))
+
+    def _target(self, owned: _Owned) -> Committed | None:
+        """What to commit for a partition; None while that would lose or repeat something."""
+        offset = self._offset(owned)
+        if owned.at_block_end or offset < owned.partition.until:
+            return None
+        target = Committed(offset=offset, metadata=owned.partition.journal.to_text())
+        return (
+            None if target == owned.committed or len(target.metadata) > self._metadata_bytes_max else target
+        )
+
+    def _commit(self) -> None:
+        """Publish and commit all that changed.
+
+        1. What changed, and its outputs, in the order of (partition, offset).
+        2. One atomic step, with the membership of the last poll.
+        3. Count.
+        4. Generations that no journal needs any more go.
+        """
+        # Step 1
+        targets = {number: self._target(owned) for number, owned in sorted(self._owned.items())}
+        positions = {number: target for number, target in targets.items() if target is not None}
+        self._committed_s = self._clock.monotonic()
+        if not positions:
+            return
+        messages = [message for number in positions for message in self._messages(self._owned[number])]
+        # Step 2
+        self._timer.start()
+        try:
+            self._stream.commit(Commit(messages=messages, positions=positions, membership=self._membership))
+        except BrokerUnavailable as error:
+            raise CommitFailed(str(error)) from error
+        self._timer("commit")
+        self._telemetry.commits.observe(self._clock.monotonic() - self._committed_s)
+        for number, committed in positions.items():
+            owned = self._owned[number]
+            named = owned.committed and Journal.from_text(owned.committed.metadata).checkpoint
+            owned.committed = committed
+            # Step 3
+            self._count(number, owned)
+            # Step 4
+            journal = owned.partition.journal
+            if self._store is not None and journal.checkpoint and journal.checkpoint != named:
+                self._executor.submit(self._prune, number, journal)
+
+    def _messages(self, owned: _Owned) -> list[Message]:
+        identity, topics = owned.partition.identity, self._config.topics
+        messages = [
+            Message(
+                topic=topic,
+                key=key,
+                value=value,
+                headers=headers,
+                partition=identity.partition,
+                offset=offset,
+            )
+            for outputs in owned.outputs
+            for topic, offset, key, value, headers in publications(outputs, identity, topics)
+        ]
+        return sorted(messages, key=lambda message: message.offset)
+
+    def _count(self, number: int, owned: _Owned) -> None:
+        """Count what was just committed, and forget it."""
+        count(self._telemetry, number, owned.outputs, owned.labels, self._clock.time())
+        owned.outputs.clear()
+        owned.labels.clear()
+        numbers = self._telemetry.partitions[number]
+        numbers.gauges = owned.partition.gauges
+        numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None
+
+    # --- the loop's own affairs ----------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        self._telemetry.heartbeat = self._clock.monotonic()
+
+    def _poll_timeout_ms(self) -> int:
+        """Wait no longer than outputs may."""
+        if not any(owned.outputs for owned in self._owned.values()):
+            return POLL_TIMEOUT_MAX_MS
+        left_s = self._committed_s + self._commit_interval_s - self._clock.monotonic()
+        return int(min(max(left_s * 1000.0, 0.0), POLL_TIMEOUT_MAX_MS))
+
+    def _all_done(self) -> bool:
+        return not self._assigned and all(
+            owned.running and not owned.backlog and not owned.at_block_end for owned in self._owned.values()
+        )
+
+    def _back_off(self, reason: str) -> None:
+        """Wait longer the longer the world is away; the heartbeat goes on, a stop is heard."""
+        wait_s = min(BACKOFF_MIN_S * 2.0 ** min(self._troubles, 16), BACKOFF_MAX_S)
+        self._troubles += 1
+        self._log.warning("not_ready", reason=reason, retry_in_s=wait_s)
+        until = self._clock.monotonic() + wait_s
+        while not self._stopping.is_set() and (left := until - self._clock.monotonic()) > 0:
+            self._beat()
+            self._clock.sleep(min(left, SLEEP_MAX_S))
+
+    def _finish(self) -> None:
+        """Leave nothing undone that is cheap to do.
+
+        1. Commit what is processed.
+        2. Give checkpoints under way a moment, and name those that made it.
+        """
+        try:
+            # Step 1
+            self._commit()
+            # Step 2
+            deadline = self._clock.monotonic() + STOP_WAIT_S
+            while any(o.writing and not o.writing.done() for o in self._owned.values()):
+                if self._clock.monotonic() >= deadline:
+                    break
+                self._beat()
+                self._clock.sleep(0.02)
+            for owned in self._owned.values():
+                self._collect_checkpoint(owned)
+            self._commit()
+        except OutsideError as error:  # the next start redoes it
+            self._log.warning("not_committed_at_stop", reason=str(error))
+
+    def _publish_status(self, trouble: str) -> None:
+        """Replace the status and the gauges that follow the clock."""
+        lines = [
+            PartitionStatus(partition=number, state="restoring", reason=trouble) for number in self._assigned
+        ]
+        for number, owned in self._owned.items():
+            until = owned.partition.until
+            if owned.waiting:
+                line = PartitionStatus(partition=number, state="waiting", reason=owned.waiting)
+            elif owned.running:
+                line = PartitionStatus(partition=number, state="running", reason="")
+            else:
+                how_far = f"at {owned.partition.position} of {until}"
+                line = PartitionStatus(partition=number, state="replaying", reason=how_far)
+            lines.append(line)
+            if owned.committed is not None:
+                measure_lag(
+                    self._telemetry.partitions[number],
+                    end=self._stream.end(number),
+                    committed=owned.committed.offset,
+                    newest_ms=owned.newest_ms,
+                    now_s=self._clock.time(),
+                )
+        lines.sort(key=lambda line: line.partition)
+        self._telemetry.owned = frozenset(self._owned)
+        reason = trouble or next(
+            (f"partition {line.partition} is {line.state}" for line in lines if line.state != "running"), ""
+        )
+        if not reason and not self._stream.settled():
+            reason = "the group is not stable"
+        self._status = Status(
+            ready=not reason,
+            reason=reason or "running",
+            partitions=tuple(lines),
+            warnings=self._warnings + self._key_warnings(),
+        )
+
+    def _key_warnings(self) -> tuple[str, ...]:
+        count = sum(numbers.key_mismatches for numbers in list(self._telemetry.partitions.values()))
+        if not count:
+            return ()
+        return (f"{count} events had a record key that is not their main entity's value",)

@@ -1,0 +1,482 @@
+"""The world in memory, for tests and simulation: the real runner runs on it, and faults can be put into it.
+
+`MemoryBroker` is what all members share; each member has a `MemoryStream` of its own. It keeps to the rules
+of Kafka that the runner depends on:
+
+    - a commit is one step: messages, offsets and metadata, or nothing
+    - it is refused unless the membership it carries is of the group's present generation; who owns a
+      partition is not asked (the broker does not ask either)
+    - a partition that moves is first given up by its owner, then given to the next one (cooperative)
+    - offsets may have gaps, and a position goes past them
+
+Faults: `MemoryBroker.down`, `fail_commits`, `evict`, `trim`; `MemoryStore.fail`, `tear`, `corrupt`, `lose`.
+`hook` of broker and store is called with the name of each step, before and after it; what it raises goes
+through, so a test can end the process anywhere.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from detector.core.records import Headers, Record
+from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator, StoreUnavailable
+from detector.ports import Change, Commit, Committed, Message, Poll
+
+T = TypeVar("T")
+Hook = Callable[[str], None]
+
+
+def no_hook(step: str) -> None:
+    """Let everything pass."""
+
+
+class FakeClock:
+    """A clock that moves only when it is slept on; sleeping takes no time.
+
+    Parameters
+    ----------
+    now_s
+        Seconds since the epoch at the start.
+    """
+
+    def __init__(self, now_s: float = 1_700_000_000.0) -> None:
+        self.now_s = now_s
+        self.slept_s = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds, never going back."""
+        return self.now_s
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        """Move on."""
+        self.now_s += seconds
+        self.slept_s += seconds
+
+
+class InlineExecutor(Executor):
+    """Does the work at once, or when told to.
+
+    Parameters
+    ----------
+    held
+        Keep work until `release`, as a slow checkpoint store would.
+    """
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.held = held
+        self._waiting: list[Callable[[], None]] = []
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Run `call`, now or at `release`."""
+        future: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(call(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+                future.set_exception(error)
+
+        self._waiting.append(work)
+        if not self.held:
+            self.release()
+        return future
+
+    def release(self) -> None:
+        """Do what was held back."""
+        waiting, self._waiting = self._waiting, []
+        for work in waiting:
+            work()
+
+
+class MemoryLog:
+    """Keeps what was logged: (level, event, values)."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, object]]] = []
+
+    def events(self) -> list[str]:
+        """Names of all events, in order."""
+        return [event for _, event, _ in self.lines]
+
+    def debug(self, event: str, **values: object) -> None:
+        """Keep a line."""
+        self.lines.append(("debug", event, values))
+
+    def info(self, event: str, **values: object) -> None:
+        """Keep a line."""
+        self.lines.append(("info", event, values))
+
+    def warning(self, event: str, **values: object) -> None:
+        """Keep a line."""
+        self.lines.append(("warning", event, values))
+
+    def error(self, event: str, **values: object) -> None:
+        """Keep a line."""
+        self.lines.append(("error", event, values))
+
+    def exception(self, event: str, **values: object) -> None:
+        """Keep a line."""
+        self.lines.append(("exception", event, values))
+
+
+class MemoryStore:
+    """A `CheckpointStore` in a dictionary; may be shared by several members and threads."""
+
+    def __init__(self, hook: Hook = no_hook) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.hook = hook
+        self.fail = 0  # so many next calls raise StoreUnavailable
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write whole or not at all."""
+        self._call("put:before")
+        self.objects[name] = bytes(data)
+        self.hook("put:after")
+
+    def get(self, name: str) -> bytes:
+        """Read one object."""
+        self._call("get")
+        return self.objects[name]
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """Names that begin with `prefix`, ascending."""
+        self._call("list")
+        return sorted(name for name in list(self.objects) if name.startswith(prefix))
+
+    def delete(self, name: str) -> None:
+        """Remove if it is there."""
+        self._call("delete")
+        self.objects.pop(name, None)
+
+    def tear(self, name: str) -> None:
+        """Keep only the first half of an object."""
+        self.objects[name] = self.objects[name][: len(self.objects[name]) // 2]
+
+    def corrupt(self, name: str, index: int = -1) -> None:
+        """Change one byte of an object."""
+        data = bytearray(self.objects[name])
+        data[index] ^= 0x40
+        self.objects[name] = bytes(data)
+
+    def lose(self, name: str) -> None:
+        """Remove an object behind everyone's back."""
+        del self.objects[name]
+
+    def _call(self, step: str) -> None:
+        self.hook(step)
+        if self.fail > 0:
+            self.fail -= 1
+            raise StoreUnavailable("the store is away")
+
+
+class MemorySideLog:
+    """A `SideLog` in a list; `append` is the producer."""
+
+    def __init__(self) -> None:
+        self._values: list[bytes] = []
+        self._first = 0
+        self._visible = 0
+        self.down = False
+
+    def append(self, value: bytes) -> int:
+        """Produce one record; returns its position."""
+        self._values.append(value)
+        return len(self._values) - 1
+
+    def trim(self, position: int) -> None:
+        """Forget everything below `position`, as retention does."""
+        self._first = position
+
+    def refresh(self) -> None:
+        """Make visible what was appended."""
+        self._visible = len(self._values)
+
+    def end(self, event_time: float) -> int:
+        """All that was read may be seen, whatever the event's time."""
+        return self._visible
+
+    def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
+        """Records in [start, stop)."""
+        if self.down:
+            raise BrokerUnavailable("the feedback topic is away")
+        if start < self._first:
+            raise NeedsOperator(f"the feedback topic begins at {self._first}, position {start} is gone")
+        return list(enumerate(self._values[start:stop], start))
+
+    def beginning(self) -> int:
+        """Lowest position still there."""
+        return self._first
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Partition:
+    """One partition of the input topic."""
+
+    records: list[Record] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)  # of `records`
+    begin: int = 0
+    end: int = 0  # offset of the next record
+
+    def read(self, position: int, count: int) -> tuple[list[Record], int]:
+        """Up to `count` records from `position` on, and the position after them, past any gap."""
+        start = bisect_left(self.offsets, position)
+        records = self.records[start : start + count]
+        more = start + count < len(self.records)
+        return records, self.offsets[start + count] if more else self.end
+
+
+class MemoryBroker:
+    """Topics and one consumer group.
+
+    Parameters
+    ----------
+    partitions
+        Of the input topic.
+    """
+
+    def __init__(self, partitions: int = 1, hook: Hook = no_hook) -> None:
+        self.hook = hook
+        self.down = False
+        self.closed = False  # the input ends where it ends now: members see it as exhausted
+        self.published: list[Message] = []  # what a read_committed reader sees, in order of commits
+        self.committed: dict[int, Committed] = {}
+        self.commits = 0
+        self.generation = 0
+        self._log = [_Partition() for _ in range(partitions)]
+        self._members: list[MemoryStream] = []  # in the order in which they joined
+        self._owners: dict[int, MemoryStream] = {}
+        self._failures: list[bool] = []  # for the next commits: whether they happen all the same
+        self._lock = threading.RLock()
+
+    def append(
+        self,
+        partition: int,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        timestamp_ms: int = 0,
+        headers: Headers = (),
+    ) -> int:
+        """Produce one record; returns its offset."""
+        with self._lock:
+            log = self._log[partition]
+            offset = log.end
+            log.records.append(Record(offset, timestamp_ms, key, value, headers))
+            log.offsets.append(offset)
+            log.end += 1
+            return offset
+
+    def gap(self, partition: int, count: int = 1) -> None:
+        """Offsets that hold no record, like a transaction's marker."""
+        self._log[partition].end += count
+
+    def trim(self, partition: int, offset: int) -> None:
+        """Remove records below `offset`, as retention does."""
+        log = self._log[partition]
+        count = bisect_left(log.offsets, offset)
+        del log.records[:count], log.offsets[:count]
+        log.begin = offset
+
+    def records(self, partition: int) -> Sequence[Record]:
+        """All that is in the log."""
+        return tuple(self._log[partition].records)
+
+    def fail_commits(self, count: int = 1, *, applied: bool = False) -> None:
+        """Fail the next `count` commits; `applied`: they happen, but the answer is lost."""
+        self._failures += [applied] * count
+
+    def evict(self, stream: MemoryStream) -> None:
+        """End a member's session, as after too long a pause; it hears of it at its next poll."""
+        with self._lock:
+            self._leave(stream)
+            stream.lost = True
+
+    def _join(self, stream: MemoryStream) -> None:
+        self._members.append(stream)
+        self.generation += 1
+
+    def _leave(self, stream: MemoryStream) -> None:
+        if stream in self._members:
+            self._members.remove(stream)
+            self._owners = {p: owner for p, owner in self._owners.items() if owner is not stream}
+            self.generation += 1
+
+    def _share(self, stream: MemoryStream) -> set[int]:
+        """What a member should have: as even as may be, and as it is where that is even."""
+        number = self._members.index(stream)
+        return {p for p in range(len(self._log)) if p % len(self._members) == number}
+
+    def _rebalance(self, stream: MemoryStream) -> list[Change]:
+        """One member's part in a rebalance: give up first, take what is free."""
+        share = self._share(stream)
+        mine = {p for p, owner in self._owners.items() if owner is stream}
+        given_up, free = sorted(mine - share), sorted(p for p in share if p not in self._owners)
+        changes: list[Change] = []
+        if given_up:
+            for partition in given_up:
+                del self._owners[partition]
+            self.generation += 1  # the next owner takes it one generation later
+            changes.append(Change(kind="revoked", partitions=tuple(given_up)))
+        if free:
+            self._owners |= dict.fromkeys(free, stream)
+            changes.append(Change(kind="assigned", partitions=tuple(free)))
+        return changes
+
+    def _settled(self, stream: MemoryStream) -> bool:
+        return stream in self._members and len(self._owners) == len(self._log)
+
+    def _commit(self, commit: Commit) -> None:
+        with self._lock:
+            if self.down:
+                raise CommitFailed("the broker is away")
+            if commit.membership != self.generation:
+                raise CommitFailed(f"generation {commit.membership} is not {self.generation}")
+            applied = self._failures.pop(0) if self._failures else None
+            if applied is not False:
+                self.published.extend(commit.messages)
+                self.committed |= commit.positions
+                self.commits += 1
+            if applied is not None:
+                raise CommitFailed("injected")
+
+
+class MemoryStream:
+    """A `Stream`: one member of a `MemoryBroker`'s group.
+
+    Parameters
+    ----------
+    broker
+        What the members share.
+    clock
+        Moved on by a poll that brings nothing.
+    poll_records_max
+        Records of one poll, over all partitions.
+    start
+        Where a partition that was never committed begins; None: at the log's beginning.
+    """
+
+    def __init__(
+        self, broker: MemoryBroker, clock: FakeClock, *, poll_records_max: int = 500, start: int | None = None
+    ) -> None:
+        self.poll_records_max = poll_records_max
+        self.lost = False  # the broker ended our session, and we have not heard of it yet
+        self.paused: set[int] = set()
+        self.closed = False
+        self._broker = broker
+        self._clock = clock
+        self._start = start
+        self._positions: dict[int, int] = {}
+        self._joined = False
+
+    def poll(self, timeout_ms: int) -> Poll:
+        """Records and changes of the group; time passes when there is nothing."""
+        broker = self._broker
+        broker.hook("poll:before")
+        with broker._lock:
+            self._check()
+            changes = self._changes()
+            records: dict[int, Sequence[Record]] = {}
+            room = self.poll_records_max
+            for partition in sorted(self._positions.keys() - self.paused):
+                found, position = broker._log[partition].read(self._positions[partition], room)
+                self._positions[partition] = position
+                if found:
+                    records[partition] = found
+                    room -= len(found)
+                if room <= 0:
+                    break
+            ends = all(self._positions[p] >= broker._log[p].end for p in self._positions)
+            exhausted = broker.closed and ends and not records and not changes
+            membership = broker.generation
+        if not records and not changes:
+            self._clock.sleep(timeout_ms / 1000.0)
+        broker.hook("poll:after")
+        return Poll(records=records, changes=tuple(changes), membership=membership, exhausted=exhausted)
+
+    def partitions_count(self) -> int:
+        """Partitions of the input topic."""
+        self._check()
+        return len(self._broker._log)
+
+    def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
+        """Read back what is committed."""
+        self._check()
+        return {partition: self._broker.committed.get(partition) for partition in partitions}
+
+    def beginning(self, partition: int) -> int:
+        """Lowest offset still in the log."""
+        self._check()
+        return self._broker._log[partition].begin
+
+    def start(self, partition: int) -> int:
+        """Where a partition that was never committed begins."""
+        return self._broker._log[partition].begin if self._start is None else self._start
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Next poll continues at `offset`."""
+        self._positions[partition] = offset
+
+    def position(self, partition: int) -> int:
+        """Offset of the next record to be fetched."""
+        return self._positions[partition]
+
+    def end(self, partition: int) -> int | None:
+        """Offset after the last record."""
+        return self._broker._log[partition].end
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        """Deliver nothing from these partitions until `resume`."""
+        self.paused |= set(partitions)
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        """Undo `pause`."""
+        self.paused -= set(partitions)
+
+    def commit(self, commit: Commit) -> None:
+        """Publish and commit as one step."""
+        self._broker.hook("commit:before")
+        self._broker._commit(commit)
+        self._broker.hook("commit:after")
+
+    def settled(self) -> bool:
+        """Whether every partition has its owner."""
+        return self._broker._settled(self)
+
+    def close(self) -> None:
+        """Leave the group."""
+        with self._broker._lock:
+            self._broker._leave(self)
+        self.closed = True
+
+    def _changes(self) -> list[Change]:
+        changes: list[Change] = []
+        if self.lost:
+            changes.append(Change(kind="lost", partitions=tuple(sorted(self._positions))))
+            self.lost = self._joined = False
+        if not self._joined:
+            self._broker._join(self)
+            self._joined = True
+        changes += self._broker._rebalance(self)
+        for change in changes:
+            for partition in change.partitions:
+                self._positions.pop(partition, None)
+                self.paused.discard(partition)
+                if change.kind == "assigned":  # the client would begin anywhere; the runner seeks
+                    self._positions[partition] = self._broker._log[partition].begin
+        return changes
+
+    def _check(self) -> None:
+        if self._broker.down:
+            raise BrokerUnavailable("the broker is away")

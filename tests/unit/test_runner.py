@@ -1,0 +1,733 @@
+"""Whatever happens to the loop, every alert comes out once, and as if nothing had happened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.config.tree import Config, ModelPart
+from detector.core import partition as partition_module
+from detector.core.checkpoint import read_manifest
+from detector.core.journal import METADATA_BYTES_MAX, Journal
+from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.telemetry import Telemetry
+from detector.errors import NeedsOperator
+from detector.ports import Committed, Message
+from detector.shell.runner import Runner
+from detector.testing import (
+    FakeClock,
+    InlineExecutor,
+    MemoryBroker,
+    MemoryLog,
+    MemorySideLog,
+    MemoryStore,
+    MemoryStream,
+)
+
+BLOCK = 16
+
+
+class ChainShard:
+    """A hash chain for a model: any event or label lost, doubled or moved changes every later alert."""
+
+    entity_key_id = "key"
+
+    def __init__(
+        self, config: ModelPart, identity: Identity, *, position: int, labels_end: int, lap: Lap = no_lap
+    ) -> None:
+        self.config, self.position, self.labels_end, self._lap = config, position, labels_end, lap
+        self._identity = identity
+        self.event_time = -np.inf
+        self.since_barrier = self.version = self._filled = 0
+        self._link = b""
+
+    @property
+    def interval(self) -> int:
+        return self.config.model.barriers.every_events
+
+    def gauges(self) -> dict[str, float]:
+        return {"version": float(self.version)}
+
+    def take(self, records: Sequence[Record], *, silent: bool) -> tuple[int, Outputs, bool]:
+        block = self.config.model.barriers.block_events
+        scored: list[Record] = []
+        alerts, dead = [], []
+        consumed = 0
+        for record in records:
+            if self._filled + len(scored) == block:
+                break
+            consumed += 1
+            if not record.value:
+                dead.append(rejected(record))
+                continue
+            self._push(b"event", record.value, str(record.offset).encode())
+            scored.append(record)
+            if self._link[0] < 64:
+                body = json.dumps([self._identity.partition, record.offset, self._link.hex()]).encode()
+                alerts.append(
+                    Alert(offset=record.offset, key=None, headers=(), body=body, severity="high", entity=0)
+                )
+        self.position = records[consumed - 1].offset + 1
+        self._filled += len(scored)
+        self.event_time = max([self.event_time, *(float(r.offset) for r in scored)])
+        ended = self._filled == block
+        if ended:
+            self.since_barrier += block
+            self._filled = 0
+        self._lap("score")
+        if silent:
+            return consumed, Outputs(), ended
+        offsets = np.array([record.offset for record in scored], dtype=np.int64)
+        batch = Scored(
+            offsets=offsets,
+            times=offsets.astype(np.float64),
+            scores=offsets / 7.0,
+            percentiles=np.zeros(len(scored)),
+            alerted=np.isin(offsets, [alert.offset for alert in alerts]),
+            timestamps_ms=np.array([record.timestamp_ms for record in scored], dtype=np.int64),
+            ids=tuple(str(record.offset) for record in scored),
+            keys=tuple(record.key for record in scored),
+            model_version=self.version,
+        )
+        return consumed, Outputs(scored=(batch,), alerts=tuple(alerts), dead_letters=tuple(dead)), ended
+
+    def barrier(self, labels: Sequence[tuple[int, bytes]], labels_end: int) -> dict[str, int]:
+        for position, value in labels:
+            self._push(b"label", value, str(position).encode())
+        self._push(b"barrier", self.config.hash().encode())
+        self.labels_end = labels_end
+        self.since_barrier = 0
+        self.version += 1
+        return {"applied": len(labels)} if labels else {}
+
+    def reconfigure(self, config: ModelPart) -> None:
+        self.config = config
+
+    def to_state(self) -> dict[str, Any]:
+        assert self._filled == 0
+        return {"link": self._link.hex(), "version": self.version, "event_time": self.event_time}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._link = bytes.fromhex(state["link"])
+        self.version, self.event_time = state["version"], state["event_time"]
+
+    def _push(self, *parts: bytes) -> None:
+        self._link = hashlib.sha256(b"|".join((self._link, *parts))).digest()
+
+
+def rejected(record: Record) -> DeadLetter:
+    return DeadLetter(
+        offset=record.offset, key=None, value=record.value, headers=(), reason="empty", detail="no bytes"
+    )
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+def config(**changes: Any) -> Config:
+    barriers = {"block_events": BLOCK, "every_events": 4 * BLOCK, "early_events_min": 2 * BLOCK}
+    tree: dict[str, Any] = {
+        "event": {
+            "id": "id",
+            "time": {"path": "t"},
+            "fields": [{"name": "x", "path": "x", "type": "numeric"}],
+        },
+        "model": {"barriers": barriers},
+        "topics": {"feedback": "feedback", "scores": "scores"},
+        "checkpoints": {"interval": 0.5},
+    }
+    return Config.model_validate(tree | changes)
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything that outlives a process."""
+
+    partitions: int = 1
+    config: Config = field(default_factory=config)
+    metadata_bytes_max: int = METADATA_BYTES_MAX
+    poll_records_max: int = 50
+    hook: Callable[[str], None] = lambda step: None
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock()
+        self.broker = MemoryBroker(self.partitions, lambda step: self.hook(step))
+        self.store = MemoryStore(lambda step: self.hook(step))
+        self.feedback = MemorySideLog()
+        self.log = MemoryLog()
+        self.telemetry = Telemetry()
+        self.executor = InlineExecutor()
+
+    def produce(self, count: int, start: int = 0) -> None:
+        for number in range(start, start + count):
+            partition = number % self.partitions
+            now_ms = int(self.clock.now_s * 1000)
+            value = b"" if number % 29 == 5 else b"event %d" % number
+            self.broker.append(partition, value, timestamp_ms=now_ms)
+            if number % 37 == 0:
+                self.broker.gap(partition, 2)
+
+    def runner(self, **changes: Any) -> Runner:
+        self.stream = MemoryStream(self.broker, self.clock, poll_records_max=self.poll_records_max)
+        arguments: dict[str, Any] = {
+            "config": self.config,
+            "topic": "transactions",
+            "group": "group/1",
+            "entity_key": b"secret",
+            "stream": self.stream,
+            "store": self.store,
+            "feedback": self.feedback,
+            "clock": self.clock,
+            "telemetry": self.telemetry,
+            "log": self.log,
+            "executor": self.executor,
+            "metadata_bytes_max": self.metadata_bytes_max,
+        }
+        return Runner(**(arguments | changes))
+
+    def finish(self) -> None:
+        """Let one undisturbed process do the rest."""
+        self.hook = lambda step: None
+        self.broker.closed = True
+        self.runner().run()
+
+    def alerts(self) -> list[bytes]:
+        found = [m for m in self.broker.published if m.topic == "alerts"]
+        return [m.value for m in sorted(found, key=lambda m: (m.partition, m.offset)) if m.value]
+
+    def journal(self, partition: int = 0) -> Journal:
+        return Journal.from_text(self.broker.committed[partition].metadata)
+
+    def newest(self) -> str:
+        return self.journal().checkpoint
+
+    def path(self, name: str) -> str:
+        return f"group%2F1/transactions/{name}"
+
+
+@pytest.fixture(autouse=True)
+def _chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_module, "Shard", ChainShard)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Callable[..., list[bytes]]:
+    """Alerts of a run in which nothing happens."""
+    known: dict[tuple[int, int], list[bytes]] = {}
+
+    def run(count: int, partitions: int = 1) -> list[bytes]:
+        if (count, partitions) not in known:
+            world = World(partitions=partitions)
+            world.produce(count)
+            world.finish()
+            known[count, partitions] = world.alerts()
+        return known[count, partitions]
+
+    return run
+
+
+def until(condition: Callable[[], bool], *runners: Runner, turns: int = 200) -> None:
+    for _ in range(turns):
+        if condition():
+            return
+        for runner in runners:
+            runner.turn()
+    raise AssertionError("it did not come to that")
+
+
+def names(world: World) -> list[str]:
+    return [name for name in world.store.objects if "/manifests/" not in name and name.endswith(".json")]
+
+
+# --- laws ---------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=30)
+@given(cuts=st.lists(st.integers(1, 60), min_size=1, max_size=20))
+def test_any_cutting_of_the_log_into_polls_gives_the_same(
+    cuts: list[int], undisturbed: Callable[..., list[bytes]]
+) -> None:
+    world = World()
+    world.produce(400)
+    runner = world.runner()
+    for cut in cuts:
+        world.stream.poll_records_max = cut
+        runner.turn()
+    runner.stop()
+    runner.run()
+    world.finish()
+    assert world.alerts() == undisturbed(400)
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_crash_at_any_step_changes_nothing(
+    partitions: int, undisturbed: Callable[..., list[bytes]]
+) -> None:
+    steps = 0
+    while True:
+        world = World(partitions=partitions)
+        world.produce(400)
+        left = steps
+
+        def hook(step: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Crash
+
+        world.hook = hook
+        runner = world.runner()
+        world.broker.closed = True
+        try:
+            while not runner.turn():
+                pass
+        except Crash:
+            world.broker.evict(world.stream)
+            world.finish()
+            assert world.alerts() == undisturbed(400, partitions)
+            steps += 1
+        else:
+            break
+    assert steps > 30
+
+
+@settings(deadline=None, max_examples=25)
+@given(data=st.data())
+def test_many_crashes_labels_lost_answers_and_damage(data: st.DataObject) -> None:
+    """The journal tells it all: a fresh replay of log and journal gives the alerts that were published."""
+    keep_all = config(checkpoints={"interval": 0.5, "keep": 1000})
+    world = World(partitions=2, metadata_bytes_max=400, config=keep_all)
+    produced = 0
+    for _ in range(data.draw(st.integers(1, 8))):
+        left = data.draw(st.integers(0, 60))
+
+        def hook(step: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Crash
+
+        runner = world.runner()
+        world.hook = hook
+        try:
+            for _ in range(data.draw(st.integers(1, 12))):
+                count = data.draw(st.integers(0, 90))
+                world.produce(count, produced)
+                produced += count
+                if data.draw(st.booleans()):
+                    world.feedback.append(b"label %d" % produced)
+                if data.draw(st.integers(0, 5)) == 0:
+                    world.broker.fail_commits(applied=data.draw(st.booleans()))
+                if data.draw(st.integers(0, 5)) == 0:
+                    world.store.fail = data.draw(st.integers(1, 4))
+                runner.turn()
+        except Crash:
+            pass
+        world.hook = lambda step: None
+        world.broker.evict(world.stream)
+    world.store.fail = 0
+    world.broker._failures.clear()
+    world.finish()
+    received = [(m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "rejected")]
+    expected = [(p, r.offset) for p in range(2) for r in world.broker.records(p)]
+    assert sorted(received) == expected
+    assert audited(world) == world.alerts()
+
+
+def audited(world: World) -> list[bytes]:
+    """Alerts of a replay from the beginning by the full chain of journals."""
+    alerts: list[bytes] = []
+    wanted = world.config.model_part(world.partitions)
+    for number, committed in sorted(world.broker.committed.items()):
+        journal = Journal.from_text(committed.metadata)
+        while journal.checkpoint:
+            manifest = read_manifest(world.store.objects[world.path(f"{journal.checkpoint}.json")])
+            journal = manifest.since.joined(journal)
+        identity = Identity(topic="transactions", group="group/1", partition=number, entity_key=b"secret")
+        shard = ChainShard(wanted, identity, position=journal.position, labels_end=journal.labels)
+        plan = list(journal.barriers)
+        records = list(world.broker.records(number))
+        while records:
+            consumed, outputs, ended = shard.take(records, silent=False)
+            del records[:consumed]
+            alerts += [alert.body for alert in outputs.alerts]
+            if ended and plan and plan[0].position == shard.position:
+                barrier = plan.pop(0)
+                shard.barrier(world.feedback.read(shard.labels_end, barrier.labels), barrier.labels)
+        assert not plan
+    return alerts
+
+
+# --- membership ---------------------------------------------------------------------------------------------
+
+
+def test_a_commit_with_an_old_membership_publishes_nothing(
+    undisturbed: Callable[..., list[bytes]],
+) -> None:
+    world = World(partitions=2)
+    world.produce(400)
+    first = world.runner()
+    until(lambda: world.broker.commits > 2, first)
+    published: list[Message] = []
+
+    def overtake(step: str) -> None:
+        if step == "commit:before":  # the first one pauses right here, and loses its session
+            world.hook = lambda step: None
+            world.broker.evict(zombie)
+            until(lambda: world.broker.commits > 6, second)
+            published.extend(world.broker.published)
+
+    zombie, second = world.stream, world.runner()
+    world.hook = overtake
+    until(lambda: bool(published), first)
+    assert world.broker.published == published
+    assert world.telemetry.commit_failures == 1
+    world.broker.closed = True
+    second.run()
+    assert world.alerts() == undisturbed(400, 2)
+
+
+def test_partitions_move_between_members(undisturbed: Callable[..., list[bytes]]) -> None:
+    world = World(partitions=3, poll_records_max=10)
+    world.produce(400)
+    runners = [world.runner()]
+    until(lambda: world.broker.commits > 4, *runners)
+    runners.append(world.runner())
+    until(lambda: all(runner.status().ready for runner in runners), *runners)
+    assert [len(runner.status().partitions) for runner in runners] == [2, 1]
+    runners[0].stop()
+    runners[0].run()
+    runners.append(world.runner())
+    runners.append(world.runner())
+    runners.append(world.runner())
+    for _ in range(10):
+        for runner in runners[1:]:
+            runner.turn()
+    idle = runners[-1].status()
+    assert idle.ready
+    assert idle.partitions == ()
+    world.broker.closed = True
+    for runner in runners[1:]:
+        runner.run()
+    assert world.alerts() == undisturbed(400, 3)
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["state", "json"])
+@pytest.mark.parametrize("fault", ["tear", "corrupt", "lose"])
+def test_a_damaged_checkpoint_costs_only_a_longer_replay(
+    what: str, fault: str, undisturbed: Callable[..., list[bytes]]
+) -> None:
+    world = World(poll_records_max=20)
+    world.produce(400)
+    runner = world.runner()
+    until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
+    world.clock.sleep(1)
+    until(lambda: len(names(world)) >= 2, runner)
+    runner.stop()
+    runner.run()
+    newest = world.newest()
+    getattr(world.store, fault)(world.path(f"{newest}.{what}"))
+    world.finish()
+    assert world.alerts() == undisturbed(400)
+    assert ("checkpoint_damaged" in world.log.events()) == (what == "state")
+
+
+def test_all_checkpoints_damaged_goes_back_to_the_bare_start(
+    undisturbed: Callable[..., list[bytes]],
+) -> None:
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 1000}))
+    world.produce(400)
+    runner = world.runner()
+    until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
+    for name in list(world.store.objects):
+        if name.endswith(".state"):
+            world.store.lose(name)
+    world.broker.evict(world.stream)
+    world.finish()
+    assert world.alerts() == undisturbed(400)
+
+
+def test_no_usable_checkpoint_needs_an_operator() -> None:
+    world = World(poll_records_max=20)
+    world.produce(400)
+    runner = world.runner()
+    until(lambda: bool(names(world)), runner)
+    until(lambda: bool(world.journal().checkpoint), runner)
+    world.store.objects.clear()
+    world.broker.evict(world.stream)
+    again = world.runner()
+    with pytest.raises(NeedsOperator, match="no usable checkpoint"):
+        again.run()
+    assert world.stream.closed
+
+
+def test_generations_beyond_those_kept_are_deleted() -> None:
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 2}))
+    world.produce(1000)
+    world.finish()
+    found = names(world)
+    assert len(found) == 2
+    assert world.path(f"{world.newest()}.json") in found
+    assert len([name for name in world.store.objects if name.endswith(".state")]) == 2
+
+
+def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
+    undisturbed: Callable[..., list[bytes]],
+) -> None:
+    world = World(metadata_bytes_max=260, poll_records_max=20)
+    world.produce(600)
+    world.executor.held = True
+    runner = world.runner()
+    until(
+        lambda: bool(runner.status().partitions and runner.status().partitions[0].state == "waiting"), runner
+    )
+    assert not runner.status().ready
+    stuck = world.broker.committed[0]
+    for _ in range(20):
+        runner.turn()
+    assert world.broker.committed[0] == stuck
+    assert world.stream.paused == {0}
+    world.executor.held = False
+    world.executor.release()
+    runner.turn()
+    assert runner.status().ready
+    world.broker.closed = True
+    runner.run()
+    assert world.alerts() == undisturbed(600)
+    assert max(len(c.metadata) for c in world.broker.committed.values()) <= 260
+
+
+def test_a_store_that_is_away_is_tried_again(undisturbed: Callable[..., list[bytes]]) -> None:
+    world = World(metadata_bytes_max=260, poll_records_max=20)
+    world.produce(600)
+    runner = world.runner()
+    runner.turn()
+    world.store.fail = 10**9
+    until(lambda: "checkpoint_failed" in world.log.events(), runner)
+    until(lambda: not runner.status().ready, runner)
+    world.store.fail = 0
+    world.broker.closed = True
+    runner.run()
+    assert world.alerts() == undisturbed(600)
+
+
+# --- the world is away --------------------------------------------------------------------------------------
+
+
+def test_a_broker_that_is_away_is_waited_for(undisturbed: Callable[..., list[bytes]]) -> None:
+    world = World(poll_records_max=20)
+    world.produce(400)
+    runner = world.runner()
+    until(lambda: world.broker.commits > 3, runner)
+    assert runner.status().ready
+    world.broker.down = True
+    slept_s = world.clock.slept_s
+    for _ in range(12):
+        runner.turn()
+        assert runner.status().reason == "the broker is away"
+        assert not runner.status().ready
+    assert 20 < world.clock.slept_s - slept_s < 60  # exponential with a cap
+    assert world.telemetry.heartbeat is not None
+    assert world.clock.monotonic() - world.telemetry.heartbeat <= 0.5
+    world.broker.down = False
+    until(lambda: runner.status().ready, runner, turns=2)
+    world.broker.closed = True
+    runner.run()
+    assert world.alerts() == undisturbed(400)
+
+
+@pytest.mark.parametrize("applied", [False, True])
+def test_after_a_failed_commit_only_what_is_committed_counts(
+    applied: bool, undisturbed: Callable[..., list[bytes]]
+) -> None:
+    world = World(partitions=2, poll_records_max=20)
+    world.produce(400)
+    runner = world.runner()
+    until(lambda: world.broker.commits > 3, runner)
+    world.broker.fail_commits(2, applied=applied)
+    world.broker.closed = True
+    runner.run()
+    assert world.alerts() == undisturbed(400, 2)
+    assert world.telemetry.commit_failures == 2
+
+
+def test_feedback_that_is_away_holds_the_barrier_back() -> None:
+    world = World(poll_records_max=20)
+    world.produce(200)
+    world.feedback.append(b"label")
+    world.feedback.down = True
+    runner = world.runner()
+    until(lambda: runner.status().reason == "the feedback topic is away", runner)
+    assert world.broker.committed[0].offset < 64
+    world.feedback.down = False
+    world.broker.closed = True
+    runner.run()
+    assert world.journal().labels_end == 1
+    assert world.telemetry.partitions[0].labels["applied"] == 1
+    assert audited(world) == world.alerts()
+
+
+# --- what only an operator can mend -------------------------------------------------------------------------
+
+
+def test_offsets_of_another_consumer_are_refused() -> None:
+    world = World()
+    world.broker.committed[0] = Committed(offset=7, metadata="")
+    with pytest.raises(NeedsOperator, match="something else committed it"):
+        world.runner().run()
+
+
+def test_a_log_that_lost_what_recovery_needs_is_refused() -> None:
+    world = World()
+    world.produce(100)
+    world.finish()
+    world.broker.trim(0, 50)
+    with pytest.raises(NeedsOperator, match=r"partition 0: going on needs the log from offset 0, .* 50"):
+        world.runner().run()
+
+
+def test_feedback_that_lost_what_recovery_needs_is_refused() -> None:
+    world = World(config=config(checkpoints={"interval": 1e6}))
+    world.feedback.append(b"label")
+    world.produce(100)
+    world.finish()
+    world.feedback.trim(1)
+    with pytest.raises(NeedsOperator, match=r"feedback topic from offset 0, .* 1 now"):
+        world.runner().run()
+    with pytest.raises(NeedsOperator, match=r"set topics\.feedback again"):
+        world.runner(feedback=None).run()
+
+
+def test_another_configuration_takes_effect_at_a_barrier_and_is_journaled() -> None:
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 1e6}))
+    world.produce(200)
+    runner = world.runner()
+    until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 60, runner)
+    runner.stop()
+    runner.run()
+    old = world.config.model_part(1).hash()
+    world.config = config(require_key=True, checkpoints={"interval": 1e6})
+    world.finish()
+    assert [b.cause for b in world.journal().barriers].count("config") == 1
+    assert world.journal().configs == {old, world.config.model_part(1).hash()}
+    world.produce(100, 200)
+    world.finish()
+    received = [(m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "rejected")]
+    assert len(received) == len(set(received)) == 300
+    del world.store.objects[world.path(f"config/{old}.json")]
+    with pytest.raises(NeedsOperator, match="names configurations"):
+        world.runner().run()
+
+
+# --- what is told -------------------------------------------------------------------------------------------
+
+
+def test_numbers_add_up_and_messages_are_in_order() -> None:
+    world = World(partitions=2)
+    world.produce(400)
+    blocks: list[tuple[int, Mapping[str, float]]] = []
+    runner = world.runner(observe=lambda partition, signals: blocks.append((partition, signals)))
+    while not runner.turn():
+        for numbers in world.telemetry.partitions.values():
+            assert numbers.received == numbers.scored + sum(numbers.rejected.values())
+        world.broker.closed = True
+        world.clock.sleep(0.02)
+    published = world.broker.published
+    for number, numbers in world.telemetry.partitions.items():
+        of = {topic: sum(m.topic == topic and m.partition == number for m in published) for topic in TOPICS}
+        assert numbers.received == 200
+        assert numbers.scored == of["scores"]
+        assert numbers.rejected["empty"] == of["rejected"] > 0
+        assert numbers.alerts["high"] == of["alerts"] > 0
+        assert numbers.replayed == 0
+        assert numbers.lag_records == 0
+        assert numbers.lag_seconds == 0.0
+        assert numbers.journal_bytes == len(world.broker.committed[number].metadata)
+        assert numbers.gauges["version"] > 0
+    assert int(world.telemetry.latency.counts.sum()) == sum(m.topic == "scores" for m in published)
+    assert {"poll", "score", "commit"} - {"poll"} <= set(world.telemetry.stages)
+    assert world.telemetry.owned == {0, 1}
+    assert {partition for partition, _ in blocks} == {0, 1}
+    assert set(blocks[0][1]) == {"score_mean", "rejected_share"}
+
+
+TOPICS = ("alerts", "rejected", "scores")
+
+
+def test_a_score_says_all() -> None:
+    world = World()
+    world.produce(3)
+    world.finish()
+    message = next(m for m in world.broker.published if m.topic == "scores" and m.offset == 3)
+    assert json.loads(message.value or b"") == {
+        "event_id": "3",
+        "event_time": "1970-01-01T00:00:03Z",
+        "score": 3 / 7,
+        "percentile": 0.0,
+        "alert": json.loads(message.value or b"")["alert"],
+        "model_version": 0,
+        "topic": "transactions",
+        "partition": 0,
+        "offset": 3,
+    }
+    assert message.headers == (("content-type", b"application/json"),)
+
+
+def test_stopping_commits_what_is_done_and_leaves() -> None:
+    world = World(poll_records_max=200)
+    world.produce(200)
+    runner = world.runner()
+
+    def stop(step: str) -> None:
+        if step == "commit:after":
+            runner.stop()
+
+    world.hook = stop
+    runner.run()
+    assert world.stream.closed
+    assert 0 < world.broker.committed[0].offset < 200
+    assert runner.status().reason == "stopped"
+
+
+def test_the_committed_offset_goes_past_gaps_at_the_end() -> None:
+    world = World()
+    world.produce(10)
+    world.broker.gap(0, 3)
+    runner = world.runner()
+    until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset == 15, runner)
+    runner.stop()
+    runner.run()
+    again = world.runner()
+    until(lambda: again.status().ready, again)
+    assert world.telemetry.partitions[0].lag_records == 0
+
+
+def test_nothing_is_committed_when_nothing_changed() -> None:
+    world = World()
+    world.produce(10)
+    runner = world.runner()
+    until(lambda: world.broker.commits > 0, runner)
+    commits = world.broker.commits
+    for _ in range(50):
+        runner.turn()
+    assert world.broker.commits == commits
+
+
+def test_without_a_store_it_runs_all_the_same(undisturbed: Callable[..., list[bytes]]) -> None:
+    world = World()
+    world.produce(400)
+    world.broker.closed = True
+    world.runner(store=None, metadata_bytes_max=10**9, commit_interval_s=0.0).run()
+    assert world.alerts() == undisturbed(400)
