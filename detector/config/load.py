@@ -156,8 +156,10 @@ def effective(config: Config) -> str:
             else node
         )
 
-    tree = json.loads(config.model_dump_json(), object_hook=only_the_place)
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110)
+    text = config.model_dump_json()
+    readable = not set("\x85\u2028\u2029") & set(text)  # line breaks to yaml, which folds them when unescaped
+    tree = json.loads(text, object_hook=only_the_place)
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=readable, width=110)
 
 
 def json_schema() -> Schema:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from detector.config.load import effective, json_schema, load, resolve_secret
@@ -477,6 +477,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 paths = st.text(st.characters(exclude_categories=["C"], exclude_characters='"\\'), min_size=1, max_size=20)
 
 
+@example(id="é", group="\x85\u2028", unit="\n ", name="on", once=1.0, seed=0, rate=1e-5)
 @given(
     id=paths,
     group=texts,
