@@ -2,10 +2,11 @@
 
 Two stages:
 
-    1. parts to one distance   each part is shifted by its accepted median and divided by the span from there to
-                               its accepted .95 quantile, as read at the last barrier; their mean is the distance
-    2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram in
-                               its body, a Pareto tail
+    1. parts to one distance   each part is shifted by its accepted median and divided by the span from there
+                               to its accepted .95 quantile, as read at the last barrier; their mean is the
+                               distance
+    2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram
+                               in its body, a Pareto tail
                                (peaks over threshold, Siffer 2017) above `tail_from`, which neither ends nor
                                underflows
 
@@ -91,7 +92,8 @@ class Calibration:
         place = np.arcsinh(distances * SHARPNESS)
         body = np.interp(place, self._edges, self._scores)
         tail = self._tail_score + (place - self._tail_place) / (self._shape * np.log(10.0))
-        return np.where(place > self._tail_place, tail, body)
+        scores: Doubles = np.where(place > self._tail_place, tail, body)
+        return scores
 
     def accepts(self, distances: Doubles) -> NDArray[np.bool_]:
         """Whether events are near enough to be learned from."""
@@ -117,13 +119,18 @@ class Calibration:
         self._edges = LOW + BIN * np.arange(BINS + 1)
         self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
         near, start = (
-            int(np.searchsorted(-above, -above[0] * (1.0 - share))) for share in (SHAPE_FROM, self._config.tail_from)
+            int(np.searchsorted(-above, -above[0] * (1.0 - share)))
+            for share in (SHAPE_FROM, self._config.tail_from)
         )
         self._tail_place = self._edges[start]
         self._tail_score = self._scores[start]
-        # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin: the
-        # shape is read where both shares of *all* events are known, and the tail goes on from there.
-        shares = self._config.trim * (1.0 - np.array([SHAPE_FROM, self._config.tail_from])) + 1.0 - self._config.trim
+        # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin:
+        # the shape is read where both shares of *all* events are known, and the tail goes on from there.
+        shares = (
+            self._config.trim * (1.0 - np.array([SHAPE_FROM, self._config.tail_from]))
+            + 1.0
+            - self._config.trim
+        )
         shape = (self._tail_place - self._edges[near]) / np.log(shares[0] / shares[1])
         self._shape = min(max(float(shape), SHAPE_MIN), SHAPE_MAX)
 

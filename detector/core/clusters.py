@@ -1,12 +1,12 @@
 """Normal behaviour: a bounded sample of accepted events (the *core*) and the clusters it forms.
 
 The core holds raw rows, not embeddings, so that each new encoder can embed it afresh. It forgets
-exponentially: an accepted event comes in with probability capacity / memory and takes a random place (Aggarwal
-2006). What was not accepted never comes in, however often it is seen.
+exponentially: an accepted event comes in with probability capacity / memory and takes a random place
+(Aggarwal 2006). What was not accepted never comes in, however often it is seen.
 
 At a barrier the core is embedded again and clustered from where the clusters were: previous members give the
-first centres, unassigned events the rest, two rounds of k-means follow, and clusters of fewer than `members_min`
-events are dropped: what few do is not normal yet.
+first centres, unassigned events the rest, two rounds of k-means follow, and clusters of fewer than
+`members_min` events are dropped: what few do is not normal yet.
 """
 
 from __future__ import annotations

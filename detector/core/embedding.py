@@ -1,8 +1,11 @@
 """The embedding that serves: a fixed robust part and a learned part, each with its distance to normal.
 
 fixed     the event's own values and their deviations from its entities' profiles, scaled by what the core
-          shows far out (1 to 99 %); distance to the core's median. Holds where extremes matter, from the start.
-learned   the encoder's output; distance to the nearest clusters. Holds where fields depend on each other.
+          shows far out (1 to 99 %); distance to the core's median. Holds where extremes matter, from the
+          start.
+learned   the encoder's output; logarithm of 1 + the distance to the nearest cluster, as the contrastive
+          objective lets distances outside its ball grow without limit. Holds where fields depend on each
+          other.
 
 What serves is replaced as a whole at barriers and never changes in between.
 """
@@ -67,8 +70,7 @@ class Embedding:
         embedded = self.encoder.encode(inputs, rows)[count]
         k = min(self._config.clusters.neighbours, len(self.clusters))
         numbers, distances = self._index.search(embedded, k)
-        learned = distances[:, 0].astype(np.float64)
-        columns = [learned]
+        columns = [_learned(distances[:, 0])]
         if self._features.fixed_count:
             columns.insert(0, self._fixed(inputs[count]))
         return Located(np.stack(columns, axis=1), numbers, distances)
@@ -88,7 +90,7 @@ class Embedding:
             spreads = np.stack([self._centre - low, high - self._centre])
             self._scale = np.maximum(spreads, max(SPREAD_FLOOR * float(spreads.max()), 1e-9))
         embedded = self._encode_blocks(rows, inputs, block_events)
-        columns = [self.clusters.renew(core, embedded, rng)]
+        columns = [_learned(self.clusters.renew(core, embedded, rng))]
         self._renew_index(core)
         if fixed.shape[1]:
             columns.insert(0, self._fixed(inputs))
@@ -134,3 +136,7 @@ class Embedding:
         self.clusters.load(state["clusters"])
         self._centre, self._scale = state["centre"], state["scale"]
         self._renew_index(core)
+
+
+def _learned(distances: NDArray[Any]) -> NDArray[np.float64]:
+    return np.log1p(distances.astype(np.float64))

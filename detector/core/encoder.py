@@ -137,7 +137,8 @@ class Learner(Encoder):
         sign = np.where(real, np.float32(1.0), np.float32(-1.0))
         logit = sign * (distance - MARGIN)
         loss = float((weight * np.logaddexp(0.0, logit)).sum()) / total
-        slope = objectives.contrastive * weight * sign / (1.0 + np.exp(-logit)) / total
+        chance = 0.5 * (1.0 + np.tanh(0.5 * logit))  # logistic function, without overflow
+        slope = objectives.contrastive * weight * sign * chance / total
         grad_out = (slope[:, None] * 2.0 / out.shape[1]) * out
         gradients: dict[str, Floats] = {}
         grad_wide = np.zeros_like(wide) if self._slots else None
@@ -204,7 +205,8 @@ def _ascending(quantiles: Floats) -> Floats:
         distinct = distinct + np.array([-0.5, 0.5], dtype=np.float32)
     spread = np.interp(np.linspace(0, len(distinct) - 1, len(quantiles)), range(len(distinct)), distinct)
     steps = np.maximum(np.diff(spread), 1e-6 * max(1.0, float(np.abs(spread).max())))
-    return (spread[0] + np.concatenate([[0.0], np.cumsum(steps)])).astype(np.float32)
+    edges: Floats = (spread[0] + np.concatenate([[0.0], np.cumsum(steps)])).astype(np.float32)
+    return edges
 
 
 def _slots(rows: Rows, count: int) -> list[NDArray[np.int64]]:

@@ -1,8 +1,8 @@
 """From a record's bytes to an event, or to the reason why it is none.
 
-Nothing that a record contains can raise: whatever is wrong with it becomes a `Rejected` with one of `REASONS`.
-Entity values, categories and text leave this file only as hashes; what people need to read is looked up again
-in the original bytes when an alert is made (`Parser.view`).
+Nothing that a record contains can raise: whatever is wrong with it becomes a `Rejected` with one of
+`REASONS`. Entity values, categories and text leave this file only as hashes; what people need to read is
+looked up again in the original bytes when an alert is made (`Parser.view`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from detector.config.tree import Event, TimeField
 from detector.core.records import Headers, Record
@@ -190,7 +188,7 @@ class Parser:
         if time is None:
             raise _Bad("missing", "time")
         seconds = self._to_time(time)
-        entities = []
+        entities: list[int] = []
         main = None
         for entity, read, digest in self._entities:
             text = self._text(entity.name, read(event), self._limits.key_chars_max)
@@ -319,14 +317,15 @@ def _getter(path: str) -> Callable[[Any], Any]:
         for key in keys:
             if event is None:
                 return None
-            event = getattr(event, _attributes(type(event))[key])
+            structure: Any = type(event)
+            event = getattr(event, _attributes(structure)[key])
         return event
 
     return read
 
 
 @lru_cache(maxsize=4096)
-def _attributes(structure: type[msgspec.Struct]) -> Mapping[str, str]:
+def _attributes(structure: Any) -> Mapping[str, str]:
     return dict(zip(structure.__struct_encode_fields__, structure.__struct_fields__, strict=True))
 
 
@@ -360,10 +359,8 @@ def _time_reader(field: TimeField) -> Callable[[Any], float]:
         if isinstance(found, bool):
             raise _Bad("wrong_type", "time: a boolean")
         if isinstance(found, str):
-            if field.format not in ("auto", "iso8601"):
-                seconds = _epoch(_time_number(found))
-            else:
-                seconds = _iso(found)
+            iso = field.format in ("auto", "iso8601")
+            seconds = _iso(found) if iso else _epoch(_time_number(found))
         elif field.format == "iso8601":
             raise _Bad("wrong_type", "time: a number, ISO 8601 text is expected")
         else:

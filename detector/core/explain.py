@@ -1,8 +1,8 @@
 """Why an event scored high: what happens to its score when one thing takes its expected value.
 
-For each group of columns that people can name (a field, an entity's history, the time of day) the raw value is
-replaced by the expected one, everything derived from it is computed again, and the event is scored again. A
-reason's share is its fall in score over the sum of all falls.
+For each group of columns that people can name (a field, an entity's history, the time of day) the raw value
+is replaced by the expected one, everything derived from it is computed again, and the event is scored again.
+A reason's share is its fall in score over the sum of all falls.
 
 Expected is what the entity's own profile says, else what is typical of the nearest cluster (medians over its
 core events): never another customer's event.

@@ -149,7 +149,7 @@ class Layout:
         return tuple(groups)
 
     def _about(self, column: int) -> tuple[slice, ...]:
-        """Profiles of a key: its own, and its pairs unless it is the main entity, whose pairs are the others'."""
+        """Profiles of a key: its own, and those of its pairs with the main entity."""
         return tuple(
             kind.columns
             for kind in self.kinds
@@ -299,8 +299,8 @@ def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArra
 class Units:
     """Size of each numeric, so that a signed-log scale is linear where values usually lie.
 
-    scaled = asinh(value / unit): linear below the unit, logarithmic above it, defined everywhere. Without a unit
-    a logarithm makes the smallest amounts the strangest.
+    scaled = asinh(value / unit): linear below the unit, logarithmic above it, defined everywhere. Without a
+    unit a logarithm makes the smallest amounts the strangest.
     """
 
     def __init__(self, units: NDArray[np.float64]) -> None:

@@ -1,8 +1,8 @@
 """Nearest cluster centres: HNSW for many, exact search behind the same protocol for few and as oracle.
 
-The arrays are the truth and the graph is derived from them: it is built afresh at each barrier, by one thread,
-in array order, and never saved, because hnswlib saves neither its generator nor `ef`, grows different graphs
-with two threads, and loses nodes under in-place updates (all measured).
+The arrays are the truth and the graph is derived from them: it is built afresh at each barrier, by one
+thread, in array order, and never saved, because hnswlib saves neither its generator nor `ef`, grows
+different graphs with two threads, and loses nodes under in-place updates (all measured).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _check_k(k: int, count: int) -> None:
         raise ValueError(f"k = {k} of {count} centres")
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
+@numba.njit(cache=True)
 def _nearest(centres: Any, points: Any, k: int) -> Any:
     numbers = np.empty((len(points), k), dtype=np.int64)
     distances = np.empty((len(points), k), dtype=np.float32)

@@ -139,7 +139,7 @@ class Journal:
             version = document["v"]
             if version != FORMAT:
                 raise NeedsOperator(
-                    f"the committed offset carries a journal of format {version}, this version reads {FORMAT}: "
+                    f"the committed offset has a journal of format {version}, this version reads {FORMAT}: "
                     "run the version that wrote it, or commit offsets without metadata to start anew"
                 )
             barriers = []

@@ -1,7 +1,7 @@
 """Analysts' answers: read, checked, found, kept.
 
-A feedback record names an event by its id, or by the topic, partition and offset of its alert. It is applied at
-a barrier by the shard whose bounded memory still holds that event; every other shard counts it as unknown.
+A feedback record names an event by its id, or by the topic, partition and offset of its alert. It is applied
+at a barrier by the shard whose bounded memory still holds that event; every other shard counts it as unknown.
 A record with a `feedback_id` is applied once. What is kept is a function of the records and of the log.
 """
 

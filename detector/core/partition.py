@@ -83,7 +83,7 @@ class Partition:
         missing = sorted(journal.configs - self._configs.keys())
         if missing:
             raise NeedsOperator(
-                f"partition {identity.partition}: the journal names configurations that the checkpoint store does "
+                f"partition {identity.partition}: the journal names configurations that the store does "
                 f"not hold: {', '.join(missing)}; is checkpoints.url the one that the group used before?"
             )
         self._plan = deque(journal.barriers)
@@ -100,8 +100,8 @@ class Partition:
             if manifest.entity_key_id != self._shard.entity_key_id:
                 raise NeedsOperator(
                     f"partition {identity.partition}: checkpoint {manifest.name} was made with entity key "
-                    f"{manifest.entity_key_id}, this process has {self._shard.entity_key_id}: give it the same "
-                    "entity_key, or start a new group"
+                    f"{manifest.entity_key_id}, this process has {self._shard.entity_key_id}: give it "
+                    "the same entity_key, or start a new group"
                 )
             self._shard.load(state)
         self._lap = lap
@@ -196,7 +196,8 @@ class Partition:
 
     def snapshot(self) -> Snapshot:
         """Copy the state for a checkpoint; only right after a live barrier."""
-        assert self._at_barrier and not self._plan
+        assert self._at_barrier
+        assert not self._plan
         shard = self._shard
         return Snapshot(
             partition=self.identity.partition,
@@ -218,9 +219,9 @@ class Partition:
             return None
         if self._plan[0].position < self.position:
             raise NeedsOperator(
-                f"partition {self.identity.partition}: the journal has a barrier at {self._plan[0].position}, but "
-                f"the log's events end a block at {self.position}: events were removed from the topic; raise its "
-                "retention above the checkpoints' age, then reset the group's offsets to start anew"
+                f"partition {self.identity.partition}: the journal has a barrier at "
+                f"{self._plan[0].position}, but a block ends at {self.position}: events were removed from "
+                "the topic; raise its retention above the checkpoints' age, then reset the group's offsets"
             )
         return self._plan[0]
 

@@ -5,8 +5,8 @@ An event is a *candidate* when its score reaches the threshold. Of the candidate
     1. are the entity's first in `once_per`, or of a higher severity than its last alert, and
     2. find a token in the bucket; `critical` may overdraw it by one more day's worth.
 
-What is held back is counted and told in the entity's next alert. Everything here happens at candidates, by event
-number and event time, so it does not depend on how the log was cut.
+What is held back is counted and told in the entity's next alert. Everything here happens at candidates, by
+event number and event time, so it does not depend on how the log was cut.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ of what lies below: amounts are skewed, and one spread for both sides would hide
 exaggerate the short one's. O(1) memory and time per key.
 
 Rules
-    - A row is read as it was just before its event, then updated with it, event by event in log order: what an
-      event sees does not depend on how the log was cut into polls.
+    - A row is read as it was just before its event, then updated with it, event by event in log order: what
+      an event sees does not depend on how the log was cut into polls.
     - An update is clipped at some of the profile's own spreads once it has history: a profile must not learn
       the fraud.
     - Growth happens only when the caller asks (at the beginning of a block), so that it too is a function of
@@ -52,9 +52,9 @@ class ProfileTable:
     Notes
     -----
     Context rows, as `observe` writes them, are float32 of `width` = 1 + H + 3 H J columns: seconds since the
-    key was last seen (NaN: never), decayed counts per half-life, means (H x J), upper variances (H x J), lower
-    variances (H x J). An upper variance is twice the mean square of the steps above the mean, so that both
-    equal the variance where values are symmetric.
+    key was last seen (NaN: never), decayed counts per half-life, means (H x J), upper variances (H x J),
+    lower variances (H x J). An upper variance is twice the mean square of the steps above the mean, so that
+    both equal the variance where values are symmetric.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class ProfileTable:
         self._count[0] = 0
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
+@numba.njit(cache=True)
 def _slot(keys: Any, last: Any, key: Any, count: Any) -> tuple[int, bool]:
     """Find the key's slot, or make one; tells whether it is new. The hash is the key: it is one already."""
     buckets = len(keys) // WAYS
@@ -162,7 +162,7 @@ def _slot(keys: Any, last: Any, key: Any, count: Any) -> tuple[int, bool]:
     return oldest, True
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
+@numba.njit(cache=True)
 def _rehash(
     keys_old: Any, last_old: Any, stats_old: Any, keys: Any, last: Any, stats: Any, count: Any
 ) -> None:
@@ -173,7 +173,7 @@ def _rehash(
             stats[slot] = stats_old[old]
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
+@numba.njit(cache=True)
 def _observe(
     keys: Any,
     last: Any,

@@ -7,8 +7,9 @@
 Rules
     - Events fill blocks of B rows, counted from the last barrier. A piece of a block is scored at once, each
       event on its own row of the fixed B-row arrays, so no result depends on how polls cut the log.
-    - Learning (calibration, core, learner) happens when a block is complete: events are scored before anything
-      learns from them. Only profiles follow event by event, and each event sees them as they were before it.
+    - Learning (calibration, core, learner) happens when a block is complete: events are scored before
+      anything learns from them. Only profiles follow event by event, and each event sees them as they were
+      before it.
     - What serves (embedding, index, thresholds' shift and span) is replaced at barriers only.
     - No clock, no global random, no threads: time is the event's, chance is `self._rng`, kept in state.
 """
@@ -45,8 +46,8 @@ from detector.core.labels import LabelBook
 from detector.core.policy import Policy, Published
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 
-# Barriers come after 1, 2, 4, 8 and 16 blocks until the usual interval is reached: a young model changes fast.
-# Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
+# Barriers come after 1, 2, 4, 8 and 16 blocks until the usual interval is reached: a young model changes
+# fast. Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
 REPLAY_STEPS = 16
 # No alert before so many events were scored by a model: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
@@ -353,7 +354,7 @@ class Shard:
             return
         count = len(rows)
         chosen = self._rng.integers(0, len(self._layout.groups), count)
-        swapped = swap(rows, self._core.draw(count, self._rng), self._layout.groups, chosen)
+        swapped = swap(rows, rows.take(self._rng.permutation(count)), self._layout.groups, chosen)
         both = Rows(*(np.concatenate(pair) for pair in zip(rows.arrays(), swapped.arrays(), strict=True)))
         weight = np.tile(accepted.astype(np.float32), 2)
         loss = self._learner.learn(
@@ -396,7 +397,7 @@ class Shard:
         return outcomes
 
     def _choose_units(self) -> None:
-        """Read units from the first events, which are the whole core yet, and let profiles begin again on them."""
+        """Read units from the first events, the whole core yet, and let profiles begin again on them."""
         rows = self._core.filled()
         values = self._units.restore(rows.numerics)
         self._set_units(Units.read(values))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from detector.errors import CheckpointDamaged
 
 State = Mapping[str, Any]
-"""Names to arrays (kept with dtype and shape), to values that JSON keeps (numbers, text, lists), or to States."""
+"""Names to arrays (kept with dtype and shape), to values that JSON keeps, or to States."""
 
 _PLAIN = "plain.json"
 
@@ -31,7 +31,7 @@ def pack(state: State) -> bytes:
     text = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
     arrays[_PLAIN] = np.frombuffer(text, dtype=np.uint8)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})  # type: ignore[arg-type]
+    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
     return buffer.getvalue()
 
 
