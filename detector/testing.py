@@ -31,6 +31,9 @@ T = TypeVar("T")
 Hook = Callable[[str], None]
 
 
+POLL_S = 0.001  # what a poll takes that brings something
+
+
 def no_hook(step: str) -> None:
     """Let everything pass."""
 
@@ -360,7 +363,7 @@ class MemoryStream:
     broker
         What the members share.
     clock
-        Moved on by a poll that brings nothing.
+        Moved on by each poll: by its timeout if it brings nothing, else a little.
     poll_records_max
         Records of one poll, over all partitions.
     start
@@ -400,8 +403,8 @@ class MemoryStream:
             ends = all(self._positions[p] >= broker._log[p].end for p in self._positions)
             exhausted = broker.closed and ends and not records and not changes
             membership = broker.generation
-        if not records and not changes:
-            self._clock.sleep(timeout_ms / 1000.0)
+        idle = not records and not changes
+        self._clock.sleep(timeout_ms / 1000.0 if idle else POLL_S)
         broker.hook("poll:after")
         return Poll(records=records, changes=tuple(changes), membership=membership, exhausted=exhausted)
 

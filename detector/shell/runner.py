@@ -26,9 +26,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from math import ceil, inf
 from urllib.parse import quote
-
-import numpy as np
 
 from detector.config.tree import Config, ModelPart
 from detector.core.checkpoint import Snapshot
@@ -89,9 +88,9 @@ class _Owned:
     running: bool = False  # caught up with what was committed
     paused: bool = False
     waiting: str = ""  # for what
-    snapshot: Snapshot | None = None  # being written, or to be written again
-    writing: Future[str] | None = None
-    failed_s: float = -np.inf  # monotonic, when the last write failed
+    snapshots: list[Snapshot] = field(default_factory=list)  # to be written, at most two
+    writing: Future[str] | None = None  # of the first of them
+    failed_s: float = -inf  # monotonic, when the last write failed
     newest_ms: int = 0  # log time of the newest record processed
     block: list[Outputs] = field(default_factory=list)  # since the last block's end, for drift
 
@@ -155,7 +154,7 @@ class Runner:
         self._assigned: dict[int, float] = {}  # given to us, not restored yet; since when (monotonic)
         self._kept_configs: set[str] = set()
         self._membership: object = None
-        self._committed_s = -np.inf  # monotonic, of the last commit
+        self._committed_s = -inf  # monotonic, of the last commit
         self._troubles = 0  # turns in a row that the world was away
         self._timer = StageTimer(telemetry, clock.monotonic)
         self._stopping = threading.Event()
@@ -361,7 +360,7 @@ class Runner:
                 owned.at_block_end = False
             if not owned.backlog or self._stopping.is_set():
                 return
-            if owned.snapshot is not None and not owned.partition.replaying and not self._has_room(owned):
+            if owned.snapshots and not owned.partition.replaying and not self._has_room(owned):
                 return
             self._beat()
             self._timer.start()
@@ -408,9 +407,11 @@ class Runner:
         self._tell_drift(owned)
         # Step 5
         if self._checkpoint_due(owned, barrier):
-            owned.snapshot = partition.snapshot()
+            del owned.snapshots[0 if owned.writing is None else 1 :]  # this one is better than those
+            owned.snapshots.append(partition.snapshot())
             self._timer("snapshot")
-            self._write_checkpoint(owned)
+            if owned.writing is None:
+                self._write_checkpoint(owned)
         # Step 6
         if live:
             owned.labels.update(outcomes)
@@ -438,48 +439,51 @@ class Runner:
 
     def _has_room(self, owned: _Owned) -> bool:
         """Whether one more barrier is sure to fit the metadata; if not, press for the checkpoint."""
-        if owned.partition.journal.bytes_next_max() <= self._metadata_bytes_max:
+        if self._fits(owned.partition.journal):
             return True
-        assert owned.snapshot is not None, "a journal past its half has a checkpoint under way"
+        assert owned.snapshots, "a snapshot was taken when the journal became full"
         owned.waiting = "the journal is full until a checkpoint is written"
         if owned.writing is None and self._clock.monotonic() - owned.failed_s >= CHECKPOINT_RETRY_S:
             self._write_checkpoint(owned)
         return False
 
+    def _fits(self, journal: Journal) -> bool:
+        return journal.bytes_next_max() <= self._metadata_bytes_max
+
     def _checkpoint_due(self, owned: _Owned, barrier: Barrier) -> bool:
         """Whether a snapshot should be taken here, right after `barrier`."""
         journal = owned.partition.journal
-        if self._store is None or owned.writing is not None or journal.barriers[-1] is not barrier:
+        if self._store is None or journal.barriers[-1] is not barrier:
             return False
-        if journal.bytes_next_max() > self._metadata_bytes_max // 2:  # half is left for while it is written
+        if owned.writing is not None:  # what is being written may not make room enough
+            return not self._fits(journal)
+        if journal.bytes_next_max() > self._metadata_bytes_max // 2:  # the rest is for while it is written
             return True
         age_s = self._clock.monotonic() - owned.checkpoint_s
         return age_s >= self._config.checkpoints.interval and not owned.partition.replaying
 
     def _write_checkpoint(self, owned: _Owned) -> None:
-        assert owned.snapshot is not None
         owned.checkpoint_s = self._clock.monotonic()
-        owned.writing = self._executor.submit(write, owned.snapshot, self._put)
+        owned.writing = self._executor.submit(write, owned.snapshots[0], self._put)
 
     def _collect_checkpoint(self, owned: _Owned) -> None:
         """Take the result of a finished write: the next commit names it."""
         if owned.writing is None or not owned.writing.done():
             return
-        assert owned.snapshot is not None
         writing, owned.writing = owned.writing, None
-        number, position = owned.partition.identity.partition, owned.snapshot.position
+        number, position = owned.partition.identity.partition, owned.snapshots[0].position
         seconds = round(self._clock.monotonic() - owned.checkpoint_s, 3)
         try:
             name = writing.result()
         except OutsideError as error:
             owned.failed_s = self._clock.monotonic()
-            owned.checkpoint_s = -np.inf  # again at the next barrier
+            owned.checkpoint_s = -inf  # again at the next barrier
             self._log.error("checkpoint_failed", partition=number, position=position, reason=str(error))
             return
         owned.partition.rebase(name, position)
-        owned.snapshot = None
+        del owned.snapshots[0]
         self._telemetry.partitions[number].checkpoint_timestamp = self._clock.time()
-        self._committed_s = -np.inf  # at once
+        self._committed_s = -inf  # at once
         self._log.info("checkpoint_written", partition=number, checkpoint=name, seconds=seconds)
 
     def _prune(self, number: int, journal: Journal) -> None:
@@ -589,8 +593,8 @@ class Runner:
         """Wait no longer than outputs may."""
         if not any(owned.outputs for owned in self._owned.values()):
             return POLL_TIMEOUT_MAX_MS
-        left_s = self._committed_s + self._commit_interval_s - self._clock.monotonic()
-        return int(min(max(left_s * 1000.0, 0.0), POLL_TIMEOUT_MAX_MS))
+        left_s = self._commit_interval_s - (self._clock.monotonic() - self._committed_s)
+        return ceil(min(max(left_s * 1000.0, 0.0), POLL_TIMEOUT_MAX_MS))
 
     def _all_done(self) -> bool:
         return not self._assigned and all(
@@ -654,9 +658,8 @@ class Runner:
                 )
         lines.sort(key=lambda line: line.partition)
         self._telemetry.owned = frozenset(self._owned)
-        reason = trouble or next(
-            (f"partition {line.partition} is {line.state}" for line in lines if line.state != "running"), ""
-        )
+        unready = (line for line in lines if line.state != "running")
+        reason = trouble or next((f"partition {o.partition} is {o.state}: {o.reason}" for o in unready), "")
         if not reason and not self._stream.settled():
             reason = "the group is not stable"
         self._status = Status(

@@ -245,7 +245,7 @@ def until(condition: Callable[[], bool], *runners: Runner, turns: int = 200) -> 
 
 
 def names(world: World) -> list[str]:
-    return [name for name in world.store.objects if "/manifests/" not in name and name.endswith(".json")]
+    return [name.removesuffix(".state") for name in world.store.objects if name.endswith(".state")]
 
 
 # --- laws ---------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_a_crash_at_any_step_changes_nothing(
 def test_many_crashes_labels_lost_answers_and_damage(data: st.DataObject) -> None:
     """The journal tells it all: a fresh replay of log and journal gives the alerts that were published."""
     keep_all = config(checkpoints={"interval": 0.5, "keep": 1000})
-    world = World(partitions=2, metadata_bytes_max=400, config=keep_all)
+    world = World(partitions=2, metadata_bytes_max=200, config=keep_all)
     produced = 0
     for _ in range(data.draw(st.integers(1, 8))):
         left = data.draw(st.integers(0, 60))
@@ -402,6 +402,7 @@ def test_partitions_move_between_members(undisturbed: Callable[..., list[bytes]]
     runners = [world.runner()]
     until(lambda: world.broker.commits > 4, *runners)
     runners.append(world.runner())
+    until(lambda: bool(runners[1].status().partitions), *runners)
     until(lambda: all(runner.status().ready for runner in runners), *runners)
     assert [len(runner.status().partitions) for runner in runners] == [2, 1]
     runners[0].stop()
@@ -429,12 +430,11 @@ def test_partitions_move_between_members(undisturbed: Callable[..., list[bytes]]
 def test_a_damaged_checkpoint_costs_only_a_longer_replay(
     what: str, fault: str, undisturbed: Callable[..., list[bytes]]
 ) -> None:
-    world = World(poll_records_max=20)
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
     world.produce(400)
     runner = world.runner()
     until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
-    world.clock.sleep(1)
-    until(lambda: len(names(world)) >= 2, runner)
+    assert len(names(world)) >= 2
     runner.stop()
     runner.run()
     newest = world.newest()
@@ -460,11 +460,10 @@ def test_all_checkpoints_damaged_goes_back_to_the_bare_start(
 
 
 def test_no_usable_checkpoint_needs_an_operator() -> None:
-    world = World(poll_records_max=20)
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
     world.produce(400)
     runner = world.runner()
-    until(lambda: bool(names(world)), runner)
-    until(lambda: bool(world.journal().checkpoint), runner)
+    until(lambda: bool(names(world) and world.journal().checkpoint), runner)
     world.store.objects.clear()
     world.broker.evict(world.stream)
     again = world.runner()
@@ -477,22 +476,19 @@ def test_generations_beyond_those_kept_are_deleted() -> None:
     world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 2}))
     world.produce(1000)
     world.finish()
-    found = names(world)
-    assert len(found) == 2
-    assert world.path(f"{world.newest()}.json") in found
-    assert len([name for name in world.store.objects if name.endswith(".state")]) == 2
+    assert len(names(world)) == 2
+    assert world.path(world.newest()) in names(world)
+    assert len([name for name in world.store.objects if "/config/" not in name]) == 6
 
 
 def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
     undisturbed: Callable[..., list[bytes]],
 ) -> None:
-    world = World(metadata_bytes_max=260, poll_records_max=20)
-    world.produce(600)
+    world = World(metadata_bytes_max=200, poll_records_max=20)
+    world.produce(1500)
     world.executor.held = True
     runner = world.runner()
-    until(
-        lambda: bool(runner.status().partitions and runner.status().partitions[0].state == "waiting"), runner
-    )
+    until(lambda: any(line.state == "waiting" for line in runner.status().partitions), runner)
     assert not runner.status().ready
     stuck = world.broker.committed[0]
     for _ in range(20):
@@ -501,17 +497,16 @@ def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
     assert world.stream.paused == {0}
     world.executor.held = False
     world.executor.release()
-    runner.turn()
-    assert runner.status().ready
+    until(lambda: runner.status().ready, runner, turns=4)
     world.broker.closed = True
     runner.run()
-    assert world.alerts() == undisturbed(600)
-    assert max(len(c.metadata) for c in world.broker.committed.values()) <= 260
+    assert world.alerts() == undisturbed(1500)
+    assert max(len(c.metadata) for c in world.broker.committed.values()) <= 200
 
 
 def test_a_store_that_is_away_is_tried_again(undisturbed: Callable[..., list[bytes]]) -> None:
-    world = World(metadata_bytes_max=260, poll_records_max=20)
-    world.produce(600)
+    world = World(metadata_bytes_max=200, poll_records_max=20)
+    world.produce(1500)
     runner = world.runner()
     runner.turn()
     world.store.fail = 10**9
@@ -520,7 +515,7 @@ def test_a_store_that_is_away_is_tried_again(undisturbed: Callable[..., list[byt
     world.store.fail = 0
     world.broker.closed = True
     runner.run()
-    assert world.alerts() == undisturbed(600)
+    assert world.alerts() == undisturbed(1500)
 
 
 # --- the world is away --------------------------------------------------------------------------------------
@@ -691,7 +686,7 @@ def test_stopping_commits_what_is_done_and_leaves() -> None:
     runner = world.runner()
 
     def stop(step: str) -> None:
-        if step == "commit:after":
+        if step == "commit:after" and world.broker.committed[0].offset > 0:
             runner.stop()
 
     world.hook = stop
@@ -718,7 +713,7 @@ def test_nothing_is_committed_when_nothing_changed() -> None:
     world = World()
     world.produce(10)
     runner = world.runner()
-    until(lambda: world.broker.commits > 0, runner)
+    until(lambda: world.broker.commits > 1, runner)
     commits = world.broker.commits
     for _ in range(50):
         runner.turn()
