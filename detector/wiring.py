@@ -1,0 +1,235 @@
+"""Puts the parts together: the only place that knows both the core and the world.
+
+    run      Kafka stream, feedback topic, checkpoint store, HTTP pages    ─┐
+    replay   events file, feedback file, progress folder                   ─┴─> the same Runner, the same shards
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+from threadpoolctl import threadpool_limits
+
+from detector.config.load import resolve_secret
+from detector.config.tree import Config, Topics
+from detector.core.events import Parser
+from detector.core.telemetry import Telemetry
+from detector.errors import BrokerUnavailable
+from detector.ports import Log
+from detector.shell import logs
+from detector.shell.clock import SystemClock
+from detector.shell.drift import DriftMonitor
+from detector.shell.files import FileSideLog, FileStream
+from detector.shell.http import HttpServer
+from detector.shell.kafka import KafkaSideLog, KafkaStream
+from detector.shell.metrics import TelemetryCollector, renderer
+from detector.shell.runner import Runner
+from detector.shell.store import FsspecStore
+
+# Stands in for a secret on a developer's machine; whoever knows it can guess entity values from hashes.
+DEVELOPMENT_KEY = b"detector development key: not a secret"
+# A log must outlive the checkpoints that a recovery may fall back to, with a margin for a weekend.
+RETENTION_MARGIN_S = 3 * 86_400.0
+# No limit on the journal where it does not have to fit beside a committed offset.
+FILE_METADATA_BYTES_MAX = 1 << 30
+
+
+def run(config: Config, environ: Mapping[str, str]) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    OperatorError
+        Configuration, credentials, or something else that only a person can mend.
+    """
+    security = config.kafka.security
+    password = resolve_secret(security.password, "kafka.security.password", environ)
+    key_password = resolve_secret(security.key_password, "kafka.security.key_password", environ)
+    entity_secret = resolve_secret(config.entity_key, "entity_key", environ)
+    secrets = [secret for secret in (password, key_password, entity_secret) if secret]
+    logs.configure(config.log.level, config.log.format, secrets=secrets)
+    log = logs.get_logger("detector")
+    telemetry, clock = Telemetry(), SystemClock()
+    store = FsspecStore(config.checkpoints.url)
+    stream = KafkaStream(config, password, key_password)
+    topic = config.topics.feedback
+    feedback = None if topic is None else KafkaSideLog(config, topic, password, key_password)
+    monitor = DriftMonitor(telemetry)
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as executor,
+    ):
+        runner = Runner(
+            config=config,
+            topic=config.topics.transactions,
+            group=config.kafka.group_id,
+            entity_key=entity_key(entity_secret),
+            stream=stream,
+            store=store,
+            feedback=feedback,
+            clock=clock,
+            telemetry=telemetry,
+            log=log,
+            executor=executor,
+            observe=monitor.observe,
+            warnings=_warnings(config, stream, store, entity_secret, log),
+        )
+        server = HttpServer(
+            config.http.address,
+            runner.status,
+            lambda: None if telemetry.heartbeat is None else clock.monotonic() - telemetry.heartbeat,
+            renderer(TelemetryCollector(telemetry, build_info(), _config_info(config))),
+        )
+        server.start()
+        log.info("started", version=version("detector"), metrics=f"{server.url}/metrics")
+        try:
+            with _stopped_by_signals(runner.stop):
+                runner.run()
+        finally:
+            server.stop()
+    log.info("stopped")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """What `replay` reads and writes; None: not wanted."""
+
+    events: Path
+    feedback: Path | None = None
+    partitions: int = 1
+    scores: Path | None = None
+    alerts: Path | None = None
+    rejected: Path | None = None
+    checkpoints: Path | None = None
+    resume: bool = False
+
+
+def replay(config: Config, environ: Mapping[str, str], plan: Replay, log: Log, progress: Callable[[int], None]) -> Telemetry:
+    """Run the shards over a file; returns the numbers.
+
+    Parameters
+    ----------
+    progress
+        Told how many bytes of the events file have been read, as it lies on disk.
+
+    Raises
+    ------
+    OperatorError
+        A file cannot be read or written, or does not fit the progress to be resumed.
+    """
+    config = _for_files(config, plan)
+    key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))
+    parser = Parser(config.event, key)
+    telemetry = Telemetry()
+    stream = FileStream(
+        plan.events,
+        key_of=parser.main_key,
+        partitions=plan.partitions,
+        topics=config.topics,
+        scores=plan.scores,
+        alerts=plan.alerts,
+        rejected=plan.rejected,
+        progress_folder=plan.checkpoints,
+        resume=plan.resume,
+        on_read=progress,
+    )
+    with threadpool_limits(1), ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as executor:
+        runner = Runner(
+            config=config,
+            topic=config.topics.transactions,
+            group=config.kafka.group_id,
+            entity_key=key,
+            stream=stream,
+            store=None if plan.checkpoints is None else FsspecStore(f"file://{plan.checkpoints.resolve()}"),
+            feedback=None if plan.feedback is None else FileSideLog(plan.feedback),
+            clock=SystemClock(),
+            telemetry=telemetry,
+            log=log,
+            executor=executor,
+            commit_interval_s=0.0,
+            metadata_bytes_max=FILE_METADATA_BYTES_MAX,
+        )
+        with _stopped_by_signals(runner.stop):
+            runner.run()
+    return telemetry
+
+
+def entity_key(secret: str | None) -> bytes:
+    """Key of the entity hashes, 32 bytes, from a secret of any length."""
+    return hashlib.sha256(DEVELOPMENT_KEY if secret is None else secret.encode()).digest()
+
+
+def build_info() -> dict[str, str]:
+    """What `detector_build_info` tells."""
+    return {"version": version("detector"), "python": platform.python_version()}
+
+
+def _config_info(config: Config) -> dict[str, str]:
+    return {"model": config.model_part(1).hash(), "delivery": config.delivery}
+
+
+def _for_files(config: Config, plan: Replay) -> Config:
+    """Publish scores only where they are wanted."""
+    scores = config.topics.scores or "scores"
+    topics = {**config.topics.model_dump(), "scores": None if plan.scores is None else scores}
+    return config.model_copy(update={"topics": Topics(**topics)})
+
+
+def _warnings(
+    config: Config, stream: KafkaStream, store: FsspecStore, entity_secret: str | None, log: Log
+) -> list[str]:
+    """What should not stop a start but must be seen: in the log and on /readyz."""
+    found = []
+    if entity_secret is None:
+        found.append("entity_key is not set: entities are hashed with the public development key")
+    if not store.shared():
+        found.append(
+            "checkpoints.url is a local folder: every member of the group must see the same one, "
+            "or a moved partition cannot be restored"
+        )
+    found += _retention_warnings(config, stream, log)
+    for warning in found:
+        log.warning("start_up", warning=warning)
+    return found
+
+
+def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterator[str]:
+    needed_s = config.checkpoints.interval * config.checkpoints.keep + RETENTION_MARGIN_S
+    topics = [config.topics.transactions]
+    topics += [config.topics.feedback] if config.topics.feedback else []
+    try:
+        stream.open()
+        for topic in topics:
+            kept_ms = stream.retention_ms(topic)
+            if kept_ms is not None and kept_ms / 1000.0 < needed_s:
+                yield (
+                    f"topic {topic} is kept for {kept_ms / 3.6e6:.1f} h, less than recovery may need "
+                    f"({needed_s / 3600:.1f} h: checkpoints.interval x keep and three days)"
+                )
+    except BrokerUnavailable as error:
+        log.warning("broker_unavailable", reason=str(error))  # the runner goes on trying
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Stop on SIGTERM and SIGINT; a second signal has the default effect."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
