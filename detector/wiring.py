@@ -1,34 +1,39 @@
 """Puts the parts together: the only place that knows both the core and the world.
 
-    run      Kafka stream, feedback topic, checkpoint store, HTTP pages    ─┐
-    replay   events file, feedback file, progress folder                   ─┴─> the same Runner, the same shards
+run      Kafka stream, feedback topic, checkpoint store, HTTP pages    ─┐
+replay   events file, feedback file, progress folder                   ─┴─> the same Runner, the same shards
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from detector.config.load import resolve_secret
 from detector.config.tree import Config, Topics
+from detector.core.checkpoint import Manifest, read_manifest, read_state
 from detector.core.events import Parser
+from detector.core.lineage import store_prefix
 from detector.core.telemetry import Telemetry
-from detector.errors import BrokerUnavailable
+from detector.errors import BrokerUnavailable, CheckpointDamaged, NeedsOperator
 from detector.ports import Log
 from detector.shell import logs
 from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
-from detector.shell.files import FileSideLog, FileStream
+from detector.shell.files import FileSideLog, FileStream, OutputFiles
 from detector.shell.http import HttpServer
 from detector.shell.kafka import KafkaSideLog, KafkaStream
 from detector.shell.metrics import TelemetryCollector, renderer
@@ -113,7 +118,9 @@ class Replay:
     resume: bool = False
 
 
-def replay(config: Config, environ: Mapping[str, str], plan: Replay, log: Log, progress: Callable[[int], None]) -> Telemetry:
+def replay(
+    config: Config, environ: Mapping[str, str], plan: Replay, log: Log, progress: Callable[[int], None]
+) -> Telemetry:
     """Run the shards over a file; returns the numbers.
 
     Parameters
@@ -135,12 +142,10 @@ def replay(config: Config, environ: Mapping[str, str], plan: Replay, log: Log, p
         key_of=parser.main_key,
         partitions=plan.partitions,
         topics=config.topics,
-        scores=plan.scores,
-        alerts=plan.alerts,
-        rejected=plan.rejected,
-        progress_folder=plan.checkpoints,
+        outputs=OutputFiles(scores=plan.scores, alerts=plan.alerts, rejected=plan.rejected),
+        folder=plan.checkpoints,
         resume=plan.resume,
-        on_read=progress,
+        progress=progress,
     )
     with threadpool_limits(1), ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as executor:
         runner = Runner(
@@ -161,6 +166,79 @@ def replay(config: Config, environ: Mapping[str, str], plan: Replay, log: Log, p
         with _stopped_by_signals(runner.stop):
             runner.run()
     return telemetry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundCheckpoint:
+    """One line of `checkpoint list`."""
+
+    name: str
+    manifest: Manifest | None
+    problem: str  # why there is no manifest
+
+
+def checkpoints(config: Config) -> list[FoundCheckpoint]:
+    """List the checkpoints of the group's topic, by partition and position.
+
+    Raises
+    ------
+    StoreUnavailable
+    """
+    store, prefix = FsspecStore(config.checkpoints.url), _prefix(config)
+    found = []
+    for name in store.list(prefix):
+        stem = name.removeprefix(prefix).removesuffix(".json")
+        if not name.endswith(".json") or not stem[:1].isdigit():
+            continue
+        try:
+            found.append(FoundCheckpoint(name=stem, manifest=read_manifest(store.get(name)), problem=""))
+        except (CheckpointDamaged, KeyError) as error:
+            found.append(FoundCheckpoint(name=stem, manifest=None, problem=str(error)))
+    return found
+
+
+def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
+    """Tell all about one checkpoint: its manifest, whether its state is whole, the arrays in it.
+
+    Raises
+    ------
+    StoreUnavailable
+    NeedsOperator
+        There is no such checkpoint, or it is damaged.
+    """
+    store, prefix = FsspecStore(config.checkpoints.url), _prefix(config)
+    try:
+        manifest = read_manifest(store.get(f"{prefix}{name}.json"))
+        state = read_state(manifest, store.get(f"{prefix}{name}.state"))
+    except KeyError:
+        raise NeedsOperator(
+            f"there is no checkpoint {name}: detector checkpoint list shows those there are"
+        ) from None
+    except CheckpointDamaged as error:
+        raise NeedsOperator(f"checkpoint {name}: {error}") from None
+    facts = asdict(manifest)
+    facts["since"] = json.loads(manifest.since.to_text())
+    facts["config_json"] = json.loads(manifest.config_json)
+    return {**facts, "state": _outline(state)}
+
+
+def _outline(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Names with shapes and dtypes, or plain values where they are short."""
+    outline: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            outline[name] = _outline(value)
+        elif isinstance(value, np.ndarray):
+            outline[name] = f"{value.dtype} {'x'.join(map(str, value.shape))}"
+        else:
+            outline[name] = (
+                value if isinstance(value, (int, float, str)) or value is None else f"{len(value)} items"
+            )
+    return outline
+
+
+def _prefix(config: Config) -> str:
+    return store_prefix(config.kafka.group_id, config.topics.transactions)
 
 
 def entity_key(secret: str | None) -> bytes:

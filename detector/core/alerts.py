@@ -7,7 +7,6 @@ Ids are made from topic, partition and offset, so whoever sees an alert twice ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from detector.core.events import ParsedEvent, View
 from detector.core.explain import Reason
 from detector.core.policy import SEVERITIES, Published
 from detector.core.records import Alert, Identity
+from detector.core.scores import iso
 
 TYPE = "detector.alert.v1"
 SCHEMA_VERSION = 1
@@ -25,13 +25,6 @@ DATA_SCHEMA = "urn:detector:schema:alert.v1"
 def alert_id(identity: Identity, offset: int) -> str:
     """Deterministic id of the alert about the record at `offset`."""
     return f"{identity.topic}-{identity.partition}-{offset}"
-
-
-def iso_time(seconds: float) -> str:
-    """RFC 3339 in UTC, with a fraction only where there is one."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    spec = "microseconds" if moment.microsecond else "seconds"
-    return moment.isoformat(timespec=spec).replace("+00:00", "Z")
 
 
 def make_alert(
@@ -59,7 +52,7 @@ def make_alert(
         "case_id": decision.case,
         "severity": SEVERITIES[severity],
         "event_id": event.id,
-        "event_time": iso_time(event.time),
+        "event_time": iso(event.time),
         "entity": None if view.main is None else {"name": main_name, "value": view.main},
         "entities": dict(view.entities),
         "exposure": exposure,
@@ -78,7 +71,7 @@ def make_alert(
         ("ce_source", f"/detector/{identity.group}"),
         ("ce_type", TYPE),
         ("ce_subject", view.main or event.id),
-        ("ce_time", iso_time(event.time)),
+        ("ce_time", iso(event.time)),
         ("ce_dataschema", DATA_SCHEMA),
         ("content-type", "application/json"),
     ]

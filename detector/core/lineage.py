@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
@@ -41,6 +42,11 @@ class Origin:
     restored: tuple[Manifest, Mapping[str, Any]] | None  # manifest and state; None: a bare start
     manifests: tuple[Manifest, ...]  # all that were read on the way, newest first
     damages: tuple[str, ...]  # what could not be used, and why
+
+
+def store_prefix(group: str, topic: str) -> str:
+    """What the names of all objects of one group and topic begin with."""
+    return f"{quote(group, safe='')}/{topic}/"
 
 
 def folders(partition: int) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from detector.core.events import REASONS
+from detector.core.labels import OUTCOMES
 from detector.core.policy import SEVERITIES, SUPPRESSED_REASONS
 
 SECONDS_BOUNDS = (
@@ -59,7 +60,7 @@ class PartitionTelemetry:
     rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
-    labels: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # by what became of them
+    labels: dict[str, int] = field(default_factory=lambda: _from_zero(OUTCOMES))  # by what became of them
     drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # changes detected, by signal
     key_mismatches: int = 0
     lag_records: int | None = None
@@ -81,3 +82,15 @@ class Telemetry:
         self.restores = Histogram()
         self.commit_failures = 0
         self.heartbeat: float | None = None  # monotonic seconds of the loop's last turn
+
+    def totals(self) -> PartitionTelemetry:
+        """Counters summed over all partitions."""
+        totals = PartitionTelemetry()
+        for partition in list(self.partitions.values()):
+            for name in ("received", "scored", "replayed", "key_mismatches"):
+                setattr(totals, name, getattr(totals, name) + getattr(partition, name))
+            for name in ("rejected", "alerts", "suppressed", "labels", "drift"):
+                counts = getattr(totals, name)
+                for key, count in list(getattr(partition, name).items()):
+                    counts[key] += count
+        return totals

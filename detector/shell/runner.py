@@ -27,7 +27,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from math import ceil, inf
-from urllib.parse import quote
 
 from detector.config.tree import Config, ModelPart
 from detector.core.checkpoint import Snapshot
@@ -40,6 +39,7 @@ from detector.core.lineage import (
     folders,
     read_configs,
     read_journal,
+    store_prefix,
     superfluous,
     write,
 )
@@ -149,7 +149,7 @@ class Runner:
         self._observe = observe
         self._warnings = tuple(warnings)
         self._open_partition = open_partition
-        self._prefix = f"{quote(group, safe='')}/{topic}/"
+        self._prefix = store_prefix(group, topic)
         self._owned: dict[int, _Owned] = {}
         self._assigned: dict[int, float] = {}  # given to us, not restored yet; since when (monotonic)
         self._kept_configs: set[str] = set()

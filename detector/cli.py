@@ -1,0 +1,319 @@
+"""The command line. Exit codes: 0 stopped, 1 bug, 2 configuration or credentials, 3 needs an operator."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any, NoReturn
+from zlib import error as ZlibError
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from detector.config.init import infer, render
+from detector.config.load import effective, json_schema, load
+from detector.config.tree import Config
+from detector.errors import ConfigError, NeedsOperator, OperatorError, OutsideError, Problem
+
+app = typer.Typer(
+    help="Streaming anomaly detection for transactions: Kafka in, explained alerts out, exactly once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+checkpoint = typer.Typer(help="Look into the checkpoint store.", no_args_is_help=True)
+app.add_typer(checkpoint, name="checkpoint")
+
+out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+
+ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="Configuration, YAML.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Override a key, e.g. kafka.group_id=trial.", show_default=False
+    ),
+]
+
+
+def main() -> NoReturn:
+    """Run a command; whatever the user caused ends in a sentence and an exit code, not in a traceback."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except OperatorError as error:
+        err.print(f"detector: {error}", style="red", markup=False, highlight=False)
+        sys.exit(error.exit_code)
+    except OutsideError as error:
+        err.print(f"detector: {error}", style="red", markup=False, highlight=False)
+        sys.exit(NeedsOperator.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # e.g. `detector config-schema | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
+        raise
+    sys.exit(0)
+
+
+@app.command()
+def run(config: ConfigPath, set_: Overrides = None) -> None:
+    """Run the daemon until SIGTERM."""
+    from detector import wiring
+
+    wiring.run(_load(config, set_), os.environ)
+
+
+@app.command()
+def replay(
+    config: ConfigPath,
+    events: Annotated[Path, typer.Option(help="Events, one JSON object a line; .gz is unpacked.")],
+    feedback: Annotated[Path | None, typer.Option(help="Feedback records, one a line.")] = None,
+    partitions: Annotated[int, typer.Option(min=1, max=1024, help="Shards, keyed by the main entity.")] = 1,
+    scores: Annotated[
+        Path | None, typer.Option(help="Write a CSV row per accepted event; .gz packs.")
+    ] = None,
+    alerts: Annotated[Path | None, typer.Option(help="Write an alert a line.")] = None,
+    rejected: Annotated[Path | None, typer.Option(help="Write a dead letter a line.")] = None,
+    checkpoint_dir: Annotated[Path | None, typer.Option(help="Keep progress and checkpoints here.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from --checkpoint-dir.")] = False,
+    set_: Overrides = None,
+) -> None:
+    """Run the very same shards over a file."""
+    from detector import wiring
+    from detector.shell import logs
+
+    if resume and checkpoint_dir is None:
+        raise _wrong("--resume", "no --checkpoint-dir", "the folder of the run to go on with")
+    settings = _load(config, set_)
+    logs.configure("warning", settings.log.format)
+    plan = wiring.Replay(
+        events=events,
+        feedback=feedback,
+        partitions=partitions,
+        scores=scores,
+        alerts=alerts,
+        rejected=rejected,
+        checkpoints=checkpoint_dir,
+        resume=resume,
+    )
+    began = time.monotonic()
+    with Progress(
+        TextColumn("replay"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,
+    ) as bar:
+        task = bar.add_task("replay", total=events.stat().st_size if events.is_file() else None)
+        telemetry = wiring.replay(
+            settings,
+            os.environ,
+            plan,
+            logs.get_logger("detector"),
+            lambda done: bar.update(task, completed=done),
+        )
+    totals = telemetry.totals()
+    seconds = time.monotonic() - began
+    err.print(
+        f"{totals.received:,} events: {totals.scored:,} scored, {sum(totals.rejected.values()):,} rejected, "
+        f"{sum(totals.alerts.values()):,} alerts, {sum(totals.suppressed.values()):,} suppressed; "
+        f"{seconds:.1f} s, {totals.received / max(seconds, 1e-9):,.0f} events/s",
+        highlight=False,
+    )
+    for reason, count in sorted(totals.rejected.items()):
+        if count:
+            err.print(f"  rejected, {reason}: {count:,}", highlight=False)
+
+
+@app.command()
+def init_config(
+    events: Annotated[Path, typer.Option(help="A sample of your events, one JSON object a line.")],
+    id: Annotated[str | None, typer.Option(help="Field that names the event.")] = None,
+    time: Annotated[str | None, typer.Option(help="Field with the event's time.")] = None,
+    entity: Annotated[
+        list[str] | None, typer.Option(help="Field with an entity; the main one first.")
+    ] = None,
+    out_: Annotated[Path | None, typer.Option("--out", help="File to write; else standard output.")] = None,
+) -> None:
+    """Look at a sample of events and write a commented configuration for them."""
+    with _reading(events) as lines:
+        text = render(infer(lines, id=id, time=time, entities=entity or ()))
+    if out_ is None:
+        sys.stdout.write(text)
+        return
+    if out_.exists():
+        raise _wrong("--out", str(out_), "a file that does not exist yet: nothing is overwritten")
+    with _writing(out_) as file:
+        file.write(text.encode())
+    err.print(
+        f"written to {out_}; try it:  detector replay --config {out_} --events {events} --alerts alerts.jsonl"
+    )
+
+
+@app.command("simulate")
+def simulate_(
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    events: Annotated[
+        int | None, typer.Option(min=0, help="Stop after so many; else after 183 days.")
+    ] = None,
+    customers: Annotated[int, typer.Option(min=1)] = 5_000,
+    drift_day: Annotated[int | None, typer.Option(min=0, help="From this day on prices double.")] = None,
+    out_: Annotated[
+        Path | None, typer.Option("--out", help="Events, JSON lines; else standard output.")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Frauds: event_id,event_time,scenario.")] = None,
+) -> None:
+    """Make card traffic with three kinds of fraud; labels apart from events."""
+    from detector.core.simulate import LABEL_FIELDS, SimulationConfig, label_rows, simulate, to_events
+
+    try:
+        plan = SimulationConfig(seed=seed, events=events, customers=customers, drift_day=drift_day)
+    except ValueError as error:
+        raise _wrong("simulate", str(error), "see detector simulate --help") from None
+    encode = msgspec.json.Encoder().encode_lines
+    with ExitStack() as files:
+        sink = sys.stdout.buffer if out_ is None else files.enter_context(_writing(out_))
+        rows = None
+        if labels is not None:
+            text = files.enter_context(_writing(labels))
+            rows = csv.writer(_Lines(text), lineterminator="\n")
+            rows.writerow(LABEL_FIELDS)
+        for day in simulate(plan):
+            sink.write(encode(to_events(day)))
+            if rows is not None:
+                rows.writerows(label_rows(day))
+
+
+@app.command()
+def check_config(
+    file: Annotated[Path, typer.Argument(help="Configuration, YAML.")],
+    effective_: Annotated[
+        bool, typer.Option("--effective", help="Print what is in force, secrets masked.")
+    ] = False,
+    set_: Overrides = None,
+) -> None:
+    """Report all problems of a configuration at once."""
+    config = _load(file, set_)
+    if effective_:
+        sys.stdout.write(effective(config))
+    else:
+        out.print(f"{file}: fine (model {config.model_part(1).hash()})", highlight=False)
+
+
+@app.command()
+def config_schema() -> None:
+    """Print the configuration's JSON Schema, for editors."""
+    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+
+
+@app.command()
+def demo(
+    seconds: Annotated[float, typer.Option(envvar="DEMO_SECONDS", help="How long traffic flows.")] = 40.0,
+    bootstrap: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a real broker; else one in this process.")
+    ] = None,
+) -> None:
+    """Show the whole service for a minute: broker, traffic with frauds, daemon, alerts."""
+    from detector.demo import run_demo
+
+    run_demo(seconds, bootstrap, out)
+
+
+@checkpoint.command("list")
+def checkpoint_list(config: ConfigPath, set_: Overrides = None) -> None:
+    """List the group's checkpoints, oldest first."""
+    from detector import wiring
+
+    table = Table("partition", "position", "bytes", "model", "name", box=None)
+    for found in wiring.checkpoints(_load(config, set_)):
+        if found.manifest is None:
+            table.add_row("?", "?", "", f"damaged: {found.problem}", found.name)
+            continue
+        manifest = found.manifest
+        table.add_row(
+            str(manifest.partition),
+            f"{manifest.position:,}",
+            f"{manifest.state_bytes:,}",
+            manifest.config,
+            found.name,
+        )
+    out.print(table)
+
+
+@checkpoint.command("show")
+def checkpoint_show(name: str, config: ConfigPath, set_: Overrides = None) -> None:
+    """Show one checkpoint: where it stands, what it was made with, what is in it."""
+    from detector import wiring
+
+    out.print_json(json.dumps(wiring.show_checkpoint(_load(config, set_), name)))
+
+
+# --- leaves ----------------------------------------------------------------------------------------------
+
+
+class _Lines:
+    """Lets csv write to a binary file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        return self._file.write(text.encode())
+
+
+def _load(path: Path, overrides: list[str] | None) -> Config:
+    return load(path, overrides or (), os.environ)
+
+
+def _wrong(path: str, value: str, allowed: str) -> ConfigError:
+    return ConfigError("command line", [Problem(path=path, value=value, allowed=allowed)])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with ExitStack() as files:
+            file: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+            yield files.enter_context(file)
+    except (OSError, EOFError, ZlibError) as error:
+        raise _wrong(str(path), getattr(error, "strerror", None) or str(error), "a readable file") from None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        with ExitStack() as files:
+            file: Any = files.enter_context(path.open("wb"))
+            if path.suffix == ".gz":  # no clock and no name in it: equal content, equal bytes
+                file = files.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
+            yield file
+    except OSError as error:
+        raise _wrong(
+            str(path), error.strerror or str(error), "a file in a folder that exists and may be written"
+        )
