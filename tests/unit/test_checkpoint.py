@@ -1,0 +1,240 @@
+"""Checkpoints and their generations: damage is noticed whatever byte it hits, and costs one generation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from detector.core.checkpoint import FORMAT, Snapshot, encode, read_manifest, read_state
+from detector.core.journal import Barrier, Journal
+from detector.core.lineage import (
+    check_labels,
+    find_origin,
+    folders,
+    read_journal,
+    superfluous,
+    write,
+)
+from detector.core.state import pack, unpack
+from detector.errors import CheckpointDamaged, NeedsOperator
+from detector.testing import MemoryStore
+
+DTYPES = st.sampled_from([np.float64, np.float32, np.int64, np.uint64, np.uint8, np.bool_])
+ARRAYS = DTYPES.flatmap(
+    lambda dtype: st_numpy.arrays(
+        dtype, st_numpy.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+    )
+)
+PLAIN = st.none() | st.booleans() | st.integers(0, 2**64) | st.floats(allow_nan=False) | st.text()
+NAMES = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
+TREES = st.recursive(
+    st.dictionaries(NAMES, ARRAYS | PLAIN | st.lists(PLAIN, max_size=3), min_size=1, max_size=4),
+    lambda trees: st.dictionaries(NAMES, trees | ARRAYS, min_size=1, max_size=3),
+    max_leaves=4,
+)
+
+
+def same(left: Any, right: Any) -> bool:
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(same(left[name], right[name]) for name in left)
+    if isinstance(left, np.ndarray):
+        equal = np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+        return left.dtype == right.dtype and left.shape == right.shape and equal
+    return bool(left == right)
+
+
+def snapshot(position: int = 100, before: str = "", state: Any = None, partition: int = 3) -> Snapshot:
+    barrier = Barrier(position=position, labels=5, cause="labels")
+    since = Journal(checkpoint=before, position=position - 100, labels=0, config="abc", barriers=(barrier,))
+    return Snapshot(
+        partition=partition,
+        position=position,
+        since=since,
+        config="abc",
+        config_json='{"a": "é"}',
+        entity_key_id="key",
+        versions={"numpy": "2"},
+        state={"position": position, "x": np.arange(3)} if state is None else state,
+    )
+
+
+# --- state --------------------------------------------------------------------------------------------------
+
+
+@given(TREES)
+def test_a_state_comes_back_as_it_was(tree: dict[str, Any]) -> None:
+    data = pack(tree)
+    assert same(unpack(data), tree)
+    assert pack(dict(reversed(tree.items()))) == data
+
+
+# --- one checkpoint -----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25)
+@given(TREES, st.integers(100, 2**62))
+def test_a_checkpoint_comes_back_as_it_was(tree: dict[str, Any], position: int) -> None:
+    taken = snapshot(position, state=tree)
+    name, head, body = encode(taken)
+    manifest = read_manifest(head)
+    assert same(read_state(manifest, body), tree)
+    assert (manifest.name, manifest.position, manifest.since) == (name, position, taken.since)
+    assert (manifest.partition, manifest.labels) == (3, 5)
+    assert manifest.config_json == taken.config_json
+    assert encode(taken) == (name, head, body)
+
+
+@given(st.data())
+def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
+    _, head, body = encode(snapshot())
+    manifest = read_manifest(head)
+    flip = data.draw(st.integers(1, 255))
+    index = data.draw(st.integers(0, len(head) - 2))  # the last byte is a line's end
+    with pytest.raises(CheckpointDamaged):
+        read_manifest(head[:index] + bytes([head[index] ^ flip]) + head[index + 1 :])
+    index = data.draw(st.integers(0, len(body) - 1))
+    with pytest.raises(CheckpointDamaged):
+        read_state(manifest, body[:index] + bytes([body[index] ^ flip]) + body[index + 1 :])
+
+
+@given(st.data())
+def test_any_tear_is_noticed(data: st.DataObject) -> None:
+    _, head, body = encode(snapshot())
+    manifest = read_manifest(head)
+    with pytest.raises(CheckpointDamaged):
+        read_manifest(head[: data.draw(st.integers(0, len(head) - 2))])
+    with pytest.raises(CheckpointDamaged):
+        read_state(manifest, body[: data.draw(st.integers(0, len(body) - 1))])
+
+
+@given(st.binary(max_size=200))
+def test_other_bytes_are_no_checkpoint(data: bytes) -> None:
+    with pytest.raises(CheckpointDamaged):
+        read_manifest(data)
+    with pytest.raises(CheckpointDamaged):
+        unpack(data)
+
+
+def test_a_newer_format_needs_a_newer_version() -> None:
+    _, head, _ = encode(snapshot())
+    body = head.decode().rstrip("\n").rsplit("\n", 1)[0]
+    body = json.dumps(json.loads(body) | {"format": FORMAT + 1})
+    seal = hashlib.sha256(body.encode()).hexdigest()
+    with pytest.raises(NeedsOperator, match=f"format {FORMAT + 1}"):
+        read_manifest(f"{body}\n{seal}\n".encode())
+
+
+# --- generations --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+def generations(store: MemoryStore, count: int) -> list[str]:
+    """Write a chain of checkpoints at 100, 200, ...; returns their names."""
+    names = [""]
+    for number in range(1, count + 1):
+        names.append(write(snapshot(100 * number, names[-1]), store.put))
+    return names[1:]
+
+
+def committed(name: str, position: int) -> Journal:
+    barrier = Barrier(position=position + 50, labels=7, cause="every")
+    return Journal(checkpoint=name, position=position, labels=5, config="abc", barriers=(barrier,))
+
+
+def test_the_newest_checkpoint_is_the_origin(store: MemoryStore) -> None:
+    journal = committed(generations(store, 3)[-1], 300)
+    origin = find_origin(journal, store.get, partition=3, beginning=300)
+    assert origin.journal == journal
+    assert origin.damages == ()
+    assert origin.restored is not None
+    assert origin.restored[1]["position"] == 300
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_whatever_one_object_suffers_the_state_can_be_computed(data: st.DataObject) -> None:
+    store = MemoryStore()
+    names = generations(store, 3)
+    journal = committed(names[-1], 300)
+    victim = data.draw(st.sampled_from(sorted(store.objects)))
+    getattr(store, data.draw(st.sampled_from(["tear", "corrupt", "lose"])))(victim)
+    origin = find_origin(journal, store.get, partition=3, beginning=0)
+    assert origin.journal.labels_end == 7
+    assert [b.position for b in origin.journal.barriers][-1] == 350
+    hit = victim == f"{names[-1]}.state"
+    assert origin.journal.position == (200 if hit else 300)
+    assert bool(origin.damages) == hit
+
+
+def test_damage_goes_back_to_the_bare_start_if_the_log_is_still_there(store: MemoryStore) -> None:
+    names = generations(store, 3)
+    journal = committed(names[-1], 300)
+    for name in names:
+        store.corrupt(f"{name}.state", 50)
+    origin = find_origin(journal, store.get, partition=3, beginning=0)
+    assert origin.restored is None
+    assert (origin.journal.checkpoint, origin.journal.position) == ("", 0)
+    assert [b.position for b in origin.journal.barriers] == [100, 200, 300, 350]
+    assert len(origin.damages) == len(origin.manifests) == 3
+    with pytest.raises(NeedsOperator, match=r"needs the log from offset 200, .* 250 now \(.*does not match"):
+        find_origin(journal, store.get, partition=3, beginning=250)
+
+
+def test_another_checkpoints_manifest_is_not_taken_for_this_one(store: MemoryStore) -> None:
+    names = generations(store, 2)
+    for place in ("{}.json", "manifests/{}.json"):
+        store.objects[place.format(names[1])] = store.objects[place.format(names[0])]
+    with pytest.raises(NeedsOperator, match="belongs to"):
+        find_origin(committed(names[1], 200), store.get, partition=3, beginning=0)
+
+
+@pytest.mark.parametrize("keep", [2, 3, 10])
+def test_what_is_deleted(store: MemoryStore, keep: int) -> None:
+    names = generations(store, 5)
+    unnamed = write(snapshot(250, names[1]), store.put)  # by a replica that lost its partition
+    ahead = write(snapshot(550, names[4]), store.put)  # by the next owner, about to be committed
+    found = [name for folder in folders(3) for name in store.list(folder)]
+    gone = superfluous(found, committed(names[4], 500), store.get, keep=keep)
+    for name in gone:
+        store.delete(name)
+    left = {name.removesuffix(".state") for name in store.objects if name.endswith(".state")}
+    assert left == {*names[-keep:], ahead}
+    assert unnamed not in left
+    assert len(store.objects) == 3 * len(left)
+    assert [name.endswith(".state") for name in gone] == sorted(name.endswith(".state") for name in gone)
+
+
+def test_nothing_is_deleted_when_the_chain_cannot_be_read(store: MemoryStore) -> None:
+    names = generations(store, 5)
+    store.lose(f"{names[3]}.json")
+    store.lose(f"manifests/{names[3]}.json")
+    assert superfluous(store.list(""), committed(names[4], 500), store.get, keep=3) == []
+    assert superfluous(store.list(""), committed(names[4], 500), store.get, keep=2) != []
+
+
+def test_what_stands_beside_an_offset_must_be_ours() -> None:
+    journal = committed("", 0)
+    assert read_journal(journal.to_text(), partition=0, group="g") == journal
+    with pytest.raises(NeedsOperator, match="something else committed it"):
+        read_journal("", partition=0, group="g")
+
+
+def test_labels_that_a_replay_needs_must_be_there() -> None:
+    journal = committed("", 0)
+    check_labels(journal, partition=0, beginning=5)
+    with pytest.raises(NeedsOperator, match="begins at 6 now"):
+        check_labels(journal, partition=0, beginning=6)
+    with pytest.raises(NeedsOperator, match=r"set topics\.feedback again"):
+        check_labels(journal, partition=0, beginning=None)
+    check_labels(Journal(checkpoint="", position=0, labels=9, config=""), partition=0, beginning=None)
