@@ -207,6 +207,12 @@ class KafkaStream:
                 metrics_enabled=False,
             )
             consumer.subscribe([self._topic], listener=_Listener(self._changes))
+            try:
+                # Before joining: a leader that does not know the topic yet takes everything from everybody.
+                _within(self._deadline_s, lambda: consumer.partitions_for_topic(self._topic))
+            except BaseException:
+                consumer.close(timeout_ms=1)
+                raise
         self._consumer, self._heard = consumer, time.monotonic()
 
     def poll(self, timeout_ms: int) -> Poll:
@@ -291,6 +297,14 @@ class KafkaStream:
         """Next poll continues at `offset`. Does nothing for a partition that was just taken away."""
         if self._assigned(partition):
             self._client.seek(self._at(partition), offset)
+
+    def pause(self, partitions: Iterable[int]) -> None:
+        """Deliver nothing from these partitions until `resume`; not from those that were just taken away."""
+        self._client.pause(*(self._at(p) for p in partitions if self._assigned(p)))
+
+    def resume(self, partitions: Iterable[int]) -> None:
+        """Undo `pause`."""
+        self._client.resume(*(self._at(p) for p in partitions if self._assigned(p)))
 
     def position(self, partition: int) -> int:
         """Offset of the next record to be fetched; may be past gaps (transaction markers, compaction).
@@ -418,8 +432,10 @@ class KafkaStream:
 
     def _records(self, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
         """Poll; a partition without any position gets the configured one, so that the others flow on."""
+        consumer = self._client
+        _keep_join(consumer)
         try:
-            return self._client.poll(timeout_ms)  # type: ignore[no-any-return]
+            return consumer.poll(timeout_ms)  # type: ignore[no-any-return]
         except kafka_errors.NoOffsetForPartitionError as error:
             for at in error.args[0]:
                 self.seek(at.partition, self.start(at.partition))
@@ -549,6 +565,34 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         if partitions:
             numbers = tuple(sorted(at.partition for at in partitions))
             self._changes.append(Change(kind=kind, partitions=numbers))
+
+
+class _UnreadJoin:
+    """A join that counts as not done until a poll has read it."""
+
+    is_done = False
+
+    def __init__(self, join: Any) -> None:
+        self._join = join
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._join, name)
+
+
+def _keep_join(consumer: KafkaConsumer) -> None:
+    """Let the next poll take up the join that the last one had no time to wait for.
+
+    By itself the client starts another one when that join has ended meanwhile, which makes every member join
+    again, without end when polls are short (seen: two members, polls of 50 ms). And when added partitions
+    were the reason to join, it forgets the reason, never takes its assignment, and sleeps for ever (seen at
+    start, when the topic's metadata came late).
+    """
+    coordinator = consumer._coordinator
+    join = coordinator._join_task  # None: no join, or read to its end
+    if join is not None:
+        coordinator.request_rejoin()
+        if not isinstance(join, _UnreadJoin):
+            coordinator._join_task = _UnreadJoin(join)
 
 
 def _record(record: Any) -> Record:
@@ -997,7 +1041,8 @@ class _Probe:
             wire.greet()
         except ssl.SSLError as error:  # TLS 1.3: the server judges our certificate after the handshake
             raise CredentialsError(
-                f"{self._address}: refuses our certificate: {error.reason or error}."
+                f"{self._address}: refuses our client certificate, or misses one (kafka.security.cert_file): "
+                f"{error.reason or error}."
             ) from error
         except (ConnectionError, KafkaError) as error:
             if self._tls:
