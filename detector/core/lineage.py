@@ -118,14 +118,26 @@ def config_name(name: str) -> str:
 
 
 def read_configs(origin: Origin, wanted: ModelPart, get: Get) -> dict[str, ModelPart]:
-    """Configurations by hash that a replay needs, as far as they are found."""
+    """Configurations by hash that a replay needs, as far as they are found.
+
+    Raises
+    ------
+    NeedsOperator
+        One of them is damaged, or this version does not know its settings.
+    """
     texts = {manifest.config: manifest.config_json.encode() for manifest in origin.manifests}
     for name in origin.journal.configs - {wanted.hash()} - texts.keys():
         try:
             texts[name] = get(config_name(name))
         except KeyError:
             continue  # the partition says what is missing
-    return {name: ModelPart.model_validate_json(text) for name, text in texts.items()}
+    try:
+        return {name: ModelPart.model_validate_json(text) for name, text in texts.items()}
+    except ValueError as error:
+        raise NeedsOperator(
+            "a configuration that the journal names cannot be read: run the version that wrote it, or "
+            f"{_ANEW} ({error})"
+        ) from error
 
 
 def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -> Origin:

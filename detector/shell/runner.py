@@ -209,8 +209,6 @@ class Runner:
             # Step 4
             trouble = self._restore_assigned()
             # Step 5
-            if self._feedback is not None:
-                self._feedback.refresh()
             trouble = self._process() or trouble
             # Step 6
             if self._clock.monotonic() - self._committed_s >= self._commit_interval_s:
@@ -335,7 +333,7 @@ class Runner:
 
     def _process(self) -> str:
         """Take every partition as far as it goes; returns what is in the way of one of them."""
-        trouble = ""
+        trouble = self._refresh_feedback()
         for number, owned in self._owned.items():
             try:
                 self._collect_checkpoint(owned)
@@ -350,6 +348,14 @@ class Runner:
                 owned.paused = bool(owned.backlog)
                 (self._stream.pause if owned.paused else self._stream.resume)([number])
         return trouble
+
+    def _refresh_feedback(self) -> str:
+        try:
+            if self._feedback is not None:
+                self._feedback.refresh()
+        except OutsideError as error:  # only barriers with labels have to wait
+            return str(error)
+        return ""
 
     def _advance(self, owned: _Owned) -> None:
         """Process the backlog, block by block."""
@@ -421,10 +427,9 @@ class Runner:
 
     def _tell_drift(self, owned: _Owned) -> None:
         """Report a block that was live as a whole or in part."""
-        signals = block_signals(owned.block)
-        owned.block.clear()
-        if self._observe is not None and signals:
+        if self._observe is not None and (signals := block_signals(owned.block)):
             self._observe(owned.partition.identity.partition, signals)
+        owned.block.clear()
 
     def _note_running(self, number: int, owned: _Owned) -> None:
         if not owned.running and self._offset(owned) >= owned.partition.until:

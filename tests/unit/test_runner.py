@@ -18,6 +18,7 @@ from detector.core import partition as partition_module
 from detector.core.checkpoint import read_manifest
 from detector.core.journal import METADATA_BYTES_MAX, Journal
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.shard import Shard
 from detector.core.telemetry import Telemetry
 from detector.errors import NeedsOperator
 from detector.ports import Committed, Message
@@ -726,3 +727,78 @@ def test_without_a_store_it_runs_all_the_same(undisturbed: Callable[..., list[by
     world.broker.closed = True
     world.runner(store=None, metadata_bytes_max=10**9, commit_interval_s=0.0).run()
     assert world.alerts() == undisturbed(400)
+
+
+# --- the model itself ---------------------------------------------------------------------------------------
+
+
+def test_the_model_is_restored_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real shard: crashes, damage, labels and failed commits change no byte of any alert or score."""
+    monkeypatch.setattr(partition_module, "Shard", Shard)
+    rng = np.random.default_rng(7)
+    events = [
+        {"id": str(n), "t": 1_600_000_000 + 60 * n, "card": f"c{n % 40}", "x": float(x), "y": float(y)}
+        for n, (x, y) in enumerate(np.exp(rng.normal(size=(2500, 2)) + 4 * (rng.random((2500, 1)) < 0.01)))
+    ]
+    label = b'{"time": 1, "label": "fraud", "event_id": "70"}'
+
+    def world() -> World:
+        made = World(partitions=2, poll_records_max=120, config=model_config())
+        for n, event in enumerate(events):
+            value = b"{" if n % 97 == 13 else json.dumps(event).encode()
+            made.broker.append(n % 2, value, key=b"c%d" % (n % 40))
+        made.feedback.append(label)
+        return made
+
+    undisturbed = world()
+    undisturbed.finish()
+    assert len(undisturbed.alerts()) > 10
+
+    disturbed = world()
+    steps = iter(rng.integers(5, 60, 8).tolist())
+    for number, left in enumerate(steps):
+
+        def hook(step: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Crash
+
+        runner = disturbed.runner()
+        disturbed.hook = hook
+        with pytest.raises(Crash):
+            until(lambda: False, runner)
+        disturbed.hook = lambda step: None
+        disturbed.broker.evict(disturbed.stream)
+        if number == 5:
+            disturbed.store.corrupt(disturbed.path(f"{disturbed.newest()}.state"), 1000)
+        if number == 6:
+            disturbed.broker.fail_commits(2, applied=True)
+    disturbed.finish()
+    assert "checkpoint_damaged" in disturbed.log.events()
+    assert in_order(disturbed) == in_order(undisturbed)
+
+
+def in_order(world: World) -> list[Message]:
+    return sorted(world.broker.published, key=lambda m: (m.topic, m.partition, m.offset))
+
+
+def model_config() -> Config:
+    fields = [{"name": name, "path": name, "type": "numeric"} for name in ("x", "y")]
+    barriers = {"block_events": 64, "every_events": 128, "early_events_min": 64}
+    return config(
+        event={
+            "id": "id",
+            "time": {"path": "t"},
+            "entities": [{"name": "card", "path": "card"}],
+            "fields": fields,
+        },
+        model={
+            "barriers": barriers,
+            "clusters": {"core_events": 512, "count_max": 16, "memory_events": 1024},
+            "encoder": {"dimension": 8, "hidden": 8},
+            "calibration": {"memory_events": 1024, "warm_up_events": 256},
+        },
+        alerts={"budget": {"share": 0.02}, "once_per": "1m"},
+        checkpoints={"interval": 0.002},
+    )
