@@ -31,6 +31,9 @@ DEVIATION_MAX = 1e4
 # Spread below which a profile counts as constant: 0.1 % of a unit.
 SPREAD_MIN = 1e-3
 UNIT_QUANTILE = 0.95
+# A value of more units than this counts as so many: the quotient of two doubles may be none.
+RATIO_MAX = 1e300
+VALUE_MAX = float(np.finfo(np.float64).max)
 _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 
 
@@ -317,14 +320,18 @@ class Units:
         return cls(units)
 
     def scale(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring (n, J) values to the scale on which the model works."""
-        scaled: NDArray[np.float64] = np.arcsinh(values / self.units)
+        """Bring (n, J) values to the scale on which the model works; finite for all that is finite."""
+        with np.errstate(over="ignore"):
+            ratio = np.clip(values / self.units, -RATIO_MAX, RATIO_MAX)
+        scaled: NDArray[np.float64] = np.arcsinh(ratio)
         return scaled
 
     def restore(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         """Undo `scale`."""
-        values: NDArray[np.float64] = np.sinh(scaled) * self.units
-        return values
+        with np.errstate(over="ignore"):
+            values = np.sinh(scaled) * self.units
+        bounded: NDArray[np.float64] = np.clip(values, -VALUE_MAX, VALUE_MAX)
+        return bounded
 
 
 def to_rows(events: Sequence[ParsedEvent], layout: Layout, units: Units) -> Rows:

@@ -1,0 +1,303 @@
+"""Inputs of the encoder: each row's own, finite, and what their names say."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from detector.config.tree import Event
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.events import ParsedEvent
+from detector.core.features import DAY_S, Features, Layout, Profiles, Rows, Units, empty_rows, swap, to_rows
+from detector.core.profiles import PRIOR_WEIGHT
+from detector.core.records import Record
+from detector.core.state import pack, unpack
+
+START_S = 1_699_920_000.0  # midnight, a Tuesday
+BLOCK = 32
+
+
+def schema(entities: int = 2, numerics: int = 2, categories: int = 1, texts: int = 1) -> Event:
+    value = {"optional": True}
+    return Event.model_validate(
+        {
+            "id": "id",
+            "time": {"path": "time"},
+            "entities": [{"name": f"e{n}", "path": f"e{n}", **value} for n in range(entities)],
+            "fields": [
+                *({"name": f"n{n}", "path": f"n{n}", "type": "numeric"} for n in range(numerics)),
+                *({"name": f"c{n}", "path": f"c{n}", "type": "categorical"} for n in range(categories)),
+                *({"name": f"t{n}", "path": f"t{n}", "type": "text"} for n in range(texts)),
+            ],
+        }
+    )
+
+
+CONFIG = FeaturesConfig(half_lives=(DAY_S, 7 * DAY_S))
+LAYOUT = Layout(schema(), CONFIG)
+
+
+def event(
+    time: float = START_S,
+    entities: tuple[int, ...] = (11, 21),
+    numerics: tuple[float, ...] = (1.0, 2.0),
+    categories: tuple[int, ...] = (31,),
+    grams: tuple[tuple[int, ...], ...] = ((1, 2),),
+) -> ParsedEvent:
+    return ParsedEvent(Record(0, 0, None, b""), "id", time, entities, numerics, categories, grams, True)
+
+
+def rows_of(events: list[ParsedEvent], layout: Layout = LAYOUT, units: Units | None = None) -> Rows:
+    return to_rows(events, layout, units or Units(np.ones(len(layout.numerics))))
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+values = finite | st.floats(-100, 100) | st.just(math.nan)
+hashes = st.sampled_from([0, 1, 5, (1 << 64) - 1])
+events = st.lists(
+    st.builds(
+        event,
+        st.floats(0, 7e9) | st.floats(START_S, START_S + 30 * DAY_S),
+        st.tuples(hashes, hashes),
+        st.tuples(values, values),
+        st.tuples(hashes),
+        st.tuples(st.sampled_from([(), (7,), (1, (1 << 32) - 1)])),
+    ),
+    min_size=1,
+    max_size=BLOCK,
+)
+
+
+def observed(given_events: list[ParsedEvent], units: Units | None = None) -> Rows:
+    rows = rows_of(given_events, units=units)
+    profiles = Profiles(LAYOUT, CONFIG)
+    profiles.reserve(len(rows))
+    profiles.observe(rows)
+    return rows
+
+
+@given(
+    given_events=events,
+    unit=st.tuples(st.floats(5e-324, 1e308), st.floats(1e-3, 1e3)),
+)
+@example(given_events=[event(numerics=(1.7e308, -1.7e308))] * 3, unit=(1e-3, 1e-3))
+@settings(max_examples=100, deadline=None)
+def test_inputs_are_finite_whatever_the_events(
+    given_events: list[ParsedEvent], unit: tuple[float, float]
+) -> None:
+    features = Features(LAYOUT)
+    inputs = features.compute(observed(given_events, Units(np.array(unit))))
+    assert inputs.shape == (len(given_events), len(features)) == (len(given_events), len(features.names))
+    assert inputs.dtype == np.float32
+    assert np.isfinite(inputs).all()
+
+
+@given(given_events=events, others=events, data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_rows_inputs_do_not_depend_on_the_others(
+    given_events: list[ParsedEvent], others: list[ParsedEvent], data: st.DataObject
+) -> None:
+    features = Features(LAYOUT)
+    mine, theirs = observed(given_events), observed(others)
+    block, other_block = empty_rows(BLOCK, LAYOUT), empty_rows(BLOCK, LAYOUT)
+    places = data.draw(st.permutations(range(BLOCK)))[: len(mine)]
+    other_block.put(slice(0, len(theirs)), theirs)
+    for rows in (block, other_block):
+        rows.put(np.array(places), mine)
+    one, two = features.compute(block)[places], features.compute(other_block)[places]
+    assert one.tobytes() == two.tobytes()
+
+
+def test_every_input_has_a_name_of_its_own() -> None:
+    for shape in ((0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (3, 2, 2, 1)):
+        layout = Layout(schema(*shape), CONFIG)
+        features = Features(layout)
+        assert len(set(features.names)) == len(features)
+        assert features.compute(empty_rows(3, layout)).shape == (3, len(features))
+
+
+def test_deviations_are_distances_in_the_profiles_own_spreads() -> None:
+    layout = Layout(schema(entities=1, numerics=1, categories=0, texts=0), CONFIG)
+    features = Features(layout)
+    rows = empty_rows(4, layout)
+    everything, own = layout.kinds
+    weight, mean, upper, lower, population = 6.0, 2.0, 4.0, 0.25, 9.0
+    for kind, sides in ((everything, (population, population)), (own, (upper, lower))):
+        context = rows.context[:, kind.columns]
+        context[:] = [60.0, weight, weight, mean, mean, sides[0], sides[0], sides[1], sides[1]]
+    rows.context[3, own.columns] = [math.nan, *[0.0] * 8]  # never seen
+    rows.numerics[:, 0] = [5.0, 1.0, math.nan, 5.0]
+    column = features.names.index("n0 against e0 1d")
+    spread_above = math.sqrt((weight * upper + PRIOR_WEIGHT * population) / (weight + PRIOR_WEIGHT))
+    spread_below = math.sqrt((weight * lower + PRIOR_WEIGHT * population) / (weight + PRIOR_WEIGHT))
+    sure = math.sqrt(weight / (weight + 1))
+    expected = [3.0 / spread_above * sure, -1.0 / spread_below * sure, 0.0, 0.0]
+    assert features.compute(rows)[:, column] == pytest.approx(expected, rel=1e-5)
+    against_all = features.compute(rows)[:, features.names.index("n0 against all 7d")]
+    assert against_all[:2] == pytest.approx([3.0 / 3.0 * sure, -1.0 / 3.0 * sure], rel=1e-5)
+    missing = features.compute(rows)[:, features.names.index("n0 missing")]
+    assert missing.tolist() == [0, 0, 1, 0]
+
+
+def test_counts_gaps_and_novelty_are_those_of_the_profiles() -> None:
+    first, second, third = event(), event(time=START_S + 3600), event(time=START_S + 7200, entities=(11, 22))
+    features = Features(LAYOUT)
+    inputs = features.compute(observed([first, second, third]))
+
+    def column(name: str) -> list[float]:
+        found: list[float] = inputs[:, features.names.index(name)].tolist()
+        return found
+
+    assert column("e0 new") == [1, 0, 0]
+    assert column("e1 new") == [1, 0, 1]
+    assert column("e0+e1 new") == [1, 0, 1]
+    assert column("e0+c0 new") == [1, 0, 0]
+    assert column("e0 gap")[1:] == pytest.approx([math.log1p(3600)] * 2)
+    assert column("e0 gap")[0] == pytest.approx(math.log1p(7 * DAY_S))
+    assert column("e0 count 1d") == pytest.approx(
+        [0, math.log1p(0.5 ** (1 / 24)), math.log1p(0.5 ** (1 / 24) + 0.5 ** (2 / 24))]
+    )
+
+
+def test_cycles_return_after_their_period() -> None:
+    features = Features(LAYOUT)
+    times = [START_S, START_S + DAY_S, START_S + 7 * DAY_S, START_S + DAY_S / 2]
+    inputs = features.compute(rows_of([event(time=time) for time in times]))
+    day = inputs[:, [features.names.index(f"{trig} of 1d") for trig in ("sin", "cos")]]
+    week = inputs[:, [features.names.index(f"{trig} of 7d") for trig in ("sin", "cos")]]
+    np.testing.assert_allclose(day[1:3], day[[0, 0]], atol=1e-5)
+    np.testing.assert_allclose(day[3], -day[0], atol=1e-5)
+    np.testing.assert_allclose(week[2], week[0], atol=1e-5)
+    assert np.abs(week[1] - week[0]).max() > 0.1
+
+
+@pytest.mark.parametrize("missing", [(0, 21), (11, 0), (0, 0)])
+def test_a_pair_of_which_one_is_missing_has_no_history(missing: tuple[int, int]) -> None:
+    rows = observed([event(), event(entities=missing), event(entities=missing), event()])
+    pair = next(kind for kind in LAYOUT.kinds if kind.name == "e0+e1")
+    assert np.isnan(rows.context[:3, pair.start]).all()
+    assert not rows.context[:3, pair.start + 1 : pair.stop].any()
+    assert rows.context[3, pair.start + 1] == 1.0  # only the first one was a pair
+
+
+def test_pairs_in_either_order_are_different_keys() -> None:
+    rows = observed([event(entities=(11, 21)), event(entities=(21, 11))])
+    pair = next(kind for kind in LAYOUT.kinds if kind.name == "e0+e1")
+    assert np.isnan(rows.context[:, pair.start]).all()
+
+
+def test_everything_is_one_profile() -> None:
+    rows = observed([event(entities=(n + 1, 0)) for n in range(5)])
+    assert rows.context[:, LAYOUT.kinds[0].start + 1].tolist() == [0, 1, 2, 3, 4]
+
+
+@given(given_events=events, donors=events, data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_swap_changes_only_its_group(
+    given_events: list[ParsedEvent], donors: list[ParsedEvent], data: st.DataObject
+) -> None:
+    count = min(len(given_events), len(donors))
+    rows, others = observed(given_events[:count]), observed(donors[:count])
+    before = pack(rows.to_state()), pack(others.to_state())
+    groups = LAYOUT.groups
+    chosen = np.array(data.draw(st.lists(st.integers(0, len(groups) - 1), min_size=count, max_size=count)))
+    swapped = swap(rows, others, groups, chosen)
+    assert (pack(rows.to_state()), pack(others.to_state())) == before
+    for row, number in enumerate(chosen.tolist()):
+        group = groups[number]
+        taken: dict[str, list[Any]] = {
+            "numerics": [group.numeric] if group.numeric is not None else [],
+            "categories": [group.category] if group.category is not None else [],
+            "grams": [group.text] if group.text is not None else [],
+            "entities": [group.entity] if group.entity is not None else [],
+            "context": [column for columns in group.context for column in range(columns.start, columns.stop)],
+        }
+        donor = others if group.clock else rows
+        assert swapped.times[row] == donor.times[row]
+        for name, columns in taken.items():
+            expected = getattr(rows, name)[row].copy()
+            for column in columns:
+                expected[column] = getattr(others, name)[row][column]
+            np.testing.assert_array_equal(getattr(swapped, name)[row], expected)
+
+
+def test_every_column_of_values_belongs_to_exactly_one_group() -> None:
+    groups = LAYOUT.groups
+    assert len({group.name for group in groups}) == len(groups)
+    assert sorted(g.numeric for g in groups if g.numeric is not None) == [0, 1]
+    assert sorted(g.entity for g in groups if g.entity is not None) == [0, 1]
+    assert sorted(g.category for g in groups if g.category is not None) == [0]
+    assert sorted(g.text for g in groups if g.text is not None) == [0]
+    columns = [c for g in groups for columns in g.context for c in range(columns.start, columns.stop)]
+    assert len(columns) == len(set(columns))
+    assert set(columns) == set(range(LAYOUT.kinds[0].stop, LAYOUT.width))  # all but everything's profile
+
+
+# --- units -----------------------------------------------------------------------------------------------
+
+
+@given(
+    raw=st.lists(st.floats(-1e15, 1e15) | st.just(math.nan), min_size=1, max_size=20),
+    unit=st.floats(1e-6, 1e6),
+)
+@settings(max_examples=60, deadline=None)
+def test_restore_undoes_scale(raw: list[float], unit: float) -> None:
+    units = Units(np.array([unit]))
+    column = np.array(raw)[:, None]
+    np.testing.assert_allclose(units.restore(units.scale(column)), column, rtol=1e-9, atol=1e-9 * unit)
+
+
+@given(raw=finite, unit=st.floats(5e-324, 1.7e308))
+@settings(max_examples=100, deadline=None)
+def test_any_number_has_a_place_on_the_scale_and_back(raw: float, unit: float) -> None:
+    units = Units(np.array([unit]))
+    scaled = units.scale(np.array([[raw]]))
+    assert np.isfinite(scaled).all()
+    assert np.isfinite(units.restore(scaled)).all()
+    assert np.sign(scaled[0, 0]) in (np.sign(raw), 0.0)
+
+
+@given(raw=st.lists(finite | st.just(math.nan), max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_a_unit_is_positive_and_finite_whatever_was_seen(raw: list[float]) -> None:
+    units = Units.read(np.array(raw).reshape(len(raw), 1))
+    assert np.isfinite(units.units).all()
+    assert (units.units > 0).all()
+
+
+def test_a_unit_is_the_size_below_which_nearly_all_lie() -> None:
+    column = np.arange(-1000.0, 1001.0)
+    both = np.stack([column, np.full(len(column), math.nan)], axis=1)
+    assert Units.read(both).units == pytest.approx([950.0, 1.0], rel=1e-3)
+
+
+def test_profiles_go_on_from_their_state() -> None:
+    rng = np.random.default_rng(0)
+    stream = [
+        event(
+            START_S + 60.0 * n,
+            (int(rng.integers(1, 50)), int(rng.integers(1, 9))),
+            tuple(rng.normal(0, 1, 2)),
+        )
+        for n in range(600)
+    ]
+    first, second = Profiles(LAYOUT, CONFIG), Profiles(LAYOUT, CONFIG)
+    rows = rows_of(stream[:400])
+    first.reserve(400)
+    first.observe(rows)
+    first.renew_priors(rows)
+    second.load(unpack(pack(first.to_state())))
+    assert len(first) == len(second)
+    contexts = []
+    for profiles in (first, second):
+        profiles.reserve(200)
+        more = rows_of(stream[400:])
+        profiles.observe(more)
+        contexts.append(more.context.tobytes())
+    assert contexts[0] == contexts[1]
+    assert pack(first.to_state()) == pack(second.to_state())

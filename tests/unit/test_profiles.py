@@ -1,0 +1,289 @@
+"""A profile table holds the past of each key as it was before its event, bounded, however the log was cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detector.core.profiles import HISTORY_MIN, PRIOR_WEIGHT, SLOTS_MIN, WAYS, ProfileTable
+from detector.core.state import pack, unpack
+
+DAY_S = 86_400.0
+HALF_LIVES_S = np.array([DAY_S, 7 * DAY_S])
+START_S = 1_700_000_000.0
+
+Event = tuple[int, float, float]  # key, time, value
+
+
+def table(numerics: int = 1, keys_max: int = 1024, clip_spreads: float = 2.0) -> ProfileTable:
+    made = ProfileTable(HALF_LIVES_S, numerics, keys_max, clip_spreads)
+    made.reserve(256)
+    return made
+
+
+def observe(profiles: ProfileTable, events: Sequence[Event], prior: float = 1.0) -> NDArray[np.float32]:
+    context = np.full((len(events), profiles.width), -7.0, dtype=np.float32)
+    profiles.observe(
+        np.array([key for key, _, _ in events], dtype=np.uint64),
+        np.array([time for _, time, _ in events], dtype=np.float64),
+        np.array([[value] * profiles.numerics for _, _, value in events], dtype=np.float64).reshape(
+            len(events), profiles.numerics
+        ),
+        np.full(2 * profiles.numerics, prior),
+        context,
+    )
+    return context
+
+
+def same(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
+    return left.tobytes() == right.tobytes()
+
+
+@dataclass
+class Plain:
+    """A profile of one key, slowly and as the text describes it; one numeric."""
+
+    prior: float
+    clip_spreads: float
+    last: float | None = None
+    counts: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    means: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    upper: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    lower: list[float] = field(default_factory=lambda: [0.0, 0.0])
+
+    def observe(self, time: float, value: float) -> list[float]:
+        gap = math.nan if self.last is None else max(0.0, time - self.last)
+        if self.last is not None:
+            self.counts = [
+                count * 0.5 ** (gap / half_life)
+                for count, half_life in zip(self.counts, HALF_LIVES_S, strict=True)
+            ]
+        before = [gap, *self.counts, *self.means, *self.upper, *self.lower]
+        self.last = time if self.last is None else max(self.last, time)
+        for h, count in enumerate(self.counts):
+            if not math.isnan(value):
+                step = value - self.means[h]
+                if count > HISTORY_MIN:
+                    own = self.upper[h] if step > 0 else self.lower[h]
+                    shrunk = (count * own + PRIOR_WEIGHT * self.prior) / (count + PRIOR_WEIGHT)
+                    bound = self.clip_spreads * math.sqrt(shrunk)
+                    step = max(-bound, min(bound, step))
+                share = 1 / (count + 1)
+                self.means[h] += share * step
+                for sides, here in ((self.upper, step > 0), (self.lower, step <= 0)):
+                    square = 2 * step * step if here else 0.0
+                    sides[h] = (1 - share) * sides[h] + share * (1 - share) * square
+            self.counts[h] = count + 1
+        return before
+
+
+events_of_few_keys = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.floats(-2 * DAY_S, 20 * DAY_S).map(lambda offset: START_S + offset),
+        st.floats(-5, 5) | st.just(math.nan),
+    ),
+    max_size=40,
+)
+
+
+@given(events=events_of_few_keys, prior=st.floats(0.01, 4), clip_spreads=st.floats(0.5, 5))
+@settings(max_examples=60, deadline=None)
+def test_decay_means_and_spreads_follow_their_definition(
+    events: list[Event], prior: float, clip_spreads: float
+) -> None:
+    profiles = table(clip_spreads=clip_spreads)
+    context = observe(profiles, events, prior)
+    plain: dict[int, Plain] = {}
+    for (key, time, value), row in zip(events, context, strict=True):
+        if key == 0:
+            expected = [math.nan] + [0.0] * (profiles.width - 1)
+        else:
+            expected = plain.setdefault(key, Plain(prior, clip_spreads)).observe(time, value)
+        np.testing.assert_allclose(row, expected, rtol=2e-3, atol=2e-3)
+    assert len(profiles) == len(plain)
+
+
+@given(events=events_of_few_keys, data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_context_and_state_do_not_depend_on_how_the_sequence_is_cut(
+    events: list[Event], data: st.DataObject
+) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=6)))
+    whole, cut = table(), table()
+    together = observe(whole, events)
+    pieces = [
+        observe(cut, events[start:stop]) for start, stop in zip([0, *cuts], [*cuts, len(events)], strict=True)
+    ]
+    assert same(together, np.concatenate(pieces))
+    assert pack(whole.to_state()) == pack(cut.to_state())
+
+
+def test_context_is_as_before_the_event() -> None:
+    profiles = table()
+    first, second, third = observe(
+        profiles, [(5, START_S, 3.0), (5, START_S + DAY_S, 3.0), (6, START_S + DAY_S, 3.0)]
+    )
+    for unseen in (first, third):
+        assert math.isnan(unseen[0])
+        assert not unseen[1:].any()
+    assert second[0] == DAY_S
+    assert second[1:5] == pytest.approx([0.5, 0.5 ** (1 / 7), 3.0, 3.0])
+
+
+def test_a_context_is_written_whole_for_events_without_a_key() -> None:
+    profiles = table()
+    (row,) = observe(profiles, [(0, START_S, 3.0)])
+    assert math.isnan(row[0])
+    assert not row[1:].any()
+    assert len(profiles) == 0
+
+
+def test_a_late_event_neither_decays_nor_turns_time_back() -> None:
+    profiles = table(numerics=0)
+    observe(profiles, [(5, START_S, 0.0)])
+    (late,) = observe(profiles, [(5, START_S - DAY_S, 0.0)])
+    assert late[0] == 0.0
+    assert late[1] == 1.0
+    (now,) = observe(profiles, [(5, START_S + DAY_S, 0.0)])
+    assert now[0] == DAY_S
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_profile_with_history_learns_at_most_so_many_spreads(sign: int) -> None:
+    rng = np.random.default_rng(3)
+    usual = [(5, START_S + 60.0 * n, float(value)) for n, value in enumerate(rng.normal(0, 0.1, 50))]
+    moved = set()
+    for far in (1.0, 100.0, 1e6):
+        profiles = table(clip_spreads=2.0)
+        observe(profiles, usual, prior=0.01)
+        (before,) = observe(profiles, [(5, START_S + 3000.0, sign * far)], prior=0.01)
+        (after,) = observe(profiles, [(5, START_S + 3000.0, 0.0)], prior=0.01)
+        moved.add(float(after[3] - before[3]))
+    assert len(moved) == 1
+    # A fiftieth of two spreads of .1, more or less.
+    assert 0.002 < sign * moved.pop() < 0.008
+
+
+def test_a_young_profile_is_not_clipped() -> None:
+    profiles = table()
+    observe(profiles, [(5, START_S, 0.0)] * 3)
+    observe(profiles, [(5, START_S, 400.0)])
+    (after,) = observe(profiles, [(5, START_S, 0.0)])
+    assert after[3] == pytest.approx(100.0)
+
+
+def test_a_missing_value_changes_no_mean() -> None:
+    profiles = table()
+    observe(profiles, [(5, START_S, 2.0), (5, START_S, math.nan)])
+    (after,) = observe(profiles, [(5, START_S, 2.0)])
+    assert after[1] == 2.0
+    assert after[3] == 2.0
+
+
+def test_spreads_of_the_two_sides_are_apart() -> None:
+    rng = np.random.default_rng(5)
+    skewed = rng.exponential(1.0, 4000)
+    profiles = table(clip_spreads=100.0)
+    observe(profiles, [(5, START_S, float(value)) for value in skewed])
+    (row,) = observe(profiles, [(5, START_S, 1.0)])
+    mean, upper, lower = row[4], row[6], row[8]
+    above, below = skewed[skewed > mean] - mean, skewed[skewed <= mean] - mean
+    # The mean was still moving at first, hence no more than a tenth.
+    assert upper == pytest.approx(2 * np.square(above).sum() / len(skewed), rel=0.1)
+    assert lower == pytest.approx(2 * np.square(below).sum() / len(skewed), rel=0.1)
+    assert upper > 2 * lower
+
+
+def test_growth_keeps_every_profile() -> None:
+    rng = np.random.default_rng(1)
+    keys = rng.integers(1, 1 << 63, 500).tolist()
+    profiles = table(keys_max=1 << 16)
+    observe(profiles, [(key, START_S, float(key % 97)) for key in keys])
+    assert len(profiles) == len(keys)
+    slots = profiles.to_state()["slots"]
+    for room in (1000, 20_000, 10**9):
+        profiles.reserve(room)
+        assert profiles.to_state()["slots"] > slots
+        slots = profiles.to_state()["slots"]
+        assert len(profiles) == len(keys)
+    assert slots == 1 << 17  # a bound is a bound, whatever is asked for
+    context = observe(profiles, [(key, START_S + 9000, 0.0) for key in keys])
+    assert not np.isnan(context[:, 0]).any()
+    np.testing.assert_array_equal(context[:, 3], [key % 97 for key in keys])
+
+
+def test_hardly_a_key_is_lost_before_the_bound_is_reached() -> None:
+    rng = np.random.default_rng(1)
+    keys = rng.integers(1, 1 << 63, 16_384).tolist()
+    profiles = table(numerics=0, keys_max=16_384)
+    for start in range(0, len(keys), 256):
+        profiles.reserve(256)
+        observe(profiles, [(key, START_S + start, 0.0) for key in keys[start : start + 256]])
+    assert len(keys) * 0.995 < len(profiles) <= len(keys)
+
+
+def test_the_table_is_bounded_and_the_longest_unseen_of_a_bucket_goes() -> None:
+    profiles = table(numerics=0, keys_max=1024)
+    bound = 2 * 1024
+    bucket = [((n + 1) * (bound // WAYS)) << 7 for n in range(WAYS + 1)]  # all in one bucket of any size
+    for age, key in enumerate(bucket[:WAYS]):
+        observe(profiles, [(key, START_S + age, 0.0)])
+    observe(profiles, [(bucket[0], START_S + 100, 0.0)])  # the oldest is seen again
+    observe(profiles, [(bucket[WAYS], START_S + 101, 0.0)])
+    assert len(profiles) == WAYS
+    seen = ~np.isnan(
+        observe(profiles, [(key, START_S + 102, 0.0) for key in bucket if key != bucket[1]])[:, 0]
+    )
+    assert seen.all()
+    assert np.isnan(observe(profiles, [(bucket[1], START_S + 103, 0.0)])[0, 0])
+
+
+def test_any_number_of_keys_fits_in_the_bound() -> None:
+    profiles = table(numerics=0, keys_max=1024)
+    rng = np.random.default_rng(2)
+    for step in range(40):
+        profiles.reserve(256)
+        observe(profiles, [(key, START_S + step, 0.0) for key in rng.integers(1, 1 << 63, 256).tolist()])
+    state = profiles.to_state()
+    assert len(profiles) == len(state["keys"]) <= 2 * 1024
+    assert state["slots"] == 2 * 1024
+    assert (state["last"] > START_S + 20).mean() > 0.7  # what goes is old
+
+
+def test_an_evicted_key_begins_anew() -> None:
+    profiles = table(keys_max=1024)
+    bucket = [((n + 1) * SLOTS_MIN) << 7 for n in range(WAYS + 1)]
+    observe(profiles, [(key, START_S + n, 50.0) for n, key in enumerate(bucket)])
+    (row,) = observe(profiles, [(bucket[0], START_S + 99, 1.0)])
+    assert math.isnan(row[0])
+    assert not row[1:].any()
+
+
+@pytest.mark.parametrize("numerics", [0, 2])
+def test_a_state_goes_on_as_if_nothing_had_happened(numerics: int) -> None:
+    rng = np.random.default_rng(4)
+    hashes = np.append(rng.integers(1, 1 << 63, 2999), 0)
+    events = [
+        (int(key), START_S + 100.0 * n, float(value))
+        for n, (key, value) in enumerate(
+            zip(hashes[rng.integers(0, 3000, 4000)], rng.normal(0, 1, 4000), strict=True)
+        )
+    ]
+    first = table(numerics, keys_max=4096)
+    first.reserve(2000)
+    observe(first, events[:2000])
+    second = table(numerics, keys_max=4096)
+    second.load(unpack(pack(first.to_state())))
+    assert len(first) == len(second) > 1000
+    for profiles in (first, second):
+        profiles.reserve(2000)
+    assert same(observe(first, events[2000:]), observe(second, events[2000:]))
+    assert pack(first.to_state()) == pack(second.to_state())
