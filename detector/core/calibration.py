@@ -3,8 +3,8 @@
 Two stages:
 
     1. parts to one distance   each part is shifted by its accepted median and divided by the span from there
-                               to its accepted .95 quantile, as read at the last barrier; their mean is the
-                               distance
+                               to its accepted .95 quantile, as read at the last barrier; their weighted mean is
+                               the distance
     2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram
                                in its body, a Pareto tail
                                (peaks over threshold, Siffer 2017) above `tail_from`, which neither ends nor
@@ -37,9 +37,9 @@ BINS = int((HIGH - LOW) / BIN)
 # Weight of an even prior over all bins: keeps the score strictly increasing where nothing was ever seen.
 PRIOR = 1e-3
 # The Pareto tail's shape is its mean excess on the asinh scale, read from this quantile of accepted events
-# to `tail_from`; below .02 a distance of twice another would be impossible, above 1 its mean is infinite.
+# to `tail_from`; above 1 its mean is infinite, and below .15 twice the distance would be 100 times as rare.
 SHAPE_FROM = 0.9
-SHAPE_MIN, SHAPE_MAX = 0.02, 1.0
+SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 SPAN_MIN = 1e-6
 
 
@@ -67,14 +67,15 @@ class Sketch:
 
 
 class Calibration:
-    """Both stages and both sketches; P parts."""
+    """Both stages and both sketches; P parts, `weights` (P,) of which sum to 1."""
 
-    def __init__(self, config: CalibrationConfig, parts: int) -> None:
+    def __init__(self, config: CalibrationConfig, weights: Doubles) -> None:
         self._config = config
+        self._weights = weights
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
-        self.shift: Doubles = np.zeros(parts)
-        self.span: Doubles = np.ones(parts)
+        self.shift: Doubles = np.zeros(len(weights))
+        self.span: Doubles = np.ones(len(weights))
         self._renew_tables()
 
     def renew_parts(self, parts: Doubles) -> None:
@@ -84,7 +85,7 @@ class Calibration:
 
     def combine(self, parts: Doubles) -> Doubles:
         """(n, P) distances of the parts to (n,) distances."""
-        combined: Doubles = ((parts - self.shift) / self.span).mean(axis=1)
+        combined: Doubles = ((parts - self.shift) / self.span * self._weights).sum(axis=1)
         return combined
 
     def scores(self, distances: Doubles) -> Doubles:
@@ -109,8 +110,8 @@ class Calibration:
         """Count anew from the core's distances: while young, older ones were measured by another model."""
         for sketch in (self.accepted, self.all):
             sketch.counts[:] = 0.0
-            sketch.learn(distances)
-        self._renew_tables()
+        self._trim = float(np.quantile(distances, self._config.trim))
+        self.learn(distances, self.accepts(distances))
 
     def _renew_tables(self) -> None:
         self._trim = self.all.quantile(self._config.trim)
@@ -123,7 +124,8 @@ class Calibration:
             for share in (SHAPE_FROM, self._config.tail_from)
         )
         self._tail_place = self._edges[start]
-        self._tail_score = self._scores[start]
+        # By definition; counts this far out are few and may fall from many to none within one bin.
+        self._tail_score = self._scores[start] = -np.log10(1.0 - self._config.tail_from)
         # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin:
         # the shape is read where both shares of *all* events are known, and the tail goes on from there.
         shares = (

@@ -28,6 +28,11 @@ from detector.core.index import NearestCentres, build
 FAR = (0.01, 0.99)
 # A column whose core is constant has no spread of its own; this share of the others' keeps it finite.
 SPREAD_FLOOR = 1e-3
+# The same quantiles of a standard normal: deviations are in spreads already, and while profiles are young and
+# all near 0, what the core shows is too narrow for those to come.
+NORMAL_FAR = 2.33
+# The learned part's say: it sees what the fixed one cannot, but with less certainty (docs/EXPERIMENTS.md).
+LEARNED_WEIGHT = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,9 +65,9 @@ class Embedding:
         return self._index is not None
 
     @property
-    def parts(self) -> int:
-        """Number of parts: the fixed one exists only where there are numerics."""
-        return 2 if self._features.fixed_count else 1
+    def weights(self) -> NDArray[np.float64]:
+        """Each part's say in the distance, (P,), summing to 1; the fixed part exists only with numerics."""
+        return np.array([1.0 - LEARNED_WEIGHT, LEARNED_WEIGHT] if self._features.fixed_count else [1.0])
 
     def locate(self, rows: Rows, inputs: NDArray[np.float32], count: slice) -> Located:
         """Embed a block of B rows and find the distances of those in `count`."""
@@ -88,7 +93,9 @@ class Embedding:
         if fixed.shape[1]:
             low, self._centre, high = np.quantile(fixed, [FAR[0], 0.5, FAR[1]], axis=0)
             spreads = np.stack([self._centre - low, high - self._centre])
-            self._scale = np.maximum(spreads, max(SPREAD_FLOOR * float(spreads.max()), 1e-9))
+            floor = np.full(fixed.shape[1], NORMAL_FAR)
+            floor[: len(self._layout.numerics)] = max(SPREAD_FLOOR * float(spreads.max()), 1e-9)
+            self._scale = np.maximum(spreads, floor)
         embedded = self._encode_blocks(rows, inputs, block_events)
         columns = [_learned(self.clusters.renew(core, embedded, rng))]
         self._renew_index(core)

@@ -83,7 +83,7 @@ class Shard:
         )
         self._core = Core(model.clusters, layout)
         self._embedding = Embedding(model, layout, self._features, self._rng)
-        self._calibration = Calibration(model.calibration, self._embedding.parts)
+        self._calibration = Calibration(model.calibration, self._embedding.weights)
         self._policy = Policy(config.alerts, config.partitions)
         self._labels = LabelBook(model.labels, self._identity.topic, self._identity.partition)
         self._explainer = Explainer(layout, self._units, block)
