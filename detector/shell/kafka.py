@@ -279,7 +279,7 @@ class KafkaStream:
                     self._at(partition), metadata=True, timeout_ms=_left_ms(deadline)
                 )
                 found[partition] = got and Committed(offset=got.offset, metadata=got.metadata)
-        self._heard = time.monotonic()
+                self._heard = time.monotonic()
         return found
 
     def beginning(self, partition: int) -> int:

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.core.events import REASONS
+from detector.core.labels import OUTCOMES
 from detector.core.policy import SEVERITIES, SUPPRESSED_REASONS
 from detector.core.telemetry import Telemetry
 from detector.shell.metrics import TelemetryCollector, renderer
@@ -93,7 +94,7 @@ def test_numbers_arrive_as_they_were_written() -> None:
         "detector_alerts_suppressed_total": {
             ("3", reason): 6 * (reason == "budget") for reason in SUPPRESSED_REASONS
         },
-        "detector_labels_total": {("3", "applied"): 7},
+        "detector_labels_total": {("3", outcome): 7 * (outcome == "applied") for outcome in OUTCOMES},
         "detector_key_mismatches_total": {("3",): 1},
         "detector_drift_total": {("3", "score_mean"): 9},
         "detector_partition_lag_records": {("3",): 11},
