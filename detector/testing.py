@@ -428,11 +428,14 @@ class MemoryStream:
         return self._broker._log[partition].begin if self._start is None else self._start
 
     def seek(self, partition: int, offset: int) -> None:
-        """Next poll continues at `offset`."""
-        self._positions[partition] = offset
+        """Next poll continues at `offset`; nothing happens to a partition that was taken away."""
+        if partition in self._positions:
+            self._positions[partition] = offset
 
     def position(self, partition: int) -> int:
         """Offset of the next record to be fetched."""
+        if partition not in self._positions:
+            raise BrokerUnavailable(f"partition {partition} is not ours")
         return self._positions[partition]
 
     def end(self, partition: int) -> int | None:

@@ -57,6 +57,7 @@ from detector.ports import (
     Log,
     Message,
     PartitionStatus,
+    Poll,
     SideLog,
     Status,
     Stream,
@@ -198,8 +199,7 @@ class Runner:
         self._beat()
         try:
             # Step 1
-            poll = self._stream.poll(self._poll_timeout_ms())
-            self._membership = poll.membership
+            poll = self._poll()
             # Step 2
             for change in poll.changes:
                 self._apply(change)
@@ -225,6 +225,17 @@ class Runner:
         else:
             self._troubles = 0
         return exhausted
+
+    def _poll(self) -> Poll:
+        try:
+            poll = self._stream.poll(self._poll_timeout_ms())
+        except OutsideError:  # it may have swallowed records: read again what we do not hold
+            for number, owned in self._owned.items():
+                held = owned.backlog[-1].offset + 1 if owned.backlog else owned.partition.position
+                self._stream.seek(number, held)
+            raise
+        self._membership = poll.membership
+        return poll
 
     # --- membership and restoring --------------------------------------------------------------------------
 
@@ -339,11 +350,11 @@ class Runner:
                 self._collect_checkpoint(owned)
                 owned.waiting = ""
                 self._advance(owned)
+                self._note_running(number, owned)
             except CommitFailed:
                 raise
             except OutsideError as error:
                 trouble = owned.waiting = str(error)
-            self._note_running(number, owned)
             if owned.paused != bool(owned.backlog):  # one poll's records at most are held back
                 owned.paused = bool(owned.backlog)
                 (self._stream.pause if owned.paused else self._stream.resume)([number])
@@ -432,13 +443,14 @@ class Runner:
         owned.block.clear()
 
     def _note_running(self, number: int, owned: _Owned) -> None:
-        if not owned.running and self._offset(owned) >= owned.partition.until:
+        if owned.running:
+            return
+        offset = self._offset(owned)
+        if offset is not None and offset >= owned.partition.until:
             owned.running = True
             seconds = self._clock.monotonic() - owned.assigned_s
             self._telemetry.restores.observe(seconds)
-            self._log.info(
-                "running", partition=number, position=self._offset(owned), seconds=round(seconds, 3)
-            )
+            self._log.info("running", partition=number, position=offset, seconds=round(seconds, 3))
 
     # --- checkpoints ---------------------------------------------------------------------------------------
 
@@ -513,17 +525,23 @@ class Runner:
 
     # --- committing ----------------------------------------------------------------------------------------
 
-    def _offset(self, owned: _Owned) -> int:
-        """Where a partition stands: of its next unprocessed record, past gaps when there is none."""
+    def _offset(self, owned: _Owned) -> int | None:
+        """Where a partition stands: at its next unprocessed record, past gaps when there is none.
+
+        None when it cannot be told: it was just taken away, and the next poll will say so.
+        """
+        position = owned.partition.position
         if owned.backlog:
-            return owned.partition.position
-        number = owned.partition.identity.partition
-        return max(owned.partition.position, self._stream.position(number))
+            return position
+        try:
+            return max(position, self._stream.position(owned.partition.identity.partition))
+        except BrokerUnavailable:
+            return None
 
     def _target(self, owned: _Owned) -> Committed | None:
         """What to commit for a partition; None while that would lose or repeat something."""
         offset = self._offset(owned)
-        if owned.at_block_end or offset < owned.partition.until:
+        if offset is None or owned.at_block_end or offset < owned.partition.until:
             return None
         target = Committed(offset=offset, metadata=owned.partition.journal.to_text())
         return (

@@ -20,7 +20,7 @@ from detector.core.journal import METADATA_BYTES_MAX, Journal
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.shard import Shard
 from detector.core.telemetry import Telemetry
-from detector.errors import NeedsOperator
+from detector.errors import BrokerUnavailable, NeedsOperator
 from detector.ports import Committed, Message
 from detector.shell.runner import Runner
 from detector.testing import (
@@ -542,6 +542,25 @@ def test_a_broker_that_is_away_is_waited_for(undisturbed: Callable[..., list[byt
     world.broker.closed = True
     runner.run()
     assert world.alerts() == undisturbed(400)
+
+
+def test_records_of_a_poll_that_failed_are_read_again(undisturbed: Callable[..., list[bytes]]) -> None:
+    world = World(partitions=2, poll_records_max=20)
+    world.produce(400)
+    runner = world.runner()
+    calls = 0
+
+    def hook(step: str) -> None:
+        nonlocal calls
+        if step == "poll:after":
+            calls += 1
+            if calls % 3 == 0:
+                raise BrokerUnavailable("the answer came too late")
+
+    world.hook = hook
+    world.broker.closed = True
+    runner.run()
+    assert world.alerts() == undisturbed(400, 2)
 
 
 @pytest.mark.parametrize("applied", [False, True])
