@@ -97,11 +97,11 @@ class Clusters:
         """
         assigned = core.cluster[: len(core)].astype(np.int64)
         centres = self._seeds(embedded, assigned, rng)
-        nearest, squares = assigned, np.zeros(len(embedded), dtype=np.float32)
+        nearest = assigned
         for _ in range(ROUNDS):
-            nearest, squares = _assign(embedded, centres)
+            nearest, _ = _assign(embedded, centres)
             centres, sizes = _means(embedded, nearest, centres)
-            kept = np.flatnonzero(sizes >= min(self._config.members_min, len(embedded)))
+            kept = np.flatnonzero(sizes >= self._members_min(sizes))
             renumbered = np.full(len(centres), -1, dtype=np.int64)
             renumbered[kept] = np.arange(len(kept))
             centres, nearest = centres[kept], renumbered[nearest]
@@ -109,7 +109,8 @@ class Clusters:
         inside = nearest >= 0
         self.centres = centres
         self.sizes = np.bincount(nearest[inside], minlength=len(centres))
-        spread = np.bincount(nearest[inside], weights=squares[inside], minlength=len(centres))
+        squares = np.square(embedded[inside] - centres[nearest[inside]]).sum(axis=1)
+        spread = np.bincount(nearest[inside], weights=squares, minlength=len(centres))
         self.radii = np.sqrt(spread / np.maximum(self.sizes, 1)).astype(np.float32)
         self.people = self._count_people(core.filled(), nearest)
         return np.sqrt(_assign(embedded, centres)[1]).astype(np.float64)
@@ -119,11 +120,15 @@ class Clusters:
     ) -> NDArray[np.float32]:
         wanted = min(self._config.count_max, max(1, len(embedded) // EVENTS_PER_CLUSTER))
         means, sizes = _means(embedded, assigned, self.centres)
-        means = means[sizes >= self._config.members_min][:wanted]
+        means = means[sizes >= self._members_min(sizes)][:wanted]
         fresh = np.flatnonzero(assigned < 0)
         fresh = fresh[rng.permutation(len(fresh))][: wanted - len(means)]
         seeds = np.concatenate([means, embedded[fresh]])
         return np.unique(seeds, axis=0)  # equal centres would cut the graph apart
+
+    def _members_min(self, sizes: NDArray[np.int64]) -> int:
+        """The largest stays in any case: without a centre nothing could be told from anything."""
+        return max(1, min(self._config.members_min, int(sizes.max(initial=0))))
 
     def _count_people(self, rows: Rows, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
         if not rows.entities.shape[1]:

@@ -1,0 +1,269 @@
+"""The core is a bounded, forgetful sample of what was accepted; the clusters describe it truly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.config.tree import Clusters as ClustersConfig
+from detector.config.tree import Event
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.clusters import Clusters, Core, Exemplars
+from detector.core.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.state import pack, unpack
+
+SCHEMA = Event.model_validate(
+    {
+        "id": "id",
+        "time": {"path": "time"},
+        "entities": [{"name": "card", "path": "card"}],
+        "fields": [
+            {"name": "amount", "path": "amount", "type": "numeric"},
+            {"name": "country", "path": "country", "type": "categorical"},
+        ],
+    }
+)
+LAYOUT = Layout(SCHEMA, FeaturesConfig())
+DIMENSION = 8
+
+
+def config(**changes: int) -> ClustersConfig:
+    return ClustersConfig(**{"core_events": 512, "memory_events": 4096, "count_max": 16, **changes})
+
+
+def rows(first: int, count: int) -> Rows:
+    """Events first, first + 1, ...: the amount tells which."""
+    made = empty_rows(count, LAYOUT)
+    made.numerics[:, 0] = np.arange(first, first + count)
+    made.entities[:, 0] = np.arange(first, first + count) % 7 + 1
+    return made
+
+
+def filled(core: Core, count: int, block: int = 64, seed: int = 0) -> Core:
+    rng = np.random.default_rng(seed)
+    for first in range(0, count, block):
+        core.learn(rows(first, min(block, count - first)), rng)
+    return core
+
+
+def amounts(core: Core) -> np.ndarray:
+    return core.filled().numerics[:, 0]
+
+
+# --- core ------------------------------------------------------------------------------------------------
+
+
+@given(blocks=st.lists(st.integers(0, 200), max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_the_core_is_bounded_and_holds_only_what_came(blocks: list[int]) -> None:
+    core, rng = Core(config(), LAYOUT), np.random.default_rng(0)
+    came = 0
+    for count in blocks:
+        core.learn(rows(came, count), rng)
+        came += count
+        assert len(core) == min(came, 512)
+        held = amounts(core)
+        assert len(set(held.tolist())) == len(held)
+        assert ((held >= 0) & (held < came)).all()
+    if came <= 512:
+        np.testing.assert_array_equal(amounts(core), np.arange(came))
+
+
+def test_the_core_forgets_exponentially() -> None:
+    """After `memory_events` accepted events 63 % is renewed, after twice as many 86 %."""
+    renewed = {4096: [], 8192: []}  # type: dict[int, list[float]]
+    for seed in range(8):
+        for events, shares in renewed.items():
+            core = filled(Core(config(), LAYOUT), 512 + events, seed=seed)
+            shares.append(float((amounts(core) >= 512).mean()))
+    assert np.mean(renewed[4096]) == pytest.approx(1 - np.exp(-1), abs=0.03)
+    assert np.mean(renewed[8192]) == pytest.approx(1 - np.exp(-2), abs=0.03)
+
+
+def test_ages_in_the_core_are_spread_as_its_memory_says() -> None:
+    core = filled(Core(config(), LAYOUT), 40_000)
+    ages = 40_000 - amounts(core)
+    assert ages.mean() == pytest.approx(4096, rel=0.15)
+    assert np.median(ages) == pytest.approx(4096 * np.log(2), rel=0.2)
+
+
+def test_what_comes_new_belongs_to_no_cluster_yet() -> None:
+    core = filled(Core(config(), LAYOUT), 512)
+    core.cluster[:] = 3
+    core.learn(rows(512, 400), np.random.default_rng(1))
+    new = amounts(core) >= 512
+    assert new.any()
+    assert (core.cluster[new] == -1).all()
+    assert (core.cluster[~new] == 3).all()
+
+
+def test_draws_are_from_what_is_there() -> None:
+    core = filled(Core(config(), LAYOUT), 40)
+    drawn = core.draw(500, np.random.default_rng(0))
+    assert set(drawn.numerics[:, 0].tolist()) == set(range(40))
+
+
+@pytest.mark.parametrize("count", [0, 100, 3000])
+def test_the_core_goes_on_from_its_state(count: int) -> None:
+    first, second = filled(Core(config(), LAYOUT), count), Core(config(), LAYOUT)
+    snapshot = first.to_state()
+    saved = pack(snapshot)
+    second.load(unpack(saved))
+    for core in (first, second):
+        core.learn(rows(count, 600), np.random.default_rng(5))
+    assert pack(first.to_state()) == pack(second.to_state())
+    assert pack(snapshot) == saved
+
+
+# --- clusters --------------------------------------------------------------------------------------------
+
+
+def embedded(count: int, places: int = 6, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    middles = rng.normal(0, 10, (places, DIMENSION))
+    return (middles[np.arange(count) % places] + rng.normal(0, 0.5, (count, DIMENSION))).astype(np.float32)
+
+
+def check(clusters: Clusters, core: Core, points: np.ndarray, members_min: int) -> None:
+    """Centres, sizes, radii and people against the members that the core names."""
+    assert len(clusters) == len(clusters.sizes) == len(clusters.radii) == len(clusters.people) > 0
+    member = core.cluster[: len(core)]
+    assert member.min() >= -1
+    assert member.max() < len(clusters)
+    for number in range(len(clusters)):
+        mine = points[member == number].astype(np.float64)
+        assert clusters.sizes[number] == len(mine) >= members_min
+        np.testing.assert_allclose(clusters.centres[number], mine.mean(axis=0), rtol=1e-4, atol=1e-4)
+        radius = np.sqrt(np.square(mine - mine.mean(axis=0)).sum(axis=1).mean())
+        assert clusters.radii[number] == pytest.approx(radius, rel=1e-3, abs=1e-3)
+        people = set(core.filled().entities[member == number, 0].tolist())
+        assert clusters.people[number] == len(people)
+
+
+@pytest.mark.parametrize("count", [16, 100, 512])
+@pytest.mark.parametrize("members_min", [1, 3, 16])
+def test_clusters_describe_their_members(count: int, members_min: int) -> None:
+    core = filled(Core(config(), LAYOUT), count)
+    clusters = Clusters(config(members_min=members_min), DIMENSION)
+    rng = np.random.default_rng(0)
+    for seed in range(3):  # the second and third begin where the clusters were
+        points = embedded(count, seed=seed)
+        distances = clusters.renew(core, points, rng)
+        check(clusters, core, points, members_min)
+        assert len(clusters) <= max(1, min(16, count // 16))
+        gaps = np.square(points.astype(np.float64)[:, None] - clusters.centres[None]).sum(axis=2)
+        np.testing.assert_allclose(distances, np.sqrt(gaps.min(axis=1)), rtol=1e-3, atol=2e-2)
+        core.learn(rows(1000 * seed + 1000, 200), rng)
+        count = len(core)
+
+
+@pytest.mark.parametrize("members_min", [17, 32, 64])
+@pytest.mark.parametrize("count", [16, 64, 256])
+def test_something_is_normal_however_many_members_are_asked_for(members_min: int, count: int) -> None:
+    core = filled(Core(config(), LAYOUT), count)
+    clusters = Clusters(config(members_min=members_min), DIMENSION)
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        points = np.random.default_rng(seed).normal(0, 1, (count, DIMENSION)).astype(np.float32)
+        clusters.renew(core, points, rng)
+        check(clusters, core, points, 1)
+
+
+def test_what_few_do_is_not_normal() -> None:
+    points = embedded(512, places=4)
+    points[:2] = 500.0  # two of a kind, far from all
+    alone = 0
+    for seed in range(40):  # whether they come to a centre of their own is a matter of chance
+        core = filled(Core(config(), LAYOUT), 512)
+        clusters = Clusters(config(members_min=3), DIMENSION)
+        distances = clusters.renew(core, points, np.random.default_rng(seed))
+        check(clusters, core, points, 3)
+        if (core.cluster[:2] == -1).all():
+            alone += 1
+            assert (distances[:2] > 1000).all()
+    assert alone
+
+
+def test_equal_events_make_one_centre() -> None:
+    core = filled(Core(config(), LAYOUT), 512)
+    clusters = Clusters(config(), DIMENSION)
+    clusters.renew(core, np.ones((512, DIMENSION), dtype=np.float32), np.random.default_rng(0))
+    assert len(clusters) == 1
+    assert clusters.sizes.tolist() == [512]
+    assert clusters.radii[0] == pytest.approx(0, abs=1e-3)
+    assert clusters.people.tolist() == [7]
+
+
+def test_without_entities_every_event_counts_as_someone() -> None:
+    schema = Event.model_validate(
+        {**SCHEMA.model_dump(mode="json"), "entities": []},
+    )
+    layout = Layout(schema, FeaturesConfig())
+    core = Core(config(), layout)
+    core.learn(empty_rows(64, layout), np.random.default_rng(0))
+    clusters = Clusters(config(), DIMENSION)
+    clusters.renew(core, embedded(64), np.random.default_rng(0))
+    np.testing.assert_array_equal(clusters.people, clusters.sizes)
+
+
+def test_clusters_return_from_their_state() -> None:
+    core = filled(Core(config(), LAYOUT), 512)
+    first, second = Clusters(config(), DIMENSION), Clusters(config(), DIMENSION)
+    first.renew(core, embedded(512), np.random.default_rng(0))
+    second.load(unpack(pack(first.to_state())))
+    assert pack(first.to_state()) == pack(second.to_state())
+    again = unpack(pack(core.to_state()))
+    other = Core(config(), LAYOUT)
+    other.load(again)
+    points = embedded(512, seed=4)
+    left = first.renew(core, points, np.random.default_rng(1))
+    right = second.renew(other, points, np.random.default_rng(1))
+    assert left.tobytes() == right.tobytes()
+    assert pack(first.to_state()) == pack(second.to_state())
+
+
+# --- exemplars -------------------------------------------------------------------------------------------
+
+
+def test_exemplars_are_medians_and_never_an_event() -> None:
+    core = Core(config(), LAYOUT)
+    made = rows(0, 100)
+    rng = np.random.default_rng(0)
+    made.numerics[:, 0] = rng.permutation(np.r_[np.arange(50) / 10, np.full(25, np.nan), np.arange(25) + 1e3])
+    made.categories[:, 0] = np.where(np.arange(100) < 60, 5, 9)
+    made.times[:] = 7 * DAY_S + 86_000 + np.arange(100) * 8  # around midnight
+    own = LAYOUT.kinds[1]
+    made.context[:, own.start] = np.where(np.arange(100) < 70, 3600.0 + np.arange(100), np.nan)
+    made.context[:, own.start + 1] = np.arange(100)
+    core.learn(made, rng)
+    core.cluster[:100] = np.arange(100) % 2
+    exemplars = Exemplars(core, LAYOUT)
+    for number in (0, 1):
+        mine = np.arange(100) % 2 == number
+        typical = exemplars.typical(number)
+        assert len(typical) == 1
+        assert typical.numerics[0, 0] == np.nanmedian(made.numerics[mine, 0])
+        assert typical.categories[0, 0] == 5
+        assert not typical.entities.any()
+        seen = mine & (np.arange(100) < 70)
+        assert typical.context[0, own.start] == np.median(made.context[seen, own.start])
+        assert typical.context[0, own.start + 1] == np.median(made.context[seen, own.start + 1])
+        midnight = min(typical.times[0], DAY_S - typical.times[0])
+        assert midnight < 60
+    core.learn(rows(0, 400), rng)
+    core.cluster[:] = 0
+    assert exemplars.typical(0).categories[0, 0] == 5  # as it was when made
+
+
+def test_a_value_that_a_cluster_never_has_is_expected_to_be_missing() -> None:
+    core = Core(config(), LAYOUT)
+    made = rows(0, 20)
+    made.numerics[:] = np.nan
+    made.context[:, [kind.start for kind in LAYOUT.kinds]] = np.nan
+    core.learn(made, np.random.default_rng(0))
+    core.cluster[:20] = 0
+    typical = Exemplars(core, LAYOUT).typical(0)
+    assert np.isnan(typical.numerics[0, 0])
+    assert np.isnan(typical.context[0, LAYOUT.kinds[1].start])

@@ -1,0 +1,303 @@
+"""The encoder: gradients are those of its loss, it learns, and what serves is exactly what was learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from detector.config.tree import Encoder as EncoderConfig
+from detector.config.tree import Objectives
+from detector.core.encoder import MARGIN, Encoder, Floats, Learner
+from detector.core.events import TEXT_GRAMS_MAX
+from detector.core.features import Rows
+from detector.core.state import pack, unpack
+
+INPUTS, HASHED, TEXTS = 3, 2, 1
+
+
+def config(contrastive: float = 1.0, reconstructive: float = 0.0, **changes: Any) -> EncoderConfig:
+    return EncoderConfig(
+        dimension=8,
+        hidden=12,
+        bins=4,
+        hash_rows=64,
+        hash_width=3,
+        objectives=Objectives(contrastive=contrastive, reconstructive=reconstructive),
+        **changes,
+    )
+
+
+def learner(settings_: EncoderConfig, seed: int = 0, hashed: int = HASHED, texts: int = TEXTS) -> Learner:
+    return Learner(settings_, INPUTS, hashed, texts, np.random.default_rng(seed))
+
+
+def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEXTS) -> tuple[Floats, Rows]:
+    rng = np.random.default_rng(seed)
+    grams = rng.integers(1, 1 << 32, (count, texts, TEXT_GRAMS_MAX)).astype(np.uint32)
+    grams[:, :, 5:] = 0
+    categories = rng.integers(1, 1 << 63, (count, hashed)).astype(np.uint64)
+    if count > 1:
+        grams[0] = 0
+        categories[1] = 0
+    rows = Rows(
+        times=np.zeros(count),
+        entities=np.zeros((count, 0), dtype=np.uint64),
+        numerics=np.zeros((count, 0)),
+        categories=categories,
+        grams=grams,
+        context=np.zeros((count, 0), dtype=np.float32),
+    )
+    return rng.normal(0, 1.5, (count, INPUTS)).astype(np.float32), rows
+
+
+def loss_of(model: Learner, inputs: Floats, rows: Rows, real: NDArray[np.bool_], weight: Floats) -> float:
+    """The objectives as the module's text states them, in double precision."""
+    wide = model._wide(inputs, rows).astype(np.float64)
+    weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
+    hidden = np.maximum(wide @ weights["hidden"] + weights["hidden_bias"], 0)
+    out = hidden @ weights["out"] + weights["out_bias"]
+    total = max(weight.sum(), 1.0)
+    sign = np.where(real, 1.0, -1.0)
+    objectives = model.config.objectives
+    loss = (weight * np.logaddexp(0, sign * (np.square(out).mean(axis=1) - MARGIN))).sum() / total
+    loss *= objectives.contrastive
+    if objectives.reconstructive:
+        # The code is the target, so it is held still while the embedding rows below it move.
+        target = model_target[id(model)]
+        error = np.square(out @ weights["restore"] - target).mean(axis=1)
+        loss += objectives.reconstructive * (weight * real * error).sum() / total
+    return float(loss)
+
+
+model_target: dict[int, NDArray[np.float64]] = {}
+
+
+class Caught(Learner):
+    """Keeps the gradients instead of stepping."""
+
+    def _step(self, gradients: Any) -> None:
+        self.gradients = {name: gradient.copy() for name, gradient in gradients.items()}
+
+
+@pytest.mark.parametrize(
+    ("contrastive", "reconstructive"),
+    [(1.0, 0.0), (0.0, 1.0), (0.7, 2.0)],
+    ids=["contrast", "restore", "both"],
+)
+@pytest.mark.parametrize(("hashed", "texts"), [(HASHED, TEXTS), (0, 0), (1, 0)])
+def test_gradients_are_those_of_the_loss(
+    contrastive: float, reconstructive: float, hashed: int, texts: int
+) -> None:
+    rng = np.random.default_rng(5)
+    model = Caught(config(contrastive, reconstructive), INPUTS, hashed, texts, rng)
+    model.weights = {name: array.astype(np.float64) for name, array in model.weights.items()}  # type: ignore[misc]
+    inputs, rows = batch(hashed=hashed, texts=texts)
+    model.edges = model.edges.astype(np.float64)  # type: ignore[assignment]
+    inputs = inputs.astype(np.float64)  # type: ignore[assignment]
+    real = rng.random(len(inputs)) < 0.5
+    weight = (rng.random(len(inputs)) < 0.8).astype(np.float32)
+    model_target[id(model)] = model._wide(inputs, rows).astype(np.float64)
+    reported = model.learn(inputs, rows, real, weight)
+    if not reconstructive:
+        assert reported == pytest.approx(loss_of(model, inputs, rows, real, weight), rel=1e-5)
+    step = 1e-5
+    checked = 0
+    for name, gradient in model.gradients.items():
+        array = model.weights[name]
+        places = np.flatnonzero(gradient) if name == "rows" else np.arange(array.size)
+        for place in rng.choice(places, min(12, len(places)), replace=False):
+            kept = array.flat[place]
+            array.flat[place] = kept + step
+            up = loss_of(model, inputs, rows, real, weight)
+            array.flat[place] = kept - step
+            down = loss_of(model, inputs, rows, real, weight)
+            array.flat[place] = kept
+            slope = (up - down) / (2 * step)
+            assert gradient.flat[place] == pytest.approx(slope, rel=2e-3, abs=2e-6), name
+            checked += 1
+    assert checked >= 40
+    assert set(model.gradients) == set(model.weights)
+    if hashed:
+        assert np.count_nonzero(model.gradients["rows"]) > 0
+
+
+def test_rows_of_weight_zero_teach_nothing() -> None:
+    inputs, rows = batch()
+    other_inputs, other_rows = batch(seed=9)
+    real = np.arange(len(inputs)) % 2 == 0
+    weight = (np.arange(len(inputs)) < 16).astype(np.float32)
+    mixed = inputs.copy()
+    mixed[16:] = other_inputs[16:]
+    mixed_rows = rows.copy()
+    mixed_rows.put(slice(16, None), other_rows.take(slice(16, None)))
+    one, two = learner(config(1.0, 1.0)), learner(config(1.0, 1.0))
+    one.learn(inputs, rows, real, weight)
+    two.learn(mixed, mixed_rows, real, weight)
+    for name, array in one.weights.items():
+        np.testing.assert_allclose(array, two.weights[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_without_any_weight_is_survived() -> None:
+    model = learner(config(1.0, 1.0))
+    inputs, rows = batch()
+    model.learn(inputs, rows, np.ones(len(inputs), dtype=bool), np.zeros(len(inputs), dtype=np.float32))
+    assert all(np.isfinite(array).all() for array in model.weights.values())
+
+
+def dependent(rng: np.random.Generator, count: int) -> tuple[Floats, Rows, NDArray[np.bool_]]:
+    """The second value follows the first; in the other half it is another event's."""
+    inputs, rows = batch(2 * count, seed=int(rng.integers(1 << 30)), hashed=1, texts=0)
+    first = rng.normal(0, 1, count)
+    inputs[:, 0] = np.tile(first, 2)
+    inputs[:count, 1] = first
+    inputs[count:, 1] = rng.permutation(first)
+    inputs[:, 2] = 0.0
+    rows.categories[:] = 7
+    return inputs, rows, np.arange(2 * count) < count
+
+
+@pytest.mark.parametrize("reconstructive", [0.0, 1.0])
+def test_learning_tells_what_belongs_together(reconstructive: float) -> None:
+    rng = np.random.default_rng(2)
+    settings_ = config(1.0, reconstructive, learning_rate=0.01)
+    model = learner(settings_, hashed=1, texts=0)
+    inputs, _, _ = dependent(rng, 512)
+    model.renew_edges(inputs)
+    weight = np.ones(256, dtype=np.float32)
+    losses = []
+    for _ in range(300):
+        inputs, rows, real = dependent(rng, 128)
+        losses.append(model.learn(inputs, rows, real, weight))
+    assert np.mean(losses[-30:]) < 0.8 * np.mean(losses[:10])
+    inputs, rows, real = dependent(rng, 500)
+    distance = np.square(model.encode(inputs, rows)).sum(axis=1)
+    wrong = ~real & (np.abs(inputs[:, 0] - inputs[:, 1]) > 1)
+    assert np.median(distance[wrong]) > 2 * np.median(distance[real])
+
+
+def test_learning_lowers_what_cannot_be_restored() -> None:
+    model = learner(config(0.0, 1.0, learning_rate=0.01))
+    inputs, rows = batch(128)
+    real, weight = np.ones(128, dtype=bool), np.ones(128, dtype=np.float32)
+
+    def error() -> float:
+        wide = model._wide(inputs, rows)
+        return float(np.square(model.encode(inputs, rows) @ model.weights["restore"] - wide).mean())
+
+    before = error()
+    for _ in range(100):
+        model.learn(inputs, rows, real, weight)
+    assert error() < 0.5 * before
+
+
+@given(
+    columns=arrays(
+        np.float32,
+        st.tuples(st.integers(1, 40), st.just(INPUTS)),
+        elements=st.floats(-1e4, 1e4, width=32) | st.sampled_from([0.0, 1.0, -1e4, 1e4, 1e-30]),
+    ),
+    bins=st.integers(2, 32),
+)
+@settings(max_examples=120, deadline=None)
+def test_bins_ascend_strictly_whatever_they_are_put_on(columns: Floats, bins: int) -> None:
+    encoder = Encoder(EncoderConfig(bins=bins, hidden=8), INPUTS, 0, 0, np.random.default_rng(0))
+    encoder.renew_edges(columns)
+    assert encoder.edges.shape == (INPUTS, bins + 1)
+    assert encoder.edges.dtype == np.float32
+    assert (np.diff(encoder.edges, axis=1) > 0).all()
+    _, rows = batch(len(columns), hashed=0, texts=0)
+    for value in (columns, np.full_like(columns, 1e4), np.full_like(columns, -1e4)):
+        assert np.isfinite(encoder.encode(value, rows)).all()
+
+
+def test_bins_are_where_the_many_are() -> None:
+    rng = np.random.default_rng(0)
+    columns = np.concatenate([rng.normal(0, 1, (10_000, INPUTS)), [[1e4] * INPUTS]]).astype(np.float32)
+    encoder = Encoder(config(), INPUTS, 0, 0, rng)
+    encoder.renew_edges(columns)
+    assert np.abs(encoder.edges).max() < 3.5
+    shares = [
+        np.mean((columns[:, 0] > a) & (columns[:, 0] <= b))
+        for a, b in zip(encoder.edges[0], encoder.edges[0][1:], strict=False)
+    ]
+    np.testing.assert_allclose(shares, 0.99 / 4, atol=0.01)
+
+
+def test_farther_out_is_never_the_same() -> None:
+    """Beyond the outermost bins the code goes on, or extremes would all look alike."""
+    encoder = Encoder(config(), INPUTS, 0, 0, np.random.default_rng(0))
+    values = np.array([2.0, 5.0, 50.0, 500.0, 5000.0], dtype=np.float32)
+    inputs = np.zeros((10, INPUTS), dtype=np.float32)
+    inputs[:, 0] = np.concatenate([values, -values])
+    _, rows = batch(10, hashed=0, texts=0)
+    code = encoder._wide(inputs, rows)
+    assert (np.diff(np.abs(code[:5]).sum(axis=1)) > 0).all()
+    assert (np.diff(np.abs(code[5:]).sum(axis=1)) > 0).all()
+
+
+def test_a_rows_embedding_does_not_depend_on_the_others() -> None:
+    encoder = Encoder(config(), INPUTS, HASHED, TEXTS, np.random.default_rng(0))
+    inputs, rows = batch(32)
+    whole = encoder.encode(inputs, rows)
+    other_inputs, other_rows = batch(32, seed=8)
+    other_inputs[11], other_rows.categories[11], other_rows.grams[11] = (
+        inputs[11],
+        rows.categories[11],
+        rows.grams[11],
+    )
+    assert encoder.encode(other_inputs, other_rows)[11].tobytes() == whole[11].tobytes()
+
+
+def test_categories_and_texts_matter_and_missing_ones_are_silent() -> None:
+    encoder = Encoder(config(), INPUTS, HASHED, TEXTS, np.random.default_rng(0))
+    inputs, rows = batch(4)
+    inputs[:] = inputs[0]
+    rows.categories[:], rows.grams[:] = 0, 0
+    rows.categories[1, 0] = 5
+    rows.grams[2, 0, 0] = 5
+    embedded = encoder.encode(inputs, rows)
+    assert embedded[3].tobytes() == embedded[0].tobytes()
+    assert not np.array_equal(embedded[1], embedded[0])
+    assert not np.array_equal(embedded[2], embedded[0])
+
+
+def test_what_serves_is_what_was_learned_and_stays() -> None:
+    model = learner(config(1.0, 1.0))
+    inputs, rows = batch(64)
+    real, weight = np.arange(64) < 32, np.ones(64, dtype=np.float32)
+    model.renew_edges(inputs)
+    model.learn(inputs, rows, real, weight)
+    served = Encoder(model.config, INPUTS, HASHED, TEXTS, np.random.default_rng(77))
+    served.copy_weights(model)
+    then = model.encode(inputs, rows).tobytes()
+    assert served.encode(inputs, rows).tobytes() == then
+    for _ in range(3):
+        model.learn(inputs, rows, real, weight)
+    model.renew_edges(inputs * 2)
+    assert served.encode(inputs, rows).tobytes() == then != model.encode(inputs, rows).tobytes()
+
+
+@pytest.mark.parametrize("reconstructive", [0.0, 0.5])
+def test_a_learner_goes_on_from_its_state(reconstructive: float) -> None:
+    settings_ = config(1.0, reconstructive)
+    first, second = learner(settings_, seed=0), learner(settings_, seed=1)
+    inputs, rows = batch(64)
+    real, weight = np.arange(64) < 32, np.ones(64, dtype=np.float32)
+    for _ in range(3):
+        first.learn(inputs, rows, real, weight)
+    first.renew_edges(inputs)
+    snapshot = first.to_state()
+    saved = pack(snapshot)
+    second.load(unpack(saved))
+    for model in (first, second):
+        for _ in range(3):
+            model.learn(inputs, rows, real, weight)
+    assert pack(first.to_state()) == pack(second.to_state())
+    assert pack(snapshot) == saved  # what was snapshot does not learn on
+    assert first.steps == 6

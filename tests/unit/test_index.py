@@ -1,0 +1,145 @@
+"""Search over centres: HNSW finds what exact search finds, lets nothing malformed in, builds equally twice.
+
+A later version of hnswlib must pass this file before its pin is moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from detector.config.tree import Index as IndexConfig
+from detector.core.index import Exact, Hnsw, NearestCentres, build
+
+Floats = NDArray[np.float32]
+CONFIG = IndexConfig()
+KINDS: dict[str, Callable[[Floats], NearestCentres]] = {"exact": Exact, "hnsw": lambda c: Hnsw(c, CONFIG)}
+
+
+def clouds(count: int, dimension: int = 16, seed: int = 0) -> Floats:
+    """Centres as they come: dense in some places, sparse in others."""
+    rng = np.random.default_rng(seed)
+    middles = rng.normal(0, 3, (20, dimension))
+    return (middles[rng.integers(0, 20, count)] + rng.normal(0, 1, (count, dimension))).astype(np.float32)
+
+
+def brute(centres: Floats, points: Floats, k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    squares = np.square(points.astype(np.float64)[:, None] - centres.astype(np.float64)[None]).sum(axis=2)
+    order = np.argsort(squares, axis=1, kind="stable")[:, :k]
+    return order, np.sqrt(np.take_along_axis(squares, order, axis=1))
+
+
+@given(
+    centres=arrays(
+        np.float32, st.tuples(st.integers(1, 12), st.just(3)), elements=st.floats(-9, 9, width=16)
+    ),
+    points=arrays(np.float32, st.tuples(st.integers(0, 6), st.just(3)), elements=st.floats(-9, 9, width=16)),
+    data=st.data(),
+)
+@settings(max_examples=80, deadline=None)
+def test_exact_search_is_exact(centres: Floats, points: Floats, data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(centres)))
+    numbers, distances = Exact(centres).search(points, k)
+    _, expected = brute(centres, points, k)
+    np.testing.assert_allclose(distances, expected, rtol=1e-5, atol=1e-5)
+    found = np.sqrt(np.square(points[:, None] - centres[numbers]).sum(axis=2))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert all(len(set(row)) == k for row in numbers.tolist())
+
+
+@pytest.mark.parametrize("count", [300, 4096])
+@pytest.mark.parametrize("dimension", [8, 16])
+def test_hnsw_finds_what_exact_search_finds(count: int, dimension: int) -> None:
+    centres, points = clouds(count, dimension, seed=1), clouds(300, dimension, seed=2)
+    found, distances = Hnsw(centres, CONFIG).search(points, 4)
+    expected, exact_distances = Exact(centres).search(points, 4)
+    shared = [len(set(a) & set(b)) for a, b in zip(found.tolist(), expected.tolist(), strict=True)]
+    assert sum(shared) >= 0.95 * 4 * len(points)
+    same = found[:, 0] == expected[:, 0]
+    assert same.mean() >= 0.95
+    np.testing.assert_allclose(distances[same, 0], exact_distances[same, 0], rtol=1e-4, atol=1e-4)
+    assert (np.diff(distances, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_centre_finds_itself(kind: str) -> None:
+    centres = clouds(2048)
+    numbers, distances = KINDS[kind](centres).search(centres, 1)
+    np.testing.assert_array_equal(numbers[:, 0], np.arange(len(centres)))
+    assert not distances.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_centres_give_equal_answers(kind: str) -> None:
+    centres, points = clouds(1500, seed=3), clouds(200, seed=4)
+    first = KINDS[kind](centres).search(points, 4)
+    second = KINDS[kind](centres.copy()).search(points, 4)
+    for left, right in zip(first, second, strict=True):
+        assert left.tobytes() == right.tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_row_is_answered_alone(kind: str) -> None:
+    centres, points = clouds(700, seed=5), clouds(40, seed=6)
+    index = KINDS[kind](centres)
+    together = index.search(points, 3)
+    for row in (0, 17, 39):
+        alone = index.search(points[row : row + 1], 3)
+        for left, right in zip(together, alone, strict=True):
+            assert left[row].tobytes() == right[0].tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_index_has_centres_of_its_own(kind: str) -> None:
+    centres, points = clouds(400), clouds(10, seed=1)
+    index = KINDS[kind](centres)
+    before = index.search(points, 2)
+    assert before[0].dtype == np.int64
+    assert before[1].dtype == np.float32
+    assert before[0].shape == before[1].shape == (10, 2)
+    points += 0  # a search must not write
+    again = index.search(points, 2)
+    assert before[0].tobytes() == again[0].tobytes()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused(kind: str, bad: float) -> None:
+    centres = clouds(300)
+    points = clouds(3)
+    points[1, 5] = bad
+    with pytest.raises(ValueError, match="finite"):
+        KINDS[kind](centres).search(points, 1)
+    centres[7, 0] = bad
+    with pytest.raises(ValueError, match="finite"):
+        KINDS[kind](centres)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(3, 15), (3, 17), (16,), (1, 3, 16)])
+def test_points_of_another_width_are_refused(kind: str, shape: tuple[int, ...]) -> None:
+    index = KINDS[kind](clouds(300))
+    with pytest.raises(ValueError, match="shape"):
+        index.search(np.zeros(shape, dtype=np.float32), 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("k", [0, -1, 301])
+def test_more_neighbours_than_centres_are_refused(kind: str, k: int) -> None:
+    index = KINDS[kind](clouds(300))
+    assert index.search(clouds(2), 300)[0].shape == (2, 300)
+    with pytest.raises(ValueError, match="k = "):
+        index.search(clouds(2), k)
+
+
+def test_few_centres_are_searched_exactly() -> None:
+    config = IndexConfig(exact_below=256)
+    assert isinstance(build(clouds(255), config), Exact)
+    assert isinstance(build(clouds(256), config), Hnsw)
+    assert isinstance(build(clouds(1), IndexConfig(exact_below=0)), Hnsw)
