@@ -1,0 +1,213 @@
+"""Real daemons on a real Kafka: topics of one run, `detector run` processes, and what they published."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+from tests.kafka.broker import create_topic, free_ports, poll_until, read_all
+
+HANDBOOK_EVENT: dict[str, Any] = {
+    "id": "TRANSACTION_ID",
+    "time": {"path": "TX_DATETIME"},
+    "entities": [{"name": "customer", "path": "CUSTOMER_ID"}, {"name": "terminal", "path": "TERMINAL_ID"}],
+    "fields": [{"name": "amount", "path": "TX_AMOUNT", "type": "numeric", "optional": False}],
+    "exposure": "amount",
+}
+
+
+class Daemon:
+    """One `detector run` process; its log is in `log_file`."""
+
+    def __init__(self, config: Path, settings: Iterable[str], log_file: Path) -> None:
+        self.log_file = log_file
+        self._address = f"127.0.0.1:{free_ports(1)[0]}"
+        command = [sys.executable, "-m", "detector", "run", "--config", str(config)]
+        for setting in (*settings, f"http.address={self._address}"):
+            command += ["--set", setting]
+        with log_file.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and body of a page; (0, "") while nothing answers."""
+        try:
+            with urllib.request.urlopen(f"http://{self._address}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over its labels."""
+        return sum(self.metrics(name).values())
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Values of a metric by labels, as they are spelled."""
+        found = {}
+        for line in self.page("/metrics")[1].splitlines():
+            if line.startswith((f"{name}{{", f"{name} ")):
+                labels, value = line.removeprefix(name).rsplit(" ", 1)
+                found[labels] = float(value)
+        return found
+
+    def ready(self) -> bool:
+        return self.page("/readyz")[0] == 200
+
+    def owns(self) -> int:
+        """Number of partitions that are ours and running."""
+        status, body = self.page("/readyz")
+        return sum(p["state"] == "running" for p in json.loads(body)["partitions"]) if status else 0
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+
+class Deployment:
+    """One group working on one topic; start any number of daemons."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        folder: Path,
+        name: str,
+        *,
+        partitions: int,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        self.bootstrap = bootstrap
+        self.folder = folder
+        self.partitions = partitions
+        self.topics = {topic: f"{name}-{topic}" for topic in ("transactions", "alerts", "rejected", "scores")}
+        self.group = f"{name}-detector"
+        self.config = folder / f"{name}.yaml"
+        settings = {
+            "event": HANDBOOK_EVENT,
+            "kafka": {"bootstrap_servers": [bootstrap], "group_id": self.group, "session_timeout_ms": 6000},
+            "topics": self.topics,
+            "checkpoints": {"url": f"file://{folder / 'checkpoints'}", "interval": 2},
+            **(config or {}),
+        }
+        self.config.write_text(json.dumps(settings))
+        self.daemons: list[Daemon] = []
+        for topic in self.topics.values():
+            create_topic(bootstrap, topic, partitions)
+
+    def __enter__(self) -> Deployment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for daemon in self.daemons:
+            if daemon.process.poll() is None:
+                daemon.kill()
+
+    def produce(self, events: Iterable[tuple[bytes | None, bytes | None]]) -> int:
+        """Send (key, value) records, each to the partition that its key's CRC-32 says; returns how many."""
+        count = 0
+        with contextlib.closing(KafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=20)) as producer:
+            for key, value in events:
+                partition = zlib.crc32(key or b"") % self.partitions
+                producer.send(self.topics["transactions"], key=key, value=value, partition=partition)
+                count += 1
+            producer.flush(timeout=120)
+        return count
+
+    def start(self, *settings: str) -> Daemon:
+        """Start one more daemon."""
+        log_file = self.folder / f"daemon-{len(self.daemons)}.log"
+        daemon = Daemon(self.config, settings, log_file)
+        self.daemons.append(daemon)
+        return daemon
+
+    def committed(self) -> int:
+        """Sum of the group's committed offsets."""
+        with self._consumer(group_id=self.group) as consumer:
+            found = [consumer.committed(at) for at in self._inputs()]
+        return sum(offset or 0 for offset in found)
+
+    def await_done(self, timeout_s: float) -> None:
+        """Wait until everything produced is committed."""
+        with self._consumer() as consumer:
+            end = sum(consumer.end_offsets(self._inputs()).values())
+        if not poll_until(lambda: self._progress() >= end, timeout_s=timeout_s):
+            logs = "\n".join(daemon.log()[-3000:] for daemon in self.daemons)
+            raise TimeoutError(f"committed {self.committed()} of {end} after {timeout_s:g} s\n{logs}")
+
+    def _progress(self) -> int:
+        time.sleep(0.3)
+        with contextlib.suppress(Exception):  # the broker may be down: that is what some tests are about
+            return self.committed()
+        return -1
+
+    def forget_group(self) -> None:
+        """Let the group begin again, and its checkpoints with it: for another run over the same log."""
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
+            admin.delete_groups([self.group])
+        self.config.write_text(self.config.read_text().replace("/checkpoints", "/checkpoints-again"))
+
+    def rename_outputs(self, suffix: str) -> None:
+        """Let the next daemons publish to fresh topics."""
+        text = self.config.read_text()
+        for name in ("alerts", "rejected", "scores"):
+            fresh = self.topics[name] + suffix
+            create_topic(self.bootstrap, fresh, self.partitions)
+            text = text.replace(f'"{self.topics[name]}"', f'"{fresh}"')
+            self.topics[name] = fresh
+        self.config.write_text(text)
+
+    def published(self, topic: str) -> list[ConsumerRecord]:
+        """What a read_committed consumer sees of one of the output topics."""
+        return read_all(self.bootstrap, self.topics[topic])
+
+    def alerts(self) -> dict[str, tuple[Any, ...]]:
+        """Alerts by id: key, headers, body. Fails if one is there twice."""
+        records = self.published("alerts")
+        ids = [json.loads(record.value)["alert_id"] for record in records]
+        twice = [id_ for id_, count in Counter(ids).items() if count > 1]
+        assert not twice, f"published twice: {twice[:5]}"
+        return {
+            id_: (record.key, tuple(record.headers), record.value)
+            for id_, record in zip(ids, records, strict=True)
+        }
+
+    def scored_events(self) -> Counter[tuple[int, int]]:
+        """How often each (partition, offset) stands in the scores topic."""
+        scores = (json.loads(record.value) for record in self.published("scores"))
+        return Counter((score["partition"], score["offset"]) for score in scores)
+
+    def _inputs(self) -> list[TopicPartition]:
+        return [TopicPartition(self.topics["transactions"], p) for p in range(self.partitions)]
+
+    def _consumer(self, **settings: Any) -> contextlib.AbstractContextManager[KafkaConsumer]:
+        return contextlib.closing(
+            KafkaConsumer(
+                bootstrap_servers=self.bootstrap,
+                enable_auto_commit=False,
+                isolation_level="read_committed",
+                **settings,
+            )
+        )
