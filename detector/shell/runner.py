@@ -70,6 +70,7 @@ POLL_TIMEOUT_MAX_MS = 100  # also how late a stop, a finished checkpoint or a ne
 BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
 SLEEP_MAX_S = 0.5  # one nap between two heartbeats
+RESTORING_MAX_S = 10.0  # then another turn comes first: a member that does not poll for 300 s is put out
 CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
 STOP_WAIT_S = 2.0  # for checkpoints under way; they only make the next start faster
 
@@ -260,7 +261,10 @@ class Runner:
             return ""
         trouble = ""
         committed = self._stream.committed(sorted(self._assigned))
+        until_s = self._clock.monotonic() + RESTORING_MAX_S
         for number, assigned_s in sorted(self._assigned.items()):
+            if self._clock.monotonic() >= until_s:
+                break
             self._beat()
             try:
                 self._owned[number] = self._restore(number, committed[number], assigned_s)
