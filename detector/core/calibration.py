@@ -3,8 +3,8 @@
 Two stages:
 
     1. parts to one distance   each part is shifted by its accepted median and divided by the span from there
-                               to its accepted .95 quantile, as read at the last barrier; their weighted mean is
-                               the distance
+                               to its accepted .95 quantile, as read at the last barrier; their weighted
+                               mean is the distance
     2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram
                                in its body, a Pareto tail
                                (peaks over threshold, Siffer 2017) above `tail_from`, which neither ends nor

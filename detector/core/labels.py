@@ -12,7 +12,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -33,8 +33,8 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     event_id: str | int | None = None
     topic: str | None = None
     partition: int | None = None
-    offset: int | None = None
-    feedback_id: str | None = None
+    offset: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    feedback_id: Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)] | None = None
     entities: dict[str, str | int] | None = None
     actor: str | None = None
     reason: str | None = None
@@ -67,7 +67,7 @@ def feedback_time(raw: bytes) -> float | None:
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         seconds = float(time)
         return (seconds / 1000.0 if seconds > 1e11 else seconds) if math.isfinite(seconds) else None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError, ValueError):
+    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError, OverflowError):
         return None
 
 

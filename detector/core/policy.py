@@ -11,6 +11,7 @@ event number and event time, so it does not depend on how the log was cut.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -69,7 +70,7 @@ class Policy:
     def severity(self, score: float) -> int:
         """Rank in SEVERITIES, from the score alone."""
         bounds = self._config.severity
-        return (score >= bounds.medium) + (score >= bounds.high) + (score >= bounds.critical)
+        return bisect_right((bounds.medium, bounds.high, bounds.critical), score)
 
     def share(self, events_per_day: float) -> float:
         """Share of events that may be candidates, to fill the budget in spite of what is held back."""
@@ -123,7 +124,7 @@ class Policy:
         first = alert_id if case is None or quiet else case.first
         self._cases[entity] = _Case(first, time, severity, 0)
         self._cases.move_to_end(entity)
-        if len(self._cases) > self._config.cases_max:
+        while len(self._cases) > self._config.cases_max:  # many at once when the bound was lowered
             self._cases.popitem(last=False)
         return Published(first, held)
 
@@ -132,7 +133,7 @@ class Policy:
             case.suppressed += 1
         elif entity:
             self._held[entity] = self._held.get(entity, 0) + 1
-            if len(self._held) > self._config.cases_max:
+            while len(self._held) > self._config.cases_max:
                 self._held.popitem(last=False)
 
     def _budget_share(self, events_per_day: float) -> float:

@@ -1,0 +1,226 @@
+"""A score means the same whatever the stream: how rare so great a distance is among what was accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detector.config.tree import Calibration as CalibrationConfig
+from detector.core.calibration import Calibration, Sketch
+from detector.core.state import pack, unpack
+
+Doubles = NDArray[np.float64]
+CONFIG = CalibrationConfig(memory_events=8192)
+BLOCK = 256
+
+STREAMS: dict[str, Callable[[np.random.Generator, int], Doubles]] = {
+    "normal": lambda rng, n: rng.normal(0, 1, n),
+    "lognormal": lambda rng, n: rng.lognormal(0, 1, n),
+    "heavy": lambda rng, n: rng.pareto(1.5, n),
+    "far from 0": lambda rng, n: 3 + rng.exponential(0.5, n),
+    "two kinds": lambda rng, n: np.where(rng.random(n) < 0.9, rng.normal(0, 0.2, n), rng.normal(5, 0.2, n)),
+    "steps": lambda rng, n: rng.integers(0, 400, n) / 100.0,
+}
+
+
+def calibration(config: CalibrationConfig = CONFIG, parts: int = 2) -> Calibration:
+    return Calibration(config, np.full(parts, 1.0 / parts))
+
+
+def feed(made: Calibration, distances: Doubles) -> Doubles:
+    """Score and learn block by block, as a shard does; returns the scores."""
+    scores = []
+    for start in range(0, len(distances), BLOCK):
+        block = distances[start : start + BLOCK]
+        scores.append(made.scores(block))
+        made.learn(block, made.accepts(block))
+    return np.concatenate(scores)
+
+
+def trained(stream: str = "lognormal", count: int = 16 * 1024, seed: int = 0) -> Calibration:
+    made = calibration()
+    feed(made, STREAMS[stream](np.random.default_rng(seed), count))
+    return made
+
+
+TRAINED = {stream: trained(stream) for stream in STREAMS} | {"nothing": calibration()}
+
+
+def place(distance: float) -> float:
+    return float(np.arcsinh(4.0 * distance))
+
+
+@pytest.mark.parametrize("stream", TRAINED)
+@given(left=st.floats(-300, 1e6), right=st.floats(-300, 1e6) | st.floats(-3, 60), tiny=st.floats(1e-5, 1e-2))
+@settings(max_examples=150, deadline=None)
+def test_a_greater_distance_has_a_higher_score(stream: str, left: float, right: float, tiny: float) -> None:
+    made = TRAINED[stream]
+    pairs = [(left, right), (left, left + tiny * (1 + abs(left)))]
+    for one, other in pairs:
+        near, far = sorted((one, other))
+        low, high = made.scores(np.array([near, far]))
+        assert low <= high
+        if place(far) - place(near) > 1e-5:
+            assert low < high
+
+
+@pytest.mark.parametrize("stream", TRAINED)
+@given(distances=st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_scores_are_finite_and_not_negative(stream: str, distances: list[float]) -> None:
+    scores = TRAINED[stream].scores(np.array(distances))
+    assert np.isfinite(scores).all()
+    assert (scores >= 0).all()
+
+
+@given(distances=st.lists(st.floats(-1e300, 1e300), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_any_distances_can_be_learned_from(distances: list[float]) -> None:
+    made = calibration()
+    feed(made, np.array(distances or [0.0]))
+    scores = made.scores(np.array([-1e9, -1.0, 0.0, 1.0, 1e9]))
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) >= 0).all()
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_one_in_a_hundred_accepted_events_lies_above_percentile_99(stream: str) -> None:
+    made = trained(stream)
+    fresh = STREAMS[stream](np.random.default_rng(1), 100_000)
+    accepted = made.accepts(fresh)
+    assert accepted.mean() == pytest.approx(CONFIG.trim, abs=0.015)
+    percentiles = 1.0 - 10.0 ** -made.scores(fresh[accepted])
+    assert 0.007 <= (percentiles > 0.99).mean() <= 0.013
+    assert (percentiles > 0.9).mean() == pytest.approx(0.1, abs=0.015)
+    assert (percentiles > 0.5).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_the_tail_neither_ends_nor_underflows() -> None:
+    scores = TRAINED["normal"].scores(np.array([1e3, 1e6, 1e12, 1e100]))
+    assert (np.diff(scores) > 0.5).all()
+
+
+@pytest.mark.parametrize("stream", ["normal", "lognormal"])
+def test_a_burst_does_not_become_normal(stream: str) -> None:
+    """4 % of the memory at once: none of it is accepted, and no score moves much."""
+    rng = np.random.default_rng(3)
+    made = trained(stream)
+    normal = STREAMS[stream](rng, 4000)
+    probe = np.quantile(normal, [0.1, 0.5, 0.9, 0.94])
+    before = made.scores(probe)
+    burst = rng.normal(200, 1, 320)
+    first = made.scores(burst[:1])[0]
+    for start in range(0, len(burst), 32):
+        block = burst[start : start + 32]
+        assert not made.accepts(block).any()
+        made.learn(block, made.accepts(block))
+    assert made.scores(burst[:1])[0] > 0.9 * first > 4
+    np.testing.assert_allclose(made.scores(probe), before, atol=0.05)
+
+
+def test_what_was_not_accepted_moves_no_score_below_the_tail() -> None:
+    made = trained()
+    probe = np.linspace(-2, 3, 50)
+    before = made.scores(probe)
+    made.learn(np.full(64, 1e3), np.zeros(64, dtype=bool))
+    np.testing.assert_allclose(made.scores(probe), before, rtol=1e-9)
+
+
+def test_the_score_follows_a_stream_that_changes() -> None:
+    made = trained("normal")
+    rng = np.random.default_rng(5)
+    shifted = 0.5 + STREAMS["normal"](rng, 8 * 8192)
+    feed(made, shifted)
+    fresh = 0.5 + STREAMS["normal"](rng, 50_000)
+    accepted = fresh[made.accepts(fresh)]
+    assert 0.007 <= (made.scores(accepted) > 2).mean() <= 0.013
+
+
+def test_before_anything_was_seen_everything_is_accepted() -> None:
+    made = calibration()
+    assert made.accepts(np.array([-1e9, 0.0, 1e9])).all()
+    assert made.all.quantile(0.5) == np.inf
+
+
+def test_a_restart_forgets_and_counts_the_core() -> None:
+    rng = np.random.default_rng(0)
+    made = trained("far from 0")
+    core = rng.normal(0, 1, 4000)
+    made.restart(core)
+    scores = made.scores(rng.normal(0, 1, 50_000))
+    assert np.median(scores) == pytest.approx(0.3, abs=0.1)
+    assert made.scores(np.array([50.0]))[0] > 3
+
+
+def test_parts_count_in_their_own_spans() -> None:
+    rng = np.random.default_rng(0)
+    parts = np.stack([rng.normal(5, 1, 20_000), 1000 * rng.lognormal(0, 1, 20_000)], axis=1)
+    made = calibration()
+    made.renew_parts(parts)
+    median, far = np.quantile(parts, [0.5, 0.95], axis=0)
+    assert made.combine(median[None])[0] == pytest.approx(0)
+    assert made.combine(far[None])[0] == pytest.approx(1)
+    mixed = made.combine(np.array([[far[0], median[1]], [median[0], far[1]]]))
+    assert mixed == pytest.approx([0.5, 0.5])
+
+
+def test_weights_are_each_parts_say() -> None:
+    made = Calibration(CONFIG, np.array([0.8, 0.2]))
+    assert made.combine(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])) == pytest.approx([0.8, 0.2, 1.0])
+
+
+def test_a_part_that_never_varies_stays_finite() -> None:
+    made = calibration()
+    made.renew_parts(np.full((100, 2), 7.0))
+    combined = made.combine(np.array([[7.0, 7.0], [8.0, 7.0], [1e6, 0.0]]))
+    assert np.isfinite(combined).all()
+    assert combined[0] == 0 < combined[1] < combined[2]
+
+
+def test_it_goes_on_from_its_state() -> None:
+    rng = np.random.default_rng(7)
+    first = trained()
+    first.renew_parts(rng.normal(0, 1, (500, 2)) + np.array([3, 4]))
+    second = calibration()
+    snapshot = first.to_state()
+    saved = pack(snapshot)
+    second.load(unpack(saved))
+    stream = STREAMS["lognormal"](rng, 2000)
+    parts = rng.normal(0, 1, (50, 2))
+    assert first.combine(parts).tobytes() == second.combine(parts).tobytes()
+    assert feed(first, stream).tobytes() == feed(second, stream).tobytes()
+    assert pack(first.to_state()) == pack(second.to_state())
+    assert pack(snapshot) == saved
+
+
+# --- sketch ----------------------------------------------------------------------------------------------
+
+
+@given(
+    values=st.lists(st.floats(-50, 1e6), min_size=30, max_size=200),
+    share=st.floats(0, 1),
+)
+@settings(max_examples=100, deadline=None)
+def test_quantiles_are_within_a_bin(values: list[float], share: float) -> None:
+    sketch = Sketch(1 << 24)
+    sketch.learn(np.array(values))
+    found = place(sketch.quantile(share))
+    below = np.quantile(values, max(share - 1e-4, 0), method="lower")
+    above = np.quantile(values, min(share + 1e-4, 1), method="higher")
+    assert place(float(below)) - 1 / 32 <= found <= place(float(above)) + 1 / 32
+
+
+def test_a_sketch_forgets() -> None:
+    sketch = Sketch(1024)
+    sketch.learn(np.full(10_000, 5.0))
+    for _ in range(16):
+        sketch.learn(np.zeros(64))
+    assert sketch.quantile(0.99) == pytest.approx(5.0, rel=0.05)
+    for _ in range(160):
+        sketch.learn(np.zeros(64))
+    assert sketch.quantile(0.99) == pytest.approx(0.0, abs=0.01)

@@ -1,0 +1,296 @@
+"""Feedback: whatever a line contains it has one outcome, and it is applied once to the event it names."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.config.tree import Labels as LabelsConfig
+from detector.core.labels import OUTCOMES, LabelBook, feedback_time, read_feedback
+from detector.core.state import pack, unpack
+
+TOPIC, PARTITION = "payments", 3
+
+
+def book(**changes: int) -> LabelBook:
+    return LabelBook(LabelsConfig(**{"events_max": 1024, "labels_max": 16, **changes}), TOPIC, PARTITION)
+
+
+def filled(count: int = 100, **changes: int) -> LabelBook:
+    """Events e-0, e-1, ... at offsets 1000, 1002, ..."""
+    made = book(**changes)
+    for start in range(0, count, 64):
+        numbers = np.arange(start, min(start + 64, count))
+        made.remember([f"e-{n}" for n in numbers], 1000 + 2 * numbers)
+    return made
+
+
+def line(**changes: Any) -> bytes:
+    fields = {"time": "2024-03-01T12:00:00Z", "label": "fraud", "event_id": "e-5", **changes}
+    return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
+
+
+def apply(made: LabelBook, *lines: bytes) -> list[str]:
+    """Outcome of each line."""
+    outcomes = []
+    for position, raw in enumerate(lines):
+        ((outcome, count),) = made.apply([(position, raw)]).items()
+        assert count == 1
+        outcomes.append(outcome)
+    return outcomes
+
+
+# --- outcomes ----------------------------------------------------------------------------------------------
+
+
+def test_a_label_is_kept_under_its_events_offset() -> None:
+    made = filled()
+    assert apply(made, line(), line(event_id="e-7", label="legitimate")) == ["applied", "applied"]
+    assert dict(made.labels) == {1010: "fraud", 1014: "legitimate"}
+
+
+def test_outcomes_are_counted() -> None:
+    lines = [
+        line(),
+        line(event_id="e-6"),
+        line(event_id="x"),
+        b"{}",
+        line(kind="mute"),
+        line(label="retracted"),
+    ]
+    assert filled().apply(list(enumerate(lines))) == {
+        "applied": 2,
+        "unknown_event": 1,
+        "malformed": 1,
+        "unknown_kind": 1,
+        "retracted": 1,
+    }
+    assert filled().apply([]) == {}
+
+
+def test_a_later_answer_replaces_an_earlier_one() -> None:
+    made = filled()
+    apply(made, line(), line(label="legitimate"))
+    assert dict(made.labels) == {1010: "legitimate"}
+
+
+def test_a_retracted_answer_is_gone() -> None:
+    made = filled()
+    assert apply(made, line(), line(label="retracted"), line(event_id="e-6", label="retracted")) == [
+        "applied",
+        "retracted",
+        "retracted",
+    ]
+    assert not made.labels
+
+
+def test_an_event_may_be_named_by_the_coordinates_of_its_alert() -> None:
+    made = filled()
+    here = {"event_id": ..., "topic": TOPIC, "partition": PARTITION, "offset": 1008}
+    assert apply(made, line(**here)) == ["applied"]
+    assert apply(made, line(**here | {"topic": ...})) == ["applied"]
+    assert dict(made.labels) == {1008: "fraud"}
+    elsewhere = [{"topic": "refunds"}, {"partition": 2}, {"offset": 1009}, {"offset": 5000}]
+    assert apply(made, *(line(**here | change) for change in elsewhere)) == ["unknown_event"] * 4
+
+
+@pytest.mark.parametrize("offset", [-1, -(10**30), 10**30, 2**63])
+@pytest.mark.parametrize("count", [0, 100])
+def test_offsets_that_no_event_has_are_unknown(offset: int, count: int) -> None:
+    made = filled(count)
+    raw = line(event_id=..., partition=PARTITION, offset=offset)
+    assert apply(made, raw) == ["malformed" if offset < 0 else "unknown_event"]
+    assert not made.labels
+
+
+def test_ids_are_text_or_whole_numbers_alike() -> None:
+    made = book()
+    made.remember(["42"], np.array([7]))
+    assert apply(made, line(event_id=42), line(event_id="42")) == ["applied", "applied"]
+    assert dict(made.labels) == {7: "fraud"}
+
+
+def test_of_events_with_one_id_the_latest_is_meant() -> None:
+    made = book()
+    made.remember(["twice", "twice"], np.array([3, 9]))
+    apply(made, line(event_id="twice"))
+    assert list(made.labels) == [9]
+
+
+def test_a_feedback_id_is_applied_once() -> None:
+    made = filled()
+    once = line(feedback_id="f-1")
+    assert apply(made, once, once, line(feedback_id="f-1", label="legitimate")) == [
+        "applied",
+        "repeated",
+        "repeated",
+    ]
+    assert dict(made.labels) == {1010: "fraud"}
+    assert apply(made, line(feedback_id="f-2", label="legitimate")) == ["applied"]
+
+
+@pytest.mark.parametrize("kind", ["mute", "", "LABEL"])
+def test_unknown_kinds_are_passed_over(kind: str) -> None:
+    assert apply(filled(), line(kind=kind), line(kind=kind, label=..., event_id=...)) == ["unknown_kind"] * 2
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"hello",
+        b"\xff",
+        line(label=...),
+        line(label=None),
+        line(label="maybe"),
+        line(event_id=...),
+        line(event_id=..., offset=1000),
+        line(event_id=..., partition=PARTITION),
+        line(event_id=1.5),
+        line(time=...),
+        line(time=None),
+        line(time="yesterday"),
+        line(time=True),
+        line(time=10**400),
+        line(time=-(10**400)),
+        line(event_id="\ud800"),
+        line(reason="x" * 100_000),
+        line(feedback_id="x" * 1025),
+        b"[" * 60_000,
+        b'{"time":' * 5_000,
+    ],
+)
+def test_what_is_no_feedback_is_malformed(raw: bytes) -> None:
+    made = filled()
+    assert apply(made, raw) == ["malformed"]
+    assert not made.labels
+
+
+any_value = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**20, -1, 10**400, 1e300, 2**63, -(2**63) - 1])
+    | st.floats()
+    | st.text(st.characters(), max_size=5)
+    | st.sampled_from(
+        ["e-5", TOPIC, "label", "\ud800", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"]
+    )
+    | st.lists(st.integers(), max_size=2)
+    | st.dictionaries(st.text(max_size=2), st.integers() | st.text(max_size=2), max_size=2)
+)
+NAMES = (
+    "time",
+    "label",
+    "kind",
+    "event_id",
+    "topic",
+    "partition",
+    "offset",
+    "feedback_id",
+    "entities",
+    "until",
+    "x",
+)
+
+
+@given(
+    lines=st.lists(
+        st.binary(max_size=60)
+        | st.dictionaries(st.sampled_from(NAMES), any_value, max_size=6).map(lambda d: json.dumps(d).encode())
+        | st.dictionaries(st.sampled_from(NAMES), any_value, max_size=3).map(lambda d: line(**d)),
+        max_size=12,
+    )
+)
+@settings(max_examples=300, deadline=None)
+def test_any_line_has_an_outcome(lines: list[bytes]) -> None:
+    made = filled()
+    outcomes = made.apply(list(enumerate(lines)))
+    assert sum(outcomes.values()) == len(lines)
+    assert set(outcomes) <= set(OUTCOMES)
+    assert set(made.labels) <= {1000 + 2 * n for n in range(100)}
+    assert set(made.labels.values()) <= {"fraud", "legitimate"}
+    for raw in lines:
+        read_feedback(raw)
+        time = feedback_time(raw)
+        assert time is None or np.isfinite(time)
+    again = book()
+    again.load(unpack(pack(made.to_state())))
+    assert pack(again.to_state()) == pack(made.to_state())
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ("2023-11-14T22:13:20Z", 1_700_000_000.0),
+        ("2023-11-14T22:13:20", 1_700_000_000.0),
+        ("2023-11-14T23:13:20+01:00", 1_700_000_000.0),
+        (1_700_000_000, 1_700_000_000.0),
+        (1_700_000_000_500, 1_700_000_000.5),
+        ("soon", None),
+        (None, None),
+        (10**400, None),
+    ],
+)
+def test_times_of_feedback(time: Any, seconds: float | None) -> None:
+    assert feedback_time(line(time=time)) == seconds
+
+
+# --- bounds and state --------------------------------------------------------------------------------------
+
+
+def test_events_are_found_until_so_many_came_after_them() -> None:
+    made = filled(1024 + 10)
+    assert apply(made, *(line(event_id=f"e-{n}") for n in (9, 10, 1033))) == [
+        "unknown_event",
+        "applied",
+        "applied",
+    ]
+    gone = line(event_id=..., partition=PARTITION, offset=1000)
+    assert apply(made, gone) == ["unknown_event"]
+
+
+def test_labels_and_feedback_ids_are_bounded_and_the_oldest_goes() -> None:
+    made = filled()
+    apply(made, *(line(event_id=f"e-{n}", feedback_id=f"f-{n}") for n in range(20)))
+    assert list(made.labels) == [1000 + 2 * n for n in range(4, 20)]
+    state = made.to_state()
+    assert len(state["applied"]) == len(state["labels"]) == 16
+    assert apply(made, line(feedback_id="f-19"), line(feedback_id="f-0")) == ["repeated", "applied"]
+
+
+def test_an_answer_given_again_counts_as_new() -> None:
+    made = filled()
+    apply(made, *(line(event_id=f"e-{n}") for n in range(16)), line(event_id="e-0"), line(event_id="e-50"))
+    assert 1000 in made.labels
+    assert 1002 not in made.labels
+
+
+@pytest.mark.parametrize("count", [0, 5, 1024, 1500, 3000])
+def test_a_book_goes_on_from_its_state(count: int) -> None:
+    first, second = filled(count), book()
+    apply(first, line(feedback_id="f-1"), line(event_id=f"e-{count - 1}"))
+    snapshot = first.to_state()
+    saved = pack(snapshot)
+    second.load(unpack(saved))
+    later = [
+        line(feedback_id="f-1"),
+        line(event_id=f"e-{count - 2}"),
+        line(event_id="new-3"),
+        line(event_id="e-0"),
+    ]
+    outcomes = []
+    for made in (first, second):
+        made.remember([f"new-{n}" for n in range(700)], np.arange(10_000, 10_700))
+        outcomes.append(apply(made, *later))
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][2] == "applied"
+    assert pack(first.to_state()) == pack(second.to_state())
+    assert pack(snapshot) == saved

@@ -1,0 +1,335 @@
+"""Few alerts: once per entity, within the budget, nothing held back in silence, whatever the cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.config.tree import Alerts as AlertsConfig
+from detector.core.features import DAY_S
+from detector.core.policy import SEVERITIES, SUPPRESSED_REASONS, WIDENING_MAX, Policy, Published, Suppressed
+from detector.core.state import pack, unpack
+
+START_S = 1_700_000_000.0
+LOW, MEDIUM, HIGH, CRITICAL = range(4)
+PLENTY: dict[str, Any] = {"budget": {"share": 0.5, "per_day": None}}
+
+
+def config(**changes: Any) -> AlertsConfig:
+    return AlertsConfig.model_validate({"once_per": 3600.0, "case_quiet": 7 * DAY_S, **PLENTY, **changes})
+
+
+@dataclass
+class Driver:
+    """Gives candidates to a policy with as many events around them as are needed."""
+
+    policy: Policy
+    events_per_day: float = 1000.0
+    event: int = 0
+
+    def __call__(
+        self, entity: int, severity: int = LOW, *, time: float = 0.0, events: int = 1000
+    ) -> Published | Suppressed:
+        self.event += events
+        return self.policy.decide(
+            f"id-{self.event}",
+            entity,
+            severity,
+            event=self.event,
+            time=START_S + time,
+            events_per_day=self.events_per_day,
+        )
+
+
+def driver(**changes: Any) -> Driver:
+    return Driver(Policy(config(**changes), 1))
+
+
+def published(decision: Published | Suppressed) -> Published:
+    assert isinstance(decision, Published), decision
+    return decision
+
+
+# --- once per entity ---------------------------------------------------------------------------------------
+
+
+def test_an_entity_alerts_once_in_the_window() -> None:
+    decide = driver()
+    published(decide(5, time=0))
+    assert decide(5, time=3599) == Suppressed("entity")
+    published(decide(6, time=3599))
+    published(decide(5, time=3600))
+    assert decide(5, time=7199) == Suppressed("entity")
+
+
+def test_a_late_event_of_an_entity_is_still_within_the_window() -> None:
+    decide = driver()
+    published(decide(5, time=0))
+    assert decide(5, time=-100) == Suppressed("entity")
+
+
+def test_only_a_higher_severity_breaks_through() -> None:
+    decide = driver()
+    published(decide(5, MEDIUM))
+    assert decide(5, LOW) == Suppressed("entity")
+    assert decide(5, MEDIUM) == Suppressed("entity")
+    published(decide(5, HIGH))
+    assert decide(5, HIGH) == Suppressed("entity")
+    assert decide(5, MEDIUM) == Suppressed("entity")
+    published(decide(5, CRITICAL))
+    assert decide(5, CRITICAL) == Suppressed("entity")
+
+
+def test_what_was_held_back_is_told_in_the_next_alert() -> None:
+    decide = driver()
+    assert published(decide(5)).suppressed == 0
+    for _ in range(3):
+        decide(5)
+    decide(6)
+    assert published(decide(5, HIGH)).suppressed == 3
+    assert published(decide(5, time=3600)).suppressed == 0
+    decide(5, time=3601)
+    assert published(decide(5, time=9000)).suppressed == 1
+
+
+def test_what_the_budget_held_back_is_told_too() -> None:
+    decide = driver(budget={"share": 0.001, "per_day": None})
+    published(decide(5, events=0))
+    for _ in range(2):
+        assert decide(6, events=0) == Suppressed("budget")
+    assert decide(5, time=4000, events=0) == Suppressed("budget")
+    assert published(decide(6, events=1000)).suppressed == 2
+    assert published(decide(5, time=4000, events=1000)).suppressed == 1
+
+
+def test_without_an_entity_nothing_is_once_per_entity() -> None:
+    decide = driver()
+    cases = [published(decide(0)) for _ in range(5)]
+    assert len({alert.case for alert in cases}) == 5
+    assert all(alert.suppressed == 0 for alert in cases)
+
+
+def test_a_case_lasts_until_its_entity_is_quiet() -> None:
+    decide = driver()
+    first = published(decide(5, time=0)).case
+    assert first == "id-1000"
+    assert published(decide(5, time=6 * DAY_S)).case == first
+    assert published(decide(5, time=13 * DAY_S)).case == first
+    another = published(decide(5, time=20.1 * DAY_S)).case
+    assert another == f"id-{decide.event}" != first
+    assert published(decide(6, time=20.1 * DAY_S)).case not in (first, another)
+
+
+# --- severity ----------------------------------------------------------------------------------------------
+
+
+@given(scores=st.lists(st.floats(0, 400), min_size=2, max_size=9))
+@settings(max_examples=50, deadline=None)
+def test_severity_rises_with_the_score_alone(scores: list[float]) -> None:
+    policy = Policy(config(severity={"medium": 3, "high": 4.5, "critical": 6}), 1)
+    ranks = [policy.severity(score) for score in sorted(scores)]
+    assert ranks == sorted(ranks)
+    assert set(ranks) <= set(range(len(SEVERITIES)))
+    assert [policy.severity(s) for s in (2.99, 3.0, 4.5, 6.0)] == [LOW, MEDIUM, HIGH, CRITICAL]
+    assert policy.severity(np.float64(7.0)) == CRITICAL  # numpy's booleans add up to a boolean
+
+
+# --- budget ------------------------------------------------------------------------------------------------
+
+
+def long_run(
+    budget: dict[str, float | None], people: int, days: int, partitions: int = 1
+) -> tuple[int, float]:
+    """Alerts published and events per day of a stream whose threshold follows the policy's share."""
+    rng = np.random.default_rng(people)
+    policy = Policy(config(budget=budget), partitions)
+    per_day = 4000.0
+    count = int(days * per_day)
+    times = START_S + np.sort(rng.random(count)) * days * DAY_S
+    ranks = rng.random(count)
+    entities = 1 + np.floor(people * rng.random(count) ** 2).astype(int)
+    alerts = 0
+    share = policy.share(per_day)
+    for event in range(count):
+        if event % 2048 == 0:
+            policy.at_barrier()
+        if event % 256 == 0:
+            share = policy.share(per_day)
+        if ranks[event] < share:
+            decision = policy.decide(
+                str(event), int(entities[event]), LOW, event=event, time=times[event], events_per_day=per_day
+            )
+            alerts += isinstance(decision, Published) and event > count // 5
+    return alerts, per_day
+
+
+@pytest.mark.parametrize("people", [30, 300, 100_000])
+@pytest.mark.parametrize("share", [0.002, 0.01])
+def test_the_budget_as_a_share_is_met_in_the_long_run(people: int, share: float) -> None:
+    alerts, per_day = long_run({"share": share, "per_day": None}, people, days=30)
+    allowed = share * per_day * 30 * 0.8
+    assert 0.7 * allowed <= alerts <= 1.3 * allowed
+
+
+@pytest.mark.parametrize("people", [30, 300, 100_000])
+@pytest.mark.parametrize(("per_day", "partitions"), [(10.0, 1), (80.0, 4)])
+def test_the_budget_per_day_is_met_in_the_long_run(people: int, per_day: float, partitions: int) -> None:
+    alerts, _ = long_run({"share": None, "per_day": per_day}, people, days=30, partitions=partitions)
+    allowed = per_day / partitions * 30 * 0.8
+    assert 0.7 * allowed <= alerts <= 1.3 * allowed
+
+
+@given(
+    candidates=st.lists(
+        st.tuples(st.integers(0, 400), st.integers(0, 5), st.sampled_from([LOW, HIGH, CRITICAL])), max_size=80
+    ),
+    share=st.floats(0.001, 0.05),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_stream_of_candidates_goes_far_beyond_the_budget(
+    candidates: list[tuple[int, int, int]], share: float
+) -> None:
+    """From any event on: what was earned, a full bucket and, for critical ones, as much again."""
+    decide = driver(budget={"share": share, "per_day": None})
+    day = max(1.0, share * decide.events_per_day)
+    spent, urgent = 0, 0
+    for gap, entity, severity in candidates:
+        decision = decide(entity, severity, time=float(decide.event), events=gap)
+        if isinstance(decision, Published):
+            spent += 1
+            urgent += severity == CRITICAL
+            earned = share * decide.event
+            bound = earned + 1 + day * 2 if urgent else earned + 1
+            assert spent <= bound + 1e-6
+
+
+@pytest.mark.parametrize("budget", [{"share": 0.01, "per_day": None}, {"share": None, "per_day": 10.0}])
+def test_critical_ones_at_most_double_a_days_budget(budget: dict[str, float | None]) -> None:
+    decide = driver(budget=budget)
+    published(decide(1, events=0))
+    decide(2, time=3 * DAY_S, events=3000)  # the bucket is full again
+    flood = [decide(100 + n, CRITICAL, time=3 * DAY_S, events=0) for n in range(50)]
+    assert sum(isinstance(decision, Published) for decision in flood) == 2 * 10 - 1
+    assert flood[-1] == Suppressed("budget")
+    assert decide(500, HIGH, time=3.9 * DAY_S, events=900) == Suppressed(
+        "budget"
+    )  # what was lent is paid back
+    published(decide(501, HIGH, time=5.2 * DAY_S, events=1300))
+
+
+def test_others_do_not_overdraw() -> None:
+    decide = driver(budget={"share": 0.01, "per_day": None})
+    published(decide(1, events=0))
+    decide(2, events=3000)
+    flood = [decide(100 + n, HIGH, events=0) for n in range(50)]
+    assert sum(isinstance(decision, Published) for decision in flood) == 9
+
+
+def test_the_bucket_holds_one_day() -> None:
+    decide = driver(budget={"share": 0.01, "per_day": None})
+    decide(1, events=10**6)
+    flood = [decide(100 + n, events=0) for n in range(50)]
+    assert sum(isinstance(decision, Published) for decision in flood) == 9
+
+
+def test_what_is_held_back_widens_the_share_within_bounds() -> None:
+    policy = Policy(config(budget={"share": 0.01, "per_day": None}), 1)
+    decide = Driver(policy)
+    assert policy.share(1000.0) == pytest.approx(0.01)
+    for _ in range(60):
+        for _ in range(20):
+            decide(5, events=100)  # one entity makes all candidates
+        policy.at_barrier()
+    assert policy.share(1000.0) == pytest.approx(0.01 * WIDENING_MAX)
+    assert Policy(config(), 1).share(1000.0) <= 0.5
+
+
+def test_without_candidates_the_share_stays() -> None:
+    policy = Policy(config(budget={"share": 0.01, "per_day": None}), 1)
+    for _ in range(50):
+        policy.at_barrier()
+    assert policy.share(1000.0) == pytest.approx(0.01)
+
+
+def test_a_budget_per_day_is_shared_by_the_partitions() -> None:
+    budget = {"share": None, "per_day": 100.0}
+    alone, one_of_four = (Policy(config(budget=budget), partitions) for partitions in (1, 4))
+    assert alone.share(10_000.0) == pytest.approx(0.01)
+    assert one_of_four.share(10_000.0) == pytest.approx(0.0025)
+
+
+# --- bounds and state --------------------------------------------------------------------------------------
+
+
+def test_cases_are_bounded_and_the_longest_quiet_goes() -> None:
+    decide = driver(cases_max=16)
+    firsts = {entity: published(decide(entity)).case for entity in range(1, 17)}
+    assert published(decide(1, time=4000)).case == firsts[1]  # seen again, so 2 is the longest quiet
+    published(decide(100, time=4000))
+    state = decide.policy.to_state()
+    assert len(state["cases"]) == 16
+    assert published(decide(3, time=8000)).case == firsts[3]
+    assert published(decide(2, time=8000)).case != firsts[2]
+
+
+def test_what_is_held_is_bounded() -> None:
+    decide = driver(cases_max=16, budget={"share": 0.0001, "per_day": None})
+    for entity in range(1, 100):
+        decide(entity, events=0)
+    assert len(decide.policy.to_state()["held"]) == 16
+
+
+def test_a_smaller_bound_is_kept_to_from_the_next_alert_on() -> None:
+    decide = driver(cases_max=64)
+    for entity in range(1, 65):
+        published(decide(entity))
+    smaller = Policy(config(cases_max=16), 1)
+    smaller.load(unpack(pack(decide.policy.to_state())))
+    decide.policy = smaller
+    published(decide(1000))
+    assert len(smaller.to_state()["cases"]) == 16
+
+
+candidates = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.sampled_from([LOW, MEDIUM, CRITICAL]),
+        st.floats(-DAY_S, 20 * DAY_S),
+        st.integers(0, 3000),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+budgets = st.sampled_from([{"share": 0.002, "per_day": None}, {"share": None, "per_day": 3.0}])
+
+
+@given(first=candidates, second=candidates, budget=budgets)
+@settings(max_examples=60, deadline=None)
+def test_a_policy_goes_on_from_its_state(first: list[Any], second: list[Any], budget: dict[str, Any]) -> None:
+    def run(decide: Driver, given_candidates: list[Any]) -> list[Any]:
+        decisions = []
+        for entity, severity, time, events, barrier in given_candidates:
+            decisions.append(decide(entity, severity, time=time, events=events))
+            if barrier:
+                decide.policy.at_barrier()
+        return decisions
+
+    one = driver(budget=budget, cases_max=16)
+    run(one, first)
+    snapshot = one.policy.to_state()
+    saved = pack(snapshot)
+    other = driver(budget=budget, cases_max=16)
+    other.event = one.event
+    other.policy.load(unpack(saved))
+    assert run(one, second) == run(other, second)
+    assert pack(one.policy.to_state()) == pack(other.policy.to_state())
+    assert pack(snapshot) == saved
+
+
+def test_every_reason_to_hold_back_is_known() -> None:
+    assert SUPPRESSED_REASONS == ("entity", "budget")
