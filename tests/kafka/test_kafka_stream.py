@@ -272,7 +272,7 @@ def test_transaction_markers_leave_no_lag(place: Place) -> None:
 
 
 def test_awkward_messages_do_not_block_the_commit(place: Place) -> None:
-    member = Member(place.stream())
+    member = Member(place.stream(kafka={"deadline_ms": 20_000}))  # a checksum of 1 MB in pure Python
     poll_for(settled(member), member)
     big = b"x" * 1_048_500
     empty = Message(topic=place.rejected, key=None, value=None, headers=(), partition=0, offset=0)
