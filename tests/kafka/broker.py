@@ -339,7 +339,9 @@ class KafkaBroker:
         self._properties_file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [program, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath]
-        command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self._properties_file)]
+        # In one word: one id in 64 begins with a dash.
+        command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
+        command += ["-c", str(self._properties_file)]
         if SASL_SSL in self.listeners:
             command += ["--add-scram", f"SCRAM-SHA-512=[name={SCRAM_USER},password={self.password}]"]
         done = _run(command, cwd=self._folder, timeout_s=_START_TIMEOUT_S)

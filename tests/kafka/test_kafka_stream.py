@@ -257,6 +257,19 @@ def test_poll_obeys_its_bounds(place: Place) -> None:
     assert 0.15 < time.monotonic() - began < 2
 
 
+def test_paused_partitions_deliver_nothing(place: Place) -> None:
+    member = Member(place.stream())
+    poll_for(settled(member), member)
+    member.stream.pause([0, 7])
+    place.produce(b"held", partition=0)
+    place.produce(b"free", partition=1)
+    poll_for(lambda: bool(member.records), member)
+    member.poll(300)
+    assert member.values() == [b"free"]
+    member.stream.resume([0, 7])
+    poll_for(lambda: member.values() == [b"free", b"held"], member)
+
+
 def test_transaction_markers_leave_no_lag(place: Place) -> None:
     settings = place.broker.client_settings()
     with closing(KafkaProducer(**settings, transactional_id=f"{place.name}-x")) as producer:

@@ -44,7 +44,7 @@ def config(producer: Any, request: pytest.FixtureRequest) -> Config:
                 "group_id": request.node.name,
                 "api_version": [2, 3],
                 "deadline_ms": 5000,
-                "session_timeout_ms": 2000,  # the mock forgets a member by it, not when it leaves
+                "session_timeout_ms": 6000,  # the mock may forget a member by it only
             },
             "delivery": "at_least_once",
         }
