@@ -108,7 +108,7 @@ class FileStream:
             self._lines = opened.enter_context(closing(_Lines(events)))
             self._input = _fingerprint(events)
             sizes = self._take_up(resume)
-            self._sinks = _open_sinks(topics or Topics(), outputs or OutputFiles(), sizes, opened)
+            self._sinks = _open_sinks(events, topics or Topics(), outputs or OutputFiles(), sizes, opened)
             self._opened = opened.pop_all()
         self.size_bytes = int(self._input["bytes"])
         self._positions = dict.fromkeys(range(partitions), 0)
@@ -416,17 +416,19 @@ class _Sink:
         self._path = path
         self._form = form
         self._zipped = path.suffix == ".gz"
+        self.size = size or 0
         with _told(path, "written"):
             self.file: BinaryIO = path.open("wb" if size is None else "r+b")
-            if size is not None and os.fstat(self.file.fileno()).st_size < size:
+            if size is None:  # maybe a pipe or a device
+                return
+            if os.fstat(self.file.fileno()).st_size < size:
                 self.file.close()
                 raise NeedsOperator(
                     f"{path} is shorter than when the replay stopped: remove the checkpoint folder to start "
                     "over"
                 )
-            self.size = size or 0
-            self.file.truncate(self.size)
-            self.file.seek(self.size)
+            self.file.truncate(size)
+            self.file.seek(size)
 
     def write(self, messages: Sequence[Message]) -> None:
         """Append one group."""
@@ -451,7 +453,11 @@ class _Sink:
 
 
 def _open_sinks(
-    topics: Topics, outputs: OutputFiles, sizes: Mapping[str, int] | None, opened: ExitStack
+    events: Path,
+    topics: Topics,
+    outputs: OutputFiles,
+    sizes: Mapping[str, int] | None,
+    opened: ExitStack,
 ) -> dict[str, _Sink]:
     """Output files by topic; `sizes` to cut them to, None for new ones; `opened` closes them."""
     known: list[tuple[str, str | None, Path | None, _Form, bytes]] = [
@@ -469,6 +475,9 @@ def _open_sinks(
             f"the replay was begun with other outputs ({', '.join(sorted(sizes)) or 'none'}): resume it with "
             "those, or remove the checkpoint folder to start over"
         )
+    paths = [path.resolve() for _, path, _, _ in wanted.values() if path.is_file() or not path.exists()]
+    if len({events.resolve(), *paths}) <= len(paths):
+        raise NeedsOperator("events and outputs must be different files")
     sinks: dict[str, _Sink] = {}
     for kind, (topic, path, form, header) in wanted.items():
         sink = _Sink(kind, path, form, None if sizes is None else sizes[kind])

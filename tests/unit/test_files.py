@@ -306,6 +306,11 @@ def test_unusable_files_are_told_in_a_sentence(tmp_path: Path) -> None:
     events = write_events(tmp_path / "events.jsonl.gz")
     with pytest.raises(NeedsOperator, match=r"alerts\.jsonl cannot be written: No such file"):
         opened(events, outputs=outputs(tmp_path / "missing"))
+    with pytest.raises(NeedsOperator, match="must be different files"):
+        opened(events, outputs=OutputFiles(alerts=events))
+    with pytest.raises(NeedsOperator, match="must be different files"):
+        opened(events, outputs=OutputFiles(alerts=tmp_path / "a", rejected=tmp_path / "a"))
+    opened(events, outputs=OutputFiles(alerts=Path("/dev/null"), rejected=Path("/dev/null"))).close()
     events.write_bytes(events.read_bytes()[:-20])
     stream = opened(events)
     with pytest.raises(NeedsOperator, match="is damaged or cut off after line"):
