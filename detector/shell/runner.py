@@ -157,7 +157,8 @@ class Runner:
         self._kept_configs: set[str] = set()
         self._membership: object = None
         self._committed_s = -inf  # monotonic, of the last commit
-        self._troubles = 0  # turns in a row that the world was away
+        self._troubles = 0  # turns in which the world was away, since it last was not
+        self._commit_failing = False  # since the last one that did not
         self._timer = StageTimer(telemetry, clock.monotonic)
         self._stopping = threading.Event()
         self._status = Status(warnings=self._warnings)
@@ -223,7 +224,7 @@ class Runner:
         self._publish_status(trouble)
         if trouble:
             self._back_off(trouble)
-        else:
+        elif not self._commit_failing:  # else every failed commit would be followed by a restore at once
             self._troubles = 0
         return exhausted
 
@@ -250,6 +251,7 @@ class Runner:
 
     def _rebuild(self, error: CommitFailed) -> None:
         """Only what is committed counts: drop every shard and restore it."""
+        self._commit_failing = True
         self._telemetry.commit_failures += 1
         self._log.warning("commit_failed", reason=str(error), partitions=sorted(self._owned))
         self._assigned |= dict.fromkeys(self._owned, self._clock.monotonic())
@@ -574,6 +576,7 @@ class Runner:
         except BrokerUnavailable as error:
             raise CommitFailed(str(error)) from error
         self._timer("commit")
+        self._commit_failing = False
         self._telemetry.commits.observe(self._clock.monotonic() - self._committed_s)
         for number, committed in positions.items():
             owned = self._owned[number]

@@ -578,6 +578,22 @@ def test_after_a_failed_commit_only_what_is_committed_counts(
     assert world.telemetry.commit_failures == 2
 
 
+def test_commits_that_keep_failing_are_tried_ever_more_rarely(
+    undisturbed: Callable[..., list[bytes]],
+) -> None:
+    world = World(poll_records_max=20)
+    world.produce(400)
+    runner = world.runner()
+    until(lambda: world.broker.commits > 3, runner)
+    world.broker.fail_commits(8)
+    slept_s = world.clock.slept_s
+    until(lambda: world.telemetry.commit_failures == 8, runner)
+    assert world.clock.slept_s - slept_s > 0.1 * (2**6 - 1)
+    world.broker.closed = True
+    runner.run()
+    assert world.alerts() == undisturbed(400)
+
+
 def test_feedback_that_is_away_holds_the_barrier_back() -> None:
     world = World(poll_records_max=20)
     world.produce(200)
