@@ -299,8 +299,10 @@ def _wrong(path: str, value: str, allowed: str) -> ConfigError:
 def _reading(path: Path) -> Iterator[IO[bytes]]:
     try:
         with ExitStack() as files:
-            file: Any = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-            yield files.enter_context(file)
+            file: Any = files.enter_context(path.open("rb"))
+            if path.suffix == ".gz":
+                file = gzip.GzipFile(fileobj=file)
+            yield file
     except (OSError, EOFError, ZlibError) as error:
         raise _wrong(str(path), getattr(error, "strerror", None) or str(error), "a readable file") from None
 
@@ -314,6 +316,5 @@ def _writing(path: Path) -> Iterator[IO[bytes]]:
                 file = files.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
             yield file
     except OSError as error:
-        raise _wrong(
-            str(path), error.strerror or str(error), "a file in a folder that exists and may be written"
-        )
+        allowed = "a file in a folder that exists and may be written"
+        raise _wrong(str(path), error.strerror or str(error), allowed) from None

@@ -497,7 +497,7 @@ def _ignored(choice: Choice, reason: str) -> Choice:
 
 
 def _render(inference: Inference) -> Iterator[str]:
-    yield "# Made by `detector init` from a sample: read each reason, correct what is wrong."
+    yield "# Made by `detector init-config` from a sample: read each reason, correct what is wrong."
     yield f"# {inference.events:,} events were looked at; {inference.broken:,} broken lines were skipped."
     yield "# Everything that is not stated here has its default."
     yield "event:"
