@@ -80,6 +80,11 @@ class Place:
         self._streams.append(stream)
         return stream
 
+    @property
+    def password(self) -> str:
+        self.broker.bootstrap_for(SASL_SSL)  # skips the test where there is no such listener
+        return self.broker.password
+
     def produce(self, *values: bytes, partition: int = 0) -> None:
         produce_all(
             self.broker.bootstrap,
@@ -507,7 +512,7 @@ def test_wrong_password_is_named(place: Place) -> None:
 
 def test_wrong_authority_is_named(place: Place, tmp_path: Path) -> None:
     stranger = str(create_pki(tmp_path).ca)
-    error = trouble(place.stream(SASL_SSL, place.broker.password, security={"ca_file": stranger}).open)
+    error = trouble(place.stream(SASL_SSL, place.password, security={"ca_file": stranger}).open)
     assert isinstance(error, CredentialsError)
     assert "certificate is not trusted" in str(error)
 
@@ -573,11 +578,11 @@ def test_every_missing_permission_is_named(place: Place) -> None:
         (f"group {name}", ResourceType.GROUP, name, (read,)),
     ]
     for words, kind, resource, operations in grants:
-        error = trouble(lambda: place.stream(SASL_SSL, place.broker.password, kafka=identity).poll(3000))
+        error = trouble(lambda: place.stream(SASL_SSL, place.password, kafka=identity).poll(3000))
         assert isinstance(error, CredentialsError)
         assert words in str(error)
         allow(SASL_SSL, kind, resource, *operations)
-    member = Member(place.stream(SASL_SSL, place.broker.password, kafka=identity))
+    member = Member(place.stream(SASL_SSL, place.password, kafka=identity))
     poll_for(settled(member), member)
     member.commit([place.alert(b"allowed")], {0: Committed(offset=0, metadata="")})
     assert place.alerts_seen() == [b"allowed"]
