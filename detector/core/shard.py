@@ -383,13 +383,14 @@ class Shard:
         outcomes = self._labels.apply(labels)
         self.labels_end = labels_end
         if len(self._core):
-            if not self._embedding.ready:
+            first = not self._embedding.ready
+            if first:
                 self._choose_units()
             self._train_on_core()
             block = len(self._block)
             parts = self._embedding.promote(self._learner, self._core, self._rng, block)
             self._calibration.renew_parts(parts)
-            if self.warming_up:
+            if self.warming_up or first:
                 self._calibration.restart(self._calibration.combine(parts))
         self._policy.at_barrier()
         self._renew_threshold()
