@@ -1,0 +1,718 @@
+"""What a partition gives is a function of its log and its journal: however polled, restored or replayed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cache
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import detector
+from detector.config.tree import ModelPart
+from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
+from detector.core.journal import Barrier, Journal
+from detector.core.partition import Partition
+from detector.core.records import Alert, DeadLetter, Identity, Record, Scored
+from detector.core.simulate import SimulationConfig, simulate, to_events
+from detector.core.state import pack
+from detector.errors import NeedsOperator
+
+BLOCK = 64
+IDENTITY = Identity(topic="payments", group="fraud", partition=3, entity_key=b"of the tests")
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+SCHEMA: dict[str, Any] = {
+    "id": "tx.id",
+    "time": {"path": "tx.time"},
+    "entities": [
+        {"name": "customer", "path": "customer"},
+        {"name": "terminal", "path": "terminal", "optional": True},
+    ],
+    "fields": [
+        {"name": "amount", "path": "amount", "type": "numeric", "unit": "EUR", "display": "Amount"},
+        {"name": "channel", "path": "channel", "type": "categorical"},
+        {"name": "memo", "path": "memo", "type": "text"},
+    ],
+    "exposure": "amount",
+}
+
+
+def part(event: Mapping[str, Any] | None = None, **changes: Any) -> ModelPart:
+    """Settings small enough that a few thousand events pass many barriers."""
+    model: dict[str, Any] = {
+        "barriers": {"block_events": BLOCK, "every_events": 8 * BLOCK, "early_events_min": 6 * BLOCK},
+        "calibration": {"warm_up_events": 1024, "memory_events": 4096},
+        "clusters": {"core_events": 512, "memory_events": 2048, "count_max": 32, "members_min": 3},
+        "encoder": {"hidden": 16, "dimension": 8, "hash_rows": 256},
+        "index": {"exact_below": 16},
+        "labels": {"events_max": 2048, "labels_max": 32, "per_barrier_max": 4},
+        **changes.pop("model", {}),
+    }
+    tree = {
+        "event": event or SCHEMA,
+        "model": model,
+        "alerts": {
+            "budget": {"share": 0.01},
+            "once_per": "5d",
+            "severity": {"medium": 2.6, "high": 3.2, "critical": 4.5},
+        },
+        "partitions": 4,
+    }
+    return ModelPart.model_validate({**tree, **changes})
+
+
+@cache
+def days(count: int, seed: int = 5) -> tuple[dict[str, Any], ...]:
+    config = SimulationConfig(seed=seed, customers=300, events=count, customer_share_per_day=0.01)
+    return tuple(event for day in simulate(config) for event in to_events(day))
+
+
+@cache
+def log(count: int = 6000, seed: int = 5) -> tuple[Record, ...]:
+    """Simulated payments, and what a log has besides: gaps, tombstones, garbage, foreign keys."""
+    records: list[Record] = []
+    offset = 1000
+    for number, event in enumerate(days(count, seed)):
+        customer = f"cust-{event['CUSTOMER_ID']}"
+        value: dict[str, Any] = {
+            "tx": {"id": f"tx-{number}", "time": event["TX_DATETIME"]},
+            "customer": customer,
+            "terminal": f"term-{event['TERMINAL_ID']}" if number % 41 else None,
+            "amount": event["TX_AMOUNT"] * (30 if number % 331 == 330 else 1),
+            "channel": ("web", "shop", "shop", None)[number % 4] if number % 501 else "fax",
+            "memo": f"thanks for order of cust-{event['CUSTOMER_ID']}" if number % 3 else None,
+        }
+        if number % 1500 == 1499:
+            value["amount"] = 1.7e308
+        if number % 701 == 700:
+            del value["amount"]
+        headers = (("traceparent", TRACE), ("x", b"y")) if number % 2 else ()
+        key = b"other" if number % 997 == 996 else customer.encode()
+        records.append(Record(offset, 1_522_540_800_000 + number, key, json.dumps(value).encode(), headers))
+        offset += 1
+        if number % 97 == 96:
+            bad: list[bytes | None] = [None, b"garbage", b"{}", json.dumps({**value, "amount": "?"}).encode()]
+            records.append(Record(offset, 0, b"k", bad[number // 97 % 4], (("kept", b"1"),)))
+            offset += 1
+        if number % 50 == 49:
+            offset += 1 + number % 3  # transaction markers, compaction
+    return tuple(records)
+
+
+@cache
+def feedback() -> tuple[tuple[int, bytes], ...]:
+    """Labels and the offset from which on each is visible."""
+    lines = [
+        (
+            1000 + 61 * n,
+            json.dumps(
+                {
+                    "time": "2018-04-02T00:00:00Z",
+                    "label": ("fraud", "legitimate", "retracted")[n % 3],
+                    "event_id": f"tx-{max(0, 55 * n - 30)}" if n % 7 else "unknown",
+                    "feedback_id": f"f-{n - n % 5}" if n % 2 else None,
+                }
+            ).encode(),
+        )
+        for n in range(1, 95)
+    ]
+    return tuple(lines)
+
+
+@dataclass
+class Run:
+    """Everything that came out, and everything that a process could have committed or saved."""
+
+    partition: Partition
+    alerts: list[Alert] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    scored: list[Scored] = field(default_factory=list)
+    suppressed: dict[str, int] = field(default_factory=dict)
+    key_mismatches: int = 0
+    replayed: int = 0
+    labels: dict[str, int] = field(default_factory=dict)
+    barriers: list[Barrier] = field(default_factory=list)
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    journals: list[tuple[int, Journal]] = field(default_factory=list)  # after each piece
+
+    def scores(self) -> tuple[bytes, bytes, list[str], list[int]]:
+        """Offsets, scores, ids and versions, event by event."""
+        return (
+            np.concatenate([s.offsets for s in self.scored]).tobytes(),
+            np.concatenate([s.scores for s in self.scored]).tobytes(),
+            [id_ for s in self.scored for id_ in s.ids],
+            [s.model_version for s in self.scored for _ in s.ids],
+        )
+
+    def outputs(self) -> tuple[Any, ...]:
+        return self.alerts, self.dead, self.scores(), self.suppressed, self.key_mismatches
+
+    def states(self) -> dict[int, bytes]:
+        return {position: pack(snapshot.state) for position, snapshot in self.snapshots.items()}
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(alert.body) for alert in self.alerts]
+
+
+def partition(
+    wanted: ModelPart | None = None,
+    journal: Journal | None = None,
+    *,
+    identity: Identity = IDENTITY,
+    until: int = 0,
+    **more: Any,
+) -> Partition:
+    wanted = wanted or part()
+    return Partition(identity, wanted, journal or Partition.begin(wanted, 1000, 0), until=until, **more)
+
+
+def drive(
+    driven: Partition,
+    records: Sequence[Record] | None = None,
+    pieces: Iterable[int] = (),
+    *,
+    labels: bool = True,
+    snapshots: bool = False,
+) -> Run:
+    """Do what the runner does, with polls of the given sizes (then of 300)."""
+    records = log() if records is None else records
+    lines = feedback() if labels else ()
+    run = Run(driven)
+    at = next((i for i, record in enumerate(records) if record.offset >= driven.position), len(records))
+    sizes: Iterator[int] = chain(pieces, repeat(300))
+    while at < len(records):
+        batch = records[at : at + next(sizes)]
+        at += len(batch)
+        while batch:
+            step = driven.take(batch)
+            assert step.consumed > 0
+            collect(run, step)
+            batch = batch[step.consumed :]
+            visible = sum(first <= driven.position for first, _ in lines)
+            if step.block_ended and (barrier := driven.due(visible)) is not None:
+                live = driven.position > driven.until
+                start, stop = driven.labels_range(barrier)
+                given_labels = [(position, lines[position][1]) for position in range(start, stop)]
+                for outcome, number in driven.barrier(barrier, given_labels).items():
+                    run.labels[outcome] = run.labels.get(outcome, 0) + number
+                run.barriers.append(barrier)
+                if snapshots and live:
+                    run.snapshots[driven.position] = driven.snapshot()
+        run.journals.append((driven.position, driven.journal))
+    return run
+
+
+def collect(run: Run, step: Any) -> None:
+    outputs = step.outputs
+    run.replayed += step.replayed
+    run.alerts += outputs.alerts
+    run.dead += outputs.dead_letters
+    run.scored += outputs.scored
+    run.key_mismatches += outputs.key_mismatches
+    for reason, number in outputs.suppressed.items():
+        run.suppressed[reason] = run.suppressed.get(reason, 0) + number
+
+
+@cache
+def undisturbed() -> Run:
+    return drive(partition(), snapshots=True)
+
+
+def after(run: Run, offset: int) -> tuple[list[Alert], list[DeadLetter], dict[int, float]]:
+    """What a run gave for records from `offset` on."""
+    scores = {
+        o: score
+        for scored in run.scored
+        for o, score in zip(scored.offsets.tolist(), scored.scores.tolist(), strict=True)
+        if o >= offset
+    }
+    return (
+        [alert for alert in run.alerts if alert.offset >= offset],
+        [letter for letter in run.dead if letter.offset >= offset],
+        scores,
+    )
+
+
+def restored(snapshot: Snapshot) -> tuple[tuple[Manifest, Mapping[str, Any]], Journal]:
+    """Through the bytes of a checkpoint, and the journal that begins there."""
+    name, manifest_bytes, state_bytes = encode(snapshot)
+    manifest = read_manifest(manifest_bytes)
+    state = read_state(manifest, state_bytes)
+    return (manifest, state), Journal.from_text(snapshot.since.rebased(name, snapshot.position).to_text())
+
+
+# --- the run that the others are compared with --------------------------------------------------------------
+
+
+def test_the_undisturbed_run_is_worth_comparing_with() -> None:
+    run = undisturbed()
+    assert 20 < len(run.alerts) < 200
+    assert len(run.dead) > 50
+    assert len(run.barriers) > 15
+    assert {barrier.cause for barrier in run.barriers} == {"every", "labels"}
+    assert set(run.labels) >= {"applied", "retracted", "repeated", "unknown_event"}
+    assert run.suppressed.keys() == {"entity", "budget"}
+    assert run.key_mismatches > 3
+    assert len({body["case_id"] for body in run.bodies()}) < len(run.alerts)
+    assert any(body["suppressed"] for body in run.bodies())
+
+
+# --- polls ----------------------------------------------------------------------------------------------
+
+CUTS: dict[str, Callable[[], Iterable[int]]] = {
+    "one by one": lambda: repeat(1, 400),
+    "late one by one": lambda: chain([5000], repeat(1, 200)),
+    "all at once": lambda: [100_000],
+}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_outputs_do_not_depend_on_how_polls_cut_the_log(cut: str) -> None:
+    run = drive(partition(), pieces=CUTS[cut](), snapshots=True)
+    assert run.outputs() == undisturbed().outputs()
+    assert run.barriers == undisturbed().barriers
+    assert run.states() == undisturbed().states()
+
+
+@given(pieces=st.lists(st.integers(1, 40) | st.integers(1, 900), min_size=1, max_size=60))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+def test_outputs_do_not_depend_on_any_cut(pieces: list[int]) -> None:
+    run = drive(partition(), pieces=pieces)
+    assert run.outputs() == undisturbed().outputs()
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [0, 5, -4])
+def test_a_checkpoint_goes_on_as_if_nothing_had_happened(number: int) -> None:
+    whole = undisturbed()
+    position, snapshot = list(whole.snapshots.items())[number]
+    checkpoint, journal = restored(snapshot)
+    assert journal.barriers == ()
+    assert journal.position == checkpoint[0].position == position
+    going = drive(partition(journal=journal, until=position, restored=checkpoint), snapshots=True)
+    assert going.replayed == 0
+    assert after(going, position) == after(whole, position)
+    assert going.states() == {at: state for at, state in whole.states().items() if at > position}
+    assert going.partition.gauges == whole.partition.gauges
+
+
+def test_a_snapshot_does_not_change_with_its_shard() -> None:
+    driven = partition()
+    run = drive(driven, log()[:1500], snapshots=True)
+    saved = run.states()
+    drive(driven, log()[1500:3000])
+    assert run.states() == saved
+
+
+def test_taking_a_snapshot_changes_nothing() -> None:
+    assert drive(partition()).outputs() == undisturbed().outputs()
+
+
+# --- recovery -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("committed", "barriers_back"), [(0, None), (3, None), (16, None), (9, 1), (15, 1), (13, 4)]
+)
+def test_recovery_goes_on_with_the_outputs_of_an_undisturbed_run(
+    committed: int, barriers_back: int | None
+) -> None:
+    """Restore a checkpoint (or start bare), replay in silence to what was committed, go on."""
+    whole = undisturbed()
+    until, journal = whole.journals[committed]
+    checkpoint = None
+    if barriers_back is not None:
+        if len(journal.barriers) < barriers_back:
+            barriers_back = len(journal.barriers)
+        snapshot = whole.snapshots[journal.barriers[-barriers_back].position]
+        checkpoint, origin = restored(snapshot)
+        journal = journal.rebased(origin.checkpoint, origin.position)
+        assert len(journal.barriers) == barriers_back - 1
+    recovered = partition(journal=Journal.from_text(journal.to_text()), until=until, restored=checkpoint)
+    assert recovered.replaying == (journal.position < until)
+    going = drive(recovered, pieces=repeat(113), snapshots=True)
+    assert going.replayed == sum(journal.position <= record.offset < until for record in log())
+    assert after(going, 0) == after(whole, until)
+    live = {at: state for at, state in whole.states().items() if at > until}
+    assert going.states() == live
+    assert len(live) > 1
+    assert going.partition.journal.barriers[-len(live) :] == whole.partition.journal.barriers[-len(live) :]
+
+
+def test_a_silent_replay_gives_nothing() -> None:
+    whole = undisturbed()
+    end = log()[-1].offset + 1
+    silent = drive(partition(journal=whole.partition.journal, until=end))
+    assert silent.replayed == len(log())
+    assert not any([silent.alerts, silent.dead, silent.scored, silent.suppressed, silent.key_mismatches])
+    assert silent.partition.gauges == whole.partition.gauges
+    assert silent.barriers == whole.barriers
+    assert not silent.partition.replaying
+
+
+def test_a_committed_position_may_lie_in_a_gap() -> None:
+    whole = undisturbed()
+    offsets = {record.offset for record in log()}
+    until, journal = next(
+        (p + 1, j) for p, j in whole.journals[8:] if p not in offsets and p + 1 not in offsets
+    )
+    going = drive(partition(journal=journal, until=until))
+    assert after(going, 0) == after(whole, until)
+
+
+@pytest.mark.parametrize("offset", [3000, 1000])
+def test_events_that_the_journal_counted_and_the_log_lost_need_an_operator(offset: int) -> None:
+    until, journal = undisturbed().journals[-1]
+    holed = [record for record in log() if not offset <= record.offset < offset + 20]
+    with pytest.raises(NeedsOperator, match="retention"):
+        drive(partition(journal=journal, until=until), holed)
+
+
+# --- accounts --------------------------------------------------------------------------------------------
+
+
+def test_every_record_received_is_scored_or_rejected_once() -> None:
+    run = undisturbed()
+    scored = np.concatenate([s.offsets for s in run.scored]).tolist()
+    rejected = [letter.offset for letter in run.dead]
+    assert sorted(scored + rejected) == [record.offset for record in log()]
+    assert scored == sorted(scored)
+    assert rejected == sorted(rejected)
+    alerted = [
+        o for s in run.scored for o, a in zip(s.offsets.tolist(), s.alerted.tolist(), strict=True) if a
+    ]
+    assert alerted == [alert.offset for alert in run.alerts]
+
+
+def test_dead_letters_carry_the_original_and_why() -> None:
+    records = {record.offset: record for record in log()}
+    reasons = set()
+    for letter in undisturbed().dead:
+        record = records[letter.offset]
+        assert (letter.key, letter.value) == (record.key, record.value)
+        headers = dict(letter.headers)
+        assert headers["kept"] == b"1"
+        assert headers["detector_reason"] == letter.reason.encode()
+        assert headers["detector_topic"] == b"payments"
+        assert headers["detector_partition"] == b"3"
+        assert headers["detector_offset"] == str(letter.offset).encode()
+        reasons.add(letter.reason)
+    assert reasons == {"tombstone", "not_json", "missing", "wrong_type"}
+
+
+def test_nothing_but_garbage_makes_no_block() -> None:
+    garbage = [Record(1000 + n, 0, None, b"{}") for n in range(500)]
+    run = drive(partition(), garbage)
+    assert len(run.dead) == 500
+    assert not any([run.barriers, run.scored, run.alerts])
+    assert run.partition.position == 1500
+
+
+def test_the_latest_event_time_is_known() -> None:
+    assert partition().event_time == -np.inf
+    times = [json.loads(r.value)["tx"]["time"] for r in log() if r.value and r.value[:3] == b'{"t']
+    assert undisturbed().partition.event_time == datetime.fromisoformat(max(times)).timestamp()
+
+
+# --- configuration ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "keeps"),
+    [
+        ({"alerts": {"budget": {"share": 0.002}}}, True),
+        ({"partitions": 8}, True),
+        ({"require_key": True}, True),
+        ({"model": {"seed": 7}}, False),
+        ({"model": {"features": {"half_lives": ["2d"]}}}, False),
+        ({"event": {**SCHEMA, "fields": SCHEMA["fields"][:1]}}, False),
+    ],
+    ids=["alerts", "partitions", "require_key", "seed", "features", "schema"],
+)
+def test_another_configuration_takes_effect_at_a_barrier(changed: dict[str, Any], keeps: bool) -> None:
+    before, wanted = part(), part(**changed)
+    configs = {before.hash(): before}
+    whole, records = undisturbed(), log()[:3400]
+    until, journal = whole.journals[4]
+    going = drive(partition(wanted, journal, until=until, configs=configs), records, snapshots=True)
+    barrier = next(b for b in going.barriers if b.position > until)
+    assert (barrier.cause, barrier.config) == ("config", wanted.hash())
+    assert sum(b.cause == "config" for b in going.barriers) == 1
+    for here, there in zip(after(going, 0)[:2], after(whole, until)[:2], strict=True):
+        assert [x for x in here if x.offset < barrier.position] == [
+            x for x in there if x.offset < barrier.position
+        ]
+    versions = {o: s.model_version for s in going.scored for o in s.offsets.tolist()}
+    later = [o for o in versions if o >= barrier.position]
+    young = [body for body in going.bodies() if body["source"]["offset"] >= barrier.position]
+    assert {body["model"]["config"] for body in young} == {wanted.hash()}
+    if keeps:
+        assert versions[later[0]] > 3
+        assert going.partition.gauges["events"] > len(later) + 1000
+    else:
+        assert versions[later[0]] == 0
+        assert going.partition.gauges["events"] == len(later)
+        assert all(alert.offset not in later[:512] for alert in going.alerts)
+        assert any(body["score"]["warm_up"] for body in young)
+    # The journal says which configuration was in force, and so does a checkpoint.
+    end = going.partition.position
+    again = drive(partition(wanted, going.partition.journal, until=end, configs=configs), records)
+    assert again.partition.gauges == going.partition.gauges
+    checkpoint, origin = restored([s for p, s in going.snapshots.items() if p > barrier.position][-2])
+    assert checkpoint[0].config == wanted.hash()
+    resumed = drive(partition(wanted, origin, until=origin.position, restored=checkpoint), records)
+    assert after(resumed, 0) == after(going, origin.position)
+
+
+def test_fewer_alerts_are_allowed_from_the_barrier_on() -> None:
+    before, wanted = part(), part(alerts={"budget": {"share": 0.001}})
+    until, journal = undisturbed().journals[4]
+    run = drive(partition(wanted, journal, until=until, configs={before.hash(): before}))
+    assert len(run.alerts) < 0.5 * len(after(undisturbed(), until)[0])
+
+
+def test_a_configuration_that_the_store_lost_needs_an_operator() -> None:
+    _, journal = undisturbed().journals[5]
+    with pytest.raises(NeedsOperator, match=r"configurations .* checkpoints\.url"):
+        partition(part(partitions=9), journal)
+
+
+# --- keys ------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_another_entity_key_needs_an_operator() -> None:
+    checkpoint, journal = restored(next(iter(undisturbed().snapshots.values())))
+    other = replace(IDENTITY, entity_key=b"another")
+    with pytest.raises(NeedsOperator, match="entity_key"):
+        partition(journal=journal, restored=checkpoint, identity=other)
+
+
+def test_partitions_differ_in_their_chance_only() -> None:
+    """The seed is the partition's; all else is a function of what it is given."""
+    records = log()[:1600]
+    one, same, other = (
+        drive(partition(identity=replace(IDENTITY, partition=n)), records, snapshots=True) for n in (0, 0, 1)
+    )
+    assert one.outputs() == same.outputs()
+    assert one.barriers == other.barriers
+    assert one.scores()[0] == other.scores()[0]
+    assert one.scores()[1] != other.scores()[1]
+    assert one.dead[0].value == other.dead[0].value
+    positions = list(one.snapshots)
+    left, right = (run.snapshots[positions[0]].state for run in (one, other))
+    assert pack(left["profiles"]) == pack(right["profiles"])
+    assert pack(left["labels"]) == pack(right["labels"])
+    assert pack(left["units"] if isinstance(left["units"], dict) else {"units": left["units"]}) == pack(
+        {"units": right["units"]}
+    )
+
+
+def test_group_and_entity_key_change_no_score() -> None:
+    records = log()[:1600]
+    here = drive(partition(), records)
+    there = drive(partition(identity=replace(IDENTITY, group="other")), records)
+    assert here.scores() == there.scores()
+
+
+# --- alerts ----------------------------------------------------------------------------------------------
+
+ALERT_SCHEMA = json.loads((Path(detector.__file__).parent / "schemas" / "alert.v1.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(ALERT_SCHEMA, format_checker=jsonschema.FormatChecker())
+
+
+def test_every_alert_keeps_to_the_published_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(ALERT_SCHEMA)
+    for body in undisturbed().bodies():
+        VALIDATOR.validate(body)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", body["event_time"])
+    broken = undisturbed().bodies()[0]
+    broken["score"]["percentile"] = 1.5
+    assert not VALIDATOR.is_valid(broken)
+
+
+def test_an_alert_says_which_event_it_is_about() -> None:
+    records = {record.offset: record for record in log()}
+    run = undisturbed()
+    by_offset = after(run, 0)[2]
+    times = {o: t for s in run.scored for o, t in zip(s.offsets.tolist(), s.times.tolist(), strict=True)}
+    cases: dict[str, str] = {}
+    for alert, body in zip(run.alerts, run.bodies(), strict=True):
+        record = records[alert.offset]
+        assert record.value is not None
+        event = json.loads(record.value)
+        assert body["event"] == event
+        assert body["source"] == {"topic": "payments", "partition": 3, "offset": alert.offset}
+        assert body["alert_id"] == f"payments-3-{alert.offset}"
+        assert body["event_id"] == event["tx"]["id"]
+        assert body["entity"] == {"name": "customer", "value": event["customer"]}
+        assert body["entities"] == {"customer": event["customer"], "terminal": event["terminal"]}
+        assert body["exposure"] == event.get("amount")
+        assert datetime.fromisoformat(body["event_time"]).timestamp() == times[alert.offset]
+        assert body["score"]["raw"] == by_offset[alert.offset] >= body["score"]["threshold"]
+        assert body["score"]["percentile"] == 1 - 10 ** -body["score"]["raw"]
+        assert body["score"]["severity"] == body["severity"] == alert.severity
+        assert alert.key == event["customer"].encode()  # the main entity's value, whatever the record's key
+        assert cases.setdefault(body["case_id"], event["customer"]) == event["customer"]
+
+
+def test_headers_are_those_of_a_cloud_event_and_carry_the_trace() -> None:
+    records = {record.offset: record for record in log()}
+    traced = 0
+    for alert, body in zip(undisturbed().alerts, undisturbed().bodies(), strict=True):
+        names = [name for name, _ in alert.headers]
+        assert len(set(names)) == len(names)
+        headers = dict(alert.headers)
+        assert headers["ce_specversion"] == b"1.0"
+        assert headers["ce_id"].decode() == body["alert_id"]
+        assert headers["ce_source"] == b"/detector/fraud"
+        assert headers["ce_type"] == b"detector.alert.v1"
+        assert headers["ce_subject"].decode() == body["entity"]["value"]
+        assert headers["ce_time"].decode() == body["event_time"]
+        assert headers["ce_dataschema"].decode() == ALERT_SCHEMA["$id"]
+        assert headers["content-type"] == b"application/json"
+        expected = dict(records[alert.offset].headers).get("traceparent")
+        assert headers.get("traceparent") == expected
+        assert "x" not in headers
+        traced += expected is not None
+    assert 0 < traced < len(undisturbed().alerts)
+
+
+def test_no_alert_tells_of_another_customer() -> None:
+    for alert, body in zip(undisturbed().alerts, undisturbed().bodies(), strict=True):
+        text = alert.body + b" ".join(value for _, value in alert.headers)
+        assert set(re.findall(rb"cust-\d+", text)) == {body["entity"]["value"].encode()}
+        assert set(re.findall(rb"tx-\d+", text)) == {body["event_id"].encode()}
+        terminals = {body["entities"]["terminal"].encode()} if body["entities"]["terminal"] else set()
+        assert set(re.findall(rb"term-\d+", text)) == terminals
+        assert all(exemplar["events"] >= 10 for exemplar in body["exemplars"])  # at least 10 people
+    assert any(body["exemplars"] for body in undisturbed().bodies())
+
+
+def test_an_amount_beyond_all_others_scores_high_and_stops_nothing() -> None:
+    scores = after(undisturbed(), 0)[2]
+    huge = [r.offset for r in log() if r.value and b"e+308" in r.value and r.value.endswith(b"}")]
+    found = [scores[offset] for offset in huge if offset in scores]
+    assert len(found) == 4
+    assert min(found[1:]) > 3
+
+
+# --- other streams ---------------------------------------------------------------------------------------
+
+TIME = {"path": "t"}
+
+
+def stream(make: Callable[[np.random.Generator, int], dict[str, Any]], count: int = 1500) -> list[Record]:
+    rng = np.random.default_rng(11)
+    return [
+        Record(n, 0, None, json.dumps({"id": n, "t": 1.7e9 + n, **make(rng, n)}).encode())
+        for n in range(count)
+    ]
+
+
+STREAMS: dict[str, tuple[dict[str, Any], Callable[[np.random.Generator, int], dict[str, Any]]]] = {
+    "numbers without entities": (
+        {"fields": [{"name": f"x{i}", "path": f"x{i}", "type": "numeric"} for i in range(3)]},
+        lambda rng, n: {
+            f"x{i}": v for i, v in enumerate((rng.normal(0, 1, 3) * (50 if n % 200 == 199 else 1)).tolist())
+        },
+    ),
+    "only categories": (
+        {"fields": [{"name": c, "path": c, "type": "categorical"} for c in "ab"]},
+        lambda rng, n: {"a": "xyz"[k := int(rng.integers(3))], "b": "XYZ"[k if n % 200 < 199 else k - 1]},
+    ),
+    "only a text": (
+        {"fields": [{"name": "s", "path": "s", "type": "text"}]},
+        lambda rng, n: {"s": f"GET /page/{rng.integers(9)}" if n % 200 < 199 else "'; DROP TABLE users --"},
+    ),
+    "only entities": (
+        {"entities": [{"name": "e", "path": "e"}, {"name": "f", "path": "f"}]},
+        lambda rng, n: {"e": int(rng.integers(40)), "f": int(rng.integers(9))},
+    ),
+    "mostly missing": (
+        {
+            "entities": [{"name": "e", "path": "e", "optional": True}],
+            "fields": [
+                {"name": "x", "path": "x", "type": "numeric"},
+                {"name": "c", "path": "c", "type": "categorical"},
+                {"name": "s", "path": "s", "type": "text"},
+            ],
+        },
+        lambda rng, n: {
+            k: v for k, v in {"e": "e1", "x": 1.5, "c": "c", "s": "text"}.items() if rng.random() < 0.2
+        },
+    ),
+    "constants": (
+        {
+            "fields": [
+                {"name": "x", "path": "x", "type": "numeric"},
+                {"name": "c", "path": "c", "type": "categorical"},
+            ]
+        },
+        lambda rng, n: {"x": 7, "c": "c"},
+    ),
+    "numbers of any size": (
+        {"fields": [{"name": "x", "path": "x", "type": "numeric"}], "entities": [{"name": "e", "path": "e"}]},
+        lambda rng, n: {
+            "e": int(rng.integers(9)),
+            "x": [1e-300, -1e308, 1.7e308, 0.0, 5e-324, -3.0][int(rng.integers(6))],
+        },
+    ),
+    "times in no order": (
+        {"fields": [{"name": "x", "path": "x", "type": "numeric"}], "entities": [{"name": "e", "path": "e"}]},
+        lambda rng, n: {"e": int(rng.integers(9)), "x": rng.normal(), "t": float(rng.uniform(0, 7.2e9))},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_other_kinds_of_streams_are_scored(kind: str) -> None:
+    shape, make = STREAMS[kind]
+    wanted = part({"id": "id", "time": TIME, **shape})
+    records = stream(make)
+    run = drive(partition(wanted, Partition.begin(wanted, 0, 0)), records, labels=False, snapshots=True)
+    scores = np.concatenate([s.scores for s in run.scored])
+    assert len(scores) == len(records)
+    assert np.isfinite(scores).all()
+    assert (scores >= 0).all()
+    assert len(np.unique(scores[BLOCK:])) > 20 or kind == "constants"
+    for body in run.bodies():
+        VALIDATOR.validate(body)
+    position, snapshot = list(run.snapshots.items())[1]
+    checkpoint, journal = restored(snapshot)
+    going = drive(
+        partition(wanted, journal, until=position, restored=checkpoint), records, [1] * 99, labels=False
+    )
+    assert after(going, 0) == after(run, position)
+
+
+@pytest.mark.parametrize("kind", ["numbers without entities", "only categories", "only a text"])
+def test_what_is_strange_in_other_streams_scores_higher(kind: str) -> None:
+    shape, make = STREAMS[kind]
+    wanted = part({"id": "id", "time": TIME, **shape}, model={"features": {"cycles": []}})
+    run = drive(partition(wanted, Partition.begin(wanted, 0, 0)), stream(make, 2600), labels=False)
+    scores = np.concatenate([s.scores for s in run.scored])
+    strange = np.arange(len(scores)) % 200 == 199
+    late = np.arange(len(scores)) > 1200
+    assert np.median(scores[strange & late]) > 3 * np.median(scores[~strange & late])
+
+
+def test_large_blocks_pass_their_first_barrier_after_warm_up() -> None:
+    barriers = {"block_events": 512, "every_events": 512, "early_events_min": 512}
+    wanted = part(model={"barriers": barriers, "calibration": {"warm_up_events": 256}})
+    run = drive(partition(wanted, Partition.begin(wanted, 1000, 0)), log()[:3000], labels=False)
+    scores = np.concatenate([s.scores for s in run.scored])
+    assert np.isfinite(scores).all()
+    assert 0.2 < np.median(scores[512:1024]) < 1.0
+    assert len(run.alerts) > 3
