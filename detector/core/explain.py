@@ -79,10 +79,11 @@ class Explainer:
         if total <= 0.0:
             return ()
         order = np.argsort(-falls, kind="stable")[:count_max]
+        shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
         return tuple(
-            self._describe(groups[g], event, expected, bases, view, round(float(falls[g] / total), 4))
+            self._describe(groups[g], event, expected, bases, view, float(shares[g]))
             for g in order
-            if falls[g] > 0.0
+            if shares[g] > 0.0
         )
 
     def _expected(self, event: Rows, typical: Rows) -> tuple[Rows, Sequence[str]]:

@@ -1,0 +1,299 @@
+"""The reason given first is the thing that was tampered with, in words and units that people know."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.config.tree import Event, ModelPart
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.events import View
+from detector.core.explain import Explainer, Reason
+from detector.core.features import DAY_S, Layout, Rows, Units, empty_rows
+from detector.core.partition import Partition
+from detector.core.records import Identity, Record
+from detector.core.simulate import SimulationConfig, simulate, to_events
+
+# --- on traffic --------------------------------------------------------------------------------------------
+
+TAMPERED_EVERY, TAMPERED_FROM = 61, 3000
+FACTOR = 20
+
+
+@cache
+def alerts() -> tuple[dict[str, Any], ...]:
+    """Bodies of alerts about simulated payments, some of which have 20 times the customer's amount."""
+    wanted = ModelPart.model_validate(
+        {
+            "event": {
+                "id": "TRANSACTION_ID",
+                "time": {"path": "TX_DATETIME"},
+                "entities": [
+                    {"name": "customer", "path": "CUSTOMER_ID"},
+                    {"name": "terminal", "path": "TERMINAL_ID"},
+                ],
+                "fields": [
+                    {
+                        "name": "amount",
+                        "path": "TX_AMOUNT",
+                        "type": "numeric",
+                        "unit": "EUR",
+                        "display": "Amount",
+                    }
+                ],
+            },
+            "model": {
+                "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 512},
+                "calibration": {"warm_up_events": 1024, "memory_events": 4096},
+                "clusters": {"core_events": 1024, "memory_events": 4096, "count_max": 64},
+                "encoder": {"hidden": 16, "dimension": 8},
+            },
+            "alerts": {"budget": {"share": 0.05}, "reasons_max": 5},
+        }
+    )
+    simulation = SimulationConfig(
+        seed=2,
+        customers=120,
+        events=6000,
+        amount_limit=1e9,
+        customer_share_per_day=0,
+        terminal_share_per_day=0,
+    )
+    records = []
+    for n, event in enumerate(event for day in simulate(simulation) for event in to_events(day)):
+        if n >= TAMPERED_FROM and n % TAMPERED_EVERY == 0:
+            amount = event["TX_AMOUNT"]
+            assert isinstance(amount, float)
+            event["TX_AMOUNT"] = round(amount * FACTOR, 2)
+        records.append(Record(n, 0, None, json.dumps(event).encode()))
+    identity = Identity(topic="t", group="g", partition=0, entity_key=b"k")
+    driven = Partition(identity, wanted, Partition.begin(wanted, 0, 0), until=0)
+    bodies = []
+    while records:
+        step = driven.take(records[:500])
+        records = records[step.consumed :]
+        bodies += [json.loads(alert.body) for alert in step.outputs.alerts]
+        if step.block_ended and (barrier := driven.due(0)) is not None:
+            driven.barrier(barrier, [])
+    return tuple(bodies)
+
+
+def tampered(body: Mapping[str, Any]) -> bool:
+    number = int(body["event_id"])
+    return number >= TAMPERED_FROM and number % TAMPERED_EVERY == 0
+
+
+def test_a_tampered_amount_is_found_and_named_first() -> None:
+    about = [body for body in alerts() if tampered(body)]
+    made = len(range(TAMPERED_FROM, 6000)) // TAMPERED_EVERY
+    assert len(about) > 0.6 * made
+    first = [body["reasons"][0]["field"] for body in about]
+    assert first.count("amount") > 0.85 * len(first)
+
+
+def test_the_expected_amount_is_the_customers_own() -> None:
+    ratios, others = [], 0
+    for body in alerts():
+        for reason in body["reasons"]:
+            if tampered(body) and reason["field"] == "amount":
+                assert reason["observed"] == body["event"]["TX_AMOUNT"]
+                assert reason["direction"] == "above"
+                assert (reason["unit"], reason["display"]) == ("EUR", "Amount")
+                assert reason["basis"] == "entity"
+                ratios.append(reason["observed"] / reason["expected"])
+    assert len(ratios) > max(20, 5 * others)
+    assert 10 < np.median(ratios) < 40
+
+
+def test_reasons_are_shares_of_the_fall_weightiest_first() -> None:
+    seen = 0
+    for body in alerts():
+        shares = [reason["share"] for reason in body["reasons"]]
+        assert shares == sorted(shares, reverse=True)
+        assert all(0 < share <= 1 for share in shares)
+        assert sum(shares) <= 1 + 1e-9
+        fields = [reason["field"] for reason in body["reasons"]]
+        assert len(set(fields)) == len(fields)
+        assert set(fields) <= {"amount", "customer", "terminal", "time"}
+        seen += len(shares)
+    assert seen > 100
+
+
+def test_other_fields_are_explained_in_their_own_terms() -> None:
+    reasons = {}
+    for body in alerts():
+        for reason in body["reasons"]:
+            reasons.setdefault(reason["field"], []).append((body, reason))
+    for body, reason in reasons["terminal"]:
+        assert reason["observed"] == body["entities"]["terminal"]
+        assert reason["expected"] is None
+    for body, reason in reasons["time"]:
+        assert reason["observed"] == body["event_time"][11:16]
+        assert len(reason["expected"]) == 5
+    for _, reason in reasons["customer"]:
+        assert reason["unit"] == "events"
+        assert (reason["direction"] == "above") == (reason["observed"] > reason["expected"])
+
+
+# --- by hand -----------------------------------------------------------------------------------------------
+
+SCHEMA = Event.model_validate(
+    {
+        "id": "id",
+        "time": {"path": "t"},
+        "entities": [{"name": "card", "path": "card"}, {"name": "shop", "path": "shop"}],
+        "fields": [
+            {"name": "amount", "path": "amount", "type": "numeric", "unit": "EUR"},
+            {"name": "items", "path": "items", "type": "numeric"},
+            {"name": "country", "path": "country", "type": "categorical", "display": "Country"},
+            {"name": "note", "path": "note", "type": "text"},
+        ],
+    }
+)
+LAYOUT = Layout(SCHEMA, FeaturesConfig(half_lives=(DAY_S,)))
+UNITS = Units(np.array([100.0, 3.0]))
+VIEW = View(
+    main="4711",
+    entities={"card": "4711", "shop": "corner"},
+    values={"amount": 250.0, "items": None, "country": "DE", "note": "hello"},
+    traces=(),
+)
+
+
+def event(history: float = 0.0, mean: float = 80.0) -> Rows:
+    rows = empty_rows(1, LAYOUT)
+    rows.times[:] = 10 * DAY_S + 3 * 3600 + 25 * 60
+    rows.entities[:] = [11, 12]
+    rows.numerics[:] = UNITS.scale(np.array([[250.0, np.nan]]))
+    rows.categories[:] = 5
+    for kind in LAYOUT.kinds:
+        rows.context[:, kind.start] = np.nan
+    own = LAYOUT.kinds[1]
+    if history:
+        rows.context[:, own.start] = 60.0
+        rows.context[:, own.start + 1] = history
+        scaled = UNITS.scale(np.array([[mean, 1.0]]))
+        rows.context[:, own.start + 2 : own.start + 4] = scaled
+    return rows
+
+
+def typical() -> Rows:
+    rows = empty_rows(1, LAYOUT)
+    rows.times[:] = 13 * 3600
+    rows.numerics[:] = UNITS.scale(np.array([[40.0, 2.0]]))
+    rows.categories[:] = 6
+    for kind in LAYOUT.kinds:
+        rows.context[:, kind.start] = 3600.0
+        rows.context[:, kind.start + 1] = 4.0
+    return rows
+
+
+def explain(
+    rows: Rows, falls: Mapping[str, float], score: float = 5.0, count_max: int = 16
+) -> dict[str, Reason]:
+    """Reasons of an event whose score falls so far when a field is as expected."""
+    names = [group.name for group in LAYOUT.groups]
+    block = 16
+
+    def score_rows(variants: Rows) -> np.ndarray:
+        assert len(variants) == block
+        scores = np.full(block, 99.0)
+        for row, name in enumerate(names):
+            scores[row] = score - falls.get(name, 0.0)
+        return scores
+
+    found = Explainer(LAYOUT, UNITS, block).reasons(rows, typical(), VIEW, score, score_rows, count_max)
+    assert list(found) == sorted(found, key=lambda reason: -reason.share)
+    assert sum(reason.share for reason in found) <= 1 + 1e-9
+    return {reason.field: reason for reason in found}
+
+
+def test_a_share_is_the_fields_part_in_all_falls() -> None:
+    found = explain(event(), {"amount": 3.0, "shop": 1.0, "items": -2.0})
+    assert {name: reason.share for name, reason in found.items()} == {"amount": 0.75, "shop": 0.25}
+    assert list(explain(event(), {"amount": 3.0, "shop": 1.0}, count_max=1)) == ["amount"]
+    assert explain(event(), {"amount": 3.0, "shop": 1.0}, count_max=1)["amount"].share == 0.75
+    assert explain(event(), {}) == {}
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 7])
+@pytest.mark.parametrize("rest", [1e-7, 1e-5, 1 / 3, 0.7])
+def test_shares_are_above_0_and_never_sum_to_more_than_1(count: int, rest: float) -> None:
+    names = [group.name for group in LAYOUT.groups][:count]
+    falls = {name: 1.0 + n * rest if n else rest for n, name in enumerate(names)}
+    found = explain(event(), falls)
+    assert all(0 < reason.share <= 1 for reason in found.values())
+    assert sum(round(reason.share * 10_000) for reason in found.values()) <= 10_000
+
+
+def test_with_history_the_entitys_own_mean_is_expected_else_the_clusters_median() -> None:
+    own = explain(event(history=20.0), {"amount": 1.0})["amount"]
+    assert (own.observed, own.expected, own.basis, own.direction) == (
+        250.0,
+        pytest.approx(80.0),
+        "entity",
+        "above",
+    )
+    young = explain(event(history=2.0), {"amount": 1.0})["amount"]
+    assert (young.expected, young.basis) == (pytest.approx(40.0), "cluster")
+    assert young.unit == "EUR"
+    dear = explain(event(history=20.0, mean=3000.0), {"amount": 1.0})["amount"]
+    assert dear.direction == "below"
+    assert "250" in dear.detail
+    assert "3000" in dear.detail
+    assert "card" in dear.detail
+
+
+def test_a_missing_value_is_said_to_be_missing() -> None:
+    found = explain(event(), {"items": 1.0})["items"]
+    assert found.observed is None
+    assert found.direction == "unusual"
+    assert found.expected == pytest.approx(2.0)
+    assert "missing" in found.detail
+
+
+def test_entities_and_categories_are_told_by_their_familiarity() -> None:
+    new = explain(event(), {"shop": 2.0, "country": 1.0, "note": 0.5})
+    assert new["shop"].observed == "corner"
+    assert "first time" in new["shop"].detail
+    assert "card" in new["shop"].detail
+    assert (new["country"].observed, new["country"].display) == ("DE", "Country")
+    assert new["note"].observed == "hello"
+    rows = event()
+    pair = next(kind for kind in LAYOUT.kinds if kind.name == "card+shop")
+    rows.context[:, pair.start] = 3 * DAY_S
+    assert "3 days ago" in explain(rows, {"shop": 1.0})["shop"].detail
+
+
+def test_times_are_told_as_times_of_day() -> None:
+    found = explain(event(), {"time": 1.0})["time"]
+    assert (found.observed, found.expected) == ("03:25", "13:00")
+
+
+def test_only_the_fields_own_columns_are_replaced() -> None:
+    """What is scored is the event with one thing as expected and nothing else changed."""
+    rows, seen = event(history=20.0), []
+
+    def score_rows(variants: Rows) -> np.ndarray:
+        seen.append(variants.copy())
+        return np.zeros(16)
+
+    Explainer(LAYOUT, UNITS, 16).reasons(rows, typical(), VIEW, 5.0, score_rows, 3)
+    (variants,) = seen
+    for row, group in enumerate(LAYOUT.groups):
+        one = variants.take(slice(row, row + 1))
+        assert one.entities.tolist() == rows.entities.tolist()
+        changed = {
+            "numerics": group.numeric is not None,
+            "categories": group.category is not None,
+            "context": bool(group.context),
+            "times": group.clock,
+        }
+        for name, may_change in changed.items():
+            same = np.array_equal(getattr(one, name), getattr(rows, name), equal_nan=True)
+            assert same != may_change, (group.name, name)
