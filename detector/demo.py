@@ -162,12 +162,12 @@ class _Broker:
 
     def _create_topics(self) -> None:
         if self.real:
-            from confluent_kafka.admin import AdminClient, NewTopic
+            from confluent_kafka import admin as found
 
-            admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
-            for future in admin.create_topics(
-                [NewTopic(t, PARTITIONS, 1) for t in self.topics.values()]
-            ).values():
+            admin: Any = found  # its stubs do not export NewTopic
+            client = admin.AdminClient({"bootstrap.servers": self.address, "log_level": 0})
+            topics = [admin.NewTopic(topic, PARTITIONS, 1) for topic in self.topics.values()]
+            for future in client.create_topics(topics).values():
                 future.result(10)
         else:  # the mock cluster makes a topic when it is asked about it
             for topic in self.topics.values():

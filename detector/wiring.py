@@ -11,13 +11,11 @@ import json
 import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -31,6 +29,7 @@ from detector.core.telemetry import Telemetry
 from detector.errors import BrokerUnavailable, CheckpointDamaged, NeedsOperator
 from detector.ports import Log
 from detector.shell import logs
+from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
 from detector.shell.files import FileSideLog, FileStream, OutputFiles
@@ -69,10 +68,7 @@ def run(config: Config, environ: Mapping[str, str]) -> None:
     topic = config.topics.feedback
     feedback = None if topic is None else KafkaSideLog(config, topic, password, key_password)
     monitor = DriftMonitor(telemetry)
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as executor,
-    ):
+    with threadpool_limits(1), _Signals() as signals:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,
@@ -84,10 +80,11 @@ def run(config: Config, environ: Mapping[str, str]) -> None:
             clock=clock,
             telemetry=telemetry,
             log=log,
-            executor=executor,
+            executor=BackgroundThread("checkpoints"),
             observe=monitor.observe,
             warnings=_warnings(config, stream, store, entity_secret, log),
         )
+        signals.call(runner.stop)
         server = HttpServer(
             config.http.address,
             runner.status,
@@ -97,8 +94,7 @@ def run(config: Config, environ: Mapping[str, str]) -> None:
         server.start()
         log.info("started", version=version("detector"), metrics=f"{server.url}/metrics")
         try:
-            with _stopped_by_signals(runner.stop):
-                runner.run()
+            runner.run()
         finally:
             server.stop()
     log.info("stopped")
@@ -140,6 +136,7 @@ def replay(
     stream = FileStream(
         plan.events,
         key_of=parser.main_key,
+        feedback=plan.feedback,
         partitions=plan.partitions,
         topics=config.topics,
         outputs=OutputFiles(scores=plan.scores, alerts=plan.alerts, rejected=plan.rejected),
@@ -147,7 +144,7 @@ def replay(
         resume=plan.resume,
         progress=progress,
     )
-    with threadpool_limits(1), ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as executor:
+    with threadpool_limits(1), _Signals() as signals:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,
@@ -159,12 +156,12 @@ def replay(
             clock=SystemClock(),
             telemetry=telemetry,
             log=log,
-            executor=executor,
+            executor=BackgroundThread("checkpoints"),
             commit_interval_s=0.0,
             metadata_bytes_max=FILE_METADATA_BYTES_MAX,
         )
-        with _stopped_by_signals(runner.stop):
-            runner.run()
+        signals.call(runner.stop)
+        runner.run()
     return telemetry
 
 
@@ -297,17 +294,31 @@ def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterat
         log.warning("broker_unavailable", reason=str(error))  # the runner goes on trying
 
 
-@contextmanager
-def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Stop on SIGTERM and SIGINT; a second signal has the default effect."""
+class _Signals:
+    """Turns the first SIGTERM or SIGINT into a call, also one that comes before there is anything to call."""
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        stop()
+    def __init__(self) -> None:
+        self._asked = False
+        self._stop: Callable[[], None] | None = None
+        self._before: dict[int, Any] = {}
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def call(self, stop: Callable[[], None]) -> None:
+        """Call `stop` at the signal, or now if it was there already."""
+        self._stop = stop
+        if self._asked:
+            stop()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, self._before[number])  # a second one has its usual effect
+        self._asked = True
+        if self._stop is not None:
+            self._stop()

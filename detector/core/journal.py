@@ -136,11 +136,14 @@ class Journal:
         """
         try:
             document = json.loads(text)
+            kinds = {"k": str, "p": int, "l": int, "c": str, "b": list}
+            if any(type(document[name]) is not kind for name, kind in kinds.items() if name in document):
+                raise ValueError("a value of the wrong type")
             version = document["v"]
             if version != FORMAT:
                 raise NeedsOperator(
                     f"the committed offset has a journal of format {version}, this version reads {FORMAT}: "
-                    "run the version that wrote it, or commit offsets without metadata to start anew"
+                    "run the version that wrote it, or delete the group's offsets to start anew"
                 )
             barriers = []
             position, labels = document["p"], document["l"]

@@ -141,6 +141,8 @@ class Partition:
         silent = 0
         while silent < len(records) and records[silent].offset < self.until:
             silent += 1
+        if self._plan and not silent and records:
+            raise self._removed(records[0].offset)
         batch = records[:silent] if silent else records
         consumed, outputs, block_ended = self._shard.take(batch, silent=bool(silent))
         return Step(
@@ -203,7 +205,7 @@ class Partition:
             partition=self.identity.partition,
             position=self.position,
             since=self.journal,
-            config=shard.config.hash(),
+            config=self.journal.config_end,
             config_json=shard.config.canonical().decode(),
             entity_key_id=shard.entity_key_id,
             versions=library_versions(),
@@ -218,12 +220,15 @@ class Partition:
         if not self._plan or self._plan[0].position > self.position:
             return None
         if self._plan[0].position < self.position:
-            raise NeedsOperator(
-                f"partition {self.identity.partition}: the journal has a barrier at "
-                f"{self._plan[0].position}, but a block ends at {self.position}: events were removed from "
-                "the topic; raise its retention above the checkpoints' age, then reset the group's offsets"
-            )
+            raise self._removed(self.position)
         return self._plan[0]
+
+    def _removed(self, position: int) -> NeedsOperator:
+        return NeedsOperator(
+            f"partition {self.identity.partition}: the journal has a barrier at {self._plan[0].position}, "
+            f"but the log has fewer events before {position}: some were removed from the topic; raise its "
+            "retention above the checkpoints' age, then delete the group's offsets to start anew"
+        )
 
     def _cause(self, labels_end: int) -> Cause | None:
         barriers = self._shard.config.model.barriers

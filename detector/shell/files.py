@@ -67,6 +67,8 @@ class FileStream:
         JSONL, plain or gzip.
     key_of
         The record key that an event would have in Kafka: its main entity's value. Never raises.
+    feedback
+        The file that a `FileSideLog` reads beside it: resuming with another one is refused.
     partitions
         Shards; an event goes to the one that its key's CRC-32 says, without a key to 0.
     topics
@@ -92,6 +94,7 @@ class FileStream:
         events: Path,
         *,
         key_of: Callable[[bytes], bytes | None],
+        feedback: Path | None = None,
         partitions: int = 1,
         topics: Topics | None = None,
         outputs: OutputFiles | None = None,
@@ -106,11 +109,14 @@ class FileStream:
         self._committed: dict[int, Committed] = {}
         with ExitStack() as opened:
             self._lines = opened.enter_context(closing(_Lines(events)))
-            self._input = _fingerprint(events)
+            self._input = {
+                "events": _fingerprint(events),
+                "feedback": None if feedback is None else _fingerprint(feedback),
+            }
             sizes = self._take_up(resume)
             self._sinks = _open_sinks(events, topics or Topics(), outputs or OutputFiles(), sizes, opened)
             self._opened = opened.pop_all()
-        self.size_bytes = int(self._input["bytes"])
+        self.size_bytes = events.stat().st_size
         self._positions = dict.fromkeys(range(partitions), 0)
         self._paused: set[int] = set()
         self._assigned = False
@@ -272,8 +278,8 @@ class FileStream:
             raise NeedsOperator(f"{path} was written by another version: remove the folder to start over")
         if not same:
             raise NeedsOperator(
-                f"{self._lines.path} is not the file that {path} belongs to (its size or its beginning "
-                "changed): replay the same file, or remove the folder to start over"
+                f"{self._lines.path} or the feedback is not the file that {path} belongs to (its size or its "
+                "beginning changed): replay the same files, or remove the folder to start over"
             )
         if len(positions) != self._count:
             raise NeedsOperator(
