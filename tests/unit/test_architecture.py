@@ -1,0 +1,372 @@
+"""What may import what, by the sources: errors <- config <- core <- ports <- shell <- wiring <- cli."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import detector
+
+ROOT = Path(detector.__file__).parent
+
+# A module may import what is on a lower level, and what is in its own package (but see SEPARATE).
+LEVELS = {
+    "__init__": 0,
+    "errors": 1,
+    "config": 2,
+    "core": 3,
+    "ports": 4,
+    "shell": 5,
+    "testing": 5,
+    "wiring": 6,
+    "demo": 7,
+    "cli": 8,
+    "__main__": 9,
+}
+SEPARATE = {"shell"}  # modules that never import each other: only wiring knows more than one
+
+# All that the core may import besides itself, the configuration and the errors.
+CORE_MAY_IMPORT = {
+    "__future__",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "functools",
+    "hashlib",
+    "json",
+    "math",
+    "re",
+    "typing",
+    "zlib",
+    "hnswlib",
+    "msgspec",
+    "numba",
+    "numpy",
+}
+# Where one file may import more, and why.
+CORE_EXCEPTIONS = {
+    "core/state.py": {"io", "zipfile"},  # buffers in memory, and the error of a torn archive
+    "core/events.py": {"zoneinfo"},  # zones of event times
+    "core/lineage.py": {"urllib.parse"},  # escaping of names
+    "core/partition.py": {"importlib.metadata", "platform"},  # versions that a checkpoint records
+}
+RANDOM_MAY_BE = {"Generator", "PCG64", "SeedSequence", "default_rng"}  # all of them from a given seed
+CLOCKS = {"now", "utcnow", "today"}
+
+# Each third-party client is known to one file, so it can be replaced there.
+CLIENTS = (
+    "kafka",
+    "prometheus_client",
+    "structlog",
+    "fsspec",
+    "river",
+    "hnswlib",
+    "typer",
+    "rich",
+    "yaml",
+    "confluent_kafka",
+)
+IN_TWO_FILES = {
+    "rich": "cli.py and demo.py",
+    "yaml": "config/load.py and config/init.py",
+}
+NEVER = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "runpy"}
+NEVER_CALLED = {"eval", "exec", "compile", "__import__", "import_module"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module, with its line."""
+
+    module: str
+    line: int
+
+    def within(self, module: str) -> bool:
+        """Whether it is this module, or inside it."""
+        return f"{self.module}.".startswith(f"{module}.")
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+
+def sources() -> dict[str, str]:
+    return {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imports(path: str, source: str) -> Iterator[Import]:
+    """Everything imported anywhere in a file, also inside functions."""
+    package = ["detector", *Path(path).parent.parts]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*package[: len(package) - node.level + 1], *([base] if base else [])])
+            for alias in node.names:
+                yield Import(f"{base}.{alias.name}", node.lineno)
+
+
+def part(path: str) -> str:
+    return Path(path).parts[0].removesuffix(".py")
+
+
+def wrong_directions(files: Mapping[str, str]) -> list[str]:
+    found = []
+    for path, source in files.items():
+        if part(path) not in LEVELS:
+            found.append(f"{path}: give it a level")
+            continue
+        for imported in imports(path, source):
+            names = imported.module.split(".")
+            if names[0] != "detector":
+                continue
+            target = names[1] if len(names) > 1 and names[1] in LEVELS else "__init__"
+            same = target == part(path)
+            if same and target in SEPARATE and names[2:3] != [Path(path).stem]:
+                found.append(f"{path}:{imported.line}: {imported.module} is another module of {target}")
+            elif not same and LEVELS[target] >= LEVELS[part(path)]:
+                found.append(f"{path}:{imported.line}: {imported.module} is not below {part(path)}")
+    return found
+
+
+def impurities(files: Mapping[str, str]) -> list[str]:
+    """Ways from the core to the world, the clock and shared chance."""
+    found = []
+    for path, source in files.items():
+        if part(path) != "core":
+            continue
+        allowed = CORE_MAY_IMPORT | CORE_EXCEPTIONS.get(path, set()) | {"detector"}
+        found += [
+            f"{path}:{imported.line}: {imported.module}"
+            for imported in imports(path, source)
+            if not any(imported.within(module) for module in allowed) or imported.within("numpy.random")
+        ]
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                if name in ("open", "print", "input") or name.rpartition(".")[2] in CLOCKS:
+                    found.append(f"{path}:{node.lineno}: {name}()")
+                if name.endswith("default_rng") and not node.args:
+                    found.append(f"{path}:{node.lineno}: a generator without a seed")
+            if (
+                isinstance(node, ast.Attribute)
+                and ast.unparse(node.value) in ("np.random", "numpy.random")
+                and node.attr not in RANDOM_MAY_BE
+            ):
+                found.append(f"{path}:{node.lineno}: {ast.unparse(node)}")
+            if isinstance(node, ast.Global):
+                found.append(f"{path}:{node.lineno}: global {', '.join(node.names)}")
+    return found
+
+
+def homes(files: Mapping[str, str], client: str) -> set[str]:
+    return {path for path, source in files.items() if any(i.top == client for i in imports(path, source))}
+
+
+def dangers(files: Mapping[str, str]) -> list[str]:
+    """Ways from data to code."""
+    found = []
+    for path, source in files.items():
+        found += [f"{path}:{i.line}: {i.module}" for i in imports(path, source) if i.top in NEVER]
+        for node in ast.walk(ast.parse(source)):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            bare = name if "." not in name else name.rpartition(".")[2]
+            if bare in NEVER_CALLED and not name.startswith("re."):
+                found.append(f"{path}:{node.lineno}: {name}()")
+            if any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords):
+                found.append(f"{path}:{node.lineno}: allow_pickle")
+            if name.startswith("yaml.") and bare in ("load", "load_all", "unsafe_load", "full_load"):
+                loader = [ast.unparse(k.value) for k in node.keywords if k.arg == "Loader"]
+                loader += [ast.unparse(argument) for argument in node.args[1:2]]
+                if bare != "load" or not loader or "Unsafe" in loader[0] or loader[0].endswith("FullLoader"):
+                    found.append(f"{path}:{node.lineno}: {name}()")
+    return found
+
+
+# --- the rules ---------------------------------------------------------------------------------------------
+
+
+def test_the_sources_are_there() -> None:
+    files = sources()
+    assert {"errors.py", "ports.py", "config/tree.py", "core/shard.py", "shell/runner.py"} <= set(files)
+
+
+def test_imports_go_one_way() -> None:
+    assert wrong_directions(sources()) == []
+
+
+def test_the_core_knows_no_world_no_clock_and_no_shared_chance() -> None:
+    assert impurities(sources()) == []
+
+
+def test_exceptions_of_the_core_are_still_needed() -> None:
+    files = sources()
+    for path, modules in CORE_EXCEPTIONS.items():
+        for module in modules:
+            assert any(imported.within(module) for imported in imports(path, files[path])), (path, module)
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(
+            client, marks=pytest.mark.xfail(reason=f"imported in {IN_TWO_FILES[client]}", strict=True)
+        )
+        if client in IN_TWO_FILES
+        else client
+        for client in CLIENTS
+    ],
+)
+def test_each_client_is_known_to_one_file(client: str) -> None:
+    assert len(homes(sources(), client)) == 1
+
+
+def test_clients_are_where_they_belong() -> None:
+    files = sources()
+    for client in ("kafka", "prometheus_client", "structlog", "fsspec", "river"):
+        assert {part(path) for path in homes(files, client)} == {"shell"}
+    assert homes(files, "hnswlib") == {"core/index.py"}
+    assert homes(files, "typer") == {"cli.py"}
+    assert {part(path) for path in homes(files, "yaml")} == {"config"}
+
+
+def test_data_never_becomes_code() -> None:
+    assert dangers(sources()) == []
+
+
+# --- the checker itself ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("core/x.py", "from detector.shell.kafka import KafkaStream"),
+        ("core/x.py", "from detector import ports"),
+        ("core/x.py", "import detector.wiring"),
+        ("core/x.py", "from .. import ports"),
+        ("core/x.py", "from ..shell import http"),
+        ("core/x.py", "def f():\n    from detector.cli import main"),
+        ("config/x.py", "from detector.core.records import Record"),
+        ("errors.py", "from detector.config.tree import Config"),
+        ("ports.py", "from detector.testing import MemoryStore"),
+        ("testing.py", "from detector.shell.runner import Runner"),
+        ("shell/x.py", "from detector.testing import MemoryStore"),
+        ("shell/x.py", "from detector.shell.kafka import KafkaStream"),
+        ("shell/x.py", "from detector.shell import kafka"),
+        ("shell/x.py", "from . import kafka"),
+        ("shell/x.py", "from .kafka import KafkaStream"),
+        ("shell/x.py", "from detector.wiring import run"),
+        ("wiring.py", "from detector.cli import main"),
+        ("elsewhere.py", "import math"),
+    ],
+)
+def test_a_wrong_direction_is_seen(path: str, source: str) -> None:
+    assert len(wrong_directions({path: source})) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("core/x.py", "from detector.core.records import Record\nfrom detector.config.tree import Event"),
+        (
+            "core/x.py",
+            "from . import records\nfrom .records import Record\nfrom ..errors import NeedsOperator",
+        ),
+        ("shell/x.py", "from detector.ports import Log\nfrom detector.core.records import Record"),
+        ("testing.py", "from detector.ports import Log"),
+        ("wiring.py", "from detector.shell import kafka\nfrom detector.shell.http import HttpServer"),
+        ("cli.py", "from detector import __version__, wiring"),
+        ("core/x.py", "import detectors\nfrom math import pi"),
+    ],
+)
+def test_a_right_direction_is_let_pass(path: str, source: str) -> None:
+    assert wrong_directions({path: source}) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os",
+        "import time",
+        "from time import monotonic",
+        "import logging",
+        "import random",
+        "from random import random",
+        "import socket",
+        "import threading",
+        "from concurrent.futures import Future",
+        "import io",
+        "from pathlib import Path",
+        "import fsspec",
+        "from urllib.request import urlopen",
+        "from importlib import import_module",
+        "def f():\n    import os.path",
+        "np.random.rand(3)",
+        "np.random.seed(0)",
+        "from numpy.random import rand",
+        "rng = np.random.default_rng()",
+        "datetime.now(UTC)",
+        "datetime.datetime.utcnow()",
+        "date.today()",
+        "open('x')",
+        "print('x')",
+        "def f():\n    global x",
+    ],
+)
+def test_an_impure_core_is_seen(source: str) -> None:
+    assert len(impurities({"core/x.py": source})) >= 1
+    assert impurities({"shell/x.py": source}) == []
+
+
+def test_a_pure_core_is_let_pass() -> None:
+    source = (
+        "import numpy as np\nfrom numpy.typing import NDArray\nrng = np.random.default_rng(3)\nrng.random()"
+    )
+    assert impurities({"core/x.py": source}) == []
+
+
+def test_homes_are_found_wherever_a_client_is_imported() -> None:
+    files = {
+        "a.py": "import kafka",
+        "b.py": "from kafka.errors import KafkaError",
+        "c.py": "def f():\n    import kafka.admin as admin",
+        "d.py": "import kafkaesque\nfrom detector.shell import kafka",
+    }
+    assert homes(files, "kafka") == {"a.py", "b.py", "c.py"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from joblib import dump",
+        "eval('1')",
+        "exec(text)",
+        "__import__('os')",
+        "importlib.import_module(name)",
+        "np.load(file, allow_pickle=True)",
+        "np.load(file, allow_pickle=flag)",
+        "yaml.load(text)",
+        "yaml.unsafe_load(text)",
+        "yaml.load(text, Loader=yaml.UnsafeLoader)",
+    ],
+)
+def test_a_danger_is_seen(source: str) -> None:
+    assert len(dangers({"shell/x.py": source})) == 1
+
+
+def test_what_is_safe_is_let_pass() -> None:
+    source = (
+        "re.compile('x')\nnp.load(f, allow_pickle=False)\nyaml.safe_load(t)\nyaml.load(t, Loader=SafeLoader)"
+    )
+    assert dangers({"shell/x.py": source}) == []
