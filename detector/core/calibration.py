@@ -119,9 +119,11 @@ class Calibration:
         above = np.concatenate([np.cumsum(counts[::-1])[::-1], [PRIOR / BINS / 2]])
         self._edges = LOW + BIN * np.arange(BINS + 1)
         self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
+        # Two different places are needed, also where the tail begins early.
+        shape_from = min(SHAPE_FROM, 1.0 - 2.0 * (1.0 - self._config.tail_from))
         near, start = (
-            int(np.searchsorted(-above, -above[0] * (1.0 - share)))
-            for share in (SHAPE_FROM, self._config.tail_from)
+            min(int(np.searchsorted(-above, -above[0] * (1.0 - share))), BINS)
+            for share in (shape_from, self._config.tail_from)
         )
         self._tail_place = self._edges[start]
         # By definition; counts this far out are few and may fall from many to none within one bin.
@@ -129,7 +131,7 @@ class Calibration:
         # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin:
         # the shape is read where both shares of *all* events are known, and the tail goes on from there.
         shares = (
-            self._config.trim * (1.0 - np.array([SHAPE_FROM, self._config.tail_from]))
+            self._config.trim * (1.0 - np.array([shape_from, self._config.tail_from]))
             + 1.0
             - self._config.trim
         )

@@ -39,7 +39,7 @@ def feed(made: Calibration, distances: Doubles) -> Doubles:
         block = distances[start : start + BLOCK]
         scores.append(made.scores(block))
         made.learn(block, made.accepts(block))
-    return np.concatenate(scores)
+    return np.concatenate([*scores, np.zeros(0)])
 
 
 def trained(stream: str = "lognormal", count: int = 16 * 1024, seed: int = 0) -> Calibration:
@@ -98,6 +98,17 @@ def test_one_in_a_hundred_accepted_events_lies_above_percentile_99(stream: str) 
     assert 0.007 <= (percentiles > 0.99).mean() <= 0.013
     assert (percentiles > 0.9).mean() == pytest.approx(0.1, abs=0.015)
     assert (percentiles > 0.5).mean() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("trim", [0.51, 0.95, 0.9999])
+@pytest.mark.parametrize("tail_from", [0.51, 0.9, 0.998, 0.99999, 1 - 1e-12])
+@pytest.mark.parametrize("count", [0, 1, 300, 9000])
+def test_any_settings_give_rising_scores(trim: float, tail_from: float, count: int) -> None:
+    made = calibration(CalibrationConfig(memory_events=4096, trim=trim, tail_from=tail_from))
+    feed(made, STREAMS["lognormal"](np.random.default_rng(0), count))
+    scores = made.scores(np.sinh(np.linspace(-7.9, 45, 4000)) / 4)
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores) > 0).all()
 
 
 def test_the_tail_neither_ends_nor_underflows() -> None:
@@ -203,7 +214,7 @@ def test_it_goes_on_from_its_state() -> None:
 
 @given(
     values=st.lists(st.floats(-50, 1e6), min_size=30, max_size=200),
-    share=st.floats(0, 1),
+    share=st.floats(0, 0.9999),
 )
 @settings(max_examples=100, deadline=None)
 def test_quantiles_are_within_a_bin(values: list[float], share: float) -> None:
