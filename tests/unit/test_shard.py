@@ -716,3 +716,40 @@ def test_large_blocks_pass_their_first_barrier_after_warm_up() -> None:
     assert np.isfinite(scores).all()
     assert 0.2 < np.median(scores[512:1024]) < 1.0
     assert len(run.alerts) > 3
+
+
+EXTREMES: dict[str, dict[str, Any]] = {
+    "large blocks, small core": {
+        "barriers": {"block_events": 1024, "every_events": 1024, "early_events_min": 16},
+        "clusters": {"core_events": 512, "memory_events": 1024, "count_max": 8, "members_min": 64},
+    },
+    "small blocks, barriers at each": {
+        "barriers": {"block_events": 16, "every_events": 16, "early_events_min": 16},
+        "clusters": {"core_events": 512, "members_min": 64, "neighbours": 32},
+        "index": {"exact_below": 0},
+    },
+    "late and thin tail, tight trim": {
+        "calibration": {"trim": 0.51, "tail_from": 0.99999, "memory_events": 1024}
+    },
+    "early tail, no trim": {"calibration": {"trim": 0.9999, "tail_from": 0.9, "memory_events": 1024}},
+    "hasty learner": {
+        "encoder": {"learning_rate": 1.0, "objectives": {"contrastive": 10, "reconstructive": 10}}
+    },
+    "one short memory": {
+        "features": {"half_lives": ["1s"], "cycles": [], "entities_max": 1024, "pairs_max": 1024}
+    },
+}
+
+
+@pytest.mark.parametrize("kind", EXTREMES)
+def test_any_settings_that_are_allowed_work(kind: str) -> None:
+    run = drive(partition(part(model=EXTREMES[kind])), log()[:1300], snapshots=True)
+    scores = np.concatenate([s.scores for s in run.scored])
+    assert np.isfinite(scores).all()
+    for body in run.bodies():
+        VALIDATOR.validate(body)
+    position, snapshot = list(run.snapshots.items())[len(run.snapshots) // 2]
+    checkpoint, journal = restored(snapshot)
+    wanted = part(model=EXTREMES[kind])
+    going = drive(partition(wanted, journal, until=position, restored=checkpoint), log()[:1300], repeat(41))
+    assert after(going, 0) == after(run, position)
