@@ -25,7 +25,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from detector.config.init import infer, render
 from detector.config.load import effective, json_schema, load
@@ -250,20 +249,21 @@ def checkpoint_list(config: ConfigPath, set_: Overrides = None) -> None:
     """List the group's checkpoints, oldest first."""
     from detector import wiring
 
-    table = Table("partition", "position", "bytes", "model", "name", box=None)
+    row = "{:>9} {:>15} {:>15}  {:12}  {}"
+    out.print(row.format("partition", "position", "bytes", "model", "name"), highlight=False)
     for found in wiring.checkpoints(_load(config, set_)):
-        if found.manifest is None:
-            table.add_row("?", "?", "", f"damaged: {found.problem}", found.name)
-            continue
         manifest = found.manifest
-        table.add_row(
-            str(manifest.partition),
-            f"{manifest.position:,}",
-            f"{manifest.state_bytes:,}",
-            manifest.config,
-            found.name,
-        )
-    out.print(table)
+        facts: tuple[object, ...] = ("?", "?", "?", "damaged")
+        if manifest is not None:
+            facts = (
+                manifest.partition,
+                f"{manifest.position:,}",
+                f"{manifest.state_bytes:,}",
+                manifest.config,
+            )
+        out.print(row.format(*facts, found.name), highlight=False)
+        if found.problem:
+            out.print(f"          {found.problem}", highlight=False)
 
 
 @checkpoint.command("show")

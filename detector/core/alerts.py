@@ -55,6 +55,7 @@ def make_alert(
         "event_time": iso(event.time),
         "entity": None if view.main is None else {"name": main_name, "value": view.main},
         "entities": dict(view.entities),
+        "context": dict(view.carried),
         "exposure": exposure,
         "score": {**score, "severity": SEVERITIES[severity]},
         "reasons": [msgspec.to_builtins(reason) for reason in reasons],

@@ -77,6 +77,7 @@ class View:
     main: str | None  # the main entity's value
     entities: Mapping[str, str | None]
     values: Mapping[str, Any]  # every field of the schema: number, text or None
+    carried: Mapping[str, Any]  # of these the ones that the model does not see (use: context, segment)
     traces: Headers  # the record's own W3C trace context
 
 
@@ -141,19 +142,14 @@ class Parser:
         """Original values of an event that `parse` accepted."""
         event = self._decode(record.value)
         main = self._main(event)
+        fields = [*self._checked, *self._numerics]
+        fields += [(value, read) for value, read, _ in (*self._categories, *self._texts)]
+        values = {value.name: self._check(value, read(event)) for value, read in fields}
         return View(
             main=None if main is None else main.decode(),
             entities={entity.name: _plain(read(event)) for entity, read, _ in self._entities},
-            values={
-                value.name: self._number(value.name, read(event))
-                if value.type == "numeric" and read(event) is not None
-                else _plain(read(event))
-                for value, read in [
-                    *self._checked,
-                    *self._numerics,
-                    *((value, read) for value, read, _ in self._categories + self._texts),
-                ]
-            },
+            values=values,
+            carried={value.name: values[value.name] for value, _ in self._checked},
             traces=tuple(h for h in record.headers if h[0].lower() in ("traceparent", "tracestate")),
         )
 
