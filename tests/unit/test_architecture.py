@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -99,10 +100,15 @@ def sources() -> dict[str, str]:
     return {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(ROOT.rglob("*.py"))}
 
 
+@cache
+def parsed(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
 def imports(path: str, source: str) -> Iterator[Import]:
     """Everything imported anywhere in a file, also inside functions."""
     package = ["detector", *Path(path).parent.parts]
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, node.lineno)
@@ -149,7 +155,7 @@ def impurities(files: Mapping[str, str]) -> list[str]:
             for imported in imports(path, source)
             if not any(imported.within(module) for module in allowed) or imported.within("numpy.random")
         ]
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parsed(source)):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
                 if name in ("open", "print", "input") or name.rpartition(".")[2] in CLOCKS:
@@ -176,7 +182,7 @@ def dangers(files: Mapping[str, str]) -> list[str]:
     found = []
     for path, source in files.items():
         found += [f"{path}:{i.line}: {i.module}" for i in imports(path, source) if i.top in NEVER]
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(parsed(source)):
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func)

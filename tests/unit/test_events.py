@@ -490,6 +490,7 @@ def test_the_view_returns_the_originals() -> None:
         "shop_name": "Corner shop",
         "fee": 1.5,
     }
+    assert view.carried == {"shop_name": "Corner shop", "fee": 1.5}
     assert view.traces == (("traceparent", b"00-1"), ("TraceState", b"a=b"))
 
 

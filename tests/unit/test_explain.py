@@ -163,6 +163,7 @@ VIEW = View(
     main="4711",
     entities={"card": "4711", "shop": "corner"},
     values={"amount": 250.0, "items": None, "country": "DE", "note": "hello"},
+    carried={},
     traces=(),
 )
 
