@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 import detector
 from detector.config.tree import ModelPart
@@ -45,6 +46,13 @@ SCHEMA: dict[str, Any] = {
     ],
     "exposure": "amount",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As the daemon runs: results are promised for BLAS on one thread."""
+    with threadpool_limits(1):
+        yield
 
 
 def part(event: Mapping[str, Any] | None = None, **changes: Any) -> ModelPart:
@@ -285,7 +293,7 @@ def test_outputs_do_not_depend_on_how_polls_cut_the_log(cut: str) -> None:
 
 
 @given(pieces=st.lists(st.integers(1, 40) | st.integers(1, 900), min_size=1, max_size=60))
-@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_outputs_do_not_depend_on_any_cut(pieces: list[int]) -> None:
     run = drive(partition(), pieces=pieces)
     assert run.outputs() == undisturbed().outputs()
@@ -719,8 +727,8 @@ EXTREMES: dict[str, dict[str, Any]] = {
         "barriers": {"block_events": 1024, "every_events": 1024, "early_events_min": 16},
         "clusters": {"core_events": 512, "memory_events": 1024, "count_max": 8, "members_min": 64},
     },
-    "small blocks, barriers at each": {
-        "barriers": {"block_events": 16, "every_events": 16, "early_events_min": 16},
+    "small blocks, many barriers": {
+        "barriers": {"block_events": 16, "every_events": 32, "early_events_min": 16},
         "clusters": {"core_events": 512, "members_min": 64, "neighbours": 32},
         "index": {"exact_below": 0},
     },
