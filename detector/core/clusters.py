@@ -26,6 +26,7 @@ ASSIGNED_AT_ONCE = 512
 EVENTS_PER_CLUSTER = 16
 # Medians over fewer customers could be one customer's transaction.
 ENTITIES_SHOWN_MIN = 10
+EVERYTHING = -2  # stands for the whole core, where no near cluster is shared by so many
 
 
 class Core:
@@ -160,7 +161,8 @@ class Exemplars:
     def typical(self, cluster: int) -> Rows:
         """One row: medians of numerics and contexts, the most frequent category, the mean time of day."""
         if cluster not in self._typical:
-            self._typical[cluster] = self._median(self._rows.take(self._cluster == cluster))
+            members = self._rows if cluster == EVERYTHING else self._rows.take(self._cluster == cluster)
+            self._typical[cluster] = self._median(members)
         return self._typical[cluster]
 
     def _median(self, members: Rows) -> Rows:

@@ -4,8 +4,8 @@ For each group of columns that people can name (a field, an entity's history, th
 is replaced by the expected one, everything derived from it is computed again, and the event is scored again.
 A reason's share is its fall in score over the sum of all falls.
 
-Expected is what the entity's own profile says, else what is typical of the nearest cluster (medians over its
-core events): never another customer's event.
+Expected is what the entity's own profile says, else what is typical of the nearest cluster that enough people
+share (medians over its core events), else of all: never another customer's event.
 """
 
 from __future__ import annotations

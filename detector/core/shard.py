@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from detector.config.tree import ModelPart
 from detector.core.alerts import alert_id, make_alert
 from detector.core.calibration import Calibration
-from detector.core.clusters import ENTITIES_SHOWN_MIN, Core
+from detector.core.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
 from detector.core.embedding import Embedding, Located
 from detector.core.encoder import Learner
 from detector.core.events import ParsedEvent, Parser, Rejected
@@ -276,7 +276,7 @@ class Shard:
         assert embedding.exemplars is not None
         view = self._parser.view(event.record)
         nearest = int(located.clusters[i, 0])
-        typical = embedding.exemplars.typical(nearest)
+        typical = embedding.exemplars.typical(self._shared(located, i))
         reasons = self._explainer.reasons(row, typical, view, score, self._score_rows, alerts.reasons_max)
         schema = self.config.event
         exposure = None if schema.exposure is None else view.values[schema.exposure]
@@ -308,6 +308,12 @@ class Shard:
                 "config": self.config.hash(),
             },
         )
+
+    def _shared(self, located: Located, i: int) -> int:
+        """Nearest cluster whose medians may be told: those of few people are their transactions."""
+        people = self._embedding.clusters.people
+        near = (number for number in located.clusters[i].tolist() if people[number] >= ENTITIES_SHOWN_MIN)
+        return next(near, EVERYTHING)
 
     def _exemplars(self, located: Located, i: int) -> list[dict[str, Any]]:
         """Medians of the nearest clusters that enough people share; no ids, no text."""

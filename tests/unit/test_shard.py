@@ -309,7 +309,10 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(number: int) -> None:
     checkpoint, journal = restored(snapshot)
     assert journal.barriers == ()
     assert journal.position == checkpoint[0].position == position
-    going = drive(partition(journal=journal, until=position, restored=checkpoint), snapshots=True)
+    again = partition(journal=journal, until=position, restored=checkpoint)
+    seen = max(t for s in whole.scored for o, t in zip(s.offsets, s.times, strict=True) if o < position)
+    assert again.event_time == seen
+    going = drive(again, snapshots=True)
     assert going.replayed == 0
     assert after(going, position) == after(whole, position)
     assert going.states() == {at: state for at, state in whole.states().items() if at > position}
@@ -602,6 +605,31 @@ def test_no_alert_tells_of_another_customer() -> None:
         assert set(re.findall(rb"term-\d+", text)) == terminals
         assert all(exemplar["events"] >= 10 for exemplar in body["exemplars"])  # at least 10 people
     assert any(body["exemplars"] for body in undisturbed().bodies())
+
+
+def test_what_is_expected_of_a_newcomer_is_no_single_customers_habit() -> None:
+    """Each customer's amounts are a cluster of their own, so only what all do together may be told."""
+
+    def make(rng: np.random.Generator, n: int) -> dict[str, Any]:
+        customer = int(rng.integers(8))
+        if n > 1000 and n % 40 == 0:
+            return {"e": f"new-{n}", "x": float(rng.lognormal(4, 4))}
+        return {"e": f"old-{customer}", "x": 10.0 * 3.0**customer * float(rng.normal(1, 0.01))}
+
+    shape = {
+        "fields": [{"name": "x", "path": "x", "type": "numeric"}],
+        "entities": [{"name": "e", "path": "e"}],
+    }
+    wanted = part({"id": "id", "time": TIME, **shape}, alerts={"budget": {"share": 0.1}})
+    run = drive(partition(wanted, Partition.begin(wanted, 0, 0)), stream(make, 2500), labels=False)
+    told: dict[int, set[float]] = {}
+    for body in run.bodies():
+        assert body["exemplars"] == []
+        for reason in body["reasons"]:
+            if reason["field"] == "x" and reason["basis"] == "cluster":
+                told.setdefault(body["model"]["version"], set()).add(reason["expected"])
+    assert len(told) > 1
+    assert all(len(values) == 1 for values in told.values())
 
 
 def test_an_amount_beyond_all_others_scores_high_and_stops_nothing() -> None:
