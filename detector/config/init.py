@@ -17,7 +17,6 @@ Invariant: what `render` writes, `detector.config.load.load` reads.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,9 +27,8 @@ from itertools import islice
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
-from detector.config.load import UNREADABLE, nearest
+from detector.config.load import UNREADABLE, nearest, spell
 from detector.config.tree import EventLimits
 from detector.errors import ConfigError, Problem
 
@@ -502,10 +500,10 @@ def _render(inference: Inference) -> Iterator[str]:
     yield "# Everything that is not stated here has its default."
     yield "event:"
     yield f"  # {_why(inference.id)}"
-    yield f"  id: {_scalar(inference.id.path)}"
+    yield f"  id: {spell(inference.id.path)}"
     yield f"  # {_why(inference.time)}"
     yield "  time:"
-    yield f"    path: {_scalar(inference.time.path)}"
+    yield f"    path: {spell(inference.time.path)}"
     yield f"    format: {inference.time.format}"
     yield "    zone: UTC  # of times that state none"
     if inference.entities:
@@ -522,17 +520,17 @@ def _render(inference: Inference) -> Iterator[str]:
         yield f"      type: {choice.kind}"
     if inference.exposure is not None:
         yield "  # an amount by its name, never negative"
-        yield f"  exposure: {_scalar(inference.exposure)}"
+        yield f"  exposure: {spell(inference.exposure)}"
     if inference.ignored:
         yield "# Not used:"
     for choice in inference.ignored:
-        yield f"#   {_scalar(choice.path)}: {_why(choice)}"
+        yield f"#   {spell(choice.path)}: {_why(choice)}"
 
 
 def _render_item(choice: Choice) -> Iterator[str]:
     yield f"    # {_why(choice)}"
-    yield f"    - name: {_scalar(choice.name)}"
-    yield f"      path: {_scalar(choice.path)}"
+    yield f"    - name: {spell(choice.name)}"
+    yield f"      path: {spell(choice.path)}"
     yield f"      optional: {str(choice.optional).lower()}"
 
 
@@ -542,12 +540,6 @@ def _why(choice: Choice) -> str:
     missing = f"{choice.missing:.1%}" if choice.missing else "none"
     examples = f", e.g. {', '.join(choice.examples)}" if choice.examples else ""
     return f"{choice.reason}; {choice.distinct:,} different, {missing} missing{examples}"
-
-
-def _scalar(text: str) -> str:
-    """A text as YAML on one line, quoted where needed."""
-    style = None if text.isascii() and text.isprintable() else '"'
-    return yaml.safe_dump([text], default_flow_style=True, default_style=style, width=math.inf)[1:-2]
 
 
 def _text(value: Any) -> str:

@@ -18,6 +18,7 @@ import copy
 import difflib
 import functools
 import json
+import math
 import re
 import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -165,6 +166,13 @@ def effective(config: Config) -> str:
 def json_schema() -> Schema:
     """JSON Schema (draft 2020-12) of a configuration file, for editors."""
     return copy.deepcopy(_schema())
+
+
+def spell(text: str) -> str:
+    """Write a text as YAML on one line, quoted where needed."""
+    style = None if text.isascii() and text.isprintable() else '"'
+    spelled: str = yaml.safe_dump([text], default_flow_style=True, default_style=style, width=math.inf)
+    return spelled[1:-2]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

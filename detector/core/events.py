@@ -121,7 +121,7 @@ class Parser:
         self._categories = [
             (v, _getter(v.path), _hasher(entity_key, v.name)) for v in encoded if v.type == "categorical"
         ]
-        self._texts = [(v, _getter(v.path), _grams(v.name)) for v in encoded if v.type == "text"]
+        self._texts = [(v, _getter(v.path), _grams(entity_key, v.name)) for v in encoded if v.type == "text"]
 
     def parse(self, record: Record) -> ParsedEvent | Rejected:
         """Read one record."""
@@ -343,8 +343,8 @@ def _hasher(key: bytes, purpose: str) -> Callable[[str], int]:
     return digest
 
 
-def _grams(purpose: str) -> Callable[[str], tuple[int, ...]]:
-    salt = zlib.crc32(purpose.encode())
+def _grams(key: bytes, purpose: str) -> Callable[[str], tuple[int, ...]]:
+    salt = int.from_bytes(hashlib.blake2b(purpose.encode(), key=key, digest_size=4).digest(), "little")
 
     @lru_cache(maxsize=CACHE_VALUES_MAX)
     def split(text: str) -> tuple[int, ...]:

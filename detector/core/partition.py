@@ -119,7 +119,7 @@ class Partition:
 
     @property
     def event_time(self) -> float:
-        """Latest event time seen, s since the epoch; -inf before the first event."""
+        """How far event time has come, s since the epoch; -inf before the first block is complete."""
         return self._shard.event_time
 
     @property

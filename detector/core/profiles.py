@@ -52,7 +52,8 @@ class ProfileTable:
     Notes
     -----
     Context rows, as `observe` writes them, are float32 of `width` = 1 + H + 3 H J columns: seconds since the
-    key was last seen (NaN: never), decayed counts per half-life, means (H x J), upper variances (H x J),
+    key was last seen (NaN: never), decayed counts per half-life, means (H x J; NaN before the
+    first value), upper variances (H x J),
     lower variances (H x J). An upper variance is twice the mean square of the steps above the mean, so that
     both equal the variance where values are symmetric.
     """
@@ -190,7 +191,6 @@ def _observe(
     memories = len(rates)
     numerics = values.shape[1]
     means_at = memories
-    sides_at = memories + memories * numerics
     for event in range(len(event_keys)):
         key = event_keys[event]
         if key == 0:
@@ -201,6 +201,7 @@ def _observe(
         row = stats[slot]
         if new:
             row[:] = 0.0
+            row[means_at : means_at + memories * numerics] = np.nan
             gap = 0.0
             context[event, 0] = np.nan
         else:
@@ -217,18 +218,21 @@ def _observe(
                 if math.isnan(value):
                     continue
                 mean_at = means_at + h * numerics + j
+                upper_at = mean_at + memories * numerics
+                lower_at = upper_at + memories * numerics
+                if math.isnan(row[mean_at]):
+                    row[mean_at] = value
                 step = value - row[mean_at]
                 side = 0 if step > 0.0 else 1
                 if weight > HISTORY_MIN:
-                    variance = row[sides_at + side * memories * numerics + h * numerics + j]
+                    variance = row[lower_at if side else upper_at]
                     prior = prior_variances[side * numerics + j]
                     shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
                     bound = clip_spreads * math.sqrt(shrunk)
                     step = min(max(step, -bound), bound)
                 share = 1.0 / (weight + 1.0)
                 row[mean_at] += share * step
-                for s in range(2):
-                    at = sides_at + s * memories * numerics + h * numerics + j
-                    square = 2.0 * step * step if s == side else 0.0
-                    row[at] += share * ((1.0 - share) * square - row[at])
+                square = (1.0 - share) * 2.0 * step * step
+                row[upper_at] += share * ((0.0 if side else square) - row[upper_at])
+                row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
             row[h] = weight + 1.0

@@ -29,6 +29,7 @@ from detector.core.calibration import Calibration
 from detector.core.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
 from detector.core.embedding import Embedding, Located
 from detector.core.encoder import Learner
+from detector.core.event_time import EventTime
 from detector.core.events import ParsedEvent, Parser, Rejected
 from detector.core.explain import Explainer
 from detector.core.features import (
@@ -63,7 +64,6 @@ class Shard:
         self._lap = lap
         self.position = position
         self.labels_end = labels_end
-        self.event_time = -np.inf
         self._build(config)
 
     def _build(self, config: ModelPart) -> None:
@@ -91,6 +91,7 @@ class Shard:
         self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
         self._distances = np.zeros(block)
         self._filled = 0
+        self._time = EventTime()
         self.events = 0  # accepted since the model began
         self.since_barrier = 0
         self._threshold = np.inf  # lowest score of a candidate
@@ -104,6 +105,11 @@ class Shard:
         """Events from the last barrier to the next regular one."""
         barriers = self.config.model.barriers
         return min(barriers.block_events << min(self._embedding.version, 32), barriers.every_events)
+
+    @property
+    def event_time(self) -> float:
+        """How far event time has come, s since the epoch; -inf before the first block is complete."""
+        return self._time.now
 
     @property
     def warming_up(self) -> bool:
@@ -199,13 +205,12 @@ class Shard:
         self._lap("alert")
         self.events += len(events)
         self._filled = count.stop
-        self.event_time = max(self.event_time, float(self._block.times[count].max()))
         if silent:
             return Outputs()
         alerted = {alert.offset for alert in alerts}
         scored = Scored(
             offsets=offsets,
-            times=self._block.times[count].copy(),
+            times=np.array([event.time for event in events]),
             scores=scores,
             percentiles=1.0 - 10.0**-scores,
             alerted=np.array([offset in alerted for offset in offsets.tolist()], dtype=bool),
@@ -225,7 +230,9 @@ class Shard:
     def _fill(self, events: list[ParsedEvent], count: slice) -> None:
         if count.start == 0:
             self._profiles.reserve(len(self._block))
-        self._block.put(count, to_rows(events, self._layout, self._units))
+        rows = to_rows(events, self._layout, self._units)
+        np.minimum(rows.times, self._time.latest, out=rows.times)
+        self._block.put(count, rows)
         self._profiles.observe(self._block.take(count))
         self._inputs[count] = self._features.compute(self._block)[count]
 
@@ -252,7 +259,7 @@ class Shard:
                 event.entities[0] if event.entities else 0,
                 severity,
                 event=self.events + i,
-                time=event.time,
+                time=float(self._block.times[start + i]),
                 events_per_day=self._events_per_day,
             )
             if not isinstance(decision, Published):
@@ -350,6 +357,7 @@ class Shard:
             self._learn_step(self._block, self._inputs, accepted)
         self._core.learn(self._block.take(np.flatnonzero(accepted)), self._rng)
         self._profiles.renew_priors(self._block)
+        self._time.learn(self._block.times)
         self._filled = 0
         self.since_barrier += len(self._block)
         self._renew_threshold()
@@ -409,6 +417,7 @@ class Shard:
         values = self._units.restore(rows.numerics)
         self._set_units(Units.read(values))
         rows.numerics[:] = self._units.scale(values)
+        np.minimum(rows.times, self._time.latest, out=rows.times)
         self._profiles = Profiles(self._layout, self.config.model.features)
         self._profiles.reserve(len(rows))
         self._profiles.observe(rows)
@@ -445,13 +454,12 @@ class Shard:
         """Everything that the future depends on, as copies; only at a block's end."""
         assert self._filled == 0
         return {
-            "event_time": self.event_time if np.isfinite(self.event_time) else None,
+            "time": self._time.to_state(),
             "events": self.events,
             "since_barrier": self.since_barrier,
             "threshold": self._threshold if np.isfinite(self._threshold) else None,
             "events_per_day": self._events_per_day,
             "loss": self._loss,
-            "last_row": self._block.take(slice(-1, None)).to_state(),
             "units": self._units.units.copy(),
             "rng": self._rng.bit_generator.state,
             "profiles": self._profiles.to_state(),
@@ -465,11 +473,10 @@ class Shard:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `to_state` gave."""
-        self.event_time = -np.inf if state["event_time"] is None else state["event_time"]
+        self._time.load(state["time"])
         self.events, self.since_barrier = state["events"], state["since_barrier"]
         self._threshold = np.inf if state["threshold"] is None else state["threshold"]
         self._events_per_day, self._loss = state["events_per_day"], state["loss"]
-        self._block.put(slice(-1, None), Rows.from_state(state["last_row"]))
         self._set_units(Units(state["units"]))
         self._rng.bit_generator.state = state["rng"]
         self._profiles.load(state["profiles"])

@@ -68,14 +68,9 @@ CLIENTS = (
     "river",
     "hnswlib",
     "typer",
-    "rich",
     "yaml",
     "confluent_kafka",
 )
-IN_TWO_FILES = {
-    "rich": "cli.py and demo.py",
-    "yaml": "config/load.py and config/init.py",
-}
 NEVER = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "runpy"}
 NEVER_CALLED = {"eval", "exec", "compile", "__import__", "import_module"}
 
@@ -222,17 +217,7 @@ def test_exceptions_of_the_core_are_still_needed() -> None:
             assert any(imported.within(module) for imported in imports(path, files[path])), (path, module)
 
 
-@pytest.mark.parametrize(
-    "client",
-    [
-        pytest.param(
-            client, marks=pytest.mark.xfail(reason=f"imported in {IN_TWO_FILES[client]}", strict=True)
-        )
-        if client in IN_TWO_FILES
-        else client
-        for client in CLIENTS
-    ],
-)
+@pytest.mark.parametrize("client", CLIENTS)
 def test_each_client_is_known_to_one_file(client: str) -> None:
     assert len(homes(sources(), client)) == 1
 

@@ -54,7 +54,7 @@ class Plain:
     clip_spreads: float
     last: float | None = None
     counts: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    means: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    means: list[float] = field(default_factory=lambda: [math.nan, math.nan])
     upper: list[float] = field(default_factory=lambda: [0.0, 0.0])
     lower: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
@@ -69,6 +69,8 @@ class Plain:
         self.last = time if self.last is None else max(self.last, time)
         for h, count in enumerate(self.counts):
             if not math.isnan(value):
+                if math.isnan(self.means[h]):
+                    self.means[h] = value
                 step = value - self.means[h]
                 if count > HISTORY_MIN:
                     own = self.upper[h] if step > 0 else self.lower[h]
@@ -133,7 +135,7 @@ def test_context_is_as_before_the_event() -> None:
     )
     for unseen in (first, third):
         assert math.isnan(unseen[0])
-        assert not unseen[1:].any()
+        assert not np.nan_to_num(unseen[1:]).any()
     assert second[0] == DAY_S
     assert second[1:5] == pytest.approx([0.5, 0.5 ** (1 / 7), 3.0, 3.0])
 
@@ -142,7 +144,7 @@ def test_a_context_is_written_whole_for_events_without_a_key() -> None:
     profiles = table()
     (row,) = observe(profiles, [(0, START_S, 3.0)])
     assert math.isnan(row[0])
-    assert not row[1:].any()
+    assert not np.nan_to_num(row[1:]).any()
     assert len(profiles) == 0
 
 
@@ -186,6 +188,13 @@ def test_a_missing_value_changes_no_mean() -> None:
     (after,) = observe(profiles, [(5, START_S, 2.0)])
     assert after[1] == 2.0
     assert after[3] == 2.0
+
+
+def test_a_mean_begins_at_the_first_value_however_often_it_was_missing() -> None:
+    profiles = table()
+    observe(profiles, [(5, START_S, math.nan)] * 20 + [(5, START_S, 7.0)])
+    (after,) = observe(profiles, [(5, START_S, 7.0)])
+    assert after[3] == 7.0
 
 
 def test_spreads_of_the_two_sides_are_apart() -> None:
@@ -264,7 +273,7 @@ def test_an_evicted_key_begins_anew() -> None:
     observe(profiles, [(key, START_S + n, 50.0) for n, key in enumerate(bucket)])
     (row,) = observe(profiles, [(bucket[0], START_S + 99, 1.0)])
     assert math.isnan(row[0])
-    assert not row[1:].any()
+    assert not np.nan_to_num(row[1:]).any()
 
 
 @pytest.mark.parametrize("numerics", [0, 2])
