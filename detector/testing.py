@@ -9,9 +9,9 @@ of Kafka that the runner depends on:
     - a partition that moves is first given up by its owner, then given to the next one (cooperative)
     - offsets may have gaps, and a position goes past them
 
-Faults: `MemoryBroker.down`, `fail_commits`, `evict`, `trim`; `MemoryStore.fail`, `tear`, `corrupt`, `lose`.
-`hook` of broker and store is called with the name of each step, before and after it; what it raises goes
-through, so a test can end the process anywhere.
+Faults: `MemoryBroker.down`, `fail_commits`, `evict`, `trim`, `cut`; `MemoryStore.fail`, `tear`, `corrupt`,
+`lose`. `hook` of broker and store is called with the name of each step, before and after it, maybe on another
+thread; what it raises goes through, so a test can end the process anywhere.
 """
 
 from __future__ import annotations
@@ -292,6 +292,18 @@ class MemoryBroker:
         del log.records[:count], log.offsets[:count]
         log.begin = offset
 
+    def cut(self, partition: int, offset: int) -> None:
+        """Remove records from `offset` on, as an unclean leader election does; 0: the topic is made anew."""
+        log = self._log[partition]
+        count = bisect_left(log.offsets, offset)
+        del log.records[count:], log.offsets[count:]
+        log.begin, log.end = min(log.begin, offset), offset
+
+    def grow(self, partitions: int) -> None:
+        """Add partitions to the input topic."""
+        with self._lock:
+            self._log += [_Partition() for _ in range(partitions)]
+
     def records(self, partition: int) -> Sequence[Record]:
         """All that is in the log."""
         return tuple(self._log[partition].records)
@@ -440,6 +452,11 @@ class MemoryStream:
 
     def end(self, partition: int) -> int | None:
         """Offset after the last record."""
+        return self._broker._log[partition].end
+
+    def log_end(self, partition: int) -> int:
+        """Offset after the last record, asked for now."""
+        self._check()
         return self._broker._log[partition].end
 
     def pause(self, partitions: Iterable[int]) -> None:

@@ -6,9 +6,9 @@
 ``NAME.state``
     the state (`detector.core.state`), written first, so a manifest never names what is not there.
 
-NAME is ``PARTITION/POSITION-HASH``: unique by content, so two replicas that write at the same time cannot
-overwrite each other, and what no commit names is garbage. As the journal since the checkpoint before it is
-inside, a damaged one costs only a longer replay from its predecessor.
+NAME is ``PARTITION/POSITION-HASH``: unique by content (of the manifest, and so of the state), so two replicas
+that write at the same time cannot overwrite each other, and what no commit names is garbage. As the journal
+since the checkpoint before it is inside, a damaged one costs only a longer replay from its predecessor.
 """
 
 from __future__ import annotations
@@ -63,11 +63,8 @@ class Snapshot:
 def encode(snapshot: Snapshot) -> tuple[str, bytes, bytes]:
     """Return name, manifest and state. May take long for a large state; runs beside scoring."""
     state = pack(snapshot.state)
-    digest = hashlib.sha256(state).hexdigest()
-    name = f"{snapshot.partition:05d}/{snapshot.position:020d}-{digest[:12]}"
     document = {
         "format": FORMAT,
-        "name": name,
         "partition": snapshot.partition,
         "position": snapshot.position,
         "since": snapshot.since.to_text(),
@@ -76,8 +73,11 @@ def encode(snapshot: Snapshot) -> tuple[str, bytes, bytes]:
         "entity_key_id": snapshot.entity_key_id,
         "versions": snapshot.versions,
         "state_bytes": len(state),
-        "state_sha256": digest,
+        "state_sha256": hashlib.sha256(state).hexdigest(),
     }
+    # Of all of it: owners who came to the same state by different journals must not share a name.
+    content = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    name = document["name"] = f"{snapshot.partition:05d}/{snapshot.position:020d}-{content[:12]}"
     body = json.dumps(document, indent=1, sort_keys=True)
     seal = hashlib.sha256(body.encode()).hexdigest()
     return name, f"{body}\n{seal}\n".encode(), state

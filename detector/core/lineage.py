@@ -15,6 +15,7 @@ Rules
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,10 @@ Put = Callable[[str, bytes], None]
 """Writes one object whole or not at all; returns once it is durable."""
 
 _ANEW = "delete the group's offsets to start anew"
+# A topic's name may have 249; files' names have 255 bytes at most.
+_COMPONENT_CHARS_MAX = 249
+_SHORTENED_TO = 16  # characters of the name itself: 192 when all are quoted, then 33 of the hash
+_TEMPORARY = ".tmp-"  # names that stores keep for themselves
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +50,8 @@ class Origin:
 
 
 def store_prefix(group: str, topic: str) -> str:
-    """What the names of all objects of one group and topic begin with."""
-    return f"{quote(group, safe='')}/{topic}/"
+    """What the names of all objects of one group and topic begin with: unique, for every legal name."""
+    return f"{_component(group)}/{_component(topic)}/"
 
 
 def folders(partition: int) -> tuple[str, str]:
@@ -83,6 +88,29 @@ def read_journal(metadata: str, *, partition: int, group: str) -> Journal:
             f"else committed it: use a kafka.group_id of its own, or {_ANEW}"
         )
     return Journal.from_text(metadata)
+
+
+def check_end(until: int, *, partition: int, group: str, end: int) -> None:
+    """Check that the log reaches to what is committed: else new events would pass for published ones.
+
+    Parameters
+    ----------
+    until
+        Committed offset.
+    end
+        Offset after the log's last record, asked for now.
+
+    Raises
+    ------
+    NeedsOperator
+        It does not.
+    """
+    if end < until:
+        raise NeedsOperator(
+            f"partition {partition}: group {group!r} has committed offset {until}, but the log ends at {end} "
+            "now: the topic was created again, or lost its newest events (unclean leader election); bring "
+            f"them back, or stop all members and {_ANEW}"
+        )
 
 
 def check_labels(journal: Journal, *, partition: int, beginning: int | None) -> None:
@@ -211,6 +239,16 @@ def superfluous(names: Iterable[str], journal: Journal, get: Get, *, keep: int) 
     stems = {name: name.removeprefix("manifests/").rpartition(".")[0] for name in names}
     old = [name for name, stem in stems.items() if stem not in kept and stem < horizon]
     return sorted(old, key=lambda name: (name.endswith(".state"), name))
+
+
+def _component(name: str) -> str:
+    """One part of an object's name; no two names give the same."""
+    quoted = quote(name, safe="")
+    if len(quoted) > _COMPONENT_CHARS_MAX:  # "=" is in no quoted name
+        return f"{quote(name[:_SHORTENED_TO], safe='')}={hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    if quoted in (".", "..") or quoted.startswith(_TEMPORARY):
+        return quoted.replace(".", "%2E")
+    return quoted
 
 
 def _state_name(name: str) -> str:

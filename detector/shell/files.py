@@ -21,6 +21,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -186,6 +187,10 @@ class FileStream:
     def end(self, partition: int) -> int | None:
         """Lines of the file, once that is known."""
         return self._lines.line if self._lines.at_end else None
+
+    def log_end(self, partition: int) -> int:
+        """Not known without reading the file: above every line's number."""
+        return sys.maxsize
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Deliver nothing from these partitions until `resume`."""

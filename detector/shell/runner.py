@@ -7,7 +7,8 @@ One turn, in this order (DESIGN, "Rebalances"):
     2. apply the group's changes: what was taken away is dropped and nothing of it committed (its next owner
        redoes at most one commit interval); what was given waits for step 4
     3. hand the records to the partitions that are there; others' are thrown away, they are read again
-    4. restore what was given: read what is committed, find the origin, seek
+    4. restore what was given: read what is committed, find the origin, seek; those that stay follow the
+       number of the topic's partitions
     5. process, barrier by barrier
     6. commit outputs, offsets and journals as one step
 
@@ -15,7 +16,9 @@ Rules
     - Between a block's end and its barrier nothing of that partition is committed: a shard restored there
       would go on without the barrier. Whatever a barrier waits for (labels, room in the journal) holds its
       partition back, never the others.
-    - A barrier is never postponed: that would change what is alerted.
+    - A barrier may be waited for, but its position never moves: elsewhere it would change what is alerted.
+    - A stop takes `STOP_S` at most, whatever the world does: calls that may take long are made beside the
+      loop (`_ask`), and one that is overdue then is left behind.
     - Numbers are counted when they are committed, so received = scored + rejected and nothing counts twice.
 """
 
@@ -27,12 +30,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from math import ceil, inf
+from typing import TypeVar
 
 from detector.config.tree import Config, ModelPart
 from detector.core.checkpoint import Snapshot
 from detector.core.journal import METADATA_BYTES_MAX, Barrier, Journal
 from detector.core.lineage import (
     Origin,
+    check_end,
     check_labels,
     config_name,
     find_origin,
@@ -63,6 +68,8 @@ from detector.ports import (
     Stream,
 )
 
+T = TypeVar("T")
+
 Observe = Callable[[int, Mapping[str, float]], None]
 """Told a partition and the aggregates of one of its blocks, by signal."""
 
@@ -72,7 +79,24 @@ BACKOFF_MAX_S = 5.0
 SLEEP_MAX_S = 0.5  # one nap between two heartbeats
 RESTORING_MAX_S = 10.0  # then another turn comes first: a member that does not poll for 300 s is put out
 CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
+FOLLOW_S = 1.0  # between two looks at how many partitions the topic has
+STOP_S = 8.0  # from the request to the end; who asked waits 10 s before it kills
+LEAVE_S = 5.0  # of these for leaving, which `Stream.close` and `SideLog.close` promise to keep to
+STOP_LOOK_S = 0.05  # how late a stop is noticed that comes during a call
 STOP_WAIT_S = 2.0  # for checkpoints under way; they only make the next start faster
+
+
+class _Stopped(Exception):
+    """We were asked to stop, and will not wait for what was asked of the world."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Written:
+    """A journal as text."""
+
+    journal: Journal
+    text: str
+    bytes_next_max: int  # of the text with one more barrier
 
 
 @dataclass(kw_only=True, slots=True)
@@ -80,7 +104,9 @@ class _Owned:
     """One partition of ours and what the loop knows about it."""
 
     partition: Partition
+    partitions: int  # of the topic, as its wanted configuration says
     committed: Committed | None
+    named: str  # the checkpoint that `committed` names; empty: none
     assigned_s: float  # monotonic
     checkpoint_s: float  # monotonic, when the last one was started
     backlog: list[Record] = field(default_factory=list)  # polled, not processed; at most one poll's
@@ -93,6 +119,7 @@ class _Owned:
     snapshots: list[Snapshot] = field(default_factory=list)  # to be written, at most two
     writing: Future[str] | None = None  # of the first of them
     failed_s: float = -inf  # monotonic, when the last write failed
+    written: _Written | None = None
     newest_ms: int = 0  # log time of the newest record processed
     block: list[Outputs] = field(default_factory=list)  # since the last block's end, for drift
 
@@ -155,12 +182,17 @@ class Runner:
         self._owned: dict[int, _Owned] = {}
         self._assigned: dict[int, float] = {}  # given to us, not restored yet; since when (monotonic)
         self._kept_configs: set[str] = set()
+        self._keeping: tuple[str, Future[None]] | None = (
+            None  # a configuration's hash and its way to the store
+        )
+        self._followed_s = -inf  # monotonic, of the last look at the topic
         self._membership: object = None
         self._committed_s = -inf  # monotonic, of the last commit
         self._troubles = 0  # turns in which the world was away, since it last was not
         self._commit_failing = False  # since the last one that did not
         self._timer = StageTimer(telemetry, clock.monotonic)
         self._stopping = threading.Event()
+        self._answers_until_s = inf  # monotonic; set by a stop
         self._status = Status(warnings=self._warnings)
 
     def run(self) -> None:
@@ -177,12 +209,12 @@ class Runner:
             self._finish()
         finally:
             self._status = Status(reason="stopped", warnings=self._warnings)
-            self._stream.close()
-            if self._feedback is not None:
-                self._feedback.close()
+            self._close()
 
     def stop(self) -> None:
-        """Ask `run` to finish the step it is in and return; safe from threads and signal handlers."""
+        """Ask `run` to return, within `STOP_S`; safe from threads and signal handlers."""
+        if not self._stopping.is_set():
+            self._answers_until_s = self._clock.monotonic() + STOP_S - LEAVE_S
         self._stopping.set()
 
     def status(self) -> Status:
@@ -210,6 +242,7 @@ class Runner:
                 self._owned[number].backlog.extend(poll.records[number])
             # Step 4
             trouble = self._restore_assigned()
+            self._follow_topic()
             # Step 5
             trouble = self._process() or trouble
             # Step 6
@@ -221,6 +254,8 @@ class Runner:
             self._rebuild(error)
         except OutsideError as error:
             trouble = str(error)
+        except _Stopped:
+            return False
         self._publish_status(trouble)
         if trouble:
             self._back_off(trouble)
@@ -262,12 +297,11 @@ class Runner:
         if not self._assigned:
             return ""
         trouble = ""
-        committed = self._stream.committed(sorted(self._assigned))
+        committed = self._ask_unless_stopping(lambda: self._stream.committed(sorted(self._assigned)))
         until_s = self._clock.monotonic() + RESTORING_MAX_S
         for number, assigned_s in sorted(self._assigned.items()):
-            if self._clock.monotonic() >= until_s:
+            if self._stopping.is_set() or self._clock.monotonic() >= until_s:
                 break
-            self._beat()
             try:
                 self._owned[number] = self._restore(number, committed[number], assigned_s)
                 del self._assigned[number]
@@ -280,30 +314,41 @@ class Runner:
     def _restore(self, number: int, committed: Committed | None, assigned_s: float) -> _Owned:
         """Bring one shard back to the origin of what is committed; the log's records do the rest.
 
-        1. The journal: the committed one, or a bare start.
+        1. The journal: the committed one, or a bare start. The log reaches to what is committed.
         2. The newest checkpoint on its chain that can be read.
         3. Everything the replay will need is there: configurations, labels.
         4. The stream goes to the origin.
         5. The shard stands there, its barriers ahead.
         """
         began_s = self._clock.monotonic()
-        wanted = self._config.model_part(self._stream.partitions_count())
-        self._keep_config(wanted)
-        labels_beginning = None if self._feedback is None else self._feedback.beginning()
+        ask, stream, feedback = self._ask_unless_stopping, self._stream, self._feedback
+
+        def get(name: str) -> bytes:
+            return ask(lambda: self._get(name))
+
+        partitions = ask(stream.partitions_count)
+        wanted = self._config.model_part(partitions)
+        ask(lambda: self._keep_config(wanted))
+        labels_beginning = None if feedback is None else ask(feedback.beginning)
         # Step 1
         if committed is None:
-            journal = Partition.begin(wanted, self._stream.start(number), labels_beginning or 0)
+            start = ask(lambda: stream.start(number))
+            journal = Partition.begin(wanted, start, labels_beginning or 0)
+            until = start
         else:
             journal = read_journal(committed.metadata, partition=number, group=self._group)
-        until = journal.position if committed is None else committed.offset
+            until = committed.offset
+            end = ask(lambda: stream.log_end(number))
+            check_end(until, partition=number, group=self._group, end=end)
         # Step 2
-        beginning = self._stream.beginning(number)
-        origin = find_origin(journal, self._get, partition=number, beginning=beginning)
+        beginning = ask(lambda: stream.beginning(number))
+        origin = find_origin(journal, get, partition=number, beginning=beginning)
         # Step 3
         check_labels(origin.journal, partition=number, beginning=labels_beginning)
-        configs = read_configs(origin, wanted, self._get)
+        configs = read_configs(origin, wanted, get)
         # Step 4
-        self._stream.seek(number, origin.journal.position)
+        self._beat()
+        stream.seek(number, origin.journal.position)
         # Step 5
         partition = self._open_partition(
             Identity(topic=self._topic, group=self._group, partition=number, entity_key=self._entity_key),
@@ -316,7 +361,14 @@ class Runner:
         )
         now = self._clock.monotonic()
         self._log_restored(number, origin, until, now - began_s)
-        return _Owned(partition=partition, committed=committed, assigned_s=assigned_s, checkpoint_s=now)
+        return _Owned(
+            partition=partition,
+            partitions=partitions,
+            committed=committed,
+            named="" if committed is None else journal.checkpoint,
+            assigned_s=assigned_s,
+            checkpoint_s=now,
+        )
 
     def _keep_config(self, wanted: ModelPart) -> None:
         """Store it before the first journal that names it is committed."""
@@ -324,6 +376,45 @@ class Runner:
         if self._store is not None and name not in self._kept_configs:
             self._put(config_name(name), wanted.canonical())
             self._kept_configs.add(name)
+
+    def _follow_topic(self) -> None:
+        """Tell the shards that stay how many the topic has now: each has its part of a budget per day."""
+        now = self._clock.monotonic()
+        if not self._owned or now - self._followed_s < FOLLOW_S:
+            return
+        self._followed_s = now
+        try:
+            count = self._ask(self._stream.partitions_count)
+        except OutsideError:  # the next poll tells it
+            return
+        behind = [owned for owned in self._owned.values() if owned.partitions != count]
+        wanted = self._config.model_part(count)
+        if not behind or not self._kept(wanted):
+            return
+        for owned in behind:
+            owned.partition.want(wanted)
+            owned.partitions = count
+        self._log.info("topic_has_other_partitions", count=count)
+
+    def _kept(self, wanted: ModelPart) -> bool:
+        """Whether it is in the store; if not, it is put there, beside scoring."""
+        name = wanted.hash()
+        if self._store is None or name in self._kept_configs:
+            return True
+        if self._keeping is None:
+            put = self._executor.submit(self._put, config_name(name), wanted.canonical())
+            self._keeping = name, put
+        kept, writing = self._keeping
+        if not writing.done():
+            return False
+        self._keeping = None
+        try:
+            writing.result()
+        except OutsideError as error:
+            self._log.warning("configuration_not_kept", config=kept, reason=str(error))
+            return False
+        self._kept_configs.add(kept)
+        return kept == name
 
     def _log_restored(self, number: int, origin: Origin, until: int, seconds: float) -> None:
         for damage in origin.damages:
@@ -423,7 +514,8 @@ class Runner:
             return False
         # Step 3
         start, stop = partition.labels_range(barrier)
-        labels = self._feedback.read(start, stop) if self._feedback is not None and stop > start else ()
+        feedback = self._feedback if stop > start else None
+        labels = () if feedback is None else self._ask(lambda: feedback.read(start, stop))
         # Step 4
         self._timer.start()
         outcomes = partition.barrier(barrier, labels)
@@ -462,7 +554,7 @@ class Runner:
 
     def _has_room(self, owned: _Owned) -> bool:
         """Whether one more barrier is sure to fit the metadata; if not, press for the checkpoint."""
-        if self._fits(owned.partition.journal):
+        if self._fits(owned):
             return True
         assert owned.snapshots, "a snapshot was taken when the journal became full"
         owned.waiting = "the journal is full until a checkpoint is written"
@@ -470,8 +562,18 @@ class Runner:
             self._write_checkpoint(owned)
         return False
 
-    def _fits(self, journal: Journal) -> bool:
-        return journal.bytes_next_max() <= self._metadata_bytes_max
+    def _fits(self, owned: _Owned) -> bool:
+        return self._written(owned).bytes_next_max <= self._metadata_bytes_max
+
+    def _written(self, owned: _Owned) -> _Written:
+        """Its journal as text, written once per change: in a replay without a store it grows to the end."""
+        journal, written = owned.partition.journal, owned.written
+        if written is None or written.journal is not journal:
+            written = _Written(
+                journal=journal, text=journal.to_text(), bytes_next_max=journal.bytes_next_max()
+            )
+            owned.written = written
+        return written
 
     def _checkpoint_due(self, owned: _Owned, barrier: Barrier) -> bool:
         """Whether a snapshot should be taken here, right after `barrier`."""
@@ -479,8 +581,10 @@ class Runner:
         if self._store is None or journal.barriers[-1] is not barrier:
             return False
         if owned.writing is not None:  # what is being written may not make room enough
-            return not self._fits(journal)
-        if journal.bytes_next_max() > self._metadata_bytes_max // 2:  # the rest is for while it is written
+            return not self._fits(owned)
+        if (
+            self._written(owned).bytes_next_max > self._metadata_bytes_max // 2
+        ):  # the rest is for while it is written
             return True
         age_s = self._clock.monotonic() - owned.checkpoint_s
         return age_s >= self._config.checkpoints.interval and not owned.partition.replaying
@@ -549,7 +653,7 @@ class Runner:
         offset = self._offset(owned)
         if offset is None or owned.at_block_end or offset < owned.partition.until:
             return None
-        target = Committed(offset=offset, metadata=owned.partition.journal.to_text())
+        target = Committed(offset=offset, metadata=self._written(owned).text)
         return (
             None if target == owned.committed or len(target.metadata) > self._metadata_bytes_max else target
         )
@@ -570,9 +674,10 @@ class Runner:
             return
         messages = [message for number in positions for message in self._messages(self._owned[number])]
         # Step 2
+        commit = Commit(messages=messages, positions=positions, membership=self._membership)
         self._timer.start()
         try:
-            self._stream.commit(Commit(messages=messages, positions=positions, membership=self._membership))
+            self._ask(lambda: self._stream.commit(commit))
         except BrokerUnavailable as error:
             raise CommitFailed(str(error)) from error
         self._timer("commit")
@@ -580,14 +685,14 @@ class Runner:
         self._telemetry.commits.observe(self._clock.monotonic() - self._committed_s)
         for number, committed in positions.items():
             owned = self._owned[number]
-            named = owned.committed and Journal.from_text(owned.committed.metadata).checkpoint
             owned.committed = committed
             # Step 3
             self._count(number, owned)
             # Step 4
             journal = owned.partition.journal
-            if self._store is not None and journal.checkpoint and journal.checkpoint != named:
+            if self._store is not None and journal.checkpoint not in ("", owned.named):
                 self._executor.submit(self._prune, number, journal)
+            owned.named = journal.checkpoint
 
     def _messages(self, owned: _Owned) -> list[Message]:
         identity, topics = owned.partition.identity, self._config.topics
@@ -619,6 +724,43 @@ class Runner:
     def _beat(self) -> None:
         self._telemetry.heartbeat = self._clock.monotonic()
 
+    def _ask(self, call: Callable[[], T]) -> T:
+        """Make a call that a frozen broker or store may hold for long; a stop does not wait for its end.
+
+        Raises
+        ------
+        _Stopped
+            The answer is overdue after a stop, and every later one is. The call goes on behind our back;
+            what it asked can only be closed now.
+        """
+        self._beat()
+        if self._clock.monotonic() >= self._answers_until_s:
+            raise _Stopped("there was no time left for it")
+        answer: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                answer.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                answer.set_exception(error)
+
+        threading.Thread(target=work, name="call", daemon=True).start()
+        while True:
+            try:
+                answer.exception(STOP_LOOK_S)  # of the call, or TimeoutError of waiting
+            except TimeoutError:
+                if self._clock.monotonic() >= self._answers_until_s:
+                    raise _Stopped("no answer came in time") from None
+            else:
+                self._beat()
+                return answer.result()
+
+    def _ask_unless_stopping(self, call: Callable[[], T]) -> T:
+        """`_ask` for what is of no use any more once we stop."""
+        if self._stopping.is_set():
+            raise _Stopped
+        return self._ask(call)
+
     def _poll_timeout_ms(self) -> int:
         """Wait no longer than outputs may."""
         if not any(owned.outputs for owned in self._owned.values()):
@@ -642,7 +784,7 @@ class Runner:
             self._clock.sleep(min(left, SLEEP_MAX_S))
 
     def _finish(self) -> None:
-        """Leave nothing undone that is cheap to do.
+        """Leave nothing undone that is cheap to do, as long as a stop has time for it.
 
         1. Commit what is processed.
         2. Give checkpoints under way a moment, and name those that made it.
@@ -651,7 +793,7 @@ class Runner:
             # Step 1
             self._commit()
             # Step 2
-            deadline = self._clock.monotonic() + STOP_WAIT_S
+            deadline = min(self._clock.monotonic() + STOP_WAIT_S, self._answers_until_s)
             while any(o.writing and not o.writing.done() for o in self._owned.values()):
                 if self._clock.monotonic() >= deadline:
                     break
@@ -660,8 +802,19 @@ class Runner:
             for owned in self._owned.values():
                 self._collect_checkpoint(owned)
             self._commit()
-        except OutsideError as error:  # the next start redoes it
+        except (OutsideError, _Stopped) as error:  # the next start redoes it
             self._log.warning("not_committed_at_stop", reason=str(error))
+
+    def _close(self) -> None:
+        """Leave both topics side by side, as each may take its whole deadline."""
+        until_s = self._clock.monotonic() + LEAVE_S
+        leaving = None
+        if self._feedback is not None:
+            leaving = threading.Thread(target=self._feedback.close, name="close", daemon=True)
+            leaving.start()
+        self._stream.close()
+        if leaving is not None:
+            leaving.join(max(until_s - self._clock.monotonic(), 0.0))
 
     def _publish_status(self, trouble: str) -> None:
         """Replace the status and the gauges that follow the clock."""

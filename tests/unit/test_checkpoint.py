@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,21 @@ def test_a_newer_format_needs_a_newer_version() -> None:
     seal = hashlib.sha256(body.encode()).hexdigest()
     with pytest.raises(NeedsOperator, match=f"format {FORMAT + 1}"):
         read_manifest(f"{body}\n{seal}\n".encode())
+
+
+def test_owners_with_other_journals_or_configurations_give_other_names() -> None:
+    taken = snapshot()
+    since = replace(
+        taken.since, barriers=(Barrier(position=50, labels=0, cause="every"), *taken.since.barriers)
+    )
+    others = [
+        replace(taken, since=since),
+        replace(taken, config="def"),
+        replace(taken, versions={"numpy": "3"}),
+    ]
+    names = {encode(each)[0] for each in [taken, *others]}
+    assert len(names) == 4
+    assert len({encode(each)[2] for each in [taken, *others]}) == 1
 
 
 # --- generations --------------------------------------------------------------------------------------------

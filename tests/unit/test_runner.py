@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +36,7 @@ from detector.testing import (
 )
 
 BLOCK = 16
+TIGHT = 320  # bytes of metadata: room for some barriers
 
 
 class ChainShard:
@@ -53,6 +56,10 @@ class ChainShard:
     @property
     def interval(self) -> int:
         return self.config.model.barriers.every_events
+
+    @property
+    def pending(self) -> int:
+        return self._filled
 
     def gauges(self) -> dict[str, float]:
         return {"version": float(self.version)}
@@ -306,7 +313,7 @@ def test_a_crash_at_any_step_changes_nothing(
 def test_many_crashes_labels_lost_answers_and_damage(data: st.DataObject) -> None:
     """The journal tells it all: a fresh replay of log and journal gives the alerts that were published."""
     keep_all = config(checkpoints={"interval": 0.5, "keep": 1000})
-    world = World(partitions=2, metadata_bytes_max=200, config=keep_all)
+    world = World(partitions=2, metadata_bytes_max=TIGHT, config=keep_all)
     produced = 0
     for _ in range(data.draw(st.integers(1, 8))):
         left = data.draw(st.integers(0, 60))
@@ -485,7 +492,7 @@ def test_generations_beyond_those_kept_are_deleted() -> None:
 def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
     undisturbed: Callable[..., list[bytes]],
 ) -> None:
-    world = World(metadata_bytes_max=200, poll_records_max=20)
+    world = World(metadata_bytes_max=TIGHT, poll_records_max=20)
     world.produce(1500)
     world.executor.held = True
     runner = world.runner()
@@ -502,11 +509,11 @@ def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
     world.broker.closed = True
     runner.run()
     assert world.alerts() == undisturbed(1500)
-    assert max(len(c.metadata) for c in world.broker.committed.values()) <= 200
+    assert max(len(c.metadata) for c in world.broker.committed.values()) <= TIGHT
 
 
 def test_a_store_that_is_away_is_tried_again(undisturbed: Callable[..., list[bytes]]) -> None:
-    world = World(metadata_bytes_max=200, poll_records_max=20)
+    world = World(metadata_bytes_max=TIGHT, poll_records_max=20)
     world.produce(1500)
     runner = world.runner()
     runner.turn()
@@ -662,6 +669,74 @@ def test_another_configuration_takes_effect_at_a_barrier_and_is_journaled() -> N
         world.runner().run()
 
 
+def test_the_number_of_partitions_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.produce(100)
+    runner = world.runner()
+    until(lambda: runner.status().ready, runner)
+    asked: list[float] = []
+    monkeypatch.setattr(
+        world.stream, "partitions_count", lambda: asked.append(world.clock.monotonic()) or world.partitions
+    )
+    began_s = world.clock.monotonic()
+    for _ in range(50):
+        runner.turn()
+    assert 2 <= len(asked) <= world.clock.monotonic() - began_s + 1
+
+
+@pytest.mark.parametrize("left", [0, 30])
+def test_a_log_that_ends_below_what_is_committed_is_refused(left: int) -> None:
+    world = World()
+    world.produce(100)
+    world.finish()
+    until = world.broker.committed[0].offset
+    world.broker.cut(0, left)
+    message = (
+        rf"partition 0: .* committed offset {until}, .* ends at {left} now: .* delete the group's offsets"
+    )
+    with pytest.raises(NeedsOperator, match=message):
+        world.runner().run()
+
+
+def test_partitions_that_are_added_change_what_the_others_want() -> None:
+    world = World(config=config(checkpoints={"interval": 1e6}))
+    world.produce(100)
+    runner = world.runner()
+    until(lambda: runner.status().ready, runner)
+    world.broker.grow(2)
+    world.store.fail = 10**9
+    wanted = world.config.model_part(3).hash()
+
+    def known() -> bool:
+        journal = Journal.from_text(world.broker.committed[0].metadata)
+        kept = [name for name in world.store.objects if "/config/" in name]
+        assert all(any(used in name for name in kept) for used in journal.configs)
+        return journal.config_end == wanted
+
+    def give(count: int) -> None:
+        for _ in range(count):
+            for number in range(2 * BLOCK):
+                world.broker.append(0, b"more %d" % number)
+            runner.turn()
+            known()
+
+    give(20)
+    world.clock.sleep(2.0)
+    give(20)
+    assert not known()
+    assert "configuration_not_kept" in world.log.events()
+    world.store.fail = 0
+    until(lambda: len(runner.status().partitions) == 3 and runner.status().ready, runner)
+    world.clock.sleep(1.0)
+    give(3)
+    assert known()
+    world.broker.closed = True
+    runner.stop()
+    runner.run()
+    world.finish()
+    assert world.journal().config_end == wanted
+
+
 # --- what is told -------------------------------------------------------------------------------------------
 
 
@@ -730,6 +805,123 @@ def test_stopping_commits_what_is_done_and_leaves() -> None:
     assert world.stream.closed
     assert 0 < world.broker.committed[0].offset < 200
     assert runner.status().reason == "stopped"
+
+
+class Frozen:
+    """A call that is not answered before the test is over."""
+
+    def __init__(self, world: World) -> None:
+        self.stopped_s = -1.0
+        self._world = world
+        self._over = threading.Event()
+
+    def __call__(self, runner: Runner) -> None:
+        self.stopped_s = self._world.clock.monotonic()
+        runner.stop()
+        self._world.clock.sleep(3.5)
+        self._over.wait(10)
+
+    def thaw(self) -> None:
+        self._over.set()
+
+
+@pytest.mark.parametrize(
+    ("call", "times"),
+    [("commit", 3), ("committed", 0), ("beginning", 0), ("log_end", 0), ("store", 0)],
+)
+def test_a_stop_does_not_wait_for_a_world_that_is_frozen(
+    call: str, times: int, monkeypatch: pytest.MonkeyPatch, undisturbed: Callable[..., list[bytes]]
+) -> None:
+    world = World(partitions=2, poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
+    world.produce(400)
+    first = world.runner()
+    until(lambda: len(world.broker.committed) == 2 and bool(world.newest()), first)
+    assert world.broker.committed[0].offset < 150
+    world.broker.evict(world.stream)
+    runner, frozen, left = world.runner(), Frozen(world), times
+    target, name = (world.store, "get") if call == "store" else (world.stream, call)
+    answer = getattr(target, name)
+
+    def freeze(*arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            frozen(runner)
+            raise BrokerUnavailable("nobody hears this")
+        return answer(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, name, freeze)
+        runner.run()
+    assert world.clock.monotonic() - frozen.stopped_s < 10
+    assert world.stream.closed
+    assert ("not_committed_at_stop" in world.log.events()) == (call == "commit")
+    frozen.thaw()
+    world.finish()
+    assert world.alerts() == undisturbed(400, 2)
+
+
+def test_a_stop_ends_restoring_after_the_step_it_is_in() -> None:
+    world = World(partitions=3, poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
+    world.produce(600)
+    world.finish()
+    runner = world.runner()
+    steps: list[str] = []
+
+    def stop(step: str) -> None:
+        if step == "get":
+            steps.append(step)
+            runner.stop()
+
+    world.hook = stop
+    runner.run()
+    assert len(steps) == 1
+
+
+def test_the_heart_beats_between_the_steps_of_restoring() -> None:
+    world = World(partitions=3, poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
+    world.produce(600)
+    world.finish()
+    runner = world.runner()
+    ages: list[float] = []
+
+    def slow(step: str) -> None:
+        if step in ("get", "put:before"):
+            beat = world.telemetry.heartbeat
+            assert beat is not None
+            ages.append(world.clock.monotonic() - beat)
+            world.clock.sleep(25.0)
+
+    world.hook = slow
+    until(lambda: runner.status().ready, runner)
+    assert len(ages) > 6
+    assert max(ages) < 1.0
+
+
+def test_a_journal_is_written_as_text_once_per_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: Counter[str] = Counter()
+    to_text, from_text = Journal.to_text, Journal.from_text
+
+    def counted_to_text(journal: Journal) -> str:
+        calls["to_text"] += 1
+        return to_text(journal)
+
+    def counted_from_text(text: str) -> Journal:
+        calls["from_text"] += 1
+        return from_text(text)
+
+    world = World(poll_records_max=3)
+    world.produce(600)
+    world.broker.closed = True
+    runner = world.runner(store=None, metadata_bytes_max=10**9, commit_interval_s=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "to_text", counted_to_text)
+        patch.setattr(Journal, "from_text", counted_from_text)
+        runner.run()
+    journals = 1 + len(world.journal().barriers)
+    assert world.broker.commits > 100
+    assert calls["from_text"] == 0
+    assert calls["to_text"] <= 2 * journals  # one for the text, one for its size with one more
 
 
 def test_the_committed_offset_goes_past_gaps_at_the_end() -> None:

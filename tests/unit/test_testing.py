@@ -151,6 +151,24 @@ def test_retention_and_the_end_of_a_finite_log(clock: FakeClock) -> None:
     assert stream.poll(0).exhausted
 
 
+def test_a_log_can_lose_its_end_and_a_topic_can_grow(clock: FakeClock) -> None:
+    broker = MemoryBroker()
+    for _ in range(3):
+        broker.append(0, b"")
+    stream = MemoryStream(broker, clock)
+    assert stream.poll(0).changes[0].partitions == (0,)
+    assert stream.log_end(0) == 3
+    broker.cut(0, 1)
+    assert (stream.log_end(0), len(broker.records(0))) == (1, 1)
+    assert broker.append(0, b"") == 1
+    broker.grow(2)
+    assert stream.partitions_count() == 3
+    assert stream.poll(0).changes[0].partitions == (1, 2)
+    broker.down = True
+    with pytest.raises(BrokerUnavailable):
+        stream.log_end(0)
+
+
 def test_a_store_with_faults() -> None:
     steps: list[str] = []
     store = MemoryStore(steps.append)
