@@ -186,6 +186,7 @@ class Runner:
             None  # a configuration's hash and its way to the store
         )
         self._followed_s = -inf  # monotonic, of the last look at the topic
+        self._connected = False  # a poll has been answered
         self._membership: object = None
         self._committed_s = -inf  # monotonic, of the last commit
         self._troubles = 0  # turns in which the world was away, since it last was not
@@ -265,13 +266,17 @@ class Runner:
 
     def _poll(self) -> Poll:
         try:
-            poll = self._stream.poll(self._poll_timeout_ms())
+            timeout_ms = self._poll_timeout_ms()
+            if self._connected:  # then it takes seconds at most, and comes too often for a thread each
+                poll = self._stream.poll(timeout_ms)
+            else:
+                poll = self._ask(lambda: self._stream.poll(timeout_ms))
         except OutsideError:  # it may have swallowed records: read again what we do not hold
             for number, owned in self._owned.items():
                 held = owned.backlog[-1].offset + 1 if owned.backlog else owned.partition.position
                 self._stream.seek(number, held)
             raise
-        self._membership = poll.membership
+        self._membership, self._connected = poll.membership, True
         return poll
 
     # --- membership and restoring --------------------------------------------------------------------------

@@ -699,7 +699,7 @@ def test_a_log_that_ends_below_what_is_committed_is_refused(left: int) -> None:
 
 
 def test_partitions_that_are_added_change_what_the_others_want() -> None:
-    world = World(config=config(checkpoints={"interval": 1e6}))
+    world = World(config=config(checkpoints={"interval": 1e6}, alerts={"budget": {"per_day": 90}}))
     world.produce(100)
     runner = world.runner()
     until(lambda: runner.status().ready, runner)
@@ -827,7 +827,7 @@ class Frozen:
 
 @pytest.mark.parametrize(
     ("call", "times"),
-    [("commit", 3), ("committed", 0), ("beginning", 0), ("log_end", 0), ("store", 0)],
+    [("poll", 0), ("commit", 3), ("committed", 0), ("beginning", 0), ("log_end", 0), ("store", 0)],
 )
 def test_a_stop_does_not_wait_for_a_world_that_is_frozen(
     call: str, times: int, monkeypatch: pytest.MonkeyPatch, undisturbed: Callable[..., list[bytes]]
