@@ -100,8 +100,19 @@ class Stream(Protocol):
     def position(self, partition: int) -> int:
         """Offset of the next record to be fetched; may be past gaps (transaction markers, compaction)."""
 
+    def log_end(self, partition: int) -> int:
+        """Offset after the last readable record, asked for now.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
+
     def end(self, partition: int) -> int | None:
-        """Offset after the last readable record as last heard from the broker; None when not known yet."""
+        """Offset after the last record as last heard from the broker; None when not known yet.
+
+        For telling a lag: it may count records that cannot be read yet (open transactions).
+        """
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Deliver nothing from these partitions until `resume`."""
@@ -137,7 +148,9 @@ class SideLog(Protocol):
     def end(self, event_time: float) -> int:
         """Position after the last record that a shard at `event_time` (s) may see.
 
-        On Kafka all that was read; in `replay` what carries an earlier time.
+        In `replay` what carries an earlier time. On Kafka all before the first record whose own time, or
+        arrival if that was earlier, is later; what has no readable time hides nothing. May be lower than what
+        was seen before, when the time went back or another process is asked.
         """
 
     def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
@@ -152,7 +165,7 @@ class SideLog(Protocol):
         """
 
     def beginning(self) -> int:
-        """Lowest position still in the topic."""
+        """Lowest position still in the topic, as it is now."""
 
     def close(self) -> None:
         """Let go of the connection."""

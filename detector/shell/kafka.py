@@ -13,6 +13,9 @@ The only file that imports kafka-python (3.0.12). Rules, each with the trap that
 - **Listeners only write down what happened**: they run on the client's IO thread, where waiting raises.
 - **Positions are ours.** Without a committed offset a partition begins at `start`; an offset that the log no
   longer has stops us (NeedsOperator) instead of silently going on elsewhere.
+- **Nothing that a record contains stops us, and nothing that we publish is too large**: header names that are
+  not UTF-8 are mended, what does not fit is cut (`_fitted`). What cannot be decoded at all (checksum, codec)
+  needs an operator: to retry would change nothing, and the client would spin on it without end.
 - **Every refusal has a sentence.** The clients retry a wrong password or certificate until they time out, and
   lose the cause on the way (a refusal and the end of the connection in one read are reported as the end
   only). So we ask once ourselves before they start, and again when nothing is heard any more: `probe`.
@@ -27,16 +30,20 @@ import sys
 import threading
 import time
 import uuid
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
+import msgspec
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import ACLOperation, ConfigResource, ConfigResourceType, MemberToRemove
+from kafka.consumer.fetcher import Fetcher
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, KafkaTimeoutError
@@ -46,9 +53,13 @@ from kafka.protocol.broker_version_data import BrokerVersionData
 from kafka.protocol.metadata import ApiVersionsRequest, MetadataRequest
 from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslBytesRequest, SaslHandshakeRequest
+from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.util import decode_varint
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from detector.config.tree import Config
+from detector.core.journal import METADATA_BYTES_MAX
+from detector.core.labels import feedback_time
 from detector.core.records import Headers, Record
 from detector.errors import BrokerUnavailable, CommitFailed, CredentialsError, DetectorError, NeedsOperator
 from detector.ports import Change, Commit, Committed, Message, Poll
@@ -58,7 +69,6 @@ Settings = dict[str, Any]
 Use = Literal["read", "write"]
 
 UNLIMITED_MS = sys.maxsize  # retention of a topic that keeps everything
-METADATA_BYTES_MAX = 4096  # offset.metadata.max.bytes: above it the broker refuses the commit for good
 MESSAGE_BYTES_MAX = 1_000_000  # key, value and headers; message.max.bytes (1,048,588) has room to frame it
 
 _PROBE_S = 8.0  # all servers together: a cause is named within 10 s
@@ -68,9 +78,17 @@ _SILENCE_ASK_S = 2.0  # nothing heard for so long: ask for something small
 _SILENCE_ASK_MS = 1500  # how long that answer may take
 _SILENCE_MAX_S = 5.0  # nothing heard for so long: the broker is away
 _LEAVE_S = 4.5  # close() returns within 5 s
-_SIDE_RECORDS_MAX = 65_536  # recent records of a side topic kept in memory ...
+_SIDE_RECORDS_MAX = 65_536  # recent records of a side topic kept in memory, and read at the start ...
 _SIDE_BYTES_MAX = 64 << 20  # ... and their bytes; older ones are read again
 _POLLS_MAX = 64  # of one refresh; the rest comes with the next
+_HEADER_FRAME_BYTES = 8  # the two lengths beside each header, at most
+_NOTES_BYTES = 256  # room for the headers that tell of cuts
+_FACTS_MAX = 16  # detector_* headers of a dead letter, the last ones: ours come after the record's own ...
+_FACT_BYTES_MAX = 4096  # ... and are short (the detail has 1,024 characters)
+_TRACE_BYTES_MAX = {
+    "traceparent": 64,
+    "tracestate": 512,
+}  # W3C: the first has 55, of the second so many count
 
 _log = logging.getLogger(__name__)
 
@@ -206,6 +224,7 @@ class KafkaStream:
                 max_poll_records=kafka.poll_records_max,
                 metrics_enabled=False,
             )
+            _read_carefully(consumer)
             consumer.subscribe([self._topic], listener=_Listener(self._changes))
             try:
                 # Before joining: a leader that does not know the topic yet takes everything from everybody.
@@ -228,7 +247,8 @@ class KafkaStream:
         CredentialsError
             The broker refuses us, or we do not trust it.
         NeedsOperator
-            The next record is no longer in the log, or another process has our static identity.
+            The next record is no longer in the log or cannot be decoded, or another process has our static
+            identity.
         """
         self.open()
         with self._translated("poll"):
@@ -291,7 +311,7 @@ class KafkaStream:
 
     def start(self, partition: int) -> int:
         """Where a partition that was never committed begins, by configuration."""
-        return self.beginning(partition) if self._config.start == "earliest" else self._last(partition)
+        return self.beginning(partition) if self._config.start == "earliest" else self.log_end(partition)
 
     def seek(self, partition: int, offset: int) -> None:
         """Next poll continues at `offset`. Does nothing for a partition that was just taken away."""
@@ -320,10 +340,24 @@ class KafkaStream:
             raise BrokerUnavailable(f"{self._topic}/{partition} has no position yet.")
         return int(position)
 
+    def log_end(self, partition: int) -> int:
+        """Offset after the last readable record, asked for now; never below what was committed.
+
+        Raises
+        ------
+        BrokerUnavailable
+            No answer in time.
+        """
+        at = self._at(partition)
+        with self._translated("read the end"):
+            offsets = self._client.end_offsets([at], timeout_ms=self._config.kafka.deadline_ms)
+        return int(offsets[at])
+
     def end(self, partition: int) -> int | None:
         """Offset after the last record as last heard from the broker; None when not known yet.
 
-        Records of open transactions are counted too.
+        Records of open transactions are counted too: what comes with each fetch is the high watermark, and
+        the client keeps nothing else.
         """
         return self._client.highwater(self._at(partition)) if self._assigned(partition) else None
 
@@ -345,8 +379,16 @@ class KafkaStream:
     def commit(self, commit: Commit) -> None:
         """Publish and commit as one step (exactly_once) or in that order (at_least_once).
 
-        A message without key and value gets an empty value, as Kafka's client takes no such record; one above
-        `MESSAGE_BYTES_MAX` loses the end of its value and says so in the header `detector_cut_from_bytes`.
+        A message without key and value gets an empty value, as Kafka's client takes no such record. One above
+        `MESSAGE_BYTES_MAX` is cut and says so in headers:
+
+        - a dead letter loses the end of its value (`detector_cut_from_bytes`: how long it was); if that is
+          not enough the headers of the record that it was (`detector_headers_cut`: how many); and at last
+          the end of its key (`detector_key_cut_from_bytes`)
+        - an alert has `{}` for its `event` (`detector_event_cut`: how long the body was); any other output,
+          or an alert for which that is not enough, loses the end of its key
+
+        A traceparent or tracestate above W3C's limits is left out of outputs.
 
         Raises
         ------
@@ -422,13 +464,6 @@ class KafkaStream:
 
     def _assigned(self, partition: int) -> bool:
         return self._at(partition) in self._client.assignment()
-
-    def _last(self, partition: int) -> int:
-        """Offset after the last committed record, asked for now."""
-        at = self._at(partition)
-        with self._translated("read the end"):
-            offsets = self._client.end_offsets([at], timeout_ms=self._config.kafka.deadline_ms)
-        return int(offsets[at])
 
     def _records(self, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
         """Poll; a partition without any position gets the configured one, so that the others flow on."""
@@ -510,7 +545,7 @@ class KafkaStream:
         try:
             producer.begin_transaction()
             # Step 1
-            sent = _send_all(producer, messages)
+            sent = self._send_all(producer, messages)
             # Step 2
             producer.send_offsets_to_transaction(offsets, membership)
             # Step 3
@@ -530,13 +565,20 @@ class KafkaStream:
         membership: ConsumerGroupMetadata,
         deadline: float,
     ) -> None:
-        sent = _send_all(producer, messages)
+        sent = self._send_all(producer, messages)
         producer.flush(timeout=max(0.0, deadline - time.monotonic()))
         for future in sent:
             future.get(timeout=0)
         if self._client.group_metadata()[:4] != membership[:4]:
             raise CommitFailed("The group has moved on since the poll.")
         self._client.commit(offsets, timeout_ms=_left_ms(deadline))
+
+    def _send_all(self, producer: KafkaProducer, messages: Iterable[Message]) -> list[Any]:
+        sent = []
+        for message in messages:
+            fit = _fitted(message, dead_letter=message.topic == self._config.topics.rejected)
+            sent.append(producer.send(fit.topic, value=fit.value, key=fit.key, headers=list(fit.headers)))
+        return sent
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
@@ -600,23 +642,145 @@ def _record(record: Any) -> Record:
     return Record(record.offset, record.timestamp, record.key, record.value, headers)
 
 
-def _send_all(producer: KafkaProducer, messages: Iterable[Message]) -> list[Any]:
-    sent = []
-    for message in messages:
-        value, headers = _fitted(message)
-        sent.append(producer.send(message.topic, value=value, key=message.key, headers=list(headers)))
-    return sent
+# --- records that are not as they should be ---------------------------------------------------------------
 
 
-def _fitted(message: Message) -> tuple[bytes | None, Headers]:
-    """Value and headers as Kafka can take them: a message that never fits would fail every commit."""
-    value, headers = message.value, message.headers
-    if value is None:
-        return (b"" if message.key is None else None), headers
-    room = MESSAGE_BYTES_MAX - len(message.key or b"") - sum(len(n.encode()) + len(v) for n, v in headers)
-    if len(value) <= room:
-        return value, headers
-    return value[: max(0, room)], (*headers, ("detector_cut_from_bytes", str(len(value)).encode()))
+def _read_carefully(consumer: KafkaConsumer) -> None:
+    """Let one consumer read records as `_PartitionRecords` does."""
+    consumer._fetcher.PartitionRecords = _PartitionRecords
+
+
+class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
+    """What one fetch brought for a partition.
+
+    When a record cannot be decoded the client raises CorruptRecordError once, without the offset; the next
+    poll finds the decoder ended but not drained, and spins on it for ever (seen in 3.0.12).
+    """
+
+    def _unpack_records(self, tp: TopicPartition, records: Any, *deserializers: Any) -> Iterator[Any]:
+        try:
+            yield from super()._unpack_records(tp, _Batches(records), *deserializers)
+        except Exception as error:
+            self.drain()
+            raise NeedsOperator(
+                f"{tp.topic}/{tp.partition} cannot be read on from offset {self.next_fetch_offset}: {error}"
+            ) from error
+
+
+class _Batches:
+    """Batches of records as the client reads them, the current format's as `_Batch`."""
+
+    def __init__(self, records: Any) -> None:
+        self._records = records
+
+    def next_batch(self) -> Any:
+        batch = self._records.next_batch()
+        if type(batch) is DefaultRecordBatch:
+            batch.__class__ = _Batch
+        return batch
+
+
+class _Batch(DefaultRecordBatch):  # type: ignore[misc]
+    """A batch in which names of headers may be any bytes, as brokers and other clients take them."""
+
+    __slots__ = ()
+
+    def _read_msg(self) -> Any:
+        try:
+            return super()._read_msg()
+        except UnicodeDecodeError:
+            _mend_names(self._buffer, self._pos)
+            return super()._read_msg()
+
+
+def _mend_names(buffer: bytearray, position: int) -> None:
+    """Put `?` for all that is not ASCII in the header names of the record at `position`."""
+    _, position = decode_varint(buffer, position)  # length
+    for _ in range(3):  # attributes, time, offset
+        _, position = decode_varint(buffer, position)
+    for _ in range(2):  # key, value
+        size, position = decode_varint(buffer, position)
+        position += max(size, 0)
+    count, position = decode_varint(buffer, position)
+    for _ in range(count):
+        size, position = decode_varint(buffer, position)
+        name = buffer[position : position + size]
+        buffer[position : position + size] = bytes(byte if byte < 128 else ord("?") for byte in name)
+        size, position = decode_varint(buffer, position + size)
+        position += max(size, 0)
+
+
+def _fitted(message: Message, *, dead_letter: bool) -> Message:
+    """Make a message as Kafka can take it: one that never fits would fail every commit (see `commit`)."""
+    if message.key is None and message.value is None:
+        message = replace(message, value=b"")
+    if not dead_letter:
+        message = replace(message, headers=_short_traces(message.headers))
+    if _room(message.key, message.value, message.headers) >= 0:
+        return message
+    return _cut_dead_letter(message) if dead_letter else _cut_output(message)
+
+
+def _room(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Bytes that are left; negative: too large."""
+    size = len(key or b"") + len(value or b"")
+    size += sum(len(name.encode()) + len(text) + _HEADER_FRAME_BYTES for name, text in headers)
+    return MESSAGE_BYTES_MAX - size
+
+
+def _cut_dead_letter(message: Message) -> Message:
+    """Give the room to our facts first, then to the key, the record's own headers, and the value."""
+    key, value, headers = message.key, message.value, message.headers
+    facts = tuple(
+        (name, text)
+        for name, text in headers
+        if name.startswith("detector_") and len(name) + len(text) <= _FACT_BYTES_MAX
+    )[-_FACTS_MAX:]
+    notes: Headers = ()
+    room = _room(None, None, facts) - _NOTES_BYTES
+    if key is not None and len(key) > room:
+        notes += (("detector_key_cut_from_bytes", _digits(len(key))),)
+        key = key[:room]
+    if _room(key, None, headers) < _NOTES_BYTES:
+        notes += (("detector_headers_cut", _digits(len(headers) - len(facts))),)
+        headers = facts
+    room = _room(key, None, headers) - _NOTES_BYTES
+    if value is not None and len(value) > room:
+        notes = (("detector_cut_from_bytes", _digits(len(value))), *notes)
+        value = value[:room]
+    return replace(message, key=key, value=value, headers=headers + notes)
+
+
+def _cut_output(message: Message) -> Message:
+    """Leave out the event that an alert echoes; the rest of it is short. Then the key."""
+    key, value, headers = message.key, message.value, message.headers
+    body = msgspec.json.decode(value or b"{}", type=dict[str, msgspec.Raw])  # members stay as they are
+    if "event" in body:
+        headers += (("detector_event_cut", _digits(len(value or b""))),)
+        value = msgspec.json.encode(body | {"event": msgspec.Raw(b"{}")})
+    room = _room(None, value, headers) - _NOTES_BYTES
+    if key is not None and len(key) > room:
+        headers += (("detector_key_cut_from_bytes", _digits(len(key))),)
+        key = key[: max(0, room)]
+    return replace(message, key=key, value=value, headers=headers)
+
+
+def _short_traces(headers: Headers) -> Headers:
+    """Leave out trace headers that are longer than W3C has them, each or together."""
+    room = dict(_TRACE_BYTES_MAX)
+    kept = []
+    for name, text in headers:
+        kind = name.lower()
+        if kind in room:
+            if len(text) > room[kind]:
+                continue
+            room[kind] -= len(text) + 1  # several count as one, joined by a comma
+        kept.append((name, text))
+    return tuple(kept)
+
+
+def _digits(number: int) -> bytes:
+    return str(number).encode()
 
 
 # --- side topics ------------------------------------------------------------------------------------------
@@ -625,7 +789,16 @@ def _fitted(message: Message) -> tuple[bytes | None, Headers]:
 class KafkaSideLog:
     """A `detector.ports.SideLog`: a topic of one partition. Connected at the first use.
 
-    It follows the topic from where it ends at that moment; older records are read when they are asked for.
+    It follows the topic from some thousands of records before its end; older ones are read when they are
+    asked for.
+
+    A shard with a backlog must not see a label before the event that it names, or the label finds nothing. So
+    a record blocks itself and all behind it until the shard's time has come to the record's own `time`, or to
+    the moment when the record arrived (its log time, but not later than when we read it), whichever is
+    earlier: nobody answers before his answer is in the topic, so a `time` in the future is a mistake, and
+    holds up the others only until events of the present are reached. A record without a readable `time`
+    blocks nothing, nor do those older than the last 65,536 that were later than all before them. Where events
+    are always of another time than the clock's (a replay of last year's), answers must be dated in that time.
 
     Parameters
     ----------
@@ -653,6 +826,8 @@ class KafkaSideLog:
         self._recent_from = 0
         self._recent_bytes = 0
         self._end = 0
+        # Time from which it may be seen (s), position: of each record that waits longer than all before it.
+        self._peaks: deque[tuple[float, int]] = deque(maxlen=_SIDE_RECORDS_MAX)
 
     def refresh(self) -> None:
         """Read what has come since, without waiting.
@@ -664,22 +839,30 @@ class KafkaSideLog:
         CredentialsError
             The broker refuses us, or we do not trust it.
         NeedsOperator
-            The topic has more than one partition, or lost records before we read them.
+            The topic has more than one partition, a record that cannot be decoded, or was made anew.
         """
         consumer = self._open()
         with self._translated("follow"):
-            for _ in range(_POLLS_MAX):
-                batches = consumer.poll(timeout_ms=0)
-                for record in batches.get(self._at, ()):
-                    self._keep(record.offset, record.value)
-                if not batches:
-                    break
-            self._end = max(self._end, self._position(consumer))
+            try:
+                for _ in range(_POLLS_MAX):
+                    batches = consumer.poll(timeout_ms=0)
+                    for record in batches.get(self._at, ()):
+                        self._keep(record)
+                    if not batches:
+                        break
+                self._end = max(self._end, self._position(consumer))
+            except kafka_errors.OffsetOutOfRangeError:
+                # Retention was faster. Who needs what is gone is told by `read`.
+                beginning = self.beginning()
+                if beginning <= self._end:
+                    raise
+                self._begin(consumer, beginning)
 
     def end(self, event_time: float) -> int:
-        """Position after the last record read; `event_time` does not matter here."""
+        """Position of the first record that must wait (class's text), else after the last one read."""
         self._open()
-        return self._end
+        found = bisect_right(self._peaks, event_time, key=lambda peak: peak[0])
+        return self._peaks[found][1] if found < len(self._peaks) else self._end
 
     def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
         """Position and value of the records in [start, stop).
@@ -689,7 +872,7 @@ class KafkaSideLog:
         BrokerUnavailable
             They cannot be read right now.
         NeedsOperator
-            They are no longer in the topic.
+            They are no longer in the topic, or cannot be decoded.
         """
         if start >= stop:
             return ()
@@ -699,7 +882,7 @@ class KafkaSideLog:
         return self._read_again(consumer, start, stop)
 
     def beginning(self) -> int:
-        """Lowest position still in the topic."""
+        """Lowest position still in the topic, asked for now."""
         consumer = self._open()
         with self._translated("read the beginning"):
             found = consumer.beginning_offsets([self._at], timeout_ms=self._config.kafka.deadline_ms)
@@ -735,25 +918,41 @@ class KafkaSideLog:
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
             )
+            _read_carefully(consumer)
+            ask_ms = self._config.kafka.deadline_ms // 2
             try:
                 consumer.assign([self._at])
-                ends = consumer.end_offsets([self._at], timeout_ms=self._config.kafka.deadline_ms // 2)
-                consumer.seek(self._at, ends[self._at])
+                end = consumer.end_offsets([self._at], timeout_ms=ask_ms)[self._at]
+                beginning = consumer.beginning_offsets([self._at], timeout_ms=ask_ms)[self._at]
+                self._begin(consumer, max(beginning, end - _SIDE_RECORDS_MAX))
             except BaseException:
                 consumer.close(timeout_ms=0)
                 raise
-        self._recent_from = self._end = ends[self._at]
         self._consumer = consumer
         return consumer
+
+    def _begin(self, consumer: KafkaConsumer, position: int) -> None:
+        """Follow from `position` on, with nothing in memory."""
+        consumer.seek(self._at, position)
+        self._recent.clear()
+        self._peaks.clear()
+        self._recent_bytes = 0
+        self._recent_from = self._end = position
 
     def _position(self, consumer: KafkaConsumer) -> int:
         position = consumer.position(self._at, timeout_ms=_SILENCE_ASK_MS)
         return self._end if position is None else int(position)
 
-    def _keep(self, position: int, value: bytes | None) -> None:
+    def _keep(self, record: Any) -> None:
+        position, value = record.offset, record.value
         self._end = position + 1
         if value is None:
             return
+        own = feedback_time(value)
+        if own is not None:
+            seen_from = min(own, record.timestamp / 1000, time.time())
+            if not self._peaks or seen_from > self._peaks[-1][0]:
+                self._peaks.append((seen_from, position))
         self._recent.append((position, value))
         self._recent_bytes += len(value)
         while len(self._recent) > _SIDE_RECORDS_MAX or self._recent_bytes > _SIDE_BYTES_MAX:
@@ -765,6 +964,12 @@ class KafkaSideLog:
         deadline = time.monotonic() + self._config.kafka.deadline_ms / 1000
         found: list[tuple[int, bytes]] = []
         with self._translated("read again"):
+            end = consumer.end_offsets([self._at], timeout_ms=_left_ms(deadline))[self._at]
+            if end < stop:
+                raise NeedsOperator(
+                    f"Topic {self._at.topic} ends at {end}, but records before {stop} have been applied: "
+                    "it was made anew, or lost its end."
+                )
             consumer.seek(self._at, start)
             try:
                 while self._position(consumer) < stop:

@@ -217,7 +217,7 @@ def test_polls_commits_and_reads_back(place: Place, delivery: str) -> None:
     assert (record.offset, record.key, record.value, record.headers) == (1, b"key", b"b", (("h", b"1"),))
     assert record.timestamp_ms > 0
     assert first.stream.partitions_count() == 2
-    assert first.stream.position(0) == first.stream.end(0) == 3
+    assert first.stream.position(0) == first.stream.end(0) == first.stream.log_end(0) == 3
 
     journal = '{"checkpoint":"x","barriers":[3]}' + "é" * 100
     first.commit([place.alert(b"alert")], {0: Committed(offset=3, metadata=journal)})
@@ -289,18 +289,47 @@ def test_transaction_markers_leave_no_lag(place: Place) -> None:
     assert [record.offset for record in member.records] == [0, 2]
 
 
+def test_the_end_of_the_log_is_asked_for_and_leaves_out_open_transactions(own_place: Place) -> None:
+    member = Member(own_place.stream(kafka={"deadline_ms": 2000}))
+    poll_for(settled(member), member)
+    own_place.produce(b"a")
+    assert member.stream.log_end(0) == 1  # no poll has brought it
+    settings = own_place.broker.client_settings()
+    with closing(KafkaProducer(**settings, transactional_id=f"{own_place.name}-x")) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(own_place.transactions, value=b"b", partition=0).get(timeout=10)
+        assert member.stream.log_end(0) == 1
+        producer.commit_transaction()
+    assert poll_until(lambda: member.stream.log_end(0) == 3, timeout_s=10)
+    own_place.broker.suspend()
+    assert isinstance(trouble(lambda: member.stream.log_end(0)), BrokerUnavailable)
+
+
 def test_awkward_messages_do_not_block_the_commit(place: Place) -> None:
     member = Member(place.stream(kafka={"deadline_ms": 20_000}))  # a checksum of 1 MB in pure Python
     poll_for(settled(member), member)
     big = b"x" * 1_048_500
     empty = Message(topic=place.rejected, key=None, value=None, headers=(), partition=0, offset=0)
     large = Message(topic=place.rejected, key=b"k", value=big, headers=(), partition=0, offset=1)
-    member.commit([empty, large], {0: Committed(offset=0, metadata="")})
-    first, second = read_all(place.broker.bootstrap, place.rejected)
+    many = tuple((f"{n}", b"") for n in range(120_000))
+    keyed = Message(topic=place.rejected, key=big, value=b"v", headers=many, partition=0, offset=2)
+    alert = place.alert(b'{"score":1.0,"event":{"text":"%b"}}' % big)
+    member.commit([empty, large, keyed, alert], {0: Committed(offset=0, metadata="")})
+    first, second, third = read_all(place.broker.bootstrap, place.rejected)
     assert (first.key, first.value) == (None, b"")
     assert second.value is not None
     assert big.startswith(second.value)
     assert second.headers == [("detector_cut_from_bytes", b"1048500")]
+    assert third.key is not None
+    assert big.startswith(third.key)
+    assert third.value == b""
+    assert dict(third.headers) == {
+        "detector_cut_from_bytes": b"1",
+        "detector_headers_cut": b"120000",
+        "detector_key_cut_from_bytes": b"1048500",
+    }
+    assert place.alerts_seen() == [b'{"score":1.0,"event":{}}']
 
 
 def test_too_long_a_journal_is_our_own_mistake(place: Place) -> None:
@@ -622,7 +651,7 @@ def test_side_log_follows_and_reads_again(
 ) -> None:
     monkeypatch.setattr(shell, "_SIDE_RECORDS_MAX", 4)
     produce_side(place, b"0", b"1", b"2")
-    assert refreshed(side, 3)  # what was there before us counts as read
+    assert refreshed(side, 3)  # what was there before us is read, too
     produce_side(place, *(b"%d" % n for n in range(3, 10)))
     assert refreshed(side, 10)
 
@@ -653,15 +682,34 @@ def test_side_log_sees_whole_transactions_only(place: Place, side: KafkaSideLog)
     again.close()
 
 
+def test_side_log_holds_labels_back_for_a_backlog(place: Place, side: KafkaSideLog) -> None:
+    # Both topics filled up while nobody was there: the labels must not be used up before the events come.
+    days = (2, 4, 3, 9)
+    produce_side(place, *(b'{"time":"2026-01-0%d","event_id":1}' % day for day in days))
+    day_s = 86_400.0
+    first_s = 1_767_225_600.0  # 2026-01-01
+
+    def read() -> bool:
+        side.refresh()
+        return side.end(first_s + 8 * day_s) == len(days)
+
+    assert poll_until(read, timeout_s=10)
+    assert [side.end(first_s + day * day_s) for day in (0, 1, 2, 3, 7)] == [0, 1, 1, 3, 3]
+
+
 def test_side_log_says_when_records_are_gone(place: Place, side: KafkaSideLog) -> None:
     produce_side(place, *(b"%d" % n for n in range(6)))
-    side.refresh()
+    assert side.beginning() == 0
     with closing(KafkaAdminClient(**place.broker.client_settings())) as admin:
         admin.delete_records({TopicPartition(f"{place.name}.side", 0): 4})
     assert side.beginning() == 4
-    with pytest.raises(NeedsOperator, match="no longer in the log"):
-        side.read(2, 6)
-    assert list(side.read(4, 6)) == [(4, b"4"), (5, b"5")]
+    for _ in range(2):
+        with pytest.raises(NeedsOperator, match="no longer in the log"):
+            side.read(2, 6)
+        assert refreshed(side, 6)  # it follows what is left
+        assert list(side.read(4, 6)) == [(4, b"4"), (5, b"5")]
+    with pytest.raises(NeedsOperator, match="ends at 6, but records before 9"):
+        side.read(4, 9)
 
 
 def test_side_log_needs_one_partition(place: Place) -> None:

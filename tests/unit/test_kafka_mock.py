@@ -6,17 +6,25 @@ about the rest is in tests/kafka.
 
 from __future__ import annotations
 
+import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kafka import KafkaProducer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from detector.config.tree import Config
-from detector.core.records import Record
-from detector.errors import BrokerUnavailable, CommitFailed
+from detector.core.records import Headers, Record
+from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator
 from detector.ports import Commit, Committed, Message
-from detector.shell.kafka import KafkaSideLog, KafkaStream
+from detector.shell import kafka as shell
+from detector.shell.kafka import MESSAGE_BYTES_MAX, KafkaSideLog, KafkaStream
 
 confluent = pytest.importorskip("confluent_kafka")
 
@@ -89,7 +97,7 @@ def test_consumes_and_commits(config: Config, stream: KafkaStream) -> None:
     (record,) = reader.records
     assert (record.offset, record.key, record.value, record.headers) == (0, b"key", b"first", (("h", b"1"),))
     assert reader.owned == set(range(stream.partitions_count()))
-    assert stream.position(0) == stream.end(0) == 1
+    assert stream.position(0) == stream.end(0) == stream.log_end(0) == 1
     assert stream.beginning(0) == 0
 
     alert = Message(topic="alerts", key=b"k", value=b"v", headers=(), partition=0, offset=0)
@@ -109,6 +117,8 @@ def test_nothing_is_known_before_it_is_connected(stream: KafkaStream) -> None:
     assert not stream.settled()
     with pytest.raises(BrokerUnavailable, match="Not connected"):
         stream.partitions_count()
+    with pytest.raises(BrokerUnavailable, match="Not connected"):
+        stream.log_end(0)
 
 
 def test_a_membership_without_id_is_refused(stream: KafkaStream) -> None:
@@ -137,3 +147,244 @@ def test_closing_twice_and_unopened_is_fine(config: Config) -> None:
     stream = KafkaStream(config)
     stream.close()
     stream.close()
+
+
+# --- records that are not as they should be ---------------------------------------------------------------
+
+
+class _Latin(str):
+    """A header's name as a producer in another language may write it."""
+
+    __slots__ = ()
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return super().encode("latin-1")
+
+
+def produce_latin(config: Config, topic: str, value: bytes) -> None:
+    producer = KafkaProducer(bootstrap_servers=config.kafka.bootstrap_servers, api_version=(2, 3))
+    with closing(producer):
+        headers = [("good", b"1"), (_Latin("gr\xfc\xdfe"), b"\xff"), (_Latin("\xe9"), b"")]
+        producer.send(topic, key=b"k", value=value, headers=headers, partition=1).get(timeout=10)
+
+
+def test_header_names_may_be_any_bytes(config: Config, stream: KafkaStream) -> None:
+    produce_latin(config, "transactions", b"mended")
+    reader = Reader(stream)
+    reader.poll_until(lambda: any(record.value == b"mended" for record in reader.records))
+    (record,) = (record for record in reader.records if record.value == b"mended")
+    assert record.key == b"k"
+    assert record.headers == (("good", b"1"), ("gr??e", b"\xff"), ("?", b""))
+
+
+def test_every_name_of_a_batch_is_mended() -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
+    names: list[Any] = ["a", _Latin("\xff"), "b", _Latin("c\xe9")]
+    for offset, name in enumerate(names):
+        builder.append(offset, 1000 + offset, None if offset else b"\xff", b"\xff" * 200, [(name, b"\xff")])
+    batches = shell._Batches(deque_of(DefaultRecordBatch(bytes(builder.build()))))
+    batch = batches.next_batch()
+    assert [(r.offset, r.timestamp, r.headers) for r in batch] == [
+        (0, 1000, [("a", b"\xff")]),
+        (1, 1001, [("?", b"\xff")]),
+        (2, 1002, [("b", b"\xff")]),
+        (3, 1003, [("c?", b"\xff")]),
+    ]
+    assert batches.next_batch() is None
+
+
+def deque_of(*batches: Any) -> Any:
+    rest = deque((*batches, None))
+    return SimpleNamespace(next_batch=rest.popleft)
+
+
+def test_what_cannot_be_decoded_needs_an_operator(
+    stream: KafkaStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DefaultRecordBatch, "validate_crc", lambda batch: False)
+    for _ in range(2):  # the client alone would spin in the second poll
+        with pytest.raises(NeedsOperator, match=r"transactions/\d cannot be read on from offset 0: .*crc"):
+            Reader(stream).poll_until(lambda: False)
+
+
+# --- what does not fit --------------------------------------------------------------------------------------
+
+BIG = b"x" * (MESSAGE_BYTES_MAX + 1)
+FACTS: Headers = (("detector_reason", b"not_json"), ("detector_offset", b"7"))
+
+
+def fitted(
+    topic: str, key: bytes | None, value: bytes | None, headers: Headers
+) -> tuple[bytes | None, bytes | None, dict[str, bytes]]:
+    message = Message(topic=topic, key=key, value=value, headers=headers, partition=0, offset=0)
+    fit = shell._fitted(message, dead_letter=topic == "rejected")
+    size = DefaultRecordBatchBuilder.estimate_size_in_bytes(fit.key, fit.value, list(fit.headers))
+    assert size <= MESSAGE_BYTES_MAX + 4096  # max_request_size
+    return fit.key, fit.value, dict(fit.headers)
+
+
+def test_a_dead_letter_loses_its_value_first() -> None:
+    own = (("own", b"1"), ("detector_reason", b"of an earlier life"))
+    key, value, headers = fitted("rejected", b"key", BIG, own + FACTS)
+    assert key == b"key"
+    assert value is not None
+    assert MESSAGE_BYTES_MAX - 1000 < len(value) < MESSAGE_BYTES_MAX
+    assert headers == dict(own + FACTS) | {"detector_cut_from_bytes": b"1000001"}
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        (("own", BIG),),
+        (("detector_own", BIG),),
+        tuple((f"{n}", b"") for n in range(200_000)),
+        tuple((f"detector_{n}", b"") for n in range(100_000)),
+    ],
+)
+def test_then_the_headers_of_the_record(own: Headers) -> None:
+    key, value, headers = fitted("rejected", b"key", b"value", own + FACTS)
+    assert (key, value) == (b"key", b"value")
+    assert dict(FACTS).items() <= headers.items()
+    assert int(headers["detector_headers_cut"]) >= len(own) - 14
+    assert "detector_cut_from_bytes" not in headers
+
+
+def test_then_the_key() -> None:
+    key, value, headers = fitted("rejected", BIG, b"value", (("own", b"1"), *FACTS))
+    assert key is not None
+    assert BIG.startswith(key)
+    assert len(key) > MESSAGE_BYTES_MAX - 1000
+    assert value == b""
+    assert headers == dict(FACTS) | {
+        "detector_cut_from_bytes": b"5",
+        "detector_headers_cut": b"1",
+        "detector_key_cut_from_bytes": b"1000001",
+    }
+
+
+def test_a_message_that_fits_stays_as_it_is() -> None:
+    assert fitted("rejected", None, None, FACTS) == (None, b"", dict(FACTS))
+    assert fitted("rejected", b"k", None, FACTS) == (b"k", None, dict(FACTS))
+    traced: Headers = (("ce_id", b"1"), ("traceparent", b"0" * 55), ("tracestate", b"a=1"))
+    assert fitted("alerts", b"k", b"{}", traced) == (b"k", b"{}", dict(traced))
+
+
+def test_a_large_alert_loses_the_event_and_stays_json() -> None:
+    digits = b"1" * 5000  # more than Python's own reader takes
+    body = b'{"alert_id":"t-0-7","score":1.50,"event":{"n":%b,"text":"%b"}}' % (digits, BIG)
+    key, value, headers = fitted("alerts", b"card", body, (("ce_id", b"1"),))
+    assert (key, value) == (b"card", b'{"alert_id":"t-0-7","score":1.50,"event":{}}')
+    assert headers == {"ce_id": b"1", "detector_event_cut": b"%d" % len(body)}
+
+
+def test_trace_headers_are_short_or_left_out() -> None:
+    long: Headers = (("traceparent", b"0" * 65), ("TraceState", b"a" * 513), ("ce_id", b"1"))
+    many: Headers = tuple(("tracestate", b"") for _ in range(200_000))
+    assert fitted("alerts", b"k", b"{}", long + many)[2] == {"ce_id": b"1", "tracestate": b""}
+
+
+def test_an_output_with_too_long_a_key_is_published() -> None:
+    body = b'{"score":1.0}'
+    key, value, headers = fitted("scores", BIG, body, ())
+    assert key is not None
+    assert BIG.startswith(key)
+    assert (value, headers) == (body, {"detector_key_cut_from_bytes": b"1000001"})
+
+
+# --- labels wait for their events ---------------------------------------------------------------------------
+
+NOW = 1_900_000_000.0
+
+
+class _SideConsumer:
+    """Serves prepared records of a side topic once, to be read without a broker."""
+
+    def __init__(self, beginning: int = 0) -> None:
+        self.at, self.first = beginning, beginning
+        self.batch: list[Any] = []
+
+    def add(self, value: object, arrived_s: float = NOW) -> None:
+        raw = value if isinstance(value, bytes) else json.dumps({"time": value}).encode()
+        self.batch.append(SimpleNamespace(offset=self.at, value=raw, timestamp=int(arrived_s * 1000)))
+        self.at += 1
+
+    def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        if self.first > self.at:
+            raise kafka_errors.OffsetOutOfRangeError({})
+        batch, self.batch = self.batch, []
+        return {TopicPartition("feedback", 0): batch} if batch else {}
+
+    def position(self, at: TopicPartition, timeout_ms: int) -> int:
+        return self.at
+
+    def seek(self, at: TopicPartition, offset: int) -> None:
+        self.at = offset
+
+    def beginning_offsets(self, ats: list[TopicPartition], timeout_ms: int) -> dict[TopicPartition, int]:
+        return dict.fromkeys(ats, self.first)
+
+
+@pytest.fixture
+def side(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSideLog, _SideConsumer]:
+    monkeypatch.setattr(shell, "time", SimpleNamespace(time=lambda: NOW, monotonic=time.monotonic))
+    event = {"id": "id", "time": {"path": "t"}, "entities": [{"name": "card", "path": "card"}]}
+    config = Config.model_validate({"event": event})
+    log, consumer = KafkaSideLog(config, "feedback"), _SideConsumer()
+    log._consumer = consumer
+    return log, consumer
+
+
+def test_labels_wait_until_the_events_have_come_to_them(side: tuple[KafkaSideLog, _SideConsumer]) -> None:
+    log, consumer = side
+    for label_time in (100.0, 300.0, 200.0, 400.0):
+        consumer.add(label_time)
+    assert log.end(1000.0) == 0  # nothing was read yet
+    log.refresh()
+    assert [log.end(t) for t in (0.0, 100.0, 250.0, 300.0, 399.0, 400.0)] == [0, 1, 1, 3, 3, 4]
+    consumer.add(500.0)
+    log.refresh()
+    assert [log.end(t) for t in (250.0, 400.0, 500.0)] == [1, 4, 5]
+
+
+def test_a_label_without_a_time_hides_nothing(side: tuple[KafkaSideLog, _SideConsumer]) -> None:
+    log, consumer = side
+    for value in (b"nonsense", b"{}", "no time", None):
+        consumer.add(value)
+    consumer.add(100.0)
+    log.refresh()
+    assert [log.end(t) for t in (50.0, 100.0)] == [4, 5]
+
+
+@pytest.mark.parametrize("arrived_s", [NOW - 60.0, NOW + 1e9, -0.001])
+def test_a_label_of_the_far_future_waits_for_the_present_only(
+    side: tuple[KafkaSideLog, _SideConsumer], arrived_s: float
+) -> None:
+    log, consumer = side
+    consumer.add("2199-01-01", arrived_s)
+    consumer.add(NOW - 50.0, NOW - 50.0)
+    log.refresh()
+    assert log.end(NOW) == 2
+    assert log.end(min(NOW, arrived_s) - 1.0) == 0
+
+
+def test_the_times_remembered_are_bounded(
+    side: tuple[KafkaSideLog, _SideConsumer],
+) -> None:
+    log, consumer = side
+    log._peaks = deque(maxlen=3)
+    for label_time in range(1, 6):
+        consumer.add(float(label_time))
+    log.refresh()
+    assert [log.end(t) for t in (0.5, 2.5, 4.5, 9.0)] == [2, 2, 4, 5]
+
+
+def test_retention_that_overtakes_the_side_log(side: tuple[KafkaSideLog, _SideConsumer]) -> None:
+    log, consumer = side
+    consumer.add(1.0)
+    log.refresh()
+    consumer.first = 7
+    log.refresh()
+    assert (log.beginning(), log.end(0.0)) == (7, 7)
+    consumer.add(2.0)
+    log.refresh()
+    assert [log.end(t) for t in (1.0, 2.0)] == [7, 8]
