@@ -454,11 +454,11 @@ class Config(Part):
     alerts: Alerts = Alerts()
 
     def model_part(self, partitions: int) -> ModelPart:
-        """What the alerts depend on, for a topic of `partitions` partitions."""
+        """What the alerts depend on, for a topic of `partitions` partitions: only a budget per day does."""
         return ModelPart(
             event=self.event,
             model=self.model,
             alerts=self.alerts,
             require_key=self.require_key,
-            partitions=partitions,
+            partitions=1 if self.alerts.budget.per_day is None else partitions,
         )

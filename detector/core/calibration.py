@@ -67,11 +67,20 @@ class Sketch:
 
 
 class Calibration:
-    """Both stages and both sketches; P parts, `weights` (P,) of which sum to 1."""
+    """Both stages and both sketches; P parts.
 
-    def __init__(self, config: CalibrationConfig, weights: Doubles) -> None:
+    Parameters
+    ----------
+    weights : (P,) float64
+        Each part's say in the distance; they sum to 1.
+    bounded
+        Numbers of parts that may move a distance by at most their weight (through tanh).
+    """
+
+    def __init__(self, config: CalibrationConfig, weights: Doubles, bounded: tuple[int, ...] = ()) -> None:
         self._config = config
         self._weights = weights
+        self._bounded = list(bounded)
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
         self.shift: Doubles = np.zeros(len(weights))
@@ -85,7 +94,9 @@ class Calibration:
 
     def combine(self, parts: Doubles) -> Doubles:
         """(n, P) distances of the parts to (n,) distances."""
-        combined: Doubles = ((parts - self.shift) / self.span * self._weights).sum(axis=1)
+        scaled = (parts - self.shift) / self.span
+        scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
+        combined: Doubles = (scaled * self._weights).sum(axis=1)
         return combined
 
     def scores(self, distances: Doubles) -> Doubles:

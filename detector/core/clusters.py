@@ -134,7 +134,8 @@ class Clusters:
     def _count_people(self, rows: Rows, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
         if not rows.entities.shape[1]:
             return self.sizes
-        pairs = np.stack([nearest.astype(np.uint64), rows.entities[:, 0]], axis=1)[nearest >= 0]
+        known = (nearest >= 0) & (rows.entities[:, 0] != 0)
+        pairs = np.stack([nearest.astype(np.uint64), rows.entities[:, 0]], axis=1)[known]
         distinct = np.unique(pairs, axis=0)[:, 0].astype(np.int64)
         return np.bincount(distinct, minlength=len(self.centres))
 
@@ -157,6 +158,9 @@ class Exemplars:
         self._cluster = core.cluster[: len(core)].copy()
         self._layout = layout
         self._typical: dict[int, Rows] = {}
+        entities = self._rows.entities
+        # Distinct main entities in the whole core; without entities nobody's behaviour could be told.
+        self.people = len(np.setdiff1d(entities[:, 0], [0])) if entities.shape[1] else len(entities)
 
     def typical(self, cluster: int) -> Rows:
         """One row: medians of numerics and contexts, the most frequent category, the mean time of day."""
@@ -179,7 +183,7 @@ class Exemplars:
             never = np.isnan(context[:, 0])
             seen = context[~never] if never.mean() < 0.5 else context[never]
             typical.context[0, kind.columns] = np.median(seen, axis=0)
-        typical.times[0] = _mean_time_of_day(members.times)
+        typical.clocks[0] = _mean_time_of_day(members.clocks)
         return typical
 
 

@@ -31,8 +31,9 @@ SPREAD_FLOOR = 1e-3
 # The same quantiles of a standard normal: deviations are in spreads already, and while profiles are young and
 # all near 0, what the core shows is too narrow for those to come.
 NORMAL_FAR = 2.33
-# The learned part's say: it sees what the fixed one cannot, but with less certainty (docs/EXPERIMENTS.md).
-LEARNED_WEIGHT = 0.2
+# The learned part's say. It orders what is ordinary better than the fixed one, but knows least where there is
+# least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
+LEARNED_WEIGHT = 1.0 / 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +70,11 @@ class Embedding:
         """Each part's say in the distance, (P,), summing to 1; the fixed part exists only with numerics."""
         return np.array([1.0 - LEARNED_WEIGHT, LEARNED_WEIGHT] if self._features.fixed_count else [1.0])
 
+    @property
+    def bounded(self) -> tuple[int, ...]:
+        """Parts that may not outbid the others: the learned one, beside a fixed one."""
+        return (1,) if self._features.fixed_count else ()
+
     def locate(self, rows: Rows, inputs: NDArray[np.float32], count: slice) -> Located:
         """Embed a block of B rows and find the distances of those in `count`."""
         assert self._index is not None
@@ -93,6 +99,7 @@ class Embedding:
         if fixed.shape[1]:
             low, self._centre, high = np.quantile(fixed, [FAR[0], 0.5, FAR[1]], axis=0)
             spreads = np.stack([self._centre - low, high - self._centre])
+            spreads = np.maximum(spreads, 0.5 * (high - low))  # one side may be a single value
             floor = np.full(fixed.shape[1], NORMAL_FAR)
             floor[: len(self._layout.numerics)] = max(SPREAD_FLOOR * float(spreads.max()), 1e-9)
             self._scale = np.maximum(spreads, floor)

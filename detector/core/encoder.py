@@ -11,8 +11,8 @@ Objectives
 
 Rules
     - Two speeds: the learner is trained on every block; what serves is a copy of it, made at barriers.
-    - Every matrix product has a fixed number of rows, so a row's result does not depend on its neighbours or
-      on how many there are.
+    - Events are embedded in blocks of a fixed number of rows, so a row's result does not depend on its
+      neighbours or on how many there are.
 """
 
 from __future__ import annotations
@@ -141,7 +141,6 @@ class Learner(Encoder):
         slope = objectives.contrastive * weight * sign * chance / total
         grad_out = (slope[:, None] * 2.0 / out.shape[1]) * out
         gradients: dict[str, Floats] = {}
-        grad_wide = np.zeros_like(wide) if self._slots else None
         if objectives.reconstructive:
             restore = self.weights["restore"]
             error = (out @ restore - wide) * (weight * real)[:, None]
@@ -153,7 +152,7 @@ class Learner(Encoder):
         grad_hidden = (grad_out @ self.weights["out"].T) * (hidden > 0)
         gradients["hidden"] = wide.T @ grad_hidden
         gradients["hidden_bias"] = grad_hidden.sum(axis=0)
-        if grad_wide is not None:
+        if self._slots:
             code = self._inputs * self.config.bins
             grad_wide = grad_hidden @ self.weights["hidden"][code:].T
             gradients["rows"] = self._row_gradients(rows, grad_wide)

@@ -38,8 +38,10 @@ REASONS = (
     "key_mismatch",  # only with require_key
 )
 
-# Distinct hashes remembered per cache: the busiest values cost one look-up, memory stays at some 10 MB.
-CACHE_VALUES_MAX = 65_536
+# Values whose hashes are remembered, per entity and categorical field: at most so many of at most so many
+# characters, some 5 MB; longer ones hardly come back. Texts are not remembered: free text never repeats.
+CACHE_VALUES_MAX = 32_768
+CACHE_CHARS_MAX = 64
 TEXT_GRAMS_MAX = 32
 TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
 EPOCH_MS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
@@ -335,18 +337,17 @@ def _attributes(structure: Any) -> Mapping[str, str]:
 def _hasher(key: bytes, purpose: str) -> Callable[[str], int]:
     person = hashlib.blake2b(purpose.encode(), digest_size=16).digest()
 
-    @lru_cache(maxsize=CACHE_VALUES_MAX)
     def digest(text: str) -> int:
         raw = hashlib.blake2b(text.encode(), key=key, digest_size=8, person=person).digest()
         return int.from_bytes(raw, "little") or 1  # 0 means missing
 
-    return digest
+    remembered = lru_cache(maxsize=CACHE_VALUES_MAX)(digest)
+    return lambda text: remembered(text) if len(text) <= CACHE_CHARS_MAX else digest(text)
 
 
 def _grams(key: bytes, purpose: str) -> Callable[[str], tuple[int, ...]]:
     salt = int.from_bytes(hashlib.blake2b(purpose.encode(), key=key, digest_size=4).digest(), "little")
 
-    @lru_cache(maxsize=CACHE_VALUES_MAX)
     def split(text: str) -> tuple[int, ...]:
         padded = f" {' '.join(text.lower().split())} "
         found = {zlib.crc32(padded[i : i + 3].encode(), salt) or 1 for i in range(max(1, len(padded) - 2))}

@@ -11,7 +11,7 @@ share (medians over its core events), else of all: never another customer's even
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -52,7 +52,15 @@ class Explainer:
         self._block = block_events
 
     def reasons(
-        self, event: Rows, typical: Rows, view: View, score: float, score_rows: ScoreRows, count_max: int
+        self,
+        event: Rows,
+        typical: Rows,
+        view: View,
+        score: float,
+        score_rows: ScoreRows,
+        *,
+        count_max: int,
+        tellable: bool,
     ) -> tuple[Reason, ...]:
         """Explain one event.
 
@@ -62,6 +70,8 @@ class Explainer:
             One row each: the event, and what is typical of its nearest cluster.
         score
             The event's score.
+        tellable
+            Whether enough people share what is typical; otherwise it is reckoned with but not shown.
         """
         groups = self._layout.groups[: self._block]
         expected, bases = self._expected(event, typical)
@@ -80,18 +90,19 @@ class Explainer:
             return ()
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
-        return tuple(
+        reasons = (
             self._describe(groups[g], event, expected, bases, view, float(shares[g]))
             for g in order
             if shares[g] > 0.0
         )
+        return tuple(reasons if tellable else map(_untold, reasons))
 
     def _expected(self, event: Rows, typical: Rows) -> tuple[Rows, Sequence[str]]:
         """One row of expected values, and per numeric where they come from."""
         expected = typical.copy()
         expected.entities[:] = event.entities
-        day = np.floor(event.times / DAY_S) * DAY_S
-        expected.times[:] = day + typical.times % DAY_S
+        day = np.floor(event.clocks / DAY_S) * DAY_S
+        expected.clocks[:] = day + typical.clocks % DAY_S
         bases = ["cluster"] * len(self._layout.numerics)
         own = self._layout.kinds[1] if self._layout.entities else None
         if own is not None and own.numerics:
@@ -109,7 +120,7 @@ class Explainer:
         if group.numeric is not None:
             return self._numeric(group.numeric, expected, bases[group.numeric], view, share)
         if group.clock:
-            observed, usual = _clock(event.times[0]), _clock(expected.times[0])
+            observed, usual = _clock(event.clocks[0]), _clock(expected.clocks[0])
             return Reason(
                 field="time",
                 observed=observed,
@@ -181,7 +192,12 @@ class Explainer:
         columns = group.context[-1] if group.context else None
         if columns is None:
             return f"{group.name} is unlike what is usual here"
-        pair = len(group.context) > 1
+        if group.entity is not None and event.entities[0, group.entity] == 0:
+            return f"{group.name} is missing"
+        if group.category is not None and event.categories[0, group.category] == 0:
+            return f"{group.name} is missing"
+        pair = len(group.context) > 1 and event.entities[0, 0] != 0
+        columns = columns if pair else group.context[0]
         whom = f" with this {self._layout.entities[0]}" if pair else ""
         if np.isnan(event.context[0, columns.start]):
             return f"{group.name} seen for the first time{whom}"
@@ -191,6 +207,14 @@ class Explainer:
     def _field(self, name: str) -> Any:
         fields = [*self._layout.categories, *self._layout.texts]
         return next((field for field in fields if field.name == name), None)
+
+
+def _untold(reason: Reason) -> Reason:
+    """Keep what is expected to ourselves where few people's events would show through."""
+    if reason.basis != "cluster" or reason.expected is None:
+        return reason
+    detail = f"{reason.display or reason.field} is {reason.observed}, which is unusual here"
+    return replace(reason, expected=None, detail=detail)
 
 
 def _clock(time: float) -> str:

@@ -41,7 +41,8 @@ _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 class Rows:
     """Events as arrays, n rows; everything that inputs are computed from."""
 
-    times: NDArray[np.float64]  # (n,) s since the epoch
+    times: NDArray[np.float64]  # (n,) s since the epoch, as believed (see event_time.py): for gaps and decay
+    clocks: NDArray[np.float64]  # (n,) the events' own, for the time of day
     entities: NDArray[np.uint64]  # (n, E) keyed hashes, 0: missing
     numerics: NDArray[np.float64]  # (n, J) scaled by `Units`, NaN: missing
     categories: NDArray[np.uint64]  # (n, C) hashes, 0: missing
@@ -226,10 +227,9 @@ class Features:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self.names = self._names()
-        numerics, memories = len(layout.numerics), len(layout.half_lives_s)
-        entities = len(layout.entities)
-        # What the fixed part of the embedding is made of: the values and their deviations from the entities.
-        self.fixed_count = numerics * (1 + memories * entities)
+        # What the fixed part of the embedding is made of, the first columns: the values and their deviations
+        # from what each entity usually does in its longest memory; shorter ones are mostly noise.
+        self.fixed_count = len(layout.numerics) * (1 + len(layout.entities))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -240,7 +240,11 @@ class Features:
         parts: list[NDArray[Any]] = [np.nan_to_num(rows.numerics, nan=0.0)]
         variances = population_variances(rows.context, layout)
         profiled = [kind for kind in layout.kinds if kind.numerics]
-        parts += [self._deviations(rows, kind, variances) for kind in profiled[1:] + profiled[:1]]
+        own = [self._deviations(rows, kind, variances) for kind in profiled[1:]]
+        longest = len(layout.numerics)
+        parts += [deviations[:, -longest:] for deviations in own]
+        parts += [deviations[:, :-longest] for deviations in own]
+        parts += [self._deviations(rows, kind, variances) for kind in profiled[:1]]
         parts.append(np.isnan(rows.numerics))
         for kind in layout.kinds[1:]:
             context = rows.context[:, kind.columns]
@@ -250,7 +254,7 @@ class Features:
                 np.log1p(np.where(never, layout.half_lives_s[-1], context[:, :1])),
                 never,
             ]
-        phase = 2.0 * np.pi * (rows.times[:, None] / layout.cycles_s)
+        phase = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
         parts += [np.sin(phase), np.cos(phase)]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
@@ -274,8 +278,10 @@ class Features:
         values = [value.name for value in layout.numerics]
         days = [f"{half_life / DAY_S:g}d" for half_life in layout.half_lives_s]
         names = list(values)
-        for owner in [*layout.entities, "all"]:
-            names += [f"{value} against {owner} {day}" for day in days for value in values]
+        names += [f"{value} against {owner} {days[-1]}" for owner in layout.entities for value in values]
+        for owner in layout.entities:
+            names += [f"{value} against {owner} {day}" for day in days[:-1] for value in values]
+        names += [f"{value} against all {day}" for day in days for value in values]
         names += [f"{value} missing" for value in values]
         for kind in layout.kinds[1:]:
             names += [f"{kind.name} count {day}" for day in days[-kind.memories :]]
@@ -345,6 +351,7 @@ def to_rows(events: Sequence[ParsedEvent], layout: Layout, units: Units) -> Rows
     raw = np.array([event.numerics for event in events], dtype=np.float64)
     return Rows(
         times=np.array([event.time for event in events], dtype=np.float64),
+        clocks=np.array([event.time for event in events], dtype=np.float64),
         entities=np.array([e.entities for e in events], np.uint64).reshape(count, len(layout.entities)),
         numerics=units.scale(raw.reshape(count, len(layout.numerics))),
         categories=np.array([e.categories for e in events], np.uint64).reshape(count, len(layout.categories)),
@@ -357,6 +364,7 @@ def empty_rows(count: int, layout: Layout) -> Rows:
     """Rows of a missing everything: the padding of a block, and a reservoir before it is filled."""
     return Rows(
         times=np.zeros(count),
+        clocks=np.zeros(count),
         entities=np.zeros((count, len(layout.entities)), dtype=np.uint64),
         numerics=np.full((count, len(layout.numerics)), np.nan),
         categories=np.zeros((count, len(layout.categories)), dtype=np.uint64),
@@ -385,7 +393,7 @@ def swap(rows: Rows, donors: Rows, groups: Sequence[Group], chosen: NDArray[np.i
         if group.entity is not None:
             swapped.entities[index, group.entity] = donors.entities[index, group.entity]
         if group.clock:
-            swapped.times[index] = donors.times[index]
+            swapped.clocks[index] = donors.clocks[index]
         for columns in group.context:
             swapped.context[index, columns] = donors.context[index, columns]
     return swapped

@@ -23,11 +23,13 @@ from detector.errors import NeedsOperator
 
 FORMAT = 1
 METADATA_BYTES_MAX = 4096
-# The longest entry: two deltas of 20 digits, a cause and a configuration's hash.
-ENTRY_BYTES_MAX = 64
+# The longest entry: three deltas of 20 digits, a cause and a configuration's hash.
+ENTRY_BYTES_MAX = 96
+# What a checkpoint's name may add to a journal that has none yet, and a position its digits.
+ORIGIN_BYTES_MAX = 80
 
-Cause = Literal["every", "labels", "config"]
-_CAUSES: tuple[Cause, ...] = ("every", "labels", "config")
+Cause = Literal["every", "labels", "config", "age"]
+_CAUSES: tuple[Cause, ...] = ("every", "labels", "config", "age")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +40,7 @@ class Barrier:
     labels: int  # the feedback topic was applied up to here (exclusive)
     cause: Cause
     config: str | None = None  # hash of the model's configuration from here on, when it changed
+    labels_from: int | None = None  # the feedback topic began only here: what came before was never seen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +57,17 @@ class Journal:
     def labels_end(self) -> int:
         """Position in the feedback topic after the last barrier."""
         return self.barriers[-1].labels if self.barriers else self.labels
+
+    @property
+    def labels_needed(self) -> int | None:
+        """Lowest position in the feedback topic that a replay reads; None: it reads none."""
+        start = self.labels
+        for barrier in self.barriers:
+            start = start if barrier.labels_from is None else barrier.labels_from
+            if barrier.labels > start:
+                return start
+            start = barrier.labels
+        return None
 
     @property
     def config_end(self) -> str:
@@ -97,7 +111,7 @@ class Journal:
 
     def bytes_next_max(self) -> int:
         """Upper bound of the text's size with one more barrier."""
-        return len(self.to_text()) + ENTRY_BYTES_MAX
+        return len(self.to_text()) + ENTRY_BYTES_MAX + ORIGIN_BYTES_MAX
 
     def to_text(self) -> str:
         """Compact ASCII JSON; positions as differences."""
@@ -109,7 +123,9 @@ class Journal:
                 barrier.labels - labels,
                 _CAUSES.index(barrier.cause),
             ]
-            if barrier.config is not None:
+            if barrier.labels_from is not None:
+                entry += [barrier.config or "", barrier.labels_from - labels]
+            elif barrier.config is not None:
                 entry.append(barrier.config)
             elif barrier.cause == "every" and barrier.labels == labels:
                 entry = entry[:1]
@@ -149,13 +165,15 @@ class Journal:
             position, labels = document["p"], document["l"]
             for step, *rest in document["b"]:
                 position += step
+                labels_before = labels
                 labels += rest[0] if rest else 0
                 barriers.append(
                     Barrier(
                         position=position,
                         labels=labels,
                         cause=_CAUSES[rest[1]] if rest else "every",
-                        config=rest[2] if len(rest) > 2 else None,
+                        config=(rest[2] or None) if len(rest) > 2 else None,
+                        labels_from=labels_before + rest[3] if len(rest) > 3 else None,
                     )
                 )
             return cls(
@@ -165,7 +183,7 @@ class Journal:
                 config=document["c"],
                 barriers=tuple(barriers),
             )
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as cause:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as cause:
             raise NeedsOperator(
                 "the committed offset carries metadata that is not a journal of this service: "
                 f"{text[:80]!r}; is kafka.group_id shared with another consumer?"

@@ -104,13 +104,13 @@ class LabelBook:
             return "malformed"
         if feedback.kind != "label":
             return "unknown_kind"
-        if feedback.feedback_id is not None:
-            if feedback.feedback_id in self._applied:
-                return "repeated"
-            _push(self._applied, feedback.feedback_id, None, self._config.labels_max)
+        if feedback.feedback_id is not None and feedback.feedback_id in self._applied:
+            return "repeated"
         offset = self._find(feedback)
         if offset is None:
-            return "unknown_event"
+            return "unknown_event"  # the same record may come again when the event is there
+        if feedback.feedback_id is not None:
+            _push(self._applied, feedback.feedback_id, None, self._config.labels_max)
         assert feedback.label is not None
         if feedback.label == "retracted":
             self.labels.pop(offset, None)
@@ -127,20 +127,26 @@ class LabelBook:
         known = here and bool(np.any(self._offsets == feedback.offset))
         return feedback.offset if known else None
 
+    def _places(self, count: int) -> NDArray[np.int64]:
+        """Where the last so many events lie in the ring, oldest first."""
+        return (self._events - count + np.arange(count)) % len(self._ids)
+
     def to_state(self) -> dict[str, Any]:
         used = min(self._events, len(self._ids))
         return {
-            "ids": self._ids[:used].copy(),
-            "offsets": self._offsets[:used].copy(),
+            "ids": self._ids[self._places(used)],
+            "offsets": self._offsets[self._places(used)],
             "events": self._events,
             "labels": list(self.labels.items()),
             "applied": list(self._applied),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        used = len(state["ids"])
-        self._ids[:used], self._offsets[:used] = state["ids"], state["offsets"]
         self._events = state["events"]
+        used = min(len(state["ids"]), len(self._ids))  # the ring may be shorter than it was
+        places = self._places(used)
+        self._ids[places] = state["ids"][len(state["ids"]) - used :]
+        self._offsets[places] = state["offsets"][len(state["offsets"]) - used :]
         self.labels = OrderedDict((offset, label) for offset, label in state["labels"])
         self._applied = OrderedDict.fromkeys(state["applied"])
 

@@ -7,7 +7,8 @@
 The caller drives it record by record and does all IO:
 
     1. `take` records: at most up to the end of a block
-    2. at a block's end, ask `due` whether a barrier belongs here; read the labels it names
+    2. at a block's end, or wherever a planned barrier stands, ask `due` whether a barrier belongs here; read
+       the labels it names
     3. `barrier` applies it
     4. only right after a barrier, `snapshot` may be taken, and written beside scoring
     5. once that is durable, `rebase`: the next commit names it and drops the journal before it
@@ -37,7 +38,7 @@ class Step:
     consumed: int  # records taken from the front of what was given
     replayed: int  # of these, silently
     outputs: Outputs
-    block_ended: bool  # ask `due` before the next record
+    block_ended: bool  # or a planned barrier stands here: ask `due` before the next record
 
 
 class Partition:
@@ -119,7 +120,7 @@ class Partition:
 
     @property
     def event_time(self) -> float:
-        """How far event time has come, s since the epoch; -inf before the first block is complete."""
+        """How far event time has come, s since the epoch; -inf before the first event."""
         return self._shard.event_time
 
     @property
@@ -141,10 +142,13 @@ class Partition:
         silent = 0
         while silent < len(records) and records[silent].offset < self.until:
             silent += 1
-        if self._plan and not silent and records:
-            raise self._removed(records[0].offset)
+        if self._plan and records:  # a planned barrier may stand within a block
+            if records[0].offset >= self._plan[0].position:
+                raise self._removed(records[0].offset)
+            silent = sum(record.offset < self._plan[0].position for record in records[:silent])
         batch = records[:silent] if silent else records
         consumed, outputs, block_ended = self._shard.take(batch, silent=bool(silent))
+        block_ended |= bool(self._plan) and self.position == self._plan[0].position
         return Step(
             consumed=consumed,
             replayed=consumed if silent else 0,
@@ -152,13 +156,18 @@ class Partition:
             block_ended=block_ended,
         )
 
-    def due(self, labels_end: int) -> Barrier | None:
-        """Tell which barrier belongs at this block's end.
+    def due(self, labels_end: int, labels_beginning: int = 0, *, aged: bool = False) -> Barrier | None:
+        """Tell which barrier belongs here.
 
         Parameters
         ----------
         labels_end
             Position in the feedback topic after the last record that may be applied now.
+        labels_beginning
+            Lowest position that is still there.
+        aged
+            The state's origin is so old that a barrier, and with it a checkpoint, should come before the log
+            forgets what a recovery needs; it may come within a block.
 
         Raises
         ------
@@ -167,21 +176,29 @@ class Partition:
         """
         if self.position <= self.until:
             return self._planned()
-        cause = self._cause(labels_end)
+        cause = self._cause(labels_end, aged=aged)
         if cause is None:
             return None
-        applied = self.journal.labels_end
+        applied = self._shard.labels_end
+        start = max(applied, labels_beginning) if labels_end > applied else applied
         limit = self._shard.config.model.labels.per_barrier_max
         return Barrier(
             position=self.position,
-            labels=max(applied, min(labels_end, applied + limit)),
+            labels=max(start, min(labels_end, start + limit)),
             cause=cause,
             config=self._wanted_hash if cause == "config" else None,
+            labels_from=start if start > applied else None,
         )
+
+    def want(self, config: ModelPart) -> None:
+        """Let another configuration take effect at the next block's end."""
+        self._wanted, self._wanted_hash = config, config.hash()
+        self._configs[self._wanted_hash] = config
 
     def labels_range(self, barrier: Barrier) -> tuple[int, int]:
         """Positions [start, stop) of the feedback records that `barrier` applies."""
-        return self._shard.labels_end, barrier.labels
+        start = self._shard.labels_end if barrier.labels_from is None else barrier.labels_from
+        return start, barrier.labels
 
     def barrier(self, barrier: Barrier, labels: Sequence[tuple[int, bytes]]) -> dict[str, int]:
         """Apply labels, promote the learner, renew the index; returns labels counted by outcome."""
@@ -219,7 +236,8 @@ class Partition:
     def _planned(self) -> Barrier | None:
         if not self._plan or self._plan[0].position > self.position:
             return None
-        if self._plan[0].position < self.position:
+        whole = not self._shard.pending or self._plan[0].cause == "age"
+        if self._plan[0].position < self.position or not whole:
             raise self._removed(self.position)
         return self._plan[0]
 
@@ -230,13 +248,17 @@ class Partition:
             "retention above the checkpoints' age, then delete the group's offsets to start anew"
         )
 
-    def _cause(self, labels_end: int) -> Cause | None:
-        barriers = self._shard.config.model.barriers
+    def _cause(self, labels_end: int, *, aged: bool) -> Cause | None:
+        barriers, shard = self._shard.config.model.barriers, self._shard
+        if aged and shard.since_barrier + shard.pending > 0:
+            return "age"
+        if shard.pending:
+            return None
         if self._wanted_hash != self.journal.config_end:
             return "config"
-        if self._shard.since_barrier >= self._shard.interval:
+        if shard.since_barrier >= shard.interval:
             return "every"
-        if labels_end > self.journal.labels_end and self._shard.since_barrier >= barriers.early_events_min:
+        if labels_end > shard.labels_end and shard.since_barrier >= barriers.early_events_min:
             return "labels"
         return None
 

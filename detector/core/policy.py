@@ -64,6 +64,7 @@ class Policy:
         self._spent = 0
         self._candidates = 0
         self._widening = 1.0
+        self.overdrafts = 0  # alerts published beyond the budget, ever
         self._cases: OrderedDict[int, _Case] = OrderedDict()  # by entity; the longest quiet first
         self._held: OrderedDict[int, int] = OrderedDict()  # candidates of entities without a case
 
@@ -77,7 +78,15 @@ class Policy:
         return min(self._budget_share(events_per_day) * self._widening, 0.5)
 
     def decide(
-        self, alert_id: str, entity: int, severity: int, *, event: int, time: float, events_per_day: float
+        self,
+        alert_id: str,
+        entity: int,
+        severity: int,
+        *,
+        event: int,
+        time: float,
+        now: float,
+        events_per_day: float,
     ) -> Published | Suppressed:
         """Decide about one candidate.
 
@@ -90,10 +99,12 @@ class Policy:
         event
             Number of the event in the shard, counted from its beginning.
         time
-            Event time, s.
+            The event's own time, s: what is once per entity goes by it.
+        now
+            How far event time had come, s: the bucket fills by it.
         """
         self._candidates += 1
-        self._credit(event, time, events_per_day)
+        self._credit(event, now, events_per_day)
         case = self._cases.get(entity)
         if case is not None and time - case.time < self._config.once_per and severity <= case.severity:
             case.suppressed += 1
@@ -104,6 +115,7 @@ class Policy:
             return Suppressed("budget")
         self._tokens -= 1.0
         self._spent += 1
+        self.overdrafts += self._tokens < 0.0
         return self._publish(alert_id, entity, severity, time, case)
 
     def at_barrier(self) -> None:
@@ -122,7 +134,8 @@ class Policy:
         held = self._held.pop(entity, 0) if case is None else case.suppressed
         quiet = case is None or time - case.time > self._config.case_quiet
         first = alert_id if case is None or quiet else case.first
-        self._cases[entity] = _Case(first, time, severity, 0)
+        latest = time if case is None else max(time, case.time)  # events may come late
+        self._cases[entity] = _Case(first, latest, severity, 0)
         self._cases.move_to_end(entity)
         while len(self._cases) > self._config.cases_max:  # many at once when the bound was lowered
             self._cases.popitem(last=False)
@@ -147,18 +160,18 @@ class Policy:
         """One day of the budget, at least one alert."""
         return max(1.0, self._budget_share(events_per_day) * events_per_day)
 
-    def _credit(self, event: int, time: float, events_per_day: float) -> None:
+    def _credit(self, event: int, now: float, events_per_day: float) -> None:
         budget = self._config.budget
         if budget.share is not None:
             earned = budget.share * (event - self._events)
         else:
             assert budget.per_day is not None
-            since = max(time - self._time, 0.0) if self._time else 0.0
+            since = max(now - self._time, 0.0) if self._time else 0.0
             earned = budget.per_day / self._partitions * since / DAY_S
         self._tokens = min(self._tokens + earned, self._capacity(events_per_day))
         self._credited += earned
         self._events = event
-        self._time = max(self._time, time)
+        self._time = now
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -169,6 +182,7 @@ class Policy:
             "spent": self._spent,
             "candidates": self._candidates,
             "widening": self._widening,
+            "overdrafts": self.overdrafts,
             "cases": [[entity, *asdict(case).values()] for entity, case in self._cases.items()],
             "held": list(self._held.items()),
         }
@@ -177,5 +191,6 @@ class Policy:
         self._tokens, self._events, self._time = state["tokens"], state["events"], state["time"]
         self._credited, self._spent = state["credited"], state["spent"]
         self._candidates, self._widening = state["candidates"], state["widening"]
+        self.overdrafts = state["overdrafts"]
         self._cases = OrderedDict((entity, _Case(*case)) for entity, *case in state["cases"])
         self._held = OrderedDict((entity, count) for entity, count in state["held"])

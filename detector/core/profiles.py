@@ -8,8 +8,9 @@ exaggerate the short one's. O(1) memory and time per key.
 Rules
     - A row is read as it was just before its event, then updated with it, event by event in log order: what
       an event sees does not depend on how the log was cut into polls.
-    - An update is clipped at some of the profile's own spreads once it has history: a profile must not learn
-      the fraud.
+    - Once a profile has history, a value beyond some of its own spreads moves it by at most that much, and
+      the less the farther out it lies (a redescending influence, Hampel 1974): a profile must not learn the
+      fraud.
     - Growth happens only when the caller asks (at the beginning of a block), so that it too is a function of
       the log; beyond the bound the longest unseen key of the bucket goes.
     - No fast-math and no threads: equal bytes on equal machines.
@@ -31,6 +32,8 @@ LOAD_MAX = 0.5
 SLOTS_MIN = 1024
 # Updates are clipped only after so many (decayed) events; before that a spread means nothing.
 HISTORY_MIN = 5.0
+# Influence falls with the square of the distance from so many times the clipping bound.
+DOUBTED_FROM = 1.5
 # Weight of the population's variance in a profile's own.
 PRIOR_WEIGHT = 2.0
 
@@ -224,13 +227,15 @@ def _observe(
                     row[mean_at] = value
                 step = value - row[mean_at]
                 side = 0 if step > 0.0 else 1
+                trust = 1.0
                 if weight > HISTORY_MIN:
                     variance = row[lower_at if side else upper_at]
                     prior = prior_variances[side * numerics + j]
                     shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
                     bound = clip_spreads * math.sqrt(shrunk)
+                    trust = min(1.0, (DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2)
                     step = min(max(step, -bound), bound)
-                share = 1.0 / (weight + 1.0)
+                share = trust / (weight + 1.0)
                 row[mean_at] += share * step
                 square = (1.0 - share) * 2.0 * step * step
                 row[upper_at] += share * ((0.0 if side else square) - row[upper_at])

@@ -50,7 +50,7 @@ from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Rec
 # Barriers come after 1, 2, 4, 8 and 16 blocks until the usual interval is reached: a young model changes
 # fast. Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
 REPLAY_STEPS = 16
-# No alert before so many events were scored by a model: a threshold needs a distribution.
+# No alert before so many events: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
 
 
@@ -64,6 +64,7 @@ class Shard:
         self._lap = lap
         self.position = position
         self.labels_end = labels_end
+        self._accepted = 0  # events ever; a new model begins to count its own
         self._build(config)
 
     def _build(self, config: ModelPart) -> None:
@@ -83,13 +84,15 @@ class Shard:
         )
         self._core = Core(model.clusters, layout)
         self._embedding = Embedding(model, layout, self._features, self._rng)
-        self._calibration = Calibration(model.calibration, self._embedding.weights)
+        self._calibration = Calibration(model.calibration, self._embedding.weights, self._embedding.bounded)
         self._policy = Policy(config.alerts, config.partitions)
         self._labels = LabelBook(model.labels, self._identity.topic, self._identity.partition)
         self._explainer = Explainer(layout, self._units, block)
         self._block = empty_rows(block, layout)
+        self._last_row = empty_rows(1, layout)
         self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
         self._distances = np.zeros(block)
+        self._now = np.zeros(block)  # how far event time had come at each row
         self._filled = 0
         self._time = EventTime()
         self.events = 0  # accepted since the model began
@@ -107,8 +110,13 @@ class Shard:
         return min(barriers.block_events << min(self._embedding.version, 32), barriers.every_events)
 
     @property
+    def pending(self) -> int:
+        """Events of the block that is not complete yet."""
+        return self._filled
+
+    @property
     def event_time(self) -> float:
-        """How far event time has come, s since the epoch; -inf before the first block is complete."""
+        """How far event time has come, s since the epoch; -inf before the first event."""
         return self._time.now
 
     @property
@@ -129,6 +137,7 @@ class Shard:
             "threshold": float(self._threshold) if np.isfinite(self._threshold) else 0.0,
             "events_per_day": self._events_per_day,
             "labels": float(len(self._labels.labels)),
+            "overdrafts": float(self._policy.overdrafts),
         }
 
     # --- records in, outputs out ---------------------------------------------------------------------------
@@ -204,6 +213,7 @@ class Shard:
         alerts, suppressed = self._alert(events, located, scores, count.start, silent=silent)
         self._lap("alert")
         self.events += len(events)
+        self._accepted += len(events)
         self._filled = count.stop
         if silent:
             return Outputs()
@@ -231,7 +241,7 @@ class Shard:
         if count.start == 0:
             self._profiles.reserve(len(self._block))
         rows = to_rows(events, self._layout, self._units)
-        np.minimum(rows.times, self._time.latest, out=rows.times)
+        rows.times[:], self._now[count] = self._time.believe(rows.times)
         self._block.put(count, rows)
         self._profiles.observe(self._block.take(count))
         self._inputs[count] = self._features.compute(self._block)[count]
@@ -258,8 +268,9 @@ class Shard:
                 alert_id(self._identity, event.record.offset),
                 event.entities[0] if event.entities else 0,
                 severity,
-                event=self.events + i,
+                event=self._accepted + i,
                 time=float(self._block.times[start + i]),
+                now=float(self._now[start + i]),
                 events_per_day=self._events_per_day,
             )
             if not isinstance(decision, Published):
@@ -283,8 +294,16 @@ class Shard:
         assert embedding.exemplars is not None
         view = self._parser.view(event.record)
         nearest = int(located.clusters[i, 0])
-        typical = embedding.exemplars.typical(self._shared(located, i))
-        reasons = self._explainer.reasons(row, typical, view, score, self._score_rows, alerts.reasons_max)
+        shared = self._shared(located, i)
+        reasons = self._explainer.reasons(
+            row,
+            embedding.exemplars.typical(shared),
+            view,
+            score,
+            self._score_rows,
+            count_max=alerts.reasons_max,
+            tellable=shared != EVERYTHING or embedding.exemplars.people >= ENTITIES_SHOWN_MIN,
+        )
         schema = self.config.event
         exposure = None if schema.exposure is None else view.values[schema.exposure]
         return make_alert(
@@ -349,17 +368,22 @@ class Shard:
     # --- learning ------------------------------------------------------------------------------------------
 
     def _learn(self) -> None:
-        """Learn from a complete block."""
-        accepted = np.ones(len(self._block), dtype=bool)
+        """Learn from the block; it is complete unless a barrier comes within it."""
+        filled = np.arange(len(self._block)) < self._filled
+        if not filled.all():  # what lies behind is of an earlier block, or of none after a restore
+            rest = slice(self._filled, None)
+            self._block.put(rest, empty_rows(len(self._block) - self._filled, self._layout))
+            self._inputs[rest] = 0.0
+        accepted = filled
         if self._embedding.ready:
-            accepted = self._calibration.accepts(self._distances)
-            self._calibration.learn(self._distances, accepted)
+            accepted = filled & self._calibration.accepts(self._distances)
+            self._calibration.learn(self._distances[filled], accepted[filled])
             self._learn_step(self._block, self._inputs, accepted)
         self._core.learn(self._block.take(np.flatnonzero(accepted)), self._rng)
-        self._profiles.renew_priors(self._block)
-        self._time.learn(self._block.times)
+        self._last_row = self._block.take(slice(self._filled - 1, self._filled)).copy()
+        self._profiles.renew_priors(self._last_row)
+        self.since_barrier += self._filled
         self._filled = 0
-        self.since_barrier += len(self._block)
         self._renew_threshold()
 
     def _learn_step(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
@@ -381,7 +405,7 @@ class Shard:
 
     def _renew_threshold(self) -> None:
         everything = self._layout.kinds[0]
-        per_half_life = float(self._block.context[-1, everything.start + 1])
+        per_half_life = float(self._last_row.context[0, everything.start + 1])
         self._events_per_day = max(
             per_half_life * math.log(2.0) * DAY_S / float(self._layout.half_lives_s[0]), 1.0
         )
@@ -394,6 +418,8 @@ class Shard:
 
     def barrier(self, labels: Sequence[tuple[int, bytes]], labels_end: int) -> dict[str, int]:
         """Apply labels, promote the learner, renew index and scales; returns labels counted by outcome."""
+        if self._filled:
+            self._learn()
         outcomes = self._labels.apply(labels)
         self.labels_end = labels_end
         if len(self._core):
@@ -412,12 +438,11 @@ class Shard:
         return outcomes
 
     def _choose_units(self) -> None:
-        """Read units from the first events, the whole core yet, and let profiles begin again on them."""
+        """Read units from the first events, which the core holds, and let profiles begin again on them."""
         rows = self._core.filled()
         values = self._units.restore(rows.numerics)
         self._set_units(Units.read(values))
         rows.numerics[:] = self._units.scale(values)
-        np.minimum(rows.times, self._time.latest, out=rows.times)
         self._profiles = Profiles(self._layout, self.config.model.features)
         self._profiles.reserve(len(rows))
         self._profiles.observe(rows)
@@ -437,16 +462,21 @@ class Shard:
             self._learn_step(rows, self._features.compute(rows), accepted)
 
     def reconfigure(self, config: ModelPart) -> None:
-        """Take another configuration; where the model's shape follows from it, begin a new one."""
-        kept = {"alerts", "partitions", "require_key"}
-        if config.model_dump(exclude=kept) != self.config.model_dump(exclude=kept):
+        """Take another configuration; where the model depends on what changed, begin a new one.
+
+        Labels, budget and cases go on in any case: they do not depend on the model.
+        """
+        policy, labels = self._policy.to_state(), self._labels
+        if _shape(config) != _shape(self.config):
             self._build(config)
-            return
         self.config = config
         self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
-        policy = self._policy.to_state()
+        self._layout = Layout(config.event, config.model.features)
+        self._set_units(self._units)
         self._policy = Policy(config.alerts, config.partitions)
         self._policy.load(policy)
+        self._labels = LabelBook(config.model.labels, self._identity.topic, self._identity.partition)
+        self._labels.load(labels.to_state())
 
     # --- state ---------------------------------------------------------------------------------------------
 
@@ -456,6 +486,7 @@ class Shard:
         return {
             "time": self._time.to_state(),
             "events": self.events,
+            "accepted": self._accepted,
             "since_barrier": self.since_barrier,
             "threshold": self._threshold if np.isfinite(self._threshold) else None,
             "events_per_day": self._events_per_day,
@@ -475,6 +506,7 @@ class Shard:
         """Take back what `to_state` gave."""
         self._time.load(state["time"])
         self.events, self.since_barrier = state["events"], state["since_barrier"]
+        self._accepted = state["accepted"]
         self._threshold = np.inf if state["threshold"] is None else state["threshold"]
         self._events_per_day, self._loss = state["events_per_day"], state["loss"]
         self._set_units(Units(state["units"]))
@@ -487,3 +519,11 @@ class Shard:
         self._calibration.load(state["calibration"])
         self._policy.load(state["policy"])
         self._labels.load(state["labels"])
+
+
+def _shape(config: ModelPart) -> dict[str, Any]:
+    """What a model in training depends on: not how alerts are made, spelled or bounded."""
+    event = config.event.model_dump(exclude={"exposure", "limits"})
+    for value in event["fields"]:
+        del value["display"], value["unit"]
+    return {"event": event, "model": config.model.model_dump(exclude={"labels"})}

@@ -47,6 +47,7 @@ def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEX
         categories[1] = 0
     rows = Rows(
         times=np.zeros(count),
+        clocks=np.zeros(count),
         entities=np.zeros((count, 0), dtype=np.uint64),
         numerics=np.zeros((count, 0)),
         categories=categories,

@@ -1,10 +1,12 @@
-"""Event time is believed by the block, not by the event."""
+"""Event time is believed by the many, not by the one."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from detector.core.event_time import AHEAD_MIN_S, EventTime
 
@@ -12,49 +14,68 @@ DAY_S = 86_400.0
 START_S = 1.5e9
 
 
-def block(start: float, length: float = 3600.0) -> np.ndarray:
-    return np.linspace(start, start + length, 256)
+def minutes(start: float, count: int = 100) -> NDArray[np.float64]:
+    return start + 60.0 * np.arange(count)
 
 
-def test_everything_is_believed_before_the_first_block() -> None:
-    assert EventTime().latest == np.inf
+def test_before_the_first_event_there_is_no_time() -> None:
     assert EventTime().now == -np.inf
 
 
-def test_one_stray_event_moves_nothing() -> None:
+def test_ordinary_events_are_believed() -> None:
+    times = minutes(START_S)
+    believed, now = EventTime().believe(times)
+    assert (believed == times).all()
+    assert (np.abs(now - times) < 900).all()
+
+
+@pytest.mark.parametrize("stray", [7e9, 0.0])
+def test_one_stray_event_moves_nobody_elses_time(stray: float) -> None:
+    times = minutes(START_S)
+    times[50] = stray
+    believed, now = EventTime().believe(times)
+    others = np.arange(100) != 50
+    assert (believed[others] == times[others]).all()
+    assert (np.abs(now[20:] - minutes(START_S)[20:]) < 900).all()
+    assert believed[50] <= now[50] + AHEAD_MIN_S
+
+
+def test_after_a_silence_most_events_are_believed_soon() -> None:
     time = EventTime()
-    times = block(START_S)
-    times[7] = 7e9
-    time.learn(times)
-    assert START_S < time.now < START_S + 3600
-    assert time.latest == time.now + AHEAD_MIN_S
+    time.believe(minutes(START_S))
+    later = minutes(START_S + 90 * DAY_S)
+    believed, now = time.believe(later)
+    assert (believed[8:] == later[8:]).all()
+    assert now[8] > START_S + 89 * DAY_S
 
 
-def test_a_slow_stream_may_take_long_over_a_block() -> None:
+def test_a_slow_stream_is_believed() -> None:
+    times = START_S + 20 * DAY_S * np.arange(60)
+    believed, _ = EventTime().believe(times)
+    assert (believed[20:] == times[20:]).all()
+
+
+def test_a_clock_that_was_wrong_from_the_start_is_forgotten() -> None:
     time = EventTime()
-    time.learn(block(START_S, 30 * DAY_S))
-    time.learn(block(START_S + 30 * DAY_S, 30 * DAY_S))
-    assert time.latest > time.now + 60 * DAY_S
+    time.believe(np.full(20, 7e9))
+    _, now = time.believe(minutes(START_S))
+    assert now[-1] < START_S + DAY_S
 
 
-def test_after_a_long_silence_time_goes_on() -> None:
-    time = EventTime()
-    time.learn(block(START_S))
-    time.learn(np.minimum(block(START_S + 90 * DAY_S), time.latest))
-    time.learn(np.minimum(block(START_S + 90 * DAY_S), time.latest))
-    for _ in range(8):
-        time.learn(np.minimum(block(START_S + 91 * DAY_S), time.latest))
-    assert time.now > START_S + 90 * DAY_S
-
-
-@given(st.lists(st.floats(0, 7e9), min_size=1, max_size=20))
-def test_time_never_goes_back(starts: list[float]) -> None:
-    time = EventTime()
-    before = -np.inf
-    for start in starts:
-        time.learn(block(start))
-        assert time.now >= before
-        before = time.now
-        again = EventTime()
-        again.load(time.to_state())
-        assert again.latest == time.latest
+@given(
+    st.lists(st.floats(0, 7e9), min_size=1, max_size=60),
+    st.lists(st.integers(1, 10), min_size=1, max_size=60),
+)
+def test_it_does_not_depend_on_how_the_log_is_cut(times: list[float], cuts: list[int]) -> None:
+    whole = EventTime().believe(np.array(times))
+    time, pieces, start = EventTime(), [], 0
+    for cut in [*cuts, len(times)]:
+        piece = np.array(times[start : start + cut])
+        if len(piece):
+            again = EventTime()
+            again.load(time.to_state())
+            time = again
+            pieces.append(time.believe(piece))
+            start += cut
+    for column in (0, 1):
+        assert np.concatenate([piece[column] for piece in pieces]).tolist() == whole[column].tolist()

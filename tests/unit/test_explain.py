@@ -170,7 +170,7 @@ VIEW = View(
 
 def event(history: float = 0.0, mean: float = 80.0) -> Rows:
     rows = empty_rows(1, LAYOUT)
-    rows.times[:] = 10 * DAY_S + 3 * 3600 + 25 * 60
+    rows.times[:] = rows.clocks[:] = 10 * DAY_S + 3 * 3600 + 25 * 60
     rows.entities[:] = [11, 12]
     rows.numerics[:] = UNITS.scale(np.array([[250.0, np.nan]]))
     rows.categories[:] = 5
@@ -187,7 +187,7 @@ def event(history: float = 0.0, mean: float = 80.0) -> Rows:
 
 def typical() -> Rows:
     rows = empty_rows(1, LAYOUT)
-    rows.times[:] = 13 * 3600
+    rows.times[:] = rows.clocks[:] = 13 * 3600
     rows.numerics[:] = UNITS.scale(np.array([[40.0, 2.0]]))
     rows.categories[:] = 6
     for kind in LAYOUT.kinds:
@@ -210,7 +210,9 @@ def explain(
             scores[row] = score - falls.get(name, 0.0)
         return scores
 
-    found = Explainer(LAYOUT, UNITS, block).reasons(rows, typical(), VIEW, score, score_rows, count_max)
+    found = Explainer(LAYOUT, UNITS, block).reasons(
+        rows, typical(), VIEW, score, score_rows, count_max=count_max, tellable=True
+    )
     assert list(found) == sorted(found, key=lambda reason: -reason.share)
     assert sum(reason.share for reason in found) <= 1 + 1e-9
     return {reason.field: reason for reason in found}
@@ -286,7 +288,7 @@ def test_only_the_fields_own_columns_are_replaced() -> None:
         seen.append(variants.copy())
         return np.zeros(16)
 
-    Explainer(LAYOUT, UNITS, 16).reasons(rows, typical(), VIEW, 5.0, score_rows, 3)
+    Explainer(LAYOUT, UNITS, 16).reasons(rows, typical(), VIEW, 5.0, score_rows, count_max=3, tellable=True)
     (variants,) = seen
     for row, group in enumerate(LAYOUT.groups):
         one = variants.take(slice(row, row + 1))
@@ -295,7 +297,7 @@ def test_only_the_fields_own_columns_are_replaced() -> None:
             "numerics": group.numeric is not None,
             "categories": group.category is not None,
             "context": bool(group.context),
-            "times": group.clock,
+            "clocks": group.clock,
         }
         for name, may_change in changed.items():
             same = np.array_equal(getattr(one, name), getattr(rows, name), equal_nan=True)

@@ -218,7 +218,7 @@ def test_a_swap_changes_only_its_group(
             "context": [column for columns in group.context for column in range(columns.start, columns.stop)],
         }
         donor = others if group.clock else rows
-        assert swapped.times[row] == donor.times[row]
+        assert swapped.clocks[row] == donor.clocks[row]
         for name, columns in taken.items():
             expected = getattr(rows, name)[row].copy()
             for column in columns:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.journal import ENTRY_BYTES_MAX, FORMAT, Barrier, Cause, Journal
+from detector.core.journal import ENTRY_BYTES_MAX, FORMAT, ORIGIN_BYTES_MAX, Barrier, Cause, Journal
 from detector.errors import NeedsOperator
 
 HASHES = st.text("0123456789abcdef", min_size=12, max_size=12)
@@ -69,12 +69,29 @@ def test_one_more_barrier_fits_the_bound(journal: Journal, step: int, labels: in
     assert len(journal.extended(barrier).to_text()) <= journal.bytes_next_max()
 
 
+@given(journals())
+def test_a_journal_that_begins_at_a_checkpoint_still_fits_the_bound(journal: Journal) -> None:
+    name = "00000/" + "9" * 20 + "-" + "f" * 12
+    for barrier in journal.barriers:
+        assert len(journal.rebased(name, barrier.position).to_text()) <= journal.bytes_next_max()
+
+
+def test_labels_that_were_gone_before_are_not_asked_for_again() -> None:
+    journal = Journal(checkpoint="", position=0, labels=0, config="0" * 12)
+    assert journal.labels_needed is None
+    journal = journal.extended(Barrier(position=10, labels=0, cause="every"))
+    assert journal.labels_needed is None
+    journal = journal.extended(Barrier(position=20, labels=45, cause="labels", labels_from=40))
+    assert journal.labels_needed == 40
+    assert Journal.from_text(journal.to_text()) == journal
+
+
 def test_a_barrier_of_the_usual_kind_is_short() -> None:
     journal = Journal(checkpoint="", position=0, labels=0, config="0" * 12)
     for number in range(1, 101):
         journal = journal.extended(Barrier(position=4096 * number, labels=0, cause="every"))
     assert len(journal.to_text()) < 100 * 9
-    assert journal.bytes_next_max() == len(journal.to_text()) + ENTRY_BYTES_MAX
+    assert journal.bytes_next_max() == len(journal.to_text()) + ENTRY_BYTES_MAX + ORIGIN_BYTES_MAX
 
 
 @given(st.text(max_size=200) | st.from_regex(r'\{"v":1,"k":.{0,20}\}'))

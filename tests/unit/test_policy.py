@@ -42,6 +42,7 @@ class Driver:
             severity,
             event=self.event,
             time=START_S + time,
+            now=START_S + time,
             events_per_day=self.events_per_day,
         )
 
@@ -162,7 +163,13 @@ def long_run(
             share = policy.share(per_day)
         if ranks[event] < share:
             decision = policy.decide(
-                str(event), int(entities[event]), LOW, event=event, time=times[event], events_per_day=per_day
+                str(event),
+                int(entities[event]),
+                LOW,
+                event=event,
+                time=times[event],
+                now=times[event],
+                events_per_day=per_day,
             )
             alerts += isinstance(decision, Published) and event > count // 5
     return alerts, per_day

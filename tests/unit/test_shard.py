@@ -311,7 +311,7 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(number: int) -> None:
     assert journal.position == checkpoint[0].position == position
     again = partition(journal=journal, until=position, restored=checkpoint)
     seen = [t for s in whole.scored for o, t in zip(s.offsets, s.times, strict=True) if o < position]
-    assert again.event_time == np.median(np.reshape(seen, (-1, 64)), axis=1).max()
+    assert again.event_time == np.median(seen[-14:])
     going = drive(again, snapshots=True)
     assert going.replayed == 0
     assert after(going, position) == after(whole, position)
@@ -379,6 +379,52 @@ def test_a_committed_position_may_lie_in_a_gap() -> None:
     )
     going = drive(partition(journal=journal, until=until))
     assert after(going, 0) == after(whole, until)
+
+
+def test_a_barrier_for_age_may_come_within_a_block() -> None:
+    first = partition()
+    taken = log()[:2030]
+    while taken and not (len(taken) <= 30 and first.position > taken[0].offset - 5):
+        step = first.take(taken)
+        taken = taken[step.consumed :]
+        if step.block_ended and (barrier := first.due(0)) is not None:
+            first.barrier(barrier, [])
+    assert first.due(0) is None
+    barrier = first.due(0, aged=True)
+    assert barrier is not None
+    assert barrier.cause == "age"
+    first.barrier(barrier, [])
+    assert first.due(0, aged=True) is None
+    at, checkpoint, journal = first.position, *restored(first.snapshot())
+    going = drive(first, labels=False, snapshots=True)
+    assert len(going.alerts) > 5
+
+    again = drive(partition(journal=journal, until=at, restored=checkpoint), labels=False, snapshots=True)
+    assert after(again, at) == after(going, at)
+    assert again.states() == going.states()
+    end = going.partition.position
+    silent = drive(partition(journal=going.partition.journal, until=end), labels=False)
+    assert silent.partition.gauges == going.partition.gauges
+
+
+def test_labels_that_were_gone_before_they_were_seen_are_passed_over() -> None:
+    fresh = partition()
+    records = log()
+    while records:
+        step = fresh.take(records)
+        records = records[step.consumed :]
+        if step.block_ended and (barrier := fresh.due(50, labels_beginning=40)) is not None:
+            break
+    assert barrier is not None
+    assert fresh.labels_range(barrier) == (40, 44)
+    fresh.barrier(barrier, [(position, b"{}") for position in range(40, 44)])
+    again = partition(journal=Journal.from_text(fresh.journal.to_text()), until=fresh.position)
+    planned, records = None, log()
+    while planned is None:
+        step = again.take(records)
+        records = records[step.consumed :]
+        planned = again.due(0) if step.block_ended else None
+    assert again.labels_range(planned) == (40, 44)
 
 
 @pytest.mark.parametrize("offset", [3000, 1000])
