@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Annotated, Any, NoReturn
 from zlib import error as ZlibError
@@ -40,6 +41,8 @@ app = typer.Typer(
 checkpoint = typer.Typer(help="Look into the checkpoint store.", no_args_is_help=True)
 app.add_typer(checkpoint, name="checkpoint")
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of standard output; files have their own sentences
+
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="Configuration, YAML.", show_default=False)]
@@ -53,10 +56,12 @@ Overrides = Annotated[
 
 def main() -> NoReturn:
     """Run a command; whatever the user caused ends in a sentence and an exit code, not in a traceback."""
+    for stream in ("stdout", "stderr"):  # None where it was closed, as by a supervisor
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
     except typer.Abort:
         sys.exit(130)
     except OperatorError as error:
@@ -68,13 +73,29 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # e.g. `detector config-schema | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _leave_the_pipe()
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        err.print(f"detector: the output cannot be written: {error.strerror}", style="red", highlight=False)
+        sys.exit(NeedsOperator.exit_code)
+    except SystemExit as done:
+        if done.code == 1 and isinstance(done.__context__, BrokenPipeError):  # click and rich make it that
+            _leave_the_pipe()
+        raise
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # click's own usage errors
             error.show()  # type: ignore[attr-defined]
             sys.exit(2)
         raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave_the_pipe() -> NoReturn:
+    """Nobody reads any more, which is the reader's good right; what is buffered goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):
+        os.dup2(nowhere, sys.stdout.fileno())
     sys.exit(0)
 
 
@@ -107,6 +128,15 @@ def replay(
 
     if resume and checkpoint_dir is None:
         raise _wrong("--resume", "no --checkpoint-dir", "the folder of the run to go on with")
+    for file in (events, feedback):
+        _check_readable(file)
+    inputs = {file.resolve() for file in (events, feedback) if file is not None}
+    for option, file in (("--scores", scores), ("--alerts", alerts), ("--rejected", rejected)):
+        _check_writable(option, file)
+        if file is not None and file.resolve() in inputs:
+            raise _wrong(option, str(file), "another file than what is read")
+    if checkpoint_dir is not None and checkpoint_dir.exists() and not checkpoint_dir.is_dir():
+        raise _wrong("--checkpoint-dir", str(checkpoint_dir), "a folder, or nothing yet")
     settings = _load(config, set_)
     logs.configure("warning", settings.log.format)
     plan = wiring.Replay(
@@ -249,9 +279,14 @@ def checkpoint_list(config: ConfigPath, set_: Overrides = None) -> None:
     """List the group's checkpoints, oldest first."""
     from detector import wiring
 
+    settings = _load(config, set_)
+    listed = wiring.checkpoints(settings)
+    if not listed:
+        out.print(f"nothing under {wiring.checkpoints_place(settings)}", markup=False, highlight=False)
+        return
     row = "{:>9} {:>15} {:>15}  {:12}  {}"
     out.print(row.format("partition", "position", "bytes", "model", "name"), highlight=False)
-    for found in wiring.checkpoints(_load(config, set_)):
+    for found in listed:
         manifest = found.manifest
         facts: tuple[object, ...] = ("?", "?", "?", "damaged")
         if manifest is not None:
@@ -267,7 +302,11 @@ def checkpoint_list(config: ConfigPath, set_: Overrides = None) -> None:
 
 
 @checkpoint.command("show")
-def checkpoint_show(name: str, config: ConfigPath, set_: Overrides = None) -> None:
+def checkpoint_show(
+    name: Annotated[str, typer.Argument(help="As in the last column of `checkpoint list`.")],
+    config: ConfigPath,
+    set_: Overrides = None,
+) -> None:
     """Show one checkpoint: where it stands, what it was made with, what is in it."""
     from detector import wiring
 
@@ -293,6 +332,30 @@ def _load(path: Path, overrides: list[str] | None) -> Config:
 
 def _wrong(path: str, value: str, allowed: str) -> ConfigError:
     return ConfigError("command line", [Problem(path=path, value=value, allowed=allowed)])
+
+
+def _check_readable(path: Path | None) -> None:
+    """Refuse what cannot be opened; a pipe is not tried, as that would take its content."""
+    if path is None:
+        return
+    if not path.exists() or path.is_file():
+        with _reading(path) as file:
+            file.read(1)
+    elif path.is_dir():
+        raise _wrong(str(path), "a folder", "a readable file")
+
+
+def _check_writable(option: str, path: Path | None) -> None:
+    """Refuse what cannot become a file, without making it one."""
+    if path is None:
+        return
+    allowed = "a file in a folder that exists and may be written"
+    if str(path) == "-":
+        raise _wrong(option, "-", f"{allowed}; standard output is /dev/stdout")
+    if path.is_dir():
+        raise _wrong(option, str(path), allowed)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise _wrong(option, str(path), allowed)
 
 
 @contextmanager

@@ -20,13 +20,13 @@ from typing import Any, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from detector.config.load import resolve_secret
+from detector.config.load import redacted, resolve_secret
 from detector.config.tree import Config, Topics
 from detector.core.checkpoint import Manifest, read_manifest, read_state
 from detector.core.events import Parser
 from detector.core.lineage import store_prefix
 from detector.core.telemetry import Telemetry
-from detector.errors import BrokerUnavailable, CheckpointDamaged, NeedsOperator
+from detector.errors import BrokerUnavailable, CheckpointDamaged, ConfigError, NeedsOperator, Problem
 from detector.ports import Log
 from detector.shell import logs
 from detector.shell.background import BackgroundThread
@@ -37,7 +37,7 @@ from detector.shell.http import HttpServer
 from detector.shell.kafka import KafkaSideLog, KafkaStream
 from detector.shell.metrics import TelemetryCollector, renderer
 from detector.shell.runner import Runner
-from detector.shell.store import FsspecStore
+from detector.shell.store import FsspecStore, InvalidName
 
 # Stands in for a secret on a developer's machine; whoever knows it can guess entity values from hashes.
 DEVELOPMENT_KEY = b"detector development key: not a secret"
@@ -194,23 +194,31 @@ def checkpoints(config: Config) -> list[FoundCheckpoint]:
     return found
 
 
+def checkpoints_place(config: Config) -> str:
+    """Where the checkpoints of the group's topic are, fit to be shown."""
+    return f"{redacted(config.checkpoints.url).rstrip('/')}/{_prefix(config)}"
+
+
 def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
     """Tell all about one checkpoint: its manifest, whether its state is whole, the arrays in it.
 
     Raises
     ------
     StoreUnavailable
+    ConfigError
+        There is no such checkpoint.
     NeedsOperator
-        There is no such checkpoint, or it is damaged.
+        It is damaged.
     """
     store, prefix = FsspecStore(config.checkpoints.url), _prefix(config)
+    unknown = Problem(
+        path="the checkpoint", value=repr(name), allowed="a name that `detector checkpoint list` shows"
+    )
     try:
         manifest = read_manifest(store.get(f"{prefix}{name}.json"))
         state = read_state(manifest, store.get(f"{prefix}{name}.state"))
-    except KeyError:
-        raise NeedsOperator(
-            f"there is no checkpoint {name}: detector checkpoint list shows those there are"
-        ) from None
+    except (KeyError, InvalidName):
+        raise ConfigError("command line", [unknown]) from None
     except CheckpointDamaged as error:
         raise NeedsOperator(f"checkpoint {name}: {error}") from None
     facts = asdict(manifest)

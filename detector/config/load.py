@@ -38,6 +38,9 @@ SECRET_BYTES_MAX = 1 << 16  # a key, not a database; also ends the reading of /d
 SHOWN_CHARS_MAX = 80
 UNREADABLE = re.compile(r'["\\\x00-\x1f]')  # in the name of a field: the JSON decoder cannot look for it
 HIDDEN = "*** (hidden)"
+# What follows a name and a colon, unless it is a port; greedy, as a password may have a / or @ in it.
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/@:?]{0,256}:(?!\d{1,5}/)\S{0,1024}@")
+_QUERY = re.compile(r"(://[^\s?]{0,1024})\?[^\s'\"]*")
 
 Loc = tuple[str | int, ...]
 Schema = dict[str, Any]
@@ -142,6 +145,17 @@ def resolve_secret(secret: Secret | None, path: str, environ: Mapping[str, str])
             "secrets", [Problem(path=path, value=f"nothing in {place}", allowed="a secret there")]
         )
     return text
+
+
+def redacted(text: str) -> str:
+    """A text without what may be secret in the URLs in it: a password, and the query string.
+
+    Examples
+    --------
+    >>> redacted("sftp://user:pass@host/folder and abfs://c@account/folder?sig=abc")
+    'sftp://***@host/folder and abfs://c@account/folder?***'
+    """
+    return _QUERY.sub(r"\1?***", _LOGIN_IN_URL.sub("***@", text))
 
 
 def effective(config: Config) -> str:

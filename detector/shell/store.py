@@ -158,7 +158,7 @@ class FsspecStore:
         parts = name.split("/")
         bad = any(part in ("", ".", "..") or part.startswith(_TEMPORARY) for part in parts)
         if bad or "\\" in name or "\0" in name or len(name) > _NAME_CHARS_MAX:
-            raise ValueError(f"not a name in the store: {name!r}")
+            raise InvalidName(f"not a name in the store: {name!r}")
         return f"{self._root.rstrip('/')}/{name}"
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
@@ -188,6 +188,10 @@ class FsspecStore:
         except Exception as error:
             # Clients raise their own kinds (botocore, aiohttp, paramiko); none derives from a common one.
             raise StoreUnavailable(f"{self._shown}: {what}: {type(error).__name__}: {error}") from error
+
+
+class InvalidName(ValueError):
+    """A name that is absolute, or leads out of the store."""
 
 
 class _Missing(StoreUnavailable):
