@@ -41,6 +41,9 @@ app = typer.Typer(
 checkpoint = typer.Typer(help="Look into the checkpoint store.", no_args_is_help=True)
 app.add_typer(checkpoint, name="checkpoint")
 
+WRITABLE = "a file in a folder that exists and may be written"
+NEW = "a file that does not exist yet: nothing is overwritten"
+DEMO_SECONDS_MAX = 86_400.0  # its traffic ends after 183 simulated days
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of standard output; files have their own sentences
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
@@ -60,7 +63,7 @@ def main() -> NoReturn:
         if getattr(sys, stream) is None:
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="detector")
         sys.stdout.flush()
     except typer.Abort:
         sys.exit(130)
@@ -193,13 +196,10 @@ def init_config(
     """Look at a sample of events and write a commented configuration for them."""
     with _reading(events) as lines:
         text = render(infer(lines, id=id, time=time, entities=entity or ()))
-    if out_ is None:
-        sys.stdout.write(text)
-        return
-    if out_.exists():
-        raise _wrong("--out", str(out_), "a file that does not exist yet: nothing is overwritten")
-    with _writing(out_) as file:
+    with _creating("--out", out_) as file:
         file.write(text.encode())
+    if out_ is None or str(out_) == "-":
+        return
     err.print(
         f"written to {out_}; try it:  detector replay --config {out_} --events {events} --alerts alerts.jsonl"
     )
@@ -225,12 +225,16 @@ def simulate_(
         plan = SimulationConfig(seed=seed, events=events, customers=customers, drift_day=drift_day)
     except ValueError as error:
         raise _wrong("simulate", str(error), "see detector simulate --help") from None
+    if str(labels) == "-" and (out_ is None or str(out_) == "-"):
+        raise _wrong("--labels", "-", "a file: the events go to standard output; --out FILE moves them")
+    if labels is not None and labels.is_file():  # before the events are begun
+        raise _wrong("--labels", str(labels), NEW)
     encode = msgspec.json.Encoder().encode_lines
     with ExitStack() as files:
-        sink = sys.stdout.buffer if out_ is None else files.enter_context(_writing(out_))
+        sink = files.enter_context(_creating("--out", out_))
         rows = None
         if labels is not None:
-            text = files.enter_context(_writing(labels))
+            text = files.enter_context(_creating("--labels", labels))
             rows = csv.writer(_Lines(text), lineterminator="\n")
             rows.writerow(LABEL_FIELDS)
         for day in simulate(plan):
@@ -263,14 +267,19 @@ def config_schema() -> None:
 
 @app.command()
 def demo(
-    seconds: Annotated[float, typer.Option(envvar="DEMO_SECONDS", help="How long traffic flows.")] = 40.0,
+    seconds: Annotated[
+        float, typer.Option(envvar="DEMO_SECONDS", help="How long traffic flows; at least 10.")
+    ] = 40.0,
     bootstrap: Annotated[
         str | None, typer.Option(help="HOST:PORT of a real broker; else one in this process.")
     ] = None,
 ) -> None:
     """Show the whole service for a minute: broker, traffic with frauds, daemon, alerts."""
-    from detector.demo import run_demo
+    from detector.demo import SECONDS_MIN, run_demo
 
+    if not SECONDS_MIN <= seconds <= DEMO_SECONDS_MAX:  # nan is neither
+        allowed = f"a number from {SECONDS_MIN:g} to {DEMO_SECONDS_MAX:g}"
+        raise _wrong("--seconds (DEMO_SECONDS)", f"{seconds:g}", allowed)
     run_demo(seconds, bootstrap, out)
 
 
@@ -349,13 +358,12 @@ def _check_writable(option: str, path: Path | None) -> None:
     """Refuse what cannot become a file, without making it one."""
     if path is None:
         return
-    allowed = "a file in a folder that exists and may be written"
     if str(path) == "-":
-        raise _wrong(option, "-", f"{allowed}; standard output is /dev/stdout")
+        raise _wrong(option, "-", f"{WRITABLE}; standard output is /dev/stdout")
     if path.is_dir():
-        raise _wrong(option, str(path), allowed)
+        raise _wrong(option, str(path), WRITABLE)
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise _wrong(option, str(path), allowed)
+        raise _wrong(option, str(path), WRITABLE)
 
 
 @contextmanager
@@ -371,13 +379,20 @@ def _reading(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[IO[bytes]]:
+def _creating(option: str, path: Path | None) -> Iterator[IO[bytes]]:
+    """A new file; None and `-`: standard output. What is no file (a pipe, /dev/null) is written to."""
+    if path is None or str(path) == "-":
+        yield sys.stdout.buffer
+        return
     try:
         with ExitStack() as files:
-            file: Any = files.enter_context(path.open("wb"))
+            file: Any = files.enter_context(path.open("wb" if path.exists() and not path.is_file() else "xb"))
             if path.suffix == ".gz":  # no clock and no name in it: equal content, equal bytes
                 file = files.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
             yield file
+    except FileExistsError:
+        raise _wrong(option, str(path), NEW) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        allowed = "a file in a folder that exists and may be written"
-        raise _wrong(str(path), error.strerror or str(error), allowed) from None
+        raise _wrong(option, f"{path} ({error.strerror or error})", WRITABLE) from None

@@ -1,0 +1,347 @@
+"""Every command ends with the right exit code and a sentence; a traceback means a bug."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+
+from detector import cli
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+HANDBOOK = str(CONFIGS / "handbook.yaml")
+COMMANDS = (
+    ["run"],
+    ["replay"],
+    ["init-config"],
+    ["simulate"],
+    ["check-config"],
+    ["config-schema"],
+    ["demo"],
+    ["checkpoint"],
+    ["checkpoint", "list"],
+    ["checkpoint", "show"],
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    code: object
+    out: str
+    err: str
+
+
+Detector = Callable[..., Done]
+
+
+@pytest.fixture
+def detector(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Detector:
+    """Run `main` in this process."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["detector", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Done(ended.value.code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logging.captureWarnings(False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.getLogger("detector").setLevel(logging.NOTSET)
+    structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Relative paths, such as that of the default checkpoint store, lead to an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("events") / "events.jsonl"
+    minutes = ((n // 60, n % 60) for n in range(1200))
+    path.write_text(
+        "".join(
+            json.dumps(
+                {
+                    "TRANSACTION_ID": f"t{n}",
+                    "TX_DATETIME": f"2018-04-01T{hour:02}:{minute:02}:31Z",
+                    "CUSTOMER_ID": f"c{n % 37}",
+                    "TERMINAL_ID": f"m{n % 11}",
+                    "TX_AMOUNT": 10.0 + n * 7 % 50,
+                }
+            )
+            + "\n"
+            for n, (hour, minute) in enumerate(minutes)
+        )
+    )
+    return path
+
+
+def refused(done: Done, *words: str) -> None:
+    """It was the user's mistake, and is said in a sentence that names it."""
+    assert done.code == 2, done
+    assert "Traceback" not in done.err
+    for word in words:
+        assert word in " ".join(done.err.split())
+
+
+# --- every command ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(detector: Detector, command: list[str]) -> None:
+    done = detector(*command, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert f"detector {' '.join(command)}" in done.out
+
+
+def test_no_command_shows_the_help(detector: Detector) -> None:
+    assert detector().code == 2
+    assert "config-schema" in detector("--help").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["bogus"], ["run"], ["replay", "--config", HANDBOOK], ["simulate", "--seed", "x"], ["check-config"]],
+    ids=" ".join,
+)
+def test_a_wrong_call_is_refused(detector: Detector, arguments: list[str]) -> None:
+    refused(detector(*arguments), "Usage")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--config", "nope.yaml"],
+        ["replay", "--config", "nope.yaml", "--events", HANDBOOK],
+        ["check-config", "nope.yaml"],
+        ["checkpoint", "list", "--config", "nope.yaml"],
+        ["checkpoint", "show", "x", "--config", "nope.yaml"],
+    ],
+    ids=" ".join,
+)
+def test_a_missing_configuration_is_refused(detector: Detector, arguments: list[str]) -> None:
+    refused(detector(*arguments), "nope.yaml", "nothing there")
+
+
+def test_an_unknown_override_is_refused(detector: Detector) -> None:
+    refused(detector("check-config", HANDBOOK, "--set", "kafka.grup_id=x"), "did you mean group_id?")
+
+
+@pytest.mark.parametrize("command", ["config-schema", f"check-config --effective {HANDBOOK}"])
+def test_a_reader_that_leaves_is_no_error(command: str) -> None:
+    call = [sys.executable, "-m", "detector", *command.split()]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", 0)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said() -> None:
+    with open("/dev/full", "wb") as full:
+        call = [sys.executable, "-m", "detector", "config-schema"]
+        done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 3
+    assert done.stderr.startswith(b"detector: the output cannot be written")
+    assert b"Traceback" not in done.stderr
+
+
+def test_our_own_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli, "load", broken)
+    monkeypatch.setattr(sys, "argv", ["detector", "check-config", HANDBOOK])
+    with pytest.raises(RuntimeError, match="a bug"):  # the interpreter makes exit code 1 of it
+        cli.main()
+
+
+# --- configurations -----------------------------------------------------------------------------------------
+
+
+def test_a_fine_configuration_is_called_so(detector: Detector) -> None:
+    done = detector("check-config", HANDBOOK)
+    assert (done.code, done.err) == (0, "")
+    assert "handbook.yaml: fine (model " in done.out
+
+
+def test_effective_is_a_configuration_again(detector: Detector, tmp_path: Path) -> None:
+    done = detector("check-config", HANDBOOK, "--effective")
+    (tmp_path / "again.yaml").write_text(done.out)
+    assert detector("check-config", "again.yaml", "--effective").out == done.out
+
+
+def test_all_problems_of_a_configuration_are_said(detector: Detector) -> None:
+    done = detector("check-config", HANDBOOK, "--set", "http.address=x", "--set", "kafka.poll=1")
+    refused(done, "2 problems", "http.address", "kafka.poll")
+
+
+def test_the_schema_is_json(detector: Detector) -> None:
+    done = detector("config-schema")
+    assert done.code == 0
+    assert json.loads(done.out)["title"] == "detector configuration"
+
+
+def test_init_config_writes_what_loads_and_overwrites_nothing(detector: Detector, events: Path) -> None:
+    assert detector("init-config", "--events", events).out.startswith("# Made by")
+    assert detector("init-config", "--events", events, "--out", "new.yaml").code == 0
+    assert detector("check-config", "new.yaml").code == 0
+    refused(detector("init-config", "--events", events, "--out", "new.yaml"), "nothing is overwritten")
+
+
+def test_init_config_refuses(detector: Detector, events: Path, tmp_path: Path) -> None:
+    refused(detector("init-config", "--events", "nope"), "nope", "No such file")
+    refused(detector("init-config", "--events", tmp_path), "a readable file")
+    refused(detector("init-config", "--events", events, "--id", "nope"), "Fields of the sample")
+    refused(
+        detector("init-config", "--events", events, "--out", "no/such/x"), "--out", "a folder that exists"
+    )
+    (tmp_path / "x.gz").write_text("{}")
+    refused(detector("init-config", "--events", "x.gz"), "x.gz")
+
+
+# --- simulate -----------------------------------------------------------------------------------------------
+
+
+def test_simulate_writes_events_and_labels(detector: Detector, tmp_path: Path) -> None:
+    arguments = ("simulate", "--events", 20, "--customers", 50)
+    done = detector(*arguments, "--out", "e.jsonl.gz", "--labels", "l.csv")
+    assert (done.code, done.out) == (0, "")
+    assert (tmp_path / "l.csv").read_text().startswith("event_id,event_time,scenario\n")
+    assert (tmp_path / "e.jsonl.gz").read_bytes()[:2] == b"\x1f\x8b"
+
+
+def test_simulate_refuses(detector: Detector) -> None:
+    refused(detector("simulate", "--customers", 10**12), "customers must be between")
+    refused(detector("simulate", "--events", 5, "--out", "no/such/x"), "--out", "a folder that exists")
+
+
+def test_simulate_overwrites_nothing(detector: Detector, tmp_path: Path) -> None:
+    arguments = ("simulate", "--events", 5, "--customers", 50)
+    (tmp_path / "old").write_text("old")
+    refused(detector(*arguments, "--out", "old"), "--out", "old", "nothing is overwritten")
+    refused(detector(*arguments, "--out", "new", "--labels", "old"), "--labels", "nothing is overwritten")
+    assert (tmp_path / "old").read_text() == "old"
+    assert not (tmp_path / "new").exists()
+    assert detector(*arguments, "--out", "/dev/null").code == 0
+
+
+def test_a_dash_is_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> None:
+    call = ["detector", "simulate", "--events", "5", "--customers", "50"]
+    for more, first in ((["--out", "-"], b"{"), (["--out", "events", "--labels", "-"], b"event_id,")):
+        monkeypatch.setattr(sys, "argv", [*call, *more])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 0
+        assert capfdbinary.readouterr().out.startswith(first)
+    assert not (tmp_path / "-").exists()
+
+
+def test_only_one_of_two_can_be_standard_output(detector: Detector) -> None:
+    refused(detector("simulate", "--labels", "-"), "--labels", "standard output")
+
+
+def test_demo_refuses_too_short_a_time(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(detector("demo", "--seconds", 1), "10")
+    refused(detector("demo", "--seconds", "nan"), "10")
+    for seconds in ("soon", "9", "inf"):
+        monkeypatch.setenv("DEMO_SECONDS", seconds)
+        refused(detector("demo"), "DEMO_SECONDS")
+
+
+# --- replay -------------------------------------------------------------------------------------------------
+
+
+def test_replay_counts_what_it_did(detector: Detector, events: Path, tmp_path: Path) -> None:
+    done = detector("replay", "-c", HANDBOOK, "--events", events, "--scores", "s.csv", "--alerts", "a.jsonl")
+    assert done.code == 0
+    assert "1,200 events: 1,200 scored, 0 rejected" in done.err
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 1201
+
+
+@pytest.mark.parametrize("option", ["--events", "--feedback"])
+def test_replay_refuses_what_it_cannot_read(
+    detector: Detector, events: Path, tmp_path: Path, option: str
+) -> None:
+    replay = ("replay", "-c", HANDBOOK, "--events", events)
+    refused(detector(*replay, option, "nope"), "nope", "No such file", "a readable file")
+    refused(detector(*replay, option, tmp_path), str(tmp_path), "a readable file")
+
+
+@pytest.mark.parametrize("option", ["--scores", "--alerts", "--rejected"])
+def test_replay_refuses_what_it_cannot_write(
+    detector: Detector, events: Path, tmp_path: Path, option: str
+) -> None:
+    replay = ("replay", "-c", HANDBOOK, "--events", events)
+    for wrong in ("no/such/x", tmp_path, "-", events):
+        refused(detector(*replay, option, wrong), option, str(wrong))
+
+
+def test_replay_refuses_a_folder_that_is_none(detector: Detector, events: Path) -> None:
+    replay = ("replay", "-c", HANDBOOK, "--events", events)
+    refused(detector(*replay, "--checkpoint-dir", events), "--checkpoint-dir")
+    refused(detector(*replay, "--resume"), "--resume")
+
+
+# --- checkpoints --------------------------------------------------------------------------------------------
+
+
+def test_checkpoints_are_listed_and_shown(detector: Detector, events: Path) -> None:
+    often = ("--set", "checkpoints.interval=1ms", "--set", "checkpoints.url=file://./kept")
+    done = detector("replay", "-c", HANDBOOK, "--events", events, "--checkpoint-dir", "kept", *often)
+    assert done.code == 0
+    listed = detector("checkpoint", "list", "-c", HANDBOOK, *often)
+    assert listed.code == 0
+    name = listed.out.split()[-1]
+    shown = detector("checkpoint", "show", name, "-c", HANDBOOK, *often)
+    assert shown.code == 0
+    assert json.loads(shown.out)["partition"] == 0
+
+
+def test_no_checkpoints_is_no_error(detector: Detector) -> None:
+    done = detector("checkpoint", "list", "-c", HANDBOOK)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "nothing under file://./checkpoints/detector/transactions/\n"
+
+
+@pytest.mark.parametrize("name", ["0/nope", "../../x", "/etc/passwd", "", "a\\b"])
+def test_an_unknown_checkpoint_is_refused(detector: Detector, name: str) -> None:
+    refused(detector("checkpoint", "show", name, "-c", HANDBOOK), repr(name), "checkpoint list")
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "x"]], ids=" ".join)
+def test_an_unknown_store_is_refused(detector: Detector, command: list[str]) -> None:
+    unknown = ("--set", "checkpoints.url=nope://x")
+    refused(detector("checkpoint", *command, "-c", HANDBOOK, *unknown), "checkpoints.url", "nope://x")
+
+
+# --- run ----------------------------------------------------------------------------------------------------
+
+
+def test_run_refuses_to_start_without_its_secrets(detector: Detector) -> None:
+    refused(detector("run", "-c", HANDBOOK, "--set", "entity_key={env: NO_SUCH_KEY}"), "NO_SUCH_KEY")
