@@ -33,7 +33,7 @@ SPREAD_FLOOR = 1e-3
 NORMAL_FAR = 2.33
 # The learned part's say. It orders what is ordinary better than the fixed one, but knows least where there is
 # least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
-LEARNED_WEIGHT = 1.0 / 3.0
+LEARNED_WEIGHT = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
