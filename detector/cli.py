@@ -11,8 +11,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Annotated, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn
 from zlib import error as ZlibError
 
 import msgspec
@@ -31,6 +32,9 @@ from detector.config.init import infer, render
 from detector.config.load import effective, json_schema, load
 from detector.config.tree import Config
 from detector.errors import ConfigError, NeedsOperator, OperatorError, OutsideError, Problem
+
+if TYPE_CHECKING:  # at run time only by the commands that need it: it loads numba
+    from detector.wiring import Replayed
 
 app = typer.Typer(
     help="Streaming anomaly detection for transactions: Kafka in, explained alerts out, exactly once.",
@@ -102,6 +106,22 @@ def _leave_the_pipe() -> NoReturn:
     sys.exit(0)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"detector {version('detector')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is."),
+    ] = False,
+) -> None:
+    """Come before any command."""
+
+
 @app.command()
 def run(config: ConfigPath, set_: Overrides = None) -> None:
     """Run the daemon until SIGTERM."""
@@ -163,24 +183,14 @@ def replay(
         disable=not err.is_terminal,
     ) as bar:
         task = bar.add_task("replay", total=events.stat().st_size if events.is_file() else None)
-        telemetry = wiring.replay(
+        replayed = wiring.replay(
             settings,
             os.environ,
             plan,
             logs.get_logger("detector"),
             lambda done: bar.update(task, completed=done),
         )
-    totals = telemetry.totals()
-    seconds = time.monotonic() - began
-    err.print(
-        f"{totals.received:,} events: {totals.scored:,} scored, {sum(totals.rejected.values()):,} rejected, "
-        f"{sum(totals.alerts.values()):,} alerts, {sum(totals.suppressed.values()):,} suppressed; "
-        f"{seconds:.1f} s, {totals.received / max(seconds, 1e-9):,.0f} events/s",
-        highlight=False,
-    )
-    for reason, count in sorted(totals.rejected.items()):
-        if count:
-            err.print(f"  rejected, {reason}: {count:,}", highlight=False)
+    _report(replayed, time.monotonic() - began, resume=resume, labels=feedback is not None)
 
 
 @app.command()
@@ -333,6 +343,35 @@ class _Lines:
 
     def write(self, text: str) -> int:
         return self._file.write(text.encode())
+
+
+def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -> None:
+    """Say what became of a replay."""
+    totals = replayed.telemetry.totals()
+    if resume and replayed.complete and not totals.received:
+        err.print("already complete: nothing was left to do")
+        return
+    rejected = sum(totals.rejected.values())
+    err.print(
+        f"{totals.received:,} events: {totals.scored:,} scored, {rejected:,} rejected, "
+        f"{sum(totals.alerts.values()):,} alerts, {sum(totals.suppressed.values()):,} suppressed; "
+        f"{seconds:.1f} s, {totals.received / max(seconds, 1e-9):,.0f} events/s",
+        highlight=False,
+    )
+    counts = [(f"rejected, {reason}", count) for reason, count in sorted(totals.rejected.items())]
+    counts += [(f"labels, {outcome}", count) for outcome, count in totals.labels.items() if labels]
+    for what, count in counts:
+        if count:
+            err.print(f"  {what}: {count:,}", highlight=False)
+    if labels and not any(totals.labels.values()):
+        err.print("  labels: none was read", highlight=False)
+    if 2 * rejected > totals.received:
+        err.print(
+            f"most events were rejected, the first one at {replayed.rejection}\n"
+            "does `event` describe them? detector init-config --events FILE writes what does",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _load(path: Path, overrides: list[str] | None) -> Config:

@@ -27,7 +27,7 @@ from detector.core.events import Parser
 from detector.core.lineage import store_prefix
 from detector.core.telemetry import Telemetry
 from detector.errors import BrokerUnavailable, CheckpointDamaged, ConfigError, NeedsOperator, Problem
-from detector.ports import Log
+from detector.ports import Commit, Log
 from detector.shell import logs
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
@@ -114,10 +114,36 @@ class Replay:
     resume: bool = False
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replayed:
+    """What became of a replay."""
+
+    telemetry: Telemetry
+    rejection: str  # why the first rejected event was; empty: there was none
+    complete: bool  # the file was read to its end, by this replay or by those that it resumed
+
+
+class _WatchedFile(FileStream):
+    """A file whose first dead letter is remembered, whether they are written or not."""
+
+    topic: str  # of dead letters
+    rejection: tuple[int, str] | None = None  # line, reason and detail
+
+    def commit(self, commit: Commit) -> None:
+        """Look at the messages, then write them."""
+        for message in commit.messages:
+            if message.topic == self.topic and (self.rejection is None or message.offset < self.rejection[0]):
+                facts = dict(message.headers)
+                words = (facts.get(f"detector_{part}", b"") for part in ("reason", "detail"))
+                told = ": ".join(dict.fromkeys(word.decode(errors="replace") for word in words if word))
+                self.rejection = message.offset, told
+        super().commit(commit)
+
+
 def replay(
     config: Config, environ: Mapping[str, str], plan: Replay, log: Log, progress: Callable[[int], None]
-) -> Telemetry:
-    """Run the shards over a file; returns the numbers.
+) -> Replayed:
+    """Run the shards over a file.
 
     Parameters
     ----------
@@ -133,7 +159,7 @@ def replay(
     key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))
     parser = Parser(config.event, key)
     telemetry = Telemetry()
-    stream = FileStream(
+    stream = _WatchedFile(
         plan.events,
         key_of=parser.main_key,
         feedback=plan.feedback,
@@ -144,6 +170,7 @@ def replay(
         resume=plan.resume,
         progress=progress,
     )
+    stream.topic = config.topics.rejected
     with threadpool_limits(1), _Signals() as signals:
         runner = Runner(
             config=config,
@@ -162,7 +189,12 @@ def replay(
         )
         signals.call(runner.stop)
         runner.run()
-    return telemetry
+    line, rejection = stream.rejection or (0, "")
+    return Replayed(
+        telemetry=telemetry,
+        rejection=f"line {line + 1}, {rejection}" if rejection else "",
+        complete=all(stream.position(p) == stream.end(p) for p in range(plan.partitions)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

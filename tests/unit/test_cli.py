@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,12 @@ def test_every_command_has_help(detector: Detector, command: list[str]) -> None:
 def test_no_command_shows_the_help(detector: Detector) -> None:
     assert detector().code == 2
     assert "config-schema" in detector("--help").out
+
+
+def test_the_version_is_said(detector: Detector) -> None:
+    done = detector("--version")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"detector {version('detector')}\n"
 
 
 @pytest.mark.parametrize(
@@ -306,6 +313,37 @@ def test_replay_refuses_a_folder_that_is_none(detector: Detector, events: Path) 
     replay = ("replay", "-c", HANDBOOK, "--events", events)
     refused(detector(*replay, "--checkpoint-dir", events), "--checkpoint-dir")
     refused(detector(*replay, "--resume"), "--resume")
+
+
+def test_replay_says_what_became_of_labels(detector: Detector, events: Path, tmp_path: Path) -> None:
+    label = '{{"event_id": "{}", "label": "fraud", "time": "2018-04-01T10:00:00Z"}}\n'
+    (tmp_path / "feedback.jsonl").write_text(label.format("t5") + label.format("nope") + "{}\n")
+    replay = ("replay", "-c", HANDBOOK, "--events", events)
+    done = detector(*replay, "--feedback", "feedback.jsonl")
+    assert "labels, applied: 1\n" in done.err
+    assert "labels, unknown_event: 1\n" in done.err
+    assert "labels, malformed: 1\n" in done.err
+    assert "labels" not in detector(*replay).err
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_replay_says_why_most_events_are_rejected(detector: Detector, events: Path, partitions: int) -> None:
+    replay = ("replay", "-c", CONFIGS / "card.yaml", "--events", events, "--partitions", partitions)
+    done = detector(*replay)
+    assert done.code == 0
+    assert (
+        "rejected, missing: 1,200\nmost events were rejected, the first one at line 1, missing: id"
+        in done.err
+    )
+    assert "detector init-config" in done.err
+
+
+def test_a_replay_that_is_done_is_not_done_again(detector: Detector, events: Path) -> None:
+    replay = ("replay", "-c", HANDBOOK, "--events", events, "--checkpoint-dir", "kept")
+    assert "1,200 events" in detector(*replay).err
+    assert detector(*replay).code == 3
+    done = detector(*replay, "--resume")
+    assert (done.code, done.err) == (0, "already complete: nothing was left to do\n")
 
 
 # --- checkpoints --------------------------------------------------------------------------------------------
