@@ -29,7 +29,7 @@ from rich.progress import (
 )
 
 from detector.config.init import infer, render
-from detector.config.load import effective, json_schema, load
+from detector.config.load import effective, json_schema, load, missing_here, redacted
 from detector.config.tree import Config
 from detector.errors import ConfigError, NeedsOperator, OperatorError, OutsideError, Problem
 
@@ -72,10 +72,10 @@ def main() -> NoReturn:
     except typer.Abort:
         sys.exit(130)
     except OperatorError as error:
-        err.print(f"detector: {error}", style="red", markup=False, highlight=False)
+        err.print(f"detector: {redacted(str(error))}", style="red", markup=False, highlight=False)
         sys.exit(error.exit_code)
     except OutsideError as error:
-        err.print(f"detector: {error}", style="red", markup=False, highlight=False)
+        err.print(f"detector: {redacted(str(error))}", style="red", markup=False, highlight=False)
         sys.exit(NeedsOperator.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -261,8 +261,18 @@ def check_config(
     ] = False,
     set_: Overrides = None,
 ) -> None:
-    """Report all problems of a configuration at once."""
+    """Report all problems of a configuration at once.
+
+    Secrets, files and packages that it needs and this machine does not have are warnings: `run` refuses to
+    start without them, but often runs elsewhere.
+    """
+    from detector.shell.store import url_problem
+
     config = _load(file, set_)
+    missing = missing_here(config, os.environ)
+    missing += filter(None, [url_problem(config.checkpoints.url)])
+    for problem in missing:
+        err.print(f"warning: not on this machine: {problem}", markup=False, highlight=False)
     if effective_:
         sys.stdout.write(effective(config))
     else:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from detector.config.load import redacted, resolve_secret
+from detector.config.load import redacted, resolve_secret, resolve_secrets
 from detector.config.tree import Config, Topics
 from detector.core.checkpoint import Manifest, read_manifest, read_state
 from detector.core.events import Parser
@@ -55,12 +55,9 @@ def run(config: Config, environ: Mapping[str, str]) -> None:
     OperatorError
         Configuration, credentials, or something else that only a person can mend.
     """
-    security = config.kafka.security
-    password = resolve_secret(security.password, "kafka.security.password", environ)
-    key_password = resolve_secret(security.key_password, "kafka.security.key_password", environ)
-    entity_secret = resolve_secret(config.entity_key, "entity_key", environ)
-    secrets = [secret for secret in (password, key_password, entity_secret) if secret]
-    logs.configure(config.log.level, config.log.format, secrets=secrets)
+    secrets = resolve_secrets(config, environ)
+    password, key_password, entity_secret = secrets
+    logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
     log = logs.get_logger("detector")
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
@@ -318,7 +315,8 @@ def _warnings(
 
 
 def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterator[str]:
-    needed_s = config.checkpoints.interval * config.checkpoints.keep + RETENTION_MARGIN_S
+    checkpoints = config.checkpoints
+    needed_s = max(checkpoints.interval, checkpoints.age_max) * checkpoints.keep + RETENTION_MARGIN_S
     topics = [config.topics.transactions]
     topics += [config.topics.feedback] if config.topics.feedback else []
     try:
@@ -328,7 +326,7 @@ def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterat
             if kept_ms is not None and kept_ms / 1000.0 < needed_s:
                 yield (
                     f"topic {topic} is kept for {kept_ms / 3.6e6:.1f} h, less than recovery may need "
-                    f"({needed_s / 3600:.1f} h: checkpoints.interval x keep and three days)"
+                    f"({needed_s / 3600:.1f} h: checkpoints.age_max x keep and three days)"
                 )
     except BrokerUnavailable as error:
         log.warning("broker_unavailable", reason=str(error))  # the runner goes on trying

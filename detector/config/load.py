@@ -147,6 +147,67 @@ def resolve_secret(secret: Secret | None, path: str, environ: Mapping[str, str])
     return text
 
 
+class Secrets(NamedTuple):
+    """Every secret that a configuration names, fetched; None where it names none."""
+
+    password: str | None
+    key_password: str | None
+    entity_key: str | None
+
+
+def resolve_secrets(config: Config, environ: Mapping[str, str]) -> Secrets:
+    """Fetch all secrets as `resolve_secret` does.
+
+    Raises
+    ------
+    ConfigError
+        With everything that is missing.
+    """
+    found: list[str | None] = []
+    problems: list[Problem] = []
+    for path, secret in _secrets(config).items():
+        try:
+            found.append(resolve_secret(secret, path, environ))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError("secrets", problems)
+    return Secrets(*found)
+
+
+def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
+    """What `config` names and this machine does not have: secrets, and files of certificates.
+
+    Not part of `load`, since a configuration is often checked elsewhere than where it is used.
+    """
+    problems: list[Problem] = []
+    try:
+        resolve_secrets(config, environ)
+    except ConfigError as error:
+        problems += error.problems
+    for key in ("ca_file", "cert_file", "key_file"):
+        file = getattr(config.kafka.security, key)
+        try:
+            if file is not None:
+                with open(file, "rb") as stream:
+                    stream.read(1)
+        except (OSError, ValueError) as error:
+            trouble = getattr(error, "strerror", None) or "no usable path"
+            value = f"{trouble} at {_cut(_plain(file))}"
+            problems.append(Problem(path=f"kafka.security.{key}", value=value, allowed="a readable PEM file"))
+    return problems
+
+
+def _secrets(config: Config) -> dict[str, Secret | None]:
+    """By dotted path, in the order of `Secrets`."""
+    security = config.kafka.security
+    return {
+        "kafka.security.password": security.password,
+        "kafka.security.key_password": security.key_password,
+        "entity_key": config.entity_key,
+    }
+
+
 def redacted(text: str) -> str:
     """A text without what may be secret in the URLs in it: a password, and the query string.
 
@@ -341,7 +402,7 @@ def _from_overrides(overrides: Sequence[str]) -> Iterator[_Setting | Problem]:
     for override in overrides:
         dotted, equals, text = override.partition("=")
         if not equals:
-            yield Problem(path="--set", value=_cut(repr(override)), allowed="a text like kafka.group_id=x")
+            yield Problem(path="--set", value=_cut(_plain(override)), allowed="a text like kafka.group_id=x")
             continue
         steps = re.sub(r"\[(\d+)\]", r".\1", dotted.strip()).split(".")
         yield _setting(steps, text, f"--set {'.'.join(steps)}")
@@ -521,10 +582,9 @@ def _cross_checks(data: dict[str, Any]) -> Iterator[_Finding]:
             if port and int(port[1]) > 65535:
                 yield _Finding(loc, _shown((), address), "a port of at most 65535")
     url = at("checkpoints", "url")
-    if isinstance(url, str) and re.search(r"://[^/@]*:[^/@]*@", url):
-        yield _Finding(
-            ("checkpoints", "url"), HIDDEN, "a URL without a password: give it to the store's own client"
-        )
+    if isinstance(url, str) and ("?" in url or re.search(r"://[^/@:]*:(?!\d{1,5}/)[^@]*@", url)):
+        allowed = "a URL without a password and a query string: give them to the store's own client"
+        yield _Finding(("checkpoints", "url"), HIDDEN, allowed)
     security = ("kafka", "security")
     protocol = at(*security, "protocol") or "PLAINTEXT"
     for needed, keys in (("SASL", _LOGIN), ("SSL", _CERTIFICATES)):
@@ -727,6 +787,8 @@ def _plain(value: Any, depth: int = 0) -> str:
             return f"{{{', '.join(inside)}}}"
         case list():
             return f"[{', '.join(_plain(item, depth + 1) for item in value)}]"
+        case str():
+            return repr(redacted(value))
         case _:
             return repr(value)
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import structlog
 
+from detector.config.load import redacted
 from detector.ports import Log
 
 _MASK = "***"
@@ -45,7 +46,8 @@ def configure(
     stream
         Where to write; standard error by default.
     secrets
-        Texts to mask wherever they appear, also inside tracebacks. Empty ones are ignored.
+        Texts to mask wherever they appear, also inside tracebacks. Empty ones are ignored. Passwords and
+        query strings of URLs need not be named.
     """
     out = sys.stderr if stream is None else stream
     terminal = out.isatty()
@@ -143,5 +145,5 @@ def _text(value: object, mask: Callable[[str], str]) -> str:
         text = value if isinstance(value, str) else repr(value)
     except Exception as error:  # noqa: BLE001 - somebody else's __repr__ must not cost us the line
         text = f"<{type(value).__name__} without repr: {type(error).__name__}>"
-    text = mask(text).encode(errors="backslashreplace").decode()  # lone surrogates fit no encoding
+    text = redacted(mask(text)).encode(errors="backslashreplace").decode()  # lone surrogates fit no encoding
     return text if len(text) <= _CHARS_MAX else f"{text[:_CHARS_MAX]}... ({len(text)} characters)"

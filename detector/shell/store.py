@@ -15,7 +15,6 @@ Rules
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 import uuid
@@ -25,10 +24,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from fsspec.core import url_to_fs
+from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.registry import get_filesystem_class
 from fsspec.spec import AbstractFileSystem
 
+from detector.config.load import redacted
 from detector.errors import ConfigError, Problem, StoreUnavailable
 
 T = TypeVar("T")
@@ -41,6 +42,17 @@ _THIS_MACHINE = frozenset({"file", "local", "memory"})
 _PUT_IS_ATOMIC = frozenset(
     {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "ocilake", "tos"}
 )
+
+# Clients of object stores are not among detector's own packages: most installations need one of them or none.
+_PACKAGES = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+}
 
 
 class FsspecStore:
@@ -73,12 +85,14 @@ class FsspecStore:
     def __init__(self, url: str, timeout_s: float = 30.0) -> None:
         self._timeout_s = timeout_s
         self._slots = threading.BoundedSemaphore(_CALLS_MAX)
-        self._shown = re.sub(r"//[^/@]*@", "//***@", url)  # ftp://user:password@host
+        self._shown = redacted(url)
+        unusable = url_problem(url)
+        if unusable is not None:
+            raise ConfigError("configuration", [unusable])
         try:
             self._fs, self._root = self._ask("open", lambda: _open(url))
         except _UnusableUrl as error:
-            problem = Problem(path="checkpoints.url", value=self._shown, allowed=str(error))
-            raise ConfigError("configuration", [problem]) from error
+            raise ConfigError("configuration", [_problem(url, error)]) from error
 
     def put(self, name: str, data: bytes) -> None:
         """Write whole or not at all; returns once durable.
@@ -180,14 +194,15 @@ class FsspecStore:
         try:
             return answer.result(timeout=deadline - time.monotonic())
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise _Missing(f"{self._shown}: {what}: {error}") from error
+            raise _Missing(f"{self._shown}: {what}: {redacted(str(error))}") from error
         except _UnusableUrl:
             raise
         except TimeoutError as error:
             raise StoreUnavailable(f"{self._shown}: {what}: no answer in {self._timeout_s:g} s") from error
         except Exception as error:
             # Clients raise their own kinds (botocore, aiohttp, paramiko); none derives from a common one.
-            raise StoreUnavailable(f"{self._shown}: {what}: {type(error).__name__}: {error}") from error
+            told = redacted(f"{type(error).__name__}: {error}")
+            raise StoreUnavailable(f"{self._shown}: {what}: {told}") from error
 
 
 class InvalidName(ValueError):
@@ -202,14 +217,36 @@ class _UnusableUrl(Exception):
     """No client for this URL; the message says what would be right."""
 
 
+def url_problem(url: str) -> Problem | None:
+    """Why no client can be had for `url`, found without connecting anywhere; None: one can."""
+    links = url.split("::")  # of a chain like simplecache::s3://bucket
+    for link in links:
+        protocol = split_protocol(link)[0] or (link if len(links) > 1 else "file")
+        try:
+            _usable(protocol, lambda protocol=protocol: get_filesystem_class(protocol))  # type: ignore[misc]
+        except _UnusableUrl as error:
+            return _problem(url, error)
+    return None
+
+
 def _open(url: str) -> tuple[AbstractFileSystem, str]:
+    fs, root = _usable(split_protocol(url)[0] or "file", lambda: url_to_fs(url))
+    return fs, root
+
+
+def _usable(protocol: str, call: Callable[[], T]) -> T:
     try:
-        fs, root = url_to_fs(url)
+        return call()
     except ImportError as error:
-        raise _UnusableUrl(f"a package that it needs is not installed: {error}") from error
+        package = _PACKAGES.get(protocol)
+        install = f"; pip install {package}" if package else ""
+        raise _UnusableUrl(f"a package that it needs is not installed{install} ({error})") from error
     except ValueError as error:
         raise _UnusableUrl(f"a folder, or an fsspec URL like s3://bucket/prefix ({error})") from error
-    return fs, root
+
+
+def _problem(url: str, error: _UnusableUrl) -> Problem:
+    return Problem(path="checkpoints.url", value=redacted(url), allowed=redacted(str(error)))
 
 
 def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:

@@ -206,6 +206,27 @@ def test_all_problems_of_a_configuration_are_said(detector: Detector) -> None:
     refused(done, "2 problems", "http.address", "kafka.poll")
 
 
+def test_what_is_missing_here_is_a_warning(detector: Detector) -> None:
+    missing = ("--set", "entity_key={env: NO_SUCH_KEY}", "--set", "checkpoints.url=nope://x")
+    missing += ("--set", "kafka.security={protocol: SSL, ca_file: /no/ca.pem}")
+    done = detector("check-config", HANDBOOK, *missing)
+    assert done.code == 0
+    assert "fine" in done.out
+    warnings = done.err.splitlines()
+    assert [w.split(": ")[:3] for w in warnings] == [
+        ["warning", "not on this machine", path]
+        for path in ("entity_key", "kafka.security.ca_file", "checkpoints.url")
+    ]
+
+
+def test_a_secret_in_a_url_is_never_shown(detector: Detector) -> None:
+    for url in ("s3://k:hunter2@b/x", "az://c/x?sig=hunter2"):
+        for command in (["check-config", HANDBOOK], ["checkpoint", "list", "-c", HANDBOOK]):
+            done = detector(*command, "--set", f"checkpoints.url={url}")
+            refused(done, "checkpoints.url")
+            assert "hunter2" not in done.err
+
+
 def test_the_schema_is_json(detector: Detector) -> None:
     done = detector("config-schema")
     assert done.code == 0
@@ -382,4 +403,6 @@ def test_an_unknown_store_is_refused(detector: Detector, command: list[str]) -> 
 
 
 def test_run_refuses_to_start_without_its_secrets(detector: Detector) -> None:
-    refused(detector("run", "-c", HANDBOOK, "--set", "entity_key={env: NO_SUCH_KEY}"), "NO_SUCH_KEY")
+    sasl = "{protocol: SASL_SSL, sasl_mechanism: PLAIN, username: u, password: {env: NO_SUCH_PASSWORD}}"
+    secrets = ("--set", "entity_key={env: NO_SUCH_KEY}", "--set", f"kafka.security={sasl}")
+    refused(detector("run", "-c", HANDBOOK, *secrets), "2 problems", "NO_SUCH_KEY", "NO_SUCH_PASSWORD")

@@ -13,7 +13,15 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from detector.config.load import effective, json_schema, load, resolve_secret
+from detector.config.load import (
+    effective,
+    json_schema,
+    load,
+    missing_here,
+    redacted,
+    resolve_secret,
+    resolve_secrets,
+)
 from detector.config.tree import Config, Secret
 from detector.errors import ConfigError, Problem
 
@@ -402,6 +410,12 @@ def test_zones(path: Path, zone: str) -> None:
         "kafka: {security: {protocol: SASL_SSL, username: me, password: {env: hunter2}}}",
         "kafka: [{password: hunter2}]",
         "checkpoints: {url: 's3://key:hunter2@bucket/'}",
+        "checkpoints: {url: 's3://key:hunter2/or@so@bucket/'}",
+        "checkpoints: {url: 'sftp://me:my hunter2@host/'}",
+        "checkpoints: {url: 'abfs://c@account/x?sig=hunter2'}",
+        "checkpoints: {ulr: 'abfs://c@account/x?sig=hunter2'}",
+        "checkpoints: ['ftp://me:hunter2@host/']",
+        "checkpoints: 'ftp://me:hunter2@host/'",
         "api_token: hunter2",
     ],
 )
@@ -417,6 +431,40 @@ def test_a_secret_in_a_setting_is_never_shown(path: Path) -> None:
     found = problems_in(path, MINIMAL, "kafka.security.password=hunter2", environ=environ)
     assert len(found) == 4  # and a password has no effect without SASL
     assert not any("hunter2" in str(problem) for problem in found.values())
+
+
+@pytest.mark.parametrize("url", ["abfs://c@account/x", "sftp://me@host:22/a@b", "file:///a:b@c", "a b"])
+def test_a_url_without_a_secret_is_taken_and_shown(path: Path, url: str) -> None:
+    config = read(path, MINIMAL, f"checkpoints.url={url}")
+    assert config.checkpoints.url == url
+    assert url in effective(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ftp://me:pw@host/x", "ftp://***@host/x"),
+        ("ftp://me:p@w/d@host/x", "ftp://***@host/x"),
+        ("see s3://a/b?key=k, 'az://c/d?k=v' and e@f", "see s3://a/b?*** 'az://c/d?***' and e@f"),
+        ("http://127.0.0.1:9464/metrics", "http://127.0.0.1:9464/metrics"),
+        ("abfs://c@account/x, what? no", "abfs://c@account/x, what? no"),
+    ],
+)
+def test_urls_are_shown_without_their_secrets(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_all_missing_secrets_are_said_at_once(path: Path, tmp_path: Path) -> None:
+    sasl = "{protocol: SASL_SSL, sasl_mechanism: PLAIN, username: u, password: {env: A}, ca_file: /no/ca.pem}"
+    config = read(path, MINIMAL, f"kafka.security={sasl}", "entity_key={file: /no/key}")
+    with pytest.raises(ConfigError) as caught:
+        resolve_secrets(config, {})
+    assert [p.path for p in caught.value.problems] == ["kafka.security.password", "entity_key"]
+    assert [p.path for p in missing_here(config, {"A": "x"})] == ["entity_key", "kafka.security.ca_file"]
+    (tmp_path / "key").write_text("k")
+    config = read(path, MINIMAL, f"entity_key={{file: {tmp_path / 'key'}}}")
+    assert resolve_secrets(config, {}) == (None, None, "k")
+    assert missing_here(config, {}) == []
 
 
 def test_where_a_secret_should_be_kept_is_said(path: Path) -> None:

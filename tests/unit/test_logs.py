@@ -227,3 +227,9 @@ def test_standard_error_is_the_default(capsys: pytest.CaptureFixture[str]) -> No
     assert out == ""
     assert json.loads(err)["event"] == "tried"
     assert not sys.stderr.isatty()
+
+
+def test_secrets_in_urls_are_masked_without_being_named() -> None:
+    line = written(reason="no answer from ftp://me:pw@host/x", urls=["az://c/x?sig=s3cret"])
+    assert line["reason"] == "no answer from ftp://***@host/x"
+    assert line["urls"] == ["az://c/x?***"]

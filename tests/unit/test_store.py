@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from fsspec.registry import register_implementation
 
 from detector.errors import ConfigError, StoreUnavailable
 from detector.ports import CheckpointStore
-from detector.shell.store import FsspecStore
+from detector.shell.store import FsspecStore, url_problem
 
 BAD_NAMES = ("", "/", "/a", "../a", "a/../b", "a/..", "a//b", "a/", ".", "a\\b", "a\0b", ".tmp-a", "a" * 2000)
 
@@ -273,3 +274,30 @@ def test_a_url_without_a_client_names_the_setting_and_what_to_do(url: str, says:
     assert problem.path == "checkpoints.url"
     assert says in problem.allowed
     assert "pw" not in str(caught.value)
+    assert url_problem(url) == problem
+
+
+@pytest.mark.parametrize(("protocol", "package"), [("s3", "s3fs"), ("gs", "gcsfs"), ("abfs", "adlfs")])
+def test_the_package_of_an_object_store_is_named(
+    monkeypatch: pytest.MonkeyPatch, protocol: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # importing it fails, installed or not
+    for url in (f"{protocol}://bucket/x", f"simplecache::{protocol}://bucket/x"):
+        problem = url_problem(url)
+        assert problem is not None
+        assert f"pip install {package}" in problem.allowed
+
+
+def test_a_usable_url_is_no_problem(url: str) -> None:
+    assert url_problem(url) is None
+    assert url_problem("some/folder") is None
+
+
+def test_what_a_client_says_is_shown_without_secrets(
+    folder: FsspecStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = failing(RuntimeError("no access to az://c/x?sig=hunter2"))
+    monkeypatch.setattr(LocalFileSystem, "cat_file", refusal)
+    with pytest.raises(StoreUnavailable) as caught:
+        folder.get("a")
+    assert "hunter2" not in str(caught.value)
