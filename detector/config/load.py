@@ -104,7 +104,8 @@ def load(path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, 
         except (LookupError, ValueError) as error:
             findings.append(_Finding(setting.loc, _shown(setting.loc, setting.text), str(error)))
     config, invalid = _validate(data)
-    findings += [*invalid, *_cross_checks(data)]
+    findings += [*_without_repeats(invalid, relations := list(_event_relations(data))), *relations]
+    findings += _cross_checks(data)
     problems += [_problem(finding, settings) for finding in findings]
     if config is None or problems:
         raise ConfigError(source, problems)
@@ -549,6 +550,41 @@ def _unknown_key(loc: Loc, value: Any) -> _Finding:
     return _Finding(loc, shown, f"unknown key; {hint}Known here: {', '.join(known)}")
 
 
+def _event_relations(data: dict[str, Any]) -> Iterator[_Finding]:
+    """Names of the event schema that do not fit together: the tree tells the first one, here are all."""
+    event = data.get("event")
+    sections = event if isinstance(event, dict) else {}
+    places: dict[str, Loc] = {}
+    types: dict[str, Any] = {}  # of the fields
+    nameless = False  # a field that has no name yet may be the one that exposure means
+    for section in ("entities", "fields"):
+        items = sections.get(section)
+        nameless |= section == "fields" and not isinstance(items, list | None)
+        for index, item in enumerate(items if isinstance(items, list) else ()):
+            name = item.get("name") if isinstance(item, dict) else None
+            if not isinstance(name, str):
+                nameless |= section == "fields"
+                continue
+            loc: Loc = ("event", section, index, "name")
+            if name in places:
+                yield _Finding(loc, _shown((), name), f"a name of its own: {_dotted(places[name])} has it")
+            places.setdefault(name, loc)
+            if section == "fields":
+                types.setdefault(name, item.get("type"))
+    exposure = sections.get("exposure")
+    if isinstance(exposure, str) and (
+        types[exposure] in ("categorical", "text") if exposure in types else not nameless
+    ):
+        numeric = ", ".join(_cut(name) for name, type_ in types.items() if type_ == "numeric")
+        allowed = f"the name of a numeric field ({numeric or 'there is none'}), or null"
+        yield _Finding(("event", "exposure"), _shown((), exposure), allowed)
+
+
+def _without_repeats(invalid: Sequence[_Finding], relations: Sequence[_Finding]) -> list[_Finding]:
+    """What the tree says, less what `relations` say better."""
+    return [f for f in invalid if not (relations and f.loc == ("event",) and f.inside)]
+
+
 def _cross_checks(data: dict[str, Any]) -> Iterator[_Finding]:
     """What the tree's types do not say. Values of a wrong type are the tree's business and passed over."""
 
@@ -564,6 +600,9 @@ def _cross_checks(data: dict[str, Any]) -> Iterator[_Finding]:
             yield _Finding(
                 loc, _shown((), path), "a field name without quotes, backslashes and control characters"
             )
+        if path and not all(path.split(".")):
+            yield _Finding(loc, _shown((), path), "field names with single dots between them, e.g. card.id")
+            continue
         below = next((other for other in paths.values() if other.startswith(path + ".")), None)
         if below:
             yield _Finding(loc, _shown((), path), f"a field, not an object: {below} is inside it")
