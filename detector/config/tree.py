@@ -412,6 +412,10 @@ class Checkpoints(Part):
     )
     interval: Duration = Field(30.0, description="a barrier starts a checkpoint when the last one is older")
     keep: int = Field(3, ge=2, le=1000, description="generations kept per partition")
+    age_max: Duration = Field(
+        86400.0,
+        description="a partition too quiet for regular barriers makes one before it needs an older log",
+    )
 
 
 class Http(Part):

@@ -126,17 +126,18 @@ def check_labels(journal: Journal, *, partition: int, beginning: int | None) -> 
     NeedsOperator
         They are not.
     """
-    if journal.labels_end == journal.labels:
+    needed = journal.labels_needed
+    if needed is None:
         return
     if beginning is None:
         raise NeedsOperator(
-            f"partition {partition}: labels {journal.labels} to {journal.labels_end} of the feedback topic "
-            f"are part of its state: set topics.feedback again, or {_ANEW}"
+            f"partition {partition}: labels {needed} to {journal.labels_end} of the feedback topic are part "
+            f"of its state: set topics.feedback again, or {_ANEW}"
         )
-    if beginning > journal.labels:
+    if beginning > needed:
         raise NeedsOperator(
-            f"partition {partition}: going on needs the feedback topic from offset {journal.labels}, but it "
-            f"begins at {beginning} now: raise its retention above the checkpoints' age, then {_ANEW}"
+            f"partition {partition}: going on needs the feedback topic from offset {needed}, but it begins "
+            f"at {beginning} now: raise its retention above the checkpoints' age, then {_ANEW}"
         )
 
 

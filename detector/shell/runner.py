@@ -78,6 +78,7 @@ BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
 SLEEP_MAX_S = 0.5  # one nap between two heartbeats
 RESTORING_MAX_S = 10.0  # then another turn comes first: a member that does not poll for 300 s is put out
+LABELS_BEGINNING_S = 60.0  # how old the answer may be where the feedback topic begins
 CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
 FOLLOW_S = 1.0  # between two looks at how many partitions the topic has
 STOP_S = 8.0  # from the request to the end; who asked waits 10 s before it kills
@@ -121,6 +122,7 @@ class _Owned:
     failed_s: float = -inf  # monotonic, when the last write failed
     written: _Written | None = None
     newest_ms: int = 0  # log time of the newest record processed
+    origin_ms: int = 0  # log time of the first record after the journal's origin; 0: none yet
     block: list[Outputs] = field(default_factory=list)  # since the last block's end, for drift
 
 
@@ -189,6 +191,7 @@ class Runner:
         self._connected = False  # a poll has been answered
         self._membership: object = None
         self._committed_s = -inf  # monotonic, of the last commit
+        self._labels_began = (-inf, 0)  # monotonic, position
         self._troubles = 0  # turns in which the world was away, since it last was not
         self._commit_failing = False  # since the last one that did not
         self._timer = StageTimer(telemetry, clock.monotonic)
@@ -453,6 +456,8 @@ class Runner:
                 owned.waiting = ""
                 self._advance(owned)
                 self._note_running(number, owned)
+                if self._aged(owned):
+                    self._renew_origin(owned)
             except CommitFailed:
                 raise
             except OutsideError as error:
@@ -485,6 +490,7 @@ class Runner:
             self._timer.start()
             step = owned.partition.take(owned.backlog)
             owned.newest_ms = owned.backlog[step.consumed - 1].timestamp_ms
+            owned.origin_ms = owned.origin_ms or owned.backlog[0].timestamp_ms
             del owned.backlog[: step.consumed]
             if step.replayed:
                 self._telemetry.partitions[owned.partition.identity.partition].replayed += step.replayed
@@ -509,7 +515,8 @@ class Runner:
         # Step 1
         applied = partition.journal.labels_end
         end = self._feedback.end(partition.event_time) if self._feedback is not None else applied
-        barrier = partition.due(end)
+        beginning = self._labels_beginning() if end > applied else 0
+        barrier = partition.due(end, beginning, aged=self._aged(owned))
         if barrier is None:
             self._tell_drift(owned)
             return True
@@ -555,7 +562,31 @@ class Runner:
             self._telemetry.restores.observe(seconds)
             self._log.info("running", partition=number, position=offset, seconds=round(seconds, 3))
 
+    def _labels_beginning(self) -> int:
+        """Where the feedback topic begins, as of some recent moment."""
+        feedback = self._feedback
+        assert feedback is not None
+        asked_s, beginning = self._labels_began
+        if self._clock.monotonic() - asked_s > LABELS_BEGINNING_S:
+            beginning = self._ask(feedback.beginning)
+            self._labels_began = self._clock.monotonic(), beginning
+        return beginning
+
     # --- checkpoints ---------------------------------------------------------------------------------------
+
+    def _aged(self, owned: _Owned) -> bool:
+        """Whether the log may soon forget what a recovery of a quiet partition needs."""
+        if self._store is None or not owned.running or not owned.origin_ms or owned.writing is not None:
+            return False
+        age_s = self._clock.time() - owned.origin_ms / 1000.0
+        waited_s = self._clock.monotonic() - max(owned.checkpoint_s, owned.failed_s)
+        return age_s > self._config.checkpoints.age_max and waited_s >= CHECKPOINT_RETRY_S
+
+    def _renew_origin(self, owned: _Owned) -> None:
+        """Make a barrier here, within a block if need be, and write what the last one left."""
+        owned.at_block_end = not self._settle_block(owned)
+        if owned.snapshots and owned.writing is None:
+            self._write_checkpoint(owned)
 
     def _has_room(self, owned: _Owned) -> bool:
         """Whether one more barrier is sure to fit the metadata; if not, press for the checkpoint."""
@@ -587,6 +618,8 @@ class Runner:
             return False
         if owned.writing is not None:  # what is being written may not make room enough
             return not self._fits(owned)
+        if barrier.cause == "age":
+            return True
         if (
             self._written(owned).bytes_next_max > self._metadata_bytes_max // 2
         ):  # the rest is for while it is written
@@ -613,6 +646,7 @@ class Runner:
             self._log.error("checkpoint_failed", partition=number, position=position, reason=str(error))
             return
         owned.partition.rebase(name, position)
+        owned.origin_ms = 0
         del owned.snapshots[0]
         self._telemetry.partitions[number].checkpoint_timestamp = self._clock.time()
         self._committed_s = -inf  # at once

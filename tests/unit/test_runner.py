@@ -112,7 +112,7 @@ class ChainShard:
             self._push(b"label", value, str(position).encode())
         self._push(b"barrier", self.config.hash().encode())
         self.labels_end = labels_end
-        self.since_barrier = 0
+        self.since_barrier = self._filled = 0
         self.version += 1
         return {"applied": len(labels)} if labels else {}
 
@@ -634,6 +634,39 @@ def test_a_log_that_lost_what_recovery_needs_is_refused() -> None:
     world.broker.trim(0, 50)
     with pytest.raises(NeedsOperator, match=r"partition 0: going on needs the log from offset 0, .* 50"):
         world.runner().run()
+
+
+def test_a_quiet_partition_renews_its_origin_before_the_log_forgets() -> None:
+    world = World()
+    world.produce(10)
+    runner = world.runner()
+    until(lambda: 0 in world.broker.committed, runner)
+    assert not world.newest()
+    world.clock.sleep(2 * 86_400.0)
+    until(lambda: bool(world.newest()), runner)
+    assert world.journal().position == world.broker.records(0)[-1].offset + 1
+    runner.stop()
+    runner.run()
+    world.broker.trim(0, world.journal().position)
+    world.produce(10, start=10)
+    world.finish()
+    numbers = world.telemetry.partitions[0]
+    assert numbers.scored + sum(numbers.rejected.values()) == numbers.received == 20
+
+
+def test_labels_that_were_gone_before_they_were_seen_stop_nobody() -> None:
+    world = World()
+    for _ in range(40):
+        world.feedback.append(b"label")
+    world.produce(100)
+    runner = world.runner(feedback=None)
+    until(lambda: 0 in world.broker.committed, runner)
+    runner.stop()
+    runner.run()
+    world.feedback.trim(30)
+    world.produce(100, start=100)
+    world.finish()
+    assert world.telemetry.partitions[0].labels["applied"] == 10
 
 
 def test_feedback_that_lost_what_recovery_needs_is_refused() -> None:
