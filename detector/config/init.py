@@ -6,6 +6,7 @@ What it does
 
 Rules
     - An id is never missing and never repeats; a time is never missing and always of one format.
+    - Without an id, a counter or a time that never repeats stands in, and a comment says what that costs.
     - An entity has a name that says so (a card, a customer, a terminal), or values that come back like a
       key's. People come before devices, devices before places: the first one is the main entity.
     - What cannot be used is left out and listed: lists, constants, counters, identifiers, second times.
@@ -36,9 +37,10 @@ SAMPLE_LINES_MAX = 5_000  # enough to see a 0.1 % of missing values, read in a s
 SAMPLE_BYTES_MAX = 1 << 26  # all of the sample is held
 COLUMNS_MAX = 1_024  # an event with more is a map of values to values; the first ones are looked at
 FEW = 100  # below so many events nothing is called constant or always there
-ENTITIES_MAX, FIELDS_MAX = 8, 128  # of the tree
+ENTITIES_MAX, FIELDS_MAX, PATH_CHARS_MAX = 8, 128, 256  # of the tree
 EXAMPLES_MAX = 3
 LIMITS = EventLimits()
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -122,7 +124,10 @@ def infer(
     if len(chosen_entities) > ENTITIES_MAX or len(set(entities)) < len(entities):
         raise _error("entities", ", ".join(entities), f"at most {ENTITIES_MAX} different fields")
     chosen_time = sample.named("time", time, _Column.is_some_time) if time else sample.find_time()
-    chosen_id = sample.named("id", id, _Column.is_key) if id else sample.find_id(but=chosen_time)
+    if id:
+        chosen_id, id_reason = sample.named("id", id, _Column.is_key), "named by you"
+    else:
+        chosen_id, id_reason = sample.find_id(chosen_time, but=chosen_entities)
     taken = [chosen_id, chosen_time, *chosen_entities]
     rest = [sample.judge(column) for column in sample.columns.values() if column not in taken]
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
@@ -135,13 +140,14 @@ def infer(
         "looks like an entity, but is not among those you named" if given else "more entities than allowed"
     )
     ignored = [c for c in rest if c.kind == "ignored"]
+    ignored += [Choice(path=path, kind="ignored", reason=why) for path, why in sample.unnameable.items()]
     ignored += [_ignored(c, spare) for c in found if c not in used_entities]
     ignored += [_ignored(c, f"more than {FIELDS_MAX} fields") for c in values[FIELDS_MAX:]]
     used_entities, fields = _with_names(used_entities, values[:FIELDS_MAX])
     return Inference(
         events=sample.events,
         broken=sample.broken,
-        id=sample.choice(chosen_id, "id", "named by you" if id else "never missing, never twice"),
+        id=sample.choice(chosen_id, "id", id_reason),
         time=sample.choice(chosen_time, "time", chosen_time.time_reason("named by you" if time else "")),
         entities=tuple(used_entities),
         fields=tuple(fields),
@@ -228,6 +234,11 @@ class _Column:
             return False
         return any("." in value for value in self.counts) or self.noun in AMOUNT_WORDS[:2]
 
+    @cached_property
+    def dates(self) -> bool:
+        """Days without a time of day."""
+        return self.types == {str} and all(map(DAY.fullmatch, self.counts))
+
     def is_key(self) -> bool:
         """Whether an id or an entity can be read from it: text or whole numbers."""
         return self.types <= {str, int} and all(len(text) <= LIMITS.key_chars_max for text in self.counts)
@@ -246,6 +257,8 @@ class _Column:
         reason = reason or "never missing, always a time"
         if self.time_format(plausible=False) != "iso8601":
             return reason
+        if self.dates:
+            return f"{reason}; days without a time of day: all events of a day count as of its midnight, UTC"
         bare = sum(datetime.fromisoformat(str(value)).tzinfo is None for value in self.values)
         return f"{reason}; {bare} of {self.events} without a zone: UTC is assumed" if bare else reason
 
@@ -256,6 +269,7 @@ class _Sample:
     def __init__(self, lines: Iterable[bytes]) -> None:
         self.columns: dict[str, _Column] = {}
         self.events = self.broken = size = 0
+        self.unnameable: dict[str, str] = {}  # keys that no path can name, and why
         objects: set[str] = set()
         for line in islice(lines, SAMPLE_LINES_MAX):
             event = _decode(line)
@@ -264,7 +278,7 @@ class _Sample:
                 self.broken += bool(line.strip())
             else:
                 self.events += 1
-                for path, value in _leaves(event, objects):
+                for path, value in _leaves(event, objects, self.unnameable):
                     self._add(path, value)
             if size > SAMPLE_BYTES_MAX:
                 break
@@ -302,20 +316,30 @@ class _Sample:
         return fields[path]
 
     def find_time(self) -> _Column:
-        """The event's own time: by name, ISO 8601 before numbers, the first one."""
+        """The event's own time: dates last, by name, ISO 8601 before numbers, the first one."""
         ranked = [(rank, column) for column in self.usable() if (rank := _time_rank(column)) is not None]
         if not ranked:
             tried = "no field is always ISO 8601 or an epoch in s or ms"
             raise _error("time", tried, f"name one with --time: {_listed(c.path for c in self.usable())}")
         return min(ranked, key=lambda pair: pair[0])[1]
 
-    def find_id(self, but: _Column) -> _Column:
-        """The event's id: by name, then any text that never repeats."""
-        ranked = [(rank, c) for c in self.usable() if c is not but and (rank := _id_rank(c)) is not None]
-        if not ranked:
+    def find_id(self, time: _Column, but: Sequence[_Column]) -> tuple[_Column, str]:
+        """The event's id, by name, then any text that never repeats, then a stand-in; and why."""
+        ranked = [(rank, c) for c in self.usable() if c is not time and (rank := _id_rank(c)) is not None]
+        if ranked:
+            return min(ranked, key=lambda pair: pair[0])[1], "never missing, never twice"
+        stand_ins = [c for c in self.usable() if c.unique and c.is_key() and c not in but]
+        if not stand_ins:
             tried = "no text or whole number that is never missing and never repeats"
             raise _error("id", tried, f"name one with --id: {_listed(c.path for c in self.usable())}")
-        return min(ranked, key=lambda pair: pair[0])[1]
+        counters = [c for c in stand_ins if c.ascending and c is not time]
+        others = sorted(stand_ins, key=lambda c: (c.noun in ENTITY_WORDS, c.decimal))
+        chosen = counters[0] if counters else time if time in stand_ins else others[0]
+        what = "the time stands" if chosen is time else "it stands"
+        return chosen, (
+            f"no field says that it is the id: {what} in, as it never repeats in this sample. "
+            "If it does later, a label by id finds only one of those events: better add an id"
+        )
 
     def choice(self, column: _Column, kind: Kind, reason: str) -> Choice:
         return Choice(
@@ -348,18 +372,35 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 
 
 def _leaves(
-    event: dict[str, Any], objects: set[str], prefix: str = "", depth: int = 1
+    event: dict[str, Any], objects: set[str], unnameable: dict[str, str], prefix: str = "", depth: int = 1
 ) -> Iterator[tuple[str, Any]]:
-    """Paths and values, those of objects into `objects`. Keys that no path can name are passed over."""
+    """Paths and values, those of objects into `objects`, keys that no path can name into `unnameable`."""
     for key, value in event.items():
         path = prefix + key
-        if not key or "." in key or len(path) > 256 or UNREADABLE.search(key):
+        why = _why_unnameable(key, path)
+        if why:
+            if len(unnameable) < COLUMNS_MAX:
+                unnameable.setdefault(_shortened(path), why)
             continue
         if isinstance(value, dict) and depth < LIMITS.depth_max:
             objects.add(path)
-            yield from _leaves(value, objects, path + ".", depth + 1)
+            yield from _leaves(value, objects, unnameable, path + ".", depth + 1)
         else:
             yield path, value
+
+
+def _why_unnameable(key: str, path: str) -> str:
+    if not key:
+        return "its name is empty"
+    if "." in key:
+        return "it has a dot in its name, which a path takes for an object: rename it at the producer"
+    if len(path) > PATH_CHARS_MAX:
+        return f"its path is longer than {PATH_CHARS_MAX} characters"
+    return "it has a quote, a backslash or a control character in its name" if UNREADABLE.search(key) else ""
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= PATH_CHARS_MAX else f"{path[: PATH_CHARS_MAX - 3]}..."
 
 
 # --- what a column is --------------------------------------------------------------------------------------
@@ -424,13 +465,13 @@ def _id_rank(column: _Column) -> int | None:
     return 2 if texts and not column.time_format() else None
 
 
-def _time_rank(column: _Column) -> tuple[bool, bool, bool] | None:
+def _time_rank(column: _Column) -> tuple[bool, bool, bool, bool] | None:
     """How well it would do as the time, lowest best; None: not at all."""
     kind = column.time_format()
     names_time = bool(TIME_WORDS & set(column.words))
     if len(column.values) < column.events or not kind or not (names_time or kind == "iso8601"):
         return None
-    return not EVENT_WORDS & set(column.words), not names_time, kind != "iso8601"
+    return column.dates, not EVENT_WORDS & set(column.words), not names_time, kind != "iso8601"
 
 
 def _time_format(value: Any, *, plausible: bool) -> str:
@@ -448,7 +489,7 @@ def _time_format(value: Any, *, plausible: bool) -> str:
 def _is_iso(text: str) -> bool:
     try:
         moment = datetime.fromisoformat(text)
-        return len(text) > 10 and 0 <= moment.timestamp() < 7_258_118_400
+        return (len(text) > 10 or DAY.fullmatch(text) is not None) and 0 <= moment.timestamp() < 7_258_118_400
     except (ValueError, OverflowError):
         return False
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detector.config.init import SAMPLE_LINES_MAX, Inference, infer, render
+from detector.config.init import COLUMNS_MAX, SAMPLE_LINES_MAX, Inference, infer, render
 from detector.config.load import load
 from detector.config.tree import Event
 from detector.core.events import Parser, Rejected
@@ -173,6 +173,8 @@ def test_a_handful_of_events_is_enough_to_begin(path: Path) -> None:
         ([1_760_000_000, 1_760_000_001.5], "epoch_s"),
         ([1_760_000_000_000, 1_760_000_001_500], "epoch_ms"),
         (["1760000000", "1760000001"], "epoch_s"),
+        (["2026-01-01", "2026-01-02"], "iso8601"),
+        (["20260101T100000Z", "20260101T110000Z"], "iso8601"),
     ],
 )
 def test_times(path: Path, times: list[Any], expected: str) -> None:
@@ -190,6 +192,16 @@ def test_the_time_of_the_event_is_preferred() -> None:
     events = [{"id": str(i), "created_at": 1_760_000_000 + i, "event_time": 1_750_000_000 + i, "x": i / 3}
               for i in range(5)]  # fmt: skip
     assert inferred(events).time.path == "event_time"
+
+
+def test_days_are_the_time_where_there_is_no_better_one(path: Path) -> None:
+    events = [{"id": str(i), "transaction_date": f"2026-01-0{i}", "x": i / 3} for i in range(1, 6)]
+    assert "days without a time of day" in render(inferred(events))
+    assert loaded(path, inferred(events)).time.path == "transaction_date"
+    parser = Parser(load(path).event, bytes(32))
+    assert not isinstance(parser.parse(Record(0, 0, None, json.dumps(events[0]).encode())), Rejected)
+    with_times = [event | {"seen": 1_760_000_000 + i} for i, event in enumerate(events)]
+    assert inferred([e | {"seen_at": e["seen"]} for e in with_times]).time.path == "seen_at"
 
 
 def test_a_telephone_number_is_no_time() -> None:
@@ -257,7 +269,17 @@ def test_what_a_path_cannot_name_is_left_out(path: Path) -> None:
         {**e, "a.b": 1.5 * i, "": 2.5 * i, 'a"': 2.5 * i, "\n": 2.5 * i, "k" * 300: 1.5 * i}
         for i, e in enumerate(generic())
     ]
-    assert len(loaded(path, inferred(events)).fields) == 3
+    inference = inferred(events)
+    assert len(loaded(path, inference).fields) == 3
+    left_out = {c.path: c.reason for c in inference.ignored}
+    assert "a dot in its name" in left_out["a.b"]
+    assert set(left_out) == {"a.b", "", 'a"', "\n", "k" * 253 + "..."}
+    assert "#   a.b: it has a dot in its name" in render(inference)
+
+
+def test_keys_that_cannot_be_named_are_counted_only_so_far() -> None:
+    events = [e | {f"a.{i}.{k}": 1 for k in range(20)} for i, e in enumerate(generic(200))]
+    assert len(inferred(events).ignored) <= COLUMNS_MAX
 
 
 def test_limits_of_the_tree_are_kept(path: Path) -> None:
@@ -302,6 +324,31 @@ def test_the_caller_may_name_an_id_that_repeats_and_a_time_that_counts_from_zero
 )
 def test_a_name_that_is_none_gets_those_that_are(named: dict[str, Any], words: str) -> None:
     assert words in refused(handbook(), **named)
+
+
+# --- streams without an id ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        (lambda i: {}, "ts"),
+        (lambda i: {"n": i}, "n"),
+        (lambda i: {"ts": "2026-01-01T10:00:00Z", "n": i * 7 % 50}, "n"),
+        (lambda i: {"ts": "2026-01-01T10:00:00Z", "cents": i * 7 % 50, "note": f"note {i}"}, "note"),
+    ],
+)
+def test_what_never_repeats_stands_in_for_an_id(
+    path: Path, more: Callable[[int], dict[str, Any]], expected: str
+) -> None:
+    events = [{"ts": f"2026-01-01T10:00:{i:02}Z", "x": i % 5 / 3} | more(i) for i in range(50)]
+    inference = inferred(events)
+    event = loaded(path, inference)
+    assert event.id == expected
+    assert "no field says that it is the id" in render(inference)
+    parser = Parser(event, bytes(32))
+    for record in lines(events):
+        assert not isinstance(parser.parse(Record(0, 0, None, record)), Rejected)
 
 
 # --- when nothing can be found -----------------------------------------------------------------------------
