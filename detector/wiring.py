@@ -20,13 +20,21 @@ from typing import Any, Self
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from detector.config.load import redacted, resolve_secret, resolve_secrets
+from detector.config.load import Secrets, redacted, resolve_secret, resolve_secrets
 from detector.config.tree import Config, Topics
 from detector.core.checkpoint import Manifest, read_manifest, read_state
 from detector.core.events import Parser
 from detector.core.lineage import store_prefix
 from detector.core.telemetry import Telemetry
-from detector.errors import BrokerUnavailable, CheckpointDamaged, ConfigError, NeedsOperator, Problem
+from detector.errors import (
+    EXIT_BUG,
+    BrokerUnavailable,
+    CheckpointDamaged,
+    ConfigError,
+    DetectorError,
+    NeedsOperator,
+    Problem,
+)
 from detector.ports import Commit, Log
 from detector.shell import logs
 from detector.shell.background import BackgroundThread
@@ -54,11 +62,24 @@ def run(config: Config, environ: Mapping[str, str]) -> None:
     ------
     OperatorError
         Configuration, credentials, or something else that only a person can mend.
+    SystemExit
+        With exit code 1 after a bug of ours, which is logged: one record, not the lines of a traceback.
     """
     secrets = resolve_secrets(config, environ)
-    password, key_password, entity_secret = secrets
     logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
     log = logs.get_logger("detector")
+    try:
+        _run(config, secrets, log)
+        return
+    except DetectorError:
+        raise
+    except Exception:
+        log.exception("bug", version=version("detector"))
+    raise SystemExit(EXIT_BUG)  # outside of the handler: nothing else is to be told
+
+
+def _run(config: Config, secrets: Secrets, log: Log) -> None:
+    password, key_password, entity_secret = secrets
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
     stream = KafkaStream(config, password, key_password)

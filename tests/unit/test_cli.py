@@ -406,3 +406,19 @@ def test_run_refuses_to_start_without_its_secrets(detector: Detector) -> None:
     sasl = "{protocol: SASL_SSL, sasl_mechanism: PLAIN, username: u, password: {env: NO_SUCH_PASSWORD}}"
     secrets = ("--set", "entity_key={env: NO_SUCH_KEY}", "--set", f"kafka.security={sasl}")
     refused(detector("run", "-c", HANDBOOK, *secrets), "2 problems", "NO_SUCH_KEY", "NO_SUCH_PASSWORD")
+
+
+def test_a_bug_of_the_daemon_is_one_record(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    from detector import wiring
+
+    def broken(*_: object) -> None:
+        raise BrokenPipeError("a bug at az://c/x?sig=hunter2")
+
+    monkeypatch.setattr(wiring, "KafkaStream", broken)
+    done = detector("run", "-c", HANDBOOK, "--set", "log.format=json")
+    assert done.code == 1
+    (line,) = done.err.splitlines()
+    record = json.loads(line)
+    assert (record["event"], record["level"]) == ("bug", "error")
+    assert "BrokenPipeError: a bug" in record["exception"]
+    assert "hunter2" not in line
