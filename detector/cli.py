@@ -50,7 +50,7 @@ NEW = "a file that does not exist yet: nothing is overwritten"
 DEMO_SECONDS_MAX = 86_400.0  # its traffic ends after 183 simulated days
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of standard output; files have their own sentences
 
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True)
+out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="Configuration, YAML.", show_default=False)]
 Overrides = Annotated[
@@ -84,7 +84,7 @@ def main() -> NoReturn:
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise
-        err.print(f"detector: the output cannot be written: {error.strerror}", style="red", highlight=False)
+        err.print(f"detector: the output cannot be written: {error.strerror}", style="red")
         sys.exit(NeedsOperator.exit_code)
     except SystemExit as done:
         if done.code == 1 and isinstance(done.__context__, BrokenPipeError):  # click and rich make it that
@@ -158,9 +158,13 @@ def replay(
         _check_writable(option, file)
         if file is not None and file.resolve() in inputs:
             raise _wrong(option, str(file), "another file than what is read")
-    if checkpoint_dir is not None and checkpoint_dir.exists() and not checkpoint_dir.is_dir():
-        raise _wrong("--checkpoint-dir", str(checkpoint_dir), "a folder, or nothing yet")
     settings = _load(config, set_)
+    if checkpoint_dir is not None:
+        try:
+            checkpoint_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            found = f"{checkpoint_dir} ({error.strerror or error})"
+            raise _wrong("--checkpoint-dir", found, "a folder, or where one can be made") from None
     logs.configure("warning", settings.log.format)
     plan = wiring.Replay(
         events=events,
@@ -272,11 +276,11 @@ def check_config(
     missing = missing_here(config, os.environ)
     missing += filter(None, [url_problem(config.checkpoints.url)])
     for problem in missing:
-        err.print(f"warning: not on this machine: {problem}", markup=False, highlight=False)
+        err.print(f"warning: not on this machine: {problem}")
     if effective_:
         sys.stdout.write(effective(config))
     else:
-        out.print(f"{file}: fine (model {config.model_part(1).hash()})", highlight=False)
+        out.print(f"{file}: fine (model {config.model_part(1).hash()})", markup=False, highlight=False)
 
 
 @app.command()
@@ -325,9 +329,9 @@ def checkpoint_list(config: ConfigPath, set_: Overrides = None) -> None:
                 f"{manifest.state_bytes:,}",
                 manifest.config,
             )
-        out.print(row.format(*facts, found.name), highlight=False)
+        out.print(row.format(*facts, found.name), markup=False, highlight=False)
         if found.problem:
-            out.print(f"          {found.problem}", highlight=False)
+            out.print(f"          {found.problem}", markup=False, highlight=False)
 
 
 @checkpoint.command("show")
@@ -372,15 +376,13 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
     counts += [(f"labels, {outcome}", count) for outcome, count in totals.labels.items() if labels]
     for what, count in counts:
         if count:
-            err.print(f"  {what}: {count:,}", highlight=False)
+            err.print(f"  {what}: {count:,}")
     if labels and not any(totals.labels.values()):
-        err.print("  labels: none was read", highlight=False)
+        err.print("  labels: none was read")
     if 2 * rejected > totals.received:
         err.print(
             f"most events were rejected, the first one at {replayed.rejection}\n"
-            "does `event` describe them? detector init-config --events FILE writes what does",
-            markup=False,
-            highlight=False,
+            "does `event` describe them? detector init-config --events FILE writes what does"
         )
 
 

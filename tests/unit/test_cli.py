@@ -332,7 +332,8 @@ def test_replay_refuses_what_it_cannot_write(
 
 def test_replay_refuses_a_folder_that_is_none(detector: Detector, events: Path) -> None:
     replay = ("replay", "-c", HANDBOOK, "--events", events)
-    refused(detector(*replay, "--checkpoint-dir", events), "--checkpoint-dir")
+    for folder in (events, events / "below", "/proc/nope"):
+        refused(detector(*replay, "--checkpoint-dir", folder), "--checkpoint-dir", str(folder))
     refused(detector(*replay, "--resume"), "--resume")
 
 
