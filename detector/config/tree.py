@@ -291,9 +291,9 @@ class Budget(Part):
 class Severity(Part):
     """Lowest score of each severity; score = -log10 of the share of normal events at least as far."""
 
-    medium: float = Field(4.0, gt=0)
-    high: float = Field(5.0, gt=0)
-    critical: float = Field(6.0, gt=0)
+    medium: float = Field(3.5, gt=0)
+    high: float = Field(4.0, gt=0)
+    critical: float = Field(5.0, gt=0)
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
