@@ -72,10 +72,10 @@ def main() -> NoReturn:
     except typer.Abort:
         sys.exit(130)
     except OperatorError as error:
-        err.print(f"detector: {redacted(str(error))}", style="red", markup=False, highlight=False)
+        err.print(f"detector: {redacted(str(error))}", style="red")
         sys.exit(error.exit_code)
     except OutsideError as error:
-        err.print(f"detector: {redacted(str(error))}", style="red", markup=False, highlight=False)
+        err.print(f"detector: {redacted(str(error))}", style="red")
         sys.exit(NeedsOperator.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -536,7 +536,8 @@ def test_effective_shows_everything_and_only_the_place_of_secrets(path: Path) ->
 
 names = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,10}\Z")
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-paths = st.text(st.characters(exclude_categories=["C"], exclude_characters='"\\'), min_size=1, max_size=20)
+steps = st.text(st.characters(exclude_categories=["C"], exclude_characters='"\\.'), min_size=1, max_size=9)
+paths = st.lists(steps, min_size=1, max_size=3).map(".".join)
 
 
 @example(id="é", group="\x85\u2028", unit="\n ", name="on", once=1.0, seed=0, rate=1e-5)
