@@ -167,8 +167,11 @@ class _Broker:
             admin: Any = found  # its stubs do not export NewTopic
             client = admin.AdminClient({"bootstrap.servers": self.address, "log_level": 0})
             topics = [admin.NewTopic(topic, PARTITIONS, 1) for topic in self.topics.values()]
-            for future in client.create_topics(topics).values():
-                future.result(10)
+            try:
+                for future in client.create_topics(topics).values():
+                    future.result(10)
+            except self._kafka.KafkaException as error:
+                raise NeedsOperator(f"topics cannot be created at {self.address}: {error}") from None
         else:  # the mock cluster makes a topic when it is asked about it
             for topic in self.topics.values():
                 self._producer.list_topics(topic, timeout=10)
