@@ -78,6 +78,7 @@ BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
 SLEEP_MAX_S = 0.5  # one nap between two heartbeats
 RESTORING_MAX_S = 10.0  # then another turn comes first: a member that does not poll for 300 s is put out
+TOLD_AGAIN_S = 60.0  # between two log lines about the same trouble
 LABELS_BEGINNING_S = 60.0  # how old the answer may be where the feedback topic begins
 CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
 FOLLOW_S = 1.0  # between two looks at how many partitions the topic has
@@ -192,6 +193,7 @@ class Runner:
         self._membership: object = None
         self._committed_s = -inf  # monotonic, of the last commit
         self._labels_began = (-inf, 0)  # monotonic, position
+        self._told = ("", -inf)  # the last trouble logged, and when (monotonic)
         self._troubles = 0  # turns in which the world was away, since it last was not
         self._commit_failing = False  # since the last one that did not
         self._timer = StageTimer(telemetry, clock.monotonic)
@@ -264,7 +266,7 @@ class Runner:
         if trouble:
             self._back_off(trouble)
         elif not self._commit_failing:  # else every failed commit would be followed by a restore at once
-            self._troubles = 0
+            self._troubles, self._told = 0, ("", -inf)
         return exhausted
 
     def _poll(self) -> Poll:
@@ -816,8 +818,12 @@ class Runner:
         """Wait longer the longer the world is away; the heartbeat goes on, a stop is heard."""
         wait_s = min(BACKOFF_MIN_S * 2.0 ** min(self._troubles, 16), BACKOFF_MAX_S)
         self._troubles += 1
-        self._log.warning("not_ready", reason=reason, retry_in_s=wait_s)
-        until = self._clock.monotonic() + wait_s
+        now_s = self._clock.monotonic()
+        told, told_s = self._told
+        if reason != told or now_s - told_s >= TOLD_AGAIN_S:
+            self._log.warning("not_ready", reason=reason, retries=self._troubles)
+            self._told = reason, now_s
+        until = now_s + wait_s
         while not self._stopping.is_set() and (left := until - self._clock.monotonic()) > 0:
             self._beat()
             self._clock.sleep(min(left, SLEEP_MAX_S))

@@ -551,6 +551,16 @@ def test_a_broker_that_is_away_is_waited_for(undisturbed: Callable[..., list[byt
     assert world.alerts() == undisturbed(400)
 
 
+def test_the_same_trouble_is_logged_once_a_minute() -> None:
+    world = World()
+    world.broker.down = True
+    runner, began_s = world.runner(), world.clock.now_s
+    for _ in range(100):
+        runner.turn()
+    told = world.log.events().count("not_ready")
+    assert 2 <= told <= 1 + (world.clock.now_s - began_s) // 60
+
+
 def test_records_of_a_poll_that_failed_are_read_again(undisturbed: Callable[..., list[bytes]]) -> None:
     world = World(partitions=2, poll_records_max=20)
     world.produce(400)
