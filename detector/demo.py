@@ -247,7 +247,8 @@ def _flow(
     console: Console,
 ) -> None:
     """Send traffic for `seconds`, then wait until all of it is scored; show alerts as they come."""
-    events = _traffic(int(seconds * EVENTS_PER_SECOND), tally)
+    count = int(seconds * EVENTS_PER_SECOND)
+    events = _traffic(count, tally)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -255,12 +256,12 @@ def _flow(
         TimeRemainingColumn(),
         console=console,
     )
-    task = bar.add_task("traffic", total=int(seconds * EVENTS_PER_SECOND))
+    task = bar.add_task("traffic", total=count)
     began = time.monotonic()
     with Live(Group(bar, _table(tally)), console=console, refresh_per_second=4) as live:
         drained_by = float("inf")
         while daemon.poll() is None and time.monotonic() < drained_by:
-            due = min(int((time.monotonic() - began) * EVENTS_PER_SECOND), int(seconds * EVENTS_PER_SECOND))
+            due = min(int((time.monotonic() - began) * EVENTS_PER_SECOND), count)
             for _ in range(due - tally.produced):
                 broker.send(next(events))
                 tally.produced += 1
@@ -270,7 +271,7 @@ def _flow(
                 tally.latest.append(alert)
             bar.update(task, completed=tally.produced)
             live.update(Group(bar, _table(tally)))
-            if tally.produced == int(seconds * EVENTS_PER_SECOND):
+            if tally.produced == count:
                 drained_by = min(drained_by, time.monotonic() + DRAIN_SECONDS_MAX)
                 if _metric(address, "detector_events_scored_total") >= tally.produced:
                     drained_by = min(drained_by, time.monotonic() + 0.5)  # the last commit's alerts

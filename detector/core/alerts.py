@@ -39,7 +39,7 @@ def make_alert(
     score: dict[str, Any],
     reasons: Sequence[Reason],
     exemplars: Sequence[dict[str, Any]],
-    cluster: dict[str, Any] | None,
+    cluster: dict[str, Any],
     model: dict[str, Any],
 ) -> Alert:
     """Put an alert together; `score`, `cluster` and `model` are parts of the body as the schema has them."""
@@ -82,5 +82,4 @@ def make_alert(
         headers=tuple((name, text.encode()) for name, text in headers) + view.traces,
         body=msgspec.json.encode(body),
         severity=SEVERITIES[severity],
-        entity=event.entities[0] if event.entities else 0,
     )

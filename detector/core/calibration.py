@@ -34,6 +34,7 @@ SHARPNESS = 4.0
 BIN = 1.0 / 64.0
 LOW, HIGH = -8.0, 40.0
 BINS = int((HIGH - LOW) / BIN)
+EDGES = LOW + BIN * np.arange(BINS + 1, dtype=np.float64)
 # Weight of an even prior over all bins: keeps the score strictly increasing where nothing was ever seen.
 PRIOR = 1e-3
 # The Pareto tail's shape is its mean excess on the asinh scale, read from this quantile of accepted events
@@ -102,7 +103,7 @@ class Calibration:
     def scores(self, distances: Doubles) -> Doubles:
         """Score (n,) distances: -log10 of the share of accepted events at least as far."""
         place = np.arcsinh(distances * SHARPNESS)
-        body = np.interp(place, self._edges, self._scores)
+        body = np.interp(place, EDGES, self._scores)
         tail = self._tail_score + (place - self._tail_place) / (self._shape * np.log(10.0))
         scores: Doubles = np.where(place > self._tail_place, tail, body)
         return scores
@@ -128,7 +129,6 @@ class Calibration:
         self._trim = self.all.quantile(self._config.trim)
         counts = self.accepted.counts + PRIOR / BINS
         above = np.concatenate([np.cumsum(counts[::-1])[::-1], [PRIOR / BINS / 2]])
-        self._edges = LOW + BIN * np.arange(BINS + 1)
         self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
         # Two different places are needed, also where the tail begins early.
         shape_from = min(SHAPE_FROM, 1.0 - 2.0 * (1.0 - self._config.tail_from))
@@ -136,7 +136,7 @@ class Calibration:
             min(int(np.searchsorted(-above, -above[0] * (1.0 - share))), BINS)
             for share in (shape_from, self._config.tail_from)
         )
-        self._tail_place = self._edges[start]
+        self._tail_place = EDGES[start]
         # By definition; counts this far out are few and may fall from many to none within one bin.
         self._tail_score = self._scores[start] = -np.log10(1.0 - self._config.tail_from)
         # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin:
@@ -146,7 +146,7 @@ class Calibration:
             + 1.0
             - self._config.trim
         )
-        shape = (self._tail_place - self._edges[near]) / np.log(shares[0] / shares[1])
+        shape = (self._tail_place - EDGES[near]) / np.log(shares[0] / shares[1])
         self._shape = min(max(float(shape), SHAPE_MIN), SHAPE_MAX)
 
     def to_state(self) -> dict[str, Any]:

@@ -55,19 +55,25 @@ def read_feedback(raw: bytes) -> Feedback | None:
     if feedback.kind != "label":
         return feedback
     named = feedback.event_id is not None or (feedback.partition is not None and feedback.offset is not None)
-    return feedback if named and feedback.label is not None and feedback_time(raw) is not None else None
+    return feedback if named and feedback.label is not None and _seconds(feedback.time) is not None else None
 
 
 def feedback_time(raw: bytes) -> float | None:
     """Time of a feedback record, s since the epoch; None if it has none that can be read."""
     try:
-        time = msgspec.json.decode(raw)["time"]
+        return _seconds(msgspec.json.decode(raw)["time"])
+    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _seconds(time: Any) -> float | None:
+    try:
         if isinstance(time, str):
             moment = datetime.fromisoformat(time)
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         seconds = float(time)
         return (seconds / 1000.0 if seconds > 1e11 else seconds) if math.isfinite(seconds) else None
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

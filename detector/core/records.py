@@ -48,7 +48,6 @@ class Alert:
     headers: Headers
     body: bytes  # JSON, see detector/schemas/alert.v1.json
     severity: str
-    entity: int  # keyed hash of the main entity; 0 without one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

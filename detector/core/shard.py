@@ -47,8 +47,7 @@ from detector.core.labels import LabelBook
 from detector.core.policy import Policy, Published
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 
-# Barriers come after 1, 2, 4, 8 and 16 blocks until the usual interval is reached: a young model changes
-# fast. Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
+# Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
 REPLAY_STEPS = 16
 # No alert before so many events: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
@@ -65,19 +64,27 @@ class Shard:
         self.position = position
         self.labels_end = labels_end
         self._accepted = 0  # events ever; a new model begins to count its own
-        self._build(config)
+        self._equip(config)
+        self._build()
 
-    def _build(self, config: ModelPart) -> None:
-        """Make an untrained model."""
-        model = config.model
+    def _equip(self, config: ModelPart) -> None:
+        """Make what goes around the model, whatever it has learned."""
         self.config = config
-        self._layout = Layout(config.event, model.features)
-        self._features = Features(self._layout)
+        self._config_hash = config.hash()
+        self._layout = Layout(config.event, config.model.features)
         self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
         self.entity_key_id = self._parser.entity_key_id
+        self._policy = Policy(config.alerts, config.partitions)
+        self._labels = LabelBook(config.model.labels, self._identity.topic, self._identity.partition)
+
+    def _build(self) -> None:
+        """Make an untrained model."""
+        model = self.config.model
+        self._features = Features(self._layout)
         self._rng = np.random.Generator(np.random.PCG64([model.seed, self._identity.partition]))
         layout, block = self._layout, model.barriers.block_events
-        self._units = Units(np.ones(len(layout.numerics)))
+        self._block = empty_rows(block, layout)
+        self._set_units(Units(np.ones(len(layout.numerics))))
         self._profiles = Profiles(layout, model.features)
         self._learner = Learner(
             model.encoder, len(self._features), len(layout.categories), len(layout.texts), self._rng
@@ -85,10 +92,6 @@ class Shard:
         self._core = Core(model.clusters, layout)
         self._embedding = Embedding(model, layout, self._features, self._rng)
         self._calibration = Calibration(model.calibration, self._embedding.weights, self._embedding.bounded)
-        self._policy = Policy(config.alerts, config.partitions)
-        self._labels = LabelBook(model.labels, self._identity.topic, self._identity.partition)
-        self._explainer = Explainer(layout, self._units, block)
-        self._block = empty_rows(block, layout)
         self._last_row = empty_rows(1, layout)
         self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
         self._distances = np.zeros(block)
@@ -105,7 +108,10 @@ class Shard:
 
     @property
     def interval(self) -> int:
-        """Events from the last barrier to the next regular one."""
+        """Events from the last barrier to the next regular one.
+
+        After 1, 2, 4, 8 and 16 blocks until the usual interval is reached: a young model changes fast.
+        """
         barriers = self.config.model.barriers
         return min(barriers.block_events << min(self._embedding.version, 32), barriers.every_events)
 
@@ -331,7 +337,7 @@ class Shard:
             model={
                 "version": embedding.version,
                 "encoder_step": embedding.step,
-                "config": self.config.hash(),
+                "config": self._config_hash,
             },
         )
 
@@ -466,17 +472,13 @@ class Shard:
 
         Labels, budget and cases go on in any case: they do not depend on the model.
         """
-        policy, labels = self._policy.to_state(), self._labels
-        if _shape(config) != _shape(self.config):
-            self._build(config)
-        self.config = config
-        self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
-        self._layout = Layout(config.event, config.model.features)
-        self._set_units(self._units)
-        self._policy = Policy(config.alerts, config.partitions)
+        before, policy, labels = self.config, self._policy.to_state(), self._labels.to_state()
+        self._equip(config)
         self._policy.load(policy)
-        self._labels = LabelBook(config.model.labels, self._identity.topic, self._identity.partition)
-        self._labels.load(labels.to_state())
+        self._labels.load(labels)
+        if _shape(config) != _shape(before):
+            self._build()
+        self._set_units(self._units)
 
     # --- state ---------------------------------------------------------------------------------------------
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import structlog
 
 from detector import cli
+
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 HANDBOOK = str(CONFIGS / "handbook.yaml")
@@ -57,18 +57,6 @@ def detector(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
         return Done(ended.value.code, said.out, said.err)
 
     return run
-
-
-@pytest.fixture(autouse=True)
-def logging_restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("detector").setLevel(logging.NOTSET)
-    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

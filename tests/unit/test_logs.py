@@ -7,29 +7,17 @@ import json
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
-import structlog
 
 from detector.shell.logs import configure, get_logger
 
+pytestmark = pytest.mark.usefixtures("logging_restored")
+
 SECRET = "p4ss'w/rd\\é"
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.getLogger("detector").setLevel(logging.NOTSET)
-    structlog.reset_defaults()
 
 
 class Terminal(io.StringIO):

@@ -80,9 +80,7 @@ class ChainShard:
             scored.append(record)
             if self._link[0] < 64:
                 body = json.dumps([self._identity.partition, record.offset, self._link.hex()]).encode()
-                alerts.append(
-                    Alert(offset=record.offset, key=None, headers=(), body=body, severity="high", entity=0)
-                )
+                alerts.append(Alert(offset=record.offset, key=None, headers=(), body=body, severity="high"))
         self.position = records[consumed - 1].offset + 1
         self._filled += len(scored)
         self.event_time = max([self.event_time, *(float(r.offset) for r in scored)])

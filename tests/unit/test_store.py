@@ -38,7 +38,7 @@ register_implementation("testmissing", "no_such_package.FileSystem", errtxt="Ins
 
 @pytest.fixture(params=["file", "memory", "testserver"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    yield f"file://{tmp_path}/deep/er" if request.param == "file" else f"{request.param}://root/deep"
+    yield f"file://{tmp_path}/deep/er" if request.param == "file" else f"{request.param}://shelf/deep"
     for fs in (MemoryFileSystem, ServerFileSystem):
         fs.store.clear()
         fs.pseudo_dirs[:] = [""]
