@@ -253,10 +253,25 @@ class Barriers(Part):
 class Labels(Part):
     """Analysts' answers."""
 
-    events_max: int = Field(262_144, ge=1024, le=1 << 26, description="recent events a label can still find")
+    events_max: int = Field(524_288, ge=4096, le=1 << 26, description="recent events a label can still find")
+    memory_bytes_max: int = Field(
+        1 << 28, ge=1 << 20, description="bytes for these events; many fields mean fewer events"
+    )
     labels_max: int = Field(65_536, ge=16, le=1 << 24, description="labels kept; the oldest goes")
     per_barrier_max: int = Field(
         1024, ge=1, le=65536, description="labels applied at one barrier; the rest waits"
+    )
+    per_entity_max: int = Field(
+        64, ge=1, description="frauds of one main entity that count; more are refused as limited"
+    )
+    per_actor_max: int = Field(
+        2000, ge=1, description="labels of one actor that count per day; more are refused as limited"
+    )
+    silence: Duration = Field(
+        7 * 86_400.0,
+        gt=0,
+        description="an event nobody reported counts as legitimate at the earliest after so long; later "
+        "where reports take longer",
     )
 
 

@@ -4,7 +4,8 @@ Two stages:
 
     1. parts to one distance   each part is shifted by its accepted median and divided by the span from there
                                to its accepted .95 quantile, as read at the last barrier; their weighted
-                               mean is the distance
+                               mean is the distance. The labelled part's weight is what it has earned
+                               (see `supervision`), the others share the rest
     2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram
                                in its body, a Pareto tail
                                (peaks over threshold, Siffer 2017) above `tail_from`, which neither ends nor
@@ -51,6 +52,11 @@ class Sketch:
         self._memory_events = memory_events
         self.counts: Doubles = np.zeros(BINS)
 
+    def recount(self, distances: Doubles) -> None:
+        """Count these instead of all before, as if they had been learned one after another."""
+        weights = np.exp((np.arange(len(distances)) + 1 - len(distances)) / self._memory_events)
+        self.counts = np.bincount(_bins(distances), weights=weights, minlength=BINS).astype(np.float64)
+
     def learn(self, distances: Doubles) -> None:
         """Forget a little, then count."""
         self.counts *= np.exp(-len(distances) / self._memory_events)
@@ -68,12 +74,12 @@ class Sketch:
 
 
 class Calibration:
-    """Both stages and both sketches; P parts.
+    """Both stages and both sketches; P parts, and the labelled one after them once there is one.
 
     Parameters
     ----------
     weights : (P,) float64
-        Each part's say in the distance; they sum to 1.
+        Say of each part that needs no labels; they sum to 1.
     bounded
         Numbers of parts that may move a distance by at most their weight (through tanh).
     """
@@ -86,6 +92,7 @@ class Calibration:
         self.all = Sketch(config.memory_events)
         self.shift: Doubles = np.zeros(len(weights))
         self.span: Doubles = np.ones(len(weights))
+        self.label_weight = 0.0  # the labelled part's say, in [0, 1)
         self._renew_tables()
 
     def renew_parts(self, parts: Doubles) -> None:
@@ -93,12 +100,25 @@ class Calibration:
         median, far = np.quantile(parts, [0.5, 0.95], axis=0)
         self.shift, self.span = median, np.maximum(far - median, SPAN_MIN)
 
-    def combine(self, parts: Doubles) -> Doubles:
-        """(n, P) distances of the parts to (n,) distances."""
+    def split(self, parts: Doubles) -> tuple[Doubles, Doubles]:
+        """(n, P or P + 1) distances of the parts to (n,) distances without labels, and the labelled ones.
+
+        The latter are NaN while there is no labelled part.
+        """
         scaled = (parts - self.shift) / self.span
         scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
-        combined: Doubles = (scaled * self._weights).sum(axis=1)
-        return combined
+        count = len(self._weights)
+        plain: Doubles = (scaled[:, :count] * self._weights).sum(axis=1)
+        labelled: Doubles = scaled[:, count] if scaled.shape[1] > count else np.full(len(parts), np.nan)
+        return plain, labelled
+
+    def mix(self, plain: Doubles, labelled: Doubles) -> Doubles:
+        """Distances (n,) from what `split` gave."""
+        return mixed(plain, labelled, self.label_weight)
+
+    def combine(self, parts: Doubles) -> Doubles:
+        """Distances (n,) of the parts' distances."""
+        return self.mix(*self.split(parts))
 
     def scores(self, distances: Doubles) -> Doubles:
         """Score (n,) distances: -log10 of the share of accepted events at least as far."""
@@ -124,6 +144,13 @@ class Calibration:
             sketch.counts[:] = 0.0
         self._trim = float(np.quantile(distances, self._config.trim))
         self.learn(distances, self.accepts(distances))
+
+    def recount(self, distances: Doubles) -> None:
+        """Count recent events (n,), in log order, by the distances they would have had: their mix changed."""
+        self.all.recount(distances)
+        self._trim = self.all.quantile(self._config.trim)
+        self.accepted.recount(distances[self.accepts(distances)])
+        self._renew_tables()
 
     def _renew_tables(self) -> None:
         self._trim = self.all.quantile(self._config.trim)
@@ -155,12 +182,21 @@ class Calibration:
             "all": self.all.counts.copy(),
             "shift": self.shift.copy(),
             "span": self.span.copy(),
+            "label_weight": self.label_weight,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.accepted.counts, self.all.counts = state["accepted"], state["all"]
         self.shift, self.span = state["shift"], state["span"]
+        self.label_weight = state["label_weight"]
         self._renew_tables()
+
+
+def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
+    """Put both distances (n,) together; without a labelled one the plain one stands for both."""
+    known = np.where(np.isnan(labelled), plain, labelled)
+    distances: Doubles = (1.0 - label_weight) * plain + label_weight * known
+    return distances
 
 
 def _bins(distances: Doubles) -> NDArray[np.int64]:

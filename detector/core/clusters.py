@@ -54,9 +54,30 @@ class Core:
             chosen = np.flatnonzero(rng.random(len(late)) < self.capacity / self._memory_events)
             self._put(rng.integers(0, self.capacity, len(chosen)), late.take(chosen))
 
+    def admit(self, rows: Rows, rng: np.random.Generator) -> None:
+        """Take in events for certain, at random places once it is full."""
+        free = np.arange(self._filled, min(self._filled + len(rows), self.capacity))
+        self._filled += len(free)
+        places = np.concatenate([free, rng.integers(0, self.capacity, len(rows) - len(free))])
+        self._put(places, rows)
+
     def filled(self) -> Rows:
         """Rows in use (views)."""
         return self.rows.take(slice(0, self._filled))
+
+    def forget(self, times: NDArray[np.float64], entities: NDArray[np.uint64]) -> int:
+        """Take out what turned out to be fraud, known by times and entities (m, E); returns how many."""
+        rows = self.filled()
+        wrong = np.isin(rows.times, times)
+        if entities.shape[1]:
+            wrong &= np.isin(rows.entities[:, 0], entities[:, 0])
+        kept = np.flatnonzero(~wrong)
+        if len(kept) == len(wrong) or not len(kept):
+            return 0
+        self.rows.put(slice(0, len(kept)), rows.take(kept))
+        self.cluster[: len(kept)] = self.cluster[kept]
+        self._filled = len(kept)
+        return len(wrong) - len(kept)
 
     def draw(self, count: int, rng: np.random.Generator) -> Rows:
         """Draw rows at random, with repetition."""
@@ -147,6 +168,20 @@ class Clusters:
         self.radii, self.people = state["radii"], state["people"]
 
 
+def centres_of(points: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """At most `count` centres of (n, D) points, by k-means from random ones."""
+    centres = np.unique(points[rng.permutation(len(points))[:count]], axis=0)
+    for _ in range(ROUNDS):
+        means, sizes = _means(points, _assign(points, centres)[0], centres)
+        centres = means[sizes > 0]
+    return centres
+
+
+def nearest_squares(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squared distance of each point to its nearest centre, (n,)."""
+    return _assign(points, centres)[1]
+
+
 class Exemplars:
     """What is typical of each cluster: medians of its core events as they were at the last barrier.
 
@@ -183,6 +218,7 @@ class Exemplars:
             never = np.isnan(context[:, 0])
             seen = context[~never] if never.mean() < 0.5 else context[never]
             typical.context[0, kind.columns] = np.median(seen, axis=0)
+        typical.risk[0] = np.median(members.risk, axis=0)
         typical.clocks[0] = _mean_time_of_day(members.clocks)
         return typical
 

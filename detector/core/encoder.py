@@ -4,10 +4,15 @@ Numeric inputs go through piecewise-linear encoding on quantile bins (Gorishniy 
 network does), categories and text trigrams through hashed embedding rows (Weinberger 2009), then one hidden
 layer.
 
-Objectives
-    contrastive      accepted events lie near the origin, the same events with one thing swapped for another
-                     event's lie outside a ball around it (logistic loss on the squared distance)
-    reconstructive   the piecewise-linear code is restored from the embedding by a linear map
+Two networks of this form make up an embedding, each with its own objectives:
+
+    plain       sees no labels, nor anything counted from them
+      contrastive      accepted events lie near the origin, the same events with one thing swapped for another
+                       event's lie outside a ball around it (logistic loss on the squared distance)
+      reconstructive   the piecewise-linear code is restored from the embedding by a linear map
+    labelled    sees fraud shares as well
+      supervised       legitimate events lie near the origin, frauds far from it (logistic loss on the squared
+                       distance, scale and offset learned)
 
 Rules
     - Two speeds: the learner is trained on every block; what serves is a copy of it, made at barriers.
@@ -18,24 +23,37 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
-from detector.core.features import Rows
 
 Floats = NDArray[np.float32]
 
 # Share of events outside the outermost edges on each side: the bins are for the many.
 EDGE_TAIL = 0.005
 MARGIN = 1.0  # squared radius of the ball, per dimension
+# Scale and offset from squared distance to the log-odds of fraud: at first nothing is likely to be one.
+LINK_START = np.array([1.0, -3.0], dtype=np.float32)
 ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
 
 
+class Hashes(Protocol):
+    """What is looked up in the hashed table; `Rows` has it."""
+
+    @property
+    def categories(self) -> NDArray[np.uint64]:
+        """(n, C) hashes, 0: missing."""
+
+    @property
+    def grams(self) -> NDArray[np.uint32]:
+        """(n, T, G) hashes, 0: none."""
+
+
 class Encoder:
-    """The network with its weights; `inputs` numeric inputs, `hashed` categories, `texts` texts.
+    """The network with its weights; it sees the first `inputs` columns, `hashed` categories, `texts` texts.
 
     Weights are float32 arrays in `weights`; embeddings are (n, dimension) float32.
     """
@@ -58,18 +76,16 @@ class Encoder:
             self.weights["rows"] = 0.1 * rng.standard_normal(
                 (config.hash_rows, config.hash_width), dtype=np.float32
             )
-        if config.objectives.reconstructive:
-            self.weights["restore"] = _normal(rng, config.dimension, wide)
 
-    def encode(self, inputs: Floats, rows: Rows) -> Floats:
+    def encode(self, inputs: Floats, rows: Hashes) -> Floats:
         """Embed n events; the result of each row depends on n but not on the other rows."""
         return self._forward(self._wide(inputs, rows))[1]
 
     def renew_edges(self, inputs: Floats) -> None:
-        """Put the bins on the quantiles of (n, F) inputs."""
+        """Put the bins of the first F columns on the quantiles of (n, F) inputs."""
         ends = np.linspace(EDGE_TAIL, 1.0 - EDGE_TAIL, self.config.bins + 1)
         quantiles = np.quantile(inputs, ends, axis=0).astype(np.float32)
-        for column in range(self._inputs):
+        for column in range(inputs.shape[1]):
             self.edges[column] = _ascending(quantiles[:, column])
 
     def copy_weights(self, other: Encoder) -> None:
@@ -87,10 +103,10 @@ class Encoder:
         self.edges = state["edges"]
         self.weights = dict(state["weights"])
 
-    def _wide(self, inputs: Floats, rows: Rows) -> Floats:
+    def _wide(self, inputs: Floats, rows: Hashes) -> Floats:
         """Input layer: piecewise-linear code, then one embedding row per category and a mean one per text."""
         left, width = self.edges[:, :-1], np.diff(self.edges, axis=1)
-        position = (inputs[:, :, None] - left) / width
+        position = (inputs[:, : self._inputs, None] - left) / width
         code = np.clip(position, 0.0, 1.0)
         code[:, :, 0] -= np.log1p(np.maximum(-position[:, :, 0], 0.0))
         code[:, :, -1] += np.log1p(np.maximum(position[:, :, -1] - 1.0, 0.0))
@@ -115,51 +131,28 @@ class Learner(Encoder):
     ) -> None:
         super().__init__(config, inputs, hashed, texts, rng)
         self.steps = 0
+        self._begin_moments()
+
+    def _begin_moments(self) -> None:
         self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
         self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
 
-    def learn(self, inputs: Floats, rows: Rows, real: NDArray[np.bool_], weight: Floats) -> float:
-        """Take one step; returns the loss before it.
-
-        Parameters
-        ----------
-        inputs, rows
-            n events, real and swapped ones.
-        real : (n,) bool
-        weight : (n,) float32
-            0 leaves a row out (padding, events that were not accepted).
-        """
-        wide = self._wide(inputs, rows)
-        hidden, out = self._forward(wide)
-        objectives = self.config.objectives
-        total = max(float(weight.sum()), 1.0)
-        distance = np.square(out).mean(axis=1)
-        sign = np.where(real, np.float32(1.0), np.float32(-1.0))
-        logit = sign * (distance - MARGIN)
-        loss = float((weight * np.logaddexp(0.0, logit)).sum()) / total
-        chance = 0.5 * (1.0 + np.tanh(0.5 * logit))  # logistic function, without overflow
-        slope = objectives.contrastive * weight * sign * chance / total
-        grad_out = (slope[:, None] * 2.0 / out.shape[1]) * out
-        gradients: dict[str, Floats] = {}
-        if objectives.reconstructive:
-            restore = self.weights["restore"]
-            error = (out @ restore - wide) * (weight * real)[:, None]
-            error *= np.float32(2.0 * objectives.reconstructive / (total * wide.shape[1]))
-            gradients["restore"] = out.T @ error
-            grad_out = grad_out + error @ restore.T
+    def _descend(
+        self, rows: Hashes, wide: Floats, hidden: Floats, grad_out: Floats, others: Mapping[str, Floats]
+    ) -> None:
+        """Take a step against the loss's gradient by the embedding, (n, dimension), and by `others`."""
+        gradients = dict(others)
         gradients["out"] = hidden.T @ grad_out
         gradients["out_bias"] = grad_out.sum(axis=0)
-        grad_hidden = (grad_out @ self.weights["out"].T) * (hidden > 0)
+        grad_hidden: Floats = (grad_out @ self.weights["out"].T) * (hidden > 0)
         gradients["hidden"] = wide.T @ grad_hidden
         gradients["hidden_bias"] = grad_hidden.sum(axis=0)
         if self._slots:
             code = self._inputs * self.config.bins
-            grad_wide = grad_hidden @ self.weights["hidden"][code:].T
-            gradients["rows"] = self._row_gradients(rows, grad_wide)
+            gradients["rows"] = self._row_gradients(rows, grad_hidden @ self.weights["hidden"][code:].T)
         self._step(gradients)
-        return loss
 
-    def _row_gradients(self, rows: Rows, grad: Floats) -> Floats:
+    def _row_gradients(self, rows: Hashes, grad: Floats) -> Floats:
         table = np.zeros_like(self.weights["rows"])
         width = self.config.hash_width
         slots, shares = _slots(rows, len(table)), _shares(rows)
@@ -193,6 +186,99 @@ class Learner(Encoder):
         self._second = {name: state["moments"][f"{name}_second"] for name in self.weights}
 
 
+class PlainLearner(Learner):
+    """Learns from events alone."""
+
+    def __init__(
+        self, config: EncoderConfig, inputs: int, hashed: int, texts: int, rng: np.random.Generator
+    ) -> None:
+        super().__init__(config, inputs, hashed, texts, rng)
+        if config.objectives.reconstructive:
+            wide = len(self.weights["hidden"])
+            self.weights["restore"] = _normal(rng, config.dimension, wide)
+            self._begin_moments()
+
+    def learn(self, inputs: Floats, rows: Hashes, real: NDArray[np.bool_], weight: Floats) -> float:
+        """Take one step; returns the loss before it.
+
+        Parameters
+        ----------
+        inputs, rows
+            n events, real and swapped ones.
+        real : (n,) bool
+        weight : (n,) float32
+            0 leaves a row out (padding, events that were not accepted).
+        """
+        wide = self._wide(inputs, rows)
+        hidden, out = self._forward(wide)
+        objectives = self.config.objectives
+        total = max(float(weight.sum()), 1.0)
+        distance = np.square(out).mean(axis=1)
+        sign = np.where(real, np.float32(1.0), np.float32(-1.0))
+        logit = sign * (distance - MARGIN)
+        loss = float((weight * np.logaddexp(0.0, logit)).sum()) / total
+        slope = objectives.contrastive * weight * sign * _chance(logit) / total
+        grad_out = (slope[:, None] * 2.0 / out.shape[1]) * out
+        others: dict[str, Floats] = {}
+        if objectives.reconstructive:
+            restore = self.weights["restore"]
+            error = (out @ restore - wide) * (weight * real)[:, None]
+            error *= np.float32(2.0 * objectives.reconstructive / (total * wide.shape[1]))
+            others["restore"] = out.T @ error
+            grad_out = grad_out + error @ restore.T
+        self._descend(rows, wide, hidden, grad_out, others)
+        return loss
+
+
+class LabelLearner(Learner):
+    """Learns from labels; `ends` are the largest values of the inputs that count labels, the last columns."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        inputs: int,
+        hashed: int,
+        texts: int,
+        ends: Floats,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(config, inputs, hashed, texts, rng)
+        for column, end in enumerate(ends.tolist(), start=inputs - len(ends)):
+            self.edges[column] = np.linspace(0.0, end, config.bins + 1, dtype=np.float32)
+        self.weights["link"] = LINK_START.copy()
+        self._begin_moments()
+
+    def learn(self, inputs: Floats, rows: Hashes, fraud: Floats, weight: Floats) -> float:
+        """Take one step; returns the loss before it.
+
+        Parameters
+        ----------
+        inputs, rows
+            n events.
+        fraud : (n,) float32
+            1: known fraud, 0: legitimate.
+        weight : (n,) float32
+        """
+        wide = self._wide(inputs, rows)
+        hidden, out = self._forward(wide)
+        scale, offset = self.weights["link"]
+        distance = np.square(out).mean(axis=1)
+        logit = scale * distance + offset
+        total = max(float(weight.sum()), 1e-9)
+        loss = float((weight * (np.logaddexp(0.0, logit) - fraud * logit)).sum()) / total
+        slope = weight * (_chance(logit) - fraud) / np.float32(total)
+        grad_out = (scale * slope[:, None] * np.float32(2.0 / out.shape[1])) * out
+        link = np.array([(slope * distance).sum(), slope.sum()], dtype=np.float32)
+        self._descend(rows, wide, hidden, grad_out, {"link": link})
+        return loss
+
+
+def _chance(logit: Floats) -> Floats:
+    """Logistic function, without overflow."""
+    chance: Floats = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * logit))
+    return chance
+
+
 def _normal(rng: np.random.Generator, rows: int, columns: int) -> Floats:
     return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(np.sqrt(2.0 / rows))
 
@@ -208,7 +294,7 @@ def _ascending(quantiles: Floats) -> Floats:
     return edges
 
 
-def _slots(rows: Rows, count: int) -> list[NDArray[np.int64]]:
+def _slots(rows: Hashes, count: int) -> list[NDArray[np.int64]]:
     """Rows of the hashed table: (n, 1) per category, (n, G) per text."""
     categories = (rows.categories % np.uint64(count)).astype(np.int64)
     grams = (rows.grams % np.uint32(count)).astype(np.int64)
@@ -217,7 +303,7 @@ def _slots(rows: Rows, count: int) -> list[NDArray[np.int64]]:
     ]
 
 
-def _shares(rows: Rows) -> list[Floats]:
+def _shares(rows: Hashes) -> list[Floats]:
     """Weights of the rows that `_slots` names: 0 for a missing one, a mean over a text's trigrams."""
     categories = (rows.categories != 0).astype(np.float32)
     present = (rows.grams != 0).astype(np.float32)

@@ -4,15 +4,17 @@ Two steps, kept apart so that any value can be replaced and everything derived f
 what explanations and contrastive swaps do):
 
     Profiles.observe   events -> context rows (stateful, event by event; see `detector.core.profiles`)
-    Features.compute   (values, context) -> inputs (pure, row by row)
+    Risks.read         events -> risk rows (what labels say of its keys; changes at barriers only)
+    Features.compute   (values, context, risk) -> inputs (pure, row by row)
 
 A context row is one slice per *kind* of key, in this order: everything (one key for all events), each entity,
-each pair (main entity, other entity), each category, each pair (main entity, category).
+each pair (main entity, other entity), each category, each pair (main entity, category). A risk row is one
+slice per entity and category.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,6 +25,7 @@ from detector.config.tree import Event, ValueField
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.events import TEXT_GRAMS_MAX, ParsedEvent
 from detector.core.profiles import PRIOR_WEIGHT, ProfileTable
+from detector.core.risk import RiskTable, inputs_of, unknown, upper_ends
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
@@ -48,6 +51,7 @@ class Rows:
     categories: NDArray[np.uint64]  # (n, C) hashes, 0: missing
     grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashes, 0: none
     context: NDArray[np.float32]  # (n, width)
+    risk: NDArray[np.float32]  # (n, risk width) inputs as they are, see `detector.core.risk`
 
     def __len__(self) -> int:
         return len(self.times)
@@ -67,8 +71,17 @@ class Rows:
     def arrays(self) -> tuple[NDArray[Any], ...]:
         return tuple(getattr(self, field.name) for field in fields(self))
 
+    def keys(self) -> NDArray[np.uint64]:
+        """Entities, then categories, (n, E + C)."""
+        return np.concatenate([self.entities, self.categories], axis=1)
+
     def to_state(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name).copy() for field in fields(self)}
+
+    @classmethod
+    def joined(cls, pieces: Sequence[Rows]) -> Rows:
+        """Stack rows; at least one piece."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*(p.arrays() for p in pieces), strict=True)))
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Rows:
@@ -96,6 +109,19 @@ class Kind:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RiskKind:
+    """One kind of key that labels are counted for, and where its inputs lie in a risk row."""
+
+    kind: Kind  # of profiles, whose counts a new key's begin with
+    column: int  # of its key in (entities ++ categories)
+    columns: slice
+
+    @property
+    def memories(self) -> int:
+        return self.kind.memories
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
     """Columns that belong to one thing people can name: a field, an entity, the time of day."""
 
@@ -106,6 +132,7 @@ class Group:
     entity: int | None = None
     clock: bool = False
     context: tuple[slice, ...] = ()  # profiles of that entity or category
+    risk: slice | None = None  # what labels say of it
 
 
 class Layout:
@@ -121,7 +148,15 @@ class Layout:
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
         self.kinds = self._kinds()
         self.width = self.kinds[-1].stop
+        self.risks = self._risks()
+        self.risk_width = self.risks[-1].columns.stop if self.risks else 0
+        self.risk_unknown = self._risk_row(unknown)
+        self.risk_ends = self._risk_row(upper_ends)
         self.groups = self._groups()
+
+    def half_lives_of(self, kind: Kind) -> NDArray[np.float64]:
+        """Memories of a kind: all of them, or the longest alone."""
+        return self.half_lives_s[: kind.memories] if kind.memories > 1 else self.half_lives_s[-1:]
 
     def _kinds(self) -> tuple[Kind, ...]:
         entities, categories = len(self.entities), len(self.categories)
@@ -139,12 +174,28 @@ class Layout:
             kinds.append(Kind(name=name, left=left, right=right, start=start, memories=h, numerics=j))
         return tuple(kinds)
 
+    def _risks(self) -> tuple[RiskKind, ...]:
+        risks: list[RiskKind] = []
+        for kind in self.kinds:
+            if kind.left is not None and kind.right is None:
+                start = risks[-1].columns.stop if risks else 0
+                columns = slice(start, start + inputs_of(kind.memories))
+                risks.append(RiskKind(kind=kind, column=kind.left, columns=columns))
+        return tuple(risks)
+
+    def _risk_row(self, of: Callable[[int], NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.concatenate([np.zeros(0, np.float32), *(of(risk.memories) for risk in self.risks)])
+
     def _groups(self) -> tuple[Group, ...]:
         entities = len(self.entities)
+        risk = {risk.column: risk.columns for risk in self.risks}
         groups = [Group(name=value.name, numeric=j) for j, value in enumerate(self.numerics)]
-        groups += [Group(name=name, entity=e, context=self._about(e)) for e, name in enumerate(self.entities)]
         groups += [
-            Group(name=value.name, category=c, context=self._about(entities + c))
+            Group(name=name, entity=e, context=self._about(e), risk=risk[e])
+            for e, name in enumerate(self.entities)
+        ]
+        groups += [
+            Group(name=value.name, category=c, context=self._about(entities + c), risk=risk[entities + c])
             for c, value in enumerate(self.categories)
         ]
         groups += [Group(name=value.name, text=t) for t, value in enumerate(self.texts)]
@@ -171,11 +222,9 @@ class Profiles:
         self._layout = layout
         self._tables = []
         for kind in layout.kinds:
-            half_lives = layout.half_lives_s if kind.memories > 1 else layout.half_lives_s[-1:]
+            half_lives = layout.half_lives_of(kind)
             keys_max = config.pairs_max if kind.right is not None else config.entities_max
-            self._tables.append(
-                ProfileTable(half_lives[: kind.memories], kind.numerics, keys_max, config.clip_spreads)
-            )
+            self._tables.append(ProfileTable(half_lives, kind.numerics, keys_max, config.clip_spreads))
         self._priors = np.ones(2 * len(layout.numerics))
 
     def __len__(self) -> int:
@@ -189,7 +238,7 @@ class Profiles:
 
     def observe(self, rows: Rows) -> None:
         """Fill `rows.context` and learn from the rows, one after another."""
-        keys = np.concatenate([rows.entities, rows.categories], axis=1)
+        keys = rows.keys()
         everything = np.ones(len(rows), dtype=np.uint64)
         for kind, table in zip(self._layout.kinds, self._tables, strict=True):
             if kind.left is None:
@@ -221,12 +270,55 @@ class Profiles:
             table.load(state["tables"][f"{i:03d}"])
 
 
+class Risks:
+    """The tables of fraud shares of all kinds; empty until there are labels."""
+
+    def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
+        self._kinds = layout.risks
+        self._tables = [
+            RiskTable(layout.half_lives_of(risk.kind), config.entities_max) for risk in self._kinds
+        ]
+
+    def read(self, rows: Rows) -> None:
+        """Fill `rows.risk`."""
+        keys = rows.keys()
+        for risk, table in zip(self._kinds, self._tables, strict=True):
+            table.read(keys[:, risk.column], rows.times, rows.risk[:, risk.columns])
+
+    def count(
+        self,
+        keys: NDArray[np.uint64],
+        times: NDArray[np.float64],
+        what: NDArray[np.int8],
+        before: Sequence[NDArray[np.float64]],
+    ) -> None:
+        """Count n events of `keys` (n, E + C); `before` has (n, H) per kind, see `RiskTable.count`."""
+        for risk, table, counts in zip(self._kinds, self._tables, before, strict=True):
+            table.count(keys[:, risk.column], times, what, counts)
+
+    def __len__(self) -> int:
+        """Keys that had a fraud, over all kinds."""
+        return sum(len(table) for table in self._tables)
+
+    def to_state(self) -> dict[str, Any]:
+        return {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        for i, table in enumerate(self._tables):
+            table.load(state[f"{i:03d}"])
+
+
 class Features:
-    """Numeric inputs of the encoder, computed row by row from `Rows` and nothing else."""
+    """Numeric inputs of the encoder, computed row by row from `Rows` and nothing else.
+
+    The first `plain_count` columns need no labels; the rest is what labels say of the event's keys.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self.names = self._names()
+        self.plain_count = len(self.names) - layout.risk_width
+        self.risk_memories = [risk.memories for risk in layout.risks]
         # What the fixed part of the embedding is made of, the first columns: the values and their deviations
         # from what each entity usually does in its longest memory; shorter ones are mostly noise.
         self.fixed_count = len(layout.numerics) * (1 + len(layout.entities))
@@ -255,7 +347,7 @@ class Features:
                 never,
             ]
         phase = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
-        parts += [np.sin(phase), np.cos(phase)]
+        parts += [np.sin(phase), np.cos(phase), rows.risk]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
     def _deviations(self, rows: Rows, kind: Kind, variances: NDArray[Any]) -> NDArray[np.float64]:
@@ -288,7 +380,22 @@ class Features:
             names += [f"{kind.name} gap", f"{kind.name} new"]
         for trig in ("sin", "cos"):
             names += [f"{trig} of {period / DAY_S:g}d" for period in layout.cycles_s]
+        for risk in layout.risks:
+            names += [f"{risk.kind.name} fraud share {day}" for day in days[-risk.memories :]]
+            names += [
+                f"{risk.kind.name} {what}" for what in ("fraud age", "fraud run age", "events since fraud")
+            ]
         return tuple(names)
+
+    def counts_before(self, inputs: NDArray[Any]) -> list[NDArray[np.float64]]:
+        """Read back each risk kind's decayed counts of earlier events from (n, F) inputs: (n, H) each."""
+        counts = []
+        for risk in self._layout.risks:
+            first = next(
+                i for i, name in enumerate(self.names) if name.startswith(f"{risk.kind.name} count ")
+            )
+            counts.append(np.expm1(inputs[:, first : first + risk.memories].astype(np.float64)))
+        return counts
 
 
 def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
@@ -357,6 +464,7 @@ def to_rows(events: Sequence[ParsedEvent], layout: Layout, units: Units) -> Rows
         categories=np.array([e.categories for e in events], np.uint64).reshape(count, len(layout.categories)),
         grams=grams,
         context=np.zeros((count, layout.width), dtype=np.float32),
+        risk=np.tile(layout.risk_unknown, (count, 1)),
     )
 
 
@@ -370,6 +478,7 @@ def empty_rows(count: int, layout: Layout) -> Rows:
         categories=np.zeros((count, len(layout.categories)), dtype=np.uint64),
         grams=np.zeros((count, len(layout.texts), TEXT_GRAMS_MAX), dtype=np.uint32),
         context=np.zeros((count, layout.width), dtype=np.float32),
+        risk=np.tile(layout.risk_unknown, (count, 1)),
     )
 
 
@@ -396,6 +505,8 @@ def swap(rows: Rows, donors: Rows, groups: Sequence[Group], chosen: NDArray[np.i
             swapped.clocks[index] = donors.clocks[index]
         for columns in group.context:
             swapped.context[index, columns] = donors.context[index, columns]
+        if group.risk is not None:
+            swapped.risk[index, group.risk] = donors.risk[index, group.risk]
     return swapped
 
 

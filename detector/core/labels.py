@@ -2,25 +2,27 @@
 
 A feedback record names an event by its id, or by the topic, partition and offset of its alert. It is applied
 at a barrier by the shard whose bounded memory still holds that event; every other shard counts it as unknown.
-A record with a `feedback_id` is applied once. What is kept is a function of the records and of the log.
+What is kept is a function of the records and of the log.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
+from detector.core.features import DAY_S
+from detector.core.memory import Memory
 
-OUTCOMES = ("applied", "retracted", "repeated", "unknown_event", "unknown_kind", "malformed")
+OUTCOMES = ("applied", "retracted", "repeated", "limited", "unknown_event", "unknown_kind", "malformed")
+ACTORS_MAX = 1024
 TEXT_CHARS_MAX = 1024
 
 
@@ -77,84 +79,125 @@ def _seconds(time: Any) -> float | None:
         return None
 
 
-class LabelBook:
-    """Recent events that a label can find, and the labels found."""
+class Answer(NamedTuple):
+    """A label that found its event."""
 
-    def __init__(self, config: LabelsConfig, topic: str, partition: int) -> None:
+    number: int  # of the event, see `Memory`
+    offset: int  # of the event's record
+    label: str  # fraud, legitimate or retracted
+    time: float  # of the feedback, s since the epoch
+
+
+class LabelBook:
+    """The labels that found an event, and what keeps anyone from having too much of a say.
+
+    Rules
+        - A record with a `feedback_id` is applied once.
+        - At most `per_entity_max` frauds of one main entity are in force, and at most `per_actor_max` labels
+          of one named actor a day of feedback time: no card and no account decides alone what a fraud is.
+    """
+
+    def __init__(self, config: LabelsConfig, topic: str, partition: int, memory: Memory) -> None:
         self._config = config
         self._topic = topic
         self._partition = partition
-        self._ids = np.zeros(config.events_max, dtype=np.uint64)  # ring by event number
-        self._offsets = np.full(config.events_max, -1, dtype=np.int64)
-        self._events = 0
+        self._memory = memory
         self.labels: OrderedDict[int, str] = OrderedDict()  # offset of the event -> label; oldest first
+        self._entities: dict[int, int] = {}  # offset -> main entity, of the frauds among them
+        self._frauds: dict[int, int] = {}  # main entity -> frauds in force
         self._applied: OrderedDict[str, None] = OrderedDict()  # feedback ids
+        self._actors: OrderedDict[str, tuple[int, int]] = OrderedDict()  # actor -> day, labels on that day
 
-    def remember(self, ids: Sequence[str], offsets: NDArray[np.int64]) -> None:
-        """Hold events for labels to come; the oldest go."""
-        places = (self._events + np.arange(len(ids))) % len(self._ids)
-        self._ids[places] = [_digest(id_) for id_ in ids]
-        self._offsets[places] = offsets
-        self._events += len(ids)
-
-    def apply(self, records: Sequence[tuple[int, bytes]]) -> dict[str, int]:
-        """Apply feedback records in order; returns counts by outcome."""
+    def apply(self, records: Sequence[tuple[int, bytes]]) -> tuple[dict[str, int], list[Answer]]:
+        """Apply feedback records in order; returns counts by outcome, and what is to be learned."""
         outcomes = dict.fromkeys(OUTCOMES, 0)
-        for _, raw in records:
-            outcomes[self._apply(raw)] += 1
-        return {outcome: count for outcome, count in outcomes.items() if count}
+        answers: list[Answer] = []
+        read = [read_feedback(raw) for _, raw in records]
+        labels = [one for one in read if one is not None and one.kind == "label"]
+        by_id = self._memory.find("ids", [_named(one) for one in labels if one.event_id is not None])
+        by_offset = self._memory.find("offsets", [one.offset for one in labels if one.offset is not None])
+        for feedback in read:
+            outcome = "malformed"
+            if feedback is not None:
+                number = self._number(feedback, by_id, by_offset)
+                outcome = self._apply(feedback, number, answers)
+            outcomes[outcome] += 1
+        return {outcome: count for outcome, count in outcomes.items() if count}, answers
 
-    def _apply(self, raw: bytes) -> str:
-        feedback = read_feedback(raw)
-        if feedback is None:
-            return "malformed"
+    def _apply(self, feedback: Feedback, number: int | None, answers: list[Answer]) -> str:
         if feedback.kind != "label":
             return "unknown_kind"
         if feedback.feedback_id is not None and feedback.feedback_id in self._applied:
             return "repeated"
-        offset = self._find(feedback)
-        if offset is None:
+        if number is None:
             return "unknown_event"  # the same record may come again when the event is there
+        time = _seconds(feedback.time)
+        assert feedback.label is not None
+        assert time is not None
+        here = np.array([number])
+        offset = int(self._memory.column("offsets", here)[0])
+        keys = self._memory.column("keys", here)[0]
+        entity = int(keys[0]) if len(keys) else 0
+        if feedback.label != "retracted" and self._limited(feedback, offset, entity, time):
+            return "limited"
         if feedback.feedback_id is not None:
             _push(self._applied, feedback.feedback_id, None, self._config.labels_max)
-        assert feedback.label is not None
+        self._forget(offset)
+        answers.append(Answer(number, offset, feedback.label, time))
         if feedback.label == "retracted":
-            self.labels.pop(offset, None)
             return "retracted"
-        _push(self.labels, offset, feedback.label, self._config.labels_max)
+        self.labels[offset] = feedback.label
+        if feedback.label == "fraud" and entity:
+            self._entities[offset] = entity
+            self._frauds[entity] = self._frauds.get(entity, 0) + 1
+        while len(self.labels) > self._config.labels_max:
+            self._forget(next(iter(self.labels)))
         return "applied"
 
-    def _find(self, feedback: Feedback) -> int | None:
+    def _number(
+        self, feedback: Feedback, by_id: Mapping[int, int], by_offset: Mapping[int, int]
+    ) -> int | None:
         if feedback.event_id is not None:
-            found = np.flatnonzero(self._ids == _digest(str(feedback.event_id)))
-            found = found[self._offsets[found] >= 0]
-            return int(self._offsets[found].max()) if len(found) else None
+            return by_id.get(_named(feedback))
         here = feedback.topic in (None, self._topic) and feedback.partition == self._partition
-        known = here and bool(np.any(self._offsets == feedback.offset))
-        return feedback.offset if known else None
+        return by_offset.get(feedback.offset) if here and feedback.offset is not None else None
 
-    def _places(self, count: int) -> NDArray[np.int64]:
-        """Where the last so many events lie in the ring, oldest first."""
-        return (self._events - count + np.arange(count)) % len(self._ids)
+    def _limited(self, feedback: Feedback, offset: int, entity: int, time: float) -> bool:
+        if feedback.label == "fraud" and offset not in self._entities:
+            if self._frauds.get(entity, 0) >= self._config.per_entity_max:
+                return True
+        if feedback.actor is None:
+            return False
+        today = int(time // DAY_S)
+        day, count = self._actors.get(feedback.actor, (today, 0))
+        count = count + 1 if day == today else 1
+        if count > self._config.per_actor_max:
+            return True
+        _push(self._actors, feedback.actor, (today, count), ACTORS_MAX)
+        return False
+
+    def _forget(self, offset: int) -> None:
+        self.labels.pop(offset, None)
+        entity = self._entities.pop(offset, None)
+        if entity is not None:
+            self._frauds[entity] -= 1
+            if not self._frauds[entity]:
+                del self._frauds[entity]
 
     def to_state(self) -> dict[str, Any]:
-        used = min(self._events, len(self._ids))
         return {
-            "ids": self._ids[self._places(used)],
-            "offsets": self._offsets[self._places(used)],
-            "events": self._events,
             "labels": list(self.labels.items()),
+            "entities": [[offset, str(entity)] for offset, entity in self._entities.items()],
             "applied": list(self._applied),
+            "actors": [[actor, day, count] for actor, (day, count) in self._actors.items()],
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._events = state["events"]
-        used = min(len(state["ids"]), len(self._ids))  # the ring may be shorter than it was
-        places = self._places(used)
-        self._ids[places] = state["ids"][len(state["ids"]) - used :]
-        self._offsets[places] = state["offsets"][len(state["offsets"]) - used :]
         self.labels = OrderedDict((offset, label) for offset, label in state["labels"])
+        self._entities = {offset: int(entity) for offset, entity in state["entities"]}
+        self._frauds = dict(Counter(self._entities.values()))
         self._applied = OrderedDict.fromkeys(state["applied"])
+        self._actors = OrderedDict((actor, (day, count)) for actor, day, count in state["actors"])
 
 
 def _push(table: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> None:
@@ -164,5 +207,10 @@ def _push(table: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> Non
         table.popitem(last=False)
 
 
-def _digest(text: str) -> int:
+def _named(feedback: Feedback) -> int:
+    return digest(str(feedback.event_id))
+
+
+def digest(text: str) -> int:
+    """Stand-in for an event's id, 64 bits."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -1,9 +1,8 @@
 """Bounded memory of what each key (a card, a merchant, a pair of them) usually does.
 
-A table is a set-associative cache: a key may lie in one of the 16 slots of its bucket. A slot holds, per
-half-life, a decayed count and, per numeric, a decayed mean and two variances, of what lies above the mean and
-of what lies below: amounts are skewed, and one spread for both sides would hide the long one's extremes or
-exaggerate the short one's. O(1) memory and time per key.
+A slot of the table (see `key_table`) holds, per half-life, a decayed count and, per numeric, a decayed mean
+and two variances, of what lies above the mean and of what lies below: amounts are skewed, and one spread for
+both sides would hide the long one's extremes or exaggerate the short one's.
 
 Rules
     - A row is read as it was just before its event, then updated with it, event by event in log order: what
@@ -11,25 +10,21 @@ Rules
     - Once a profile has history, a value beyond some of its own spreads moves it by at most that much, and
       the less the farther out it lies (a redescending influence, Hampel 1974): a profile must not learn the
       fraud.
-    - Growth happens only when the caller asks (at the beginning of a block), so that it too is a function of
-      the log; beyond the bound the longest unseen key of the bucket goes.
+    - A slot's time is when its key was last seen, so beyond the bound the longest unseen key goes.
     - No fast-math and no threads: equal bytes on equal machines.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-WAYS = 16
-# Buckets overflow before a table is full: filled up to half load, 16 ways lose 2 keys in 1,000 (measured).
-LOAD_MAX = 0.5
-SLOTS_MIN = 1024
+from detector.core.key_table import KeyTable, take_slot
+
 # Updates are clipped only after so many (decayed) events; before that a spread means nothing.
 HISTORY_MIN = 5.0
 # Influence falls with the square of the distance from so many times the clipping bound.
@@ -38,7 +33,7 @@ DOUBTED_FROM = 1.5
 PRIOR_WEIGHT = 2.0
 
 
-class ProfileTable:
+class ProfileTable(KeyTable):
     """Profiles of one kind of key.
 
     Parameters
@@ -48,7 +43,7 @@ class ProfileTable:
     numerics : int
         J, number of numeric values followed per key; 0 for pure counts.
     keys_max : int
-        Bound on keys; slots are at most twice as many, rounded up to a power of two.
+        Bound on keys.
     clip_spreads : float
         An update is clipped at so many spreads.
 
@@ -67,23 +62,8 @@ class ProfileTable:
         self.half_lives_s = np.asarray(half_lives_s, dtype=np.float64)
         self.numerics = numerics
         self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics)
-        self._slots_max = max(SLOTS_MIN, 1 << math.ceil(math.log2(keys_max / LOAD_MAX)))
         self._clip_spreads = clip_spreads
-        self._count = np.zeros(1, dtype=np.int64)  # keys held; an array so that the kernel can count
-        self._allocate(SLOTS_MIN)
-
-    def __len__(self) -> int:
-        return int(self._count[0])
-
-    def reserve(self, keys: int) -> None:
-        """Make room for so many new keys, within the bound."""
-        slots = len(self._keys)
-        while (len(self) + keys) > slots * LOAD_MAX and slots < self._slots_max:
-            slots *= 2
-        if slots > len(self._keys):
-            keys_old, last, stats = self._keys, self._last, self._stats
-            self._allocate(slots)
-            _rehash(keys_old, last, stats, self._keys, self._last, self._stats, self._count)
+        super().__init__(self.width - 1, keys_max, np.float32)
 
     def observe(
         self,
@@ -110,7 +90,7 @@ class ProfileTable:
         """
         _observe(
             self._keys,
-            self._last,
+            self._times,
             self._stats,
             self._count,
             np.log(2.0) / self.half_lives_s,
@@ -121,60 +101,6 @@ class ProfileTable:
             self._clip_spreads,
             context,
         )
-
-    def to_state(self) -> dict[str, Any]:
-        """Keys in use only; a table is mostly empty slots."""
-        used = np.flatnonzero(self._keys)
-        return {
-            "slots": len(self._keys),
-            "used": used,
-            "keys": self._keys[used],
-            "last": self._last[used],
-            "stats": self._stats[used],
-        }
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave."""
-        self._allocate(int(state["slots"]))
-        used = state["used"]
-        self._keys[used], self._last[used], self._stats[used] = state["keys"], state["last"], state["stats"]
-        self._count[0] = len(used)
-
-    def _allocate(self, slots: int) -> None:
-        self._keys = np.zeros(slots, dtype=np.uint64)
-        self._last = np.zeros(slots, dtype=np.float64)
-        self._stats = np.zeros((slots, self.width - 1), dtype=np.float32)
-        self._count[0] = 0
-
-
-@numba.njit(cache=True)
-def _slot(keys: Any, last: Any, key: Any, count: Any) -> tuple[int, bool]:
-    """Find the key's slot, or make one; tells whether it is new. The hash is the key: it is one already."""
-    buckets = len(keys) // WAYS
-    first = int((key >> np.uint64(7)) % np.uint64(buckets)) * WAYS
-    oldest = first
-    for slot in range(first, first + WAYS):
-        if keys[slot] == key:
-            return slot, False
-        if keys[slot] == 0:
-            count[0] += 1
-            keys[slot] = key
-            return slot, True
-        if last[slot] < last[oldest]:
-            oldest = slot
-    keys[oldest] = key
-    return oldest, True
-
-
-@numba.njit(cache=True)
-def _rehash(
-    keys_old: Any, last_old: Any, stats_old: Any, keys: Any, last: Any, stats: Any, count: Any
-) -> None:
-    for old in range(len(keys_old)):
-        if keys_old[old] != 0:
-            slot, _ = _slot(keys, last, keys_old[old], count)
-            last[slot] = last_old[old]
-            stats[slot] = stats_old[old]
 
 
 @numba.njit(cache=True)
@@ -200,7 +126,7 @@ def _observe(
             context[event, 0] = np.nan
             context[event, 1:] = 0.0
             continue
-        slot, new = _slot(keys, last, key, count)
+        slot, new = take_slot(keys, last, key, count)
         row = stats[slot]
         if new:
             row[:] = 0.0

@@ -28,7 +28,7 @@ from detector.core.alerts import alert_id, make_alert
 from detector.core.calibration import Calibration
 from detector.core.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
 from detector.core.embedding import Embedding, Located
-from detector.core.encoder import Learner
+from detector.core.encoder import PlainLearner
 from detector.core.event_time import EventTime
 from detector.core.events import ParsedEvent, Parser, Rejected
 from detector.core.explain import Explainer
@@ -44,13 +44,17 @@ from detector.core.features import (
     to_rows,
 )
 from detector.core.labels import LabelBook
+from detector.core.memory import Memory
 from detector.core.policy import Policy, Published
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.supervision import Supervision
 
 # Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
 REPLAY_STEPS = 16
 # No alert before so many events: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
+# Memories of the calibration after which an event's weight is gone.
+RECOUNTED = 4
 
 
 class Shard:
@@ -75,7 +79,6 @@ class Shard:
         self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
         self.entity_key_id = self._parser.entity_key_id
         self._policy = Policy(config.alerts, config.partitions)
-        self._labels = LabelBook(config.model.labels, self._identity.topic, self._identity.partition)
 
     def _build(self) -> None:
         """Make an untrained model."""
@@ -86,12 +89,13 @@ class Shard:
         self._block = empty_rows(block, layout)
         self._set_units(Units(np.ones(len(layout.numerics))))
         self._profiles = Profiles(layout, model.features)
-        self._learner = Learner(
-            model.encoder, len(self._features), len(layout.categories), len(layout.texts), self._rng
+        self._learner = PlainLearner(
+            model.encoder, self._features.plain_count, len(layout.categories), len(layout.texts), self._rng
         )
         self._core = Core(model.clusters, layout)
         self._embedding = Embedding(model, layout, self._features, self._rng)
         self._calibration = Calibration(model.calibration, self._embedding.weights, self._embedding.bounded)
+        self._supervise()
         self._last_row = empty_rows(1, layout)
         self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
         self._distances = np.zeros(block)
@@ -103,6 +107,12 @@ class Shard:
         self._threshold = np.inf  # lowest score of a candidate
         self._events_per_day = 1.0
         self._loss = 0.0
+
+    def _supervise(self) -> None:
+        model, identity = self.config.model, self._identity
+        memory = Memory(model.labels, self._layout, len(self._features))
+        self._book = LabelBook(model.labels, identity.topic, identity.partition, memory)
+        self._supervision = Supervision(model, self._layout, self._features, self._book, memory, self._rng)
 
     # --- what the partition asks -------------------------------------------------------------------------
 
@@ -142,7 +152,9 @@ class Shard:
             "profiles": float(len(self._profiles)),
             "threshold": float(self._threshold) if np.isfinite(self._threshold) else 0.0,
             "events_per_day": self._events_per_day,
-            "labels": float(len(self._labels.labels)),
+            "labels": float(len(self._book.labels)),
+            "label_weight": self._calibration.label_weight,
+            "fraud_keys": float(len(self._supervision.risks)),
             "overdrafts": float(self._policy.overdrafts),
         }
 
@@ -206,32 +218,35 @@ class Shard:
         count = slice(self._filled, self._filled + len(events))
         self._fill(events, count)
         offsets = np.array([event.record.offset for event in events], dtype=np.int64)
-        self._labels.remember([event.id for event in events], offsets)
         self._lap("features")
         located = None
-        distances = np.zeros(len(events))
+        distances, labelled = np.zeros(len(events)), np.full(len(events), np.nan)
+        plain = distances
         if self._embedding.ready:
             located = self._embedding.locate(self._block, self._inputs, count)
-            distances = self._calibration.combine(located.parts)
+            plain, labelled = self._calibration.split(located.parts)
+            distances = self._calibration.mix(plain, labelled)
         self._distances[count] = distances
         scores = self._calibration.scores(distances) if located else np.zeros(len(events))
         self._lap("score")
-        alerts, suppressed = self._alert(events, located, scores, count.start, silent=silent)
+        alerts, alerted, suppressed = self._alert(events, located, scores, count.start, silent=silent)
+        ids = tuple(event.id for event in events)
+        rows = self._block.take(count)
+        self._supervision.remember(ids, offsets, rows, self._inputs[count], plain, labelled, alerted)
         self._lap("alert")
         self.events += len(events)
         self._accepted += len(events)
         self._filled = count.stop
         if silent:
             return Outputs()
-        alerted = {alert.offset for alert in alerts}
         scored = Scored(
             offsets=offsets,
             times=np.array([event.time for event in events]),
             scores=scores,
             percentiles=1.0 - 10.0**-scores,
-            alerted=np.array([offset in alerted for offset in offsets.tolist()], dtype=bool),
+            alerted=alerted,
             timestamps_ms=np.array([event.record.timestamp_ms for event in events], dtype=np.int64),
-            ids=tuple(event.id for event in events),
+            ids=ids,
             keys=tuple(event.record.key for event in events),
             model_version=self._embedding.version,
         )
@@ -249,7 +264,9 @@ class Shard:
         rows = to_rows(events, self._layout, self._units)
         rows.times[:], self._now[count] = self._time.believe(rows.times)
         self._block.put(count, rows)
-        self._profiles.observe(self._block.take(count))
+        taken = self._block.take(count)
+        self._profiles.observe(taken)
+        self._supervision.risks.read(taken)
         self._inputs[count] = self._features.compute(self._block)[count]
 
     # --- alerts --------------------------------------------------------------------------------------------
@@ -262,11 +279,13 @@ class Shard:
         start: int,
         *,
         silent: bool,
-    ) -> tuple[list[Alert], dict[str, int]]:
+    ) -> tuple[list[Alert], NDArray[np.bool_], dict[str, int]]:
+        """Returns alerts (none with `silent`), which events were alerted (n,), and candidates held back."""
         alerts: list[Alert] = []
+        alerted = np.zeros(len(events), dtype=bool)
         suppressed: dict[str, int] = {}
         if located is None:
-            return alerts, suppressed
+            return alerts, alerted, suppressed
         for i in np.flatnonzero(scores >= self._threshold).tolist():
             event, score = events[i], float(scores[i])
             severity = self._policy.severity(score)
@@ -281,10 +300,12 @@ class Shard:
             )
             if not isinstance(decision, Published):
                 suppressed[decision.reason] = suppressed.get(decision.reason, 0) + 1
-            elif not silent:
+                continue
+            alerted[i] = True
+            if not silent:
                 row = self._block.take(slice(start + i, start + i + 1))
                 alerts.append(self._explained(event, row, located, i, score, severity, decision))
-        return alerts, suppressed
+        return alerts, alerted, suppressed
 
     def _explained(
         self,
@@ -426,22 +447,54 @@ class Shard:
         """Apply labels, promote the learner, renew index and scales; returns labels counted by outcome."""
         if self._filled:
             self._learn()
-        outcomes = self._labels.apply(labels)
+        outcomes = self._apply(labels)
         self.labels_end = labels_end
         if len(self._core):
             first = not self._embedding.ready
             if first:
                 self._choose_units()
             self._train_on_core()
-            block = len(self._block)
-            parts = self._embedding.promote(self._learner, self._core, self._rng, block)
+            self._supervision.train(self._supervision.mature(self.event_time))
+            frauds = self._supervision.frauds
+            parts = self._embedding.promote(
+                self._learner,
+                self._supervision.learner,
+                (frauds.inputs, frauds),
+                self._core,
+                self._rng,
+                len(self._block),
+            )
             self._calibration.renew_parts(parts)
             if self.warming_up or first:
                 self._calibration.restart(self._calibration.combine(parts))
+            self._weigh_labels()
         self._policy.at_barrier()
         self._renew_threshold()
         self.since_barrier = 0
         return outcomes
+
+    def _apply(self, labels: Sequence[tuple[int, bytes]]) -> dict[str, int]:
+        """Take in feedback records; returns counts by outcome."""
+        outcomes, answers = self._book.apply(labels)
+        self._supervision.apply(answers)
+        times, keys = self._supervision.events_of(answers, "fraud")
+        self._core.forget(times, keys[:, : len(self._layout.entities)])
+        pardoned = self._supervision.pardoned(answers)
+        if pardoned is not None:
+            self._core.admit(pardoned, self._rng)
+        return outcomes
+
+    def _weigh_labels(self) -> None:
+        """Let the labelled part have the say it has earned, and count recent events as if it always had."""
+        if not self._embedding.knows_labels:
+            return
+        before = self._calibration.label_weight
+        self._calibration.label_weight = self._supervision.weigh(before)
+        if self._calibration.label_weight != before:
+            recent = self._supervision.recent_distances(
+                RECOUNTED * self.config.model.calibration.memory_events
+            )
+            self._calibration.recount(self._calibration.mix(*recent))
 
     def _choose_units(self) -> None:
         """Read units from the first events, which the core holds, and let profiles begin again on them."""
@@ -461,7 +514,8 @@ class Shard:
     def _train_on_core(self) -> None:
         version = self._embedding.version
         if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
-            self._learner.renew_edges(self._features.compute(self._core.filled()))
+            inputs = self._features.compute(self._core.filled())
+            self._learner.renew_edges(inputs[:, : self._features.plain_count])
         accepted = np.ones(len(self._block), dtype=bool)
         for _ in range(REPLAY_STEPS):
             rows = self._core.draw(len(self._block), self._rng)
@@ -470,14 +524,17 @@ class Shard:
     def reconfigure(self, config: ModelPart) -> None:
         """Take another configuration; where the model depends on what changed, begin a new one.
 
-        Labels, budget and cases go on in any case: they do not depend on the model.
+        Budget and cases go on in any case, and which labels were given: they do not depend on the model.
         """
-        before, policy, labels = self.config, self._policy.to_state(), self._labels.to_state()
+        before, policy, labels = self.config, self._policy.to_state(), self._supervision.to_state()
         self._equip(config)
         self._policy.load(policy)
-        self._labels.load(labels)
         if _shape(config) != _shape(before):
             self._build()
+            self._book.load(labels["book"])
+        else:
+            self._supervise()
+            self._supervision.load(labels)
         self._set_units(self._units)
 
     # --- state ---------------------------------------------------------------------------------------------
@@ -501,7 +558,7 @@ class Shard:
             "embedding": self._embedding.to_state() if self._embedding.ready else {},
             "calibration": self._calibration.to_state(),
             "policy": self._policy.to_state(),
-            "labels": self._labels.to_state(),
+            "supervision": self._supervision.to_state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -520,7 +577,7 @@ class Shard:
             self._embedding.load(state["embedding"], self._core)
         self._calibration.load(state["calibration"])
         self._policy.load(state["policy"])
-        self._labels.load(state["labels"])
+        self._supervision.load(state["supervision"])
 
 
 def _shape(config: ModelPart) -> dict[str, Any]:

@@ -1,0 +1,123 @@
+"""Bounded table of numbers per key: what profiles and fraud shares are kept in.
+
+A table is a set-associative cache: a key may lie in one of the 16 slots of its bucket. O(1) time per key.
+
+Rules
+    - Growth happens only when the caller asks (at the beginning of a block, at a barrier), so that it is a
+      function of the log; beyond the bound the key of the bucket whose time is oldest goes.
+    - Keys are hashes already, uint64; 0 stands for a missing one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import DTypeLike
+
+WAYS = 16
+# Buckets overflow before a table is full: filled up to half load, 16 ways lose 2 keys in 1,000 (measured).
+LOAD_MAX = 0.5
+SLOTS_MIN = 1024
+
+
+class KeyTable:
+    """Slots with a key, a time (s) and `columns` numbers.
+
+    Parameters
+    ----------
+    columns
+        Numbers per key.
+    keys_max
+        Bound on keys; slots are at most twice as many, rounded up to a power of two.
+    """
+
+    def __init__(self, columns: int, keys_max: int, dtype: DTypeLike) -> None:
+        self._columns = columns
+        self._dtype = np.dtype(dtype)
+        self._slots_max = max(SLOTS_MIN, 1 << math.ceil(math.log2(keys_max / LOAD_MAX)))
+        self._count = np.zeros(1, dtype=np.int64)  # keys held; an array so that kernels can count
+        self._allocate(SLOTS_MIN)
+
+    def __len__(self) -> int:
+        return int(self._count[0])
+
+    def reserve(self, keys: int) -> None:
+        """Make room for so many new keys, within the bound."""
+        slots = len(self._keys)
+        while (len(self) + keys) > slots * LOAD_MAX and slots < self._slots_max:
+            slots *= 2
+        if slots > len(self._keys):
+            keys_old, times, stats = self._keys, self._times, self._stats
+            self._allocate(slots)
+            _rehash(keys_old, times, stats, self._keys, self._times, self._stats, self._count)
+
+    def to_state(self) -> dict[str, Any]:
+        """Keys in use only; a table is mostly empty slots."""
+        used = np.flatnonzero(self._keys)
+        return {
+            "slots": len(self._keys),
+            "used": used,
+            "keys": self._keys[used],
+            "last": self._times[used],
+            "stats": self._stats[used],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take back what `to_state` gave."""
+        self._allocate(int(state["slots"]))
+        used = state["used"]
+        self._keys[used], self._times[used], self._stats[used] = state["keys"], state["last"], state["stats"]
+        self._count[0] = len(used)
+
+    def _allocate(self, slots: int) -> None:
+        self._keys = np.zeros(slots, dtype=np.uint64)
+        self._times = np.zeros(slots, dtype=np.float64)
+        self._stats = np.zeros((slots, self._columns), dtype=self._dtype)
+        self._count[0] = 0
+
+
+@numba.njit(cache=True)
+def find_slot(keys: Any, key: Any) -> int:
+    """Return the key's slot, -1 if it has none."""
+    buckets = len(keys) // WAYS
+    first = int((key >> np.uint64(7)) % np.uint64(buckets)) * WAYS
+    for slot in range(first, first + WAYS):
+        if keys[slot] == key:
+            return slot
+        if keys[slot] == 0:
+            return -1
+    return -1
+
+
+@numba.njit(cache=True)
+def take_slot(keys: Any, times: Any, key: Any, count: Any) -> tuple[int, bool]:
+    """Find the key's slot, or make one; tells whether it is new. A new slot's contents are anything."""
+    buckets = len(keys) // WAYS
+    first = int((key >> np.uint64(7)) % np.uint64(buckets)) * WAYS
+    oldest = first
+    for slot in range(first, first + WAYS):
+        if keys[slot] == key:
+            return slot, False
+        if keys[slot] == 0:
+            count[0] += 1
+            keys[slot] = key
+            return slot, True
+        if times[slot] < times[oldest]:
+            oldest = slot
+    keys[oldest] = key
+    return oldest, True
+
+
+@numba.njit(cache=True)
+def _rehash(
+    keys_old: Any, times_old: Any, stats_old: Any, keys: Any, times: Any, stats: Any, count: Any
+) -> None:
+    for old in range(len(keys_old)):
+        if keys_old[old] != 0:
+            slot, _ = take_slot(keys, times, keys_old[old], count)
+            times[slot] = times_old[old]
+            stats[slot] = stats_old[old]
