@@ -1,8 +1,8 @@
 """The embedding that serves: a fixed robust part and a learned part, each with its distance to normal.
 
-fixed     the event's own values and their deviations from its entities' profiles, scaled by what the core
-          shows far out (1 to 99 %); distance to the core's median. Holds where extremes matter, from the
-          start.
+fixed     the event's own values and their deviations from its entities' profiles; distances to the core's
+          median at two scales (see `detector.core.fixed`), which count as two parts. Holds where extremes
+          matter, from the start.
 learned   the encoder's output; logarithm of 1 + the distance to the nearest cluster, as the contrastive
           objective lets distances outside its ball grow without limit. Holds where fields depend on each
           other.
@@ -23,14 +23,9 @@ from detector.config.tree import Model
 from detector.core.clusters import Clusters, Core, Exemplars
 from detector.core.encoder import Encoder, Learner
 from detector.core.features import Features, Layout, Rows
+from detector.core.fixed import SCALES, FixedPart
 from detector.core.index import NearestCentres, build
 
-FAR = (0.01, 0.99)
-# A column whose core is constant has no spread of its own; this share of the others' keeps it finite.
-SPREAD_FLOOR = 1e-3
-# The same quantiles of a standard normal: deviations are in spreads already, and while profiles are young and
-# all near 0, what the core shows is too narrow for those to come.
-NORMAL_FAR = 2.33
 # The learned part's say. It orders what is ordinary better than the fixed one, but knows least where there is
 # least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
 LEARNED_WEIGHT = 0.1
@@ -56,8 +51,7 @@ class Embedding:
         self.step = 0  # of the learner when it was copied
         self.encoder = Encoder(config.encoder, len(features), len(layout.categories), len(layout.texts), rng)
         self.clusters = Clusters(config.clusters, config.encoder.dimension)
-        self._centre = np.zeros(features.fixed_count)
-        self._scale = np.ones((2, features.fixed_count))  # below and above the centre
+        self._fixed = FixedPart(layout, features, config.calibration.memory_events)
         self._index: NearestCentres | None = None
         self.exemplars: Exemplars | None = None
 
@@ -68,12 +62,18 @@ class Embedding:
     @property
     def weights(self) -> NDArray[np.float64]:
         """Each part's say in the distance, (P,), summing to 1; the fixed part exists only with numerics."""
-        return np.array([1.0 - LEARNED_WEIGHT, LEARNED_WEIGHT] if self._features.fixed_count else [1.0])
+        if not self._fixed.columns:
+            return np.ones(1)
+        return np.array([(1.0 - LEARNED_WEIGHT) / SCALES] * SCALES + [LEARNED_WEIGHT])
 
     @property
     def bounded(self) -> tuple[int, ...]:
         """Parts that may not outbid the others: the learned one, beside a fixed one."""
-        return (1,) if self._features.fixed_count else ()
+        return (SCALES,) if self._fixed.columns else ()
+
+    def learn(self, inputs: NDArray[np.float32]) -> None:
+        """Count events, accepted or not."""
+        self._fixed.learn(inputs)
 
     def locate(self, rows: Rows, inputs: NDArray[np.float32], count: slice) -> Located:
         """Embed a block of B rows and find the distances of those in `count`."""
@@ -81,10 +81,7 @@ class Embedding:
         embedded = self.encoder.encode(inputs, rows)[count]
         k = min(self._config.clusters.neighbours, len(self.clusters))
         numbers, distances = self._index.search(embedded, k)
-        columns = [_learned(distances[:, 0])]
-        if self._features.fixed_count:
-            columns.insert(0, self._fixed(inputs[count]))
-        return Located(np.stack(columns, axis=1), numbers, distances)
+        return Located(self._parts(inputs[count], distances[:, 0]), numbers, distances)
 
     def promote(
         self, learner: Learner, core: Core, rng: np.random.Generator, block_events: int
@@ -95,26 +92,19 @@ class Embedding:
         self.encoder.copy_weights(learner)
         rows = core.filled()
         inputs = self._features.compute(rows)
-        fixed = inputs[:, : self._features.fixed_count].astype(np.float64)
-        if fixed.shape[1]:
-            low, self._centre, high = np.quantile(fixed, [FAR[0], 0.5, FAR[1]], axis=0)
-            spreads = np.stack([self._centre - low, high - self._centre])
-            spreads = np.maximum(spreads, 0.5 * (high - low))  # one side may be a single value
-            floor = np.full(fixed.shape[1], NORMAL_FAR)
-            floor[: len(self._layout.numerics)] = max(SPREAD_FLOOR * float(spreads.max()), 1e-9)
-            self._scale = np.maximum(spreads, floor)
+        if self._fixed.columns:
+            self._fixed.renew(rows, inputs)
         embedded = self._encode_blocks(rows, inputs, block_events)
-        columns = [_learned(self.clusters.renew(core, embedded, rng))]
+        nearest = self.clusters.renew(core, embedded, rng)
         self._renew_index(core)
-        if fixed.shape[1]:
-            columns.insert(0, self._fixed(inputs))
-        return np.stack(columns, axis=1)
+        return self._parts(inputs, nearest)
 
-    def _fixed(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        difference = inputs[:, : self._features.fixed_count].astype(np.float64) - self._centre
-        scaled = difference / np.where(difference > 0, self._scale[1], self._scale[0])
-        distance: NDArray[np.float64] = np.sqrt(np.square(scaled).mean(axis=1))
-        return distance
+    def _parts(self, inputs: NDArray[np.float32], nearest: NDArray[Any]) -> NDArray[np.float64]:
+        """Distances of all parts, given those of the learned one to the nearest cluster."""
+        learned = np.log1p(nearest.astype(np.float64))[:, None]
+        if not self._fixed.columns:
+            return learned
+        return np.concatenate([self._fixed.distances(inputs), learned], axis=1)
 
     def _encode_blocks(
         self, rows: Rows, inputs: NDArray[np.float32], block_events: int
@@ -139,8 +129,7 @@ class Embedding:
             "step": self.step,
             "encoder": self.encoder.to_state(),
             "clusters": self.clusters.to_state(),
-            "centre": self._centre,
-            "scale": self._scale,
+            "fixed": self._fixed.to_state(),
         }
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
@@ -148,9 +137,5 @@ class Embedding:
         self.version, self.step = state["version"], state["step"]
         self.encoder.load(state["encoder"])
         self.clusters.load(state["clusters"])
-        self._centre, self._scale = state["centre"], state["scale"]
+        self._fixed.load(state["fixed"])
         self._renew_index(core)
-
-
-def _learned(distances: NDArray[Any]) -> NDArray[np.float64]:
-    return np.log1p(distances.astype(np.float64))

@@ -384,6 +384,7 @@ class Shard:
         if self._embedding.ready:
             accepted = filled & self._calibration.accepts(self._distances)
             self._calibration.learn(self._distances[filled], accepted[filled])
+            self._embedding.learn(self._inputs[filled])
             self._learn_step(self._block, self._inputs, accepted)
         self._core.learn(self._block.take(np.flatnonzero(accepted)), self._rng)
         self._last_row = self._block.take(slice(self._filled - 1, self._filled)).copy()
