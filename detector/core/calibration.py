@@ -3,9 +3,9 @@
 Two stages:
 
     1. parts to one distance   each part is shifted by its accepted median and divided by the span from there
-                               to its accepted .95 quantile, as read at the last barrier; their weighted
-                               mean is the distance. The labelled part's weight is what it has earned
-                               (see `supervision`), the others share the rest
+                               to its accepted .95 quantile, as read at the last barrier; then their weighted
+                               mean is taken. The labelled part is in log-odds as it is; it has the weight
+                               that it has earned (see `supervision`), the others share the rest
     2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram
                                in its body, a Pareto tail
                                (peaks over threshold, Siffer 2017) above `tail_from`, which neither ends nor
@@ -74,7 +74,7 @@ class Sketch:
 
 
 class Calibration:
-    """Both stages and both sketches; P parts, and the labelled one after them once there is one.
+    """Both stages and both sketches; P parts that need no labels, and the labelled one.
 
     Parameters
     ----------
@@ -100,25 +100,16 @@ class Calibration:
         median, far = np.quantile(parts, [0.5, 0.95], axis=0)
         self.shift, self.span = median, np.maximum(far - median, SPAN_MIN)
 
-    def split(self, parts: Doubles) -> tuple[Doubles, Doubles]:
-        """(n, P or P + 1) distances of the parts to (n,) distances without labels, and the labelled ones.
-
-        The latter are NaN while there is no labelled part.
-        """
+    def combine(self, parts: Doubles) -> Doubles:
+        """(n, P) distances of the parts to (n,) distances without labels."""
         scaled = (parts - self.shift) / self.span
         scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
-        count = len(self._weights)
-        plain: Doubles = (scaled[:, :count] * self._weights).sum(axis=1)
-        labelled: Doubles = scaled[:, count] if scaled.shape[1] > count else np.full(len(parts), np.nan)
-        return plain, labelled
+        combined: Doubles = (scaled * self._weights).sum(axis=1)
+        return combined
 
     def mix(self, plain: Doubles, labelled: Doubles) -> Doubles:
-        """Distances (n,) from what `split` gave."""
+        """Put (n,) distances without labels and those of the labelled part together."""
         return mixed(plain, labelled, self.label_weight)
-
-    def combine(self, parts: Doubles) -> Doubles:
-        """Distances (n,) of the parts' distances."""
-        return self.mix(*self.split(parts))
 
     def scores(self, distances: Doubles) -> Doubles:
         """Score (n,) distances: -log10 of the share of accepted events at least as far."""

@@ -22,7 +22,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,6 +35,8 @@ Floats = NDArray[np.float32]
 # Share of events outside the outermost edges on each side: the bins are for the many.
 EDGE_TAIL = 0.005
 MARGIN = 1.0  # squared radius of the ball, per dimension
+# Started larger, what is far from the origin by chance is pushed there until most hidden units are dead.
+OUT_START = 0.3
 # Scale and offset from squared distance to the log-odds of fraud: at first nothing is likely to be one.
 LINK_START = np.array([1.0, -3.0], dtype=np.float32)
 ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
@@ -81,12 +83,11 @@ class Encoder:
         """Embed n events; the result of each row depends on n but not on the other rows."""
         return self._forward(self._wide(inputs, rows))[1]
 
-    def renew_edges(self, inputs: Floats) -> None:
-        """Put the bins of the first F columns on the quantiles of (n, F) inputs."""
+    def renew_edges(self, samples: Iterable[Floats]) -> None:
+        """Put each column's bins, from the first on, on the quantiles of a sample of its inputs."""
         ends = np.linspace(EDGE_TAIL, 1.0 - EDGE_TAIL, self.config.bins + 1)
-        quantiles = np.quantile(inputs, ends, axis=0).astype(np.float32)
-        for column in range(inputs.shape[1]):
-            self.edges[column] = _ascending(quantiles[:, column])
+        for column, sample in enumerate(samples):
+            self.edges[column] = _ascending(np.quantile(sample, ends).astype(np.float32))
 
     def copy_weights(self, other: Encoder) -> None:
         """Serve what another has learned."""
@@ -105,12 +106,7 @@ class Encoder:
 
     def _wide(self, inputs: Floats, rows: Hashes) -> Floats:
         """Input layer: piecewise-linear code, then one embedding row per category and a mean one per text."""
-        left, width = self.edges[:, :-1], np.diff(self.edges, axis=1)
-        position = (inputs[:, : self._inputs, None] - left) / width
-        code = np.clip(position, 0.0, 1.0)
-        code[:, :, 0] -= np.log1p(np.maximum(-position[:, :, 0], 0.0))
-        code[:, :, -1] += np.log1p(np.maximum(position[:, :, -1] - 1.0, 0.0))
-        parts = [code.reshape(len(inputs), -1)]
+        parts = [_code(inputs[:, : self._inputs], self.edges).reshape(len(inputs), -1)]
         if self._slots:
             table, shares = self.weights["rows"], _shares(rows)
             for slot, share in zip(_slots(rows, len(table)), shares, strict=True):
@@ -132,10 +128,6 @@ class Learner(Encoder):
         super().__init__(config, inputs, hashed, texts, rng)
         self.steps = 0
         self._begin_moments()
-
-    def _begin_moments(self) -> None:
-        self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
-        self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
 
     def _descend(
         self, rows: Hashes, wide: Floats, hidden: Floats, grad_out: Floats, others: Mapping[str, Floats]
@@ -244,7 +236,8 @@ class LabelLearner(Learner):
     ) -> None:
         super().__init__(config, inputs, hashed, texts, rng)
         for column, end in enumerate(ends.tolist(), start=inputs - len(ends)):
-            self.edges[column] = np.linspace(0.0, end, config.bins + 1, dtype=np.float32)
+            self.edges[column] = end * np.square(np.linspace(0.0, 1.0, config.bins + 1, dtype=np.float32))
+        self.weights["out"] *= np.float32(OUT_START)
         self.weights["link"] = LINK_START.copy()
         self._begin_moments()
 
@@ -281,6 +274,15 @@ def _chance(logit: Floats) -> Floats:
 
 def _normal(rng: np.random.Generator, rows: int, columns: int) -> Floats:
     return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(np.sqrt(2.0 / rows))
+
+
+def _code(inputs: Floats, edges: Floats) -> Floats:
+    """Piecewise-linear code (n, F, bins) of (n, F) inputs; logarithmic outside the outermost edges."""
+    position = (inputs[:, :, None] - edges[:, :-1]) / np.diff(edges, axis=1)
+    code: Floats = np.clip(position, 0.0, 1.0)
+    code[:, :, 0] -= np.log1p(np.maximum(-position[:, :, 0], 0.0))
+    code[:, :, -1] += np.log1p(np.maximum(position[:, :, -1] - 1.0, 0.0))
+    return code
 
 
 def _ascending(quantiles: Floats) -> Floats:

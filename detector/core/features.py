@@ -322,6 +322,9 @@ class Features:
         # What the fixed part of the embedding is made of, the first columns: the values and their deviations
         # from what each entity usually does in its longest memory; shorter ones are mostly noise.
         self.fixed_count = len(layout.numerics) * (1 + len(layout.entities))
+        longest = f"{layout.half_lives_s[-1] / DAY_S:g}d"
+        # Where log(1 + events of the entity's key) in that memory stands.
+        self.count_columns = [self.names.index(f"{owner} count {longest}") for owner in layout.entities]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -410,6 +413,26 @@ def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArra
     sides = row[:, 1 + memories + memories * numerics :].reshape(len(row), 2, memories, numerics)
     variances = sides[:, :, -1].reshape(len(row), 2 * numerics)
     return np.where(known, np.maximum(variances, SPREAD_MIN**2), np.float32(1.0))
+
+
+def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
+    """Share of each numeric's variance that an entity's mean, as known before the event, explains; (E, J).
+
+    In the longest memory, over the rows whose key had a history; 0 without any, and where means of short
+    histories mislead more than they tell.
+    """
+    numerics = len(layout.numerics)
+    shares = np.zeros((len(layout.entities), numerics))
+    for share, kind in zip(shares, layout.kinds[1:], strict=False):
+        context = rows.context[:, kind.columns]
+        means = context[:, 1 + kind.memories * (1 + numerics) - numerics :][:, :numerics]
+        for j in range(numerics):
+            known = (context[:, kind.memories] > 0) & ~np.isnan(means[:, j] + rows.numerics[:, j])
+            values = rows.numerics[known, j]
+            left = np.square(values - means[known, j]).sum()
+            total = np.square(values - values.mean()).sum() if len(values) else 0.0
+            share[j] = max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
+    return shares
 
 
 class Units:

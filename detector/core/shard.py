@@ -224,7 +224,7 @@ class Shard:
         plain = distances
         if self._embedding.ready:
             located = self._embedding.locate(self._block, self._inputs, count)
-            plain, labelled = self._calibration.split(located.parts)
+            plain, labelled = self._calibration.combine(located.parts), located.labelled
             distances = self._calibration.mix(plain, labelled)
         self._distances[count] = distances
         scores = self._calibration.scores(distances) if located else np.zeros(len(events))
@@ -390,7 +390,8 @@ class Shard:
     def _score_rows(self, rows: Rows) -> NDArray[np.float64]:
         inputs = self._features.compute(rows)
         located = self._embedding.locate(rows, inputs, slice(None))
-        return self._calibration.scores(self._calibration.combine(located.parts))
+        plain = self._calibration.combine(located.parts)
+        return self._calibration.scores(self._calibration.mix(plain, located.labelled))
 
     # --- learning ------------------------------------------------------------------------------------------
 
@@ -405,6 +406,7 @@ class Shard:
         if self._embedding.ready:
             accepted = filled & self._calibration.accepts(self._distances)
             self._calibration.learn(self._distances[filled], accepted[filled])
+            self._embedding.learn(self._inputs[filled])
             self._learn_step(self._block, self._inputs, accepted)
         self._core.learn(self._block.take(np.flatnonzero(accepted)), self._rng)
         self._last_row = self._block.take(slice(self._filled - 1, self._filled)).copy()
@@ -515,7 +517,7 @@ class Shard:
         version = self._embedding.version
         if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
             inputs = self._features.compute(self._core.filled())
-            self._learner.renew_edges(inputs[:, : self._features.plain_count])
+            self._learner.renew_edges(inputs[:, : self._features.plain_count].T)
         accepted = np.ones(len(self._block), dtype=bool)
         for _ in range(REPLAY_STEPS):
             rows = self._core.draw(len(self._block), self._rng)

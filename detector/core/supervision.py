@@ -18,7 +18,7 @@ Rules
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ FRAUDS_MIN = 8
 # Events a step learns from, besides those replayed from the bank.
 BATCH = 256
 REPLAYED_FRAUDS, REPLAYED_ANSWERS = 16, 8
+# Matured events that the bins are laid over; in fraud shares, keys without a fraud are one in so many there.
+EDGE_EVENTS = 16_384
+KNOWN_MIN, KNOWN_PER_UNKNOWN = 32, 8
+UNKNOWN_WITHIN = 0.01  # what half floats may change
 # Steps for each batch that has matured: one on it, the others on older ones (docs/EXPERIMENTS.md).
 STEPS_PER_BATCH = 3
 STEPS_MAX = 96
@@ -104,6 +108,8 @@ class Supervision:
         rng: np.random.Generator,
     ) -> None:
         self._config = config.labels
+        self._risk_columns = [risk.columns for risk in layout.risks]
+        self._unknown = layout.risk_unknown
         self._features = features
         self._book = book
         self._memory = memory
@@ -250,24 +256,40 @@ class Supervision:
         if len(self._frauds) < FRAUDS_MIN or not len(fresh) or self._judged <= start:
             return
         if self._trainings & (self._trainings - 1) == 0:
-            recent = np.arange(max(start, self._judged - 16_384), self._judged)
+            recent = np.arange(max(start, self._judged - EDGE_EVENTS), self._judged)
             inputs = self._memory.column("inputs", recent).astype(np.float32)
-            self.learner.renew_edges(inputs[:, : self._features.plain_count])
+            self.learner.renew_edges(self._samples(inputs))
         self._trainings += 1
         held = np.arange(start, self._judged)
         share = float(np.mean(self._memory.column("flags", held) & FRAUD != 0))
-        batches = -(-len(fresh) // BATCH)
+        batches = max(1, len(fresh) // BATCH)
         for step in range(min(STEPS_PER_BATCH * batches, STEPS_MAX)):
             numbers = self._rng.integers(start, self._judged, BATCH)
-            if step < batches <= STEPS_MAX:
+            if step < batches <= STEPS_MAX and len(fresh) >= BATCH:
                 numbers = fresh[step * BATCH : (step + 1) * BATCH]
             self._train_step(numbers, max(share, FRAUD_SHARE_MIN))
+
+    def _samples(self, inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """What each column's bins are laid over; few keys ever had a fraud, so theirs over those that had."""
+        plain = self._features.plain_count
+        yield from inputs[:, :plain].T
+        risk, unknown = inputs[:, plain:], self._unknown
+        for columns in self._risk_columns:
+            known = risk[np.any(np.abs(risk[:, columns] - unknown[columns]) > UNKNOWN_WITHIN, axis=1)]
+            if len(known) < KNOWN_MIN:
+                yield from self.learner.edges[plain:][columns]
+                continue
+            others = np.repeat(unknown[None], len(known) // KNOWN_PER_UNKNOWN, axis=0)
+            yield from np.concatenate([known, others])[:, columns].T
 
     def _train_step(self, numbers: NDArray[np.int64], fraud_share: float) -> None:
         flags = self._memory.column("flags", numbers)
         legitimate = numbers[self._is_judged(numbers) & (flags & FRAUD == 0)]
         examples = self._memory.examples(legitimate).joined(self._frauds.draw(REPLAYED_FRAUDS, self._rng))
-        weights = [np.ones(len(legitimate)), np.full(REPLAYED_FRAUDS, fraud_share * BATCH / REPLAYED_FRAUDS)]
+        weights = [
+            np.ones(len(legitimate)),
+            np.full(REPLAYED_FRAUDS, fraud_share * len(legitimate) / REPLAYED_FRAUDS),
+        ]
         if len(self._answers):
             examples = examples.joined(self._answers.draw(REPLAYED_ANSWERS, self._rng))
             weights.append(np.ones(REPLAYED_ANSWERS))

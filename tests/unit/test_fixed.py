@@ -1,0 +1,169 @@
+"""The fixed part sees extremes on any scale, and trusts an entity's profiles as far as they predict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.config.tree import Event
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.features import Features, Layout, Rows, empty_rows, explained_shares
+from detector.core.fixed import NORMAL_RANGE, FixedPart
+from detector.core.state import pack, unpack
+
+EVENTS = 4096
+
+
+def layout_of(entities: list[str], numerics: int) -> Layout:
+    schema = {
+        "id": "id",
+        "time": {"path": "time"},
+        "entities": [{"name": name, "path": name} for name in entities],
+        "fields": [{"name": f"x{j}", "path": f"x{j}", "type": "numeric"} for j in range(numerics)],
+    }
+    return Layout(Event.model_validate(schema), FeaturesConfig())
+
+
+def plain(values: np.ndarray) -> tuple[Layout, Rows]:
+    layout = layout_of([], values.shape[1])
+    rows = empty_rows(len(values), layout)
+    rows.numerics[:] = values
+    return layout, rows
+
+
+def fitted(layout: Layout, rows: Rows) -> tuple[FixedPart, Features]:
+    features = Features(layout)
+    part = FixedPart(layout, features, 32_768)
+    part.renew(rows, features.compute(rows))
+    return part, features
+
+
+def distances(part: FixedPart, features: Features, rows: Rows) -> np.ndarray:
+    return part.distances(features.compute(rows))
+
+
+def with_history(count: float, seed: int = 0) -> tuple[Layout, Rows]:
+    """Customers, each with amounts around a mean of their own, at terminals that all of them use."""
+    layout = layout_of(["customer", "terminal"], 1)
+    rng = np.random.default_rng(seed)
+    rows = empty_rows(EVENTS, layout)
+    means = rng.normal(0.0, 1.0, EVENTS)
+    rows.numerics[:, 0] = means + rng.normal(0.0, 0.5, EVENTS)
+    for number, known in ((1, means), (2, np.zeros(EVENTS))):
+        context = rows.context[:, layout.kinds[number].columns]
+        context[:, 1:4] = count
+        context[:, 4:7] = known[:, None]
+        context[:, 7:] = 0.25
+    return layout, rows
+
+
+def test_the_same_distance_on_either_side_of_a_skewed_column_is_as_far() -> None:
+    rng = np.random.default_rng(0)
+    layout, rows = plain(rng.lognormal(0.0, 1.0, (EVENTS, 1)))
+    part, features = fitted(layout, rows)
+    centre = float(np.median(rows.numerics))
+    probe = plain(np.array([[centre - 5.0], [centre + 5.0]]))[1]
+    below, above = distances(part, features, probe)
+    assert below == pytest.approx(above, rel=1e-3)
+
+
+def test_distances_do_not_depend_on_a_columns_unit() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal((EVENTS, 3))
+    there = []
+    for unit in (1.0, 64.0):
+        layout, rows = plain(values * unit)
+        there.append(distances(*fitted(layout, rows), rows))
+    assert there[0] == pytest.approx(there[1], rel=1e-4)
+
+
+def test_a_column_constant_in_the_core_has_the_spread_of_all_events() -> None:
+    """What differs there was trimmed, but it was seen."""
+    rng = np.random.default_rng(2)
+    core = np.column_stack([rng.standard_normal(EVENTS), np.zeros(EVENTS)])
+    layout, rows = plain(core)
+    part, features = fitted(layout, rows)
+    probe = plain(np.array([[0.0, 0.5]]))[1]
+    never_seen_to_vary = distances(part, features, probe)
+    seen = core.copy()
+    seen[:40, 1] = 5.0
+    part.learn(features.compute(plain(seen)[1]))
+    part.renew(rows, features.compute(rows))
+    spread = np.concatenate([core[:, 1], seen[:, 1]]).std()
+    assert distances(part, features, probe) == pytest.approx(
+        np.full((1, 2), 0.5 / (NORMAL_RANGE * spread) / np.sqrt(2.0)), rel=0.05
+    )
+    assert (never_seen_to_vary > 10.0).all()
+
+
+def test_a_column_that_is_mostly_one_value_does_not_outbid_the_others() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.standard_normal((EVENTS, 2))
+    values[rng.random(EVENTS) < 0.8, 1] = 0.0
+    layout, rows = plain(values)
+    part, features = fitted(layout, rows)
+    both = distances(part, features, plain(np.array([[3.0, 0.0], [0.0, 3.0]]))[1])
+    assert (both[1] < 6.0 * both[0]).all()  # without a least inner half: 30 times and more
+
+
+def test_a_profile_explains_what_its_means_tell_beforehand() -> None:
+    layout, rows = with_history(count=50.0)
+    customer, terminal = explained_shares(rows, layout)[:, 0]
+    assert customer == pytest.approx(0.8, abs=0.03)
+    assert terminal == pytest.approx(0.0, abs=0.03)
+
+
+def test_nothing_is_explained_without_history_and_by_means_that_mislead() -> None:
+    layout, rows = with_history(count=0.0)
+    assert not explained_shares(rows, layout).any()
+    layout, rows = with_history(count=50.0)
+    rows.context[:, layout.kinds[1].columns][:, 4:7] *= -1.0
+    assert not explained_shares(rows, layout).any()
+    assert explained_shares(empty_rows(8, layout), layout).shape == (2, 1)
+
+
+def test_a_deviation_counts_as_far_as_its_entity_explains() -> None:
+    layout, rows = with_history(count=50.0)
+    part, features = fitted(layout, rows)
+
+    def moved(kind: int) -> np.ndarray:
+        """An ordinary value that lies far from the mean of one of its keys."""
+        probe = rows.take(slice(0, 1)).copy()
+        probe.numerics[:] = 0.0
+        for number in (1, 2):
+            probe.context[:, layout.kinds[number].columns][:, 4:7] = 4.0 if number == kind else 0.0
+        return distances(part, features, probe)
+
+    assert (moved(1) > 4.0 * moved(2)).all()
+
+
+def test_the_value_of_a_key_without_history_counts_in_full() -> None:
+    layout, rows = with_history(count=50.0)
+    part, features = fitted(layout, rows)
+    probe = rows.take(slice(0, 2)).copy()
+    probe.numerics[:] = 4.0
+    probe.context[:, layout.kinds[1].columns][:, 4:7] = 4.0  # as its customer always does
+    probe.context[1, layout.kinds[1].columns] = 0.0
+    known, unknown = distances(part, features, probe)
+    assert (unknown > 1.8 * known).all()
+
+
+def test_a_rows_distances_do_not_depend_on_the_others() -> None:
+    layout, rows = with_history(count=3.0)
+    part, features = fitted(layout, rows)
+    inputs = features.compute(rows)
+    together = part.distances(inputs)
+    alone = np.concatenate([part.distances(inputs[i : i + 1]) for i in range(64)])
+    assert np.array_equal(together[:64], alone)
+
+
+def test_it_goes_on_from_its_state() -> None:
+    layout, rows = with_history(count=3.0)
+    part, features = fitted(layout, rows)
+    other = FixedPart(layout, features, 32_768)
+    other.load(unpack(pack(part.to_state())))
+    inputs = features.compute(rows)
+    for one in (part, other):
+        one.learn(inputs[:100])
+        one.renew(rows, inputs)
+    assert np.array_equal(part.distances(inputs), other.distances(inputs))
