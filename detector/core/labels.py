@@ -88,6 +88,7 @@ class LabelBook:
         self._offsets = np.full(config.events_max, -1, dtype=np.int64)
         self._events = 0
         self.labels: OrderedDict[int, str] = OrderedDict()  # offset of the event -> label; oldest first
+        self.latest: dict[int, str] = {}  # by offset, what the last `apply` took, retractions too
         self._applied: OrderedDict[str, None] = OrderedDict()  # feedback ids
 
     def remember(self, ids: Sequence[str], offsets: NDArray[np.int64]) -> None:
@@ -99,6 +100,7 @@ class LabelBook:
 
     def apply(self, records: Sequence[tuple[int, bytes]]) -> dict[str, int]:
         """Apply feedback records in order; returns counts by outcome."""
+        self.latest = {}
         outcomes = dict.fromkeys(OUTCOMES, 0)
         for _, raw in records:
             outcomes[self._apply(raw)] += 1
@@ -118,6 +120,7 @@ class LabelBook:
         if feedback.feedback_id is not None:
             _push(self._applied, feedback.feedback_id, None, self._config.labels_max)
         assert feedback.label is not None
+        self.latest[offset] = feedback.label
         if feedback.label == "retracted":
             self.labels.pop(offset, None)
             return "retracted"

@@ -32,6 +32,7 @@ from detector.core.encoder import Learner
 from detector.core.event_time import EventTime
 from detector.core.events import ParsedEvent, Parser, Rejected
 from detector.core.explain import Explainer
+from detector.core.exploration import BY_SCORE, Exploration
 from detector.core.features import (
     DAY_S,
     Features,
@@ -44,7 +45,7 @@ from detector.core.features import (
     to_rows,
 )
 from detector.core.labels import LabelBook
-from detector.core.policy import Policy, Published
+from detector.core.policy import Policy, Published, Suppressed
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 
 # Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
@@ -75,6 +76,7 @@ class Shard:
         self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
         self.entity_key_id = self._parser.entity_key_id
         self._policy = Policy(config.alerts, config.partitions)
+        self._exploration = Exploration(config.model.seed, self._identity.partition)
         self._labels = LabelBook(config.model.labels, self._identity.topic, self._identity.partition)
 
     def _build(self) -> None:
@@ -144,6 +146,7 @@ class Shard:
             "events_per_day": self._events_per_day,
             "labels": float(len(self._labels.labels)),
             "overdrafts": float(self._policy.overdrafts),
+            **self._exploration.estimates,
         }
 
     # --- records in, outputs out ---------------------------------------------------------------------------
@@ -265,23 +268,33 @@ class Shard:
     ) -> tuple[list[Alert], dict[str, int]]:
         alerts: list[Alert] = []
         suppressed: dict[str, int] = {}
-        if located is None:
+        if located is None or not np.isfinite(self._threshold):
             return alerts, suppressed
-        for i in np.flatnonzero(scores >= self._threshold).tolist():
+        explored = self._policy.explore_probability(self._events_per_day)
+        drawn = self._exploration.draw(self._accepted + np.arange(len(events)), explored)
+        for i in np.flatnonzero((scores >= self._threshold) | drawn).tolist():
             event, score = events[i], float(scores[i])
             severity = self._policy.severity(score)
-            decision = self._policy.decide(
-                alert_id(self._identity, event.record.offset),
-                event.entities[0] if event.entities else 0,
-                severity,
-                event=self._accepted + i,
-                time=float(self._block.times[start + i]),
-                now=float(self._now[start + i]),
-                events_per_day=self._events_per_day,
-            )
-            if not isinstance(decision, Published):
+            id_, probability = alert_id(self._identity, event.record.offset), BY_SCORE
+            decision: Published | Suppressed | None = None
+            if score >= self._threshold:
+                decision = self._policy.decide(
+                    id_,
+                    event.entities[0] if event.entities else 0,
+                    severity,
+                    event=self._accepted + i,
+                    time=float(self._block.times[start + i]),
+                    now=float(self._now[start + i]),
+                    events_per_day=self._events_per_day,
+                )
+            if drawn[i] and not isinstance(decision, Published):
+                decision, probability = Published(id_, 0, "explore"), explored
+            if isinstance(decision, Suppressed):
                 suppressed[decision.reason] = suppressed.get(decision.reason, 0) + 1
-            elif not silent:
+                continue
+            assert decision is not None
+            self._exploration.publish(event.record.offset, probability)
+            if not silent:
                 row = self._block.take(slice(start + i, start + i + 1))
                 alerts.append(self._explained(event, row, located, i, score, severity, decision))
         return alerts, suppressed
@@ -417,7 +430,13 @@ class Shard:
         )
         if not self._embedding.ready or self.events < ALERT_EVENTS_MIN:
             return
-        far = self._calibration.all.quantile(1.0 - self._policy.share(self._events_per_day))
+        share = self._policy.next_share(
+            event=self._accepted,
+            now=self._time.now,
+            events_per_day=self._events_per_day,
+            block_events=len(self._block),
+        )
+        far = self._calibration.all.quantile(1.0 - share)
         self._threshold = float(self._calibration.scores(np.array([far]))[0])
 
     # --- barriers ------------------------------------------------------------------------------------------
@@ -427,6 +446,7 @@ class Shard:
         if self._filled:
             self._learn()
         outcomes = self._labels.apply(labels)
+        self._exploration.answer(self._labels.latest)
         self.labels_end = labels_end
         if len(self._core):
             first = not self._embedding.ready
@@ -438,7 +458,6 @@ class Shard:
             self._calibration.renew_parts(parts)
             if self.warming_up or first:
                 self._calibration.restart(self._calibration.combine(parts))
-        self._policy.at_barrier()
         self._renew_threshold()
         self.since_barrier = 0
         return outcomes
@@ -470,11 +489,13 @@ class Shard:
     def reconfigure(self, config: ModelPart) -> None:
         """Take another configuration; where the model depends on what changed, begin a new one.
 
-        Labels, budget and cases go on in any case: they do not depend on the model.
+        Labels, budget, cases and estimates go on in any case: they do not depend on the model.
         """
         before, policy, labels = self.config, self._policy.to_state(), self._labels.to_state()
+        exploration = self._exploration.to_state()
         self._equip(config)
         self._policy.load(policy)
+        self._exploration.load(exploration)
         self._labels.load(labels)
         if _shape(config) != _shape(before):
             self._build()
@@ -501,6 +522,7 @@ class Shard:
             "embedding": self._embedding.to_state() if self._embedding.ready else {},
             "calibration": self._calibration.to_state(),
             "policy": self._policy.to_state(),
+            "exploration": self._exploration.to_state(),
             "labels": self._labels.to_state(),
         }
 
@@ -520,6 +542,7 @@ class Shard:
             self._embedding.load(state["embedding"], self._core)
         self._calibration.load(state["calibration"])
         self._policy.load(state["policy"])
+        self._exploration.load(state["exploration"])
         self._labels.load(state["labels"])
 
 
