@@ -497,7 +497,7 @@ class Shard:
         self._policy.load(policy)
         self._exploration.load(exploration)
         self._labels.load(labels)
-        if _shape(config) != _shape(before):
+        if shape(config) != shape(before):
             self._build()
         self._set_units(self._units)
 
@@ -546,8 +546,8 @@ class Shard:
         self._labels.load(state["labels"])
 
 
-def _shape(config: ModelPart) -> dict[str, Any]:
-    """What a model in training depends on: not how alerts are made, spelled or bounded."""
+def shape(config: ModelPart) -> dict[str, Any]:
+    """What a model in training depends on, as plain values: not how alerts are made, spelled or bounded."""
     event = config.event.model_dump(exclude={"exposure", "limits"})
     for value in event["fields"]:
         del value["display"], value["unit"]
