@@ -45,6 +45,16 @@ app = typer.Typer(
 checkpoint = typer.Typer(help="Look into the checkpoint store.", no_args_is_help=True)
 app.add_typer(checkpoint, name="checkpoint")
 
+WarmStart = Annotated[
+    Path | None,
+    typer.Option(
+        "--warm-start",
+        metavar="FILE",
+        help="Model file, by `checkpoint export`, that partitions without progress begin with.",
+        show_default=False,
+    ),
+]
+
 WRITABLE = "a file in a folder that exists and may be written"
 NEW = "a file that does not exist yet: nothing is overwritten"
 DEMO_SECONDS_MAX = 86_400.0  # its traffic ends after 183 simulated days
@@ -123,11 +133,11 @@ def _options(
 
 
 @app.command()
-def run(config: ConfigPath, set_: Overrides = None) -> None:
+def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None) -> None:
     """Run the daemon until SIGTERM."""
     from detector import wiring
 
-    wiring.run(_load(config, set_), os.environ)
+    wiring.run(_load(config, set_), os.environ, warm_start)
 
 
 @app.command()
@@ -143,6 +153,7 @@ def replay(
     rejected: Annotated[Path | None, typer.Option(help="Write a dead letter a line.")] = None,
     checkpoint_dir: Annotated[Path | None, typer.Option(help="Keep progress and checkpoints here.")] = None,
     resume: Annotated[bool, typer.Option(help="Go on from --checkpoint-dir.")] = False,
+    warm_start: WarmStart = None,
     set_: Overrides = None,
 ) -> None:
     """Run the very same shards over a file."""
@@ -175,6 +186,7 @@ def replay(
         rejected=rejected,
         checkpoints=checkpoint_dir,
         resume=resume,
+        warm_start=warm_start,
     )
     began = time.monotonic()
     with Progress(
@@ -344,6 +356,25 @@ def checkpoint_show(
     from detector import wiring
 
     out.print_json(json.dumps(wiring.show_checkpoint(_load(config, set_), name)))
+
+
+@checkpoint.command("export")
+def checkpoint_export(
+    config: ConfigPath,
+    out_: Annotated[Path, typer.Option("--out", help="Model file to write.")],
+    partition: Annotated[int, typer.Option(min=0, help="Whose newest checkpoint.")] = 0,
+    set_: Overrides = None,
+) -> None:
+    """Write what a partition learned about everybody, for `--warm-start` elsewhere.
+
+    Without profiles, budget, cases and labels. It holds real events, without ids: treat it like a checkpoint.
+    """
+    from detector import wiring
+
+    name, data = wiring.export(_load(config, set_), partition)
+    with _creating("--out", out_) as file:
+        file.write(data)
+    err.print(f"{len(data):,} bytes of checkpoint {name}")
 
 
 # --- leaves ----------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from detector.core.checkpoint import Manifest, read_manifest, read_state
 from detector.core.events import Parser
 from detector.core.lineage import store_prefix
 from detector.core.telemetry import Telemetry
+from detector.core.warm_start import Model, differences, export_model, read_model
 from detector.errors import (
     EXIT_BUG,
     BrokerUnavailable,
@@ -55,8 +56,13 @@ RETENTION_MARGIN_S = 3 * 86_400.0
 FILE_METADATA_BYTES_MAX = 1 << 30
 
 
-def run(config: Config, environ: Mapping[str, str]) -> None:
+def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = None) -> None:
     """Run the daemon until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    warm_start
+        Model file that partitions without a committed offset begin with.
 
     Raises
     ------
@@ -68,8 +74,9 @@ def run(config: Config, environ: Mapping[str, str]) -> None:
     secrets = resolve_secrets(config, environ)
     logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
     log = logs.get_logger("detector")
+    model = read_warm_start(warm_start, config)
     try:
-        _run(config, secrets, log)
+        _run(config, secrets, log, model)
         return
     except DetectorError:
         raise
@@ -78,7 +85,7 @@ def run(config: Config, environ: Mapping[str, str]) -> None:
     raise SystemExit(EXIT_BUG)  # outside of the handler: nothing else is to be told
 
 
-def _run(config: Config, secrets: Secrets, log: Log) -> None:
+def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -> None:
     password, key_password, entity_secret = secrets
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
@@ -100,6 +107,7 @@ def _run(config: Config, secrets: Secrets, log: Log) -> None:
             log=log,
             executor=BackgroundThread("checkpoints"),
             observe=monitor.observe,
+            warm_start=warm_start,
             warnings=_warnings(config, stream, store, entity_secret, log),
         )
         signals.call(runner.stop)
@@ -130,6 +138,7 @@ class Replay:
     rejected: Path | None = None
     checkpoints: Path | None = None
     resume: bool = False
+    warm_start: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +183,7 @@ def replay(
         A file cannot be read or written, or does not fit the progress to be resumed.
     """
     config = _for_files(config, plan)
+    warm_start = read_warm_start(plan.warm_start, config)
     key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))
     parser = Parser(config.event, key)
     telemetry = Telemetry()
@@ -196,7 +206,7 @@ def replay(
             group=config.kafka.group_id,
             entity_key=key,
             stream=stream,
-            store=None if plan.checkpoints is None else FsspecStore(f"file://{plan.checkpoints.resolve()}"),
+            store=_store_for_files(plan),
             feedback=None if plan.feedback is None else FileSideLog(plan.feedback),
             clock=SystemClock(),
             telemetry=telemetry,
@@ -204,6 +214,7 @@ def replay(
             executor=BackgroundThread("checkpoints"),
             commit_interval_s=0.0,
             metadata_bytes_max=FILE_METADATA_BYTES_MAX,
+            warm_start=warm_start,
         )
         signals.call(runner.stop)
         runner.run()
@@ -242,6 +253,59 @@ def checkpoints(config: Config) -> list[FoundCheckpoint]:
         except (CheckpointDamaged, KeyError) as error:
             found.append(FoundCheckpoint(name=stem, manifest=None, problem=str(error)))
     return found
+
+
+def read_warm_start(file: Path | None, config: Config) -> Model | None:
+    """Read a model file that shards are to begin with; None: none is wanted.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or was learned with other settings: all that differ.
+    NeedsOperator
+        It is of a newer version.
+    """
+    if file is None:
+        return None
+    allowed = "a whole file that `detector checkpoint export` made"
+    try:
+        model = read_model(file.read_bytes())
+    except (OSError, CheckpointDamaged) as error:
+        found = f"{file} ({getattr(error, 'strerror', None) or error})"
+        raise ConfigError(
+            "command line", [Problem(path="--warm-start", value=found, allowed=allowed)]
+        ) from None
+    problems = [
+        Problem(path=key, value=here, allowed=f"the model file was learned with {there}")
+        for key, there, here in differences(model, config.model_part(1))
+    ]
+    if problems:
+        raise ConfigError(f"--warm-start {file}", problems)
+    return model
+
+
+def export(config: Config, partition: int) -> tuple[str, bytes]:
+    """Make a model file of a partition's newest checkpoint that is whole; its name and the file.
+
+    Raises
+    ------
+    StoreUnavailable
+    NeedsOperator
+        There is none.
+    """
+    store, prefix = FsspecStore(config.checkpoints.url), _prefix(config)
+    manifests = [found.manifest for found in checkpoints(config) if found.manifest is not None]
+    own = [manifest for manifest in manifests if manifest.partition == partition]
+    for manifest in sorted(own, key=lambda manifest: manifest.position, reverse=True):
+        try:
+            return manifest.name, export_model(
+                manifest, read_state(manifest, store.get(f"{prefix}{manifest.name}.state"))
+            )
+        except (CheckpointDamaged, KeyError):
+            continue
+    raise NeedsOperator(
+        f"there is no whole checkpoint of partition {partition} under {checkpoints_place(config)}"
+    )
 
 
 def checkpoints_place(config: Config) -> str:
@@ -308,6 +372,13 @@ def build_info() -> dict[str, str]:
 
 def _config_info(config: Config) -> dict[str, str]:
     return {"model": config.model_part(1).hash(), "delivery": config.delivery}
+
+
+def _store_for_files(plan: Replay) -> FsspecStore | None:
+    """Where checkpoints go; a warm start is one, so it needs a place even if nothing is to be kept."""
+    if plan.checkpoints is not None:
+        return FsspecStore(f"file://{plan.checkpoints.resolve()}")
+    return None if plan.warm_start is None else FsspecStore("memory://replay")
 
 
 def _for_files(config: Config, plan: Replay) -> Config:

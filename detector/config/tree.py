@@ -321,6 +321,12 @@ class Alerts(Part):
     """From score to alert."""
 
     budget: Budget = Budget(share=0.001, per_day=None)
+    explore_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of the budget for random other events: their answers tell what is missed",
+    )
     once_per: Duration = Field(
         3600.0, description="an entity alerts once in this window; a higher severity breaks through"
     )

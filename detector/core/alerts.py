@@ -51,6 +51,7 @@ def make_alert(
         "alert_id": id_,
         "case_id": decision.case,
         "severity": SEVERITIES[severity],
+        "selection": decision.selection,
         "event_id": event.id,
         "event_time": iso(event.time),
         "entity": None if view.main is None else {"name": main_name, "value": view.main},

@@ -129,6 +129,10 @@ class Learner(Encoder):
         self.steps = 0
         self._begin_moments()
 
+    def _begin_moments(self) -> None:
+        self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+        self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+
     def _descend(
         self, rows: Hashes, wide: Floats, hidden: Floats, grad_out: Floats, others: Mapping[str, Floats]
     ) -> None:

@@ -3,10 +3,15 @@
 An event is a *candidate* when its score reaches the threshold. Of the candidates those are published that
 
     1. are the entity's first in `once_per`, or of a higher severity than its last alert, and
-    2. find a token in the bucket; `critical` may overdraw it by one more day's worth.
+    2. the budget has room for: its *balance* (alerts earned less alerts published) stays within half a day's
+       worth of zero; `critical` may overdraw it by one more day's worth.
 
-What is held back is counted and told in the entity's next alert. Everything here happens at candidates, by
-event number and event time, so it does not depend on how the log was cut.
+The balance also steers the threshold, at every block's end: alerts left over make it more lenient, alerts
+short make it stricter. So a day's number stays near the budget (the noise of chance alone would be a third of
+10 alerts), most of what becomes a candidate is published, and the highest scores come first.
+
+What is held back is counted and told in the entity's next alert. Everything here goes by event number and
+event time, so it does not depend on how the log was cut.
 """
 
 from __future__ import annotations
@@ -22,10 +27,14 @@ from detector.core.features import DAY_S
 
 SEVERITIES = ("low", "medium", "high", "critical")
 SUPPRESSED_REASONS = ("entity", "budget")
-# Once per entity and the bucket hold candidates back; the threshold is lowered to make up for them, but not
-# without end: a single entity may produce any number of candidates.
-WIDENING_MAX = 20.0
-WIDENING_STEP = 1.25
+# How many times more candidates there may be at one end of the balance than at zero, and fewer at the other.
+# Small: what once-per-entity holds back is not made up for. Large: low scores are taken to fill a quiet day.
+STEERING_MAX = 20.0
+# Alerts that the balance has room for in all, at least: one each way.
+CAPACITY_MIN = 2.0
+# The balance moves by a block's worth before the threshold follows. With at least so many blocks' worth to
+# either end it settles: its step back is then ln(STEERING_MAX) / 3, about the distance to zero.
+STEERING_BLOCKS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,7 @@ class Published:
 
     case: str  # id of the first alert of the entity's case
     suppressed: int  # candidates of the entity held back since its last alert
+    selection: Literal["score", "explore"] = "score"
 
 
 @dataclass(slots=True)
@@ -57,14 +67,10 @@ class Policy:
     def __init__(self, config: AlertsConfig, partitions: int) -> None:
         self._config = config
         self._partitions = partitions
-        self._tokens = 1.0
-        self._events = 0  # number of the event up to which tokens were credited
+        self._balance = 0.0  # alerts earned less published
+        self._events = 0  # number of the event up to which alerts were earned
         self._time = 0.0
-        self._credited = 0.0  # since the last barrier
-        self._spent = 0
-        self._candidates = 0
-        self._widening = 1.0
-        self.overdrafts = 0  # alerts published beyond the budget, ever
+        self.overdrafts = 0  # alerts published beyond the balance's lower end, ever
         self._cases: OrderedDict[int, _Case] = OrderedDict()  # by entity; the longest quiet first
         self._held: OrderedDict[int, int] = OrderedDict()  # candidates of entities without a case
 
@@ -73,9 +79,25 @@ class Policy:
         bounds = self._config.severity
         return bisect_right((bounds.medium, bounds.high, bounds.critical), score)
 
-    def share(self, events_per_day: float) -> float:
-        """Share of events that may be candidates, to fill the budget in spite of what is held back."""
-        return min(self._budget_share(events_per_day) * self._widening, 0.5)
+    def next_share(self, *, event: int, now: float, events_per_day: float, block_events: int) -> float:
+        """Share of events that may be candidates from here on.
+
+        Parameters
+        ----------
+        event, now
+            As in `decide`: where we are.
+        block_events
+            After so many events it is asked again.
+        """
+        self._credit(event, now, events_per_day)
+        share = self._score_share(events_per_day)
+        reach = max(self._capacity(events_per_day) / 2.0, STEERING_BLOCKS * share * block_events)
+        steering: float = STEERING_MAX ** min(max(self._balance / reach, -1.0), 1.0)
+        return min(share * steering, 0.5)
+
+    def explore_probability(self, events_per_day: float) -> float:
+        """Chance of an event that is not published for its score to be published all the same."""
+        return self._budget_share(events_per_day) * self._config.explore_share
 
     def decide(
         self,
@@ -101,30 +123,22 @@ class Policy:
         time
             The event's own time, s: what is once per entity goes by it.
         now
-            How far event time had come, s: the bucket fills by it.
+            How far event time had come, s: a budget per day is earned by it.
         """
-        self._candidates += 1
         self._credit(event, now, events_per_day)
         case = self._cases.get(entity)
         if case is not None and time - case.time < self._config.once_per and severity <= case.severity:
             case.suppressed += 1
             return Suppressed("entity")
-        overdraft = self._capacity(events_per_day) if severity == len(SEVERITIES) - 1 else 0.0
-        if self._tokens - 1.0 < -overdraft:
+        capacity = self._capacity(events_per_day)
+        lowest = -capacity / 2.0
+        overdraft = capacity if severity == len(SEVERITIES) - 1 else 0.0
+        if self._balance - 1.0 < lowest - overdraft:
             self._hold(entity, case)
             return Suppressed("budget")
-        self._tokens -= 1.0
-        self._spent += 1
-        self.overdrafts += self._tokens < 0.0
+        self._balance -= 1.0
+        self.overdrafts += self._balance < lowest
         return self._publish(alert_id, entity, severity, time, case)
-
-    def at_barrier(self) -> None:
-        """Follow the ratio of what the budget allowed to what was published."""
-        if self._candidates:
-            ratio = (self._credited + 1.0) / (self._spent + 1.0)
-            self._widening *= min(max(ratio, 1.0 / WIDENING_STEP), WIDENING_STEP)
-            self._widening = min(max(self._widening, 1.0), WIDENING_MAX)
-        self._credited, self._spent, self._candidates = 0.0, 0, 0
 
     def _publish(
         self, alert_id: str, entity: int, severity: int, time: float, case: _Case | None
@@ -156,9 +170,13 @@ class Policy:
         assert budget.per_day is not None
         return budget.per_day / self._partitions / max(events_per_day, 1.0)
 
+    def _score_share(self, events_per_day: float) -> float:
+        """What exploration leaves of the budget."""
+        return self._budget_share(events_per_day) * (1.0 - self._config.explore_share)
+
     def _capacity(self, events_per_day: float) -> float:
-        """One day of the budget, at least one alert."""
-        return max(1.0, self._budget_share(events_per_day) * events_per_day)
+        """Alerts between the ends of the balance: a day's worth."""
+        return max(CAPACITY_MIN, self._score_share(events_per_day) * events_per_day)
 
     def _credit(self, event: int, now: float, events_per_day: float) -> None:
         budget = self._config.budget
@@ -168,29 +186,23 @@ class Policy:
             assert budget.per_day is not None
             since = max(now - self._time, 0.0) if self._time else 0.0
             earned = budget.per_day / self._partitions * since / DAY_S
-        self._tokens = min(self._tokens + earned, self._capacity(events_per_day))
-        self._credited += earned
+        earned *= 1.0 - self._config.explore_share
+        self._balance = min(self._balance + earned, self._capacity(events_per_day) / 2.0)
         self._events = event
         self._time = now
 
     def to_state(self) -> dict[str, Any]:
         return {
-            "tokens": self._tokens,
+            "balance": self._balance,
             "events": self._events,
             "time": self._time,
-            "credited": self._credited,
-            "spent": self._spent,
-            "candidates": self._candidates,
-            "widening": self._widening,
             "overdrafts": self.overdrafts,
             "cases": [[entity, *asdict(case).values()] for entity, case in self._cases.items()],
             "held": list(self._held.items()),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._tokens, self._events, self._time = state["tokens"], state["events"], state["time"]
-        self._credited, self._spent = state["credited"], state["spent"]
-        self._candidates, self._widening = state["candidates"], state["widening"]
+        self._balance, self._events, self._time = state["balance"], state["events"], state["time"]
         self.overdrafts = state["overdrafts"]
         self._cases = OrderedDict((entity, _Case(*case)) for entity, *case in state["cases"])
         self._held = OrderedDict((entity, count) for entity, count in state["held"])

@@ -10,7 +10,7 @@ a key say more about its next event than the event does. A key has a row from it
     since     matured events after `last` that are no known frauds: a run may have ended
 
 Rules
-    - All counts decay by *event* time, so a label's lateness does not change what it means; a share is that at
+    - All counts decay by *event* time, so a label's lateness does not change what it means. A share is as of
       the latest event judged, or a short memory would know nothing by the time labels come.
     - Numerator and denominator cover the same events: a new key's `matured` begins with what the profiles had
       counted up to that fraud, and goes on with every event that matures after it.

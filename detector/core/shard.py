@@ -32,6 +32,7 @@ from detector.core.encoder import PlainLearner
 from detector.core.event_time import EventTime
 from detector.core.events import ParsedEvent, Parser, Rejected
 from detector.core.explain import Explainer
+from detector.core.exploration import BY_SCORE, Exploration
 from detector.core.features import (
     DAY_S,
     Features,
@@ -45,7 +46,7 @@ from detector.core.features import (
 )
 from detector.core.labels import LabelBook
 from detector.core.memory import Memory
-from detector.core.policy import Policy, Published
+from detector.core.policy import Policy, Published, Suppressed
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.supervision import Supervision
 
@@ -79,6 +80,7 @@ class Shard:
         self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
         self.entity_key_id = self._parser.entity_key_id
         self._policy = Policy(config.alerts, config.partitions)
+        self._exploration = Exploration(config.model.seed, self._identity.partition)
 
     def _build(self) -> None:
         """Make an untrained model."""
@@ -156,6 +158,7 @@ class Shard:
             "label_weight": self._calibration.label_weight,
             "fraud_keys": float(len(self._supervision.risks)),
             "overdrafts": float(self._policy.overdrafts),
+            **self._exploration.estimates,
         }
 
     # --- records in, outputs out ---------------------------------------------------------------------------
@@ -284,24 +287,33 @@ class Shard:
         alerts: list[Alert] = []
         alerted = np.zeros(len(events), dtype=bool)
         suppressed: dict[str, int] = {}
-        if located is None:
+        if located is None or not np.isfinite(self._threshold):
             return alerts, alerted, suppressed
-        for i in np.flatnonzero(scores >= self._threshold).tolist():
+        explored = self._policy.explore_probability(self._events_per_day)
+        drawn = self._exploration.draw(self._accepted + np.arange(len(events)), explored)
+        for i in np.flatnonzero((scores >= self._threshold) | drawn).tolist():
             event, score = events[i], float(scores[i])
             severity = self._policy.severity(score)
-            decision = self._policy.decide(
-                alert_id(self._identity, event.record.offset),
-                event.entities[0] if event.entities else 0,
-                severity,
-                event=self._accepted + i,
-                time=float(self._block.times[start + i]),
-                now=float(self._now[start + i]),
-                events_per_day=self._events_per_day,
-            )
-            if not isinstance(decision, Published):
+            id_, probability = alert_id(self._identity, event.record.offset), BY_SCORE
+            decision: Published | Suppressed | None = None
+            if score >= self._threshold:
+                decision = self._policy.decide(
+                    id_,
+                    event.entities[0] if event.entities else 0,
+                    severity,
+                    event=self._accepted + i,
+                    time=float(self._block.times[start + i]),
+                    now=float(self._now[start + i]),
+                    events_per_day=self._events_per_day,
+                )
+            if drawn[i] and not isinstance(decision, Published):
+                decision, probability = Published(id_, 0, "explore"), explored
+            if isinstance(decision, Suppressed):
                 suppressed[decision.reason] = suppressed.get(decision.reason, 0) + 1
                 continue
+            assert decision is not None
             alerted[i] = True
+            self._exploration.publish(event.record.offset, probability)
             if not silent:
                 row = self._block.take(slice(start + i, start + i + 1))
                 alerts.append(self._explained(event, row, located, i, score, severity, decision))
@@ -440,7 +452,13 @@ class Shard:
         )
         if not self._embedding.ready or self.events < ALERT_EVENTS_MIN:
             return
-        far = self._calibration.all.quantile(1.0 - self._policy.share(self._events_per_day))
+        share = self._policy.next_share(
+            event=self._accepted,
+            now=self._time.now,
+            events_per_day=self._events_per_day,
+            block_events=len(self._block),
+        )
+        far = self._calibration.all.quantile(1.0 - share)
         self._threshold = float(self._calibration.scores(np.array([far]))[0])
 
     # --- barriers ------------------------------------------------------------------------------------------
@@ -470,7 +488,6 @@ class Shard:
             if self.warming_up or first:
                 self._calibration.restart(self._calibration.combine(parts))
             self._weigh_labels()
-        self._policy.at_barrier()
         self._renew_threshold()
         self.since_barrier = 0
         return outcomes
@@ -479,6 +496,7 @@ class Shard:
         """Take in feedback records; returns counts by outcome."""
         outcomes, answers = self._book.apply(labels)
         self._supervision.apply(answers)
+        self._exploration.answer({answer.offset: answer.label for answer in answers})
         times, keys = self._supervision.events_of(answers, "fraud")
         self._core.forget(times, keys[:, : len(self._layout.entities)])
         pardoned = self._supervision.pardoned(answers)
@@ -489,6 +507,7 @@ class Shard:
     def _weigh_labels(self) -> None:
         """Let the labelled part have the say it has earned, and count recent events as if it always had."""
         if not self._embedding.knows_labels:
+            self._calibration.label_weight = 0.0  # a model file knows labels, but its shard does not yet
             return
         before = self._calibration.label_weight
         self._calibration.label_weight = self._supervision.weigh(before)
@@ -526,12 +545,15 @@ class Shard:
     def reconfigure(self, config: ModelPart) -> None:
         """Take another configuration; where the model depends on what changed, begin a new one.
 
-        Budget and cases go on in any case, and which labels were given: they do not depend on the model.
+        Budget, cases and estimates go on in any case, and which labels were given: they do not depend on the
+        model.
         """
         before, policy, labels = self.config, self._policy.to_state(), self._supervision.to_state()
+        exploration = self._exploration.to_state()
         self._equip(config)
         self._policy.load(policy)
-        if _shape(config) != _shape(before):
+        self._exploration.load(exploration)
+        if shape(config) != shape(before):
             self._build()
             self._book.load(labels["book"])
         else:
@@ -560,6 +582,7 @@ class Shard:
             "embedding": self._embedding.to_state() if self._embedding.ready else {},
             "calibration": self._calibration.to_state(),
             "policy": self._policy.to_state(),
+            "exploration": self._exploration.to_state(),
             "supervision": self._supervision.to_state(),
         }
 
@@ -579,11 +602,12 @@ class Shard:
             self._embedding.load(state["embedding"], self._core)
         self._calibration.load(state["calibration"])
         self._policy.load(state["policy"])
+        self._exploration.load(state["exploration"])
         self._supervision.load(state["supervision"])
 
 
-def _shape(config: ModelPart) -> dict[str, Any]:
-    """What a model in training depends on: not how alerts are made, spelled or bounded."""
+def shape(config: ModelPart) -> dict[str, Any]:
+    """What a model in training depends on, as plain values: not how alerts are made, spelled or bounded."""
     event = config.event.model_dump(exclude={"exposure", "limits"})
     for value in event["fields"]:
         del value["display"], value["unit"]

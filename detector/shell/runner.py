@@ -28,7 +28,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 from typing import TypeVar
 
@@ -52,6 +52,7 @@ from detector.core.outcome import StageTimer, block_signals, count, measure_lag,
 from detector.core.partition import Partition, library_versions
 from detector.core.records import Identity, Outputs, Record
 from detector.core.telemetry import Telemetry
+from detector.core.warm_start import Model, first_checkpoint
 from detector.errors import BrokerUnavailable, CommitFailed, OutsideError
 from detector.ports import (
     Change,
@@ -145,6 +146,8 @@ class Runner:
         What fits beside a committed offset.
     observe
         Told the aggregates of each live block, e.g. `DriftMonitor.observe`.
+    warm_start
+        What partitions that were never committed begin with, by way of `store`; None: with nothing.
     warnings
         What start-up found; shown by `status`.
     open_partition
@@ -168,6 +171,7 @@ class Runner:
         commit_interval_s: float | None = None,
         metadata_bytes_max: int = METADATA_BYTES_MAX,
         observe: Observe | None = None,
+        warm_start: Model | None = None,
         warnings: Sequence[str] = (),
         open_partition: Callable[..., Partition] = Partition,
     ) -> None:
@@ -179,6 +183,7 @@ class Runner:
         self._commit_interval_s = configured_s if commit_interval_s is None else commit_interval_s
         self._metadata_bytes_max = metadata_bytes_max
         self._observe = observe
+        self._warm_start = warm_start
         self._warnings = tuple(warnings)
         self._open_partition = open_partition
         self._prefix = store_prefix(group, topic)
@@ -324,7 +329,7 @@ class Runner:
     def _restore(self, number: int, committed: Committed | None, assigned_s: float) -> _Owned:
         """Bring one shard back to the origin of what is committed; the log's records do the rest.
 
-        1. The journal: the committed one, or a bare start. The log reaches to what is committed.
+        1. The journal: the committed one, or a bare or warm start. The log reaches to what is committed.
         2. The newest checkpoint on its chain that can be read.
         3. Everything the replay will need is there: configurations, labels.
         4. The stream goes to the origin.
@@ -332,6 +337,9 @@ class Runner:
         """
         began_s = self._clock.monotonic()
         ask, stream, feedback = self._ask_unless_stopping, self._stream, self._feedback
+        identity = Identity(
+            topic=self._topic, group=self._group, partition=number, entity_key=self._entity_key
+        )
 
         def get(name: str) -> bytes:
             return ask(lambda: self._get(name))
@@ -344,6 +352,9 @@ class Runner:
         if committed is None:
             start = ask(lambda: stream.start(number))
             journal = Partition.begin(wanted, start, labels_beginning or 0)
+            if (model := self._warm_start) is not None:
+                snapshot = first_checkpoint(model, wanted, identity, journal)
+                journal = replace(journal, checkpoint=ask(lambda: write(snapshot, self._put)))
             until = start
         else:
             journal = read_journal(committed.metadata, partition=number, group=self._group)
@@ -361,7 +372,7 @@ class Runner:
         stream.seek(number, origin.journal.position)
         # Step 5
         partition = self._open_partition(
-            Identity(topic=self._topic, group=self._group, partition=number, entity_key=self._entity_key),
+            identity,
             wanted,
             origin.journal,
             until=until,

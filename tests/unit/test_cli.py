@@ -29,6 +29,7 @@ COMMANDS = (
     ["checkpoint"],
     ["checkpoint", "list"],
     ["checkpoint", "show"],
+    ["checkpoint", "export"],
 )
 
 
@@ -369,6 +370,37 @@ def test_checkpoints_are_listed_and_shown(detector: Detector, events: Path) -> N
     shown = detector("checkpoint", "show", name, "-c", HANDBOOK, *often)
     assert shown.code == 0
     assert json.loads(shown.out)["partition"] == 0
+
+
+def test_a_model_is_exported_and_begun_with(detector: Detector, events: Path, tmp_path: Path) -> None:
+    often = ("--set", "checkpoints.interval=1ms", "--set", "checkpoints.url=file://./kept")
+    replay = ("replay", "-c", HANDBOOK, "--events", events)
+    assert detector(*replay, "--checkpoint-dir", "kept", *often).code == 0
+    exported = detector("checkpoint", "export", "-c", HANDBOOK, *often, "--out", "model.bin")
+    assert exported.code == 0
+    assert "bytes of checkpoint 00000/" in exported.err
+    refused(detector("checkpoint", "export", "-c", HANDBOOK, *often, "--out", "model.bin"), "--out")
+
+    warm = (*replay, "--warm-start", "model.bin")
+    for scores in ("first.csv", "again.csv"):
+        assert detector(*warm, "--scores", scores, "--partitions", 2).code == 0
+    first = (tmp_path / "first.csv").read_text()
+    assert first == (tmp_path / "again.csv").read_text()
+    assert all(float(row.split(",")[2]) > 0 for row in first.splitlines()[1:6])
+
+    other = ("--set", "model.encoder.hidden=32")
+    refused(detector(*warm, *other), "model.encoder.hidden: found 32", "learned with 64")
+    refused(detector("run", "-c", HANDBOOK, "--warm-start", "model.bin", *other), "model.encoder.hidden")
+    Path("model.bin").write_bytes(Path("model.bin").read_bytes()[:-9])
+    refused(detector(*warm), "--warm-start", "checksum", "detector checkpoint export")
+    refused(detector(*replay, "--warm-start", "nope.bin"), "--warm-start", "nope.bin", "No such file")
+
+
+def test_nothing_to_export_needs_an_operator(detector: Detector) -> None:
+    done = detector("checkpoint", "export", "-c", HANDBOOK, "--partition", 3, "--out", "model.bin")
+    assert done.code == 3
+    assert "no whole checkpoint of partition 3" in done.err
+    assert not Path("model.bin").exists()
 
 
 def test_no_checkpoints_is_no_error(detector: Detector) -> None:

@@ -71,6 +71,7 @@ def part(event: Mapping[str, Any] | None = None, **changes: Any) -> ModelPart:
         "model": model,
         "alerts": {
             "budget": {"share": 0.01},
+            "explore_share": 0.2,
             "once_per": "5d",
             "severity": {"medium": 2.6, "high": 3.2, "critical": 4.5},
         },
@@ -273,6 +274,20 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert run.key_mismatches > 3
     assert len({body["case_id"] for body in run.bodies()}) < len(run.alerts)
     assert any(body["suppressed"] for body in run.bodies())
+
+
+def test_explored_alerts_say_so_and_touch_nobodys_case() -> None:
+    bodies = undisturbed().bodies()
+    explored = [body for body in bodies if body["selection"] == "explore"]
+    others = [body for body in bodies if body["selection"] == "score"]
+    assert len(explored) + len(others) == len(bodies)
+    assert 3 <= len(explored) < len(others)
+    for body in explored:
+        assert body["case_id"] == body["alert_id"]
+        assert body["suppressed"] == 0
+        assert not any(other["case_id"] == body["alert_id"] for other in others)
+    assert np.median([body["score"]["raw"] for body in explored]) < 1.0
+    assert all(body["score"]["raw"] >= body["score"]["threshold"] for body in others)
 
 
 # --- polls ----------------------------------------------------------------------------------------------
@@ -624,7 +639,7 @@ def test_an_alert_says_which_event_it_is_about() -> None:
         assert body["entities"] == {"customer": event["customer"], "terminal": event["terminal"]}
         assert body["exposure"] == event.get("amount")
         assert datetime.fromisoformat(body["event_time"]).timestamp() == times[alert.offset]
-        assert body["score"]["raw"] == by_offset[alert.offset] >= body["score"]["threshold"]
+        assert body["score"]["raw"] == by_offset[alert.offset]
         assert body["score"]["percentile"] == 1 - 10 ** -body["score"]["raw"]
         assert body["score"]["severity"] == body["severity"] == alert.severity
         assert alert.key == event["customer"].encode()  # the main entity's value, whatever the record's key

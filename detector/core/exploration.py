@@ -1,0 +1,115 @@
+"""What the score misses: a few random low scores are published, and their answers stand for all others.
+
+Whoever looks only at alerts never learns what was missed. With `alerts.explore_share` above 0 every event
+that is not published for its score is published with a small known probability p. A fraud among these stands
+for 1/p frauds (Horvitz and Thompson 1952); a fraud found by its score stands for itself. So
+
+    missed = sum of 1/p over explored frauds          recall = found / (found + missed)
+
+Rules
+    - Drawn by a hash of the event's number: the same however the log was cut, and independent of the score.
+    - Both kinds of alerts lie in one bounded table, oldest out first, so both sums cover the same time.
+    - Where not all alerts are answered, each answered one stands for the others of its kind: p is multiplied
+      by the answered share. That is unbiased as long as whether one is answered does not depend on the truth.
+    - Nothing is told before `ANSWERS_MIN` alerts of each kind were answered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ALERTS_MAX = 16_384  # alerts remembered, of both kinds
+ANSWERS_MIN = 100  # of each kind
+BY_SCORE = 1.0  # probability of what was published for its score
+
+_UNANSWERED, _LEGITIMATE, _FRAUD = range(3)
+_ANSWERS = {"retracted": _UNANSWERED, "legitimate": _LEGITIMATE, "fraud": _FRAUD}
+
+
+class Exploration:
+    """Draws events of one shard, and estimates from their answers."""
+
+    def __init__(self, seed: int, partition: int) -> None:
+        self._key = np.uint64(seed << 32 | partition)
+        self._alerts: OrderedDict[int, tuple[float, int]] = OrderedDict()  # by offset: probability, answer
+        self.estimates: dict[str, float] = {}
+
+    def draw(self, numbers: NDArray[np.int64], probability: float) -> NDArray[np.bool_]:
+        """Which of the events with these numbers (n,) are to be published, whatever their score."""
+        if probability <= 0.0:
+            return np.zeros(len(numbers), dtype=bool)
+        uniform = _mixed(numbers.astype(np.uint64) ^ _mixed(self._key)) * 2.0**-64
+        chosen: NDArray[np.bool_] = uniform < probability
+        return chosen
+
+    def publish(self, offset: int, probability: float) -> None:
+        """Remember an alert; `BY_SCORE` where it was not drawn."""
+        self._alerts[offset] = probability, _UNANSWERED
+        if len(self._alerts) > ALERTS_MAX:
+            self._alerts.popitem(last=False)
+
+    def answer(self, labels: Mapping[int, str]) -> None:
+        """Take fraud, legitimate or retracted by the event's offset, and estimate anew."""
+        for offset, label in labels.items():
+            if offset in self._alerts:
+                self._alerts[offset] = self._alerts[offset][0], _ANSWERS[label]
+        self._estimate()
+
+    def _estimate(self) -> None:
+        table = np.array(list(self._alerts.values()), dtype=np.float64).reshape(-1, 2)
+        probability, answer = table[:, 0], table[:, 1]
+        explored = probability < BY_SCORE
+        if not explored.any():
+            self.estimates = {}
+            return
+        answered = answer != _UNANSWERED
+        self.estimates = {"explored_answers": float((explored & answered).sum())}
+        if min((kind & answered).sum() for kind in (explored, ~explored)) < ANSWERS_MIN:
+            return
+        found, found_error = _total(probability[~explored], answer[~explored])
+        missed, missed_error = _total(probability[explored], answer[explored])
+        frauds = max(found + missed, 1.0)
+        self.estimates |= {
+            "missed_frauds": missed,
+            "missed_frauds_error": missed_error,
+            "recall": found / frauds,
+            "recall_error": math.hypot(found * missed_error, missed * found_error) / frauds**2,
+        }
+
+    def to_state(self) -> dict[str, Any]:
+        values = np.array(list(self._alerts.values()), dtype=np.float64).reshape(-1, 2)
+        return {
+            "offsets": np.array(list(self._alerts), dtype=np.int64),
+            "probabilities": values[:, 0].copy(),
+            "answers": values[:, 1].astype(np.int8),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        rows = zip(state["probabilities"].tolist(), state["answers"].tolist(), strict=True)
+        self._alerts = OrderedDict(zip(state["offsets"].tolist(), rows, strict=True))
+        self._estimate()
+
+
+def _total(probability: NDArray[np.float64], answer: NDArray[np.float64]) -> tuple[float, float]:
+    """Estimated number of frauds behind alerts of one kind, and its standard error."""
+    answered = answer != _UNANSWERED
+    chance = probability * answered.mean()
+    weights = 1.0 / chance[answer == _FRAUD]
+    # Where none was found, the error is that of one: not to have seen any does not mean that there is none.
+    counted = weights if len(weights) else 1.0 / chance[answered].mean(keepdims=True)
+    return float(weights.sum()), math.sqrt(float((counted**2 - counted).sum()))
+
+
+def _mixed(numbers: Any) -> Any:
+    """Finalizer of SplitMix64 (Steele, Lea and Flood 2014): uint64 to evenly spread uint64."""
+    with np.errstate(over="ignore"):
+        mixed = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

@@ -1,0 +1,175 @@
+"""A shard may begin with what another learned, and is as safe as any other from its first event on."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.config.tree import ModelPart
+from detector.core import partition as partition_module
+from detector.core.checkpoint import Manifest, encode, read_manifest, read_state
+from detector.core.partition import Partition
+from detector.core.records import Identity
+from detector.core.shard import Shard
+from detector.core.state import pack
+from detector.core.warm_start import (
+    POPULATION,
+    Model,
+    differences,
+    export_model,
+    first_checkpoint,
+    read_model,
+)
+from detector.errors import CheckpointDamaged, NeedsOperator
+from tests.unit.test_runner import Crash, World, in_order, model_config, until
+
+
+@pytest.fixture(autouse=True)
+def real_shard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_module, "Shard", Shard)
+
+
+def world(seed: int, count: int = 1600, **changes: Any) -> World:
+    """Cards of its own for each seed."""
+    made = World(partitions=2, poll_records_max=120, config=model_config(), **changes)
+    rng = np.random.default_rng(seed)
+    values = np.exp(rng.normal(size=(count, 2)) + 4 * (rng.random((count, 1)) < 0.02))
+    for n, (x, y) in enumerate(values.tolist()):
+        card = f"{seed}-{n % 40}"
+        event = {"id": str(n), "t": 1_600_000_000 + 60 * n, "card": card, "x": x, "y": y}
+        made.broker.append(n % 2, json.dumps(event).encode(), key=card.encode())
+    return made
+
+
+@cache
+def learned() -> tuple[Manifest, dict[str, Any]]:
+    """A checkpoint of another stream."""
+    elsewhere = world(1, 3000)
+    elsewhere.finish()
+    name = elsewhere.path(elsewhere.newest())
+    manifest = read_manifest(elsewhere.store.objects[f"{name}.json"])
+    return manifest, read_state(manifest, elsewhere.store.objects[f"{name}.state"])
+
+
+@cache
+def model() -> Model:
+    return read_model(export_model(*learned()))
+
+
+def start(wanted: ModelPart) -> dict[str, Any]:
+    """State of a new shard."""
+    identity = Identity(topic="transactions", group="g", partition=1, entity_key=b"secret")
+    snapshot = first_checkpoint(model(), wanted, identity, Partition.begin(wanted, 70, 5))
+    name, manifest_bytes, state = encode(snapshot)
+    manifest = read_manifest(manifest_bytes)
+    assert (manifest.position, manifest.labels, name) == (70, 5, manifest.name)
+    return read_state(manifest, state)
+
+
+def test_a_new_shard_has_the_population_part_and_nothing_else() -> None:
+    there, here = learned()[1], start(model_config().model_part(1))
+    for part in POPULATION:
+        assert pack({"of": here[part]}) == pack({"of": there[part]})
+    assert np.array_equal(here["profiles"]["priors"], there["profiles"]["priors"])
+    assert all(len(table["used"]) == 0 for table in here["profiles"]["tables"].values())
+    assert here["events"] == here["accepted"] == here["policy"]["events"] == 0
+    assert not here["policy"]["cases"]
+    assert not here["labels"]["labels"]
+
+
+def test_scores_are_told_from_the_first_event_on() -> None:
+    cold, warm = world(2), world(2)
+    for each, more in ((cold, {}), (warm, {"warm_start": model()})):
+        each.broker.closed = True
+        each.runner(**more).run()
+    scores = {
+        name: [json.loads(m.value)["score"] for m in in_order(each) if m.topic == "scores" and m.value]
+        for name, each in (("cold", cold), ("warm", warm))
+    }
+    assert not any(scores["cold"][:60])
+    assert all(score > 0 for score in scores["warm"][:10] if score is not None)
+    assert json.loads(warm.alerts()[0])["model"]["version"] >= learned()[1]["embedding"]["version"]
+
+
+def test_crashes_right_after_a_warm_start_change_nothing() -> None:
+    undisturbed = world(2)
+    undisturbed.broker.closed = True
+    undisturbed.runner(warm_start=model()).run()
+    assert len(undisturbed.alerts()) > 5
+    for left_at_first in range(1, 41, 8):
+        disturbed = world(2)
+        left = left_at_first
+
+        def hook(step: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Crash
+
+        runner = disturbed.runner(warm_start=model())
+        disturbed.hook = hook
+        with pytest.raises(Crash):
+            until(lambda: False, runner)
+        disturbed.hook = lambda step: None
+        disturbed.broker.evict(disturbed.stream)
+        disturbed.broker.closed = True
+        # What was committed names its origin: only partitions without progress look at the file again.
+        again = None if len(disturbed.broker.committed) == 2 else model()
+        disturbed.runner(warm_start=again).run()
+        assert in_order(disturbed) == in_order(undisturbed)
+
+
+def test_a_lost_warm_start_is_no_silent_cold_start() -> None:
+    begun = world(2)
+    runner = begun.runner(warm_start=model())
+    until(lambda: len(begun.broker.committed) == 2, runner)
+    name = begun.newest()
+    assert begun.journal().barriers == ()
+    begun.store.corrupt(begun.path(f"{name}.state"), 1000)
+    begun.broker.evict(begun.stream)
+    with pytest.raises(NeedsOperator, match=f"model-{model().name}"):
+        begun.finish()
+
+
+@pytest.mark.parametrize("place", [3, 20, 500, -1])
+def test_a_damaged_file_is_refused(place: int) -> None:
+    data = bytearray(export_model(*learned()))
+    data[place] ^= 0x10
+    with pytest.raises(CheckpointDamaged):
+        read_model(bytes(data))
+    with pytest.raises(CheckpointDamaged):
+        read_model(bytes(data[: len(data) // 2]))
+    with pytest.raises(CheckpointDamaged):
+        read_model(b"")
+
+
+def test_a_model_that_has_not_begun_is_not_exported() -> None:
+    manifest, state = learned()
+    with pytest.raises(NeedsOperator, match="later"):
+        export_model(manifest, {**state, "embedding": {}})
+
+
+def test_equal_models_are_equal_files() -> None:
+    assert export_model(*learned()) == export_model(*learned())
+    assert model().config == model_config().model_part(1)
+
+
+def test_what_differs_is_named() -> None:
+    tree = model_config().model_part(1).model_dump(mode="json")
+    assert differences(model(), ModelPart.model_validate(tree)) == []
+    tree["alerts"]["once_per"] = 5.0
+    tree["model"]["seed"] = 7
+    tree["event"]["fields"][0]["unit"] = "EUR"
+    assert differences(model(), ModelPart.model_validate(tree)) == []
+    tree["model"]["encoder"]["hidden"] = 16
+    tree["event"]["fields"][1]["type"] = "categorical"
+    assert differences(model(), ModelPart.model_validate(tree)) == [
+        ("event.fields.1.type", "numeric", "categorical"),
+        ("model.encoder.hidden", "8", "16"),
+    ]
+    tree["event"]["entities"] = []
+    assert ("event.entities", "[card]", "[]") in differences(model(), ModelPart.model_validate(tree))
