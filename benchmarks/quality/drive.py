@@ -55,6 +55,11 @@ class Driven:
         """Lowest score of a candidate; inf before there is one."""
         return self._partition.gauges["threshold"] or float("inf")
 
+    @property
+    def trim(self) -> float:
+        """Highest score of an event that is learned as normal; inf before anything is scored."""
+        return self._partition.gauges["trim"] or float("inf")
+
     def feed(self, events: Sequence[Event]) -> Fed:
         """Score events and learn from them, one after another."""
         first = self.position

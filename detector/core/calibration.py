@@ -108,6 +108,11 @@ class Calibration:
         scores: Doubles = np.where(place > self._tail_place, tail, body)
         return scores
 
+    @property
+    def trim_score(self) -> float:
+        """Highest score that is accepted."""
+        return float(self.scores(np.array([self._trim]))[0])
+
     def accepts(self, distances: Doubles) -> NDArray[np.bool_]:
         """Whether events are near enough to be learned from."""
         return distances <= self._trim

@@ -141,6 +141,7 @@ class Shard:
             "core_events": float(len(self._core)),
             "profiles": float(len(self._profiles)),
             "threshold": float(self._threshold) if np.isfinite(self._threshold) else 0.0,
+            "trim": self._calibration.trim_score if self._embedding.ready else 0.0,
             "events_per_day": self._events_per_day,
             "labels": float(len(self._labels.labels)),
             "overdrafts": float(self._policy.overdrafts),
