@@ -418,7 +418,7 @@ class Shard:
         )
         if not self._embedding.ready or self.events < ALERT_EVENTS_MIN:
             return
-        far = self._calibration.all.quantile(1.0 - self._policy.share(self._events_per_day))
+        far = self._calibration.quantile(1.0 - self._policy.share(self._events_per_day))
         self._threshold = float(self._calibration.scores(np.array([far]))[0])
 
     # --- barriers ------------------------------------------------------------------------------------------
