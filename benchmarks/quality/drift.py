@@ -9,11 +9,11 @@ all of it at once; and no shift, for comparison. All start from the same model. 
     alerts / budget      published alerts, in multiples of the budget (.1 % of events): over the last two days
                          before the shift, and each of the days after it
     candidates           events that reach the threshold, in the same multiples, on the first day after it
-    back after           events after which a window of two days' events begins in which alerts are within .7 to
-                         1.3 times the budget, and so in every later one
+    back after           events after which a window of two days' events begins in which alerts are within
+                         .7 to 1.3 times the budget, and so in every later one
     accepted             share of events learned from as normal, on the first and on the last day
-    AP, recall           of the simulator's frauds by amount (scenarios 1 and 3) in the last three days, by score
-                         and by published alerts; below the run without a shift, frauds were learned as normal
+    AP, recall           of the simulator's frauds by amount (scenarios 1 and 3) in the last three days, by
+                         score and by published alerts, to be held against those without a shift
 
 Cold start: 500 customers and 20 times the Handbook's frauds, so that the first hours have some; average
 precision and AUC by range of events, the share of frauds beside it, means over seeds.
@@ -156,13 +156,17 @@ def cold_start(seed: int) -> tuple[list[tuple[float, float, float]], tuple[int, 
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--customers", type=int, default=5_000)
     parser.add_argument("--days-before", type=int, default=5)
     parser.add_argument("--days-after", type=int, default=7)
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     options = parser.parse_args()
-    runs = [shifted(seed, options.customers, options.days_before, options.days_after) for seed in options.seeds]
+    runs = [
+        shifted(seed, options.customers, options.days_before, options.days_after) for seed in options.seeds
+    ]
     _print_shifts(runs, options.days_before)
     print()
     _print_cold([cold_start(seed) for seed in options.seeds])
@@ -171,22 +175,41 @@ def main() -> None:
 def _print_shifts(runs: Sequence[tuple[dict[str, Any], dict[str, dict[str, Any]]]], days_before: int) -> None:
     before = [run for run, _ in runs]
     day = len(before[0]["score"]) // days_before
-    print(f"{len(runs)} seeds; a day has some {day:,} events, and the budget {BUDGET_SHARE * day:.1f} alerts of it")
+    print(
+        f"{len(runs)} seeds; a day has some {day:,} events, the budget is {BUDGET_SHARE * day:.1f} alerts"
+    )
     print("alerts in multiples of the budget")
-    heads = ("shift", "before", "day 1", "day 2", "day 3", "4 to 7", "candid.", "back after", "accepted", "AP", "recall")
+    heads = (
+        "shift",
+        "before",
+        "day 1",
+        "day 2",
+        "day 3",
+        "4 to 7",
+        "candid.",
+        "back after",
+        "accepted",
+        "AP",
+        "recall",
+    )
     print(_line(heads))
     for name in SHIFTS:
         after = [runs_after[name] for _, runs_after in runs]
         back = back_after(after, 2 * day)
         days = [rate(after, "alert", slice(n * day, (n + 1) * day)) for n in range(3)]
         first, last = (
-            np.mean([run["accepted"][part].mean() for run in after]) for part in (slice(0, day), slice(-day, None))
+            np.mean([run["accepted"][part].mean() for run in after])
+            for part in (slice(0, day), slice(-day, None))
         )
         tail = slice(-3 * day, None)
         ap = np.mean([average_precision(run["fraud"][tail], run["score"][tail]) for run in after])
         caught = sum((run["alert"] & run["fraud"])[tail].sum() for run in after)
         recall = caught / sum(run["fraud"][tail].sum() for run in after)
-        numbers = [rate(before, "alert", slice(-2 * day, None)), *days, rate(after, "alert", slice(3 * day, None))]
+        numbers = [
+            rate(before, "alert", slice(-2 * day, None)),
+            *days,
+            rate(after, "alert", slice(3 * day, None)),
+        ]
         numbers.append(rate(after, "candidate", slice(0, day)))
         told = "not seen" if back is None else f"{back:,}"
         cells = (told, f"{first:.2f} {last:.2f}", f"{ap:.3f}", f"{recall:.3f}")
@@ -204,7 +227,10 @@ def _print_cold(runs: Sequence[tuple[list[tuple[float, float, float]], tuple[int
 
 def _line(cells: Sequence[str]) -> str:
     widths = (14, 7, 6, 6, 6, 7, 8, 11, 10, 6, 7)
-    return "".join(f"{cell:<{w}}" if n == 0 else f"{cell:>{w}}" for n, (cell, w) in enumerate(zip(cells, widths, strict=True)))
+    return "".join(
+        f"{cell:<{w}}" if n == 0 else f"{cell:>{w}}"
+        for n, (cell, w) in enumerate(zip(cells, widths, strict=True))
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A real partition without the world around it, fed with events and asked what it would say.
 
-`Driven.feed` is what a partition does under Kafka, barriers included. `in_a_copy` answers a question in a fork
-of this process: whatever that does to the model is gone afterwards, so one model can be asked any number of
-times how it would score the next event, by the code that scores every event, with its profiles as they are.
+`Driven.feed` is what a partition does under Kafka, barriers included. `in_a_copy` answers a question in a
+fork of this process: whatever that does to the model is gone afterwards, so one model can be asked any number
+of times how it would score the next event, by the code that scores every event and with its profiles as they
+are.
 """
 
 from __future__ import annotations
@@ -112,12 +113,12 @@ def in_a_copy(question: Callable[[], Any]) -> Any:
     return msgspec.json.decode(told)
 
 
-def configuration(
-    extra_fields: Sequence[Mapping[str, Any]] = (), **sections: Mapping[str, Any]
-) -> ModelPart:
+def configuration(extra_fields: Sequence[Mapping[str, Any]] = (), **sections: Mapping[str, Any]) -> ModelPart:
     """The Handbook's events under the default configuration, with more fields or other settings."""
     event = yaml.safe_load(HANDBOOK.read_text(encoding="utf-8"))["event"]
-    return ModelPart.model_validate({"event": {**event, "fields": [*event["fields"], *extra_fields]}, **sections})
+    return ModelPart.model_validate(
+        {"event": {**event, "fields": [*event["fields"], *extra_fields]}, **sections}
+    )
 
 
 def simulated(config: SimulationConfig) -> tuple[list[dict[str, Any]], np.ndarray[Any, np.dtype[np.int64]]]:

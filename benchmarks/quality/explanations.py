@@ -3,8 +3,8 @@
     python -m benchmarks.quality.explanations [--events 40000] [--customers 1500] [--seeds 7 8 9]
 
 Runs a real partition with the default configuration over simulated traffic, the Handbook's and one with a
-merchant category and a country, and tests each alert after the warm-up by making other events of it and scoring
-these anew, by the whole way from bytes to score, with every profile as it was before the event:
+merchant category and a country, and tests each alert after the warm-up by making other events of it and
+scoring these anew, all the way from bytes to score, with every profile as it was before the event:
 
     top two    both fields named first take their expected values: does the score fall below the threshold?
     top one    does the field named first alone lower the score more than another field, drawn at random?
@@ -14,9 +14,9 @@ An expected value is the reason's own. Where a reason tells none (a terminal, a 
 their hashes), it is what the customer's last events in the log show most often. A customer's history is no
 field of the event and cannot be set: named first it counts as wrong, and named second it stays as it is.
 
-Wrong fields are those of the simulator's frauds (amounts), and of traffic without frauds of which one event in
-200 is tampered with in turn: five times the amount, a rare other category, another country, three hours around
-03:00 where others come at noon +- 10,000 s; there the budget is 1 %, so that there is room for them.
+Wrong fields are those of the simulator's frauds (amounts), and of traffic without frauds of which one event
+in 200 is tampered with in turn: five times the amount, a rare other category, another country, three hours
+around 03:00 where others come at noon +- 10,000 s; there the budget is 1 %, so that there is room for them.
 """
 
 from __future__ import annotations
@@ -214,7 +214,9 @@ def streams(
 
 def main() -> None:
     """Print shares over all seeds, per stream."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=40_000, help="per seed and stream (40000)")
     parser.add_argument("--customers", type=int, default=1_500, help="the Handbook has 5000 (1500)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
@@ -227,7 +229,9 @@ def main() -> None:
     print(f"\n{'stream':<16}{'alerts':>8}  {'top two clear it':>18}  {'top one beats another':>22}")
     for name, verdict in totals.items():
         cleared = _share(verdict.top_two, verdict.alerts)
-        print(f"{name:<16}{verdict.alerts:>8}  {cleared:>18}  {_share(verdict.top_one, verdict.compared):>22}")
+        print(
+            f"{name:<16}{verdict.alerts:>8}  {cleared:>18}  {_share(verdict.top_one, verdict.compared):>22}"
+        )
     print(f"\n{'stream':<16}{'wrong field':<14}{'events':>8}{'alerted':>9}  {'among the first two':>20}")
     for name, verdict in totals.items():
         for wrong_field, count in sorted(verdict.tampered.items()):

@@ -2,14 +2,17 @@
 
     python -m benchmarks.quality.poisoning [--attack 3000] [--customers 1000] [--seed 7]
 
-One card, or ten, spend about 50 at some terminals; the attacker wants to spend ten times that at terminals the
-card never used. Once the model is warm, 100 of the attacker's transactions a day join the simulated traffic
-(some 1,900 a day with 1,000 customers), their amounts rising evenly (as a logarithm) from the card's own to ten
-times that over so many transactions, or at once. After each day a copy of the model is asked for its score of
+One card, or ten, spend about 50 at some terminals; the attacker wants to spend ten times that at terminals
+the card never used. Once the model is warm, 100 of the attacker's transactions a day join the simulated
+traffic (some 1,900 a day with 1,000 customers), their amounts rising evenly (as a logarithm) from the card's
+own to ten times that over so many transactions, or at once. After each day a copy of the model is asked for
+its score of
 
-    own      the fraud on the attacker's cards: has it fallen below the threshold, on at least half of them?
-    others'  ten times their usual amount at a strange terminal on 100 other customers' cards: how many of these
-             still reach the threshold?
+    learned  the fraud on the attacker's cards: is its score, on at least half of them, below the threshold
+             as it was before the attack, so that the model takes it for normal?
+    passes   or below the threshold in force, which the attack may have raised?
+    others'  ten times their usual amount at a strange terminal on 100 other customers' cards: how many of
+             these still reach the threshold in force?
 
 All is done with the guard (defaults: profiles' updates clipped, nothing above the trim quantile is learned as
 normal) and without it (both out of reach), and without an attack for comparison.
@@ -55,7 +58,8 @@ class Attack:
 class Outcome:
     """What the attack came to."""
 
-    until: int | None  # attacker's events until the fraud is below the threshold; None: it never was
+    learned: int | None  # attacker's events until the fraud scores below the threshold before; None: never
+    passes: int | None  # until it scores below the threshold in force
     alerts: int  # about the attacker's cards, since the attack began
     threshold: float  # at the end
     others: float  # share of the others' frauds that reach the threshold, at the end
@@ -143,18 +147,25 @@ def warm(config: ModelPart, world: World, days: int) -> Driven:
 
 def carry_out(driven: Driven, world: World, attack: Attack, first_day: int) -> Outcome:
     """Attack from `first_day` on; the model and the world are used up."""
-    until, alerts, made, day = None, 0, 0, first_day
+    learned, passes, alerts, made, day = None, None, 0, 0, first_day
+    before = driven.threshold
     while made < attack.events:
         count = min(PER_DAY, attack.events - made)
         mine = world.attackers(day, [attack.amount(made + n) for n in range(count)])
         made += count
         fed = driven.feed(world.traffic(day, mine))
         alerts += sum(body["entity"]["value"].startswith("attacker") for body in fed.bodies)
-        if until is None:
-            passed = np.array(driven.would_score(world.own_frauds(day))) < driven.threshold
-            until = made if passed.mean() >= 0.5 else None
+        own = float(np.median(driven.would_score(world.own_frauds(day))))
+        learned = made if learned is None and own < before else learned
+        passes = made if passes is None and own < driven.threshold else passes
         day += 1
-    return Outcome(until=until, alerts=alerts, threshold=driven.threshold, others=_caught(driven, world, day - 1))
+    return Outcome(
+        learned=learned,
+        passes=passes,
+        alerts=alerts,
+        threshold=driven.threshold,
+        others=_caught(driven, world, day - 1),
+    )
 
 
 def calm(driven: Driven, world: World, first_day: int, days: int) -> Outcome:
@@ -162,7 +173,7 @@ def calm(driven: Driven, world: World, first_day: int, days: int) -> Outcome:
     for day in range(first_day, first_day + days):
         driven.feed(world.traffic(day, []))
     others = _caught(driven, world, first_day + days - 1)
-    return Outcome(until=None, alerts=0, threshold=driven.threshold, others=others)
+    return Outcome(learned=None, passes=None, alerts=0, threshold=driven.threshold, others=others)
 
 
 def _caught(driven: Driven, world: World, day: int) -> float:
@@ -196,27 +207,32 @@ def measure(
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--attack", type=int, default=3000, help="transactions of the attacker (3000)")
     parser.add_argument("--customers", type=int, default=1000, help="honest ones (1000)")
     parser.add_argument("--warm-days", type=int, default=15, help="honest days before the attack (15)")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     rows = measure(options.attack, options.customers, options.seed, options.warm_days)
-    print(f"{options.attack:,} attacker's transactions, {options.customers:,} customers, seed {options.seed}\n")
-    print(_line("cards", "guard", "amounts rise over", "own fraud passes after", "alerts", "threshold", "others'"))
+    print(
+        f"{options.attack:,} attacker's transactions, {options.customers:,} customers, seed {options.seed}\n"
+    )
+    print(_line("cards", "guard", "amounts rise over", "learned", "passes", "alerts", "threshold", "others'"))
     for row in rows:
-        print(_line(row["cards"], row["guard"], _rise(row["ramp"]), _until(row), *_rest(row)))
+        until = [_until(row, name) for name in ("learned", "passes")]
+        print(_line(row["cards"], row["guard"], _rise(row["ramp"]), *until, *_rest(row)))
 
 
 def _rise(ramp: Any) -> str:
     return ramp if isinstance(ramp, str) else f"{ramp:,} events" if ramp else "at once"
 
 
-def _until(row: Mapping[str, Any]) -> str:
+def _until(row: Mapping[str, Any], name: str) -> str:
     if isinstance(row["ramp"], str):
         return ""
-    return "never" if row["until"] is None else f"{row['until']:,} events"
+    return "never" if row[name] is None else f"{row[name]:,}"
 
 
 def _rest(row: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -224,7 +240,7 @@ def _rest(row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _line(*cells: Any) -> str:
-    widths = (5, 5, 17, 22, 6, 9, 7)
+    widths = (5, 5, 17, 7, 7, 6, 9, 7)
     return "  ".join(f"{cell!s:>{width}}" for cell, width in zip(cells, widths, strict=True))
 
 
