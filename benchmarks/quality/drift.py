@@ -175,9 +175,7 @@ def main() -> None:
 def _print_shifts(runs: Sequence[tuple[dict[str, Any], dict[str, dict[str, Any]]]], days_before: int) -> None:
     before = [run for run, _ in runs]
     day = len(before[0]["score"]) // days_before
-    print(
-        f"{len(runs)} seeds; a day has some {day:,} events, the budget is {BUDGET_SHARE * day:.1f} alerts"
-    )
+    print(f"{len(runs)} seeds; a day has some {day:,} events, the budget is {BUDGET_SHARE * day:.1f} alerts")
     print("alerts in multiples of the budget")
     heads = (
         "shift",

@@ -21,7 +21,7 @@ normal) and without it (both out of reach), and without an attack for comparison
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -186,23 +186,21 @@ def _day(time: str) -> int:
 
 def measure(
     attack_events: int, customers: int, seed: int, warm_days: int, ramps: Sequence[int] = RAMPS
-) -> list[dict[str, Any]]:
-    """Rows of the table: each attack with and without the guard, each from the same warm model."""
-    rows = []
+) -> Iterator[dict[str, Any]]:
+    """Yield rows of the table: each attack with and without the guard, each from the same warm model."""
     days = -(-attack_events // PER_DAY)
     for cards in (1, 10):
         for guard, settings in (("on", {}), ("off", UNGUARDED)):
             world = World(seed, customers, warm_days + days, cards)
             driven = warm(configuration(model=settings), world, warm_days)
             before = {"threshold": driven.threshold, "others": _caught(driven, world, warm_days - 1)}
-            rows.append({"cards": cards, "guard": guard, "ramp": "before", "alerts": 0, **before})
+            yield {"cards": cards, "guard": guard, "ramp": "before", "alerts": 0, **before}
             still = in_a_copy(lambda d=driven, w=world: asdict(calm(d, w, warm_days, days)))
-            rows.append({"cards": cards, "guard": guard, "ramp": "no attack", **still})
+            yield {"cards": cards, "guard": guard, "ramp": "no attack", **still}
             for ramp in ramps:
                 attack = Attack(cards=cards, ramp_events=ramp, events=attack_events)
                 done = in_a_copy(lambda d=driven, w=world, a=attack: asdict(carry_out(d, w, a, warm_days)))
-                rows.append({"cards": cards, "guard": guard, "ramp": ramp, **done})
-    return rows
+                yield {"cards": cards, "guard": guard, "ramp": ramp, **done}
 
 
 def main() -> None:
@@ -215,14 +213,13 @@ def main() -> None:
     parser.add_argument("--warm-days", type=int, default=15, help="honest days before the attack (15)")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
-    rows = measure(options.attack, options.customers, options.seed, options.warm_days)
     print(
         f"{options.attack:,} attacker's transactions, {options.customers:,} customers, seed {options.seed}\n"
     )
     print(_line("cards", "guard", "amounts rise over", "learned", "passes", "alerts", "threshold", "others'"))
-    for row in rows:
+    for row in measure(options.attack, options.customers, options.seed, options.warm_days):
         until = [_until(row, name) for name in ("learned", "passes")]
-        print(_line(row["cards"], row["guard"], _rise(row["ramp"]), *until, *_rest(row)))
+        print(_line(row["cards"], row["guard"], _rise(row["ramp"]), *until, *_rest(row)), flush=True)
 
 
 def _rise(ramp: Any) -> str:
