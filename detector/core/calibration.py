@@ -11,7 +11,7 @@ Two stages:
                                underflows
 
 A second histogram of *all* events gives the trim quantile (what lies above is not accepted) and the alert
-threshold. Its memory is long, or a burst would raise its own threshold. A third one remembers a quarter of
+threshold. Its memory is long, or a burst would raise its own threshold. A third one remembers an eighth of
 that and may only lower them, where it clearly differs: once a burst is over or a shift is followed, what is
 far is not hidden behind it.
 
@@ -44,8 +44,9 @@ PRIOR = 1e-3
 SHAPE_FROM = 0.9
 SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 SPAN_MIN = 1e-6
-# Of 32,768 events a quarter holds 8 of the 1 in 1,000 that the default budget asks for: less is mostly noise.
-RECENT_PART = 4
+# Of 32,768 events an eighth holds 4 of the 1 in 1,000 that the default budget asks for; less is noise alone. A
+# quarter takes a day longer to lower the threshold after a shift (docs/ROBUSTNESS.md).
+RECENT_PART = 8
 # It counts where fewer than this part of the share that is asked for lie beyond: the lower of two even
 # estimates would be too low always, and a trim lowered by noise alone cuts accepted events' upper percentile.
 RECENT_SHARE = 0.75
