@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.events import View
-from detector.core.features import DAY_S, Group, Layout, Rows, Units, empty_rows, swap
+from detector.core.features import DAY_S, Group, Layout, Rows, Units, empty_rows, population_shift, swap
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.
 OWN_HISTORY_MIN = 5.0
@@ -110,7 +110,8 @@ class Explainer:
             longest = own.memories - 1
             if context[1 + longest] >= OWN_HISTORY_MIN:
                 start = 1 + own.memories + longest * own.numerics
-                expected.numerics[0] = context[start : start + own.numerics]
+                usual = context[start : start + own.numerics]
+                expected.numerics[0] = usual + population_shift(event.context, self._layout)[0]
                 bases = ["entity"] * len(bases)
         return expected, bases
 
