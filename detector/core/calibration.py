@@ -44,8 +44,8 @@ PRIOR = 1e-3
 SHAPE_FROM = 0.9
 SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 SPAN_MIN = 1e-6
-# Of 32,768 events an eighth holds 4 of the 1 in 1,000 that the default budget asks for; less is noise alone. A
-# quarter takes a day longer to lower the threshold after a shift (docs/ROBUSTNESS.md).
+# Of 32,768 events an eighth holds 4 of the 1 in 1,000 that the default budget asks for; less is noise alone.
+# A quarter takes a day longer to lower the threshold after a shift (docs/ROBUSTNESS.md).
 RECENT_PART = 8
 # It counts where fewer than this part of the share that is asked for lie beyond: the lower of two even
 # estimates would be too low always, and a trim lowered by noise alone cuts accepted events' upper percentile.

@@ -106,6 +106,9 @@ class Explainer:
         bases = ["cluster"] * len(self._layout.numerics)
         own = self._layout.kinds[1] if self._layout.entities else None
         if own is not None and own.numerics:
+            # What its values are compared with belongs to each value; the entity itself is how busy it is.
+            compared = slice(own.start + 1 + own.memories, own.stop)
+            expected.context[:, compared] = event.context[:, compared]
             context = event.context[0, own.columns]
             longest = own.memories - 1
             if context[1 + longest] >= OWN_HISTORY_MIN:

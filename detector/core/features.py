@@ -312,7 +312,7 @@ def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArra
 
 
 def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float64]:
-    """How far the population's means of the numerics have moved of late, (n, J): shortest less longest memory.
+    """How far the population's means of the numerics moved of late, (n, J): shortest less longest memory.
 
     Entities' profiles follow values less this: when all prices rise, no customer's habits have changed, and
     few of them pay often enough for their profiles to learn a new level within days. As the long memory
