@@ -216,7 +216,7 @@ def _print_shifts(runs: Sequence[tuple[dict[str, Any], dict[str, dict[str, Any]]
 
 def _print_cold(runs: Sequence[tuple[list[tuple[float, float, float]], tuple[int, int, int]]]) -> None:
     print(f"{'cold start':<16}{'AP':>6}{'AUC':>7}{'frauds':>8}")
-    means = np.nanmean([rows for rows, _ in runs], axis=0)  # a seed without frauds in a range says nothing of it
+    means = np.nanmean([rows for rows, _ in runs], axis=0)  # a seed without frauds there says nothing
     for start, stop, (ap, auc, share) in zip(COLD_FROM, (*COLD_FROM[1:], COLD_TO), means, strict=True):
         print(f"{start:>6,} - {stop:<7,}{ap:>6.2f}{auc:>7.2f}{100 * share:>6.1f} %")
     early, marked, late = np.sum([counts for _, counts in runs], axis=0)
