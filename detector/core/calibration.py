@@ -12,7 +12,9 @@ Two stages:
                                underflows
 
 A second histogram of *all* events gives the trim quantile (what lies above is not accepted) and the alert
-threshold. Its memory is long, or a burst would raise its own threshold.
+threshold. Its memory is long, or a burst would raise its own threshold. A third one remembers an eighth of
+that and may only lower them, where it clearly differs: once a burst is over or a shift is followed, what is
+far is not hidden behind it.
 
 Tables are renewed at a block's end only: all events of a block are scored by the same ones.
 """
@@ -43,6 +45,12 @@ PRIOR = 1e-3
 SHAPE_FROM = 0.9
 SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 SPAN_MIN = 1e-6
+# Of 32,768 events an eighth holds 4 of the 1 in 1,000 that the default budget asks for; less is noise alone.
+# A quarter takes a day longer to lower the threshold after a shift (docs/ROBUSTNESS.md).
+RECENT_PART = 8
+# It counts where fewer than this part of the share that is asked for lie beyond: the lower of two even
+# estimates would be too low always, and a trim lowered by noise alone cuts accepted events' upper percentile.
+RECENT_SHARE = 0.75
 
 
 class Sketch:
@@ -90,6 +98,7 @@ class Calibration:
         self._bounded = list(bounded)
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
+        self.recent = Sketch(config.memory_events // RECENT_PART)
         self.shift: Doubles = np.zeros(len(weights))
         self.span: Doubles = np.ones(len(weights))
         self.label_weight = 0.0  # the labelled part's say, in [0, 1)
@@ -119,19 +128,29 @@ class Calibration:
         scores: Doubles = np.where(place > self._tail_place, tail, body)
         return scores
 
+    @property
+    def trim_score(self) -> float:
+        """Highest score that is accepted."""
+        return float(self.scores(np.array([self._trim]))[0])
+
     def accepts(self, distances: Doubles) -> NDArray[np.bool_]:
         """Whether events are near enough to be learned from."""
         return distances <= self._trim
 
+    def quantile(self, share: float) -> float:
+        """Distance below which `share` of all events lie; nearer if far fewer recent ones lie beyond."""
+        return min(self.all.quantile(share), self.recent.quantile(1.0 - RECENT_SHARE * (1.0 - share)))
+
     def learn(self, distances: Doubles, accepted: NDArray[np.bool_]) -> None:
         """Count a block and renew the tables."""
         self.all.learn(distances)
+        self.recent.learn(distances)
         self.accepted.learn(distances[accepted])
         self._renew_tables()
 
     def restart(self, distances: Doubles) -> None:
         """Count anew from the core's distances: while young, older ones were measured by another model."""
-        for sketch in (self.accepted, self.all):
+        for sketch in (self.accepted, self.all, self.recent):
             sketch.counts[:] = 0.0
         self._trim = float(np.quantile(distances, self._config.trim))
         self.learn(distances, self.accepts(distances))
@@ -139,12 +158,13 @@ class Calibration:
     def recount(self, distances: Doubles) -> None:
         """Count recent events (n,), in log order, by the distances they would have had: their mix changed."""
         self.all.recount(distances)
-        self._trim = self.all.quantile(self._config.trim)
+        self.recent.recount(distances)
+        self._trim = self.quantile(self._config.trim)
         self.accepted.recount(distances[self.accepts(distances)])
         self._renew_tables()
 
     def _renew_tables(self) -> None:
-        self._trim = self.all.quantile(self._config.trim)
+        self._trim = self.quantile(self._config.trim)
         counts = self.accepted.counts + PRIOR / BINS
         above = np.concatenate([np.cumsum(counts[::-1])[::-1], [PRIOR / BINS / 2]])
         self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
@@ -171,6 +191,7 @@ class Calibration:
         return {
             "accepted": self.accepted.counts.copy(),
             "all": self.all.counts.copy(),
+            "recent": self.recent.counts.copy(),
             "shift": self.shift.copy(),
             "span": self.span.copy(),
             "label_weight": self.label_weight,
@@ -178,6 +199,7 @@ class Calibration:
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.accepted.counts, self.all.counts = state["accepted"], state["all"]
+        self.recent.counts = state["recent"]
         self.shift, self.span = state["shift"], state["span"]
         self.label_weight = state["label_weight"]
         self._renew_tables()

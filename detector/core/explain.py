@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.events import View
-from detector.core.features import DAY_S, Group, Layout, Rows, Units, empty_rows, swap
+from detector.core.features import DAY_S, Group, Layout, Rows, Units, empty_rows, population_shift, swap
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.
 OWN_HISTORY_MIN = 5.0
@@ -106,11 +106,15 @@ class Explainer:
         bases = ["cluster"] * len(self._layout.numerics)
         own = self._layout.kinds[1] if self._layout.entities else None
         if own is not None and own.numerics:
+            # What its values are compared with belongs to each value; the entity itself is how busy it is.
+            compared = slice(own.start + 1 + own.memories, own.stop)
+            expected.context[:, compared] = event.context[:, compared]
             context = event.context[0, own.columns]
             longest = own.memories - 1
             if context[1 + longest] >= OWN_HISTORY_MIN:
                 start = 1 + own.memories + longest * own.numerics
-                expected.numerics[0] = context[start : start + own.numerics]
+                usual = context[start : start + own.numerics]
+                expected.numerics[0] = usual + population_shift(event.context, self._layout)[0]
                 bases = ["entity"] * len(bases)
         return expected, bases
 

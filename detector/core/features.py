@@ -247,10 +247,13 @@ class Profiles:
                 key = keys[:, kind.left]
             else:
                 key = _mix(keys[:, kind.left], keys[:, kind.right])
+            values = rows.numerics[:, : kind.numerics]
+            if kind.left is not None and kind.numerics:
+                values = values - population_shift(rows.context, self._layout)
             table.observe(
                 key,
                 rows.times,
-                rows.numerics[:, : kind.numerics],
+                values,
                 self._priors[: 2 * kind.numerics],
                 rows.context[:, kind.columns],
             )
@@ -359,7 +362,10 @@ class Features:
         context = rows.context[:, kind.columns].astype(np.float64)
         weight = np.repeat(context[:, 1 : 1 + memories], numerics, axis=1)
         mean, upper, lower = np.split(context[:, 1 + memories :], 3, axis=1)
-        difference = np.tile(rows.numerics, memories) - mean
+        values = rows.numerics
+        if kind.left is not None:
+            values = values - population_shift(rows.context, self._layout)
+        difference = np.tile(values, memories) - mean
         above = difference > 0.0
         prior = np.where(above, *(np.tile(side, memories) for side in np.split(variances, 2, axis=1)))
         variance = np.where(above, upper, lower)
@@ -423,16 +429,31 @@ def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
     """
     numerics = len(layout.numerics)
     shares = np.zeros((len(layout.entities), numerics))
+    level = rows.numerics - population_shift(rows.context, layout)
     for share, kind in zip(shares, layout.kinds[1:], strict=False):
         context = rows.context[:, kind.columns]
         means = context[:, 1 + kind.memories * (1 + numerics) - numerics :][:, :numerics]
         for j in range(numerics):
-            known = (context[:, kind.memories] > 0) & ~np.isnan(means[:, j] + rows.numerics[:, j])
-            values = rows.numerics[known, j]
+            known = (context[:, kind.memories] > 0) & ~np.isnan(means[:, j] + level[:, j])
+            values = level[known, j]
             left = np.square(values - means[known, j]).sum()
             total = np.square(values - values.mean()).sum() if len(values) else 0.0
             share[j] = max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
     return shares
+
+
+def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float64]:
+    """How far the population's means of the numerics moved of late, (n, J): shortest less longest memory.
+
+    Entities' profiles follow values less this: when all prices rise, no customer's habits have changed, and
+    few of them pay often enough for their profiles to learn a new level within days. As the long memory
+    follows, the shift goes back to 0 and the profiles take over at their own pace.
+    """
+    everything = layout.kinds[0]
+    memories, numerics = everything.memories, everything.numerics
+    means = context[:, everything.columns][:, 1 + memories : 1 + memories + memories * numerics]
+    shift = means[:, :numerics].astype(np.float64) - means[:, (memories - 1) * numerics :]
+    return np.nan_to_num(shift, nan=0.0)
 
 
 class Units:

@@ -153,6 +153,7 @@ class Shard:
             "core_events": float(len(self._core)),
             "profiles": float(len(self._profiles)),
             "threshold": float(self._threshold) if np.isfinite(self._threshold) else 0.0,
+            "trim": self._calibration.trim_score if self._embedding.ready else 0.0,
             "events_per_day": self._events_per_day,
             "labels": float(len(self._book.labels)),
             "label_weight": self._calibration.label_weight,
@@ -458,7 +459,7 @@ class Shard:
             events_per_day=self._events_per_day,
             block_events=len(self._block),
         )
-        far = self._calibration.all.quantile(1.0 - share)
+        far = self._calibration.quantile(1.0 - share)
         self._threshold = float(self._calibration.scores(np.array([far]))[0])
 
     # --- barriers ------------------------------------------------------------------------------------------

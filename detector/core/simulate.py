@@ -16,6 +16,10 @@ What it does
 
     Where several apply, the later one names the transaction: 3 over 2 over 1.
 
+    With `categories` each terminal also belongs to a merchant category, which the Handbook's do not; low
+    numbers are common, high ones rare. A drift may double prices, move transactions into the night and let
+    terminals change to a category that was not there before; each can be switched off.
+
 Rules
     - One day is made at a time and nothing of it is kept, except until when a customer or terminal is
       compromised: memory does not grow with the length of the run.
@@ -88,6 +92,7 @@ class SimulationConfig:
     mean_amount_max: float = 100.0
     daily_transactions_max: float = 4.0  # a customer's mean number per day is uniform between 0 and this
     time_of_day_spread_s: float = 20_000.0  # standard deviation around noon
+    categories: int = 0  # merchant categories of terminals, the n-th with weight 1 / n; 0: events have none
 
     amount_limit: float = 220.0  # scenario 1: more is a fraud; math.inf switches it off
     terminal_share_per_day: float = 2 / 10_000  # scenario 2: terminals newly compromised each day
@@ -100,6 +105,7 @@ class SimulationConfig:
     drift_day: int | None = None  # first day of the shifted world; None: no drift
     drift_price_factor: float = 2.0  # then on all amounts, and on `amount_limit`, which follows prices
     drift_night_share: float = 0.2  # then this share of transactions moves to between 0 and 6 o'clock
+    drift_category_share: float = 0.1  # then this share of terminals has a new category, if they have any
 
     def __post_init__(self) -> None:
         problems = [
@@ -156,6 +162,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "mean_amount_max": (0.0, 1e9),
     "daily_transactions_max": (0.0, 10_000.0),
     "time_of_day_spread_s": (0.0, 1e6),
+    "categories": (0, 1_000),
     "amount_limit": (0.0, math.inf),
     "terminal_share_per_day": (0.0, 1.0),
     "terminal_days": (0, DAYS_MAX),
@@ -166,6 +173,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "drift_day": (0, DAYS_MAX),
     "drift_price_factor": (0.0, 1_000.0),
     "drift_night_share": (0.0, 1.0),
+    "drift_category_share": (0.0, 1.0),
 }
 
 
@@ -183,6 +191,9 @@ class SimulatedDay:
     terminal: IntArray  # int64, 0 .. terminals - 1
     amount: FloatArray  # float64, two decimals, >= 0
     scenario: npt.NDArray[np.int8]  # 0 normal, else AMOUNT, TERMINAL or CUSTOMER
+    category: IntArray | None = (
+        None  # int64, 0 .. categories - 1, `categories` for the new one; None: no such
+    )
 
     def __len__(self) -> int:
         return len(self.event_id)
@@ -233,6 +244,7 @@ def simulate(config: SimulationConfig) -> Iterator[SimulatedDay]:
             terminal=traffic.terminal[order],
             amount=amount[order],
             scenario=scenario[order],
+            category=_categories(config, population, traffic, day)[order] if config.categories else None,
         )
         made += len(order)
 
@@ -249,7 +261,8 @@ def to_events(day: SimulatedDay) -> list[dict[str, object]]:
     -------
     list of dict, length n
         Keys in this order: TRANSACTION_ID (str), TX_DATETIME (str, ISO 8601 in UTC, "2018-04-01T00:00:31Z"),
-        CUSTOMER_ID (str), TERMINAL_ID (str), TX_AMOUNT (float, two decimals). Nothing of the labels.
+        CUSTOMER_ID (str), TERMINAL_ID (str), TX_AMOUNT (float, two decimals) and, if there are categories,
+        MERCHANT_CATEGORY (str). Nothing of the labels.
     """
     rows = zip(
         day.event_id.tolist(),
@@ -259,7 +272,7 @@ def to_events(day: SimulatedDay) -> list[dict[str, object]]:
         day.amount.tolist(),
         strict=True,
     )
-    return [
+    events: list[dict[str, object]] = [
         {
             "TRANSACTION_ID": str(event_id),
             "TX_DATETIME": time,
@@ -269,6 +282,10 @@ def to_events(day: SimulatedDay) -> list[dict[str, object]]:
         }
         for event_id, time, customer, terminal, amount in rows
     ]
+    if day.category is not None:
+        for event, category in zip(events, day.category.tolist(), strict=True):
+            event["MERCHANT_CATEGORY"] = f"C{category}"
+    return events
 
 
 def label_rows(day: SimulatedDay) -> list[tuple[str, str, int]]:
@@ -297,7 +314,7 @@ def _iso(time: FloatArray) -> list[str]:
 
 # --- leaves: each draws from the generator of its own purpose ---
 
-_POPULATION, _TRAFFIC, _DRIFT, _TERMINALS, _CUSTOMERS, _TAMPERING = range(6)
+_POPULATION, _TRAFFIC, _DRIFT, _TERMINALS, _CUSTOMERS, _TAMPERING, _CATEGORIES = range(7)
 
 
 def _generator(config: SimulationConfig, purpose: int, day: int = 0) -> np.random.Generator:
@@ -311,6 +328,8 @@ class _Population:
     reach: npt.NDArray[np.int32]  # (pairs,) terminals; those of customer c are reach[first[c]:][:count[c]]
     first: IntArray  # (customers,)
     count: IntArray  # (customers,) at least 1
+    category: IntArray  # (terminals,) all 0 without categories
+    renewed: BoolArray  # (terminals,) whether a drift gives it the new category
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -328,12 +347,18 @@ def _draw_population(config: SimulationConfig) -> _Population:
     daily_transactions = rng.uniform(0.0, config.daily_transactions_max, config.customers)
     terminal_places = rng.uniform(0.0, SIDE, (config.terminals_count, 2))
     reach, first, count = _within_reach(places, terminal_places, config.radius)
+    rng = _generator(config, _CATEGORIES)
+    weights = 1.0 / np.arange(1, max(config.categories, 1) + 1)
+    category = rng.choice(len(weights), config.terminals_count, p=weights / weights.sum())
+    renewed = rng.random(config.terminals_count) < config.drift_category_share
     return _Population(
         mean_amount=mean_amount,
         daily_transactions=daily_transactions,
         reach=reach,
         first=first,
         count=count,
+        category=category,
+        renewed=renewed,
     )
 
 
@@ -407,6 +432,12 @@ def _shift(config: SimulationConfig, traffic: _Traffic, day: int) -> _Traffic:
         terminal=traffic.terminal,
         amount=traffic.amount * config.drift_price_factor,
     )
+
+
+def _categories(config: SimulationConfig, population: _Population, traffic: _Traffic, day: int) -> IntArray:
+    renewed = population.renewed if config.drifted(day) else np.zeros_like(population.renewed)
+    category = np.where(renewed, config.categories, population.category)
+    return category[traffic.terminal]
 
 
 def _compromise(rng: np.random.Generator, until: IntArray, share: float, day: int, days: int) -> None:

@@ -134,6 +134,17 @@ def test_a_burst_does_not_become_normal(stream: str) -> None:
     np.testing.assert_allclose(made.scores(probe), before, atol=0.05)
 
 
+def test_what_a_burst_left_behind_hides_nothing_for_long() -> None:
+    made, rng = trained(), np.random.default_rng(5)
+    share = 0.99
+    before = made.quantile(share)
+    feed(made, 20.0 * STREAMS["lognormal"](rng, 1024))
+    assert made.quantile(share) > 3.0 * before
+    feed(made, STREAMS["lognormal"](rng, 6 * 1024))
+    assert made.all.quantile(share) > 2.0 * before
+    assert made.quantile(share) == pytest.approx(before, rel=0.35)
+
+
 def test_what_was_not_accepted_moves_no_score_below_the_tail() -> None:
     made = trained()
     probe = np.linspace(-2, 3, 50)

@@ -144,6 +144,30 @@ def test_deviations_are_distances_in_the_profiles_own_spreads() -> None:
     assert missing.tolist() == [0, 0, 1, 0]
 
 
+def deviation_of_customer_1(risen: range) -> float:
+    """From its profile on the last of 16 days, of which the last two have higher prices for some."""
+    rng = np.random.default_rng(0)
+    made = [
+        event(
+            START_S + (day + customer / 100) * DAY_S,
+            entities=(customer << 10, 0),  # keys are hashes: their low bits choose nothing
+            numerics=(rng.normal(1.0, 0.1) + (customer in risen and day >= 14), math.nan),
+        )
+        for day in range(16)
+        for customer in range(80, 0, -1)
+    ]
+    column = Features(LAYOUT).names.index("n0 against e0 7d")
+    rows = observed(sorted(made, key=lambda each: each.time))
+    return float(Features(LAYOUT).compute(rows)[rows.entities[:, 0] == 1 << 10][-1, column])
+
+
+def test_when_all_prices_rise_nobodys_habits_have_changed() -> None:
+    nobody, alone, everybody = (deviation_of_customer_1(range(1, 1 + count)) for count in (0, 1, 80))
+    assert abs(nobody) < 1.5
+    assert alone > 2.0
+    assert everybody - nobody < (alone - nobody) / 2
+
+
 def test_counts_gaps_and_novelty_are_those_of_the_profiles() -> None:
     first, second, third = event(), event(time=START_S + 3600), event(time=START_S + 7200, entities=(11, 22))
     features = Features(LAYOUT)

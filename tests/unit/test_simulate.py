@@ -287,6 +287,37 @@ def test_a_drift_without_effect_changes_nothing() -> None:
     assert as_bytes(still) == as_bytes(SMALL)
 
 
+def test_categories_are_those_of_terminals_and_change_nothing_else() -> None:
+    plain, rich = run(SMALL), list(simulate(replace(SMALL, categories=20)))
+    for name in ARRAYS:
+        np.testing.assert_array_equal(np.concatenate([getattr(day, name) for day in rich]), plain[name])
+    category = np.concatenate([day.category for day in rich if day.category is not None])
+    pairs = np.unique(np.stack([plain["terminal"], category]), axis=1)
+    assert len(pairs[0]) == len(np.unique(plain["terminal"]))  # one category each
+    assert set(category.tolist()) == set(range(20))
+    assert (category == 0).mean() > 3 * (category == 9).mean()
+    assert [event["MERCHANT_CATEGORY"] for event in to_events(rich[0])[:9]] == [f"C{n}" for n in category[:9]]
+    assert "MERCHANT_CATEGORY" not in to_events(next(simulate(SMALL)))[0]
+
+
+def test_a_drift_brings_a_new_category_to_a_share_of_the_terminals() -> None:
+    config = replace(
+        SMALL,
+        categories=20,
+        drift_day=10,
+        drift_price_factor=1.0,
+        drift_night_share=0,
+        drift_category_share=0.3,
+    )
+    for day, calm in zip(simulate(config), simulate(replace(config, drift_day=None)), strict=True):
+        assert day.category is not None
+        assert calm.category is not None
+        new = day.category == 20
+        assert new.mean() == (pytest.approx(0.3, abs=0.1) if day.day >= 10 else 0)
+        np.testing.assert_array_equal(day.category[~new], calm.category[~new])
+        np.testing.assert_array_equal(day.amount, calm.amount)
+
+
 # --- events and labels ---
 
 
