@@ -57,15 +57,15 @@ def test_rebased_and_joined_is_what_it_was(journal: Journal, data: st.DataObject
     )
     assert earlier.joined(later) == journal
     assert later.position == barrier.position
-    assert (later.labels, later.config) == (earlier.labels_end, earlier.config_end)
-    assert (later.labels_end, later.config_end) == (journal.labels_end, journal.config_end)
+    assert (later.labels, later.config) == (earlier.end("labels"), earlier.config_end)
+    assert (later.end("labels"), later.config_end) == (journal.end("labels"), journal.config_end)
     assert later.configs | earlier.configs == journal.configs
 
 
 @given(journals(), st.integers(1, 2**40), st.integers(0, 2**40), HASHES)
 def test_one_more_barrier_fits_the_bound(journal: Journal, step: int, labels: int, config: str) -> None:
     end = journal.barriers[-1].position if journal.barriers else journal.position
-    barrier = Barrier(position=end + step, labels=journal.labels_end + labels, cause="config", config=config)
+    barrier = Barrier(position=end + step, labels=journal.end("labels") + labels, cause="config", config=config)
     assert len(journal.extended(barrier).to_text()) <= journal.bytes_next_max()
 
 
@@ -78,11 +78,11 @@ def test_a_journal_that_begins_at_a_checkpoint_still_fits_the_bound(journal: Jou
 
 def test_labels_that_were_gone_before_are_not_asked_for_again() -> None:
     journal = Journal(checkpoint="", position=0, labels=0, config="0" * 12)
-    assert journal.labels_needed is None
+    assert journal.needed("labels") is None
     journal = journal.extended(Barrier(position=10, labels=0, cause="every"))
-    assert journal.labels_needed is None
+    assert journal.needed("labels") is None
     journal = journal.extended(Barrier(position=20, labels=45, cause="labels", labels_from=40))
-    assert journal.labels_needed == 40
+    assert journal.needed("labels") == 40
     assert Journal.from_text(journal.to_text()) == journal
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from detector.config.tree import Config, ModelPart
 from detector.core import partition as partition_module
 from detector.core.checkpoint import read_manifest
+from detector.core.exchange import Arrays, Exchange
 from detector.core.journal import METADATA_BYTES_MAX, Journal
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.shard import Shard
@@ -45,9 +46,18 @@ class ChainShard:
     entity_key_id = "key"
 
     def __init__(
-        self, config: ModelPart, identity: Identity, *, position: int, labels_end: int, lap: Lap = no_lap
+        self,
+        config: ModelPart,
+        identity: Identity,
+        *,
+        position: int,
+        labels_end: int,
+        told_end: int = 0,
+        lap: Lap = no_lap,
     ) -> None:
         self.config, self.position, self.labels_end, self._lap = config, position, labels_end, lap
+        self.told_end = told_end
+        self.exchange = Exchange(identity)
         self._identity = identity
         self.event_time = -np.inf
         self.since_barrier = self.version = self._filled = 0
@@ -105,25 +115,44 @@ class ChainShard:
         )
         return consumed, Outputs(scored=(batch,), alerts=tuple(alerts), dead_letters=tuple(dead)), ended
 
-    def barrier(self, labels: Sequence[tuple[int, bytes]], labels_end: int) -> dict[str, int]:
+    def barrier(
+        self,
+        labels: Sequence[tuple[int, bytes]],
+        labels_end: int,
+        told: Sequence[tuple[int, bytes]] = (),
+        told_end: int = 0,
+    ) -> dict[str, int]:
         for position, value in labels:
             self._push(b"label", value, str(position).encode())
+        self.exchange.hear(told, self._hear)
         self._push(b"barrier", self.config.hash().encode())
-        self.labels_end = labels_end
+        self.labels_end, self.told_end = labels_end, told_end
         self.since_barrier = self._filled = 0
         self.version += 1
+        if self.config.exchange:
+            self.exchange.tell(self.position, self._tell())
         return {"applied": len(labels)} if labels else {}
+
+    def _hear(self, kind: str, arrays: Arrays) -> bool:
+        self._push(kind.encode(), arrays["link"].tobytes())
+        return True
+
+    def _tell(self) -> list[tuple[str, Arrays]]:
+        link = np.frombuffer(self._link, dtype=np.uint8)
+        return [("link", {"link": link})] * (1 + self.version % 2)
 
     def reconfigure(self, config: ModelPart) -> None:
         self.config = config
 
     def to_state(self) -> dict[str, Any]:
         assert self._filled == 0
-        return {"link": self._link.hex(), "version": self.version, "event_time": self.event_time}
+        plain = {"link": self._link.hex(), "version": self.version, "event_time": self.event_time}
+        return plain | {"exchange": self.exchange.to_state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._link = bytes.fromhex(state["link"])
         self.version, self.event_time = state["version"], state["event_time"]
+        self.exchange.load(state.get("exchange", {}))
 
     def _push(self, *parts: bytes) -> None:
         self._link = hashlib.sha256(b"|".join((self._link, *parts))).digest()
@@ -169,6 +198,8 @@ class World:
         self.broker = MemoryBroker(self.partitions, lambda step: self.hook(step))
         self.store = MemoryStore(lambda step: self.hook(step))
         self.feedback = MemorySideLog()
+        self.exchange = MemorySideLog()
+        self.broker.sides = {"exchange": self.exchange}
         self.log = MemoryLog()
         self.telemetry = Telemetry()
         self.executor = InlineExecutor()
@@ -192,6 +223,7 @@ class World:
             "stream": self.stream,
             "store": self.store,
             "feedback": self.feedback,
+            "exchange": self.exchange if self.config.topics.exchange else None,
             "clock": self.clock,
             "telemetry": self.telemetry,
             "log": self.log,
@@ -615,7 +647,7 @@ def test_feedback_that_is_away_holds_the_barrier_back() -> None:
     world.feedback.append(b"label")
     world.feedback.down = True
     runner = world.runner()
-    until(lambda: runner.status().reason == "the feedback topic is away", runner)
+    until(lambda: runner.status().reason == "the side topic is away", runner)
     assert world.broker.committed[0].offset < 64
     world.feedback.down = False
     world.broker.closed = True
