@@ -131,7 +131,7 @@ class FileStream:
             if topics.exchange is not None:
                 place = None if folder is None else folder / EXCHANGE
                 self.exchange = FileExchange(place, None if sizes is None else sizes[_EXCHANGE_KIND])
-                opened.enter_context(closing(self.exchange))
+                opened.enter_context(self.exchange.file)
             self._opened = opened.pop_all()
         self.size_bytes = events.stat().st_size
         self._positions = dict.fromkeys(range(partitions), 0)
@@ -396,36 +396,36 @@ class FileExchange:
         self.size = 0
         with _told(self._path, "written"):
             if path is None:
-                self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - `close` does
+                self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - `FileStream` closes it
             else:
-                self._file = path.open("w+b" if size is None else "r+b")
+                self.file = path.open("w+b" if size is None else "r+b")
         if size is not None:
             self._take_up(size)
 
     def _take_up(self, size: int) -> None:
         with _told(self._path, "read"):
-            while self.size < size and len(head := self._file.read(_FRAME.size)) == _FRAME.size:
+            while self.size < size and len(head := self.file.read(_FRAME.size)) == _FRAME.size:
                 self._starts.append(self.size)
                 self.size += _FRAME.size + _FRAME.unpack(head)[0]
-                self._file.seek(self.size)
-            whole = self.size == size <= os.fstat(self._file.fileno()).st_size
+                self.file.seek(self.size)
+            whole = self.size == size <= os.fstat(self.file.fileno()).st_size
         if not whole:
-            self._file.close()
+            self.file.close()
             raise NeedsOperator(
                 f"{self._path} is not what it was when the replay stopped: remove the checkpoint folder to "
                 "start over"
             )
         with _told(self._path, "written"):
-            self._file.truncate(size)
+            self.file.truncate(size)
 
     def append(self, values: Iterable[bytes]) -> None:
         """Write records; they can be seen from now on."""
         with _told(self._path, "written"):
-            self._file.seek(self.size)
+            self.file.seek(self.size)
             for value in values:
                 self._starts.append(self.size)
-                self.size += self._file.write(_FRAME.pack(len(value)) + value)
-            self._file.flush()
+                self.size += self.file.write(_FRAME.pack(len(value)) + value)
+            self.file.flush()
 
     def refresh(self) -> None:
         """Nothing is waited for."""
@@ -439,9 +439,9 @@ class FileExchange:
         found: list[tuple[int, bytes]] = []
         with _told(self._path, "read"):
             for position in range(start, min(stop, len(self._starts))):
-                self._file.seek(self._starts[position])
-                (size,) = _FRAME.unpack(self._file.read(_FRAME.size))
-                found.append((position, self._file.read(size)))
+                self.file.seek(self._starts[position])
+                (size,) = _FRAME.unpack(self.file.read(_FRAME.size))
+                found.append((position, self.file.read(size)))
         return found
 
     def beginning(self) -> int:
@@ -453,9 +453,7 @@ class FileExchange:
         return len(self._starts)
 
     def close(self) -> None:
-        """Let go of the file."""
-        with suppress(OSError):  # as in `FileStream.close`
-            self._file.close()
+        """`FileStream` closes its file, maybe at this moment on another thread."""
 
 
 class _Lines:

@@ -792,8 +792,8 @@ class KafkaSideLog:
     asked for.
 
     A shard with a backlog must not see a label before the event that it names, or the label finds nothing. So
-    a record with a time (`time_of`) blocks itself and all behind it until the shard's time has come to the record's own, or to
-    the moment when the record arrived (its log time, but not later than when we read it), whichever is
+    a record with a time (`time_of`) blocks itself and all behind it until the shard's time has come to its
+    own, or to the moment when it arrived (its log time, but not later than when we read it), whichever is
     earlier: nobody answers before his answer is in the topic, so a `time` in the future is a mistake, and
     holds up the others only until events of the present are reached. A record without a readable `time`
     blocks nothing, nor do those older than the last 65,536 that were later than all before them. Where events
