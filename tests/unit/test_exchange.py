@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -10,11 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from threadpoolctl import threadpool_limits
 
+from detector.config.tree import ModelPart
 from detector.core import exchange as exchange_module
+from detector.core.checkpoint import Snapshot
 from detector.core.exchange import HEARD_BYTES_MAX, MESSAGE_BYTES_MAX, TOLD_MAX, Arrays, Exchange, bounded
-from detector.core.records import Identity
+from detector.core.journal import Journal
+from detector.core.partition import Partition
+from detector.core.records import Identity, Outputs, Record
+from detector.core.shard import Shard
 from detector.core.state import pack, unpack
+from tests import talkative
+from tests.unit.test_shard import log, part, partition, restored
 
 DTYPES = ("<f2", "<f4", "<f8", "<i4", "<i8", "<u4", "<u8", "|u1", ">f8", "<i4")
 
@@ -183,3 +192,91 @@ def test_a_barrier_hears_so_many_bytes_but_one_message_at_least() -> None:
     assert bounded(records[:2], 8) == (records[:2], 8)
     assert bounded([(3, 3 * half), (5, b"x")], 6) == ([(3, 3 * half)], 5)
     assert bounded([], 12) == ([], 12)
+
+
+# --- the shard ----------------------------------------------------------------------------------------------
+
+
+def from_a_sibling(count: int) -> list[tuple[int, bytes]]:
+    teller = shard(7, "payments", "fraud")
+    for number in range(count):
+        teller.tell(256 * (number + 1), [("chance", {"chance": np.array([number], dtype=np.uint64)})])
+    return list(enumerate(teller.collect()[0]))
+
+
+Went = list[tuple[int, Outputs, bytes]]
+
+
+def go(driven: Partition, until: int = 1 << 62) -> tuple[Went, list[Snapshot]]:
+    """Drive it over the test log; returns each barrier with its outputs and the state after it."""
+    messages, went, snapshots = from_a_sibling(40), Went(), []
+    records: Sequence[Record] = [record for record in log() if driven.position <= record.offset < until]
+    while records:
+        step = driven.take(records)
+        records = records[step.consumed :]
+        visible = (driven.position - 1000) // 150
+        if step.block_ended and (barrier := driven.due(0, exchange_end=visible)) is not None:
+            start, stop = driven.exchange_range(barrier)
+            live = driven.position > driven.until
+            outputs = driven.barrier(barrier, (), messages[start:stop])
+            if live:
+                snapshots.append(driven.snapshot())
+                went.append((driven.position, outputs, pack(snapshots[-1].state)))
+    return went, snapshots
+
+
+@pytest.fixture
+def _talkative(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(Shard, "_hear", talkative.hear)
+    monkeypatch.setattr(Shard, "_tell", talkative.tell)
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.mark.usefixtures("_talkative")
+def test_a_shard_that_is_replayed_or_restored_tells_the_same() -> None:
+    wanted = part(exchange=True)
+    whole, snapshots = go(partition(wanted))
+    assert len(whole) > 8
+    assert all(len(outputs.told) == 2 for _, outputs, _ in whole)
+    assert [told.offset for _, outputs, _ in whole for told in outputs.told][::2] == [
+        position - 1 for position, _, _ in whole
+    ]
+    assert sum(outputs.exchange.get("heard", 0) for _, outputs, _ in whole) > 20
+
+    middle = len(whole) // 2
+    until = whole[middle][0]
+    journal = Journal.from_text(snapshots[middle].since.to_text())
+    replayed, _ = go(partition(wanted, journal, until=until))
+    assert replayed == whole[middle + 1 :]
+    manifest, state = restored(snapshots[middle])[0]
+    journal = journal.rebased(manifest.name, until)
+    going, _ = go(partition(wanted, journal, until=until, restored=(manifest, state)))
+    assert going == whole[middle + 1 :]
+
+
+@pytest.mark.usefixtures("_talkative")
+def test_without_exchange_nothing_is_told_heard_or_kept() -> None:
+    silent, snapshots = go(partition())
+    assert not any(outputs.told or outputs.exchange for _, outputs, _ in silent)
+    assert "exchange" not in unpack(pack(snapshots[-1].state))
+    assert snapshots[-1].since.end("exchange") == 0
+    assert '"v":1,' in snapshots[-1].since.to_text()
+    assert b"exchange" not in part().canonical()
+    assert part().hash() != part(exchange=True).hash()
+    assert ModelPart.model_validate_json(part().canonical()) == part()
+    assert ModelPart.model_validate_json(part(exchange=True).canonical()) == part(exchange=True)
+
+
+@pytest.mark.usefixtures("_talkative")
+def test_the_exchange_begins_with_a_journaled_change() -> None:
+    on, off = part(exchange=True), part()
+    driven = partition(off)
+    first, _ = go(driven, until=3000)
+    driven.want(on)
+    later, _ = go(driven)
+    assert not first[-1][1].told
+    assert later[0][1].told
+    assert later[0][1].exchange["heard"] > 0
+    changes = [barrier for barrier in driven.journal.barriers if barrier.config is not None]
+    assert [barrier.config for barrier in changes] == [on.hash()]
