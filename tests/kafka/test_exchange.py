@@ -57,6 +57,7 @@ def test_exchange_survives_kill_9_of_a_replica(kafka: KafkaBroker, tmp_path: Pat
         assert poll_until(lambda: replicas[1].owns() == PARTITIONS, timeout_s=60)
         replicas.append(deployment.start(*on))
         deployment.await_done(90)
+        assert poll_until(lambda: all(replica.ready() for replica in replicas[1:]), timeout_s=60)
         heard: Counter[str] = Counter()
         for replica in replicas[1:]:
             for labels, value in replica.metrics("detector_exchange_messages_total").items():
