@@ -148,9 +148,10 @@ class SideLog(Protocol):
     def end(self, event_time: float) -> int:
         """Position after the last record that a shard at `event_time` (s) may see.
 
-        In `replay` what carries an earlier time. On Kafka all before the first record whose own time, or
-        arrival if that was earlier, is later; what has no readable time hides nothing. May be lower than what
-        was seen before, when the time went back or another process is asked.
+        Of labels in `replay` those that carry an earlier time; on Kafka all before the first one whose own
+        time, or arrival if that was earlier, is later; what has no readable time hides nothing. May be lower
+        than what was seen before, when the time went back or another process is asked. What shards tell each
+        other waits for no time.
         """
 
     def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
@@ -166,6 +167,14 @@ class SideLog(Protocol):
 
     def beginning(self) -> int:
         """Lowest position still in the topic, as it is now."""
+
+    def log_end(self) -> int:
+        """Position after the last record in the topic, as it is now.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -210,14 +210,18 @@ class MemorySideLog:
     def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
         """Records in [start, stop)."""
         if self.down:
-            raise BrokerUnavailable("the feedback topic is away")
+            raise BrokerUnavailable("the side topic is away")
         if start < self._first:
-            raise NeedsOperator(f"the feedback topic begins at {self._first}, position {start} is gone")
+            raise NeedsOperator(f"the side topic begins at {self._first}, position {start} is gone")
         return list(enumerate(self._values[start:stop], start))
 
     def beginning(self) -> int:
         """Lowest position still there."""
         return self._first
+
+    def log_end(self) -> int:
+        """Position after the last record, seen or not."""
+        return len(self._values)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -257,6 +261,7 @@ class MemoryBroker:
         self.committed: dict[int, Committed] = {}
         self.commits = 0
         self.generation = 0
+        self.sides: dict[str, MemorySideLog] = {}  # by topic: what is published there can be read back
         self._log = [_Partition() for _ in range(partitions)]
         self._members: list[MemoryStream] = []  # in the order in which they joined
         self._owners: dict[int, MemoryStream] = {}
@@ -361,6 +366,9 @@ class MemoryBroker:
             applied = self._failures.pop(0) if self._failures else None
             if applied is not False:
                 self.published.extend(commit.messages)
+                for message in commit.messages:
+                    if message.topic in self.sides:
+                        self.sides[message.topic].append(message.value or b"")
                 self.committed |= commit.positions
                 self.commits += 1
             if applied is not None:

@@ -1,7 +1,7 @@
 """Puts the parts together: the only place that knows both the core and the world.
 
-run      Kafka stream, feedback topic, checkpoint store, HTTP pages    ─┐
-replay   events file, feedback file, progress folder                   ─┴─> the same Runner, the same shards
+run      Kafka stream, side topics, checkpoint store, HTTP pages    ─┐
+replay   events file, feedback file, progress folder                ─┴─> the same Runner, the same shards
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from detector.config.load import Secrets, redacted, resolve_secret, resolve_secr
 from detector.config.tree import Config, Topics
 from detector.core.checkpoint import Manifest, read_manifest, read_state
 from detector.core.events import Parser
+from detector.core.labels import feedback_time
 from detector.core.lineage import store_prefix
 from detector.core.telemetry import Telemetry
 from detector.core.warm_start import Model, differences, export_model, read_model
@@ -43,7 +44,7 @@ from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
 from detector.shell.files import FileSideLog, FileStream, OutputFiles
 from detector.shell.http import HttpServer
-from detector.shell.kafka import KafkaSideLog, KafkaStream
+from detector.shell.kafka import KafkaSideLog, KafkaStream, TimeOf
 from detector.shell.metrics import TelemetryCollector, renderer
 from detector.shell.runner import Runner
 from detector.shell.store import FsspecStore, InvalidName
@@ -90,8 +91,12 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
     stream = KafkaStream(config, password, key_password)
-    topic = config.topics.feedback
-    feedback = None if topic is None else KafkaSideLog(config, topic, password, key_password)
+
+    def side(topic: str | None, time_of: TimeOf | None) -> KafkaSideLog | None:
+        if topic is None:
+            return None
+        return KafkaSideLog(config, topic, password, key_password, time_of=time_of)
+
     monitor = DriftMonitor(telemetry)
     with threadpool_limits(1), _Signals() as signals:
         runner = Runner(
@@ -101,7 +106,8 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             entity_key=entity_key(entity_secret),
             stream=stream,
             store=store,
-            feedback=feedback,
+            feedback=side(config.topics.feedback, feedback_time),
+            exchange=side(config.topics.exchange, None),
             clock=clock,
             telemetry=telemetry,
             log=log,
@@ -208,6 +214,7 @@ def replay(
             stream=stream,
             store=_store_for_files(plan),
             feedback=None if plan.feedback is None else FileSideLog(plan.feedback),
+            exchange=stream.exchange,
             clock=SystemClock(),
             telemetry=telemetry,
             log=log,
@@ -409,8 +416,8 @@ def _warnings(
 def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterator[str]:
     checkpoints = config.checkpoints
     needed_s = max(checkpoints.interval, checkpoints.age_max) * checkpoints.keep + RETENTION_MARGIN_S
-    topics = [config.topics.transactions]
-    topics += [config.topics.feedback] if config.topics.feedback else []
+    read = config.topics.transactions, config.topics.feedback, config.topics.exchange
+    topics = [topic for topic in read if topic is not None]
     try:
         stream.open()
         for topic in topics:

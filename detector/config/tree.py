@@ -347,10 +347,12 @@ class ModelPart(Part):
     alerts: Alerts = Alerts()
     require_key: bool = False
     partitions: int = Field(1, ge=1, description="partitions of the topic: a budget per day is divided by it")
+    exchange: bool = Field(False, description="whether shards tell each other what they know")
 
     def canonical(self) -> bytes:
-        """Bytes that are equal for equal settings: JSON with sorted keys."""
-        return msgspec.json.encode(self.model_dump(mode="json"), order="deterministic")
+        """Bytes that are equal for equal settings: JSON with sorted keys, without an exchange that is off."""
+        document = self.model_dump(mode="json", exclude=None if self.exchange else {"exchange"})
+        return msgspec.json.encode(document, order="deterministic")
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of `canonical`."""
@@ -409,13 +411,17 @@ class Kafka(Part):
 
 
 class Topics(Part):
-    """Input and outputs; feedback and scores are optional."""
+    """Input and outputs; feedback, scores and exchange are optional."""
 
     transactions: Topic = "transactions"
     alerts: Topic = "alerts"
     rejected: Topic = "rejected"
     feedback: Topic | None = None
     scores: Topic | None = None
+    exchange: Topic | None = Field(
+        None,
+        description="what the shards tell each other (one partition); null: each learns from its own alone",
+    )
 
     @model_validator(mode="after")
     def _different(self) -> Self:
@@ -486,4 +492,5 @@ class Config(Part):
             alerts=self.alerts,
             require_key=self.require_key,
             partitions=1 if self.alerts.budget.per_day is None else partitions,
+            exchange=self.topics.exchange is not None,
         )

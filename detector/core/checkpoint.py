@@ -43,7 +43,12 @@ class Manifest:
     @property
     def labels(self) -> int:
         """Position in the feedback topic up to which it was applied."""
-        return self.since.labels_end
+        return self.since.end("labels")
+
+    @property
+    def exchange(self) -> int:
+        """Position in the exchange topic up to which it was applied."""
+        return self.since.end("exchange")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

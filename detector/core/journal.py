@@ -8,28 +8,38 @@ and every barrier since. Together with the log that is all the state depends on:
 Rules
     - One atomic write commits outputs, offset and journal, so the three never disagree.
     - A barrier's effects are never visible before its entry: both are in the same commit.
+    - Side inputs (labels, what sibling shards tell: the exchange) are part of it: each barrier says up to
+      which position of each side topic it went.
     - Kafka refuses metadata above 4,096 bytes for good (OffsetMetadataTooLargeError); the text is compact
-      JSON, about 9 bytes a barrier, and `Journal.bytes_next_max` tells whether one more is sure to fit.
-    - The text begins with a format version; an unknown one needs an operator, it is never guessed at.
+      JSON, about 9 bytes a barrier, 12 with exchange, and `Journal.bytes_next_max` tells whether one more is
+      sure to fit.
+    - The text begins with a format version; an unknown one needs an operator, it is never guessed at. A
+      journal in which nothing was exchanged is written in format 1, which older versions read too.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from detector.errors import NeedsOperator
 
-FORMAT = 1
+FORMAT = 2
+FORMAT_WITHOUT_EXCHANGE = 1
 METADATA_BYTES_MAX = 4096
-# The longest entry: three deltas of 20 digits, a cause and a configuration's hash.
-ENTRY_BYTES_MAX = 96
+# The longest entry: five deltas of 20 digits, a cause and a configuration's hash; 124 with what parts them.
+ENTRY_BYTES_MAX = 128
 # What a checkpoint's name may add to a journal that has none yet, and a position its digits.
 ORIGIN_BYTES_MAX = 80
 
 Cause = Literal["every", "labels", "config", "age"]
 _CAUSES: tuple[Cause, ...] = ("every", "labels", "config", "age")
+
+Side = Literal["labels", "exchange"]
+"""A side input: the feedback topic's labels, or what siblings tell in the exchange topic."""
+
+SIDES: tuple[Side, ...] = ("labels", "exchange")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +51,17 @@ class Barrier:
     cause: Cause
     config: str | None = None  # hash of the model's configuration from here on, when it changed
     labels_from: int | None = None  # the feedback topic began only here: what came before was never seen
+    exchange: int = 0  # the exchange topic was applied up to here (exclusive)
+    exchange_from: int | None = None  # as `labels_from`
+
+    def end(self, side: Side) -> int:
+        """Position in a side topic up to which it was applied."""
+        return self.labels if side == "labels" else self.exchange
+
+    def start(self, side: Side, applied: int) -> int:
+        """Position in a side topic from which it was applied; `applied`: where the one before it ended."""
+        began = self.labels_from if side == "labels" else self.exchange_from
+        return applied if began is None else began
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,21 +73,24 @@ class Journal:
     labels: int  # of the origin: the feedback topic was applied up to here
     config: str  # of the origin: hash of the model's configuration in force
     barriers: tuple[Barrier, ...] = ()
+    exchange: int = 0  # of the origin: the exchange topic was applied up to here
 
-    @property
-    def labels_end(self) -> int:
-        """Position in the feedback topic after the last barrier."""
-        return self.barriers[-1].labels if self.barriers else self.labels
+    def begin(self, side: Side) -> int:
+        """Position in a side topic of the origin."""
+        return self.labels if side == "labels" else self.exchange
 
-    @property
-    def labels_needed(self) -> int | None:
-        """Lowest position in the feedback topic that a replay reads; None: it reads none."""
-        start = self.labels
+    def end(self, side: Side) -> int:
+        """Position in a side topic after the last barrier."""
+        return self.barriers[-1].end(side) if self.barriers else self.begin(side)
+
+    def needed(self, side: Side) -> int | None:
+        """Lowest position in a side topic that a replay reads; None: it reads none."""
+        applied = self.begin(side)
         for barrier in self.barriers:
-            start = start if barrier.labels_from is None else barrier.labels_from
-            if barrier.labels > start:
+            start = barrier.start(side, applied)
+            applied = barrier.end(side)
+            if applied > start:
                 return start
-            start = barrier.labels
         return None
 
     @property
@@ -100,9 +124,10 @@ class Journal:
         return Journal(
             checkpoint=checkpoint,
             position=position,
-            labels=past.labels_end,
+            labels=past.end("labels"),
             config=past.config_end,
             barriers=self.barriers[count:],
+            exchange=past.end("exchange"),
         )
 
     def joined(self, later: Journal) -> Journal:
@@ -114,31 +139,32 @@ class Journal:
         return len(self.to_text()) + ENTRY_BYTES_MAX + ORIGIN_BYTES_MAX
 
     def to_text(self) -> str:
-        """Compact ASCII JSON; positions as differences."""
-        entries: list[list[int | str]] = []
-        position, labels = self.position, self.labels
+        """Compact ASCII JSON; positions as differences, and what is usual left out (`_entry`)."""
+        entries = []
+        position, labels, exchange = self.position, self.labels, self.exchange
         for barrier in self.barriers:
-            entry: list[int | str] = [
-                barrier.position - position,
-                barrier.labels - labels,
-                _CAUSES.index(barrier.cause),
-            ]
-            if barrier.labels_from is not None:
-                entry += [barrier.config or "", barrier.labels_from - labels]
-            elif barrier.config is not None:
-                entry.append(barrier.config)
-            elif barrier.cause == "every" and barrier.labels == labels:
-                entry = entry[:1]
-            entries.append(entry)
-            position, labels = barrier.position, barrier.labels
-        document = {
-            "v": FORMAT,
+            entries.append(
+                _entry(
+                    barrier.position - position,
+                    barrier.labels - labels,
+                    _CAUSES.index(barrier.cause),
+                    barrier.config or "",
+                    barrier.start("labels", labels) - labels,
+                    barrier.exchange - exchange,
+                    barrier.start("exchange", exchange) - exchange,
+                )
+            )
+            position, labels, exchange = barrier.position, barrier.labels, barrier.exchange
+        document: dict[str, object] = {
+            "v": FORMAT if exchange else FORMAT_WITHOUT_EXCHANGE,
             "k": self.checkpoint,
             "p": self.position,
             "l": self.labels,
             "c": self.config,
             "b": entries,
         }
+        if exchange:
+            document["e"] = self.exchange
         return json.dumps(document, separators=(",", ":"))
 
     @classmethod
@@ -152,39 +178,61 @@ class Journal:
         """
         try:
             document = json.loads(text)
-            kinds = {"k": str, "p": int, "l": int, "c": str, "b": list}
+            kinds = {"k": str, "p": int, "l": int, "c": str, "b": list, "e": int}
             if any(type(document[name]) is not kind for name, kind in kinds.items() if name in document):
                 raise ValueError("a value of the wrong type")
             version = document["v"]
-            if version != FORMAT:
+            if version not in (FORMAT_WITHOUT_EXCHANGE, FORMAT):
                 raise NeedsOperator(
-                    f"the committed offset has a journal of format {version}, this version reads {FORMAT}: "
-                    "run the version that wrote it, or delete the group's offsets to start anew"
+                    f"the committed offset has a journal of format {version}, this version reads up to "
+                    f"{FORMAT}: run the version that wrote it, or delete the group's offsets to start anew"
                 )
             barriers = []
-            position, labels = document["p"], document["l"]
-            for step, *rest in document["b"]:
-                position += step
-                labels_before = labels
-                labels += rest[0] if rest else 0
+            position, labels, exchange = document["p"], document["l"], document.get("e", 0)
+            for entry in document["b"]:
+                step, labels_step, cause, config, labels_gap, exchange_step, exchange_gap = _whole(entry)
                 barriers.append(
                     Barrier(
-                        position=position,
-                        labels=labels,
-                        cause=_CAUSES[rest[1]] if rest else "every",
-                        config=(rest[2] or None) if len(rest) > 2 else None,
-                        labels_from=labels_before + rest[3] if len(rest) > 3 else None,
+                        position=position + step,
+                        labels=labels + labels_step,
+                        cause=_CAUSES[cause],
+                        config=config or None,
+                        labels_from=labels + labels_gap if labels_gap else None,
+                        exchange=exchange + exchange_step,
+                        exchange_from=exchange + exchange_gap if exchange_gap else None,
                     )
                 )
+                position, labels, exchange = position + step, barriers[-1].labels, barriers[-1].exchange
             return cls(
                 checkpoint=document["k"],
                 position=document["p"],
                 labels=document["l"],
                 config=document["c"],
                 barriers=tuple(barriers),
+                exchange=document.get("e", 0),
             )
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as cause:
             raise NeedsOperator(
                 "the committed offset carries metadata that is not a journal of this service: "
                 f"{text[:80]!r}; is kafka.group_id shared with another consumer?"
             ) from cause
+
+
+def _entry(
+    step: int, labels: int, cause: int, config: str, labels_gap: int, exchange: int, exchange_gap: int
+) -> list[int | str]:
+    """One barrier: all seven without the zeros at the end, but at least three; the usual in one or two."""
+    if not (labels or cause or config or labels_gap or exchange_gap):
+        return [step, exchange] if exchange else [step]
+    entry: list[int | str] = [step, labels, cause, config, labels_gap, exchange, exchange_gap]
+    while len(entry) > 3 and not entry[-1]:
+        entry.pop()
+    return entry
+
+
+def _whole(entry: list[Any]) -> list[Any]:
+    """What `_entry` was given."""
+    if len(entry) <= 2:
+        step, exchange = [*entry, 0][:2]
+        return [step, 0, 0, "", 0, exchange, 0]
+    return entry + [0, 0, 0, "", 0, 0, 0][len(entry) :]

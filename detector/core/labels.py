@@ -163,9 +163,9 @@ class LabelBook:
         return by_offset.get(feedback.offset) if here and feedback.offset is not None else None
 
     def _limited(self, feedback: Feedback, offset: int, entity: int, time: float) -> bool:
-        if feedback.label == "fraud" and offset not in self._entities:
-            if self._frauds.get(entity, 0) >= self._config.per_entity_max:
-                return True
+        new = feedback.label == "fraud" and offset not in self._entities
+        if new and self._frauds.get(entity, 0) >= self._config.per_entity_max:
+            return True
         if feedback.actor is None:
             return False
         today = int(time // DAY_S)

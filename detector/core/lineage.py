@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
-from detector.core.journal import Journal
+from detector.core.journal import Journal, Side
 from detector.errors import CheckpointDamaged, NeedsOperator
 
 Get = Callable[[str], bytes]
@@ -113,30 +113,31 @@ def check_end(until: int, *, partition: int, group: str, end: int) -> None:
         )
 
 
-def check_labels(journal: Journal, *, partition: int, beginning: int | None) -> None:
-    """Check that the labels which a replay applies again are still there.
+def check_side(journal: Journal, side: Side, *, partition: int, beginning: int | None) -> None:
+    """Check that the records of a side topic which a replay applies again are still there.
 
     Parameters
     ----------
     beginning
-        Lowest position in the feedback topic; None: no such topic is configured.
+        Lowest position in the side topic; None: no such topic is configured.
 
     Raises
     ------
     NeedsOperator
         They are not.
     """
-    needed = journal.labels_needed
+    needed = journal.needed(side)
     if needed is None:
         return
+    topic = "feedback" if side == "labels" else "exchange"
     if beginning is None:
         raise NeedsOperator(
-            f"partition {partition}: labels {needed} to {journal.labels_end} of the feedback topic are part "
-            f"of its state: set topics.feedback again, or {_ANEW}"
+            f"partition {partition}: records {needed} to {journal.end(side)} of the {topic} topic are part "
+            f"of its state: set topics.{topic} again, or {_ANEW}"
         )
     if beginning > needed:
         raise NeedsOperator(
-            f"partition {partition}: going on needs the feedback topic from offset {needed}, but it begins "
+            f"partition {partition}: going on needs the {topic} topic from offset {needed}, but it begins "
             f"at {beginning} now: raise its retention above the checkpoints' age, then {_ANEW}"
         )
 

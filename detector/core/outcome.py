@@ -25,11 +25,12 @@ def publications(outputs: Outputs, identity: Identity, topics: Topics) -> Iterat
         for scored in outputs.scored:
             for offset, key, body in encode_scores(scored, identity):
                 yield topics.scores, offset, key, body, HEADERS
+    if topics.exchange is not None:
+        for told in outputs.told:
+            yield topics.exchange, told.offset, None, told.value, ()
 
 
-def count(
-    telemetry: Telemetry, partition: int, batch: Sequence[Outputs], labels: Mapping[str, int], now_s: float
-) -> None:
+def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s: float) -> None:
     """Count what was committed at `now_s` (s since the epoch): received = scored + rejected."""
     numbers = telemetry.partitions[partition]
     for outputs in batch:
@@ -44,7 +45,8 @@ def count(
         _add(numbers.suppressed, outputs.suppressed)
         numbers.key_mismatches += outputs.key_mismatches
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
-    _add(numbers.labels, labels)
+        _add(numbers.labels, outputs.labels)
+        _add(numbers.exchange, outputs.exchange)
 
 
 def measure_lag(

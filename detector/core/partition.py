@@ -8,8 +8,8 @@ The caller drives it record by record and does all IO:
 
     1. `take` records: at most up to the end of a block
     2. at a block's end, or wherever a planned barrier stands, ask `due` whether a barrier belongs here; read
-       the labels it names
-    3. `barrier` applies it
+       what it names of the side topics
+    3. `barrier` applies it, and gives what siblings are to be told
     4. only right after a barrier, `snapshot` may be taken, and written beside scoring
     5. once that is durable, `rebase`: the next commit names it and drops the journal before it
 """
@@ -25,8 +25,9 @@ from typing import Any
 
 from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot
+from detector.core.exchange import HEARD_RECORDS_MAX
 from detector.core.journal import Barrier, Cause, Journal
-from detector.core.records import Identity, Lap, Outputs, Record, no_lap
+from detector.core.records import Identity, Lap, Outputs, Record, Told, no_lap
 from detector.core.shard import Shard
 from detector.errors import NeedsOperator
 
@@ -91,12 +92,22 @@ class Partition:
         in_force = self._configs[journal.config]
         if restored is None:
             self._shard = Shard(
-                in_force, identity, position=journal.position, labels_end=journal.labels, lap=lap
+                in_force,
+                identity,
+                position=journal.position,
+                labels_end=journal.labels,
+                told_end=journal.exchange,
+                lap=lap,
             )
         else:
             manifest, state = restored
             self._shard = Shard(
-                in_force, identity, position=manifest.position, labels_end=manifest.labels, lap=lap
+                in_force,
+                identity,
+                position=manifest.position,
+                labels_end=manifest.labels,
+                told_end=manifest.exchange,
+                lap=lap,
             )
             if manifest.entity_key_id != self._shard.entity_key_id:
                 raise NeedsOperator(
@@ -109,9 +120,10 @@ class Partition:
         self._at_barrier = False
 
     @staticmethod
-    def begin(wanted: ModelPart, position: int, labels: int) -> Journal:
+    def begin(wanted: ModelPart, position: int, labels: int, exchange: int = 0) -> Journal:
         """Journal of a partition that was never committed: a bare start at `position`."""
-        return Journal(checkpoint="", position=position, labels=labels, config=wanted.hash())
+        config = wanted.hash()
+        return Journal(checkpoint="", position=position, labels=labels, config=config, exchange=exchange)
 
     @property
     def position(self) -> int:
@@ -156,14 +168,22 @@ class Partition:
             block_ended=block_ended,
         )
 
-    def due(self, labels_end: int, labels_beginning: int = 0, *, aged: bool = False) -> Barrier | None:
+    def due(
+        self,
+        labels_end: int,
+        labels_beginning: int = 0,
+        exchange_end: int = 0,
+        exchange_beginning: int = 0,
+        *,
+        aged: bool = False,
+    ) -> Barrier | None:
         """Tell which barrier belongs here.
 
         Parameters
         ----------
-        labels_end
-            Position in the feedback topic after the last record that may be applied now.
-        labels_beginning
+        labels_end, exchange_end
+            Position in the side topic after the last record that may be applied now.
+        labels_beginning, exchange_beginning
             Lowest position that is still there.
         aged
             The state's origin is so old that a barrier, and with it a checkpoint, should come before the log
@@ -179,15 +199,21 @@ class Partition:
         cause = self._cause(labels_end, aged=aged)
         if cause is None:
             return None
-        applied = self._shard.labels_end
-        start = max(applied, labels_beginning) if labels_end > applied else applied
-        limit = self._shard.config.model.labels.per_barrier_max
+        shard = self._shard
+        config = self._wanted if cause == "config" else shard.config
+        labels_max, told_max = shard.config.model.labels.per_barrier_max, HEARD_RECORDS_MAX
+        labels, labels_from = _next(shard.labels_end, labels_end, labels_beginning, labels_max)
+        exchange, exchange_from = _next(
+            shard.told_end, exchange_end, exchange_beginning, told_max if config.exchange else 0
+        )
         return Barrier(
             position=self.position,
-            labels=max(start, min(labels_end, start + limit)),
+            labels=labels,
             cause=cause,
             config=self._wanted_hash if cause == "config" else None,
-            labels_from=start if start > applied else None,
+            labels_from=labels_from,
+            exchange=exchange,
+            exchange_from=exchange_from,
         )
 
     def want(self, config: ModelPart) -> None:
@@ -197,21 +223,41 @@ class Partition:
 
     def labels_range(self, barrier: Barrier) -> tuple[int, int]:
         """Positions [start, stop) of the feedback records that `barrier` applies."""
-        start = self._shard.labels_end if barrier.labels_from is None else barrier.labels_from
-        return start, barrier.labels
+        return barrier.start("labels", self._shard.labels_end), barrier.labels
 
-    def barrier(self, barrier: Barrier, labels: Sequence[tuple[int, bytes]]) -> dict[str, int]:
-        """Apply labels, promote the learner, renew the index; returns labels counted by outcome."""
+    def exchange_range(self, barrier: Barrier) -> tuple[int, int]:
+        """Positions [start, stop) of the exchange's records that `barrier` applies."""
+        return barrier.start("exchange", self._shard.told_end), barrier.exchange
+
+    def barrier(
+        self,
+        barrier: Barrier,
+        labels: Sequence[tuple[int, bytes]],
+        told: Sequence[tuple[int, bytes]] = (),
+    ) -> Outputs:
+        """Apply labels and what siblings told, promote the learner, renew the index.
+
+        Returns
+        -------
+        Outputs
+            What is to be told, and labels and messages counted by outcome. Those of a replayed barrier were
+            published and counted before.
+        """
         if barrier.config is not None:
             self._shard.reconfigure(self._configs[barrier.config])
-        outcomes = self._shard.barrier(labels, labels_end=barrier.labels)
+        outcomes = self._shard.barrier(labels, barrier.labels, told, barrier.exchange)
+        messages, exchanged = self._shard.exchange.collect()
         if self._plan and self._plan[0] == barrier:
             self._plan.popleft()
         else:
             self.journal = self.journal.extended(barrier)
         self._at_barrier = True
         self._lap("barrier")
-        return outcomes
+        return Outputs(
+            told=tuple(Told(self.position - 1, message) for message in messages),
+            labels=outcomes,
+            exchange=exchanged,
+        )
 
     def snapshot(self) -> Snapshot:
         """Copy the state for a checkpoint; only right after a live barrier."""
@@ -261,6 +307,12 @@ class Partition:
         if labels_end > shard.labels_end and shard.since_barrier >= barriers.early_events_min:
             return "labels"
         return None
+
+
+def _next(applied: int, end: int, beginning: int, limit: int) -> tuple[int, int | None]:
+    """Where a side input is applied up to, and from where if what came before is gone."""
+    start = max(applied, beginning) if end > applied else applied
+    return max(start, min(end, start + limit)), start if start > applied else None
 
 
 def library_versions() -> dict[str, str]:

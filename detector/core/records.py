@@ -79,12 +79,22 @@ class Scored:
     model_version: int
 
 
+class Told(NamedTuple):
+    """One message of a shard to its siblings, made at a barrier."""
+
+    offset: int  # of the last record before that barrier
+    value: bytes  # see `detector.core.exchange`
+
+
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Everything one piece of log gave. received = scored + rejected, always."""
+    """Everything one piece of log, or one barrier, gave. received = scored + rejected, always."""
 
     scored: tuple[Scored, ...] = ()
     alerts: tuple[Alert, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
     suppressed: Mapping[str, int] = field(default_factory=dict)  # candidates held back, by reason
     key_mismatches: int = 0  # accepted events whose record key is not their main entity's value
+    told: tuple[Told, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)  # labels read, by what became of them
+    exchange: Mapping[str, int] = field(default_factory=dict)  # messages told and heard, likewise

@@ -31,6 +31,7 @@ from detector.core.embedding import Embedding, Located
 from detector.core.encoder import PlainLearner
 from detector.core.event_time import EventTime
 from detector.core.events import ParsedEvent, Parser, Rejected
+from detector.core.exchange import Exchange
 from detector.core.explain import Explainer
 from detector.core.exploration import BY_SCORE, Exploration
 from detector.core.features import (
@@ -62,12 +63,21 @@ class Shard:
     """See the module's text. Not thread safe."""
 
     def __init__(
-        self, config: ModelPart, identity: Identity, *, position: int, labels_end: int, lap: Lap = no_lap
+        self,
+        config: ModelPart,
+        identity: Identity,
+        *,
+        position: int,
+        labels_end: int,
+        told_end: int = 0,
+        lap: Lap = no_lap,
     ) -> None:
         self._identity = identity
         self._lap = lap
         self.position = position
         self.labels_end = labels_end
+        self.told_end = told_end
+        self.exchange = Exchange(identity)
         self._accepted = 0  # events ever; a new model begins to count its own
         self._equip(config)
         self._build()
@@ -464,12 +474,23 @@ class Shard:
 
     # --- barriers ------------------------------------------------------------------------------------------
 
-    def barrier(self, labels: Sequence[tuple[int, bytes]], labels_end: int) -> dict[str, int]:
-        """Apply labels, promote the learner, renew index and scales; returns labels counted by outcome."""
+    def barrier(
+        self,
+        labels: Sequence[tuple[int, bytes]],
+        labels_end: int,
+        told: Sequence[tuple[int, bytes]] = (),
+        told_end: int = 0,
+    ) -> dict[str, int]:
+        """Apply labels and what siblings told, promote the learner, renew index and scales, tell siblings.
+
+        Returns labels counted by outcome; what is to be told waits in `exchange`.
+        """
         if self._filled:
             self._learn()
         outcomes = self._apply(labels)
         self.labels_end = labels_end
+        self.exchange.hear(told, self._hear)
+        self.told_end = told_end
         if len(self._core):
             first = not self._embedding.ready
             if first:
@@ -491,6 +512,8 @@ class Shard:
             self._weigh_labels()
         self._renew_threshold()
         self.since_barrier = 0
+        if self.config.exchange:  # also in a silent replay: to tell may change what is told next
+            self.exchange.tell(self.position, self._tell())
         return outcomes
 
     def _apply(self, labels: Sequence[tuple[int, bytes]]) -> dict[str, int]:
@@ -517,6 +540,17 @@ class Shard:
                 RECOUNTED * self.config.model.calibration.memory_events
             )
             self._calibration.recount(self._calibration.mix(*recent))
+
+    def _hear(self, kind: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
+        """Take what a sibling told; False, with nothing changed, if it is of no use here.
+
+        The arrays are read-only and may be of any name, shape and value (also not finite).
+        """
+        return False
+
+    def _tell(self) -> list[tuple[str, Mapping[str, NDArray[Any]]]]:
+        """What siblings should hear from this barrier, within the bounds of `Exchange.tell`."""
+        return []
 
     def _choose_units(self) -> None:
         """Read units from the first events, which the core holds, and let profiles begin again on them."""
@@ -585,6 +619,7 @@ class Shard:
             "policy": self._policy.to_state(),
             "exploration": self._exploration.to_state(),
             "supervision": self._supervision.to_state(),
+            "exchange": self.exchange.to_state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -605,6 +640,7 @@ class Shard:
         self._policy.load(state["policy"])
         self._exploration.load(state["exploration"])
         self._supervision.load(state["supervision"])
+        self.exchange.load(state.get("exchange", {}))
 
 
 def shape(config: ModelPart) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from detector.core.events import REASONS
+from detector.core.exchange import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.labels import OUTCOMES
 from detector.core.policy import SEVERITIES, SUPPRESSED_REASONS
 
@@ -61,6 +62,7 @@ class PartitionTelemetry:
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
     labels: dict[str, int] = field(default_factory=lambda: _from_zero(OUTCOMES))  # by what became of them
+    exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # likewise
     drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # changes detected, by signal
     key_mismatches: int = 0
     lag_records: int | None = None
@@ -89,7 +91,7 @@ class Telemetry:
         for partition in list(self.partitions.values()):
             for name in ("received", "scored", "replayed", "key_mismatches"):
                 setattr(totals, name, getattr(totals, name) + getattr(partition, name))
-            for name in ("rejected", "alerts", "suppressed", "labels", "drift"):
+            for name in ("rejected", "alerts", "suppressed", "labels", "exchange", "drift"):
                 counts = getattr(totals, name)
                 for key, count in list(getattr(partition, name).items()):
                     counts[key] += count

@@ -109,7 +109,7 @@ def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: 
     bare
         Journal of the bare start, `Partition.begin(...)`.
     """
-    shard = Shard(wanted, identity, position=bare.position, labels_end=bare.labels)
+    shard = Shard(wanted, identity, position=bare.position, labels_end=bare.labels, told_end=bare.exchange)
     state = shard.to_state()
     learned = dict(model.population)
     state["profiles"]["priors"] = learned.pop("priors")
@@ -122,6 +122,7 @@ def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: 
             position=bare.position,
             labels=bare.labels,
             config=bare.config,
+            exchange=bare.exchange,
         ),
         config=bare.config,
         config_json=wanted.canonical().decode(),

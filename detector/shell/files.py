@@ -9,6 +9,8 @@ Rules
       word is cut off by the next start.
     - Lines are grouped by line number (`GROUP_LINES`) and written by whole groups, so gzip members, too,
       begin and end where they do in an undisturbed run. A group is one member, without a time in its header.
+    - What shards tell each other is visible once it is written: in all lines of a group only what was told in
+      groups before it, whichever partition is processed first.
     - The end of a process is survived, a power cut is not promised: nothing is fsynced, which would cost more
       than scoring. A progress file that is ahead of its outputs is noticed and refused.
 """
@@ -21,8 +23,11 @@ import hashlib
 import io
 import json
 import os
+import struct
 import sys
+import tempfile
 import zlib
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -47,6 +52,9 @@ LINE_BYTES_MAX = 2 << 20
 POLL_BYTES_MAX = 32 << 20  # a poll ends here even within a group: memory stays bounded
 BUFFER_BYTES = 1 << 20
 PROGRESS = "progress.json"
+EXCHANGE = "exchange.bin"
+_EXCHANGE_KIND = "exchange"  # its name among the outputs of the progress file
+_FRAME = struct.Struct("<I")  # a record's length, before it
 SCORES_HEADER = b"event_id,event_time,score,percentile,alert\n"
 
 
@@ -73,11 +81,12 @@ class FileStream:
     partitions
         Shards; an event goes to the one that its key's CRC-32 says, without a key to 0.
     topics
-        Names that messages carry; each output file takes one topic's.
+        Names that messages carry; each output file takes one topic's. With `topics.exchange` there is an
+        exchange between the shards: `exchange`.
     outputs
         Created or overwritten, unless resumed.
     folder
-        Keeps the progress file; None: the replay cannot be resumed.
+        Keeps the progress file and the exchange; None: the replay cannot be resumed.
     resume
         Go on where an earlier replay ended; from the start if it did not come to its first commit. Without it
         an earlier progress file is refused, as its outputs would be overwritten.
@@ -108,6 +117,9 @@ class FileStream:
         self._tell = progress
         self._folder = folder
         self._committed: dict[int, Committed] = {}
+        topics = topics or Topics()
+        self._exchange_topic = topics.exchange
+        self.exchange: FileExchange | None = None
         with ExitStack() as opened:
             self._lines = opened.enter_context(closing(_Lines(events)))
             self._input = {
@@ -115,7 +127,11 @@ class FileStream:
                 "feedback": None if feedback is None else _fingerprint(feedback),
             }
             sizes = self._take_up(resume)
-            self._sinks = _open_sinks(events, topics or Topics(), outputs or OutputFiles(), sizes, opened)
+            self._sinks = _open_sinks(events, topics, outputs or OutputFiles(), sizes, opened)
+            if topics.exchange is not None:
+                place = None if folder is None else folder / EXCHANGE
+                self.exchange = FileExchange(place, None if sizes is None else sizes[_EXCHANGE_KIND])
+                opened.enter_context(self.exchange.file)
             self._opened = opened.pop_all()
         self.size_bytes = events.stat().st_size
         self._positions = dict.fromkeys(range(partitions), 0)
@@ -214,7 +230,7 @@ class FileStream:
     def commit(self, commit: Commit) -> None:
         """Take outputs and positions, and write them when all partitions stand at one line.
 
-        1. Outputs, in the order of the input.
+        1. Outputs and what shards told each other, in the order of the input.
         2. The progress file, atomically: positions, journals and the outputs' sizes.
         """
         self._pending.extend(commit.messages)
@@ -229,6 +245,8 @@ class FileStream:
                 sink.write([message for message in messages if message.topic == topic])
         for sink in self._sinks.values():
             sink.flush()
+        if self.exchange is not None:
+            self.exchange.append(m.value or b"" for m in pending if m.topic == self._exchange_topic)
         # Step 2
         if self._folder is not None:
             self._write_progress(self._folder)
@@ -249,7 +267,8 @@ class FileStream:
                 [self._committed[partition].offset, self._committed[partition].metadata]
                 for partition in range(self._count)
             ],
-            "outputs": {sink.kind: sink.size for sink in self._sinks.values()},
+            "outputs": {sink.kind: sink.size for sink in self._sinks.values()}
+            | ({} if self.exchange is None else {_EXCHANGE_KIND: self.exchange.size}),
         }
         path = folder / PROGRESS
         with _told(path, "written"):
@@ -347,8 +366,94 @@ class FileSideLog:
         """The first line."""
         return 0
 
+    def log_end(self) -> int:
+        """After the last line."""
+        return len(self._values)
+
     def close(self) -> None:
         """It was read whole."""
+
+
+class FileExchange:
+    """A `detector.ports.SideLog` that `FileStream` writes: what shards of one replay tell each other.
+
+    Parameters
+    ----------
+    path
+        None: a temporary file.
+    size
+        Bytes to cut it to, from an earlier process; None: begin anew.
+
+    Raises
+    ------
+    NeedsOperator
+        It cannot be read or written, or is not what it was.
+    """
+
+    def __init__(self, path: Path | None, size: int | None = None) -> None:
+        self._path = path or Path("the exchange's temporary file")
+        self._starts = array("Q")  # of the records in the file
+        self.size = 0
+        with _told(self._path, "written"):
+            if path is None:
+                self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - `FileStream` closes it
+            else:
+                self.file = path.open("w+b" if size is None else "r+b")
+        if size is not None:
+            self._take_up(size)
+
+    def _take_up(self, size: int) -> None:
+        with _told(self._path, "read"):
+            while self.size < size and len(head := self.file.read(_FRAME.size)) == _FRAME.size:
+                self._starts.append(self.size)
+                self.size += _FRAME.size + _FRAME.unpack(head)[0]
+                self.file.seek(self.size)
+            whole = self.size == size <= os.fstat(self.file.fileno()).st_size
+        if not whole:
+            self.file.close()
+            raise NeedsOperator(
+                f"{self._path} is not what it was when the replay stopped: remove the checkpoint folder to "
+                "start over"
+            )
+        with _told(self._path, "written"):
+            self.file.truncate(size)
+
+    def append(self, values: Iterable[bytes]) -> None:
+        """Write records; they can be seen from now on."""
+        with _told(self._path, "written"):
+            self.file.seek(self.size)
+            for value in values:
+                self._starts.append(self.size)
+                self.size += self.file.write(_FRAME.pack(len(value)) + value)
+            self.file.flush()
+
+    def refresh(self) -> None:
+        """Nothing is waited for."""
+
+    def end(self, event_time: float) -> int:
+        """All records; their lines came before any that is processed now."""
+        return len(self._starts)
+
+    def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
+        """Records [start, stop)."""
+        found: list[tuple[int, bytes]] = []
+        with _told(self._path, "read"):
+            for position in range(start, min(stop, len(self._starts))):
+                self.file.seek(self._starts[position])
+                (size,) = _FRAME.unpack(self.file.read(_FRAME.size))
+                found.append((position, self.file.read(size)))
+        return found
+
+    def beginning(self) -> int:
+        """The first record."""
+        return 0
+
+    def log_end(self) -> int:
+        """After the last record."""
+        return len(self._starts)
+
+    def close(self) -> None:
+        """`FileStream` closes its file, maybe at this moment on another thread."""
 
 
 class _Lines:
@@ -481,7 +586,8 @@ def _open_sinks(
         for kind, topic, path, form, header in known
         if topic is not None and path is not None
     }
-    if sizes is not None and sizes.keys() != wanted.keys():
+    kept = wanted.keys() | ({_EXCHANGE_KIND} if topics.exchange is not None else set())
+    if sizes is not None and sizes.keys() != kept:
         raise NeedsOperator(
             f"the replay was begun with other outputs ({', '.join(sorted(sizes)) or 'none'}): resume it with "
             "those, or remove the checkpoint folder to start over"

@@ -59,7 +59,6 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from detector.config.tree import Config
 from detector.core.journal import METADATA_BYTES_MAX
-from detector.core.labels import feedback_time
 from detector.core.records import Headers, Record
 from detector.errors import BrokerUnavailable, CommitFailed, CredentialsError, DetectorError, NeedsOperator
 from detector.ports import Change, Commit, Committed, Message, Poll
@@ -67,6 +66,7 @@ from detector.ports import Change, Commit, Committed, Message, Poll
 T = TypeVar("T")
 Settings = dict[str, Any]
 Use = Literal["read", "write"]
+TimeOf = Callable[[bytes], float | None]
 
 UNLIMITED_MS = sys.maxsize  # retention of a topic that keeps everything
 MESSAGE_BYTES_MAX = 1_000_000  # key, value and headers; message.max.bytes (1,048,588) has room to frame it
@@ -203,8 +203,7 @@ class KafkaStream:
             return
         topics = self._config.topics
         uses: dict[str, Use] = {topics.transactions: "read", topics.alerts: "write", topics.rejected: "write"}
-        if topics.scores is not None:
-            uses[topics.scores] = "write"
+        uses |= {topic: "write" for topic in (topics.scores, topics.exchange) if topic is not None}
         probe(self._settings, uses, min(_PROBE_S, self._deadline_s))
         with self._translated("connect"):
             self._ensure_producer()
@@ -793,8 +792,8 @@ class KafkaSideLog:
     asked for.
 
     A shard with a backlog must not see a label before the event that it names, or the label finds nothing. So
-    a record blocks itself and all behind it until the shard's time has come to the record's own `time`, or to
-    the moment when the record arrived (its log time, but not later than when we read it), whichever is
+    a record with a time (`time_of`) blocks itself and all behind it until the shard's time has come to its
+    own, or to the moment when it arrived (its log time, but not later than when we read it), whichever is
     earlier: nobody answers before his answer is in the topic, so a `time` in the future is a mistake, and
     holds up the others only until events of the present are reached. A record without a readable `time`
     blocks nothing, nor do those older than the last 65,536 that were later than all before them. Where events
@@ -806,6 +805,8 @@ class KafkaSideLog:
         The daemon's configuration.
     topic
         Which topic.
+    time_of
+        Reads a record's own time, s since the epoch; None: nothing has one, and nothing waits.
     password, key_password
         Resolved secrets of `kafka.security`.
 
@@ -816,9 +817,16 @@ class KafkaSideLog:
     """
 
     def __init__(
-        self, config: Config, topic: str, password: str | None = None, key_password: str | None = None
+        self,
+        config: Config,
+        topic: str,
+        password: str | None = None,
+        key_password: str | None = None,
+        *,
+        time_of: TimeOf | None = None,
     ) -> None:
         self._config = config
+        self._time_of = time_of
         self._at = TopicPartition(topic, 0)
         self._settings = client_settings(config, password, key_password)
         self._consumer: KafkaConsumer | None = None
@@ -888,6 +896,13 @@ class KafkaSideLog:
             found = consumer.beginning_offsets([self._at], timeout_ms=self._config.kafka.deadline_ms)
         return int(found[self._at])
 
+    def log_end(self) -> int:
+        """Position after the last readable record, asked for now."""
+        consumer = self._open()
+        with self._translated("read the end"):
+            found = consumer.end_offsets([self._at], timeout_ms=self._config.kafka.deadline_ms)
+        return int(found[self._at])
+
     def close(self) -> None:
         """Let go of the connection; never raises."""
         consumer, self._consumer = self._consumer, None
@@ -948,7 +963,7 @@ class KafkaSideLog:
         self._end = position + 1
         if value is None:
             return
-        own = feedback_time(value)
+        own = None if self._time_of is None else self._time_of(value)
         if own is not None:
             seen_from = min(own, record.timestamp / 1000, time.time())
             if not self._peaks or seen_from > self._peaks[-1][0]:

@@ -60,6 +60,12 @@ COUNTERS = (
     ),
     Family("detector_labels_total", "Labels read, by what became of them.", lambda p: p.labels, "outcome"),
     Family(
+        "detector_exchange_messages_total",
+        "Messages between shards, by what became of them.",
+        lambda p: p.exchange,
+        "outcome",
+    ),
+    Family(
         "detector_key_mismatches_total",
         "Events whose record key is not their main entity.",
         lambda p: p.key_mismatches,

@@ -14,8 +14,8 @@ One turn, in this order (DESIGN, "Rebalances"):
 
 Rules
     - Between a block's end and its barrier nothing of that partition is committed: a shard restored there
-      would go on without the barrier. Whatever a barrier waits for (labels, room in the journal) holds its
-      partition back, never the others.
+      would go on without the barrier. Whatever a barrier waits for (labels, what siblings told, room in the
+      journal) holds its partition back, never the others.
     - A barrier may be waited for, but its position never moves: elsewhere it would change what is alerted.
     - A stop takes `STOP_S` at most, whatever the world does: calls that may take long are made beside the
       loop (`_ask`), and one that is overdue then is left behind.
@@ -25,7 +25,6 @@ Rules
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
@@ -34,11 +33,12 @@ from typing import TypeVar
 
 from detector.config.tree import Config, ModelPart
 from detector.core.checkpoint import Snapshot
-from detector.core.journal import METADATA_BYTES_MAX, Barrier, Journal
+from detector.core.exchange import bounded
+from detector.core.journal import METADATA_BYTES_MAX, SIDES, Barrier, Journal, Side
 from detector.core.lineage import (
     Origin,
     check_end,
-    check_labels,
+    check_side,
     config_name,
     find_origin,
     folders,
@@ -80,7 +80,7 @@ BACKOFF_MAX_S = 5.0
 SLEEP_MAX_S = 0.5  # one nap between two heartbeats
 RESTORING_MAX_S = 10.0  # then another turn comes first: a member that does not poll for 300 s is put out
 TOLD_AGAIN_S = 60.0  # between two log lines about the same trouble
-LABELS_BEGINNING_S = 60.0  # how old the answer may be where the feedback topic begins
+SIDE_BEGINNING_S = 60.0  # how old the answer may be where a side topic begins
 CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
 FOLLOW_S = 1.0  # between two looks at how many partitions the topic has
 STOP_S = 8.0  # from the request to the end; who asked waits 10 s before it kills
@@ -114,7 +114,6 @@ class _Owned:
     checkpoint_s: float  # monotonic, when the last one was started
     backlog: list[Record] = field(default_factory=list)  # polled, not processed; at most one poll's
     outputs: list[Outputs] = field(default_factory=list)  # processed, not committed
-    labels: Counter[str] = field(default_factory=Counter)  # outcomes, not committed
     at_block_end: bool = False  # its barrier is not settled yet
     running: bool = False  # caught up with what was committed
     paused: bool = False
@@ -135,9 +134,10 @@ class Runner:
     ----------
     config, topic, group, entity_key
         What to compute, and who we are.
-    stream, store, feedback, clock, log, executor
-        The world. Without `store` nothing is snapshot, without `feedback` no label is read. `executor` writes
-        checkpoints beside scoring. The runner closes `stream` and `feedback`, nothing else.
+    stream, store, feedback, exchange, clock, log, executor
+        The world. Without `store` nothing is snapshot, without `feedback` no label is read, without
+        `exchange` no sibling is heard. `executor` writes checkpoints beside scoring. The runner closes
+        `stream` and the side topics, nothing else.
     telemetry
         Where numbers are kept.
     commit_interval_s
@@ -164,6 +164,7 @@ class Runner:
         stream: Stream,
         store: CheckpointStore | None,
         feedback: SideLog | None,
+        exchange: SideLog | None = None,
         clock: Clock,
         telemetry: Telemetry,
         log: Log,
@@ -177,7 +178,9 @@ class Runner:
     ) -> None:
         self._config = config
         self._topic, self._group, self._entity_key = topic, group, entity_key
-        self._stream, self._store, self._feedback = stream, store, feedback
+        self._stream, self._store = stream, store
+        logs: dict[Side, SideLog | None] = {"labels": feedback, "exchange": exchange}
+        self._sides: dict[Side, SideLog] = {side: log for side, log in logs.items() if log is not None}
         self._clock, self._telemetry, self._log, self._executor = clock, telemetry, log, executor
         configured_s = config.commit_interval_ms / 1000.0
         self._commit_interval_s = configured_s if commit_interval_s is None else commit_interval_s
@@ -197,7 +200,7 @@ class Runner:
         self._connected = False  # a poll has been answered
         self._membership: object = None
         self._committed_s = -inf  # monotonic, of the last commit
-        self._labels_began = (-inf, 0)  # monotonic, position
+        self._sides_began: dict[Side, tuple[float, int]] = {}  # monotonic, position
         self._told = ("", -inf)  # the last trouble logged, and when (monotonic)
         self._troubles = 0  # turns in which the world was away, since it last was not
         self._commit_failing = False  # since the last one that did not
@@ -331,12 +334,12 @@ class Runner:
 
         1. The journal: the committed one, or a bare or warm start. The log reaches to what is committed.
         2. The newest checkpoint on its chain that can be read.
-        3. Everything the replay will need is there: configurations, labels.
+        3. Everything the replay will need is there: configurations, records of side topics.
         4. The stream goes to the origin.
         5. The shard stands there, its barriers ahead.
         """
         began_s = self._clock.monotonic()
-        ask, stream, feedback = self._ask_unless_stopping, self._stream, self._feedback
+        ask, stream = self._ask_unless_stopping, self._stream
         identity = Identity(
             topic=self._topic, group=self._group, partition=number, entity_key=self._entity_key
         )
@@ -347,11 +350,12 @@ class Runner:
         partitions = ask(stream.partitions_count)
         wanted = self._config.model_part(partitions)
         ask(lambda: self._keep_config(wanted))
-        labels_beginning = None if feedback is None else ask(feedback.beginning)
+        beginnings = {side: ask(log.beginning) for side, log in self._sides.items()}
         # Step 1
         if committed is None:
             start = ask(lambda: stream.start(number))
-            journal = Partition.begin(wanted, start, labels_beginning or 0)
+            told = ask(self._told_so_far)
+            journal = Partition.begin(wanted, start, beginnings.get("labels", 0), told)
             if (model := self._warm_start) is not None:
                 snapshot = first_checkpoint(model, wanted, identity, journal)
                 journal = replace(journal, checkpoint=ask(lambda: write(snapshot, self._put)))
@@ -365,7 +369,8 @@ class Runner:
         beginning = ask(lambda: stream.beginning(number))
         origin = find_origin(journal, get, partition=number, beginning=beginning)
         # Step 3
-        check_labels(origin.journal, partition=number, beginning=labels_beginning)
+        for side in SIDES:
+            check_side(origin.journal, side, partition=number, beginning=beginnings.get(side))
         configs = read_configs(origin, wanted, get)
         # Step 4
         self._beat()
@@ -390,6 +395,11 @@ class Runner:
             assigned_s=assigned_s,
             checkpoint_s=now,
         )
+
+    def _told_so_far(self) -> int:
+        """Where a new shard begins to listen: what was told before may be of a life that ended."""
+        log = self._sides.get("exchange")
+        return 0 if log is None else log.log_end()
 
     def _keep_config(self, wanted: ModelPart) -> None:
         """Store it before the first journal that names it is committed."""
@@ -462,7 +472,7 @@ class Runner:
 
     def _process(self) -> str:
         """Take every partition as far as it goes; returns what is in the way of one of them."""
-        trouble = self._refresh_feedback()
+        trouble = self._refresh_sides()
         for number, owned in self._owned.items():
             try:
                 self._collect_checkpoint(owned)
@@ -480,13 +490,14 @@ class Runner:
                 (self._stream.pause if owned.paused else self._stream.resume)([number])
         return trouble
 
-    def _refresh_feedback(self) -> str:
-        try:
-            if self._feedback is not None:
-                self._feedback.refresh()
-        except OutsideError as error:  # only barriers with labels have to wait
-            return str(error)
-        return ""
+    def _refresh_sides(self) -> str:
+        trouble = ""
+        for log in self._sides.values():
+            try:
+                log.refresh()
+            except OutsideError as error:  # only barriers that need it have to wait
+                trouble = str(error)
+        return trouble
 
     def _advance(self, owned: _Owned) -> None:
         """Process the backlog, block by block."""
@@ -519,17 +530,15 @@ class Runner:
 
         1. Which barrier.
         2. Its entry fits the journal.
-        3. Its labels are here.
+        3. What it applies of the side topics is here.
         4. It is applied, its entry is in the journal.
         5. A snapshot, if a checkpoint is due.
-        6. Both become visible.
+        6. Both become visible, with what it tells the other shards.
         """
         partition = owned.partition
         # Step 1
-        applied = partition.journal.labels_end
-        end = self._feedback.end(partition.event_time) if self._feedback is not None else applied
-        beginning = self._labels_beginning() if end > applied else 0
-        barrier = partition.due(end, beginning, aged=self._aged(owned))
+        labels, told = (self._available(side, partition) for side in SIDES)
+        barrier = partition.due(*labels, *told, aged=self._aged(owned))
         if barrier is None:
             self._tell_drift(owned)
             return True
@@ -538,12 +547,14 @@ class Runner:
         if live and not self._has_room(owned):
             return False
         # Step 3
-        start, stop = partition.labels_range(barrier)
-        feedback = self._feedback if stop > start else None
-        labels = () if feedback is None else self._ask(lambda: feedback.read(start, stop))
+        applied = self._read("labels", *partition.labels_range(barrier))
+        heard = self._read("exchange", *partition.exchange_range(barrier))
+        if live:
+            heard, stop = bounded(heard, barrier.exchange)
+            barrier = replace(barrier, exchange=stop)
         # Step 4
         self._timer.start()
-        outcomes = partition.barrier(barrier, labels)
+        outputs = partition.barrier(barrier, applied, heard)
         self._tell_drift(owned)
         # Step 5
         if self._checkpoint_due(owned, barrier):
@@ -554,10 +565,23 @@ class Runner:
                 self._write_checkpoint(owned)
         # Step 6
         if live:
-            owned.labels.update(outcomes)
+            owned.outputs.append(outputs)
             owned.at_block_end = False
             self._commit()
         return True
+
+    def _available(self, side: Side, partition: Partition) -> tuple[int, int]:
+        """End and beginning of what a barrier now may apply of a side topic."""
+        applied = partition.journal.end(side)
+        log = self._sides.get(side)
+        end = applied if log is None else log.end(partition.event_time)
+        return end, self._side_beginning(side) if end > applied else 0
+
+    def _read(self, side: Side, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
+        if start >= stop:
+            return ()
+        log = self._sides[side]
+        return self._ask(lambda: log.read(start, stop))
 
     def _tell_drift(self, owned: _Owned) -> None:
         """Report a block that was live as a whole or in part."""
@@ -575,14 +599,12 @@ class Runner:
             self._telemetry.restores.observe(seconds)
             self._log.info("running", partition=number, position=offset, seconds=round(seconds, 3))
 
-    def _labels_beginning(self) -> int:
-        """Where the feedback topic begins, as of some recent moment."""
-        feedback = self._feedback
-        assert feedback is not None
-        asked_s, beginning = self._labels_began
-        if self._clock.monotonic() - asked_s > LABELS_BEGINNING_S:
-            beginning = self._ask(feedback.beginning)
-            self._labels_began = self._clock.monotonic(), beginning
+    def _side_beginning(self, side: Side) -> int:
+        """Where a side topic begins, as of some recent moment."""
+        asked_s, beginning = self._sides_began.get(side, (-inf, 0))
+        if self._clock.monotonic() - asked_s > SIDE_BEGINNING_S:
+            beginning = self._ask(self._sides[side].beginning)
+            self._sides_began[side] = self._clock.monotonic(), beginning
         return beginning
 
     # --- checkpoints ---------------------------------------------------------------------------------------
@@ -764,9 +786,8 @@ class Runner:
 
     def _count(self, number: int, owned: _Owned) -> None:
         """Count what was just committed, and forget it."""
-        count(self._telemetry, number, owned.outputs, owned.labels, self._clock.time())
+        count(self._telemetry, number, owned.outputs, self._clock.time())
         owned.outputs.clear()
-        owned.labels.clear()
         numbers = self._telemetry.partitions[number]
         numbers.gauges = owned.partition.gauges
         numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None
@@ -862,15 +883,16 @@ class Runner:
             self._log.warning("not_committed_at_stop", reason=str(error))
 
     def _close(self) -> None:
-        """Leave both topics side by side, as each may take its whole deadline."""
+        """Leave all topics side by side, as each may take its whole deadline."""
         until_s = self._clock.monotonic() + LEAVE_S
-        leaving = None
-        if self._feedback is not None:
-            leaving = threading.Thread(target=self._feedback.close, name="close", daemon=True)
-            leaving.start()
+        leaving = [
+            threading.Thread(target=log.close, name="close", daemon=True) for log in self._sides.values()
+        ]
+        for thread in leaving:
+            thread.start()
         self._stream.close()
-        if leaving is not None:
-            leaving.join(max(until_s - self._clock.monotonic(), 0.0))
+        for thread in leaving:
+            thread.join(max(until_s - self._clock.monotonic(), 0.0))
 
     def _publish_status(self, trouble: str) -> None:
         """Replace the status and the gauges that follow the clock."""

@@ -33,10 +33,10 @@ HANDBOOK_EVENT: dict[str, Any] = {
 class Daemon:
     """One `detector run` process; its log is in `log_file`."""
 
-    def __init__(self, config: Path, settings: Iterable[str], log_file: Path) -> None:
+    def __init__(self, config: Path, settings: Iterable[str], log_file: Path, module: str) -> None:
         self.log_file = log_file
         self._address = f"127.0.0.1:{free_ports(1)[0]}"
-        command = [sys.executable, "-m", "detector", "run", "--config", str(config)]
+        command = [sys.executable, "-m", module, "run", "--config", str(config)]
         for setting in (*settings, f"http.address={self._address}"):
             command += ["--set", setting]
         with log_file.open("wb") as log:
@@ -98,7 +98,9 @@ class Deployment:
         *,
         partitions: int,
         config: dict[str, Any] | None = None,
+        module: str = "detector",
     ) -> None:
+        self.module = module
         self.bootstrap = bootstrap
         self.folder = folder
         self.partitions = partitions
@@ -139,7 +141,7 @@ class Deployment:
     def start(self, *settings: str) -> Daemon:
         """Start one more daemon."""
         log_file = self.folder / f"daemon-{len(self.daemons)}.log"
-        daemon = Daemon(self.config, settings, log_file)
+        daemon = Daemon(self.config, settings, log_file, self.module)
         self.daemons.append(daemon)
         return daemon
 

@@ -14,6 +14,7 @@ from kafka.admin import ACLOperation, ResourceType
 from kafka.structs import ConsumerGroupMetadata
 
 from detector.config.tree import Config
+from detector.core.labels import feedback_time
 from detector.core.records import Record
 from detector.errors import (
     BrokerUnavailable,
@@ -629,7 +630,7 @@ def test_unusable_key_file_is_named(place: Place, tmp_path: Path) -> None:
 @pytest.fixture
 def side(place: Place, topic_name: str) -> Iterator[KafkaSideLog]:
     create_topic(place.broker.bootstrap, f"{topic_name}.side", 1)
-    log = KafkaSideLog(place.config(), f"{topic_name}.side")
+    log = KafkaSideLog(place.config(), f"{topic_name}.side", time_of=feedback_time)
     yield log
     log.close()
 

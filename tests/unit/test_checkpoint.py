@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as st_numpy
 from detector.core.checkpoint import FORMAT, Snapshot, encode, read_manifest, read_state
 from detector.core.journal import Barrier, Journal
 from detector.core.lineage import (
-    check_labels,
+    check_side,
     find_origin,
     folders,
     read_journal,
@@ -186,7 +186,7 @@ def test_whatever_one_object_suffers_the_state_can_be_computed(data: st.DataObje
     victim = data.draw(st.sampled_from(sorted(store.objects)))
     getattr(store, data.draw(st.sampled_from(["tear", "corrupt", "lose"])))(victim)
     origin = find_origin(journal, store.get, partition=3, beginning=0)
-    assert origin.journal.labels_end == 7
+    assert origin.journal.end("labels") == 7
     assert [b.position for b in origin.journal.barriers][-1] == 350
     hit = victim == f"{names[-1]}.state"
     assert origin.journal.position == (200 if hit else 300)
@@ -248,9 +248,9 @@ def test_what_stands_beside_an_offset_must_be_ours() -> None:
 
 def test_labels_that_a_replay_needs_must_be_there() -> None:
     journal = committed("", 0)
-    check_labels(journal, partition=0, beginning=5)
+    check_side(journal, "labels", partition=0, beginning=5)
     with pytest.raises(NeedsOperator, match="begins at 6 now"):
-        check_labels(journal, partition=0, beginning=6)
+        check_side(journal, "labels", partition=0, beginning=6)
     with pytest.raises(NeedsOperator, match=r"set topics\.feedback again"):
-        check_labels(journal, partition=0, beginning=None)
-    check_labels(Journal(checkpoint="", position=0, labels=9, config=""), partition=0, beginning=None)
+        check_side(journal, "labels", partition=0, beginning=None)
+    check_side(Journal(checkpoint="", position=0, labels=9, config=""), "labels", partition=0, beginning=None)

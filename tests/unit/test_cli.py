@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from detector import cli
+from detector.core.shard import Shard
+from detector.shell import files
+from tests import talkative
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -335,6 +338,21 @@ def test_replay_says_what_became_of_labels(detector: Detector, events: Path, tmp
     assert "labels, unknown_event: 1\n" in done.err
     assert "labels, malformed: 1\n" in done.err
     assert "labels" not in detector(*replay).err
+
+
+def test_replay_says_what_shards_told_each_other_and_goes_on_with_it(
+    detector: Detector, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shard, "_hear", talkative.hear)
+    monkeypatch.setattr(Shard, "_tell", talkative.tell)
+    monkeypatch.setattr(files, "GROUP_LINES", 128)
+    replay = ("replay", "-c", HANDBOOK, "--events", events, "--partitions", 2)
+    done = detector(*replay, "--set", "topics.exchange=any", "--checkpoint-dir", "kept")
+    assert "messages between shards, told: 4\n" in done.err
+    assert "messages between shards, heard: " in done.err
+    assert (tmp_path / "kept" / files.EXCHANGE).stat().st_size > 0
+    assert detector(*replay, "--checkpoint-dir", "kept", "--resume").code == 3
+    assert "messages" not in detector(*replay).err
 
 
 @pytest.mark.parametrize("partitions", [1, 3])

@@ -140,6 +140,14 @@ def test_null_takes_an_optional_setting_back(path: Path) -> None:
     assert read(path, MINIMAL + "topics: {feedback: labels}", "topics.feedback=null").topics.feedback is None
 
 
+def test_the_exchange_has_a_topic_of_its_own_and_is_part_of_the_model(path: Path) -> None:
+    off, on = read(path, MINIMAL), read(path, MINIMAL, "topics.exchange=told")
+    assert (off.topics.exchange, on.topics.exchange) == (None, "told")
+    assert (off.model_part(1).exchange, on.model_part(1).exchange) == (False, True)
+    [found] = problems_in(path, MINIMAL, "topics.exchange=alerts").values()
+    assert "every topic must have a name of its own" in str(found)
+
+
 def test_whoever_is_to_blame_is_named(path: Path) -> None:
     found = problems_in(
         path,

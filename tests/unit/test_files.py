@@ -8,7 +8,7 @@ import gzip
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from detector.core.telemetry import Telemetry
 from detector.errors import NeedsOperator
 from detector.ports import Commit, Committed, Message
 from detector.shell import files
-from detector.shell.files import FileSideLog, FileStream, OutputFiles
+from detector.shell.files import FileExchange, FileSideLog, FileStream, OutputFiles
 from detector.shell.runner import Runner
 from detector.testing import FakeClock, InlineExecutor, MemoryLog, MemoryStore
 from tests.unit.test_runner import ChainShard, Crash, config
@@ -54,7 +54,13 @@ class Replay:
     """One folder, one store, as many processes as it takes."""
 
     def __init__(
-        self, folder: Path, *, partitions: int = 1, suffix: str = "", interval_s: float = 0.002
+        self,
+        folder: Path,
+        *,
+        partitions: int = 1,
+        suffix: str = "",
+        interval_s: float = 0.002,
+        exchange: bool = False,
     ) -> None:
         self.folder, self.partitions, self.suffix = folder, partitions, suffix
         folder.mkdir(exist_ok=True)
@@ -62,7 +68,8 @@ class Replay:
         if not self.events.exists():
             write_events(self.events)
         self.store = MemoryStore()
-        self.config = config(checkpoints={"interval": interval_s})
+        topics = {"topics": {"scores": "scores", "exchange": "exchange"}} if exchange else {}
+        self.config = config(checkpoints={"interval": interval_s}, **topics)
         self.clock = FakeClock()
         self.telemetry = Telemetry()
 
@@ -86,7 +93,10 @@ class Replay:
             return poll(timeout_ms)
 
         stream.poll = ticking  # type: ignore[method-assign]
-        Runner(
+        self.runner(stream).run()
+
+    def runner(self, stream: FileStream) -> Runner:
+        return Runner(
             config=self.config,
             topic="events",
             group="replay",
@@ -94,28 +104,33 @@ class Replay:
             stream=stream,
             store=self.store,
             feedback=None,
+            exchange=stream.exchange,
             clock=self.clock,
             telemetry=self.telemetry,
             log=MemoryLog(),
             executor=InlineExecutor(),
             commit_interval_s=0.0,
             metadata_bytes_max=1 << 30,
-        ).run()
+        )
 
     def result(self) -> dict[str, bytes]:
         return {name: (self.folder / f"{name}{self.suffix}").read_bytes() for name in NAMES.values()}
 
 
-@pytest.mark.parametrize(("partitions", "suffix"), [(1, ""), (3, ""), (3, ".gz")])
+@pytest.mark.parametrize(
+    ("partitions", "suffix", "exchange"), [(1, "", False), (3, "", False), (3, ".gz", False), (3, "", True)]
+)
 def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitions: int, suffix: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, partitions: int, suffix: str, exchange: bool
 ) -> None:
-    undisturbed = Replay(tmp_path / "undisturbed", partitions=partitions, suffix=suffix)
+    kind: dict[str, Any] = {"partitions": partitions, "suffix": suffix, "exchange": exchange}
+    undisturbed = Replay(tmp_path / "undisturbed", **kind)
     undisturbed.run()
     expected = undisturbed.result()
     assert all(expected.values())
+    assert (undisturbed.telemetry.totals().exchange["heard"] > 0) == exchange
 
-    append, write = files._Sink.append, Path.replace
+    append, write, tell = files._Sink.append, Path.replace, FileExchange.append
     for left in itertools.count():
         steps = itertools.count()
 
@@ -137,9 +152,17 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
                 raise Crash
             return done
 
-        replay = Replay(tmp_path / f"killed{left}", partitions=partitions, suffix=suffix)
+        def torn_exchange(self: FileExchange, values: Iterable[bytes], die: Callable[[], bool] = die) -> None:
+            told = list(values)
+            if told and die():
+                tell(self, [*told[:-1], told[-1][: len(told[-1]) // 2]])
+                raise Crash
+            tell(self, told)
+
+        replay = Replay(tmp_path / f"killed{left}", **kind)
         with monkeypatch.context() as patch:
             patch.setattr(files._Sink, "append", torn)
+            patch.setattr(FileExchange, "append", torn_exchange)
             patch.setattr(Path, "replace", replaced)
             try:
                 replay.run()
@@ -151,27 +174,15 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
     assert left > 20
 
 
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_stopped_at_every_turn_and_resumed_it_ends_with_the_same_bytes(tmp_path: Path, suffix: str) -> None:
-    undisturbed = Replay(tmp_path / "undisturbed", partitions=2, suffix=suffix)
+@pytest.mark.parametrize(("suffix", "exchange"), [("", False), (".gz", False), ("", True)])
+def test_stopped_at_every_turn_and_resumed_it_ends_with_the_same_bytes(
+    tmp_path: Path, suffix: str, exchange: bool
+) -> None:
+    undisturbed = Replay(tmp_path / "undisturbed", partitions=2, suffix=suffix, exchange=exchange)
     undisturbed.run()
-    stopped = Replay(tmp_path / "stopped", partitions=2, suffix=suffix, interval_s=1e6)
+    stopped = Replay(tmp_path / "stopped", partitions=2, suffix=suffix, interval_s=1e6, exchange=exchange)
     for _ in range(12):
-        runner = Runner(
-            config=stopped.config,
-            topic="events",
-            group="replay",
-            entity_key=b"secret",
-            stream=stopped.stream(),
-            store=stopped.store,
-            feedback=None,
-            clock=stopped.clock,
-            telemetry=stopped.telemetry,
-            log=MemoryLog(),
-            executor=InlineExecutor(),
-            commit_interval_s=0.0,
-            metadata_bytes_max=1 << 30,
-        )
+        runner = stopped.runner(stopped.stream())
         for _ in range(12):
             if runner.turn():
                 break
@@ -192,6 +203,84 @@ def test_outputs_are_in_the_order_of_the_input(tmp_path: Path) -> None:
         assert float(rows[3]["score"]) == 3 / 7
         results.append(ids)
     assert results[0] == results[1]
+
+
+# --- what shards tell each other ----------------------------------------------------------------------------
+
+
+def test_shards_of_a_replay_hear_each_other_with_and_without_a_folder(tmp_path: Path) -> None:
+    alone, together = (Replay(tmp_path / str(on), partitions=3, exchange=on) for on in (False, True))
+    alone.run()
+    together.run()
+    assert alone.result()["alerts.jsonl"] != together.result()["alerts.jsonl"]
+    assert not (alone.folder / "state" / files.EXCHANGE).exists()
+    no_folder = Replay(tmp_path / "no_folder", partitions=3, exchange=True)
+    stream = FileStream(
+        no_folder.events,
+        key_of=key_of,
+        partitions=3,
+        topics=no_folder.config.topics,
+        outputs=outputs(no_folder.folder),
+    )
+    no_folder.runner(stream).run()
+    assert no_folder.result() == together.result()
+
+
+def test_what_is_told_is_seen_when_all_stand_at_the_same_line_and_in_their_order(tmp_path: Path) -> None:
+    path = write_events(tmp_path / "events.jsonl", 2 * 64)
+    stream = FileStream(path, key_of=key_of, partitions=2, topics=Topics(exchange="told"))
+    exchange = stream.exchange
+    assert exchange is not None
+
+    def tell(partition: int, line: int, *told: tuple[int, bytes]) -> int:
+        messages = [
+            Message(topic="told", key=None, value=value, headers=(), partition=partition, offset=offset)
+            for offset, value in told
+        ]
+        positions = {partition: Committed(offset=line, metadata="")}
+        stream.commit(Commit(messages=messages, positions=positions, membership=None))
+        return exchange.end(0.0)
+
+    stream.poll(0)
+    stream.poll(0)
+    assert tell(1, 50, (40, b"1/40"), (40, b"1/40 again")) == 0
+    assert tell(1, 64, (63, b"1/63")) == 0
+    assert tell(0, 64, (12, b"0/12"), (50, b"")) == 5
+    expected = [b"0/12", b"1/40", b"1/40 again", b"", b"1/63"]
+    assert exchange.read(0, 5) == list(enumerate(expected))
+    assert exchange.read(1, 3) == [(1, b"1/40"), (2, b"1/40 again")]
+    assert (exchange.beginning(), exchange.log_end()) == (0, 5)
+    stream.close()
+
+
+def test_an_exchange_is_cut_to_what_was_committed_and_refused_if_it_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "exchange"
+    log = FileExchange(path)
+    log.append([b"one", b"two"])
+    size = log.size
+    log.append([b"three"])
+    log.file.close()
+    again = FileExchange(path, size)
+    assert again.read(0, 9) == [(0, b"one"), (1, b"two")]
+    assert path.stat().st_size == size
+    again.append([b"four"])
+    assert again.read(2, 3) == [(2, b"four")]
+    again.file.close()
+    for wrong in (size - 1, size + 100):
+        with pytest.raises(NeedsOperator, match="not what it was"):
+            FileExchange(path, wrong)
+    path.unlink()
+    with pytest.raises(NeedsOperator, match="cannot be written"):
+        FileExchange(path, size)
+
+
+def test_a_replay_is_not_resumed_with_the_exchange_switched(tmp_path: Path) -> None:
+    for on in (False, True):
+        replay = Replay(tmp_path / str(on), partitions=2, exchange=on)
+        replay.run()
+        replay.config = Replay(tmp_path / str(on), exchange=not on).config
+        with pytest.raises(NeedsOperator, match="with other outputs"):
+            replay.stream()
 
 
 def test_rejected_lines_say_why_and_what(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from kafka import errors as kafka_errors
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from detector.config.tree import Config
+from detector.core.labels import feedback_time
 from detector.core.records import Headers, Record
 from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator
 from detector.ports import Commit, Committed, Message
@@ -329,7 +330,7 @@ def side(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSideLog, _SideConsumer]:
     monkeypatch.setattr(shell, "time", SimpleNamespace(time=lambda: NOW, monotonic=time.monotonic))
     event = {"id": "id", "time": {"path": "t"}, "entities": [{"name": "card", "path": "card"}]}
     config = Config.model_validate({"event": event})
-    log, consumer = KafkaSideLog(config, "feedback"), _SideConsumer()
+    log, consumer = KafkaSideLog(config, "feedback", time_of=feedback_time), _SideConsumer()
     log._consumer = consumer
     return log, consumer
 

@@ -16,10 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Config, ModelPart
+from detector.core import exchange as exchange_module
 from detector.core import partition as partition_module
 from detector.core.checkpoint import read_manifest
+from detector.core.exchange import Arrays, Exchange
 from detector.core.journal import METADATA_BYTES_MAX, Journal
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.scores import decode_score
 from detector.core.shard import Shard
 from detector.core.telemetry import Telemetry
 from detector.errors import BrokerUnavailable, NeedsOperator
@@ -45,9 +48,18 @@ class ChainShard:
     entity_key_id = "key"
 
     def __init__(
-        self, config: ModelPart, identity: Identity, *, position: int, labels_end: int, lap: Lap = no_lap
+        self,
+        config: ModelPart,
+        identity: Identity,
+        *,
+        position: int,
+        labels_end: int,
+        told_end: int = 0,
+        lap: Lap = no_lap,
     ) -> None:
         self.config, self.position, self.labels_end, self._lap = config, position, labels_end, lap
+        self.told_end = told_end
+        self.exchange = Exchange(identity)
         self._identity = identity
         self.event_time = -np.inf
         self.since_barrier = self.version = self._filled = 0
@@ -105,25 +117,44 @@ class ChainShard:
         )
         return consumed, Outputs(scored=(batch,), alerts=tuple(alerts), dead_letters=tuple(dead)), ended
 
-    def barrier(self, labels: Sequence[tuple[int, bytes]], labels_end: int) -> dict[str, int]:
+    def barrier(
+        self,
+        labels: Sequence[tuple[int, bytes]],
+        labels_end: int,
+        told: Sequence[tuple[int, bytes]] = (),
+        told_end: int = 0,
+    ) -> dict[str, int]:
         for position, value in labels:
             self._push(b"label", value, str(position).encode())
+        self.exchange.hear(told, self._hear)
         self._push(b"barrier", self.config.hash().encode())
-        self.labels_end = labels_end
+        self.labels_end, self.told_end = labels_end, told_end
         self.since_barrier = self._filled = 0
         self.version += 1
+        if self.config.exchange:
+            self.exchange.tell(self.position, self._tell())
         return {"applied": len(labels)} if labels else {}
+
+    def _hear(self, kind: str, arrays: Arrays) -> bool:
+        self._push(kind.encode(), arrays["link"].tobytes())
+        return True
+
+    def _tell(self) -> list[tuple[str, Arrays]]:
+        link = np.frombuffer(self._link, dtype=np.uint8)
+        return [("link", {"link": link})] * (1 + self.version % 2)
 
     def reconfigure(self, config: ModelPart) -> None:
         self.config = config
 
     def to_state(self) -> dict[str, Any]:
         assert self._filled == 0
-        return {"link": self._link.hex(), "version": self.version, "event_time": self.event_time}
+        plain = {"link": self._link.hex(), "version": self.version, "event_time": self.event_time}
+        return plain | {"exchange": self.exchange.to_state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._link = bytes.fromhex(state["link"])
         self.version, self.event_time = state["version"], state["event_time"]
+        self.exchange.load(state.get("exchange", {}))
 
     def _push(self, *parts: bytes) -> None:
         self._link = hashlib.sha256(b"|".join((self._link, *parts))).digest()
@@ -169,6 +200,8 @@ class World:
         self.broker = MemoryBroker(self.partitions, lambda step: self.hook(step))
         self.store = MemoryStore(lambda step: self.hook(step))
         self.feedback = MemorySideLog()
+        self.exchange = MemorySideLog()
+        self.broker.sides = {"exchange": self.exchange}
         self.log = MemoryLog()
         self.telemetry = Telemetry()
         self.executor = InlineExecutor()
@@ -192,6 +225,7 @@ class World:
             "stream": self.stream,
             "store": self.store,
             "feedback": self.feedback,
+            "exchange": self.exchange if self.config.topics.exchange else None,
             "clock": self.clock,
             "telemetry": self.telemetry,
             "log": self.log,
@@ -349,8 +383,8 @@ def test_many_crashes_labels_lost_answers_and_damage(data: st.DataObject) -> Non
     assert audited(world) == world.alerts()
 
 
-def audited(world: World) -> list[bytes]:
-    """Alerts of a replay from the beginning by the full chain of journals."""
+def audited(world: World, told: list[bytes] | None = None) -> list[bytes]:
+    """Alerts of a replay from the beginning by the full chain of journals; `told` takes what shards told."""
     alerts: list[bytes] = []
     wanted = world.config.model_part(world.partitions)
     for number, committed in sorted(world.broker.committed.items()):
@@ -359,7 +393,13 @@ def audited(world: World) -> list[bytes]:
             manifest = read_manifest(world.store.objects[world.path(f"{journal.checkpoint}.json")])
             journal = manifest.since.joined(journal)
         identity = Identity(topic="transactions", group="group/1", partition=number, entity_key=b"secret")
-        shard = ChainShard(wanted, identity, position=journal.position, labels_end=journal.labels)
+        shard = ChainShard(
+            wanted,
+            identity,
+            position=journal.position,
+            labels_end=journal.labels,
+            told_end=journal.exchange,
+        )
         plan = list(journal.barriers)
         records = list(world.broker.records(number))
         while records:
@@ -368,9 +408,190 @@ def audited(world: World) -> list[bytes]:
             alerts += [alert.body for alert in outputs.alerts]
             if ended and plan and plan[0].position == shard.position:
                 barrier = plan.pop(0)
-                shard.barrier(world.feedback.read(shard.labels_end, barrier.labels), barrier.labels)
+                labels = world.feedback.read(shard.labels_end, barrier.labels)
+                heard = world.exchange.read(shard.told_end, barrier.exchange)
+                shard.barrier(labels, barrier.labels, heard, barrier.exchange)
+                if told is not None:
+                    told += shard.exchange.collect()[0]
         assert not plan
     return alerts
+
+
+# --- exchange -----------------------------------------------------------------------------------------------
+
+TALKATIVE = {"topics": {"feedback": "feedback", "scores": "scores", "exchange": "exchange"}}
+
+
+def barriers_seen(world: World) -> list[tuple[int, int, int]]:
+    """Partition, offset and model version of every score."""
+    scores = [decode_score(m.value or b"") for m in world.broker.published if m.topic == "scores"]
+    return sorted((score.partition, score.offset, score.model_version) for score in scores)
+
+
+def counts_of_messages(world: World) -> Counter[str]:
+    return Counter({name: n for name, n in world.telemetry.totals().exchange.items() if n})
+
+
+def test_shards_hear_each_other_at_barriers_that_come_anyway() -> None:
+    world = World(partitions=2, config=config(**TALKATIVE))
+    world.produce(800)
+    world.finish()
+    alone = World(partitions=2)
+    alone.produce(800)
+    alone.finish()
+    journals = [world.journal(number) for number in range(2)]
+    assert world.alerts() != alone.alerts()
+    assert barriers_seen(world) == barriers_seen(alone)
+    told = [m.value for m in world.broker.published if m.topic == "exchange"]
+    assert told == [value for _, value in world.exchange.read(0, 1000)]
+    assert all(0 < journal.end("exchange") <= len(told) for journal in journals)
+    counts = counts_of_messages(world)
+    assert counts["told"] == len(told)
+    assert 0 < counts["heard"] < counts["told"]
+    assert counts.keys() == {"told", "heard", "own"}
+    again: list[bytes] = []
+    keep_all = World(partitions=2, config=config(checkpoints={"keep": 1000}, **TALKATIVE))
+    keep_all.produce(800)
+    keep_all.finish()
+    assert audited(keep_all, again) == keep_all.alerts() == world.alerts()
+    assert sorted(again) == sorted(told)
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_shards_that_exchange_survive_crashes_lost_answers_and_damage(data: st.DataObject) -> None:
+    """What is published, and told, is what an undisturbed replay of log, journal and exchange gives."""
+    keep_all = config(checkpoints={"interval": 0.5, "keep": 1000}, **TALKATIVE)
+    partitions = data.draw(st.integers(2, 3))
+    world = World(partitions=partitions, metadata_bytes_max=TIGHT + 64, config=keep_all)
+    produced = 0
+    for _ in range(data.draw(st.integers(1, 6))):
+        left = data.draw(st.integers(0, 80))
+
+        def hook(step: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Crash
+
+        runners = [world.runner()]
+        streams = [world.stream]
+        if data.draw(st.booleans()):
+            runners.append(world.runner())
+            streams.append(world.stream)
+        world.hook = hook
+        try:
+            for _ in range(data.draw(st.integers(1, 10))):
+                count = data.draw(st.integers(0, 120))
+                world.produce(count, produced)
+                produced += count
+                if data.draw(st.booleans()):
+                    world.feedback.append(b"label %d" % produced)
+                if data.draw(st.integers(0, 4)) == 0:
+                    world.exchange.append(data.draw(st.binary(max_size=40)))
+                if data.draw(st.integers(0, 5)) == 0:
+                    world.broker.fail_commits(applied=data.draw(st.booleans()))
+                if data.draw(st.integers(0, 5)) == 0:
+                    world.store.fail = data.draw(st.integers(1, 4))
+                world.exchange.down = data.draw(st.integers(0, 5)) == 0
+                for runner in runners:
+                    runner.turn()
+        except Crash:
+            pass
+        world.hook = lambda step: None
+        for stream in streams:
+            world.broker.evict(stream)
+    world.store.fail = 0
+    world.exchange.down = False
+    world.broker._failures.clear()
+    world.finish()
+    received = [(m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "rejected")]
+    expected = [(p, r.offset) for p in range(partitions) for r in world.broker.records(p)]
+    assert sorted(received) == expected
+    told: list[bytes] = []
+    assert audited(world, told) == world.alerts()
+    assert sorted(told) == sorted(
+        m.value for m in world.broker.published if m.topic == "exchange" and m.value
+    )
+
+
+def test_an_exchange_that_is_away_holds_only_barriers_back_that_need_it() -> None:
+    world = World(partitions=2, config=config(**TALKATIVE))
+    runner = world.runner()
+    until(lambda: runner.status().ready, runner)  # it listens from here on
+    world.exchange.append(b"junk")
+    world.exchange.down = True
+    world.produce(2 * 5 * BLOCK)
+    until(lambda: runner.status().reason == "the side topic is away", runner)
+    assert not world.journal().barriers
+    assert world.broker.committed[0].offset < world.broker.records(0)[-1].offset
+    world.exchange.down = False
+    runner.stop()
+    runner.run()
+    world.finish()
+    assert counts_of_messages(world)["malformed"] == 2
+
+
+def test_what_one_barrier_hears_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_module, "HEARD_RECORDS_MAX", 4)
+    monkeypatch.setattr(exchange_module, "HEARD_BYTES_MAX", 20)
+    world = World(config=config(checkpoints={"interval": 1e6}, **TALKATIVE))
+    runner = world.runner()
+    until(lambda: runner.status().ready, runner)  # it listens from here on
+    for value in [b"8 bytes."] * 3 + [b"30 bytes".ljust(30)] + [b""] * 6:
+        world.exchange.append(value)
+    world.broker.sides.clear()  # its own messages shall not be there
+    world.produce(8 * 4 * BLOCK)
+    until(lambda: len(world.journal().barriers) > 5, runner)
+    assert [barrier.exchange for barrier in world.journal().barriers][:6] == [2, 3, 4, 8, 10, 10]
+
+
+def test_switching_the_exchange_on_and_off_is_a_change_of_configuration() -> None:
+    world = World(partitions=2, config=config(checkpoints={"interval": 1e-6, "keep": 1000}))
+    world.produce(300)
+    runner = world.runner()
+    until(lambda: world.broker.committed.keys() == {0, 1}, runner)
+    runner.stop()
+    runner.run()
+    assert not json.loads(world.broker.committed[0].metadata).get("e")
+    silent = world.config
+    world.config = config(checkpoints={"interval": 1e-6, "keep": 1000}, **TALKATIVE)
+    world.produce(600, 300)
+    world.finish()
+    assert world.journal().config_end == world.config.model_part(2).hash() != silent.model_part(2).hash()
+    assert world.journal().end("exchange") > 0
+    told = world.exchange.log_end()
+    world.broker.closed = False
+    world.config = silent
+    world.produce(600, 900)
+    world.finish()
+    assert world.journal().config_end == silent.model_part(2).hash()
+    assert world.exchange.log_end() == told
+
+
+def test_an_exchange_that_is_gone_but_needed_is_refused() -> None:
+    world = World(partitions=2, config=config(checkpoints={"interval": 1e6}, **TALKATIVE))
+    world.produce(800)
+    world.finish()
+    assert world.journal().needed("exchange") is not None
+    world.config = config()
+    with pytest.raises(NeedsOperator, match=r"set topics\.exchange again"):
+        world.runner().run()
+    world.config = config(**TALKATIVE)
+    world.exchange.trim(world.exchange.log_end())
+    with pytest.raises(NeedsOperator, match="the exchange topic from offset"):
+        world.runner().run()
+
+
+def test_a_group_that_begins_anew_does_not_hear_its_former_life() -> None:
+    world = World(partitions=2, config=config(**TALKATIVE))
+    world.produce(800)
+    world.finish()
+    first = world.alerts()
+    world.broker.committed.clear()
+    world.broker.published.clear()
+    world.finish()
+    assert world.alerts() == first
 
 
 # --- membership ---------------------------------------------------------------------------------------------
@@ -615,12 +836,12 @@ def test_feedback_that_is_away_holds_the_barrier_back() -> None:
     world.feedback.append(b"label")
     world.feedback.down = True
     runner = world.runner()
-    until(lambda: runner.status().reason == "the feedback topic is away", runner)
+    until(lambda: runner.status().reason == "the side topic is away", runner)
     assert world.broker.committed[0].offset < 64
     world.feedback.down = False
     world.broker.closed = True
     runner.run()
-    assert world.journal().labels_end == 1
+    assert world.journal().end("labels") == 1
     assert world.telemetry.partitions[0].labels["applied"] == 1
     assert audited(world) == world.alerts()
 

@@ -212,7 +212,7 @@ def drive(
                 live = driven.position > driven.until
                 start, stop = driven.labels_range(barrier)
                 given_labels = [(position, lines[position][1]) for position in range(start, stop)]
-                for outcome, number in driven.barrier(barrier, given_labels).items():
+                for outcome, number in driven.barrier(barrier, given_labels).labels.items():
                     run.labels[outcome] = run.labels.get(outcome, 0) + number
                 run.barriers.append(barrier)
                 if snapshots and live:

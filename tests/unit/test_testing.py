@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from contextlib import suppress
 
 import pytest
 
@@ -199,6 +200,22 @@ def test_feedback_is_seen_after_a_refresh() -> None:
     assert log.beginning() == 1
     with pytest.raises(NeedsOperator):
         log.read(0, 1)
+
+
+def test_what_is_published_to_a_side_topic_can_be_read_back(clock: FakeClock) -> None:
+    broker = MemoryBroker()
+    log = broker.sides["exchange"] = MemorySideLog()
+    stream = MemoryStream(broker, clock)
+    stream.poll(0)
+    message = Message(topic="exchange", key=None, value=b"told", headers=(), partition=0, offset=3)
+    broker.fail_commits()
+    for _ in range(2):
+        with suppress(CommitFailed):
+            stream.commit(Commit(messages=[message], positions={}, membership=broker.generation))
+    assert (log.end(0.0), log.log_end()) == (0, 1)
+    log.refresh()
+    assert log.end(0.0) == 1
+    assert log.read(0, 1) == [(0, b"told")]
 
 
 def test_work_is_done_at_once_or_when_told() -> None:

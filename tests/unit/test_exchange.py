@@ -1,0 +1,282 @@
+"""Messages between shards: whole, new, bounded, and harmless whatever they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+from threadpoolctl import threadpool_limits
+
+from detector.config.tree import ModelPart
+from detector.core import exchange as exchange_module
+from detector.core.checkpoint import Snapshot
+from detector.core.exchange import HEARD_BYTES_MAX, MESSAGE_BYTES_MAX, TOLD_MAX, Arrays, Exchange, bounded
+from detector.core.journal import Journal
+from detector.core.partition import Partition
+from detector.core.records import Identity, Outputs, Record
+from detector.core.shard import Shard
+from detector.core.state import pack, unpack
+from tests import talkative
+from tests.unit.test_shard import log, part, partition, restored
+
+DTYPES = ("<f2", "<f4", "<f8", "<i4", "<i8", "<u4", "<u8", "|u1", ">f8", "<i4")
+
+
+def shard(partition: int, topic: str = "transactions", group: str = "group") -> Exchange:
+    return Exchange(Identity(topic=topic, group=group, partition=partition, entity_key=b"k"))
+
+
+class Ear:
+    """Keeps what it hears."""
+
+    def __init__(self, answer: bool = True) -> None:
+        self.heard: list[tuple[str, Arrays]] = []
+        self.answer = answer
+
+    def __call__(self, kind: str, arrays: Arrays) -> bool:
+        self.heard.append((kind, arrays))
+        return self.answer
+
+
+def told(teller: Exchange, position: int, *messages: tuple[str, Arrays]) -> list[tuple[int, bytes]]:
+    teller.tell(position, messages)
+    return list(enumerate(teller.collect()[0], 100))
+
+
+def listen(listener: Exchange, records: list[tuple[int, bytes]], ear: Ear | None = None) -> dict[str, int]:
+    listener.hear(records, ear or Ear())
+    return listener.collect()[1]
+
+
+COUNTS: tuple[str, Arrays] = ("counts", {"n": np.arange(3)})
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=16),
+        st.sampled_from(DTYPES).flatmap(
+            lambda dtype: arrays_of.arrays(dtype, arrays_of.array_shapes(min_dims=0, max_dims=4, min_side=0))
+        ),
+        max_size=4,
+    )
+)
+def test_what_is_told_is_what_is_heard(arrays: dict[str, Any]) -> None:
+    ear = Ear()
+    records = told(shard(0), 4096, ("kind", arrays))
+    assert listen(shard(1), records, ear) == {"heard": 1}
+    [(kind, heard)] = ear.heard
+    assert kind == "kind"
+    assert heard.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert heard[name].shape == array.shape
+        assert not (heard[name].size and heard[name].flags.writeable)
+        np.testing.assert_array_equal(heard[name], array)
+
+
+def test_only_siblings_are_heard_and_each_message_once() -> None:
+    listener = shard(1)
+    first, second = told(shard(0), 256, COUNTS, COUNTS), told(shard(0), 512, COUNTS)
+    assert listen(listener, first) == {"heard": 2}
+    assert listen(listener, first + second + first) == {"repeated": 4, "heard": 1}
+    assert listen(listener, told(shard(2), 256, COUNTS)) == {"heard": 1}
+    assert listen(listener, told(shard(1), 256, COUNTS)) == {"own": 1}
+    assert listen(listener, told(shard(0, "other"), 9999, COUNTS)) == {"foreign": 1}
+    assert listen(listener, told(shard(0, group="other"), 9999, COUNTS)) == {"foreign": 1}
+    assert listen(listener, told(shard(0), 768, COUNTS), Ear(answer=False)) == {"unfit": 1}
+
+
+def test_who_was_heard_is_state() -> None:
+    listener, records = shard(1), told(shard(0), 256, COUNTS)
+    assert listener.to_state() == {}
+    listen(listener, records)
+    again = shard(1)
+    again.load(unpack(pack({"exchange": listener.to_state()}))["exchange"])
+    assert listen(again, records) == {"repeated": 1}
+    again.load({})
+    assert listen(again, records) == {"heard": 1}
+
+
+def changed(value: bytes, **changes: Any) -> bytes:
+    names = ("version", "topic", "group", "partition", "position", "number", "kind", "arrays")
+    document = dict(zip(names, msgspec.msgpack.decode(value), strict=True)) | changes
+    return msgspec.msgpack.encode(list(document.values()))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"partition": -1},
+        {"partition": 1 << 16},
+        {"position": -1},
+        {"position": 1 << 63},
+        {"number": 0.5},
+        {"kind": "k" * 65},
+        {"kind": None},
+        {"topic": "t" * 250},
+        {"arrays": []},
+        {"arrays": {str(n): ["<f8", [0], b""] for n in range(65)}},
+        {"arrays": {"n" * 65: ["<f8", [0], b""]}},
+        {"arrays": {"a": ["|O", [1], b"12345678"]}},
+        {"arrays": {"a": ["<f8", [2], b"12345678"]}},
+        {"arrays": {"a": ["<f8", [-1], b"12345678"]}},
+        {"arrays": {"a": ["<f8", [1], b"1234567"]}},
+        {"arrays": {"a": ["<f8", [1, 1, 1, 1, 1], b"12345678"]}},
+        {"arrays": {"a": ["<f8", [0, 1 << 61, 1 << 61, 1 << 61], b""]}},
+        {"arrays": {"a": ["<f8", [1 << 61, 1 << 61], b"12345678"]}},
+    ],
+)
+def test_a_message_that_is_none_is_counted_and_changes_nothing(changes: dict[str, Any]) -> None:
+    [(_, value)] = told(shard(0), 256, COUNTS)
+    listener, ear = shard(1), Ear()
+    assert listen(listener, [(0, changed(value, **changes))], ear) == {"malformed": 1}
+    assert (ear.heard, listener.to_state()) == ([], {})
+    assert listen(listener, [(0, value)], ear) == {"heard": 1}
+
+
+def test_another_version_is_not_understood_but_remembered() -> None:
+    [(_, value)] = told(shard(0), 256, COUNTS)
+    listener = shard(1)
+    assert listen(listener, [(0, changed(value, version=2)), (1, value)]) == {"unfit": 1, "repeated": 1}
+
+
+@given(st.binary(max_size=64) | st.binary(max_size=8).map(lambda end: told(shard(0), 1, COUNTS)[0][1] + end))
+def test_any_bytes_are_harmless(value: bytes) -> None:
+    outcomes = listen(shard(1), [(0, value)])
+    assert outcomes in ({"malformed": 1}, {"heard": 1})
+
+
+@given(st.data())
+def test_any_damage_to_a_message_is_harmless(data: st.DataObject) -> None:
+    value = bytearray(told(shard(0), 1, COUNTS)[0][1])
+    for _ in range(data.draw(st.integers(1, 4))):
+        value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
+    assert sum(listen(shard(1), [(0, bytes(value))]).values()) == 1
+
+
+def test_messages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = np.zeros(MESSAGE_BYTES_MAX, dtype=np.uint8)
+    teller = shard(0)
+    teller.tell(1, [("large", {"a": large}), COUNTS])
+    messages, outcomes = teller.collect()
+    assert outcomes == {"told": 1, "too_large": 1}
+    assert listen(shard(1), list(enumerate(messages))) == {"heard": 1}
+    monkeypatch.setattr(exchange_module, "MESSAGE_BYTES_MAX", 1 << 30)
+    teller.tell(2, [("large", {"a": large})])
+    messages, _ = teller.collect()
+    monkeypatch.undo()
+    assert listen(shard(1), list(enumerate(messages))) == {"malformed": 1}
+    with pytest.raises(ValueError, match="messages at one barrier"):
+        shard(0).tell(1, [COUNTS] * (TOLD_MAX + 1))
+    for array in (np.array(["text"]), np.zeros((1, 1, 1, 1, 1)), np.array([True]), np.array([None])):
+        with pytest.raises(ValueError, match="cannot be told"):
+            shard(0).tell(1, [("kind", {"a": array})])
+
+
+def test_what_is_collected_is_gone() -> None:
+    teller = shard(0)
+    teller.tell(1, [COUNTS])
+    assert len(teller.collect()[0]) == 1
+    assert teller.collect() == ((), {})
+
+
+def test_a_barrier_hears_so_many_bytes_but_one_message_at_least() -> None:
+    half = b"x" * (HEARD_BYTES_MAX // 2)
+    records = [(3, half), (5, half), (8, b"x"), (9, half)]
+    assert bounded(records, 12) == (records[:2], 8)
+    assert bounded(records[:2], 8) == (records[:2], 8)
+    assert bounded([(3, 3 * half), (5, b"x")], 6) == ([(3, 3 * half)], 5)
+    assert bounded([], 12) == ([], 12)
+
+
+# --- the shard ----------------------------------------------------------------------------------------------
+
+
+def from_a_sibling(count: int) -> list[tuple[int, bytes]]:
+    teller = shard(7, "payments", "fraud")
+    for number in range(count):
+        teller.tell(256 * (number + 1), [("chance", {"chance": np.array([number], dtype=np.uint64)})])
+    return list(enumerate(teller.collect()[0]))
+
+
+Went = list[tuple[int, Outputs, bytes]]
+
+
+def go(driven: Partition, until: int = 1 << 62) -> tuple[Went, list[Snapshot]]:
+    """Drive it over the test log; returns each barrier with its outputs and the state after it."""
+    messages, went, snapshots = from_a_sibling(40), Went(), []
+    records: Sequence[Record] = [record for record in log() if driven.position <= record.offset < until]
+    while records:
+        step = driven.take(records)
+        records = records[step.consumed :]
+        visible = (driven.position - 1000) // 150
+        if step.block_ended and (barrier := driven.due(0, exchange_end=visible)) is not None:
+            start, stop = driven.exchange_range(barrier)
+            live = driven.position > driven.until
+            outputs = driven.barrier(barrier, (), messages[start:stop])
+            if live:
+                snapshots.append(driven.snapshot())
+                went.append((driven.position, outputs, pack(snapshots[-1].state)))
+    return went, snapshots
+
+
+@pytest.fixture
+def _talkative(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(Shard, "_hear", talkative.hear)
+    monkeypatch.setattr(Shard, "_tell", talkative.tell)
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.mark.usefixtures("_talkative")
+def test_a_shard_that_is_replayed_or_restored_tells_the_same() -> None:
+    wanted = part(exchange=True)
+    whole, snapshots = go(partition(wanted))
+    assert len(whole) > 8
+    assert all(len(outputs.told) == 2 for _, outputs, _ in whole)
+    assert [told.offset for _, outputs, _ in whole for told in outputs.told][::2] == [
+        position - 1 for position, _, _ in whole
+    ]
+    assert sum(outputs.exchange.get("heard", 0) for _, outputs, _ in whole) > 20
+
+    middle = len(whole) // 2
+    until = whole[middle][0]
+    journal = Journal.from_text(snapshots[middle].since.to_text())
+    replayed, _ = go(partition(wanted, journal, until=until))
+    assert replayed == whole[middle + 1 :]
+    manifest, state = restored(snapshots[middle])[0]
+    journal = journal.rebased(manifest.name, until)
+    going, _ = go(partition(wanted, journal, until=until, restored=(manifest, state)))
+    assert going == whole[middle + 1 :]
+
+
+@pytest.mark.usefixtures("_talkative")
+def test_without_exchange_nothing_is_told_heard_or_kept() -> None:
+    silent, snapshots = go(partition())
+    assert not any(outputs.told or outputs.exchange for _, outputs, _ in silent)
+    assert "exchange" not in unpack(pack(snapshots[-1].state))
+    assert snapshots[-1].since.end("exchange") == 0
+    assert '"v":1,' in snapshots[-1].since.to_text()
+    assert b"exchange" not in part().canonical()
+    assert part().hash() != part(exchange=True).hash()
+    assert ModelPart.model_validate_json(part().canonical()) == part()
+    assert ModelPart.model_validate_json(part(exchange=True).canonical()) == part(exchange=True)
+
+
+@pytest.mark.usefixtures("_talkative")
+def test_the_exchange_begins_with_a_journaled_change() -> None:
+    on, off = part(exchange=True), part()
+    driven = partition(off)
+    first, _ = go(driven, until=3000)
+    driven.want(on)
+    later, _ = go(driven)
+    assert not first[-1][1].told
+    assert later[0][1].told
+    assert later[0][1].exchange["heard"] > 0
+    changes = [barrier for barrier in driven.journal.barriers if barrier.config is not None]
+    assert [barrier.config for barrier in changes] == [on.hash()]
