@@ -253,7 +253,7 @@ class Barriers(Part):
 class Labels(Part):
     """Analysts' answers."""
 
-    events_max: int = Field(524_288, ge=4096, le=1 << 26, description="recent events a label can still find")
+    events_max: int = Field(524_288, ge=1024, le=1 << 26, description="recent events a label can still find")
     memory_bytes_max: int = Field(
         1 << 28, ge=1 << 20, description="bytes for these events; many fields mean fewer events"
     )

@@ -59,9 +59,9 @@ DELAY_QUANTILE = 0.95
 # Judged events that the mix is chosen by; of the legitimate ones so many are looked at.
 WEIGHED_EVENTS = 65_536
 WEIGHED_LEGITIMATE = 8192
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.95)
 # A heavier labelled part must be better by so much: what it replaces needs no labels and cannot be misled.
-BETTER_BY = 1.02
+BETTER_BY = 1.005
 # The mix moves by at most so much at a barrier: alerts should not change their ways from one to the next.
 WEIGHT_STEP = 0.1
 

@@ -10,18 +10,59 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.config.tree import Event
+from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.labels import OUTCOMES, LabelBook, feedback_time, read_feedback
+from detector.core.events import TEXT_GRAMS_MAX
+from detector.core.features import Layout
+from detector.core.labels import OUTCOMES, Answer, LabelBook, digest, feedback_time, read_feedback
+from detector.core.memory import Memory
 from detector.core.state import pack, unpack
 
 TOPIC, PARTITION = "payments", 3
+EVENTS_MAX = 4096
+SCHEMA = Event.model_validate(
+    {"id": "id", "time": {"path": "time"}, "entities": [{"name": "card", "path": "card"}], "fields": []}
+)
+LAYOUT = Layout(SCHEMA, FeaturesConfig())
+INPUTS = 3
 
 
-def book(**changes: int) -> LabelBook:
-    return LabelBook(LabelsConfig(**{"events_max": 1024, "labels_max": 16, **changes}), TOPIC, PARTITION)
+class Book(LabelBook):
+    """A book with a memory of its own, kept and restored together."""
+
+    def __init__(self, **changes: int) -> None:
+        config = LabelsConfig(**{"events_max": EVENTS_MAX, "labels_max": 16, **changes})
+        self.memory = Memory(config, LAYOUT, INPUTS)
+        super().__init__(config, TOPIC, PARTITION, self.memory)
+
+    def remember(self, ids: list[str], offsets: np.ndarray[Any, Any], card: int = 7) -> None:
+        count = len(ids)
+        self.memory.remember(
+            ids=np.array([digest(id_) for id_ in ids], dtype=np.uint64),
+            offsets=offsets,
+            times=np.zeros(count),
+            keys=np.full((count, 1), card, dtype=np.uint64),
+            inputs=np.zeros((count, INPUTS), dtype=np.float16),
+            grams=np.zeros((count, 0, TEXT_GRAMS_MAX), dtype=np.uint32),
+            plain=np.zeros(count),
+            labelled=np.zeros(count),
+            flags=np.zeros(count, dtype=np.uint8),
+        )
+
+    def to_state(self) -> dict[str, Any]:
+        return {"book": super().to_state(), "memory": self.memory.to_state()}
+
+    def load(self, state: Any) -> None:
+        super().load(state["book"])
+        self.memory.load(state["memory"])
 
 
-def filled(count: int = 100, **changes: int) -> LabelBook:
+def book(**changes: int) -> Book:
+    return Book(**changes)
+
+
+def filled(count: int = 100, **changes: int) -> Book:
     """Events e-0, e-1, ... at offsets 1000, 1002, ..."""
     made = book(**changes)
     for start in range(0, count, 64):
@@ -35,11 +76,11 @@ def line(**changes: Any) -> bytes:
     return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
 
 
-def apply(made: LabelBook, *lines: bytes) -> list[str]:
+def apply(made: Book, *lines: bytes) -> list[str]:
     """Outcome of each line."""
     outcomes = []
     for position, raw in enumerate(lines):
-        ((outcome, count),) = made.apply([(position, raw)]).items()
+        ((outcome, count),) = made.apply([(position, raw)])[0].items()
         assert count == 1
         outcomes.append(outcome)
     return outcomes
@@ -63,14 +104,14 @@ def test_outcomes_are_counted() -> None:
         line(kind="mute"),
         line(label="retracted"),
     ]
-    assert filled().apply(list(enumerate(lines))) == {
+    assert filled().apply(list(enumerate(lines)))[0] == {
         "applied": 2,
         "unknown_event": 1,
         "malformed": 1,
         "unknown_kind": 1,
         "retracted": 1,
     }
-    assert filled().apply([]) == {}
+    assert filled().apply([]) == ({}, [])
 
 
 def test_a_later_answer_replaces_an_earlier_one() -> None:
@@ -212,7 +253,7 @@ NAMES = (
 @settings(max_examples=300, deadline=None)
 def test_any_line_has_an_outcome(lines: list[bytes]) -> None:
     made = filled()
-    outcomes = made.apply(list(enumerate(lines)))
+    outcomes, _ = made.apply(list(enumerate(lines)))
     assert sum(outcomes.values()) == len(lines)
     assert set(outcomes) <= set(OUTCOMES)
     assert set(made.labels) <= {1000 + 2 * n for n in range(100)}
@@ -247,8 +288,8 @@ def test_times_of_feedback(time: Any, seconds: float | None) -> None:
 
 
 def test_events_are_found_until_so_many_came_after_them() -> None:
-    made = filled(1024 + 10)
-    assert apply(made, *(line(event_id=f"e-{n}") for n in (9, 10, 1033))) == [
+    made = filled(EVENTS_MAX + 10)
+    assert apply(made, *(line(event_id=f"e-{n}") for n in (9, 10, EVENTS_MAX + 9))) == [
         "unknown_event",
         "applied",
         "applied",
@@ -261,7 +302,7 @@ def test_labels_and_feedback_ids_are_bounded_and_the_oldest_goes() -> None:
     made = filled()
     apply(made, *(line(event_id=f"e-{n}", feedback_id=f"f-{n}") for n in range(20)))
     assert list(made.labels) == [1000 + 2 * n for n in range(4, 20)]
-    state = made.to_state()
+    state = made.to_state()["book"]
     assert len(state["applied"]) == len(state["labels"]) == 16
     assert apply(made, line(feedback_id="f-19"), line(feedback_id="f-0")) == ["repeated", "applied"]
 
@@ -273,7 +314,7 @@ def test_an_answer_given_again_counts_as_new() -> None:
     assert 1002 not in made.labels
 
 
-@pytest.mark.parametrize("count", [0, 5, 1024, 1500, 3000])
+@pytest.mark.parametrize("count", [0, 5, 4096, 5000, 9000])
 def test_a_book_goes_on_from_its_state(count: int) -> None:
     first, second = filled(count), book()
     apply(first, line(feedback_id="f-1"), line(event_id=f"e-{count - 1}"))
@@ -294,3 +335,36 @@ def test_a_book_goes_on_from_its_state(count: int) -> None:
     assert outcomes[0][2] == "applied"
     assert pack(first.to_state()) == pack(second.to_state())
     assert pack(snapshot) == saved
+
+
+# --- what is learned, and from whom --------------------------------------------------------------------------
+
+
+def test_what_was_applied_is_given_to_learn_from_in_order() -> None:
+    lines = [line(), line(event_id="x"), line(event_id="e-6", label="legitimate"), line(label="retracted")]
+    _, answers = filled().apply(list(enumerate(lines)))
+    noon = 1_709_294_400.0
+    assert answers == [
+        Answer(5, 1010, "fraud", noon),
+        Answer(6, 1012, "legitimate", noon),
+        Answer(5, 1010, "retracted", noon),
+    ]
+
+
+def test_frauds_of_one_entity_are_limited_and_a_retraction_makes_room() -> None:
+    made = filled(per_entity_max=3)
+    frauds = [line(event_id=f"e-{n}") for n in range(4)]
+    assert apply(made, *frauds) == ["applied"] * 3 + ["limited"]
+    assert apply(made, frauds[0], line(event_id="e-9", label="legitimate")) == ["applied", "applied"]
+    assert apply(made, line(event_id="e-1", label="retracted"), frauds[3]) == ["retracted", "applied"]
+    made.remember(["other"], np.array([9_000]), card=8)
+    assert apply(made, line(event_id="other")) == ["applied"]
+
+
+def test_labels_of_one_actor_are_limited_a_day() -> None:
+    made = filled(per_actor_max=2)
+    tuesday = [line(event_id=f"e-{n}", actor="ann") for n in range(3)]
+    assert apply(made, *tuesday) == ["applied", "applied", "limited"]
+    assert apply(made, line(event_id="e-3", actor="bob"), line(event_id="e-4")) == ["applied", "applied"]
+    assert apply(made, line(event_id="e-5", actor="ann", time="2024-03-02T00:00:00Z")) == ["applied"]
+    assert apply(made, line(event_id="e-0", actor="ann", label="retracted")) == ["retracted"]
