@@ -37,7 +37,7 @@ from detector.errors import (
     NeedsOperator,
     Problem,
 )
-from detector.ports import Commit, Log
+from detector.ports import Commit, Log, SideLog
 from detector.shell import logs
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
@@ -161,9 +161,12 @@ class _WatchedFile(FileStream):
 
     topic: str  # of dead letters
     rejection: tuple[int, str] | None = None  # line, reason and detail
+    watch: Callable[[Commit], None] | None = None
 
     def commit(self, commit: Commit) -> None:
         """Look at the messages, then write them."""
+        if self.watch is not None:
+            self.watch(commit)
         for message in commit.messages:
             if message.topic == self.topic and (self.rejection is None or message.offset < self.rejection[0]):
                 facts = dict(message.headers)
@@ -174,7 +177,14 @@ class _WatchedFile(FileStream):
 
 
 def replay(
-    config: Config, environ: Mapping[str, str], plan: Replay, log: Log, progress: Callable[[int], None]
+    config: Config,
+    environ: Mapping[str, str],
+    plan: Replay,
+    log: Log,
+    progress: Callable[[int], None],
+    *,
+    feedback: SideLog | None = None,
+    watch: Callable[[Commit], None] | None = None,
 ) -> Replayed:
     """Run the shards over a file.
 
@@ -182,6 +192,9 @@ def replay(
     ----------
     progress
         Told how many bytes of the events file have been read, as it lies on disk.
+    feedback, watch
+        Somebody who answers while the replay runs: labels in place of a file's, and told of each commit before
+        it is written. Such a replay cannot be resumed.
 
     Raises
     ------
@@ -205,6 +218,9 @@ def replay(
         progress=progress,
     )
     stream.topic = config.topics.rejected
+    stream.watch = watch
+    if feedback is None and plan.feedback is not None:
+        feedback = FileSideLog(plan.feedback)
     with threadpool_limits(1), _Signals() as signals:
         runner = Runner(
             config=config,
@@ -213,7 +229,7 @@ def replay(
             entity_key=key,
             stream=stream,
             store=_store_for_files(plan),
-            feedback=None if plan.feedback is None else FileSideLog(plan.feedback),
+            feedback=feedback,
             exchange=stream.exchange,
             clock=SystemClock(),
             telemetry=telemetry,

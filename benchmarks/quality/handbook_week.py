@@ -86,6 +86,21 @@ def in_test(day: IntArray, customer: IntArray, scenario: IntArray) -> BoolArray:
     return tested
 
 
+def check_counts(scenario: IntArray) -> None:
+    """Refuse scenarios of tested transactions, (n,), that are not the published ones.
+
+    Raises
+    ------
+    InputError
+        Another stream, or a mistake here.
+    """
+    counts = {int(k): int(n) for k, n in zip(*np.unique(scenario, return_counts=True), strict=True)}
+    if counts != EXPECTED:
+        raise InputError(
+            f"the test week must have {_spell(EXPECTED)}, but has {_spell(counts)}: not the Handbook's stream"
+        )
+
+
 def judge_week(events: Path, scores: Scores, labels: dict[str, int]) -> Figures:
     """Judge the test week.
 
@@ -97,11 +112,7 @@ def judge_week(events: Path, scores: Scores, labels: dict[str, int]) -> Figures:
     weeks = read_three_weeks(events, labels)
     tested = np.flatnonzero(in_test(weeks.day, weeks.customer, weeks.scenario))
     day, customer, scenario = weeks.day[tested], weeks.customer[tested], weeks.scenario[tested]
-    counts = {int(k): int(n) for k, n in zip(*np.unique(scenario, return_counts=True), strict=True)}
-    if counts != EXPECTED:
-        raise InputError(
-            f"the test week must have {_spell(EXPECTED)}, but has {_spell(counts)}: not the Handbook's stream"
-        )
+    check_counts(scenario)
     ids = [weeks.event_id[n] for n in tested]
     missing = [event_id for event_id in ids if event_id not in scores.row_of]
     if missing:

@@ -19,6 +19,10 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Figures = dict[str, int | float]
 
+DAY_S = 86_400.0
+DAYS_MIN = 5
+ALERTS_PER_WINDOW = 5
+
 
 def _counts_by_threshold(label: BoolArray, score: FloatArray) -> tuple[IntArray, IntArray]:
     """Return positives and negatives at or above each distinct score, from the highest down."""
@@ -70,9 +74,21 @@ def average_precision(label: BoolArray, score: FloatArray) -> float:
     """
     if not label.any():
         return math.nan
+    recall, precision = precision_recall(label, score)
+    return float(np.sum(precision * np.diff(recall, prepend=0.0)))
+
+
+def precision_recall(label: BoolArray, score: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return recall and precision at each distinct score, from the highest down; (m,) each, recall rising.
+
+    Parameters
+    ----------
+    label : ndarray of bool, shape (n,)
+        With at least one positive.
+    score : ndarray of float, shape (n,)
+    """
     positives, negatives = _counts_by_threshold(label, score)
-    precision = positives / (positives + negatives)
-    return float(np.sum(precision * np.diff(positives, prepend=0)) / positives[-1])
+    return positives / positives[-1], positives / (positives + negatives)
 
 
 def figures(kind: IntArray, score: FloatArray, alert: BoolArray) -> Figures:
@@ -131,7 +147,8 @@ def card_precision(
     found = np.empty(0, dtype=customer.dtype)
     precisions = []
     for today in np.unique(day):
-        here = (day == today) & ~np.isin(customer, found)
+        here = np.flatnonzero(day == today)
+        here = here[~np.isin(customer[here], found)]
         cards, row = np.unique(customer[here], return_inverse=True)
         card_score = np.full(len(cards), -np.inf)
         np.maximum.at(card_score, row, score[here])
@@ -142,3 +159,87 @@ def card_precision(
         precisions.append(len(caught) / top)
         found = np.append(found, cards[caught])
     return float(np.mean(precisions))
+
+
+def share_looked_at(score: FloatArray, budget: float) -> FloatArray:
+    """Return how much of each event is looked at when the highest scores are, up to a share of all events.
+
+    Parameters
+    ----------
+    score : ndarray of float, shape (n,)
+    budget : float
+        Share of events, at least one event.
+
+    Returns
+    -------
+    ndarray of float, shape (n,)
+        1 above the cut, 0 below; events tied at the cut share what is left, so that the sum is the budget.
+    """
+    if np.isnan(score).any():
+        raise ValueError("a score is NaN")
+    room = max(1, round(budget * len(score)))
+    cut = np.partition(score, len(score) - room)[len(score) - room]
+    above, tied = score > cut, score == cut
+    return above + tied * ((room - above.sum()) / tied.sum())
+
+
+def time_to_alert(
+    card: IntArray, time: FloatArray, label: BoolArray, alerted: BoolArray
+) -> tuple[IntArray, FloatArray, int]:
+    """Tell how long compromised cards went unnoticed.
+
+    Parameters
+    ----------
+    card : ndarray of int, shape (n,)
+    time : ndarray of float, shape (n,)
+        Seconds, in order.
+    label, alerted : ndarray of bool, shape (n,)
+
+    Returns
+    -------
+    transactions, hours, cards
+        The card's transactions and the hours from its first fraud to its first alert from then on, (m,) each,
+        0 for an alert on the first fraud itself; and how many cards had a fraud, m of them with an alert.
+    """
+    order = np.argsort(card, kind="stable")
+    starts = np.flatnonzero(np.diff(card[order], prepend=card[order][:1] - 1))
+    transactions, hours, cards = [], [], 0
+    for rows in np.split(order, starts[1:]):
+        frauds = np.flatnonzero(label[rows])
+        if not len(frauds):
+            continue
+        cards += 1
+        first = frauds[0]
+        alerts = np.flatnonzero(alerted[rows[first:]])
+        if len(alerts):
+            transactions.append(int(alerts[0]))
+            hours.append((time[rows[first + alerts[0]]] - time[rows[first]]) / 3600.0)
+    return np.array(transactions, dtype=np.int64), np.array(hours), cards
+
+
+def budget_use(time: FloatArray, alert: BoolArray, share: float) -> tuple[FloatArray, str]:
+    """Return the ratio of alerts to what the budget allows, window by window.
+
+    A window is a day of event time; where there are fewer than `DAYS_MIN` whole days, so many events that the
+    budget allows `ALERTS_PER_WINDOW`.
+
+    Parameters
+    ----------
+    time : ndarray of float, shape (n,)
+        Seconds since the epoch.
+    alert : ndarray of bool, shape (n,)
+    share : float
+        The budget: alerts per event.
+
+    Returns
+    -------
+    ratios, window
+        (m,) without the first and the last window, which may be incomplete; what a window is, in words.
+    """
+    window, words = (time // DAY_S).astype(np.int64), "day"
+    if len(time) == 0 or window.max() - window.min() - 1 < DAYS_MIN:
+        events = round(ALERTS_PER_WINDOW / share)
+        window, words = np.arange(len(time)) // events, f"{events:,} events"
+    _, number = np.unique(window, return_inverse=True)
+    allowed = np.bincount(number) * share
+    return (np.bincount(number, weights=alert) / allowed)[1:-1], words

@@ -1,0 +1,119 @@
+"""Figures of one detector on one stream; the same for everybody.
+
+Judged is all but the first tenth, or the Handbook's test week. Figures *at a budget* look at the highest
+scores of the judged events, in hindsight, as a share of them: so detectors without a threshold have them too.
+Events that are tied at the cut and do not all fit are not looked at where a whole event is needed.
+
+The service's own alerts (its threshold, its budget, once per entity) have figures of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+
+from benchmarks.quality.evaluate import WARM_UP
+from benchmarks.quality.handbook_week import CARDS_LOOKED_AT, FIRST_DAY, check_counts, in_test
+from benchmarks.quality.metrics import (
+    DAY_S,
+    BoolArray,
+    FloatArray,
+    average_precision,
+    budget_use,
+    card_precision,
+    figures,
+    roc_auc,
+    share_looked_at,
+    time_to_alert,
+)
+from benchmarks.quality.streams import Facts
+from detector.config.tree import Config
+
+BUDGETS = (0.001, 0.01)
+
+
+def judged(facts: Facts, *, week: bool) -> BoolArray:
+    """Return which events are judged, (n,).
+
+    Raises
+    ------
+    InputError
+        The week is not the published one.
+    """
+    n = len(facts.ids)
+    if not week:
+        return np.arange(n) >= int(WARM_UP * n)
+    first = datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, tzinfo=UTC).timestamp()
+    day = ((facts.time - first) // DAY_S).astype(np.int64)
+    card = np.arange(n) if facts.card is None else facts.card
+    here = np.flatnonzero(day >= 0)
+    tested = np.zeros(n, dtype=bool)
+    tested[here] = in_test(day[here], card[here], facts.kind[here])
+    check_counts(facts.kind[tested])
+    return tested
+
+
+def ranking(facts: Facts, score: FloatArray, tested: BoolArray) -> dict[str, float]:
+    """Judge a score, (n,); figures that the stream does not have are left out."""
+    kind, score, time = facts.kind[tested], score[tested], facts.time[tested]
+    label = kind > 0
+    found: dict[str, float] = {
+        "events": len(label),
+        "anomalies": int(label.sum()),
+        "auc": roc_auc(label, score),
+        "ap": average_precision(label, score),
+    }
+    for budget in BUDGETS:
+        looked = share_looked_at(score, budget)
+        caught = float(looked @ label)
+        name = f"{budget:.1%}".replace(".0%", "%")
+        found[f"precision {name}"] = caught / float(looked.sum())
+        found[f"recall {name}"] = _ratio(caught, int(label.sum()))
+    kinds = np.unique(kind[label]).tolist()
+    if len(kinds) > 1:
+        for number in kinds:
+            found[f"recall of {number}"] = float(looked[kind == number].mean())
+    if facts.amount is not None:
+        amount = facts.amount[tested]
+        stolen = float(amount[label].sum())
+        found["amount caught"] = float(looked @ (amount * label)) / stolen if stolen else math.nan
+    alerted = looked >= 1.0
+    if facts.card is None:
+        found["false per caught"] = _ratio(int((alerted & ~label).sum()), int((alerted & label).sum()))
+        return found
+    card = facts.card[tested]
+    day = (time // DAY_S).astype(np.int64)
+    found[f"cp@{CARDS_LOOKED_AT}"] = card_precision(day, card, label, score, CARDS_LOOKED_AT)
+    transactions, hours, cards = time_to_alert(card, time, label, alerted)
+    found["cards found"] = len(hours) / cards if cards else math.nan
+    found["transactions to alert"] = float(np.median(transactions)) if len(hours) else math.nan
+    found["hours to alert"] = float(np.median(hours)) if len(hours) else math.nan
+    innocent = np.setdiff1d(card[alerted & ~label], card[label])
+    found["false per caught"] = _ratio(len(innocent), int((alerted & label).sum()))
+    return found
+
+
+def service(
+    facts: Facts, score: FloatArray, alert: BoolArray, tested: BoolArray, config: Config
+) -> dict[str, float | str]:
+    """Judge what only the service has: alerts of judged events, and the budget after the first tenth."""
+    sent: Mapping[str, float] = figures(facts.kind[tested], score[tested], alert[tested])
+    found: dict[str, float | str] = {
+        name: sent[name] for name in ("alerts", "precision_of_alerts", "recall_of_alerts")
+    }
+    warm = slice(int(WARM_UP * len(score)), None)
+    if (share := config.alerts.budget.share) is not None:
+        ratios, window = budget_use(facts.time[warm], alert[warm], share)
+        found["budget window"] = window
+        for quantile in (5, 50, 95):
+            found[f"budget q{quantile}"] = (
+                float(np.quantile(ratios, quantile / 100)) if len(ratios) else math.nan
+            )
+    return {name: value if isinstance(value, str) else float(value) for name, value in found.items()}
+
+
+def _ratio(part: float, whole: int) -> float:
+    return part / whole if whole else math.nan
