@@ -201,7 +201,7 @@ def replay(
     OperatorError
         A file cannot be read or written, or does not fit the progress to be resumed.
     """
-    config = _for_files(config, plan)
+    config = _for_files(config, plan, answered=plan.feedback is not None or feedback is not None)
     warm_start = read_warm_start(plan.warm_start, config)
     key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))
     parser = Parser(config.event, key)
@@ -404,10 +404,11 @@ def _store_for_files(plan: Replay) -> FsspecStore | None:
     return None if plan.warm_start is None else FsspecStore("memory://replay")
 
 
-def _for_files(config: Config, plan: Replay) -> Config:
-    """Publish scores only where they are wanted."""
-    scores = config.topics.scores or "scores"
-    topics = {**config.topics.model_dump(), "scores": None if plan.scores is None else scores}
+def _for_files(config: Config, plan: Replay, *, answered: bool) -> Config:
+    """Publish scores only where they are wanted, and expect feedback only where there is some."""
+    topics = config.topics.model_dump()
+    topics["scores"] = None if plan.scores is None else config.topics.scores or "scores"
+    topics["feedback"] = config.topics.feedback or "feedback" if answered else None
     return config.model_copy(update={"topics": Topics(**topics)})
 
 

@@ -347,6 +347,7 @@ class ModelPart(Part):
     alerts: Alerts = Alerts()
     require_key: bool = False
     partitions: int = Field(1, ge=1, description="partitions of the topic: a budget per day is divided by it")
+    feedback: bool = Field(True, description="whether labels may come: events are remembered for them")
     exchange: bool = Field(False, description="whether shards tell each other what they know")
 
     def canonical(self) -> bytes:
@@ -492,5 +493,6 @@ class Config(Part):
             alerts=self.alerts,
             require_key=self.require_key,
             partitions=1 if self.alerts.budget.per_day is None else partitions,
+            feedback=self.topics.feedback is not None,
             exchange=self.topics.exchange is not None,
         )

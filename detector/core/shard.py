@@ -246,7 +246,8 @@ class Shard:
         alerts, alerted, suppressed = self._alert(events, located, scores, count.start, silent=silent)
         ids = tuple(event.id for event in events)
         rows = self._block.take(count)
-        self._supervision.remember(ids, offsets, rows, self._inputs[count], plain, labelled, alerted)
+        if self.config.feedback:
+            self._supervision.remember(ids, offsets, rows, self._inputs[count], plain, labelled, alerted)
         self._lap("alert")
         self.events += len(events)
         self._accepted += len(events)
