@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from detector.core.events import View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units, empty_rows, population_shift, swap
+from detector.core.risk import inputs_of
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.
 OWN_HISTORY_MIN = 5.0
@@ -91,7 +92,9 @@ class Explainer:
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
         reasons = (
-            self._describe(groups[g], event, expected, bases, view, float(shares[g]))
+            self._with_frauds(
+                self._describe(groups[g], event, expected, bases, view, float(shares[g])), groups[g], event
+            )
             for g in order
             if shares[g] > 0.0
         )
@@ -101,6 +104,7 @@ class Explainer:
         """One row of expected values, and per numeric where they come from."""
         expected = typical.copy()
         expected.entities[:] = event.entities
+        expected.risk[:] = self._layout.risk_unknown
         day = np.floor(event.clocks / DAY_S) * DAY_S
         expected.clocks[:] = day + typical.clocks % DAY_S
         bases = ["cluster"] * len(self._layout.numerics)
@@ -190,6 +194,18 @@ class Explainer:
             ),
             unit="events",
         )
+
+    def _with_frauds(self, reason: Reason, group: Group, event: Rows) -> Reason:
+        """Say first what labels say of the entity or category, if it had frauds."""
+        if group.risk is None:
+            return reason
+        row = event.risk[0, group.risk]
+        memories = len(row) - inputs_of(0)
+        share, age = float(row[memories - 1]), float(np.expm1(row[memories]))
+        if share <= 0.0:
+            return reason
+        detail = f"{share:.0%} of what is known of this {group.name} was fraud, the latest {age:.2g} days ago"
+        return replace(reason, detail=f"{detail}; {reason.detail}")
 
     def _familiarity(self, group: Group, event: Rows) -> str:
         """How often this value was seen, with the main entity if there is a pair of them."""
