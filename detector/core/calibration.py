@@ -102,6 +102,7 @@ class Calibration:
         self.shift: Doubles = np.zeros(len(weights))
         self.span: Doubles = np.ones(len(weights))
         self.label_weight = 0.0  # the labelled part's say, in [0, 1)
+        self._trim = np.inf
         self._renew_tables()
 
     def renew_parts(self, parts: Doubles) -> None:
@@ -149,11 +150,18 @@ class Calibration:
         self._renew_tables()
 
     def restart(self, distances: Doubles) -> None:
-        """Count anew from the core's distances: while young, older ones were measured by another model."""
-        for sketch in (self.accepted, self.all, self.recent):
-            sketch.counts[:] = 0.0
-        self._trim = float(np.quantile(distances, self._config.trim))
-        self.learn(distances, self.accepts(distances))
+        """Count anew from the core's distances: while young, older ones were measured by another model.
+
+        The core is of accepted events only, so what had been counted beyond the trim stays.
+        """
+        accepted = EDGES[:-1] <= np.arcsinh(self._trim * SHARPNESS)
+        for sketch in (self.all, self.recent):
+            sketch.counts[accepted] = 0.0
+            sketch.learn(distances)
+        self._trim = self.quantile(self._config.trim)
+        self.accepted.counts[:] = 0.0
+        self.accepted.learn(distances[self.accepts(distances)])
+        self._renew_tables()
 
     def recount(self, distances: Doubles) -> None:
         """Count recent events (n,), in log order, by the distances they would have had: their mix changed."""
