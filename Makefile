@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	pyproject.toml -q
+QUALITY ?= --streams simulate:7 --out out/quality
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint check lock clean
+.PHONY: help env demo test lint check bench-quality lock clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(READY) ## create .venv with exactly what requirements.lock names, and detector in it
 
@@ -24,9 +27,13 @@ lint: $(READY) ## ruff and mypy --strict
 
 check: lint test ## lint and test
 
-lock: ## bring requirements.lock in line with pyproject.toml, keeping the versions that still fit (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras \
-		--no-header --no-annotate pyproject.toml -q -o requirements.lock
+bench-quality: $(READY) ## the service beside its streaming peers; QUALITY='--streams ...', see docs/QUALITY.md
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	$(BIN)/python -m benchmarks.quality.run $(QUALITY)
+
+lock: ## bring both locks in line with pyproject.toml, keeping the versions that still fit (needs uv)
+	$(COMPILE) --extra demo --extra test -o requirements.lock
+	$(COMPILE) --extra demo --extra test --extra bench -o requirements-bench.lock
 
 clean: ## remove .venv, caches and what builds leave behind
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info

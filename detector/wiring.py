@@ -193,8 +193,8 @@ def replay(
     progress
         Told how many bytes of the events file have been read, as it lies on disk.
     feedback, watch
-        Somebody who answers while the replay runs: labels in place of a file's, and told of each commit before
-        it is written. Such a replay cannot be resumed.
+        Somebody who answers while the replay runs: labels in place of a file's, and told of each commit
+        before it is written. Such a replay cannot be resumed.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """What the peers get: the same events as rows of numbers.
 
     plain      the numeric fields as they are; missing: 0
-    features   all inputs of our encoder that need no labels, made by the service's own profiles in the order of the stream
+    features   all inputs of our encoder that need no labels, made by the service's own profiles in the order
+               of the stream
     compact    of those the few that suit detectors which weigh all columns alike: the values, their
                deviations from the main entity's profile, time since its last event, its decayed counts; only
                where there are entities
