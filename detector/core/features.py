@@ -34,6 +34,8 @@ DEVIATION_MAX = 1e4
 # Spread below which a profile counts as constant: 0.1 % of a unit.
 SPREAD_MIN = 1e-3
 UNIT_QUANTILE = 0.95
+# Events that a category never seen before counts as.
+SURPRISE_PRIOR = 0.5
 # A value of more units than this counts as so many: the quotient of two doubles may be none.
 RATIO_MAX = 1e300
 VALUE_MAX = float(np.finfo(np.float64).max)
@@ -322,9 +324,10 @@ class Features:
         self.names = self._names()
         self.plain_count = len(self.names) - layout.risk_width
         self.risk_memories = [risk.memories for risk in layout.risks]
-        # What the fixed part of the embedding is made of, the first columns: the values and their deviations
-        # from what each entity usually does in its longest memory; shorter ones are mostly noise.
-        self.fixed_count = len(layout.numerics) * (1 + len(layout.entities))
+        # What the fixed part of the embedding is made of, the first columns: the values, their deviations
+        # from what each entity usually does in its longest memory (shorter ones are mostly noise), and how
+        # surprising the categories are.
+        self.fixed_count = len(layout.numerics) * (1 + len(layout.entities)) + len(layout.categories)
         longest = f"{layout.half_lives_s[-1] / DAY_S:g}d"
         # Where log(1 + events of the entity's key) in that memory stands.
         self.count_columns = [self.names.index(f"{owner} count {longest}") for owner in layout.entities]
@@ -341,6 +344,7 @@ class Features:
         own = [self._deviations(rows, kind, variances) for kind in profiled[1:]]
         longest = len(layout.numerics)
         parts += [deviations[:, -longest:] for deviations in own]
+        parts.append(self._surprises(rows))
         parts += [deviations[:, :-longest] for deviations in own]
         parts += [self._deviations(rows, kind, variances) for kind in profiled[:1]]
         parts.append(np.isnan(rows.numerics))
@@ -355,6 +359,27 @@ class Features:
         phase = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
         parts += [np.sin(phase), np.cos(phase), rows.risk]
         return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
+
+    def _surprises(self, rows: Rows) -> NDArray[np.float64]:
+        """How unexpected each category is for the main entity, -log of its share there, nats; (n, C).
+
+        A share is (events with it + q) / (events + 1), q being its share of all events by the same rule: a
+        newcomer's is everybody's. 0 where the category is missing.
+        """
+        layout, entities = self._layout, len(self._layout.entities)
+        surprises = np.zeros((len(rows), len(layout.categories)))
+        everything = self._longest_count(rows, layout.kinds[0])
+        by_keys = {(kind.left, kind.right): self._longest_count(rows, kind) for kind in layout.kinds[1:]}
+        for c in range(len(layout.categories)):
+            share = (by_keys[entities + c, None] + SURPRISE_PRIOR) / (everything + 1.0)
+            if entities:
+                share = (by_keys[0, entities + c] + share) / (by_keys[0, None] + 1.0)
+            surprises[:, c] = np.where(rows.categories[:, c] == 0, 0.0, -np.log(np.minimum(share, 1.0)))
+        return surprises
+
+    def _longest_count(self, rows: Rows, kind: Kind) -> NDArray[np.float64]:
+        count: NDArray[np.float64] = rows.context[:, kind.start + kind.memories].astype(np.float64)
+        return count
 
     def _deviations(self, rows: Rows, kind: Kind, variances: NDArray[Any]) -> NDArray[np.float64]:
         """Distance from a profile's mean in its spreads, 0 without history; (n, H J)."""
@@ -380,6 +405,7 @@ class Features:
         days = [f"{half_life / DAY_S:g}d" for half_life in layout.half_lives_s]
         names = list(values)
         names += [f"{value} against {owner} {days[-1]}" for owner in layout.entities for value in values]
+        names += [f"{category.name} surprise" for category in layout.categories]
         for owner in layout.entities:
             names += [f"{value} against {owner} {day}" for day in days[:-1] for value in values]
         names += [f"{value} against all {day}" for day in days for value in values]

@@ -1,7 +1,7 @@
 """The fixed part of the embedding: how far out values and their deviations from profiles lie.
 
-A column is a numeric's value or its deviation from an entity's profile. All of this is read from the core at
-a barrier:
+A column is a numeric's value, its deviation from an entity's profile, or a category's surprise. All of this
+is read from the core at a barrier:
 
 centre    the median
 scales    two, each the same on both sides: with spreads of their own the long side's extremes would shrink
@@ -31,7 +31,8 @@ Doubles = NDArray[np.float64]
 SCALES = 2
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 # The same ranges of a standard normal: deviations are in spreads already, and while profiles are young and
-# all near 0, what the core shows is too narrow for those to come.
+# all near 0, what the core shows is too narrow for those to come. Surprises are in nats; as many of these
+# are the least that is far, or the first foreign card of a country would be.
 NORMAL_RANGE, NORMAL_INNER = 4.65, 1.35
 # More than half of a column may be one value; its inner half is taken as at least this share of the range.
 INNER_MIN = 0.03
@@ -47,7 +48,7 @@ class FixedPart:
     Parameters
     ----------
     features : Features
-        Its first `fixed_count` inputs are the columns: J values, then J deviations per entity.
+        Its first `fixed_count` inputs are the columns: J values, J deviations per entity, C surprises.
     memory_events : int
         How far back the spread of all events reaches.
     """
@@ -106,7 +107,8 @@ class FixedPart:
         known = -np.expm1(-inputs[:, self._counts].astype(np.float64))  # count / (count + 1)
         own = 1.0 - (known[:, :, None] * explained).max(axis=1, initial=0.0)
         deviations = (explained / (explained.sum(axis=0) + EXPLAINED_MIN)).ravel()
-        return np.concatenate([own, np.broadcast_to(deviations, (len(own), len(deviations)))], axis=1)
+        others = np.concatenate([deviations, np.ones(len(self._layout.categories))])
+        return np.concatenate([own, np.broadcast_to(others, (len(own), len(others)))], axis=1)
 
     def to_state(self) -> dict[str, Any]:
         return {
