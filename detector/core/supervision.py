@@ -49,8 +49,8 @@ EDGE_EVENTS = 16_384
 KNOWN_MIN, KNOWN_PER_UNKNOWN = 32, 8
 UNKNOWN_WITHIN = 0.01  # what half floats may change
 # Steps for each batch that has matured: one on it, the others on older ones (docs/EXPERIMENTS.md).
-STEPS_PER_BATCH = 3
-STEPS_MAX = 96
+STEPS_PER_BATCH = 4
+STEPS_MAX = 128
 # Frauds replayed weigh as many as there are, but at least this share of a batch.
 FRAUD_SHARE_MIN = 0.01
 # Delays of labels remembered, and the quantile that counts as "nobody will report this any more".
@@ -59,9 +59,10 @@ DELAY_QUANTILE = 0.95
 # Judged events that the mix is chosen by; of the legitimate ones so many are looked at.
 WEIGHED_EVENTS = 65_536
 WEIGHED_LEGITIMATE = 8192
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.95)
-# A heavier labelled part must be better by so much: what it replaces needs no labels and cannot be misled.
-BETTER_BY = 1.005
+WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+# It has a say only if that is better than none by so much: what it replaces needs no labels and cannot be
+# misled. Of weights that differ by less than the second the heaviest is taken, so that noise moves none.
+BETTER_BY, AS_GOOD = 1.02, 1.01
 # The mix moves by at most so much at a barrier: alerts should not change their ways from one to the next.
 WEIGHT_STEP = 0.1
 
@@ -316,12 +317,12 @@ class Supervision:
         chosen = np.concatenate([np.flatnonzero(fraud), legitimate[::every]])
         plain = self._memory.column("plain", numbers[chosen]).astype(np.float64)
         labelled = self._memory.column("labelled", numbers[chosen]).astype(np.float64)
-        best, best_skill = 0.0, 0.0
-        for weight in WEIGHTS:
-            skill = _average_precision(mixed(plain, labelled, weight), int(fraud.sum()), every)
-            if skill > BETTER_BY * best_skill:
-                best, best_skill = weight, skill
-        return best
+        skills = [
+            _average_precision(mixed(plain, labelled, weight), int(fraud.sum()), every) for weight in WEIGHTS
+        ]
+        if max(skills) <= BETTER_BY * skills[0]:
+            return 0.0
+        return max(w for w, skill in zip(WEIGHTS, skills, strict=True) if AS_GOOD * skill >= max(skills))
 
     def recent_distances(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Distances without labels and labelled ones of the last events, in log order."""
