@@ -51,9 +51,7 @@ UNKNOWN_WITHIN = 0.01  # what half floats may change
 # Steps for each batch that has matured: one on it, the others on older ones (docs/EXPERIMENTS.md).
 STEPS_PER_BATCH = 4
 STEPS_MAX = 128
-# Frauds are replayed where a batch has fewer on average: seen again and again, those that nothing tells from
-# legitimate events would be learned by heart. They weigh as many as there are, at least this share.
-FRAUDS_A_BATCH = 1.0
+# Frauds replayed weigh as many as there are, but at least this share of a batch.
 FRAUD_SHARE_MIN = 0.01
 # Delays of labels remembered, and the quantile that counts as "nobody will report this any more".
 DELAYS_MAX = 1024
@@ -270,7 +268,7 @@ class Supervision:
             numbers = self._rng.integers(start, self._judged, BATCH)
             if step < batches <= STEPS_MAX and len(fresh) >= BATCH:
                 numbers = fresh[step * BATCH : (step + 1) * BATCH]
-            self._train_step(numbers, share)
+            self._train_step(numbers, max(share, FRAUD_SHARE_MIN))
 
     def _samples(self, inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """What each column's bins are laid over; few keys ever had a fraud, so theirs over those that had."""
@@ -286,24 +284,19 @@ class Supervision:
             yield from np.concatenate([known, others])[:, columns].T
 
     def _train_step(self, numbers: NDArray[np.int64], fraud_share: float) -> None:
-        numbers = numbers[self._is_judged(numbers)]
-        fraud = self._memory.column("flags", numbers) & FRAUD != 0
-        rare = fraud_share * BATCH < FRAUDS_A_BATCH
-        if rare:
-            numbers, fraud = numbers[~fraud], fraud[~fraud]
-        examples, weight = self._memory.examples(numbers), np.ones(len(numbers))
-        if rare:
-            examples = examples.joined(self._frauds.draw(REPLAYED_FRAUDS, self._rng))
-            fraud = np.append(fraud, np.ones(REPLAYED_FRAUDS, dtype=bool))
-            weight = np.append(
-                weight,
-                np.full(REPLAYED_FRAUDS, max(fraud_share, FRAUD_SHARE_MIN) * len(numbers) / REPLAYED_FRAUDS),
-            )
+        flags = self._memory.column("flags", numbers)
+        legitimate = numbers[self._is_judged(numbers) & (flags & FRAUD == 0)]
+        examples = self._memory.examples(legitimate).joined(self._frauds.draw(REPLAYED_FRAUDS, self._rng))
+        weights = [
+            np.ones(len(legitimate)),
+            np.full(REPLAYED_FRAUDS, fraud_share * len(legitimate) / REPLAYED_FRAUDS),
+        ]
         if len(self._answers):
             examples = examples.joined(self._answers.draw(REPLAYED_ANSWERS, self._rng))
-            fraud = np.append(fraud, np.zeros(REPLAYED_ANSWERS, dtype=bool))
-            weight = np.append(weight, np.ones(REPLAYED_ANSWERS))
-        self.learner.learn(examples.inputs, examples, fraud.astype(np.float32), weight.astype(np.float32))
+            weights.append(np.ones(REPLAYED_ANSWERS))
+        fraud = np.zeros(len(examples), dtype=np.float32)
+        fraud[len(legitimate) : len(legitimate) + REPLAYED_FRAUDS] = 1.0
+        self.learner.learn(examples.inputs, examples, fraud, np.concatenate(weights).astype(np.float32))
 
     # Step 4
     def weigh(self, label_weight: float) -> float:
