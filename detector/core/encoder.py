@@ -39,6 +39,8 @@ MARGIN = 1.0  # squared radius of the ball, per dimension
 OUT_START = 0.3
 # Scale and offset from squared distance to the log-odds of fraud: at first nothing is likely to be one.
 LINK_START = np.array([1.0, -3.0], dtype=np.float32)
+# The average that is served reaches back over some hundred steps.
+AVERAGE_RATE = 0.01
 ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
 
 
@@ -92,7 +94,11 @@ class Encoder:
     def copy_weights(self, other: Encoder) -> None:
         """Serve what another has learned."""
         self.edges = other.edges.copy()
-        self.weights = {name: weight.copy() for name, weight in other.weights.items()}
+        self.weights = {name: weight.copy() for name, weight in other.to_serve().items()}
+
+    def to_serve(self) -> dict[str, Floats]:
+        """Weights as they are to be served."""
+        return self.weights
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -227,7 +233,11 @@ class PlainLearner(Learner):
 
 
 class LabelLearner(Learner):
-    """Learns from labels; `ends` are the largest values of the inputs that count labels, the last columns."""
+    """Learns from labels; `ends` are the largest values of the inputs that count labels, the last columns.
+
+    What is served is the average of its weights over the last steps (Polyak and Juditsky 1992): a batch has
+    few frauds, so single steps are noisy.
+    """
 
     def __init__(
         self,
@@ -244,6 +254,15 @@ class LabelLearner(Learner):
         self.weights["out"] *= np.float32(OUT_START)
         self.weights["link"] = LINK_START.copy()
         self._begin_moments()
+        self._average = {name: weight.copy() for name, weight in self.weights.items()}
+        self._averaged = 0  # steps since the bins were moved
+
+    def to_serve(self) -> dict[str, Floats]:
+        return self._average
+
+    def renew_edges(self, samples: Iterable[Floats]) -> None:
+        super().renew_edges(samples)
+        self._averaged = 0
 
     def learn(self, inputs: Floats, rows: Hashes, fraud: Floats, weight: Floats) -> float:
         """Take one step; returns the loss before it.
@@ -267,7 +286,19 @@ class LabelLearner(Learner):
         grad_out = (scale * slope[:, None] * np.float32(2.0 / out.shape[1])) * out
         link = np.array([(slope * distance).sum(), slope.sum()], dtype=np.float32)
         self._descend(rows, wide, hidden, grad_out, {"link": link})
+        self._averaged += 1
+        rate = np.float32(max(AVERAGE_RATE, 1.0 / self._averaged))
+        for name, weight in self.weights.items():
+            self._average[name] += rate * (weight - self._average[name])
         return loss
+
+    def to_state(self) -> dict[str, Any]:
+        average = {name: weight.copy() for name, weight in self._average.items()}
+        return {**super().to_state(), "average": average, "averaged": self._averaged}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self._average, self._averaged = dict(state["average"]), state["averaged"]
 
 
 def _chance(logit: Floats) -> Floats:

@@ -43,7 +43,7 @@ PARDONED_MAX = 32
 FRAUDS_MIN = 8
 # Events a step learns from, besides those replayed from the bank.
 BATCH = 256
-REPLAYED_FRAUDS, REPLAYED_ANSWERS = 16, 8
+REPLAYED_FRAUDS, REPLAYED_ANSWERS = 64, 8
 # Matured events that the bins are laid over; in fraud shares, keys without a fraud are one in so many there.
 EDGE_EVENTS = 16_384
 KNOWN_MIN, KNOWN_PER_UNKNOWN = 32, 8
