@@ -592,7 +592,7 @@ def test_partitions_differ_in_their_chance_only() -> None:
     positions = list(one.snapshots)
     left, right = (run.snapshots[positions[0]].state for run in (one, other))
     assert pack(left["profiles"]) == pack(right["profiles"])
-    assert pack(left["labels"]) == pack(right["labels"])
+    assert pack(left["supervision"]["book"]) == pack(right["supervision"]["book"])
     assert pack(left["units"] if isinstance(left["units"], dict) else {"units": left["units"]}) == pack(
         {"units": right["units"]}
     )
