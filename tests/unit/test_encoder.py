@@ -33,7 +33,9 @@ def config(contrastive: float = 1.0, reconstructive: float = 0.0, **changes: Any
     )
 
 
-def learner(settings_: EncoderConfig, seed: int = 0, hashed: int = HASHED, texts: int = TEXTS) -> PlainLearner:
+def learner(
+    settings_: EncoderConfig, seed: int = 0, hashed: int = HASHED, texts: int = TEXTS
+) -> PlainLearner:
     return PlainLearner(settings_, INPUTS, hashed, texts, np.random.default_rng(seed))
 
 
@@ -58,7 +60,9 @@ def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEX
     return rng.normal(0, 1.5, (count, INPUTS)).astype(np.float32), rows
 
 
-def loss_of(model: PlainLearner, inputs: Floats, rows: Rows, real: NDArray[np.bool_], weight: Floats) -> float:
+def loss_of(
+    model: PlainLearner, inputs: Floats, rows: Rows, real: NDArray[np.bool_], weight: Floats
+) -> float:
     """The objectives as the module's text states them, in double precision."""
     wide = model._wide(inputs, rows).astype(np.float64)
     weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
