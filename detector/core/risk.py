@@ -14,8 +14,8 @@ Rules
       the latest event judged, or a short memory would know nothing by the time labels come.
     - Numerator and denominator cover the same events: a new key's `matured` begins with what the profiles had
       counted up to that fraud, and goes on with every event that matures after it.
-    - Counts are linear in the labels, so a retraction takes its fraud out again. Ages are not: they stay those
-      of the latest fraud ever known until none is left.
+    - Counts are linear in the labels, so a retraction takes its fraud out again. Ages are not: they stay as
+      the latest fraud ever known left them, until there is none.
 """
 
 from __future__ import annotations
