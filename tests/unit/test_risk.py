@@ -1,4 +1,4 @@
-"""Fraud shares: what is counted of a key is told of it, of nobody else, and no longer once it is taken back."""
+"""Fraud shares: what is counted of a key is told of it, of nobody else, and not once it is taken back."""
 
 from __future__ import annotations
 
