@@ -190,12 +190,12 @@ def drive(
     records: Sequence[Record] | None = None,
     pieces: Iterable[int] = (),
     *,
-    labels: bool = True,
+    labels: bool | Sequence[tuple[int, bytes]] = True,
     snapshots: bool = False,
 ) -> Run:
-    """Do what the runner does, with polls of the given sizes (then of 300)."""
+    """Do what the runner does, with polls of the given sizes (then of 300); `labels` as `feedback` gives."""
     records = log() if records is None else records
-    lines = feedback() if labels else ()
+    lines = feedback() if labels is True else labels or ()
     run = Run(driven)
     at = next((i for i, record in enumerate(records) if record.offset >= driven.position), len(records))
     sizes: Iterator[int] = chain(pieces, repeat(300))
