@@ -87,6 +87,7 @@ class Memory:
         )
         self.capacity = max(1024, min(config.events_max, config.memory_bytes_max // row_bytes))
         self.events = 0  # ever remembered
+        self._first = 0  # number of the first event that this ring was given; a smaller one lost those before
         self._allocate(min(_GROWS_FROM, self.capacity))
 
     def _allocate(self, size: int) -> None:
@@ -102,7 +103,7 @@ class Memory:
     @property
     def oldest(self) -> int:
         """Number of the oldest event that is still here."""
-        return max(0, self.events - self.size)
+        return max(self._first, self.events - self.size)
 
     def remember(self, **columns: NDArray[Any]) -> None:
         """Hold n events, given as one array (n, ...) per kind of value; the oldest go."""
@@ -161,7 +162,7 @@ class Memory:
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `to_state` gave, as far as it fits."""
         count = min(len(state["ids"]), self.capacity)
-        self.events = int(state["events"]) - count
+        self.events = self._first = int(state["events"]) - count
         size = min(_GROWS_FROM, self.capacity)
         while size < count:
             size = min(2 * size, self.capacity)

@@ -14,7 +14,8 @@ Rules
       the latest event judged, or a short memory would know nothing by the time labels come.
     - Numerator and denominator cover the same events: a new key's `matured` begins with what the profiles had
       counted up to that fraud, and goes on with every event that matures after it.
-    - Everything is linear in the labels, so a retraction takes its fraud out again.
+    - Counts are linear in the labels, so a retraction takes its fraud out again. Ages are not: they stay as
+      the latest fraud ever known left them, until there is none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ AGE_DAYS_MAX = 365.0
 SINCE_MAX = 100.0
 # So many events without fraud end a run.
 RUN_ENDS_AFTER = 3
+# A count that a retraction leaves below this is none: what rounding leaves.
+NOTHING = 1e-9
 FRAUD, MATURED, RETRACTED = 1, 0, -1
 """What `RiskTable.count` is told of an event."""
 
@@ -160,10 +163,13 @@ def _count(
             decay, weight = np.exp(-passed * rates[h]), np.exp(-late * rates[h])
             row[h] *= decay
             row[memories + h] *= decay
-            if kind == MATURED and time > row[born_at]:
+            if kind == MATURED and time >= row[born_at]:
                 row[memories + h] += weight
             elif kind != MATURED:
                 row[h] = max(0.0, row[h] + kind * weight)
+        if kind == RETRACTED and row[memories - 1] < NOTHING:
+            row[last_at] = row[run_at] = -np.inf
+            row[since_at] = SINCE_MAX
         if kind == FRAUD and time > row[last_at]:
             if row[since_at] >= RUN_ENDS_AFTER:
                 row[run_at] = time

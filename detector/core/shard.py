@@ -530,13 +530,15 @@ class Shard:
         return outcomes
 
     def _weigh_labels(self) -> None:
-        """Let the labelled part have the say it has earned, and count recent events as if it always had."""
-        if not self._embedding.knows_labels:
-            self._calibration.label_weight = 0.0  # a model file knows labels, but its shard does not yet
-            return
+        """Let the labelled part have the say it has earned, and count recent events as if it always had.
+
+        None while warming up: then the core alone is counted, and a model file may know labels that its shard
+        does not. None without a prototype: the frauds were taken back.
+        """
         before = self._calibration.label_weight
-        self._calibration.label_weight = self._supervision.weigh(before)
-        if self._calibration.label_weight != before:
+        told = self._embedding.knows_labels and not self.warming_up
+        self._calibration.label_weight = self._supervision.weigh(before) if told else 0.0
+        if self._calibration.label_weight != before and not self.warming_up:
             recent = self._supervision.recent_distances(
                 RECOUNTED * self.config.model.calibration.memory_events
             )

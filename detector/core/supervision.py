@@ -79,7 +79,7 @@ class Bank:
 
     def renew(self, gone: Sequence[int], numbers: Sequence[int], memory: Memory) -> None:
         """Take some events out and others, which the memory still has, in."""
-        coming = np.array(numbers, dtype=np.int64)
+        coming = np.array(numbers, dtype=np.int64)[-BANK_MAX:]
         kept = np.flatnonzero(~np.isin(self._numbers, np.array([*gone, *numbers], dtype=np.int64)))
         kept = kept[max(0, len(kept) + len(coming) - BANK_MAX) :]
         self._numbers = np.concatenate([self._numbers[kept], coming])
@@ -353,7 +353,7 @@ class Supervision:
         """Take back what `to_state` gave."""
         self._book.load(state["book"])
         self._memory.load(state["memory"])
-        self.risks.load(state["risks"])
+        self.risks.load(state.get("risks", {}))  # nothing without keys, and packing drops what is empty
         self.learner.load(state["learner"])
         self._frauds.load(state["frauds"])
         self._answers.load(state["answers"])

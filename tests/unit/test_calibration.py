@@ -220,6 +220,34 @@ def test_it_goes_on_from_its_state() -> None:
     assert pack(snapshot) == saved
 
 
+# --- labels ----------------------------------------------------------------------------------------------
+
+
+def test_labels_have_no_say_at_first_and_then_as_much_as_was_given() -> None:
+    made = calibration()
+    plain, labelled = np.array([1.0, 2.0, 3.0]), np.array([10.0, np.nan, 0.0])
+    assert made.mix(plain, labelled).tolist() == plain.tolist()
+    made.label_weight = 0.5
+    assert made.mix(plain, labelled).tolist() == [5.5, 2.0, 1.5]
+    again = calibration()
+    again.load(unpack(pack(made.to_state())))
+    assert again.mix(plain, labelled).tolist() == [5.5, 2.0, 1.5]
+
+
+def test_a_recount_is_as_if_events_had_come_with_these_distances() -> None:
+    rng = np.random.default_rng(3)
+    before, after = rng.lognormal(0, 1, 40_000), rng.normal(8, 2, 40_000)
+    moved, fresh = calibration(), calibration()
+    feed(moved, before)
+    moved.recount(after)
+    feed(fresh, after)
+    shares = np.array([0.1, 0.5, 0.9, 0.99, 0.999])
+    for share in shares:
+        assert moved.quantile(share) == pytest.approx(fresh.quantile(share), rel=0.03)
+    places = np.quantile(after, shares)
+    np.testing.assert_allclose(moved.scores(places), fresh.scores(places), atol=0.15)
+
+
 # --- sketch ----------------------------------------------------------------------------------------------
 
 

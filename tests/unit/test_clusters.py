@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.clusters import Clusters, Core, Exemplars
+from detector.core.clusters import Clusters, Core, Exemplars, centres_of, nearest_squares
 from detector.core.features import DAY_S, Layout, Rows, empty_rows
 from detector.core.state import pack, unpack
 
@@ -103,6 +103,59 @@ def test_draws_are_from_what_is_there() -> None:
     core = filled(Core(config(), LAYOUT), 40)
     drawn = core.draw(500, np.random.default_rng(0))
     assert set(drawn.numerics[:, 0].tolist()) == set(range(40))
+
+
+@pytest.mark.parametrize("count", [0, 100, 500, 512, 3000])
+def test_what_is_admitted_comes_in_for_certain(count: int) -> None:
+    core = filled(Core(config(), LAYOUT), count)
+    core.cluster[:] = 3
+    before = set(amounts(core).tolist())
+    core.admit(rows(10_000, 20), np.random.default_rng(1))
+    assert len(core) == min(count + 20, 512)
+    new = amounts(core) >= 10_000
+    # Two may draw the same place in a full core.
+    assert 18 <= len(set(amounts(core)[new].tolist())) <= 20
+    assert set(amounts(core)[~new].tolist()) <= before
+    assert (core.cluster[: len(core)][new] == -1).all()
+
+
+def timed(first: int, count: int) -> Rows:
+    made = rows(first, count)
+    made.times[:] = made.numerics[:, 0]
+    return made
+
+
+@given(wrong=st.sets(st.integers(0, 250), max_size=60))
+@settings(max_examples=30, deadline=None)
+def test_what_turned_out_to_be_fraud_is_forgotten_and_nothing_else(wrong: set[int]) -> None:
+    core = Core(config(), LAYOUT)
+    core.learn(timed(0, 200), np.random.default_rng(0))
+    core.cluster[:200] = np.arange(200)
+    frauds = timed(0, 251).take(sorted(wrong))
+    here = [number for number in range(200) if number not in wrong]
+    assert core.forget(frauds.times, frauds.entities) == 200 - len(here)
+    assert amounts(core).tolist() == here
+    assert core.cluster[: len(core)].tolist() == here
+    core.learn(timed(1000, 50), np.random.default_rng(0))
+    assert amounts(core).tolist() == [*here, *range(1000, 1050)]
+
+
+def test_at_the_same_time_only_the_customer_with_the_fraud_is_meant() -> None:
+    core = Core(config(), LAYOUT)
+    made = rows(0, 100)
+    made.times[:] = 5.0
+    core.learn(made, np.random.default_rng(0))
+    assert core.forget(np.array([5.0]), made.entities[:1]) == 15  # customers are n % 7
+    assert not (core.filled().entities[:, 0] == made.entities[0, 0]).any()
+
+
+def test_a_core_of_nothing_but_fraud_is_kept() -> None:
+    """Without anything normal nothing could be scored."""
+    core = Core(config(), LAYOUT)
+    made = timed(0, 30)
+    core.learn(made, np.random.default_rng(0))
+    assert core.forget(made.times, made.entities) == 0
+    assert len(core) == 30
 
 
 @pytest.mark.parametrize("count", [0, 100, 3000])
@@ -267,3 +320,25 @@ def test_a_value_that_a_cluster_never_has_is_expected_to_be_missing() -> None:
     typical = Exemplars(core, LAYOUT).typical(0)
     assert np.isnan(typical.numerics[0, 0])
     assert np.isnan(typical.context[0, LAYOUT.kinds[1].start])
+
+
+@given(
+    count=st.integers(1, 200),
+    wanted=st.integers(1, 40),
+    different=st.integers(1, 50),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=50, deadline=None)
+def test_centres_lie_among_their_points(count: int, wanted: int, different: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(different, DIMENSION))[rng.integers(0, different, count)].astype(np.float32)
+    centres = centres_of(points, wanted, rng)
+    assert 1 <= len(centres) <= wanted
+    assert centres.dtype == np.float32
+    assert (centres >= points.min(axis=0) - 1e-5).all()
+    assert (centres <= points.max(axis=0) + 1e-5).all()
+    squares = nearest_squares(points, centres)
+    exact = np.square(points[:, None] - centres[None]).sum(axis=2).min(axis=1)
+    np.testing.assert_allclose(squares, exact, atol=1e-3)
+    if wanted >= count:
+        np.testing.assert_allclose(squares, 0.0, atol=1e-3)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
 from detector.config.tree import Objectives
-from detector.core.encoder import MARGIN, Encoder, Floats, Learner
+from detector.core.encoder import MARGIN, Encoder, Floats, LabelLearner, PlainLearner
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Rows
 from detector.core.state import pack, unpack
@@ -33,8 +33,10 @@ def config(contrastive: float = 1.0, reconstructive: float = 0.0, **changes: Any
     )
 
 
-def learner(settings_: EncoderConfig, seed: int = 0, hashed: int = HASHED, texts: int = TEXTS) -> Learner:
-    return Learner(settings_, INPUTS, hashed, texts, np.random.default_rng(seed))
+def learner(
+    settings_: EncoderConfig, seed: int = 0, hashed: int = HASHED, texts: int = TEXTS
+) -> PlainLearner:
+    return PlainLearner(settings_, INPUTS, hashed, texts, np.random.default_rng(seed))
 
 
 def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEXTS) -> tuple[Floats, Rows]:
@@ -53,11 +55,14 @@ def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEX
         categories=categories,
         grams=grams,
         context=np.zeros((count, 0), dtype=np.float32),
+        risk=np.zeros((count, 0), dtype=np.float32),
     )
     return rng.normal(0, 1.5, (count, INPUTS)).astype(np.float32), rows
 
 
-def loss_of(model: Learner, inputs: Floats, rows: Rows, real: NDArray[np.bool_], weight: Floats) -> float:
+def loss_of(
+    model: PlainLearner, inputs: Floats, rows: Rows, real: NDArray[np.bool_], weight: Floats
+) -> float:
     """The objectives as the module's text states them, in double precision."""
     wide = model._wide(inputs, rows).astype(np.float64)
     weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
@@ -79,7 +84,7 @@ def loss_of(model: Learner, inputs: Floats, rows: Rows, real: NDArray[np.bool_],
 model_target: dict[int, NDArray[np.float64]] = {}
 
 
-class Caught(Learner):
+class Caught(PlainLearner):
     """Keeps the gradients instead of stepping."""
 
     def _step(self, gradients: Any) -> None:
@@ -169,7 +174,7 @@ def test_learning_tells_what_belongs_together(reconstructive: float) -> None:
     settings_ = config(1.0, reconstructive, learning_rate=0.01)
     model = learner(settings_, hashed=1, texts=0)
     inputs, _, _ = dependent(rng, 512)
-    model.renew_edges(inputs)
+    model.renew_edges(inputs.T)
     weight = np.ones(256, dtype=np.float32)
     losses = []
     for _ in range(300):
@@ -208,7 +213,7 @@ def test_learning_lowers_what_cannot_be_restored() -> None:
 @settings(max_examples=120, deadline=None)
 def test_bins_ascend_strictly_whatever_they_are_put_on(columns: Floats, bins: int) -> None:
     encoder = Encoder(EncoderConfig(bins=bins, hidden=8), INPUTS, 0, 0, np.random.default_rng(0))
-    encoder.renew_edges(columns)
+    encoder.renew_edges(columns.T)
     assert encoder.edges.shape == (INPUTS, bins + 1)
     assert encoder.edges.dtype == np.float32
     assert (np.diff(encoder.edges, axis=1) > 0).all()
@@ -221,7 +226,7 @@ def test_bins_are_where_the_many_are() -> None:
     rng = np.random.default_rng(0)
     columns = np.concatenate([rng.normal(0, 1, (10_000, INPUTS)), [[1e4] * INPUTS]]).astype(np.float32)
     encoder = Encoder(config(), INPUTS, 0, 0, rng)
-    encoder.renew_edges(columns)
+    encoder.renew_edges(columns.T)
     assert np.abs(encoder.edges).max() < 3.5
     shares = [
         np.mean((columns[:, 0] > a) & (columns[:, 0] <= b))
@@ -272,7 +277,7 @@ def test_what_serves_is_what_was_learned_and_stays() -> None:
     model = learner(config(1.0, 1.0))
     inputs, rows = batch(64)
     real, weight = np.arange(64) < 32, np.ones(64, dtype=np.float32)
-    model.renew_edges(inputs)
+    model.renew_edges(inputs.T)
     model.learn(inputs, rows, real, weight)
     served = Encoder(model.config, INPUTS, HASHED, TEXTS, np.random.default_rng(77))
     served.copy_weights(model)
@@ -280,7 +285,7 @@ def test_what_serves_is_what_was_learned_and_stays() -> None:
     assert served.encode(inputs, rows).tobytes() == then
     for _ in range(3):
         model.learn(inputs, rows, real, weight)
-    model.renew_edges(inputs * 2)
+    model.renew_edges(inputs.T * 2)
     assert served.encode(inputs, rows).tobytes() == then != model.encode(inputs, rows).tobytes()
 
 
@@ -292,7 +297,7 @@ def test_a_learner_goes_on_from_its_state(reconstructive: float) -> None:
     real, weight = np.arange(64) < 32, np.ones(64, dtype=np.float32)
     for _ in range(3):
         first.learn(inputs, rows, real, weight)
-    first.renew_edges(inputs)
+    first.renew_edges(inputs.T)
     snapshot = first.to_state()
     saved = pack(snapshot)
     second.load(unpack(saved))
@@ -302,3 +307,110 @@ def test_a_learner_goes_on_from_its_state(reconstructive: float) -> None:
     assert pack(first.to_state()) == pack(second.to_state())
     assert pack(snapshot) == saved  # what was snapshot does not learn on
     assert first.steps == 6
+
+
+# --- labels ------------------------------------------------------------------------------------------------
+
+ENDS = np.array([1.0, 6.0], dtype=np.float32)
+
+
+def label_learner(settings_: EncoderConfig, seed: int = 0, hashed: int = HASHED) -> LabelLearner:
+    return LabelLearner(settings_, INPUTS, hashed, TEXTS, ENDS, np.random.default_rng(seed))
+
+
+class CaughtLabels(LabelLearner):
+    """Keeps the gradients instead of stepping."""
+
+    def _step(self, gradients: Any) -> None:
+        self.gradients = {name: gradient.copy() for name, gradient in gradients.items()}
+
+
+def label_loss_of(model: LabelLearner, inputs: Floats, rows: Rows, fraud: Floats, weight: Floats) -> float:
+    """Weighted log loss of the chance that scale and offset make of the squared distance."""
+    weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
+    wide = model._wide(inputs, rows).astype(np.float64)
+    hidden = np.maximum(wide @ weights["hidden"] + weights["hidden_bias"], 0)
+    out = hidden @ weights["out"] + weights["out_bias"]
+    logit = weights["link"][0] * np.square(out).mean(axis=1) + weights["link"][1]
+    losses = np.where(fraud > 0, np.logaddexp(0, -logit), np.logaddexp(0, logit))
+    return float((weight * losses).sum() / weight.sum())
+
+
+def test_gradients_by_labels_are_those_of_the_loss() -> None:
+    rng = np.random.default_rng(5)
+    model = CaughtLabels(config(), INPUTS, HASHED, TEXTS, ENDS, rng)
+    model.weights = {name: array.astype(np.float64) for name, array in model.weights.items()}  # type: ignore[misc]
+    model.edges = model.edges.astype(np.float64)  # type: ignore[assignment]
+    inputs, rows = batch()
+    inputs = inputs.astype(np.float64)  # type: ignore[assignment]
+    fraud = (rng.random(len(inputs)) < 0.4).astype(np.float32)
+    weight = rng.random(len(inputs)).astype(np.float32)
+    reported = model.learn(inputs, rows, fraud, weight)
+    assert reported == pytest.approx(label_loss_of(model, inputs, rows, fraud, weight), rel=1e-5)
+    assert set(model.gradients) == set(model.weights)
+    step = 1e-5
+    for name, gradient in model.gradients.items():
+        array = model.weights[name]
+        places = np.flatnonzero(gradient) if name == "rows" else np.arange(array.size)
+        for place in rng.choice(places, min(12, len(places)), replace=False):
+            kept = array.flat[place]
+            array.flat[place] = kept + step
+            up = label_loss_of(model, inputs, rows, fraud, weight)
+            array.flat[place] = kept - step
+            down = label_loss_of(model, inputs, rows, fraud, weight)
+            array.flat[place] = kept
+            assert gradient.flat[place] == pytest.approx((up - down) / (2 * step), rel=2e-3, abs=2e-6), name
+
+
+def test_labels_put_frauds_far_from_the_origin_and_the_legitimate_near_it() -> None:
+    model = label_learner(config(learning_rate=0.01), hashed=0)
+    inputs, rows = batch(256, hashed=0)
+    fraud = (inputs[:, 0] > 1.0).astype(np.float32)
+    weight = np.ones(256, dtype=np.float32)
+    losses = [model.learn(inputs, rows, fraud, weight) for _ in range(200)]
+    assert losses[-1] < 0.3 * losses[0]
+    distance = np.square(model.encode(inputs, rows)).sum(axis=1)
+    assert np.quantile(distance[fraud > 0], 0.1) > np.quantile(distance[fraud == 0], 0.9)
+
+
+def test_an_example_of_no_weight_teaches_nothing() -> None:
+    inputs, rows = batch(24)
+    fraud = (np.arange(24) % 3 == 0).astype(np.float32)
+    weight = (np.arange(24) < 16).astype(np.float32)
+    other_inputs, other_fraud = inputs.copy(), fraud.copy()
+    other_inputs[16:], other_fraud[16:] = 3.0, 1.0 - fraud[16:]
+    one, two = label_learner(config()), label_learner(config())
+    one.learn(inputs, rows, fraud, weight)
+    two.learn(other_inputs, rows, other_fraud, weight)
+    for name, array in one.weights.items():
+        np.testing.assert_allclose(array, two.weights[name], rtol=1e-4, atol=1e-5)
+    one.learn(inputs, rows, fraud, np.zeros(24, dtype=np.float32))
+    assert all(np.isfinite(array).all() for array in one.weights.values())
+
+
+def test_bins_of_what_labels_count_lie_between_nothing_and_its_end() -> None:
+    model = label_learner(config())
+    for edges, end in zip(model.edges[-len(ENDS) :], ENDS, strict=True):
+        assert (edges[0], edges[-1]) == (0.0, end)
+        assert (np.diff(edges) > 0).all()
+        assert edges[1] < end / config().bins  # finer where most keys are
+    assert (model.edges[0, 0], model.edges[0, -1]) == (-1.0, 1.0)
+
+
+def test_a_learner_of_labels_goes_on_from_its_state() -> None:
+    first, second = label_learner(config(), seed=0), label_learner(config(), seed=1)
+    inputs, rows = batch(64)
+    fraud, weight = (np.arange(64) < 8).astype(np.float32), np.ones(64, dtype=np.float32)
+    for _ in range(3):
+        first.learn(inputs, rows, fraud, weight)
+    second.load(unpack(pack(first.to_state())))
+    for model in (first, second):
+        model.learn(inputs, rows, fraud, weight)
+    assert pack(first.to_state()) == pack(second.to_state())
+
+
+def test_an_encoder_sees_its_first_inputs_only() -> None:
+    encoder = Encoder(config(), INPUTS, HASHED, TEXTS, np.random.default_rng(0))
+    inputs, rows = batch(8)
+    wider = np.concatenate([inputs, np.full((8, 2), 9.0, dtype=np.float32)], axis=1)
+    assert encoder.encode(wider, rows).tobytes() == encoder.encode(inputs, rows).tobytes()

@@ -13,9 +13,21 @@ from hypothesis import strategies as st
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.events import ParsedEvent
-from detector.core.features import DAY_S, Features, Layout, Profiles, Rows, Units, empty_rows, swap, to_rows
+from detector.core.features import (
+    DAY_S,
+    Features,
+    Layout,
+    Profiles,
+    Risks,
+    Rows,
+    Units,
+    empty_rows,
+    swap,
+    to_rows,
+)
 from detector.core.profiles import PRIOR_WEIGHT
 from detector.core.records import Record
+from detector.core.risk import FRAUD
 from detector.core.state import pack, unpack
 
 START_S = 1_699_920_000.0  # midnight, a Tuesday
@@ -75,6 +87,7 @@ events = st.lists(
 
 def observed(given_events: list[ParsedEvent], units: Units | None = None) -> Rows:
     rows = rows_of(given_events, units=units)
+    rows.risk[:] = np.arange(rows.risk.size).reshape(rows.risk.shape) % 97
     profiles = Profiles(LAYOUT, CONFIG)
     profiles.reserve(len(rows))
     profiles.observe(rows)
@@ -240,6 +253,7 @@ def test_a_swap_changes_only_its_group(
             "grams": [group.text] if group.text is not None else [],
             "entities": [group.entity] if group.entity is not None else [],
             "context": [column for columns in group.context for column in range(columns.start, columns.stop)],
+            "risk": list(range(group.risk.start, group.risk.stop)) if group.risk is not None else [],
         }
         donor = others if group.clock else rows
         assert swapped.clocks[row] == donor.clocks[row]
@@ -260,6 +274,70 @@ def test_every_column_of_values_belongs_to_exactly_one_group() -> None:
     columns = [c for g in groups for columns in g.context for c in range(columns.start, columns.stop)]
     assert len(columns) == len(set(columns))
     assert set(columns) == set(range(LAYOUT.kinds[0].stop, LAYOUT.width))  # all but everything's profile
+    risk = [c for g in groups if g.risk is not None for c in range(g.risk.start, g.risk.stop)]
+    assert sorted(risk) == list(range(LAYOUT.risk_width))
+
+
+# --- labels ----------------------------------------------------------------------------------------------
+
+
+@given(given_events=events)
+@settings(max_examples=30, deadline=None)
+def test_inputs_that_need_no_labels_come_first(given_events: list[ParsedEvent]) -> None:
+    features = Features(LAYOUT)
+    rows = observed(given_events)
+    before = features.compute(rows)
+    rows.risk[:] += 1.0
+    after = features.compute(rows)
+    plain = features.plain_count
+    assert after[:, :plain].tobytes() == before[:, :plain].tobytes()
+    assert len(features) - plain == LAYOUT.risk_width
+    np.testing.assert_array_equal(after[:, plain:], rows.risk)
+
+
+def test_shares_are_told_of_entities_and_categories() -> None:
+    names = Features(LAYOUT).names
+    assert [name for name in names if "share" in name] == [
+        "e0 fraud share 1d",
+        "e0 fraud share 7d",
+        "e1 fraud share 1d",
+        "e1 fraud share 7d",
+        "c0 fraud share 7d",
+    ]
+    assert len(Layout(schema(0, 1, 0, 0), CONFIG).risk_unknown) == 0
+
+
+def test_counts_of_earlier_events_can_be_read_back() -> None:
+    rows = observed([event(time=START_S + 3600.0 * n, entities=(11, 21 + n % 2)) for n in range(30)])
+    counts = Features(LAYOUT).counts_before(Features(LAYOUT).compute(rows))
+    for risk, read in zip(LAYOUT.risks, counts, strict=True):
+        start = risk.kind.start + 1
+        expected = rows.context[:, start : start + risk.memories]
+        np.testing.assert_allclose(read, expected, rtol=1e-4, atol=1e-5)
+    assert [c.shape for c in counts] == [(30, 2), (30, 2), (30, 1)]
+
+
+def test_what_labels_say_is_asked_of_the_events_own_keys() -> None:
+    risks = Risks(LAYOUT, CONFIG)
+    rows = observed([event(), event(entities=(11, 0)), event(entities=(12, 21)), event(categories=(0,))])
+    untouched = rows.copy()
+    risks.read(rows)
+    np.testing.assert_array_equal(rows.risk, np.tile(LAYOUT.risk_unknown, (4, 1)))
+    before = [np.zeros((1, risk.memories)) for risk in LAYOUT.risks]
+    fraud = event(entities=(11, 0), categories=(0,))
+    risks.count(rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before)
+    assert len(risks) == 1
+    risks.read(rows)
+    first, second, third = (rows.risk[:, risk.columns] for risk in LAYOUT.risks)
+    assert first[:, 0].tolist() == [0.5, 0.5, 0.0, 0.5]
+    assert not second[:, :2].any()
+    assert not third[:, :1].any()
+    for one, other in zip(rows.arrays()[:-1], untouched.arrays()[:-1], strict=True):
+        np.testing.assert_array_equal(one, other)
+    again = Risks(LAYOUT, CONFIG)
+    again.load(unpack(pack(risks.to_state())))
+    again.read(untouched)
+    np.testing.assert_array_equal(untouched.risk, rows.risk)
 
 
 # --- units -----------------------------------------------------------------------------------------------

@@ -368,3 +368,17 @@ def test_labels_of_one_actor_are_limited_a_day() -> None:
     assert apply(made, line(event_id="e-3", actor="bob"), line(event_id="e-4")) == ["applied", "applied"]
     assert apply(made, line(event_id="e-5", actor="ann", time="2024-03-02T00:00:00Z")) == ["applied"]
     assert apply(made, line(event_id="e-0", actor="ann", label="retracted")) == ["retracted"]
+
+
+def test_limits_go_on_from_a_books_state() -> None:
+    made = filled(per_entity_max=2, per_actor_max=3)
+    apply(made, line(event_id="e-1", actor="ann"), line(event_id="e-2", actor="ann"))
+    again = book(per_entity_max=2, per_actor_max=3)
+    again.load(unpack(pack(made.to_state())))
+    assert apply(again, line(event_id="e-3")) == ["limited"]
+    answers = [line(event_id=f"e-{n}", actor="ann", label="legitimate") for n in (4, 5)]
+    assert apply(again, *answers) == ["applied", "limited"]
+    assert apply(again, line(event_id="e-1", label="retracted"), line(event_id="e-3")) == [
+        "retracted",
+        "applied",
+    ]

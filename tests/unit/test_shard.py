@@ -190,12 +190,12 @@ def drive(
     records: Sequence[Record] | None = None,
     pieces: Iterable[int] = (),
     *,
-    labels: bool = True,
+    labels: bool | Sequence[tuple[int, bytes]] = True,
     snapshots: bool = False,
 ) -> Run:
-    """Do what the runner does, with polls of the given sizes (then of 300)."""
+    """Do what the runner does, with polls of the given sizes (then of 300); `labels` as `feedback` gives."""
     records = log() if records is None else records
-    lines = feedback() if labels else ()
+    lines = feedback() if labels is True else labels or ()
     run = Run(driven)
     at = next((i for i, record in enumerate(records) if record.offset >= driven.position), len(records))
     sizes: Iterator[int] = chain(pieces, repeat(300))
@@ -592,7 +592,7 @@ def test_partitions_differ_in_their_chance_only() -> None:
     positions = list(one.snapshots)
     left, right = (run.snapshots[positions[0]].state for run in (one, other))
     assert pack(left["profiles"]) == pack(right["profiles"])
-    assert pack(left["labels"]) == pack(right["labels"])
+    assert pack(left["supervision"]["book"]) == pack(right["supervision"]["book"])
     assert pack(left["units"] if isinstance(left["units"], dict) else {"units": left["units"]}) == pack(
         {"units": right["units"]}
     )

@@ -78,7 +78,8 @@ def test_a_new_shard_has_the_population_part_and_nothing_else() -> None:
     assert all(len(table["used"]) == 0 for table in here["profiles"]["tables"].values())
     assert here["events"] == here["accepted"] == here["policy"]["events"] == 0
     assert not here["policy"]["cases"]
-    assert not here["labels"]["labels"]
+    assert not here["supervision"]["book"]["labels"]
+    assert here["supervision"]["memory"]["events"] == 0
 
 
 def test_scores_are_told_from_the_first_event_on() -> None:

@@ -1,0 +1,123 @@
+"""The labelled part is there when frauds are known, and serves exactly what was learned."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detector.config.tree import Event, Model
+from detector.core.clusters import Core
+from detector.core.embedding import PROTOTYPES_MAX, Embedding
+from detector.core.encoder import LabelLearner, PlainLearner
+from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
+from detector.core.state import pack, unpack
+
+SCHEMA = Event.model_validate(
+    {
+        "id": "id",
+        "time": {"path": "time"},
+        "entities": [{"name": "card", "path": "card"}],
+        "fields": [{"name": "amount", "path": "amount", "type": "numeric"}],
+    }
+)
+MODEL = Model.model_validate(
+    {
+        "encoder": {"hidden": 8, "dimension": 8, "hash_rows": 64, "bins": 4, "learning_rate": 0.01},
+        "clusters": {"core_events": 512, "memory_events": 2048, "count_max": 16},
+    }
+)
+LAYOUT = Layout(SCHEMA, MODEL.features)
+FEATURES = Features(LAYOUT)
+BLOCK = 64
+
+
+def rows(count: int, seed: int = 0, amount: float = 0.0) -> Rows:
+    rng = np.random.default_rng(seed)
+    made = empty_rows(count, LAYOUT)
+    made.times[:] = made.clocks[:] = 1e9 + np.arange(count) * DAY_S / 100
+    made.entities[:, 0] = rng.integers(1, 9, count)
+    made.numerics[:, 0] = rng.normal(amount, 0.3, count)
+    return made
+
+
+class Trained:
+    """Normal amounts lie around 0, frauds around 3."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        config = MODEL.encoder
+        self.core = Core(MODEL.clusters, LAYOUT)
+        self.core.learn(rows(500), rng)
+        self.plain = PlainLearner(config, FEATURES.plain_count, 0, 0, rng)
+        self.labelled = LabelLearner(config, len(FEATURES), 0, 0, LAYOUT.risk_ends, rng)
+        self.embedding = Embedding(MODEL, LAYOUT, FEATURES, rng)
+        both = Rows.joined([rows(200), rows(40, 1, 3.0)])
+        fraud = (np.arange(240) >= 200).astype(np.float32)
+        for _ in range(150):
+            self.labelled.learn(FEATURES.compute(both), both, fraud, np.ones(240, dtype=np.float32))
+
+    def promote(self, frauds: int) -> Embedding:
+        known = rows(frauds, 2, 3.0)
+        self.embedding.promote(
+            self.plain,
+            self.labelled,
+            (FEATURES.compute(known), known),
+            self.core,
+            np.random.default_rng(1),
+            BLOCK,
+        )
+        return self.embedding
+
+
+def test_without_known_frauds_there_is_no_labelled_distance() -> None:
+    trained = Trained()
+    asked = rows(BLOCK, 5)
+    embedding = trained.promote(0)
+    assert not embedding.knows_labels
+    located = embedding.locate(asked, FEATURES.compute(asked), slice(None))
+    assert np.isnan(located.labelled).all()
+    assert np.isfinite(located.parts).all()
+    assert trained.promote(5).knows_labels
+    assert not trained.promote(0).knows_labels  # they were taken back
+
+
+@pytest.mark.parametrize("frauds", [1, 5, 400])
+def test_what_is_like_known_frauds_is_far_from_normal(frauds: int) -> None:
+    embedding = Trained().promote(frauds)
+    assert 1 <= len(embedding.prototypes) <= min(PROTOTYPES_MAX, max(1, frauds // 4))
+    asked = Rows.joined([rows(32, 6), rows(32, 7, 3.0)])
+    distances = embedding.locate(asked, FEATURES.compute(asked), slice(None)).labelled
+    assert distances[32:].min() > distances[:32].max()
+
+
+def test_labels_move_no_distance_that_needs_none() -> None:
+    """What labels say of an event's keys is seen by the labelled part alone."""
+    embedding = Trained().promote(20)
+    asked = rows(BLOCK, 5)
+    before = embedding.locate(asked, FEATURES.compute(asked), slice(None))
+    asked.risk[:] = LAYOUT.risk_ends / 2
+    after = embedding.locate(asked, FEATURES.compute(asked), slice(None))
+    assert before.parts.tobytes() == after.parts.tobytes()
+    assert not np.array_equal(before.labelled, after.labelled)
+
+
+def test_an_events_distances_do_not_depend_on_its_block() -> None:
+    embedding = Trained().promote(20)
+    asked, others = rows(BLOCK, 5), rows(BLOCK, 8)
+    others.put(slice(10, 13), asked.take(slice(10, 13)))
+    found = [
+        embedding.locate(block, FEATURES.compute(block), slice(10, 13)).labelled.tobytes()
+        for block in (asked, others)
+    ]
+    assert found[0] == found[1]
+
+
+def test_an_embedding_returns_from_its_state() -> None:
+    trained = Trained()
+    first, second = trained.promote(20), Embedding(MODEL, LAYOUT, FEATURES, np.random.default_rng(9))
+    second.load(unpack(pack(first.to_state())), trained.core)
+    asked = rows(BLOCK, 5)
+    one, other = (each.locate(asked, FEATURES.compute(asked), slice(None)) for each in (first, second))
+    assert one.labelled.tobytes() == other.labelled.tobytes()
+    assert one.parts.tobytes() == other.parts.tobytes()
+    assert pack(first.to_state()) == pack(second.to_state())

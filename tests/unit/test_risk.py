@@ -1,0 +1,215 @@
+"""Fraud shares: what is counted of a key is told of it, of nobody else, and not once it is taken back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from detector.core.key_table import SLOTS_MIN, WAYS
+from detector.core.risk import (
+    AGE_DAYS_MAX,
+    DAY_S,
+    FRAUD,
+    MATURED,
+    PRIOR_EVENTS,
+    RETRACTED,
+    RUN_ENDS_AFTER,
+    SINCE_MAX,
+    RiskTable,
+    inputs_of,
+    unknown,
+    upper_ends,
+)
+from detector.core.state import pack, unpack
+
+HALF_LIVES_S = np.array([1.0, 7.0, 30.0]) * DAY_S
+MEMORIES = len(HALF_LIVES_S)
+AGE, RUN_AGE, SINCE = MEMORIES, MEMORIES + 1, MEMORIES + 2
+
+Counted = tuple[int, float, int]  # key, day, what
+
+
+def key_of(number: int) -> int:
+    """Keys are hashes: spread them; 0 stays."""
+    return number * 0x9E3779B97F4A7C15 % (1 << 64)
+
+
+def count(table: RiskTable, events: list[Counted], before: float = 0.0) -> RiskTable:
+    keys, days, what = zip(*events, strict=True) if events else ((), (), ())
+    table.count(
+        np.array([key_of(key) for key in keys], dtype=np.uint64),
+        np.array(days, dtype=np.float64) * DAY_S,
+        np.array(what, dtype=np.int8),
+        np.full((len(events), MEMORIES), before),
+    )
+    return table
+
+
+def fresh(keys_max: int = 1024) -> RiskTable:
+    return RiskTable(HALF_LIVES_S, keys_max)
+
+
+def read(table: RiskTable, keys: list[int], day: float = 100.0) -> NDArray[np.float32]:
+    out = np.full((len(keys), inputs_of(MEMORIES)), -1.0, dtype=np.float32)
+    table.read(np.array([key_of(key) for key in keys], dtype=np.uint64), np.full(len(keys), day * DAY_S), out)
+    return out
+
+
+KEYS = st.integers(0, 4)
+DAYS = st.integers(0, 99).map(float)
+EVENTS = st.lists(st.tuples(KEYS, DAYS, st.sampled_from([FRAUD, MATURED, RETRACTED])), max_size=40)
+
+
+@given(events=EVENTS, before=st.floats(0, 1e6), day=st.floats(-1e5, 1e5))
+@settings(max_examples=100, deadline=None)
+def test_whatever_is_counted_inputs_lie_within_their_ends(
+    events: list[Counted], before: float, day: float
+) -> None:
+    inputs = read(count(fresh(), events, before), [0, 1, 2, 3, 4, 5], day)
+    assert np.isfinite(inputs).all()
+    assert (inputs >= 0.0).all()
+    assert (inputs <= upper_ends(MEMORIES)).all()
+    assert (inputs[:, :MEMORIES] < 1.0).all()
+
+
+@given(events=EVENTS)
+@settings(max_examples=50, deadline=None)
+def test_a_key_without_fraud_is_unknown(events: list[Counted]) -> None:
+    table = count(fresh(), events)
+    told = {key for key, _, what in events if what == FRAUD and key}
+    assert len(table) == len(told)
+    for key in {0, 5} | {key for key in range(5) if key not in told}:
+        assert read(table, [key])[0].tolist() == unknown(MEMORIES).tolist()
+
+
+@given(events=EVENTS, key=st.integers(1, 5), day=DAYS, before=st.floats(0, 100))
+@settings(max_examples=100, deadline=None)
+def test_a_fraud_that_is_taken_back_is_in_no_share(
+    events: list[Counted], key: int, day: float, before: float
+) -> None:
+    table = count(fresh(), events)
+    shares = read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES]
+    count(table, [(key, day, FRAUD)], before)
+    assert (read(table, [key])[0, :MEMORIES] > 0.0).all()
+    count(table, [(key, day, RETRACTED)])
+    # Shares are as of the latest event judged; a later one that was taken back moves that time alone.
+    latest = max((d for k, d, what in events if k == key and what != RETRACTED), default=day)
+    if day <= latest:
+        np.testing.assert_allclose(read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES], shares, atol=1e-6)
+    else:
+        others = [other for other in range(6) if other != key]
+        np.testing.assert_allclose(read(table, others)[:, :MEMORIES], shares[others], atol=1e-6)
+
+
+def test_a_key_whose_only_fraud_is_taken_back_is_as_good_as_unknown() -> None:
+    table = count(fresh(), [(1, 10, FRAUD), (1, 11, MATURED), (1, 10, RETRACTED), (1, 12, MATURED)])
+    np.testing.assert_allclose(read(table, [1])[0], unknown(MEMORIES), atol=1e-6)
+    count(table, [(1, 20, FRAUD)])
+    inputs = read(table, [1], 21)[0]
+    assert inputs[[AGE, RUN_AGE]] == pytest.approx(np.log1p(1.0))
+    assert inputs[SINCE] == 0.0
+
+
+def test_of_two_frauds_one_taken_back_leaves_the_other() -> None:
+    table = count(fresh(), [(1, 10, FRAUD), (1, 12, FRAUD), (1, 12, RETRACTED)])
+    left = 0.5 ** (2.0 * DAY_S / HALF_LIVES_S)
+    assert read(table, [1])[0, :MEMORIES] == pytest.approx(left / (left + PRIOR_EVENTS))
+
+
+@given(
+    frauds=st.lists(DAYS, min_size=1, max_size=8),
+    matured=st.lists(DAYS, max_size=20),
+    before=st.floats(0, 50),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_share_is_frauds_over_judged_events_of_the_same_time(
+    frauds: list[float], matured: list[float], before: float, seed: int
+) -> None:
+    """Whatever the order in which they are counted after the first fraud."""
+    rest = [(1, day, FRAUD) for day in frauds[1:]] + [(1, day, MATURED) for day in matured]
+    rest = [rest[i] for i in np.random.default_rng(seed).permutation(len(rest))]
+    table = count(fresh(), [(1, frauds[0], FRAUD), *rest, (2, 50, FRAUD)], before)
+    inputs = read(table, [1])[0]
+    latest = max([*frauds, *matured])
+
+    def decayed(days: list[float], half_life: float) -> float:
+        return sum(0.5 ** ((latest - day) / half_life) for day in days)
+
+    for share, half_life in zip(inputs, HALF_LIVES_S / DAY_S, strict=False):
+        known = decayed(frauds, half_life)
+        judged = before * 0.5 ** ((latest - frauds[0]) / half_life)
+        judged += decayed([day for day in matured if day >= frauds[0]], half_life)
+        assert share == pytest.approx(known / (max(judged, known) + PRIOR_EVENTS), rel=1e-4, abs=1e-6)
+    assert inputs[AGE] == pytest.approx(np.log1p(100 - max(frauds)), rel=1e-5)
+
+
+def test_one_fraud_of_one_event_is_not_certain() -> None:
+    share = read(count(fresh(), [(1, 10, FRAUD)]), [1], 10)[0, :MEMORIES]
+    assert share == pytest.approx([0.5] * MEMORIES)
+
+
+def test_ages_are_those_of_the_event_that_asks() -> None:
+    table = count(fresh(), [(1, 10, FRAUD), (1, 12, FRAUD)])
+    asked = [read(table, [1], day)[0] for day in (5, 12, 15, 5000)]
+    assert [row[AGE] for row in asked] == pytest.approx([0, 0, np.log1p(3), np.log1p(AGE_DAYS_MAX)])
+    assert [row[RUN_AGE] for row in asked] == pytest.approx([0, *np.log1p([2, 5, AGE_DAYS_MAX])])
+
+
+@pytest.mark.parametrize("between", range(6))
+def test_a_run_of_frauds_ends_after_events_without_any(between: int) -> None:
+    quiet = [(1, 10 + n / 10, MATURED) for n in range(1, between + 1)]
+    table = count(fresh(), [(1, 10, FRAUD), *quiet])
+    assert read(table, [1])[0, SINCE] == pytest.approx(np.log1p(between))
+    count(table, [(1, 20, FRAUD)])
+    inputs = read(table, [1], 21)[0]
+    assert inputs[SINCE] == 0.0
+    assert inputs[RUN_AGE] == pytest.approx(np.log1p(1 if between >= RUN_ENDS_AFTER else 11))
+
+
+def test_events_before_the_latest_fraud_do_not_end_its_run() -> None:
+    table = count(fresh(), [(1, 10, FRAUD), *[(1, 5 + n / 10, MATURED) for n in range(5)]])
+    assert read(table, [1])[0, SINCE] == 0.0
+    count(table, [(1, 11 + n, MATURED) for n in range(200)])
+    assert read(table, [1], 300)[0, SINCE] == pytest.approx(np.log1p(SINCE_MAX))
+
+
+def test_keys_are_bounded_and_the_latest_frauds_stay() -> None:
+    table = fresh(keys_max=SLOTS_MIN // 2)
+    count(table, [(key, key / 100, FRAUD) for key in range(1, 5001)])
+    assert len(table) <= SLOTS_MIN
+    late = read(table, list(range(5001 - WAYS, 5001)))
+    assert (late[:, 0] > 0.0).all()
+    early = read(table, list(range(1, 1001)))
+    assert (early[:, MEMORIES - 1] == 0.0).mean() > 0.9
+
+
+@given(events=EVENTS, more=EVENTS)
+@settings(max_examples=30, deadline=None)
+def test_a_table_goes_on_from_its_state(events: list[Counted], more: list[Counted]) -> None:
+    first, second = count(fresh(), events), fresh()
+    second.load(unpack(pack(first.to_state())))
+    for table in (first, second):
+        count(table, more)
+    assert pack(first.to_state()) == pack(second.to_state())
+
+
+@given(events=EVENTS, cut=st.integers(0, 40))
+@settings(max_examples=30, deadline=None)
+def test_it_does_not_matter_how_many_are_counted_at_once(events: list[Counted], cut: int) -> None:
+    whole = count(fresh(), events)
+    pieces = count(count(fresh(), events[:cut]), events[cut:])
+    assert pack(whole.to_state()) == pack(pieces.to_state())
+
+
+def test_a_table_that_grew_tells_the_same() -> None:
+    frauds = [(key, key % 50, FRAUD) for key in range(1, 4001)]
+    table = fresh(keys_max=8192)
+    count(table, frauds[:100])
+    before = read(table, list(range(1, 101)))
+    count(table, frauds[100:])
+    assert len(table) > 0.99 * len(frauds)
+    assert read(table, list(range(1, 101))).tobytes() == before.tobytes()
