@@ -148,7 +148,7 @@ class Features(Part):
     """What is computed from an event and from the history of its entities."""
 
     half_lives: tuple[Duration, ...] = Field(
-        (86400.0, 7 * 86400.0, 30 * 86400.0),
+        (86400.0, 7 * 86400.0, 60 * 86400.0),
         min_length=1,
         max_length=4,
         description="memories of an entity's profile, shortest first",

@@ -33,9 +33,13 @@ from detector.core.index import NearestCentres, build
 # The learned part's say. It orders what is ordinary better than the fixed one, but knows least where there is
 # least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
 LEARNED_WEIGHT = 0.1
+# Without numerics there is no far out, and what is strange may be a combination, which it alone sees.
+LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
 # Nearness to a confirmed fraud counts half of distance from normal: frauds known are few, normal events many.
 PROTOTYPE_WEIGHT = 0.5
 PROTOTYPES_MAX = 32
+# So many core events are looked at for the labelled distance that counts as 0.
+CENTRED_BY = 1024
 FRAUDS_PER_PROTOTYPE = 4
 
 
@@ -64,6 +68,7 @@ class Embedding:
         self.prototypes = np.zeros((0, config.encoder.dimension), dtype=np.float32)  # of confirmed frauds
         self.clusters = Clusters(config.clusters, config.encoder.dimension)
         self._fixed = FixedPart(layout, features, config.calibration.memory_events)
+        self._usual = 0.0  # labelled distance of what is normal, without which it would differ by version
         self._index: NearestCentres | None = None
         self.exemplars: Exemplars | None = None
 
@@ -78,15 +83,16 @@ class Embedding:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Each of the other parts' say, (P,), summing to 1; the fixed part exists only with numerics."""
+        """Each of the other parts' say, (P,), summing to 1; of texts alone there is no fixed part."""
         if not self._fixed.columns:
             return np.ones(1)
-        return np.array([(1.0 - LEARNED_WEIGHT) / SCALES] * SCALES + [LEARNED_WEIGHT])
+        learned = LEARNED_WEIGHT if self._layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS
+        return np.array([(1.0 - learned) / SCALES] * SCALES + [learned])
 
     @property
     def bounded(self) -> tuple[int, ...]:
-        """Parts that may not outbid the others: the learned one, beside a fixed one."""
-        return (SCALES,) if self._fixed.columns else ()
+        """Parts that may not outbid the others: the learned one, where there are numerics."""
+        return (SCALES,) if self._layout.numerics else ()
 
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count events, accepted or not."""
@@ -129,6 +135,10 @@ class Embedding:
         embedded = self._encode_blocks(rows, inputs, block_events)
         nearest = self.clusters.renew(core, embedded, rng)
         self._renew_index(core)
+        self._usual = 0.0
+        if self.knows_labels:
+            some = slice(None, None, -(-len(rows) // CENTRED_BY))
+            self._usual = float(np.median(self._labelled_distances(rows.take(some), inputs[some])))
         return self._parts(inputs, nearest)
 
     def _find_prototypes(
@@ -147,7 +157,7 @@ class Embedding:
         squares -= PROTOTYPE_WEIGHT * nearest_squares(embedded, self.prototypes)
         scale = self.labelled.weights["link"][0]
         distance: NDArray[np.float64] = (scale * squares / embedded.shape[1]).astype(np.float64)
-        return distance
+        return distance - self._usual
 
     def _parts(self, inputs: NDArray[np.float32], nearest: NDArray[Any]) -> NDArray[np.float64]:
         """Distances of all parts, given those of the learned one to the nearest cluster."""
@@ -180,6 +190,7 @@ class Embedding:
             "plain": self.plain.to_state(),
             "labelled": self.labelled.to_state(),
             "prototypes": self.prototypes,
+            "usual": self._usual,
             "clusters": self.clusters.to_state(),
             "fixed": self._fixed.to_state(),
         }
@@ -189,7 +200,7 @@ class Embedding:
         self.version, self.step = state["version"], state["step"]
         self.plain.load(state["plain"])
         self.labelled.load(state["labelled"])
-        self.prototypes = state["prototypes"]
+        self.prototypes, self._usual = state["prototypes"], state["usual"]
         self.clusters.load(state["clusters"])
         self._fixed.load(state["fixed"])
         self._renew_index(core)

@@ -39,8 +39,8 @@ MARGIN = 1.0  # squared radius of the ball, per dimension
 OUT_START = 0.3
 # Scale and offset from squared distance to the log-odds of fraud: at first nothing is likely to be one.
 LINK_START = np.array([1.0, -3.0], dtype=np.float32)
-# The average that is served reaches back over some hundred steps.
-AVERAGE_RATE = 0.01
+# The average that is served reaches back over some hundred steps, at first over an eighth of all.
+AVERAGE_RATE, YOUNG_RATE = 0.01, 8.0
 ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
 
 
@@ -287,7 +287,7 @@ class LabelLearner(Learner):
         link = np.array([(slope * distance).sum(), slope.sum()], dtype=np.float32)
         self._descend(rows, wide, hidden, grad_out, {"link": link})
         self._averaged += 1
-        rate = np.float32(max(AVERAGE_RATE, 1.0 / self._averaged))
+        rate = np.float32(max(AVERAGE_RATE, min(1.0, YOUNG_RATE / self._averaged)))
         for name, weight in self.weights.items():
             self._average[name] += rate * (weight - self._average[name])
         return loss

@@ -40,7 +40,8 @@ def test_the_attack_joins_honest_traffic_in_time_order() -> None:
 
 def test_an_attack_is_judged_against_the_threshold_before_it() -> None:
     world = World(seed=1, customers=100, days=WARM_DAYS + 3, cards=1)
-    driven = warm(configuration(), world, WARM_DAYS)
+    # A few events a day: the default budget would allow none of them an alert.
+    driven = warm(configuration(alerts={"budget": {"share": 0.02}}), world, WARM_DAYS)
     before = driven.threshold
     fraud, usual = driven.would_score([*world.own_frauds(WARM_DAYS), *world.attackers(WARM_DAYS, [USUAL])])
     assert fraud > before > usual
