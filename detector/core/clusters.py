@@ -70,7 +70,9 @@ class Core:
         rows = self.filled()
         wrong = np.isin(rows.times, times)
         if entities.shape[1]:
-            wrong &= np.isin(rows.entities[:, 0], entities[:, 0])
+            known = set(zip(times.tolist(), entities[:, 0].tolist(), strict=True))
+            for row in np.flatnonzero(wrong).tolist():
+                wrong[row] = (float(rows.times[row]), int(rows.entities[row, 0])) in known
         kept = np.flatnonzero(~wrong)
         if len(kept) == len(wrong) or not len(kept):
             return 0

@@ -170,10 +170,10 @@ class LabelBook:
             return False
         today = int(time // DAY_S)
         day, count = self._actors.get(feedback.actor, (today, 0))
-        count = count + 1 if day == today else 1
+        count = count + 1 if today <= day else 1
         if count > self._config.per_actor_max:
             return True
-        _push(self._actors, feedback.actor, (today, count), ACTORS_MAX)
+        _push(self._actors, feedback.actor, (max(day, today), count), ACTORS_MAX)
         return False
 
     def _forget(self, offset: int) -> None:

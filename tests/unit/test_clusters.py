@@ -342,3 +342,18 @@ def test_centres_lie_among_their_points(count: int, wanted: int, different: int,
     np.testing.assert_allclose(squares, exact, atol=1e-3)
     if wanted >= count:
         np.testing.assert_allclose(squares, 0.0, atol=1e-3)
+
+
+def test_only_the_event_itself_is_forgotten() -> None:
+    core = filled(Core(config(), LAYOUT), 64)
+    core.rows.times[:64] = np.repeat(np.arange(32.0), 2)
+    other = core.rows.entities[1].copy()
+    before = [tuple(row) for row in zip(core.rows.times[:64], core.rows.entities[:64, 0], strict=True)]
+    taken = core.forget(np.array([0.0, 5.0]), np.array([core.rows.entities[0], core.rows.entities[10]]))
+    after = [
+        tuple(row)
+        for row in zip(core.filled().times.tolist(), core.filled().entities[:, 0].tolist(), strict=True)
+    ]
+    assert taken == 2
+    assert (0.0, int(other[0])) in after
+    assert sorted(after) == sorted(set(before) - {before[0], before[10]})
