@@ -11,7 +11,7 @@ What is drawn is thinned as it is added: a gallery is small however long the str
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,13 @@ class Gallery:
             self._draw_scores(folder / f"{stem}-scores.png")
         if any(len(ratios) > 1 for ratios, _ in self._budget.values()):
             self._draw_alerts(folder / f"{stem}-alerts.png")
-        counted = [(count, row) for row in summary if (count := self._label_count(row)) is not None]
-        if len(counted) > 1:
+        base = [row for row in summary if self._is_ours(row) and row["labels"] == "none"]
+        counted: dict[str, list[tuple[int, Row]]] = {}  # by delay
+        for row in filter(self._is_ours, summary):
+            found = re.fullmatch(r"late:([\d.]+):(\d+)", row["labels"])
+            if found and int(found[2]) > 1:
+                counted.setdefault(found[1], [(0, row) for row in base]).append((int(found[2]), row))
+        if counted:
             self._draw_labels(folder / f"{stem}-labels.png", counted)
 
     # --- one picture each ----------------------------------------------------------------------------------
@@ -152,32 +157,28 @@ class Gallery:
         _legend_beside(axes)
         _save(figure, path)
 
-    def _draw_labels(self, path: Path, counted: Sequence[tuple[int, Row]]) -> None:
+    def _draw_labels(self, path: Path, counted: Mapping[str, Sequence[tuple[int, Row]]]) -> None:
         figure, axes = _axes(f"{self._name}: average precision by number of labels", "fraud labels", "AP")
-        counted = sorted(counted, key=lambda item: item[0])
-        places = np.arange(len(counted))
-        spread = np.nan_to_num([row["ap spread"] for _, row in counted])
-        values = [row["ap"] for _, row in counted]
-        axes.errorbar(places, values, yerr=spread, marker="o", color=OURS_COLOURS[0], capsize=3)
-        for place, value in zip(places, values, strict=True):
-            axes.annotate(f"{value:.3f}", (place, value), textcoords="offset points", xytext=(8, 6))
-        axes.set_xticks(places, [f"{count:,}" for count, _ in counted])
+        counts = sorted({count for points in counted.values() for count, _ in points})
+        for n, (days, points) in enumerate(counted.items()):
+            points = sorted(points, key=lambda point: point[0])
+            places = [counts.index(count) for count, _ in points]
+            values = [row["ap"] for _, row in points]
+            spread = np.nan_to_num([row["ap spread"] for _, row in points])
+            colour = OURS_COLOURS[n % len(OURS_COLOURS)]
+            words = f"{days} days late"
+            axes.errorbar(places, values, yerr=spread, marker="o", color=colour, capsize=3, label=words)
+            for place, value in zip(places, values, strict=True):
+                axes.annotate(f"{value:.3f}", (place, value), textcoords="offset points", xytext=(8, 6))
+        axes.set_xticks(range(len(counts)), [f"{count:,}" for count in counts])
         axes.set_ylim(bottom=0.0)
         axes.margins(x=0.12)
+        _legend_beside(axes)
         _save(figure, path)
 
-    def _label_count(self, row: Row) -> int | None:
-        if (
-            row["stream"] != self._name
-            or row["detector"] != OURS
-            or row["partitions"] != 1
-            or "ap" not in row
-        ):
-            return None
-        if row["labels"] == "none":
-            return 0
-        found = re.fullmatch(r"late:[\d.]+:(\d+)", row["labels"])
-        return int(found[1]) if found and int(found[1]) > 1 else None
+    def _is_ours(self, row: Row) -> bool:
+        named = row["stream"] == self._name and row["detector"] == OURS
+        return named and row["partitions"] == 1 and "ap" in row
 
 
 def _axes(title: str, across: str, up: str) -> tuple[Any, Any]:
