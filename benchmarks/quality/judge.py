@@ -4,7 +4,8 @@ Judged is all but the first tenth, or the Handbook's test week. Figures *at a bu
 scores of the judged events, in hindsight, as a share of them: so detectors without a threshold have them too.
 Events that are tied at the cut and do not all fit are not looked at where a whole event is needed.
 
-The service's own alerts (its threshold, its budget, once per entity) have figures of their own.
+The service's own alerts (its threshold, its budget, once per entity) have the same figures of their own, with
+OWN before the name: what an analyst who sees nothing else would have seen.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from benchmarks.quality.metrics import (
 from benchmarks.quality.streams import Facts
 from detector.config.tree import Config
 
-BUDGETS = (0.001, 0.01)
+BUDGETS = (0.001, 0.01)  # the effect is told of the last
+OWN = "alerts: "
 
 
 def judged(facts: Facts, *, week: bool) -> BoolArray:
@@ -58,8 +60,7 @@ def judged(facts: Facts, *, week: bool) -> BoolArray:
 
 def ranking(facts: Facts, score: FloatArray, tested: BoolArray) -> dict[str, float]:
     """Judge a score, (n,); figures that the stream does not have are left out."""
-    kind, score, time = facts.kind[tested], score[tested], facts.time[tested]
-    label = kind > 0
+    label, score = facts.kind[tested] > 0, score[tested]
     found: dict[str, float] = {
         "events": len(label),
         "anomalies": int(label.sum()),
@@ -72,27 +73,47 @@ def ranking(facts: Facts, score: FloatArray, tested: BoolArray) -> dict[str, flo
         name = f"{budget:.1%}".replace(".0%", "%")
         found[f"precision {name}"] = caught / float(looked.sum())
         found[f"recall {name}"] = _ratio(caught, int(label.sum()))
+    if facts.card is not None:
+        day = (facts.time[tested] // DAY_S).astype(np.int64)
+        card = facts.card[tested]
+        found[f"cp@{CARDS_LOOKED_AT}"] = card_precision(day, card, label, score, CARDS_LOOKED_AT)
+    return found | effect(facts, looked, tested)
+
+
+def effect(facts: Facts, looked: FloatArray, tested: BoolArray) -> dict[str, float]:
+    """Judge what looking at some of the m judged events does.
+
+    Parameters
+    ----------
+    looked : ndarray of float, shape (m,)
+        How much of each event is looked at, 0 to 1.
+
+    Returns
+    -------
+    dict
+        Recall by kind where there is more than one, share of the anomalous amount; where there are cards, the
+        share of the hit ones that were found, medians of the time this took, and customers without any
+        anomaly that were bothered per anomaly caught. Without cards: events bothered with.
+    """
+    kind, time = facts.kind[tested], facts.time[tested]
+    label, alerted = kind > 0, looked >= 1.0
+    found: dict[str, float] = {}
     kinds = np.unique(kind[label]).tolist()
     if len(kinds) > 1:
         for number in kinds:
             found[f"recall of {number}"] = float(looked[kind == number].mean())
     if facts.amount is not None:
-        amount = facts.amount[tested]
-        stolen = float(amount[label].sum())
-        found["amount caught"] = float(looked @ (amount * label)) / stolen if stolen else math.nan
-    alerted = looked >= 1.0
-    if facts.card is None:
-        found["false per caught"] = _ratio(int((alerted & ~label).sum()), int((alerted & label).sum()))
-        return found
-    card = facts.card[tested]
-    day = (time // DAY_S).astype(np.int64)
-    found[f"cp@{CARDS_LOOKED_AT}"] = card_precision(day, card, label, score, CARDS_LOOKED_AT)
-    transactions, hours, cards = time_to_alert(card, time, label, alerted)
-    found["cards found"] = len(hours) / cards if cards else math.nan
-    found["transactions to alert"] = float(np.median(transactions)) if len(hours) else math.nan
-    found["hours to alert"] = float(np.median(hours)) if len(hours) else math.nan
-    innocent = np.setdiff1d(card[alerted & ~label], card[label])
-    found["false per caught"] = _ratio(len(innocent), int((alerted & label).sum()))
+        amount = facts.amount[tested] * label
+        found["amount caught"] = _ratio(float(looked @ amount), float(amount.sum()))
+    bothered, caught = int((alerted & ~label).sum()), int((alerted & label).sum())
+    if facts.card is not None:
+        card = facts.card[tested]
+        transactions, hours, cards = time_to_alert(card, time, label, alerted)
+        found["cards found"] = _ratio(len(hours), cards)
+        found["transactions to alert"] = float(np.median(transactions)) if len(hours) else math.nan
+        found["hours to alert"] = float(np.median(hours)) if len(hours) else math.nan
+        bothered = len(np.setdiff1d(card[alerted & ~label], card[label]))
+    found["false per caught"] = _ratio(bothered, caught)
     return found
 
 
@@ -104,6 +125,8 @@ def service(
     found: dict[str, float | str] = {
         name: sent[name] for name in ("alerts", "precision_of_alerts", "recall_of_alerts")
     }
+    told = effect(facts, alert[tested].astype(np.float64), tested)
+    found |= {f"{OWN}{name}": value for name, value in told.items()}
     warm = slice(int(WARM_UP * len(score)), None)
     if (share := config.alerts.budget.share) is not None:
         ratios, window = budget_use(facts.time[warm], alert[warm], share)
@@ -115,5 +138,5 @@ def service(
     return {name: value if isinstance(value, str) else float(value) for name, value in found.items()}
 
 
-def _ratio(part: float, whole: int) -> float:
+def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else math.nan

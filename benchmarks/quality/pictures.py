@@ -11,7 +11,7 @@ What is drawn is thinned as it is added: a gallery is small however long the str
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from benchmarks.quality.report import OURS, Row
 POINTS_MAX = 500  # of a curve
 EVENTS_MAX = 20_000  # normal events of a scatter
 SIZE = (9.0, 5.0)  # inches
+UNITS = {"days": DAY_S, "hours": 3600.0, "minutes": 60.0, "seconds": 1.0}
 OURS_COLOURS = ("#c1121f", "#780000", "#f08a5d", "#b5838d")
 PEER_COLOURS = ("#264653", "#2a9d8f", "#7b9acc", "#8a8a8a", "#6a4c93", "#b8a13a", "#4f772d")
 
@@ -45,6 +46,7 @@ class Gallery:
         self._instance = instance
         self._curves: list[_Curve] = []
         self._scores: dict[str, FloatArray] = {}
+        self._unit, self._thinned = "days", False  # of the scores
         self._budget: dict[str, tuple[FloatArray, str]] = {}
 
     def add_ranking(self, row: Row, label: BoolArray, score: FloatArray) -> None:
@@ -72,12 +74,15 @@ class Gallery:
             self._budget[f"labels {row['labels']}"] = budget_use(time, alert, share)
         if self._scores:  # one run is enough
             return
-        days = (time - time[0]) / DAY_S
+        span = time[-1] - time[0]
+        self._unit = next((unit for unit in UNITS if span >= 2 * UNITS[unit]), "seconds")
+        since = (time - time[0]) / UNITS[self._unit]
         normal = np.flatnonzero(~label & ~alert)
+        self._thinned = len(normal) > EVENTS_MAX
         normal = normal[:: max(1, -(-len(normal) // EVENTS_MAX))]
         kinds = {"normal": normal, "anomalous": np.flatnonzero(label & ~alert)}
         kinds |= {"false alert": np.flatnonzero(alert & ~label), "true alert": np.flatnonzero(alert & label)}
-        self._scores = {kind: np.stack([days[at], score[at]]) for kind, at in kinds.items()}
+        self._scores = {kind: np.stack([since[at], score[at]]) for kind, at in kinds.items()}
 
     def draw(self, folder: Path, summary: Sequence[Row]) -> None:
         """Write the pictures; `summary` has the rows of this stream, among others."""
@@ -88,8 +93,13 @@ class Gallery:
             self._draw_scores(folder / f"{stem}-scores.png")
         if any(len(ratios) > 1 for ratios, _ in self._budget.values()):
             self._draw_alerts(folder / f"{stem}-alerts.png")
-        counted = [(count, row) for row in summary if (count := self._label_count(row)) is not None]
-        if len(counted) > 1:
+        base = [row for row in summary if self._is_ours(row) and row["labels"] == "none"]
+        counted: dict[str, list[tuple[int, Row]]] = {}  # by delay
+        for row in filter(self._is_ours, summary):
+            found = re.fullmatch(r"late:([\d.]+):(\d+)", row["labels"])
+            if found and int(found[2]) > 1:
+                counted.setdefault(found[1], [(0, row) for row in base]).append((int(found[2]), row))
+        if counted:
             self._draw_labels(folder / f"{stem}-labels.png", counted)
 
     # --- one picture each ----------------------------------------------------------------------------------
@@ -119,19 +129,18 @@ class Gallery:
         _save(figure, path)
 
     def _draw_scores(self, path: Path) -> None:
-        figure, axes = _axes(
-            f"{self._name}, {self._instance}: score of {OURS}", "days since the first event", "score"
-        )
+        title = f"{self._name}, {self._instance}: score of {OURS}"
+        figure, axes = _axes(title, f"{self._unit} since the first event", "score")
         looks: dict[str, dict[str, Any]] = {
-            "normal": {"s": 3, "color": "#c9ced6", "linewidths": 0},
+            "normal": {"s": 4, "color": "#b4bbc5", "linewidths": 0},
             "anomalous": {"s": 9, "color": "#2a6f97", "linewidths": 0},
             "false alert": {"s": 22, "facecolors": "none", "edgecolors": "#e07a1f", "linewidths": 1.0},
             "true alert": {"s": 26, "color": "#c1121f", "marker": "D", "linewidths": 0},
         }
         for kind, look in looks.items():
-            days, score = self._scores[kind]
-            some = " (a sample)" if kind == "normal" and len(days) >= EVENTS_MAX // 2 else ""
-            axes.scatter(days, score, label=f"{kind}{some}, {len(days):,}", **look)
+            since, score = self._scores[kind]
+            some = " (a sample)" if kind == "normal" and self._thinned else ""
+            axes.scatter(since, score, label=f"{kind}{some}, {len(since):,}", **look)
         axes.set_ylim(bottom=0.0)
         _legend_beside(axes)
         _save(figure, path)
@@ -152,32 +161,28 @@ class Gallery:
         _legend_beside(axes)
         _save(figure, path)
 
-    def _draw_labels(self, path: Path, counted: Sequence[tuple[int, Row]]) -> None:
+    def _draw_labels(self, path: Path, counted: Mapping[str, Sequence[tuple[int, Row]]]) -> None:
         figure, axes = _axes(f"{self._name}: average precision by number of labels", "fraud labels", "AP")
-        counted = sorted(counted, key=lambda item: item[0])
-        places = np.arange(len(counted))
-        spread = np.nan_to_num([row["ap spread"] for _, row in counted])
-        values = [row["ap"] for _, row in counted]
-        axes.errorbar(places, values, yerr=spread, marker="o", color=OURS_COLOURS[0], capsize=3)
-        for place, value in zip(places, values, strict=True):
-            axes.annotate(f"{value:.3f}", (place, value), textcoords="offset points", xytext=(8, 6))
-        axes.set_xticks(places, [f"{count:,}" for count, _ in counted])
+        counts = sorted({count for points in counted.values() for count, _ in points})
+        for n, (days, points) in enumerate(counted.items()):
+            points = sorted(points, key=lambda point: point[0])
+            places = [counts.index(count) for count, _ in points]
+            values = [row["ap"] for _, row in points]
+            spread = np.nan_to_num([row["ap spread"] for _, row in points])
+            colour = OURS_COLOURS[n % len(OURS_COLOURS)]
+            words = f"{days} days late"
+            axes.errorbar(places, values, yerr=spread, marker="o", color=colour, capsize=3, label=words)
+            for place, value in zip(places, values, strict=True):
+                axes.annotate(f"{value:.3f}", (place, value), textcoords="offset points", xytext=(8, 6))
+        axes.set_xticks(range(len(counts)), [f"{count:,}" for count in counts])
         axes.set_ylim(bottom=0.0)
         axes.margins(x=0.12)
+        _legend_beside(axes)
         _save(figure, path)
 
-    def _label_count(self, row: Row) -> int | None:
-        if (
-            row["stream"] != self._name
-            or row["detector"] != OURS
-            or row["partitions"] != 1
-            or "ap" not in row
-        ):
-            return None
-        if row["labels"] == "none":
-            return 0
-        found = re.fullmatch(r"late:[\d.]+:(\d+)", row["labels"])
-        return int(found[1]) if found and int(found[1]) > 1 else None
+    def _is_ours(self, row: Row) -> bool:
+        named = row["stream"] == self._name and row["detector"] == OURS
+        return named and row["partitions"] == 1 and "ap" in row
 
 
 def _axes(title: str, across: str, up: str) -> tuple[Any, Any]:

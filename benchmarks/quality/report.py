@@ -18,13 +18,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.quality.judge import BUDGETS, OWN
 from benchmarks.quality.metrics import FloatArray
 
 OURS = "detector"
 KEY = ("stream", "detector", "columns", "labels", "partitions")
 
 Row = dict[str, Any]
-"""KEY, instance, config, from, note, failure, and figures by name."""
+"""KEY, instance, config, note, failure, and figures by name."""
 
 _RANKING = {
     "auc": "AUC",
@@ -36,18 +37,21 @@ _RANKING = {
 }
 _EFFECT = {
     "amount caught": "amount",
-    "recall of 1": "scen. 1",
-    "recall of 2": "scen. 2",
-    "recall of 3": "scen. 3",
+    "recall of 1": "kind 1",
+    "recall of 2": "kind 2",
+    "recall of 3": "kind 3",
     "cards found": "cards found",
     "transactions to alert": "transactions",
     "hours to alert": "hours",
     "false per caught": "false per caught",
 }
-_SERVICE = {
+_ALERTS = {
     "alerts": "alerts",
     "precision_of_alerts": "precision",
     "recall_of_alerts": "recall",
+    **{f"{OWN}{name}": words for name, words in _EFFECT.items()},
+}
+_SERVICE = {
     "budget q5": "budget 5 %",
     "budget q50": "median",
     "budget q95": "95 %",
@@ -104,8 +108,10 @@ def show(console: Console, summary: Sequence[Row]) -> None:
             ]
             ranking.add_row(*_head(row), *told)
         console.print(ranking)
-        _show_part(console, "within the budget of 1 %", rows, _EFFECT)
-        _show_part(console, "the service's own alerts", [r for r in rows if r["detector"] == OURS], _SERVICE)
+        _show_part(console, f"the highest {BUDGETS[-1]:.0%} of scores", rows, _EFFECT)
+        ours = [row for row in rows if row["detector"] == OURS]
+        _show_part(console, "the service's own alerts", ours, _ALERTS)
+        _show_part(console, f"alerts over the budget, per {_windows(ours)}; calibration", ours, _SERVICE)
 
 
 def write(folder: Path, rows: Sequence[Row], summary: Sequence[Row], about: Mapping[str, Any]) -> None:
@@ -142,9 +148,8 @@ def _averaged(group: Sequence[Row]) -> Row:
         out[name] = _mean(values)
         if name == "ap":
             out["ap spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    windows = dict.fromkeys(row["budget window"] for row in good if "budget window" in row)
-    if windows:
-        out["budget window"] = ", ".join(windows)
+    if windows := _windows(good):
+        out["budget window"] = windows
     return out
 
 
@@ -158,13 +163,14 @@ def _show_part(console: Console, title: str, rows: Iterable[Row], names: Mapping
     there = [name for name in names if any(name in row for row in rows)]
     if not there:
         return
-    windows = dict.fromkeys(row["budget window"] for row in rows if "budget window" in row)
-    if windows and names is _SERVICE:
-        title += f" (ratio of alerts to the budget per {', '.join(windows)})"
     table = _table(title, [names[name] for name in there])
     for row in rows:
         table.add_row(*_head(row), *(_number(row.get(name)) for name in there))
     console.print(table)
+
+
+def _windows(rows: Iterable[Row]) -> str:
+    return ", ".join(dict.fromkeys(row["budget window"] for row in rows if "budget window" in row))
 
 
 def _table(title: str, names: Sequence[str]) -> Table:

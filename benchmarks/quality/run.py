@@ -13,6 +13,7 @@ See docs/QUALITY.md.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import math
 import os
 import platform
@@ -231,6 +232,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; an operator's mistake is a sentence and exit code 2."""
     options = _options(arguments)
+    if not options.no_pictures and importlib.util.find_spec("matplotlib") is None:
+        print("run: pictures need matplotlib: use make bench-quality, or --no-pictures", file=sys.stderr)
+        return 2
     logs.configure("error")
     began = time.monotonic()
     progress, tables = Console(stderr=True), Console()
