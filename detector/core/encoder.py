@@ -129,6 +129,12 @@ class Learner(Encoder):
         self.steps = 0
         self._begin_moments()
 
+    def adopt(self, edges: Floats, weights: Mapping[str, Floats]) -> None:
+        """Go on from another learner's bins and weights."""
+        self.edges = edges.copy()
+        self.weights = {name: weight.copy() for name, weight in weights.items()}
+        self.steps = max(self.steps, 1)
+
     def _begin_moments(self) -> None:
         self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
         self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
