@@ -179,6 +179,7 @@ class Shard:
             "label_weight": self._calibration.label_weight,
             "fraud_keys": float(len(self._supervision.risks)),
             "overdrafts": float(self._policy.overdrafts),
+            **self._sharing.gauges(),
             **self._exploration.estimates,
         }
 

@@ -74,6 +74,10 @@ class Sharing:
         self._mass = 0.0  # steps that are in the weights already, since the last barrier; 0: own ones
         self.dropped = 0  # changes that were too many to tell
 
+    def gauges(self) -> dict[str, float]:
+        """Numbers for people."""
+        return {"untold": float(self.dropped), "told_frauds": float(self._supervision.told_frauds)}
+
     # --- telling -----------------------------------------------------------------------------------------
 
     def tell(self) -> list[Message]:
@@ -124,7 +128,7 @@ class Sharing:
 
     def _encoder(self) -> dict[str, NDArray[Any]]:
         learner = self._supervision.learner
-        weights = {f"weight {name}": halves(weight) for name, weight in learner.weights.items()}
+        weights = {f"weight {name}": halves(weight) for name, weight in sorted(learner.weights.items())}
         counts = np.array([self._supervision.bins, learner.steps], dtype=np.int64)
         return {**weights, "edges": learner.edges, "counts": counts}
 

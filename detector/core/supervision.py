@@ -169,6 +169,11 @@ class Supervision:
         return examples if self.learner.steps else examples.take(slice(0))
 
     @property
+    def told_frauds(self) -> int:
+        """Siblings' confirmed frauds that are kept."""
+        return len(self._told_frauds)
+
+    @property
     def trainings(self) -> int:
         """Barriers at which the labelled encoder learned."""
         return self._trainings

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core import sharing as sharing_module
+from detector.core.checkpoint import Snapshot
 from detector.core.features import DAY_S, Features, Layout, Profiles, empty_rows
+from detector.core.journal import Journal
 from detector.core.labels import Answer, LabelBook
 from detector.core.memory import Memory
+from detector.core.partition import Partition
+from detector.core.records import Outputs, Told
 from detector.core.risk import MATURED
 from detector.core.sharing import AHEAD_MAX_S, Message, Sharing
 from detector.core.state import pack, unpack
 from detector.core.supervision import Supervision
-from tests.unit.test_shard import part
+from tests.unit.test_shard import IDENTITY, feedback, log, part, partition, restored
 
 DAY = 20_000.0 * DAY_S  # of event time, where the tests begin
 SILENCE = part().model.labels.silence
@@ -271,6 +277,7 @@ MESSAGES = everything()
 BAD = (np.nan, np.inf, -np.inf)
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_what_is_malformed_is_refused_without_change(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(MESSAGES)))
@@ -295,6 +302,7 @@ def test_what_is_malformed_is_refused_without_change(data: st.DataObject) -> Non
     assert listener.state() == before
 
 
+@settings(max_examples=50)
 @given(st.data())
 def test_values_out_of_range_are_refused_without_change(data: st.DataObject) -> None:
     places = [("shares", name) for name in ("times", "counts", "events")]
@@ -355,3 +363,53 @@ def test_what_was_heard_and_not_yet_told_is_state() -> None:
     for (_, left), (_, right) in zip(told, retold, strict=True):
         assert left.keys() == right.keys()
         assert all(np.array_equal(left[name], right[name]) for name in left)
+
+
+# --- in whole shards ----------------------------------------------------------------------------------------
+
+
+Went = list[tuple[int, Outputs, bytes]]
+
+
+def go(driven: Partition, told: Sequence[Told] = (), poll: int = 300) -> tuple[Went, list[Snapshot]]:
+    """Drive it over the test log; siblings' messages are there once it has come as far as they had."""
+    lines, went, snapshots = feedback(), Went(), []
+    records = [record for record in log()[:3400] if driven.position <= record.offset]
+    while records:
+        batch, records = records[:poll], records[poll:]
+        while batch:
+            step = driven.take(batch)
+            batch = batch[step.consumed :]
+            labels = sum(first <= driven.position for first, _ in lines)
+            heard = sum(message.offset < driven.position for message in told)
+            if step.block_ended and (barrier := driven.due(labels, exchange_end=heard)) is not None:
+                live = driven.position > driven.until
+                outputs = driven.barrier(
+                    barrier,
+                    [(at, lines[at][1]) for at in range(*driven.labels_range(barrier))],
+                    [(at, told[at].value) for at in range(*driven.exchange_range(barrier))],
+                )
+                if live:
+                    snapshots.append(driven.snapshot())
+                    went.append((driven.position, outputs, pack(snapshots[-1].state)))
+    return went, snapshots
+
+
+def test_a_shard_that_is_cut_replayed_or_restored_tells_and_knows_the_same() -> None:
+    labels = {"events_max": 2048, "labels_max": 512, "per_barrier_max": 64, "silence": "1d"}
+    wanted = part(exchange=True, model={**part().model.model_dump(mode="json"), "labels": labels})
+    sibling, _ = go(partition(wanted, identity=replace(IDENTITY, partition=IDENTITY.partition + 1)))
+    told = [message for _, outputs, _ in sibling for message in outputs.told]
+    kinds = {msgspec.msgpack.decode(message.value)[6] for message in told}
+    assert kinds == {"shares", "frauds", "encoder"}
+
+    whole, snapshots = go(partition(wanted), told)
+    assert sum(outputs.exchange.get("heard", 0) for _, outputs, _ in whole) > 10
+    assert not any("unfit" in outputs.exchange for _, outputs, _ in whole)
+
+    middle = len(whole) // 2
+    until = whole[middle][0]
+    journal = Journal.from_text(snapshots[middle].since.to_text())
+    assert go(partition(wanted, journal, until=until), told, poll=77)[0] == whole[middle + 1 :]
+    checkpoint, journal = restored(snapshots[middle])
+    assert go(partition(wanted, journal, until=until, restored=checkpoint), told)[0] == whole[middle + 1 :]
