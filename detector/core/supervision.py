@@ -53,6 +53,9 @@ UNKNOWN_WITHIN = 0.01  # what half floats may change
 # Steps for each batch that has matured: one on it, the others on older ones (docs/EXPERIMENTS.md).
 STEPS_PER_BATCH = 3
 STEPS_MAX = 96
+# A shard among siblings has few events of its own, but all shards' frauds: while its encoder is young it takes
+# at least so many steps at a barrier (docs/EXPERIMENTS.md).
+SHARED_STEPS_MIN, YOUNG_STEPS = 48, 4096
 # Frauds replayed weigh as many as there are, but at least this share of a batch.
 FRAUD_SHARE_MIN = 0.01
 # Delays of labels remembered, and the quantile that counts as "nobody will report this any more".
@@ -362,7 +365,10 @@ class Supervision:
         held = np.arange(start, self._judged)
         share = float(np.mean(self._memory.column("flags", held) & FRAUD != 0))
         batches = max(1, len(fresh) // BATCH)
-        for step in range(min(STEPS_PER_BATCH * batches, STEPS_MAX)):
+        steps = STEPS_PER_BATCH * batches
+        if self._shares and self.learner.steps < YOUNG_STEPS:
+            steps = max(steps, SHARED_STEPS_MIN)
+        for step in range(min(steps, STEPS_MAX)):
             numbers = self._rng.integers(start, self._judged, BATCH)
             if step < batches <= STEPS_MAX and len(fresh) >= BATCH:
                 numbers = fresh[step * BATCH : (step + 1) * BATCH]

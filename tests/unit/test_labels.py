@@ -337,7 +337,7 @@ def test_a_book_goes_on_from_its_state(count: int) -> None:
     assert pack(snapshot) == saved
 
 
-# --- what is learned, and from whom -------------------------------------------------------------------------
+# --- what is learned, and from whom --------------------------------------------------------------------------
 
 
 def test_what_was_applied_is_given_to_learn_from_in_order() -> None:
