@@ -53,8 +53,8 @@ UNKNOWN_WITHIN = 0.01  # what half floats may change
 # Steps for each batch that has matured: one on it, the others on older ones (docs/EXPERIMENTS.md).
 STEPS_PER_BATCH = 3
 STEPS_MAX = 96
-# A shard among siblings has few events of its own, but all shards' frauds: while its encoder is young it takes
-# at least so many steps at a barrier (docs/EXPERIMENTS.md).
+# A shard among siblings has few events of its own, but all shards' frauds: while its encoder is young it
+# takes at least so many steps at a barrier (docs/EXPERIMENTS.md).
 SHARED_STEPS_MIN, YOUNG_STEPS = 48, 4096
 # Frauds replayed weigh as many as there are, but at least this share of a batch.
 FRAUD_SHARE_MIN = 0.01
