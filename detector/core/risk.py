@@ -14,8 +14,9 @@ Rules
       the latest event judged, or a short memory would know nothing by the time labels come.
     - Numerator and denominator cover the same events: a new key's `matured` begins with what the profiles had
       counted up to that fraud, and goes on with every event that matures after it.
-    - Everything is linear in the labels, so a retraction takes its fraud out again.
-    - So it is in what siblings count (see `detector.core.sharing`): what they tell is added to what is
+    - Counts are linear in the labels, so a retraction takes its fraud out again. Ages are not: they stay as
+      the latest fraud ever known left them, until there is none.
+    - So are counts in what siblings count (see `detector.core.sharing`): what they tell is added to what is
       counted here, each shard counting its own share of a key's events and no other's.
 """
 
@@ -39,6 +40,8 @@ AGE_DAYS_MAX = 365.0
 SINCE_MAX = 100.0
 # So many events without fraud end a run.
 RUN_ENDS_AFTER = 3
+# A count that a retraction leaves below this is none: what rounding leaves.
+NOTHING = 1e-9
 FRAUD, MATURED, RETRACTED = 1, 0, -1
 """What `RiskTable.count` is told of an event."""
 PASSED, FOLLOWED, BEGUN = 0, 1, 2
@@ -238,7 +241,7 @@ def _count(
             if slot < 0:
                 continue
             row = stats[slot]
-            if kind == MATURED and not told and time <= row[born_at]:
+            if kind == MATURED and not told and time < row[born_at]:
                 continue  # among those that the key began with
         became[event] = BEGUN if new else FOLLOWED
         passed = max(0.0, time - times[slot])
@@ -251,6 +254,9 @@ def _count(
             if told or new or kind == MATURED:
                 row[memories + h] += counts[event, h] * weight
             row[h] = max(0.0, row[h] + kind * weight)
+        if kind == RETRACTED and row[memories - 1] < NOTHING:
+            row[last_at] = row[run_at] = -np.inf
+            row[since_at] = SINCE_MAX
         if kind == FRAUD and time > row[last_at]:
             if row[since_at] >= RUN_ENDS_AFTER:
                 row[run_at] = time

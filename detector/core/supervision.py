@@ -163,7 +163,8 @@ class Supervision:
         self.bins = 0  # how often the labelled encoder's bins were laid
         self._alerts: OrderedDict[int, Rows] = OrderedDict()  # by event number, one row each; the oldest goes
         # Delays of fraud labels, s: of events that had not been alerted, of all, and siblings'.
-        self._delays: dict[str, list[float]] = {"unalerted": [], "all": [], "told": []}
+        self._delays: dict[str, list[float]] = {"unalerted": [], "all": []}
+        self._told_delays: list[float] = []
 
     @property
     def frauds(self) -> Examples:
@@ -292,11 +293,11 @@ class Supervision:
         numbers, of_event = held[here], column[here]
         times = self._memory.column("times", numbers)
         since = self.risks.followed_from(kind, keys)[np.searchsorted(keys, of_event)]
-        counted = (times <= since) | ((numbers < self._judged) & self._is_judged(numbers))
+        counted = (times < since) | ((numbers < self._judged) & self._is_judged(numbers))
         times, of_event = times[counted], of_event[counted]
         what = np.full(len(times), COUNT_MATURED, dtype=np.int8)
         changes = self.risks.changes(kind, of_event, times, np.ones((len(times), self.risks.memories)), what)
-        changes.events[:] = times > since[counted]
+        changes.events[:] = times >= since[counted]
         return self.risks.merged(changes)
 
     def add_frauds(
@@ -308,7 +309,7 @@ class Supervision:
     ) -> None:
         """Learn from frauds of a sibling, by numbers that it gave them, and no longer from others."""
         self._told_frauds.renew(gone, coming, examples)
-        self._delays["told"] = [*self._delays["told"], *delays.tolist()][-DELAYS_MAX:]
+        self._told_delays = [*self._told_delays, *delays.tolist()][-DELAYS_MAX:]
 
     def take_news(self) -> tuple[News, NDArray[np.int64], Examples]:
         """What is new since the last call; of its frauds those still known, by number."""
@@ -338,7 +339,7 @@ class Supervision:
         """How old an unreported event must be; s."""
         delays = self._delays["unalerted"]
         if len(delays) < FRAUDS_MIN:
-            delays = self._delays["all"] + self._delays["told"]
+            delays = self._delays["all"] + self._told_delays
         if not delays:
             return np.inf
         return max(self._config.silence, float(np.quantile(delays, DELAY_QUANTILE)))
@@ -461,13 +462,14 @@ class Supervision:
             "judged": self._judged,
             "trainings": self._trainings,
             "delays": {kind: list(delays) for kind, delays in self._delays.items()},
+            "told_delays": list(self._told_delays),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `to_state` gave."""
         self._book.load(state["book"])
         self._memory.load(state["memory"])
-        self.risks.load(state["risks"])
+        self.risks.load(state.get("risks", {}))  # nothing without keys, and packing drops what is empty
         self.learner.load(state["learner"])
         self._frauds.load(state["frauds"])
         self._answers.load(state["answers"])
@@ -480,6 +482,7 @@ class Supervision:
             self._alerts = OrderedDict((n, rows.take(slice(i, i + 1))) for i, n in enumerate(numbers))
         self._judged, self._trainings = state["judged"], state["trainings"]
         self._delays = {kind: list(delays) for kind, delays in state["delays"].items()}
+        self._told_delays = list(state["told_delays"])
 
 
 def _relabelled(flags: int, label: str) -> int:
