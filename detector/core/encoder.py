@@ -264,6 +264,20 @@ class LabelLearner(Learner):
         super().renew_edges(samples)
         self._averaged = 0
 
+    def adopt(self, edges: Floats, weights: Mapping[str, Floats]) -> None:
+        """Go on from another learner's bins and weights."""
+        self.edges = edges.copy()
+        self.weights = {name: weight.copy() for name, weight in weights.items()}
+        self._average = {name: weight.copy() for name, weight in weights.items()}
+        self._averaged = 0
+        self.steps = max(self.steps, 1)
+
+    def approach(self, weights: Mapping[str, Floats], share: float) -> None:
+        """Move a share of the way to another learner's weights; the bins must be the same."""
+        for own in (self.weights, self._average):
+            for name, weight in weights.items():
+                own[name] += np.float32(share) * (weight - own[name])
+
     def learn(self, inputs: Floats, rows: Hashes, fraud: Floats, weight: Floats) -> float:
         """Take one step; returns the loss before it.
 

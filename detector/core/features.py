@@ -25,7 +25,7 @@ from detector.config.tree import Event, ValueField
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.events import TEXT_GRAMS_MAX, ParsedEvent
 from detector.core.profiles import PRIOR_WEIGHT, ProfileTable
-from detector.core.risk import RiskTable, inputs_of, unknown, upper_ends
+from detector.core.risk import BEGUN, MATURED, PASSED, Changes, RiskTable, inputs_of, unknown, upper_ends
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
@@ -283,6 +283,12 @@ class Risks:
         self._tables = [
             RiskTable(layout.half_lives_of(risk.kind), config.entities_max) for risk in self._kinds
         ]
+        main = 0 if layout.entities else None
+        self.shared = [number for number, risk in enumerate(self._kinds) if risk.column != main]
+        self.memories = max((risk.memories for risk in self._kinds), default=0)
+        self._rates = np.zeros((len(self._kinds), self.memories))
+        for rates, risk in zip(self._rates, self._kinds, strict=True):
+            rates[: risk.memories] = np.log(2.0) / layout.half_lives_of(risk.kind)
 
     def read(self, rows: Rows) -> None:
         """Fill `rows.risk`."""
@@ -296,10 +302,84 @@ class Risks:
         times: NDArray[np.float64],
         what: NDArray[np.int8],
         before: Sequence[NDArray[np.float64]],
-    ) -> None:
-        """Count n events of `keys` (n, E + C); `before` has (n, H) per kind, see `RiskTable.count`."""
-        for risk, table, counts in zip(self._kinds, self._tables, before, strict=True):
-            table.count(keys[:, risk.column], times, what, counts)
+    ) -> Changes:
+        """Count n events of `keys` (n, E + C); `before` has (n, H) per kind, see `RiskTable.count`.
+
+        Returns what siblings must know of it: all but the main entity's, whose events lie here alone.
+        """
+        changes = [Changes.none(self.memories)]
+        for number, (risk, table, counts) in enumerate(zip(self._kinds, self._tables, before, strict=True)):
+            became = table.count(keys[:, risk.column], times, what, counts)
+            if number not in self.shared:
+                continue
+            counted = np.flatnonzero(became != PASSED)
+            added = np.where((what[counted] == MATURED)[:, None], 1.0, counts[counted])
+            added[(what[counted] != MATURED) & (became[counted] != BEGUN)] = 0.0
+            changes.append(
+                self.changes(number, keys[counted, risk.column], times[counted], added, what[counted])
+            )
+        return changes[0].joined(*changes[1:])
+
+    def add(self, told: Changes, now: float) -> list[tuple[int, NDArray[np.uint64]]]:
+        """Add what a sibling counted; returns kinds with keys that are new here, see `RiskTable.add`."""
+        begun = []
+        for number in self.shared:
+            of_kind = told.take(told.kinds == number)
+            became = self._tables[number].add(of_kind, now)
+            keys = np.unique(of_kind.keys[became == BEGUN])
+            if len(keys):
+                begun.append((number, keys))
+        return begun
+
+    def followed_from(self, kind: int, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """See `RiskTable.followed_from`."""
+        return self._tables[kind].followed_from(keys)
+
+    def column(self, kind: int) -> int:
+        """Column of a kind's key in (entities ++ categories)."""
+        return self._kinds[kind].column
+
+    def changes(
+        self,
+        kind: int,
+        keys: NDArray[np.uint64],
+        times: NDArray[np.float64],
+        counts: NDArray[np.float64],
+        what: NDArray[np.int8],
+    ) -> Changes:
+        """Changes of one kind, `counts` (n, H of the kind), of an event each."""
+        padded = np.zeros((len(keys), self.memories), dtype=np.float32)
+        padded[:, : counts.shape[1]] = counts
+        return Changes(
+            kinds=np.full(len(keys), kind, dtype=np.uint8),
+            keys=keys.astype(np.uint64),
+            times=times.astype(np.float64),
+            what=what.astype(np.int32),
+            counts=padded,
+            events=np.ones(len(keys), dtype=np.float32),
+        )
+
+    def merged(self, changes: Changes) -> Changes:
+        """The same with matured events of one key added up to one change, as of the latest of them."""
+        labels, matured = changes.take(changes.what != MATURED), changes.take(changes.what == MATURED)
+        if not len(matured):
+            return labels
+        pairs = np.stack([matured.kinds.astype(np.uint64), matured.keys], axis=1)
+        pairs, place = np.unique(pairs, axis=0, return_inverse=True)
+        place = place.reshape(-1)
+        times = np.full(len(pairs), -np.inf)
+        np.maximum.at(times, place, matured.times)
+        counts = np.zeros((len(pairs), self.memories))
+        ages = (times[place] - matured.times)[:, None]
+        np.add.at(counts, place, matured.counts * np.exp(-ages * self._rates[matured.kinds]))
+        return Changes(
+            kinds=pairs[:, 0].astype(np.uint8),
+            keys=pairs[:, 1],
+            times=times,
+            what=np.full(len(pairs), MATURED, dtype=np.int32),
+            counts=counts.astype(np.float32),
+            events=np.bincount(place, weights=matured.events, minlength=len(pairs)).astype(np.float32),
+        ).joined(labels)
 
     def __len__(self) -> int:
         """Keys that had a fraud, over all kinds."""

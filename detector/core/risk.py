@@ -16,10 +16,14 @@ Rules
       counted up to that fraud, and goes on with every event that matures after it.
     - Counts are linear in the labels, so a retraction takes its fraud out again. Ages are not: they stay as
       the latest fraud ever known left them, until there is none.
+    - So are counts in what siblings count (see `detector.core.sharing`): what they tell is added to what is
+      counted here, each shard counting its own share of a key's events and no other's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numba
@@ -40,6 +44,51 @@ RUN_ENDS_AFTER = 3
 NOTHING = 1e-9
 FRAUD, MATURED, RETRACTED = 1, 0, -1
 """What `RiskTable.count` is told of an event."""
+PASSED, FOLLOWED, BEGUN = 0, 1, 2
+"""What became of it: not counted; counted; counted as the first of its key."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """n changes of fraud shares, as one shard tells them to another."""
+
+    kinds: NDArray[np.uint8]  # (n,) number of the kind of key
+    keys: NDArray[np.uint64]  # (n,)
+    times: NDArray[np.float64]  # (n,) event time, s
+    what: NDArray[np.int32]  # (n,) FRAUD, MATURED or RETRACTED
+    counts: NDArray[np.float32]  # (n, H) events to add to `matured`, decayed to `times`
+    events: NDArray[np.float32]  # (n,) how many of them happened after the key began to be followed
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @classmethod
+    def none(cls, memories: int) -> Changes:
+        return cls(
+            np.zeros(0, np.uint8),
+            np.zeros(0, np.uint64),
+            np.zeros(0),
+            np.zeros(0, np.int32),
+            np.zeros((0, memories), np.float32),
+            np.zeros(0, np.float32),
+        )
+
+    def take(self, index: Any) -> Changes:
+        """Select changes, as numpy's indexing does."""
+        return Changes(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def joined(self, *others: Changes) -> Changes:
+        parts = (self, *others)
+        return Changes(
+            *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(self))
+        )
+
+    def to_state(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Changes:
+        return cls(*(state[field.name] for field in fields(cls)))
 
 
 class RiskTable(KeyTable):
@@ -68,8 +117,8 @@ class RiskTable(KeyTable):
         times: NDArray[np.float64],
         what: NDArray[np.int8],
         before: NDArray[np.float64],
-    ) -> None:
-        """Count n events, one after another.
+    ) -> NDArray[np.int8]:
+        """Count n events of this shard, one after another; returns what became of each, (n,).
 
         Parameters
         ----------
@@ -82,9 +131,40 @@ class RiskTable(KeyTable):
         before : (n, H) float64
             Decayed counts of the key's events up to this one, for keys that are new.
         """
+        counts = np.where((what == MATURED)[:, None], 1.0, before)
+        return self._add(keys, times, what, counts, np.ones(len(keys)), np.inf, told=False)
+
+    def add(self, told: Changes, now: float) -> NDArray[np.int8]:
+        """Add what a sibling counted; returns what became of each change, (n,).
+
+        This shard's own events of a new key are followed from that fraud on, or from `now` (s of event time)
+        if this shard has not come so far.
+        """
+        counts = told.counts[:, : len(self._rates)].astype(np.float64)
+        what, events = told.what.astype(np.int8), told.events.astype(np.float64)
+        return self._add(told.keys, told.times, what, counts, events, now, told=True)
+
+    def followed_from(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """Event time after which this shard's events of the keys are counted one by one, (n,)."""
+        slots = [find_slot(self._keys, key) for key in keys]
+        return np.array([self._stats[slot, -1] if slot >= 0 else np.inf for slot in slots])
+
+    def _add(
+        self,
+        keys: NDArray[np.uint64],
+        times: NDArray[np.float64],
+        what: NDArray[np.int8],
+        counts: NDArray[np.float64],
+        events: NDArray[np.float64],
+        now: float,
+        *,
+        told: bool,
+    ) -> NDArray[np.int8]:
         self.reserve(int(np.count_nonzero(what == FRAUD)))
         state = self._keys, self._times, self._stats, self._count
-        _count(*state, self._rates, keys, times, what, before)
+        became = np.full(len(keys), PASSED, dtype=np.int8)
+        _count(*state, self._rates, keys, times, what, counts, events, now, told, became)
+        return became
 
 
 def inputs_of(memories: int) -> int:
@@ -134,7 +214,11 @@ def _count(
     event_keys: Any,
     event_times: Any,
     what: Any,
-    before: Any,
+    counts: Any,
+    events: Any,
+    now: float,
+    told: bool,
+    became: Any,
 ) -> None:
     memories = len(rates)
     last_at = 2 * memories
@@ -143,19 +227,23 @@ def _count(
         key, time, kind = event_keys[event], event_times[event], what[event]
         if key == 0:
             continue
+        new = False
         if kind == FRAUD:
             slot, new = take_slot(keys, times, key, count)
             row = stats[slot]
             if new:
                 row[:] = 0.0
-                row[memories : 2 * memories] = before[event]
                 row[last_at] = -np.inf
-                row[run_at] = row[born_at] = times[slot] = time
+                row[run_at] = times[slot] = time
+                row[born_at] = min(time, now)
         else:
             slot = find_slot(keys, key)
             if slot < 0:
                 continue
             row = stats[slot]
+            if kind == MATURED and not told and time < row[born_at]:
+                continue  # among those that the key began with
+        became[event] = BEGUN if new else FOLLOWED
         passed = max(0.0, time - times[slot])
         times[slot] = max(times[slot], time)
         late = times[slot] - time
@@ -163,10 +251,9 @@ def _count(
             decay, weight = np.exp(-passed * rates[h]), np.exp(-late * rates[h])
             row[h] *= decay
             row[memories + h] *= decay
-            if kind == MATURED and time >= row[born_at]:
-                row[memories + h] += weight
-            elif kind != MATURED:
-                row[h] = max(0.0, row[h] + kind * weight)
+            if told or new or kind == MATURED:
+                row[memories + h] += counts[event, h] * weight
+            row[h] = max(0.0, row[h] + kind * weight)
         if kind == RETRACTED and row[memories - 1] < NOTHING:
             row[last_at] = row[run_at] = -np.inf
             row[since_at] = SINCE_MAX
@@ -175,4 +262,4 @@ def _count(
                 row[run_at] = time
             row[last_at], row[since_at] = time, 0.0
         elif kind == MATURED and time > row[last_at]:
-            row[since_at] += 1.0
+            row[since_at] += events[event]

@@ -49,6 +49,7 @@ from detector.core.labels import LabelBook
 from detector.core.memory import Memory
 from detector.core.policy import Policy, Published, Suppressed
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.sharing import Sharing
 from detector.core.supervision import Supervision
 
 # Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
@@ -124,7 +125,16 @@ class Shard:
         model, identity = self.config.model, self._identity
         memory = Memory(model.labels, self._layout, len(self._features))
         self._book = LabelBook(model.labels, identity.topic, identity.partition, memory)
-        self._supervision = Supervision(model, self._layout, self._features, self._book, memory, self._rng)
+        self._supervision = Supervision(
+            model,
+            self._layout,
+            self._features,
+            self._book,
+            memory,
+            self._rng,
+            shares=self.config.exchange,
+        )
+        self._sharing = Sharing(self._supervision, self._layout, shape(self.config), identity.partition)
 
     # --- what the partition asks -------------------------------------------------------------------------
 
@@ -169,6 +179,7 @@ class Shard:
             "label_weight": self._calibration.label_weight,
             "fraud_keys": float(len(self._supervision.risks)),
             "overdrafts": float(self._policy.overdrafts),
+            **self._sharing.gauges(),
             **self._exploration.estimates,
         }
 
@@ -549,11 +560,11 @@ class Shard:
 
         The arrays are read-only and may be of any name, shape and value (also not finite).
         """
-        return False
+        return self._sharing.hear(kind, arrays, self.event_time)
 
     def _tell(self) -> list[tuple[str, Mapping[str, NDArray[Any]]]]:
         """What siblings should hear from this barrier, within the bounds of `Exchange.tell`."""
-        return []
+        return self._sharing.tell()
 
     def _choose_units(self) -> None:
         """Read units from the first events, which the core holds, and let profiles begin again on them."""
@@ -623,6 +634,7 @@ class Shard:
             "exploration": self._exploration.to_state(),
             "supervision": self._supervision.to_state(),
             "exchange": self.exchange.to_state(),
+            "sharing": self._sharing.to_state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -644,6 +656,7 @@ class Shard:
         self._exploration.load(state["exploration"])
         self._supervision.load(state["supervision"])
         self.exchange.load(state.get("exchange", {}))
+        self._sharing.load(state.get("sharing", {}))
 
 
 def shape(config: ModelPart) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from detector.core.memory import ALERTED, FRAUD, LEGITIMATE, Examples, Memory, h
 from detector.core.risk import FRAUD as COUNT_FRAUD
 from detector.core.risk import MATURED as COUNT_MATURED
 from detector.core.risk import RETRACTED as COUNT_RETRACTED
+from detector.core.risk import Changes
 
 # Confirmed frauds (and as many answered alerts that were none) kept for replay.
 BANK_MAX = 4096
@@ -51,6 +53,9 @@ UNKNOWN_WITHIN = 0.01  # what half floats may change
 # Steps for each batch that has matured: one on it, the others on older ones (docs/EXPERIMENTS.md).
 STEPS_PER_BATCH = 4
 STEPS_MAX = 128
+# A shard among siblings has few events of its own, but all shards' frauds: while its encoder is young it
+# takes at least so many steps at a barrier (docs/EXPERIMENTS.md).
+SHARED_STEPS_MIN, YOUNG_STEPS = 48, 4096
 # Frauds replayed weigh as many as there are, but at least this share of a batch.
 FRAUD_SHARE_MIN = 0.01
 # Delays of labels remembered, and the quantile that counts as "nobody will report this any more".
@@ -64,7 +69,7 @@ WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
 # misled. Of weights that differ by less than the second the heaviest is taken, so that noise moves none.
 BETTER_BY, AS_GOOD = 1.02, 1.01
 # The mix moves by at most so much at a barrier: alerts should not change their ways from one to the next.
-WEIGHT_STEP = 0.1
+WEIGHT_STEP = 0.25
 
 
 class Bank:
@@ -77,13 +82,18 @@ class Bank:
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def renew(self, gone: Sequence[int], numbers: Sequence[int], memory: Memory) -> None:
-        """Take some events out and others, which the memory still has, in."""
-        coming = np.array(numbers, dtype=np.int64)[-BANK_MAX:]
-        kept = np.flatnonzero(~np.isin(self._numbers, np.array([*gone, *numbers], dtype=np.int64)))
+    def renew(self, gone: NDArray[np.int64], coming: NDArray[np.int64], examples: Examples) -> None:
+        """Take some events out and others, of which there are `examples`, in."""
+        kept = np.flatnonzero(~np.isin(self._numbers, np.concatenate([gone, coming])))
         kept = kept[max(0, len(kept) + len(coming) - BANK_MAX) :]
-        self._numbers = np.concatenate([self._numbers[kept], coming])
-        self.examples = self.examples.take(kept).joined(memory.examples(coming))
+        latest = slice(max(0, len(coming) - BANK_MAX), None)
+        self._numbers = np.concatenate([self._numbers[kept], coming[latest]])
+        self.examples = self.examples.take(kept).joined(examples.take(latest))
+
+    def those_of(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], Examples]:
+        """The events among `numbers` that are here."""
+        here = np.flatnonzero(np.isin(self._numbers, numbers))
+        return self._numbers[here], self.examples.take(here)
 
     def draw(self, count: int, rng: np.random.Generator) -> Examples:
         """Draw at random, with repetition."""
@@ -96,8 +106,31 @@ class Bank:
         self._numbers, self.examples = state["numbers"], Examples.from_state(state)
 
 
+@dataclass(slots=True)
+class News:
+    """What siblings were not told yet; emptied at every barrier."""
+
+    changes: Changes
+    frauds: list[int] = field(default_factory=list)  # numbers of events that are known as fraud since
+    retracted: list[int] = field(default_factory=list)  # or no longer
+    delays: list[float] = field(default_factory=list)  # of fraud labels, s
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "changes": self.changes.to_state(),
+            "frauds": list(self.frauds),
+            "retracted": list(self.retracted),
+            "delays": list(self.delays),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> News:
+        changes = Changes.from_state(state["changes"])
+        return cls(changes, list(state["frauds"]), list(state["retracted"]), list(state["delays"]))
+
+
 class Supervision:
-    """All that a shard knows through labels."""
+    """All that a shard knows through labels, its own and, with `shares`, its siblings'."""
 
     def __init__(
         self,
@@ -107,8 +140,11 @@ class Supervision:
         book: LabelBook,
         memory: Memory,
         rng: np.random.Generator,
+        *,
+        shares: bool = False,
     ) -> None:
         self._config = config.labels
+        self._shares = shares
         self._risk_columns = [risk.columns for risk in layout.risks]
         self._unknown = layout.risk_unknown
         self._features = features
@@ -121,17 +157,31 @@ class Supervision:
         )
         nothing = memory.examples(np.zeros(0, dtype=np.int64))
         self._frauds, self._answers = Bank(nothing), Bank(nothing)
+        self._told_frauds = Bank(nothing)  # siblings'
+        self.news = News(Changes.none(self.risks.memories))
         self._judged = 0  # number of the first event that has not matured
         self._trainings = 0
+        self.bins = 0  # how often the labelled encoder's bins were laid
         self._alerts: OrderedDict[int, Rows] = OrderedDict()  # by event number, one row each; the oldest goes
-        # Delays of fraud labels, s: of events that had not been alerted, and of all.
+        # Delays of fraud labels, s: of events that had not been alerted, of all, and siblings'.
         self._delays: dict[str, list[float]] = {"unalerted": [], "all": []}
+        self._told_delays: list[float] = []
 
     @property
     def frauds(self) -> Examples:
         """Confirmed frauds to make prototypes of; none before anything was learned."""
-        examples = self._frauds.examples
+        examples = self._frauds.examples.joined(self._told_frauds.examples)
         return examples if self.learner.steps else examples.take(slice(0))
+
+    @property
+    def told_frauds(self) -> int:
+        """Siblings' confirmed frauds that are kept."""
+        return len(self._told_frauds)
+
+    @property
+    def trainings(self) -> int:
+        """Barriers at which the labelled encoder learned."""
+        return self._trainings
 
     def remember(
         self,
@@ -198,6 +248,8 @@ class Supervision:
         delay = answer.time - float(self._memory.column("times", np.array([answer.number]))[0])
         for kind in ["all"] if alerted else ["all", "unalerted"]:
             self._delays[kind] = [*self._delays[kind], max(delay, 0.0)][-DELAYS_MAX:]
+        if self._shares:
+            self.news.delays.append(max(delay, 0.0))
 
     def _count(self, counted: Sequence[tuple[int, int]]) -> None:
         if not counted:
@@ -205,18 +257,65 @@ class Supervision:
         numbers, what = np.array(counted, dtype=np.int64).T
         before = self._features.counts_before(self._memory.column("inputs", numbers))
         matured = (numbers < self._judged).astype(np.float64)[:, None]  # then they count themselves already
-        self.risks.count(
+        changes = self.risks.count(
             self._memory.column("keys", numbers),
             self._memory.column("times", numbers),
             what.astype(np.int8),
             [counts + matured for counts in before],
         )
+        self._note(changes)
+
+    def _note(self, changes: Changes) -> None:
+        if self._shares:
+            self.news.changes = self.news.changes.joined(changes)
 
     def _renew_banks(self, changed: Mapping[int, int]) -> None:
         for bank, wanted in ((self._frauds, FRAUD), (self._answers, ALERTED | LEGITIMATE)):
-            coming = [number for number, flags in changed.items() if flags & wanted == wanted]
-            gone = [number for number, flags in changed.items() if flags & wanted != wanted]
-            bank.renew(gone, coming, self._memory)
+            coming = np.array([n for n, flags in changed.items() if flags & wanted == wanted], dtype=np.int64)
+            gone = np.array([n for n, flags in changed.items() if flags & wanted != wanted], dtype=np.int64)
+            bank.renew(gone, coming, self._memory.examples(coming))
+            if self._shares and bank is self._frauds:
+                self.news.frauds += coming.tolist()
+                self.news.retracted += gone.tolist()
+
+    # What siblings told, between steps 1 and 2
+    def add_changes(self, told: Changes, now: float) -> None:
+        """Add fraud shares that a sibling counted; what it began to follow is followed here, too."""
+        for kind, keys in self.risks.add(told, now):
+            history = self._history(kind, keys)
+            self.risks.add(history, now)
+            self._note(history)
+
+    def _history(self, kind: int, keys: NDArray[np.uint64]) -> Changes:
+        """What this shard did not count of keys that are new to it: their events that count as judged."""
+        held = np.arange(self._memory.oldest, self._memory.events)
+        column = self._memory.column("keys", held)[:, self.risks.column(kind)]
+        here = np.isin(column, keys)
+        numbers, of_event = held[here], column[here]
+        times = self._memory.column("times", numbers)
+        since = self.risks.followed_from(kind, keys)[np.searchsorted(keys, of_event)]
+        counted = (times < since) | ((numbers < self._judged) & self._is_judged(numbers))
+        times, of_event = times[counted], of_event[counted]
+        what = np.full(len(times), COUNT_MATURED, dtype=np.int8)
+        changes = self.risks.changes(kind, of_event, times, np.ones((len(times), self.risks.memories)), what)
+        changes.events[:] = times >= since[counted]
+        return self.risks.merged(changes)
+
+    def add_frauds(
+        self,
+        gone: NDArray[np.int64],
+        coming: NDArray[np.int64],
+        examples: Examples,
+        delays: NDArray[np.float64],
+    ) -> None:
+        """Learn from frauds of a sibling, by numbers that it gave them, and no longer from others."""
+        self._told_frauds.renew(gone, coming, examples)
+        self._told_delays = [*self._told_delays, *delays.tolist()][-DELAYS_MAX:]
+
+    def take_news(self) -> tuple[News, NDArray[np.int64], Examples]:
+        """What is new since the last call; of its frauds those still known, by number."""
+        news, self.news = self.news, News(Changes.none(self.risks.memories))
+        return (news, *self._frauds.those_of(np.array(news.frauds, dtype=np.int64)))
 
     # Step 2
     def mature(self, now: float) -> NDArray[np.int64]:
@@ -228,20 +327,22 @@ class Supervision:
         fresh = fresh[self._is_judged(fresh)]
         if len(fresh) and len(self.risks):
             memories = [np.zeros((len(fresh), n)) for n in self._features.risk_memories]
-            self.risks.count(
+            changes = self.risks.count(
                 self._memory.column("keys", fresh),
                 self._memory.column("times", fresh),
                 np.full(len(fresh), COUNT_MATURED, dtype=np.int8),
                 memories,
             )
+            self._note(changes)
         return fresh
 
     def _silence(self) -> float:
         """How old an unreported event must be; s."""
-        if not self._delays["all"]:
-            return np.inf
         delays = self._delays["unalerted"]
-        delays = delays if len(delays) >= FRAUDS_MIN else self._delays["all"]
+        if len(delays) < FRAUDS_MIN:
+            delays = self._delays["all"] + self._told_delays
+        if not delays:
+            return np.inf
         return max(self._config.silence, float(np.quantile(delays, DELAY_QUANTILE)))
 
     def _is_judged(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -254,9 +355,11 @@ class Supervision:
     def train(self, fresh: NDArray[np.int64]) -> None:
         """Learn from what has matured, older events and the bank."""
         start = self._memory.oldest
-        if len(self._frauds) < FRAUDS_MIN or not len(fresh) or self._judged <= start:
+        if len(self._frauds) + len(self._told_frauds) < FRAUDS_MIN or not len(fresh) or self._judged <= start:
             return
-        if self._trainings & (self._trainings - 1) == 0:
+        laid = self._trainings.bit_length() + 1
+        if self._trainings & (self._trainings - 1) == 0 and laid > self.bins:
+            self.bins = laid
             recent = np.arange(max(start, self._judged - EDGE_EVENTS), self._judged)
             inputs = self._memory.column("inputs", recent).astype(np.float32)
             self.learner.renew_edges(self._samples(inputs))
@@ -264,7 +367,10 @@ class Supervision:
         held = np.arange(start, self._judged)
         share = float(np.mean(self._memory.column("flags", held) & FRAUD != 0))
         batches = max(1, len(fresh) // BATCH)
-        for step in range(min(STEPS_PER_BATCH * batches, STEPS_MAX)):
+        steps = STEPS_PER_BATCH * batches
+        if self._shares and self.learner.steps < YOUNG_STEPS:
+            steps = max(steps, SHARED_STEPS_MIN)
+        for step in range(min(steps, STEPS_MAX)):
             numbers = self._rng.integers(start, self._judged, BATCH)
             if step < batches <= STEPS_MAX and len(fresh) >= BATCH:
                 numbers = fresh[step * BATCH : (step + 1) * BATCH]
@@ -286,7 +392,7 @@ class Supervision:
     def _train_step(self, numbers: NDArray[np.int64], fraud_share: float) -> None:
         flags = self._memory.column("flags", numbers)
         legitimate = numbers[self._is_judged(numbers) & (flags & FRAUD == 0)]
-        examples = self._memory.examples(legitimate).joined(self._frauds.draw(REPLAYED_FRAUDS, self._rng))
+        examples = self._memory.examples(legitimate).joined(self._draw_frauds())
         weights = [
             np.ones(len(legitimate)),
             np.full(REPLAYED_FRAUDS, fraud_share * len(legitimate) / REPLAYED_FRAUDS),
@@ -297,6 +403,13 @@ class Supervision:
         fraud = np.zeros(len(examples), dtype=np.float32)
         fraud[len(legitimate) : len(legitimate) + REPLAYED_FRAUDS] = 1.0
         self.learner.learn(examples.inputs, examples, fraud, np.concatenate(weights).astype(np.float32))
+
+    def _draw_frauds(self) -> Examples:
+        """Draw for replay, with repetition, from own and siblings'."""
+        places = self._rng.integers(0, len(self._frauds) + len(self._told_frauds), REPLAYED_FRAUDS)
+        own = places[places < len(self._frauds)]
+        told = places[places >= len(self._frauds)] - len(self._frauds)
+        return self._frauds.examples.take(own).joined(self._told_frauds.examples.take(told))
 
     # Step 4
     def weigh(self, label_weight: float) -> float:
@@ -340,6 +453,9 @@ class Supervision:
             "learner": self.learner.to_state(),
             "frauds": self._frauds.to_state(),
             "answers": self._answers.to_state(),
+            "told_frauds": self._told_frauds.to_state(),
+            "news": self.news.to_state(),
+            "bins": self.bins,
             "alerts": {
                 "numbers": np.array(list(self._alerts), dtype=np.int64),
                 "rows": Rows.joined(list(self._alerts.values())).to_state() if self._alerts else {},
@@ -347,6 +463,7 @@ class Supervision:
             "judged": self._judged,
             "trainings": self._trainings,
             "delays": {kind: list(delays) for kind, delays in self._delays.items()},
+            "told_delays": list(self._told_delays),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -357,12 +474,16 @@ class Supervision:
         self.learner.load(state["learner"])
         self._frauds.load(state["frauds"])
         self._answers.load(state["answers"])
+        self._told_frauds.load(state["told_frauds"])
+        self.news = News.from_state(state["news"])
+        self.bins = state["bins"]
         numbers = state["alerts"]["numbers"].tolist()
         if numbers:
             rows = Rows.from_state(state["alerts"]["rows"])
             self._alerts = OrderedDict((n, rows.take(slice(i, i + 1))) for i, n in enumerate(numbers))
         self._judged, self._trainings = state["judged"], state["trainings"]
         self._delays = {kind: list(delays) for kind, delays in state["delays"].items()}
+        self._told_delays = list(state["told_delays"])
 
 
 def _relabelled(flags: int, label: str) -> int:
