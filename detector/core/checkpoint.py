@@ -22,7 +22,7 @@ from detector.core.journal import Journal
 from detector.core.state import State, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
-FORMAT = 1
+FORMAT = 2  # 1: before models learned from labels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +96,7 @@ def read_manifest(data: bytes) -> Manifest:
     CheckpointDamaged
         It is torn or changed.
     NeedsOperator
-        It was written by a version that is newer than this one.
+        It was written by a version whose models this one cannot go on from.
     """
     try:
         body, seal = data.decode().rstrip("\n").rsplit("\n", 1)
@@ -104,10 +104,10 @@ def read_manifest(data: bytes) -> Manifest:
             raise CheckpointDamaged("the manifest does not match its checksum")
         document: dict[str, Any] = json.loads(body)
         version = document.pop("format")
-        if version > FORMAT:
+        if version != FORMAT:
             raise NeedsOperator(
-                f"checkpoint {document['name']} has format {version}, this version reads up to {FORMAT}: "
-                "run the version that wrote it"
+                f"checkpoint {document['name']} has format {version}, this version reads {FORMAT}: "
+                "run the version that wrote it, or delete the group's offsets to start anew"
             )
         return Manifest(**{**document, "since": Journal.from_text(document["since"])})
     except (ValueError, KeyError, TypeError) as cause:

@@ -123,12 +123,13 @@ def test_other_bytes_are_no_checkpoint(data: bytes) -> None:
         unpack(data)
 
 
-def test_a_newer_format_needs_a_newer_version() -> None:
+@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1])
+def test_another_format_needs_another_version(version: int) -> None:
     _, head, _ = encode(snapshot())
     body = head.decode().rstrip("\n").rsplit("\n", 1)[0]
-    body = json.dumps(json.loads(body) | {"format": FORMAT + 1})
+    body = json.dumps(json.loads(body) | {"format": version})
     seal = hashlib.sha256(body.encode()).hexdigest()
-    with pytest.raises(NeedsOperator, match=f"format {FORMAT + 1}"):
+    with pytest.raises(NeedsOperator, match=f"format {version}"):
         read_manifest(f"{body}\n{seal}\n".encode())
 
 
