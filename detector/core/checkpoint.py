@@ -19,10 +19,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.core.journal import Journal
-from detector.core.state import State, pack, unpack
+from detector.core.state import State, digest, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
-FORMAT = 2  # 1: before models learned from labels
+# 1: before models learned from labels; 2: without hashes of the state. Formats from `READS_FROM` on are read.
+FORMAT = 3
+READS_FROM = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,7 @@ class Manifest:
     versions: dict[str, str]  # of the libraries and the CPU family it was computed with
     state_bytes: int
     state_sha256: str
+    state_hash: str = ""  # `state_hash` of that state; empty: made by format 2
 
     @property
     def labels(self) -> int:
@@ -65,6 +68,11 @@ class Snapshot:
     state: State
 
 
+def state_hash(state: State) -> str:
+    """Hash of a state as journals and manifests note it; with the format, as others' are laid out differently."""
+    return f"{FORMAT}:{digest(state)}"
+
+
 def encode(snapshot: Snapshot) -> tuple[str, bytes, bytes]:
     """Return name, manifest and state. May take long for a large state; runs beside scoring."""
     state = pack(snapshot.state)
@@ -73,12 +81,14 @@ def encode(snapshot: Snapshot) -> tuple[str, bytes, bytes]:
         "partition": snapshot.partition,
         "position": snapshot.position,
         "since": snapshot.since.to_text(),
+        "states": snapshot.since.states,
         "config": snapshot.config,
         "config_json": snapshot.config_json,
         "entity_key_id": snapshot.entity_key_id,
         "versions": snapshot.versions,
         "state_bytes": len(state),
         "state_sha256": hashlib.sha256(state).hexdigest(),
+        "state_hash": state_hash(snapshot.state),
     }
     # Of all of it: owners who came to the same state by different journals must not share a name.
     content = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
@@ -104,12 +114,13 @@ def read_manifest(data: bytes) -> Manifest:
             raise CheckpointDamaged("the manifest does not match its checksum")
         document: dict[str, Any] = json.loads(body)
         version = document.pop("format")
-        if version != FORMAT:
+        if not READS_FROM <= version <= FORMAT:
             raise NeedsOperator(
-                f"checkpoint {document['name']} has format {version}, this version reads {FORMAT}: "
-                "run the version that wrote it, or delete the group's offsets to start anew"
+                f"checkpoint {document['name']} has format {version}, this version reads {READS_FROM} to "
+                f"{FORMAT}: run the version that wrote it, or delete the group's offsets to start anew"
             )
-        return Manifest(**{**document, "since": Journal.from_text(document["since"])})
+        since = Journal.from_text(document["since"]).stated(document.pop("states", ()))
+        return Manifest(**{**document, "since": since})
     except (ValueError, KeyError, TypeError) as cause:
         raise CheckpointDamaged(f"the manifest cannot be read: {cause}") from cause
 

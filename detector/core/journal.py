@@ -13,6 +13,8 @@ Rules
     - Kafka refuses metadata above 4,096 bytes for good (OffsetMetadataTooLargeError); the text is compact
       JSON, about 9 bytes a barrier, 12 with exchange, and `Journal.bytes_next_max` tells whether one more is
       sure to fit.
+    - The hash of the state after the last barrier is part of the text, so that whoever replays it knows whether
+      it came to the same; those of the barriers before it are in the checkpoints' manifests.
     - The text begins with a format version; an unknown one needs an operator, it is never guessed at. A
       journal in which nothing was exchanged is written in format 1, which older versions read too.
 """
@@ -20,7 +22,8 @@ Rules
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from detector.errors import NeedsOperator
@@ -32,6 +35,8 @@ METADATA_BYTES_MAX = 4096
 ENTRY_BYTES_MAX = 128
 # What a checkpoint's name may add to a journal that has none yet, and a position its digits.
 ORIGIN_BYTES_MAX = 80
+# What the hash of the last barrier's state adds to a journal that has none yet: `,"h":"..."`.
+STATE_BYTES_MAX = 32
 
 Cause = Literal["every", "labels", "config", "age"]
 _CAUSES: tuple[Cause, ...] = ("every", "labels", "config", "age")
@@ -53,6 +58,7 @@ class Barrier:
     labels_from: int | None = None  # the feedback topic began only here: what came before was never seen
     exchange: int = 0  # the exchange topic was applied up to here (exclusive)
     exchange_from: int | None = None  # as `labels_from`
+    state: str = field(default="", compare=False)  # hash of the shard's state right after it; empty: unknown
 
     def end(self, side: Side) -> int:
         """Position in a side topic up to which it was applied."""
@@ -104,6 +110,16 @@ class Journal:
         """Hashes of every configuration that a replay needs."""
         return frozenset({self.config, *(b.config for b in self.barriers if b.config is not None)})
 
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Hash of the state after each barrier, as far as known."""
+        return tuple(barrier.state for barrier in self.barriers)
+
+    def stated(self, states: Sequence[str]) -> Journal:
+        """Note the hash of the state after each of the first barriers."""
+        told = [replace(barrier, state=state) for barrier, state in zip(self.barriers, states, strict=False)]
+        return replace(self, barriers=(*told, *self.barriers[len(told) :]))
+
     def extended(self, barrier: Barrier) -> Journal:
         """Append one barrier."""
         return replace(self, barriers=(*self.barriers, barrier))
@@ -136,7 +152,7 @@ class Journal:
 
     def bytes_next_max(self) -> int:
         """Upper bound of the text's size with one more barrier."""
-        return len(self.to_text()) + ENTRY_BYTES_MAX + ORIGIN_BYTES_MAX
+        return len(self.to_text()) + ENTRY_BYTES_MAX + ORIGIN_BYTES_MAX + STATE_BYTES_MAX
 
     def to_text(self) -> str:
         """Compact ASCII JSON; positions as differences, and what is usual left out (`_entry`)."""
@@ -165,6 +181,8 @@ class Journal:
         }
         if exchange:
             document["e"] = self.exchange
+        if self.barriers and self.barriers[-1].state:
+            document["h"] = self.barriers[-1].state
         return json.dumps(document, separators=(",", ":"))
 
     @classmethod
@@ -178,7 +196,7 @@ class Journal:
         """
         try:
             document = json.loads(text)
-            kinds = {"k": str, "p": int, "l": int, "c": str, "b": list, "e": int}
+            kinds = {"k": str, "p": int, "l": int, "c": str, "b": list, "e": int, "h": str}
             if any(type(document[name]) is not kind for name, kind in kinds.items() if name in document):
                 raise ValueError("a value of the wrong type")
             version = document["v"]
@@ -203,6 +221,8 @@ class Journal:
                     )
                 )
                 position, labels, exchange = position + step, barriers[-1].labels, barriers[-1].exchange
+            if barriers:
+                barriers[-1] = replace(barriers[-1], state=document.get("h", ""))
             return cls(
                 checkpoint=document["k"],
                 position=document["p"],

@@ -12,23 +12,28 @@ The caller drives it record by record and does all IO:
     3. `barrier` applies it, and gives what siblings are to be told
     4. only right after a barrier, `snapshot` may be taken, and written beside scoring
     5. once that is durable, `rebase`: the next commit names it and drops the journal before it
+
+After each barrier the state is hashed. A replayed barrier whose hash is not the one that was noted when it was
+made counts in `differences`: then this machine does not compute what the one before it did.
 """
 
 from __future__ import annotations
 
 import platform
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 from detector.config.tree import ModelPart
-from detector.core.checkpoint import Manifest, Snapshot
+from detector.core.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.exchange import HEARD_RECORDS_MAX
 from detector.core.journal import Barrier, Cause, Journal
 from detector.core.records import Identity, Lap, Outputs, Record, Told, no_lap
 from detector.core.shard import Shard
+from detector.core.state import State
 from detector.errors import NeedsOperator
 
 
@@ -52,6 +57,7 @@ class Partition:
         journal: Journal,
         *,
         until: int,
+        told_until: int | None = None,
         configs: Mapping[str, ModelPart] | None = None,
         restored: tuple[Manifest, Mapping[str, Any]] | None = None,
         lap: Lap = no_lap,
@@ -65,7 +71,9 @@ class Partition:
         journal
             What was committed, or `begin(...)`.
         until
-            Committed offset; the log is replayed silently up to it.
+            Committed offset: up to it the journal's barriers are followed.
+        told_until
+            Records below this offset are silent; None: those below `until`. An audit hears more.
         configs
             By hash, those that `journal.configs` names; `wanted` need not be among them.
         restored
@@ -79,6 +87,7 @@ class Partition:
         self.identity = identity
         self.journal = journal
         self.until = until
+        self._told_until = until if told_until is None else told_until
         self._wanted = wanted
         self._wanted_hash = wanted.hash()
         self._configs = {**(configs or {}), self._wanted_hash: wanted}
@@ -117,7 +126,9 @@ class Partition:
                 )
             self._shard.load(state)
         self._lap = lap
-        self._at_barrier = False
+        self._state: State | None = None  # right after a barrier
+        self.state_hash = "" if restored is None else restored[0].state_hash
+        self.differences = 0
 
     @staticmethod
     def begin(wanted: ModelPart, position: int, labels: int, exchange: int = 0) -> Journal:
@@ -129,6 +140,11 @@ class Partition:
     def position(self) -> int:
         """Offset after the last record taken."""
         return self._shard.position
+
+    @property
+    def barrier_position(self) -> int:
+        """Where `state_hash` was taken: at the last barrier, or at the origin."""
+        return self.journal.barriers[-1].position if self.journal.barriers else self.journal.position
 
     @property
     def event_time(self) -> float:
@@ -150,15 +166,14 @@ class Partition:
 
         Ascending offsets from `position` on; gaps are normal (transaction markers, compaction).
         """
-        self._at_barrier = False
-        silent = 0
-        while silent < len(records) and records[silent].offset < self.until:
-            silent += 1
+        self._state = None
+        end = len(records)
         if self._plan and records:  # a planned barrier may stand within a block
             if records[0].offset >= self._plan[0].position:
                 raise self._removed(records[0].offset)
-            silent = sum(record.offset < self._plan[0].position for record in records[:silent])
-        batch = records[:silent] if silent else records
+            end = _count_below(records, self._plan[0].position)
+        silent = min(_count_below(records, self._told_until), end)
+        batch = records[: silent or end]
         consumed, outputs, block_ended = self._shard.take(batch, silent=bool(silent))
         block_ended |= bool(self._plan) and self.position == self._plan[0].position
         return Step(
@@ -243,16 +258,19 @@ class Partition:
             What is to be told, and labels and messages counted by outcome. Those of a replayed barrier were
             published and counted before.
         """
+        shard = self._shard
         if barrier.config is not None:
-            self._shard.reconfigure(self._configs[barrier.config])
-        outcomes = self._shard.barrier(labels, barrier.labels, told, barrier.exchange)
-        messages, exchanged = self._shard.exchange.collect()
-        if self._plan and self._plan[0] == barrier:
-            self._plan.popleft()
-        else:
-            self.journal = self.journal.extended(barrier)
-        self._at_barrier = True
+            shard.reconfigure(self._configs[barrier.config])
+        outcomes = shard.barrier(labels, barrier.labels, told, barrier.exchange)
+        messages, exchanged = shard.exchange.collect()
         self._lap("barrier")
+        self._state = shard.to_state()
+        self.state_hash = state_hash(self._state)
+        if self._plan and self._plan[0] == barrier:
+            self._follow(self._plan.popleft())
+        else:
+            self.journal = self.journal.extended(replace(barrier, state=self.state_hash))
+        self._lap("hash")
         return Outputs(
             told=tuple(Told(self.position - 1, message) for message in messages),
             labels=outcomes,
@@ -260,8 +278,8 @@ class Partition:
         )
 
     def snapshot(self) -> Snapshot:
-        """Copy the state for a checkpoint; only right after a live barrier."""
-        assert self._at_barrier
+        """Copy the state for a checkpoint; only right after a barrier."""
+        assert self._state is not None
         assert not self._plan
         shard = self._shard
         return Snapshot(
@@ -272,12 +290,20 @@ class Partition:
             config_json=shard.config.canonical().decode(),
             entity_key_id=shard.entity_key_id,
             versions=library_versions(),
-            state=shard.to_state(),
+            state=self._state,
         )
 
     def rebase(self, name: str, position: int) -> None:
         """Begin the journal at a checkpoint that is durable."""
         self.journal = self.journal.rebased(name, position)
+
+    def _follow(self, planned: Barrier) -> None:
+        """Compare with what was noted then, if that was a hash of the same format."""
+        form, _, _ = self.state_hash.partition(":")
+        if planned.state.startswith(f"{form}:") and planned.state != self.state_hash:
+            self.differences += 1
+        done = len(self.journal.barriers) - len(self._plan) - 1
+        self.journal = self.journal.stated([*self.journal.states[:done], self.state_hash])
 
     def _planned(self) -> Barrier | None:
         if not self._plan or self._plan[0].position > self.position:
@@ -307,6 +333,11 @@ class Partition:
         if labels_end > shard.labels_end and shard.since_barrier >= barriers.early_events_min:
             return "labels"
         return None
+
+
+def _count_below(records: Sequence[Record], offset: int) -> int:
+    """How many of the first records lie below `offset`; they ascend."""
+    return bisect_left(records, offset, key=lambda record: record.offset)
 
 
 def _next(applied: int, end: int, beginning: int, limit: int) -> tuple[int, int | None]:

@@ -58,6 +58,7 @@ class PartitionTelemetry:
     received: int = 0
     scored: int = 0
     replayed: int = 0
+    state_differences: int = 0
     rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
@@ -69,6 +70,8 @@ class PartitionTelemetry:
     lag_seconds: float | None = None
     checkpoint_timestamp: float | None = None  # s since the epoch
     journal_bytes: int | None = None
+    state_hash: int | None = None  # 48 bits, of the model right after the barrier at
+    barrier_position: int | None = None
     gauges: dict[str, float] = field(default_factory=dict)  # of the model, e.g. clusters, threshold
 
 
@@ -89,7 +92,7 @@ class Telemetry:
         """Counters summed over all partitions."""
         totals = PartitionTelemetry()
         for partition in list(self.partitions.values()):
-            for name in ("received", "scored", "replayed", "key_mismatches"):
+            for name in ("received", "scored", "replayed", "state_differences", "key_mismatches"):
                 setattr(totals, name, getattr(totals, name) + getattr(partition, name))
             for name in ("rejected", "alerts", "suppressed", "labels", "exchange", "drift"):
                 counts = getattr(totals, name)

@@ -51,6 +51,11 @@ COUNTERS = (
         "Events handled again in silence to restore a model; in no other counter.",
         lambda p: p.replayed,
     ),
+    Family(
+        "detector_state_differences_total",
+        "Barriers replayed after which the model was not the same as the first time.",
+        lambda p: p.state_differences,
+    ),
     Family("detector_alerts_total", "Alerts published.", lambda p: p.alerts, "severity"),
     Family(
         "detector_alerts_suppressed_total",
@@ -97,6 +102,16 @@ GAUGES = (
         "detector_journal_bytes",
         "Size of the journal beside the committed offset; the broker allows 4096.",
         lambda p: p.journal_bytes,
+    ),
+    Family(
+        "detector_barrier_position",
+        "Offset of the last barrier, where detector_state_hash was taken.",
+        lambda p: p.barrier_position,
+    ),
+    Family(
+        "detector_state_hash",
+        "48 bits of the SHA-256 of the model right after the last barrier.",
+        lambda p: p.state_hash,
     ),
     Family("detector_model", "State of the model, by name.", lambda p: p.gauges, "name"),
 )

@@ -125,6 +125,7 @@ class _Owned:
     newest_ms: int = 0  # log time of the newest record processed
     origin_ms: int = 0  # log time of the first record after the journal's origin; 0: none yet
     block: list[Outputs] = field(default_factory=list)  # since the last block's end, for drift
+    differences: int = 0  # replayed barriers with another state than before, as told
 
 
 class Runner:
@@ -555,6 +556,7 @@ class Runner:
         # Step 4
         self._timer.start()
         outputs = partition.barrier(barrier, applied, heard)
+        self._compare_state(owned)
         self._tell_drift(owned)
         # Step 5
         if self._checkpoint_due(owned, barrier):
@@ -569,6 +571,23 @@ class Runner:
             owned.at_block_end = False
             self._commit()
         return True
+
+    def _compare_state(self, owned: _Owned) -> None:
+        """Tell once when a replay came to another state than the one that was committed."""
+        partition, differences = owned.partition, owned.partition.differences
+        number = partition.identity.partition
+        if differences > owned.differences:
+            self._telemetry.partitions[number].state_differences += differences - owned.differences
+            if owned.differences == 0:
+                self._log.error(
+                    "state_differs",
+                    partition=number,
+                    position=partition.position,
+                    state=partition.state_hash,
+                    meaning="this machine computes other numbers than the one before it: later alerts may "
+                    "differ from those of an undisturbed run; detector checkpoint verify tells where",
+                )
+            owned.differences = differences
 
     def _available(self, side: Side, partition: Partition) -> tuple[int, int]:
         """End and beginning of what a barrier now may apply of a side topic."""
@@ -649,7 +668,7 @@ class Runner:
     def _checkpoint_due(self, owned: _Owned, barrier: Barrier) -> bool:
         """Whether a snapshot should be taken here, right after `barrier`."""
         journal = owned.partition.journal
-        if self._store is None or journal.barriers[-1] is not barrier:
+        if self._store is None or journal.barriers[-1] != barrier:
             return False
         if owned.writing is not None:  # what is being written may not make room enough
             return not self._fits(owned)
@@ -790,6 +809,9 @@ class Runner:
         owned.outputs.clear()
         numbers = self._telemetry.partitions[number]
         numbers.gauges = owned.partition.gauges
+        numbers.barrier_position = owned.partition.barrier_position
+        _, _, digits = owned.partition.state_hash.partition(":")
+        numbers.state_hash = int(digits, 16) if digits else None
         numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None
 
     # --- the loop's own affairs ----------------------------------------------------------------------------

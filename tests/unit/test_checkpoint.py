@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from detector.core.checkpoint import FORMAT, Snapshot, encode, read_manifest, read_state
+from detector.core.checkpoint import FORMAT, READS_FROM, Snapshot, encode, read_manifest, read_state
 from detector.core.journal import Barrier, Journal
 from detector.core.lineage import (
     check_side,
@@ -123,7 +123,7 @@ def test_other_bytes_are_no_checkpoint(data: bytes) -> None:
         unpack(data)
 
 
-@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1])
+@pytest.mark.parametrize("version", [READS_FROM - 1, FORMAT + 1])
 def test_another_format_needs_another_version(version: int) -> None:
     _, head, _ = encode(snapshot())
     body = head.decode().rstrip("\n").rsplit("\n", 1)[0]

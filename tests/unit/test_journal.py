@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.journal import ENTRY_BYTES_MAX, FORMAT, ORIGIN_BYTES_MAX, Barrier, Cause, Journal
+from detector.core.journal import (
+    ENTRY_BYTES_MAX,
+    FORMAT,
+    ORIGIN_BYTES_MAX,
+    STATE_BYTES_MAX,
+    Barrier,
+    Cause,
+    Journal,
+)
 from detector.errors import NeedsOperator
 
 HASHES = st.text("0123456789abcdef", min_size=12, max_size=12)
@@ -120,7 +128,8 @@ def test_a_barrier_of_the_usual_kind_is_short() -> None:
     for number in range(1, 101):
         journal = journal.extended(Barrier(position=4096 * number, labels=0, cause="every"))
     assert len(journal.to_text()) < 100 * 9
-    assert journal.bytes_next_max() == len(journal.to_text()) + ENTRY_BYTES_MAX + ORIGIN_BYTES_MAX
+    more = ENTRY_BYTES_MAX + ORIGIN_BYTES_MAX + STATE_BYTES_MAX
+    assert journal.bytes_next_max() == len(journal.to_text()) + more
 
 
 OLD_TEXT = (
