@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +34,9 @@ from detector.config.tree import Config
 from detector.errors import ConfigError, NeedsOperator, OperatorError, OutsideError, Problem
 
 if TYPE_CHECKING:  # at run time only by the commands that need it: it loads numba
-    from detector.wiring import Replayed
+    from detector.ports import Archive
+    from detector.shell.auditor import Verified
+    from detector.wiring import Replayed, ReplayFiles
 
 app = typer.Typer(
     help="Streaming anomaly detection for transactions: Kafka in, explained alerts out, exactly once.",
@@ -55,8 +57,18 @@ WarmStart = Annotated[
     ),
 ]
 
+AuditEvents = Annotated[
+    Path | None,
+    typer.Option("--events", help="Look at a replay of this file, not at a topic.", show_default=False),
+]
+AuditFeedback = Annotated[Path | None, typer.Option("--feedback", help="Of that replay.", show_default=False)]
+AuditFolder = Annotated[
+    Path | None, typer.Option("--checkpoint-dir", help="Of that replay.", show_default=False)
+]
+
 WRITABLE = "a file in a folder that exists and may be written"
 NEW = "a file that does not exist yet: nothing is overwritten"
+PARTS_SHOWN = 10  # of a state that differs
 DEMO_SECONDS_MAX = 86_400.0  # its traffic ends after 183 simulated days
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of standard output; files have their own sentences
 
@@ -210,6 +222,43 @@ def replay(
 
 
 @app.command()
+def explain(
+    config: ConfigPath,
+    offset: Annotated[int, typer.Option(min=0, help="Of the event; in a replay its line, from 0.")],
+    partition: Annotated[int, typer.Option(min=0)] = 0,
+    topic: Annotated[str | None, typer.Option(help="Else the configured one.", show_default=False)] = None,
+    events: AuditEvents = None,
+    feedback: AuditFeedback = None,
+    checkpoint_dir: AuditFolder = None,
+    set_: Overrides = None,
+) -> None:
+    """Compute one event again, from the nearest checkpoint before it: its alert, or why it gave none.
+
+    Prints the alert as it was published, byte for byte; for another event what an alert would have said.
+    """
+    from detector import wiring
+
+    settings = _load(config, set_)
+    if topic is not None and topic != settings.topics.transactions:
+        raise _wrong("--topic", topic, f"the configured topic, {settings.topics.transactions}")
+    files = _audited_files(events, feedback, checkpoint_dir)
+    with wiring.auditing(settings, os.environ, files) as (auditor, archive), _progress("explain") as progress:
+        _check_partition(partition, archive)
+        explained = auditor.explain(partition, offset, progress)
+    score = "" if explained.score is None else f", score {explained.score:.4f}"
+    if explained.threshold is not None:
+        score += f", threshold {explained.threshold:.4f}"
+    err.print(
+        f"{settings.topics.transactions}-{partition}-{offset}: {explained.fate}{score}; "
+        f"from {explained.origin or 'the beginning'}, {explained.replayed:,} offsets before it"
+    )
+    if explained.alert is not None:
+        sys.stdout.write(explained.alert.body.decode() + "\n")
+    elif explained.rejected is not None:
+        sys.stdout.write(f"{explained.rejected.detail}\n")
+
+
+@app.command()
 def init_config(
     events: Annotated[Path, typer.Option(help="A sample of your events, one JSON object a line.")],
     id: Annotated[str | None, typer.Option(help="Field that names the event.")] = None,
@@ -358,6 +407,73 @@ def checkpoint_show(
     out.print_json(json.dumps(wiring.show_checkpoint(_load(config, set_), name)))
 
 
+@checkpoint.command("verify")
+def checkpoint_verify(
+    config: ConfigPath,
+    partition: Annotated[int | None, typer.Option(min=0, help="Else all.", show_default=False)] = None,
+    generations: Annotated[
+        int, typer.Option(min=0, max=1000, help="Begin at so many checkpoints before the newest one.")
+    ] = 1,
+    events: AuditEvents = None,
+    feedback: AuditFeedback = None,
+    checkpoint_dir: AuditFolder = None,
+    set_: Overrides = None,
+) -> None:
+    """Replay what was done since some checkpoint, and compare the state after every barrier.
+
+    Ends with exit code 3 if one differs: then this machine, or these versions, compute something else.
+    """
+    from detector import wiring
+
+    settings = _load(config, set_)
+    files = _audited_files(events, feedback, checkpoint_dir)
+    different = []
+    with wiring.auditing(settings, os.environ, files) as (auditor, archive):
+        if partition is not None:
+            _check_partition(partition, archive)
+        for number in range(archive.partitions_count()) if partition is None else [partition]:
+            if archive.committed(number) is None:
+                out.print(f"partition {number}: nothing is committed", highlight=False)
+                continue
+            with _progress(f"partition {number}") as progress:
+                verified = auditor.verify(number, generations=generations, progress=progress)
+            for line in _verdict(verified):
+                out.print(line, markup=False, highlight=False)
+            if not verified.equal:
+                different.append(number)
+    if different:
+        raise NeedsOperator(
+            f"the state differs in partition {', '.join(map(str, different))}: was it computed on another "
+            "kind of machine, or with other versions (detector checkpoint show)? Else please report a bug"
+        )
+
+
+@checkpoint.command("rollback")
+def checkpoint_rollback(
+    config: ConfigPath,
+    partition: Annotated[int, typer.Option(min=0)],
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="As `checkpoint list` shows it; else the one before the newest."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    set_: Overrides = None,
+) -> None:
+    """Give a partition the model of an older checkpoint. All members of the group must be stopped.
+
+    The group stays where it stands: nothing is scored again, and what the model learned since is forgotten.
+    """
+    from detector import wiring
+
+    settings = _load(config, set_)
+    if not yes:
+        group, chosen = settings.kafka.group_id, to or "the checkpoint before the newest"
+        question = f"Group {group}, partition {partition}: forget what was learned since {chosen}?"
+        typer.confirm(question, abort=True, err=True)
+    taken = wiring.roll_back(settings, os.environ, partition, to)
+    out.print(f"partition {partition} goes on with {taken}", markup=False, highlight=False)
+
+
 @checkpoint.command("export")
 def checkpoint_export(
     config: ConfigPath,
@@ -416,6 +532,57 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
             f"most events were rejected, the first one at {replayed.rejection}\n"
             "does `event` describe them? detector init-config --events FILE writes what does"
         )
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal; told how much of how much is done."""
+    columns = TextColumn(what), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _audited_files(events: Path | None, feedback: Path | None, folder: Path | None) -> ReplayFiles | None:
+    from detector import wiring
+
+    if events is None and folder is None and feedback is None:
+        return None
+    if events is None or folder is None:
+        missing = "--events" if events is None else "--checkpoint-dir"
+        raise _wrong(missing, "nothing", "a replay has both --events and --checkpoint-dir")
+    for file in (events, feedback):
+        _check_readable(file)
+    return wiring.ReplayFiles(events=events, feedback=feedback, folder=folder)
+
+
+def _check_partition(partition: int, archive: Archive) -> None:
+    count = archive.partitions_count()
+    if partition >= count:
+        raise _wrong("--partition", str(partition), f"0 to {count - 1}")
+
+
+def _verdict(verified: Verified) -> Iterator[str]:
+    """Say what became of verifying one partition."""
+    for damage in verified.damages:
+        yield f"partition {verified.partition}: could not be used: {damage}"
+    unknown = sum(barrier.equal is None for barrier in verified.barriers)
+    equal = sum(barrier.equal is True for barrier in verified.barriers)
+    yield (
+        f"partition {verified.partition}: {verified.start:,} to {verified.stop:,} from "
+        f"{verified.origin or 'the beginning'}: {len(verified.barriers)} barriers, {equal} equal, "
+        f"{len(verified.barriers) - equal - unknown} different, {unknown} without a hash of then"
+    )
+    first = next((barrier for barrier in verified.barriers if barrier.equal is False), None)
+    if first is not None:
+        yield (
+            f"  first at offset {first.position:,} (a barrier by {first.cause!r}): "
+            f"{first.noted} then, {first.found} now"
+        )
+    for part in verified.differing[:PARTS_SHOWN]:
+        yield f"  differs: {part}"
+    if len(verified.differing) > PARTS_SHOWN:
+        yield f"  and {len(verified.differing) - PARTS_SHOWN} more parts"
 
 
 def _load(path: Path, overrides: list[str] | None) -> Config:

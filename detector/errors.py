@@ -6,7 +6,8 @@
     ├── OperatorError            an operator must act: ends with a sentence and an exit code
     │   ├── ConfigError          2  the configuration is wrong; all problems at once
     │   ├── CredentialsError     2  the broker or store refused who we are
-    │   └── NeedsOperator        3  e.g. the log no longer holds what recovery needs
+    │   └── NeedsOperator        3  e.g. the journal is of a newer version
+    │       └── LogGone          3  a topic no longer holds what recovery needs (or `on_lost_log: skip`)
     ├── OutsideError             the world is away: retried with backoff
     │   ├── BrokerUnavailable
     │   ├── StoreUnavailable
@@ -73,6 +74,10 @@ class NeedsOperator(OperatorError):
     """Going on alone would lose or repeat something; the message says what to decide."""
 
     exit_code = EXIT_NEEDS_OPERATOR
+
+
+class LogGone(NeedsOperator):
+    """A topic no longer holds records that are needed, because of its retention."""
 
 
 class OutsideError(DetectorError):

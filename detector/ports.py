@@ -9,7 +9,7 @@ calls all return within a deadline or raise `detector.errors.OutsideError`; none
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -137,6 +137,48 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """Leave; returns within a deadline and never raises."""
+
+
+class Archive(Protocol):
+    """The transactions topic and the group's offsets for whoever looks back: no member of the group."""
+
+    def partitions_count(self) -> int:
+        """Partitions of the transactions topic.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
+
+    def committed(self, partition: int) -> Committed | None:
+        """What the group has committed.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
+
+    def beginning(self, partition: int) -> int:
+        """Lowest offset still in the log.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
+
+    def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
+        """Records in [start, stop), ascending, in pieces; ends at the log's end if that comes first.
+
+        Raises
+        ------
+        BrokerUnavailable
+            None came for a whole deadline.
+        LogGone
+            The log begins after `start`.
+        """
+
+    def close(self) -> None:
+        """Let go of the connection."""
 
 
 class SideLog(Protocol):

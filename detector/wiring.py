@@ -2,6 +2,7 @@
 
 run      Kafka stream, side topics, checkpoint store, HTTP pages    ─┐
 replay   events file, feedback file, progress folder                ─┴─> the same Runner, the same shards
+audits   the same logs and stores, read from outside the group      ───> Auditor, the same shards
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +26,7 @@ from detector.config.load import Secrets, redacted, resolve_secret, resolve_secr
 from detector.config.tree import Config, Topics
 from detector.core.checkpoint import Manifest, read_manifest, read_state
 from detector.core.events import Parser
+from detector.core.journal import Side
 from detector.core.labels import feedback_time
 from detector.core.lineage import store_prefix
 from detector.core.telemetry import Telemetry
@@ -37,14 +40,15 @@ from detector.errors import (
     NeedsOperator,
     Problem,
 )
-from detector.ports import Commit, Log, SideLog
+from detector.ports import Archive, Commit, Log, SideLog
 from detector.shell import logs
+from detector.shell.auditor import Auditor
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
-from detector.shell.files import FileSideLog, FileStream, OutputFiles
+from detector.shell.files import FileArchive, FileExchange, FileSideLog, FileStream, OutputFiles
 from detector.shell.http import HttpServer
-from detector.shell.kafka import KafkaSideLog, KafkaStream, TimeOf
+from detector.shell.kafka import KafkaArchive, KafkaSideLog, KafkaStream, TimeOf
 from detector.shell.metrics import TelemetryCollector, renderer
 from detector.shell.runner import Runner
 from detector.shell.store import FsspecStore, InvalidName
@@ -329,6 +333,89 @@ def export(config: Config, partition: int) -> tuple[str, bytes]:
     raise NeedsOperator(
         f"there is no whole checkpoint of partition {partition} under {checkpoints_place(config)}"
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayFiles:
+    """A replay with `--checkpoint-dir` that is looked back at, in place of a topic."""
+
+    events: Path
+    folder: Path
+    feedback: Path | None = None
+
+
+@contextmanager
+def auditing(
+    config: Config, environ: Mapping[str, str], files: ReplayFiles | None
+) -> Iterator[tuple[Auditor, Archive]]:
+    """Look back at a group, or at a replay.
+
+    Raises
+    ------
+    OperatorError
+        Configuration, credentials, or a file that cannot be read.
+    """
+    password, key_password, entity_secret = resolve_secrets(config, environ)
+    key = entity_key(entity_secret)
+    sides: dict[Side, SideLog] = {}
+    archive: KafkaArchive | FileArchive
+    with threadpool_limits(1), ExitStack() as opened:
+        if files is None:
+            store, archive = FsspecStore(config.checkpoints.url), KafkaArchive(config, password, key_password)
+            topics: dict[Side, str | None] = {
+                "labels": config.topics.feedback,
+                "exchange": config.topics.exchange,
+            }
+            for side, topic in topics.items():
+                if topic is not None:
+                    sides[side] = KafkaSideLog(config, topic, password, key_password)
+        else:
+            store = FsspecStore(f"file://{files.folder.resolve()}")
+            archive = FileArchive(files.events, files.folder, key_of=Parser(config.event, key).main_key)
+            if files.feedback is not None:
+                sides["labels"] = FileSideLog(files.feedback)
+            if (exchange := FileExchange.of(files.folder)) is not None:
+                sides["exchange"] = exchange
+        opened.callback(archive.close)
+        for side_log in sides.values():
+            opened.callback(side_log.close)
+        auditor = Auditor(
+            config=config,
+            topic=config.topics.transactions,
+            group=config.kafka.group_id,
+            entity_key=key,
+            archive=archive,
+            store=store,
+            sides=sides,
+        )
+        yield auditor, archive
+
+
+def roll_back(config: Config, environ: Mapping[str, str], partition: int, name: str | None) -> str:
+    """Give a partition the model of an older checkpoint; the group must have no members.
+
+    Parameters
+    ----------
+    name
+        Of the checkpoint; None: the one before the newest.
+
+    Returns
+    -------
+    str
+        Name of the checkpoint that was taken.
+
+    Raises
+    ------
+    OperatorError
+        It cannot be done; nothing has changed.
+    OutsideError
+        The world is away; nothing has changed, or all.
+    """
+    with auditing(config, environ, None) as (auditor, archive):
+        assert isinstance(archive, KafkaArchive)
+        chosen = auditor.predecessor(partition) if name is None else name
+        archive.commit(partition, auditor.rolled_back(partition, chosen))
+    return chosen
 
 
 def checkpoints_place(config: Config) -> str:

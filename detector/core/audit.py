@@ -27,7 +27,9 @@ class Passed:
     state_hash: str = ""  # after it, now
 
 
-def follow(partition: Partition, records: Iterable[Sequence[Record]], read_side: ReadSide) -> Iterator[Passed]:
+def follow(
+    partition: Partition, records: Iterable[Sequence[Record]], read_side: ReadSide
+) -> Iterator[Passed]:
     """Take records below `partition.until`, and make the journal's barriers where they were made.
 
     Parameters

@@ -69,7 +69,7 @@ class Snapshot:
 
 
 def state_hash(state: State) -> str:
-    """Hash of a state as journals and manifests note it; with the format, as others' are laid out differently."""
+    """Hash of a state as journals and manifests note it: with the format, as another one's is another."""
     return f"{FORMAT}:{digest(state)}"
 
 

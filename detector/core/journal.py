@@ -13,8 +13,8 @@ Rules
     - Kafka refuses metadata above 4,096 bytes for good (OffsetMetadataTooLargeError); the text is compact
       JSON, about 9 bytes a barrier, 12 with exchange, and `Journal.bytes_next_max` tells whether one more is
       sure to fit.
-    - The hash of the state after the last barrier is part of the text, so that whoever replays it knows whether
-      it came to the same; those of the barriers before it are in the checkpoints' manifests.
+    - The hash of the state after the last barrier is part of the text, so that whoever replays it knows
+      whether it came to the same; those of the barriers before it are in the checkpoints' manifests.
     - The text begins with a format version; an unknown one needs an operator, it is never guessed at. A
       journal in which nothing was exchanged is written in format 1, which older versions read too.
 """

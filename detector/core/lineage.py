@@ -24,7 +24,7 @@ from urllib.parse import quote
 from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
 from detector.core.journal import Journal, Side
-from detector.errors import CheckpointDamaged, NeedsOperator
+from detector.errors import CheckpointDamaged, LogGone, NeedsOperator
 
 Get = Callable[[str], bytes]
 """Reads one object of the store by name; KeyError when there is none."""
@@ -123,8 +123,10 @@ def check_side(journal: Journal, side: Side, *, partition: int, beginning: int |
 
     Raises
     ------
-    NeedsOperator
+    LogGone
         They are not.
+    NeedsOperator
+        The topic is not configured.
     """
     needed = journal.needed(side)
     if needed is None:
@@ -136,7 +138,7 @@ def check_side(journal: Journal, side: Side, *, partition: int, beginning: int |
             f"of its state: set topics.{topic} again, or {_ANEW}"
         )
     if beginning > needed:
-        raise NeedsOperator(
+        raise LogGone(
             f"partition {partition}: going on needs the {topic} topic from offset {needed}, but it begins "
             f"at {beginning} now: raise its retention above the checkpoints' age, then {_ANEW}"
         )
@@ -180,14 +182,16 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
 
     Raises
     ------
+    LogGone
+        The log no longer has what would follow it.
     NeedsOperator
-        There is none, or the log no longer has what would follow it.
+        There is none.
     """
     manifests: list[Manifest] = []
     damages: list[str] = []
     while True:
         if journal.position < beginning:
-            raise NeedsOperator(
+            raise LogGone(
                 f"partition {partition}: going on needs the log from offset {journal.position}, but it "
                 f"begins at {beginning} now{_because(damages)}: raise the topic's retention above the "
                 f"checkpoints' age, then {_ANEW}"
@@ -196,7 +200,7 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
         if not name:
             return Origin(journal=journal, restored=None, manifests=tuple(manifests), damages=tuple(damages))
         try:
-            manifest = _manifest(name, get)
+            manifest = read_manifest_of(name, get)
         except CheckpointDamaged as error:
             raise NeedsOperator(
                 f"partition {partition}: the checkpoint store holds no usable checkpoint"
@@ -205,13 +209,86 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
             ) from error
         manifests.append(manifest)
         try:
-            restored = manifest, read_state(manifest, _get(_state_name(name), get))
             return Origin(
-                journal=journal, restored=restored, manifests=tuple(manifests), damages=tuple(damages)
+                journal=journal,
+                restored=read_checkpoint(name, get),
+                manifests=tuple(manifests),
+                damages=tuple(damages),
             )
         except CheckpointDamaged as error:
             damages.append(f"{name}: {error}")
             journal = manifest.since.joined(journal)
+
+
+def read_manifest_of(name: str, get: Get) -> Manifest:
+    """Manifest of a checkpoint, from whichever of its two copies is whole.
+
+    Raises
+    ------
+    CheckpointDamaged
+        Neither is.
+    """
+    problems = []
+    for place in _manifest_names(name):
+        try:
+            manifest = read_manifest(_get(place, get))
+            if manifest.name == name:
+                return manifest
+            problems.append(f"{place}: belongs to {manifest.name}")
+        except CheckpointDamaged as error:
+            problems.append(f"{place}: {error}")
+    raise CheckpointDamaged("; ".join(problems))
+
+
+def read_checkpoint(name: str, get: Get) -> tuple[Manifest, Mapping[str, Any]]:
+    """Manifest and state of one checkpoint.
+
+    Raises
+    ------
+    CheckpointDamaged
+        It is missing, torn or changed.
+    """
+    manifest = read_manifest_of(name, get)
+    return manifest, read_state(manifest, _get(_state_name(name), get))
+
+
+def moved(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapshot:
+    """The model of a checkpoint as a checkpoint at another offset: what lies between the two is not in it.
+
+    Should it be damaged, its predecessor is the one that it was made of, to the same effect.
+    """
+    since = Journal(
+        checkpoint=manifest.name,
+        position=position,
+        labels=manifest.labels,
+        config=manifest.config,
+        exchange=manifest.exchange,
+    )
+    return Snapshot(
+        partition=manifest.partition,
+        position=position,
+        since=since,
+        config=manifest.config,
+        config_json=manifest.config_json,
+        entity_key_id=manifest.entity_key_id,
+        versions=manifest.versions,
+        state=state,
+    )
+
+
+def newest_readable(journal: Journal, get: Get) -> tuple[Manifest, Mapping[str, Any]] | None:
+    """The newest checkpoint on a journal's chain that can be read; None: none can."""
+    name = journal.checkpoint
+    while name:
+        try:
+            return read_checkpoint(name, get)
+        except CheckpointDamaged:
+            pass
+        try:
+            name = read_manifest_of(name, get).since.checkpoint
+        except CheckpointDamaged:
+            return None
+    return None
 
 
 def superfluous(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> list[str]:
@@ -234,7 +311,7 @@ def superfluous(names: Iterable[str], journal: Journal, get: Get, *, keep: int) 
     kept = [journal.checkpoint]
     while kept[-1] and len(kept) < keep:
         try:
-            kept.append(_manifest(kept[-1], get).since.checkpoint)
+            kept.append(read_manifest_of(kept[-1], get).since.checkpoint)
         except CheckpointDamaged:
             return []
     horizon = journal.checkpoint.partition("-")[0]  # names begin with partition and position, zero-padded
@@ -259,19 +336,6 @@ def _state_name(name: str) -> str:
 
 def _manifest_names(name: str) -> tuple[str, str]:
     return f"{name}.json", f"manifests/{name}.json"
-
-
-def _manifest(name: str, get: Get) -> Manifest:
-    problems = []
-    for place in _manifest_names(name):
-        try:
-            manifest = read_manifest(_get(place, get))
-            if manifest.name == name:
-                return manifest
-            problems.append(f"{place}: belongs to {manifest.name}")
-        except CheckpointDamaged as error:
-            problems.append(f"{place}: {error}")
-    raise CheckpointDamaged("; ".join(problems))
 
 
 def _get(name: str, get: Get) -> bytes:

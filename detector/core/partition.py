@@ -13,8 +13,8 @@ The caller drives it record by record and does all IO:
     4. only right after a barrier, `snapshot` may be taken, and written beside scoring
     5. once that is durable, `rebase`: the next commit names it and drops the journal before it
 
-After each barrier the state is hashed. A replayed barrier whose hash is not the one that was noted when it was
-made counts in `differences`: then this machine does not compute what the one before it did.
+After each barrier the state is hashed. A replayed barrier whose hash is not the one that was noted when it
+was made counts in `differences`: then this machine does not compute what the one before it did.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from detector.core.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.exchange import HEARD_RECORDS_MAX
 from detector.core.journal import Barrier, Cause, Journal
 from detector.core.records import Identity, Lap, Outputs, Record, Told, no_lap
-from detector.core.shard import Shard
+from detector.core.shard import Inquired, Shard
 from detector.core.state import State
 from detector.errors import NeedsOperator
 
@@ -230,6 +230,20 @@ class Partition:
             exchange=exchange,
             exchange_from=exchange_from,
         )
+
+    def inquire(self, offset: int) -> None:
+        """Ask for an explanation of the event at `offset`, also if it gives no alert; see `inquired`."""
+        self._shard.inquiry = offset
+
+    @property
+    def inquired(self) -> Inquired | None:
+        """Why the event that was asked for gave no alert; None: it did, was rejected, or is to come."""
+        return self._shard.inquired
+
+    @property
+    def state(self) -> State | None:
+        """A copy of the state right after a barrier; None elsewhere."""
+        return self._state
 
     def want(self, config: ModelPart) -> None:
         """Let another configuration take effect at the next block's end."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,14 @@ ALERT_EVENTS_MIN = 512
 RECOUNTED = 4
 
 
+class Inquired(NamedTuple):
+    """Why an event that was asked for gave no alert."""
+
+    fate: str
+    threshold: float  # inf: none yet
+    alert: Alert | None  # what would have been told; None without a threshold
+
+
 class Shard:
     """See the module's text. Not thread safe."""
 
@@ -80,6 +88,8 @@ class Shard:
         self.told_end = told_end
         self.exchange = Exchange(identity)
         self._accepted = 0  # events ever; a new model begins to count its own
+        self.inquiry: int | None = None  # offset of an event to be explained whether it is alerted or not
+        self.inquired: Inquired | None = None
         self._equip(config)
         self._build()
 
@@ -310,7 +320,10 @@ class Shard:
         alerts: list[Alert] = []
         alerted = np.zeros(len(events), dtype=bool)
         suppressed: dict[str, int] = {}
+        asked = next((i for i, event in enumerate(events) if event.record.offset == self.inquiry), None)
         if located is None or not np.isfinite(self._threshold):
+            if asked is not None:
+                self.inquired = Inquired("there is no threshold yet", self._threshold, None)
             return alerts, alerted, suppressed
         explored = self._policy.explore_probability(self._events_per_day)
         drawn = self._exploration.draw(self._accepted + np.arange(len(events)), explored)
@@ -333,6 +346,8 @@ class Shard:
                 decision, probability = Published(id_, 0, "explore"), explored
             if isinstance(decision, Suppressed):
                 suppressed[decision.reason] = suppressed.get(decision.reason, 0) + 1
+                if i == asked:
+                    self._inquire(events[i], located, i, start, score, f"held back: {decision.reason}")
                 continue
             assert decision is not None
             alerted[i] = True
@@ -340,7 +355,19 @@ class Shard:
             if not silent:
                 row = self._block.take(slice(start + i, start + i + 1))
                 alerts.append(self._explained(event, row, located, i, score, severity, decision))
+        if asked is not None and self.inquired is None and not alerted[asked]:
+            score = float(scores[asked])
+            self._inquire(events[asked], located, asked, start, score, "below the threshold")
         return alerts, alerted, suppressed
+
+    def _inquire(
+        self, event: ParsedEvent, located: Located, i: int, start: int, score: float, fate: str
+    ) -> None:
+        """Explain an event that gave no alert as if it had given one."""
+        row = self._block.take(slice(start + i, start + i + 1))
+        severity = self._policy.severity(score)
+        alert = self._explained(event, row, located, i, score, severity, Published("", 0))
+        self.inquired = Inquired(fate, self._threshold, alert)
 
     def _explained(
         self,

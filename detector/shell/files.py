@@ -164,7 +164,7 @@ class FileStream:
             records = {partition: [] for partition in active}
             for number, line in enumerate(lines, first):
                 key = key_of(line)
-                partition = 0 if key is None else zlib.crc32(key) % self._count
+                partition = _partition_of(key, self._count)
                 if partition in active and number >= positions[partition]:
                     records[partition].append(Record(number, 0, key, line))
         for partition in active:
@@ -291,16 +291,9 @@ class FileStream:
             )
         with _told(path, "read"):
             text = path.read_text()
-        try:
-            document: dict[str, Any] = json.loads(text)
-            known = document["format"] == FORMAT
-            positions, sizes = document["positions"], dict(document["outputs"])
-            same = document["input"] == self._input
-        except (ValueError, KeyError, TypeError) as error:
-            raise NeedsOperator(f"{path} is damaged: remove the folder to start over") from error
-        if not known:
-            raise NeedsOperator(f"{path} was written by another version: remove the folder to start over")
-        if not same:
+        document = _read_progress(path, text)
+        positions, sizes = document["positions"], dict(document["outputs"])
+        if document["input"] != self._input:
             raise NeedsOperator(
                 f"{self._lines.path} or the feedback is not the file that {path} belongs to (its size or its "
                 "beginning changed): replay the same files, or remove the folder to start over"
@@ -374,6 +367,62 @@ class FileSideLog:
         """It was read whole."""
 
 
+class FileArchive:
+    """A `detector.ports.Archive` over a replay's file and its progress.
+
+    Parameters
+    ----------
+    events, key_of
+        As `FileStream` was given them.
+    folder
+        Where that replay kept its progress.
+
+    Raises
+    ------
+    NeedsOperator
+        A file cannot be read, or is not what it was.
+    """
+
+    def __init__(self, events: Path, folder: Path, *, key_of: Callable[[bytes], bytes | None]) -> None:
+        self._key_of = key_of
+        path = folder / PROGRESS
+        with _told(path, "read"):
+            document = _read_progress(path, path.read_text())
+        if document["input"]["events"] != _fingerprint(events):
+            raise NeedsOperator(f"{events} is not the file that {path} belongs to")
+        self._positions: list[tuple[int, str]] = document["positions"]
+        self._lines = _Lines(events)
+
+    def partitions_count(self) -> int:
+        """As the replay had."""
+        return len(self._positions)
+
+    def committed(self, partition: int) -> Committed | None:
+        """What the replay had reached."""
+        offset, metadata = self._positions[partition]
+        return Committed(offset=offset, metadata=metadata)
+
+    def beginning(self, partition: int) -> int:
+        """The first line."""
+        return 0
+
+    def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
+        """Lines of the partition in [start, stop), in pieces."""
+        count = len(self._positions)
+        self._lines.go_to(start)
+        while self._lines.line < stop and not self._lines.at_end:
+            first = self._lines.line
+            lines = self._lines.read(min(stop - first, GROUP_LINES))
+            keyed = ((number, self._key_of(line), line) for number, line in enumerate(lines, first))
+            yield [
+                Record(n, 0, key, line) for n, key, line in keyed if _partition_of(key, count) == partition
+            ]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._lines.close()
+
+
 class FileExchange:
     """A `detector.ports.SideLog` that `FileStream` writes: what shards of one replay tell each other.
 
@@ -383,6 +432,8 @@ class FileExchange:
         None: a temporary file.
     size
         Bytes to cut it to, from an earlier process; None: begin anew.
+    read_only
+        Leave it as it is.
 
     Raises
     ------
@@ -390,7 +441,7 @@ class FileExchange:
         It cannot be read or written, or is not what it was.
     """
 
-    def __init__(self, path: Path | None, size: int | None = None) -> None:
+    def __init__(self, path: Path | None, size: int | None = None, *, read_only: bool = False) -> None:
         self._path = path or Path("the exchange's temporary file")
         self._starts = array("Q")  # of the records in the file
         self.size = 0
@@ -398,9 +449,15 @@ class FileExchange:
             if path is None:
                 self.file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - `FileStream` closes it
             else:
-                self.file = path.open("w+b" if size is None else "r+b")
+                self.file = path.open("rb" if read_only else "w+b" if size is None else "r+b")
         if size is not None:
             self._take_up(size)
+
+    @classmethod
+    def of(cls, folder: Path) -> FileExchange | None:
+        """What the shards of a replay told each other, to be read only; None: nothing."""
+        path = folder / EXCHANGE
+        return cls(path, path.stat().st_size, read_only=True) if path.exists() else None
 
     def _take_up(self, size: int) -> None:
         with _told(self._path, "read"):
@@ -415,8 +472,9 @@ class FileExchange:
                 f"{self._path} is not what it was when the replay stopped: remove the checkpoint folder to "
                 "start over"
             )
-        with _told(self._path, "written"):
-            self.file.truncate(size)
+        if self.file.writable():
+            with _told(self._path, "written"):
+                self.file.truncate(size)
 
     def append(self, values: Iterable[bytes]) -> None:
         """Write records; they can be seen from now on."""
@@ -454,6 +512,31 @@ class FileExchange:
 
     def close(self) -> None:
         """`FileStream` closes its file, maybe at this moment on another thread."""
+
+
+def _partition_of(key: bytes | None, partitions: int) -> int:
+    return 0 if key is None else zlib.crc32(key) % partitions
+
+
+def _read_progress(path: Path, text: str) -> dict[str, Any]:
+    """Check a progress file's form: input, positions and outputs.
+
+    Raises
+    ------
+    NeedsOperator
+        It is damaged, or another version's.
+    """
+    try:
+        document: dict[str, Any] = json.loads(text)
+        known = document["format"] == FORMAT
+        document["input"]["events"], dict(document["outputs"])
+        for offset, metadata in document["positions"]:
+            known &= isinstance(offset, int) and isinstance(metadata, str)
+    except (ValueError, KeyError, TypeError) as error:
+        raise NeedsOperator(f"{path} is damaged: remove the folder to start over") from error
+    if not known:
+        raise NeedsOperator(f"{path} was written by another version: remove the folder to start over")
+    return document
 
 
 class _Lines:

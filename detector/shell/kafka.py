@@ -60,7 +60,14 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 from detector.config.tree import Config
 from detector.core.journal import METADATA_BYTES_MAX
 from detector.core.records import Headers, Record
-from detector.errors import BrokerUnavailable, CommitFailed, CredentialsError, DetectorError, NeedsOperator
+from detector.errors import (
+    BrokerUnavailable,
+    CommitFailed,
+    CredentialsError,
+    DetectorError,
+    LogGone,
+    NeedsOperator,
+)
 from detector.ports import Change, Commit, Committed, Message, Poll
 
 T = TypeVar("T")
@@ -71,6 +78,12 @@ TimeOf = Callable[[bytes], float | None]
 UNLIMITED_MS = sys.maxsize  # retention of a topic that keeps everything
 MESSAGE_BYTES_MAX = 1_000_000  # key, value and headers; message.max.bytes (1,048,588) has room to frame it
 
+_NOT_EMPTY = (  # what a broker says to offsets of somebody who is no member of a group that has some
+    kafka_errors.CommitFailedError,
+    kafka_errors.UnknownMemberIdError,
+    kafka_errors.IllegalGenerationError,
+    kafka_errors.RebalanceInProgressError,
+)
 _PROBE_S = 8.0  # all servers together: a cause is named within 10 s
 _PROBE_ONE_S = 3.0  # one server; a host that drops our packets must not hide the others
 _CAUSES_MAX = 3  # servers named in one sentence
@@ -1004,6 +1017,122 @@ class KafkaSideLog:
 # --- calls and errors -------------------------------------------------------------------------------------
 
 
+class KafkaArchive:
+    """A `detector.ports.Archive`: the transactions topic and the group's offsets, from outside the group.
+
+    Parameters
+    ----------
+    config
+        The daemon's configuration.
+    password, key_password
+        Resolved secrets of `kafka.security`.
+
+    Raises
+    ------
+    CredentialsError
+        A certificate or key file cannot be used.
+    """
+
+    def __init__(self, config: Config, password: str | None = None, key_password: str | None = None) -> None:
+        self._config = config
+        self._topic = config.topics.transactions
+        self._settings = client_settings(config, password, key_password)
+        self._deadline_s = config.kafka.deadline_ms / 1000
+        self._consumer: KafkaConsumer | None = None
+
+    def partitions_count(self) -> int:
+        """Partitions of the transactions topic."""
+        consumer = self._open()
+        with self._translated("count partitions"):
+            known = _within(self._deadline_s, lambda: consumer.partitions_for_topic(self._topic))
+        if not known:
+            raise BrokerUnavailable(f"Topic {self._topic} does not exist.")
+        return len(known)
+
+    def committed(self, partition: int) -> Committed | None:
+        """What the group has committed, waiting for pending transactions."""
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        with self._translated("read committed offsets"):
+            got = consumer.committed(at, metadata=True, timeout_ms=self._config.kafka.deadline_ms)
+        return None if got is None else Committed(offset=got.offset, metadata=got.metadata)
+
+    def beginning(self, partition: int) -> int:
+        """Lowest offset still in the log."""
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        with self._translated("read the beginning"):
+            return int(consumer.beginning_offsets([at], timeout_ms=self._config.kafka.deadline_ms)[at])
+
+    def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
+        """Records in [start, stop), ascending, in pieces."""
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        with self._translated("read the log"):
+            end = int(consumer.end_offsets([at], timeout_ms=self._config.kafka.deadline_ms)[at])
+            consumer.assign([at])
+            consumer.seek(at, start)
+            heard_s = time.monotonic()
+            while (position := consumer.position(at, timeout_ms=_SILENCE_ASK_MS)) is not None:
+                if position >= min(stop, end):
+                    return
+                batch = consumer.poll(timeout_ms=1000).get(at, ())
+                if batch:
+                    heard_s = time.monotonic()
+                    yield [record for record in map(_record, batch) if record.offset < stop]
+                elif time.monotonic() - heard_s > self._deadline_s:
+                    break
+        raise BrokerUnavailable(f"{self._topic}/{partition} could not be read to offset {min(stop, end)}.")
+
+    def commit(self, partition: int, position: Committed) -> None:
+        """Move the group, which must have no members.
+
+        Raises
+        ------
+        NeedsOperator
+            It has.
+        BrokerUnavailable
+        """
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        offsets = {at: OffsetAndMetadata(position.offset, position.metadata, -1)}
+        with self._translated("move the group"):
+            try:
+                consumer.commit(offsets, timeout_ms=self._config.kafka.deadline_ms)
+            except _NOT_EMPTY as error:
+                group = self._config.kafka.group_id
+                raise NeedsOperator(
+                    f"Group {group} has members: stop all of them first, then try again."
+                ) from error
+
+    def close(self) -> None:
+        """Let go of the connection; never raises."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(Exception):
+                _within(_LEAVE_S, lambda: consumer.close(timeout_ms=1500))
+
+    # --- inside ---
+
+    def _open(self) -> KafkaConsumer:
+        if self._consumer is None:
+            probe(self._settings, {self._topic: "read"}, min(_PROBE_S, self._deadline_s))
+            with self._translated("connect"):
+                self._consumer = _make(
+                    KafkaConsumer,
+                    self._settings,
+                    group_id=self._config.kafka.group_id,
+                    enable_auto_commit=False,
+                    isolation_level="read_committed",
+                    auto_offset_reset="none",
+                    allow_auto_create_topics=False,
+                    metrics_enabled=False,
+                )
+            _read_carefully(self._consumer)
+        return self._consumer
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        with _translated(doing, self._config):
+            yield
+
+
 def _left_ms(deadline: float) -> int:
     """Milliseconds until `deadline` (monotonic s); at least one, as 0 means for ever in some calls.
 
@@ -1109,7 +1238,7 @@ def _our_error(doing: str, config: Config, transactional_id: str, error: BaseExc
         case kafka_errors.AuthorizationError() | kafka_errors.SaslAuthenticationFailedError():
             return CredentialsError(f"Not allowed to {doing}: {text}.")
         case kafka_errors.OffsetOutOfRangeError() | kafka_errors.LogTruncationError():
-            return NeedsOperator(
+            return LogGone(
                 f"Could not {doing}: the records that come next are no longer in the log ({text}); "
                 "they were deleted before they were read."
             )
