@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, NoReturn
 from zlib import error as ZlibError
@@ -246,7 +247,7 @@ def explain(
         _check_partition(partition, archive)
         explained = auditor.explain(partition, offset, progress)
     score = "" if explained.score is None else f", score {explained.score:.4f}"
-    if explained.threshold is not None:
+    if explained.threshold is not None and explained.threshold < inf:
         score += f", threshold {explained.threshold:.4f}"
     err.print(
         f"{settings.topics.transactions}-{partition}-{offset}: {explained.fate}{score}; "

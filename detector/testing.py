@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from detector.core.records import Headers, Record
-from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator, StoreUnavailable
+from detector.errors import BrokerUnavailable, CommitFailed, LogGone, StoreUnavailable
 from detector.ports import Change, Commit, Committed, Message, Poll
 
 T = TypeVar("T")
@@ -212,7 +212,7 @@ class MemorySideLog:
         if self.down:
             raise BrokerUnavailable("the side topic is away")
         if start < self._first:
-            raise NeedsOperator(f"the side topic begins at {self._first}, position {start} is gone")
+            raise LogGone(f"the side topic begins at {self._first}, position {start} is gone")
         return list(enumerate(self._values[start:stop], start))
 
     def beginning(self) -> int:
@@ -373,6 +373,39 @@ class MemoryBroker:
                 self.commits += 1
             if applied is not None:
                 raise CommitFailed("injected")
+
+
+class MemoryArchive:
+    """An `Archive`: a `MemoryBroker` from outside its group."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    def partitions_count(self) -> int:
+        """Partitions of the input topic."""
+        return len(self._broker._log)
+
+    def committed(self, partition: int) -> Committed | None:
+        """What the group has committed."""
+        return self._broker.committed.get(partition)
+
+    def beginning(self, partition: int) -> int:
+        """Lowest offset still there."""
+        return self._broker._log[partition].begin
+
+    def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
+        """Records in [start, stop), a hundred at a time."""
+        if start < self.beginning(partition):
+            raise LogGone(f"the log begins at {self.beginning(partition)}, offset {start} is gone")
+        while start < stop:
+            records, after = self._broker._log[partition].read(start, 100)
+            if not records:
+                return
+            yield [record for record in records if record.offset < stop]
+            start = after
+
+    def close(self) -> None:
+        """Nothing to let go of."""
 
 
 class MemoryStream:

@@ -472,6 +472,11 @@ class Config(Part):
     start: Literal["earliest", "latest"] = Field(
         "earliest", description="where a group that never committed begins"
     )
+    on_lost_log: Literal["stop", "skip"] = Field(
+        "stop",
+        description="when a topic no longer has what recovery needs. stop: say so and end; skip: go on with "
+        "the newest checkpoint at the first event left, and count what was lost",
+    )
     require_key: bool = Field(
         False, description="reject events whose record key is not the main entity's value"
     )

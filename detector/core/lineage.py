@@ -257,17 +257,16 @@ def moved(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapsh
 
     Should it be damaged, its predecessor is the one that it was made of, to the same effect.
     """
-    since = Journal(
-        checkpoint=manifest.name,
-        position=position,
-        labels=manifest.labels,
-        config=manifest.config,
-        exchange=manifest.exchange,
-    )
     return Snapshot(
         partition=manifest.partition,
         position=position,
-        since=since,
+        since=Journal(
+            checkpoint=manifest.name,
+            position=position,
+            labels=manifest.labels,
+            config=manifest.config,
+            exchange=manifest.exchange,
+        ),
         config=manifest.config,
         config_json=manifest.config_json,
         entity_key_id=manifest.entity_key_id,
@@ -276,18 +275,14 @@ def moved(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapsh
     )
 
 
-def newest_readable(journal: Journal, get: Get) -> tuple[Manifest, Mapping[str, Any]] | None:
-    """The newest checkpoint on a journal's chain that can be read; None: none can."""
+def salvaged(journal: Journal, get: Get, position: int) -> Snapshot | None:
+    """The newest model on a journal's chain that can be read, moved to `position`; None: none can."""
     name = journal.checkpoint
     while name:
         try:
-            return read_checkpoint(name, get)
+            return moved(*read_checkpoint(name, get), position)
         except CheckpointDamaged:
-            pass
-        try:
-            name = read_manifest_of(name, get).since.checkpoint
-        except CheckpointDamaged:
-            return None
+            name = _predecessor(name, get)
     return None
 
 
@@ -336,6 +331,13 @@ def _state_name(name: str) -> str:
 
 def _manifest_names(name: str) -> tuple[str, str]:
     return f"{name}.json", f"manifests/{name}.json"
+
+
+def _predecessor(name: str, get: Get) -> str:
+    try:
+        return read_manifest_of(name, get).since.checkpoint
+    except CheckpointDamaged:
+        return ""
 
 
 def _get(name: str, get: Get) -> bytes:

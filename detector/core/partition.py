@@ -99,25 +99,16 @@ class Partition:
             )
         self._plan = deque(journal.barriers)
         in_force = self._configs[journal.config]
-        if restored is None:
-            self._shard = Shard(
-                in_force,
-                identity,
-                position=journal.position,
-                labels_end=journal.labels,
-                told_end=journal.exchange,
-                lap=lap,
-            )
-        else:
+        self._shard = Shard(
+            in_force,
+            identity,
+            position=journal.position,
+            labels_end=journal.labels,
+            told_end=journal.exchange,
+            lap=lap,
+        )
+        if restored is not None:
             manifest, state = restored
-            self._shard = Shard(
-                in_force,
-                identity,
-                position=manifest.position,
-                labels_end=manifest.labels,
-                told_end=manifest.exchange,
-                lap=lap,
-            )
             if manifest.entity_key_id != self._shard.entity_key_id:
                 raise NeedsOperator(
                     f"partition {identity.partition}: checkpoint {manifest.name} was made with entity key "

@@ -59,6 +59,7 @@ class PartitionTelemetry:
     scored: int = 0
     replayed: int = 0
     state_differences: int = 0
+    lost: int = 0
     rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
@@ -92,7 +93,7 @@ class Telemetry:
         """Counters summed over all partitions."""
         totals = PartitionTelemetry()
         for partition in list(self.partitions.values()):
-            for name in ("received", "scored", "replayed", "state_differences", "key_mismatches"):
+            for name in ("received", "scored", "replayed", "state_differences", "lost", "key_mismatches"):
                 setattr(totals, name, getattr(totals, name) + getattr(partition, name))
             for name in ("rejected", "alerts", "suppressed", "labels", "exchange", "drift"):
                 counts = getattr(totals, name)

@@ -114,6 +114,8 @@ class Auditor:
     def verify(self, partition: int, *, generations: int, progress: Progress) -> Verified:
         """Replay one partition from `generations` checkpoints before the newest one to what is committed.
 
+        From the oldest one that is kept where there are fewer.
+
         Raises
         ------
         NeedsOperator
@@ -127,7 +129,10 @@ class Auditor:
         for _ in range(generations):
             if not journal.checkpoint:
                 break
-            manifest = self._manifest(journal.checkpoint)
+            try:
+                manifest = read_manifest_of(journal.checkpoint, self._get)
+            except CheckpointDamaged:  # no more were kept; opening says so if this one is needed
+                break
             written[manifest.position] = manifest.name
             journal = manifest.since.joined(journal)
         replayed, origin = self._open(partition, journal, until=committed.offset, told_until=committed.offset)
@@ -224,13 +229,7 @@ class Auditor:
                 f"partition {partition} before {committed.offset}"
             )
         snapshot = moved(manifest, state, committed.offset)
-        journal = Journal(
-            checkpoint=write(snapshot, self._put),
-            position=committed.offset,
-            labels=manifest.labels,
-            config=manifest.config,
-            exchange=manifest.exchange,
-        )
+        journal = replace(snapshot.since, checkpoint=write(snapshot, self._put))
         return Committed(offset=committed.offset, metadata=journal.to_text())
 
     def predecessor(self, partition: int) -> str:
@@ -282,8 +281,7 @@ class Auditor:
 
     def _follow(self, partition: Partition, progress: Progress) -> Iterator[Passed]:
         number, start, stop = partition.identity.partition, partition.position, partition.until
-        # The origin of a model that was moved lies before its journal's.
-        records = self._archive.records(number, max(start, partition.journal.position), stop)
+        records = self._archive.records(number, start, stop)
         for passed in follow(partition, records, self._read_side):
             progress(partition.position - start, stop - start)
             yield passed

@@ -56,6 +56,11 @@ COUNTERS = (
         "Barriers replayed after which the model was not the same as the first time.",
         lambda p: p.state_differences,
     ),
+    Family(
+        "detector_events_lost_total",
+        "Offsets that the log had dropped before they were processed (on_lost_log: skip).",
+        lambda p: p.lost,
+    ),
     Family("detector_alerts_total", "Alerts published.", lambda p: p.alerts, "severity"),
     Family(
         "detector_alerts_suppressed_total",

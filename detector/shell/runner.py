@@ -44,6 +44,7 @@ from detector.core.lineage import (
     folders,
     read_configs,
     read_journal,
+    salvaged,
     store_prefix,
     superfluous,
     write,
@@ -53,7 +54,7 @@ from detector.core.partition import Partition, library_versions
 from detector.core.records import Identity, Outputs, Record
 from detector.core.telemetry import Telemetry
 from detector.core.warm_start import Model, first_checkpoint
-from detector.errors import BrokerUnavailable, CommitFailed, OutsideError
+from detector.errors import BrokerUnavailable, CommitFailed, LogGone, OutsideError
 from detector.ports import (
     Change,
     CheckpointStore,
@@ -112,6 +113,8 @@ class _Owned:
     named: str  # the checkpoint that `committed` names; empty: none
     assigned_s: float  # monotonic
     checkpoint_s: float  # monotonic, when the last one was started
+    origin: int  # offset at which its replay began
+    lost: int  # offsets that the log dropped before they were processed; until that is committed
     backlog: list[Record] = field(default_factory=list)  # polled, not processed; at most one poll's
     outputs: list[Outputs] = field(default_factory=list)  # processed, not committed
     at_block_end: bool = False  # its barrier is not settled yet
@@ -203,6 +206,7 @@ class Runner:
         self._committed_s = -inf  # monotonic, of the last commit
         self._sides_began: dict[Side, tuple[float, int]] = {}  # monotonic, position
         self._told = ("", -inf)  # the last trouble logged, and when (monotonic)
+        self._step = ""  # what restoring is at
         self._troubles = 0  # turns in which the world was away, since it last was not
         self._commit_failing = False  # since the last one that did not
         self._timer = StageTimer(telemetry, clock.monotonic)
@@ -266,7 +270,15 @@ class Runner:
             exhausted = poll.exhausted and not trouble and self._all_done()
         except CommitFailed as error:
             trouble = str(error)
-            self._rebuild(error)
+            self._commit_failing = True
+            self._telemetry.commit_failures += 1
+            self._log.warning("commit_failed", reason=trouble, partitions=sorted(self._owned))
+            self._rebuild()
+        except LogGone as error:
+            if self._config.on_lost_log == "stop":
+                raise
+            trouble = str(error)
+            self._rebuild()
         except OutsideError as error:
             trouble = str(error)
         except _Stopped:
@@ -303,11 +315,8 @@ class Runner:
                 self._assigned[number] = self._clock.monotonic()
         self._log.info(f"partitions_{change.kind}", partitions=list(change.partitions))
 
-    def _rebuild(self, error: CommitFailed) -> None:
+    def _rebuild(self) -> None:
         """Only what is committed counts: drop every shard and restore it."""
-        self._commit_failing = True
-        self._telemetry.commit_failures += 1
-        self._log.warning("commit_failed", reason=str(error), partitions=sorted(self._owned))
         self._assigned |= dict.fromkeys(self._owned, self._clock.monotonic())
         self._owned.clear()
 
@@ -328,6 +337,8 @@ class Runner:
             except OutsideError as error:
                 trouble = f"partition {number}: {error}"
                 self._stream.pause([number])
+            finally:
+                self._step = ""
         return trouble
 
     def _restore(self, number: int, committed: Committed | None, assigned_s: float) -> _Owned:
@@ -346,8 +357,10 @@ class Runner:
         )
 
         def get(name: str) -> bytes:
+            self._tell_step(number, f"reading {name}")
             return ask(lambda: self._get(name))
 
+        self._tell_step(number, "reading what is committed")
         partitions = ask(stream.partitions_count)
         wanted = self._config.model_part(partitions)
         ask(lambda: self._keep_config(wanted))
@@ -366,17 +379,33 @@ class Runner:
             until = committed.offset
             end = ask(lambda: stream.log_end(number))
             check_end(until, partition=number, group=self._group, end=end)
-        # Step 2
-        beginning = ask(lambda: stream.beginning(number))
-        origin = find_origin(journal, get, partition=number, beginning=beginning)
-        # Step 3
-        for side in SIDES:
-            check_side(origin.journal, side, partition=number, beginning=beginnings.get(side))
+        # Steps 2 and 3
+        beginning, lost = ask(lambda: stream.beginning(number)), 0
+
+        def find(journal: Journal) -> Origin:
+            origin = find_origin(journal, get, partition=number, beginning=beginning)
+            for side in SIDES:
+                check_side(origin.journal, side, partition=number, beginning=beginnings.get(side))
+            return origin
+
+        try:
+            origin = find(journal)
+        except LogGone as error:
+            if self._config.on_lost_log == "stop":
+                raise
+            lost = max(beginning - until, 0)
+            bare = Partition.begin(wanted, until + lost, beginnings.get("labels", 0), ask(self._told_so_far))
+            journal, until = self._salvage(journal, get, bare), until + lost
+            self._log.error(
+                "log_lost", partition=number, reason=str(error), lost=lost, model=journal.checkpoint or None
+            )
+            origin = find(journal)
         configs = read_configs(origin, wanted, get)
         # Step 4
         self._beat()
         stream.seek(number, origin.journal.position)
         # Step 5
+        self._tell_step(number, "building the model")
         partition = self._open_partition(
             identity,
             wanted,
@@ -395,7 +424,22 @@ class Runner:
             named="" if committed is None else journal.checkpoint,
             assigned_s=assigned_s,
             checkpoint_s=now,
+            origin=origin.journal.position,
+            lost=lost,
         )
+
+    def _salvage(self, journal: Journal, get: Callable[[str], bytes], bare: Journal) -> Journal:
+        """Go on without what the log lost: the newest model that can be read, at `bare`'s position."""
+        snapshot = salvaged(journal, get, bare.position)
+        if snapshot is None:
+            return bare
+        name = self._ask_unless_stopping(lambda: write(snapshot, self._put))
+        return replace(snapshot.since, checkpoint=name)
+
+    def _tell_step(self, number: int, step: str) -> None:
+        """Let readiness say what restoring is at."""
+        self._step = f"partition {number}: {step}"
+        self._publish_status("")
 
     def _told_so_far(self) -> int:
         """Where a new shard begins to listen: what was told before may be of a life that ended."""
@@ -808,6 +852,7 @@ class Runner:
         count(self._telemetry, number, owned.outputs, self._clock.time())
         owned.outputs.clear()
         numbers = self._telemetry.partitions[number]
+        numbers.lost, owned.lost = numbers.lost + owned.lost, 0
         numbers.gauges = owned.partition.gauges
         numbers.barrier_position = owned.partition.barrier_position
         _, _, digits = owned.partition.state_hash.partition(":")
@@ -919,7 +964,8 @@ class Runner:
     def _publish_status(self, trouble: str) -> None:
         """Replace the status and the gauges that follow the clock."""
         lines = [
-            PartitionStatus(partition=number, state="restoring", reason=trouble) for number in self._assigned
+            PartitionStatus(partition=number, state="restoring", reason=trouble or self._step or "waits")
+            for number in self._assigned
         ]
         for number, owned in self._owned.items():
             until = owned.partition.until
@@ -928,7 +974,8 @@ class Runner:
             elif owned.running:
                 line = PartitionStatus(partition=number, state="running", reason="")
             else:
-                how_far = f"at {owned.partition.position} of {until}"
+                done, all_ = owned.partition.position - owned.origin, until - owned.origin
+                how_far = f"at {owned.partition.position} of {until}, {done / max(all_, 1):.0%} of {all_}"
                 line = PartitionStatus(partition=number, state="replaying", reason=how_far)
             lines.append(line)
             if owned.committed is not None:

@@ -1,0 +1,353 @@
+"""What a shard did can be computed again, compared, explained and taken back."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detector.config.tree import Checkpoints, ModelPart
+from detector.core.checkpoint import FORMAT, Snapshot, read_manifest, read_state
+from detector.core.journal import Journal
+from detector.core.lineage import moved, write
+from detector.core.partition import Partition
+from detector.core.records import Identity, Record
+from detector.core.simulate import SimulationConfig, simulate, to_events
+from detector.core.state import differing, digest
+from detector.errors import NeedsOperator
+from detector.ports import Committed
+from detector.shell.auditor import Auditor
+from detector.testing import MemoryArchive
+from detector.wiring import entity_key
+from tests.unit.test_runner import World, in_order, model_config, until
+
+DATA = Path(__file__).parents[1] / "data" / "checkpoints"
+
+
+def events(count: int, seed: int = 7) -> list[bytes]:
+    rng = np.random.default_rng(seed)
+    values = np.exp(rng.normal(size=(count, 2)) + 4 * (rng.random((count, 1)) < 0.01))
+    made = [
+        {"id": str(n), "t": 1_600_000_000 + 60 * n, "card": f"c{n % 40}", "x": float(x), "y": float(y)}
+        for n, (x, y) in enumerate(values)
+    ]
+    return [b"{" if n % 97 == 13 else json.dumps(event).encode() for n, event in enumerate(made)]
+
+
+def world(count: int = 1500, **changes: Any) -> World:
+    made = World(partitions=2, poll_records_max=64, config=model_config().model_copy(update=changes))
+    for n, value in enumerate(events(count)):
+        made.broker.append(n % 2, value, key=b"c%d" % (n % 40))
+    return made
+
+
+def auditor(world: World) -> Auditor:
+    return Auditor(
+        config=world.config,
+        topic="transactions",
+        group="group/1",
+        entity_key=b"secret",
+        archive=MemoryArchive(world.broker),
+        store=world.store,
+        sides={"labels": world.feedback},
+    )
+
+
+def quiet(done: int, of: int) -> None:
+    assert done <= of
+
+
+@pytest.fixture(scope="module")
+def lived() -> World:
+    """A group that ran to the end of its log, with a label, and every checkpoint kept."""
+    made = world(checkpoints=Checkpoints(interval=0.002, keep=1000))
+    runner = made.runner()
+    until(lambda: made.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
+    made.feedback.append(b'{"time": 1, "label": "fraud", "event_id": "70"}')
+    runner.stop()
+    runner.run()
+    made.finish()
+    return made
+
+
+# --- verify -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generations", [0, 1, 1000])
+def test_every_barrier_is_as_it_was(lived: World, generations: int) -> None:
+    for partition in (0, 1):
+        verified = auditor(lived).verify(partition, generations=generations, progress=quiet)
+        assert verified.equal
+        assert not verified.differing
+        assert verified.stop == 750
+        assert all(barrier.equal is not None for barrier in verified.barriers)
+        if generations == 1000:
+            assert verified.start == 0
+            assert len(verified.barriers) > 3
+            assert lived.journal(partition).end("labels") == 1
+
+
+def test_the_state_a_runner_has_is_the_one_that_it_noted(lived: World) -> None:
+    numbers = lived.telemetry.partitions[0]
+    name = lived.journal(0).checkpoint
+    manifest = read_manifest(lived.store.objects[lived.path(f"{name}.json")])
+    state = read_state(manifest, lived.store.objects[lived.path(f"{name}.state")])
+    assert manifest.state_hash == f"{FORMAT}:{digest(state)}"
+    last = lived.journal(0).barriers[-1].state if lived.journal(0).barriers else manifest.state_hash
+    assert numbers.state_hash == int(last.split(":")[1], 16)
+    assert numbers.barrier_position is not None
+    assert numbers.state_differences == 0
+
+
+def test_what_differs_is_found_and_named() -> None:
+    """A checkpoint whose arithmetic went another way: sealed properly, named properly, and wrong."""
+    made = world()
+    made.finish()
+    journal = made.journal(0)
+    manifest = read_manifest(made.store.objects[made.path(f"{journal.checkpoint}.json")])
+    state = read_state(manifest, made.store.objects[made.path(f"{journal.checkpoint}.state")])
+    state["calibration"]["accepted"][0] += 1.0
+    snapshot = moved(manifest, state, manifest.position)
+    name = write(noted(snapshot, manifest.since), lambda name, data: made.store.put(made.path(name), data))
+    forged = replace(journal, checkpoint=name)
+    made.broker.committed[0] = Committed(offset=made.broker.committed[0].offset, metadata=forged.to_text())
+    verified = auditor(made).verify(0, generations=1, progress=quiet)
+    assert not verified.equal
+    assert [part for part in verified.differing if part.startswith("calibration")]
+
+
+def noted(snapshot: Snapshot, since: Journal) -> Snapshot:
+    """As if its state had been hashed when it was taken."""
+    state_hash = f"{FORMAT}:{digest(snapshot.state)}"
+    return replace(snapshot, since=since.stated([*since.states[:-1], state_hash]))
+
+
+def test_a_replay_that_comes_to_another_state_says_so() -> None:
+    made = world(checkpoints=Checkpoints(interval=1e6))
+    made.finish()
+    committed = made.broker.committed[0]
+    barriers = Journal.from_text(committed.metadata).barriers
+    runner = made.runner()
+    wrong = committed.metadata.replace(barriers[-1].state, f"{FORMAT}:000000000000")
+    made.broker.committed[0] = Committed(offset=committed.offset, metadata=wrong)
+    runner.run()
+    assert made.log.events().count("state_differs") == 1
+    assert made.telemetry.partitions[0].state_differences == 1
+
+
+def test_two_processes_agree() -> None:
+    """Whatever the hash seed of Python's own dictionaries and sets."""
+    program = (
+        "from tests.unit.test_audit import world; w = world(800); w.finish();"
+        "print(*(w.telemetry.partitions[p].state_hash for p in (0, 1)), len(w.alerts()))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            check=True,
+            capture_output=True,
+            env={"PYTHONHASHSEED": seed, "PATH": "", "NUMBA_NUM_THREADS": "1"},
+            cwd=Path(__file__).parents[2],
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
+    assert b"None" not in told.pop()
+
+
+# --- explain ----------------------------------------------------------------------------------------------
+
+
+def test_every_alert_is_reproduced_byte_for_byte(lived: World) -> None:
+    published = [message for message in in_order(lived) if message.topic == "alerts"]
+    assert len(published) > 5
+    for message in published:
+        explained = auditor(lived).explain(message.partition, message.offset, quiet)
+        assert explained.fate == "alert"
+        assert explained.alert is not None
+        assert (explained.alert.body, explained.alert.headers) == (message.value, message.headers)
+
+
+def test_any_other_event_says_why_it_gave_no_alert(lived: World) -> None:
+    alerted = {(m.partition, m.offset) for m in in_order(lived) if m.topic == "alerts"}
+    fates = set()
+    for offset in range(0, 750, 37):
+        if (0, offset) in alerted:
+            continue
+        explained = auditor(lived).explain(0, offset, quiet)
+        fates.add(explained.fate)
+        if explained.fate == "below the threshold":
+            assert explained.alert is not None
+            assert explained.score is not None
+            assert explained.threshold is not None
+            assert explained.score < explained.threshold
+            assert json.loads(explained.alert.body)["source"]["offset"] == offset
+    assert fates >= {"below the threshold", "there is no threshold yet"}
+    rejected = auditor(lived).explain(1, 6, quiet)  # event 13
+    assert rejected.fate == "rejected: not_json"
+
+
+def test_what_cannot_be_explained_says_so(lived: World) -> None:
+    with pytest.raises(NeedsOperator, match="not processed yet, the group stands at 750"):
+        auditor(lived).explain(0, 750, quiet)
+    with pytest.raises(NeedsOperator, match="has committed nothing"):
+        auditor(World()).explain(0, 1, quiet)
+
+
+# --- rollback ---------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_forgets_what_was_learned_since_and_repeats_nothing() -> None:
+    made = world()
+    made.finish()
+    before = len(made.broker.published)
+    names = [name for name in made.store.list(made.path("00000/")) if name.endswith(".state")]
+    old = names[0].removeprefix(made.path("")).removesuffix(".state")
+    made.broker.committed[0] = auditor(made).rolled_back(0, old)
+    manifest = read_manifest(made.store.objects[made.path(f"{made.newest()}.json")])
+    state = read_state(manifest, made.store.objects[made.path(f"{made.newest()}.state")])
+    theirs = read_manifest(made.store.objects[made.path(f"{old}.json")])
+    assert differing(state, read_state(theirs, made.store.objects[made.path(f"{old}.state")])) == []
+    assert (manifest.position, theirs.position < manifest.position) == (750, True)
+    for number, value in enumerate(events(600, seed=8)):
+        made.broker.append(0, value, key=b"c%d" % (number % 40))
+    made.finish()
+    offsets = [m.offset for m in made.broker.published if m.topic == "scores" and m.partition == 0]
+    assert len(offsets) == len(set(offsets))
+    assert len(made.broker.published) > before
+    assert auditor(made).verify(0, generations=1000, progress=quiet).equal
+
+
+def test_a_rollback_whose_checkpoint_is_damaged_comes_to_the_same() -> None:
+    told = []
+    for damaged in (False, True):
+        made = world(700)
+        made.finish()
+        old = Journal.from_text(made.broker.committed[0].metadata).checkpoint
+        made.broker.committed[0] = auditor(made).rolled_back(0, old)
+        if damaged:
+            made.store.corrupt(made.path(f"{made.newest()}.state"), 1000)
+        for number, value in enumerate(events(600, seed=8)):
+            made.broker.append(0, value, key=b"c%d" % (number % 40))
+        made.finish()
+        told.append(in_order(made))
+    assert told[0] == told[1]
+
+
+def test_only_a_whole_checkpoint_of_the_same_partition_can_be_rolled_back_to(lived: World) -> None:
+    name = lived.journal(1).checkpoint
+    with pytest.raises(NeedsOperator, match="is of partition 1"):
+        auditor(lived).rolled_back(0, name)
+    with pytest.raises(NeedsOperator, match="not there"):
+        auditor(lived).rolled_back(0, "00000/1-abc")
+
+
+# --- a log that forgot too much ---------------------------------------------------------------------------
+
+
+def outcomes(world: World) -> list[int]:
+    """Offsets in partition 0 that were scored or rejected."""
+    published = [m for m in world.broker.published if m.topic in ("scores", "rejected")]
+    return sorted(m.offset for m in published if m.partition == 0)
+
+
+def test_with_skip_a_lost_log_costs_what_was_lost_and_no_more() -> None:
+    made = world(1200, on_lost_log="skip")
+    runner = made.runner()
+    until(lambda: made.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
+    runner.stop()
+    runner.run()
+    stood = made.broker.committed[0].offset
+    model = made.newest()
+    made.broker.trim(0, stood + 50)
+    made.finish()
+    numbers = made.telemetry.partitions[0]
+    assert numbers.lost == 50
+    assert numbers.received + numbers.lost == 600
+    offsets = [
+        m.offset for m in made.broker.published if m.topic in ("scores", "rejected") and m.partition == 0
+    ]
+    assert sorted(offsets) == [*range(stood), *range(stood + 50, 600)]
+    [line] = [values for _, event, values in made.log.lines if event == "log_lost"]
+    assert line["lost"] == 50
+    position = read_manifest(made.store.objects[made.path(f"{line['model']}.json")]).since
+    assert (position.checkpoint, position.position) == (model, stood + 50)
+    made.finish()  # and the next restart finds everything
+    assert made.log.events().count("log_lost") == 1
+
+
+def test_with_skip_and_no_checkpoint_it_begins_anew() -> None:
+    made = world(400, on_lost_log="skip")
+    made.finish()
+    for name in made.store.list(made.path("")):
+        if "00000/" in name:
+            made.store.lose(name)
+    made.broker.trim(0, 200)
+    made.broker.closed = False
+    for number, value in enumerate(events(100, seed=8)):
+        made.broker.append(0, value, key=b"c%d" % number)
+    made.finish()
+    offsets = [
+        m.offset for m in made.broker.published if m.topic in ("scores", "rejected") and m.partition == 0
+    ]
+    assert sorted(offsets) == list(range(300))
+    assert made.telemetry.partitions[0].lost == 0
+
+
+def test_feedback_that_is_gone_is_skipped_too() -> None:
+    made = world(400, on_lost_log="skip", checkpoints=Checkpoints(interval=1e6))
+    made.feedback.append(b'{"time": 1, "label": "fraud", "event_id": "70"}')
+    made.finish()
+    made.feedback.trim(1)
+    made.finish()
+    assert "log_lost" in made.log.events()
+
+
+# --- formats ----------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_format_2_goes_on_as_its_own_version_did() -> None:
+    folder = DATA / "format-2"
+    manifest = read_manifest((folder / "manifest.json").read_bytes())
+    state = read_state(manifest, gzip.decompress((folder / "state.gz").read_bytes()))
+    config = ModelPart.model_validate_json(manifest.config_json)
+    journal = Journal(
+        checkpoint=manifest.name, position=manifest.position, labels=manifest.labels, config=manifest.config
+    )
+    identity = Identity(topic="transactions", group="detector", partition=0, entity_key=entity_key(None))
+    partition = Partition(
+        identity,
+        config,
+        journal,
+        until=manifest.position,
+        configs={manifest.config: config},
+        restored=(manifest, state),
+    )
+    days = simulate(SimulationConfig(seed=5, customers=40, events=9000))
+    lines = [json.dumps(event).encode() for day in days for event in to_events(day)]
+    records = [Record(offset, 0, None, line) for offset, line in enumerate(lines)][manifest.position :]
+    alerts = {}
+    while records:
+        step = partition.take(records)
+        del records[: step.consumed]
+        for alert in step.outputs.alerts:
+            alerts[alert.offset] = json.loads(alert.body)["score"]["raw"]
+        if step.block_ended and (barrier := partition.due(0)) is not None:
+            partition.barrier(barrier, ())
+    expected = {
+        int(offset): score for offset, score in json.loads((folder / "alerts.json").read_text()).items()
+    }
+    assert alerts.keys() == expected.keys()
+    assert list(alerts.values()) == pytest.approx(list(expected.values()), rel=1e-6)
+
+
+def test_a_format_of_before_is_refused_with_a_sentence() -> None:
+    with pytest.raises(NeedsOperator, match="has format 1, this version reads 2 to 3: run the version that"):
+        read_manifest((DATA / "format-1" / "manifest.json").read_bytes())
