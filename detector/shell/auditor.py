@@ -129,9 +129,8 @@ class Auditor:
         for _ in range(generations):
             if not journal.checkpoint:
                 break
-            try:
-                manifest = read_manifest_of(journal.checkpoint, self._get)
-            except CheckpointDamaged:  # no more were kept; opening says so if this one is needed
+            manifest = self._manifest(journal.checkpoint)
+            if not self._kept(manifest.since, partition):
                 break
             written[manifest.position] = manifest.name
             journal = manifest.since.joined(journal)
@@ -295,6 +294,15 @@ class Auditor:
             return tuple(differing(read_checkpoint(name, self._get)[1], replayed.state))
         except CheckpointDamaged as error:
             return (f"unknown: {error}",)
+
+    def _kept(self, journal: Journal, partition: int) -> bool:
+        """Whether its origin is still there, in the store and in the log."""
+        if journal.position < self._archive.beginning(partition):
+            return False
+        try:
+            return not journal.checkpoint or bool(read_manifest_of(journal.checkpoint, self._get))
+        except CheckpointDamaged:
+            return False
 
     def _manifest(self, name: str) -> Manifest:
         try:
