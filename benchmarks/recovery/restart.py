@@ -42,7 +42,8 @@ def main() -> None:
     versions = f"Python {platform.python_version()}, Kafka {KAFKA_VERSION}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}", flush=True)
     events = _events(arguments.customers)
-    model = {"clusters": {"count_max": arguments.clusters, "core_events": 4 * arguments.clusters}}
+    clusters = {"count_max": arguments.clusters, "core_events": 4 * arguments.clusters, "members_min": 1}
+    model = {"clusters": clusters}
     with (
         tempfile.TemporaryDirectory(prefix="detector-restart-") as name,
         KafkaBroker() as broker,

@@ -10,6 +10,8 @@ Rules
       generation before it would be of no use.
     - A generation above the committed one is never garbage: the partition's next owner may be about to
       commit it.
+    - A checkpoint that was moved (`moved`) has its predecessor's model at a later offset: the chain of
+      journals ends there, as nothing says what became of the events between the two.
     - Nothing here reads or writes by itself: `get` and `put` do.
 """
 
@@ -202,11 +204,7 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
         try:
             manifest = read_manifest_of(name, get)
         except CheckpointDamaged as error:
-            raise NeedsOperator(
-                f"partition {partition}: the checkpoint store holds no usable checkpoint"
-                f"{_because([*damages, str(error)])}: bring it back (is checkpoints.url the one that the "
-                f"group used before?), or {_ANEW}"
-            ) from error
+            raise _unusable(partition, [*damages, str(error)]) from error
         manifests.append(manifest)
         try:
             return Origin(
@@ -217,6 +215,8 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
             )
         except CheckpointDamaged as error:
             damages.append(f"{name}: {error}")
+            if manifest.position != journal.position:
+                raise _unusable(partition, damages) from error
             journal = manifest.since.joined(journal)
 
 
@@ -345,6 +345,13 @@ def _get(name: str, get: Get) -> bytes:
         return get(name)
     except KeyError as error:
         raise CheckpointDamaged("not there") from error
+
+
+def _unusable(partition: int, damages: Iterable[str]) -> NeedsOperator:
+    return NeedsOperator(
+        f"partition {partition}: the checkpoint store holds no usable checkpoint{_because(damages)}: bring "
+        f"it back (is checkpoints.url the one that the group used before?), or {_ANEW}"
+    )
 
 
 def _because(damages: Iterable[str]) -> str:

@@ -130,7 +130,7 @@ class Auditor:
             if not journal.checkpoint:
                 break
             manifest = self._manifest(journal.checkpoint)
-            if not self._kept(manifest.since, partition):
+            if manifest.position != journal.position or not self._kept(manifest.since, partition):
                 break
             written[manifest.position] = manifest.name
             journal = manifest.since.joined(journal)
@@ -180,7 +180,13 @@ class Auditor:
                     f"partition {partition}: offset {offset} was never processed, the group began at "
                     f"{journal.position}"
                 )
-            journal = self._manifest(journal.checkpoint).since
+            manifest = self._manifest(journal.checkpoint)
+            if manifest.position <= offset:
+                raise NeedsOperator(
+                    f"partition {partition}: the model that processed offset {offset} is gone, the group "
+                    f"went on at {journal.position} with that of {manifest.name} (a rollback, or on_lost_log)"
+                )
+            journal = manifest.since
         replayed, origin = self._open(partition, journal, until=offset + 1, told_until=offset)
         replayed.inquire(offset)
         explained = Explained(

@@ -205,7 +205,7 @@ def test_what_cannot_be_explained_says_so(lived: World) -> None:
 
 
 def test_a_rollback_forgets_what_was_learned_since_and_repeats_nothing() -> None:
-    made = world()
+    made = world(checkpoints=Checkpoints(interval=0.002, keep=1000))
     made.finish()
     before = len(made.broker.published)
     names = [name for name in made.store.list(made.path("00000/")) if name.endswith(".state")]
@@ -222,7 +222,12 @@ def test_a_rollback_forgets_what_was_learned_since_and_repeats_nothing() -> None
     offsets = [m.offset for m in made.broker.published if m.topic == "scores" and m.partition == 0]
     assert len(offsets) == len(set(offsets))
     assert len(made.broker.published) > before
-    assert auditor(made).verify(0, generations=1000, progress=quiet).equal
+    verified = auditor(made).verify(0, generations=1000, progress=quiet)
+    assert verified.equal
+    assert verified.start == 750
+    with pytest.raises(NeedsOperator, match=r"the model that processed offset 740 is gone, .* at 750"):
+        auditor(made).explain(0, 740, quiet)
+    assert auditor(made).explain(0, 760, quiet).origin
 
 
 def test_a_rollback_whose_checkpoint_is_damaged_comes_to_the_same() -> None:
@@ -239,6 +244,17 @@ def test_a_rollback_whose_checkpoint_is_damaged_comes_to_the_same() -> None:
         made.finish()
         told.append(in_order(made))
     assert told[0] == told[1]
+
+
+def test_behind_a_rollback_no_older_model_is_taken_for_it() -> None:
+    made = world(700)
+    made.finish()
+    old = made.newest()
+    made.broker.committed[0] = auditor(made).rolled_back(0, old)
+    for name in (made.newest(), old):
+        made.store.corrupt(made.path(f"{name}.state"), 1000)
+    with pytest.raises(NeedsOperator, match="holds no usable checkpoint"):
+        made.runner().run()
 
 
 def test_only_a_whole_checkpoint_of_the_same_partition_can_be_rolled_back_to(lived: World) -> None:

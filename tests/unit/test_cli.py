@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -24,6 +25,7 @@ HANDBOOK = str(CONFIGS / "handbook.yaml")
 COMMANDS = (
     ["run"],
     ["replay"],
+    ["explain"],
     ["init-config"],
     ["simulate"],
     ["check-config"],
@@ -33,6 +35,8 @@ COMMANDS = (
     ["checkpoint", "list"],
     ["checkpoint", "show"],
     ["checkpoint", "export"],
+    ["checkpoint", "verify"],
+    ["checkpoint", "rollback"],
 )
 
 
@@ -388,6 +392,30 @@ def test_checkpoints_are_listed_and_shown(detector: Detector, events: Path) -> N
     shown = detector("checkpoint", "show", name, "-c", HANDBOOK, *often)
     assert shown.code == 0
     assert json.loads(shown.out)["partition"] == 0
+
+
+def test_a_replay_is_verified_and_its_events_are_explained(detector: Detector, events: Path) -> None:
+    often = ("--set", "checkpoints.interval=1ms")
+    kept = ("-c", HANDBOOK, "--events", events, "--checkpoint-dir", "kept")
+    assert detector("replay", *kept, "--alerts", "alerts.jsonl", *often).code == 0
+    verified = detector("checkpoint", "verify", *kept)
+    assert verified.code == 0
+    assert " 0 different, 0 without a hash of then" in verified.out
+    explained = detector("explain", *kept, "--offset", "1003")
+    assert explained.code == 0
+    assert "transactions-0-1003: below the threshold, score" in explained.err
+    assert json.loads(explained.out)["event_id"] == "t1003"
+    assert detector("explain", *kept, "--offset", "5000").code == 3
+    refused(detector("explain", *kept, "--offset", "5", "--partition", "1"), "--partition", "0 to 0")
+    refused(detector("explain", *kept, "--offset", "5", "--topic", "t"), "--topic", "transactions")
+    refused(detector("explain", "-c", HANDBOOK, "--events", events, "--offset", "5"), "--checkpoint-dir")
+
+
+def test_a_rollback_asks_before_anything(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    done = detector("checkpoint", "rollback", "-c", HANDBOOK, "--partition", "0")
+    assert done.code == 130
+    assert "forget what was learned since the checkpoint before the newest?" in done.err
 
 
 def test_a_model_is_exported_and_begun_with(detector: Detector, events: Path, tmp_path: Path) -> None:
