@@ -89,14 +89,14 @@ class Fleet:
             all(r.daemon.ready() for r in self.replicas) and len(self.owners()) == self.deployment.partitions
         )
 
-    def await_settled(self, what: str) -> float | None:
-        """Seconds until `settled`; None, and a violation, when that took too long."""
+    def await_settled(self, what: str) -> float:
+        """Seconds until `settled`; a violation when that takes too long."""
         began = time.monotonic()
         while not self.settled():
             if time.monotonic() - began > READY_SECONDS_MAX:
                 pages = "; ".join(f"{r.name}: {r.daemon.page('/readyz')[1]}" for r in self.replicas)
                 self.violations.append(f"not ready {READY_SECONDS_MAX:g} s after {what}: {pages}")
-                return None
+                break
             time.sleep(LOOK_S)
         return time.monotonic() - began
 

@@ -14,8 +14,9 @@ Traffic (`traffic.py`) goes on while a seeded schedule of faults runs over repli
 - *broker_kill*, *broker_stop*: kill -9 or an orderly stop, and after a moment the same broker again
 
 A quarter of the faults is not waited for: the next one comes at most 3 s later. What counts: as a kill, that
-of a process which was alive and ran partitions; as a rebalance, an add or remove after which partitions run in
-another place than before. Rebalances that kills cause are not counted.
+of a process which was alive and ran partitions; as a rebalance, an add or remove after which partitions run
+in another place than before. Rebalances that kills cause are not counted, and what did not count is done
+again.
 
 Checked at the end, after the traffic ended with markers of aborted and committed transactions at the log's
 tail:
@@ -49,7 +50,7 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
-from benchmarks.chaos.fleet import Fleet, Offsets, Replica
+from benchmarks.chaos.fleet import READY_SECONDS_MAX, Fleet, Offsets, Replica
 from benchmarks.chaos.traffic import Traffic
 from detector.core.records import Record
 from tests.kafka.audit import (
@@ -97,9 +98,8 @@ def main() -> None:
     """Run the command."""
     arguments = _arguments()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, Kafka {KAFKA_VERSION}"
-    )
+    versions = f"Python {platform.python_version()}, Kafka {KAFKA_VERSION}"
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}")
     print(", ".join(f"{name} {value}" for name, value in vars(arguments).items()), flush=True)
     sides = ("feedback", "exchange") if arguments.sides else ()
     kept = 1_000_000 if arguments.sides else 3
@@ -137,6 +137,7 @@ class Tally:
     rebalances: int = 0
     moved: int = 0  # partitions, by these rebalances
     ready_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    going_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     events: Counter[str] = field(default_factory=Counter)
 
 
@@ -173,15 +174,35 @@ class Run:
         if self._recorder is not None:
             self._recorder.start()
         self._await_going("the start")
-        for number, fault in enumerate(schedule(self.arguments, self._rng), 1):
+        for number, fault in enumerate(self._schedule(), 1):
             if time.monotonic() > self._until:
                 self._violation(f"time was up before fault {number} ({fault})")
                 return
             self._one(number, fault)
         self._await_going("the last fault")
 
+    def _schedule(self) -> Iterator[str]:
+        """All faults in an order of chance; then again what did not count."""
+        arguments, tally = self.arguments, self.tally
+        kills, restarts = arguments.kills, arguments.broker_restarts
+        faults = ["kill"] * kills + ["change"] * arguments.rebalances + ["restart"] * (kills // 6)
+        faults += ["freeze"] * (kills // 7) + ["all"] * (kills // 33)
+        faults += ["broker_kill"] * ((restarts + 1) // 2) + ["broker_stop"] * (restarts // 2)
+        self._rng.shuffle(faults)
+        for fault in faults:
+            yield self._add_or_remove() if fault == "change" else fault
+        while tally.kills < arguments.kills or tally.rebalances < arguments.rebalances:
+            yield "kill" if tally.kills < arguments.kills else self._add_or_remove()
+
+    def _add_or_remove(self) -> str:
+        count = len(self.fleet.replicas)
+        more = count == REPLICAS_MIN or (count < REPLICAS_MAX and self._rng.random() < 0.5)
+        return "add" if more else "remove"
+
     def _one(self, number: int, fault: str) -> None:
-        if not poll_until(lambda: bool(self.fleet.owners()), timeout_s=90):
+        if fault in ("add", "remove"):
+            self.fleet.await_settled(f"what came before fault {number}")
+        elif not poll_until(lambda: bool(self.fleet.owners()), timeout_s=READY_SECONDS_MAX):
             self._violation(f"nobody ran anything before fault {number} ({fault})")
         before = self.fleet.owners()
         actions: dict[str, Callable[[], str]] = {
@@ -202,24 +223,22 @@ class Run:
             time.sleep(self._rng.uniform(0.0, IMPATIENT_S_MAX))
             print(f"{line}; not waited for", flush=True)
             return
-        seconds = self._await_going(f"fault {number} ({line})")
-        if seconds is not None:
-            self.tally.ready_s[fault].append(seconds)
+        ready_s, going_s = self._await_going(f"fault {number} ({line})")
+        self.tally.ready_s[fault].append(ready_s)
+        self.tally.going_s[fault].append(going_s)
         after = self.fleet.owners()
         moved = sum(before.get(p) is not None and before.get(p) != owner for p, owner in after.items())
         if fault in ("add", "remove") and moved:
             self.tally.rebalances += 1
             self.tally.moved += moved
-        print(
-            f"{line}; ready after {seconds or -1:.1f} s, {moved} moved, at {sum(self._done.values())}",
-            flush=True,
-        )
+        times = f"ready after {ready_s:.1f} s, going after {going_s:.1f} s"
+        print(f"{line}; {times}, {moved} moved, at {sum(self._done.values())}", flush=True)
         self._expire()
 
-    def _await_going(self, what: str) -> float | None:
-        """Seconds until all is ready; returns when also every partition has got further."""
-        before = self._offsets.committed()
-        seconds = self.fleet.await_settled(what)
+    def _await_going(self, what: str) -> tuple[float, float]:
+        """Seconds until all replicas are ready, and until every partition has also been committed further."""
+        began, before = time.monotonic(), self._offsets.committed()
+        ready_s = self.fleet.await_settled(what)
 
         def further() -> bool:
             self._done = self._offsets.committed()
@@ -227,7 +246,7 @@ class Run:
 
         if not poll_until(lambda: len(before) == 0 or further(), timeout_s=60):
             self._violation(f"not every partition went on after {what}: {before}, {self._done}")
-        return seconds
+        return ready_s, time.monotonic() - began
 
     def _victim(self) -> Replica:
         owners = set(self.fleet.owners().values())
@@ -428,19 +447,20 @@ class Run:
     def report(self) -> None:
         """Print the table."""
         tally = self.tally
-        print("\nfault          times  ready: times  median s  max s")
+        print("\n                       waited   ready, s      every partition goes on, s")
+        print("fault         times       for   median    max     median    max")
         for fault, times in sorted(tally.faults.items()):
-            ready = tally.ready_s.get(fault, [])
-            figures = f"{len(ready):12} {statistics.median(ready):9.1f} {max(ready):6.1f}" if ready else ""
-            print(f"{fault:13} {times:6}  {figures}")
+            ready, going = tally.ready_s[fault], tally.going_s[fault]
+            figures = [f"{statistics.median(s):11.1f} {max(s):6.1f}" for s in (ready, going) if s]
+            print(f"{fault:13} {times:5} {len(ready):9}{''.join(figures)}")
         print(f"\nkills of a process with partitions {tally.kills}")
         print(f"rebalances by add or remove        {tally.rebalances}, {tally.moved} partitions moved")
         restarts = tally.faults["broker_kill"] + tally.faults["broker_stop"]
         print(f"broker restarts                    {restarts}")
         if self.fleet.stop_s:
-            print(
-                f"stops: median {statistics.median(self.fleet.stop_s):.1f} s, max {max(self.fleet.stop_s):.1f} s"
-            )
+            stops = self.fleet.stop_s
+            told = f"median {statistics.median(stops):.1f} s, max {max(stops):.1f} s"
+            print(f"stops by SIGTERM                   {told}")
         print(f"batches of unknown fate, sent again: {self._traffic.unknown}\n")
         for what, number in tally.events.items():
             print(f"{what:20} {number:10,}")
@@ -493,22 +513,6 @@ class Recorder(threading.Thread):
         if self._positions != ends:
             raise TimeoutError(f"the log was read to {self._positions}, it ends at {ends}")
         return self._log
-
-
-def schedule(arguments: argparse.Namespace, rng: random.Random) -> Iterator[str]:
-    """All faults in an order of chance, keeping between two and four replicas."""
-    kills, restarts = arguments.kills, arguments.broker_restarts
-    faults = ["kill"] * kills + ["change"] * arguments.rebalances + ["restart"] * (kills // 6)
-    faults += ["freeze"] * (kills // 7) + ["all"] * (kills // 33)
-    faults += ["broker_kill"] * ((restarts + 1) // 2) + ["broker_stop"] * (restarts // 2)
-    rng.shuffle(faults)
-    replicas = 3
-    for fault in faults:
-        if fault == "change":
-            few, many = replicas == REPLICAS_MIN, replicas == REPLICAS_MAX
-            fault = "add" if few or (not many and rng.random() < 0.5) else "remove"
-            replicas += 1 if fault == "add" else -1
-        yield fault
 
 
 @contextmanager
