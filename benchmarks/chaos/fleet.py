@@ -15,6 +15,7 @@ from tests.kafka.daemons import Daemon, Deployment
 READY_SECONDS_MAX = 90.0  # all partitions run again, and go on, so long after a fault at the latest
 STOP_SECONDS_MAX = 20.0  # a stop promises 10 s to whoever asks; the machine is busy
 LOOK_S = 0.1
+VIOLATIONS_MAX = 20
 
 
 @dataclass(kw_only=True, slots=True)
@@ -71,6 +72,8 @@ class Fleet:
         for replica in self.replicas:
             if not replica.daemon.alive:
                 self._tell_end(replica)
+                if len(self.violations) > VIOLATIONS_MAX:
+                    raise SystemExit("too many violations to go on")
                 self.again(replica)
 
     def _tell_end(self, replica: Replica) -> None:
