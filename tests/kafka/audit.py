@@ -176,8 +176,8 @@ def _apply(shard: Shard, barrier: Barrier, labels: SideRecords, messages: SideRe
     shard.barrier(applied, stop, heard, heard_to)
 
 
-def whole_journal(deployment: Deployment, number: int) -> Journal:
-    """From the bare start, through every checkpoint's own part of it."""
+def committed_journal(deployment: Deployment, number: int) -> Journal:
+    """What stands beside the committed offset of a partition."""
     at = TopicPartition(deployment.topics["transactions"], number)
     with closing(
         KafkaConsumer(
@@ -187,7 +187,12 @@ def whole_journal(deployment: Deployment, number: int) -> Journal:
             isolation_level="read_committed",
         )
     ) as consumer:
-        journal = Journal.from_text(consumer.committed(at, metadata=True).metadata)
+        return Journal.from_text(consumer.committed(at, metadata=True).metadata)
+
+
+def whole_journal(deployment: Deployment, number: int) -> Journal:
+    """From the bare start, through every checkpoint's own part of it."""
+    journal = committed_journal(deployment, number)
     while journal.checkpoint:
         journal = _since(deployment, journal.checkpoint).joined(journal)
     return journal

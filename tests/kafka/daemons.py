@@ -77,9 +77,13 @@ class Daemon:
 
     def running(self) -> set[int]:
         """Partitions that are ours and running."""
+        return {number for number, state in self.states().items() if state == "running"}
+
+    def states(self) -> dict[int, str]:
+        """Partitions that are ours, and what they are doing."""
         status, body = self.page("/readyz")
         found = json.loads(body)["partitions"] if status else []
-        return {p["partition"] for p in found if p["state"] == "running"}
+        return {p["partition"]: p["state"] for p in found}
 
     @property
     def alive(self) -> bool:
@@ -105,6 +109,11 @@ class Daemon:
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Lines of the log about one kind of event."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
 
 
 class Deployment:
