@@ -20,6 +20,7 @@ from detector.errors import EXIT_NEEDS_OPERATOR
 from tests.kafka.audit import committed_journal, compare, log_of, published, undisturbed
 from tests.kafka.broker import KafkaBroker, poll_until
 from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.recovers_slowly import GATE
 from tests.kafka.test_end_to_end import Event, traffic
 
 CONFIG = {
@@ -31,9 +32,9 @@ CONFIG = {
     "alerts": {"budget": {"share": 0.01}},
 }
 KAFKA = {"session_timeout_ms": 8000, "transaction_timeout_ms": 2000}
-# A recovery that takes its time: all is replayed from the first event on, a few records a poll.
-NO_CHECKPOINT, SLOW = "checkpoints.interval=3600", "kafka.poll_records_max=20"
+NO_CHECKPOINT = "checkpoints.interval=3600"  # a recovery replays all from the first event on
 PATIENT = "kafka.session_timeout_ms=60000"  # nobody is put out for being frozen on a busy machine
+STATIC = "kafka.group_instance_id=a"  # the next process takes over at once
 FREQUENT = "checkpoints.interval=200ms"
 
 
@@ -65,13 +66,20 @@ def all_there_once(deployment: Deployment) -> None:
     assert any(kind == "alerts" for kind, _, _ in reference)
 
 
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(GATE, str(tmp_path / "gate"))
+    return tmp_path / "gate"
+
+
 def recovering(deployment: Deployment, events: Iterator[Event], count: int) -> list[Daemon]:
-    """So many replicas that replay a log for a while, their partitions shared out evenly."""
+    """So many replicas that share the partitions and replay them, slowly until the gate is open."""
     deployment.produce(islice(events, 6_000))
     first = deployment.start(NO_CHECKPOINT)
     deployment.await_done(60)
     assert first.stop() == 0
-    replicas = [deployment.start(NO_CHECKPOINT, SLOW, PATIENT) for _ in range(count)]
+    deployment.module = "tests.kafka.recovers_slowly"
+    replicas = [deployment.start(NO_CHECKPOINT, PATIENT, "kafka.poll_records_max=20") for _ in range(count)]
 
     def replaying() -> bool:
         states = [list(replica.states().values()) for replica in replicas]
@@ -99,9 +107,11 @@ def evenly(*replicas: Daemon) -> bool:
     return max(owned) - min(owned) <= 1 and sum(owned) == 3
 
 
-def test_rebalance_during_restore(deployment: Deployment, events: Iterator[Event]) -> None:
+def test_rebalance_during_restore(deployment: Deployment, events: Iterator[Event], gate: Path) -> None:
     [first] = recovering(deployment, events, 1)
     second = join_while_frozen(deployment, [first])
+    assert poll_until(lambda: bool(first.logged("partitions_revoked")), timeout_s=30)
+    gate.touch()
     assert poll_until(lambda: second.owns() == 1, timeout_s=30)
     given_up = {number for line in first.logged("partitions_revoked") for number in line["partitions"]}
     assert given_up == second.running()
@@ -112,10 +122,12 @@ def test_rebalance_during_restore(deployment: Deployment, events: Iterator[Event
 
 @pytest.mark.parametrize("partitions", [3])
 def test_a_replica_that_joins_does_not_restart_the_recovery_of_others(
-    deployment: Deployment, events: Iterator[Event]
+    deployment: Deployment, events: Iterator[Event], gate: Path
 ) -> None:
     recovering_ones = recovering(deployment, events, 2)
     third = join_while_frozen(deployment, recovering_ones)
+    assert poll_until(lambda: bool(third.logged("partitions_assigned")), timeout_s=30)
+    gate.touch()
     assert poll_until(lambda: evenly(third, *recovering_ones), timeout_s=60)
     for replica in recovering_ones:
         restored = [line["partition"] for line in replica.logged("restored")]
@@ -160,14 +172,14 @@ def test_kill_9_between_a_checkpoint_and_the_commit_that_names_it(
     deployment: Deployment, events: Iterator[Event]
 ) -> None:
     deployment.module = "tests.kafka.dies_before_commit"
-    dying = deployment.start(FREQUENT)
+    dying = deployment.start(FREQUENT, STATIC)
     deployment.produce(islice(events, 3_000))
     assert dying.process.wait(60) == -signal.SIGKILL
     assert list(deployment.checkpoints.rglob("*.state"))
     journals = [committed_journal(deployment, number) for number in range(deployment.partitions)]
     assert all(journal.checkpoint == "" for journal in journals)
     deployment.module = "detector"
-    deployment.start(FREQUENT)
+    deployment.start(FREQUENT, STATIC)
     deployment.produce(islice(events, 2_000))
     all_there_once(deployment)
 
@@ -201,11 +213,11 @@ def test_a_b_a_redelivery_accounts_for_every_offset_once(
     deployment.produce(islice(events, 3_000))
     a, b = islice(events, 2)
     deployment.produce([a, b, a])
-    first = deployment.start()
+    first = deployment.start(STATIC)
     deployment.await_done(60)
     first.kill()
     deployment.produce([b, a])
-    deployment.start()
+    deployment.start(STATIC)
     all_there_once(deployment)
 
 
