@@ -32,7 +32,7 @@ bench-quality: $(READY) ## the service beside its streaming peers; QUALITY='--st
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.quality.run $(QUALITY)
 
-chaos: $(READY) ## kills, rebalances, broker restarts on a real Kafka, all outputs checked; CHAOS='--kills ...', see docs/RELIABILITY.md
+chaos: $(READY) ## accidents on a real Kafka, then every published byte checked (CHAOS='--kills n ...')
 	$(BIN)/python -m benchmarks.chaos.run $(CHAOS)
 
 lock: ## bring both locks in line with pyproject.toml, keeping the versions that still fit (needs uv)

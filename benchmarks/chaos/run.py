@@ -3,6 +3,7 @@
     python -m benchmarks.chaos.run --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
     python -m benchmarks.chaos.run --expire     the log is compacted and expires behind the readers
     python -m benchmarks.chaos.run --sides      labels come and the shards tell each other
+    python -m benchmarks.chaos.run --delivery at_least_once     what a failure looks like
 
 Traffic (`traffic.py`) goes on while a seeded schedule of faults runs over replicas that are real processes:
 
@@ -112,7 +113,10 @@ def main() -> None:
             "chaos",
             partitions=arguments.partitions,
             config=CONFIG
-            | {"checkpoints": {"url": f"file://{folder}/checkpoints", "interval": 1, "keep": kept}},
+            | {
+                "delivery": arguments.delivery,
+                "checkpoints": {"url": f"file://{folder}/checkpoints", "interval": 1, "keep": kept},
+            },
             kafka=KAFKA,
             log=COMPACTED if arguments.expire else None,
             sides=sides,
@@ -538,6 +542,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=300.0, help="events per second")
     parser.add_argument("--expire", action="store_true", help="compacted topic whose old segments expire")
     parser.add_argument("--sides", action="store_true", help="labels and exchange")
+    parser.add_argument(
+        "--delivery", default="exactly_once", help="at_least_once must fail: outputs are there twice"
+    )
     parser.add_argument("--folder", type=Path, help="new folder for logs and checkpoints, to be kept")
     return parser.parse_args()
 
