@@ -38,6 +38,7 @@ import argparse
 import os
 import platform
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -93,12 +94,20 @@ COMPACTED = {
     "segment.bytes": "1048576",
 }
 CLEANER = {"log.cleaner.backoff.ms": "3000", "log.retention.check.interval.ms": "10000"}
+# What the replicas' own logs say of how it went.
+LOGGED = {
+    "restored": "restores of a partition",
+    "checkpoint_damaged": "of these past a damaged one",
+    "partitions_lost": "partitions lost unasked",
+    "commit_failed": "commits refused or overdue",
+}
 
 
 def main() -> None:
     """Run the command."""
     arguments = _arguments()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and no replica stays behind
     versions = f"Python {platform.python_version()}, Kafka {KAFKA_VERSION}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}")
     print(", ".join(f"{name} {value}" for name, value in vars(arguments).items()), flush=True)
@@ -143,6 +152,7 @@ class Tally:
     ready_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     going_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     events: Counter[str] = field(default_factory=Counter)
+    logged: Counter[str] = field(default_factory=Counter)
 
 
 class Run:
@@ -384,6 +394,9 @@ class Run:
                     f"{replica.name}: received {received} is not scored {scored} + rejected {rejected}"
                 )
         self.fleet.terminate(*self.fleet.replicas)
+        for daemon in self.deployment.daemons:
+            for event, words in LOGGED.items():
+                self.tally.logged[words] += len(daemon.logged(event))
 
     def check(self) -> None:
         """Hold all that was published against the log and an undisturbed run."""
@@ -418,7 +431,7 @@ class Run:
         """One daemon over the same log, and nobody disturbs it."""
         self.deployment.forget_group()
         self.deployment.rename_outputs("-undisturbed")
-        daemon = self.deployment.start()
+        daemon = self.deployment.start("commit_interval_ms=1000")
         self.deployment.await_done(60.0 + count / 500)
         daemon.stop()
         return published(self.deployment)
@@ -465,7 +478,9 @@ class Run:
             stops = self.fleet.stop_s
             told = f"median {statistics.median(stops):.1f} s, max {max(stops):.1f} s"
             print(f"stops by SIGTERM                   {told}")
-        print(f"batches of unknown fate, sent again: {self._traffic.unknown}\n")
+        for what, number in tally.logged.items():
+            print(f"{what:34} {number:,}")
+        print(f"batches of unknown fate, sent again {self._traffic.unknown:,}\n")
         for what, number in tally.events.items():
             print(f"{what:20} {number:10,}")
         print(f"\nviolations: {len(self.fleet.violations)}")

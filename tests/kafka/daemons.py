@@ -112,8 +112,8 @@ class Daemon:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Lines of the log about one kind of event."""
-        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == event]
+        lines = [line for line in self.log().splitlines() if f'"event": "{event}"' in line]
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 class Deployment:
