@@ -12,7 +12,8 @@ Traffic (`traffic.py`) goes on while a seeded schedule of faults runs over repli
 - *add*, *remove*: one replica more, one less for good
 - *restart*: SIGTERM and a new process; *all*: every replica at once, half of them by kill -9
 - *freeze*: SIGSTOP for longer than the session timeout, then SIGCONT: a former owner that does not know it
-- *broker_kill*, *broker_stop*: kill -9 or an orderly stop, and after a moment the same broker again
+- *broker_kill*, *broker_stop*: kill -9 or an orderly stop, and after a moment the same broker again; in part
+  a replica is killed, too, while it is away
 
 A quarter of the faults is not waited for: the next one comes at most 3 s later. What counts: as a kill, that
 of a process which was alive and ran partitions; as a rebalance, an add or remove after which partitions run
@@ -72,6 +73,7 @@ SESSION_S = 3.0
 REPLICAS_MIN, REPLICAS_MAX = 2, 4
 IMPATIENT_SHARE, IMPATIENT_S_MAX = 0.25, 3.0
 DAMAGED_SHARE = 0.2  # of kills
+KILLED_WITHOUT_BROKER = 0.3  # of the broker's absences
 DRAIN_SECONDS_MAX = 300.0
 EXPIRE_EVERY_S = 15.0
 
@@ -250,25 +252,25 @@ class Run:
         self._expire()
 
     def _await_going(self, what: str) -> tuple[float, float]:
-        """Seconds until all replicas are ready, and until every partition has also been committed further."""
-        began, before = time.monotonic(), self._offsets.committed()
+        """Seconds until all replicas are ready, and until every partition was committed further then."""
         ready_s = self.fleet.await_settled(what)
+        began, before = time.monotonic(), self._offsets.committed()
 
         def further() -> bool:
             self._done = self._offsets.committed()
             return len(self._done) == len(before) and all(self._done[p] > before[p] for p in before)
 
-        if not poll_until(lambda: len(before) == 0 or further(), timeout_s=60):
+        if not before or not poll_until(further, timeout_s=60):
             self._violation(f"not every partition went on after {what}: {before}, {self._done}")
-        return ready_s, time.monotonic() - began
+        return ready_s, ready_s + time.monotonic() - began
 
     def _victim(self) -> Replica:
         owners = set(self.fleet.owners().values())
         choice = [r for r in self.fleet.replicas if r.name in owners] or self.fleet.replicas
         return self._rng.choice(choice)
 
-    def _kill(self, victim: Replica | None = None) -> str:
-        victim = victim or self._victim()
+    def _kill(self) -> str:
+        victim = self._victim()
         running = victim.daemon.running()
         damage = self._damage(running) if self._rng.random() < DAMAGED_SHARE else ""
         self.tally.kills += bool(victim.daemon.alive and running)
@@ -312,10 +314,13 @@ class Run:
 
     def _broker(self, *, orderly: bool = False) -> str:
         (self.broker.stop if orderly else self.broker.kill)()
+        meanwhile = (
+            f", meanwhile a kill of {self._kill()}" if self._rng.random() < KILLED_WITHOUT_BROKER else ""
+        )
         seconds = self._rng.uniform(0.0, 4.0)
         time.sleep(seconds)
         self.broker.start()
-        return f"away for {seconds:.1f} s and its start"
+        return f"away for {seconds:.1f} s and its start{meanwhile}"
 
     def _damage(self, partitions: set[int]) -> str:
         """Harm the newest generation of one partition, never two in a row."""
