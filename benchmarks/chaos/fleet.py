@@ -12,7 +12,6 @@ from kafka import KafkaConsumer, TopicPartition
 from tests.kafka.broker import poll_until
 from tests.kafka.daemons import Daemon, Deployment
 
-READY_SECONDS_MAX = 90.0  # all partitions run again, and go on, so long after a fault at the latest
 STOP_SECONDS_MAX = 20.0  # a stop promises 10 s to whoever asks; the machine is busy
 LOOK_S = 0.1
 VIOLATIONS_MAX = 20
@@ -32,6 +31,7 @@ class Fleet:
     """Replicas that are to be alive, and every promise that one of them broke."""
 
     deployment: Deployment
+    ready_seconds_max: float  # all partitions run again so long after a fault at the latest
     replicas: list[Replica] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     stop_s: list[float] = field(default_factory=list)
@@ -96,9 +96,9 @@ class Fleet:
         """Seconds until `settled`; a violation when that takes too long."""
         began = time.monotonic()
         while not self.settled():
-            if time.monotonic() - began > READY_SECONDS_MAX:
+            if time.monotonic() - began > self.ready_seconds_max:
                 pages = "; ".join(f"{r.name}: {r.daemon.page('/readyz')[1]}" for r in self.replicas)
-                self.violations.append(f"not ready {READY_SECONDS_MAX:g} s after {what}: {pages}")
+                self.violations.append(f"not ready {self.ready_seconds_max:g} s after {what}: {pages}")
                 break
             time.sleep(LOOK_S)
         return time.monotonic() - began
