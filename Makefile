@@ -5,9 +5,10 @@ READY := .venv/.ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	pyproject.toml -q
 QUALITY ?= --streams simulate:7 --out out/quality
+CHAOS ?= --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint check bench-quality lock clean
+.PHONY: help env demo test lint check bench-quality chaos lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ check: lint test ## lint and test
 bench-quality: $(READY) ## the service beside its streaming peers; QUALITY='--streams ...', see docs/QUALITY.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.quality.run $(QUALITY)
+
+chaos: $(READY) ## accidents on a real Kafka, then every published byte checked (CHAOS='--kills n ...')
+	$(BIN)/python -m benchmarks.chaos.run $(CHAOS)
 
 lock: ## bring both locks in line with pyproject.toml, keeping the versions that still fit (needs uv)
 	$(COMPILE) --extra demo --extra test -o requirements.lock

@@ -200,6 +200,7 @@ class KafkaStream:
         self._consumer: KafkaConsumer | None = None
         self._producer: KafkaProducer | None = None
         self._changes: deque[Change] = deque()
+        self._sought: set[int] = set()  # partitions that our caller has positioned since it was given them
         self._heard = 0.0  # when a broker last answered, monotonic s
 
     def open(self) -> None:
@@ -271,6 +272,7 @@ class KafkaStream:
                 self._require_answers()
             membership = self._client.group_metadata()
         changes = tuple(self._changes.popleft() for _ in range(len(self._changes)))
+        self._sought.difference_update(*(change.partitions for change in changes))
         return Poll(
             records={partition.partition: list(map(_record, batch)) for partition, batch in batches.items()},
             changes=changes,
@@ -329,6 +331,7 @@ class KafkaStream:
         """Next poll continues at `offset`. Does nothing for a partition that was just taken away."""
         if self._assigned(partition):
             self._client.seek(self._at(partition), offset)
+            self._sought.add(partition)
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Deliver nothing from these partitions until `resume`; not from those that were just taken away."""
@@ -477,6 +480,9 @@ class KafkaStream:
     def _assigned(self, partition: int) -> bool:
         return self._at(partition) in self._client.assignment()
 
+    def _positioned(self, partition: int) -> bool:
+        return partition in self._sought and not any(partition in c.partitions for c in self._changes)
+
     def _records(self, timeout_ms: int) -> Mapping[TopicPartition, Sequence[Any]]:
         """Poll; a partition without any position gets the configured one, so that the others flow on."""
         consumer = self._client
@@ -487,6 +493,14 @@ class KafkaStream:
             for at in error.args[0]:
                 self.seek(at.partition, self.start(at.partition))
             return {}
+        except kafka_errors.OffsetOutOfRangeError as error:
+            if any(self._positioned(at.partition) for at in error.args[0]):
+                raise
+            # The client went to what is committed by itself; whether and where to go on is for our caller to
+            # say. An error, as records of others may have been lost with it: they are read again.
+            for at in error.args[0]:
+                consumer.seek(at, self.beginning(at.partition))
+            raise BrokerUnavailable("What was committed is no longer in the log.") from error
 
     def _require_answers(self) -> None:
         """Notice that the broker is away; a quiet topic is not a dead one, so ask for something small."""

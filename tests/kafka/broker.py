@@ -134,6 +134,8 @@ class KafkaBroker:
         Any of PLAINTEXT, SASL_SSL (SCRAM-SHA-512, server certificate) and MTLS (client certificate required).
     authorizer : bool
         Refuse everybody but the PLAINTEXT principal what `allow` did not grant.
+    properties : mapping
+        Broker settings beside those that are needed here.
 
     Examples
     --------
@@ -141,12 +143,19 @@ class KafkaBroker:
     ...     create_topic(broker.bootstrap, "payments", 4)
     """
 
-    def __init__(self, *, listeners: Sequence[str] = (PLAINTEXT,), authorizer: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        listeners: Sequence[str] = (PLAINTEXT,),
+        authorizer: bool = False,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
         unknown = set(listeners) - set(LISTENERS)
         if unknown:
             raise ValueError(f"unknown listeners {sorted(unknown)}; known are {LISTENERS}")
         self.listeners = tuple(name for name in LISTENERS if name == PLAINTEXT or name in listeners)
         self.authorizer = authorizer
+        self._more_properties = dict(properties or {})
         self.password = secrets.token_urlsafe(12)
         self.pki: Pki | None = None
         self._folder: Path | None = None
@@ -403,7 +412,7 @@ class KafkaBroker:
                 "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
                 "super.users": self.principal_for(PLAINTEXT),
             }
-        return properties
+        return properties | self._more_properties
 
     def _await_listeners(self) -> None:
         missing = [self._ports[name] for name in self.listeners]

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ HANDBOOK_EVENT: dict[str, Any] = {
     "fields": [{"name": "amount", "path": "TX_AMOUNT", "type": "numeric", "optional": False}],
     "exposure": "amount",
 }
+
+
+KINDS = ("transactions", "alerts", "rejected", "scores")
 
 
 class Daemon:
@@ -70,8 +73,29 @@ class Daemon:
 
     def owns(self) -> int:
         """Number of partitions that are ours and running."""
+        return len(self.running())
+
+    def running(self) -> set[int]:
+        """Partitions that are ours and running."""
+        return {number for number, state in self.states().items() if state == "running"}
+
+    def states(self) -> dict[int, str]:
+        """Partitions that are ours, and what they are doing."""
         status, body = self.page("/readyz")
-        return sum(p["state"] == "running" for p in json.loads(body)["partitions"]) if status else 0
+        found = json.loads(body)["partitions"] if status else []
+        return {p["partition"]: p["state"] for p in found}
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def suspend(self) -> None:
+        """SIGSTOP: its connections stay open and it does nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """kill -9."""
@@ -86,6 +110,11 @@ class Daemon:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Lines of the log about one kind of event."""
+        lines = [line for line in self.log().splitlines() if f'"event": "{event}"' in line]
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
 
 class Deployment:
     """One group working on one topic; start any number of daemons."""
@@ -99,25 +128,47 @@ class Deployment:
         partitions: int,
         config: dict[str, Any] | None = None,
         module: str = "detector",
+        kafka: Mapping[str, Any] | None = None,
+        log: Mapping[str, str] | None = None,
+        sides: Iterable[str] = (),
     ) -> None:
+        """Create the topics and write the config.
+
+        Parameters
+        ----------
+        config
+            Settings beside the usual ones.
+        kafka
+            Those of its part `kafka`.
+        log
+            Settings of the transactions topic.
+        sides
+            Any of "feedback" and "exchange".
+        """
         self.module = module
         self.bootstrap = bootstrap
         self.folder = folder
         self.partitions = partitions
-        self.topics = {topic: f"{name}-{topic}" for topic in ("transactions", "alerts", "rejected", "scores")}
+        self.topics = {topic: f"{name}-{topic}" for topic in (*KINDS, *sides)}
         self.group = f"{name}-detector"
         self.config = folder / f"{name}.yaml"
         settings = {
             "event": HANDBOOK_EVENT,
-            "kafka": {"bootstrap_servers": [bootstrap], "group_id": self.group, "session_timeout_ms": 6000},
+            "kafka": {
+                "bootstrap_servers": [bootstrap],
+                "group_id": self.group,
+                "session_timeout_ms": 6000,
+                **(kafka or {}),
+            },
             "topics": self.topics,
             "checkpoints": {"url": f"file://{folder / 'checkpoints'}", "interval": 2},
             **(config or {}),
         }
         self.config.write_text(json.dumps(settings))
         self.daemons: list[Daemon] = []
-        for topic in self.topics.values():
-            create_topic(bootstrap, topic, partitions)
+        for kind, topic in self.topics.items():
+            count = 1 if kind in sides else partitions
+            create_topic(bootstrap, topic, count, log if kind == "transactions" else None)
 
     def __enter__(self) -> Deployment:
         return self
@@ -137,6 +188,12 @@ class Deployment:
                 count += 1
             producer.flush(timeout=120)
         return count
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the group's checkpoints are."""
+        url: str = json.loads(self.config.read_text())["checkpoints"]["url"]
+        return Path(url.removeprefix("file://"))
 
     def start(self, *settings: str) -> Daemon:
         """Start one more daemon."""

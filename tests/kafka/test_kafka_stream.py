@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -443,6 +443,31 @@ def test_deleted_records_need_an_operator(place: Place) -> None:
         return False
 
     assert poll_until(refused, timeout_s=10)
+
+
+def test_a_committed_offset_that_is_gone_is_for_the_caller_to_judge(place: Place) -> None:
+    # The client goes there by itself as soon as it has the partition, before the caller can say where to.
+    place.produce(*(b"%d" % n for n in range(10)))
+    first = Member(place.stream())
+    poll_for(lambda: len(first.records) == 10, first)
+    first.commit([], {0: Committed(offset=3, metadata="")})
+    first.stream.close()
+    with closing(KafkaAdminClient(**place.broker.client_settings())) as admin:
+        admin.delete_records({TopicPartition(place.transactions, 0): 5})
+    stream = place.stream()
+    given: list[Change] = []
+
+    def polled() -> bool:
+        with suppress(BrokerUnavailable):
+            given.extend(stream.poll(50).changes)
+            return bool(given) and stream.position(0) >= 5
+        return False
+
+    assert poll_until(polled, timeout_s=20)
+    assert stream.committed([0]) == {0: Committed(offset=3, metadata="")}
+    stream.seek(0, 5)
+    second = Member(stream)
+    poll_for(lambda: second.values() == [b"%d" % n for n in range(5, 10)], second)
 
 
 # --- accidents --------------------------------------------------------------------------------------------

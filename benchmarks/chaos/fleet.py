@@ -1,0 +1,144 @@
+"""The replicas of one group as real processes: who runs which partition, and what is not as it should be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from kafka import KafkaConsumer, TopicPartition
+
+from tests.kafka.broker import poll_until
+from tests.kafka.daemons import Daemon, Deployment
+
+STOP_SECONDS_MAX = 20.0  # a stop promises 10 s to whoever asks; the machine is busy
+LOOK_S = 0.1
+VIOLATIONS_MAX = 20
+
+
+@dataclass(kw_only=True, slots=True)
+class Replica:
+    """One place in the group; the process in it changes."""
+
+    name: str
+    static: bool  # keeps its identity over a restart
+    daemon: Daemon
+
+
+@dataclass(kw_only=True, slots=True)
+class Fleet:
+    """Replicas that are to be alive, and every promise that one of them broke."""
+
+    deployment: Deployment
+    ready_seconds_max: float  # all partitions run again so long after a fault at the latest
+    replicas: list[Replica] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    stop_s: list[float] = field(default_factory=list)
+    started: int = 0
+
+    def add(self) -> Replica:
+        """One more replica; every other has a static identity."""
+        self.started += 1
+        name, static = f"r{self.started}", self.started % 2 == 0
+        replica = Replica(name=name, static=static, daemon=self._start(name, static=static))
+        self.replicas.append(replica)
+        return replica
+
+    def again(self, replica: Replica) -> None:
+        """A new process in the same place."""
+        replica.daemon = self._start(replica.name, static=replica.static)
+
+    def _start(self, name: str, *, static: bool) -> Daemon:
+        settings = [f"kafka.group_instance_id={name}", "kafka.leave_on_stop=true"] if static else []
+        return self.deployment.start(*settings)
+
+    def terminate(self, *replicas: Replica) -> None:
+        """SIGTERM; each must end with code 0, in time."""
+        began = time.monotonic()
+        for replica in replicas:
+            replica.daemon.process.terminate()
+        for replica in replicas:
+            if not poll_until(lambda: not replica.daemon.alive, timeout_s=STOP_SECONDS_MAX):  # noqa: B023
+                self.violations.append(f"{replica.name} did not stop in {STOP_SECONDS_MAX:g} s")
+                replica.daemon.kill()
+                continue
+            self.stop_s.append(time.monotonic() - began)
+            if replica.daemon.process.returncode != 0:
+                self._tell_end(replica)
+
+    def check_alive(self) -> None:
+        """Note who ended unasked, and start it again."""
+        for replica in self.replicas:
+            if not replica.daemon.alive:
+                self._tell_end(replica)
+                if len(self.violations) > VIOLATIONS_MAX:
+                    raise SystemExit("too many violations to go on")
+                self.again(replica)
+
+    def _tell_end(self, replica: Replica) -> None:
+        end = replica.daemon.log()[-1500:]
+        code = replica.daemon.process.returncode
+        self.violations.append(f"{replica.name} ended with code {code} ({replica.daemon.log_file}):\n{end}")
+
+    def owners(self) -> dict[int, str]:
+        """Who runs which partition, as the replicas tell."""
+        return {p: r.name for r in self.replicas if r.daemon.alive for p in r.daemon.running()}
+
+    def settled(self) -> bool:
+        """Whether every replica is ready and every partition runs."""
+        self.check_alive()
+        return (
+            all(r.daemon.ready() for r in self.replicas) and len(self.owners()) == self.deployment.partitions
+        )
+
+    def await_settled(self, what: str) -> float:
+        """Seconds until `settled`; a violation when that takes too long."""
+        began = time.monotonic()
+        while not self.settled():
+            if time.monotonic() - began > self.ready_seconds_max:
+                pages = "; ".join(f"{r.name}: {r.daemon.page('/readyz')[1]}" for r in self.replicas)
+                self.violations.append(f"not ready {self.ready_seconds_max:g} s after {what}: {pages}")
+                break
+            time.sleep(LOOK_S)
+        return time.monotonic() - began
+
+
+class Offsets:
+    """The group's committed offsets and the log's ends, seen from outside."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._at = [
+            TopicPartition(deployment.topics["transactions"], p) for p in range(deployment.partitions)
+        ]
+        self._settings = {"bootstrap_servers": deployment.bootstrap, "group_id": deployment.group}
+
+    def committed(self) -> dict[int, int]:
+        """By partition; those that could not be read are missing."""
+        with self._consumer() as consumer:
+            try:
+                return {at.partition: consumer.committed(at, timeout_ms=5_000) or 0 for at in self._at}
+            except Exception:  # noqa: BLE001 - the broker may be away: that is what this is about
+                return {}
+
+    def ends(self) -> dict[int, int]:
+        """After the last readable record, markers included."""
+        with self._consumer() as consumer:
+            try:
+                found = consumer.end_offsets(self._at, timeout_ms=5_000)
+            except Exception:  # noqa: BLE001
+                return {}
+            return {at.partition: end for at, end in found.items()}
+
+    @contextmanager
+    def _consumer(self) -> Iterator[KafkaConsumer]:
+        consumer = KafkaConsumer(
+            **self._settings,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            metrics_enabled=False,
+        )
+        try:
+            yield consumer
+        finally:
+            consumer.close(timeout_ms=0)
