@@ -641,6 +641,8 @@ def _event_paths(at: Callable[..., Any]) -> Iterator[tuple[Loc, str]]:
     """Where the schema states a field of the event, and which."""
     places: list[tuple[Loc, Any]] = [(("event", "id"), at("event", "id"))]
     places.append((("event", "time", "path"), at("event", "time", "path")))
+    for key in ("path", "original"):
+        places.append((("event", "reversals", key), at("event", "reversals", key)))
     for section in ("entities", "fields"):
         items = at("event", section)
         for index, item in enumerate(items if isinstance(items, list) else ()):

@@ -87,7 +87,7 @@ def read_model(data: bytes) -> Model:
                 f"the model file has format {about['format']}, this version reads up to {FORMAT}: "
                 "run the version that wrote it"
             )
-        config = ModelPart.model_validate_json(about["config"])
+        config = ModelPart.from_canonical(about["config"])
     except ValueError as error:
         raise NeedsOperator(
             f"the model file was made with settings that are unknown here: {error}"
