@@ -125,7 +125,7 @@ class Duplicates(Part):
         65_536,
         ge=1,
         le=1 << 20,
-        description="events of a partition whose ids are remembered, at some 110 bytes each",
+        description="events of a partition whose ids are remembered, at some 170 bytes each",
     )
     action: Literal["reject", "score"] = Field(
         "reject", description="reject: to the dead-letter topic; score: as any other, and counted"
@@ -254,7 +254,9 @@ class Clusters(Part):
 class Index(Part):
     """HNSW over the cluster centres (Malkov and Yashunin 2016); names as in hnswlib."""
 
-    exact_below: int = Field(256, ge=0, description="fewer centres than this are searched exactly")
+    exact_below: int = Field(
+        256, ge=0, le=1 << 24, description="fewer centres than this are searched exactly"
+    )
     m: int = Field(16, ge=4, le=64)
     ef_construction: int = Field(100, ge=50, le=1000)
     ef: int = Field(64, ge=50, le=1000)
@@ -271,7 +273,7 @@ class Calibration(Part):
         0.998, gt=0.5, lt=1, description="quantile above which a Pareto tail is fitted (Siffer 2017)"
     )
     warm_up_events: int = Field(
-        4096, ge=256, description="alerts say warm_up until so many events were scored"
+        4096, ge=256, le=1 << 30, description="alerts say warm_up until so many events were scored"
     )
 
 
@@ -280,10 +282,10 @@ class Barriers(Part):
 
     block_events: int = Field(256, ge=16, le=4096)
     every_events: int = Field(
-        4096, ge=16, description="a multiple of block_events; reached by doubling from one block"
+        4096, ge=16, le=1 << 24, description="a multiple of block_events; reached by doubling from one block"
     )
     early_events_min: int = Field(
-        1024, ge=16, description="labels that wait may cause one after so many events"
+        1024, ge=16, le=1 << 24, description="labels that wait may cause one after so many events"
     )
 
     @model_validator(mode="after")
@@ -305,10 +307,13 @@ class Labels(Part):
         1024, ge=1, le=65536, description="labels applied at one barrier; the rest waits"
     )
     per_entity_max: int = Field(
-        64, ge=1, description="frauds of one main entity that count; more are refused as limited"
+        64, ge=1, le=1 << 30, description="frauds of one main entity that count; more are refused as limited"
     )
     per_actor_max: int = Field(
-        2000, ge=1, description="labels of one actor that count per day; more are refused as limited"
+        2000,
+        ge=1,
+        le=1 << 30,
+        description="labels of one actor that count per day; more are refused as limited",
     )
     silence: Duration = Field(
         7 * 86_400.0,
@@ -393,7 +398,9 @@ class ModelPart(Part):
     model: Model = Model()
     alerts: Alerts = Alerts()
     require_key: bool = False
-    partitions: int = Field(1, ge=1, description="partitions of the topic: a budget per day is divided by it")
+    partitions: int = Field(
+        1, ge=1, le=1 << 20, description="partitions of the topic: a budget per day is divided by it"
+    )
     feedback: bool = Field(True, description="whether labels may come: events are remembered for them")
     exchange: bool = Field(False, description="whether shards tell each other what they know")
 
