@@ -4,10 +4,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	pyproject.toml -q
+INPUTS ?= 100000
 QUALITY ?= --streams simulate:7 --out out/quality
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint check bench-quality lock clean
+.PHONY: help env demo test lint check bench-quality fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ check: lint test ## lint and test
 bench-quality: $(READY) ## the service beside its streaming peers; QUALITY='--streams ...', see docs/QUALITY.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.quality.run $(QUALITY)
+
+fuzz: $(READY) ## everything that reads what the world wrote, with INPUTS=n inputs; atheris is used if it is there
+	$(BIN)/python -m benchmarks.fuzz.run --inputs $(INPUTS)
 
 lock: ## bring both locks in line with pyproject.toml, keeping the versions that still fit (needs uv)
 	$(COMPILE) --extra demo --extra test -o requirements.lock

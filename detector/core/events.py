@@ -47,9 +47,12 @@ REASONS = (
 CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
 TEXT_GRAMS_MAX = 32
+# Python's json reads no whole number of more than 4,300 digits, and alerts carry the whole event to its users.
+DIGITS_MAX = 4000
 TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
 EPOCH_MS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
 _BRACKETS = re.compile(rb"[\[\]{}]")
+_DIGITS = re.compile(rb"(?<![0-9])[0-9]{%d}" % DIGITS_MAX)
 _OPENED = re.compile(rb"\{(?!\s*\})|\[(?!\s*\])")  # an object or list that is not empty
 
 
@@ -201,6 +204,8 @@ class Parser:
             members = _members(raw)
             if members > limits.members_max:
                 raise _Bad("too_many", f"{members} fields and items, at most {limits.members_max} are read")
+        if len(raw) > DIGITS_MAX and _DIGITS.search(raw) and _DIGITS.search(_outside(raw)):
+            raise _Bad("out_of_range", f"a number of {DIGITS_MAX} digits or more")
         if limits.name_chars_max is not None and len(raw) > limits.name_chars_max:
             chars = _longest_name(raw, limits.name_chars_max)
             if chars > limits.name_chars_max:
@@ -342,9 +347,14 @@ def _quoted(raw: bytes) -> list[bytes]:
     return raw.split(b'"')
 
 
+def _outside(raw: bytes) -> bytes:
+    """Text outside of strings."""
+    return b"".join(_quoted(raw)[::2])
+
+
 def _members(raw: bytes) -> int:
     """Fields of all objects and items of all lists."""
-    outside = b"".join(_quoted(raw)[::2])
+    outside = _outside(raw)
     return outside.count(b",") + len(_OPENED.findall(outside))
 
 
@@ -361,7 +371,7 @@ def _longest_name(raw: bytes, enough: int) -> int:
 
 def _depth(raw: bytes) -> int:
     depth = deepest = 0
-    for bracket in _BRACKETS.findall(b"".join(_quoted(raw)[::2])):
+    for bracket in _BRACKETS.findall(_outside(raw)):
         depth += 1 if bracket in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest

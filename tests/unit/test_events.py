@@ -228,6 +228,7 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "long category": (raw(country="x" * 1025), "too_long"),
     "long text": (raw(note="x" * 1025), "too_long"),
     "long context": (raw(shop={"name": "x" * 1025}), "too_long"),
+    "number without end": (raw(more=1.5)[:-1] + b', "n": ' + b"9" * 4000 + b"}", "out_of_range"),
     "many fields": (raw(more={str(n): n for n in range(2050)}), "too_many"),
     "many items": (raw(more=[0] * 2050), "too_many"),
     "long name": (raw(**{"x" * 257: 1}), "too_long"),
