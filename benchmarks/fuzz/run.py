@@ -81,8 +81,9 @@ class _Watch:
         try:
             self._outcomes[self._target.check(data)] += 1
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what we look for
-            self._find(data, error)
-        self._slowest = max(self._slowest, (time.perf_counter() - began_s, data))
+            self._find(getattr(error, "data", data), error)
+        else:
+            self._slowest = max(self._slowest, (time.perf_counter() - began_s, data))
         if self._count == self._inputs // 10:
             self._rss.append(_rss())
         return self._count < self._inputs and len(self._finds) < FINDS_MAX

@@ -79,8 +79,9 @@ class Events(Target):
 
     weight = 230
 
-    def __init__(self, preset: str) -> None:
+    def __init__(self, preset: str, *, alone: bool = False) -> None:
         self.name = f"events-{preset}"
+        self._preset, self._alone = preset, False
         event = load(CONFIGS / f"{preset}.yaml").event
         self._seeds = [json.dumps(one).encode() for one in _examples(event, 1000)]
         tree = event.model_dump() | {"duplicates": {"horizon_events": 64}}
@@ -95,6 +96,7 @@ class Events(Target):
         for one in self._seeds[: 8 * BATCH]:  # a model that is there, and code that is compiled
             self.check(one)
         self._counts = {"scored": 0, "alerts": 0}
+        self._alone = alone  # one record at a time
 
     def mutator(self, seed: int) -> Mutator:
         return Mutator(self._seeds, seed)
@@ -106,8 +108,12 @@ class Events(Target):
         headers = (("traceparent", data[:64]), ("x", data[:8])) if self._offset % 3 else ()
         self._records.append(Record(self._offset, 0, data[:16] or None, data, headers))
         self._offset += 1
-        if len(self._records) == BATCH:
-            self._take()
+        if len(self._records) == (1 if self._alone else BATCH):
+            try:
+                self._take()
+            except Exception as error:
+                error.data = data if self._alone else getattr(error, "data", data)  # type: ignore[attr-defined]
+                raise
         return outcome
 
     def finish(self) -> dict[str, int]:
@@ -116,6 +122,16 @@ class Events(Target):
 
     def _take(self) -> None:
         records, self._records = self._records, []
+        try:
+            self._process(records)
+        except Exception as error:
+            if self._alone:
+                raise
+            for record in records:  # which one was it?
+                Events(self._preset, alone=True).check(record.value or b"")
+            raise Broken("only all of these records together break it") from error
+
+    def _process(self, records: Sequence[Record]) -> None:
         while records:
             step = self._partition.take(records)
             self._look(step.outputs, records[: step.consumed])

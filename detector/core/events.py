@@ -47,7 +47,7 @@ REASONS = (
 CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
 TEXT_GRAMS_MAX = 32
-# Python's json reads no whole number of more than 4,300 digits, and alerts carry the whole event to its users.
+# Python's json reads no whole number of more than 4,300 digits, and alerts carry the whole event to people.
 DIGITS_MAX = 4000
 TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
 EPOCH_MS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
