@@ -15,6 +15,7 @@ from typing import Any
 
 BYTES_MAX = 1 << 17  # of one input: twice the default limit of an event, and of the largest seed
 WINDOW = 2048  # bytes in which one token is chosen
+PLACES_MAX = 2000  # looked at in one tree: by aliases, one may be without end
 
 _WORDS = (
     "null true false NaN Infinity -Infinity 0 -0 1e999 -1e999 1e-999 1E400 00 0x10 0o17 1_000 .5 5. -1",
@@ -86,7 +87,7 @@ class Mutator:
 
     def _change(self, tree: Any) -> None:
         """Replace, drop, rename, copy or wrap one value somewhere in the tree, in place."""
-        chance, places = self._random, list(_places(tree))
+        chance, places = self._random, list(islice(_places(tree), PLACES_MAX))
         if not places:
             return
         node, key = chance.choice(places)

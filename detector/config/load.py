@@ -509,7 +509,11 @@ def _ask(data: dict[str, Any]) -> tuple[Config | None, list[ErrorDetails]]:
     try:
         return Config.model_validate(data), []
     except ValidationError as invalid:
-        return None, invalid.errors(include_url=False)
+        errors = invalid.errors(include_url=False)
+        locs = {
+            error["loc"][:-1] for error in errors
+        }  # a list whose items are wrong is not too short as well
+        return None, [error for error in errors if error["type"] != "too_short" or error["loc"] not in locs]
 
 
 def _mend(data: Any, error: ErrorDetails, number: int) -> None:

@@ -264,6 +264,13 @@ def test_more_mistakes_than_anyone_reads_are_counted(path: Path) -> None:
     assert "and more" in found
 
 
+def test_a_list_of_a_wrong_item_is_not_too_short_as_well(path: Path) -> None:
+    found = problems_in(path, MINIMAL + "  reversals: {path: type, values: [0400]}")
+    assert list(found) == ["event.reversals.values[0]"]
+    assert "in quotes" in str(found["event.reversals.values[0]"]), "0400 is 256 in YAML"
+    assert "1 to 64" in str(problems_in(path, MINIMAL + "  reversals: {path: type, values: []}"))
+
+
 def test_dates_are_texts(path: Path) -> None:
     assert read(path, MINIMAL + "kafka: {group_id: 2026-01-01}").kafka.group_id == "2026-01-01"
 
