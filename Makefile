@@ -4,11 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	pyproject.toml -q
+INPUTS ?= 100000
 QUALITY ?= --streams simulate:7 --out out/quality
 CHAOS ?= --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint check bench-quality chaos lock clean
+.PHONY: help env demo test lint check bench-quality chaos fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ bench-quality: $(READY) ## the service beside its streaming peers; QUALITY='--st
 
 chaos: $(READY) ## accidents on a real Kafka, then every published byte checked (CHAOS='--kills n ...')
 	$(BIN)/python -m benchmarks.chaos.run $(CHAOS)
+
+fuzz: $(READY) ## everything that reads what the world wrote, with INPUTS=n inputs; atheris is used if it is there
+	$(BIN)/python -m benchmarks.fuzz.run --inputs $(INPUTS)
 
 lock: ## bring both locks in line with pyproject.toml, keeping the versions that still fit (needs uv)
 	$(COMPILE) --extra demo --extra test -o requirements.lock

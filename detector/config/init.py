@@ -39,6 +39,7 @@ COLUMNS_MAX = 1_024  # an event with more is a map of values to values; the firs
 FEW = 100  # below so many events nothing is called constant or always there
 ENTITIES_MAX, FIELDS_MAX, PATH_CHARS_MAX = 8, 128, 256  # of the tree
 EXAMPLES_MAX = 3
+REPEATED_MAX = 0.01  # share of an id's values that came before: more than retries explain
 LIMITS = EventLimits()
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -93,6 +94,7 @@ class Inference:
     events: int  # looked at
     broken: int  # lines that are no event
     id: Choice
+    id_is_own: bool  # as far as can be told: each event has an id of its own, so a repeated one is a repeat
     time: Choice
     entities: tuple[Choice, ...]  # the main one first
     fields: tuple[Choice, ...]
@@ -125,9 +127,12 @@ def infer(
         raise _error("entities", ", ".join(entities), f"at most {ENTITIES_MAX} different fields")
     chosen_time = sample.named("time", time, _Column.is_some_time) if time else sample.find_time()
     if id:
-        chosen_id, id_reason = sample.named("id", id, _Column.is_key), "named by you"
+        chosen_id = sample.named("id", id, _Column.is_key)
+        id_reason, id_is_own = "named by you", chosen_id.repeated <= REPEATED_MAX
+        if chosen_id.repeated:
+            id_reason += f"; {chosen_id.repeated:.1%} of the events repeat one that came before"
     else:
-        chosen_id, id_reason = sample.find_id(chosen_time, but=chosen_entities)
+        chosen_id, id_reason, id_is_own = sample.find_id(chosen_time, but=chosen_entities)
     taken = [chosen_id, chosen_time, *chosen_entities]
     rest = [sample.judge(column) for column in sample.columns.values() if column not in taken]
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
@@ -148,6 +153,7 @@ def infer(
         events=sample.events,
         broken=sample.broken,
         id=sample.choice(chosen_id, "id", id_reason),
+        id_is_own=id_is_own,
         time=sample.choice(chosen_time, "time", chosen_time.time_reason("named by you" if time else "")),
         entities=tuple(used_entities),
         fields=tuple(fields),
@@ -208,6 +214,11 @@ class _Column:
     @property
     def says_id(self) -> bool:
         return bool(self.words) and self.words[-1] in ID_WORDS
+
+    @property
+    def repeated(self) -> float:
+        """Share of values that came before."""
+        return 1.0 - self.distinct / max(1, len(self.values))
 
     @property
     def unique(self) -> bool:
@@ -323,11 +334,11 @@ class _Sample:
             raise _error("time", tried, f"name one with --time: {_listed(c.path for c in self.usable())}")
         return min(ranked, key=lambda pair: pair[0])[1]
 
-    def find_id(self, time: _Column, but: Sequence[_Column]) -> tuple[_Column, str]:
-        """The event's id, by name, then any text that never repeats, then a stand-in; and why."""
+    def find_id(self, time: _Column, but: Sequence[_Column]) -> tuple[_Column, str, bool]:
+        """The event's id, by name, then any text that never repeats, else a stand-in; why; if it is own."""
         ranked = [(rank, c) for c in self.usable() if c is not time and (rank := _id_rank(c)) is not None]
         if ranked:
-            return min(ranked, key=lambda pair: pair[0])[1], "never missing, never twice"
+            return min(ranked, key=lambda pair: pair[0])[1], "never missing, never twice", True
         stand_ins = [c for c in self.usable() if c.unique and c.is_key() and c not in but]
         if not stand_ins:
             tried = "no text or whole number that is never missing and never repeats"
@@ -336,10 +347,11 @@ class _Sample:
         others = sorted(stand_ins, key=lambda c: (c.noun in ENTITY_WORDS, c.decimal))
         chosen = counters[0] if counters else time if time in stand_ins else others[0]
         what = "the time stands" if chosen is time else "it stands"
-        return chosen, (
+        reason = (
             f"no field says that it is the id: {what} in, as it never repeats in this sample. "
             "If it does later, a label by id finds only one of those events: better add an id"
         )
+        return chosen, reason, False
 
     def choice(self, column: _Column, kind: Kind, reason: str) -> Choice:
         return Choice(
@@ -542,6 +554,9 @@ def _render(inference: Inference) -> Iterator[str]:
     yield "event:"
     yield f"  # {_why(inference.id)}"
     yield f"  id: {spell(inference.id.path)}"
+    if not inference.id_is_own:
+        yield "  # It may repeat, so events are not compared by it: one that is delivered twice counts twice."
+        yield "  duplicates: null"
     yield f"  # {_why(inference.time)}"
     yield "  time:"
     yield f"    path: {spell(inference.time.path)}"

@@ -34,6 +34,9 @@ from detector.errors import ConfigError, Problem
 
 ENVIRONMENT_PREFIX = "DETECTOR__"
 FILE_BYTES_MAX = 1 << 20  # the largest sensible one (128 fields, all explained) has some 50 kB
+NODES_MAX = 5000  # keys, values and sections of one text; that same one has some 2,300
+DEPTH_MAX = 32  # sections in sections; the tree's own have 6
+PROBLEMS_MAX = 100  # told at once; who made more has given another file
 SECRET_BYTES_MAX = 1 << 16  # a key, not a database; also ends the reading of /dev/zero
 SHOWN_CHARS_MAX = 80
 UNREADABLE = re.compile(r'["\\\x00-\x1f]')  # in the name of a field: the JSON decoder cannot look for it
@@ -107,6 +110,9 @@ def load(path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, 
     findings += [*_without_repeats(invalid, relations := list(_event_relations(data))), *relations]
     findings += _cross_checks(data)
     problems += [_problem(finding, settings) for finding in findings]
+    if len(problems) > PROBLEMS_MAX:
+        more = Problem(path="and more", value=f"{len(problems)} problems", allowed=f"at most {PROBLEMS_MAX}")
+        problems[PROBLEMS_MAX:] = [more]
     if config is None or problems:
         raise ConfigError(source, problems)
     return config
@@ -263,8 +269,13 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 class _Loader(yaml.SafeLoader):
     """YAML that is JSON with comments: keys are texts, and there are no dates, tags or aliases.
 
-    No key wants a date or a tag, and by aliases 1 kB can mean 1 GB.
+    No key wants a date or a tag, and by aliases 1 kB can mean 1 GB. Bounded in size and depth: 1 MiB of small
+    values takes a minute to read.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = self._depth = 0
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - as in yaml
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -275,9 +286,15 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         trouble = "a tag (!) is not supported" if getattr(event, "tag", None) else None
         trouble = "write out what the alias (*) means" if isinstance(event, yaml.AliasEvent) else trouble
+        self._nodes += 1
+        self._depth += 1
+        trouble = f"more than {NODES_MAX} keys, values and sections" if self._nodes > NODES_MAX else trouble
+        trouble = f"more than {DEPTH_MAX} sections in sections" if self._depth > DEPTH_MAX else trouble
         if trouble:
             raise yaml.MarkedYAMLError(problem=trouble, problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -478,6 +495,7 @@ def _validate(data: dict[str, Any]) -> tuple[Config | None, list[_Finding]]:
     config, errors = _ask(data)
     if config is not None:
         return config, []
+    errors = errors[: PROBLEMS_MAX + 1]
     mended = copy.deepcopy(data)
     for number, error in enumerate(errors):
         _mend(mended, error, number)
@@ -491,7 +509,11 @@ def _ask(data: dict[str, Any]) -> tuple[Config | None, list[ErrorDetails]]:
     try:
         return Config.model_validate(data), []
     except ValidationError as invalid:
-        return None, invalid.errors(include_url=False)
+        errors = invalid.errors(include_url=False)
+        locs = {
+            error["loc"][:-1] for error in errors
+        }  # a list whose items are wrong is not too short as well
+        return None, [error for error in errors if error["type"] != "too_short" or error["loc"] not in locs]
 
 
 def _mend(data: Any, error: ErrorDetails, number: int) -> None:
@@ -641,6 +663,8 @@ def _event_paths(at: Callable[..., Any]) -> Iterator[tuple[Loc, str]]:
     """Where the schema states a field of the event, and which."""
     places: list[tuple[Loc, Any]] = [(("event", "id"), at("event", "id"))]
     places.append((("event", "time", "path"), at("event", "time", "path")))
+    for key in ("path", "original"):
+        places.append((("event", "reversals", key), at("event", "reversals", key)))
     for section in ("entities", "fields"):
         items = at("event", section)
         for index, item in enumerate(items if isinstance(items, list) else ()):
@@ -826,6 +850,8 @@ def _plain(value: Any, depth: int = 0) -> str:
             return f"{{{', '.join(inside)}}}"
         case list():
             return f"[{', '.join(_plain(item, depth + 1) for item in value)}]"
+        case int() if value.bit_length() > 1000:  # Python spells no number of more than 4,300 digits
+            return "a whole number of hundreds of digits"
         case str():
             return repr(redacted(value))
         case _:

@@ -10,6 +10,7 @@ Descriptions are the documentation: `detector config-schema` exports them to edi
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from typing import Annotated, Any, Literal, Self
 
@@ -74,6 +75,15 @@ class Secret(Part):
 # --- event: how a JSON object becomes an event ------------------------------------------------------------
 
 
+class Late(Part):
+    """Events whose time lies far behind where event time stood before them."""
+
+    after: Duration = Field(86_400.0, description="an event further behind than this is late")
+    action: Literal["score", "reject"] = Field(
+        "score", description="score: as any other, and counted; reject: to the dead-letter topic"
+    )
+
+
 class TimeField(Part):
     """The event's own time; the only clock the model knows."""
 
@@ -82,6 +92,7 @@ class TimeField(Part):
         "auto", description="auto: text is ISO 8601, a number is epoch s or, above 1e11, epoch ms"
     )
     zone: str = Field("UTC", description="IANA zone of times without one", max_length=64)
+    late: Late = Late()
 
 
 class EntityField(Part):
@@ -107,6 +118,30 @@ class ValueField(Part):
     unit: str | None = Field(None, description="unit shown behind its values", max_length=16)
 
 
+class Duplicates(Part):
+    """Events that come again under the same id, as a producer's retry sends them."""
+
+    horizon_events: int = Field(
+        65_536,
+        ge=1,
+        le=1 << 20,
+        description="events of a partition whose ids are remembered, at some 170 bytes each",
+    )
+    action: Literal["reject", "score"] = Field(
+        "reject", description="reject: to the dead-letter topic; score: as any other, and counted"
+    )
+
+
+class Reversals(Part):
+    """Events that take back an earlier one (ISO 8583: 0400, 0420): not scored, not learned."""
+
+    path: Path
+    values: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
+        min_length=1, max_length=64, description="what stands at path in an event that is a reversal"
+    )
+    original: Path | None = Field(None, description="where the id of the event stands that is taken back")
+
+
 class EventLimits(Part):
     """Bounds of one event; beyond them it is rejected, with the bound as reason."""
 
@@ -114,6 +149,10 @@ class EventLimits(Part):
     depth_max: int = Field(16, ge=1, le=64)
     key_chars_max: int = Field(256, ge=8, le=4096, description="length of ids and entity values")
     text_chars_max: int = Field(1024, ge=8, le=65536, description="length of categorical and text values")
+    members_max: int | None = Field(
+        2048, ge=8, le=1 << 20, description="fields of all objects and items of all lists together"
+    )
+    name_chars_max: int | None = Field(256, ge=8, le=65536, description="length of a field's name")
 
 
 class Event(Part):
@@ -124,6 +163,10 @@ class Event(Part):
     entities: tuple[EntityField, ...] = Field((), max_length=8)
     fields: tuple[ValueField, ...] = Field((), max_length=128)
     exposure: Name | None = Field(None, description="numeric field that is the amount at stake")
+    duplicates: Duplicates | None = Field(
+        Duplicates(), description="null: ids are not compared, as where they are not unique"
+    )
+    reversals: Reversals | None = None
     limits: EventLimits = EventLimits()
 
     @model_validator(mode="after")
@@ -211,7 +254,9 @@ class Clusters(Part):
 class Index(Part):
     """HNSW over the cluster centres (Malkov and Yashunin 2016); names as in hnswlib."""
 
-    exact_below: int = Field(256, ge=0, description="fewer centres than this are searched exactly")
+    exact_below: int = Field(
+        256, ge=0, le=1 << 24, description="fewer centres than this are searched exactly"
+    )
     m: int = Field(16, ge=4, le=64)
     ef_construction: int = Field(100, ge=50, le=1000)
     ef: int = Field(64, ge=50, le=1000)
@@ -228,7 +273,7 @@ class Calibration(Part):
         0.998, gt=0.5, lt=1, description="quantile above which a Pareto tail is fitted (Siffer 2017)"
     )
     warm_up_events: int = Field(
-        4096, ge=256, description="alerts say warm_up until so many events were scored"
+        4096, ge=256, le=1 << 30, description="alerts say warm_up until so many events were scored"
     )
 
 
@@ -237,10 +282,10 @@ class Barriers(Part):
 
     block_events: int = Field(256, ge=16, le=4096)
     every_events: int = Field(
-        4096, ge=16, description="a multiple of block_events; reached by doubling from one block"
+        4096, ge=16, le=1 << 24, description="a multiple of block_events; reached by doubling from one block"
     )
     early_events_min: int = Field(
-        1024, ge=16, description="labels that wait may cause one after so many events"
+        1024, ge=16, le=1 << 24, description="labels that wait may cause one after so many events"
     )
 
     @model_validator(mode="after")
@@ -262,10 +307,13 @@ class Labels(Part):
         1024, ge=1, le=65536, description="labels applied at one barrier; the rest waits"
     )
     per_entity_max: int = Field(
-        64, ge=1, description="frauds of one main entity that count; more are refused as limited"
+        64, ge=1, le=1 << 30, description="frauds of one main entity that count; more are refused as limited"
     )
     per_actor_max: int = Field(
-        2000, ge=1, description="labels of one actor that count per day; more are refused as limited"
+        2000,
+        ge=1,
+        le=1 << 30,
+        description="labels of one actor that count per day; more are refused as limited",
     )
     silence: Duration = Field(
         7 * 86_400.0,
@@ -339,6 +387,10 @@ class Alerts(Part):
     exemplars_max: int = Field(3, ge=0, le=16)
 
 
+_LATER = ("duplicates", "reversals")
+_LATER_LIMITS = ("members_max", "name_chars_max")
+
+
 class ModelPart(Part):
     """All that the alerts of a shard depend on, apart from its log and journal."""
 
@@ -346,14 +398,48 @@ class ModelPart(Part):
     model: Model = Model()
     alerts: Alerts = Alerts()
     require_key: bool = False
-    partitions: int = Field(1, ge=1, description="partitions of the topic: a budget per day is divided by it")
+    partitions: int = Field(
+        1, ge=1, le=1 << 20, description="partitions of the topic: a budget per day is divided by it"
+    )
     feedback: bool = Field(True, description="whether labels may come: events are remembered for them")
     exchange: bool = Field(False, description="whether shards tell each other what they know")
 
     def canonical(self) -> bytes:
-        """Bytes that are equal for equal settings: JSON with sorted keys, without an exchange that is off."""
+        """Bytes that are equal for equal settings: JSON with sorted keys.
+
+        What came later than the first version is left out while it is off, so that a configuration from
+        before is the same one as with it off, in its bytes, its hash and what it does.
+        """
         document = self.model_dump(mode="json", exclude=None if self.exchange else {"exchange"})
+        event = document["event"]
+        if event["time"]["late"]["action"] == "score":  # then it is only counted
+            del event["time"]["late"]
+        for section, names in ((event, _LATER), (event["limits"], _LATER_LIMITS)):
+            for name in names:
+                if section[name] is None:
+                    del section[name]
         return msgspec.json.encode(document, order="deterministic")
+
+    @classmethod
+    def from_canonical(cls, text: str | bytes) -> Self:
+        """Read what `canonical` wrote, in this version or an earlier one: what is left out is off.
+
+        Raises
+        ------
+        ValueError
+            It is no such configuration, or one with settings that are unknown here.
+        """
+        try:
+            document = json.loads(text)
+            event = document["event"]
+            document["event"] = {
+                **dict.fromkeys(_LATER),
+                **event,
+                "limits": {**dict.fromkeys(_LATER_LIMITS), **event["limits"]},
+            }
+        except (LookupError, TypeError, RecursionError) as error:
+            raise ValueError(f"not a configuration: {error}") from error
+        return cls.model_validate(document)
 
     def hash(self) -> str:
         """First 12 hex digits of the SHA-256 of `canonical`."""

@@ -11,6 +11,7 @@ It goes event by event, so it does not depend on how the log was cut.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 WINDOW = 15
 AHEAD_MIN_S = 86_400.0
-OLDER = WINDOW // 2 - 4
+MIDDLE = WINDOW // 2
+OLDER = MIDDLE - 4
 AHEAD_PACES = 8.0
 
 Doubles = NDArray[np.float64]
@@ -29,12 +31,37 @@ class EventTime:
     """Time of one shard, s since the epoch."""
 
     def __init__(self) -> None:
-        self._last: Doubles = np.zeros(0)  # own times of the last events, at most WINDOW - 1
+        self._last: deque[float] = deque(maxlen=WINDOW - 1)  # own times of the last events
+        self._highest = -np.inf  # none of these is above it, so neither is their median
 
     @property
     def now(self) -> float:
         """Median of the last events; -inf before the first."""
-        return float(np.median(self._last)) if len(self._last) else -np.inf
+        ordered = sorted(self._last)
+        middle = len(ordered) // 2
+        return (ordered[middle] + ordered[~middle]) / 2.0 if ordered else -np.inf
+
+    @property
+    def latest(self) -> float:
+        """Own time of the last event; -inf before the first."""
+        return self._last[-1] if self._last else -np.inf
+
+    def is_behind(self, time: float, seconds: float) -> bool:
+        """Whether `time` lies more than `seconds` before *now*."""
+        bound = time + seconds
+        return self._highest > bound and self.now > bound
+
+    def follow(self, time: float) -> tuple[float, float]:
+        """Follow one event; returns its time, not too far ahead of the others, and now with it."""
+        past = self._last
+        window = [*past, time]
+        if len(window) < WINDOW:  # the first stands in for those before it
+            window += [window[0]] * (WINDOW - len(window))
+        window.sort()
+        now = window[MIDDLE]
+        past.append(time)
+        self._highest = window[-1]
+        return min(time, now + max(AHEAD_MIN_S, AHEAD_PACES * (now - window[OLDER]))), now
 
     def believe(self, times: Doubles) -> tuple[Doubles, Doubles]:
         """Follow events in log order.
@@ -49,17 +76,12 @@ class EventTime:
         believed, now : (n,) float64
             Each event's time, not too far ahead of the others, and how far time had come with it.
         """
-        missing = WINDOW - 1 - len(self._last)
-        seen = np.concatenate([self._last, times])
-        past = np.concatenate([np.full(missing, seen[0]), seen])  # the first stands in for those before it
-        windows = np.sort(np.lib.stride_tricks.sliding_window_view(past, WINDOW), axis=1)
-        now = windows[:, WINDOW // 2]
-        pace = now - windows[:, OLDER]
-        self._last = seen[-(WINDOW - 1) :]
-        return np.minimum(times, now + np.maximum(AHEAD_MIN_S, AHEAD_PACES * pace)), now
+        both = np.array([self.follow(time) for time in times.tolist()]).reshape(-1, 2)
+        return both[:, 0], both[:, 1]
 
     def to_state(self) -> dict[str, Any]:
-        return {"last": self._last.copy()}
+        return {"last": np.array(self._last, dtype=np.float64)}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._last = state["last"]
+        self._last = deque(state["last"].tolist(), maxlen=WINDOW - 1)
+        self._highest = max(self._last, default=-np.inf)

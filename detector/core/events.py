@@ -36,6 +36,10 @@ REASONS = (
     "out_of_range",  # not finite, or a time outside 1970 to 2200
     "too_long",
     "key_mismatch",  # only with require_key
+    "too_many",  # fields and items
+    "reversal",  # takes back another event, see event.reversals
+    "duplicate",  # its id came before, see event.duplicates
+    "late",  # see event.time.late
 )
 
 # Values whose hashes are remembered, per entity and categorical field: at most so many of at most so many
@@ -43,12 +47,13 @@ REASONS = (
 CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
 TEXT_GRAMS_MAX = 32
+# Python's json reads no whole number of more than 4,300 digits, and alerts carry the whole event to people.
+DIGITS_MAX = 4000
 TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
 EPOCH_MS_FROM = 1e11  # as seconds this is the year 5138, as milliseconds 1973
-# A string that never ends goes to the end of the value, and nothing is tried twice: work must not grow with
-# the square of a record's length (12 s for 64 kB of escaped quotes, measured).
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[\]{}]")
+_DIGITS = re.compile(rb"(?<![0-9])[0-9]{%d}" % DIGITS_MAX)
+_OPENED = re.compile(rb"\{(?!\s*\})|\[(?!\s*\])")  # an object or list that is not empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Rejected:
 
     reason: str  # one of REASONS
     detail: str  # for people: which field, which bound
+    original: str | None = None  # id of the event that a reversal takes back
 
 
 class ParsedEvent(NamedTuple):
@@ -70,6 +76,7 @@ class ParsedEvent(NamedTuple):
     categories: tuple[int, ...]  # hashes, 0 for a missing one
     grams: tuple[tuple[int, ...], ...]  # hashed character trigrams of each text
     key_matches: bool  # the record's key is the main entity's value (or one of them is missing)
+    id_hash: int  # of the id; 64 bits, without a key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,8 +93,8 @@ class View:
 class _Bad(Exception):
     """Carries a Rejected from a leaf to `Parser.parse`."""
 
-    def __init__(self, reason: str, detail: str) -> None:
-        self.rejected = Rejected(reason, detail)
+    def __init__(self, reason: str, detail: str, original: str | None = None) -> None:
+        self.rejected = Rejected(reason, detail, original)
 
 
 class Parser:
@@ -110,8 +117,16 @@ class Parser:
         self._limits = schema.limits
         leaves = [schema.id, schema.time.path]
         leaves += [entity.path for entity in schema.entities] + [value.path for value in schema.fields]
+        reversals = schema.reversals
+        if reversals is not None:
+            leaves += [reversals.path] + ([] if reversals.original is None else [reversals.original])
         self._decoder = msgspec.json.Decoder(type=_structure(leaves))
         self._read_id = _getter(schema.id)
+        self._reversals = frozenset(() if reversals is None else reversals.values)
+        self._read_kind = _getter(schema.id if reversals is None else reversals.path)
+        self._read_original = (
+            _getter(reversals.original) if reversals is not None and reversals.original else _nothing
+        )
         self._read_time = _getter(schema.time.path)
         self._to_time = _time_reader(schema.time)
         self._entities = [
@@ -162,10 +177,7 @@ class Parser:
             raise _Bad("empty", "the value has no content")
         if len(raw) > self._limits.bytes_max:
             raise _Bad("too_large", f"{len(raw)} bytes, at most {self._limits.bytes_max} are read")
-        if raw.count(b"{") + raw.count(b"[") > self._limits.depth_max:
-            depth = _depth(raw)
-            if depth > self._limits.depth_max:
-                raise _Bad("too_deep", f"nested {depth} levels, at most {self._limits.depth_max} are read")
+        self._measure(raw)
         try:
             if not raw.isascii():
                 raw.decode()  # msgspec does not look into what it skips, and alerts echo the whole event
@@ -180,7 +192,38 @@ class Parser:
         except RecursionError:
             raise _Bad("too_deep", "nested too deeply to be read") from None
 
+    def _measure(self, raw: bytes) -> None:
+        """Check depth and numbers; first by bounds that cost next to nothing."""
+        limits = self._limits
+        opened = raw.count(b"{") + raw.count(b"[")
+        if opened > limits.depth_max:
+            depth = _depth(raw)
+            if depth > limits.depth_max:
+                raise _Bad("too_deep", f"nested {depth} levels, at most {limits.depth_max} are read")
+        if limits.members_max is not None and opened + raw.count(b",") > limits.members_max:
+            members = _members(raw)
+            if members > limits.members_max:
+                raise _Bad("too_many", f"{members} fields and items, at most {limits.members_max} are read")
+        if len(raw) > DIGITS_MAX and _DIGITS.search(raw) and _DIGITS.search(_outside(raw)):
+            raise _Bad("out_of_range", f"a number of {DIGITS_MAX} digits or more")
+        if limits.name_chars_max is not None and len(raw) > limits.name_chars_max:
+            chars = _longest_name(raw, limits.name_chars_max)
+            if chars > limits.name_chars_max:
+                raise _Bad(
+                    "too_long", f"a field's name of {chars} characters, at most {limits.name_chars_max}"
+                )
+
+    def _check_reversal(self, event: Any) -> None:
+        kind = _plain(self._read_kind(event))
+        if kind in self._reversals:
+            original = _plain(self._read_original(event))
+            if not original or len(original) > self._limits.key_chars_max:
+                raise _Bad("reversal", "takes back an event that it does not name")
+            raise _Bad("reversal", f"takes back event {original[:40]!r}", original)
+
     def _event(self, record: Record, event: Any) -> ParsedEvent:
+        if self._reversals:
+            self._check_reversal(event)
         id_ = self._text("id", self._read_id(event), self._limits.key_chars_max)
         if id_ is None:
             raise _Bad("missing", "id")
@@ -215,7 +258,15 @@ class Parser:
             found = self._check(value, read(event))
             grams.append(() if found is None else split(found))
         return ParsedEvent(
-            record, id_, seconds, tuple(entities), tuple(numerics), tuple(categories), tuple(grams), matches
+            record,
+            id_,
+            seconds,
+            tuple(entities),
+            tuple(numerics),
+            tuple(categories),
+            tuple(grams),
+            matches,
+            id_hash(id_),
         )
 
     def _main(self, event: Any) -> bytes | None:
@@ -281,9 +332,46 @@ def _plain(found: Any) -> Any:
     return str(found).lower() if isinstance(found, bool) else str(found)
 
 
+def id_hash(text: str) -> int:
+    """64 bits that stand for an event's id."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _quoted(raw: bytes) -> list[bytes]:
+    """Text outside and inside of strings by turns; inside, what is escaped has its length only.
+
+    Backslashes are in strings only, so pairs of them begin where a run begins.
+    """
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    return raw.split(b'"')
+
+
+def _outside(raw: bytes) -> bytes:
+    """Text outside of strings."""
+    return b"".join(_quoted(raw)[::2])
+
+
+def _members(raw: bytes) -> int:
+    """Fields of all objects and items of all lists."""
+    outside = _outside(raw)
+    return outside.count(b",") + len(_OPENED.findall(outside))
+
+
+def _longest_name(raw: bytes, enough: int) -> int:
+    """Length of the longest field's name as it is written, in characters; of those beyond `enough` bytes."""
+    parts = _quoted(raw)
+    names = (
+        len(part.decode(errors="replace"))
+        for part, after in zip(parts[1::2], parts[2::2], strict=False)
+        if len(part) > enough and after.lstrip()[:1] == b":"
+    )
+    return max(names, default=0)
+
+
 def _depth(raw: bytes) -> int:
     depth = deepest = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", raw)):
+    for bracket in _BRACKETS.findall(_outside(raw)):
         depth += 1 if bracket in b"[{" else -1
         deepest = max(deepest, depth)
     return deepest
@@ -313,6 +401,10 @@ def _struct(name: str, tree: Mapping[str, Any]) -> type[msgspec.Struct]:
         names[attribute] = key
         fields.append((attribute, leaf if below is None else _struct(key, below) | None, None))
     return msgspec.defstruct(name, fields, rename=names, frozen=True, gc=False)
+
+
+def _nothing(event: Any) -> Any:
+    return None
 
 
 def _getter(path: str) -> Callable[[Any], Any]:

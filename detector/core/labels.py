@@ -7,7 +7,6 @@ What is kept is a function of the records and of the log.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ import msgspec
 import numpy as np
 
 from detector.config.tree import Labels as LabelsConfig
+from detector.core.events import id_hash
 from detector.core.features import DAY_S
 from detector.core.memory import Memory
 
@@ -208,9 +208,4 @@ def _push(table: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> Non
 
 
 def _named(feedback: Feedback) -> int:
-    return digest(str(feedback.event_id))
-
-
-def digest(text: str) -> int:
-    """Stand-in for an event's id, 64 bits."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return id_hash(str(feedback.event_id))

@@ -166,7 +166,7 @@ def read_configs(origin: Origin, wanted: ModelPart, get: Get) -> dict[str, Model
         except KeyError:
             continue  # the partition says what is missing
     try:
-        return {name: ModelPart.model_validate_json(text) for name, text in texts.items()}
+        return {name: ModelPart.from_canonical(text) for name, text in texts.items()}
     except ValueError as error:
         raise NeedsOperator(
             "a configuration that the journal names cannot be read: run the version that wrote it, or "

@@ -44,6 +44,7 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
             numbers.alerts[alert.severity] += 1
         _add(numbers.suppressed, outputs.suppressed)
         numbers.key_mismatches += outputs.key_mismatches
+        _add(numbers.irregular, outputs.irregular)
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
         _add(numbers.labels, outputs.labels)
         _add(numbers.exchange, outputs.exchange)

@@ -52,7 +52,7 @@ class Alert:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One event that could not be read: original key and bytes, why, and from where."""
+    """One event that did not enter: original key and bytes, why, and from where."""
 
     offset: int
     key: bytes | None
@@ -95,6 +95,9 @@ class Outputs:
     dead_letters: tuple[DeadLetter, ...] = ()
     suppressed: Mapping[str, int] = field(default_factory=dict)  # candidates held back, by reason
     key_mismatches: int = 0  # accepted events whose record key is not their main entity's value
+    irregular: Mapping[str, int] = field(
+        default_factory=dict
+    )  # events out of order, late, twice; refused or not
     told: tuple[Told, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)  # labels read, by what became of them
     exchange: Mapping[str, int] = field(default_factory=dict)  # messages told and heard, likewise

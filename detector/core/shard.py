@@ -1,6 +1,6 @@
 """One partition's complete model: a pure function of its log and its journal's barriers.
 
-    record ─ parse ─> rows ─ profiles ─> context ─ features ─> inputs ─ embedding ─> distances
+    record ─ parse, admit ─> rows ─ profiles ─> context ─ features ─> inputs ─ embedding ─> distances
                                                                                        │
     alert <─ explain <─ policy <─ threshold <─────────── score <─ calibration <────────┘
 
@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
+from detector.core.admission import Admission
 from detector.core.alerts import alert_id, make_alert
 from detector.core.calibration import Calibration
 from detector.core.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
@@ -90,6 +92,7 @@ class Shard:
         self._accepted = 0  # events ever; a new model begins to count its own
         self.inquiry: int | None = None  # offset of an event to be explained whether it is alerted or not
         self.inquired: Inquired | None = None
+        self._admission = Admission(config.event)
         self._equip(config)
         self._build()
 
@@ -122,7 +125,8 @@ class Shard:
         self._last_row = empty_rows(1, layout)
         self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
         self._distances = np.zeros(block)
-        self._now = np.zeros(block)  # how far event time had come at each row
+        self._believed = np.zeros(block)  # event time of each row, as believed
+        self._now = np.zeros(block)  # how far event time had come with it
         self._filled = 0
         self._time = EventTime()
         self.events = 0  # accepted since the model began
@@ -204,11 +208,12 @@ class Shard:
             With `silent` the outputs are empty: they were published before.
         """
         events, dead, consumed = self._parse(records)
+        irregular = self._admission.collect()
         self.position = records[consumed - 1].offset + 1 if consumed else self.position
         self._lap("parse")
-        outputs = Outputs(dead_letters=tuple(dead))
+        outputs = Outputs(dead_letters=tuple(dead), irregular=irregular)
         if events:
-            outputs = self._score(events, dead, silent=silent)
+            outputs = self._score(events, outputs, silent=silent)
         block_ended = self._filled == len(self._block)
         if block_ended:
             self._learn()
@@ -216,7 +221,8 @@ class Shard:
         return consumed, Outputs() if silent else outputs, block_ended
 
     def _parse(self, records: Sequence[Record]) -> tuple[list[ParsedEvent], list[DeadLetter], int]:
-        room = len(self._block) - self._filled
+        """Read records up to the end of the block; event time follows those that enter."""
+        start, room = self._filled, len(self._block) - self._filled
         events: list[ParsedEvent] = []
         dead: list[DeadLetter] = []
         consumed = 0
@@ -226,8 +232,12 @@ class Shard:
             consumed += 1
             parsed = self._parser.parse(record)
             if isinstance(parsed, Rejected):
-                dead.append(self._dead_letter(record, parsed))
+                dead.append(self._dead_letter(record, self._admission.explain(parsed)))
+            elif (refused := self._admission.refusal(parsed, self._time)) is not None:
+                dead.append(self._dead_letter(record, refused))
             else:
+                i = start + len(events)
+                self._believed[i], self._now[i] = self._time.follow(parsed.time)
                 events.append(parsed)
         return events, dead, consumed
 
@@ -249,7 +259,8 @@ class Shard:
             detail=rejected.detail,
         )
 
-    def _score(self, events: list[ParsedEvent], dead: list[DeadLetter], *, silent: bool) -> Outputs:
+    def _score(self, events: list[ParsedEvent], outputs: Outputs, *, silent: bool) -> Outputs:
+        """Score what entered; returns `outputs` with all that it gave."""
         count = slice(self._filled, self._filled + len(events))
         self._fill(events, count)
         offsets = np.array([event.record.offset for event in events], dtype=np.int64)
@@ -268,7 +279,8 @@ class Shard:
         ids = tuple(event.id for event in events)
         rows = self._block.take(count)
         if self.config.feedback:
-            self._supervision.remember(ids, offsets, rows, self._inputs[count], plain, labelled, alerted)
+            hashes = np.array([event.id_hash for event in events], dtype=np.uint64)
+            self._supervision.remember(hashes, offsets, rows, self._inputs[count], plain, labelled, alerted)
         self._lap("alert")
         self.events += len(events)
         self._accepted += len(events)
@@ -286,10 +298,10 @@ class Shard:
             keys=tuple(event.record.key for event in events),
             model_version=self._embedding.version,
         )
-        return Outputs(
+        return replace(
+            outputs,
             scored=(scored,),
             alerts=tuple(alerts),
-            dead_letters=tuple(dead),
             suppressed=suppressed,
             key_mismatches=sum(not event.key_matches for event in events),
         )
@@ -298,7 +310,7 @@ class Shard:
         if count.start == 0:
             self._profiles.reserve(len(self._block))
         rows = to_rows(events, self._layout, self._units)
-        rows.times[:], self._now[count] = self._time.believe(rows.times)
+        rows.times[:] = self._believed[count]
         self._block.put(count, rows)
         taken = self._block.take(count)
         self._profiles.observe(taken)
@@ -621,12 +633,14 @@ class Shard:
     def reconfigure(self, config: ModelPart) -> None:
         """Take another configuration; where the model depends on what changed, begin a new one.
 
-        Budget, cases and estimates go on in any case, and which labels were given: they do not depend on the
-        model.
+        Budget, cases and estimates go on in any case, and which labels were given and which events came: they
+        do not depend on the model.
         """
         before, policy, labels = self.config, self._policy.to_state(), self._supervision.to_state()
-        exploration = self._exploration.to_state()
+        exploration, admission = self._exploration.to_state(), self._admission.to_state()
         self._equip(config)
+        self._admission = Admission(config.event)
+        self._admission.load(admission)
         self._policy.load(policy)
         self._exploration.load(exploration)
         if shape(config) != shape(before):
@@ -644,6 +658,7 @@ class Shard:
         assert self._filled == 0
         return {
             "time": self._time.to_state(),
+            "admission": self._admission.to_state(),
             "events": self.events,
             "accepted": self._accepted,
             "since_barrier": self.since_barrier,
@@ -667,6 +682,7 @@ class Shard:
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `to_state` gave."""
         self._time.load(state["time"])
+        self._admission.load(state.get("admission", {}))
         self.events, self.since_barrier = state["events"], state["since_barrier"]
         self._accepted = state["accepted"]
         self._threshold = np.inf if state["threshold"] is None else state["threshold"]
@@ -687,8 +703,13 @@ class Shard:
 
 
 def shape(config: ModelPart) -> dict[str, Any]:
-    """What a model in training depends on, as plain values: not how alerts are made, spelled or bounded."""
-    event = config.event.model_dump(exclude={"exposure", "limits"})
+    """What a model in training depends on, as plain values.
+
+    Not how alerts are made and spelled, nor which events enter.
+    """
+    event = config.event.model_dump(
+        exclude={"exposure": True, "limits": True, "duplicates": True, "reversals": True, "time": {"late"}}
+    )
     for value in event["fields"]:
         del value["display"], value["unit"]
     return {"event": event, "model": config.model.model_dump(exclude={"labels"})}

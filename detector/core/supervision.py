@@ -29,7 +29,7 @@ from detector.config.tree import Model
 from detector.core.calibration import mixed
 from detector.core.encoder import LabelLearner
 from detector.core.features import Features, Layout, Risks, Rows
-from detector.core.labels import Answer, LabelBook, digest
+from detector.core.labels import Answer, LabelBook
 from detector.core.memory import ALERTED, FRAUD, LEGITIMATE, Examples, Memory, halves
 from detector.core.risk import FRAUD as COUNT_FRAUD
 from detector.core.risk import MATURED as COUNT_MATURED
@@ -185,7 +185,7 @@ class Supervision:
 
     def remember(
         self,
-        ids: Sequence[str],
+        ids: NDArray[np.uint64],
         offsets: NDArray[np.int64],
         rows: Rows,
         inputs: NDArray[np.float32],
@@ -193,9 +193,9 @@ class Supervision:
         labelled: NDArray[np.float64],
         alerted: NDArray[np.bool_],
     ) -> None:
-        """Hold n scored events for labels to come."""
+        """Hold n scored events, ids as hashes, for labels to come."""
         self._memory.remember(
-            ids=np.array([digest(id_) for id_ in ids], dtype=np.uint64),
+            ids=ids,
             offsets=offsets,
             times=rows.times,
             keys=rows.keys(),

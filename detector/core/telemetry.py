@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detector.core.admission import IRREGULARITIES
 from detector.core.events import REASONS
 from detector.core.exchange import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.labels import OUTCOMES
@@ -67,6 +68,7 @@ class PartitionTelemetry:
     exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # likewise
     drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # changes detected, by signal
     key_mismatches: int = 0
+    irregular: dict[str, int] = field(default_factory=lambda: _from_zero(IRREGULARITIES))  # by kind
     lag_records: int | None = None
     lag_seconds: float | None = None
     checkpoint_timestamp: float | None = None  # s since the epoch
@@ -95,7 +97,7 @@ class Telemetry:
         for partition in list(self.partitions.values()):
             for name in ("received", "scored", "replayed", "state_differences", "lost", "key_mismatches"):
                 setattr(totals, name, getattr(totals, name) + getattr(partition, name))
-            for name in ("rejected", "alerts", "suppressed", "labels", "exchange", "drift"):
+            for name in ("rejected", "irregular", "alerts", "suppressed", "labels", "exchange", "drift"):
                 counts = getattr(totals, name)
                 for key, count in list(getattr(partition, name).items()):
                     counts[key] += count

@@ -80,19 +80,21 @@ def read_model(data: bytes) -> Model:
     if seal.digest() != data[len(_MAGIC) : head]:
         raise CheckpointDamaged("it does not match its checksum")
     content = unpack(body)
-    about = content["about"]
     try:
+        about = content["about"]
+        population = {**content["population"], "priors": content["priors"]}
         if about["format"] > FORMAT:
             raise NeedsOperator(
                 f"the model file has format {about['format']}, this version reads up to {FORMAT}: "
                 "run the version that wrote it"
             )
-        config = ModelPart.model_validate_json(about["config"])
+        config = ModelPart.from_canonical(about["config"])
+    except (LookupError, TypeError) as error:
+        raise CheckpointDamaged(f"something is missing in it: {error}") from error
     except ValueError as error:
         raise NeedsOperator(
             f"the model file was made with settings that are unknown here: {error}"
         ) from error
-    population = {**content["population"], "priors": content["priors"]}
     return Model(name=seal.hexdigest()[:12], config=config, population=population)
 
 

@@ -42,7 +42,7 @@ COUNTERS = (
     Family("detector_events_scored_total", "Events scored.", lambda p: p.scored),
     Family(
         "detector_events_rejected_total",
-        "Events that could not be read, sent to the dead-letter topic.",
+        "Events that could not be read or may not enter, sent to the dead-letter topic.",
         lambda p: p.rejected,
         "reason",
     ),
@@ -79,6 +79,12 @@ COUNTERS = (
         "detector_key_mismatches_total",
         "Events whose record key is not their main entity.",
         lambda p: p.key_mismatches,
+    ),
+    Family(
+        "detector_events_irregular_total",
+        "Events out of order, late or repeated, whether scored or rejected.",
+        lambda p: p.irregular,
+        "kind",
     ),
     Family(
         "detector_drift_total",

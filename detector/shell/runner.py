@@ -84,6 +84,7 @@ TOLD_AGAIN_S = 60.0  # between two log lines about the same trouble
 SIDE_BEGINNING_S = 60.0  # how old the answer may be where a side topic begins
 CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
 FOLLOW_S = 1.0  # between two looks at how many partitions the topic has
+REPEATED_MIN, REPEATED_MAX = 100, 0.05  # events, and share, that repeat one: more than retries explain
 STOP_S = 8.0  # from the request to the end; who asked waits 10 s before it kills
 LEAVE_S = 5.0  # of these for leaving, which `Stream.close` and `SideLog.close` promise to keep to
 STOP_LOOK_S = 0.05  # how late a stop is noticed that comes during a call
@@ -996,11 +997,21 @@ class Runner:
             ready=not reason,
             reason=reason or "running",
             partitions=tuple(lines),
-            warnings=self._warnings + self._key_warnings(),
+            warnings=self._warnings + self._input_warnings(),
         )
 
-    def _key_warnings(self) -> tuple[str, ...]:
-        count = sum(numbers.key_mismatches for numbers in list(self._telemetry.partitions.values()))
-        if not count:
-            return ()
-        return (f"{count} events had a record key that is not their main entity's value",)
+    def _input_warnings(self) -> tuple[str, ...]:
+        """What a schema or a producer may have wrong."""
+        partitions = list(self._telemetry.partitions.values())
+        found = []
+        mismatches = sum(numbers.key_mismatches for numbers in partitions)
+        if mismatches:
+            found.append(f"{mismatches} events had a record key that is not their main entity's value")
+        received = sum(numbers.received for numbers in partitions)
+        repeated = sum(numbers.irregular["duplicate"] for numbers in partitions)
+        if repeated > REPEATED_MIN + REPEATED_MAX * received:
+            found.append(
+                f"{repeated} of {received} events had the id of an earlier one: does event.id name one event "
+                "each? If it does not, set event.duplicates: null"
+            )
+        return tuple(found)

@@ -33,6 +33,7 @@ SEPARATE = {"shell"}  # modules that never import each other: only wiring knows 
 # All that the core may import besides itself, the configuration and the errors.
 CORE_MAY_IMPORT = {
     "__future__",
+    "array",
     "bisect",
     "collections",
     "dataclasses",

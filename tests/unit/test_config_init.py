@@ -308,6 +308,15 @@ def test_the_caller_may_name_an_id_that_repeats_and_a_time_that_counts_from_zero
     events = [{"who": i // 2, "second": i, "x": i / 3} for i in range(300)]
     event = loaded(path, inferred(events, id="who", time="second"))
     assert (event.id, event.time.path, event.time.format) == ("who", "second", "epoch_s")
+    assert event.duplicates is None, "every second event would be refused as a repeat"
+    assert "50.0% of the events repeat" in render(inferred(events, id="who", time="second"))
+
+
+def test_a_few_repeats_in_the_sample_are_a_producers_retries(path: Path) -> None:
+    events = [{"who": max(0, i - 1), "second": i, "x": i / 3} for i in range(300)]
+    inference = inferred(events, id="who", time="second")
+    assert loaded(path, inference).duplicates is not None
+    assert "0.3% of the events repeat" in render(inference)
 
 
 @pytest.mark.parametrize(
@@ -346,6 +355,7 @@ def test_what_never_repeats_stands_in_for_an_id(
     event = loaded(path, inference)
     assert event.id == expected
     assert "no field says that it is the id" in render(inference)
+    assert event.duplicates is None
     parser = Parser(event, bytes(32))
     for record in lines(events):
         assert not isinstance(parser.parse(Record(0, 0, None, record)), Rejected)

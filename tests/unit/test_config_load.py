@@ -201,7 +201,8 @@ def test_a_variable_that_makes_no_sense_is_a_problem(path: Path) -> None:
         (b"a: 1\n---\nb: 2\n", "line 2, column 1", "another document"),
         (b"a: &x 1\nb: *x\n", "line 2, column 4", "alias"),
         (b"a: !!python/object:os.system 1\n", "line 1, column 4", "tag"),
-        (b"[" * 5000, "the text", "deeply"),
+        (b"[" * 5000, "line 1, column 33", "32 sections in sections"),
+        (b"a: [" + b"1, " * 6000 + b"]", "line 1, column 14996", "5000 keys, values"),
         (b"a: " + b"9" * 5000, "the text", "number"),
     ],
     ids=lambda value: str(value)[:24],
@@ -235,6 +236,39 @@ def test_a_byte_order_mark_is_no_trouble(path: Path) -> None:
 def test_no_aliases_no_bomb(path: Path) -> None:
     levels = "".join(f"l{i}: &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 30))
     assert "alias" in str(problems_in(path, "l0: &l0 [x]\n" + levels))
+
+
+def test_the_largest_sensible_file_is_within_the_bounds(path: Path) -> None:
+    fields = [
+        {"name": f"f{n}", "path": f"a.f{n}", "type": "numeric", "use": "encode", "optional": True}
+        | {"display": "x", "unit": "EUR"}
+        for n in range(128)
+    ]
+    entities = [{"name": f"e{n}", "path": f"e{n}", "optional": False} for n in range(8)]
+    event = {"id": "id", "time": {"path": "at"}, "entities": entities, "fields": fields}
+    whole = effective(Config.model_validate({"event": event}))
+    assert len(read(path, whole).event.fields) == 128
+
+
+def test_a_number_of_thousands_of_digits_is_told_in_words(path: Path) -> None:
+    """Found by fuzzing: hexadecimal ones have no bound, and Python does not spell them."""
+    for text in (b"0x" + b"f" * 5000, b"1:" * 3000 + b"1"):
+        path.write_bytes(MINIMAL.encode() + b"delivery: " + text)
+        assert "hundreds of digits" in problems(path)["delivery"].value
+
+
+def test_more_mistakes_than_anyone_reads_are_counted(path: Path) -> None:
+    text = MINIMAL + "".join(f"key{n}: 1\n" for n in range(2000))
+    found = problems_in(path, text)
+    assert len(found) == 101
+    assert "and more" in found
+
+
+def test_a_list_of_a_wrong_item_is_not_too_short_as_well(path: Path) -> None:
+    found = problems_in(path, MINIMAL + "  reversals: {path: type, values: [0400]}")
+    assert list(found) == ["event.reversals.values[0]"]
+    assert "in quotes" in str(found["event.reversals.values[0]"]), "0400 is 256 in YAML"
+    assert "1 to 64" in str(problems_in(path, MINIMAL + "  reversals: {path: type, values: []}"))
 
 
 def test_dates_are_texts(path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from detector.config.load import effective, json_schema, load
-from detector.config.tree import Config, EntityField, ValueField
+from detector.config.tree import Config, Duplicates, EntityField, Late, ValueField
 from detector.core.events import ParsedEvent, Parser
 from detector.core.records import Record
 
@@ -79,8 +79,10 @@ def test_default_shows_the_defaults_of_an_event_schema() -> None:
     stated = yaml.safe_load((CONFIGS / "default.yaml").read_text())["event"]
     event = load(CONFIGS / "default.yaml").event
     assert event.limits == type(event.limits)()
+    assert event.duplicates == Duplicates()
+    assert event.time.late == Late()
     for part, item, required in (
-        (event.time, stated["time"], {"path"}),
+        (event.time, stated["time"], {"path", "late"}),
         (event.entities[0], stated["entities"][0], {"name", "path"}),
         (event.fields[0], stated["fields"][0], {"name", "path", "type"}),
     ):

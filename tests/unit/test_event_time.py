@@ -62,6 +62,21 @@ def test_a_clock_that_was_wrong_from_the_start_is_forgotten() -> None:
     assert now[-1] < START_S + DAY_S
 
 
+@given(st.lists(st.integers(0, 50), max_size=40), st.integers(0, 50), st.integers(1, 20), st.booleans())
+def test_what_is_behind_is_behind_the_median_of_the_last_events(
+    times: list[int], time: int, seconds: int, saved: bool
+) -> None:
+    clock = EventTime()
+    clock.believe(np.array(times, dtype=np.float64))
+    if saved:
+        again = EventTime()
+        again.load(clock.to_state())
+        clock = again
+    last = times[-14:]
+    assert clock.is_behind(time, seconds) == bool(last and np.median(last) > time + seconds)
+    assert clock.latest == (times[-1] if times else -np.inf)
+
+
 @given(
     st.lists(st.floats(0, 7e9), min_size=1, max_size=60),
     st.lists(st.integers(1, 10), min_size=1, max_size=60),

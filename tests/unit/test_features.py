@@ -61,7 +61,7 @@ def event(
     categories: tuple[int, ...] = (31,),
     grams: tuple[tuple[int, ...], ...] = ((1, 2),),
 ) -> ParsedEvent:
-    return ParsedEvent(Record(0, 0, None, b""), "id", time, entities, numerics, categories, grams, True)
+    return ParsedEvent(Record(0, 0, None, b""), "id", time, entities, numerics, categories, grams, True, 0)
 
 
 def rows_of(events: list[ParsedEvent], layout: Layout = LAYOUT, units: Units | None = None) -> Rows:

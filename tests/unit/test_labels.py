@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events import TEXT_GRAMS_MAX
+from detector.core.events import TEXT_GRAMS_MAX, id_hash
 from detector.core.features import Layout
-from detector.core.labels import OUTCOMES, Answer, LabelBook, digest, feedback_time, read_feedback
+from detector.core.labels import OUTCOMES, Answer, LabelBook, feedback_time, read_feedback
 from detector.core.memory import Memory
 from detector.core.state import pack, unpack
 
@@ -39,7 +39,7 @@ class Book(LabelBook):
     def remember(self, ids: list[str], offsets: np.ndarray[Any, Any], card: int = 7) -> None:
         count = len(ids)
         self.memory.remember(
-            ids=np.array([digest(id_) for id_ in ids], dtype=np.uint64),
+            ids=np.array([id_hash(id_) for id_ in ids], dtype=np.uint64),
             offsets=offsets,
             times=np.zeros(count),
             keys=np.full((count, 1), card, dtype=np.uint64),

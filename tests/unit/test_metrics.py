@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from detector.core.admission import IRREGULARITIES
 from detector.core.events import REASONS
 from detector.core.labels import OUTCOMES
 from detector.core.policy import SEVERITIES, SUPPRESSED_REASONS
@@ -33,6 +34,7 @@ def busy() -> Telemetry:
     numbers.suppressed["budget"] += 6
     numbers.labels["applied"] += 7
     numbers.drift["score_mean"] += 9
+    numbers.irregular["late"] += 3
     numbers.lag_records, numbers.lag_seconds = 11, 1.5
     numbers.checkpoint_timestamp, numbers.journal_bytes = 1e9, 300
     numbers.barrier_position, numbers.state_hash = 4096, 0xABC
@@ -97,6 +99,7 @@ def test_numbers_arrive_as_they_were_written() -> None:
         },
         "detector_labels_total": {("3", outcome): 7 * (outcome == "applied") for outcome in OUTCOMES},
         "detector_key_mismatches_total": {("3",): 1},
+        "detector_events_irregular_total": {("3", kind): 3 * (kind == "late") for kind in IRREGULARITIES},
         "detector_drift_total": {("3", "score_mean"): 9},
         "detector_partition_lag_records": {("3",): 11},
         "detector_partition_lag_seconds": {("3",): 1.5},

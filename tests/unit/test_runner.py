@@ -1291,3 +1291,19 @@ def model_config() -> Config:
         alerts={"budget": {"share": 0.02}, "once_per": "1m"},
         checkpoints={"interval": 0.002},
     )
+
+
+def test_a_stream_whose_ids_are_not_unique_is_warned_of() -> None:
+    world = World()
+    runner = world.runner()
+    numbers = world.telemetry.partitions[0]
+    numbers.received, numbers.irregular["duplicate"] = 2000, 200
+    until(lambda: runner.status().ready, runner)
+    assert runner.status().warnings == ()
+    numbers.irregular["duplicate"] = 201
+    runner.turn()
+    (warning,) = runner.status().warnings
+    assert "201 of 2000 events" in warning
+    assert "event.duplicates: null" in warning
+    runner.stop()
+    runner.run()

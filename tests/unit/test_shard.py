@@ -34,7 +34,9 @@ IDENTITY = Identity(topic="payments", group="fraud", partition=3, entity_key=b"o
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SCHEMA: dict[str, Any] = {
     "id": "tx.id",
-    "time": {"path": "tx.time"},
+    "time": {"path": "tx.time", "late": {"action": "reject"}},
+    "duplicates": {"horizon_events": 250},
+    "reversals": {"path": "tx.kind", "values": ["reversal"], "original": "tx.of"},
     "entities": [
         {"name": "customer", "path": "customer"},
         {"name": "terminal", "path": "terminal", "optional": True},
@@ -113,6 +115,17 @@ def log(count: int = 6000, seed: int = 5) -> tuple[Record, ...]:
             bad: list[bytes | None] = [None, b"garbage", b"{}", json.dumps({**value, "amount": "?"}).encode()]
             records.append(Record(offset, 0, b"k", bad[number // 97 % 4], (("kept", b"1"),)))
             offset += 1
+        if number % 200 == 199:  # a producer's retry brings A, B, A; a copy comes after the horizon too
+            for back in (2, 1, 2, 90, 320):
+                old = records[max(0, len(records) - back)]
+                records.append(old._replace(offset=offset))
+                offset += 1
+        if number % 450 == 449:
+            late = {**value, "tx": {"id": f"late-{number}", "time": "2018-03-01T00:00:00Z"}}
+            back = {**value, "tx": {"id": f"back-{number}", "kind": "reversal", "of": f"tx-{number - 3}"}}
+            for body in (late, back):
+                records.append(Record(offset, 0, key, json.dumps(body).encode()))
+                offset += 1
         if number % 50 == 49:
             offset += 1 + number % 3  # transaction markers, compaction
     return tuple(records)
@@ -148,6 +161,7 @@ class Run:
     scored: list[Scored] = field(default_factory=list)
     suppressed: dict[str, int] = field(default_factory=dict)
     key_mismatches: int = 0
+    irregular: dict[str, int] = field(default_factory=dict)
     replayed: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     barriers: list[Barrier] = field(default_factory=list)
@@ -164,7 +178,7 @@ class Run:
         )
 
     def outputs(self) -> tuple[Any, ...]:
-        return self.alerts, self.dead, self.scores(), self.suppressed, self.key_mismatches
+        return self.alerts, self.dead, self.scores(), self.suppressed, self.key_mismatches, self.irregular
 
     def states(self) -> dict[int, bytes]:
         return {position: pack(snapshot.state) for position, snapshot in self.snapshots.items()}
@@ -228,8 +242,9 @@ def collect(run: Run, step: Any) -> None:
     run.dead += outputs.dead_letters
     run.scored += outputs.scored
     run.key_mismatches += outputs.key_mismatches
-    for reason, number in outputs.suppressed.items():
-        run.suppressed[reason] = run.suppressed.get(reason, 0) + number
+    for counts, more in ((run.suppressed, outputs.suppressed), (run.irregular, outputs.irregular)):
+        for reason, number in more.items():
+            counts[reason] = counts.get(reason, 0) + number
 
 
 @cache
@@ -473,13 +488,21 @@ def test_dead_letters_carry_the_original_and_why() -> None:
         record = records[letter.offset]
         assert (letter.key, letter.value) == (record.key, record.value)
         headers = dict(letter.headers)
-        assert headers["kept"] == b"1"
+        assert letter.headers[: len(record.headers)] == record.headers
         assert headers["detector_reason"] == letter.reason.encode()
         assert headers["detector_topic"] == b"payments"
         assert headers["detector_partition"] == b"3"
         assert headers["detector_offset"] == str(letter.offset).encode()
         reasons.add(letter.reason)
-    assert reasons == {"tombstone", "not_json", "missing", "wrong_type"}
+    assert reasons == {
+        "tombstone",
+        "not_json",
+        "missing",
+        "wrong_type",
+        "duplicate",
+        "late",
+        "reversal",
+    }
 
 
 def test_nothing_but_garbage_makes_no_block() -> None:

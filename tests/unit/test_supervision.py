@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event, Model
 from detector.core import supervision as module
+from detector.core.events import id_hash
 from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
-from detector.core.labels import Answer, LabelBook, digest
+from detector.core.labels import Answer, LabelBook
 from detector.core.memory import ALERTED, FRAUD, LEGITIMATE, Memory
 from detector.core.state import pack, unpack
 from detector.core.supervision import DELAY_QUANTILE, FRAUDS_MIN, WEIGHT_STEP, WEIGHTS, Supervision
@@ -68,7 +69,7 @@ class World:
         rows = self.rows(first, count)
         self.taught.risks.read(rows)
         self.taught.remember(
-            [f"e-{n}" for n in range(first, first + count)],
+            np.array([id_hash(f"e-{n}") for n in range(first, first + count)], dtype=np.uint64),
             np.arange(first, first + count) * 2,
             rows,
             self.features.compute(rows),
@@ -457,4 +458,4 @@ def test_nothing_taught_is_a_state_too() -> None:
 
 def test_ids_are_found_by_their_digest() -> None:
     world = World().happen(10)
-    assert world.memory.find("ids", [digest("e-4"), digest("x")]) == {digest("e-4"): 4}
+    assert world.memory.find("ids", [id_hash("e-4"), id_hash("x")]) == {id_hash("e-4"): 4}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 from typing import Any
@@ -15,7 +16,7 @@ from detector.core.checkpoint import Manifest, encode, read_manifest, read_state
 from detector.core.partition import Partition
 from detector.core.records import Identity
 from detector.core.shard import Shard
-from detector.core.state import pack
+from detector.core.state import pack, unpack
 from detector.core.warm_start import (
     POPULATION,
     Model,
@@ -146,6 +147,18 @@ def test_a_damaged_file_is_refused(place: int) -> None:
         read_model(bytes(data[: len(data) // 2]))
     with pytest.raises(CheckpointDamaged):
         read_model(b"")
+
+
+@pytest.mark.parametrize("lost", ["about", "population", "priors", "format", "config"])
+def test_a_file_without_one_of_its_parts_is_refused(lost: str) -> None:
+    """Found by fuzzing."""
+    data = export_model(*learned())
+    magic = data[: data.index(b"\n") + 1]
+    tree = unpack(data[len(magic) + 32 :])
+    (tree if lost in tree else tree["about"]).pop(lost)
+    body = pack(tree)
+    with pytest.raises(CheckpointDamaged, match=lost):
+        read_model(magic + hashlib.sha256(body).digest() + body)
 
 
 def test_a_model_that_has_not_begun_is_not_exported() -> None:

@@ -1,0 +1,287 @@
+"""An event enters once, in time if that is wanted, and not if it takes another one back."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.config.load import load
+from detector.config.tree import Duplicates, ModelPart
+from detector.core.admission import RecentIds
+from detector.core.records import DeadLetter, Identity, Outputs, Record
+from detector.core.shard import Shard, shape
+from detector.core.state import pack, unpack
+from tests.unit.test_shard import days, drive, log, part, partition, undisturbed
+
+START_S = 1_700_000_000
+OFF: dict[str, Any] = {"duplicates": None, "limits": {"members_max": None, "name_chars_max": None}}
+
+
+def schema(**changes: Any) -> dict[str, Any]:
+    return {
+        "id": "id",
+        "time": {"path": "time", "late": changes.pop("late", {})},
+        "entities": [{"name": "card", "path": "card"}],
+        "fields": [{"name": "amount", "path": "amount", "type": "numeric"}],
+        **changes,
+    }
+
+
+def shard(**changes: Any) -> Shard:
+    identity = Identity(topic="t", group="g", partition=0, entity_key=b"k")
+    return Shard(part(schema(**changes)), identity, position=0, labels_end=0)
+
+
+def record(offset: int, id_: Any, minute: float = 0.0, **more: Any) -> Record:
+    body = {"id": id_, "time": START_S + 60 * minute, "card": "c", "amount": 1.0, **more}
+    return Record(offset, 0, None, json.dumps(body).encode())
+
+
+def take(taker: Shard, records: list[Record]) -> tuple[list[int], dict[int, DeadLetter], dict[str, int]]:
+    """Offsets that were scored, dead letters by offset, irregular events."""
+    scored: list[int] = []
+    dead: dict[int, DeadLetter] = {}
+    irregular: dict[str, int] = {}
+    while records:
+        consumed, outputs, _ = taker.take(records, silent=False)
+        assert isinstance(outputs, Outputs)
+        records = records[consumed:]
+        scored += [offset for s in outputs.scored for offset in s.offsets.tolist()]
+        dead |= {letter.offset: letter for letter in outputs.dead_letters}
+        for kind, count in outputs.irregular.items():
+            irregular[kind] = irregular.get(kind, 0) + count
+    return scored, dead, irregular
+
+
+# --- repeated events ----------------------------------------------------------------------------------------
+
+
+def test_what_a_retry_brings_again_is_applied_once() -> None:
+    ids = ["a", "b", "a", "b", "c", "a"]
+    scored, dead, irregular = take(shard(), [record(n, id_) for n, id_ in enumerate(ids)])
+    assert scored == [0, 1, 4]
+    assert {offset: letter.reason for offset, letter in dead.items()} == dict.fromkeys([2, 3, 5], "duplicate")
+    assert "offset 0" in dead[5].detail
+    assert irregular == {"duplicate": 3}
+
+
+def test_whole_numbers_and_their_text_are_one_id() -> None:
+    assert take(shard(), [record(0, 7), record(1, "7")])[0] == [0]
+
+
+def test_beyond_the_horizon_an_id_is_forgotten() -> None:
+    ids = [*range(10), 0, 9]
+    scored, _, _ = take(shard(duplicates={"horizon_events": 9}), [record(n, i) for n, i in enumerate(ids)])
+    assert scored == [*range(10), 10]
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "irregular"), [(None, {}), ({"action": "score"}, {"duplicate": 1})], ids=["off", "score"]
+)
+def test_repeats_may_be_let_in(duplicates: Any, irregular: dict[str, int]) -> None:
+    scored, dead, counted = take(shard(duplicates=duplicates), [record(0, "a"), record(1, "a")])
+    assert (scored, dead, counted) == ([0, 1], {}, irregular)
+
+
+def test_an_event_that_was_rejected_may_come_again_mended() -> None:
+    scored, dead, _ = take(shard(), [record(0, "a", amount="?"), record(1, "a")])
+    assert (scored, list(dead)) == ([1], [0])
+
+
+def test_a_stream_with_one_id_for_all_is_refused_in_sight() -> None:
+    scored, dead, irregular = take(shard(), [record(n, "same") for n in range(50)])
+    assert (len(scored), len(dead), irregular) == (1, 49, {"duplicate": 49})
+
+
+@given(
+    st.integers(1, 9),
+    st.lists(st.tuples(st.integers(0, 14), st.integers(0, 3)), max_size=80),
+    st.integers(1, 12),
+)
+def test_the_ring_is_the_last_distinct_ids(capacity: int, steps: list[tuple[int, int]], later: int) -> None:
+    ids = RecentIds(capacity)
+    model: deque[tuple[int, int]] = deque(maxlen=capacity)
+    for offset, (id_, save) in enumerate(steps):
+        assert ids.find(id_) == dict(model).get(id_)
+        if id_ not in dict(model):
+            ids.remember(id_, offset)
+            model.append((id_, offset))
+        if save == 0:
+            state = unpack(pack(ids.to_state()))
+            assert list(zip(state["hashes"].tolist(), state["offsets"].tolist(), strict=True)) == list(model)
+            ids = RecentIds(capacity)
+            ids.load(state)
+    other = RecentIds(later)
+    other.load(ids.to_state())
+    kept = list(model)[-later:]
+    assert {id_: other.find(id_) for id_, _ in model} == {id_: dict(kept).get(id_) for id_, _ in model}
+    other.remember(99, 99)
+    assert len(other.to_state()["hashes"]) == min(len(kept) + 1, later)
+
+
+def test_the_undisturbed_run_has_irregular_events_of_all_kinds() -> None:
+    """So that what test_shard.py holds of polls, checkpoints and recovery holds for them."""
+    run = undisturbed()
+    reasons = [letter.reason for letter in run.dead]
+    for reason in ("duplicate", "late", "reversal"):
+        assert reasons.count(reason) > 10
+    assert set(run.irregular) == {"duplicate", "late", "out_of_order"}
+    ids = [id_ for scored in run.scored for id_ in scored.ids]
+    assert len(set(ids)) < len(ids), "some came again beyond the horizon"
+
+
+def test_repeats_change_nothing_but_themselves() -> None:
+    """A stream with repeats gives the scores of the stream without them."""
+    clean = [r._replace(offset=n) for n, r in enumerate(log()[:1500]) if r.value and b"late-" not in r.value]
+    seen: set[str] = set()
+    once = []
+    for one in clean:
+        id_ = one.value[:60].decode() if one.value else ""
+        if id_ not in seen:
+            once.append(one._replace(offset=2 * len(once)))
+            seen.add(id_)
+    twice = [copy for one in once for copy in (one, one._replace(offset=one.offset + 1))]
+    first, second = (drive(partition(), records, labels=False) for records in (once, twice))
+    assert first.scores() == second.scores()
+    assert len(once) > 1000
+
+
+def test_ids_outlive_another_configuration() -> None:
+    taker = shard()
+    take(taker, [record(n, n) for n in range(64)])
+    taker.reconfigure(part(schema(fields=[{"name": "other", "path": "other", "type": "numeric"}])))
+    scored, dead, _ = take(taker, [record(64, 5), record(65, "new")])
+    assert (scored, list(dead)) == ([65], [64])
+
+
+# --- late events --------------------------------------------------------------------------------------------
+
+
+def minutes(*late: tuple[int, float]) -> list[Record]:
+    """100 events a minute apart, and at some places one with a time of its own."""
+    strays = dict(late)
+    return [record(n, n, strays.get(n, float(n))) for n in range(100)]
+
+
+def test_late_events_are_scored_and_counted() -> None:
+    scored, dead, irregular = take(shard(), minutes((50, -2000), (60, 59.5), (70, 50)))
+    assert (len(scored), dead) == (100, {})
+    assert irregular == {"late": 1, "out_of_order": 2}
+
+
+def test_late_events_are_rejected_where_that_is_wanted() -> None:
+    late = {"after": "10m", "action": "reject"}
+    scored, dead, irregular = take(shard(late=late), minutes((50, 30), (70, 65)))
+    assert len(scored) == 99
+    assert {offset: letter.reason for offset, letter in dead.items()} == {50: "late"}
+    assert irregular == {"late": 1, "out_of_order": 1}
+
+
+def test_one_event_from_the_future_makes_no_other_late() -> None:
+    late = {"after": "10m", "action": "reject"}
+    assert len(take(shard(late=late), minutes((50, 5000)))[0]) == 100
+
+
+def test_what_is_late_is_forgotten() -> None:
+    late = {"after": "10m", "action": "reject"}
+    taker = shard(late=late)
+    take(taker, minutes())
+    before = pack(taker._admission.to_state()), taker.event_time
+    take(taker, [record(200 + n, f"late-{n}", 5) for n in range(30)])
+    assert (pack(taker._admission.to_state()), taker.event_time) == before
+
+
+# --- reversals ----------------------------------------------------------------------------------------------
+
+REVERSALS = {"path": "type", "values": ["0400", "0420"], "original": "of.id"}
+
+
+@pytest.mark.parametrize(
+    ("more", "detail"),
+    [
+        ({"of": {"id": "a"}}, "'a', at offset 0"),
+        ({"of": {"id": "x"}}, "'x', not among"),
+        ({"of": {"id": None}}, "does not name"),
+        ({"of": {"id": "x" * 10_000}}, "does not name"),
+        ({}, "does not name"),
+        ({"amount": "?", "time": "?", "card": None}, "does not name"),
+    ],
+)
+def test_a_reversal_is_accounted_for_and_teaches_nothing(more: dict[str, Any], detail: str) -> None:
+    taker = shard(reversals=REVERSALS)
+    take(taker, [record(0, "a")])
+    before = pack(taker._admission.to_state()), taker.event_time, taker.gauges()
+    scored, dead, irregular = take(taker, [record(1, "b", 9, type="0400", **more)])
+    assert (scored, irregular) == ([], {})
+    assert dead[1].reason == "reversal"
+    assert detail in dead[1].detail
+    assert (pack(taker._admission.to_state()), taker.event_time, taker.gauges()) == before
+
+
+@pytest.mark.parametrize("kind", ["0100", None, 400, "", True, 4.5])
+def test_other_events_are_no_reversals(kind: Any) -> None:
+    assert take(shard(reversals=REVERSALS), [record(0, "a", type=kind)])[0] == [0]
+
+
+def test_a_reversal_may_have_the_id_of_what_it_takes_back() -> None:
+    _, dead, _ = take(shard(reversals=REVERSALS), [record(0, "a"), record(1, "a", type="0420")])
+    assert dead[1].reason == "reversal"
+
+
+# --- configurations and states from before ------------------------------------------------------------------
+
+
+def test_a_configuration_from_before_means_what_it_meant() -> None:
+    """What it does not state is off: a replay of that time must refuse nothing that was scored then."""
+    now = part(schema())
+    assert now.event.duplicates == Duplicates()
+    then = ModelPart.from_canonical(part(schema(**OFF)).canonical())
+    assert then == part(schema(**OFF))
+    for word in (b"duplicates", b"reversals", b"members_max", b"name_chars_max", b"late"):
+        assert word not in then.canonical()
+        if word not in (b"reversals", b"late"):
+            assert word in now.canonical()
+
+
+def test_a_configuration_with_all_of_it_off_has_the_hash_from_before() -> None:
+    overrides = ["event.duplicates=null", "event.limits.members_max=null", "event.limits.name_chars_max=null"]
+    config = load("configs/handbook.yaml", overrides).model_part(1)
+    assert config.hash() == "275ce0595933"  # of the checkpoints that were made before
+
+
+def test_settings_of_admission_are_no_part_of_the_models_shape() -> None:
+    everything = schema(
+        duplicates={"horizon_events": 5}, reversals=REVERSALS, late={"after": "1m", "action": "reject"}
+    )
+    assert shape(part(everything)) == shape(part(schema(**OFF)))
+    text = json.dumps(shape(part(schema())), default=str)
+    for word in ("duplicates", "reversals", "members_max", "late"):
+        assert word not in text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "1", '{"event": 1}', '{"event": {"limits": 3}}', "[" * 9999]
+)
+def test_what_is_no_configuration_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        ModelPart.from_canonical(text)
+
+
+def test_a_state_from_before_loads() -> None:
+    before, after = shard(**OFF), shard()
+    take(before, [record(n, n) for n in range(64)])
+    state = before.to_state()
+    assert state.pop("admission") == {}
+    after.load(unpack(pack(state)))
+    scored, dead, _ = take(after, [record(64, 1), record(65, 1)])
+    assert (scored, list(dead)) == ([64], [65])
+
+
+def test_event_schemas_of_the_simulation_have_unique_ids() -> None:
+    ids = [event["TRANSACTION_ID"] for event in days(6000)]
+    assert len(set(ids)) == len(ids)
