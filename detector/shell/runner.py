@@ -714,11 +714,10 @@ class Runner:
 
         None when it cannot be told: it was just taken away, and the next poll will say so.
         """
-        position = owned.partition.position
         if owned.backlog:
-            return position
+            return owned.backlog[0].offset
         try:
-            return max(position, self._stream.position(owned.partition.identity.partition))
+            return max(owned.partition.position, self._stream.position(owned.partition.identity.partition))
         except BrokerUnavailable:
             return None
 

@@ -1074,6 +1074,18 @@ def test_the_committed_offset_goes_past_gaps_at_the_end() -> None:
     assert world.telemetry.partitions[0].lag_records == 0
 
 
+def test_a_committed_offset_does_not_go_back_into_a_gap() -> None:
+    world = World()
+    world.produce(10)
+    world.broker.gap(0, 3)
+    runner = world.runner()
+    until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset == 15, runner)
+    world.produce(5, 10)
+    world.hook = lambda step: runner.stop() if step == "poll:after" else None
+    runner.run()  # polled, not processed
+    assert world.broker.committed[0].offset == 15
+
+
 def test_nothing_is_committed_when_nothing_changed() -> None:
     world = World()
     world.produce(10)
