@@ -140,9 +140,12 @@ def _replay(
     while taken < len(records):
         stop = plan[0].position if plan else records[-1].offset + 1
         before = bisect_left(records, stop, lo=taken, key=lambda record: record.offset)
-        consumed, outputs, _ = shard.take(records[taken:before], silent=False)
+        consumed, outputs, ended = shard.take(records[taken:before], silent=False)
         taken += consumed
         yield outputs
+        here = bool(plan) and plan[0].position == shard.position
+        if ended and shard.since_barrier >= shard.interval and not here:
+            simulation.fail(f"partition {identity.partition}: no barrier at {shard.position}")
         while plan and plan[0].position == shard.position:
             barrier = plan.pop(0)
             if barrier.config is not None:

@@ -94,9 +94,9 @@ def make_plan(seed: int) -> Plan:
         members_max=rng.randint(1, 3),
         turns=rng.randint(30, 120),
         faults=faults,
-        rate=rng.choice((0.01, 0.03, 0.08)),
+        rate=rng.choice((0.02, 0.05, 0.1)),
         poll_records_max=rng.choice((3, 20, 50, 500)),
-        metadata_bytes_max=rng.choice((4096, 4096, 512, 420)),
+        metadata_bytes_max=rng.choice((4096, 4096, 440, 360)),
         commit_interval_s=rng.choice((None, 0.0, 0.0)),
         threads=rng.random() < 0.1,
         grows=grows,
@@ -108,8 +108,8 @@ def make_plan(seed: int) -> Plan:
 def _chain_config(rng: Random, changes: dict[str, Any]) -> Config:
     barriers = {
         "block_events": BLOCK,
-        "every_events": rng.choice((2, 4)) * BLOCK,
-        "early_events_min": rng.choice((1, 2)) * BLOCK,
+        "every_events": rng.choice((1, 2, 4)) * BLOCK,
+        "early_events_min": BLOCK,
     }
     event = {"id": "id", "time": {"path": "t"}, "fields": [{"name": "x", "path": "x", "type": "numeric"}]}
     model = {"barriers": barriers, "labels": {"per_barrier_max": rng.choice((3, 1024))}}

@@ -455,7 +455,7 @@ class Simulation:
             able = self._able()
             member = rng.choice(able) if able else None
             late_s = rng.choice((0.0, 0.0, 12.0, 70.0))
-            until = self.turn + rng.randint(1, 12)
+            until = self.turn + rng.randint(1, rng.choice((12, 12, 60)))
             self.note(f"fault: {fault}")
             if fault == "kill" and member:
                 self._bury(member)
@@ -517,6 +517,9 @@ class Simulation:
         store.damaged[generation] = name
         self.happened[f"damage_{kind}_{'state' if name.endswith('.state') else 'manifest'}"] += 1
         self.note(f"  {kind} {name}")
+        owners = [member for member in self._able() if partition in member.runner._owned]
+        if owners and rng.random() < 0.7:  # else it is seldom noticed
+            self.broker.evict(owners[0].stream)
 
     def _keep(self) -> int:
         return min(config.checkpoints.keep for config in self.plan.configs)
@@ -527,7 +530,7 @@ class Simulation:
         if member.armed is not None and self.turn > member.armed.until:
             member.armed = None
         kinds = [kind for kind in WITHIN if kind in self.plan.faults]
-        if self.calm or member.armed is not None or not kinds or rng.random() >= 6.0 * self.plan.rate:
+        if self.calm or member.armed is not None or not kinds or rng.random() >= 8.0 * self.plan.rate:
             return
         named = rng.random() < 0.6
         member.armed = Armed(
