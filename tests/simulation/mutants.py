@@ -5,8 +5,8 @@ kept which breaks nothing.
 """
 
 from __future__ import annotations
-
 import __future__
+
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
@@ -112,7 +112,8 @@ MUTANTS = (
             Runner,
             "_write_checkpoint",
             "owned.checkpoint_s =",
-            "owned.partition.rebase(__import__(\"detector.core.checkpoint\").core.checkpoint.encode(owned.snapshots[0])[0], owned.snapshots[0].position)\n"
+            "from detector.core.checkpoint import encode\n"
+            "    owned.partition.rebase(encode(owned.snapshots[0])[0], owned.snapshots[0].position)\n"
             "    owned.checkpoint_s =",
         ),
         (Runner, "_collect_checkpoint", "owned.partition.rebase(name, position)", "pass"),
@@ -175,7 +176,8 @@ MUTANTS = (
          "self._commit_failing = True\n    for n, o in self._owned.items(): self._count(n, o)"),
     ),
     _mutant(
-        "a journal is written though it has no room",
+        "a journal grows beyond its room",
+        (Runner, "_checkpoint_due", "if self._store is None or", "if True or"),
         (Runner, "_has_room", "if self._fits(owned):", "if True:"),
         (Runner, "_target", " or len(target.metadata) > self._metadata_bytes_max", ""),
     ),
