@@ -17,7 +17,7 @@ CHUNK = 20  # seeds a process takes at once
 
 
 def soak(seeds: Iterable[int]) -> tuple[list[str], Counter[str], int]:
-    """Run seeds; returns the reports of those that failed, what happened, and the most rounds a drain took."""
+    """Reports of the seeds that failed, what happened, and the most rounds that a drain took."""
     reports, happened, rounds = [], Counter[str](), 0
     for seed in seeds:
         result = run(seed)

@@ -102,7 +102,7 @@ def check_generations(simulation: Simulation) -> None:
 
 
 def replayed(simulation: Simulation) -> list[Message]:
-    """What an undisturbed computation by log and journal publishes: origin, `since` of every checkpoint, rest."""
+    """What log and journal alone publish: bare start, `since` of every checkpoint, the committed rest."""
     plan = simulation.plan
     parts = [
         config.model_part(n) for config in plan.configs for n in range(1, 1 + simulation.broker.partitions)

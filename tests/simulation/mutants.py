@@ -132,7 +132,12 @@ MUTANTS = (
     ),
     _mutant(
         "a partition that was taken away is kept",
-        (Runner, "_apply", "self._owned.pop(number, None)", 'change.kind != "assigned" or self._owned.pop(number, None)'),
+        (
+            Runner,
+            "_apply",
+            "self._owned.pop(number, None)",
+            'change.kind != "assigned" or self._owned.pop(number, None)',
+        ),
     ),
     _mutant(
         "a commit comes between a block's end and its barrier",
