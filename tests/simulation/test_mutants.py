@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.mutants import MUTANTS, Edit, Mutant
-from tests.simulation.plan import Plan
 from tests.simulation.run import run
 
 SEEDS = 60  # within so many each must be caught
@@ -22,4 +21,4 @@ def test_a_broken_step_is_caught(mutant: Mutant) -> None:
 
 def test_a_mutant_whose_lines_are_gone_is_refused() -> None:
     with pytest.raises(LookupError, match="0 times"):
-        Edit(Plan, "__init__", "no such line", "").function()
+        Edit(Mutant, "__call__", "no such line", "").function()

@@ -210,7 +210,8 @@ class Simulation:
     def run(self) -> None:
         """Live with faults, then without; raise `Violation` where something does not hold."""
         with _model(self.plan):
-            for self.turn in range(self.plan.turns):
+            for _ in range(self.plan.turns):
+                self.turn += 1
                 self._produce()
                 self._fault()
                 self._background()
