@@ -8,24 +8,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
-from tests.simulation.run import run
+from tests.simulation.run import run, run_all
 
 CHUNK = 20  # seeds a process takes at once
-
-
-def soak(seeds: Iterable[int]) -> tuple[list[str], Counter[str], int]:
-    """Reports of the seeds that failed, what happened, and the most rounds that a drain took."""
-    reports, happened, rounds = [], Counter[str](), 0
-    for seed in seeds:
-        result = run(seed)
-        if result.violation:
-            reports.append(result.report())
-        happened += result.simulation.happened
-        rounds = max(rounds, result.simulation.rounds_to_drain)
-    return reports, happened, rounds
 
 
 def main() -> int:
@@ -46,7 +33,7 @@ def main() -> int:
     # Not forked: a child must not inherit the threads that some seeds start.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
-        futures = {pool.submit(soak, chunk): chunk for chunk in chunks}
+        futures = {pool.submit(run_all, chunk): chunk for chunk in chunks}
         for future in as_completed(futures):
             reports, more, most = future.result()
             done += len(futures[future])

@@ -1,7 +1,9 @@
-"""One seed from its plan to its checks."""
+"""Seeds from their plan to their checks."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tests.simulation.checks import check
@@ -44,3 +46,15 @@ def run(seed: int) -> Result:
     except Violation as found:
         violation = str(found)
     return Result(plan=plan, simulation=simulation, violation=violation)
+
+
+def run_all(seeds: Iterable[int]) -> tuple[list[str], Counter[str], int]:
+    """Reports of the seeds that failed, what happened, and the most rounds that a drain took."""
+    reports, happened, rounds = [], Counter[str](), 0
+    for seed in seeds:
+        result = run(seed)
+        if result.violation:
+            reports.append(result.report())
+        happened += result.simulation.happened
+        rounds = max(rounds, result.simulation.rounds_to_drain)
+    return reports, happened, rounds
