@@ -8,4 +8,5 @@ REGRESSIONS: dict[int, str] = {
     1: "a committed offset went back into a gap",
     156: "a journal had no room under its first checkpoint",
     164: "likewise",
+    258: "a member that stood still while restoring took what was pruned since for lost",
 }

@@ -26,6 +26,7 @@ from detector.ports import Commit
 from detector.shell import runner as runner_module
 from detector.shell.runner import Runner
 from detector.testing import (
+    POLL_S,
     STEPS,
     STEPS_AFTER,
     FakeClock,
@@ -204,6 +205,9 @@ class Simulation:
         self._producing = Random(f"log {plan.seed}")
         self._values: list[bytes] = []
         self._depth = 0
+        interval_s = plan.commit_interval_s
+        interval_s = plan.configs[0].commit_interval_ms / 1000.0 if interval_s is None else interval_s
+        self._polls_between_commits = 2 + interval_s / POLL_S
 
     # --- the course of things ------------------------------------------------------------------------------
 
@@ -596,6 +600,9 @@ class Simulation:
         for number, owned in member.runner._owned.items():
             if len(owned.backlog) > polled:
                 self.fail(f"partition {number}: {len(owned.backlog)} records are held back")
+            outputs = sum(len(s.offsets) for o in owned.outputs for s in o.scored)
+            if outputs > polled * self._polls_between_commits:
+                self.fail(f"partition {number}: {outputs} scores wait for a commit")
             if len(owned.snapshots) > 2:
                 self.fail(f"partition {number}: {len(owned.snapshots)} snapshots are held")
         for number, numbers in member.telemetry.partitions.items():
