@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from detector.core import partition as partition_module
 from detector.core.journal import Journal
 from detector.core.outcome import publications
 from detector.core.records import Identity, Outputs, Told
+from detector.core.state import pack
 from detector.core.telemetry import Telemetry
 from detector.ports import Message
 from detector.shell.runner import Runner
@@ -111,10 +113,13 @@ def replayed(simulation: Simulation) -> list[Message]:
     messages: list[Message] = []
     for number, committed in sorted(simulation.broker.committed.items()):
         journal = Journal.from_text(committed.metadata)
+        states: dict[int, str] = {}  # position of a barrier -> SHA-256 of the state that was written there
         while journal.checkpoint:
-            journal = simulation.store.manifests[journal.checkpoint].since.joined(journal)
+            manifest = simulation.store.manifests[journal.checkpoint]
+            states[manifest.position] = manifest.state_sha256
+            journal = manifest.since.joined(journal)
         identity = Identity(topic=TOPIC, group=GROUP, partition=number, entity_key=KEY)
-        for outputs in _replay(simulation, journal, identity, configs):
+        for outputs in _replay(simulation, journal, identity, configs, states):
             for topic, offset, key, value, headers in publications(outputs, identity, plan.configs[0].topics):
                 messages.append(
                     Message(
@@ -125,9 +130,13 @@ def replayed(simulation: Simulation) -> list[Message]:
 
 
 def _replay(
-    simulation: Simulation, journal: Journal, identity: Identity, configs: dict[str, ModelPart]
+    simulation: Simulation,
+    journal: Journal,
+    identity: Identity,
+    configs: dict[str, ModelPart],
+    states: dict[int, str],
 ) -> Iterator[Outputs]:
-    """One partition's outputs, from a bare start."""
+    """One partition's outputs, from a bare start; states that were written must be those it comes by."""
     shard = shard_of(simulation.plan)(
         configs[journal.config],
         identity,
@@ -159,6 +168,10 @@ def _replay(
             )
             shard.barrier(applied, barrier.labels, heard, barrier.exchange)
             told, _ = shard.exchange.collect()
+            if shard.position in states:
+                state = hashlib.sha256(pack(shard.to_state())).hexdigest()
+                if state != states[shard.position]:
+                    simulation.fail(f"partition {identity.partition}: another state at {shard.position}")
             yield Outputs(told=tuple(Told(shard.position - 1, message) for message in told))
     if plan:
         simulation.fail(f"partition {identity.partition}: the log has no place for {plan[0]}")
