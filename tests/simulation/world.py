@@ -203,7 +203,7 @@ class Simulation:
         self._ghosts: list[Callable[[], Any]] = []  # calls that go on behind their caller's back
         self._broker_until = self._store_until = -1  # turn
         self._producing = Random(f"log {plan.seed}")
-        self._values: list[bytes] = []
+        self._events: list[tuple[bytes, bytes]] = []  # keys and values, to come again
         self._depth = 0
         interval_s = plan.commit_interval_s
         interval_s = plan.configs[0].commit_interval_ms / 1000.0 if interval_s is None else interval_s
@@ -396,8 +396,8 @@ class Simulation:
         rng = self._producing
         for _ in range(rng.choice((0, 0, 1, 3, 10, 35)) if count is None else count):
             partition = rng.randrange(self.broker.partitions)
-            value = self._value(rng)
-            key = None if rng.random() < 0.1 else b"c%d" % rng.randrange(20)
+            key, value = self._keyed(rng)
+            key = None if rng.random() < 0.05 else key
             self.broker.append(partition, value, key=key, timestamp_ms=int(self.clock.time() * 1000))
             if rng.random() < 0.04:
                 self.broker.gap(partition, rng.randint(1, 3))
@@ -406,14 +406,15 @@ class Simulation:
         if "exchange" in self.sides and rng.random() < 0.05:
             self.sides["exchange"].append(rng.randbytes(rng.randint(0, 40)))
 
-    def _value(self, rng: Random) -> bytes | None:
-        chance, known = rng.random(), self._values
+    def _keyed(self, rng: Random) -> tuple[bytes, bytes | None]:
+        """Key and value of a record."""
+        chance, known = rng.random(), self._events
         if chance < 0.02:
-            return None
+            return b"c0", None
         if chance < 0.04:
-            return b""
+            return b"c0", b""
         if chance < 0.06:
-            return MALFORMED + rng.randbytes(rng.randint(0, 9))
+            return b"c0", MALFORMED + rng.randbytes(rng.randint(0, 9))
         if chance < 0.10 and known:  # again what came just before, A, B, A
             return known[-rng.randint(1, min(3, len(known)))]
         if chance < 0.12 and known:  # again what came long ago
@@ -422,21 +423,22 @@ class Simulation:
         known.append(self._event(rng, len(known), late_s))
         return known[-1]
 
-    def _event(self, rng: Random, number: int, late_s: float) -> bytes:
+    def _event(self, rng: Random, number: int, late_s: float) -> tuple[bytes, bytes]:
+        card = f"c{rng.randrange(20)}"
         if not self.plan.real:
-            return b"event %d" % (number if not late_s else max(number - 20, 0))
+            return card.encode(), b"event %d" % (number if not late_s else max(number - 20, 0))
         size = 4.0 if rng.random() < 0.03 else 0.0
         event = {
             "id": str(number),
             "t": 1_600_000_000 + 30 * number - late_s,
-            "card": f"c{rng.randrange(20)}",
+            "card": card,
             "x": rng.lognormvariate(size, 1.0),
             "y": rng.lognormvariate(size, 1.0),
         }
-        return json.dumps(event).encode()
+        return card.encode(), json.dumps(event).encode()
 
     def _label(self, rng: Random) -> bytes:
-        number = rng.randrange(max(len(self._values), 1))
+        number = rng.randrange(max(len(self._events), 1))
         if not self.plan.real or rng.random() < 0.1:
             return b"label %d" % number
         label = rng.choice(("fraud", "fraud", "legitimate"))
