@@ -723,10 +723,11 @@ class Runner:
 
         None when it cannot be told: it was just taken away, and the next poll will say so.
         """
+        position = owned.partition.position
         if owned.backlog:
-            return owned.backlog[0].offset
+            return position
         try:
-            return max(owned.partition.position, self._stream.position(owned.partition.identity.partition))
+            return max(position, self._stream.position(owned.partition.identity.partition))
         except BrokerUnavailable:
             return None
 
@@ -735,6 +736,8 @@ class Runner:
         offset = self._offset(owned)
         if offset is None or owned.at_block_end or offset < owned.partition.until:
             return None
+        if owned.committed is not None:  # past a gap, perhaps, before which the stream was sent back since
+            offset = max(offset, owned.committed.offset)
         target = Committed(offset=offset, metadata=self._written(owned).text)
         return (
             None if target == owned.committed or len(target.metadata) > self._metadata_bytes_max else target
