@@ -92,7 +92,7 @@ def make_plan(seed: int) -> Plan:
         real=real,
         partitions=partitions,
         members_max=rng.randint(1, 3),
-        turns=rng.randint(30, 120),
+        turns=rng.randint(20, 50) if real else rng.randint(30, 120),
         faults=faults,
         rate=rng.choice((0.02, 0.05, 0.1)),
         poll_records_max=rng.choice((3, 20, 50, 500)),

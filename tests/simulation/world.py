@@ -48,7 +48,7 @@ TRACE = 400  # steps kept for the report
 WITHIN = ("crash", "freeze", "call_fails", "clock_ahead", "stop")  # faults in the middle of a turn
 ARMED_TURNS = 12  # a fault that waits for a step which does not come is given up
 PARTITIONS_MAX = 5
-TAIL = 16 * 4 * 3  # events per partition after the faults: barriers enough for a checkpoint
+TAIL = 3  # barriers of each partition after the faults: enough for a checkpoint
 START_S = 1_700_000_000.0
 
 
@@ -446,8 +446,10 @@ class Simulation:
 
     def _tail(self) -> None:
         """More events for everyone, with time for a checkpoint."""
-        self.clock.sleep(self.plan.configs[0].checkpoints.interval)
-        self._produce(TAIL * self.broker.partitions)
+        config = self.plan.configs[0]
+        self.clock.sleep(config.checkpoints.interval)
+        events = max(config.model.barriers.every_events for config in self.plan.configs)
+        self._produce(TAIL * events * self.broker.partitions)
 
     # --- faults --------------------------------------------------------------------------------------------
 
