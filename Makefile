@@ -7,9 +7,11 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 INPUTS ?= 100000
 QUALITY ?= --streams simulate:7 --out out/quality
 CHAOS ?= --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
+SEEDS ?= 1000
+START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint check bench-quality chaos fuzz lock clean
+.PHONY: help env demo test lint check soak bench-quality chaos fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +30,9 @@ lint: $(READY) ## ruff and mypy --strict
 	$(BIN)/mypy
 
 check: lint test ## lint and test
+
+soak: $(READY) ## SEEDS=n simulations from seed START=k on, beyond those of the tests
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
 
 bench-quality: $(READY) ## the service beside its streaming peers; QUALITY='--streams ...', see docs/QUALITY.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

@@ -10,8 +10,9 @@ of Kafka that the runner depends on:
     - offsets may have gaps, and a position goes past them
 
 Faults: `MemoryBroker.down`, `fail_commits`, `evict`, `trim`, `cut`; `MemoryStore.fail`, `tear`, `corrupt`,
-`lose`. `hook` of broker and store is called with the name of each step, before and after it, maybe on another
-thread; what it raises goes through, so a test can end the process anywhere.
+`lose`; `MemorySideLog.down`, `lag`; `InlineExecutor.held`; `FakeClock.jump_wall`. The hooks of broker, store
+and side logs are called with the name of each step into the world (`STEPS`, `STEPS_AFTER`), maybe on another
+thread; what they raise goes through, so a test can end the process anywhere or let one call fail.
 """
 
 from __future__ import annotations
@@ -33,13 +34,35 @@ Hook = Callable[[str], None]
 
 POLL_S = 0.001  # what a poll takes that brings something
 
+STEPS = (
+    "poll:before",
+    "partitions_count",
+    "committed",
+    "beginning",
+    "start",
+    "log_end",
+    "commit:before",
+    "put:before",
+    "get",
+    "list",
+    "delete",
+    "side:refresh",
+    "side:beginning",
+    "side:log_end",
+    "side:read",
+)
+"""What hooks are called with before something is done."""
+
+STEPS_AFTER = ("poll:after", "commit:after", "put:after")
+"""What hooks are called with once it is done, but not answered yet."""
+
 
 def no_hook(step: str) -> None:
     """Let everything pass."""
 
 
 class FakeClock:
-    """A clock that moves only when it is slept on; sleeping takes no time.
+    """A clock that moves only when it is slept on or pushed; sleeping takes no time.
 
     Parameters
     ----------
@@ -50,6 +73,7 @@ class FakeClock:
     def __init__(self, now_s: float = 1_700_000_000.0) -> None:
         self.now_s = now_s
         self.slept_s = 0.0
+        self._wall_ahead_s = 0.0
 
     def monotonic(self) -> float:
         """Seconds, never going back."""
@@ -57,12 +81,16 @@ class FakeClock:
 
     def time(self) -> float:
         """Seconds since the epoch."""
-        return self.now_s
+        return self.now_s + self._wall_ahead_s
 
     def sleep(self, seconds: float) -> None:
         """Move on."""
         self.now_s += seconds
         self.slept_s += seconds
+
+    def jump_wall(self, seconds: float) -> None:
+        """Set the wall's clock forwards or, below zero, backwards; the monotonic one hears nothing of it."""
+        self._wall_ahead_s += seconds
 
 
 class InlineExecutor(Executor):
@@ -93,11 +121,20 @@ class InlineExecutor(Executor):
             self.release()
         return future
 
-    def release(self) -> None:
-        """Do what was held back."""
-        waiting, self._waiting = self._waiting, []
+    @property
+    def waiting(self) -> int:
+        """Pieces of work held back."""
+        return len(self._waiting)
+
+    def release(self, count: int | None = None) -> None:
+        """Do the first `count` pieces of what was held back; None: all."""
+        waiting, self._waiting = self._waiting[:count], self._waiting[len(self._waiting[:count]) :]
         for work in waiting:
             work()
+
+    def drop(self) -> None:
+        """Forget what was held back, as the end of a process does."""
+        self._waiting.clear()
 
 
 class MemoryLog:
@@ -181,27 +218,43 @@ class MemoryStore:
             raise StoreUnavailable("the store is away")
 
 
+@dataclass(kw_only=True, slots=True)
+class _SideTopic:
+    """What all readers of a side topic share."""
+
+    values: list[bytes] = field(default_factory=list)
+    first: int = 0
+
+
 class MemorySideLog:
     """A `SideLog` in a list; `append` is the producer."""
 
-    def __init__(self) -> None:
-        self._values: list[bytes] = []
-        self._first = 0
-        self._visible = 0
+    def __init__(self, hook: Hook = no_hook) -> None:
+        self.hook = hook
         self.down = False
+        self.lag = 0  # so many of the newest records a refresh does not bring yet
+        self._topic = _SideTopic()
+        self._visible = 0
+
+    def reader(self, hook: Hook = no_hook) -> MemorySideLog:
+        """Another process's view of the same topic, with faults of its own."""
+        reader = MemorySideLog(hook)
+        reader._topic = self._topic
+        return reader
 
     def append(self, value: bytes) -> int:
         """Produce one record; returns its position."""
-        self._values.append(value)
-        return len(self._values) - 1
+        self._topic.values.append(value)
+        return len(self._topic.values) - 1
 
     def trim(self, position: int) -> None:
         """Forget everything below `position`, as retention does."""
-        self._first = position
+        self._topic.first = position
 
     def refresh(self) -> None:
         """Make visible what was appended."""
-        self._visible = len(self._values)
+        self.hook("side:refresh")
+        self._visible = max(self._visible, len(self._topic.values) - self.lag)
 
     def end(self, event_time: float) -> int:
         """All that was read may be seen, whatever the event's time."""
@@ -209,19 +262,22 @@ class MemorySideLog:
 
     def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
         """Records in [start, stop)."""
+        self.hook("side:read")
         if self.down:
             raise BrokerUnavailable("the side topic is away")
-        if start < self._first:
-            raise LogGone(f"the side topic begins at {self._first}, position {start} is gone")
-        return list(enumerate(self._values[start:stop], start))
+        if start < self._topic.first:
+            raise LogGone(f"the side topic begins at {self._topic.first}, position {start} is gone")
+        return list(enumerate(self._topic.values[start:stop], start))
 
     def beginning(self) -> int:
         """Lowest position still there."""
-        return self._first
+        self.hook("side:beginning")
+        return self._topic.first
 
     def log_end(self) -> int:
         """Position after the last record, seen or not."""
-        return len(self._values)
+        self.hook("side:log_end")
+        return len(self._topic.values)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -259,14 +315,28 @@ class MemoryBroker:
         self.closed = False  # the input ends where it ends now: members see it as exhausted
         self.published: list[Message] = []  # what a read_committed reader sees, in order of commits
         self.committed: dict[int, Committed] = {}
-        self.commits = 0
+        self.applied: list[Commit] = []  # commits that happened, answered or not
         self.generation = 0
         self.sides: dict[str, MemorySideLog] = {}  # by topic: what is published there can be read back
         self._log = [_Partition() for _ in range(partitions)]
         self._members: list[MemoryStream] = []  # in the order in which they joined
         self._owners: dict[int, MemoryStream] = {}
-        self._failures: list[bool] = []  # for the next commits: whether they happen all the same
+        self._failures: list[tuple[bool, float]] = []  # of commits to come: do they happen, how late (s)
         self._lock = threading.RLock()
+
+    @property
+    def commits(self) -> int:
+        """How many have happened."""
+        return len(self.applied)
+
+    @property
+    def partitions(self) -> int:
+        """Of the input topic."""
+        return len(self._log)
+
+    def end(self, partition: int) -> int:
+        """Offset of the next record that is produced."""
+        return self._log[partition].end
 
     def append(
         self,
@@ -313,9 +383,14 @@ class MemoryBroker:
         """All that is in the log."""
         return tuple(self._log[partition].records)
 
-    def fail_commits(self, count: int = 1, *, applied: bool = False) -> None:
-        """Fail the next `count` commits; `applied`: they happen, but the answer is lost."""
-        self._failures += [applied] * count
+    def fail_commits(self, count: int = 1, *, applied: bool = False, after_s: float = 0.0) -> None:
+        """Fail the next `count` commits after a while; `applied`: they happen, but the answer is lost."""
+        self._failures += [(applied, after_s)] * count
+
+    def heal(self) -> None:
+        """Be there again, and let commits happen."""
+        self.down = False
+        self._failures.clear()
 
     def evict(self, stream: MemoryStream) -> None:
         """End a member's session, as after too long a pause; it hears of it at its next poll."""
@@ -357,21 +432,22 @@ class MemoryBroker:
     def _settled(self, stream: MemoryStream) -> bool:
         return stream in self._members and len(self._owners) == len(self._log)
 
-    def _commit(self, commit: Commit) -> None:
+    def _commit(self, commit: Commit, clock: FakeClock) -> None:
         with self._lock:
             if self.down:
                 raise CommitFailed("the broker is away")
             if commit.membership != self.generation:
                 raise CommitFailed(f"generation {commit.membership} is not {self.generation}")
-            applied = self._failures.pop(0) if self._failures else None
-            if applied is not False:
+            failure = self._failures.pop(0) if self._failures else None
+            if failure is None or failure[0]:
                 self.published.extend(commit.messages)
                 for message in commit.messages:
                     if message.topic in self.sides:
                         self.sides[message.topic].append(message.value or b"")
                 self.committed |= commit.positions
-                self.commits += 1
-            if applied is not None:
+                self.applied.append(commit)
+            if failure is not None:
+                clock.sleep(failure[1])
                 raise CommitFailed("injected")
 
 
@@ -434,6 +510,7 @@ class MemoryStream:
         self._clock = clock
         self._start = start
         self._positions: dict[int, int] = {}
+        self._untold: list[Change] = []  # by polls that failed
         self._joined = False
 
     def poll(self, timeout_ms: int) -> Poll:
@@ -442,7 +519,8 @@ class MemoryStream:
         broker.hook("poll:before")
         with broker._lock:
             self._check()
-            changes = self._changes()
+            self._untold += self._changes()
+            changes = tuple(self._untold)
             records: dict[int, Sequence[Record]] = {}
             room = self.poll_records_max
             for partition in sorted(self._positions.keys() - self.paused):
@@ -459,25 +537,31 @@ class MemoryStream:
         idle = not records and not changes
         self._clock.sleep(timeout_ms / 1000.0 if idle else POLL_S)
         broker.hook("poll:after")
-        return Poll(records=records, changes=tuple(changes), membership=membership, exhausted=exhausted)
+        self._untold.clear()
+        return Poll(records=records, changes=changes, membership=membership, exhausted=exhausted)
 
     def partitions_count(self) -> int:
         """Partitions of the input topic."""
+        self._broker.hook("partitions_count")
         self._check()
         return len(self._broker._log)
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
         """Read back what is committed."""
+        self._broker.hook("committed")
         self._check()
         return {partition: self._broker.committed.get(partition) for partition in partitions}
 
     def beginning(self, partition: int) -> int:
         """Lowest offset still in the log."""
+        self._broker.hook("beginning")
         self._check()
         return self._broker._log[partition].begin
 
     def start(self, partition: int) -> int:
         """Where a partition that was never committed begins."""
+        self._broker.hook("start")
+        self._check()
         return self._broker._log[partition].begin if self._start is None else self._start
 
     def seek(self, partition: int, offset: int) -> None:
@@ -497,6 +581,7 @@ class MemoryStream:
 
     def log_end(self, partition: int) -> int:
         """Offset after the last record, asked for now."""
+        self._broker.hook("log_end")
         self._check()
         return self._broker._log[partition].end
 
@@ -511,7 +596,7 @@ class MemoryStream:
     def commit(self, commit: Commit) -> None:
         """Publish and commit as one step."""
         self._broker.hook("commit:before")
-        self._broker._commit(commit)
+        self._broker._commit(commit, self._clock)
         self._broker.hook("commit:after")
 
     def settled(self) -> bool:

@@ -54,7 +54,7 @@ from detector.core.partition import Partition, library_versions
 from detector.core.records import Identity, Outputs, Record
 from detector.core.telemetry import Telemetry
 from detector.core.warm_start import Model, first_checkpoint
-from detector.errors import BrokerUnavailable, CommitFailed, LogGone, OutsideError
+from detector.errors import BrokerUnavailable, CommitFailed, LogGone, NeedsOperator, OutsideError
 from detector.ports import (
     Change,
     CheckpointStore,
@@ -338,9 +338,18 @@ class Runner:
             except OutsideError as error:
                 trouble = f"partition {number}: {error}"
                 self._stream.pause([number])
+            except NeedsOperator:
+                if not self._overtaken(number, committed[number]):
+                    raise
+                trouble = f"partition {number}: another member goes on with it"
             finally:
                 self._step = ""
         return trouble
+
+    def _overtaken(self, number: int, committed: Committed | None) -> bool:
+        """Whether more was committed since: what `committed` names may be gone, the next poll tells why."""
+        now = self._ask_unless_stopping(lambda: self._stream.committed([number]))
+        return now[number] != committed
 
     def _restore(self, number: int, committed: Committed | None, assigned_s: float) -> _Owned:
         """Bring one shard back to the origin of what is committed; the log's records do the rest.
@@ -791,6 +800,8 @@ class Runner:
         offset = self._offset(owned)
         if offset is None or owned.at_block_end or offset < owned.partition.until:
             return None
+        if owned.committed is not None:  # past a gap, perhaps, before which the stream was sent back since
+            offset = max(offset, owned.committed.offset)
         target = Committed(offset=offset, metadata=self._written(owned).text)
         return (
             None if target == owned.committed or len(target.metadata) > self._metadata_bytes_max else target

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.config.tree import Config, ModelPart
+from detector.config.tree import Config
 from detector.core import exchange as exchange_module
 from detector.core import partition as partition_module
 from detector.core.checkpoint import read_manifest
-from detector.core.exchange import Arrays, Exchange
 from detector.core.journal import METADATA_BYTES_MAX, Journal
-from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.records import Identity
 from detector.core.scores import decode_score
 from detector.core.shard import Shard
 from detector.core.telemetry import Telemetry
@@ -37,133 +35,10 @@ from detector.testing import (
     MemoryStore,
     MemoryStream,
 )
+from tests.chain import ChainShard
 
 BLOCK = 16
 TIGHT = 384  # bytes of metadata: room for some barriers
-
-
-class ChainShard:
-    """A hash chain for a model: any event or label lost, doubled or moved changes every later alert."""
-
-    entity_key_id = "key"
-
-    def __init__(
-        self,
-        config: ModelPart,
-        identity: Identity,
-        *,
-        position: int,
-        labels_end: int,
-        told_end: int = 0,
-        lap: Lap = no_lap,
-    ) -> None:
-        self.config, self.position, self.labels_end, self._lap = config, position, labels_end, lap
-        self.told_end = told_end
-        self.exchange = Exchange(identity)
-        self._identity = identity
-        self.event_time = -np.inf
-        self.since_barrier = self.version = self._filled = 0
-        self._link = b""
-
-    @property
-    def interval(self) -> int:
-        return self.config.model.barriers.every_events
-
-    @property
-    def pending(self) -> int:
-        return self._filled
-
-    def gauges(self) -> dict[str, float]:
-        return {"version": float(self.version)}
-
-    def take(self, records: Sequence[Record], *, silent: bool) -> tuple[int, Outputs, bool]:
-        block = self.config.model.barriers.block_events
-        scored: list[Record] = []
-        alerts, dead = [], []
-        consumed = 0
-        for record in records:
-            if self._filled + len(scored) == block:
-                break
-            consumed += 1
-            if not record.value:
-                dead.append(rejected(record))
-                continue
-            self._push(b"event", record.value, str(record.offset).encode())
-            scored.append(record)
-            if self._link[0] < 64:
-                body = json.dumps([self._identity.partition, record.offset, self._link.hex()]).encode()
-                alerts.append(Alert(offset=record.offset, key=None, headers=(), body=body, severity="high"))
-        self.position = records[consumed - 1].offset + 1
-        self._filled += len(scored)
-        self.event_time = max([self.event_time, *(float(r.offset) for r in scored)])
-        ended = self._filled == block
-        if ended:
-            self.since_barrier += block
-            self._filled = 0
-        self._lap("score")
-        if silent:
-            return consumed, Outputs(), ended
-        offsets = np.array([record.offset for record in scored], dtype=np.int64)
-        batch = Scored(
-            offsets=offsets,
-            times=offsets.astype(np.float64),
-            scores=offsets / 7.0,
-            percentiles=np.zeros(len(scored)),
-            alerted=np.isin(offsets, [alert.offset for alert in alerts]),
-            timestamps_ms=np.array([record.timestamp_ms for record in scored], dtype=np.int64),
-            ids=tuple(str(record.offset) for record in scored),
-            keys=tuple(record.key for record in scored),
-            model_version=self.version,
-        )
-        return consumed, Outputs(scored=(batch,), alerts=tuple(alerts), dead_letters=tuple(dead)), ended
-
-    def barrier(
-        self,
-        labels: Sequence[tuple[int, bytes]],
-        labels_end: int,
-        told: Sequence[tuple[int, bytes]] = (),
-        told_end: int = 0,
-    ) -> dict[str, int]:
-        for position, value in labels:
-            self._push(b"label", value, str(position).encode())
-        self.exchange.hear(told, self._hear)
-        self._push(b"barrier", self.config.hash().encode())
-        self.labels_end, self.told_end = labels_end, told_end
-        self.since_barrier = self._filled = 0
-        self.version += 1
-        if self.config.exchange:
-            self.exchange.tell(self.position, self._tell())
-        return {"applied": len(labels)} if labels else {}
-
-    def _hear(self, kind: str, arrays: Arrays) -> bool:
-        self._push(kind.encode(), arrays["link"].tobytes())
-        return True
-
-    def _tell(self) -> list[tuple[str, Arrays]]:
-        link = np.frombuffer(self._link, dtype=np.uint8)
-        return [("link", {"link": link})] * (1 + self.version % 2)
-
-    def reconfigure(self, config: ModelPart) -> None:
-        self.config = config
-
-    def to_state(self) -> dict[str, Any]:
-        assert self._filled == 0
-        plain = {"link": self._link.hex(), "version": self.version, "event_time": self.event_time}
-        return plain | {"exchange": self.exchange.to_state()}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        self._link = bytes.fromhex(state["link"])
-        self.version, self.event_time = state["version"], state["event_time"]
-        self.exchange.load(state.get("exchange", {}))
-
-    def _push(self, *parts: bytes) -> None:
-        self._link = hashlib.sha256(b"|".join((self._link, *parts))).digest()
-
-
-def rejected(record: Record) -> DeadLetter:
-    return DeadLetter(
-        offset=record.offset, key=None, value=record.value, headers=(), reason="empty", detail="no bytes"
-    )
 
 
 class Crash(BaseException):
@@ -375,7 +250,7 @@ def test_many_crashes_labels_lost_answers_and_damage(data: st.DataObject) -> Non
         world.hook = lambda step: None
         world.broker.evict(world.stream)
     world.store.fail = 0
-    world.broker._failures.clear()
+    world.broker.heal()
     world.finish()
     received = [(m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "rejected")]
     expected = [(p, r.offset) for p in range(2) for r in world.broker.records(p)]
@@ -503,7 +378,7 @@ def test_shards_that_exchange_survive_crashes_lost_answers_and_damage(data: st.D
             world.broker.evict(stream)
     world.store.fail = 0
     world.exchange.down = False
-    world.broker._failures.clear()
+    world.broker.heal()
     world.finish()
     received = [(m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "rejected")]
     expected = [(p, r.offset) for p in range(partitions) for r in world.broker.records(p)]
@@ -699,6 +574,34 @@ def test_no_usable_checkpoint_needs_an_operator() -> None:
     assert world.stream.closed
 
 
+def test_a_restore_that_was_overtaken_needs_no_operator(undisturbed: Callable[..., list[bytes]]) -> None:
+    """It stood still while others went on, and what it was about to read is no longer kept."""
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 2}))
+    world.produce(400)
+    first = world.runner()
+    until(lambda: 0 in world.broker.committed and bool(world.newest()), first)
+    first.stop()
+    first.run()
+    state = world.path(f"{world.newest()}.state")
+    slow, frozen = world.runner(), world.stream
+    second = world.runner()
+
+    def overtake(step: str) -> None:
+        if step == "get":
+            world.hook = lambda step: None
+            world.broker.evict(frozen)
+            until(lambda: state not in world.store.objects, second)
+
+    world.hook = overtake
+    slow.turn()
+    assert state not in world.store.objects
+    until(lambda: slow.status().ready and second.status().ready, slow, second)
+    world.broker.closed = True
+    for runner in (second, slow):
+        runner.run()
+    assert world.alerts() == undisturbed(400)
+
+
 def test_generations_beyond_those_kept_are_deleted() -> None:
     world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 2}))
     world.produce(1000)
@@ -729,6 +632,26 @@ def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
     runner.run()
     assert world.alerts() == undisturbed(1500)
     assert max(len(c.metadata) for c in world.broker.committed.values()) <= TIGHT
+
+
+def test_a_journal_that_has_room_has_room_under_its_first_checkpoint(
+    undisturbed: Callable[..., list[bytes]],
+) -> None:
+    """Its name takes what barriers just left, while no snapshot is taken that could make room again."""
+    for turns in range(8, 22):
+        world = World(
+            metadata_bytes_max=340, poll_records_max=50, config=config(checkpoints={"interval": 0.001})
+        )
+        world.produce(1000)
+        world.executor.held = True
+        runner = world.runner()
+        for _ in range(turns):
+            runner.turn()
+        world.executor.held = False
+        world.executor.release()
+        world.broker.closed = True
+        runner.run()
+        assert world.alerts() == undisturbed(1000)
 
 
 def test_a_store_that_is_away_is_tried_again(undisturbed: Callable[..., list[bytes]]) -> None:
@@ -1197,6 +1120,25 @@ def test_the_committed_offset_goes_past_gaps_at_the_end() -> None:
     again = world.runner()
     until(lambda: again.status().ready, again)
     assert world.telemetry.partitions[0].lag_records == 0
+
+
+@pytest.mark.parametrize("fault", ["stop", "poll"])
+def test_a_committed_offset_does_not_go_back_into_a_gap(fault: str) -> None:
+    world = World()
+    world.produce(10)
+    world.broker.gap(0, 3)
+    runner = world.runner()
+    until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset == 15, runner)
+    if fault == "stop":  # when more was polled, but not processed
+        world.produce(5, 10)
+        world.hook = lambda step: runner.stop() if step == "poll:after" else None
+    else:  # after a poll that failed, so that the stream was sent back
+        world.broker.down = True
+        runner.turn()
+        world.broker.down = False
+        runner.stop()
+    runner.run()
+    assert world.broker.committed[0].offset == 15
 
 
 def test_nothing_is_committed_when_nothing_changed() -> None:
