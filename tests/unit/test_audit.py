@@ -333,7 +333,7 @@ def test_a_checkpoint_of_format_2_goes_on_as_its_own_version_did() -> None:
     folder = DATA / "format-2"
     manifest = read_manifest((folder / "manifest.json").read_bytes())
     state = read_state(manifest, gzip.decompress((folder / "state.gz").read_bytes()))
-    config = ModelPart.model_validate_json(manifest.config_json)
+    config = ModelPart.from_canonical(manifest.config_json)
     journal = Journal(
         checkpoint=manifest.name, position=manifest.position, labels=manifest.labels, config=manifest.config
     )
