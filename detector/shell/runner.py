@@ -377,16 +377,11 @@ class Runner:
         beginnings = {side: ask(log.beginning) for side, log in self._sides.items()}
         # Step 1
         if committed is None:
-            start = ask(lambda: stream.start(number))
-            told = ask(self._told_so_far)
-            journal = Partition.begin(wanted, start, beginnings.get("labels", 0), told)
-            if (model := self._warm_start) is not None:
-                snapshot = first_checkpoint(model, wanted, identity, journal)
-                journal = replace(journal, checkpoint=ask(lambda: write(snapshot, self._put)))
-            until = start
+            until = ask(lambda: stream.start(number))
+            journal = self._first_journal(identity, wanted, self._bare(wanted, until, beginnings))
         else:
-            journal = read_journal(committed.metadata, partition=number, group=self._group)
             until = committed.offset
+            journal = read_journal(committed.metadata, partition=number, group=self._group)
             end = ask(lambda: stream.log_end(number))
             check_end(until, partition=number, group=self._group, end=end)
         # Steps 2 and 3
@@ -404,11 +399,10 @@ class Runner:
             if self._config.on_lost_log == "stop":
                 raise
             lost = max(beginning - until, 0)
-            bare = Partition.begin(wanted, until + lost, beginnings.get("labels", 0), ask(self._told_so_far))
-            journal, until = self._salvage(journal, get, bare), until + lost
-            self._log.error(
-                "log_lost", partition=number, reason=str(error), lost=lost, model=journal.checkpoint or None
-            )
+            until += lost
+            journal = self._salvage(journal, get, self._bare(wanted, until, beginnings))
+            model = journal.checkpoint or None
+            self._log.error("log_lost", partition=number, reason=str(error), lost=lost, model=model)
             origin = find(journal)
         configs = read_configs(origin, wanted, get)
         # Step 4
@@ -438,6 +432,21 @@ class Runner:
             lost=lost,
         )
 
+    def _bare(self, wanted: ModelPart, position: int, beginnings: Mapping[Side, int]) -> Journal:
+        """A start without a model. Siblings are heard from now on: what was told may be of a life that ended."""
+        log = self._sides.get("exchange")
+        told = 0 if log is None else self._ask_unless_stopping(log.log_end)
+        return Partition.begin(wanted, position, beginnings.get("labels", 0), told)
+
+    def _first_journal(self, identity: Identity, wanted: ModelPart, bare: Journal) -> Journal:
+        """What a partition begins with that was never committed: nothing, or a model file."""
+        model = self._warm_start
+        if model is None:
+            return bare
+        snapshot = first_checkpoint(model, wanted, identity, bare)
+        name = self._ask_unless_stopping(lambda: write(snapshot, self._put))
+        return replace(bare, checkpoint=name)
+
     def _salvage(self, journal: Journal, get: Callable[[str], bytes], bare: Journal) -> Journal:
         """Go on without what the log lost: the newest model that can be read, at `bare`'s position."""
         snapshot = salvaged(journal, get, bare.position)
@@ -450,11 +459,6 @@ class Runner:
         """Let readiness say what restoring is at."""
         self._step = f"partition {number}: {step}"
         self._publish_status("")
-
-    def _told_so_far(self) -> int:
-        """Where a new shard begins to listen: what was told before may be of a life that ended."""
-        log = self._sides.get("exchange")
-        return 0 if log is None else log.log_end()
 
     def _keep_config(self, wanted: ModelPart) -> None:
         """Store it before the first journal that names it is committed."""
