@@ -433,7 +433,7 @@ class Runner:
         )
 
     def _bare(self, wanted: ModelPart, position: int, beginnings: Mapping[Side, int]) -> Journal:
-        """A start without a model. Siblings are heard from now on: what was told may be of a life that ended."""
+        """A start without a model; siblings are heard from now on: what was told may be of an ended life."""
         log = self._sides.get("exchange")
         told = 0 if log is None else self._ask_unless_stopping(log.log_end)
         return Partition.begin(wanted, position, beginnings.get("labels", 0), told)
