@@ -287,13 +287,7 @@ class KafkaStream:
         BrokerUnavailable
             Not known; the topic may have been deleted.
         """
-        consumer = self._client
-        with self._translated("count partitions"):
-            # From the metadata at hand; where they lack the topic it asks, without a timeout of its own.
-            known = _within(self._deadline_s, lambda: consumer.partitions_for_topic(self._topic))
-        if not known:
-            raise BrokerUnavailable(f"Topic {self._topic} does not exist.")
-        return len(known)
+        return _partitions_count(self._client, self._config)
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
         """Read back what is committed, waiting for pending transactions.
@@ -1028,9 +1022,6 @@ class KafkaSideLog:
             yield
 
 
-# --- calls and errors -------------------------------------------------------------------------------------
-
-
 class KafkaArchive:
     """A `detector.ports.Archive`: the transactions topic and the group's offsets, from outside the group.
 
@@ -1056,12 +1047,7 @@ class KafkaArchive:
 
     def partitions_count(self) -> int:
         """Partitions of the transactions topic."""
-        consumer = self._open()
-        with self._translated("count partitions"):
-            known = _within(self._deadline_s, lambda: consumer.partitions_for_topic(self._topic))
-        if not known:
-            raise BrokerUnavailable(f"Topic {self._topic} does not exist.")
-        return len(known)
+        return _partitions_count(self._open(), self._config)
 
     def committed(self, partition: int) -> Committed | None:
         """What the group has committed, waiting for pending transactions."""
@@ -1145,6 +1131,19 @@ class KafkaArchive:
     def _translated(self, doing: str) -> Iterator[None]:
         with _translated(doing, self._config):
             yield
+
+
+# --- calls and errors -------------------------------------------------------------------------------------
+
+
+def _partitions_count(consumer: KafkaConsumer, config: Config) -> int:
+    topic = config.topics.transactions
+    with _translated("count partitions", config):
+        # From the metadata at hand; where they lack the topic it asks, without a timeout of its own.
+        known = _within(config.kafka.deadline_ms / 1000, lambda: consumer.partitions_for_topic(topic))
+    if not known:
+        raise BrokerUnavailable(f"Topic {topic} does not exist.")
+    return len(known)
 
 
 def _left_ms(deadline: float) -> int:
