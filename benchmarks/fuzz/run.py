@@ -29,6 +29,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+# Numba cannot compile what atheris has instrumented.
+COMPILED = tuple(f"detector.core.{name}" for name in ("index", "key_table", "profiles", "risk"))
 FINDS_MAX = 10  # different ones of one target; then it stops
 SECONDS_MAX = 2.0  # of CPU for one input: the machine may have other work
 GROWN_BYTES_MAX = 16 << 20  # from a tenth on, of which 5 % more
@@ -133,7 +135,9 @@ def _child(arguments: argparse.Namespace) -> None:
     if arguments.engine == "atheris":
         import atheris
 
-        with atheris.instrument_imports(include=["detector", "yaml"], enable_loader_override=False):
+        with atheris.instrument_imports(
+            include=["detector", "yaml"], exclude=list(COMPILED), enable_loader_override=False
+        ):
             from benchmarks.fuzz.targets import targets
     else:
         from benchmarks.fuzz.targets import targets

@@ -81,7 +81,7 @@ class Events(Target):
 
     def __init__(self, preset: str, *, alone: bool = False) -> None:
         self.name = f"events-{preset}"
-        self._preset, self._alone = preset, False
+        self._preset, self._alone, self._single_out = preset, False, False
         event = load(CONFIGS / f"{preset}.yaml").event
         self._seeds = [json.dumps(one).encode() for one in _examples(event, 1000)]
         tree = event.model_dump() | {"duplicates": {"horizon_events": 64}}
@@ -96,7 +96,7 @@ class Events(Target):
         for one in self._seeds[: 8 * BATCH]:  # a model that is there, and code that is compiled
             self.check(one)
         self._counts = {"scored": 0, "alerts": 0}
-        self._alone = alone  # one record at a time
+        self._alone, self._single_out = alone, not alone  # one record at a time; else look which one it was
 
     def mutator(self, seed: int) -> Mutator:
         return Mutator(self._seeds, seed)
@@ -125,7 +125,7 @@ class Events(Target):
         try:
             self._process(records)
         except Exception as error:
-            if self._alone:
+            if not self._single_out:
                 raise
             for record in records:  # which one was it?
                 Events(self._preset, alone=True).check(record.value or b"")
