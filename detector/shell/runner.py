@@ -727,6 +727,8 @@ class Runner:
         offset = self._offset(owned)
         if offset is None or owned.at_block_end or offset < owned.partition.until:
             return None
+        if owned.committed is not None:  # past a gap, perhaps, before which the stream was sent back since
+            offset = max(offset, owned.committed.offset)
         target = Committed(offset=offset, metadata=self._written(owned).text)
         return (
             None if target == owned.committed or len(target.metadata) > self._metadata_bytes_max else target

@@ -1074,6 +1074,25 @@ def test_the_committed_offset_goes_past_gaps_at_the_end() -> None:
     assert world.telemetry.partitions[0].lag_records == 0
 
 
+@pytest.mark.parametrize("fault", ["stop", "poll"])
+def test_a_committed_offset_does_not_go_back_into_a_gap(fault: str) -> None:
+    world = World()
+    world.produce(10)
+    world.broker.gap(0, 3)
+    runner = world.runner()
+    until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset == 15, runner)
+    if fault == "stop":  # when more was polled, but not processed
+        world.produce(5, 10)
+        world.hook = lambda step: runner.stop() if step == "poll:after" else None
+    else:  # after a poll that failed, so that the stream was sent back
+        world.broker.down = True
+        runner.turn()
+        world.broker.down = False
+        runner.stop()
+    runner.run()
+    assert world.broker.committed[0].offset == 15
+
+
 def test_nothing_is_committed_when_nothing_changed() -> None:
     world = World()
     world.produce(10)
