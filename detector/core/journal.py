@@ -30,8 +30,10 @@ FORMAT_WITHOUT_EXCHANGE = 1
 METADATA_BYTES_MAX = 4096
 # The longest entry: five deltas of 20 digits, a cause and a configuration's hash; 124 with what parts them.
 ENTRY_BYTES_MAX = 128
-# What a checkpoint's name may add to a journal that has none yet, and a position its digits.
-ORIGIN_BYTES_MAX = 80
+# What the first checkpoint's name adds to a journal, and the first position in the exchange topic; both take
+# more than the barriers that go. Later ones take less, so what has room once has room under any checkpoint.
+NAME_BYTES_MAX = 64
+EXCHANGE_BYTES_MAX = 16
 
 Cause = Literal["every", "labels", "config", "age"]
 _CAUSES: tuple[Cause, ...] = ("every", "labels", "config", "age")
@@ -135,8 +137,10 @@ class Journal:
         return replace(self, barriers=self.barriers + later.barriers)
 
     def bytes_next_max(self) -> int:
-        """Upper bound of the text's size with one more barrier."""
-        return len(self.to_text()) + ENTRY_BYTES_MAX + ORIGIN_BYTES_MAX
+        """Upper bound of the text's size with one more barrier; `rebased` never raises it."""
+        name = 0 if self.checkpoint else NAME_BYTES_MAX
+        exchange = 0 if self.exchange else EXCHANGE_BYTES_MAX
+        return len(self.to_text()) + ENTRY_BYTES_MAX + name + exchange
 
     def to_text(self) -> str:
         """Compact ASCII JSON; positions as differences, and what is usual left out (`_entry`)."""

@@ -606,6 +606,26 @@ def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
     assert max(len(c.metadata) for c in world.broker.committed.values()) <= TIGHT
 
 
+def test_a_journal_that_has_room_has_room_under_its_first_checkpoint(
+    undisturbed: Callable[..., list[bytes]],
+) -> None:
+    """Its name takes what barriers just left, while no snapshot is taken that could make room again."""
+    for turns in range(8, 22):
+        world = World(
+            metadata_bytes_max=340, poll_records_max=50, config=config(checkpoints={"interval": 0.001})
+        )
+        world.produce(1000)
+        world.executor.held = True
+        runner = world.runner()
+        for _ in range(turns):
+            runner.turn()
+        world.executor.held = False
+        world.executor.release()
+        world.broker.closed = True
+        runner.run()
+        assert world.alerts() == undisturbed(1000)
+
+
 def test_a_store_that_is_away_is_tried_again(undisturbed: Callable[..., list[bytes]]) -> None:
     world = World(metadata_bytes_max=TIGHT, poll_records_max=20)
     world.produce(1500)
