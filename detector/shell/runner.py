@@ -53,7 +53,7 @@ from detector.core.partition import Partition, library_versions
 from detector.core.records import Identity, Outputs, Record
 from detector.core.telemetry import Telemetry
 from detector.core.warm_start import Model, first_checkpoint
-from detector.errors import BrokerUnavailable, CommitFailed, OutsideError
+from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator, OutsideError
 from detector.ports import (
     Change,
     CheckpointStore,
@@ -327,7 +327,16 @@ class Runner:
             except OutsideError as error:
                 trouble = f"partition {number}: {error}"
                 self._stream.pause([number])
+            except NeedsOperator:
+                if not self._overtaken(number, committed[number]):
+                    raise
+                trouble = f"partition {number}: another member goes on with it"
         return trouble
+
+    def _overtaken(self, number: int, committed: Committed | None) -> bool:
+        """Whether more was committed since: what `committed` names may be gone, the next poll tells why."""
+        now = self._ask_unless_stopping(lambda: self._stream.committed([number]))
+        return now[number] != committed
 
     def _restore(self, number: int, committed: Committed | None, assigned_s: float) -> _Owned:
         """Bring one shard back to the origin of what is committed; the log's records do the rest.

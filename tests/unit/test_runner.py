@@ -574,6 +574,34 @@ def test_no_usable_checkpoint_needs_an_operator() -> None:
     assert world.stream.closed
 
 
+def test_a_restore_that_was_overtaken_needs_no_operator(undisturbed: Callable[..., list[bytes]]) -> None:
+    """It stood still while others went on, and what it was about to read is no longer kept."""
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 2}))
+    world.produce(400)
+    first = world.runner()
+    until(lambda: 0 in world.broker.committed and bool(world.newest()), first)
+    first.stop()
+    first.run()
+    state = world.path(f"{world.newest()}.state")
+    slow, frozen = world.runner(), world.stream
+    second = world.runner()
+
+    def overtake(step: str) -> None:
+        if step == "get":
+            world.hook = lambda step: None
+            world.broker.evict(frozen)
+            until(lambda: state not in world.store.objects, second)
+
+    world.hook = overtake
+    slow.turn()
+    assert state not in world.store.objects
+    until(lambda: slow.status().ready and second.status().ready, slow, second)
+    world.broker.closed = True
+    for runner in (second, slow):
+        runner.run()
+    assert world.alerts() == undisturbed(400)
+
+
 def test_generations_beyond_those_kept_are_deleted() -> None:
     world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 2}))
     world.produce(1000)
