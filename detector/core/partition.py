@@ -20,6 +20,7 @@ import platform
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -315,7 +316,8 @@ def _next(applied: int, end: int, beginning: int, limit: int) -> tuple[int, int 
     return max(start, min(end, start + limit)), start if start > applied else None
 
 
+@cache
 def library_versions() -> dict[str, str]:
-    """Versions that floats may depend on, and the CPU family."""
+    """Versions that floats may depend on, and the CPU family; reading them takes a millisecond."""
     names = ("numpy", "numba", "hnswlib")
     return {name: version(name) for name in names} | {"machine": platform.machine()}
