@@ -5,9 +5,11 @@ READY := .venv/.ready
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	pyproject.toml -q
 QUALITY ?= --streams simulate:7 --out out/quality
+SEEDS ?= 1000
+START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint check bench-quality lock clean
+.PHONY: help env demo test lint check soak bench-quality lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +28,9 @@ lint: $(READY) ## ruff and mypy --strict
 	$(BIN)/mypy
 
 check: lint test ## lint and test
+
+soak: $(READY) ## SEEDS=n simulations from seed START=k on, beyond those of the tests
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
 
 bench-quality: $(READY) ## the service beside its streaming peers; QUALITY='--streams ...', see docs/QUALITY.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock

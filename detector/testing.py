@@ -10,9 +10,9 @@ of Kafka that the runner depends on:
     - offsets may have gaps, and a position goes past them
 
 Faults: `MemoryBroker.down`, `fail_commits`, `evict`, `trim`, `cut`; `MemoryStore.fail`, `tear`, `corrupt`,
-`lose`; `MemorySideLog.down`, `lag`; `InlineExecutor.held`; `FakeClock.jump_wall`. The hooks of broker, store and
-side logs are called with the name of each step that goes out into the world (`STEPS`, `STEPS_AFTER`), maybe on
-another thread; what they raise goes through, so a test can end the process anywhere or let one call fail.
+`lose`; `MemorySideLog.down`, `lag`; `InlineExecutor.held`; `FakeClock.jump_wall`. The hooks of broker, store
+and side logs are called with the name of each step into the world (`STEPS`, `STEPS_AFTER`), maybe on another
+thread; what they raise goes through, so a test can end the process anywhere or let one call fail.
 """
 
 from __future__ import annotations
@@ -323,9 +323,7 @@ class MemoryBroker:
         self._log = [_Partition() for _ in range(partitions)]
         self._members: list[MemoryStream] = []  # in the order in which they joined
         self._owners: dict[int, MemoryStream] = {}
-        self._failures: list[
-            tuple[bool, float]
-        ] = []  # of the next commits: whether they happen, and how late
+        self._failures: list[tuple[bool, float]] = []  # of commits to come: do they happen, how late (s)
         self._lock = threading.RLock()
 
     @property

@@ -35,7 +35,8 @@ class ChainShard:
         told_end: int = 0,
         lap: Lap = no_lap,
     ) -> None:
-        self.config, self.position, self.labels_end, self._lap = config, position, labels_end, lap
+        self.position, self.labels_end, self._lap = position, labels_end, lap
+        self.reconfigure(config)
         self.told_end = told_end
         self.exchange = Exchange(identity)
         self._identity = identity
@@ -84,13 +85,14 @@ class ChainShard:
         self._lap("score")
         if silent:
             return consumed, Outputs(), ended
+        alerted = {alert.offset for alert in alerts}
         offsets = np.array([record.offset for record in scored], dtype=np.int64)
         batch = Scored(
             offsets=offsets,
             times=offsets.astype(np.float64),
             scores=offsets / 7.0,
             percentiles=np.zeros(len(scored)),
-            alerted=np.isin(offsets, [alert.offset for alert in alerts]),
+            alerted=np.array([record.offset in alerted for record in scored], dtype=np.bool_),
             timestamps_ms=np.array([record.timestamp_ms for record in scored], dtype=np.int64),
             ids=tuple(str(record.offset) for record in scored),
             keys=tuple(record.key for record in scored),
@@ -108,7 +110,7 @@ class ChainShard:
         for position, value in labels:
             self._push(b"label", value, str(position).encode())
         self.exchange.hear(told, self._hear)
-        self._push(b"barrier", self.config.hash().encode())
+        self._push(b"barrier", self._config_hash)
         self.labels_end, self.told_end = labels_end, told_end
         self.since_barrier = self._filled = 0
         self.version += 1
@@ -117,7 +119,7 @@ class ChainShard:
         return {"applied": len(labels)} if labels else {}
 
     def reconfigure(self, config: ModelPart) -> None:
-        self.config = config
+        self.config, self._config_hash = config, config.hash().encode()
 
     def to_state(self) -> dict[str, Any]:
         assert self._filled == 0

@@ -20,6 +20,8 @@ from detector.ports import (
     Stream,
 )
 from detector.testing import (
+    STEPS,
+    STEPS_AFTER,
     FakeClock,
     InlineExecutor,
     MemoryBroker,
@@ -27,6 +29,7 @@ from detector.testing import (
     MemorySideLog,
     MemoryStore,
     MemoryStream,
+    no_hook,
 )
 
 
@@ -170,6 +173,70 @@ def test_a_log_can_lose_its_end_and_a_topic_can_grow(clock: FakeClock) -> None:
         stream.log_end(0)
 
 
+def test_an_answer_that_is_lost_may_be_late(clock: FakeClock) -> None:
+    broker = MemoryBroker()
+    stream = MemoryStream(broker, clock)
+    poll, before = stream.poll(0), clock.monotonic()
+    broker.fail_commits(2, applied=True, after_s=70.0)
+    with pytest.raises(CommitFailed):
+        stream.commit(commit(poll, 1))
+    assert clock.monotonic() - before == 70.0
+    assert [applied.positions[0].offset for applied in broker.applied] == [1]
+    broker.heal()
+    stream.commit(commit(poll, 2))
+    assert broker.commits == 2
+
+
+def test_a_poll_that_fails_keeps_its_changes_for_the_next_one(clock: FakeClock) -> None:
+    broker = MemoryBroker()
+    broker.append(0, b"a")
+    stream = MemoryStream(broker, clock)
+
+    def fail(step: str) -> None:
+        if step == "poll:after":
+            raise BrokerUnavailable("the answer came too late")
+
+    broker.hook = fail
+    with pytest.raises(BrokerUnavailable):
+        stream.poll(0)
+    broker.hook = no_hook
+    poll = stream.poll(0)
+    assert [change.kind for change in poll.changes] == ["assigned"]
+    assert not poll.records  # the position has moved
+    assert stream.position(0) == broker.end(0) == 1
+
+
+def test_every_step_has_its_hook(clock: FakeClock) -> None:
+    steps: list[str] = []
+    broker, store, side = (
+        MemoryBroker(1, steps.append),
+        MemoryStore(steps.append),
+        MemorySideLog(steps.append),
+    )
+    stream = MemoryStream(broker, clock)
+    poll = stream.poll(0)
+    stream.committed([0])
+    for call in (stream.beginning, stream.start, stream.log_end):
+        call(0)
+    stream.partitions_count()
+    stream.commit(commit(poll, 1))
+    store.put("a", b"")
+    store.get("a")
+    store.list("")
+    store.delete("a")
+    side.refresh()
+    side.beginning()
+    side.log_end()
+    side.read(0, 0)
+    assert sorted(steps) == sorted(STEPS + STEPS_AFTER)
+
+
+def test_a_clock_on_the_wall_can_be_set_back(clock: FakeClock) -> None:
+    monotonic, time = clock.monotonic(), clock.time()
+    clock.jump_wall(-60.0)
+    assert (clock.monotonic(), clock.time()) == (monotonic, time - 60.0)
+
+
 def test_a_store_with_faults() -> None:
     steps: list[str] = []
     store = MemoryStore(steps.append)
@@ -202,6 +269,22 @@ def test_feedback_is_seen_after_a_refresh() -> None:
         log.read(0, 1)
 
 
+def test_readers_of_a_side_topic_see_it_each_for_itself() -> None:
+    log = MemorySideLog()
+    reader = log.reader()
+    for value in (b"a", b"b", b"c"):
+        log.append(value)
+    log.refresh()
+    assert reader.end(0.0) == 0
+    reader.lag = 2
+    reader.refresh()
+    assert (reader.end(0.0), log.end(0.0)) == (1, 3)
+    reader.down = True
+    assert log.read(1, 2) == [(1, b"b")]
+    with pytest.raises(BrokerUnavailable):
+        reader.read(0, 1)
+
+
 def test_what_is_published_to_a_side_topic_can_be_read_back(clock: FakeClock) -> None:
     broker = MemoryBroker()
     log = broker.sides["exchange"] = MemorySideLog()
@@ -223,7 +306,13 @@ def test_work_is_done_at_once_or_when_told() -> None:
     assert executor.submit(int, "1").result() == 1
     assert isinstance(executor.submit(int, "x").exception(), ValueError)
     executor.held = True
-    future = executor.submit(int, "2")
-    assert not future.done()
+    first, second, third = (executor.submit(int, text) for text in "234")
+    assert executor.waiting == 3
+    executor.release(1)
+    assert (first.result(), second.done()) == (2, False)
     executor.release()
-    assert future.result() == 2
+    assert third.result() == 4
+    dropped = executor.submit(int, "5")
+    executor.drop()
+    executor.release()
+    assert not dropped.done()

@@ -1,0 +1,222 @@
+"""What must hold at the end of a simulation."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from unittest.mock import patch
+
+from detector.config.tree import ModelPart
+from detector.core import partition as partition_module
+from detector.core.journal import Journal
+from detector.core.outcome import publications
+from detector.core.records import Identity, Outputs, Told
+from detector.core.state import pack
+from detector.core.telemetry import Telemetry
+from detector.ports import Message
+from detector.shell.runner import Runner
+from detector.testing import FakeClock, InlineExecutor, MemoryBroker, MemoryLog, MemoryStore, MemoryStream
+from tests.simulation.world import GROUP, KEY, TOPIC, Simulation, shard_of
+
+ACCEPTED, REJECTED, ALERTS = "scores", "rejected", "alerts"
+
+
+def check(simulation: Simulation) -> None:
+    """All of this module; raises `Violation`."""
+    check_commits(simulation)
+    check_once(simulation)
+    check_counts(simulation)
+    check_generations(simulation)
+    _compare(simulation, "the replay of log and journal", replayed(simulation))
+    if simulation.plan.golden:
+        _compare(simulation, "the undisturbed run", undisturbed(simulation))
+
+
+def check_commits(simulation: Simulation) -> None:
+    """Offsets never go back, journals fit, and a commit publishes what it moves past, in order."""
+    offsets: Counter[int] = Counter()
+    for commit in simulation.broker.applied:
+        for number, committed in commit.positions.items():
+            if committed.offset < offsets[number]:
+                simulation.fail(f"partition {number}: {committed.offset} committed after {offsets[number]}")
+            if len(committed.metadata) > simulation.plan.metadata_bytes_max:
+                simulation.fail(f"partition {number}: a journal of {len(committed.metadata)} bytes")
+        of: Counter[int] = Counter()
+        for message in commit.messages:
+            number, offset = message.partition, message.offset
+            told = message.topic == "exchange"  # at a barrier, maybe one that follows what was committed
+            first = offsets[number] - 1 if told else offsets[number]
+            if not first <= offset < commit.positions[number].offset:
+                simulation.fail(f"partition {number}: {message.topic} of {offset} in a commit not its own")
+            if offset < of[number]:
+                simulation.fail(f"partition {number}: outputs are out of order at {offset}")
+            of[number] = offset
+        offsets.update({n: committed.offset - offsets[n] for n, committed in commit.positions.items()})
+
+
+def check_once(simulation: Simulation) -> None:
+    """Every record of the log was scored or rejected, once."""
+    broker = simulation.broker
+    found = [(m.partition, m.offset) for m in broker.published if m.topic in (ACCEPTED, REJECTED)]
+    expected = [
+        (number, record.offset) for number in range(broker.partitions) for record in broker.records(number)
+    ]
+    if sorted(found) != expected:
+        twice = [place for place, count in Counter(found).items() if count > 1]
+        lost = sorted(set(expected) - set(found))
+        simulation.fail(f"lost: {lost[:5]} ({len(lost)}), twice: {twice[:5]} ({len(twice)})")
+
+
+def check_counts(simulation: Simulation) -> None:
+    """What each process counted is what its commits published, as far as it heard the answer."""
+    for member in simulation.members:
+        totals = member.telemetry.totals()
+        counted = {
+            ACCEPTED: totals.scored,
+            REJECTED: sum(totals.rejected.values()),
+            ALERTS: sum(totals.alerts.values()),
+            "exchange": totals.exchange["told"],
+        }
+        most = Counter(message.topic for commit in member.counted for message in commit.messages)
+        least = most.copy()
+        if member.crashed and member.counted:  # maybe before it had counted all of its last commit
+            least -= Counter(message.topic for message in member.counted[-1].messages)
+        if any(not least[topic] <= count <= most[topic] for topic, count in counted.items()):
+            simulation.fail(f"member {member.number} published {dict(most)}, counted {counted}")
+
+
+def check_generations(simulation: Simulation) -> None:
+    """Below the committed generation there is only what is kept."""
+    store, keep = simulation.store, max(c.checkpoints.keep for c in simulation.plan.configs)
+    for number, committed in simulation.broker.committed.items():
+        newest = Journal.from_text(committed.metadata).checkpoint
+        if not newest:
+            simulation.fail(f"partition {number}: no checkpoint was made")
+        chain = [newest]
+        while chain[-1]:
+            chain.append(store.manifests[chain[-1]].since.checkpoint)
+        horizon = newest.partition("-")[0]
+        below = {name for name in store.generations(number) if name < horizon}
+        if not below <= set(chain[1:keep]):
+            simulation.fail(f"partition {number}: {sorted(below)} are there, {chain[:keep]} are kept")
+
+
+def replayed(simulation: Simulation) -> list[Message]:
+    """What log and journal alone publish: bare start, `since` of every checkpoint, the committed rest."""
+    plan = simulation.plan
+    parts = [
+        config.model_part(n) for config in plan.configs for n in range(1, 1 + simulation.broker.partitions)
+    ]
+    configs = {part.hash(): part for part in parts}
+    messages: list[Message] = []
+    for number, committed in sorted(simulation.broker.committed.items()):
+        journal = Journal.from_text(committed.metadata)
+        states: dict[int, str] = {}  # position of a barrier -> SHA-256 of the state that was written there
+        while journal.checkpoint:
+            manifest = simulation.store.manifests[journal.checkpoint]
+            states[manifest.position] = manifest.state_sha256
+            journal = manifest.since.joined(journal)
+        identity = Identity(topic=TOPIC, group=GROUP, partition=number, entity_key=KEY)
+        for outputs in _replay(simulation, journal, identity, configs, states):
+            for topic, offset, key, value, headers in publications(outputs, identity, plan.configs[0].topics):
+                messages.append(
+                    Message(
+                        topic=topic, key=key, value=value, headers=headers, partition=number, offset=offset
+                    )
+                )
+    return messages
+
+
+def _replay(
+    simulation: Simulation,
+    journal: Journal,
+    identity: Identity,
+    configs: dict[str, ModelPart],
+    states: dict[int, str],
+) -> Iterator[Outputs]:
+    """One partition's outputs, from a bare start; states that were written must be those it comes by."""
+    shard = shard_of(simulation.plan)(
+        configs[journal.config],
+        identity,
+        position=journal.position,
+        labels_end=journal.labels,
+        told_end=journal.exchange,
+    )
+    records = simulation.broker.records(identity.partition)
+    plan, taken = list(journal.barriers), 0
+    while taken < len(records):
+        stop = plan[0].position if plan else records[-1].offset + 1
+        before = bisect_left(records, stop, lo=taken, key=lambda record: record.offset)
+        consumed, outputs, ended = shard.take(records[taken:before], silent=False)
+        taken += consumed
+        yield outputs
+        here = bool(plan) and plan[0].position == shard.position
+        if ended and shard.since_barrier >= shard.interval and not here:
+            simulation.fail(f"partition {identity.partition}: no barrier at {shard.position}")
+        while plan and plan[0].position == shard.position:
+            barrier = plan.pop(0)
+            if barrier.config is not None:
+                shard.reconfigure(configs[barrier.config])
+            applied, heard = (
+                _read(simulation, name, barrier.start(side, end), barrier.end(side))
+                for name, side, end in (
+                    ("feedback", "labels", shard.labels_end),
+                    ("exchange", "exchange", shard.told_end),
+                )
+            )
+            shard.barrier(applied, barrier.labels, heard, barrier.exchange)
+            told, _ = shard.exchange.collect()
+            if shard.position in states:
+                state = hashlib.sha256(pack(shard.to_state())).hexdigest()
+                if state != states[shard.position]:
+                    simulation.fail(f"partition {identity.partition}: another state at {shard.position}")
+            yield Outputs(told=tuple(Told(shard.position - 1, message) for message in told))
+    if plan:
+        simulation.fail(f"partition {identity.partition}: the log has no place for {plan[0]}")
+
+
+def _read(simulation: Simulation, side: str, start: int, stop: int) -> list[tuple[int, bytes]]:
+    return list(simulation.sides[side].read(start, stop)) if start < stop else []
+
+
+def undisturbed(simulation: Simulation) -> list[Message]:
+    """What one process publishes to which nothing happens."""
+    plan, clock = simulation.plan, FakeClock()
+    broker = MemoryBroker(simulation.broker.partitions)
+    for number in range(broker.partitions):
+        for record in simulation.broker.records(number):
+            broker.gap(number, record.offset - broker.end(number))
+            broker.append(number, record.value, key=record.key, timestamp_ms=record.timestamp_ms)
+    broker.closed = True
+    runner = Runner(
+        config=plan.configs[0],
+        topic=TOPIC,
+        group=GROUP,
+        entity_key=KEY,
+        stream=MemoryStream(broker, clock),
+        store=MemoryStore(),
+        feedback=None,
+        clock=clock,
+        log=MemoryLog(),
+        telemetry=Telemetry(),
+        executor=InlineExecutor(),
+    )
+    with patch.object(partition_module, "Shard", shard_of(plan)):
+        runner.run()
+    return broker.published
+
+
+def _compare(simulation: Simulation, name: str, expected: Iterable[Message]) -> None:
+    ours, theirs = _sorted(simulation.broker.published), _sorted(expected)
+    if ours == theirs:
+        return
+    for one, other in zip(ours, theirs, strict=False):
+        if one != other:
+            simulation.fail(f"published differs from {name}:\n  {one}\n  {other}")
+    simulation.fail(f"published {len(ours)} messages, {name} {len(theirs)}")
+
+
+def _sorted(messages: Iterable[Message]) -> list[Message]:
+    return sorted(messages, key=lambda m: (m.topic, m.partition, m.offset, m.key or b"", m.value or b""))

@@ -1,0 +1,202 @@
+"""Steps broken on purpose: what the simulation must find, or it proves nothing.
+
+A mutant is the service with some lines replaced. One whose lines are no longer there fails, so that none is
+kept which breaks nothing.
+"""
+
+from __future__ import annotations
+import __future__
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from detector.core.journal import Journal
+from detector.core.partition import Partition
+from detector.shell import runner as runner_module
+from detector.shell.runner import Runner
+from tests.chain import ChainShard
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """In one function, one piece of its text replaced by another."""
+
+    owner: Any  # class or module
+    name: str
+    old: str
+    new: str
+
+    def function(self) -> Callable[..., Any]:
+        """The broken function."""
+        whole = inspect.unwrap(getattr(self.owner, self.name))
+        source = textwrap.dedent(inspect.getsource(whole))
+        if source.count(self.old) != 1:
+            raise LookupError(f"{self.name} has {source.count(self.old)} times {self.old!r}")
+        flags = __future__.annotations.compiler_flag
+        code = compile(source.replace(self.old, self.new), f"<broken {self.name}>", "exec", flags, True)
+        made: dict[str, Callable[..., Any]] = {}
+        exec(code, whole.__globals__, made)
+        return made[self.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One broken step."""
+
+    name: str
+    edits: tuple[Edit, ...]
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Break it for a while."""
+        with ExitStack() as stack:
+            for edit in self.edits:
+                stack.enter_context(patch.object(edit.owner, edit.name, edit.function()))
+            yield
+
+
+def _mutant(name: str, *edits: tuple[Any, str, str, str]) -> Mutant:
+    return Mutant(name, tuple(Edit(*edit) for edit in edits))
+
+
+MUTANTS = (
+    _mutant(
+        "a commit carries a fresher membership than its poll's",
+        (Runner, "_commit", "membership=self._membership", "membership=self._stream._broker.generation"),
+    ),
+    _mutant(
+        "the offset is committed one too far",
+        (Runner, "_target", "Committed(offset=offset,", "Committed(offset=offset + 1,"),
+    ),
+    _mutant(
+        "the offset is committed one too early",
+        (Runner, "_target", "Committed(offset=offset,", "Committed(offset=max(offset - 1, 0),"),
+    ),
+    _mutant(
+        "the offset past what was polled is committed, though some is not processed",
+        (Runner, "_offset", "if owned.backlog:", "if False:"),
+    ),
+    _mutant(
+        "shards live on after a failed commit",
+        (Runner, "_rebuild", "self._owned.clear()", "self._assigned.clear()"),
+    ),
+    _mutant(
+        "no seek after a restore",
+        (Runner, "_restore", "stream.seek(number, origin.journal.position)", "pass"),
+    ),
+    _mutant(
+        "records of a poll that failed are not read again",
+        (Runner, "_poll", "self._stream.seek(number, held)", "pass"),
+    ),
+    _mutant(
+        "a barrier that labels caused has no entry in the journal",
+        (
+            Partition,
+            "barrier",
+            "self.journal = self.journal.extended(barrier)",
+            'self.journal = self.journal if barrier.cause == "labels" else self.journal.extended(barrier)',
+        ),
+    ),
+    _mutant(
+        "a snapshot is the live state itself",
+        (ChainShard, "to_state", "dtype=np.uint8).copy()", "dtype=np.uint8)"),
+    ),
+    _mutant(
+        "a checkpoint is named before it is durable",
+        (
+            Runner,
+            "_write_checkpoint",
+            "owned.checkpoint_s =",
+            "from detector.core.checkpoint import encode\n"
+            "    owned.partition.rebase(encode(owned.snapshots[0])[0], owned.snapshots[0].position)\n"
+            "    owned.checkpoint_s =",
+        ),
+        (Runner, "_collect_checkpoint", "owned.partition.rebase(name, position)", "pass"),
+    ),
+    _mutant(
+        "labels of a barrier are not applied again",
+        (Runner, "_settle_block", '("labels", *', '("labels", *(0, 0) if not live else '),
+    ),
+    _mutant(
+        "what siblings told is not heard again",
+        (Runner, "_settle_block", '("exchange", *', '("exchange", *(0, 0) if not live else '),
+    ),
+    _mutant(
+        "what is told at a replayed barrier is published again",
+        (Runner, "_settle_block", "if live:\n        owned.outputs", "if True:\n        owned.outputs"),
+    ),
+    _mutant(
+        "a partition that was taken away is kept",
+        (
+            Runner,
+            "_apply",
+            "if (owned :=",
+            'if change.kind == "assigned" and (owned :=',
+        ),
+    ),
+    _mutant(
+        "a commit comes between a block's end and its barrier",
+        (Runner, "_target", "owned.at_block_end or ", ""),
+    ),
+    _mutant(
+        "a replay is committed as far as it is",
+        (
+            Runner,
+            "_target",
+            "offset < owned.partition.until:\n        return None\n    if owned.committed is not None:",
+            "False:\n        return None\n    if False:",
+        ),
+    ),
+    _mutant(
+        "a committed offset goes back into a gap",
+        (Runner, "_target", "offset = max(offset, owned.committed.offset)", "pass"),
+    ),
+    _mutant(
+        "barriers after a damaged checkpoint are forgotten",
+        (runner_module, "find_origin", "manifest.since.joined(journal)", "manifest.since"),
+    ),
+    _mutant(
+        "only one generation is kept",
+        (runner_module, "superfluous", "len(kept) < keep", "len(kept) < 1"),
+    ),
+    _mutant(
+        "generations above the committed one are taken for garbage",
+        (runner_module, "superfluous", "stem < horizon", "True"),
+    ),
+    _mutant(
+        "no generation is ever deleted",
+        (runner_module, "superfluous", "return sorted(old", "return [] and sorted(old"),
+    ),
+    _mutant(
+        "a checkpoint drops one barrier too many from the journal",
+        (Journal, "rebased", "barriers=self.barriers[count:]", "barriers=self.barriers[count + 1 :]"),
+    ),
+    _mutant(
+        "a checkpoint leaves its own barrier in the journal",
+        (Journal, "rebased", "barriers=self.barriers[count:]", "barriers=self.barriers[count - 1 :]"),
+    ),
+    _mutant(
+        "a configuration is named before it is kept",
+        (Runner, "_keep_config", "self._put(config_name(name), wanted.canonical())", "pass"),
+    ),
+    _mutant(
+        "numbers are counted though the commit may have failed",
+        (Runner, "_rebuild", "self._commit_failing = True",
+         "self._commit_failing = True\n    for n, o in self._owned.items(): self._count(n, o)"),
+    ),
+    _mutant(
+        "a journal grows beyond its room",
+        (Runner, "_checkpoint_due", "if self._store is None or", "if True or"),
+        (Runner, "_has_room", "if self._fits(owned):", "if True:"),
+        (Runner, "_target", " or len(target.metadata) > self._metadata_bytes_max", ""),
+    ),
+    _mutant(
+        "a partition is restored, but never resumed",
+        (Runner, "_restore_assigned", "self._stream.resume([number])", "pass"),
+    ),
+)  # fmt: skip

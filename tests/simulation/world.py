@@ -1,0 +1,673 @@
+"""Members of one group by turns, on a log that grows, under the faults that a plan allows.
+
+One thread of control: whoever acts is `Simulation.current`, and every step of it into the world comes through
+`Simulation._hook`, where it may crash, fail, or freeze while others go on. All chance is drawn from the seed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+from detector.config.tree import Config
+from detector.core import partition as partition_module
+from detector.core.checkpoint import Manifest, read_manifest
+from detector.core.lineage import config_name, folders, store_prefix
+from detector.core.shard import Shard
+from detector.core.telemetry import Telemetry
+from detector.errors import BrokerUnavailable, CommitFailed, OutsideError, StoreUnavailable
+from detector.ports import Commit
+from detector.shell import runner as runner_module
+from detector.shell.runner import Runner
+from detector.testing import (
+    POLL_S,
+    STEPS,
+    STEPS_AFTER,
+    FakeClock,
+    InlineExecutor,
+    MemoryBroker,
+    MemoryLog,
+    MemorySideLog,
+    MemoryStore,
+    MemoryStream,
+)
+from tests.chain import MALFORMED, ChainShard
+from tests.simulation.plan import Plan
+
+T = TypeVar("T")
+
+TOPIC, GROUP, KEY = "transactions", "group/1", b"secret"
+PREFIX = store_prefix(GROUP, TOPIC)
+TRACE = 400  # steps kept for the report
+WITHIN = ("crash", "freeze", "call_fails", "clock_ahead", "stop")  # faults in the middle of a turn
+ARMED_TURNS = 12  # a fault that waits for a step which does not come is given up
+PARTITIONS_MAX = 5
+TAIL = 3  # barriers of each partition after the faults: enough for a checkpoint
+START_S = 1_700_000_000.0
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+class Violation(BaseException):
+    """Something that must hold does not; no handler of the runner may swallow it."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Armed:
+    """A fault that waits for its step."""
+
+    kind: str
+    step: str | None  # None: any
+    left: int  # so many steps of that name
+    until: int  # turn in which it is given up
+
+
+class Store(MemoryStore):
+    """Keeps every manifest that ever was, and knows what is damaged."""
+
+    def __init__(self, hook: Callable[[str], None]) -> None:
+        super().__init__(hook)
+        self.manifests: dict[str, Manifest] = {}
+        self.damaged: dict[str, str] = {}  # generation -> which of its objects
+
+    def put(self, name: str, data: bytes) -> None:
+        generation = _generation(name)
+        if name.endswith(".json") and not name.startswith(PREFIX + config_name("")[:6]):
+            self.manifests[generation] = read_manifest(data)
+        try:
+            super().put(name, data)
+        finally:
+            if self.damaged.get(generation) == name and self.objects.get(name) == data:
+                del self.damaged[generation]
+
+    def generations(self, partition: int) -> list[str]:
+        """Of which anything is there, ascending."""
+        places = tuple(PREFIX + folder for folder in folders(partition))
+        return sorted({_generation(name) for name in self.objects if name.startswith(places)})
+
+
+def _generation(name: str) -> str:
+    return name.removeprefix(PREFIX).removeprefix("manifests/").rpartition(".")[0]
+
+
+class Stream(MemoryStream):
+    """Knows which commits were answered."""
+
+    def __init__(self, broker: MemoryBroker, clock: FakeClock, *, poll_records_max: int) -> None:
+        super().__init__(broker, clock, poll_records_max=poll_records_max)
+        self.answered: list[Commit] = []
+
+    def commit(self, commit: Commit) -> None:
+        super().commit(commit)
+        self.answered.append(commit)
+
+
+class InlineRunner(Runner):
+    """The runner, whose calls are made at once, but may be left behind after a stop as on a thread."""
+
+    left_behind: Callable[[Callable[[], Any]], bool] = staticmethod(lambda call: False)
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        self._beat()
+        late = self._clock.monotonic() >= self._answers_until_s
+        if late or (self._stopping.is_set() and self.left_behind(call)):
+            raise runner_module._Stopped
+        try:
+            answer = call()
+        except OutsideError:
+            if self._clock.monotonic() >= self._answers_until_s:
+                raise runner_module._Stopped from None
+            raise
+        if self._clock.monotonic() >= self._answers_until_s:
+            raise runner_module._Stopped
+        self._beat()
+        return answer
+
+
+class Log(MemoryLog):
+    """Writes into the trace, too."""
+
+    def __init__(self, trace: Callable[[str], None]) -> None:
+        super().__init__()
+        for level in ("info", "warning", "error", "exception"):
+            setattr(self, level, self._writer(trace))
+
+    def _writer(self, trace: Callable[[str], None]) -> Callable[..., None]:
+        def write(event: str, **values: object) -> None:
+            trace(f"  {event} " + " ".join(f"{name}={value}" for name, value in values.items()))
+
+        return write
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Member:
+    """One process."""
+
+    number: int
+    config: Config
+    stream: Stream
+    executor: InlineExecutor
+    telemetry: Telemetry
+    sides: dict[str, MemorySideLog]
+    runner: Runner = field(init=False)
+    alive: bool = True
+    crashed: bool = False
+    frozen: bool = False
+    stopping: bool = False
+    armed: Armed | None = None
+    slow_until: int = -1  # turn
+    side_until: dict[str, int] = field(default_factory=dict)  # turn until which one is away or late
+    counted: list[Commit] = field(default_factory=list)  # commits whose answer it heard
+
+
+class Simulation:
+    """See the module's text; `run` does it all.
+
+    Parameters
+    ----------
+    plan
+        What the seed decided.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.rng = Random(f"faults {plan.seed}")
+        self.clock = FakeClock(START_S)
+        self.broker = MemoryBroker(plan.partitions, self._hook)
+        self.store = Store(self._hook)
+        self.sides = {
+            side: MemorySideLog()
+            for side in ("feedback", "exchange")
+            if getattr(plan.configs[0].topics, side) is not None
+        }
+        if "exchange" in self.sides:
+            self.broker.sides = {"exchange": self.sides["exchange"]}
+        self.members: list[Member] = []
+        self.current: Member | None = None
+        self.turn = 0
+        self.calm = False
+        self.happened: Counter[str] = Counter()
+        self.trace: deque[str] = deque(maxlen=TRACE)
+        self.violation: Violation | None = None
+        self.rounds_to_drain = 0
+        self.waiting_max = 0  # pieces of work in an executor
+        self._sessions: list[tuple[int, Stream]] = []  # of the dead: the turn in which the broker notices
+        self._ghosts: list[Callable[[], Any]] = []  # calls that go on behind their caller's back
+        self._broker_until = self._store_until = -1  # turn
+        self._producing = Random(f"log {plan.seed}")
+        self._events: list[tuple[bytes, bytes]] = []  # keys and values, to come again
+        self._depth = 0
+        interval_s = plan.commit_interval_s
+        interval_s = plan.configs[0].commit_interval_ms / 1000.0 if interval_s is None else interval_s
+        self._polls_between_commits = 2 + interval_s / POLL_S
+
+    # --- the course of things ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Live with faults, then without; raise `Violation` where something does not hold."""
+        with _model(self.plan):
+            for _ in range(self.plan.turns):
+                self.turn += 1
+                self._produce()
+                self._fault()
+                self._background()
+                if self._may_join() and (not self._able() or self.rng.random() < 0.06):
+                    self._join()
+                if able := self._able():
+                    self._step(self.rng.choice(able))
+            self._be_calm()
+            self._drain("after the faults")
+            self._tail()
+            self._drain("after the tail")
+            for member in self._able():
+                self._leave(member)
+            published = len(self.broker.published)
+            self._join()
+            self._drain("after a restart")
+            if len(self.broker.published) != published:
+                self.fail("a restart published something again")
+            self._tail()
+            self._drain("at the end")
+
+    def fail(self, text: str) -> None:
+        """Something does not hold."""
+        self.violation = self.violation or Violation(text)
+        raise self.violation
+
+    def note(self, text: str) -> None:
+        """Add a line to the trace."""
+        who = "-" if self.current is None else self.current.number
+        self.trace.append(f"{self.turn:4} {self.clock.now_s - START_S:10.3f} member {who}: {text}")
+
+    def _step(self, member: Member) -> None:
+        """One turn of one member."""
+        self._arm(member)
+        self._do(member, member.runner.turn)
+        if member.alive:
+            self._check(member)
+        if member.alive and member.stopping:
+            self._leave(member)
+
+    def _do(self, member: Member, call: Callable[[], Any]) -> None:
+        before, self.current = self.current, member
+        try:
+            call()
+        except Crash:
+            self._bury(member)
+        except Violation:
+            raise
+        except Exception as error:  # whatever it is, it ended a process that should live
+            self.violation = self.violation or Violation(f"member {member.number} ended: {error!r}")
+            raise self.violation from error
+        finally:
+            self.current = before
+        if self.violation is not None:
+            raise self.violation
+
+    def _able(self) -> list[Member]:
+        return [member for member in self.members if member.alive and not member.frozen]
+
+    def _may_join(self) -> bool:
+        return sum(member.alive for member in self.members) < self.plan.members_max
+
+    def _join(self) -> None:
+        plan, rng = self.plan, self.rng
+        config = plan.configs[0] if rng.random() < 0.7 else rng.choice(plan.configs)
+        if config is not plan.configs[0]:
+            self.happened["other_configuration"] += 1
+        member = Member(
+            number=len(self.members),
+            config=config,
+            stream=Stream(self.broker, self.clock, poll_records_max=plan.poll_records_max),
+            executor=InlineExecutor(),
+            telemetry=Telemetry(),
+            sides={side: log.reader(self._hook) for side, log in self.sides.items()},
+        )
+        kind = Runner if plan.threads else InlineRunner
+        member.runner = kind(
+            config=config,
+            topic=TOPIC,
+            group=GROUP,
+            entity_key=KEY,
+            stream=member.stream,
+            store=self.store,
+            feedback=member.sides.get("feedback"),
+            exchange=member.sides.get("exchange"),
+            clock=self.clock,
+            telemetry=member.telemetry,
+            log=Log(self.note),
+            executor=member.executor,
+            commit_interval_s=plan.commit_interval_s,
+            metadata_bytes_max=plan.metadata_bytes_max,
+        )
+        self._watch(member)
+        self.members.append(member)
+        self.happened["join"] += 1
+        self.note(f"member {member.number} joins")
+
+    def _watch(self, member: Member) -> None:
+        """Note which commits it hears the answer of, and let calls be left behind after a stop."""
+        ask = member.runner._ask
+
+        def watched(call: Callable[[], T]) -> T:
+            answer = ask(call)
+            member.counted += member.stream.answered
+            member.stream.answered.clear()
+            return answer
+
+        def left_behind(call: Callable[[], Any]) -> bool:
+            if self.calm or "freeze" not in self.plan.faults or self.rng.random() > 0.1:
+                return False
+            self.happened["call_left_behind"] += 1
+            self._ghosts.append(call)
+            self.clock.sleep(3.5)
+            return True
+
+        member.runner._ask = watched  # type: ignore[method-assign]
+        if isinstance(member.runner, InlineRunner):
+            member.runner.left_behind = left_behind  # type: ignore[method-assign]
+
+    def _leave(self, member: Member) -> None:
+        """A stop as asked: it commits what is done, and goes."""
+        self.note(f"member {member.number} is asked to stop")
+        member.runner.stop()
+        self._do(member, member.runner.run)
+        if member.alive:
+            member.alive = False
+            self._forget_work(member)
+
+    def _bury(self, member: Member) -> None:
+        """A process ended just now; the broker notices at once or later."""
+        self.note(f"member {member.number} is dead")
+        member.alive, member.crashed = False, True
+        at_once = self.calm or self.rng.random() < 0.5
+        self._sessions.append((self.turn + (0 if at_once else self.rng.randint(1, 10)), member.stream))
+        self._forget_work(member)
+
+    def _forget_work(self, member: Member) -> None:
+        """What was under way beside the loop ends with the process, or the request has been sent already."""
+        if self.rng.random() < 0.5:
+            member.executor.drop()
+        elif member.executor.waiting:
+            self.happened["work_goes_on_after_death"] += 1
+            self._ghosts.append(member.executor.release)
+
+    def _background(self) -> None:
+        """What goes on beside the loops."""
+        for turn, stream in self._sessions[:]:
+            if self.turn >= turn or self.calm:
+                self.broker.evict(stream)
+                self._sessions.remove((turn, stream))
+        if self.turn >= self._broker_until:
+            self.broker.down = False
+        if self.turn >= self._store_until:
+            self.store.fail = 0
+        for member in self._able():
+            for side, log in member.sides.items():
+                if self.turn >= member.side_until.get(side, -1):
+                    log.down, log.lag = False, 0
+            if member.executor.held:
+                if self.turn >= member.slow_until:
+                    member.executor.held = False
+                    self._do(member, member.executor.release)
+                elif self.rng.random() < 0.3:
+                    self._do(member, lambda executor=member.executor: executor.release(1))  # type: ignore[misc]
+        if self._ghosts and (self.calm or self.rng.random() < 0.2):
+            ghost = self._ghosts.pop(self.rng.randrange(len(self._ghosts)))
+            self.note("a call of the past goes on")
+            before, self.current = self.current, None
+            try:
+                ghost()
+            except OutsideError as error:
+                self.note(f"  in vain: {error}")
+            self.current = before
+
+    # --- the log -------------------------------------------------------------------------------------------
+
+    def _produce(self, count: int | None = None) -> None:
+        rng = self._producing
+        for _ in range(rng.choice((0, 0, 1, 3, 10, 35)) if count is None else count):
+            partition = rng.randrange(self.broker.partitions)
+            key, value = self._keyed(rng)
+            key = None if rng.random() < 0.05 else key
+            self.broker.append(partition, value, key=key, timestamp_ms=int(self.clock.time() * 1000))
+            if rng.random() < 0.04:
+                self.broker.gap(partition, rng.randint(1, 3))
+        if "feedback" in self.sides and rng.random() < 0.2:
+            self.sides["feedback"].append(self._label(rng))
+        if "exchange" in self.sides and rng.random() < 0.05:
+            self.sides["exchange"].append(rng.randbytes(rng.randint(0, 40)))
+
+    def _keyed(self, rng: Random) -> tuple[bytes, bytes | None]:
+        """Key and value of a record."""
+        chance, known = rng.random(), self._events
+        if chance < 0.02:
+            return b"c0", None
+        if chance < 0.04:
+            return b"c0", b""
+        if chance < 0.06:
+            return b"c0", MALFORMED + rng.randbytes(rng.randint(0, 9))
+        if chance < 0.10 and known:  # again what came just before, A, B, A
+            return known[-rng.randint(1, min(3, len(known)))]
+        if chance < 0.12 and known:  # again what came long ago
+            return rng.choice(known)
+        late_s = rng.choice((60.0, 3600.0, 86_400.0)) if chance < 0.17 else 0.0
+        known.append(self._event(rng, len(known), late_s))
+        return known[-1]
+
+    def _event(self, rng: Random, number: int, late_s: float) -> tuple[bytes, bytes]:
+        card = f"c{rng.randrange(20)}"
+        if not self.plan.real:
+            return card.encode(), b"event %d" % (number if not late_s else max(number - 20, 0))
+        size = 4.0 if rng.random() < 0.03 else 0.0
+        event = {
+            "id": str(number),
+            "t": 1_600_000_000 + 30 * number - late_s,
+            "card": card,
+            "x": rng.lognormvariate(size, 1.0),
+            "y": rng.lognormvariate(size, 1.0),
+        }
+        return card.encode(), json.dumps(event).encode()
+
+    def _label(self, rng: Random) -> bytes:
+        number = rng.randrange(max(len(self._events), 1))
+        if not self.plan.real or rng.random() < 0.1:
+            return b"label %d" % number
+        label = rng.choice(("fraud", "fraud", "legitimate"))
+        return json.dumps({"time": 1, "label": label, "event_id": str(number)}).encode()
+
+    def _tail(self) -> None:
+        """More events for everyone, with time for a checkpoint."""
+        config = self.plan.configs[0]
+        self.clock.sleep(config.checkpoints.interval)
+        events = max(config.model.barriers.every_events for config in self.plan.configs)
+        self._produce(TAIL * events * self.broker.partitions)
+
+    # --- faults --------------------------------------------------------------------------------------------
+
+    def _fault(self) -> None:
+        """Faults between turns."""
+        rng, happened = self.rng, self.happened
+        for fault in ("kill", "evict", "stop", "commit_refused", "commit_lost", "broker_away", "store_fails",
+                      "store_away", "store_slow", "damage", "side_away", "side_late", "clock_ahead",
+                      "wall_back"):  # fmt: skip
+            if fault not in self.plan.faults or rng.random() >= self.plan.rate:
+                continue
+            able = self._able()
+            member = rng.choice(able) if able else None
+            late_s = rng.choice((0.0, 0.0, 12.0, 70.0))
+            until = self.turn + rng.randint(1, rng.choice((12, 12, 60)))
+            self.note(f"fault: {fault}")
+            if fault == "kill" and member:
+                self._bury(member)
+            elif fault == "evict" and member:
+                self.broker.evict(member.stream)
+            elif fault == "stop" and member:
+                self._leave(member)
+            elif fault == "commit_refused":
+                self.broker.fail_commits(rng.choice((1, 1, 3)), after_s=late_s)
+            elif fault == "commit_lost":
+                self.broker.fail_commits(rng.choice((1, 1, 3)), applied=True, after_s=late_s)
+            elif fault == "broker_away":
+                self.broker.down, self._broker_until = True, until
+            elif fault == "store_fails":
+                self.store.fail = rng.randint(1, 4)
+            elif fault == "store_away":
+                self.store.fail, self._store_until = 10**9, until
+            elif fault == "store_slow" and member:
+                member.executor.held, member.slow_until = True, until
+            elif fault == "damage":
+                self._damage()
+                continue
+            elif fault in ("side_away", "side_late") and member and member.sides:
+                side = rng.choice(sorted(member.sides))
+                log, member.side_until[side] = member.sides[side], until
+                log.down, log.lag = (True, log.lag) if fault == "side_away" else (log.down, rng.randint(1, 9))
+            elif fault == "clock_ahead":
+                self._move_clock()
+            elif fault == "wall_back":
+                self.clock.jump_wall(-rng.choice((0.5, 5.0, 600.0)))
+            else:
+                continue
+            happened[fault] += 1
+        if self.plan.grows and self.broker.partitions < PARTITIONS_MAX and rng.random() < 0.02:
+            self.broker.grow(1)
+            happened["partition_added"] += 1
+
+    def _move_clock(self) -> None:
+        self.clock.sleep(self.rng.choice((0.5, 5.0, 90.0, 7200.0)))
+
+    def _damage(self) -> None:
+        """Tear, corrupt or lose one object of a checkpoint; one to fall back on is left."""
+        rng, store = self.rng, self.store
+        partition = rng.randrange(self.broker.partitions)
+        there = store.generations(partition)
+        if not there or sum(name in store.damaged for name in there) >= self._keep() - 1:
+            return
+        generation = rng.choice((there[-1], there[-1], rng.choice(there)))
+        places = [f"{generation}.state", f"{generation}.json", f"manifests/{generation}.json"]
+        present = [PREFIX + place for place in places if PREFIX + place in store.objects]
+        if generation in store.damaged or not present:
+            return
+        name = rng.choice((present[0], rng.choice(present)))
+        kind = rng.choice(("tear", "corrupt", "lose"))
+        if kind == "corrupt":
+            store.corrupt(name, rng.randrange(len(store.objects[name])))
+        else:
+            getattr(store, kind)(name)
+        store.damaged[generation] = name
+        self.happened[f"damage_{kind}_{'state' if name.endswith('.state') else 'manifest'}"] += 1
+        self.note(f"  {kind} {name}")
+        owners = [member for member in self._able() if partition in member.runner._owned]
+        if owners and rng.random() < 0.7:  # else it is seldom noticed
+            self.broker.evict(owners[0].stream)
+
+    def _keep(self) -> int:
+        return min(config.checkpoints.keep for config in self.plan.configs)
+
+    def _arm(self, member: Member) -> None:
+        """Let something happen in the middle of one of the member's next turns."""
+        rng = self.rng
+        if member.armed is not None and self.turn > member.armed.until:
+            member.armed = None
+        kinds = [kind for kind in WITHIN if kind in self.plan.faults]
+        if self.calm or member.armed is not None or not kinds or rng.random() >= 8.0 * self.plan.rate:
+            return
+        named = rng.random() < 0.6
+        member.armed = Armed(
+            kind=rng.choice(kinds),
+            step=rng.choice(STEPS + STEPS_AFTER * 3) if named else None,
+            left=rng.randint(1, 2) if named else rng.randint(1, 25),
+            until=self.turn + ARMED_TURNS,
+        )
+
+    def _hook(self, step: str) -> None:
+        member = self.current
+        self.note(step)
+        if member is None or self.calm:
+            return
+        armed = member.armed
+        if armed is None or armed.step not in (None, step):
+            return
+        armed.left -= 1
+        if armed.left > 0 or (armed.kind == "freeze" and self._depth):
+            return
+        member.armed = None
+        self.happened[armed.kind] += 1
+        self.happened[f"{armed.kind} at {step}"] += 1
+        self.note(f"fault at {step}: {armed.kind}")
+        if armed.kind == "crash":
+            raise Crash
+        if armed.kind == "call_fails":
+            raise _error(step)
+        if armed.kind == "clock_ahead":
+            self._move_clock()
+        elif armed.kind == "stop":
+            member.stopping = True
+            member.runner.stop()
+        else:
+            self._freeze(member)
+
+    def _freeze(self, member: Member) -> None:
+        """Others go on while this one stands still in the middle of a step."""
+        rng = self.rng
+        member.frozen, self._depth = True, self._depth + 1
+        if rng.random() < 0.6:
+            self.broker.evict(member.stream)
+            self.happened["evict_within"] += 1
+        if self._may_join() and rng.random() < 0.5:
+            self._join()
+        self.clock.sleep(rng.choice((0.0, 0.2, 50.0)))
+        for _ in range(rng.randint(1, 12)):
+            if not (able := self._able()):
+                break
+            self._produce()
+            self._background()
+            if able := self._able():
+                self._step(rng.choice(able))
+        member.frozen, self._depth = False, self._depth - 1
+        self.note(f"member {member.number} goes on")
+
+    # --- what must hold ------------------------------------------------------------------------------------
+
+    def _check(self, member: Member) -> None:
+        """What can be told after each turn."""
+        polled = self.plan.poll_records_max
+        for number, owned in member.runner._owned.items():
+            if len(owned.backlog) > polled:
+                self.fail(f"partition {number}: {len(owned.backlog)} records are held back")
+            outputs = sum(len(s.offsets) for o in owned.outputs for s in o.scored)
+            if outputs > polled * self._polls_between_commits:
+                self.fail(f"partition {number}: {outputs} scores wait for a commit")
+            if len(owned.snapshots) > 2:
+                self.fail(f"partition {number}: {len(owned.snapshots)} snapshots are held")
+        for number, numbers in member.telemetry.partitions.items():
+            if numbers.received != numbers.scored + sum(numbers.rejected.values()):
+                self.fail(f"partition {number}: received is not scored + rejected")
+        self.waiting_max = max(self.waiting_max, member.executor.waiting)
+
+    def _be_calm(self) -> None:
+        """No fault from here on; what is under way comes to its end."""
+        self.note("no faults from here on")
+        self.calm = True
+        self.broker.heal()
+        self.store.fail, self._store_until = 0, -1
+        for member in self._able():
+            member.armed, member.slow_until, member.side_until = None, -1, {}
+        self._background()
+        while self._ghosts:
+            self._background()
+        if not self._able():
+            self._join()
+
+    def _drain(self, when: str) -> None:
+        """Liveness: all is processed, committed and every member ready within a bounded number of rounds."""
+        records = sum(self.broker.end(number) for number in range(self.broker.partitions))
+        bound = 150 + 4 * (records // self.plan.poll_records_max + records // 16)
+        for rounds in range(bound):
+            self.rounds_to_drain = max(self.rounds_to_drain, rounds)
+            if self._drained():
+                return
+            self.turn += 1
+            for member in self._able():
+                self._step(member)
+            self._background()
+        reasons = [f"member {m.number}: {m.runner.status().reason}" for m in self._able()]
+        self.fail(f"{when}: not done after {bound} rounds; {'; '.join(reasons)}")
+
+    def _drained(self) -> bool:
+        broker = self.broker
+        ends = [broker.end(number) for number in range(broker.partitions)]
+        there = [broker.committed.get(number) for number in range(broker.partitions)]
+        done = all(found is not None and found.offset == end for found, end in zip(there, ends, strict=True))
+        return done and all(
+            member.runner.status().ready and not any(o.writing for o in member.runner._owned.values())
+            for member in self._able()
+        )
+
+
+def _error(step: str) -> OutsideError:
+    if step.startswith("commit"):
+        return CommitFailed("injected")
+    if step.startswith(("put", "get", "list", "delete")):
+        return StoreUnavailable("injected")
+    return BrokerUnavailable("injected")
+
+
+@contextmanager
+def _model(plan: Plan) -> Iterator[None]:
+    with patch.object(partition_module, "Shard", shard_of(plan)):
+        yield
+
+
+def shard_of(plan: Plan) -> Any:
+    """Class of the model."""
+    return Shard if plan.real else ChainShard
