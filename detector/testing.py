@@ -111,6 +111,8 @@ class InlineExecutor(Executor):
         future: Future[T] = Future()
 
         def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(call(*args, **kwargs))
             except Exception as error:  # noqa: BLE001 - raised again where it is waited for

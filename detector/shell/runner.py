@@ -310,7 +310,8 @@ class Runner:
 
     def _apply(self, change: Change) -> None:
         for number in change.partitions:
-            self._owned.pop(number, None)  # with its outputs
+            if (owned := self._owned.pop(number, None)) is not None:  # with its outputs
+                self._drop_snapshots(owned)
             self._assigned.pop(number, None)
             if change.kind == "assigned":
                 self._assigned[number] = self._clock.monotonic()
@@ -319,6 +320,8 @@ class Runner:
     def _rebuild(self) -> None:
         """Only what is committed counts: drop every shard and restore it."""
         self._assigned |= dict.fromkeys(self._owned, self._clock.monotonic())
+        for owned in self._owned.values():
+            self._drop_snapshots(owned)
         self._owned.clear()
 
     def _restore_assigned(self) -> str:
@@ -741,7 +744,14 @@ class Runner:
 
     def _write_checkpoint(self, owned: _Owned) -> None:
         owned.checkpoint_s = self._clock.monotonic()
-        owned.writing = self._executor.submit(write, owned.snapshots[0], self._put)
+        snapshots = owned.snapshots  # looked into when its turn comes: until then they may be dropped
+        owned.writing = self._executor.submit(lambda: write(snapshots[0], self._put))
+
+    def _drop_snapshots(self, owned: _Owned) -> None:
+        """Nobody will name them: while a store hangs they must not pile up."""
+        if owned.writing is not None:
+            owned.writing.cancel()
+        owned.snapshots.clear()
 
     def _collect_checkpoint(self, owned: _Owned) -> None:
         """Take the result of a finished write: the next commit names it."""

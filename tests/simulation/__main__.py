@@ -27,13 +27,14 @@ def main() -> int:
         result = run(arguments.seed)
         print(result.report())
         return int(bool(result.violation))
-    stop, began_s = arguments.start + arguments.seeds, time.monotonic()
+    stop, began_s, seconds = arguments.start + arguments.seeds, time.monotonic(), 0.0
     chunks = [range(first, min(first + CHUNK, stop)) for first in range(arguments.start, stop, CHUNK)]
     done, failed, happened, rounds = 0, list[str](), Counter[str](), 0
     # Not forked: a child must not inherit the threads that some seeds start.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(arguments.processes, mp_context=context) as pool:
-        futures = {pool.submit(run_all, chunk): chunk for chunk in chunks}
+    pool = ProcessPoolExecutor(arguments.processes, mp_context=context)
+    futures = {pool.submit(run_all, chunk): chunk for chunk in chunks}
+    try:
         for future in as_completed(futures):
             reports, more, most = future.result()
             done += len(futures[future])
@@ -44,7 +45,11 @@ def main() -> int:
                 print(f"\n{report}\n", flush=True)
             seconds = time.monotonic() - began_s
             print(f"{done} of {arguments.seeds} seeds, {len(failed)} failed, {seconds:.0f} s", flush=True)
-    print(f"\nSeeds {arguments.start} to {stop - 1}: {len(failed)} failed, {seconds:.0f} s; what happened:")
+    except KeyboardInterrupt:
+        print("Interrupted: not all of them were run.")
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    print(f"\n{done} seeds of {arguments.start} to {stop - 1}, {len(failed)} failed, {seconds:.0f} s:")
     for name, count in sorted(happened.items()):
         print(f"  {name:36} {count:9}")
     print(f"  {'rounds to drain at most':36} {rounds:9}")

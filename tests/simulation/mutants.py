@@ -135,8 +135,8 @@ MUTANTS = (
         (
             Runner,
             "_apply",
-            "self._owned.pop(number, None)",
-            'change.kind != "assigned" or self._owned.pop(number, None)',
+            "if (owned :=",
+            'if change.kind == "assigned" and (owned :=',
         ),
     ),
     _mutant(
@@ -145,7 +145,16 @@ MUTANTS = (
     ),
     _mutant(
         "a replay is committed as far as it is",
-        (Runner, "_target", " or offset < owned.partition.until", ""),
+        (
+            Runner,
+            "_target",
+            "offset < owned.partition.until:\n        return None\n    if owned.committed is not None:",
+            "False:\n        return None\n    if False:",
+        ),
+    ),
+    _mutant(
+        "a committed offset goes back into a gap",
+        (Runner, "_target", "offset = max(offset, owned.committed.offset)", "pass"),
     ),
     _mutant(
         "barriers after a damaged checkpoint are forgotten",

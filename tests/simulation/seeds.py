@@ -9,4 +9,5 @@ REGRESSIONS: dict[int, str] = {
     156: "a journal had no room under its first checkpoint",
     164: "likewise",
     258: "a member that stood still while restoring took what was pruned since for lost",
+    469: "a committed offset went back after a poll that failed",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 from collections import Counter
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from detector.config.tree import Config
 from detector.core import exchange as exchange_module
 from detector.core import partition as partition_module
-from detector.core.checkpoint import read_manifest
+from detector.core.checkpoint import Snapshot, read_manifest
 from detector.core.journal import METADATA_BYTES_MAX, Journal
 from detector.core.records import Identity
 from detector.core.scores import decode_score
@@ -652,6 +653,30 @@ def test_a_journal_that_has_room_has_room_under_its_first_checkpoint(
         world.broker.closed = True
         runner.run()
         assert world.alerts() == undisturbed(1000)
+
+
+def test_a_store_that_hangs_holds_no_snapshots_of_shards_that_are_gone() -> None:
+    world = World(poll_records_max=200)
+    world.executor.held = True
+    runner = world.runner()
+    for number in range(20):
+        world.produce(150)
+        world.clock.sleep(1.0)
+        until(lambda: runner.status().ready, runner)
+        runner.turn()
+        if number % 2:
+            world.broker.fail_commits()
+    gc.collect()
+    assert sum(isinstance(found, Snapshot) for found in gc.get_objects()) <= 1
+    world.executor.held = False
+    world.executor.release()
+
+    def named() -> bool:
+        world.clock.sleep(1.0)
+        world.produce(150)
+        return bool(world.newest())
+
+    until(named, runner)
 
 
 def test_a_store_that_is_away_is_tried_again(undisturbed: Callable[..., list[bytes]]) -> None:
