@@ -98,8 +98,8 @@ MUTANTS = (
         (
             Partition,
             "barrier",
-            "self.journal = self.journal.extended(barrier)",
-            'self.journal = self.journal if barrier.cause == "labels" else self.journal.extended(barrier)',
+            "    self.journal = self.journal.extended(",
+            '    if barrier.cause != "labels": self.journal = self.journal.extended(',
         ),
     ),
     _mutant(
@@ -186,8 +186,8 @@ MUTANTS = (
     ),
     _mutant(
         "numbers are counted though the commit may have failed",
-        (Runner, "_rebuild", "self._commit_failing = True",
-         "self._commit_failing = True\n    for n, o in self._owned.items(): self._count(n, o)"),
+        (Runner, "_rebuild", "self._assigned |=",
+         "for n, o in self._owned.items(): self._count(n, o)\n    self._assigned |="),
     ),
     _mutant(
         "a journal grows beyond its room",
