@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 from detector.config.tree import ModelPart
 from detector.core import partition as partition_module
+from detector.core.checkpoint import state_hash
 from detector.core.journal import Journal
 from detector.core.outcome import publications
 from detector.core.records import Identity, Outputs, Told
@@ -73,6 +74,8 @@ def check_counts(simulation: Simulation) -> None:
     """What each process counted is what its commits published, as far as it heard the answer."""
     for member in simulation.members:
         totals = member.telemetry.totals()
+        if totals.state_differences or totals.lost:
+            simulation.fail(f"member {member.number} came to another state, or lost some of the log")
         counted = {
             ACCEPTED: totals.scored,
             REJECTED: sum(totals.rejected.values()),
@@ -168,6 +171,8 @@ def _replay(
             )
             shard.barrier(applied, barrier.labels, heard, barrier.exchange)
             told, _ = shard.exchange.collect()
+            if barrier.state not in ("", state_hash(shard.to_state())):
+                simulation.fail(f"partition {identity.partition}: another hash at {shard.position}")
             if shard.position in states:
                 state = hashlib.sha256(pack(shard.to_state())).hexdigest()
                 if state != states[shard.position]:

@@ -190,6 +190,10 @@ MUTANTS = (
          "for n, o in self._owned.items(): self._count(n, o)\n    self._assigned |="),
     ),
     _mutant(
+        "a hash is noted that is not the state's",
+        (Partition, "barrier", "state_hash(self._state)", 'state_hash({"x": len(self.journal.barriers)})'),
+    ),
+    _mutant(
         "a journal grows beyond its room",
         (Runner, "_checkpoint_due", "if self._store is None or", "if True or"),
         (Runner, "_has_room", "if self._fits(owned):", "if True:"),
