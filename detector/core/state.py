@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,8 @@ State = Mapping[str, Any]
 """Names to arrays (kept with dtype and shape), to values that JSON keeps, or to States."""
 
 _PLAIN = "plain.json"
+# What numpy and zipfile raise on bytes that are almost an archive: torn, encrypted, of an unknown compression.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _DIGEST_CHARS = 12  # 48 bits: a Prometheus gauge, a double, holds them exactly
 
 
@@ -73,7 +76,7 @@ def unpack(data: bytes) -> dict[str, Any]:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         plain = json.loads(arrays.pop(_PLAIN).tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as cause:
+    except _UNREADABLE as cause:
         raise CheckpointDamaged(f"the state cannot be read: {cause}") from cause
     tree: dict[str, Any] = {}
     for path, value in (arrays | plain).items():

@@ -123,6 +123,19 @@ def test_other_bytes_are_no_checkpoint(data: bytes) -> None:
         unpack(data)
 
 
+@pytest.mark.parametrize(("at", "value"), [(8, 0x63), (8, 0x08), (6, 0x01)])
+def test_an_archive_of_another_kind_is_damage(at: int, value: int) -> None:
+    """Of an unknown compression, not compressed as it says, or encrypted."""
+    data = bytearray(pack({"x": np.arange(3)}))
+    for head, flags in ((b"PK\x03\x04", at), (b"PK\x01\x02", at + 2)):
+        start = data.find(head)
+        while start >= 0:
+            data[start + flags] = value
+            start = data.find(head, start + 4)
+    with pytest.raises(CheckpointDamaged):
+        unpack(bytes(data))
+
+
 @pytest.mark.parametrize("version", [READS_FROM - 1, FORMAT + 1])
 def test_another_format_needs_another_version(version: int) -> None:
     _, head, _ = encode(snapshot())
