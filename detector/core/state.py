@@ -23,7 +23,7 @@ State = Mapping[str, Any]
 """Names to arrays (kept with dtype and shape), to values that JSON keeps, or to States."""
 
 _PLAIN = "plain.json"
-# What numpy and zipfile raise on bytes that are almost an archive: torn, encrypted, of an unknown compression.
+# What numpy and zipfile raise on bytes that are almost an archive: torn, encrypted, of unknown compression.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _DIGEST_CHARS = 12  # 48 bits: a Prometheus gauge, a double, holds them exactly
 

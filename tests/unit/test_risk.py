@@ -95,8 +95,8 @@ def test_a_fraud_that_is_taken_back_is_in_no_share(
     count(table, [(key, day, FRAUD)], before)
     assert (read(table, [key])[0, :MEMORIES] > 0.0).all()
     count(table, [(key, day, RETRACTED)])
-    # Shares are as of the latest event judged; a later one that was taken back moves that time alone. What was
-    # judged before the key's first fraud is not followed.
+    # Shares are as of the latest event judged; a later one that was taken back moves that time alone. What
+    # was judged before the key's first fraud is not followed.
     latest = max((d for k, d, what in events if k == key and what == FRAUD), default=day)
     if day <= latest:
         np.testing.assert_allclose(read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES], shares, atol=1e-6)
