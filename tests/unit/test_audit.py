@@ -329,8 +329,9 @@ def test_feedback_that_is_gone_is_skipped_too() -> None:
 # --- formats ----------------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_of_format_2_goes_on_as_its_own_version_did() -> None:
-    folder = DATA / "format-2"
+@pytest.mark.parametrize("form", ["format-2", "format-3"])
+def test_a_checkpoint_goes_on_as_the_version_that_made_it_did(form: str) -> None:
+    folder = DATA / form
     manifest = read_manifest((folder / "manifest.json").read_bytes())
     state = read_state(manifest, gzip.decompress((folder / "state.gz").read_bytes()))
     config = ModelPart.from_canonical(manifest.config_json)
