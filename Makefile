@@ -14,7 +14,7 @@ START ?= 0
 .PHONY: help env demo test lint check soak bench-quality chaos fuzz lock clean
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(READY) ## create .venv with exactly what requirements.lock names, and detector in it
 
