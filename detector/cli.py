@@ -45,7 +45,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-checkpoint = typer.Typer(help="Look into the checkpoint store; verify what was done; take a model back.", no_args_is_help=True)
+checkpoint = typer.Typer(
+    help="Look into the checkpoint store; verify what was done; take a model back.", no_args_is_help=True
+)
 app.add_typer(checkpoint, name="checkpoint")
 
 WarmStart = Annotated[

@@ -47,14 +47,22 @@ def check_commits(simulation: Simulation) -> None:
         of: Counter[int] = Counter()
         for message in commit.messages:
             number, offset = message.partition, message.offset
-            told = message.topic == "exchange"  # at a barrier, maybe one that follows what was committed
-            first = offsets[number] - 1 if told else offsets[number]
+            first = offsets[number]
+            if message.topic == "exchange":  # at a barrier, maybe one that follows what was committed
+                first = _last_before(simulation, number, first)
             if not first <= offset < commit.positions[number].offset:
                 simulation.fail(f"partition {number}: {message.topic} of {offset} in a commit not its own")
             if offset < of[number]:
                 simulation.fail(f"partition {number}: outputs are out of order at {offset}")
             of[number] = offset
         offsets.update({n: committed.offset - offsets[n] for n, committed in commit.positions.items()})
+
+
+def _last_before(simulation: Simulation, number: int, offset: int) -> int:
+    """Offset of a partition's last record before `offset`, which may have been committed past a gap."""
+    records = simulation.broker.records(number)
+    place = bisect_left(records, offset, key=lambda record: record.offset)
+    return records[place - 1].offset if place else offset
 
 
 def check_once(simulation: Simulation) -> None:

@@ -10,4 +10,5 @@ REGRESSIONS: dict[int, str] = {
     164: "likewise",
     258: "a member that stood still while restoring took what was pruned since for lost",
     469: "a committed offset went back after a poll that failed",
+    6458: "the check did not know of a barrier for age after an offset that was committed past a gap",
 }
