@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ACLOperation, ResourceType
 from kafka.structs import ConsumerGroupMetadata
 
@@ -102,6 +102,12 @@ class Place:
             partition=0,
             offset=offset,
         )
+
+    def ends(self, topic: str) -> int:
+        """Sum of a topic's end offsets, markers included."""
+        with closing(KafkaConsumer(bootstrap_servers=self.broker.bootstrap)) as consumer:
+            at = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            return sum(consumer.end_offsets(at).values())
 
     def alerts_seen(self) -> list[bytes | None]:
         return [record.value for record in read_all(self.broker.bootstrap, self.alerts)]
@@ -504,6 +510,44 @@ def test_frozen_broker_during_commit(own_place: Place) -> None:
     # Both or neither: the alert is there exactly when its offset is.
     happened = recovered[0] is not None and recovered[0].metadata == "during"
     assert own_place.alerts_seen() == [b"before", *([b"during"] if happened else []), b"after"]
+
+
+def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client goes on under a new epoch, without the outputs that it could not send."""
+    stream = place.stream(kafka={"transaction_timeout_ms": 1000})
+    member = Member(stream)
+    poll_for(settled(member), member)
+    member.commit([place.alert(b"before")], {0: Committed(offset=1, metadata="before")})
+    send_all = stream._send_all
+
+    def interrupted(producer: KafkaProducer, messages: Sequence[Message]) -> list[Any]:
+        sent = send_all(producer, messages[:1])
+        producer.flush()
+        ended = place.ends(place.alerts)
+        assert poll_until(lambda: place.ends(place.alerts) > ended, timeout_s=20)  # by the abort's marker
+        # The coordinator of transactions answers later than the leader, as after a restart of the broker.
+        manager = producer._transaction_manager
+        ask = manager.next_request_handler
+        rest: list[Any] = []
+        monkeypatch.setattr(
+            manager, "next_request_handler", lambda more: ask(more) if rest and rest[0].is_done else None
+        )
+        rest += send_all(producer, messages[1:])
+        return sent + rest
+
+    monkeypatch.setattr(stream, "_send_all", interrupted)
+    with pytest.raises(CommitFailed):
+        member.commit(
+            [place.alert(b"one"), place.alert(b"other")], {0: Committed(offset=2, metadata="during")}
+        )
+    monkeypatch.undo()
+    assert stream.committed([0]) == {0: Committed(offset=1, metadata="before")}
+    assert place.alerts_seen() == [b"before"]
+    poll_for(settled(member), member)
+    member.commit([place.alert(b"after")], {0: Committed(offset=2, metadata="after")})
+    assert place.alerts_seen() == [b"before", b"after"]
 
 
 def test_broker_away_and_back(own_place: Place) -> None:
