@@ -557,7 +557,9 @@ class KafkaStream:
     ) -> None:
         """Commit in one transaction.
 
-        1. The messages.
+        1. The messages, until the broker has all of them. One that fails while the commit is under way makes
+           the client (3.0.12) go on under a new epoch and call the commit done: nothing of it has happened,
+           and the next one would move the offsets past outputs that nobody has.
         2. How far, checked against the group's generation (KIP-447).
         3. Both become visible.
         """
@@ -566,6 +568,7 @@ class KafkaStream:
             producer.begin_transaction()
             # Step 1
             sent = self._send_all(producer, messages)
+            self._await_all(producer, sent, deadline)
             # Step 2
             producer.send_offsets_to_transaction(offsets, membership)
             # Step 3
@@ -585,10 +588,7 @@ class KafkaStream:
         membership: ConsumerGroupMetadata,
         deadline: float,
     ) -> None:
-        sent = self._send_all(producer, messages)
-        producer.flush(timeout=max(0.0, deadline - time.monotonic()))
-        for future in sent:
-            future.get(timeout=0)
+        self._await_all(producer, self._send_all(producer, messages), deadline)
         if self._client.group_metadata()[:4] != membership[:4]:
             raise CommitFailed("The group has moved on since the poll.")
         self._client.commit(offsets, timeout_ms=_left_ms(deadline))
@@ -599,6 +599,13 @@ class KafkaStream:
             fit = _fitted(message, dead_letter=message.topic == self._config.topics.rejected)
             sent.append(producer.send(fit.topic, value=fit.value, key=fit.key, headers=list(fit.headers)))
         return sent
+
+    @staticmethod
+    def _await_all(producer: KafkaProducer, sent: Iterable[Any], deadline: float) -> None:
+        """Until the broker has them all; raises what the first one failed with."""
+        producer.flush(timeout=max(0.0, deadline - time.monotonic()))
+        for future in sent:
+            future.get(timeout=0)
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:

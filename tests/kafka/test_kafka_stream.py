@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -523,19 +524,21 @@ def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
     send_all = stream._send_all
 
     def interrupted(producer: KafkaProducer, messages: Sequence[Message]) -> list[Any]:
+        """The last message leaves only after the broker has given the transaction up."""
         sent = send_all(producer, messages[:1])
         producer.flush()
-        ended = place.ends(place.alerts)
-        assert poll_until(lambda: place.ends(place.alerts) > ended, timeout_s=20)  # by the abort's marker
-        # The coordinator of transactions answers later than the leader, as after a restart of the broker.
-        manager = producer._transaction_manager
-        ask = manager.next_request_handler
-        rest: list[Any] = []
+        ended, send_data = place.ends(place.alerts), producer._sender._send_producer_data
+        gone = threading.Event()
+
+        def wait_for_the_markers() -> None:
+            poll_until(lambda: place.ends(place.alerts) > ended, timeout_s=20)
+            gone.set()
+
+        threading.Thread(target=wait_for_the_markers, daemon=True).start()
         monkeypatch.setattr(
-            manager, "next_request_handler", lambda more: ask(more) if rest and rest[0].is_done else None
+            producer._sender, "_send_producer_data", lambda: send_data() if gone.is_set() else 20
         )
-        rest += send_all(producer, messages[1:])
-        return sent + rest
+        return sent + send_all(producer, messages[1:])
 
     monkeypatch.setattr(stream, "_send_all", interrupted)
     with pytest.raises(CommitFailed):
