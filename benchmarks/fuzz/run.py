@@ -9,7 +9,8 @@ at which code an input reached and goes on from there; without, or with `--engin
 alone makes the inputs. For each target it prints what became of them, how fast, the slowest, and the resident
 memory at the start, after a tenth and at the end. It ends with 1 if anything was raised that is not our own
 error, if another law was broken, if one input took over two seconds of CPU or, with `--engine mutate`, if
-memory grew (libFuzzer keeps its corpus in the same process); the input is saved, and `--again` tries it alone.
+memory grew (libFuzzer keeps its corpus in the same process); the input is saved, and `--again` tries it
+alone.
 """
 
 from __future__ import annotations
