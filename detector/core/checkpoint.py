@@ -121,7 +121,7 @@ def read_manifest(data: bytes) -> Manifest:
             )
         since = Journal.from_text(document["since"]).stated(document.pop("states", ()))
         return Manifest(**{**document, "since": since})
-    except (ValueError, KeyError, TypeError) as cause:
+    except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise CheckpointDamaged(f"the manifest cannot be read: {cause}") from cause
 
 

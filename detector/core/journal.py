@@ -256,8 +256,19 @@ def _entry(
 
 
 def _whole(entry: list[Any]) -> list[Any]:
-    """What `_entry` was given."""
+    """What `_entry` was given.
+
+    Raises
+    ------
+    ValueError
+        It is nothing that `_entry` gives.
+    """
+    usual: list[Any] = [0, 0, 0, "", 0, 0, 0]
     if len(entry) <= 2:
         step, exchange = [*entry, 0][:2]
-        return [step, 0, 0, "", 0, exchange, 0]
-    return entry + [0, 0, 0, "", 0, 0, 0][len(entry) :]
+        whole = [step, 0, 0, "", 0, exchange, 0]
+    else:
+        whole = entry + usual[len(entry) :]
+    if [type(value) for value in whole] != [type(value) for value in usual]:
+        raise ValueError("an entry of the wrong form")
+    return whole

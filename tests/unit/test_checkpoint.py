@@ -123,6 +123,12 @@ def test_other_bytes_are_no_checkpoint(data: bytes) -> None:
         unpack(data)
 
 
+@pytest.mark.parametrize("body", ["Infinity", "[]", "null", '{"format": 3}', '{"format": 3, "since": 1}'])
+def test_what_is_no_manifest_is_damage_though_its_seal_is_right(body: str) -> None:
+    with pytest.raises(CheckpointDamaged):
+        read_manifest(f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n".encode())
+
+
 @pytest.mark.parametrize(("at", "value"), [(8, 0x63), (8, 0x08), (6, 0x01)])
 def test_an_archive_of_another_kind_is_damage(at: int, value: int) -> None:
     """Of an unknown compression, not compressed as it says, or encrypted."""

@@ -139,6 +139,14 @@ OLD_TEXT = (
 )
 
 
+@pytest.mark.parametrize(
+    "entry", ['[256,4,2,"111111111111",1e-320]', "[256.0]", "[true]", "[1,2,0,5]", '[1,2,0,"",0,0,0,0]', "[]"]
+)
+def test_an_entry_of_another_form_is_refused(entry: str) -> None:
+    with pytest.raises(NeedsOperator):
+        Journal.from_text(f'{{"v":1,"k":"","p":0,"l":0,"c":"000000000000","b":[{entry}]}}')
+
+
 def test_a_text_of_before_the_exchange_is_read_and_written_as_it_was() -> None:
     journal = Journal.from_text(OLD_TEXT)
     assert journal.to_text() == OLD_TEXT
