@@ -42,7 +42,7 @@ def main() -> None:
     versions = f"Python {platform.python_version()}, Kafka {KAFKA_VERSION}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}", flush=True)
     events = _events(arguments.customers)
-    clusters = {"count_max": arguments.clusters, "core_events": 4 * arguments.clusters, "members_min": 1}
+    clusters = {"count_max": arguments.clusters, "core_events": 16 * arguments.clusters, "members_min": 1}
     model = {"clusters": clusters}
     with (
         tempfile.TemporaryDirectory(prefix="detector-restart-") as name,
