@@ -84,6 +84,9 @@ _NOT_EMPTY = (  # what a broker says to offsets of somebody who is no member of 
     kafka_errors.IllegalGenerationError,
     kafka_errors.RebalanceInProgressError,
 )
+_ABORT_S = (
+    1.0  # for an answer to an abort; without one the next producer or the transaction's timeout does it
+)
 _PROBE_S = 8.0  # all servers together: a cause is named within 10 s
 _PROBE_ONE_S = 3.0  # one server; a host that drops our packets must not hide the others
 _CAUSES_MAX = 3  # servers named in one sentence
@@ -215,10 +218,7 @@ class KafkaStream:
         """
         if self._consumer is not None:
             return
-        topics = self._config.topics
-        uses: dict[str, Use] = {topics.transactions: "read", topics.alerts: "write", topics.rejected: "write"}
-        uses |= {topic: "write" for topic in (topics.scores, topics.exchange) if topic is not None}
-        probe(self._settings, uses, min(_PROBE_S, self._deadline_s))
+        self._probe({self._topic: "read", **self._outputs()})
         with self._translated("connect"):
             self._ensure_producer()
             kafka = self._config.kafka
@@ -515,8 +515,14 @@ class KafkaStream:
             ) from error
 
     def _ensure_producer(self) -> KafkaProducer:
-        """Return the producer; a new one fences its predecessor (rule 2)."""
+        """Return the producer; a new one fences its predecessor (rule 2).
+
+        Not before all outputs have leaders: what the predecessor left open is aborted now, and a broker (4.3)
+        that starts again leaves out the markers of partitions whose leader it does not know yet. What was
+        aborted would then be committed with the next transaction.
+        """
         if self._producer is None:
+            self._probe(self._outputs())
             kafka = self._config.kafka
             transactional = {
                 "transactional_id": self.transactional_id,
@@ -541,6 +547,14 @@ class KafkaStream:
                 raise
             self._producer = producer
         return self._producer
+
+    def _outputs(self) -> dict[str, Use]:
+        topics = self._config.topics
+        written = topics.alerts, topics.rejected, topics.scores, topics.exchange
+        return {topic: "write" for topic in written if topic is not None}
+
+    def _probe(self, uses: Mapping[str, Use]) -> None:
+        probe(self._settings, uses, min(_PROBE_S, self._deadline_s))
 
     def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
@@ -574,6 +588,8 @@ class KafkaStream:
             # Step 3
             producer.commit_transaction()
         except KafkaError:
+            with suppress(Exception):  # else readers wait for its timeout, and a broker's restart meets it
+                _within(_ABORT_S, producer.abort_transaction)
             # It says "in an error state"; why is with the message that caused it.
             for future in sent:
                 if future.failed() and isinstance(future.exception, kafka_errors.BrokerResponseError):
@@ -1485,6 +1501,8 @@ class _Probe:
             raise _TopicTrouble(BrokerUnavailable(f"Topic {topic.name} does not exist."))
         if kind is not kafka_errors.NoError:
             raise _TopicTrouble(BrokerUnavailable(f"Topic {topic.name} is not available ({kind.__name__})."))
+        if use == "write" and any(partition.leader_id < 0 for partition in topic.partitions):
+            raise _TopicTrouble(BrokerUnavailable(f"Topic {topic.name} has partitions without a leader."))
         return len(topic.partitions)
 
     def _speaks_plaintext(self) -> bool:

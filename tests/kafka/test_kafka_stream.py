@@ -513,6 +513,18 @@ def test_frozen_broker_during_commit(own_place: Place) -> None:
     assert own_place.alerts_seen() == [b"before", *([b"during"] if happened else []), b"after"]
 
 
+def test_a_refused_commit_leaves_no_transaction_open(place: Place) -> None:
+    settings = {"transaction_timeout_ms": 60_000}
+    first, second = Member(place.stream(kafka=settings)), Member(place.stream(kafka=settings))
+    poll_for(lambda: len(first.owned) == 2, first)
+    stale = first.membership
+    poll_for(settled(first, second), first, second)
+    with pytest.raises(CommitFailed):
+        first.commit([place.alert(b"late")], {0: Committed(offset=1, metadata="")}, membership=stale)
+    second.commit([place.alert(b"other")], {1: Committed(offset=1, metadata="")})
+    assert poll_until(lambda: place.alerts_seen() == [b"other"], timeout_s=10)
+
+
 def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

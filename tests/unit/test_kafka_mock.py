@@ -389,3 +389,19 @@ def test_retention_that_overtakes_the_side_log(side: tuple[KafkaSideLog, _SideCo
     consumer.add(2.0)
     log.refresh()
     assert [log.end(t) for t in (1.0, 2.0)] == [7, 8]
+
+
+@pytest.mark.parametrize(
+    ("use", "leader", "told"), [("write", -1, True), ("write", 1, False), ("read", -1, False)]
+)
+def test_outputs_without_a_leader_are_waited_for(use: Any, leader: int, told: bool) -> None:
+    """Else a broker that starts again forgets the markers of what an earlier producer left open."""
+    partitions = [SimpleNamespace(leader_id=1), SimpleNamespace(leader_id=leader)]
+    topic = SimpleNamespace(name="alerts", error_code=0, topic_authorized_operations=0, partitions=partitions)
+    probe = shell._Probe("127.0.0.1:1", {"security_protocol": "PLAINTEXT"}, 0.0)
+    if told:
+        with pytest.raises(shell._TopicTrouble) as caught:
+            probe._check(topic, use)
+        assert "without a leader" in str(caught.value.error)
+    else:
+        assert probe._check(topic, use) == 2
