@@ -95,7 +95,12 @@ COMPACTED = {
     "segment.ms": "10000",
     "segment.bytes": "1048576",
 }
-CLEANER = {"log.cleaner.backoff.ms": "3000", "log.retention.check.interval.ms": "10000"}
+BROKER = {
+    "log.cleaner.backoff.ms": "3000",
+    "log.retention.check.interval.ms": "10000",
+    # As brokers have it. One that looks for timed-out transactions while it starts ends them without markers.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
+}
 # What the replicas' own logs say of how it went.
 LOGGED = {
     "restored": "restores of a partition",
@@ -117,7 +122,7 @@ def main() -> None:
     kept = 1000 if arguments.sides else 3  # the whole journal, in checkpoints, is what sides are checked by
     with (
         _folder(arguments.folder) as folder,
-        KafkaBroker(properties=CLEANER) as broker,
+        KafkaBroker(properties=BROKER) as broker,
         Deployment(
             broker.bootstrap,
             Path(folder),
