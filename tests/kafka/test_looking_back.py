@@ -43,7 +43,8 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
         assert verified.returncode == 0, verified.stderr
         lines = verified.stdout.decode().splitlines()
         assert len(lines) == PARTITIONS
-        assert all(" 0 different, 0 without" in line and "from the beginning" in line for line in lines)
+        # Of the barriers since the newest checkpoint the journal notes the last one's hash only.
+        assert all(" 0 different" in line and "from the beginning" in line for line in lines), lines
 
         for id_, (_, _, body) in list(alerts.items())[:2]:
             source = json.loads(body)["source"]
