@@ -209,7 +209,7 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
         try:
             return Origin(
                 journal=journal,
-                restored=read_checkpoint(name, get),
+                restored=(manifest, _state_of(manifest, get)),
                 manifests=tuple(manifests),
                 damages=tuple(damages),
             )
@@ -249,7 +249,7 @@ def read_checkpoint(name: str, get: Get) -> tuple[Manifest, Mapping[str, Any]]:
         It is missing, torn or changed.
     """
     manifest = read_manifest_of(name, get)
-    return manifest, read_state(manifest, _get(_state_name(name), get))
+    return manifest, _state_of(manifest, get)
 
 
 def moved(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapshot:
@@ -331,6 +331,10 @@ def _state_name(name: str) -> str:
 
 def _manifest_names(name: str) -> tuple[str, str]:
     return f"{name}.json", f"manifests/{name}.json"
+
+
+def _state_of(manifest: Manifest, get: Get) -> Mapping[str, Any]:
+    return read_state(manifest, _get(_state_name(manifest.name), get))
 
 
 def _predecessor(name: str, get: Get) -> str:

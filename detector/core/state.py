@@ -30,9 +30,7 @@ _DIGEST_CHARS = 12  # 48 bits: a Prometheus gauge, a double, holds them exactly
 
 def pack(state: State) -> bytes:
     """Write a tree as bytes."""
-    arrays: dict[str, NDArray[Any]] = {}
-    plain: dict[str, Any] = {}
-    _flatten("", state, arrays, plain)
+    arrays, plain = _flat(state)
     text = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
     arrays[_PLAIN] = np.frombuffer(text, dtype=np.uint8)
     buffer = io.BytesIO()
@@ -42,9 +40,7 @@ def pack(state: State) -> bytes:
 
 def digest(state: State) -> str:
     """Hash a tree: 12 hex digits, equal for equal trees (of the same arrays, dtypes and shapes)."""
-    arrays: dict[str, NDArray[Any]] = {}
-    plain: dict[str, Any] = {}
-    _flatten("", state, arrays, plain)
+    arrays, plain = _flat(state)
     forms = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
     found = hashlib.sha256(json.dumps([plain, forms], sort_keys=True).encode())
     for name in sorted(arrays):
@@ -54,13 +50,10 @@ def digest(state: State) -> str:
 
 def differing(one: State, other: State) -> list[str]:
     """Paths of what is not the same in two trees, ascending."""
-    trees = []
-    for tree in (one, other):
-        arrays: dict[str, NDArray[Any]] = {}
-        plain: dict[str, Any] = {}
-        _flatten("", tree, arrays, plain)
-        trees.append({name: digest({name: value}) for name, value in (arrays | plain).items()})
-    ours, theirs = trees
+    ours, theirs = (
+        {name: digest({name: value}) for part in _flat(tree) for name, value in part.items()}
+        for tree in (one, other)
+    )
     return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
 
 
@@ -86,6 +79,14 @@ def unpack(data: bytes) -> dict[str, Any]:
             node = node.setdefault(folder, {})
         node[name] = value
     return tree
+
+
+def _flat(state: State) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and plain values by path."""
+    arrays: dict[str, NDArray[Any]] = {}
+    plain: dict[str, Any] = {}
+    _flatten("", state, arrays, plain)
+    return arrays, plain
 
 
 def _flatten(prefix: str, state: State, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:

@@ -84,9 +84,7 @@ _NOT_EMPTY = (  # what a broker says to offsets of somebody who is no member of 
     kafka_errors.IllegalGenerationError,
     kafka_errors.RebalanceInProgressError,
 )
-_ABORT_S = (
-    1.0  # for an answer to an abort; without one the next producer or the transaction's timeout does it
-)
+_ABORT_S = 1.0  # for an answer to an abort; without one the next producer or a timeout does it
 _PROBE_S = 8.0  # all servers together: a cause is named within 10 s
 _PROBE_ONE_S = 3.0  # one server; a host that drops our packets must not hide the others
 _CAUSES_MAX = 3  # servers named in one sentence
@@ -218,7 +216,7 @@ class KafkaStream:
         """
         if self._consumer is not None:
             return
-        self._probe({self._topic: "read", **self._outputs()})
+        self._probe({self._topic: "read"})
         with self._translated("connect"):
             self._ensure_producer()
             kafka = self._config.kafka
