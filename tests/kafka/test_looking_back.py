@@ -12,7 +12,7 @@ from tests.kafka.daemons import Deployment
 from tests.kafka.test_end_to_end import traffic
 
 PARTITIONS = 2
-EVENTS = 8_000
+EVENTS, CHUNK = 8_000, 1_000
 
 
 def detector(deployment: Deployment, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -23,7 +23,7 @@ def detector(deployment: Deployment, *arguments: str) -> subprocess.CompletedPro
 def test_what_a_group_did_is_verified_explained_and_taken_back(
     kafka: KafkaBroker, tmp_path: Path, topic_name: str
 ) -> None:
-    kept = {"url": f"file://{tmp_path / 'checkpoints'}", "interval": 1, "keep": 100}
+    kept = {"url": f"file://{tmp_path / 'checkpoints'}", "interval": 0.1, "keep": 100}
     with Deployment(
         kafka.bootstrap, tmp_path, topic_name, partitions=PARTITIONS, config={"checkpoints": kept}
     ) as deployment:
@@ -34,8 +34,9 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
         deployment.await_done(60)
         killed.kill()
         daemon = deployment.start()
-        deployment.produce(events[EVENTS // 2 : EVENTS])
-        deployment.await_done(60)
+        for begin in range(EVENTS // 2, EVENTS, CHUNK):  # a generation may come with each
+            deployment.produce(events[begin : begin + CHUNK])
+            deployment.await_done(60)
         alerts = deployment.alerts()
         assert len(alerts) > 3
 
