@@ -255,7 +255,7 @@ class Index(Part):
     """HNSW over the cluster centres (Malkov and Yashunin 2016); names as in hnswlib."""
 
     exact_below: int = Field(
-        256, ge=0, le=1 << 24, description="fewer centres than this are searched exactly"
+        4096, ge=0, le=1 << 24, description="fewer centres than this are searched exactly"
     )
     m: int = Field(16, ge=4, le=64)
     ef_construction: int = Field(100, ge=50, le=1000)

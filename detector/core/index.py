@@ -38,12 +38,13 @@ class Exact:
     """Compares with every centre."""
 
     def __init__(self, centres: NDArray[np.float32]) -> None:
-        self._centres = _checked(centres, centres.shape[1])
+        self._columns = np.ascontiguousarray(_checked(centres, centres.shape[1]).T)
 
     def search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        points = _checked(points, self._centres.shape[1])
-        _check_k(k, len(self._centres))
-        return _nearest(self._centres, points, k)  # type: ignore[no-any-return]
+        dimension, count = self._columns.shape
+        points = _checked(points, dimension)
+        _check_k(k, count)
+        return _nearest(self._columns, points, k)  # type: ignore[no-any-return]
 
 
 class Hnsw:
@@ -82,18 +83,25 @@ def _check_k(k: int, count: int) -> None:
         raise ValueError(f"k = {k} of {count} centres")
 
 
-@numba.njit(cache=True)
-def _nearest(centres: Any, points: Any, k: int) -> Any:
+@numba.njit(cache=True, nogil=True)
+def _nearest(columns: Any, points: Any, k: int) -> Any:
+    """Squares are summed column by column for all centres at once: vectors of centres, one order of sums."""
+    dimension, count = columns.shape
     numbers = np.empty((len(points), k), dtype=np.int64)
     distances = np.empty((len(points), k), dtype=np.float32)
+    squares = np.empty(count, dtype=np.float32)
     for row in range(len(points)):
+        squares[:] = 0.0
+        for column in range(dimension):
+            value = points[row, column]
+            for number in range(count):
+                difference = value - columns[column, number]
+                squares[number] += difference * difference
         found = 0
-        for number in range(len(centres)):
-            square = np.float32(0.0)
-            for column in range(centres.shape[1]):
-                difference = points[row, column] - centres[number, column]
-                square += difference * difference
-            if found == k and square >= distances[row, k - 1]:
+        farthest = np.float32(np.inf)
+        for number in range(count):
+            square = squares[number]
+            if found == k and square >= farthest:
                 continue
             place = found if found < k else k - 1
             while place > 0 and distances[row, place - 1] > square:
@@ -103,6 +111,7 @@ def _nearest(centres: Any, points: Any, k: int) -> Any:
             distances[row, place] = square
             numbers[row, place] = number
             found = min(found + 1, k)
+            farthest = distances[row, found - 1]
         for place in range(k):
             distances[row, place] = np.sqrt(distances[row, place])
     return numbers, distances
