@@ -23,7 +23,7 @@ from detector.core.state import State, digest, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
 # 1: before models learned from labels; 2: without hashes of the state. Formats from `READS_FROM` on are read.
-FORMAT = 3
+FORMAT = 4
 READS_FROM = 2
 
 

@@ -4,14 +4,15 @@ The core holds raw rows, not embeddings, so that each new encoder can embed it a
 exponentially: an accepted event comes in with probability capacity / memory and takes a random place
 (Aggarwal 2006). What was not accepted never comes in, however often it is seen.
 
-At a barrier the core is embedded again and clustered from where the clusters were: previous members give the
-first centres, unassigned events the rest, two rounds of k-means follow, and clusters of fewer than
-`members_min` events are dropped: what few do is not normal yet.
+Before a barrier a sample of the core is embedded again and clustered from where the clusters were: previous
+members give the first centres, unassigned events the rest, two rounds of k-means follow, and clusters of
+fewer than `members_min` events are dropped: what few do is not normal yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,15 +30,24 @@ ENTITIES_SHOWN_MIN = 10
 EVERYTHING = -2  # stands for the whole core, where no near cluster is shared by so many
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """The core as it was; n rows."""
+
+    rows: Rows
+    cluster: NDArray[np.int64]  # (n,) of each row; -1: in none
+
+
 class Core:
-    """The sample; `rows` has `capacity` rows of which the first `len(core)` are filled."""
+    """Accepted events; `rows` has `capacity` rows of which the first `len(core)` are filled."""
 
     def __init__(self, config: ClustersConfig, layout: Layout) -> None:
         self._memory_events = config.memory_events
         self.capacity = config.core_events
         self.rows = empty_rows(self.capacity, layout)
-        # Cluster of each row at the last barrier; -1: came since, or lies in none.
+        # Cluster of each row in what serves; -1: came since it was made, or lies in none.
         self.cluster = np.full(self.capacity, -1, dtype=np.int32)
+        self._sampled = np.zeros(self.capacity, dtype=bool)  # is still the row of the last sample
         self._filled = 0
 
     def __len__(self) -> int:
@@ -60,6 +70,17 @@ class Core:
         self._filled += len(free)
         places = np.concatenate([free, rng.integers(0, self.capacity, len(rows) - len(free))])
         self._put(places, rows)
+
+    def sample(self) -> Sample:
+        """A copy to make clusters of."""
+        self._sampled[: self._filled] = True
+        return Sample(self.filled().copy(), self.cluster[: self._filled].astype(np.int64))
+
+    def assign(self, cluster: NDArray[np.int64]) -> None:
+        """Take the clusters (n,) that were made of the last sample; rows that came since are in none."""
+        self.cluster[: self._filled] = -1
+        here = np.flatnonzero(self._sampled[: len(cluster)])
+        self.cluster[here] = cluster[here]
 
     def filled(self) -> Rows:
         """Rows in use (views)."""
@@ -88,6 +109,7 @@ class Core:
     def _put(self, places: NDArray[np.int64], rows: Rows) -> None:
         self.rows.put(places, rows)
         self.cluster[places] = -1
+        self._sampled[places] = False
 
     def to_state(self) -> dict[str, Any]:
         return {"rows": self.filled().to_state(), "cluster": self.cluster[: self._filled].copy()}
@@ -113,15 +135,14 @@ class Clusters:
         return len(self.centres)
 
     def renew(
-        self, core: Core, embedded: NDArray[np.float32], rng: np.random.Generator
-    ) -> NDArray[np.float64]:
-        """Cluster the core, of which `embedded` (n, D) are the embeddings; writes `core.cluster`.
+        self, sample: Sample, embedded: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Cluster a sample of the core, of which `embedded` (n, D) are the embeddings.
 
-        Returns each core event's distance to its nearest centre, (n,).
+        Returns each event's cluster, -1 for none, and its distance to the nearest centre, both (n,).
         """
-        assigned = core.cluster[: len(core)].astype(np.int64)
-        centres = self._seeds(embedded, assigned, rng)
-        nearest = assigned
+        centres = self._seeds(embedded, sample.cluster, rng)
+        nearest = sample.cluster
         for _ in range(ROUNDS):
             nearest, _ = _assign(embedded, centres)
             centres, sizes = _means(embedded, nearest, centres)
@@ -129,15 +150,14 @@ class Clusters:
             renumbered = np.full(len(centres), -1, dtype=np.int64)
             renumbered[kept] = np.arange(len(kept))
             centres, nearest = centres[kept], renumbered[nearest]
-        core.cluster[: len(core)] = nearest
         inside = nearest >= 0
         self.centres = centres
         self.sizes = np.bincount(nearest[inside], minlength=len(centres))
         squares = np.square(embedded[inside] - centres[nearest[inside]]).sum(axis=1)
         spread = np.bincount(nearest[inside], weights=squares, minlength=len(centres))
         self.radii = np.sqrt(spread / np.maximum(self.sizes, 1)).astype(np.float32)
-        self.people = self._count_people(core.filled(), nearest)
-        return np.sqrt(_assign(embedded, centres)[1]).astype(np.float64)
+        self.people = self._count_people(sample.rows, nearest)
+        return nearest, np.sqrt(_assign(embedded, centres)[1]).astype(np.float64)
 
     def _seeds(
         self, embedded: NDArray[np.float32], assigned: NDArray[np.int64], rng: np.random.Generator

@@ -11,12 +11,14 @@ labelled  the output of the encoder that learned from labels, once there is one:
           confirmed fraud, in log-odds. Clusters would not do: frauds that nobody has reported yet are in the
           core and form some (docs/EXPERIMENTS.md).
 
-What serves is replaced as a whole at barriers and never changes in between.
+What serves is replaced at barriers and never changes in between: the labelled part at each, the others when
+their successor (`Promotion`) is ready.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.clusters import Clusters, Core, Exemplars, centres_of, nearest_squares
+from detector.core.clusters import Clusters, Core, Exemplars, Sample, centres_of, nearest_squares
 from detector.core.encoder import Encoder, Hashes, LabelLearner, PlainLearner
 from detector.core.features import Features, Layout, Rows
 from detector.core.fixed import SCALES, FixedPart
@@ -53,6 +55,19 @@ class Located:
     distances: NDArray[np.float32]  # (n, k) to their centres
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Promotion:
+    """Successors of the parts that need no labels, made of a sample of the core of n rows."""
+
+    plain: Encoder
+    step: int  # of the plain learner
+    fixed: FixedPart
+    clusters: Clusters
+    index: NearestCentres
+    assigned: NDArray[np.int64]  # (n,) cluster of each row, -1: none
+    parts: NDArray[np.float64]  # (n, P) its distances
+
+
 class Embedding:
     """Encoders, clusters and index of one version; not ready before the first barrier."""
 
@@ -67,7 +82,7 @@ class Embedding:
         self.labelled = Encoder(config.encoder, len(features), hashed, texts, rng)
         self.prototypes = np.zeros((0, config.encoder.dimension), dtype=np.float32)  # of confirmed frauds
         self.clusters = Clusters(config.clusters, config.encoder.dimension)
-        self._fixed = FixedPart(layout, features, config.calibration.memory_events)
+        self.fixed = FixedPart(layout, features, config.calibration.memory_events)
         self._usual = 0.0  # labelled distance of what is normal, without which it would differ by version
         self._index: NearestCentres | None = None
         self.exemplars: Exemplars | None = None
@@ -84,7 +99,7 @@ class Embedding:
     @property
     def weights(self) -> NDArray[np.float64]:
         """Each of the other parts' say, (P,), summing to 1; of texts alone there is no fixed part."""
-        if not self._fixed.columns:
+        if not self.fixed.columns:
             return np.ones(1)
         learned = LEARNED_WEIGHT if self._layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS
         return np.array([(1.0 - learned) / SCALES] * SCALES + [learned])
@@ -96,7 +111,7 @@ class Embedding:
 
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count events, accepted or not."""
-        self._fixed.learn(inputs)
+        self.fixed.learn(inputs)
 
     def locate(self, rows: Rows, inputs: NDArray[np.float32], count: slice) -> Located:
         """Embed a block of B rows and find the distances of those in `count`."""
@@ -104,19 +119,55 @@ class Embedding:
         embedded = self.plain.encode(inputs, rows)[count]
         k = min(self._config.clusters.neighbours, len(self.clusters))
         numbers, distances = self._index.search(embedded, k)
-        parts = self._parts(inputs[count], distances[:, 0])
+        parts = _parts(self.fixed, inputs[count], distances[:, 0])
         return Located(parts, self._labelled_distances(rows, inputs)[count], numbers, distances)
 
-    def promote(
+    def successor(
         self,
-        plain: PlainLearner,
+        learner: PlainLearner,
+        fixed: FixedPart,
+        sample: Sample,
+        inputs: NDArray[np.float32],
+        rng: np.random.Generator,
+    ) -> Promotion:
+        """Make what is to serve next; changes nothing but `fixed`, a copy of the fixed part.
+
+        Parameters
+        ----------
+        inputs : (n, F) float32
+            Those of the sample's rows.
+        """
+        plain, clusters = copy(self.plain), copy(self.clusters)
+        plain.copy_weights(learner)
+        if fixed.columns:
+            fixed.renew(sample.rows, inputs)
+        embedded = self._encode_blocks(plain, sample.rows, inputs)
+        assigned, nearest = clusters.renew(sample, embedded, rng)
+        return Promotion(
+            plain=plain,
+            step=learner.steps,
+            fixed=fixed,
+            clusters=clusters,
+            index=build(clusters.centres, self._config.index),
+            assigned=assigned,
+            parts=_parts(fixed, inputs, nearest),
+        )
+
+    def install(self, promotion: Promotion) -> None:
+        """Serve what was prepared, with all events counted that came meanwhile."""
+        self.plain, self.step = promotion.plain, promotion.step
+        self.clusters, self._index = promotion.clusters, promotion.index
+        promotion.fixed.count_as(self.fixed)
+        self.fixed = promotion.fixed
+
+    def renew(
+        self,
         labelled: LabelLearner,
         frauds: tuple[NDArray[np.float32], Hashes],
         core: Core,
         rng: np.random.Generator,
-        block_events: int,
-    ) -> NDArray[np.float64]:
-        """Serve what was learned; returns the parts' distances (n, P) of the core.
+    ) -> None:
+        """Serve what was learned from labels, and show the core as it is now.
 
         Parameters
         ----------
@@ -124,22 +175,13 @@ class Embedding:
             Inputs (m, F) and hashes of confirmed frauds; none while nothing was learned from labels.
         """
         self.version += 1
-        self.step = plain.steps
-        self.plain.copy_weights(plain)
         self.labelled.copy_weights(labelled)
         self.prototypes = self._find_prototypes(*frauds, rng)
-        rows = core.filled()
-        inputs = self._features.compute(rows)
-        if self._fixed.columns:
-            self._fixed.renew(rows, inputs)
-        embedded = self._encode_blocks(rows, inputs, block_events)
-        nearest = self.clusters.renew(core, embedded, rng)
-        self._renew_index(core)
+        self.exemplars = Exemplars(core, self._layout)
         self._usual = 0.0
         if self.knows_labels:
-            some = slice(None, None, -(-len(rows) // CENTRED_BY))
-            self._usual = float(np.median(self._labelled_distances(rows.take(some), inputs[some])))
-        return self._parts(inputs, nearest)
+            rows = core.filled().take(slice(None, None, -(-len(core) // CENTRED_BY)))
+            self._usual = float(np.median(self._labelled_distances(rows, self._features.compute(rows))))
 
     def _find_prototypes(
         self, inputs: NDArray[np.float32], hashes: Hashes, rng: np.random.Generator
@@ -159,29 +201,11 @@ class Embedding:
         distance: NDArray[np.float64] = (scale * squares / embedded.shape[1]).astype(np.float64)
         return distance - self._usual
 
-    def _parts(self, inputs: NDArray[np.float32], nearest: NDArray[Any]) -> NDArray[np.float64]:
-        """Distances of all parts, given those of the learned one to the nearest cluster."""
-        learned = np.log1p(nearest.astype(np.float64))[:, None]
-        if not self._fixed.columns:
-            return learned
-        return np.concatenate([self._fixed.distances(inputs), learned], axis=1)
-
-    def _encode_blocks(
-        self, rows: Rows, inputs: NDArray[np.float32], block_events: int
-    ) -> NDArray[np.float32]:
+    def _encode_blocks(self, plain: Encoder, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed the core in pieces of about a block, which stay in the CPU's cache."""
-        return np.concatenate(
-            [
-                self.plain.encode(
-                    inputs[start : start + block_events], rows.take(slice(start, start + block_events))
-                )
-                for start in range(0, len(rows), block_events)
-            ]
-        )
-
-    def _renew_index(self, core: Core) -> None:
-        self._index = build(self.clusters.centres, self._config.index)
-        self.exemplars = Exemplars(core, self._layout)
+        size = self._config.barriers.block_events
+        pieces = [slice(start, start + size) for start in range(0, len(rows), size)]
+        return np.concatenate([plain.encode(inputs[piece], rows.take(piece)) for piece in pieces])
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -192,15 +216,24 @@ class Embedding:
             "prototypes": self.prototypes,
             "usual": self._usual,
             "clusters": self.clusters.to_state(),
-            "fixed": self._fixed.to_state(),
+            "fixed": self.fixed.to_state(),
         }
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
-        """Take back what `to_state` gave right after a barrier, when the core was as the clusters saw it."""
+        """Take back what `to_state` gave right after a barrier, with the core as it was then."""
         self.version, self.step = state["version"], state["step"]
         self.plain.load(state["plain"])
         self.labelled.load(state["labelled"])
         self.prototypes, self._usual = state["prototypes"], state["usual"]
         self.clusters.load(state["clusters"])
-        self._fixed.load(state["fixed"])
-        self._renew_index(core)
+        self.fixed.load(state["fixed"])
+        self._index = build(self.clusters.centres, self._config.index)
+        self.exemplars = Exemplars(core, self._layout)
+
+
+def _parts(fixed: FixedPart, inputs: NDArray[np.float32], nearest: NDArray[Any]) -> NDArray[np.float64]:
+    """Distances of all parts, given those of the learned one to the nearest cluster."""
+    learned = np.log1p(nearest.astype(np.float64))[:, None]
+    if not fixed.columns:
+        return learned
+    return np.concatenate([fixed.distances(inputs), learned], axis=1)

@@ -19,6 +19,7 @@ that of *all* recent events, so that a rare value is as strange as it is rare, a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,17 @@ class FixedPart:
         self._centre = np.zeros(self.columns)
         self._scales = np.ones((SCALES, self.columns))
         self._explained = np.zeros((len(layout.entities), len(layout.numerics)))
+
+    def copy(self) -> FixedPart:
+        """One that goes its own way from here."""
+        other = copy(self)
+        other._moments = self._moments.copy()
+        return other
+
+    def count_as(self, other: FixedPart) -> None:
+        """Take over which events were counted."""
+        if other._moments.any():
+            self._moments = other._moments
 
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count the values of events, accepted or not."""

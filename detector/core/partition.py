@@ -32,6 +32,7 @@ from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.exchange import HEARD_RECORDS_MAX
 from detector.core.journal import Barrier, Cause, Journal
+from detector.core.lane import Lane, at_once
 from detector.core.records import Identity, Lap, Outputs, Record, Told, no_lap
 from detector.core.shard import Inquired, Shard
 from detector.core.state import State
@@ -62,6 +63,7 @@ class Partition:
         configs: Mapping[str, ModelPart] | None = None,
         restored: tuple[Manifest, Mapping[str, Any]] | None = None,
         lap: Lap = no_lap,
+        lane: Lane = at_once,
     ) -> None:
         """Stand at the journal's origin, with its barriers ahead.
 
@@ -79,6 +81,8 @@ class Partition:
             By hash, those that `journal.configs` names; `wanted` need not be among them.
         restored
             Manifest and state of `journal.checkpoint`, if it names one.
+        lane
+            Where what needs not be awaited is done.
 
         Raises
         ------
@@ -107,6 +111,7 @@ class Partition:
             labels_end=journal.labels,
             told_end=journal.exchange,
             lap=lap,
+            lane=lane,
         )
         if restored is not None:
             manifest, state = restored

@@ -11,13 +11,17 @@ Rules
       anything learns from them. Only profiles follow event by event, and each event sees them as they were
       before it.
     - What serves (embedding, index, thresholds' shift and span) is replaced at barriers only.
-    - No clock, no global random, no threads: time is the event's, chance is `self._rng`, kept in state.
+    - No clock, no global random: time is the event's, chance is `self._rng`, kept in state.
+    - The learner's steps and what the next barrier installs are made beside scoring, on a lane. They are
+      given and awaited at fixed places of the log, so it does not matter when they ran; after a barrier none
+      is left.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -29,8 +33,7 @@ from detector.core.admission import Admission
 from detector.core.alerts import alert_id, make_alert
 from detector.core.calibration import Calibration
 from detector.core.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
-from detector.core.embedding import Embedding, Located
-from detector.core.encoder import PlainLearner
+from detector.core.embedding import Embedding, Located, Promotion
 from detector.core.event_time import EventTime
 from detector.core.events import ParsedEvent, Parser, Rejected
 from detector.core.exchange import Exchange
@@ -44,18 +47,19 @@ from detector.core.features import (
     Rows,
     Units,
     empty_rows,
-    swap,
     to_rows,
 )
 from detector.core.labels import LabelBook
+from detector.core.lane import Lane, at_once
 from detector.core.memory import Memory
 from detector.core.policy import Policy, Published, Suppressed
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.sharing import Sharing
 from detector.core.supervision import Supervision
+from detector.core.training import Trainer
 
-# Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
-REPLAY_STEPS = 16
+# Learner's steps that may wait to be done beside scoring; further ones wait for the first of them.
+STEPS_WAITING_MAX = 32
 # No alert before so many events: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
 # Memories of the calibration after which an event's weight is gone.
@@ -82,9 +86,11 @@ class Shard:
         labels_end: int,
         told_end: int = 0,
         lap: Lap = no_lap,
+        lane: Lane = at_once,
     ) -> None:
         self._identity = identity
         self._lap = lap
+        self._lane = lane
         self.position = position
         self.labels_end = labels_end
         self.told_end = told_end
@@ -115,9 +121,9 @@ class Shard:
         self._block = empty_rows(block, layout)
         self._set_units(Units(np.ones(len(layout.numerics))))
         self._profiles = Profiles(layout, model.features)
-        self._learner = PlainLearner(
-            model.encoder, self._features.plain_count, len(layout.categories), len(layout.texts), self._rng
-        )
+        self._trainer = Trainer(model, layout, self._features, self._rng, self._identity.partition)
+        self._steps: deque[Callable[[], None]] = deque()
+        self._promotion: Callable[[], Promotion] | None = None  # under way, or made and not installed
         self._core = Core(model.clusters, layout)
         self._embedding = Embedding(model, layout, self._features, self._rng)
         self._calibration = Calibration(model.calibration, self._embedding.weights, self._embedding.bounded)
@@ -131,9 +137,9 @@ class Shard:
         self._time = EventTime()
         self.events = 0  # accepted since the model began
         self.since_barrier = 0
+        self._since_promotion = 0
         self._threshold = np.inf  # lowest score of a candidate
         self._events_per_day = 1.0
-        self._loss = 0.0
 
     def _supervise(self) -> None:
         model, identity = self.config.model, self._identity
@@ -181,8 +187,8 @@ class Shard:
             "events": float(self.events),
             "warm_up": float(self.warming_up),
             "version": float(self._embedding.version),
-            "encoder_step": float(self._learner.steps),
-            "encoder_loss": self._loss,
+            "encoder_step": float(self._embedding.step),
+            "encoder_loss": self._trainer.loss,
             "clusters": float(len(self._embedding.clusters)),
             "core_events": float(len(self._core)),
             "profiles": float(len(self._profiles)),
@@ -481,30 +487,36 @@ class Shard:
             accepted = filled & self._calibration.accepts(self._distances)
             self._calibration.learn(self._distances[filled], accepted[filled])
             self._embedding.learn(self._inputs[filled])
-            self._learn_step(self._block, self._inputs, accepted)
+            self._train(accepted)
         self._core.learn(self._block.take(np.flatnonzero(accepted)), self._rng)
         self._last_row = self._block.take(slice(self._filled - 1, self._filled)).copy()
         self._profiles.renew_priors(self._last_row)
         self.since_barrier += self._filled
+        self._since_promotion += self._filled
         self._filled = 0
+        if self._embedding.ready and self._since_promotion >= self.interval - self._lead:
+            self._prepare()
         self._renew_threshold()
 
-    def _learn_step(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
-        """One contrastive step: the rows against themselves with one group swapped."""
-        if not self._layout.groups:
+    def _train(self, accepted: NDArray[np.bool_]) -> None:
+        """Give the learner its step on the block."""
+        trainer, rows, inputs = self._trainer, self._block.copy(), self._inputs.copy()
+        if len(self._steps) == STEPS_WAITING_MAX:
+            self._steps.popleft()()
+        self._steps.append(self._lane(lambda: trainer.learn(rows, inputs, accepted)))
+
+    @property
+    def _lead(self) -> int:
+        """How many events before a regular barrier its promotion is begun; whole blocks."""
+        return self.interval // 2 // len(self._block) * len(self._block)
+
+    def _prepare(self) -> None:
+        """Begin to make what the next barrier installs, unless that is begun already."""
+        if self._promotion is not None:
             return
-        count = len(rows)
-        chosen = self._rng.integers(0, len(self._layout.groups), count)
-        swapped = swap(rows, rows.take(self._rng.permutation(count)), self._layout.groups, chosen)
-        both = Rows(*(np.concatenate(pair) for pair in zip(rows.arrays(), swapped.arrays(), strict=True)))
-        weight = np.tile(accepted.astype(np.float32), 2)
-        loss = self._learner.learn(
-            np.concatenate([inputs, self._features.compute(swapped)]),
-            both,
-            np.arange(2 * count) < count,
-            weight,
-        )
-        self._loss += 0.05 * (loss - self._loss)
+        trainer, embedding = self._trainer, self._embedding
+        fixed, sample = embedding.fixed.copy(), self._core.sample()
+        self._promotion = self._lane(lambda: trainer.prepare(embedding, fixed, sample))
 
     def _renew_threshold(self) -> None:
         everything = self._layout.kinds[0]
@@ -532,40 +544,50 @@ class Shard:
         told: Sequence[tuple[int, bytes]] = (),
         told_end: int = 0,
     ) -> dict[str, int]:
-        """Apply labels and what siblings told, promote the learner, renew index and scales, tell siblings.
+        """Install what is due, apply labels and what siblings told, learn from them, tell siblings.
 
         Returns labels counted by outcome; what is to be told waits in `exchange`.
         """
         if self._filled:
             self._learn()
+        self._settle()
+        self._promote()
         outcomes = self._apply(labels)
         self.labels_end = labels_end
         self.exchange.hear(told, self._hear)
         self.told_end = told_end
-        if len(self._core):
-            first = not self._embedding.ready
-            if first:
-                self._choose_units()
-            self._train_on_core()
+        if self._embedding.ready:
             self._supervision.train(self._supervision.mature(self.event_time))
             frauds = self._supervision.frauds
-            parts = self._embedding.promote(
-                self._learner,
-                self._supervision.learner,
-                (frauds.inputs, frauds),
-                self._core,
-                self._rng,
-                len(self._block),
-            )
-            self._calibration.renew_parts(parts)
-            if self.warming_up or first:
-                self._calibration.restart(self._calibration.combine(parts))
+            self._embedding.renew(self._supervision.learner, (frauds.inputs, frauds), self._core, self._rng)
             self._weigh_labels()
         self._renew_threshold()
         self.since_barrier = 0
         if self.config.exchange:  # also in a silent replay: to tell may change what is told next
             self.exchange.tell(self.position, self._tell())
         return outcomes
+
+    def _settle(self) -> None:
+        """Await the learner's steps."""
+        while self._steps:
+            self._steps.popleft()()
+
+    def _promote(self) -> None:
+        """Install what was prepared; nothing at a barrier that comes before it was begun."""
+        first = not self._embedding.ready
+        if first and len(self._core):
+            self._choose_units()
+        if len(self._core) and (first or self._since_promotion >= self.interval):
+            self._prepare()
+        if self._promotion is None:
+            return
+        promotion, self._promotion = self._promotion(), None
+        self._core.assign(promotion.assigned)
+        self._embedding.install(promotion)
+        self._calibration.renew_parts(promotion.parts)
+        if self.warming_up or first:
+            self._calibration.restart(self._calibration.combine(promotion.parts))
+        self._since_promotion = 0
 
     def _apply(self, labels: Sequence[tuple[int, bytes]]) -> dict[str, int]:
         """Take in feedback records; returns counts by outcome."""
@@ -620,22 +642,13 @@ class Shard:
         self._units = units
         self._explainer = Explainer(self._layout, units, len(self._block))
 
-    def _train_on_core(self) -> None:
-        version = self._embedding.version
-        if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
-            inputs = self._features.compute(self._core.filled())
-            self._learner.renew_edges(inputs[:, : self._features.plain_count].T)
-        accepted = np.ones(len(self._block), dtype=bool)
-        for _ in range(REPLAY_STEPS):
-            rows = self._core.draw(len(self._block), self._rng)
-            self._learn_step(rows, self._features.compute(rows), accepted)
-
     def reconfigure(self, config: ModelPart) -> None:
         """Take another configuration; where the model depends on what changed, begin a new one.
 
         Budget, cases and estimates go on in any case, and which labels were given and which events came: they
         do not depend on the model.
         """
+        self._settle()
         before, policy, labels = self.config, self._policy.to_state(), self._supervision.to_state()
         exploration, admission = self._exploration.to_state(), self._admission.to_state()
         self._equip(config)
@@ -654,21 +667,23 @@ class Shard:
     # --- state ---------------------------------------------------------------------------------------------
 
     def to_state(self) -> dict[str, Any]:
-        """Everything that the future depends on, as copies; only at a block's end."""
+        """Everything that the future depends on, as copies; right after a barrier or before any event."""
         assert self._filled == 0
+        assert self._promotion is None
+        assert not self._steps
         return {
             "time": self._time.to_state(),
             "admission": self._admission.to_state(),
             "events": self.events,
             "accepted": self._accepted,
             "since_barrier": self.since_barrier,
+            "since_promotion": self._since_promotion,
             "threshold": self._threshold if np.isfinite(self._threshold) else None,
             "events_per_day": self._events_per_day,
-            "loss": self._loss,
             "units": self._units.units.copy(),
             "rng": self._rng.bit_generator.state,
             "profiles": self._profiles.to_state(),
-            "learner": self._learner.to_state(),
+            **self._trainer.to_state(),
             "core": self._core.to_state(),
             "embedding": self._embedding.to_state() if self._embedding.ready else {},
             "calibration": self._calibration.to_state(),
@@ -686,11 +701,12 @@ class Shard:
         self.events, self.since_barrier = state["events"], state["since_barrier"]
         self._accepted = state["accepted"]
         self._threshold = np.inf if state["threshold"] is None else state["threshold"]
-        self._events_per_day, self._loss = state["events_per_day"], state["loss"]
+        self._events_per_day = state["events_per_day"]
+        self._since_promotion = state.get("since_promotion", 0)
         self._set_units(Units(state["units"]))
         self._rng.bit_generator.state = state["rng"]
         self._profiles.load(state["profiles"])
-        self._learner.load(state["learner"])
+        self._trainer.load(state)
         self._core.load(state["core"])
         if state.get("embedding"):
             self._embedding.load(state["embedding"], self._core)

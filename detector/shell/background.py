@@ -1,4 +1,4 @@
-"""One thread beside the loop, for checkpoints. It never holds up the end of the process."""
+"""One thread beside the loop, for checkpoints or for training. It never holds up the end of the process."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ class BackgroundThread(Executor):
 
         self._calls.put(work)
         return future
+
+    def lane(self, job: Callable[[], T], /) -> Callable[[], T]:
+        """A `detector.core.lane.Lane`."""
+        return self.submit(job).result
 
     def _work(self) -> None:
         while True:

@@ -36,6 +36,7 @@ CORE_MAY_IMPORT = {
     "array",
     "bisect",
     "collections",
+    "copy",
     "dataclasses",
     "datetime",
     "functools",

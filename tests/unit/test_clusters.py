@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Event
@@ -195,6 +196,15 @@ def check(clusters: Clusters, core: Core, points: np.ndarray, members_min: int) 
         assert clusters.people[number] == len(people)
 
 
+def renew(
+    clusters: Clusters, core: Core, points: NDArray[np.float32], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Cluster the core as it is; returns distances to the nearest centre."""
+    assigned, distances = clusters.renew(core.sample(), points, rng)
+    core.assign(assigned)
+    return distances
+
+
 @pytest.mark.parametrize("count", [16, 100, 512])
 @pytest.mark.parametrize("members_min", [1, 3, 16])
 def test_clusters_describe_their_members(count: int, members_min: int) -> None:
@@ -203,7 +213,7 @@ def test_clusters_describe_their_members(count: int, members_min: int) -> None:
     rng = np.random.default_rng(0)
     for seed in range(3):  # the second and third begin where the clusters were
         points = embedded(count, seed=seed)
-        distances = clusters.renew(core, points, rng)
+        distances = renew(clusters, core, points, rng)
         check(clusters, core, points, members_min)
         assert len(clusters) <= max(1, min(16, count // 16))
         gaps = np.square(points.astype(np.float64)[:, None] - clusters.centres[None]).sum(axis=2)
@@ -220,7 +230,7 @@ def test_something_is_normal_however_many_members_are_asked_for(members_min: int
     rng = np.random.default_rng(0)
     for seed in range(3):
         points = np.random.default_rng(seed).normal(0, 1, (count, DIMENSION)).astype(np.float32)
-        clusters.renew(core, points, rng)
+        renew(clusters, core, points, rng)
         check(clusters, core, points, 1)
 
 
@@ -231,7 +241,7 @@ def test_what_few_do_is_not_normal() -> None:
     for seed in range(40):  # whether they come to a centre of their own is a matter of chance
         core = filled(Core(config(), LAYOUT), 512)
         clusters = Clusters(config(members_min=3), DIMENSION)
-        distances = clusters.renew(core, points, np.random.default_rng(seed))
+        distances = renew(clusters, core, points, np.random.default_rng(seed))
         check(clusters, core, points, 3)
         if (core.cluster[:2] == -1).all():
             alone += 1
@@ -242,7 +252,7 @@ def test_what_few_do_is_not_normal() -> None:
 def test_equal_events_make_one_centre() -> None:
     core = filled(Core(config(), LAYOUT), 512)
     clusters = Clusters(config(), DIMENSION)
-    clusters.renew(core, np.ones((512, DIMENSION), dtype=np.float32), np.random.default_rng(0))
+    renew(clusters, core, np.ones((512, DIMENSION), dtype=np.float32), np.random.default_rng(0))
     assert len(clusters) == 1
     assert clusters.sizes.tolist() == [512]
     assert clusters.radii[0] == pytest.approx(0, abs=1e-3)
@@ -257,22 +267,22 @@ def test_without_entities_every_event_counts_as_someone() -> None:
     core = Core(config(), layout)
     core.learn(empty_rows(64, layout), np.random.default_rng(0))
     clusters = Clusters(config(), DIMENSION)
-    clusters.renew(core, embedded(64), np.random.default_rng(0))
+    renew(clusters, core, embedded(64), np.random.default_rng(0))
     np.testing.assert_array_equal(clusters.people, clusters.sizes)
 
 
 def test_clusters_return_from_their_state() -> None:
     core = filled(Core(config(), LAYOUT), 512)
     first, second = Clusters(config(), DIMENSION), Clusters(config(), DIMENSION)
-    first.renew(core, embedded(512), np.random.default_rng(0))
+    renew(first, core, embedded(512), np.random.default_rng(0))
     second.load(unpack(pack(first.to_state())))
     assert pack(first.to_state()) == pack(second.to_state())
     again = unpack(pack(core.to_state()))
     other = Core(config(), LAYOUT)
     other.load(again)
     points = embedded(512, seed=4)
-    left = first.renew(core, points, np.random.default_rng(1))
-    right = second.renew(other, points, np.random.default_rng(1))
+    left = renew(first, core, points, np.random.default_rng(1))
+    right = renew(second, other, points, np.random.default_rng(1))
     assert left.tobytes() == right.tobytes()
     assert pack(first.to_state()) == pack(second.to_state())
 

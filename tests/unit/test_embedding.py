@@ -24,11 +24,12 @@ MODEL = Model.model_validate(
     {
         "encoder": {"hidden": 8, "dimension": 8, "hash_rows": 64, "bins": 4, "learning_rate": 0.01},
         "clusters": {"core_events": 512, "memory_events": 2048, "count_max": 16},
+        "barriers": {"block_events": 64},
     }
 )
 LAYOUT = Layout(SCHEMA, MODEL.features)
 FEATURES = Features(LAYOUT)
-BLOCK = 64
+BLOCK = MODEL.barriers.block_events
 
 
 def rows(count: int, seed: int = 0, amount: float = 0.0) -> Rows:
@@ -58,14 +59,12 @@ class Trained:
 
     def promote(self, frauds: int) -> Embedding:
         known = rows(frauds, 2, 3.0)
-        self.embedding.promote(
-            self.plain,
-            self.labelled,
-            (FEATURES.compute(known), known),
-            self.core,
-            np.random.default_rng(1),
-            BLOCK,
-        )
+        rng, sample = np.random.default_rng(1), self.core.sample()
+        inputs = FEATURES.compute(sample.rows)
+        promotion = self.embedding.successor(self.plain, self.embedding.fixed.copy(), sample, inputs, rng)
+        self.core.assign(promotion.assigned)
+        self.embedding.install(promotion)
+        self.embedding.renew(self.labelled, (FEATURES.compute(known), known), self.core, rng)
         return self.embedding
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jsonschema
 import numpy as np
@@ -23,11 +24,15 @@ import detector
 from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
 from detector.core.journal import Barrier, Journal
+from detector.core.lane import Lane
 from detector.core.partition import Partition
 from detector.core.records import Alert, DeadLetter, Identity, Record, Scored
 from detector.core.simulate import SimulationConfig, simulate, to_events
 from detector.core.state import pack
 from detector.errors import NeedsOperator
+from detector.shell.background import BackgroundThread
+
+T = TypeVar("T")
 
 BLOCK = 64
 IDENTITY = Identity(topic="payments", group="fraud", partition=3, entity_key=b"of the tests")
@@ -327,6 +332,43 @@ def test_outputs_do_not_depend_on_how_polls_cut_the_log(cut: str) -> None:
 def test_outputs_do_not_depend_on_any_cut(pieces: list[int]) -> None:
     run = drive(partition(), pieces=pieces)
     assert run.outputs() == undisturbed().outputs()
+
+
+# --- lanes ------------------------------------------------------------------------------------------------
+
+
+class LateLane:
+    """Does nothing until something is awaited; then everything up to that."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def __call__(self, job: Callable[[], T], /) -> Callable[[], T]:
+        done: list[T] = []
+        self._waiting.append(lambda: done.append(job()))
+
+        def wait() -> T:
+            while not done:
+                self._waiting.popleft()()
+            return done[0]
+
+        return wait
+
+
+@pytest.mark.parametrize("lane", [LateLane, lambda: BackgroundThread("training").lane])
+def test_outputs_do_not_depend_on_when_work_beside_scoring_is_done(lane: Callable[[], Lane]) -> None:
+    run = drive(partition(lane=lane()), snapshots=True)
+    assert run.outputs() == undisturbed().outputs()
+    assert run.states() == undisturbed().states()
+
+
+def test_what_goes_wrong_beside_scoring_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def learn(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("detector.core.training.Trainer.learn", learn)
+    with pytest.raises(ZeroDivisionError):
+        drive(partition(lane=LateLane()))
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+"""What learns beside scoring: the plain learner's steps, and what is to serve from the next barrier on.
+
+    block's end   learn      one contrastive step on the block
+    before a      prepare    steps on a sample of the core; from it, and with the learner as it is then,
+    barrier                  the next encoder, fixed part, clusters and index: a `Promotion`
+    barrier       (the shard installs the promotion)
+
+Everything here runs on a `Lane`, in order, with a generator of its own, on copies of what the shard goes on
+changing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Model
+from detector.core.clusters import Sample
+from detector.core.embedding import Embedding, Promotion
+from detector.core.encoder import PlainLearner
+from detector.core.features import Features, Layout, Rows, swap
+from detector.core.fixed import FixedPart
+
+# Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
+REPLAY_STEPS = 16
+# Share of the newest loss in the one that is told.
+LOSS_RATE = 0.05
+
+
+class Trainer:
+    """The plain learner of one shard. `rng` initialises it; it draws from a generator of its own later."""
+
+    def __init__(
+        self, model: Model, layout: Layout, features: Features, rng: np.random.Generator, partition: int
+    ) -> None:
+        self._layout = layout
+        self._features = features
+        self._block_events = model.barriers.block_events
+        self._rng = np.random.Generator(np.random.PCG64([model.seed, partition, 1]))
+        self.learner = PlainLearner(
+            model.encoder, features.plain_count, len(layout.categories), len(layout.texts), rng
+        )
+        self.loss = 0.0
+
+    def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
+        """One contrastive step: the rows against themselves with one group swapped."""
+        if not self._layout.groups:
+            return
+        count = len(rows)
+        chosen = self._rng.integers(0, len(self._layout.groups), count)
+        swapped = swap(rows, rows.take(self._rng.permutation(count)), self._layout.groups, chosen)
+        both = Rows(*(np.concatenate(pair) for pair in zip(rows.arrays(), swapped.arrays(), strict=True)))
+        loss = self.learner.learn(
+            np.concatenate([inputs, self._features.compute(swapped)]),
+            both,
+            np.arange(2 * count) < count,
+            np.tile(accepted.astype(np.float32), 2),
+        )
+        self.loss += LOSS_RATE * (loss - self.loss)
+
+    def prepare(self, embedding: Embedding, fixed: FixedPart, sample: Sample) -> Promotion:
+        """Make the successor of what `embedding` serves.
+
+        Parameters
+        ----------
+        fixed
+            A copy of the fixed part, which is renewed.
+        sample
+            Of the core.
+        """
+        inputs = self._features.compute(sample.rows)
+        version = embedding.version
+        if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
+            self.learner.renew_edges(inputs[:, : self._features.plain_count].T)
+        everything = np.ones(self._block_events, dtype=bool)
+        for _ in range(REPLAY_STEPS):
+            drawn = self._rng.integers(0, len(sample.rows), self._block_events)
+            self.learn(sample.rows.take(drawn), inputs[drawn], everything)
+        return embedding.successor(self.learner, fixed, sample, inputs, self._rng)
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "learner": self.learner.to_state(),
+            "loss": self.loss,
+            "training_rng": self._rng.bit_generator.state,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take back what `to_state` gave; before format 4 there was no generator."""
+        self.learner.load(state["learner"])
+        self.loss = state["loss"]
+        if "training_rng" in state:
+            self._rng.bit_generator.state = state["training_rng"]
