@@ -242,7 +242,7 @@ class Encoder(Part):
 class Clusters(Part):
     """Normal behaviour: micro-clusters over a bounded sample of accepted events (the core)."""
 
-    core_events: int = Field(8192, ge=512, le=1 << 18, description="accepted events the clusters are made of")
+    core_events: int = Field(8192, ge=512, le=1 << 20, description="accepted events the clusters are made of")
     count_max: int = Field(512, ge=8, le=1 << 16)
     memory_events: int = Field(
         65536, ge=1024, le=1 << 24, description="accepted events after which 63 % of the core is renewed"
@@ -255,11 +255,17 @@ class Index(Part):
     """HNSW over the cluster centres (Malkov and Yashunin 2016); names as in hnswlib."""
 
     exact_below: int = Field(
-        4096, ge=0, le=1 << 24, description="fewer centres than this are searched exactly"
+        2048, ge=0, le=1 << 24, description="fewer centres than this are searched exactly"
     )
     m: int = Field(16, ge=4, le=64)
     ef_construction: int = Field(100, ge=50, le=1000)
-    ef: int = Field(64, ge=50, le=1000)
+    ef: int = Field(64, ge=16, le=1000, description="at most; the least that has the recall is taken")
+    recall: float = Field(
+        0.99,
+        gt=0.5,
+        le=1,
+        description="share of the true neighbours that are found, measured at each barrier",
+    )
 
 
 class Calibration(Part):

@@ -15,14 +15,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Clusters as ClustersConfig
+from detector.config.tree import Index as IndexConfig
 from detector.core.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.index import build
 
 ROUNDS = 2
 ASSIGNED_AT_ONCE = 512
+BESIDE = 16  # centres that count as beside one
 # A cluster of so many core events on average; fewer would make every event its own neighbour.
 EVENTS_PER_CLUSTER = 16
 # Medians over fewer customers could be one customer's transaction.
@@ -124,8 +128,9 @@ class Core:
 class Clusters:
     """Clusters of the core in the embedding that serves; K of them."""
 
-    def __init__(self, config: ClustersConfig, dimension: int) -> None:
+    def __init__(self, config: ClustersConfig, index: IndexConfig, dimension: int) -> None:
         self._config = config
+        self._index = index
         self.centres = np.zeros((0, dimension), dtype=np.float32)  # (K, D)
         self.sizes = np.zeros(0, dtype=np.int64)  # (K,) core events in each
         self.radii = np.zeros(0, dtype=np.float32)  # (K,) root mean square distance of these to the centre
@@ -136,15 +141,17 @@ class Clusters:
 
     def renew(
         self, sample: Sample, embedded: NDArray[np.float32], rng: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    ) -> NDArray[np.int64]:
         """Cluster a sample of the core, of which `embedded` (n, D) are the embeddings.
 
-        Returns each event's cluster, -1 for none, and its distance to the nearest centre, both (n,).
+        Returns each event's cluster, -1 for none, (n,).
         """
-        centres = self._seeds(embedded, sample.cluster, rng)
-        nearest = sample.cluster
-        for _ in range(ROUNDS):
-            nearest, _ = _assign(embedded, centres)
+        centres, nearest = self._seeds(embedded, sample.cluster, rng)
+        rounds, find = ROUNDS, _assign
+        if len(centres) >= self._index.exact_below:
+            rounds, find = 1, _Near(centres, nearest, self._index)
+        for _ in range(rounds):
+            nearest, _ = find(embedded, centres)
             centres, sizes = _means(embedded, nearest, centres)
             kept = np.flatnonzero(sizes >= self._members_min(sizes))
             renumbered = np.full(len(centres), -1, dtype=np.int64)
@@ -157,18 +164,27 @@ class Clusters:
         spread = np.bincount(nearest[inside], weights=squares, minlength=len(centres))
         self.radii = np.sqrt(spread / np.maximum(self.sizes, 1)).astype(np.float32)
         self.people = self._count_people(sample.rows, nearest)
-        return nearest, np.sqrt(_assign(embedded, centres)[1]).astype(np.float64)
+        return nearest
 
     def _seeds(
         self, embedded: NDArray[np.float32], assigned: NDArray[np.int64], rng: np.random.Generator
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Centres to begin with, and the one of each event (n,) that is known; -1: none."""
         wanted = min(self._config.count_max, max(1, len(embedded) // EVENTS_PER_CLUSTER))
         means, sizes = _means(embedded, assigned, self.centres)
-        means = means[sizes >= self._members_min(sizes)][:wanted]
+        kept = np.flatnonzero(sizes >= self._members_min(sizes))[:wanted]
         fresh = np.flatnonzero(assigned < 0)
-        fresh = fresh[rng.permutation(len(fresh))][: wanted - len(means)]
-        seeds = np.concatenate([means, embedded[fresh]])
-        return np.unique(seeds, axis=0)  # equal centres would cut the graph apart
+        fresh = fresh[rng.permutation(len(fresh))][: wanted - len(kept)]
+        seeds = np.concatenate([means[kept], embedded[fresh]])
+        distinct, place = np.unique(
+            seeds, axis=0, return_inverse=True
+        )  # equal ones would cut the graph apart
+        place = place.reshape(-1)
+        of_cluster = np.full(len(means) + 1, -1, dtype=np.int64)  # the last one is for those in no cluster
+        of_cluster[kept] = place[: len(kept)]
+        begun = of_cluster[assigned]
+        begun[fresh] = place[len(kept) :]
+        return distinct, begun
 
     def _members_min(self, sizes: NDArray[np.int64]) -> int:
         """The largest stays in any case: without a centre nothing could be told from anything."""
@@ -202,6 +218,44 @@ def centres_of(points: NDArray[np.float32], count: int, rng: np.random.Generator
 def nearest_squares(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
     """Squared distance of each point to its nearest centre, (n,)."""
     return _assign(points, centres)[1]
+
+
+class _Near:
+    """Finds nearest centres from where events were; approximate, but of the cost of a few distances."""
+
+    def __init__(self, centres: NDArray[np.float32], begun: NDArray[np.int64], config: IndexConfig) -> None:
+        self._graph = build(centres, config)
+        self._beside, _ = self._graph.search(centres, min(BESIDE, len(centres)))
+        self._begun = begun
+
+    def __call__(
+        self, points: NDArray[np.float32], centres: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        begun = self._begun.copy()
+        lost = np.flatnonzero(begun < 0)
+        if len(lost):
+            begun[lost] = self._graph.search(points[lost], 1)[0][:, 0]
+        return _approach(points, centres, begun, self._beside)  # type: ignore[no-any-return]
+
+
+@numba.njit(cache=True, nogil=True)
+def _approach(points: Any, centres: Any, begun: Any, beside: Any) -> Any:
+    """Go from each point's centre to the nearest one beside it as long as that is nearer."""
+    nearest = np.empty(len(points), dtype=np.int64)
+    squares = np.empty(len(points), dtype=np.float32)
+    for row in range(len(points)):
+        best, at, square = begun[row], -1, np.float32(np.inf)
+        while best != at:
+            at = best
+            for number in beside[at]:
+                candidate = np.float32(0.0)
+                for column in range(centres.shape[1]):
+                    difference = points[row, column] - centres[number, column]
+                    candidate += difference * difference
+                if candidate < square:
+                    best, square = number, candidate
+        nearest[row], squares[row] = best, square
+    return nearest, squares
 
 
 class Exemplars:

@@ -30,7 +30,7 @@ from detector.core.clusters import Clusters, Core, Exemplars, Sample, centres_of
 from detector.core.encoder import Encoder, Hashes, LabelLearner, PlainLearner
 from detector.core.features import Features, Layout, Rows
 from detector.core.fixed import SCALES, FixedPart
-from detector.core.index import NearestCentres, build
+from detector.core.index import NearestCentres, build, tuned
 
 # The learned part's say. It orders what is ordinary better than the fixed one, but knows least where there is
 # least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
@@ -42,6 +42,10 @@ PROTOTYPE_WEIGHT = 0.5
 PROTOTYPES_MAX = 32
 # So many core events are looked at for the labelled distance that counts as 0.
 CENTRED_BY = 1024
+# Distances of so many core events say what is usual.
+MEASURED_BY = 16_384
+# Core events whose true neighbours are looked for, to choose how wide the graph is searched.
+PROBES = 256
 FRAUDS_PER_PROTOTYPE = 4
 
 
@@ -65,7 +69,7 @@ class Promotion:
     clusters: Clusters
     index: NearestCentres
     assigned: NDArray[np.int64]  # (n,) cluster of each row, -1: none
-    parts: NDArray[np.float64]  # (n, P) its distances
+    parts: NDArray[np.float64]  # (m, P) distances of rows spread evenly over the sample, all if they are few
 
 
 class Embedding:
@@ -81,7 +85,7 @@ class Embedding:
         self.plain = Encoder(config.encoder, features.plain_count, hashed, texts, rng)
         self.labelled = Encoder(config.encoder, len(features), hashed, texts, rng)
         self.prototypes = np.zeros((0, config.encoder.dimension), dtype=np.float32)  # of confirmed frauds
-        self.clusters = Clusters(config.clusters, config.encoder.dimension)
+        self.clusters = Clusters(config.clusters, config.index, config.encoder.dimension)
         self.fixed = FixedPart(layout, features, config.calibration.memory_events)
         self._usual = 0.0  # labelled distance of what is normal, without which it would differ by version
         self._index: NearestCentres | None = None
@@ -142,15 +146,18 @@ class Embedding:
         if fixed.columns:
             fixed.renew(sample.rows, inputs)
         embedded = self._encode_blocks(plain, sample.rows, inputs)
-        assigned, nearest = clusters.renew(sample, embedded, rng)
+        assigned = clusters.renew(sample, embedded, rng)
+        measured = slice(None, None, -(-len(embedded) // MEASURED_BY))
+        points, k = embedded[measured], min(self._config.clusters.neighbours, len(clusters))
+        index = tuned(clusters.centres, self._config.index, points[:PROBES], k)
         return Promotion(
             plain=plain,
             step=learner.steps,
             fixed=fixed,
             clusters=clusters,
-            index=build(clusters.centres, self._config.index),
+            index=index,
             assigned=assigned,
-            parts=_parts(fixed, inputs, nearest),
+            parts=_parts(fixed, inputs[measured], index.search(points, 1)[1][:, 0]),
         )
 
     def install(self, promotion: Promotion) -> None:
@@ -215,6 +222,7 @@ class Embedding:
             "labelled": self.labelled.to_state(),
             "prototypes": self.prototypes,
             "usual": self._usual,
+            "ef": 0 if self._index is None else self._index.ef,
             "clusters": self.clusters.to_state(),
             "fixed": self.fixed.to_state(),
         }
@@ -227,7 +235,7 @@ class Embedding:
         self.prototypes, self._usual = state["prototypes"], state["usual"]
         self.clusters.load(state["clusters"])
         self.fixed.load(state["fixed"])
-        self._index = build(self.clusters.centres, self._config.index)
+        self._index = build(self.clusters.centres, self._config.index, state.get("ef") or None)
         self.exemplars = Exemplars(core, self._layout)
 
 

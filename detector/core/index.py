@@ -2,7 +2,8 @@
 
 The arrays are the truth and the graph is derived from them: it is built afresh at each barrier, by one
 thread, in array order, and never saved, because hnswlib saves neither its generator nor `ef`, grows
-different graphs with two threads, and loses nodes under in-place updates (all measured).
+different graphs with two threads, and loses nodes under in-place updates (all measured). How wide it is
+searched is measured once per graph, against exact search, and kept.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 from detector.config.tree import Index as IndexConfig
 
 SEED = 100  # hnswlib's own default; any fixed number will do
+WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 
 
 class NearestCentres(Protocol):
     """Search over (K, D) centres."""
+
+    ef: int  # candidates looked at; 0: all centres
 
     def search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the k nearest centres of each of (n, D) points: numbers and Euclidean distances, both (n, k).
@@ -29,13 +33,31 @@ class NearestCentres(Protocol):
         """
 
 
-def build(centres: NDArray[np.float32], config: IndexConfig) -> NearestCentres:
-    """Index centres; exact below `config.exact_below` of them."""
-    return Exact(centres) if len(centres) < config.exact_below else Hnsw(centres, config)
+def build(centres: NDArray[np.float32], config: IndexConfig, ef: int | None = None) -> NearestCentres:
+    """Index centres; exact below `config.exact_below` of them.
+
+    Parameters
+    ----------
+    ef
+        How wide a graph is searched; None: `config.ef`.
+    """
+    return Exact(centres) if len(centres) < config.exact_below else Hnsw(centres, config, ef)
+
+
+def tuned(
+    centres: NDArray[np.float32], config: IndexConfig, points: NDArray[np.float32], k: int
+) -> NearestCentres:
+    """Index centres; searched no wider than finds `config.recall` of the k neighbours of (n, D) points."""
+    index = build(centres, config)
+    if isinstance(index, Hnsw):
+        index.narrow(points, Exact(centres).search(points, k)[0], config.recall)
+    return index
 
 
 class Exact:
     """Compares with every centre."""
+
+    ef = 0
 
     def __init__(self, centres: NDArray[np.float32]) -> None:
         self._columns = np.ascontiguousarray(_checked(centres, centres.shape[1]).T)
@@ -50,7 +72,7 @@ class Exact:
 class Hnsw:
     """Approximate search in a graph (Malkov and Yashunin 2016)."""
 
-    def __init__(self, centres: NDArray[np.float32], config: IndexConfig) -> None:
+    def __init__(self, centres: NDArray[np.float32], config: IndexConfig, ef: int | None = None) -> None:
         centres = _checked(centres, centres.shape[1])
         self._dimension = centres.shape[1]
         self._count = len(centres)
@@ -60,7 +82,21 @@ class Hnsw:
         )
         self._graph.set_num_threads(1)
         self._graph.add_items(centres, np.arange(self._count), num_threads=1)
-        self._graph.set_ef(config.ef)
+        self._widen(config.ef if ef is None else ef)
+
+    def narrow(self, points: NDArray[np.float32], true: NDArray[np.int64], recall: float) -> None:
+        """Search as narrow as `recall` of the true neighbours (n, k) of (n, D) points allows."""
+        widest, k = self.ef, true.shape[1]
+        for ef in (width for width in WIDTHS if k <= width < widest):
+            self._widen(ef)
+            found = self.search(points, k)[0]
+            if (found[:, :, None] == true[:, None, :]).any(axis=2).mean() >= recall:
+                return
+        self._widen(widest)
+
+    def _widen(self, ef: int) -> None:
+        self.ef = ef
+        self._graph.set_ef(ef)
 
     def search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         points = _checked(points, self._dimension)  # a wrong width is read past the row's end by hnswlib

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
+from detector.config.tree import Index as IndexConfig
 from detector.core.clusters import Clusters, Core, Exemplars, centres_of, nearest_squares
 from detector.core.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.index import Exact
 from detector.core.state import pack, unpack
 
 SCHEMA = Event.model_validate(
@@ -200,16 +202,15 @@ def renew(
     clusters: Clusters, core: Core, points: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Cluster the core as it is; returns distances to the nearest centre."""
-    assigned, distances = clusters.renew(core.sample(), points, rng)
-    core.assign(assigned)
-    return distances
+    core.assign(clusters.renew(core.sample(), points, rng))
+    return Exact(clusters.centres).search(points, 1)[1][:, 0].astype(np.float64)
 
 
 @pytest.mark.parametrize("count", [16, 100, 512])
 @pytest.mark.parametrize("members_min", [1, 3, 16])
 def test_clusters_describe_their_members(count: int, members_min: int) -> None:
     core = filled(Core(config(), LAYOUT), count)
-    clusters = Clusters(config(members_min=members_min), DIMENSION)
+    clusters = Clusters(config(members_min=members_min), IndexConfig(), DIMENSION)
     rng = np.random.default_rng(0)
     for seed in range(3):  # the second and third begin where the clusters were
         points = embedded(count, seed=seed)
@@ -222,11 +223,32 @@ def test_clusters_describe_their_members(count: int, members_min: int) -> None:
         count = len(core)
 
 
+def test_many_clusters_are_about_as_tight_as_if_all_had_been_compared_with_all() -> None:
+    rng = np.random.default_rng(0)
+    count = 8192
+    big = config(core_events=count, memory_events=1 << 24, count_max=512)
+    middles = rng.normal(0, 5, (900, DIMENSION))
+    points = (middles[rng.integers(0, 900, count)] + rng.normal(0, 0.3, (count, DIMENSION))).astype(
+        np.float32
+    )
+    found = {}
+    for name, index in {"all": IndexConfig(), "near": IndexConfig(exact_below=64)}.items():
+        core, clusters, chance = filled(Core(big, LAYOUT), count), Clusters(big, index, DIMENSION), None
+        for seed in range(3):  # barriers: the encoder has moved a little, some of the core is new
+            core.learn(rows(count * (seed + 1), 500), np.random.default_rng(seed))
+            chance = np.random.default_rng(seed)
+            moved = points + chance.normal(0, 0.05, points.shape).astype(np.float32)
+            distances = renew(clusters, core, moved, chance)
+        check(clusters, core, moved, 3)
+        found[name] = np.square(distances).mean()
+    assert found["near"] < 1.1 * found["all"]
+
+
 @pytest.mark.parametrize("members_min", [17, 32, 64])
 @pytest.mark.parametrize("count", [16, 64, 256])
 def test_something_is_normal_however_many_members_are_asked_for(members_min: int, count: int) -> None:
     core = filled(Core(config(), LAYOUT), count)
-    clusters = Clusters(config(members_min=members_min), DIMENSION)
+    clusters = Clusters(config(members_min=members_min), IndexConfig(), DIMENSION)
     rng = np.random.default_rng(0)
     for seed in range(3):
         points = np.random.default_rng(seed).normal(0, 1, (count, DIMENSION)).astype(np.float32)
@@ -240,7 +262,7 @@ def test_what_few_do_is_not_normal() -> None:
     alone = 0
     for seed in range(40):  # whether they come to a centre of their own is a matter of chance
         core = filled(Core(config(), LAYOUT), 512)
-        clusters = Clusters(config(members_min=3), DIMENSION)
+        clusters = Clusters(config(members_min=3), IndexConfig(), DIMENSION)
         distances = renew(clusters, core, points, np.random.default_rng(seed))
         check(clusters, core, points, 3)
         if (core.cluster[:2] == -1).all():
@@ -251,7 +273,7 @@ def test_what_few_do_is_not_normal() -> None:
 
 def test_equal_events_make_one_centre() -> None:
     core = filled(Core(config(), LAYOUT), 512)
-    clusters = Clusters(config(), DIMENSION)
+    clusters = Clusters(config(), IndexConfig(), DIMENSION)
     renew(clusters, core, np.ones((512, DIMENSION), dtype=np.float32), np.random.default_rng(0))
     assert len(clusters) == 1
     assert clusters.sizes.tolist() == [512]
@@ -266,14 +288,14 @@ def test_without_entities_every_event_counts_as_someone() -> None:
     layout = Layout(schema, FeaturesConfig())
     core = Core(config(), layout)
     core.learn(empty_rows(64, layout), np.random.default_rng(0))
-    clusters = Clusters(config(), DIMENSION)
+    clusters = Clusters(config(), IndexConfig(), DIMENSION)
     renew(clusters, core, embedded(64), np.random.default_rng(0))
     np.testing.assert_array_equal(clusters.people, clusters.sizes)
 
 
 def test_clusters_return_from_their_state() -> None:
     core = filled(Core(config(), LAYOUT), 512)
-    first, second = Clusters(config(), DIMENSION), Clusters(config(), DIMENSION)
+    first, second = Clusters(config(), IndexConfig(), DIMENSION), Clusters(config(), IndexConfig(), DIMENSION)
     renew(first, core, embedded(512), np.random.default_rng(0))
     second.load(unpack(pack(first.to_state())))
     assert pack(first.to_state()) == pack(second.to_state())

@@ -338,7 +338,7 @@ def test_everything_that_is_wrong_is_said_at_once(path: Path) -> None:
         "alerts.budget.share": ("0.9", "a number > 0 and <= 0.5, or null"),
         "alerts.severity": ("{high: 1}", "medium < high < critical"),
         "model.features": ("{half_lives: ['2d', '1d']}", "half_lives must be ascending and different"),
-        "model.index.ef": ("10", "a whole number >= 50 and <= 1000"),
+        "model.index.ef": ("10", "a whole number >= 16 and <= 1000"),
         "topics.transactions": ("'a b'", "a topic name: letters, digits and . _ -, at most 249 characters"),
         "http": ("[]", "a mapping with the keys address"),
         "log": ("null", "a mapping with the keys level, format"),

@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from detector.config.tree import Index as IndexConfig
-from detector.core.index import Exact, Hnsw, NearestCentres, build
+from detector.core.index import Exact, Hnsw, NearestCentres, build, tuned
 
 Floats = NDArray[np.float32]
 CONFIG = IndexConfig()
@@ -65,6 +65,22 @@ def test_hnsw_finds_what_exact_search_finds(count: int, dimension: int) -> None:
     assert same.mean() >= 0.95
     np.testing.assert_allclose(distances[same, 0], exact_distances[same, 0], rtol=1e-4, atol=1e-4)
     assert (np.diff(distances, axis=1) >= 0).all()
+
+
+def test_a_graph_is_searched_as_narrow_as_the_wanted_recall_allows() -> None:
+    centres, points = clouds(4096, seed=1), clouds(300, seed=2)
+    true = Exact(centres).search(points, 4)[0]
+    widths = {}
+    for recall in (0.6, 0.95, 0.99, 1.0):
+        index = tuned(centres, IndexConfig(exact_below=0, recall=recall, ef=200), points, 4)
+        found = index.search(points, 4)[0]
+        shared = [len(set(a) & set(b)) / 4 for a, b in zip(found.tolist(), true.tolist(), strict=True)]
+        widths[recall] = index.ef
+        assert np.mean(shared) >= recall or index.ef == 200
+        same = build(centres, IndexConfig(exact_below=0), index.ef).search(points, 4)
+        assert same[0].tobytes() == found.tobytes()
+    assert list(widths.values()) == sorted(widths.values())
+    assert widths[0.6] < widths[1.0] <= 200
 
 
 @pytest.mark.parametrize("kind", KINDS)
