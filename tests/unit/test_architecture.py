@@ -41,6 +41,7 @@ CORE_MAY_IMPORT = {
     "datetime",
     "functools",
     "hashlib",
+    "itertools",
     "json",
     "math",
     "re",

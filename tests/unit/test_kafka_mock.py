@@ -178,27 +178,6 @@ def test_header_names_may_be_any_bytes(config: Config, stream: KafkaStream) -> N
     assert record.headers == (("good", b"1"), ("gr??e", b"\xff"), ("?", b""))
 
 
-def test_every_name_of_a_batch_is_mended() -> None:
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 20)
-    names: list[Any] = ["a", _Latin("\xff"), "b", _Latin("c\xe9")]
-    for offset, name in enumerate(names):
-        builder.append(offset, 1000 + offset, None if offset else b"\xff", b"\xff" * 200, [(name, b"\xff")])
-    batches = shell._Batches(deque_of(DefaultRecordBatch(bytes(builder.build()))))
-    batch = batches.next_batch()
-    assert [(r.offset, r.timestamp, r.headers) for r in batch] == [
-        (0, 1000, [("a", b"\xff")]),
-        (1, 1001, [("?", b"\xff")]),
-        (2, 1002, [("b", b"\xff")]),
-        (3, 1003, [("c?", b"\xff")]),
-    ]
-    assert batches.next_batch() is None
-
-
-def deque_of(*batches: Any) -> Any:
-    rest = deque((*batches, None))
-    return SimpleNamespace(next_batch=rest.popleft)
-
-
 def test_what_cannot_be_decoded_needs_an_operator(
     stream: KafkaStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,7 +285,7 @@ class _SideConsumer:
 
     def add(self, value: object, arrived_s: float = NOW) -> None:
         raw = value if isinstance(value, bytes) else json.dumps({"time": value}).encode()
-        self.batch.append(SimpleNamespace(offset=self.at, value=raw, timestamp=int(arrived_s * 1000)))
+        self.batch.append(SimpleNamespace(offset=self.at, value=raw, timestamp_ms=int(arrived_s * 1000)))
         self.at += 1
 
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
