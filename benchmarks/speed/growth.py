@@ -206,7 +206,7 @@ def show_clusters(options: argparse.Namespace, sizes: Sequence[int]) -> None:
 
 
 def _barrier(options: argparse.Namespace, subject: Worker, size: int) -> list[str]:
-    """Make a barrier and a checkpoint of `size` clusters, and measure events behind it; cells of the table."""
+    """Make a barrier and a checkpoint of `size` clusters, and measure events after it; cells of a table."""
     progress(f"barrier and checkpoint of {size:,} clusters")
     barrier_s = subject.ask(Subject.barrier)
     taken = subject.ask(checkpoint)

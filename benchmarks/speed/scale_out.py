@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -43,7 +44,7 @@ def main() -> None:
             worked[replicas].append(service.run(replicas))
             return worked[replicas][-1].rate
 
-        found = rounds(options.rounds, {f"{n} replicas": lambda n=n: rate(n) for n in REPLICAS})
+        found = rounds(options.rounds, {f"{n} replicas": partial(rate, n) for n in REPLICAS})
     rows = []
     for replicas, rates in zip(REPLICAS, found.values(), strict=True):
         runs = worked[replicas]
@@ -61,8 +62,8 @@ def main() -> None:
             ]
         )
     show(
-        f"{options.events:,} events in {PARTITIONS} partitions, median of {options.rounds} rounds; cores in use",
-        ["replicas", "events/s", "ratio", "replicas' cores", "broker's", "CPU per event", "broker's"],
+        f"{options.events:,} events in {PARTITIONS} partitions, median of {options.rounds} rounds",
+        ["replicas", "events/s", "ratio", "cores used", "by broker", "CPU per event", "by broker"],
         rows,
     )
     print(f"the machine has {os.cpu_count()} CPUs")

@@ -32,7 +32,8 @@ from tests.kafka.daemons import Daemon, Deployment
 
 SAMPLE_S = 0.1
 DONE_SECONDS_MAX = 3_600.0
-DEFAULTS = ("topics.scores=null", "checkpoints.interval=30", "kafka.session_timeout_ms=15000")
+SCORES_OFF = "topics.scores=null"
+DEFAULTS = (SCORES_OFF, "checkpoints.interval=30", "kafka.session_timeout_ms=15000")
 """Settings of tests taken back to the daemon's own."""
 
 BROKER = f"Kafka {KAFKA_VERSION}, one broker, C1 only, serial collector"
@@ -66,7 +67,7 @@ class Service:
         self.preloaded = 0
         self._broker = broker
         self._running: list[Daemon] = []
-        self._settings = (*DEFAULTS, *settings)
+        self._settings = [*DEFAULTS, *settings]
         self._admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
 
     def __enter__(self) -> Self:
@@ -82,14 +83,15 @@ class Service:
         """Fill the topic."""
         self.preloaded += self.deployment.produce(events)
 
+    def publish_scores(self) -> None:
+        """Let daemons started from now on publish the scores of all events."""
+        self._settings.remove(SCORES_OFF)
+
     def run(self, replicas: int = 1) -> Worked:
         """Work the topic off from its beginning, as a new group."""
         daemons = self.start(replicas)
         worked = self.measure(daemons)
-        self._check(daemons)
-        for daemon in daemons:
-            daemon.stop()
-        self._running = []
+        self.stop(daemons)
         self.deployment.forget_group()
         return worked
 
@@ -116,6 +118,18 @@ class Service:
         spent = {name: after - cpu_s[name] for name, after in self.cpu_s(daemons).items()}
         return Worked(events=self.preloaded - first, seconds=seconds, cpu_s=spent)
 
+    def stop(self, daemons: list[Daemon]) -> None:
+        """Stop daemons once all is committed; every event must have been counted."""
+        received, scored, rejected = (
+            int(sum(daemon.metric(f"detector_events_{name}_total") for daemon in daemons))
+            for name in ("received", "scored", "rejected")
+        )
+        if not received == scored + rejected == self.committed():
+            raise SystemExit(f"{self.committed():,} events: received {received:,}, scored {scored:,}")
+        for daemon in daemons:
+            daemon.stop()
+        self._running = []
+
     def committed(self) -> int:
         """Sum of the group's committed offsets; 0 while there is no such group."""
         group = self.deployment.group
@@ -137,14 +151,6 @@ class Service:
                 logs = "\n".join(daemon.log()[-3000:] for daemon in self._running)
                 raise SystemExit(f"not {what}\n{logs}")
             time.sleep(SAMPLE_S)
-
-    def _check(self, daemons: list[Daemon]) -> None:
-        received, scored, rejected = (
-            sum(daemon.metric(f"detector_events_{name}_total") for daemon in daemons)
-            for name in ("received", "scored", "rejected")
-        )
-        if not received == scored + rejected == self.preloaded:
-            raise SystemExit(f"received {received:,.0f} = scored {scored:,.0f} + rejected {rejected:,.0f}?")
 
 
 def cpu_s(pid: int) -> float:
