@@ -5,6 +5,8 @@ Rules
       all alike; a ratio is the median of the rounds' own ratios.
     - Events are the Fraud Detection Handbook's, simulated from a seed or read from a folder, in their order.
     - One thread computes, as in the daemon.
+    - Within one process costs are CPU time (`clock_s`), which others on the machine hardly change; what
+      several processes take part in is measured by the clock on the wall.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import gzip
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain, islice
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import msgspec
 
@@ -39,6 +43,11 @@ PACKAGES = ("detector", "numpy", "numba", "hnswlib", "msgspec", "kafka-python", 
 
 Event = tuple[bytes, bytes]
 """Record key and JSON."""
+
+T = TypeVar("T")
+
+clock_s = time.process_time
+"""CPU seconds of this process, all threads."""
 
 
 # --- the command line ------------------------------------------------------------------------------------
@@ -164,9 +173,9 @@ def read_back(name: str, manifest: bytes, state: bytes, config: Config) -> Parti
 # --- figures ---------------------------------------------------------------------------------------------
 
 
-def rounds(count: int, variants: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+def rounds(count: int, variants: Mapping[str, Callable[[], T]]) -> dict[str, list[T]]:
     """Measure the variants one after another, `count` times; returns each one's figures by round."""
-    found: dict[str, list[float]] = {name: [] for name in variants}
+    found: dict[str, list[T]] = {name: [] for name in variants}
     for number in range(count):
         for name, measure in variants.items():
             progress(f"round {number + 1} of {count}: {name}")

@@ -6,6 +6,7 @@
 A stage is what lies between two laps of `detector.core.partition.Partition`, whatever their names are. Within
 the stages some parts are timed directly (`PARTS`), the outermost where one calls another; "other" is the
 rest of the stage. The first quarter of the events, after which a model is no longer young, is not counted.
+us are of CPU time.
 
 The last lines are for comparing two versions of the code: equal events must give equal alerts and an equal
 hash of the state.
@@ -14,7 +15,6 @@ hash of the state.
 from __future__ import annotations
 
 import pkgutil
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.speed.common import (
     WARM_UP_SHARE,
     about,
+    clock_s,
     configuration,
     drive,
     first_records,
@@ -78,11 +79,11 @@ class Laps:
         """Count from here."""
         self.seconds.clear()
         self._inside.clear()
-        self._last_s = time.perf_counter()
+        self._last_s = clock_s()
 
     def __call__(self, stage: str) -> None:
         """`stage` is done."""
-        now_s = time.perf_counter()
+        now_s = clock_s()
         self.seconds[stage, ""] += now_s - self._last_s
         for part, seconds in self._inside.items():
             self.seconds[stage, part] += seconds
@@ -95,13 +96,13 @@ class Laps:
         @wraps(function)
         def call(*arguments: Any, **named: Any) -> Any:
             self._depth += 1
-            began_s = time.perf_counter()
+            began_s = clock_s()
             try:
                 return function(*arguments, **named)
             finally:
                 self._depth -= 1
                 if not self._depth:
-                    self._inside[part] += time.perf_counter() - began_s
+                    self._inside[part] += clock_s() - began_s
 
         return call
 
@@ -176,11 +177,11 @@ def checkpoint(partition: Partition, config: Config, count: int) -> str:
     make_barrier(partition)
     writes, reads, size = [], [], 0
     for _ in range(count):
-        began_s = time.perf_counter()
+        began_s = clock_s()
         name, manifest, state = encode(partition.snapshot())
-        written_s = time.perf_counter()
+        written_s = clock_s()
         read_back(name, manifest, state, config)
-        reads.append(time.perf_counter() - written_s)
+        reads.append(clock_s() - written_s)
         writes.append(written_s - began_s)
         size = len(manifest) + len(state)
     return f"checkpoint: {size:,} bytes, made in {median(writes):.3f} s, back in {median(reads):.3f} s"

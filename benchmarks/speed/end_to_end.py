@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
@@ -37,6 +37,7 @@ from benchmarks.speed.common import (
     POLL_RECORDS,
     WARM_UP_SHARE,
     about,
+    clock_s,
     configuration,
     parser,
     progress,
@@ -55,6 +56,7 @@ from detector.wiring import entity_key
 from tests.kafka.broker import KafkaBroker, KafkaUnavailable, distribution, java
 
 PARTITIONS = (1, 4, 16)
+OURS = "detector"
 
 
 class Transaction(msgspec.Struct):
@@ -71,14 +73,21 @@ Learn = Callable[[Transaction], None]
 """Score an event, then learn it."""
 
 
+class Pace(NamedTuple):
+    """How fast something was."""
+
+    rate: float  # events/s
+    cpu_us: float  # per event, without the broker's
+
+
 class Topic(Protocol):
     """A topic of events, to be worked off any number of times."""
 
     def polls(self) -> Iterator[Sequence[bytes]]:
         """Values as one poll after another brings them, to the end."""
 
-    def detector(self) -> float:
-        """Let the service work it off; returns events/s."""
+    def detector(self) -> Pace:
+        """Let the service work it off."""
 
 
 class KafkaTopic:
@@ -107,8 +116,9 @@ class KafkaTopic:
                     left -= len(batch)
                     yield [record.value for record in batch]
 
-    def detector(self) -> float:
-        return self._service.run().rate
+    def detector(self) -> Pace:
+        worked = self._service.run()
+        return Pace(worked.rate, 1e6 * worked.cpu_s["replica 1"] / worked.events)
 
 
 class MemoryTopic:
@@ -127,7 +137,7 @@ class MemoryTopic:
         for start in range(0, len(values), POLL_RECORDS):
             yield values[start : start + POLL_RECORDS]
 
-    def detector(self) -> float:
+    def detector(self) -> Pace:
         broker, telemetry = MemoryBroker(self._partitions), Telemetry()
         for partition, key, value in self._events:
             broker.append(partition, value, key=key)
@@ -149,21 +159,31 @@ class MemoryTopic:
             warm_up = WARM_UP_SHARE * len(self._events)
             while not runner.turn() and telemetry.totals().scored < warm_up:
                 pass
-            first, began_s = telemetry.totals().scored, time.perf_counter()
+            first, watch = telemetry.totals().scored, Watch()
             runner.run()
-            return (len(self._events) - first) / (time.perf_counter() - began_s)
+            return watch.pace(len(self._events) - first)
+
+
+class Watch:
+    """Runs from when it is made."""
+
+    def __init__(self) -> None:
+        self._began_s, self._cpu_before_s = time.perf_counter(), clock_s()
+
+    def pace(self, events: int) -> Pace:
+        """Of so many events since."""
+        cpu_us = 1e6 * (clock_s() - self._cpu_before_s) / events
+        return Pace(events / (time.perf_counter() - self._began_s), cpu_us)
 
 
 # --- the loops -------------------------------------------------------------------------------------------
 
 
-def loop(
-    polls: Iterator[Sequence[bytes]], learn: Learn | None = None, events_max: int | None = None
-) -> float:
-    """Decode what polls bring, and let a peer learn it; returns events/s."""
+def loop(polls: Iterator[Sequence[bytes]], learn: Learn | None = None, events_max: int | None = None) -> Pace:
+    """Decode what polls bring, and let a peer learn it."""
     decode = msgspec.json.Decoder(Transaction).decode
     next(polls)
-    count, began_s = 0, time.perf_counter()
+    count, watch = 0, Watch()
     with contextlib.closing(polls):  # type: ignore[type-var]
         for values in polls:
             for value in islice(values, None if events_max is None else events_max - count):
@@ -173,7 +193,7 @@ def loop(
                 count += 1
             if count == events_max:
                 break
-        return count / (time.perf_counter() - began_s)
+        return watch.pace(count)
 
 
 def numbers(event: Transaction) -> tuple[float, float]:
@@ -218,21 +238,17 @@ def loda() -> Learn:
 # --- the command -----------------------------------------------------------------------------------------
 
 
-def compare(topic: Topic, options: argparse.Namespace, words: str) -> list[str]:
-    """Measure one topic in all four ways; returns the table's row."""
-    progress(words)
-    found = rounds(
+def compare(topic: Topic, options: argparse.Namespace) -> dict[str, list[Pace]]:
+    """Measure one topic in all four ways; the paces of each by round."""
+    return rounds(
         options.rounds,
         {
             "loop": lambda: loop(topic.polls()),
-            "detector": topic.detector,
+            OURS: topic.detector,
             "river": lambda: loop(topic.polls(), river(), options.peer_events),
             "loda": lambda: loop(topic.polls(), loda(), options.peer_events),
         },
     )
-    rates = [f"{median(rates):,.0f}" for rates in found.values()]
-    ratios = [ratio(found["detector"], found[other]) for other in ("loop", "river", "loda")]
-    return [words, *rates, f"{ratios[0]:.2f}", f"{ratios[1]:.1f}", f"{ratios[2]:.1f}"]
 
 
 def main() -> None:
@@ -264,11 +280,21 @@ def _on_kafka(broker: KafkaBroker, folder: Path, options: argparse.Namespace) ->
 
 
 def _table(topics: Iterator[tuple[Topic, int]], options: argparse.Namespace) -> None:
-    show(
-        f"events/s, {options.events:,} events, median of {options.rounds} rounds; then detector / the others",
-        ["partitions", "loop", "detector", "river", "loda", "/ loop", "/ river", "/ loda"],
-        [compare(topic, options, f"{partitions}") for topic, partitions in topics],
-    )
+    rates, costs = [], []
+    for topic, partitions in topics:
+        progress(f"{partitions} partitions")
+        found = compare(topic, options)
+        others = [name for name in found if name != OURS]
+        rate = {name: [pace.rate for pace in paces] for name, paces in found.items()}
+        cost = {name: [pace.cpu_us for pace in paces] for name, paces in found.items()}
+        shares = [f"{ratio(rate[OURS], rate[other]):.2f}" for other in others]
+        rates.append([f"{partitions}", *(f"{median(each):,.0f}" for each in rate.values()), *shares])
+        shares = [f"{ratio(cost[other], cost[OURS]):.2f}" for other in others]
+        costs.append([f"{partitions}", *(f"{median(each):,.1f}" for each in cost.values()), *shares])
+    header = ["partitions", *found, *(f"/ {other}" for other in others)]
+    print(f"\n{options.events:,} events, median of {options.rounds} rounds")
+    show("events/s; then the detector's against the others'", header, rates)
+    show("CPU us per event, without the broker's; then the others' against the detector's", header, costs)
 
 
 if __name__ == "__main__":

@@ -38,29 +38,14 @@ def main() -> None:
     ):
         progress(f"filling {PARTITIONS} partitions")
         service.preload(islice(transactions(options), options.events))
-        worked: dict[int, list[Worked]] = {replicas: [] for replicas in REPLICAS}
-
-        def rate(replicas: int) -> float:
-            worked[replicas].append(service.run(replicas))
-            return worked[replicas][-1].rate
-
-        found = rounds(options.rounds, {f"{n} replicas": partial(rate, n) for n in REPLICAS})
+        found = rounds(options.rounds, {f"{n}": partial(service.run, n) for n in REPLICAS})
     rows = []
-    for replicas, rates in zip(REPLICAS, found.values(), strict=True):
-        runs = worked[replicas]
-        daemons = [sum(cores(run, name) for name in run.cpu_s if name != "broker") for run in runs]
-        brokers = [cores(run, "broker") for run in runs]
-        rows.append(
-            [
-                f"{replicas}",
-                f"{median(rates):,.0f}",
-                f"{ratio(rates, next(iter(found.values()))):.2f}",
-                f"{median(daemons):.2f}",
-                f"{median(brokers):.2f}",
-                f"{median(us_per_event(run, broker=False) for run in runs):.0f} us",
-                f"{median(us_per_event(run, broker=True) for run in runs):.0f} us",
-            ]
-        )
+    rates = {replicas: [run.rate for run in runs] for replicas, runs in found.items()}
+    for replicas, runs in found.items():
+        cells = [f"{median(map(share, runs)):.2f}" for share in (replicas_cores, broker_cores)]
+        cells += [f"{median(map(share, runs)):.0f} us" for share in (replicas_us, broker_us)]
+        change = ratio(rates[replicas], rates[f"{REPLICAS[0]}"])
+        rows.append([replicas, f"{median(rates[replicas]):,.0f}", f"{change:.2f}", *cells])
     show(
         f"{options.events:,} events in {PARTITIONS} partitions, median of {options.rounds} rounds",
         ["replicas", "events/s", "ratio", "cores used", "by broker", "CPU per event", "by broker"],
@@ -69,14 +54,24 @@ def main() -> None:
     print(f"the machine has {os.cpu_count()} CPUs")
 
 
-def cores(run: Worked, process: str) -> float:
-    """How many CPUs a process kept busy."""
-    return run.cpu_s[process] / run.seconds
+def broker_cores(run: Worked) -> float:
+    """How many CPUs the broker kept busy."""
+    return run.cpu_s["broker"] / run.seconds
 
 
-def us_per_event(run: Worked, *, broker: bool) -> float:
-    """CPU time per event, of the broker or of all replicas."""
-    return 1e6 * sum(s for name, s in run.cpu_s.items() if (name == "broker") == broker) / run.events
+def replicas_cores(run: Worked) -> float:
+    """How many CPUs all replicas kept busy."""
+    return sum(run.cpu_s.values()) / run.seconds - broker_cores(run)
+
+
+def broker_us(run: Worked) -> float:
+    """The broker's CPU time per event."""
+    return 1e6 * broker_cores(run) / run.rate
+
+
+def replicas_us(run: Worked) -> float:
+    """The replicas' CPU time per event."""
+    return 1e6 * replicas_cores(run) / run.rate
 
 
 if __name__ == "__main__":
