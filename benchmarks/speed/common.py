@@ -136,13 +136,15 @@ def opened(config: Config, lap: Lap = no_lap) -> Partition:
     return Partition(IDENTITY, wanted, Partition.begin(wanted, 0, 0), until=0, lap=lap)
 
 
-def drive(partition: Partition, log: Sequence[Record], *, barriers: bool = True) -> Iterator[Outputs]:
+def drive(
+    partition: Partition, log: Sequence[Record], *, poll_records: int = POLL_RECORDS, barriers: bool = True
+) -> Iterator[Outputs]:
     """Do with records what the runner does, but for all IO; yields what came of each piece.
 
     Without `barriers` none is made, as if all of them came between two.
     """
-    for start in range(0, len(log), POLL_RECORDS):
-        backlog = log[start : start + POLL_RECORDS]
+    for start in range(0, len(log), poll_records):
+        backlog = log[start : start + poll_records]
         while backlog:
             step = partition.take(backlog)
             yield step.outputs

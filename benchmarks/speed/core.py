@@ -28,6 +28,7 @@ from unittest import mock
 from threadpoolctl import threadpool_limits
 
 from benchmarks.speed.common import (
+    POLL_RECORDS,
     WARM_UP_SHARE,
     about,
     clock_s,
@@ -133,7 +134,7 @@ class Costs:
     partition: Partition
 
 
-def measure(config: Config, log: Sequence[Record]) -> Costs:
+def measure(config: Config, log: Sequence[Record], poll_records: int = POLL_RECORDS) -> Costs:
     """Run a new partition over the log; the first events are not timed."""
     laps = Laps()
     partition = opened(config, laps)
@@ -142,7 +143,7 @@ def measure(config: Config, log: Sequence[Record]) -> Costs:
     with laps.installed() as missing:
         for piece in (log[:warm_up], log[warm_up:]):
             laps.reset()
-            for outputs in drive(partition, piece):
+            for outputs in drive(partition, piece, poll_records=poll_records):
                 alerts += len(outputs.alerts)
                 for alert in outputs.alerts:
                     digest.update(alert.body)
@@ -189,7 +190,11 @@ def checkpoint(partition: Partition, config: Config, count: int) -> str:
 
 def main() -> None:
     """Run the command."""
-    options = parser(__doc__, events=65_536, rounds=3).parse_args()
+    made = parser(__doc__, events=65_536, rounds=3)
+    made.add_argument(
+        "--poll", type=int, default=POLL_RECORDS, help="records given at once; few: little load"
+    )
+    options = made.parse_args()
     if options.quick:
         options.events, options.rounds = 8_192, 1
     config = configuration(options.set)
@@ -200,10 +205,14 @@ def main() -> None:
     with threadpool_limits(1):
         for number in range(options.rounds):
             progress(f"round {number + 1} of {options.rounds}")
-            runs.append(measure(config, log))
+            runs.append(measure(config, log, options.poll))
         words = checkpoint(runs[-1].partition, config, options.rounds)
-    title = f"{len(log):,} events, the last {1 - WARM_UP_SHARE:.0%} counted; median of {len(runs)} rounds"
-    show(title, ["stage", "us/event", "share"], table(runs))
+    counted = f"the last {1 - WARM_UP_SHARE:.0%} counted, {options.poll:,} at once"
+    show(
+        f"{len(log):,} events, {counted}; median of {len(runs)} rounds",
+        ["stage", "us/event", "share"],
+        table(runs),
+    )
     print(f"\n{words} (beside scoring)")
     if runs[0].missing:
         print(f"not timed, as not there: {', '.join(runs[0].missing)}")

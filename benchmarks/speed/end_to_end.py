@@ -23,7 +23,8 @@ import argparse
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -57,6 +58,7 @@ from tests.kafka.broker import KafkaBroker, KafkaUnavailable, distribution, java
 
 PARTITIONS = (1, 4, 16)
 OURS = "detector"
+HEADER = ("partitions", "loop", OURS, "river", "loda", "/ loop", "/ river", "/ loda")
 
 
 class Transaction(msgspec.Struct):
@@ -77,7 +79,7 @@ class Pace(NamedTuple):
     """How fast something was."""
 
     rate: float  # events/s
-    cpu_us: float  # per event, without the broker's
+    cpu_rate: float  # events per second of CPU time, without the broker's
 
 
 class Topic(Protocol):
@@ -118,7 +120,7 @@ class KafkaTopic:
 
     def detector(self) -> Pace:
         worked = self._service.run()
-        return Pace(worked.rate, 1e6 * worked.cpu_s["replica 1"] / worked.events)
+        return Pace(worked.rate, worked.events / worked.cpu_s["replica 1"])
 
 
 class MemoryTopic:
@@ -128,7 +130,7 @@ class MemoryTopic:
         self._config = configuration([*options.set, "log.level=error"])
         self._partitions = partitions
         self._events = [
-            (int(key) % partitions, key, value)
+            (zlib.crc32(key) % partitions, key, value)
             for key, value in islice(transactions(options), options.events)
         ]
 
@@ -172,8 +174,8 @@ class Watch:
 
     def pace(self, events: int) -> Pace:
         """Of so many events since."""
-        cpu_us = 1e6 * (clock_s() - self._cpu_before_s) / events
-        return Pace(events / (time.perf_counter() - self._began_s), cpu_us)
+        rate = events / (time.perf_counter() - self._began_s)
+        return Pace(rate, events / (clock_s() - self._cpu_before_s))
 
 
 # --- the loops -------------------------------------------------------------------------------------------
@@ -280,21 +282,20 @@ def _on_kafka(broker: KafkaBroker, folder: Path, options: argparse.Namespace) ->
 
 
 def _table(topics: Iterator[tuple[Topic, int]], options: argparse.Namespace) -> None:
-    rates, costs = [], []
+    rates, cpu_rates = [], []
     for topic, partitions in topics:
         progress(f"{partitions} partitions")
         found = compare(topic, options)
-        others = [name for name in found if name != OURS]
-        rate = {name: [pace.rate for pace in paces] for name, paces in found.items()}
-        cost = {name: [pace.cpu_us for pace in paces] for name, paces in found.items()}
-        shares = [f"{ratio(rate[OURS], rate[other]):.2f}" for other in others]
-        rates.append([f"{partitions}", *(f"{median(each):,.0f}" for each in rate.values()), *shares])
-        shares = [f"{ratio(cost[other], cost[OURS]):.2f}" for other in others]
-        costs.append([f"{partitions}", *(f"{median(each):,.1f}" for each in cost.values()), *shares])
-    header = ["partitions", *found, *(f"/ {other}" for other in others)]
-    print(f"\n{options.events:,} events, median of {options.rounds} rounds")
-    show("events/s; then the detector's against the others'", header, rates)
-    show("CPU us per event, without the broker's; then the others' against the detector's", header, costs)
+        rates.append(_row(partitions, {name: [pace.rate for pace in found[name]] for name in found}))
+        cpu_rates.append(_row(partitions, {name: [pace.cpu_rate for pace in found[name]] for name in found}))
+    print(f"\n{options.events:,} events, median of {options.rounds} rounds; ratios are {OURS} / other")
+    show("events per second", HEADER, rates)
+    show("events per second of CPU time, the broker's apart", HEADER, cpu_rates)
+
+
+def _row(partitions: int, rates: Mapping[str, Sequence[float]]) -> list[str]:
+    ratios = [f"{ratio(rates[OURS], rates[other]):.2f}" for other in rates if other != OURS]
+    return [f"{partitions}", *(f"{median(rates[name]):,.0f}" for name in rates), *ratios]
 
 
 if __name__ == "__main__":

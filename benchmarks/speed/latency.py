@@ -38,7 +38,6 @@ from kafka import KafkaConsumer, TopicPartition
 from benchmarks.speed.common import about, parser, progress, show, transactions
 from benchmarks.speed.service import BROKER, Service, cpu_s
 from tests.kafka.broker import KafkaBroker
-from tests.kafka.daemons import Daemon
 
 SHARES = (0.1, 0.5, 0.8)
 QUANTILES, QUANTILE_NAMES = (0.5, 0.99, 0.999), ("p50", "p99", "p99.9")
@@ -104,9 +103,7 @@ class Load:
     cores: dict[str, float]  # in use, by process
 
 
-def run_load(
-    options: argparse.Namespace, service: Service, daemons: list[Daemon], first: int, rate: float
-) -> Load:
+def run_load(options: argparse.Namespace, service: Service, first: int, rate: float) -> Load:
     """Produce at a rate from event `first` on, and see what arrives."""
     deployment = service.deployment
     topic = deployment.topics["transactions"]
@@ -116,11 +113,11 @@ def run_load(
         producing = pool.submit(
             produce, options, deployment.bootstrap, topic, deployment.partitions, first, rate
         )
-        before = {**service.cpu_s(daemons), "consumer": cpu_s(os.getpid()), "producer": 0.0}
+        before = {**service.cpu_s(), "consumer": cpu_s(os.getpid()), "producer": 0.0}
         read_until_quiet(service, consumer, producing, first, arrived)
         produced = producing.result()
         pool.shutdown()
-        after = {**service.cpu_s(daemons), "consumer": cpu_s(os.getpid()), "producer": produced.cpu_s}
+        after = {**service.cpu_s(), "consumer": cpu_s(os.getpid()), "producer": produced.cpu_s}
     if not arrived:
         raise SystemExit("nothing arrived: raise --seconds, unless the stream is over")
     moment_s = {id_: produced.began_s + n / rate for n, id_ in enumerate(produced.ids)}
@@ -200,14 +197,14 @@ def main() -> None:
             service.publish_scores()
         progress("filling the topic")
         service.preload(islice(transactions(options), options.events))
-        daemons = service.start()
+        service.start()
         progress("the highest rate")
-        highest = service.measure(daemons).rate
+        highest = service.measure().rate
         loads = []
         for share in SHARES:
             progress(f"{share:.0%} of {highest:,.0f} events/s, {options.seconds:g} s")
-            loads.append(run_load(options, service, daemons, service.committed(), share * highest))
-        service.stop(daemons)
+            loads.append(run_load(options, service, service.committed(), share * highest))
+        service.stop()
     words = f"{options.seconds:g} s at each share of {highest:,.0f} events/s; then cores in use"
     show(
         f"ms from an event's moment to its {options.topic}, {words}",

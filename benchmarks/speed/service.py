@@ -66,7 +66,7 @@ class Service:
         )
         self.preloaded = 0
         self._broker = broker
-        self._running: list[Daemon] = []
+        self._daemons: list[Daemon] = []
         self._settings = [*DEFAULTS, *settings]
         self._admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
 
@@ -89,46 +89,43 @@ class Service:
 
     def run(self, replicas: int = 1) -> Worked:
         """Work the topic off from its beginning, as a new group."""
-        daemons = self.start(replicas)
-        worked = self.measure(daemons)
-        self.stop(daemons)
+        self.start(replicas)
+        worked = self.measure()
+        self.stop()
         self.deployment.forget_group()
         return worked
 
-    def start(self, replicas: int = 1) -> list[Daemon]:
+    def start(self, replicas: int = 1) -> None:
         """Start daemons of the group."""
-        self._running = [self.deployment.start(*self._settings) for _ in range(replicas)]
-        return self._running
+        self._daemons = [self.deployment.start(*self._settings) for _ in range(replicas)]
 
-    def measure(self, daemons: list[Daemon]) -> Worked:
+    def measure(self) -> Worked:
         """Measure until all that was preloaded is committed; see the module's text."""
-        share = self.deployment.partitions // len(daemons)
+        warm_up, share = WARM_UP_SHARE * self.preloaded, self.deployment.partitions // len(self._daemons)
 
         def under_way() -> bool:
-            return self.committed() >= WARM_UP_SHARE * self.preloaded and all(
-                daemon.owns() == share for daemon in daemons
-            )
+            return self.committed() >= warm_up and all(daemon.owns() == share for daemon in self._daemons)
 
         self.wait("under way", under_way)
-        began_s, first, cpu_s = time.monotonic(), self.committed(), self.cpu_s(daemons)
+        began_s, first, cpu_before_s = time.monotonic(), self.committed(), self.cpu_s()
         if first >= self.preloaded:
             raise SystemExit("done before it could be measured: raise --events")
         self.wait("done", lambda: self.committed() >= self.preloaded)
         seconds = time.monotonic() - began_s
-        spent = {name: after - cpu_s[name] for name, after in self.cpu_s(daemons).items()}
+        spent = {name: after - cpu_before_s[name] for name, after in self.cpu_s().items()}
         return Worked(events=self.preloaded - first, seconds=seconds, cpu_s=spent)
 
-    def stop(self, daemons: list[Daemon]) -> None:
+    def stop(self) -> None:
         """Stop daemons once all is committed; every event must have been counted."""
         received, scored, rejected = (
-            int(sum(daemon.metric(f"detector_events_{name}_total") for daemon in daemons))
+            int(sum(daemon.metric(f"detector_events_{name}_total") for daemon in self._daemons))
             for name in ("received", "scored", "rejected")
         )
         if not received == scored + rejected == self.committed():
             raise SystemExit(f"{self.committed():,} events: received {received:,}, scored {scored:,}")
-        for daemon in daemons:
-            daemon.stop()
-        self._running = []
+        while self._daemons:
+            if (code := self._daemons.pop().stop()) != 0:
+                raise SystemExit(f"a daemon ended with exit code {code}")
 
     def committed(self) -> int:
         """Sum of the group's committed offsets; 0 while there is no such group."""
@@ -138,17 +135,17 @@ class Service:
             return sum(max(committed.offset, 0) for committed in offsets.values())
         return 0
 
-    def cpu_s(self, daemons: list[Daemon]) -> dict[str, float]:
+    def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far, by process."""
-        processes = {f"replica {n}": daemon.process.pid for n, daemon in enumerate(daemons, start=1)}
+        processes = {f"replica {n}": daemon.process.pid for n, daemon in enumerate(self._daemons, start=1)}
         return {name: cpu_s(pid) for name, pid in {**processes, "broker": self._broker.pid}.items()}
 
     def wait(self, what: str, condition: Callable[[], bool]) -> None:
         """Wait until something holds; a daemon that ended is an error."""
         until_s = time.monotonic() + DONE_SECONDS_MAX
         while not condition():
-            if time.monotonic() > until_s or not all(daemon.alive for daemon in self._running):
-                logs = "\n".join(daemon.log()[-3000:] for daemon in self._running)
+            if time.monotonic() > until_s or not all(daemon.alive for daemon in self._daemons):
+                logs = "\n".join(daemon.log()[-3000:] for daemon in self._daemons)
                 raise SystemExit(f"not {what}\n{logs}")
             time.sleep(SAMPLE_S)
 
