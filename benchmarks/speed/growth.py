@@ -8,11 +8,13 @@ Two tables, each of several sizes measured in turns, every size in a process of 
 clusters    1k to 64k of them over a core of 16 times as many events. The state is built directly: the core of
             a model that has learned from the stream, its rows repeated with amounts varied by a tenth, its
             clusters scattered by their radii. What an event costs between barriers is measured in it; then,
-            up to `--barrier-clusters`, a real barrier, and what an event costs with the clusters it made.
+            up to `--barrier-clusters`, a real barrier, its share in an event where barriers come as often as
+            they usually do, and what an event costs with the clusters it made.
 entities    1k to 1M of them, half customers, half terminals, filled by events: each customer once, the model
             young at first, as barriers are made for the first ones only. Then customers come at random, each
-            at one of four terminals. Memory is what the process has (RSS) and what its tables' arrays take,
-            each less that of the smallest size.
+            at one of four terminals. Memory is what the arrays of their tables take for each (which double
+            when they are half full, so it depends on the number), and by how much the process (RSS) is
+            larger than that of the smallest size.
 
 All times are CPU time. Checkpoint and restore are of the whole partition, in memory, without the store.
 """
@@ -192,12 +194,22 @@ def show_clusters(options: argparse.Namespace, sizes: Sequence[int]) -> None:
         steady = _in_turns(options, subjects)
         rows = []
         for size, subject in subjects.items():
-            words = _barrier(options, subject, size) if size <= options.barrier_clusters else ["-"] * 5
+            words = _barrier(options, subject, size) if size <= options.barrier_clusters else ["-"] * 6
             change = ratio(steady[size], steady[sizes[0]])
             rows.append([f"{size:,}", f"{median(steady[size]):.1f}", f"{change:.2f}", *words])
     show(
         f"clusters, state built directly; a real barrier up to {options.barrier_clusters:,}",
-        ["clusters", "us/event", "ratio", "barrier", "us/event after", "checkpoint", "made", "restored"],
+        [
+            "clusters",
+            "us/event",
+            "ratio",
+            "barrier",
+            "us/event",
+            "after it",
+            "checkpoint",
+            "made",
+            "restored",
+        ],
         rows,
     )
     if beyond := [size for size in sizes if EVENTS_PER_CLUSTER * size > limit]:
@@ -212,7 +224,8 @@ def _barrier(options: argparse.Namespace, subject: Worker, size: int) -> list[st
     taken = subject.ask(checkpoint)
     subject.ask(Subject.feed, options.events)
     after = median(subject.ask(Subject.feed, options.events) for _ in range(options.rounds))
-    return [f"{barrier_s:.2f} s", f"{after:.1f}", *taken.cells()]
+    per_event_us = 1e6 * barrier_s / configuration(options.set).model.barriers.every_events
+    return [f"{barrier_s:.2f} s", f"{per_event_us:,.1f}", f"{after:.1f}", *taken.cells()]
 
 
 # --- entities --------------------------------------------------------------------------------------------
