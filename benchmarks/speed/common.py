@@ -26,6 +26,7 @@ from typing import TypeVar
 
 import msgspec
 
+from benchmarks.quality.inputs import InputError
 from benchmarks.quality.streams import Plan, parse_plans
 from detector.config.load import load
 from detector.config.tree import Config
@@ -67,10 +68,12 @@ def parser(description: str | None, *, events: int, rounds: int) -> argparse.Arg
 
 def _plan(text: str) -> Plan:
     try:
-        (plan,) = parse_plans(text)
-    except ValueError as error:  # InputError is one
+        first, *more = parse_plans(text)
+    except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return plan
+    if more or first.week:
+        raise argparse.ArgumentTypeError(f"{text}: one stream, in its own order")
+    return first
 
 
 def configuration(settings: Sequence[str] = ()) -> Config:
