@@ -13,8 +13,8 @@ loda      the loop, each event scored and learned by PySAD's LODA, library defau
 
 The peers see two numbers of an event, its amount and its second of the day, and the first `--peer-events`
 only. The clock of a loop starts when its first records are there, which are not counted. Nothing else runs
-meanwhile but the broker: all have the same cores. A second table has CPU time in place of time: the daemon and
-the broker work beside each other, and a busy machine changes it less.
+meanwhile but the broker: all have the same cores. A second table has CPU time in place of time: the daemon
+and the broker work beside each other, and a busy machine changes it less.
 
 Without Java and Maven the topic is the in-memory one of `detector.testing` and the daemon its runner in this
 process; the output says so.
