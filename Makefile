@@ -6,12 +6,13 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 	pyproject.toml -q
 INPUTS ?= 100000
 QUALITY ?= --streams simulate:7 --out out/quality
+SPEED ?=
 CHAOS ?= --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
 SEEDS ?= 1000
 START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint check soak bench-quality chaos fuzz lock clean
+.PHONY: help env demo test lint check soak bench-quality speed chaos fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,12 @@ soak: $(READY) ## SEEDS=n simulations from seed START=k on, beyond those of the 
 bench-quality: $(READY) ## the service beside its streaming peers; QUALITY='--streams ...', see docs/QUALITY.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.quality.run $(QUALITY)
+
+speed: $(READY) ## events/s, costs, growth, latency and scale-out; SPEED=--quick to see that it works
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	for part in core growth end_to_end latency scale_out; do \
+		OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.$$part $(SPEED) || exit 1; \
+	done
 
 chaos: $(READY) ## accidents on a real Kafka, then every published byte checked (CHAOS='--kills n ...')
 	$(BIN)/python -m benchmarks.chaos.run $(CHAOS)

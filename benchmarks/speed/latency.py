@@ -1,0 +1,218 @@
+"""From produce to the alert in a read_committed consumer, while the service is under load.
+
+    python -m benchmarks.speed.latency
+    python -m benchmarks.speed.latency --seconds 300 --topic scores
+
+1. The highest rate is measured on a preloaded topic (how says `benchmarks.speed.service`).
+2. The same daemon goes on with what a producer in a process of its own sends, in an open loop, at 10, 50 and
+   80 % of that rate: each event has its moment, whatever became of those before it, and its latency counts
+   from that moment, so that a wait of the producer's is not left out.
+3. A consumer in this process reads the alerts, read_committed, and notes when each arrives; the latency of an
+   event is that of its alert. Nothing is left out: barriers, commit interval, checkpoints.
+
+So that there are alerts enough for high quantiles the budget is one in a hundred events, half of it for
+random ones (`explore_share`), which come at any moment alike: ten times the usual work of explaining.
+`--topic scores` takes the scores of all events instead, which are published in the same transactions; then
+publishing them is most of the work. A quantile that fewer than three alerts lie beyond is in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import tempfile
+import time
+import zlib
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from confluent_kafka import Producer
+from kafka import KafkaConsumer, TopicPartition
+
+from benchmarks.speed.common import about, parser, progress, show, transactions
+from benchmarks.speed.service import BROKER, Service, cpu_s
+from tests.kafka.broker import KafkaBroker
+
+SHARES = (0.1, 0.5, 0.8)
+QUANTILES, QUANTILE_NAMES = (0.5, 0.99, 0.999), ("p50", "p99", "p99.9")
+PROCESSES = ("replica 1", "broker", "producer", "consumer")
+BEYOND_MIN = 3  # alerts beyond a quantile, for it to mean something
+SETTINGS = ("alerts.budget.share=0.01", "alerts.explore_share=0.5")
+LEAD_S = 0.5  # from the producer's start to its first event
+TICK_S = 0.001
+QUIET_S = 2.0  # nothing arrives for so long, and all is committed: it is over
+
+
+class _Published(msgspec.Struct):
+    """What alerts and scores both have."""
+
+    event_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Produced:
+    """What a producer did; n events."""
+
+    began_s: float  # monotonic: the moment of the first event; the n-th follows n / rate later
+    ids: list[str]
+    late_ms: float  # the longest that an event was handed over after its moment
+    cpu_s: float
+
+
+def produce(
+    options: argparse.Namespace, bootstrap: str, topic: str, partitions: int, first: int, rate: float
+) -> Produced:
+    """Send events at a rate, each at its moment; runs in a process of its own."""
+    events = list(islice(transactions(options), first, first + int(rate * options.seconds)))
+    decode = msgspec.json.Decoder(dict[str, object]).decode
+    ids = [str(decode(value)["TRANSACTION_ID"]) for _, value in events]
+    places = [zlib.crc32(key) % partitions for key, _ in events]
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "acks": "all"})
+    cpu_before_s = time.process_time()
+    began_s = time.monotonic() + LEAD_S
+    sent, late_s = 0, 0.0
+    while sent < len(events):
+        now_s = time.monotonic()
+        due = min(int((now_s - began_s) * rate) + 1, len(events)) if now_s >= began_s else 0
+        if sent < due:
+            late_s = max(late_s, now_s - (began_s + sent / rate))
+        for number in range(sent, due):
+            key, value = events[number]
+            producer.produce(topic, key=key, value=value, partition=places[number])
+        sent = due
+        producer.poll(0)
+        time.sleep(TICK_S)
+    if producer.flush(60):
+        raise RuntimeError("the broker did not take all events")
+    return Produced(began_s=began_s, ids=ids, late_ms=1000 * late_s, cpu_s=time.process_time() - cpu_before_s)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Load:
+    """One rate's figures."""
+
+    rate: float
+    latency_ms: np.ndarray[tuple[int], np.dtype[np.float64]]  # (alerts,)
+    late_ms: float
+    cores: dict[str, float]  # in use, by process
+
+
+def run_load(options: argparse.Namespace, service: Service, first: int, rate: float) -> Load:
+    """Produce at a rate from event `first` on, and see what arrives."""
+    deployment = service.deployment
+    topic = deployment.topics["transactions"]
+    arrived: list[tuple[str, float]] = []
+    with contextlib.closing(consumer_at_end(service, options.topic)) as consumer:
+        pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        producing = pool.submit(
+            produce, options, deployment.bootstrap, topic, deployment.partitions, first, rate
+        )
+        before = {**service.cpu_s(), "consumer": cpu_s(os.getpid()), "producer": 0.0}
+        read_until_quiet(service, consumer, producing, first, arrived)
+        produced = producing.result()
+        pool.shutdown()
+        after = {**service.cpu_s(), "consumer": cpu_s(os.getpid()), "producer": produced.cpu_s}
+    if not arrived:
+        raise SystemExit("nothing arrived: raise --seconds, unless the stream is over")
+    moment_s = {id_: produced.began_s + n / rate for n, id_ in enumerate(produced.ids)}
+    return Load(
+        rate=rate,
+        latency_ms=np.array([1000 * (at_s - moment_s[id_]) for id_, at_s in arrived]),
+        late_ms=produced.late_ms,
+        cores={name: (after[name] - before[name]) / options.seconds for name in after},
+    )
+
+
+def consumer_at_end(service: Service, kind: str) -> KafkaConsumer:
+    """Read an output topic from its end on."""
+    deployment = service.deployment
+    consumer = KafkaConsumer(
+        bootstrap_servers=deployment.bootstrap,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_poll_records=100_000,
+        metrics_enabled=False,
+    )
+    places = [TopicPartition(deployment.topics[kind], n) for n in range(deployment.partitions)]
+    consumer.assign(places)
+    for place, end in consumer.end_offsets(places).items():
+        consumer.seek(place, end)
+    consumer.poll(timeout_ms=100)  # connects
+    return consumer
+
+
+def read_until_quiet(
+    service: Service,
+    consumer: KafkaConsumer,
+    producing: Future[Produced],
+    first: int,
+    arrived: list[tuple[str, float]],
+) -> None:
+    """Note what arrives, and when, until all that was produced is committed and nothing comes any more."""
+    decode = msgspec.json.Decoder(_Published).decode
+    heard_s = time.monotonic()
+    while True:
+        batches = consumer.poll(timeout_ms=100)
+        now_s = time.monotonic()
+        arrived += [(decode(record.value).event_id, now_s) for batch in batches.values() for record in batch]
+        heard_s = now_s if batches else heard_s
+        if producing.done() and now_s - heard_s > QUIET_S:
+            if service.committed() >= first + len(producing.result().ids):
+                return
+            heard_s = now_s  # ask again later, it costs something
+
+
+def row(load: Load, highest: float) -> list[str]:
+    """Cells of the table."""
+    cells = [f"{load.rate / highest:.0%}", f"{load.rate:,.0f}", f"{len(load.latency_ms):,}"]
+    for share, value in zip(QUANTILES, np.quantile(load.latency_ms, QUANTILES), strict=True):
+        known = (1 - share) * len(load.latency_ms) >= BEYOND_MIN
+        cells.append(f"{value:.0f}" if known else f"({value:.0f})")
+    cells += [f"{load.latency_ms.max():.0f}", f"{load.late_ms:.0f}"]
+    return cells + [f"{load.cores[name]:.2f}" for name in PROCESSES]
+
+
+def main() -> None:
+    """Run the command."""
+    made = parser(__doc__, events=200_000, rounds=1)
+    made.add_argument("--seconds", type=float, default=120.0, help="of each load")
+    made.add_argument("--partitions", type=int, default=1)
+    made.add_argument("--topic", choices=("alerts", "scores"), default="alerts", help="what is waited for")
+    options = made.parse_args()
+    if options.quick:
+        options.events, options.seconds = 30_000, 5.0
+    print(about(BROKER))
+    with (
+        tempfile.TemporaryDirectory(prefix="detector-speed-") as folder,
+        KafkaBroker() as broker,
+        Service(broker, Path(folder), "latency", options.partitions, [*SETTINGS, *options.set]) as service,
+    ):
+        if options.topic == "scores":
+            service.publish_scores()
+        progress("filling the topic")
+        service.preload(islice(transactions(options), options.events))
+        service.start()
+        progress("the highest rate")
+        highest = service.measure().rate
+        loads = []
+        for share in SHARES:
+            progress(f"{share:.0%} of {highest:,.0f} events/s, {options.seconds:g} s")
+            loads.append(run_load(options, service, service.committed(), share * highest))
+        service.stop()
+    words = f"{options.seconds:g} s at each share of {highest:,.0f} events/s; then cores in use"
+    show(
+        f"ms from an event's moment to its {options.topic}, {words}",
+        ["load", "events/s", "n", *QUANTILE_NAMES, "max", "late", *PROCESSES],
+        [row(load, highest) for load in loads],
+    )
+    print("late: the longest that the producer handed an event over after its moment, ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The daemon on a real Kafka: a preloaded topic, and `detector run` processes that work it off.
+
+How a rate is measured
+    The topic is filled and its producer gone before a daemon starts. Ten times a second the broker is asked
+    what the group has committed. The clock runs from when the first quarter of the events is committed (which
+    covers the start, compilation and the frequent barriers of young models) and each replica has its share of
+    the partitions, to when the last event is. Rate = events committed between the two / time between them;
+    the last commit is seen up to a tenth of a second late.
+
+Learning, alerts and the metrics page are on and everything has its default, but for what a benchmark says;
+the scores topic is off, as by default. CPU seconds are those of the measured time, from /proc (Linux).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from benchmarks.speed.common import CONFIG, WARM_UP_SHARE, Event
+from tests.kafka.broker import KAFKA_VERSION, KafkaBroker
+from tests.kafka.daemons import Daemon, Deployment
+
+SAMPLE_S = 0.1
+DONE_SECONDS_MAX = 3_600.0
+SCORES_OFF = "topics.scores=null"
+DEFAULTS = (SCORES_OFF, "checkpoints.interval=30", "kafka.session_timeout_ms=15000")
+"""Settings of tests taken back to the daemon's own."""
+
+BROKER = f"Kafka {KAFKA_VERSION}, one broker, C1 only, serial collector"
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Worked:
+    """What a run gave while it was measured."""
+
+    events: int
+    seconds: float
+    cpu_s: dict[str, float]  # by process: replica 1, ..., broker
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return self.events / self.seconds
+
+
+class Service:
+    """One topic and the group that works it off; leaves no daemon behind."""
+
+    def __init__(
+        self, broker: KafkaBroker, folder: Path, name: str, partitions: int, settings: Iterable[str] = ()
+    ) -> None:
+        event = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["event"]
+        self.deployment = Deployment(
+            broker.bootstrap, folder, name, partitions=partitions, config={"event": event}
+        )
+        self.preloaded = 0
+        self._broker = broker
+        self._daemons: list[Daemon] = []
+        self._settings = [*DEFAULTS, *settings]
+        self._admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._admin.close()
+        self.deployment.__exit__()
+
+    def preload(self, events: Iterable[Event]) -> None:
+        """Fill the topic."""
+        self.preloaded += self.deployment.produce(events)
+
+    def publish_scores(self) -> None:
+        """Let daemons started from now on publish the scores of all events."""
+        self._settings.remove(SCORES_OFF)
+
+    def run(self, replicas: int = 1) -> Worked:
+        """Work the topic off from its beginning, as a new group."""
+        self.start(replicas)
+        worked = self.measure()
+        self.stop()
+        self.deployment.forget_group()
+        return worked
+
+    def start(self, replicas: int = 1) -> None:
+        """Start daemons of the group."""
+        self._daemons = [self.deployment.start(*self._settings) for _ in range(replicas)]
+
+    def measure(self) -> Worked:
+        """Measure until all that was preloaded is committed; see the module's text."""
+        warm_up, share = WARM_UP_SHARE * self.preloaded, self.deployment.partitions // len(self._daemons)
+
+        def under_way() -> bool:
+            return self.committed() >= warm_up and all(daemon.owns() == share for daemon in self._daemons)
+
+        self.wait("under way", under_way)
+        began_s, first, cpu_before_s = time.monotonic(), self.committed(), self.cpu_s()
+        if first >= self.preloaded:
+            raise SystemExit("done before it could be measured: raise --events")
+        self.wait("done", lambda: self.committed() >= self.preloaded)
+        seconds = time.monotonic() - began_s
+        spent = {name: after - cpu_before_s[name] for name, after in self.cpu_s().items()}
+        return Worked(events=self.preloaded - first, seconds=seconds, cpu_s=spent)
+
+    def stop(self) -> None:
+        """Stop daemons once all is committed; every event must have been counted."""
+        received, scored, rejected = (
+            int(sum(daemon.metric(f"detector_events_{name}_total") for daemon in self._daemons))
+            for name in ("received", "scored", "rejected")
+        )
+        if not received == scored + rejected == self.committed():
+            raise SystemExit(f"{self.committed():,} events: received {received:,}, scored {scored:,}")
+        while self._daemons:
+            if (code := self._daemons.pop().stop()) != 0:
+                raise SystemExit(f"a daemon ended with exit code {code}")
+
+    def committed(self) -> int:
+        """Sum of the group's committed offsets; 0 while there is no such group."""
+        group = self.deployment.group
+        with contextlib.suppress(KafkaError):
+            offsets: dict[Any, Any] = self._admin.list_group_offsets([group])[group]
+            return sum(max(committed.offset, 0) for committed in offsets.values())
+        return 0
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds so far, by process."""
+        processes = {f"replica {n}": daemon.process.pid for n, daemon in enumerate(self._daemons, start=1)}
+        return {name: cpu_s(pid) for name, pid in {**processes, "broker": self._broker.pid}.items()}
+
+    def wait(self, what: str, condition: Callable[[], bool]) -> None:
+        """Wait until something holds; a daemon that ended is an error."""
+        until_s = time.monotonic() + DONE_SECONDS_MAX
+        while not condition():
+            if time.monotonic() > until_s or not all(daemon.alive for daemon in self._daemons):
+                logs = "\n".join(daemon.log()[-3000:] for daemon in self._daemons)
+                raise SystemExit(f"not {what}\n{logs}")
+            time.sleep(SAMPLE_S)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
