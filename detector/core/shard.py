@@ -495,7 +495,7 @@ class Shard:
             return
         count = len(rows)
         chosen = self._rng.integers(0, len(self._layout.groups), count)
-        swapped = swap(rows, rows.take(self._rng.permutation(count)), self._layout.groups, chosen)
+        swapped = swap(rows, rows.take(self._rng.permutation(count)), self._layout, chosen)
         both = Rows(*(np.concatenate(pair) for pair in zip(rows.arrays(), swapped.arrays(), strict=True)))
         weight = np.tile(accepted.astype(np.float32), 2)
         loss = self._learner.learn(
@@ -618,7 +618,7 @@ class Shard:
 
     def _set_units(self, units: Units) -> None:
         self._units = units
-        self._explainer = Explainer(self._layout, units, len(self._block))
+        self._explainer = Explainer(self._layout, units)
 
     def _train_on_core(self) -> None:
         version = self._embedding.version
