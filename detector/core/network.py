@@ -13,8 +13,9 @@ and backwards each event adds its gradient at two places per input, once to what
 the amount, to the bin itself; sums over the bins above then give the gradient of every weight.
 
 Rules
-    - The hidden dimension is the innermost loop, so that the compiler can use vector instructions; nothing is
-      summed within a vector. No fast-math and no threads: equal bytes on equal machines.
+    - The innermost loop is over what is independent, mostly the hidden dimension, so that the compiler can
+      use vector instructions; nothing is summed within a vector. No fast-math and no threads: equal bytes on
+      equal machines.
     - A row's result depends on that row alone, and not on how many rows there are. Gradients are summed in
       the order of the rows.
     - Kernels hold no lock of the interpreter; their arrays must not be changed meanwhile.
@@ -128,13 +129,24 @@ def forward(
                 mean = means[row, w]
                 for h in range(width):
                     hidden[row, h] += mean * weights[first + w, h]
-            for d in range(len(out_bias)):
-                embedded[row, d] = out_bias[d]
             for h in range(width):
-                value = max(hidden[row, h], np.float32(0.0))
-                hidden[row, h] = value
-                for d in range(len(out_bias)):
-                    embedded[row, d] += value * out[h, d]
+                hidden[row, h] = max(hidden[row, h], np.float32(0.0))
+        _product(hidden[start:stop], out, out_bias, embedded[start:stop])
+
+
+@_compiled
+def _product(left: Any, right: Any, bias: Any, product: Any) -> None:
+    """Write `bias` + `left` @ `right` for a piece; rows are innermost, as `right` has few columns."""
+    rows, width, columns = len(left), len(right), len(bias)
+    across, sums = np.empty((width, rows), dtype=right.dtype), np.empty((columns, rows), dtype=right.dtype)
+    across[:] = left.T
+    for column in range(columns):
+        for row in range(rows):
+            sums[column, row] = bias[column]
+        for h in range(width):
+            for row in range(rows):
+                sums[column, row] += right[h, column] * across[h, row]
+    product[:] = sums.T
 
 
 @_compiled
@@ -196,19 +208,18 @@ def backward_rows(categories: Any, grams: Any, grad_hidden: Any, weights: Any, g
 
     `weights` are those of the hidden layer behind the numeric inputs, ((C + T) W, H).
     """
-    across = np.ascontiguousarray(weights.T)
+    across, still = np.ascontiguousarray(weights.T), np.zeros(len(weights), dtype=weights.dtype)
+    grad = np.empty((len(grad_hidden), len(weights)), dtype=weights.dtype)
+    for start in range(0, len(grad), PIECE):
+        stop = min(start + PIECE, len(grad))
+        _product(grad_hidden[start:stop], across, still, grad[start:stop])
     count, width = grad_table.shape
-    grad = np.zeros(len(weights), dtype=grad_table.dtype)
-    for row in range(len(grad_hidden)):
-        grad[:] = 0.0
-        for h in range(len(across)):
-            for w in range(len(grad)):
-                grad[w] += grad_hidden[row, h] * across[h, w]
+    for row in range(len(grad)):
         for c in range(categories.shape[1]):
             if categories[row, c] != 0:
                 slot = np.int64(categories[row, c] % np.uint64(count))
                 for w in range(width):
-                    grad_table[slot, w] += grad[c * width + w]
+                    grad_table[slot, w] += grad[row, c * width + w]
         for t in range(grams.shape[1]):
             share = _share(grams[row, t])
             first = (categories.shape[1] + t) * width
@@ -216,7 +227,7 @@ def backward_rows(categories: Any, grams: Any, grad_hidden: Any, weights: Any, g
                 if grams[row, t, g] != 0:
                     slot = np.int64(grams[row, t, g] % np.uint32(count))
                     for w in range(width):
-                        grad_table[slot, w] += share * grad[first + w]
+                        grad_table[slot, w] += share * grad[row, first + w]
 
 
 @_compiled
