@@ -55,8 +55,8 @@ def locate(inputs: Any, edges: Any, places: Any, amounts: Any) -> None:
         for i in range(len(edges)):
             value = inputs[row, i]
             place = 0
-            for b in range(1, last + 1):
-                place += value >= edges[i, b]
+            while place < last and value >= edges[i, place + 1]:
+                place += 1
             amount = (value - edges[i, place]) / (edges[i, place + 1] - edges[i, place])
             if amount < 0.0:
                 amount = -math.log1p(-amount)
