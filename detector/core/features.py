@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -68,8 +67,17 @@ class Rows:
         return Rows(*(array.copy() for array in self.arrays()))
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        arrays: tuple[NDArray[Any], ...] = _ARRAYS(self)
-        return arrays
+        """In the order of the fields; spelled out, as rows are taken too often to ask for it each time."""
+        return (
+            self.times,
+            self.clocks,
+            self.entities,
+            self.numerics,
+            self.categories,
+            self.grams,
+            self.context,
+            self.risk,
+        )
 
     def keys(self) -> NDArray[np.uint64]:
         """Entities, then categories, (n, E + C)."""
@@ -86,11 +94,6 @@ class Rows:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Rows:
         return cls(*(state[field.name] for field in fields(cls)))
-
-
-_ARRAYS = attrgetter(
-    *(field.name for field in fields(Rows))
-)  # a row is taken and put too often to ask each time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
