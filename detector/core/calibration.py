@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,18 +68,19 @@ class Sketch:
 
     def learn(self, distances: Doubles) -> None:
         """Forget a little, then count."""
-        self.counts *= np.exp(-len(distances) / self._memory_events)
-        self.counts += np.bincount(_bins(distances), minlength=BINS)
+        self.add(np.bincount(_bins(distances), minlength=BINS), len(distances))
+
+    def add(self, counts: NDArray[np.int64], events: int) -> None:
+        """Forget as much as so many events do, then add what was counted of them in each bin."""
+        self.counts *= np.exp(-events / self._memory_events)
+        self.counts += counts
 
     def quantile(self, share: float) -> float:
         """Distance below which `share` of the weight lies; inf while empty."""
         total = self.counts.sum()
         if total < 1.0:
             return float("inf")
-        below = np.concatenate([[0.0], np.cumsum(self.counts)]) / total
-        index = min(max(int(np.searchsorted(below, share, side="right")) - 1, 0), BINS - 1)
-        inside = (share - below[index]) / max(below[index + 1] - below[index], 1e-300)
-        return float(np.sinh(LOW + BIN * (index + min(max(inside, 0.0), 1.0))) / SHARPNESS)
+        return float(np.sinh(LOW + BIN * _place(self.counts, total, share)) / SHARPNESS)
 
 
 class Calibration:
@@ -144,9 +146,12 @@ class Calibration:
 
     def learn(self, distances: Doubles, accepted: NDArray[np.bool_]) -> None:
         """Count a block and renew the tables."""
-        self.all.learn(distances)
-        self.recent.learn(distances)
-        self.accepted.learn(distances[accepted])
+        bins = _bins(distances)
+        counts = np.bincount(bins, minlength=BINS)
+        self.all.add(counts, len(bins))
+        self.recent.add(counts, len(bins))
+        bins = bins[accepted]
+        self.accepted.add(np.bincount(bins, minlength=BINS), len(bins))
         self._renew_tables()
 
     def restart(self, distances: Doubles) -> None:
@@ -173,8 +178,7 @@ class Calibration:
 
     def _renew_tables(self) -> None:
         self._trim = self.quantile(self._config.trim)
-        counts = self.accepted.counts + PRIOR / BINS
-        above = np.concatenate([np.cumsum(counts[::-1])[::-1], [PRIOR / BINS / 2]])
+        above = _sums_above(self.accepted.counts, PRIOR / BINS)
         self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
         # Two different places are needed, also where the tail begins early.
         shape_from = min(SHAPE_FROM, 1.0 - 2.0 * (1.0 - self._config.tail_from))
@@ -223,3 +227,29 @@ def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
 def _bins(distances: Doubles) -> NDArray[np.int64]:
     place = (np.arcsinh(distances * SHARPNESS) - LOW) / BIN
     return np.clip(place, 0, BINS - 1).astype(np.int64)
+
+
+@numba.njit(cache=True, nogil=True)
+def _place(counts: Any, total: float, share: float) -> float:
+    """Where in (BINS,) counts a share of their total is reached, in bins."""
+    below, passed = 0.0, 0.0
+    for index in range(len(counts)):
+        passed += counts[index]
+        above = passed / total
+        if above > share or index == len(counts) - 1:
+            inside = (share - below) / max(above - below, 1e-300)
+            return float(index + min(max(inside, 0.0), 1.0))
+        below = above
+    return 0.0
+
+
+@numba.njit(cache=True, nogil=True)
+def _sums_above(counts: Any, prior: float) -> Any:
+    """Weight at or above each edge, (BINS + 1,), with so much more in each bin."""
+    above = np.empty(len(counts) + 1)
+    above[-1] = prior / 2.0
+    passed = 0.0
+    for index in range(len(counts) - 1, -1, -1):
+        passed += counts[index] + prior
+        above[index] = passed
+    return above

@@ -16,19 +16,20 @@ Two networks of this form make up an embedding, each with its own objectives:
 
 Rules
     - Two speeds: the learner is trained on every block; what serves is a copy of it, made at barriers.
-    - Events are embedded in blocks of a fixed number of rows, so a row's result does not depend on its
-      neighbours or on how many there are.
+    - A row's result depends on that row alone, not on its neighbours or on how many there are
+      (`detector.core.network` has the arithmetic).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
+from detector.core import network
 
 Floats = NDArray[np.float32]
 
@@ -56,6 +57,18 @@ class Hashes(Protocol):
         """(n, T, G) hashes, 0: none."""
 
 
+class Pass(NamedTuple):
+    """n events on their way through the network, with what the way back needs."""
+
+    places: NDArray[np.int8]  # (n, F) bin of each numeric input
+    amounts: Floats  # (n, F) what its code holds there
+    categories: NDArray[np.uint64]
+    grams: NDArray[np.uint32]
+    means: Floats  # (n, S * hash_width) embedding rows of categories and texts
+    hidden: Floats  # (n, H)
+    out: Floats  # (n, D)
+
+
 class Encoder:
     """The network with its weights; it sees the first `inputs` columns, `hashed` categories, `texts` texts.
 
@@ -80,10 +93,15 @@ class Encoder:
             self.weights["rows"] = 0.1 * rng.standard_normal(
                 (config.hash_rows, config.hash_width), dtype=np.float32
             )
+        self._renew_sums()
 
     def encode(self, inputs: Floats, rows: Hashes) -> Floats:
-        """Embed n events; the result of each row depends on n but not on the other rows."""
-        return self._forward(self._wide(inputs, rows))[1]
+        """Embed n events, (n, dimension).
+
+        Each row's result is the same whatever the other rows are and however many: only rows that are
+        needed need to be given.
+        """
+        return self._forward(inputs, rows).out
 
     def renew_edges(self, samples: Iterable[Floats]) -> None:
         """Put each column's bins, from the first on, on the quantiles of a sample of its inputs."""
@@ -95,6 +113,7 @@ class Encoder:
         """Serve what another has learned."""
         self.edges = other.edges.copy()
         self.weights = {name: weight.copy() for name, weight in other.to_serve().items()}
+        self._renew_sums()
 
     def to_serve(self) -> dict[str, Floats]:
         """Weights as they are to be served."""
@@ -109,20 +128,39 @@ class Encoder:
     def load(self, state: Mapping[str, Any]) -> None:
         self.edges = state["edges"]
         self.weights = dict(state["weights"])
+        self._renew_sums()
 
-    def _wide(self, inputs: Floats, rows: Hashes) -> Floats:
-        """Input layer: piecewise-linear code, then one embedding row per category and a mean one per text."""
-        parts = [_code(inputs[:, : self._inputs], self.edges).reshape(len(inputs), -1)]
+    def _renew_sums(self) -> None:
+        """Derive what the forward pass needs besides the weights; whenever they have changed."""
+        self._below = network.sums_below(self.weights["hidden"], self._inputs, self.config.bins)
+
+    def _forward(self, inputs: Floats, rows: Hashes) -> Pass:
+        weights, count = self.weights, len(inputs)
+        found = Pass(
+            places=np.empty((count, self._inputs), dtype=np.int8),
+            amounts=np.empty((count, self._inputs), dtype=np.float32),
+            categories=np.ascontiguousarray(rows.categories),
+            grams=np.ascontiguousarray(rows.grams),
+            means=np.empty((count, self._slots * self.config.hash_width), dtype=np.float32),
+            hidden=np.empty((count, self.config.hidden), dtype=np.float32),
+            out=np.empty((count, self.config.dimension), dtype=np.float32),
+        )
+        network.locate(np.ascontiguousarray(inputs), self.edges, found.places, found.amounts)
         if self._slots:
-            table, shares = self.weights["rows"], _shares(rows)
-            for slot, share in zip(_slots(rows, len(table)), shares, strict=True):
-                parts.append(np.einsum("ng,ngw->nw", share, table[slot]))
-        return np.concatenate(parts, axis=1)
-
-    def _forward(self, wide: Floats) -> tuple[Floats, Floats]:
-        weights = self.weights
-        hidden = np.maximum(wide @ weights["hidden"] + weights["hidden_bias"], 0.0)
-        return hidden, hidden @ weights["out"] + weights["out_bias"]
+            network.look_up(found.categories, found.grams, weights["rows"], found.means)
+        network.forward(
+            found.places,
+            found.amounts,
+            found.means,
+            self._below,
+            weights["hidden"],
+            weights["hidden_bias"],
+            weights["out"],
+            weights["out_bias"],
+            found.hidden,
+            found.out,
+        )
+        return found
 
 
 class Learner(Encoder):
@@ -139,39 +177,45 @@ class Learner(Encoder):
         self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
         self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
 
-    def _descend(
-        self, rows: Hashes, wide: Floats, hidden: Floats, grad_out: Floats, others: Mapping[str, Floats]
-    ) -> None:
+    def _descend(self, found: Pass, grad: Floats, others: Mapping[str, Floats]) -> None:
         """Take a step against the loss's gradient by the embedding, (n, dimension), and by `others`."""
-        gradients = dict(others)
-        gradients["out"] = hidden.T @ grad_out
-        gradients["out_bias"] = grad_out.sum(axis=0)
-        grad_hidden: Floats = (grad_out @ self.weights["out"].T) * (hidden > 0)
-        gradients["hidden"] = wide.T @ grad_hidden
-        gradients["hidden_bias"] = grad_hidden.sum(axis=0)
+        weights, bins = self.weights, self.config.bins
+        names = ("hidden", "hidden_bias", "out", "out_bias", *(("rows",) if self._slots else ()))
+        gradients = {**others, **{name: np.zeros_like(weights[name]) for name in names}}
+        grad_hidden = np.empty_like(found.hidden)
+        network.backward_out(
+            grad, found.hidden, weights["out"], gradients["out"], gradients["out_bias"], grad_hidden
+        )
+        network.backward_inputs(
+            found.places,
+            found.amounts,
+            found.means,
+            grad_hidden,
+            bins,
+            gradients["hidden"],
+            gradients["hidden_bias"],
+        )
         if self._slots:
-            code = self._inputs * self.config.bins
-            gradients["rows"] = self._row_gradients(rows, grad_hidden @ self.weights["hidden"][code:].T)
+            behind = weights["hidden"][self._inputs * bins :]
+            network.backward_rows(found.categories, found.grams, grad_hidden, behind, gradients["rows"])
         self._step(gradients)
-
-    def _row_gradients(self, rows: Hashes, grad: Floats) -> Floats:
-        table = np.zeros_like(self.weights["rows"])
-        width = self.config.hash_width
-        slots, shares = _slots(rows, len(table)), _shares(rows)
-        for number, (slot, share) in enumerate(zip(slots, shares, strict=True)):
-            piece = grad[:, number * width : (number + 1) * width]
-            np.add.at(table, slot, share[:, :, None] * piece[:, None, :])
-        return table
+        self._renew_sums()
 
     def _step(self, gradients: Mapping[str, Floats]) -> None:
         self.steps += 1
         rate = self.config.learning_rate
         rate *= np.sqrt(1.0 - ADAM_BETA_2**self.steps) / (1.0 - ADAM_BETA_1**self.steps)
         for name, gradient in gradients.items():
-            first, second = self._first[name], self._second[name]
-            first += np.float32(1.0 - ADAM_BETA_1) * (gradient - first)
-            second += np.float32(1.0 - ADAM_BETA_2) * (np.square(gradient) - second)
-            self.weights[name] -= np.float32(rate) * first / (np.sqrt(second) + np.float32(ADAM_EPSILON))
+            network.adam(
+                _flat(self.weights[name]),
+                _flat(gradient),
+                _flat(self._first[name]),
+                _flat(self._second[name]),
+                np.float32(1.0 - ADAM_BETA_1),
+                np.float32(1.0 - ADAM_BETA_2),
+                np.float32(ADAM_EPSILON),
+                np.float32(rate),
+            )
 
     def to_state(self) -> dict[str, Any]:
         moments = {
@@ -211,25 +255,25 @@ class PlainLearner(Learner):
         weight : (n,) float32
             0 leaves a row out (padding, events that were not accepted).
         """
-        wide = self._wide(inputs, rows)
-        hidden, out = self._forward(wide)
         objectives = self.config.objectives
-        total = max(float(weight.sum()), 1.0)
-        distance = np.square(out).mean(axis=1)
-        sign = np.where(real, np.float32(1.0), np.float32(-1.0))
-        logit = sign * (distance - MARGIN)
-        loss = float((weight * np.logaddexp(0.0, logit)).sum()) / total
-        slope = objectives.contrastive * weight * sign * _chance(logit) / total
-        grad_out = (slope[:, None] * 2.0 / out.shape[1]) * out
+        found = self._forward(inputs, rows)
+        grad = np.empty_like(found.out)
+        loss: float = network.contrast(found.out, real, weight, MARGIN, objectives.contrastive, grad)
         others: dict[str, Floats] = {}
         if objectives.reconstructive:
-            restore = self.weights["restore"]
-            error = (out @ restore - wide) * (weight * real)[:, None]
+            restore, wide = self.weights["restore"], self._wide(inputs, found.means)
+            error = (found.out @ restore - wide) * (weight * real)[:, None]
+            total = max(float(weight.sum()), 1.0)
             error *= np.float32(2.0 * objectives.reconstructive / (total * wide.shape[1]))
-            others["restore"] = out.T @ error
-            grad_out = grad_out + error @ restore.T
-        self._descend(rows, wide, hidden, grad_out, others)
+            others["restore"] = found.out.T @ error
+            grad += error @ restore.T
+        self._descend(found, grad, others)
         return loss
+
+    def _wide(self, inputs: Floats, means: Floats) -> Floats:
+        """The input layer in full: the piecewise-linear code, then what was looked up."""
+        code = piecewise_linear(inputs[:, : self._inputs], self.edges)
+        return np.concatenate([code.reshape(len(inputs), -1), means], axis=1)
 
 
 class LabelLearner(Learner):
@@ -271,12 +315,14 @@ class LabelLearner(Learner):
         self._average = {name: weight.copy() for name, weight in weights.items()}
         self._averaged = 0
         self.steps = max(self.steps, 1)
+        self._renew_sums()
 
     def approach(self, weights: Mapping[str, Floats], share: float) -> None:
         """Move a share of the way to another learner's weights; the bins must be the same."""
         for own in (self.weights, self._average):
             for name, weight in weights.items():
                 own[name] += np.float32(share) * (weight - own[name])
+        self._renew_sums()
 
     def learn(self, inputs: Floats, rows: Hashes, fraud: Floats, weight: Floats) -> float:
         """Take one step; returns the loss before it.
@@ -289,21 +335,14 @@ class LabelLearner(Learner):
             1: known fraud, 0: legitimate.
         weight : (n,) float32
         """
-        wide = self._wide(inputs, rows)
-        hidden, out = self._forward(wide)
-        scale, offset = self.weights["link"]
-        distance = np.square(out).mean(axis=1)
-        logit = scale * distance + offset
-        total = max(float(weight.sum()), 1e-9)
-        loss = float((weight * (np.logaddexp(0.0, logit) - fraud * logit)).sum()) / total
-        slope = weight * (_chance(logit) - fraud) / np.float32(total)
-        grad_out = (scale * slope[:, None] * np.float32(2.0 / out.shape[1])) * out
-        link = np.array([(slope * distance).sum(), slope.sum()], dtype=np.float32)
-        self._descend(rows, wide, hidden, grad_out, {"link": link})
+        found = self._forward(inputs, rows)
+        grad, link = np.empty_like(found.out), np.empty_like(self.weights["link"])
+        loss: float = network.log_loss(found.out, fraud, weight, self.weights["link"], grad, link)
+        self._descend(found, grad, {"link": link})
         self._averaged += 1
         rate = np.float32(max(AVERAGE_RATE, min(1.0, YOUNG_RATE / self._averaged)))
-        for name, weight in self.weights.items():
-            self._average[name] += rate * (weight - self._average[name])
+        for name, own in self.weights.items():
+            network.approach(_flat(self._average[name]), _flat(own), rate)
         return loss
 
     def to_state(self) -> dict[str, Any]:
@@ -315,17 +354,17 @@ class LabelLearner(Learner):
         self._average, self._averaged = dict(state["average"]), state["averaged"]
 
 
-def _chance(logit: Floats) -> Floats:
-    """Logistic function, without overflow."""
-    chance: Floats = np.float32(0.5) * (np.float32(1.0) + np.tanh(np.float32(0.5) * logit))
-    return chance
+def _flat(array: Floats) -> Floats:
+    """A view, (m,), of an array that lies in one piece."""
+    assert array.flags.c_contiguous
+    return array.reshape(-1)
 
 
 def _normal(rng: np.random.Generator, rows: int, columns: int) -> Floats:
     return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(np.sqrt(2.0 / rows))
 
 
-def _code(inputs: Floats, edges: Floats) -> Floats:
+def piecewise_linear(inputs: Floats, edges: Floats) -> Floats:
     """Piecewise-linear code (n, F, bins) of (n, F) inputs; logarithmic outside the outermost edges."""
     position = (inputs[:, :, None] - edges[:, :-1]) / np.diff(edges, axis=1)
     code: Floats = np.clip(position, 0.0, 1.0)
@@ -343,22 +382,3 @@ def _ascending(quantiles: Floats) -> Floats:
     steps = np.maximum(np.diff(spread), 1e-6 * max(1.0, float(np.abs(spread).max())))
     edges: Floats = (spread[0] + np.concatenate([[0.0], np.cumsum(steps)])).astype(np.float32)
     return edges
-
-
-def _slots(rows: Hashes, count: int) -> list[NDArray[np.int64]]:
-    """Rows of the hashed table: (n, 1) per category, (n, G) per text."""
-    categories = (rows.categories % np.uint64(count)).astype(np.int64)
-    grams = (rows.grams % np.uint32(count)).astype(np.int64)
-    return [categories[:, c : c + 1] for c in range(categories.shape[1])] + [
-        grams[:, t] for t in range(grams.shape[1])
-    ]
-
-
-def _shares(rows: Hashes) -> list[Floats]:
-    """Weights of the rows that `_slots` names: 0 for a missing one, a mean over a text's trigrams."""
-    categories = (rows.categories != 0).astype(np.float32)
-    present = (rows.grams != 0).astype(np.float32)
-    grams = present / np.maximum(present.sum(axis=2, keepdims=True), 1.0)
-    return [categories[:, c : c + 1] for c in range(categories.shape[1])] + [
-        grams[:, t] for t in range(grams.shape[1])
-    ]

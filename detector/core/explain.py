@@ -19,14 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.events import View
-from detector.core.features import DAY_S, Group, Layout, Rows, Units, empty_rows, population_shift, swap
+from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
 from detector.core.risk import inputs_of
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.
 OWN_HISTORY_MIN = 5.0
 
+# A smaller fall in score is rounding.
+FALL_MIN = 1e-6
+
 ScoreRows = Callable[[Rows], NDArray[np.float64]]
-"""Scores of a block of rows (B rows, fixed) as the event was scored."""
+"""Scores (n,) of rows as the event was scored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,10 +50,9 @@ class Reason:
 class Explainer:
     """Explains events of one schema."""
 
-    def __init__(self, layout: Layout, units: Units, block_events: int) -> None:
+    def __init__(self, layout: Layout, units: Units) -> None:
         self._layout = layout
         self._units = units
-        self._block = block_events
 
     def reasons(
         self,
@@ -74,18 +76,12 @@ class Explainer:
         tellable
             Whether enough people share what is typical; otherwise it is reckoned with but not shown.
         """
-        groups = self._layout.groups[: self._block]
+        groups = self._layout.groups
         expected, bases = self._expected(event, typical)
-        index = np.arange(len(groups))
-        variants = empty_rows(self._block, self._layout)
-        changed = swap(
-            event.take(np.zeros(len(groups), dtype=np.int64)),
-            expected.take(np.zeros(len(groups), dtype=np.int64)),
-            groups,
-            index,
-        )
-        variants.put(slice(0, len(groups)), changed)
-        falls = np.maximum(score - score_rows(variants)[: len(groups)], 0.0)
+        one_each = np.zeros(len(groups), dtype=np.int64)
+        variants = swap(event.take(one_each), expected.take(one_each), self._layout, np.arange(len(groups)))
+        falls = score - score_rows(variants)
+        falls[falls < FALL_MIN] = 0.0
         total = falls.sum()
         if total <= 0.0:
             return ()

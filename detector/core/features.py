@@ -5,7 +5,8 @@ what explanations and contrastive swaps do):
 
     Profiles.observe   events -> context rows (stateful, event by event; see `detector.core.profiles`)
     Risks.read         events -> risk rows (what labels say of its keys; changes at barriers only)
-    Features.compute   (values, context, risk) -> inputs (pure, row by row)
+    Features.compute   (values, context, risk) -> inputs (pure, row by row; `detector.core.columns` has the
+                       arithmetic)
 
 A context row is one slice per *kind* of key, in this order: everything (one key for all events), each entity,
 each pair (main entity, other entity), each category, each pair (main entity, category). A risk row is one
@@ -23,19 +24,14 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event, ValueField
 from detector.config.tree import Features as FeaturesConfig
+from detector.core import columns
 from detector.core.events import TEXT_GRAMS_MAX, ParsedEvent
-from detector.core.profiles import PRIOR_WEIGHT, ProfileTable
+from detector.core.profiles import ProfileTable
 from detector.core.risk import BEGUN, MATURED, PASSED, Changes, RiskTable, inputs_of, unknown, upper_ends
 
 DAY_S = 86_400.0
 WEEK_S = 7 * DAY_S
-# A deviation in spreads beyond this says no more; keeps float32 inputs finite.
-DEVIATION_MAX = 1e4
-# Spread below which a profile counts as constant: 0.1 % of a unit.
-SPREAD_MIN = 1e-3
 UNIT_QUANTILE = 0.95
-# Events that a category never seen before counts as.
-SURPRISE_PRIOR = 0.5
 # A value of more units than this counts as so many: the quotient of two doubles may be none.
 RATIO_MAX = 1e300
 VALUE_MAX = float(np.finfo(np.float64).max)
@@ -71,7 +67,17 @@ class Rows:
         return Rows(*(array.copy() for array in self.arrays()))
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
-        return tuple(getattr(self, field.name) for field in fields(self))
+        """In the order of the fields; spelled out, as rows are taken too often to ask for it each time."""
+        return (
+            self.times,
+            self.clocks,
+            self.entities,
+            self.numerics,
+            self.categories,
+            self.grams,
+            self.context,
+            self.risk,
+        )
 
     def keys(self) -> NDArray[np.uint64]:
         """Entities, then categories, (n, E + C)."""
@@ -149,12 +155,14 @@ class Layout:
         self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
         self.kinds = self._kinds()
+        self.kind_table = np.array([(k.start, k.memories, k.numerics) for k in self.kinds], dtype=np.int64)
         self.width = self.kinds[-1].stop
         self.risks = self._risks()
         self.risk_width = self.risks[-1].columns.stop if self.risks else 0
         self.risk_unknown = self._risk_row(unknown)
         self.risk_ends = self._risk_row(upper_ends)
         self.groups = self._groups()
+        self.group_table = _group_table(self.groups)
 
     def half_lives_of(self, kind: Kind) -> NDArray[np.float64]:
         """Memories of a kind: all of them, or the longest alone."""
@@ -404,9 +412,14 @@ class Features:
         self.names = self._names()
         self.plain_count = len(self.names) - layout.risk_width
         self.risk_memories = [risk.memories for risk in layout.risks]
+        # Columns of a context row that logarithms are taken of.
+        self._gaps = [kind.start for kind in layout.kinds[1:]]
+        self._counts = [kind.start + 1 + h for kind in layout.kinds[1:] for h in range(kind.memories)]
         # What the fixed part of the embedding is made of, the first columns: the values, their deviations
-        # from what each entity usually does in its longest memory (shorter ones are mostly noise), and how
-        # surprising the categories are.
+        # from what each entity usually does in its longest memory (shorter ones are mostly noise; 0 without a
+        # history), and how surprising the categories are: -log of the share, nats, (events with it + q) /
+        # (events + 1) of the main entity's events, q being its share of all events by the same rule, so that
+        # a newcomer's is everybody's; 0 where the category is missing.
         self.fixed_count = len(layout.numerics) * (1 + len(layout.entities)) + len(layout.categories)
         longest = f"{layout.half_lives_s[-1] / DAY_S:g}d"
         # Where log(1 + events of the entity's key) in that memory stands.
@@ -417,67 +430,28 @@ class Features:
 
     def compute(self, rows: Rows) -> NDArray[np.float32]:
         """Compute inputs (n, F) float32, all finite."""
-        layout = self._layout
-        parts: list[NDArray[Any]] = [np.nan_to_num(rows.numerics, nan=0.0)]
-        variances = population_variances(rows.context, layout)
-        profiled = [kind for kind in layout.kinds if kind.numerics]
-        own = [self._deviations(rows, kind, variances) for kind in profiled[1:]]
-        longest = len(layout.numerics)
-        parts += [deviations[:, -longest:] for deviations in own]
-        parts.append(self._surprises(rows))
-        parts += [deviations[:, :-longest] for deviations in own]
-        parts += [self._deviations(rows, kind, variances) for kind in profiled[:1]]
-        parts.append(np.isnan(rows.numerics))
-        for kind in layout.kinds[1:]:
-            context = rows.context[:, kind.columns]
-            never = np.isnan(context[:, :1])
-            parts += [
-                np.log1p(context[:, 1 : 1 + kind.memories]),
-                np.log1p(np.where(never, layout.half_lives_s[-1], context[:, :1])),
-                never,
-            ]
-        phase = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
-        parts += [np.sin(phase), np.cos(phase), rows.risk]
-        return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
-
-    def _surprises(self, rows: Rows) -> NDArray[np.float64]:
-        """How unexpected each category is for the main entity, -log of its share there, nats; (n, C).
-
-        A share is (events with it + q) / (events + 1), q being its share of all events by the same rule: a
-        newcomer's is everybody's. 0 where the category is missing.
-        """
-        layout, entities = self._layout, len(self._layout.entities)
-        surprises = np.zeros((len(rows), len(layout.categories)))
-        everything = self._longest_count(rows, layout.kinds[0])
-        by_keys = {(kind.left, kind.right): self._longest_count(rows, kind) for kind in layout.kinds[1:]}
-        for c in range(len(layout.categories)):
-            share = (by_keys[entities + c, None] + SURPRISE_PRIOR) / (everything + 1.0)
-            if entities:
-                share = (by_keys[0, entities + c] + share) / (by_keys[0, None] + 1.0)
-            surprises[:, c] = np.where(rows.categories[:, c] == 0, 0.0, -np.log(np.minimum(share, 1.0)))
-        return surprises
-
-    def _longest_count(self, rows: Rows, kind: Kind) -> NDArray[np.float64]:
-        count: NDArray[np.float64] = rows.context[:, kind.start + kind.memories].astype(np.float64)
-        return count
-
-    def _deviations(self, rows: Rows, kind: Kind, variances: NDArray[Any]) -> NDArray[np.float64]:
-        """Distance from a profile's mean in its spreads, 0 without history; (n, H J)."""
-        memories, numerics = kind.memories, kind.numerics
-        context = rows.context[:, kind.columns].astype(np.float64)
-        weight = np.repeat(context[:, 1 : 1 + memories], numerics, axis=1)
-        mean, upper, lower = np.split(context[:, 1 + memories :], 3, axis=1)
-        values = rows.numerics
-        if kind.left is not None:
-            values = values - population_shift(rows.context, self._layout)
-        difference = np.tile(values, memories) - mean
-        above = difference > 0.0
-        prior = np.where(above, *(np.tile(side, memories) for side in np.split(variances, 2, axis=1)))
-        variance = np.where(above, upper, lower)
-        shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
-        deviation = difference / np.maximum(np.sqrt(shrunk), SPREAD_MIN)
-        deviation = np.where(weight > 0, deviation * np.sqrt(weight / (weight + 1.0)), 0.0)
-        return np.clip(np.nan_to_num(deviation, nan=0.0), -DEVIATION_MAX, DEVIATION_MAX)
+        layout, count = self._layout, len(rows)
+        surprises = np.empty((count, len(layout.categories)))
+        columns.shares(rows.context, layout.kind_table, len(layout.entities), surprises)
+        surprises = np.where(rows.categories == 0, 0.0, -np.log(surprises))
+        gaps = rows.context[:, self._gaps].astype(np.float64)
+        gaps[np.isnan(gaps)] = layout.half_lives_s[-1]
+        phases = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
+        inputs = np.empty((count, len(self)), dtype=np.float32)
+        columns.fill(
+            rows.numerics,
+            rows.context,
+            rows.risk,
+            layout.kind_table,
+            len(layout.entities),
+            surprises,
+            np.log1p(rows.context[:, self._counts]),
+            np.log1p(gaps),
+            np.sin(phases),
+            np.cos(phases),
+            inputs,
+        )
+        return inputs
 
     def _names(self) -> tuple[str, ...]:
         layout = self._layout
@@ -518,13 +492,9 @@ def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArra
 
     1 before there is history.
     """
-    everything = layout.kinds[0]
-    memories, numerics = everything.memories, everything.numerics
-    row = context[:, everything.columns]
-    known = row[:, memories : memories + 1] >= 2.0
-    sides = row[:, 1 + memories + memories * numerics :].reshape(len(row), 2, memories, numerics)
-    variances = sides[:, :, -1].reshape(len(row), 2 * numerics)
-    return np.where(known, np.maximum(variances, SPREAD_MIN**2), np.float32(1.0))
+    variances = np.empty((len(context), 2 * len(layout.numerics)), dtype=np.float32)
+    columns.variances(context, layout.kind_table, variances)
+    return variances
 
 
 def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
@@ -555,11 +525,9 @@ def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np
     few of them pay often enough for their profiles to learn a new level within days. As the long memory
     follows, the shift goes back to 0 and the profiles take over at their own pace.
     """
-    everything = layout.kinds[0]
-    memories, numerics = everything.memories, everything.numerics
-    means = context[:, everything.columns][:, 1 + memories : 1 + memories + memories * numerics]
-    shift = means[:, :numerics].astype(np.float64) - means[:, (memories - 1) * numerics :]
-    return np.nan_to_num(shift, nan=0.0)
+    shift = np.empty((len(context), len(layout.numerics)))
+    columns.shifts(context, layout.kind_table, shift)
+    return shift
 
 
 class Units:
@@ -632,32 +600,46 @@ def empty_rows(count: int, layout: Layout) -> Rows:
     )
 
 
-def swap(rows: Rows, donors: Rows, groups: Sequence[Group], chosen: NDArray[np.int64]) -> Rows:
+def swap(rows: Rows, donors: Rows, layout: Layout, chosen: NDArray[np.int64]) -> Rows:
     """Copy rows with one group of columns taken from the donor in the same place.
 
     Parameters
     ----------
     chosen : (n,) int64
-        Which of `groups` is taken, per row.
+        Which of the layout's groups is taken, per row.
     """
     swapped = rows.copy()
-    for number, group in enumerate(groups):
-        index = np.flatnonzero(chosen == number)
-        if group.numeric is not None:
-            swapped.numerics[index, group.numeric] = donors.numerics[index, group.numeric]
-        if group.category is not None:
-            swapped.categories[index, group.category] = donors.categories[index, group.category]
-        if group.text is not None:
-            swapped.grams[index, group.text] = donors.grams[index, group.text]
-        if group.entity is not None:
-            swapped.entities[index, group.entity] = donors.entities[index, group.entity]
-        if group.clock:
-            swapped.clocks[index] = donors.clocks[index]
-        for columns in group.context:
-            swapped.context[index, columns] = donors.context[index, columns]
-        if group.risk is not None:
-            swapped.risk[index, group.risk] = donors.risk[index, group.risk]
+    columns.swap(
+        layout.group_table,
+        chosen,
+        swapped.numerics,
+        donors.numerics,
+        swapped.categories,
+        donors.categories,
+        swapped.grams,
+        donors.grams,
+        swapped.entities,
+        donors.entities,
+        swapped.clocks,
+        donors.clocks,
+        swapped.context,
+        donors.context,
+        swapped.risk,
+        donors.risk,
+    )
     return swapped
+
+
+def _group_table(groups: Sequence[Group]) -> NDArray[np.int64]:
+    """Groups as `columns.swap` reads them."""
+    pieces = max((len(group.context) for group in groups), default=0)
+    table = np.zeros((len(groups), 7 + 2 * pieces), dtype=np.int64)
+    for row, group in zip(table, groups, strict=True):
+        places = (group.numeric, group.category, group.text, group.entity)
+        row[:5] = [*(-1 if place is None else place for place in places), group.clock]
+        for number, piece in enumerate((group.risk or slice(0, 0), *group.context)):
+            row[5 + 2 * number : 7 + 2 * number] = piece.start, piece.stop
+    return table
 
 
 def _mix(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -18,10 +18,12 @@ that of *all* recent events, so that a rare value is as strange as it is rare, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -105,22 +107,13 @@ class FixedPart:
 
     def distances(self, inputs: NDArray[np.float32]) -> Doubles:
         """Weighted root mean square of the scaled columns, (n, SCALES)."""
-        squares = np.square(inputs[:, : self.columns].astype(np.float64) - self._centre) * self._weights(
-            inputs
-        )
-        # Not a matrix product: its last bits depend on how many rows there are.
-        means = [(squares / np.square(scale)).mean(axis=1) for scale in self._scales]
-        distances: Doubles = np.sqrt(np.stack(means, axis=1))
-        return distances
-
-    def _weights(self, inputs: NDArray[np.float32]) -> Doubles:
-        """Each column's say, (n, columns)."""
         explained = self._explained
         known = -np.expm1(-inputs[:, self._counts].astype(np.float64))  # count / (count + 1)
-        own = 1.0 - (known[:, :, None] * explained).max(axis=1, initial=0.0)
         deviations = (explained / (explained.sum(axis=0) + EXPLAINED_MIN)).ravel()
-        others = np.concatenate([deviations, np.ones(len(self._layout.categories))])
-        return np.concatenate([own, np.broadcast_to(others, (len(own), len(others)))], axis=1)
+        weights = np.concatenate([deviations, np.ones(len(self._layout.categories))])
+        distances = np.empty((len(inputs), SCALES))
+        _distances(inputs, self._centre, np.square(self._scales), known, explained, weights, distances)
+        return distances
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -133,3 +126,38 @@ class FixedPart:
     def load(self, state: Mapping[str, Any]) -> None:
         self._moments = state["moments"]
         self._centre, self._scales, self._explained = state["centre"], state["scales"], state["explained"]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _distances(
+    inputs: Any, centre: Any, squared_scales: Any, known: Any, explained: Any, others: Any, out: Any
+) -> None:
+    """Write distances (n, SCALES); a row's columns are summed from the first to the last.
+
+    Parameters
+    ----------
+    known : (n, E)
+        How far each entity's history counts, in [0, 1].
+    explained : (E, J)
+    others : (columns - J,)
+        Say of the columns behind the values.
+    """
+    entities, numerics = explained.shape
+    for row in range(len(out)):
+        for scale in range(len(squared_scales)):
+            out[row, scale] = 0.0
+        for column in range(len(centre)):
+            weight = 1.0
+            if column < numerics:
+                most = 0.0
+                for entity in range(entities):
+                    most = max(most, known[row, entity] * explained[entity, column])
+                weight -= most
+            else:
+                weight = others[column - numerics]
+            difference = np.float64(inputs[row, column]) - centre[column]
+            square = difference * difference * weight
+            for scale in range(len(squared_scales)):
+                out[row, scale] += square / squared_scales[scale, column]
+        for scale in range(len(squared_scales)):
+            out[row, scale] = math.sqrt(out[row, scale] / len(centre))

@@ -640,7 +640,7 @@ class Shard:
 
     def _set_units(self, units: Units) -> None:
         self._units = units
-        self._explainer = Explainer(self._layout, units, len(self._block))
+        self._explainer = Explainer(self._layout, units)
 
     def reconfigure(self, config: ModelPart) -> None:
         """Take another configuration; where the model depends on what changed, begin a new one.

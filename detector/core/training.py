@@ -51,7 +51,7 @@ class Trainer:
             return
         count = len(rows)
         chosen = self._rng.integers(0, len(self._layout.groups), count)
-        swapped = swap(rows, rows.take(self._rng.permutation(count)), self._layout.groups, chosen)
+        swapped = swap(rows, rows.take(self._rng.permutation(count)), self._layout, chosen)
         both = Rows(*(np.concatenate(pair) for pair in zip(rows.arrays(), swapped.arrays(), strict=True)))
         loss = self.learner.learn(
             np.concatenate([inputs, self._features.compute(swapped)]),

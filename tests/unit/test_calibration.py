@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import Calibration as CalibrationConfig
-from detector.core.calibration import Calibration, Sketch
+from detector.core.calibration import BIN, LOW, SHARPNESS, Calibration, Sketch
 from detector.core.state import pack, unpack
 
 Doubles = NDArray[np.float64]
@@ -53,6 +53,19 @@ TRAINED = {stream: trained(stream) for stream in STREAMS} | {"nothing": calibrat
 
 def place(distance: float) -> float:
     return float(np.arcsinh(4.0 * distance))
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_quantile_is_where_the_sum_of_counts_reaches_its_share(stream: str) -> None:
+    sketch = Sketch(8192)
+    for seed in range(8):
+        sketch.learn(STREAMS[stream](np.random.default_rng(seed), BLOCK))
+    below = np.concatenate([[0.0], np.cumsum(sketch.counts)]) / sketch.counts.sum()
+    for share in (0.0, 1e-9, 0.1, 0.5, 0.9, 0.999, 1.0):
+        index = min(int(np.searchsorted(below, share, side="right")) - 1, len(sketch.counts) - 1)
+        inside = (share - below[index]) / max(below[index + 1] - below[index], 1e-300)
+        place = LOW + BIN * (index + min(max(inside, 0.0), 1.0))
+        assert sketch.quantile(share) == np.sinh(place) / SHARPNESS
 
 
 @pytest.mark.parametrize("stream", TRAINED)

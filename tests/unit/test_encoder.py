@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
 from detector.config.tree import Objectives
-from detector.core.encoder import MARGIN, Encoder, Floats, LabelLearner, PlainLearner
+from detector.core.encoder import MARGIN, Encoder, Floats, LabelLearner, PlainLearner, piecewise_linear
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Rows
 from detector.core.state import pack, unpack
@@ -60,14 +61,65 @@ def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEX
     return rng.normal(0, 1.5, (count, INPUTS)).astype(np.float32), rows
 
 
-def loss_of(
-    model: PlainLearner, inputs: Floats, rows: Rows, real: NDArray[np.bool_], weight: Floats
-) -> float:
-    """The objectives as the module's text states them, in double precision."""
-    wide = model._wide(inputs, rows).astype(np.float64)
-    weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
+Doubles = NDArray[np.float64]
+
+
+def wide_of(model: Encoder, inputs: Floats, rows: Rows, table: Doubles | None = None) -> Doubles:
+    """The input layer written out: code of each input, row of each category, mean row of each text."""
+    inputs = inputs[:, : len(model.edges)]
+    parts = [piecewise_linear(inputs.astype(np.float64), model.edges).reshape(len(inputs), -1)]
+    if table is None and "rows" in model.weights:
+        table = model.weights["rows"].astype(np.float64)
+    if table is not None:
+        for category in rows.categories.T:
+            parts.append((category != 0)[:, None] * table[category % np.uint64(len(table))])
+        for t in range(rows.grams.shape[1]):
+            present = rows.grams[:, t] != 0
+            found = present[:, :, None] * table[rows.grams[:, t] % np.uint32(len(table))]
+            parts.append(found.sum(axis=1) / np.maximum(present.sum(axis=1), 1)[:, None])
+    return np.concatenate(parts, axis=1)
+
+
+def embedded_by(
+    model: Encoder, weights: dict[str, Doubles], inputs: Floats, rows: Rows
+) -> tuple[Doubles, Doubles]:
+    """Input layer and embedding by these weights, in double precision."""
+    wide = wide_of(model, inputs, rows, weights.get("rows"))
     hidden = np.maximum(wide @ weights["hidden"] + weights["hidden_bias"], 0)
-    out = hidden @ weights["out"] + weights["out_bias"]
+    return wide, hidden @ weights["out"] + weights["out_bias"]
+
+
+def in_double(model: Encoder) -> dict[str, Doubles]:
+    return {name: array.astype(np.float64) for name, array in model.weights.items()}
+
+
+@pytest.mark.parametrize("count", [1, 3, 64, 65, 200])
+@pytest.mark.parametrize(("hashed", "texts"), [(0, 0), (2, 0), (0, 1), (HASHED, TEXTS)])
+@pytest.mark.parametrize(("hidden", "dimension", "bins"), [(8, 8, 2), (64, 16, 8), (33, 9, 5)])
+def test_kernels_do_what_the_network_says(
+    count: int, hashed: int, texts: int, hidden: int, dimension: int, bins: int
+) -> None:
+    config_ = EncoderConfig(hidden=hidden, dimension=dimension, bins=bins, hash_rows=64)
+    encoder = Encoder(config_, INPUTS, hashed, texts, np.random.default_rng(0))
+    inputs, rows = batch(count, hashed=hashed, texts=texts)
+    encoder.renew_edges(np.random.default_rng(1).normal(0, 1, (INPUTS, 100)).astype(np.float32))
+    inputs[0] = 1e4, -1e4, encoder.edges[2, 1]  # far outliers, and right on an edge
+    inputs[-1, 1:] = encoder.edges[1, 0], encoder.edges[2, -1]
+    expected = embedded_by(encoder, in_double(encoder), inputs, rows)[1]
+    np.testing.assert_allclose(encoder.encode(inputs, rows), expected, rtol=1e-4, atol=1e-5)
+
+
+def loss_of(
+    model: PlainLearner,
+    weights: dict[str, Doubles],
+    target: Doubles,
+    inputs: Floats,
+    rows: Rows,
+    real: NDArray[np.bool_],
+    weight: Floats,
+) -> float:
+    """The objectives as the module's text states them."""
+    _, out = embedded_by(model, weights, inputs, rows)
     total = max(weight.sum(), 1.0)
     sign = np.where(real, 1.0, -1.0)
     objectives = model.config.objectives
@@ -75,13 +127,9 @@ def loss_of(
     loss *= objectives.contrastive
     if objectives.reconstructive:
         # The code is the target, so it is held still while the embedding rows below it move.
-        target = model_target[id(model)]
         error = np.square(out @ weights["restore"] - target).mean(axis=1)
         loss += objectives.reconstructive * (weight * real * error).sum() / total
     return float(loss)
-
-
-model_target: dict[int, NDArray[np.float64]] = {}
 
 
 class Caught(PlainLearner):
@@ -89,6 +137,29 @@ class Caught(PlainLearner):
 
     def _step(self, gradients: Any) -> None:
         self.gradients = {name: gradient.copy() for name, gradient in gradients.items()}
+
+
+def check_gradients(
+    gradients: dict[str, Floats],
+    weights: dict[str, Doubles],
+    loss: Callable[[], float],
+    rng: np.random.Generator,
+) -> int:
+    """Compare some of each array with the loss's own slope; returns how many."""
+    step, checked = 1e-5, 0
+    for name, gradient in gradients.items():
+        array = weights[name]
+        places = np.flatnonzero(gradient) if name == "rows" else np.arange(array.size)
+        for place in rng.choice(places, min(12, len(places)), replace=False):
+            kept = array.flat[place]
+            array.flat[place] = kept + step
+            up = loss()
+            array.flat[place] = kept - step
+            down = loss()
+            array.flat[place] = kept
+            assert gradient.flat[place] == pytest.approx((up - down) / (2 * step), rel=2e-3, abs=2e-6), name
+            checked += 1
+    return checked
 
 
 @pytest.mark.parametrize(
@@ -102,32 +173,18 @@ def test_gradients_are_those_of_the_loss(
 ) -> None:
     rng = np.random.default_rng(5)
     model = Caught(config(contrastive, reconstructive), INPUTS, hashed, texts, rng)
-    model.weights = {name: array.astype(np.float64) for name, array in model.weights.items()}  # type: ignore[misc]
     inputs, rows = batch(hashed=hashed, texts=texts)
-    model.edges = model.edges.astype(np.float64)  # type: ignore[assignment]
-    inputs = inputs.astype(np.float64)  # type: ignore[assignment]
     real = rng.random(len(inputs)) < 0.5
     weight = (rng.random(len(inputs)) < 0.8).astype(np.float32)
-    model_target[id(model)] = model._wide(inputs, rows).astype(np.float64)
+    weights, target = in_double(model), wide_of(model, inputs, rows)
+
+    def loss() -> float:
+        return loss_of(model, weights, target, inputs, rows, real, weight)
+
     reported = model.learn(inputs, rows, real, weight)
     if not reconstructive:
-        assert reported == pytest.approx(loss_of(model, inputs, rows, real, weight), rel=1e-5)
-    step = 1e-5
-    checked = 0
-    for name, gradient in model.gradients.items():
-        array = model.weights[name]
-        places = np.flatnonzero(gradient) if name == "rows" else np.arange(array.size)
-        for place in rng.choice(places, min(12, len(places)), replace=False):
-            kept = array.flat[place]
-            array.flat[place] = kept + step
-            up = loss_of(model, inputs, rows, real, weight)
-            array.flat[place] = kept - step
-            down = loss_of(model, inputs, rows, real, weight)
-            array.flat[place] = kept
-            slope = (up - down) / (2 * step)
-            assert gradient.flat[place] == pytest.approx(slope, rel=2e-3, abs=2e-6), name
-            checked += 1
-    assert checked >= 40
+        assert reported == pytest.approx(loss(), rel=1e-5)
+    assert check_gradients(model.gradients, weights, loss, rng) >= 40
     assert set(model.gradients) == set(model.weights)
     if hashed:
         assert np.count_nonzero(model.gradients["rows"]) > 0
@@ -193,7 +250,7 @@ def test_learning_lowers_what_cannot_be_restored() -> None:
     real, weight = np.ones(128, dtype=bool), np.ones(128, dtype=np.float32)
 
     def error() -> float:
-        wide = model._wide(inputs, rows)
+        wide = wide_of(model, inputs, rows)
         return float(np.square(model.encode(inputs, rows) @ model.weights["restore"] - wide).mean())
 
     before = error()
@@ -242,15 +299,17 @@ def test_farther_out_is_never_the_same() -> None:
     inputs = np.zeros((10, INPUTS), dtype=np.float32)
     inputs[:, 0] = np.concatenate([values, -values])
     _, rows = batch(10, hashed=0, texts=0)
-    code = encoder._wide(inputs, rows)
+    code = wide_of(encoder, inputs, rows)
     assert (np.diff(np.abs(code[:5]).sum(axis=1)) > 0).all()
     assert (np.diff(np.abs(code[5:]).sum(axis=1)) > 0).all()
 
 
-def test_a_rows_embedding_does_not_depend_on_the_others() -> None:
+def test_a_rows_embedding_does_not_depend_on_the_others_nor_on_their_number() -> None:
     encoder = Encoder(config(), INPUTS, HASHED, TEXTS, np.random.default_rng(0))
     inputs, rows = batch(32)
     whole = encoder.encode(inputs, rows)
+    for some in (slice(11, 12), slice(3, 32), slice(0, 17)):
+        assert encoder.encode(inputs[some], rows.take(some)).tobytes() == whole[some].tobytes()
     other_inputs, other_rows = batch(32, seed=8)
     other_inputs[11], other_rows.categories[11], other_rows.grams[11] = (
         inputs[11],
@@ -325,12 +384,16 @@ class CaughtLabels(LabelLearner):
         self.gradients = {name: gradient.copy() for name, gradient in gradients.items()}
 
 
-def label_loss_of(model: LabelLearner, inputs: Floats, rows: Rows, fraud: Floats, weight: Floats) -> float:
+def label_loss_of(
+    model: LabelLearner,
+    weights: dict[str, Doubles],
+    inputs: Floats,
+    rows: Rows,
+    fraud: Floats,
+    weight: Floats,
+) -> float:
     """Weighted log loss of the chance that scale and offset make of the squared distance."""
-    weights = {name: array.astype(np.float64) for name, array in model.weights.items()}
-    wide = model._wide(inputs, rows).astype(np.float64)
-    hidden = np.maximum(wide @ weights["hidden"] + weights["hidden_bias"], 0)
-    out = hidden @ weights["out"] + weights["out_bias"]
+    _, out = embedded_by(model, weights, inputs, rows)
     logit = weights["link"][0] * np.square(out).mean(axis=1) + weights["link"][1]
     losses = np.where(fraud > 0, np.logaddexp(0, -logit), np.logaddexp(0, logit))
     return float((weight * losses).sum() / weight.sum())
@@ -339,27 +402,44 @@ def label_loss_of(model: LabelLearner, inputs: Floats, rows: Rows, fraud: Floats
 def test_gradients_by_labels_are_those_of_the_loss() -> None:
     rng = np.random.default_rng(5)
     model = CaughtLabels(config(), INPUTS, HASHED, TEXTS, ENDS, rng)
-    model.weights = {name: array.astype(np.float64) for name, array in model.weights.items()}  # type: ignore[misc]
-    model.edges = model.edges.astype(np.float64)  # type: ignore[assignment]
     inputs, rows = batch()
-    inputs = inputs.astype(np.float64)  # type: ignore[assignment]
     fraud = (rng.random(len(inputs)) < 0.4).astype(np.float32)
     weight = rng.random(len(inputs)).astype(np.float32)
+    weights = in_double(model)
+
+    def loss() -> float:
+        return label_loss_of(model, weights, inputs, rows, fraud, weight)
+
     reported = model.learn(inputs, rows, fraud, weight)
-    assert reported == pytest.approx(label_loss_of(model, inputs, rows, fraud, weight), rel=1e-5)
+    assert reported == pytest.approx(loss(), rel=1e-5)
     assert set(model.gradients) == set(model.weights)
-    step = 1e-5
-    for name, gradient in model.gradients.items():
-        array = model.weights[name]
-        places = np.flatnonzero(gradient) if name == "rows" else np.arange(array.size)
-        for place in rng.choice(places, min(12, len(places)), replace=False):
-            kept = array.flat[place]
-            array.flat[place] = kept + step
-            up = label_loss_of(model, inputs, rows, fraud, weight)
-            array.flat[place] = kept - step
-            down = label_loss_of(model, inputs, rows, fraud, weight)
-            array.flat[place] = kept
-            assert gradient.flat[place] == pytest.approx((up - down) / (2 * step), rel=2e-3, abs=2e-6), name
+    check_gradients(model.gradients, weights, loss, rng)
+
+
+def test_steps_are_adams() -> None:
+    """Kingma and Ba 2015, in the form of their section 2; and what is served is the average."""
+    model, caught = (
+        label_learner(config()),
+        CaughtLabels(config(), INPUTS, HASHED, TEXTS, ENDS, np.random.default_rng(0)),
+    )
+    inputs, rows = batch(64)
+    fraud, weight = (np.arange(64) < 8).astype(np.float32), np.ones(64, dtype=np.float32)
+    weights, average = in_double(model), in_double(model)
+    first = {name: np.zeros_like(array) for name, array in weights.items()}
+    second = {name: np.zeros_like(array) for name, array in weights.items()}
+    for step in range(1, 4):
+        caught.load(model.to_state())
+        caught.learn(inputs, rows, fraud, weight)
+        model.learn(inputs, rows, fraud, weight)
+        for name, gradient in caught.gradients.items():
+            first[name] += 0.1 * (gradient - first[name])
+            second[name] += 0.001 * (np.square(gradient.astype(np.float64)) - second[name])
+            rate = 0.002 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            weights[name] -= rate * first[name] / (np.sqrt(second[name]) + 1e-8)
+            np.testing.assert_allclose(model.weights[name], weights[name], atol=1e-5)
+            weights[name] = model.weights[name].astype(np.float64)
+            average[name] += max(0.01, min(1.0, 8.0 / step)) * (weights[name] - average[name])
+            np.testing.assert_allclose(model.to_serve()[name], average[name], atol=1e-6)
 
 
 def test_labels_put_frauds_far_from_the_origin_and_the_legitimate_near_it() -> None:

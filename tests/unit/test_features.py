@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
+from detector.core.columns import DEVIATION_MAX, SPREAD_MIN, SURPRISE_PRIOR
 from detector.core.events import ParsedEvent
 from detector.core.features import (
     DAY_S,
     Features,
+    Kind,
     Layout,
     Profiles,
     Risks,
@@ -124,6 +127,91 @@ def test_a_rows_inputs_do_not_depend_on_the_others(
         rows.put(np.array(places), mine)
     one, two = features.compute(block)[places], features.compute(other_block)[places]
     assert one.tobytes() == two.tobytes()
+
+
+def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
+    """The same as `Features.compute`, whole columns at a time."""
+    first, profiled = layout.kinds[0], [kind for kind in layout.kinds if kind.numerics]
+    numerics, memories = first.numerics, first.memories
+    context = [rows.context[:, kind.columns].astype(np.float64) for kind in layout.kinds]
+    means, upper, lower = np.split(context[0][:, 1 + memories :], 3, axis=1)
+    shift = np.nan_to_num(means[:, :numerics] - means[:, (memories - 1) * numerics :], nan=0.0)
+    known = context[0][:, memories : memories + 1] >= 2.0
+    at = slice((memories - 1) * numerics, None)
+    priors = [
+        np.where(known, np.maximum(side[:, at], np.float32(SPREAD_MIN**2)), 1.0) for side in (upper, lower)
+    ]
+
+    def deviations(kind: Kind) -> NDArray[np.float64]:
+        own = rows.context[:, kind.columns].astype(np.float64)
+        weight = np.repeat(own[:, 1 : 1 + memories], numerics, axis=1)
+        mean, upper, lower = np.split(own[:, 1 + memories :], 3, axis=1)
+        values = rows.numerics if kind is first else rows.numerics - shift
+        difference = np.tile(values, memories) - mean
+        above = difference > 0.0
+        prior = np.where(above, *(np.tile(side, memories) for side in priors))
+        variance = np.where(above, upper, lower)
+        shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
+        deviation = difference / np.maximum(np.sqrt(shrunk), SPREAD_MIN)
+        deviation = np.where(weight > 0, deviation * np.sqrt(weight / (weight + 1.0)), 0.0)
+        return np.clip(np.nan_to_num(deviation, nan=0.0), -DEVIATION_MAX, DEVIATION_MAX)
+
+    def count(kind: Kind) -> NDArray[np.float64]:
+        return rows.context[:, kind.start + kind.memories].astype(np.float64)
+
+    entities, surprises = len(layout.entities), np.zeros(rows.categories.shape)
+    by_keys = {(kind.left, kind.right): count(kind) for kind in layout.kinds}
+    for c in range(len(layout.categories)):
+        share = (by_keys[entities + c, None] + SURPRISE_PRIOR) / (by_keys[None, None] + 1.0)
+        if entities:
+            share = (by_keys[0, entities + c] + share) / (by_keys[0, None] + 1.0)
+        surprises[:, c] = np.where(rows.categories[:, c] == 0, 0.0, -np.log(np.minimum(share, 1.0)))
+    own = [deviations(kind) for kind in profiled[1:]]
+    parts: list[NDArray[Any]] = [np.nan_to_num(rows.numerics, nan=0.0)]
+    parts += [one[:, at] for one in own] + [surprises] + [one[:, : at.start] for one in own]
+    parts += [deviations(kind) for kind in profiled[:1]] + [np.isnan(rows.numerics)]
+    for kind in layout.kinds[1:]:
+        gap, counts = rows.context[:, kind.start :][:, :1], rows.context[:, kind.start + 1 :]
+        never = np.isnan(gap)
+        longest = np.where(never, layout.half_lives_s[-1], gap)
+        parts += [np.log1p(counts[:, : kind.memories]), np.log1p(longest), never]
+    phase = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
+    parts += [np.sin(phase), np.cos(phase), rows.risk]
+    return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
+
+
+@given(given_events=events, unit=st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3)))
+@settings(max_examples=100, deadline=None)
+def test_kernels_do_what_the_columns_say_to_the_last_bit(
+    given_events: list[ParsedEvent], unit: tuple[float, float]
+) -> None:
+    rows = observed(given_events, Units(np.array(unit)))
+    assert Features(LAYOUT).compute(rows).tobytes() == compute_by_columns(rows, LAYOUT).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 2, 0), (0, 0, 0, 1), (3, 2, 2, 1)])
+@pytest.mark.parametrize("half_lives", [(DAY_S,), (DAY_S, 7 * DAY_S, 30 * DAY_S)])
+def test_kernels_read_every_schema_as_the_columns_do(
+    shape: tuple[int, ...], half_lives: tuple[float, ...]
+) -> None:
+    layout = Layout(schema(*shape), FeaturesConfig(half_lives=half_lives))
+    rng = np.random.default_rng(0)
+    rows = empty_rows(100, layout)
+    rows.clocks[:] = START_S + rng.uniform(0, 30 * DAY_S, 100)
+    rows.numerics[:] = rng.normal(0, 2, rows.numerics.shape)
+    rows.categories[:] = rng.integers(0, 3, rows.categories.shape)
+    rows.context[:] = rng.exponential(2.0, rows.context.shape)
+    rows.risk[:] = rng.random(rows.risk.shape)
+    for array in (rows.numerics, rows.context):
+        array[rng.random(array.shape) < 0.1] = np.nan
+    for kind in layout.kinds:  # only gaps and means can be missing
+        never_missing = slice(kind.start + 1, kind.start + 1 + kind.memories)
+        rows.context[:, never_missing] = np.nan_to_num(rows.context[:, never_missing])
+        spreads = slice(kind.start + 1 + kind.memories * (1 + kind.numerics), kind.stop)
+        rows.context[:, spreads] = np.nan_to_num(rows.context[:, spreads])
+    inputs = Features(layout).compute(rows)
+    assert inputs.tobytes() == compute_by_columns(rows, layout).tobytes()
+    assert np.isfinite(inputs).all()
 
 
 def test_every_input_has_a_name_of_its_own() -> None:
@@ -243,7 +331,7 @@ def test_a_swap_changes_only_its_group(
     before = pack(rows.to_state()), pack(others.to_state())
     groups = LAYOUT.groups
     chosen = np.array(data.draw(st.lists(st.integers(0, len(groups) - 1), min_size=count, max_size=count)))
-    swapped = swap(rows, others, groups, chosen)
+    swapped = swap(rows, others, LAYOUT, chosen)
     assert (pack(rows.to_state()), pack(others.to_state())) == before
     for row, number in enumerate(chosen.tolist()):
         group = groups[number]
