@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import blake2b
-from itertools import chain
 from operator import attrgetter
-from types import NoneType
 from typing import Any
 
 import msgspec
@@ -42,6 +40,7 @@ from detector.core.text_columns import IsoTimes, beyond, split_grams
 # characters; longer ones hardly come back. Texts are not remembered: free text never repeats.
 CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
+NoneType = type(None)
 
 Column = Sequence[Any]
 """What was decoded of one field, n values."""
@@ -92,7 +91,10 @@ class Events:
         if len(pieces) == 1:
             return pieces[0]
         columns = ([getattr(piece, field.name) for piece in pieces] for field in fields(Events))
-        stacked: Any = (np.concatenate(c) if isinstance(c[0], np.ndarray) else [*chain(*c)] for c in columns)
+        stacked: Any = (
+            np.concatenate(c) if isinstance(c[0], np.ndarray) else [x for piece in c for x in piece]
+            for c in columns
+        )
         return Events(*stacked)
 
     @staticmethod
@@ -132,7 +134,7 @@ class BlockReader:
         leaves = [parser.id, parser.time, parser.kind, *parser.entities, *parser.checked]
         self._leaves = [*leaves, *parser.numerics, *parser.categories, *parser.texts]
         self._columns = attrgetter(*(leaf.path for leaf in self._leaves))
-        self._iso = IsoTimes(schema.time.zone)
+        self._iso = IsoTimes(parser.zone)
         self._entities = [_Hashes(partial(parser.entity, leaf)) for leaf in parser.entities]
         self._categories = [_Hashes(partial(parser.category, leaf)) for leaf in parser.categories]
 
@@ -195,7 +197,7 @@ class BlockReader:
             columns = iter(list(zip(*map(self._columns, decoded), strict=True)))
         except AttributeError:  # an object within some event is missing
             columns = iter([tuple(map(leaf.read, decoded)) for leaf in self._leaves])
-        events.ids[:] = self._ids(next(columns), doubtful)
+        events.ids[:] = self._key_texts(parser.id_text, next(columns), doubtful, "")
         hashes = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in events.ids])
         events.id_hashes[:] = np.frombuffer(hashes, dtype="<u8")
         events.times[:] = self._times(next(columns), doubtful)
@@ -219,10 +221,12 @@ class BlockReader:
             padded = ["" if text is None else leaf.digest.padded(text) for text in texts]
             split_grams(padded, leaf.digest.salt, events.grams[:, t])
 
-    def _ids(self, column: Column, doubtful: set[int]) -> Column:
+    def _key_texts(
+        self, leaf: Callable[[Any], Any], column: Column, doubtful: set[int], blank: Any
+    ) -> Column:
         if _are_texts(column, self.parser.limits.key_chars_max) and "" not in column:
             return column
-        return _each(self.parser.id_text, column, doubtful, "")
+        return _each(leaf, column, doubtful, blank)
 
     def _times(self, column: Column, doubtful: set[int]) -> NDArray[np.float64]:
         types, form = set(map(type, column)), self.parser.time.field.format
@@ -241,7 +245,7 @@ class BlockReader:
 
     def _match(self, leaf: Leaf, column: Column, records: Sequence[Record], doubtful: set[int]) -> list[bool]:
         """Tell whether the records' keys are the main entity's values."""
-        mains = _each(partial(self.parser.key_text, leaf.field), column, doubtful, None)
+        mains = self._key_texts(partial(self.parser.key_text, leaf.field), column, doubtful, None)
         wanted = [None if main is None else main.encode() for main in mains]
         keys = [record.key for record in records]
         if self.parser.require_key:

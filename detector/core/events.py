@@ -138,7 +138,8 @@ class Parser:
 
         self.id = leaf(None, schema.id)
         self.time = leaf(schema.time, schema.time.path)
-        self.to_time = _time_reader(schema.time)
+        self.zone = ZoneInfo(schema.time.zone)
+        self.to_time = _time_reader(schema.time, self.zone)
         self.reversals = frozenset(() if reversals is None else reversals.values)
         self.kind = leaf(None, schema.id if reversals is None else reversals.path)
         named = reversals is not None and reversals.original
@@ -484,9 +485,7 @@ class TextGrams:
         return tuple(sorted({zlib.crc32(gram, self.salt) or 1 for gram in grams})[:TEXT_GRAMS_MAX])
 
 
-def _time_reader(field: TimeField) -> Callable[[Any], float]:
-    zone = ZoneInfo(field.zone)
-
+def _time_reader(field: TimeField, zone: ZoneInfo) -> Callable[[Any], float]:
     def read(found: Any) -> float:
         if isinstance(found, bool):
             raise Bad("wrong_type", "time: a boolean")

@@ -6,16 +6,16 @@ What is not of the usual form is said to be so, never guessed: the caller reads 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 _HOUR_US = 3_600_000_000
+_EXACT_MAX = 1 << 53  # whole numbers below are doubles
 # Hours whose offsets from UTC are remembered; streams stay around a few.
 _HOURS_MAX = 4096
 _EPOCH, _HOUR, _US = datetime(1970, 1, 1), timedelta(hours=1), timedelta(microseconds=1)
@@ -74,30 +74,27 @@ def _measure(
     digits_max: int,
     odd: Any,
 ) -> None:
-    """Scan documents, a separator after each; `text` in strings and outside of them is told apart."""
+    """Scan documents, a separator after each; what is in strings only has a length."""
     start = 0
     for row in range(len(lengths)):
-        depth = deepest = members = digits = digits_most = name = 0
-        at, stop = start, start + lengths[row]
-        while at < stop:
+        stop = start + lengths[row]
+        depth = deepest = members = name = opened = string = 0
+        inside = escaped = False
+        for at in range(start, stop):
             byte = text[at]
-            at += 1
-            if 48 <= byte <= 57:
-                digits += 1
-                digits_most = max(digits_most, digits)
-                continue
-            digits = 0
-            if byte == 34:  # "
+            if escaped:
+                escaped = False
+            elif inside:
+                if byte == 34:  # "
+                    inside = False
+                    string = at - opened - 1
+                elif byte == 92:  # \
+                    escaped = True
+            elif byte == 34:
+                inside = True
                 opened = at
-                while at < stop and text[at] != 34:
-                    at += 2 if text[at] == 92 else 1  # \
-                inside = at - opened
-                at += 1
-                after = at
-                while after < stop and text[after] <= 32:
-                    after += 1
-                if after < stop and text[after] == 58:  # :
-                    name = max(name, inside)
+            elif byte == 58:  # : after a name
+                name = max(name, string)
             elif byte == 44:  # ,
                 members += 1
             elif byte == 123 or byte == 91:  # { [
@@ -107,22 +104,34 @@ def _measure(
             elif byte == 125 or byte == 93:  # } ]
                 depth -= 1
         odd[row] = (
-            deepest > depth_max or members > members_max or name > name_bytes_max or digits_most > digits_max
+            deepest > depth_max
+            or members > members_max
+            or name > name_bytes_max
+            or (stop - start > digits_max and _longest_digits(text, start, stop) > digits_max)
         )
         start = stop + 1
+
+
+@numba.njit(cache=True)
+def _longest_digits(text: Any, start: int, stop: int) -> int:
+    longest = digits = 0
+    for at in range(start, stop):
+        digits = digits + 1 if 48 <= text[at] <= 57 else 0
+        longest = max(longest, digits)
+    return longest
 
 
 class IsoTimes:
     """Reads times like `2024-03-01T12:00:00Z`; those without an offset are local times of `zone`."""
 
-    def __init__(self, zone: str) -> None:
-        self._zone = ZoneInfo(zone)
-        self._is_utc = zone == "UTC"
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
 
     def read(self, column: Sequence[str]) -> NDArray[np.float64]:
         """Give s since the epoch as `datetime.fromisoformat` and `timestamp` do; NaN: not of the usual form.
 
-        Usual are a date, T or a blank, h:min:s, perhaps three or six digits of a second, perhaps Z or ±h:min.
+        Usual are a date since 1970, T or a blank, h:min:s, perhaps three or six digits of a second, perhaps Z
+        or ±h:min; in micros a double must hold it.
         """
         joined = "".join(column)
         if not joined.isascii():
@@ -131,16 +140,17 @@ class IsoTimes:
         micros, forms = np.zeros(len(column), dtype=np.int64), np.zeros(len(column), dtype=np.int8)
         _read_iso(np.frombuffer(joined.encode(), np.uint8), lengths, micros, forms)
         local = np.flatnonzero(forms == _LOCAL)
-        if len(local) and not self._is_utc:
+        if len(local):
             hours, which = np.unique(micros[local] // _HOUR_US, return_inverse=True)
             offsets = [_offset_us(self._zone, hour) for hour in hours.tolist()]
             micros[local] -= np.array([offset or 0 for offset in offsets], dtype=np.int64)[which]
             forms[local[np.array([offset is None for offset in offsets])[which]]] = _ODD
-        return np.where(forms == _ODD, np.nan, micros / 1e6)
+        usual = (forms != _ODD) & (micros >= 0) & (micros < _EXACT_MAX)
+        return np.where(usual, micros / 1e6, np.nan)
 
 
 @lru_cache(maxsize=_HOURS_MAX)
-def _offset_us(zone: ZoneInfo, hour: int) -> int | None:
+def _offset_us(zone: tzinfo, hour: int) -> int | None:
     """How far local time is ahead of UTC all through a local hour since 1970; None: it changes in between.
 
     No zone changes its offset twice within an hour, so both ends tell.

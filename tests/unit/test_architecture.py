@@ -42,6 +42,7 @@ CORE_MAY_IMPORT = {
     "hashlib",
     "json",
     "math",
+    "operator",
     "re",
     "typing",
     "zlib",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -62,6 +62,7 @@ def test_a_clock_that_was_wrong_from_the_start_is_forgotten() -> None:
     assert now[-1] < START_S + DAY_S
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(0, 50), st.integers(1, 20), st.booleans())
 def test_what_is_behind_is_behind_the_median_of_the_last_events(
     times: list[int], time: int, seconds: int, saved: bool
@@ -77,6 +78,7 @@ def test_what_is_behind_is_behind_the_median_of_the_last_events(
     assert clock.latest == (times[-1] if times else -np.inf)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 7e9), min_size=1, max_size=60),
     st.lists(st.integers(1, 10), min_size=1, max_size=60),
