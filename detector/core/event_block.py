@@ -196,7 +196,7 @@ class BlockReader:
         try:
             columns = iter(list(zip(*map(self._columns, decoded), strict=True)))
         except AttributeError:  # an object within some event is missing
-            columns = iter([tuple(map(leaf.read, decoded)) for leaf in self._leaves])
+            columns = iter([_column(decoded, leaf.path) for leaf in self._leaves])
         events.ids[:] = self._key_texts(parser.id_text, next(columns), doubtful, "")
         hashes = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in events.ids])
         events.id_hashes[:] = np.frombuffer(hashes, dtype="<u8")
@@ -286,6 +286,13 @@ class _Hashes(dict[Any, int]):
         if len(str(found)) <= CACHE_CHARS_MAX:
             self[found] = hashed
         return hashed
+
+
+def _column(decoded: Column, path: str) -> Column:
+    column = decoded
+    for attribute in path.split("."):
+        column = [None if parent is None else getattr(parent, attribute) for parent in column]
+    return column
 
 
 def _each(leaf: Callable[[Any], Any], column: Column, doubtful: set[int], blank: Any) -> Column:
