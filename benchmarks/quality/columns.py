@@ -16,6 +16,7 @@ The rows lie in files of the run's scratch folder, mapped into memory: a stream 
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.quality.streams import Facts, FactsBuilder, Stream, blocks
+from detector.core.event_block import Events
 from detector.core.event_time import EventTime
-from detector.core.events import ParsedEvent
 from detector.core.features import Features, Layout, Profiles, Units, to_rows
 
 SETS = ("plain", "compact", "features")
@@ -90,14 +91,14 @@ class _Builder:
         names = enumerate(self.features.names)
         return [n for n, name in names if name in exact or name.startswith(f"{main} count ")]
 
-    def add(self, events: list[ParsedEvent]) -> tuple[Matrix, Matrix]:
+    def add(self, events: Events) -> tuple[Matrix, Matrix]:
         """Return the block's plain columns and features."""
-        raw = np.array([event.numerics for event in events], dtype=np.float64)
-        raw = raw.reshape(len(events), self.plain_count)
+        raw = events.numerics
         if self._units is None:
             self._units = Units.read(raw)
         rows = to_rows(events, self._layout, self._units)
-        rows.times[:], _ = self._time.believe(rows.times)
+        believed, _ = self._time.believe(events.times)
+        rows = replace(rows, times=believed)
         self._profiles.reserve(len(rows))
         self._profiles.observe(rows)
         features = self.features.compute(rows)[:, : self.features.plain_count]

@@ -35,7 +35,8 @@ from benchmarks.quality.metrics import FloatArray, IntArray
 from detector.config.init import infer, render
 from detector.config.load import load
 from detector.config.tree import Config
-from detector.core.events import ParsedEvent, Parser, Rejected
+from detector.core.event_block import BlockReader, Events
+from detector.core.events import Parser, Rejected
 from detector.core.records import Record
 from detector.core.simulate import SimulationConfig, label_rows, simulate, to_events
 from detector.errors import ConfigError
@@ -153,14 +154,14 @@ def make(
     return Stream(plan=plan, events=events, labels=labels, config=config, config_from=words)
 
 
-def blocks(stream: Stream) -> Iterator[list[ParsedEvent]]:
+def blocks(stream: Stream) -> Iterator[Events]:
     """Yield the accepted events in order, `BLOCK` at a time."""
-    parser = Parser(stream.config.event, entity_key(None))
+    reader = BlockReader(stream.config.event, entity_key(None))
     with gzip.open(stream.events) as file:
-        parsed = (parser.parse(Record(n, 0, None, line.rstrip(b"\r\n"))) for n, line in enumerate(file))
-        accepted = (event for event in parsed if not isinstance(event, Rejected))
+        records = (Record(n, 0, None, line.rstrip(b"\r\n")) for n, line in enumerate(file))
+        accepted = (record for record in records if not isinstance(reader.parser.parse(record), Rejected))
         while block := list(islice(accepted, BLOCK)):
-            yield block
+            yield reader.read(block)[0]
 
 
 class FactsBuilder:
@@ -177,14 +178,14 @@ class FactsBuilder:
         self._cards: list[int] = []
         self._amounts: list[float] = []
 
-    def add(self, events: list[ParsedEvent]) -> None:
+    def add(self, events: Events) -> None:
         """Take one block."""
-        self._ids += [event.id for event in events]
-        self._times += [event.time for event in events]
+        self._ids += events.ids
+        self._times += events.times.tolist()
         if self._entities:
-            self._cards += [event.entities[0] for event in events]
+            self._cards += events.entities[:, 0].tolist()
         if self._amount is not None:
-            self._amounts += [event.numerics[self._amount] for event in events]
+            self._amounts += events.numerics[:, self._amount].tolist()
 
     def build(self) -> Facts:
         """Return what was collected.

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from detector.config.tree import Event, ValueField
 from detector.config.tree import Features as FeaturesConfig
 from detector.core import columns
-from detector.core.events import TEXT_GRAMS_MAX, ParsedEvent
+from detector.core.event_block import Events
+from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.profiles import ProfileTable
 from detector.core.risk import BEGUN, MATURED, PASSED, Changes, RiskTable, inputs_of, unknown, upper_ends
 
@@ -565,24 +566,17 @@ class Units:
         return bounded
 
 
-def to_rows(events: Sequence[ParsedEvent], layout: Layout, units: Units) -> Rows:
-    """Stack events into arrays; the context is still empty."""
-    count = len(events)
-    grams = np.zeros((count, len(layout.texts), TEXT_GRAMS_MAX), dtype=np.uint32)
-    if layout.texts:
-        for row, event in enumerate(events):
-            for column, found in enumerate(event.grams):
-                grams[row, column, : len(found)] = found
-    raw = np.array([event.numerics for event in events], dtype=np.float64)
+def to_rows(events: Events, layout: Layout, units: Units) -> Rows:
+    """Rows of events as they were read, sharing their arrays; the context is still empty."""
     return Rows(
-        times=np.array([event.time for event in events], dtype=np.float64),
-        clocks=np.array([event.time for event in events], dtype=np.float64),
-        entities=np.array([e.entities for e in events], np.uint64).reshape(count, len(layout.entities)),
-        numerics=units.scale(raw.reshape(count, len(layout.numerics))),
-        categories=np.array([e.categories for e in events], np.uint64).reshape(count, len(layout.categories)),
-        grams=grams,
-        context=np.zeros((count, layout.width), dtype=np.float32),
-        risk=np.tile(layout.risk_unknown, (count, 1)),
+        times=events.times,
+        clocks=events.times,
+        entities=events.entities,
+        numerics=units.scale(events.numerics),
+        categories=events.categories,
+        grams=events.grams,
+        context=np.zeros((len(events), layout.width), dtype=np.float32),
+        risk=np.tile(layout.risk_unknown, (len(events), 1)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -74,8 +74,8 @@ class Scored:
     percentiles: NDArray[np.float64]  # (n,) 1 - that share
     alerted: NDArray[np.bool_]  # (n,)
     timestamps_ms: NDArray[np.int64]  # (n,) the records' log time
-    ids: tuple[str, ...]
-    keys: tuple[bytes | None, ...]
+    ids: Sequence[str]  # n
+    keys: Sequence[bytes | None]  # n
     model_version: int
 
 

@@ -34,8 +34,9 @@ from detector.core.alerts import alert_id, make_alert
 from detector.core.calibration import Calibration
 from detector.core.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
 from detector.core.embedding import Embedding, Located, Promotion
+from detector.core.event_block import BlockReader, Events
 from detector.core.event_time import EventTime
-from detector.core.events import ParsedEvent, Parser, Rejected
+from detector.core.events import ParsedEvent, Rejected
 from detector.core.exchange import Exchange
 from detector.core.explain import Explainer
 from detector.core.exploration import BY_SCORE, Exploration
@@ -62,6 +63,8 @@ from detector.core.training import Trainer
 STEPS_WAITING_MAX = 32
 # No alert before so many events: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
+# A few records cost nearly as much to read as one: where a block lacks less, some are read in vain.
+READ_MIN = 16
 # Memories of the calibration after which an event's weight is gone.
 RECOUNTED = 4
 
@@ -107,8 +110,8 @@ class Shard:
         self.config = config
         self._config_hash = config.hash()
         self._layout = Layout(config.event, config.model.features)
-        self._parser = Parser(config.event, self._identity.entity_key, require_key=config.require_key)
-        self.entity_key_id = self._parser.entity_key_id
+        self._reader = BlockReader(config.event, self._identity.entity_key, require_key=config.require_key)
+        self.entity_key_id = self._reader.parser.entity_key_id
         self._policy = Policy(config.alerts, config.partitions)
         self._exploration = Exploration(config.model.seed, self._identity.partition)
 
@@ -218,7 +221,7 @@ class Shard:
         self.position = records[consumed - 1].offset + 1 if consumed else self.position
         self._lap("parse")
         outputs = Outputs(dead_letters=tuple(dead), irregular=irregular)
-        if events:
+        if len(events):
             outputs = self._score(events, outputs, silent=silent)
         block_ended = self._filled == len(self._block)
         if block_ended:
@@ -226,26 +229,21 @@ class Shard:
             self._lap("learn")
         return consumed, Outputs() if silent else outputs, block_ended
 
-    def _parse(self, records: Sequence[Record]) -> tuple[list[ParsedEvent], list[DeadLetter], int]:
+    def _parse(self, records: Sequence[Record]) -> tuple[Events, list[DeadLetter], int]:
         """Read records up to the end of the block; event time follows those that enter."""
-        start, room = self._filled, len(self._block) - self._filled
-        events: list[ParsedEvent] = []
+        pieces: list[Events] = []
         dead: list[DeadLetter] = []
-        consumed = 0
-        for record in records:
-            if len(events) == room:
-                break
-            consumed += 1
-            parsed = self._parser.parse(record)
-            if isinstance(parsed, Rejected):
-                dead.append(self._dead_letter(record, self._admission.explain(parsed)))
-            elif (refused := self._admission.refusal(parsed, self._time)) is not None:
-                dead.append(self._dead_letter(record, refused))
-            else:
-                i = start + len(events)
-                self._believed[i], self._now[i] = self._time.follow(parsed.time)
-                events.append(parsed)
-        return events, dead, consumed
+        consumed, filled = 0, self._filled
+        while consumed < len(records) and (room := len(self._block) - filled):
+            piece = records[consumed : consumed + max(room, READ_MIN)]
+            events, rejected = self._reader.read(piece)
+            admitted = self._admission.admit(events, rejected, self._time, room)
+            entered = slice(filled, filled + len(admitted.rows))
+            self._believed[entered], self._now[entered] = admitted.believed, admitted.now
+            pieces.append(events.take(admitted.rows))
+            dead += [self._dead_letter(piece[row], why) for row, why in admitted.refused.items()]
+            consumed, filled = consumed + admitted.consumed, entered.stop
+        return Events.joined(pieces or [self._reader.read([])[0]]), dead, consumed
 
     def _dead_letter(self, record: Record, rejected: Rejected) -> DeadLetter:
         facts = {
@@ -265,11 +263,10 @@ class Shard:
             detail=rejected.detail,
         )
 
-    def _score(self, events: list[ParsedEvent], outputs: Outputs, *, silent: bool) -> Outputs:
+    def _score(self, events: Events, outputs: Outputs, *, silent: bool) -> Outputs:
         """Score what entered; returns `outputs` with all that it gave."""
         count = slice(self._filled, self._filled + len(events))
         self._fill(events, count)
-        offsets = np.array([event.record.offset for event in events], dtype=np.int64)
         self._lap("features")
         located = None
         distances, labelled = np.zeros(len(events)), np.full(len(events), np.nan)
@@ -282,11 +279,11 @@ class Shard:
         scores = self._calibration.scores(distances) if located else np.zeros(len(events))
         self._lap("score")
         alerts, alerted, suppressed = self._alert(events, located, scores, count.start, silent=silent)
-        ids = tuple(event.id for event in events)
         rows = self._block.take(count)
         if self.config.feedback:
-            hashes = np.array([event.id_hash for event in events], dtype=np.uint64)
-            self._supervision.remember(hashes, offsets, rows, self._inputs[count], plain, labelled, alerted)
+            self._supervision.remember(
+                events.id_hashes, events.offsets, rows, self._inputs[count], plain, labelled, alerted
+            )
         self._lap("alert")
         self.events += len(events)
         self._accepted += len(events)
@@ -294,14 +291,14 @@ class Shard:
         if silent:
             return Outputs()
         scored = Scored(
-            offsets=offsets,
-            times=np.array([event.time for event in events]),
+            offsets=events.offsets,
+            times=events.times,
             scores=scores,
             percentiles=1.0 - 10.0**-scores,
             alerted=alerted,
-            timestamps_ms=np.array([event.record.timestamp_ms for event in events], dtype=np.int64),
-            ids=ids,
-            keys=tuple(event.record.key for event in events),
+            timestamps_ms=np.array([record.timestamp_ms for record in events.records], dtype=np.int64),
+            ids=events.ids,
+            keys=[record.key for record in events.records],
             model_version=self._embedding.version,
         )
         return replace(
@@ -309,15 +306,14 @@ class Shard:
             scored=(scored,),
             alerts=tuple(alerts),
             suppressed=suppressed,
-            key_mismatches=sum(not event.key_matches for event in events),
+            key_mismatches=int((~events.key_matches).sum()),
         )
 
-    def _fill(self, events: list[ParsedEvent], count: slice) -> None:
+    def _fill(self, events: Events, count: slice) -> None:
         if count.start == 0:
             self._profiles.reserve(len(self._block))
-        rows = to_rows(events, self._layout, self._units)
-        rows.times[:] = self._believed[count]
-        self._block.put(count, rows)
+        self._block.put(count, to_rows(events, self._layout, self._units))
+        self._block.times[count] = self._believed[count]
         taken = self._block.take(count)
         self._profiles.observe(taken)
         self._supervision.risks.read(taken)
@@ -327,7 +323,7 @@ class Shard:
 
     def _alert(
         self,
-        events: list[ParsedEvent],
+        events: Events,
         located: Located | None,
         scores: NDArray[np.float64],
         start: int,
@@ -338,7 +334,7 @@ class Shard:
         alerts: list[Alert] = []
         alerted = np.zeros(len(events), dtype=bool)
         suppressed: dict[str, int] = {}
-        asked = next((i for i, event in enumerate(events) if event.record.offset == self.inquiry), None)
+        asked = next(iter(np.flatnonzero(events.offsets == self.inquiry).tolist()), None)
         if located is None or not np.isfinite(self._threshold):
             if asked is not None:
                 self.inquired = Inquired("there is no threshold yet", self._threshold, None)
@@ -365,7 +361,7 @@ class Shard:
             if isinstance(decision, Suppressed):
                 suppressed[decision.reason] = suppressed.get(decision.reason, 0) + 1
                 if i == asked:
-                    self._inquire(events[i], located, i, start, score, f"held back: {decision.reason}")
+                    self._inquire(event, located, i, start, score, f"held back: {decision.reason}")
                 continue
             assert decision is not None
             alerted[i] = True
@@ -399,7 +395,7 @@ class Shard:
     ) -> Alert:
         embedding, alerts = self._embedding, self.config.alerts
         assert embedding.exemplars is not None
-        view = self._parser.view(event.record)
+        view = self._reader.parser.view(event.record)
         nearest = int(located.clusters[i, 0])
         shared = self._shared(located, i)
         reasons = self._explainer.reasons(

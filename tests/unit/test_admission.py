@@ -7,7 +7,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.load import load
@@ -98,6 +98,7 @@ def test_a_stream_with_one_id_for_all_is_refused_in_sight() -> None:
     assert (len(scored), len(dead), irregular) == (1, 49, {"duplicate": 49})
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 9),
     st.lists(st.tuples(st.integers(0, 14), st.integers(0, 3)), max_size=80),

@@ -44,6 +44,7 @@ CORE_MAY_IMPORT = {
     "itertools",
     "json",
     "math",
+    "operator",
     "re",
     "typing",
     "zlib",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.columns import DEVIATION_MAX, SPREAD_MIN, SURPRISE_PRIOR
+from detector.core.event_block import Events
 from detector.core.events import ParsedEvent
 from detector.core.features import (
     DAY_S,
@@ -67,8 +68,21 @@ def event(
     return ParsedEvent(Record(0, 0, None, b""), "id", time, entities, numerics, categories, grams, True, 0)
 
 
+def columns(events: list[ParsedEvent], layout: Layout) -> Events:
+    stacked = Events.blank(
+        [event.record for event in events],
+        entities=len(layout.entities),
+        numerics=len(layout.numerics),
+        categories=len(layout.categories),
+        texts=len(layout.texts),
+    )
+    for row, event in enumerate(events):
+        stacked.put(row, event)
+    return stacked
+
+
 def rows_of(events: list[ParsedEvent], layout: Layout = LAYOUT, units: Units | None = None) -> Rows:
-    return to_rows(events, layout, units or Units(np.ones(len(layout.numerics))))
+    return to_rows(columns(events, layout), layout, units or Units(np.ones(len(layout.numerics))))
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

@@ -1,0 +1,287 @@
+"""Many records at once give what each gives by itself, whatever is among them and however they are cut."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from detector.config.tree import Event
+from detector.core import event_block
+from detector.core.admission import Admission
+from detector.core.event_block import BlockReader, Events
+from detector.core.event_time import AHEAD_MIN_S, AHEAD_PACES, MIDDLE, OLDER, WINDOW, EventTime
+from detector.core.events import ParsedEvent, Parser, Rejected, id_hash
+from detector.core.records import Record
+
+KEY = b"a secret of the tests"
+PLAIN: dict[str, Any] = {
+    "id": "id",
+    "time": {"path": "time"},
+    "entities": [{"name": "card", "path": "card"}],
+    "fields": [{"name": "amount", "path": "amount", "type": "numeric", "optional": False}],
+    "duplicates": {"horizon_events": 3},
+}
+RICH: dict[str, Any] = {
+    "id": "tx.id",
+    "time": {"path": "tx.time", "zone": "Europe/Berlin", "late": {"after": 60.0, "action": "reject"}},
+    "entities": [
+        {"name": "card", "path": "card", "optional": True},
+        {"name": "shop", "path": "shop.id", "optional": True},
+    ],
+    "fields": [
+        {"name": "amount", "path": "amount", "type": "numeric"},
+        {"name": "country", "path": "shop.country", "type": "categorical"},
+        {"name": "kind", "path": "kind", "type": "categorical"},
+        {"name": "note", "path": "note", "type": "text"},
+        {"name": "memo", "path": "tx.memo", "type": "text"},
+        {"name": "fee", "path": "shop.fee", "type": "numeric", "use": "context"},
+        {"name": "channel", "path": "channel", "type": "categorical", "use": "segment"},
+    ],
+    "duplicates": {"horizon_events": 5},
+    "reversals": {"path": "kind", "values": ["reversal", "true"], "original": "tx.of"},
+}
+STRICT: dict[str, Any] = {
+    "id": "id",
+    "time": {"path": "time", "format": "epoch_ms", "late": {"after": 60.0}},
+    "entities": [{"name": "card", "path": "card"}],
+    "fields": [
+        {"name": "kind", "path": "kind", "type": "categorical", "optional": False},
+        {"name": "note", "path": "note", "type": "text", "optional": False},
+    ],
+    "duplicates": {"horizon_events": 4, "action": "score"},
+    "limits": {
+        "bytes_max": 300,
+        "depth_max": 2,
+        "key_chars_max": 8,
+        "text_chars_max": 12,
+        "members_max": 12,
+        "name_chars_max": 9,
+    },
+}
+BARE: dict[str, Any] = {
+    "id": "id",
+    "time": {"path": "time", "format": "iso8601"},
+    "entities": [],
+    "fields": [{"name": "amount", "path": "amount", "type": "numeric"}],
+    "duplicates": None,
+    "limits": {"members_max": None, "name_chars_max": None},
+}
+TREES = {"plain": PLAIN, "rich": RICH, "strict": STRICT, "bare": BARE}
+SCHEMAS = {name: Event.model_validate(tree) for name, tree in TREES.items()}
+
+texts = st.sampled_from(
+    [
+        "",
+        " ",
+        "a",
+        "b",
+        "Two  COFFEES",
+        "Zoë und Łukasz",
+        "日本語 テキスト 😀",
+        "x" * 70,
+        "1",
+        "true",
+        "\ud800",
+    ]
+)
+odd = st.sampled_from(
+    [None, True, False, 0, 1, 1.0, -1.5, 10**20, 10**400, [], {}, "NaN", "1e999", "x" * 2000]
+)
+numbers = st.floats(-1e6, 1e6) | st.integers(-5, 5) | st.sampled_from(["12.5", " 7 ", "1_0", "１２", 1e308])
+times = st.one_of(
+    st.integers(0, 200).map(lambda s: f"{datetime.fromtimestamp(1.7e9 + s, UTC):%Y-%m-%dT%H:%M:%SZ}"),
+    st.datetimes(datetime(1969, 12, 31), datetime(2201, 1, 1)).map(datetime.isoformat),
+    st.integers(0, 200).map(lambda s: 1.7e9 + s),
+    st.integers(0, 200).map(lambda s: 1000 * (1_700_000_000 + s)),
+    st.sampled_from(["2024-02-30T00:00:00", "2024-03-31 02:30:00", "20240301T120000Z", "2024-03-01", "1e9"]),
+)
+
+
+def mostly(usual: Any) -> Any:
+    """Now and then something else, or nothing at all."""
+    return st.one_of(*[usual] * 12, odd, st.just(...))
+
+
+events = st.fixed_dictionaries(
+    {
+        "id": mostly(st.integers(0, 12) | st.integers(0, 12).map(str)),
+        "time": mostly(times),
+        "card": mostly(texts | st.integers(0, 3)),
+        "amount": mostly(numbers),
+        "kind": mostly(texts | st.just("reversal")),
+        "note": mostly(texts),
+        "channel": mostly(texts),
+        "of": mostly(st.integers(0, 12)),
+        "shop": mostly(
+            st.fixed_dictionaries({"id": odd | texts, "country": odd | texts, "fee": odd | numbers})
+        ),
+        "more": mostly(st.none() | st.sampled_from([{"a": {"b": {}}}, [1] * 20, {"a name that is long": 1}])),
+    }
+)
+START = b'{"id": 1, "time": "2023-11-14T22:13:20Z", "card": "a", "amount": '
+broken = st.sampled_from(
+    [
+        *[None, b"", b"  ", b"[]", b"5", b"{", b'{"id": "\xff"}', b"\xff", b'{"id": NaN}'],
+        *[b"[" * 70, b'{"a":' * 70, START + b"1" * 4200 + b"}", START + b"1" * 300 + b"}", START + b"1e999}"],
+        b'{"id": "1", "time": 1700000000000, "card": "a", "kind": "k", "note": "n", "x":"'
+        + b"y" * 300
+        + b'"}',
+        b'{"id": "a\\"b\\\\", "time": "2023-11-14T22:13:20Z", "card": "[[[{", "amount": 1}',
+    ]
+)
+
+
+def encode(event: dict[str, Any], ascii_only: bool) -> bytes:
+    fields = {name: value for name, value in event.items() if value is not ...}
+    nested = {"id": "id", "time": "time", "memo": "note", "of": "of"}
+    fields["tx"] = {name: fields[source] for name, source in nested.items() if source in fields}
+    return json.dumps(fields, ensure_ascii=ascii_only).encode(errors="surrogatepass")
+
+
+values = st.one_of(*[st.builds(encode, events, st.booleans())] * 6, broken)
+keys = st.sampled_from([None, b"", b"a", b"1", b"\xff"])
+batches = st.lists(st.tuples(values, keys), max_size=24).map(
+    lambda pairs: [Record(7 * n, n, key, value) for n, (value, key) in enumerate(pairs)]
+)
+law = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@pytest.mark.parametrize("require_key", [False, True])
+@pytest.mark.parametrize("name", SCHEMAS)
+@law
+@given(batch=batches)
+def test_a_block_is_read_as_its_records_are(name: str, require_key: bool, batch: list[Record]) -> None:
+    parser = Parser(SCHEMAS[name], KEY, require_key=require_key)
+    read, rejected = BlockReader(SCHEMAS[name], KEY, require_key=require_key).read(batch)
+    for row, record in enumerate(batch):
+        assert repr(rejected.get(row) or read[row]) == repr(parser.parse(record))
+
+
+def test_good_events_need_no_care(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same law would hold if nothing were fast."""
+    monkeypatch.setattr(Parser, "parse", None)
+    for form in ("2024-03-01T12:00:{n:02}Z", "2024-03-01 12:00:{n:02}.250"):
+        event = {
+            "card": "ä",
+            "amount": None,
+            "kind": "k",
+            "note": "Ein Text " * 40,
+            "channel": "web",
+            "shop": None,
+            "list": [{"a": [{}]}] * 50,
+        }
+        batch = [
+            Record(n, 0, None, encode({**event, "id": n, "time": form.format(n=n)}, False)) for n in range(50)
+        ]
+        assert not BlockReader(SCHEMAS["rich"], KEY).read(batch)[1]
+
+
+def test_what_is_remembered_of_values_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_block, "CACHE_VALUES_MAX", 3)
+    reader, parser = BlockReader(SCHEMAS["rich"], KEY), Parser(SCHEMAS["rich"], KEY)
+    time = "2024-03-01T12:00:00Z"
+    for n in [0, 1, 2, 0, 3, 4, 1, 1, 0, 100, 4]:
+        batch = [
+            Record(0, 0, None, encode({"id": 1, "time": time, "card": card, "kind": card}, True))
+            for card in (n, str(n), "x" * n)
+        ]
+        read, _ = reader.read(batch)
+        assert repr([read[row] for row in range(3)]) == repr([parser.parse(record) for record in batch])
+        for memory in (*reader._entities, *reader._categories):
+            assert len(memory) <= 3
+            assert "x" * 100 not in memory
+
+
+# --- which enter --------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """Admission and event time as their rules say, event by event, in plain Python."""
+
+    def __init__(self, schema: Event) -> None:
+        self.schema = schema
+        horizon = 0 if schema.duplicates is None else schema.duplicates.horizon_events
+        self.ids: deque[tuple[int, int]] = deque(maxlen=horizon)
+        self.last: deque[float] = deque(maxlen=WINDOW - 1)
+        self.counts = dict.fromkeys(("out_of_order", "late", "duplicate"), 0)
+
+    def take(self, parsed: ParsedEvent | Rejected, offset: int) -> tuple[float, float] | str:
+        late, duplicates = self.schema.time.late, self.schema.duplicates
+        if isinstance(parsed, Rejected):
+            if parsed.original is None or duplicates is None:
+                return parsed.detail
+            found = dict(self.ids).get(id_hash(parsed.original))
+            where = "not among the last events" if found is None else f"at offset {found}"
+            return f"{parsed.detail}, {where}"
+        first = dict(self.ids).get(parsed.id_hash)
+        if first is not None:
+            self.counts["duplicate"] += 1
+            if duplicates is not None and duplicates.action == "reject":
+                return f"the id came before, at offset {first}"
+        now = float(np.median(self.last)) if self.last else -math.inf
+        if now > parsed.time + late.after:
+            self.counts["late"] += 1
+            if late.action == "reject":
+                return f"{now - parsed.time:.0f} s behind event time"
+        self.counts["out_of_order"] += bool(self.last and parsed.time < self.last[-1])
+        if first is None and duplicates is not None:
+            self.ids.append((parsed.id_hash, offset))
+        window = [*self.last, parsed.time]
+        window = sorted(window + [window[0]] * (WINDOW - len(window)))
+        self.last.append(parsed.time)
+        ahead = max(AHEAD_MIN_S, AHEAD_PACES * (window[MIDDLE] - window[OLDER]))
+        return min(parsed.time, window[MIDDLE] + ahead), window[MIDDLE]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@law
+@given(batch=batches, rooms=st.lists(st.integers(1, 9), min_size=1))
+def test_it_is_decided_event_by_event(name: str, batch: list[Record], rooms: list[int]) -> None:
+    schema = SCHEMAS[name]
+    parser, slow = Parser(schema, KEY), Slow(schema)
+    wanted = [slow.take(parser.parse(record), record.offset) for record in batch]
+    reader, admission, time = BlockReader(schema, KEY), Admission(schema), EventTime()
+    got: list[tuple[float, float] | str] = []
+    turn = 0
+    while len(got) < len(batch):
+        room, start = rooms[turn % len(rooms)], len(got)
+        admitted = admission.admit(*reader.read(batch[start:]), time, room)
+        assert len(admitted.rows) == room or admitted.consumed == len(batch) - start
+        assert len(admitted.rows) <= room
+        assert list(admitted.refused) == sorted(admitted.refused)
+        times = zip(admitted.believed.tolist(), admitted.now.tolist(), strict=True)
+        entered = dict(zip(admitted.rows.tolist(), times, strict=True))
+        got += [
+            admitted.refused[row].detail if row in admitted.refused else entered[row]
+            for row in range(admitted.consumed)
+        ]
+        turn += 1
+        again = Admission(schema)
+        again.load(admission.to_state())
+        assert again.to_state().keys() == admission.to_state().keys()
+    assert got == wanted
+    assert admission.collect() == {kind: count for kind, count in slow.counts.items() if count}
+    assert time.to_state()["last"].tolist() == list(slow.last)
+    if schema.duplicates is not None:
+        state = admission.to_state()
+        assert list(zip(state["hashes"].tolist(), state["offsets"].tolist(), strict=True)) == list(slow.ids)
+
+
+def test_rows_can_be_picked_and_joined() -> None:
+    reader = BlockReader(SCHEMAS["rich"], KEY)
+    batch = [
+        Record(n, 0, None, encode({"id": n, "time": "2024-03-01T12:00:00Z", "note": "n" * n}, True))
+        for n in range(9)
+    ]
+    whole, _ = reader.read(batch)
+    joined = Events.joined([whole.take(np.arange(4)), whole.take(np.arange(4, 9))])
+    assert repr([joined[row] for row in range(9)]) == repr([whole[row] for row in range(9)])
+    assert len(reader.read([])[0]) == 0
