@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Index as IndexConfig
 from detector.core.features import DAY_S, Layout, Rows, empty_rows
-from detector.core.index import build
+from detector.core.index import Exact, build
 
 ROUNDS = 2
-ASSIGNED_AT_ONCE = 512
 BESIDE = 16  # centres that count as beside one
 # A cluster of so many core events on average; fewer would make every event its own neighbour.
 EVENTS_PER_CLUSTER = 16
@@ -146,17 +145,17 @@ class Clusters:
 
         Returns each event's cluster, -1 for none, (n,).
         """
-        centres, nearest = self._seeds(embedded, sample.cluster, rng)
-        rounds, find = ROUNDS, _assign
-        if len(centres) >= self._index.exact_below:
-            rounds, find = 1, _Near(centres, nearest, self._index)
-        for _ in range(rounds):
-            nearest, _ = find(embedded, centres)
+        centres, begun = self._seeds(embedded, sample.cluster, rng)
+        near = _Near(embedded, begun, centres, self._index)
+        nearest = begun
+        for _ in range(ROUNDS):
+            nearest = near.find(centres)
             centres, sizes = _means(embedded, nearest, centres)
             kept = np.flatnonzero(sizes >= self._members_min(sizes))
             renumbered = np.full(len(centres), -1, dtype=np.int64)
             renumbered[kept] = np.arange(len(kept))
             centres, nearest = centres[kept], renumbered[nearest]
+            near.keep(kept, renumbered)
         inside = nearest >= 0
         self.centres = centres
         self.sizes = np.bincount(nearest[inside], minlength=len(centres))
@@ -194,9 +193,11 @@ class Clusters:
         if not rows.entities.shape[1]:
             return self.sizes
         known = (nearest >= 0) & (rows.entities[:, 0] != 0)
-        pairs = np.stack([nearest.astype(np.uint64), rows.entities[:, 0]], axis=1)[known]
-        distinct = np.unique(pairs, axis=0)[:, 0].astype(np.int64)
-        return np.bincount(distinct, minlength=len(self.centres))
+        cluster, entity = nearest[known], rows.entities[known, 0]
+        order = np.lexsort((entity, cluster))
+        cluster, entity = cluster[order], entity[order]
+        first = np.append(True, (np.diff(cluster) != 0) | (np.diff(entity) != 0))[: len(cluster)]
+        return np.bincount(cluster[first], minlength=len(self.centres))
 
     def to_state(self) -> dict[str, Any]:
         return {"centres": self.centres, "sizes": self.sizes, "radii": self.radii, "people": self.people}
@@ -210,52 +211,80 @@ def centres_of(points: NDArray[np.float32], count: int, rng: np.random.Generator
     """At most `count` centres of (n, D) points, by k-means from random ones."""
     centres = np.unique(points[rng.permutation(len(points))[:count]], axis=0)
     for _ in range(ROUNDS):
-        means, sizes = _means(points, _assign(points, centres)[0], centres)
+        means, sizes = _means(points, Exact(centres).search(points, 1)[0][:, 0], centres)
         centres = means[sizes > 0]
     return centres
 
 
 def nearest_squares(points: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArray[np.float32]:
     """Squared distance of each point to its nearest centre, (n,)."""
-    return _assign(points, centres)[1]
+    return np.square(Exact(centres).search(points, 1)[1][:, 0])
 
 
 class _Near:
-    """Finds nearest centres from where events were; approximate, but of the cost of a few distances."""
+    """Finds the centre near each of (n, D) points from the one that it had.
 
-    def __init__(self, centres: NDArray[np.float32], begun: NDArray[np.int64], config: IndexConfig) -> None:
-        self._graph = build(centres, config)
-        self._beside, _ = self._graph.search(centres, min(BESIDE, len(centres)))
-        self._begun = begun
+    A point goes to the nearest centre beside its own while that is nearer: of the cost of a few distances,
+    and nearly always the nearest of all, as centres and points have moved little.
 
-    def __call__(
-        self, points: NDArray[np.float32], centres: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        begun = self._begun.copy()
-        lost = np.flatnonzero(begun < 0)
-        if len(lost):
-            begun[lost] = self._graph.search(points[lost], 1)[0][:, 0]
-        return _approach(points, centres, begun, self._beside)  # type: ignore[no-any-return]
+    Parameters
+    ----------
+    begun : (n,) int64
+        Number of each point's centre; -1: not known, it is searched for.
+    """
+
+    def __init__(
+        self,
+        points: NDArray[np.float32],
+        begun: NDArray[np.int64],
+        centres: NDArray[np.float32],
+        config: IndexConfig,
+    ) -> None:
+        index = build(centres, config)
+        self._points = points
+        self._beside, _ = index.search(centres, min(BESIDE, len(centres)))  # (K, m), itself first
+        self._at = begun.copy()
+        unknown = np.flatnonzero(begun < 0)
+        if len(unknown):
+            self._at[unknown] = index.search(points[unknown], 1)[0][:, 0]
+
+    def find(self, centres: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Number of the centre near each point, (n,)."""
+        self._at = _approach(self._points, centres, self._at, self._beside)
+        return self._at
+
+    def keep(self, kept: NDArray[np.int64], renumbered: NDArray[np.int64]) -> None:
+        """Go on without some centres; their points begin at a kept one beside them."""
+        beside = renumbered[self._beside]
+        heirs = beside[np.arange(len(beside)), (beside >= 0).argmax(axis=1)]
+        self._at = np.maximum(heirs, 0)[self._at]
+        self._beside = beside[kept]
 
 
 @numba.njit(cache=True, nogil=True)
 def _approach(points: Any, centres: Any, begun: Any, beside: Any) -> Any:
-    """Go from each point's centre to the nearest one beside it as long as that is nearer."""
     nearest = np.empty(len(points), dtype=np.int64)
-    squares = np.empty(len(points), dtype=np.float32)
     for row in range(len(points)):
-        best, at, square = begun[row], -1, np.float32(np.inf)
+        best, at = begun[row], -1
+        square = _square(points[row], centres[best])
         while best != at:
             at = best
             for number in beside[at]:
-                candidate = np.float32(0.0)
-                for column in range(centres.shape[1]):
-                    difference = points[row, column] - centres[number, column]
-                    candidate += difference * difference
-                if candidate < square:
-                    best, square = number, candidate
-        nearest[row], squares[row] = best, square
-    return nearest, squares
+                if number >= 0:
+                    candidate = _square(points[row], centres[number])
+                    if candidate < square:
+                        best, square = number, candidate
+        nearest[row] = best
+    return nearest
+
+
+@numba.njit(cache=True, nogil=True)
+def _square(point: Any, centre: Any) -> Any:
+    square = np.float32(0.0)
+    for column in range(len(point)):
+        difference = point[column] - centre[column]
+        square += difference * difference
+    return square
 
 
 class Exemplars:
@@ -315,18 +344,3 @@ def _means(
     for column in range(points.shape[1]):
         sums[:, column] = np.bincount(assigned[inside], weights=points[inside, column], minlength=count)
     return (sums / np.maximum(sizes, 1)[:, None]).astype(np.float32), sizes
-
-
-def _assign(
-    points: NDArray[np.float32], centres: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Nearest centre of each point and the squared distance to it, in pieces that stay in the CPU's cache."""
-    nearest = np.empty(len(points), dtype=np.int64)
-    squares = np.empty(len(points), dtype=np.float32)
-    lengths = np.square(centres).sum(axis=1)
-    for start in range(0, len(points), ASSIGNED_AT_ONCE):
-        piece = slice(start, start + ASSIGNED_AT_ONCE)
-        found = lengths - 2.0 * (points[piece] @ centres.T)
-        nearest[piece] = found.argmin(axis=1)
-        squares[piece] = found.min(axis=1) + np.square(points[piece]).sum(axis=1)
-    return nearest, np.maximum(squares, 0.0)

@@ -43,7 +43,7 @@ PROTOTYPES_MAX = 32
 # So many core events are looked at for the labelled distance that counts as 0.
 CENTRED_BY = 1024
 # Distances of so many core events say what is usual.
-MEASURED_BY = 16_384
+MEASURED_BY = 4096
 # Core events whose true neighbours are looked for, to choose how wide the graph is searched.
 PROBES = 256
 FRAUDS_PER_PROTOTYPE = 4
@@ -118,13 +118,14 @@ class Embedding:
         self.fixed.learn(inputs)
 
     def locate(self, rows: Rows, inputs: NDArray[np.float32], count: slice) -> Located:
-        """Embed a block of B rows and find the distances of those in `count`."""
+        """Embed rows of a block, those in `count`, and find their distances."""
         assert self._index is not None
-        embedded = self.plain.encode(inputs, rows)[count]
+        rows, inputs = rows.take(count), inputs[count]
+        embedded = self.plain.encode(inputs, rows)
         k = min(self._config.clusters.neighbours, len(self.clusters))
         numbers, distances = self._index.search(embedded, k)
-        parts = _parts(self.fixed, inputs[count], distances[:, 0])
-        return Located(parts, self._labelled_distances(rows, inputs)[count], numbers, distances)
+        parts = _parts(self.fixed, inputs, distances[:, 0])
+        return Located(parts, self._labelled_distances(rows, inputs), numbers, distances)
 
     def successor(
         self,

@@ -8,7 +8,7 @@ it accepts it after all, or tells what is wrong with it. So there is one place f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import blake2b
@@ -194,7 +194,7 @@ class BlockReader:
         """Write the columns of what was decoded; rows that are not plainly right become doubtful."""
         parser = self.parser
         try:
-            columns = iter(list(zip(*map(self._columns, decoded), strict=True)))
+            columns: Iterator[Sequence[Any]] = iter(list(zip(*map(self._columns, decoded), strict=True)))
         except AttributeError:  # an object within some event is missing
             columns = iter([_column(decoded, leaf.path) for leaf in self._leaves])
         events.ids[:] = self._key_texts(parser.id_text, next(columns), doubtful, "")

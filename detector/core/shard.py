@@ -5,8 +5,8 @@
     alert <─ explain <─ policy <─ threshold <─────────── score <─ calibration <────────┘
 
 Rules
-    - Events fill blocks of B rows, counted from the last barrier. A piece of a block is scored at once, each
-      event on its own row of the fixed B-row arrays, so no result depends on how polls cut the log.
+    - Events fill blocks of B rows, counted from the last barrier. A piece of a block is scored at once; a
+      row's result depends on no other row, nor on how many there are, so not on how polls cut the log.
     - Learning (calibration, core, learner) happens when a block is complete: events are scored before
       anything learns from them. Only profiles follow event by event, and each event sees them as they were
       before it.
@@ -317,7 +317,7 @@ class Shard:
         taken = self._block.take(count)
         self._profiles.observe(taken)
         self._supervision.risks.read(taken)
-        self._inputs[count] = self._features.compute(self._block)[count]
+        self._inputs[count] = self._features.compute(taken)
 
     # --- alerts --------------------------------------------------------------------------------------------
 
