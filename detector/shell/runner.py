@@ -84,6 +84,7 @@ RESTORING_MAX_S = 10.0  # then another turn comes first: a member that does not 
 TOLD_AGAIN_S = 60.0  # between two log lines about the same trouble
 SIDE_BEGINNING_S = 60.0  # how old the answer may be where a side topic begins
 CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
+COMMIT_SHARE_MAX = 0.1  # of the time; where commits take long there are fewer
 FOLLOW_S = 1.0  # between two looks at how many partitions the topic has
 REPEATED_MIN, REPEATED_MAX = 100, 0.05  # events, and share, that repeat one: more than retries explain
 STOP_S = 8.0  # from the request to the end; who asked waits 10 s before it kills
@@ -210,6 +211,7 @@ class Runner:
         self._connected = False  # a poll has been answered
         self._membership: object = None
         self._committed_s = -inf  # monotonic, of the last commit
+        self._commit_s = 0.0  # how long it took
         self._sides_began: dict[Side, tuple[float, int]] = {}  # monotonic, position
         self._told = ("", -inf)  # the last trouble logged, and when (monotonic)
         self._step = ""  # what restoring is at
@@ -271,7 +273,7 @@ class Runner:
             # Step 5
             trouble = self._process() or trouble
             # Step 6
-            if self._clock.monotonic() - self._committed_s >= self._commit_interval_s:
+            if self._commit_wait_s(self._commit_interval_s) <= 0.0:
                 self._commit()
             exhausted = poll.exhausted and not trouble and self._all_done()
         except CommitFailed as error:
@@ -601,7 +603,7 @@ class Runner:
         3. What it applies of the side topics is here.
         4. It is applied, its entry is in the journal.
         5. A snapshot, if a checkpoint is due.
-        6. Both become visible, with what it tells the other shards.
+        6. Both become visible, with what it tells the other shards; soon, if commits take long.
         """
         partition = owned.partition
         # Step 1
@@ -636,7 +638,8 @@ class Runner:
         if live:
             owned.outputs.append(outputs)
             owned.at_block_end = False
-            self._commit()
+            if self._commit_wait_s(0.0) <= 0.0:
+                self._commit()
         return True
 
     def _compare_state(self, owned: _Owned) -> None:
@@ -851,7 +854,8 @@ class Runner:
             raise CommitFailed(str(error)) from error
         self._timer("commit")
         self._commit_failing = False
-        self._telemetry.commits.observe(self._clock.monotonic() - self._committed_s)
+        self._commit_s = self._clock.monotonic() - self._committed_s
+        self._telemetry.commits.observe(self._commit_s)
         for number, committed in positions.items():
             owned = self._owned[number]
             owned.committed = committed
@@ -937,8 +941,13 @@ class Runner:
         """Wait no longer than outputs may."""
         if not any(owned.outputs for owned in self._owned.values()):
             return POLL_TIMEOUT_MAX_MS
-        left_s = self._commit_interval_s - (self._clock.monotonic() - self._committed_s)
+        left_s = self._commit_wait_s(self._commit_interval_s)
         return ceil(min(max(left_s * 1000.0, 0.0), POLL_TIMEOUT_MAX_MS))
+
+    def _commit_wait_s(self, interval_s: float) -> float:
+        """Seconds until `interval_s` after the last commit; longer where commits would take all the time."""
+        wait_s = max(interval_s, self._commit_s / COMMIT_SHARE_MAX)
+        return self._committed_s + wait_s - self._clock.monotonic()
 
     def _all_done(self) -> bool:
         return not self._assigned and all(
