@@ -121,7 +121,7 @@ GAUGES = (
     ),
     Family(
         "detector_state_hash",
-        "48 bits of the SHA-256 of the model right after the last barrier.",
+        "48 bits of a hash of the model right after the last barrier.",
         lambda p: p.state_hash,
     ),
     Family("detector_model", "State of the model, by name.", lambda p: p.gauges, "name"),

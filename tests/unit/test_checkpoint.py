@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from numpy.typing import NDArray
 
 from detector.core.checkpoint import FORMAT, READS_FROM, Snapshot, encode, read_manifest, read_state
 from detector.core.journal import Barrier, Journal
@@ -23,7 +24,7 @@ from detector.core.lineage import (
     superfluous,
     write,
 )
-from detector.core.state import pack, unpack
+from detector.core.state import digest, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 from detector.testing import MemoryStore
 
@@ -79,7 +80,7 @@ def test_a_state_comes_back_as_it_was(tree: dict[str, Any]) -> None:
 # --- one checkpoint -----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(TREES, st.integers(100, 2**62))
 def test_a_checkpoint_comes_back_as_it_was(tree: dict[str, Any], position: int) -> None:
     taken = snapshot(position, state=tree)
@@ -274,3 +275,31 @@ def test_labels_that_a_replay_needs_must_be_there() -> None:
     with pytest.raises(NeedsOperator, match=r"set topics\.feedback again"):
         check_side(journal, "labels", partition=0, beginning=None)
     check_side(Journal(checkpoint="", position=0, labels=9, config=""), "labels", partition=0, beginning=None)
+
+
+@given(
+    array=st_numpy.arrays(
+        st.sampled_from([np.dtype("f4"), np.dtype("u8"), np.dtype("i1")]),
+        st.integers(1, 200),
+        elements=st.integers(-5, 5).map(abs),
+    ),
+    data=st.data(),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_change_of_any_bit_changes_the_hash(array: NDArray[Any], data: st.DataObject) -> None:
+    changed = array.copy()
+    bytes_ = changed.view(np.uint8)
+    bytes_[data.draw(st.integers(0, len(bytes_) - 1))] ^= np.uint8(1 << data.draw(st.integers(0, 7)))
+    assert digest({"a": array}) == digest({"a": array.copy()})
+    assert digest({"a": array}) != digest({"a": changed})
+    assert digest({"a": array}) != digest({"b": array})
+    assert digest({"a": array}) != digest({"a": np.append(array, array.dtype.type(0))})
+
+
+def test_every_byte_of_an_array_counts() -> None:
+    found = set()
+    for at in range(8 * 150):
+        data = np.zeros(150, dtype=np.uint8)
+        data[at // 8] = 1 << at % 8
+        found.add(digest({"a": data}))
+    assert len(found) == 8 * 150
