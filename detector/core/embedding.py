@@ -43,7 +43,7 @@ PROTOTYPES_MAX = 32
 # So many core events are looked at for the labelled distance that counts as 0.
 CENTRED_BY = 1024
 # Distances of so many core events say what is usual.
-MEASURED_BY = 4096
+MEASURED_BY = 2048
 # Core events whose true neighbours are looked for, to choose how wide the graph is searched.
 PROBES = 256
 FRAUDS_PER_PROTOTYPE = 4
