@@ -347,10 +347,9 @@ class Run:
         self._return_broker()
         if not poll_until(self._in_sync, timeout_s=self.arguments.patience):
             self._violation("not all brokers had everything again")
-        controller = self.cluster.controller()
-        leading = [broker for broker in self.cluster.brokers if self.cluster.led()[broker.node]]
-        of_controller = self._rng.random() < CONTROLLER_SHARE
-        broker = controller if of_controller else self._rng.choice(leading)
+        controller, led = self.cluster.controller(), self.cluster.led()
+        leading = [broker for broker in self.cluster.brokers if led[broker.node]]
+        broker = controller if self._rng.random() < CONTROLLER_SHARE else self._rng.choice(leading)
         self.tally.controllers += broker is controller
         (broker.stop if orderly else broker.kill)()
         self._away = broker
