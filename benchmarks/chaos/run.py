@@ -4,6 +4,7 @@
     python -m benchmarks.chaos.run --expire     the log is compacted and expires behind the readers
     python -m benchmarks.chaos.run --sides      labels come and the shards tell each other
     python -m benchmarks.chaos.run --delivery at_least_once     what a failure looks like
+    python -m benchmarks.chaos.run --brokers 1  one broker alone: may fail
 
 Traffic (`traffic.py`) goes on while a seeded schedule of faults runs over replicas that are real processes:
 
@@ -12,8 +13,15 @@ Traffic (`traffic.py`) goes on while a seeded schedule of faults runs over repli
 - *add*, *remove*: one replica more, one less for good
 - *restart*: SIGTERM and a new process; *all*: every replica at once, half of them by kill -9
 - *freeze*: SIGSTOP for longer than the session timeout, then SIGCONT: a former owner that does not know it
-- *broker_kill*, *broker_stop*: kill -9 or an orderly stop, and after a moment the same broker again; in part
-  a replica is killed, too, while it is away
+- *broker_kill*, *broker_stop*: kill -9 or an orderly stop of one of the brokers, in part of the active
+  controller, else of one that leads partitions; in part a replica is killed, too. It stays away for this and,
+  by chance, some more faults. The next one comes when all brokers have everything again.
+
+With `--brokers 1` the broker starts again after a moment, and what is published may come twice after a kill
+-9 of it. Transactions that it finds open when it starts may be ended before it knows its partitions' leaders,
+and the markers of those without are left out (Kafka 4.3: "likely deleted already"): what was aborted is
+committed with the next transaction of that producer. Where another broker leads meanwhile, there is no such
+moment.
 
 A quarter of the faults is not waited for: the next one comes at most 3 s later. What counts: as a kill, that
 of a process which was alive and ran partitions; as a rebalance, an add or remove after which partitions run
@@ -39,6 +47,7 @@ import argparse
 import os
 import platform
 import random
+import shutil
 import signal
 import statistics
 import sys
@@ -52,6 +61,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from benchmarks.chaos.fleet import Fleet, Offsets, Replica
 from benchmarks.chaos.traffic import Traffic
@@ -66,14 +76,16 @@ from tests.kafka.audit import (
     to_record,
     undisturbed,
 )
-from tests.kafka.broker import KAFKA_VERSION, KafkaBroker, poll_until
+from tests.kafka.broker import KAFKA_VERSION, KafkaBroker, KafkaCluster, poll_until
 from tests.kafka.daemons import Deployment
 
 SESSION_S = 3.0
 REPLICAS_MIN, REPLICAS_MAX = 2, 4
 IMPATIENT_SHARE, IMPATIENT_S_MAX = 0.25, 3.0
 DAMAGED_SHARE = 0.2  # of kills
-KILLED_WITHOUT_BROKER = 0.3  # of the broker's absences
+KILLED_WITHOUT_BROKER = 0.3  # of a broker's absences
+CONTROLLER_SHARE = 0.3  # of these
+BACK_SHARE = 0.5  # of the faults while a broker is away begin with its return
 DRAIN_SECONDS_MAX = 300.0
 EXPIRE_EVERY_S = 15.0
 
@@ -122,9 +134,9 @@ def main() -> None:
     kept = 1000 if arguments.sides else 3  # the whole journal, in checkpoints, is what sides are checked by
     with (
         _folder(arguments.folder) as folder,
-        KafkaBroker(properties=BROKER) as broker,
+        KafkaCluster(arguments.brokers, properties=BROKER) as cluster,
         Deployment(
-            broker.bootstrap,
+            cluster.bootstrap,
             Path(folder),
             "chaos",
             partitions=arguments.partitions,
@@ -138,13 +150,15 @@ def main() -> None:
             sides=sides,
         ) as deployment,
     ):
-        run = Run(arguments, broker, deployment)
+        run = Run(arguments, cluster, deployment)
         try:
             run.disturb()
             run.drain()
             run.check()
         finally:
             run.report()
+            for broker in cluster.brokers:
+                shutil.copy(broker.log_file, Path(folder) / f"broker-{broker.node}.log")
     sys.exit(1 if run.fleet.violations else 0)
 
 
@@ -160,23 +174,26 @@ class Tally:
     going_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     events: Counter[str] = field(default_factory=Counter)
     logged: Counter[str] = field(default_factory=Counter)
+    controllers: int = 0  # of the brokers that went away
+    load: list[float] = field(default_factory=list)  # of the machine over the last minute, at each fault
 
 
 class Run:
     """One run; see the module's text."""
 
-    def __init__(self, arguments: argparse.Namespace, broker: KafkaBroker, deployment: Deployment) -> None:
-        self.arguments, self.broker, self.deployment = arguments, broker, deployment
+    def __init__(self, arguments: argparse.Namespace, cluster: KafkaCluster, deployment: Deployment) -> None:
+        self.arguments, self.cluster, self.deployment = arguments, cluster, deployment
         self.fleet = Fleet(deployment=deployment, ready_seconds_max=arguments.patience)
         self.tally = Tally()
         self._rng = random.Random(arguments.seed)
         self._offsets = Offsets(deployment)
         self._done: dict[int, int] = {}  # committed, as last seen
         self._damaged: set[str] = set()
+        self._away: KafkaBroker | None = None
         self._expired_s = time.monotonic()
         self._until = time.monotonic() + arguments.minutes * 60.0
         self._traffic = Traffic(
-            broker.bootstrap,
+            cluster.bootstrap,
             deployment.topics["transactions"],
             deployment.partitions,
             seed=arguments.seed,
@@ -200,6 +217,7 @@ class Run:
                 self._violation(f"time was up before fault {number} ({fault})")
                 return
             self._one(number, fault)
+        self._return_broker()
         self._await_going("the last fault")
 
     def _schedule(self) -> Iterator[str]:
@@ -221,6 +239,9 @@ class Run:
         return "add" if more else "remove"
 
     def _one(self, number: int, fault: str) -> None:
+        self.tally.load.append(os.getloadavg()[0])
+        if self._rng.random() < BACK_SHARE:
+            self._return_broker()
         if fault in ("add", "remove"):
             self.fleet.await_settled(f"what came before fault {number}")
         elif not poll_until(lambda: bool(self.fleet.owners()), timeout_s=self.arguments.patience):
@@ -259,13 +280,18 @@ class Run:
     def _await_going(self, what: str) -> tuple[float, float]:
         """Seconds until all replicas are ready, and until every partition was committed further then."""
         ready_s = self.fleet.await_settled(what)
-        began, before = time.monotonic(), self._offsets.committed()
+        began = time.monotonic()
+        before: dict[int, int] = {}
 
         def further() -> bool:
-            self._done = self._offsets.committed()
-            return len(self._done) == len(before) and all(self._done[p] > before[p] for p in before)
+            seen = self._offsets.committed()
+            if not before:
+                before.update(seen)
+                return False
+            self._done = seen or self._done
+            return bool(seen) and all(seen[p] > before[p] for p in before)
 
-        if not before or not poll_until(further, timeout_s=self.arguments.patience):
+        if not poll_until(further, timeout_s=self.arguments.patience):
             self._violation(f"not every partition went on after {what}: {before}, {self._done}")
         return ready_s, ready_s + time.monotonic() - began
 
@@ -318,14 +344,33 @@ class Run:
         return f"{victim.name} with {running} for {seconds:.1f} s"
 
     def _broker(self, *, orderly: bool = False) -> str:
-        (self.broker.stop if orderly else self.broker.kill)()
+        self._return_broker()
+        if not poll_until(self._in_sync, timeout_s=self.arguments.patience):
+            self._violation("not all brokers had everything again")
+        controller, led = self.cluster.controller(), self.cluster.led()
+        leading = [broker for broker in self.cluster.brokers if led[broker.node]]
+        broker = controller if self._rng.random() < CONTROLLER_SHARE else self._rng.choice(leading)
+        self.tally.controllers += broker is controller
+        (broker.stop if orderly else broker.kill)()
+        self._away = broker
         meanwhile = (
             f", meanwhile a kill of {self._kill()}" if self._rng.random() < KILLED_WITHOUT_BROKER else ""
         )
-        seconds = self._rng.uniform(0.0, 4.0)
-        time.sleep(seconds)
-        self.broker.start()
-        return f"away for {seconds:.1f} s and its start{meanwhile}"
+        if len(self.cluster.brokers) == 1:
+            time.sleep(self._rng.uniform(0.0, 4.0))
+            self._return_broker()
+        return f"{broker.node}{', the controller' if broker is controller else ''}{meanwhile}"
+
+    def _return_broker(self) -> None:
+        if self._away is not None:
+            self._away.start()
+            print(f"     broker {self._away.node} is back", flush=True)
+            self._away = None
+
+    def _in_sync(self) -> bool:
+        with suppress(KafkaError):  # whom we ask may be on its way up
+            return self.cluster.in_sync()
+        return False
 
     def _damage(self, partitions: set[int]) -> str:
         """Harm the newest generation of one partition, never two in a row."""
@@ -368,7 +413,10 @@ class Run:
             if len(states) > 1:
                 needed = min(int(states[0].stem.partition("-")[0]), self._recorder.position(partition))
                 before[TopicPartition(topic, partition)] = needed
-        with suppress(Exception), closing(KafkaAdminClient(bootstrap_servers=self.broker.bootstrap)) as admin:
+        with (
+            suppress(Exception),
+            closing(KafkaAdminClient(bootstrap_servers=self.cluster.bootstrap)) as admin,
+        ):
             admin.delete_records(before)
 
     # --- the end ---
@@ -442,12 +490,12 @@ class Run:
         self.deployment.forget_group()
         self.deployment.rename_outputs("-undisturbed")
         daemon = self.deployment.start("commit_interval_ms=1000")
-        self.deployment.await_done(60.0 + count / 500)
+        self.deployment.await_done(60.0 + count / 100)
         daemon.stop()
         return published(self.deployment)
 
     def _check_told(self, told: list[bytes]) -> None:
-        messages = side_records(self.broker.bootstrap, self.deployment.topics.get("exchange"))
+        messages = side_records(self.cluster.bootstrap, self.deployment.topics.get("exchange"))
         if sorted(told) != sorted(value for _, value in messages):
             self._violation(f"shards told {len(messages)} messages, undisturbed {len(told)}, and they differ")
         self.tally.events["told by shards"] = len(messages)
@@ -460,7 +508,7 @@ class Run:
                 self._violation(f"{len(found)} outputs {what}: {found[:5]}")
 
     def _tell_gone(self, log: dict[int, list[Record]], left: int) -> None:
-        with closing(KafkaConsumer(bootstrap_servers=self.broker.bootstrap)) as consumer:
+        with closing(KafkaConsumer(bootstrap_servers=self.cluster.bootstrap)) as consumer:
             topic = self.deployment.topics["transactions"]
             begin = consumer.beginning_offsets([TopicPartition(topic, number) for number in log])
         kept = sum(r.offset >= begin[TopicPartition(topic, p)] for p, records in log.items() for r in records)
@@ -483,7 +531,10 @@ class Run:
         print(f"\nkills of a process with partitions {tally.kills}")
         print(f"rebalances by add or remove        {tally.rebalances}, {tally.moved} partitions moved")
         restarts = tally.faults["broker_kill"] + tally.faults["broker_stop"]
-        print(f"broker restarts                    {restarts}")
+        print(f"broker restarts                    {restarts}, {tally.controllers} of the active controller")
+        if tally.load:
+            load = f"median {statistics.median(tally.load):.1f}, max {max(tally.load):.1f}"
+            print(f"load                               {load}")
         if self.fleet.stop_s:
             stops = self.fleet.stop_s
             told = f"median {statistics.median(stops):.1f} s, max {max(stops):.1f} s"
@@ -563,6 +614,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rebalances", type=int, default=30)
     parser.add_argument("--broker-restarts", type=int, default=10)
     parser.add_argument("--minutes", type=float, default=40.0, help="for the faults; checking comes on top")
+    parser.add_argument(
+        "--brokers", type=int, choices=(1, 3), default=3, help="one alone cannot keep every promise"
+    )
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--rate", type=float, default=300.0, help="events per second")
     parser.add_argument(

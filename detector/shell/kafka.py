@@ -91,6 +91,7 @@ _CAUSES_MAX = 3  # servers named in one sentence
 _SILENCE_ASK_S = 2.0  # nothing heard for so long: ask for something small
 _SILENCE_ASK_MS = 1500  # how long that answer may take
 _SILENCE_MAX_S = 5.0  # nothing heard for so long: the broker is away
+_LOOK_AGAIN_S = 0.1  # between two looks for the next coordinator while the last one is gone
 _LEAVE_S = 4.5  # close() returns within 5 s
 _SIDE_RECORDS_MAX = 65_536  # recent records of a side topic kept in memory, and read at the start ...
 _SIDE_BYTES_MAX = 64 << 20  # ... and their bytes; older ones are read again
@@ -236,6 +237,7 @@ class KafkaStream:
                 metrics_enabled=False,
             )
             _read_whole(consumer)
+            _look_at_leisure(consumer)
             consumer.subscribe([self._topic], listener=_Listener(self._changes))
             try:
                 # Before joining: a leader that does not know the topic yet takes everything from everybody.
@@ -676,6 +678,42 @@ def _keep_join(consumer: KafkaConsumer) -> None:
         coordinator.request_rejoin()
         if not isinstance(join, _UnreadJoin):
             coordinator._join_task = _UnreadJoin(join)
+
+
+def _look_at_leisure(consumer: KafkaConsumer) -> None:
+    """Let the consumer look for its group's coordinator no more often than each `_LOOK_AGAIN_S`.
+
+    Brokers name a dead coordinator until its session is over, 9 s by default. The client (3.0.12) sees that
+    it is dead and asks again at once: some 600 times and lines of log a second.
+    """
+    coordinator = consumer._coordinator
+    look, last_s = coordinator._send_group_coordinator_request, -_LOOK_AGAIN_S
+
+    async def look_at_leisure() -> Any:
+        nonlocal last_s
+        early_s = last_s + _LOOK_AGAIN_S - time.monotonic()
+        if early_s > 0:
+            await coordinator._manager._net.sleep(early_s)
+        last_s = time.monotonic()
+        return await look()
+
+    coordinator._send_group_coordinator_request = look_at_leisure
+
+
+class _Client(KafkaNetClient):  # type: ignore[misc]
+    """A client's connections, as its producer expects them."""
+
+    def await_ready(self, node_id: Any, timeout_ms: int = 30_000) -> bool:
+        """Whether a node is ready.
+
+        The client (3.0.12) raises when it is not, its producer expects False: it then forgets the request for
+        a coordinator that is gone, and the transaction waits for its answer without end.
+        """
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except kafka_errors.KafkaConnectionError:
+            time.sleep(_LOOK_AGAIN_S)  # on the producer's own thread, which would ask again at once
+            return False
 
 
 # --- records as the log has them --------------------------------------------------------------------------
@@ -1206,10 +1244,10 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
 
 def _make(kind: Callable[..., Any], settings: Settings, **more: Any) -> Any:
     """Build one of kafka-python's clients; one that cannot connect would leave its IO thread running."""
-    made: list[KafkaNetClient] = []
+    made: list[_Client] = []
 
-    def remember(**options: Any) -> KafkaNetClient:
-        made.append(KafkaNetClient(**options))
+    def remember(**options: Any) -> _Client:
+        made.append(_Client(**options))
         return made[-1]
 
     try:

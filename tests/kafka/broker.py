@@ -1,4 +1,4 @@
-"""One Apache Kafka broker for tests: KRaft, one JVM, loopback only, gone when the test is.
+"""Apache Kafka for tests, one broker or several: KRaft, a JVM each, loopback only, gone when the test is.
 
 What it does, in order:
 
@@ -6,6 +6,8 @@ What it does, in order:
 2. `KafkaBroker.start()` formats a temporary folder (first time only), runs the JVM and waits until every
    listener accepts a connection.
 3. `stop()`, `kill()`, `restart()`, `suspend()` and `resume()` do to it what operators and accidents do.
+
+`KafkaCluster` is some of them that have every partition in common: with three, one may be away.
 
 Rules:
 
@@ -33,7 +35,9 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -125,6 +129,36 @@ def distribution() -> Path:
 # --- the broker -----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quorum:
+    """What the brokers of a cluster have in common. Each is a controller, too."""
+
+    cluster_id: str
+    ports: tuple[int, ...]  # where the controllers of nodes 1, 2, ... listen
+
+    @classmethod
+    def of(cls, count: int) -> Self:
+        """A new cluster of so many."""
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        return cls(cluster_id=cluster_id, ports=tuple(free_ports(count)))
+
+    def properties(self) -> dict[str, str]:
+        """Settings of every member: each partition is on all of them, and one may be away."""
+        count = str(len(self.ports))
+        in_sync_min = str(max(1, len(self.ports) - 1))
+        voters = (f"{node}@127.0.0.1:{port}" for node, port in enumerate(self.ports, 1))
+        return {
+            "controller.quorum.voters": ",".join(voters),
+            "default.replication.factor": count,
+            "min.insync.replicas": in_sync_min,
+            "offsets.topic.replication.factor": count,
+            "transaction.state.log.replication.factor": count,
+            "transaction.state.log.min.isr": in_sync_min,
+            "share.coordinator.state.topic.replication.factor": count,
+            "share.coordinator.state.topic.min.isr": in_sync_min,
+        }
+
+
 class KafkaBroker:
     """A broker in a temporary folder.
 
@@ -136,6 +170,10 @@ class KafkaBroker:
         Refuse everybody but the PLAINTEXT principal what `allow` did not grant.
     properties : mapping
         Broker settings beside those that are needed here.
+    quorum : Quorum
+        The cluster it belongs to; None: it is alone.
+    node : int
+        Its number there, from 1.
 
     Examples
     --------
@@ -149,12 +187,16 @@ class KafkaBroker:
         listeners: Sequence[str] = (PLAINTEXT,),
         authorizer: bool = False,
         properties: Mapping[str, str] | None = None,
+        quorum: Quorum | None = None,
+        node: int = 1,
     ) -> None:
         unknown = set(listeners) - set(LISTENERS)
         if unknown:
             raise ValueError(f"unknown listeners {sorted(unknown)}; known are {LISTENERS}")
         self.listeners = tuple(name for name in LISTENERS if name == PLAINTEXT or name in listeners)
         self.authorizer = authorizer
+        self.node = node
+        self._quorum = quorum or Quorum.of(1)
         self._more_properties = dict(properties or {})
         self.password = secrets.token_urlsafe(12)
         self.pki: Pki | None = None
@@ -183,13 +225,18 @@ class KafkaBroker:
 
         Raises KafkaUnavailable without Java or artifacts, KafkaStartError if it is not up within 60 s.
         """
+        self.launch()
+        self.await_up()
+
+    def launch(self) -> None:
+        """Run the broker, which may need others to come up. Raises KafkaUnavailable."""
         if self.running:
             raise RuntimeError("the broker is already running")
         classpath = f"{distribution()}/*"
         if self._folder is None:
             self._prepare(classpath)
         # C1 only and the serial collector: a broker that lives for seconds never earns back more than that.
-        options = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        options = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         options.append("-Dorg.slf4j.simpleLogger.showDateTime=true")
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -207,7 +254,27 @@ class KafkaBroker:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._await_listeners()
+
+    def await_up(self) -> None:
+        """Return when every listener accepts connections.
+
+        Raises KafkaStartError, and kills the broker, if that takes more than 60 s.
+        """
+        missing = [self._ports[name] for name in self.listeners]
+
+        def up() -> bool:
+            if not self.running:
+                raise self._start_error(f"ended with code {self._require_process().returncode}")
+            while missing and _accepts(missing[0]):
+                missing.pop(0)
+            return not missing
+
+        try:
+            if not poll_until(up, timeout_s=_START_TIMEOUT_S):
+                raise self._start_error(f"was not up after {_START_TIMEOUT_S:.0f} s")
+        except BaseException:
+            self.kill()
+            raise
 
     def stop(self) -> None:
         """Stop in an orderly way (SIGTERM), by SIGKILL once that has taken 20 s. Does nothing when down."""
@@ -342,14 +409,14 @@ class KafkaBroker:
         program = java()
         self._folder = Path(tempfile.mkdtemp(prefix="detector-kafka-"))
         self.pki = create_pki(self._folder / "pki")
-        names = (*self.listeners, "CONTROLLER")
-        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        ports = free_ports(len(self.listeners), besides=self._quorum.ports)
+        self._ports = dict(zip(self.listeners, ports, strict=True))
+        self._ports["CONTROLLER"] = self._quorum.ports[self.node - 1]
         properties = self._properties()
         self._properties_file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         command = [program, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath]
         # In one word: one id in 64 begins with a dash.
-        command += ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}"]
+        command += ["kafka.tools.StorageTool", "format", f"--cluster-id={self._quorum.cluster_id}"]
         command += ["-c", str(self._properties_file)]
         if SASL_SSL in self.listeners:
             command += ["--add-scram", f"SCRAM-SHA-512=[name={SCRAM_USER},password={self.password}]"]
@@ -362,20 +429,14 @@ class KafkaBroker:
         protocols = {PLAINTEXT: "PLAINTEXT", SASL_SSL: "SASL_SSL", MTLS: "SSL", "CONTROLLER": "PLAINTEXT"}
         properties = {
             "process.roles": "broker,controller",
-            "node.id": "1",
+            "node.id": str(self.node),
             "listeners": ",".join(addresses.values()),
             "advertised.listeners": ",".join(addresses[name] for name in self.listeners),
             "listener.security.protocol.map": ",".join(f"{k}:{protocols[k]}" for k in addresses),
             "inter.broker.listener.name": PLAINTEXT,
             "controller.listener.names": "CONTROLLER",
-            "controller.quorum.voters": f"1@127.0.0.1:{self._ports['CONTROLLER']}",
             "log.dirs": str(self.folder / "data"),
             "auto.create.topics.enable": "false",  # a misspelt topic must fail the test
-            "offsets.topic.replication.factor": "1",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
             # Fewer internal partitions and buffers: a faster start and a smaller process.
             "offsets.topic.num.partitions": "8",
             "transaction.state.log.num.partitions": "8",
@@ -412,24 +473,7 @@ class KafkaBroker:
                 "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
                 "super.users": self.principal_for(PLAINTEXT),
             }
-        return properties | self._more_properties
-
-    def _await_listeners(self) -> None:
-        missing = [self._ports[name] for name in self.listeners]
-
-        def up() -> bool:
-            if not self.running:
-                raise self._start_error(f"ended with code {self._require_process().returncode}")
-            while missing and _accepts(missing[0]):
-                missing.pop(0)
-            return not missing
-
-        try:
-            if not poll_until(up, timeout_s=_START_TIMEOUT_S):
-                raise self._start_error(f"was not up after {_START_TIMEOUT_S:.0f} s")
-        except BaseException:
-            self.kill()
-            raise
+        return properties | self._quorum.properties() | self._more_properties
 
     def _start_error(self, what: str) -> KafkaStartError:
         log = self.log_file.read_text(errors="replace")
@@ -447,12 +491,76 @@ class KafkaBroker:
             self._watcher = None
 
 
+class KafkaCluster:
+    """Brokers that stand in for each other, with the PLAINTEXT listener only.
+
+    Every partition, internal ones too, is on all of them, and a record counts when all but one have it.
+
+    Parameters
+    ----------
+    count : int
+        How many; with three, one may be away.
+    properties : mapping
+        As for `KafkaBroker`.
+    """
+
+    def __init__(self, count: int = 3, *, properties: Mapping[str, str] | None = None) -> None:
+        quorum = Quorum.of(count)
+        self.brokers = tuple(
+            KafkaBroker(properties=properties, quorum=quorum, node=node) for node in range(1, count + 1)
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            for broker in self.brokers:
+                broker.launch()  # none comes up before most of them run
+            for broker in self.brokers:
+                broker.await_up()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Kill all brokers and delete their data."""
+        for broker in self.brokers:
+            broker.remove()
+
+    @property
+    def bootstrap(self) -> str:
+        """Addresses of all brokers, those that are away too, separated by commas."""
+        return ",".join(broker.bootstrap for broker in self.brokers)
+
+    def controller(self) -> KafkaBroker:
+        """Return the one that is the active controller."""
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
+            (topic,) = admin.describe_metadata_quorum()["topics"]
+        return self.brokers[topic["partitions"][0]["leader_id"] - 1]
+
+    def led(self) -> Counter[int]:
+        """Return how many partitions each node leads."""
+        return Counter(partition["leader_id"] for partition in self._partitions())
+
+    def in_sync(self) -> bool:
+        """Return whether every broker has all that is committed of every partition."""
+        return all(len(partition["isr_nodes"]) == len(self.brokers) for partition in self._partitions())
+
+    def _partitions(self) -> list[dict[str, Any]]:
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
+            return [partition for topic in admin.describe_topics() for partition in topic["partitions"]]
+
+
 # --- topics and records, through the PLAINTEXT listener ---------------------------------------------------
 
 
 def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
-    """Create a topic and return when each of its partitions has a leader."""
-    topic = {"num_partitions": partitions, "replication_factor": 1, "configs": dict(config or {})}
+    """Create a topic, on as many brokers as is their default; return when each partition has a leader."""
+    topic = {"num_partitions": partitions, "configs": dict(config or {})}
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
         admin.create_topics({name: topic}, wait_for_metadata=True)
 
@@ -520,10 +628,10 @@ def read_all(
 # --- leaves ---------------------------------------------------------------------------------------------
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
     """Return ports of 127.0.0.1 that nothing listens on, outside the range of outgoing connections."""
     found: list[int] = []
-    for port in random.sample(_PORTS, k=200):
+    for port in random.sample([port for port in _PORTS if port not in besides], k=200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             found.append(port)

@@ -2,10 +2,10 @@
 
 - `kafka`: one broker for the whole run, with every listener and the authorizer on. Where
   KAFKA_BOOTSTRAP_SERVERS is set, that cluster instead: nothing is started and only PLAINTEXT is offered.
-- `own_kafka`: a broker of the test's own, to kill, freeze and restart.
+- `own_kafka`: a broker of the test's own, to kill, freeze and restart; `own_cluster`: three of them.
 
-A test that asks for either is marked `kafka`. Without Java or Maven it is skipped; with CI=true, and Java
-there, it fails, so that a broken runner does not pass for a green one.
+A test that asks for one of these is marked `kafka`. Without Java or Maven it is skipped; with CI=true, and
+Java there, it fails, so that a broken runner does not pass for a green one.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from tests.kafka.broker import LISTENERS, PLAINTEXT, KafkaBroker, KafkaUnavailable, java
+from tests.kafka.broker import LISTENERS, PLAINTEXT, KafkaBroker, KafkaCluster, KafkaUnavailable, java
 
 _EXTERNAL = "KAFKA_BOOTSTRAP_SERVERS"
+Own = TypeVar("Own", KafkaBroker, KafkaCluster)
 
 
 class ExternalKafka:
@@ -46,14 +47,19 @@ def kafka() -> Iterator[KafkaBroker | ExternalKafka]:
     if external:
         yield ExternalKafka(external)
         return
-    yield from _broker(KafkaBroker(listeners=LISTENERS, authorizer=True))
+    yield from _started(KafkaBroker(listeners=LISTENERS, authorizer=True))
 
 
 @pytest.fixture
 def own_kafka() -> Iterator[KafkaBroker]:
-    if os.environ.get(_EXTERNAL):
-        pytest.skip(f"the test stops its broker, which is not for the one of {_EXTERNAL}")
-    yield from _broker(KafkaBroker(listeners=[PLAINTEXT]))
+    _require_own()
+    yield from _started(KafkaBroker(listeners=[PLAINTEXT]))
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[KafkaCluster]:
+    _require_own()
+    yield from _started(KafkaCluster())
 
 
 @pytest.fixture
@@ -65,19 +71,24 @@ def topic_name(request: pytest.FixtureRequest) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if {"kafka", "own_kafka"} & set(getattr(item, "fixturenames", ())):
+        if {"kafka", "own_kafka", "own_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
 
 
-def _broker(broker: KafkaBroker) -> Iterator[KafkaBroker]:
+def _require_own() -> None:
+    if os.environ.get(_EXTERNAL):
+        pytest.skip(f"the test stops brokers, which is not for those of {_EXTERNAL}")
+
+
+def _started(kafka: Own) -> Iterator[Own]:
     try:
-        broker.__enter__()
+        kafka.__enter__()
     except KafkaUnavailable as unavailable:
         _give_up(str(unavailable))
     try:
-        yield broker
+        yield kafka
     finally:
-        broker.remove()
+        kafka.remove()
 
 
 def _give_up(reason: str) -> NoReturn:

@@ -155,7 +155,7 @@ class Deployment:
         settings = {
             "event": HANDBOOK_EVENT,
             "kafka": {
-                "bootstrap_servers": [bootstrap],
+                "bootstrap_servers": bootstrap.split(","),
                 "group_id": self.group,
                 "session_timeout_ms": 6000,
                 **(kafka or {}),

@@ -15,6 +15,7 @@ from tests.kafka.broker import (
     MTLS,
     SASL_SSL,
     KafkaBroker,
+    KafkaCluster,
     create_topic,
     poll_until,
     produce_all,
@@ -128,3 +129,21 @@ def test_orderly_stop_of_a_suspended_broker(own_kafka: KafkaBroker) -> None:
     own_kafka.stop()
     assert time.monotonic() - began < 15
     assert not own_kafka.running
+
+
+def test_cluster_goes_on_without_its_controller(own_cluster: KafkaCluster) -> None:
+    bootstrap = own_cluster.bootstrap
+    create_topic(bootstrap, "kept", 3)
+    assert own_cluster.in_sync()
+    assert set(own_cluster.led()) == {1, 2, 3}
+
+    gone = own_cluster.controller()
+    gone.kill()
+    produce_all(bootstrap, "kept", [(None, b"%d" % n, None, n % 3) for n in range(99)])
+    assert not own_cluster.in_sync()
+    assert own_cluster.controller() is not gone
+    assert gone.node not in own_cluster.led()
+
+    gone.start()
+    assert poll_until(own_cluster.in_sync, timeout_s=30)
+    assert len(read_all(bootstrap, "kept")) == 99

@@ -33,6 +33,7 @@ from tests.kafka.broker import (
     PLAINTEXT,
     SASL_SSL,
     KafkaBroker,
+    KafkaCluster,
     create_topic,
     poll_until,
     produce_all,
@@ -604,6 +605,31 @@ def test_broker_away_and_back(own_place: Place) -> None:
     began = time.monotonic()
     member.stream.close()
     assert time.monotonic() - began < 6
+
+
+@pytest.mark.parametrize("coordinator", ["transaction", "group"])
+def test_a_commit_waits_for_the_next_coordinator(
+    own_cluster: KafkaCluster, topic_name: str, coordinator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The client used to lose a request whose coordinator was gone, and to ask for the group's next one, which
+    # was the dead one for some seconds, 600 times a second.
+    place = Place(own_cluster.brokers[0], topic_name)
+    servers = {"bootstrap_servers": own_cluster.bootstrap.split(","), "deadline_ms": 30_000}
+    with closing(place.stream(kafka=servers)) as stream:
+        member = Member(stream)
+        poll_for(settled(member), member)
+        member.commit([place.alert(b"before")], {0: Committed(offset=0, metadata="")})
+
+        of = stream._producer._transaction_manager, stream._consumer._coordinator
+        node = of[0]._transaction_coordinator if coordinator == "transaction" else of[1].coordinator_id
+        gone = own_cluster.brokers[int(node.removeprefix("coordinator-")) - 1]
+        gone.kill()
+        member.commit([place.alert(b"after")], {0: Committed(offset=0, metadata="")})
+        poll_for(stream.settled, member)
+        gone.start()  # the place asks the first one
+
+    assert place.alerts_seen() == [b"before", b"after"]
+    assert len(caplog.records) < 500
 
 
 def test_quiet_topic_is_not_a_dead_broker(place: Place) -> None:
