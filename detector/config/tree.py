@@ -288,7 +288,7 @@ class Barriers(Part):
 
     block_events: int = Field(256, ge=16, le=4096)
     every_events: int = Field(
-        4096, ge=16, le=1 << 24, description="a multiple of block_events; reached by doubling from one block"
+        8192, ge=16, le=1 << 24, description="a multiple of block_events; reached by doubling from one block"
     )
     early_events_min: int = Field(
         1024, ge=16, le=1 << 24, description="labels that wait may cause one after so many events"

@@ -61,6 +61,8 @@ from detector.core.training import Trainer
 
 # Learner's steps that may wait to be done beside scoring; further ones wait for the first of them.
 STEPS_WAITING_MAX = 32
+# Share of the interval that a promotion has: more makes what serves older, less makes barriers wait for it.
+LEAD = 0.75
 # No alert before so many events: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
 # A few records cost nearly as much to read as one: where a block lacks less, some are read in vain.
@@ -503,8 +505,14 @@ class Shard:
 
     @property
     def _lead(self) -> int:
-        """How many events before a regular barrier its promotion is begun; whole blocks."""
-        return self.interval // 2 // len(self._block) * len(self._block)
+        """How many events before a regular barrier its promotion is begun; whole blocks.
+
+        A young model is too far behind already: its barriers wait.
+        """
+        barriers = self.config.model.barriers
+        if self.interval < barriers.every_events:
+            return 0
+        return int(barriers.every_events * LEAD) // len(self._block) * len(self._block)
 
     def _prepare(self) -> None:
         """Begin to make what the next barrier installs, unless that is begun already."""
