@@ -30,6 +30,8 @@ BESIDE = 16  # centres that count as beside one
 EVENTS_PER_CLUSTER = 16
 # Medians over fewer customers could be one customer's transaction.
 ENTITIES_SHOWN_MIN = 10
+# Core events, evenly spread, that stand for all where medians of everything are told.
+TYPICAL_OF = 1024
 EVERYTHING = -2  # stands for the whole core, where no near cluster is shared by so many
 
 
@@ -56,16 +58,17 @@ class Core:
     def __len__(self) -> int:
         return self._filled
 
-    def learn(self, rows: Rows, rng: np.random.Generator) -> None:
-        """Take in accepted events."""
-        free = min(self.capacity - self._filled, len(rows))
+    def learn(self, rows: Rows, accepted: NDArray[np.int64], rng: np.random.Generator) -> None:
+        """Take in accepted events, given by their row numbers (m,)."""
+        free = min(self.capacity - self._filled, len(accepted))
         places = np.arange(self._filled, self._filled + free)
         self._filled += free
-        self._put(places, rows.take(slice(0, free)))
-        late = rows.take(slice(free, None))
+        if free:
+            self._put(places, rows.take(accepted[:free]))
+        late = accepted[free:]
         if len(late):
-            chosen = np.flatnonzero(rng.random(len(late)) < self.capacity / self._memory_events)
-            self._put(rng.integers(0, self.capacity, len(chosen)), late.take(chosen))
+            chosen = late[rng.random(len(late)) < self.capacity / self._memory_events]
+            self._put(rng.integers(0, self.capacity, len(chosen)), rows.take(chosen))
 
     def admit(self, rows: Rows, rng: np.random.Generator) -> None:
         """Take in events for certain, at random places once it is full."""
@@ -305,8 +308,9 @@ class Exemplars:
     def typical(self, cluster: int) -> Rows:
         """One row: medians of numerics and contexts, the most frequent category, the mean time of day."""
         if cluster not in self._typical:
-            members = self._rows if cluster == EVERYTHING else self._rows.take(self._cluster == cluster)
-            self._typical[cluster] = self._median(members)
+            some = slice(None, None, -(-len(self._rows) // TYPICAL_OF))
+            of = some if cluster == EVERYTHING else np.flatnonzero(self._cluster == cluster)
+            self._typical[cluster] = self._median(self._rows.take(of))
         return self._typical[cluster]
 
     def _median(self, members: Rows) -> Rows:

@@ -44,6 +44,7 @@ PROTOTYPES_MAX = 32
 CENTRED_BY = 1024
 # Distances of so many core events say what is usual.
 MEASURED_BY = 2048
+EMBEDDED_AT_ONCE = 8192
 # Core events whose true neighbours are looked for, to choose how wide the graph is searched.
 PROBES = 256
 FRAUDS_PER_PROTOTYPE = 4
@@ -210,9 +211,8 @@ class Embedding:
         return distance - self._usual
 
     def _encode_blocks(self, plain: Encoder, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed the core in pieces of about a block, which stay in the CPU's cache."""
-        size = self._config.barriers.block_events
-        pieces = [slice(start, start + size) for start in range(0, len(rows), size)]
+        """Embed the core in pieces, as layers take far more memory than what comes out of them."""
+        pieces = [slice(start, start + EMBEDDED_AT_ONCE) for start in range(0, len(rows), EMBEDDED_AT_ONCE)]
         return np.concatenate([plain.encode(inputs[piece], rows.take(piece)) for piece in pieces])
 
     def to_state(self) -> dict[str, Any]:

@@ -43,6 +43,7 @@ LINK_START = np.array([1.0, -3.0], dtype=np.float32)
 # The average that is served reaches back over some hundred steps, at first over an eighth of all.
 AVERAGE_RATE, YOUNG_RATE = 0.01, 8.0
 ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
+ADAM_NUMBERS = (np.float32(1.0 - ADAM_BETA_1), np.float32(1.0 - ADAM_BETA_2), np.float32(ADAM_EPSILON))
 
 
 class Hashes(Protocol):
@@ -55,6 +56,13 @@ class Hashes(Protocol):
     @property
     def grams(self) -> NDArray[np.uint32]:
         """(n, T, G) hashes, 0: none."""
+
+
+class Looked(NamedTuple):
+    """Hashes alone."""
+
+    categories: NDArray[np.uint64]
+    grams: NDArray[np.uint32]
 
 
 class Pass(NamedTuple):
@@ -202,20 +210,22 @@ class Learner(Encoder):
         self._renew_sums()
 
     def _step(self, gradients: Mapping[str, Floats]) -> None:
-        self.steps += 1
-        rate = self.config.learning_rate
-        rate *= np.sqrt(1.0 - ADAM_BETA_2**self.steps) / (1.0 - ADAM_BETA_1**self.steps)
+        rate = self._next_rate()
         for name, gradient in gradients.items():
             network.adam(
                 _flat(self.weights[name]),
                 _flat(gradient),
                 _flat(self._first[name]),
                 _flat(self._second[name]),
-                np.float32(1.0 - ADAM_BETA_1),
-                np.float32(1.0 - ADAM_BETA_2),
-                np.float32(ADAM_EPSILON),
-                np.float32(rate),
+                *ADAM_NUMBERS,
+                rate,
             )
+
+    def _next_rate(self) -> np.float32:
+        """Adam's rate for one step more."""
+        self.steps += 1
+        rate = self.config.learning_rate
+        return np.float32(rate * np.sqrt(1.0 - ADAM_BETA_2**self.steps) / (1.0 - ADAM_BETA_1**self.steps))
 
     def to_state(self) -> dict[str, Any]:
         moments = {
@@ -269,6 +279,45 @@ class PlainLearner(Learner):
             grad += error @ restore.T
         self._descend(found, grad, others)
         return loss
+
+    def learn_each(
+        self, inputs: Floats, hashes: Looked, real: NDArray[np.bool_], weight: Floats
+    ) -> NDArray[np.float64]:
+        """Do what `learn` does with each of S batches, one after another; returns the losses, (S,).
+
+        All at once, so that the interpreter's lock is let go once.
+
+        Parameters
+        ----------
+        inputs, hashes
+            (S, n, ...); `real` (n,) and `weight` (S, n).
+        """
+        if self.config.objectives.reconstructive:
+            batches = zip(inputs, map(Looked, *hashes), weight, strict=True)
+            return np.array([self.learn(rows, looked, real, each) for rows, looked, each in batches])
+        names = ("hidden", "hidden_bias", "out", "out_bias", "rows")
+        none = {"rows": np.zeros((0, self.config.hash_width), dtype=np.float32)}
+        weights, first, second = ({**none, **of} for of in (self.weights, self._first, self._second))
+        losses = np.empty(len(inputs))
+        network.train(
+            np.ascontiguousarray(inputs),
+            np.ascontiguousarray(hashes.categories),
+            np.ascontiguousarray(hashes.grams),
+            real,
+            weight,
+            self.edges,
+            tuple(weights[name] for name in names),
+            tuple(_flat(weights[name]) for name in names),
+            tuple(_flat(first[name]) for name in names),
+            tuple(_flat(second[name]) for name in names),
+            MARGIN,
+            self.config.objectives.contrastive,
+            ADAM_NUMBERS,
+            np.array([self._next_rate() for _ in inputs], dtype=np.float32),
+            losses,
+        )
+        self._renew_sums()
+        return losses
 
     def _wide(self, inputs: Floats, means: Floats) -> Floats:
         """The input layer in full: the piecewise-linear code, then what was looked up."""

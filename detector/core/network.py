@@ -273,6 +273,84 @@ def adam(
 
 
 @_compiled
+def train(
+    inputs: Any,
+    categories: Any,
+    grams: Any,
+    real: Any,
+    weight: Any,
+    edges: Any,
+    weights: Any,
+    flat: Any,
+    first: Any,
+    second: Any,
+    margin: float,
+    strength: float,
+    adam_numbers: Any,
+    rates: Any,
+    losses: Any,
+) -> None:
+    """Take a step against the contrastive loss on each batch of n rows, one after another.
+
+    Parameters
+    ----------
+    inputs, categories, grams
+        (S, n, ...) of S batches; `weight` (S, n), `real` (n,).
+    weights
+        Hidden layer, its bias, output layer, its bias, hashed table (empty without categories and texts);
+        `flat` are the same flat, `first` and `second` their moments.
+    adam_numbers
+        keep_1, keep_2 and epsilon of `adam`; `rates` (S,).
+    losses : (S,)
+        Written: those before each step.
+    """
+    steps, count, bins = len(inputs), inputs.shape[1], edges.shape[1] - 1
+    hidden, hidden_bias, out, out_bias, table = weights
+    places = np.empty((count, len(edges)), dtype=np.int8)
+    amounts = np.empty((count, len(edges)), dtype=hidden.dtype)
+    behind = hidden[len(edges) * bins :]
+    means = np.empty((count, len(behind)), dtype=hidden.dtype)
+    layer, grad_layer = (
+        np.empty((count, len(out)), dtype=out.dtype),
+        np.empty((count, len(out)), dtype=out.dtype),
+    )
+    embedded, grad = np.empty((count, len(out_bias)), out.dtype), np.empty((count, len(out_bias)), out.dtype)
+    grad_hidden, grad_hidden_bias = np.empty_like(hidden), np.empty_like(hidden_bias)
+    grad_out, grad_out_bias, grad_table = np.empty_like(out), np.empty_like(out_bias), np.empty_like(table)
+    gradients = (
+        grad_hidden.reshape(-1),
+        grad_hidden_bias,
+        grad_out.reshape(-1),
+        grad_out_bias,
+        grad_table.reshape(-1),
+    )
+    for step in range(steps):
+        below = sums_below(hidden, len(edges), bins)
+        locate(inputs[step], edges, places, amounts)
+        if len(behind):
+            look_up(categories[step], grams[step], table, means)
+        forward(places, amounts, means, below, hidden, hidden_bias, out, out_bias, layer, embedded)
+        losses[step] = contrast(embedded, real, weight[step], margin, strength, grad)
+        for gradient in gradients:
+            gradient[:] = 0.0
+        backward_out(grad, layer, out, grad_out, grad_out_bias, grad_layer)
+        backward_inputs(places, amounts, means, grad_layer, bins, grad_hidden, grad_hidden_bias)
+        if len(behind):
+            backward_rows(categories[step], grams[step], grad_layer, behind, grad_table)
+        for i in range(len(flat)):
+            adam(
+                flat[i],
+                gradients[i],
+                first[i],
+                second[i],
+                adam_numbers[0],
+                adam_numbers[1],
+                adam_numbers[2],
+                rates[step],
+            )
+
+
+@_compiled
 def approach(average: Any, weight: Any, share: Any) -> None:
     """Move a share of the way, all arrays (m,) and the share of the same type."""
     for i in range(len(weight)):

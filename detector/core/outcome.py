@@ -33,11 +33,12 @@ def publications(outputs: Outputs, identity: Identity, topics: Topics) -> Iterat
 def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s: float) -> None:
     """Count what was committed at `now_s` (s since the epoch): received = scored + rejected."""
     numbers = telemetry.partitions[partition]
+    logged = [scored.timestamps_ms for outputs in batch for scored in outputs.scored]
+    if logged:
+        times = np.concatenate(logged)
+        telemetry.latency.observe_all(np.maximum(now_s - times[times > 0] / 1000.0, 0.0))
     for outputs in batch:
-        for scored in outputs.scored:
-            numbers.scored += len(scored.offsets)
-            timed = scored.timestamps_ms[scored.timestamps_ms > 0]
-            telemetry.latency.observe(np.maximum(now_s - timed / 1000.0, 0.0))
+        numbers.scored += sum(len(scored.offsets) for scored in outputs.scored)
         for dead in outputs.dead_letters:
             numbers.rejected[dead.reason] += 1
         for alert in outputs.alerts:

@@ -59,8 +59,10 @@ from detector.core.sharing import Sharing
 from detector.core.supervision import Supervision
 from detector.core.training import Trainer
 
-# Learner's steps that may wait to be done beside scoring; further ones wait for the first of them.
-STEPS_WAITING_MAX = 32
+# Blocks that the learner is given at once: each time the interpreter's lock goes to and fro.
+TRAINED_AT_ONCE = 8
+# Times so many that may wait to be learned beside scoring; further ones wait for the first of them.
+TRAININGS_WAITING_MAX = 4
 # Share of the interval that a promotion has: more makes what serves older, less makes barriers wait for it.
 LEAD = 0.75
 # No alert before so many events: a threshold needs a distribution.
@@ -127,7 +129,8 @@ class Shard:
         self._set_units(Units(np.ones(len(layout.numerics))))
         self._profiles = Profiles(layout, model.features)
         self._trainer = Trainer(model, layout, self._features, self._rng, self._identity.partition)
-        self._steps: deque[Callable[[], None]] = deque()
+        self._untrained: list[tuple[Rows, NDArray[np.float32], NDArray[np.bool_]]] = []  # blocks, accepted
+        self._trainings: deque[Callable[[], None]] = deque()  # under way
         self._promotion: Callable[[], Promotion] | None = None  # under way, or made and not installed
         self._core = Core(model.clusters, layout)
         self._embedding = Embedding(model, layout, self._features, self._rng)
@@ -485,8 +488,8 @@ class Shard:
             accepted = filled & self._calibration.accepts(self._distances)
             self._calibration.learn(self._distances[filled], accepted[filled])
             self._embedding.learn(self._inputs[filled])
-            self._train(accepted)
-        self._core.learn(self._block.take(np.flatnonzero(accepted)), self._rng)
+            self._keep_to_train(accepted)
+        self._core.learn(self._block, np.flatnonzero(accepted), self._rng)
         self._last_row = self._block.take(slice(self._filled - 1, self._filled)).copy()
         self._profiles.renew_priors(self._last_row)
         self.since_barrier += self._filled
@@ -496,12 +499,24 @@ class Shard:
             self._prepare()
         self._renew_threshold()
 
-    def _train(self, accepted: NDArray[np.bool_]) -> None:
-        """Give the learner its step on the block."""
-        trainer, rows, inputs = self._trainer, self._block.copy(), self._inputs.copy()
-        if len(self._steps) == STEPS_WAITING_MAX:
-            self._steps.popleft()()
-        self._steps.append(self._lane(lambda: trainer.learn(rows, inputs, accepted)))
+    def _keep_to_train(self, accepted: NDArray[np.bool_]) -> None:
+        """Let the learner have the block."""
+        self._untrained.append((self._block.copy(), self._inputs.copy(), accepted))
+        if len(self._untrained) == TRAINED_AT_ONCE:
+            self._train_waiting()
+
+    def _train_waiting(self) -> None:
+        if not self._untrained:
+            return
+        if len(self._trainings) == TRAININGS_WAITING_MAX:
+            self._trainings.popleft()()
+        trainer, blocks, self._untrained = self._trainer, self._untrained, []
+
+        def learn() -> None:
+            rows, inputs, accepted = zip(*blocks, strict=True)
+            trainer.learn(Rows.joined(rows), np.concatenate(inputs), np.concatenate(accepted))
+
+        self._trainings.append(self._lane(learn))
 
     @property
     def _lead(self) -> int:
@@ -518,6 +533,7 @@ class Shard:
         """Begin to make what the next barrier installs, unless that is begun already."""
         if self._promotion is not None:
             return
+        self._train_waiting()
         trainer, embedding = self._trainer, self._embedding
         fixed, sample = embedding.fixed.copy(), self._core.sample()
         self._promotion = self._lane(lambda: trainer.prepare(embedding, fixed, sample))
@@ -572,9 +588,10 @@ class Shard:
         return outcomes
 
     def _settle(self) -> None:
-        """Await the learner's steps."""
-        while self._steps:
-            self._steps.popleft()()
+        """Await the learner."""
+        self._train_waiting()
+        while self._trainings:
+            self._trainings.popleft()()
 
     def _promote(self) -> None:
         """Install what was prepared; nothing at a barrier that comes before it was begun."""
@@ -674,7 +691,7 @@ class Shard:
         """Everything that the future depends on, as copies; right after a barrier or before any event."""
         assert self._filled == 0
         assert self._promotion is None
-        assert not self._steps
+        assert not self._trainings
         return {
             "time": self._time.to_state(),
             "admission": self._admission.to_state(),

@@ -7,12 +7,13 @@ bounded: severities, stages and reasons are fixed sets, partitions those of the 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from detector.core.admission import IRREGULARITIES
 from detector.core.events import REASONS
@@ -37,14 +38,19 @@ class Histogram:
 
     def __init__(self, bounds: Iterable[float] = SECONDS_BOUNDS) -> None:
         self.bounds = np.asarray(tuple(bounds), dtype=np.float64)
+        self._ascending = self.bounds.tolist()
         self.counts: NDArray[np.int64] = np.zeros(len(self.bounds) + 1, dtype=np.int64)
         self.sum = 0.0
 
-    def observe(self, values: ArrayLike) -> None:
-        """Add a value or an array of them."""
-        array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-        self.counts += np.bincount(np.searchsorted(self.bounds, array), minlength=len(self.counts))
-        self.sum += float(array.sum())
+    def observe(self, value: float) -> None:
+        """Add a value."""
+        self.counts[bisect_left(self._ascending, value)] += 1
+        self.sum += value
+
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Add values (n,)."""
+        self.counts += np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts))
+        self.sum += float(values.sum())
 
 
 def _from_zero(names: Iterable[str]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What learns beside scoring: the plain learner's steps, and what is to serve from the next barrier on.
 
-    block's end   learn      one contrastive step on the block
+    some blocks   learn      one contrastive step on each
     before a      prepare    steps on a sample of the core; from it, and with the learner as it is then,
     barrier                  the next encoder, fixed part, clusters and index: a `Promotion`
     barrier       (the shard installs the promotion)
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Model
 from detector.core.clusters import Sample
 from detector.core.embedding import Embedding, Promotion
-from detector.core.encoder import PlainLearner
+from detector.core.encoder import Looked, PlainLearner
 from detector.core.features import Features, Layout, Rows, swap
 from detector.core.fixed import FixedPart
 
@@ -46,20 +46,28 @@ class Trainer:
         self.loss = 0.0
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
-        """One contrastive step: the rows against themselves with one group swapped."""
-        if not self._layout.groups:
+        """One contrastive step on each block of the rows: against themselves with one group swapped."""
+        groups, size = self._layout.groups, self._block_events
+        if not groups:
             return
-        count = len(rows)
-        chosen = self._rng.integers(0, len(self._layout.groups), count)
-        swapped = swap(rows, rows.take(self._rng.permutation(count)), self._layout, chosen)
-        both = Rows(*(np.concatenate(pair) for pair in zip(rows.arrays(), swapped.arrays(), strict=True)))
-        loss = self.learner.learn(
-            np.concatenate([inputs, self._features.compute(swapped)]),
-            both,
-            np.arange(2 * count) < count,
-            np.tile(accepted.astype(np.float32), 2),
+        starts = range(0, len(rows), size)
+        chosen = np.concatenate([self._rng.integers(0, len(groups), size) for _ in starts])
+        donors = np.concatenate([start + self._rng.permutation(size) for start in starts])
+        swapped = swap(rows, rows.take(donors), self._layout, chosen)
+
+        def paired(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+            blocks = len(starts), size, *one.shape[1:]
+            return np.concatenate([one.reshape(blocks), other.reshape(blocks)], axis=1)
+
+        weight = accepted.astype(np.float32)
+        losses = self.learner.learn_each(
+            paired(inputs, self._features.compute(swapped)),
+            Looked(paired(rows.categories, swapped.categories), paired(rows.grams, swapped.grams)),
+            np.arange(2 * size) < size,
+            paired(weight, weight),
         )
-        self.loss += LOSS_RATE * (loss - self.loss)
+        for loss in losses.tolist():
+            self.loss += LOSS_RATE * (loss - self.loss)
 
     def prepare(self, embedding: Embedding, fixed: FixedPart, sample: Sample) -> Promotion:
         """Make the successor of what `embedding` serves.
@@ -75,10 +83,8 @@ class Trainer:
         version = embedding.version
         if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
             self.learner.renew_edges(inputs[:, : self._features.plain_count].T)
-        everything = np.ones(self._block_events, dtype=bool)
-        for _ in range(REPLAY_STEPS):
-            drawn = self._rng.integers(0, len(sample.rows), self._block_events)
-            self.learn(sample.rows.take(drawn), inputs[drawn], everything)
+        drawn = self._rng.integers(0, len(sample.rows), REPLAY_STEPS * self._block_events)
+        self.learn(sample.rows.take(drawn), inputs[drawn], np.ones(len(drawn), dtype=bool))
         return embedding.successor(self.learner, fixed, sample, inputs, self._rng)
 
     def to_state(self) -> dict[str, Any]:

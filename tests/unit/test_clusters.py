@@ -36,6 +36,11 @@ def config(**changes: int) -> ClustersConfig:
     return ClustersConfig(**{"core_events": 512, "memory_events": 4096, "count_max": 16, **changes})
 
 
+def learn(core: Core, made: Rows, rng: np.random.Generator) -> None:
+    """Take in all of them."""
+    core.learn(made, np.arange(len(made)), rng)
+
+
 def rows(first: int, count: int) -> Rows:
     """Events first, first + 1, ...: the amount tells which."""
     made = empty_rows(count, LAYOUT)
@@ -47,7 +52,7 @@ def rows(first: int, count: int) -> Rows:
 def filled(core: Core, count: int, block: int = 64, seed: int = 0) -> Core:
     rng = np.random.default_rng(seed)
     for first in range(0, count, block):
-        core.learn(rows(first, min(block, count - first)), rng)
+        learn(core, rows(first, min(block, count - first)), rng)
     return core
 
 
@@ -64,7 +69,7 @@ def test_the_core_is_bounded_and_holds_only_what_came(blocks: list[int]) -> None
     core, rng = Core(config(), LAYOUT), np.random.default_rng(0)
     came = 0
     for count in blocks:
-        core.learn(rows(came, count), rng)
+        learn(core, rows(came, count), rng)
         came += count
         assert len(core) == min(came, 512)
         held = amounts(core)
@@ -95,7 +100,7 @@ def test_ages_in_the_core_are_spread_as_its_memory_says() -> None:
 def test_what_comes_new_belongs_to_no_cluster_yet() -> None:
     core = filled(Core(config(), LAYOUT), 512)
     core.cluster[:] = 3
-    core.learn(rows(512, 400), np.random.default_rng(1))
+    learn(core, rows(512, 400), np.random.default_rng(1))
     new = amounts(core) >= 512
     assert new.any()
     assert (core.cluster[new] == -1).all()
@@ -132,14 +137,14 @@ def timed(first: int, count: int) -> Rows:
 @settings(max_examples=30, deadline=None)
 def test_what_turned_out_to_be_fraud_is_forgotten_and_nothing_else(wrong: set[int]) -> None:
     core = Core(config(), LAYOUT)
-    core.learn(timed(0, 200), np.random.default_rng(0))
+    learn(core, timed(0, 200), np.random.default_rng(0))
     core.cluster[:200] = np.arange(200)
     frauds = timed(0, 251).take(sorted(wrong))
     here = [number for number in range(200) if number not in wrong]
     assert core.forget(frauds.times, frauds.entities) == 200 - len(here)
     assert amounts(core).tolist() == here
     assert core.cluster[: len(core)].tolist() == here
-    core.learn(timed(1000, 50), np.random.default_rng(0))
+    learn(core, timed(1000, 50), np.random.default_rng(0))
     assert amounts(core).tolist() == [*here, *range(1000, 1050)]
 
 
@@ -147,7 +152,7 @@ def test_at_the_same_time_only_the_customer_with_the_fraud_is_meant() -> None:
     core = Core(config(), LAYOUT)
     made = rows(0, 100)
     made.times[:] = 5.0
-    core.learn(made, np.random.default_rng(0))
+    learn(core, made, np.random.default_rng(0))
     assert core.forget(np.array([5.0]), made.entities[:1]) == 15  # customers are n % 7
     assert not (core.filled().entities[:, 0] == made.entities[0, 0]).any()
 
@@ -156,7 +161,7 @@ def test_a_core_of_nothing_but_fraud_is_kept() -> None:
     """Without anything normal nothing could be scored."""
     core = Core(config(), LAYOUT)
     made = timed(0, 30)
-    core.learn(made, np.random.default_rng(0))
+    learn(core, made, np.random.default_rng(0))
     assert core.forget(made.times, made.entities) == 0
     assert len(core) == 30
 
@@ -168,7 +173,7 @@ def test_the_core_goes_on_from_its_state(count: int) -> None:
     saved = pack(snapshot)
     second.load(unpack(saved))
     for core in (first, second):
-        core.learn(rows(count, 600), np.random.default_rng(5))
+        learn(core, rows(count, 600), np.random.default_rng(5))
     assert pack(first.to_state()) == pack(second.to_state())
     assert pack(snapshot) == saved
 
@@ -219,7 +224,7 @@ def test_clusters_describe_their_members(count: int, members_min: int) -> None:
         assert len(clusters) <= max(1, min(16, count // 16))
         gaps = np.square(points.astype(np.float64)[:, None] - clusters.centres[None]).sum(axis=2)
         np.testing.assert_allclose(distances, np.sqrt(gaps.min(axis=1)), rtol=1e-3, atol=2e-2)
-        core.learn(rows(1000 * seed + 1000, 200), rng)
+        learn(core, rows(1000 * seed + 1000, 200), rng)
         count = len(core)
 
 
@@ -235,7 +240,7 @@ def test_many_clusters_are_about_as_tight_as_if_all_had_been_compared_with_all()
     for name, index in {"all": IndexConfig(), "near": IndexConfig(exact_below=64)}.items():
         core, clusters, chance = filled(Core(big, LAYOUT), count), Clusters(big, index, DIMENSION), None
         for seed in range(3):  # barriers: the encoder has moved a little, some of the core is new
-            core.learn(rows(count * (seed + 1), 500), np.random.default_rng(seed))
+            learn(core, rows(count * (seed + 1), 500), np.random.default_rng(seed))
             chance = np.random.default_rng(seed)
             moved = points + chance.normal(0, 0.05, points.shape).astype(np.float32)
             distances = renew(clusters, core, moved, chance)
@@ -287,7 +292,7 @@ def test_without_entities_every_event_counts_as_someone() -> None:
     )
     layout = Layout(schema, FeaturesConfig())
     core = Core(config(), layout)
-    core.learn(empty_rows(64, layout), np.random.default_rng(0))
+    learn(core, empty_rows(64, layout), np.random.default_rng(0))
     clusters = Clusters(config(), IndexConfig(), DIMENSION)
     renew(clusters, core, embedded(64), np.random.default_rng(0))
     np.testing.assert_array_equal(clusters.people, clusters.sizes)
@@ -322,7 +327,7 @@ def test_exemplars_are_medians_and_never_an_event() -> None:
     own = LAYOUT.kinds[1]
     made.context[:, own.start] = np.where(np.arange(100) < 70, 3600.0 + np.arange(100), np.nan)
     made.context[:, own.start + 1] = np.arange(100)
-    core.learn(made, rng)
+    learn(core, made, rng)
     core.cluster[:100] = np.arange(100) % 2
     exemplars = Exemplars(core, LAYOUT)
     for number in (0, 1):
@@ -337,7 +342,7 @@ def test_exemplars_are_medians_and_never_an_event() -> None:
         assert typical.context[0, own.start + 1] == np.median(made.context[seen, own.start + 1])
         midnight = min(typical.times[0], DAY_S - typical.times[0])
         assert midnight < 60
-    core.learn(rows(0, 400), rng)
+    learn(core, rows(0, 400), rng)
     core.cluster[:] = 0
     assert exemplars.typical(0).categories[0, 0] == 5  # as it was when made
 
@@ -347,7 +352,7 @@ def test_a_value_that_a_cluster_never_has_is_expected_to_be_missing() -> None:
     made = rows(0, 20)
     made.numerics[:] = np.nan
     made.context[:, [kind.start for kind in LAYOUT.kinds]] = np.nan
-    core.learn(made, np.random.default_rng(0))
+    learn(core, made, np.random.default_rng(0))
     core.cluster[:20] = 0
     typical = Exemplars(core, LAYOUT).typical(0)
     assert np.isnan(typical.numerics[0, 0])

@@ -48,7 +48,7 @@ class Trained:
         rng = np.random.default_rng(0)
         config = MODEL.encoder
         self.core = Core(MODEL.clusters, LAYOUT)
-        self.core.learn(rows(500), rng)
+        self.core.learn(rows(500), np.arange(500), rng)
         self.plain = PlainLearner(config, FEATURES.plain_count, 0, 0, rng)
         self.labelled = LabelLearner(config, len(FEATURES), 0, 0, LAYOUT.risk_ends, rng)
         self.embedding = Embedding(MODEL, LAYOUT, FEATURES, rng)

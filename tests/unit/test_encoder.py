@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
 from detector.config.tree import Objectives
-from detector.core.encoder import MARGIN, Encoder, Floats, LabelLearner, PlainLearner, piecewise_linear
+from detector.core.encoder import (
+    MARGIN,
+    Encoder,
+    Floats,
+    LabelLearner,
+    Looked,
+    PlainLearner,
+    piecewise_linear,
+)
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Rows
 from detector.core.state import pack, unpack
@@ -211,6 +219,26 @@ def test_a_batch_without_any_weight_is_survived() -> None:
     inputs, rows = batch()
     model.learn(inputs, rows, np.ones(len(inputs), dtype=bool), np.zeros(len(inputs), dtype=np.float32))
     assert all(np.isfinite(array).all() for array in model.weights.values())
+
+
+@pytest.mark.parametrize("reconstructive", [0.0, 1.0])
+@pytest.mark.parametrize("hashed", [0, HASHED])
+def test_steps_taken_at_once_are_the_steps_taken_one_by_one(hashed: int, reconstructive: float) -> None:
+    texts = TEXTS if hashed else 0
+    batches = [batch(seed=seed, hashed=hashed, texts=texts) for seed in range(5)]
+    real = np.arange(24) % 3 == 0
+    weight = (np.arange(5 * 24).reshape(5, 24) % 7 > 0).astype(np.float32)
+    one, other = (learner(config(1.0, reconstructive), hashed=hashed, texts=texts) for _ in range(2))
+    losses = [
+        one.learn(inputs, rows, real, each) for (inputs, rows), each in zip(batches, weight, strict=True)
+    ]
+    looked = Looked(
+        np.stack([rows.categories for _, rows in batches]), np.stack([rows.grams for _, rows in batches])
+    )
+    inputs = np.stack([inputs for inputs, _ in batches])
+    assert other.learn_each(inputs, looked, real, weight).tolist() == losses
+    assert pack(one.to_state()) == pack(other.to_state())
+    assert one.encode(*batches[0]).tobytes() == other.encode(*batches[0]).tobytes()
 
 
 def dependent(rng: np.random.Generator, count: int) -> tuple[Floats, Rows, NDArray[np.bool_]]:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -39,7 +40,7 @@ def busy() -> Telemetry:
     numbers.checkpoint_timestamp, numbers.journal_bytes = 1e9, 300
     numbers.barrier_position, numbers.state_hash = 4096, 0xABC
     numbers.gauges["clusters"] = 64.0
-    telemetry.latency.observe([0.004, 0.005, 0.3, 1e6])
+    telemetry.latency.observe_all(np.array([0.004, 0.005, 0.3, 1e6]))
     telemetry.stages["score"].observe(0.01)
     telemetry.commits.observe(0.02)
     telemetry.restores.observe(2.0)
