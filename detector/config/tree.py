@@ -260,11 +260,11 @@ class Index(Part):
     m: int = Field(16, ge=4, le=64)
     ef_construction: int = Field(100, ge=50, le=1000)
     ef: int = Field(64, ge=16, le=1000, description="at most; the least that has the recall is taken")
-    recall: float = Field(
+    recall: float | None = Field(
         0.99,
         gt=0.5,
         le=1,
-        description="share of the true neighbours that are found, measured at each barrier",
+        description="share of the true neighbours that are found, measured at each barrier; null: ef is taken",
     )
 
 
@@ -395,6 +395,7 @@ class Alerts(Part):
 
 _LATER = ("duplicates", "reversals")
 _LATER_LIMITS = ("members_max", "name_chars_max")
+_LATER_INDEX = ("recall",)
 
 
 class ModelPart(Part):
@@ -420,7 +421,8 @@ class ModelPart(Part):
         event = document["event"]
         if event["time"]["late"]["action"] == "score":  # then it is only counted
             del event["time"]["late"]
-        for section, names in ((event, _LATER), (event["limits"], _LATER_LIMITS)):
+        index = document["model"]["index"]
+        for section, names in ((event, _LATER), (event["limits"], _LATER_LIMITS), (index, _LATER_INDEX)):
             for name in names:
                 if section[name] is None:
                     del section[name]
@@ -443,6 +445,8 @@ class ModelPart(Part):
                 **event,
                 "limits": {**dict.fromkeys(_LATER_LIMITS), **event["limits"]},
             }
+            model = document["model"]
+            document["model"] = {**model, "index": {**dict.fromkeys(_LATER_INDEX), **model["index"]}}
         except (LookupError, TypeError, RecursionError) as error:
             raise ValueError(f"not a configuration: {error}") from error
         return cls.model_validate(document)

@@ -49,7 +49,7 @@ def tuned(
 ) -> NearestCentres:
     """Index centres; searched no wider than finds `config.recall` of the k neighbours of (n, D) points."""
     index = build(centres, config)
-    if isinstance(index, Hnsw):
+    if isinstance(index, Hnsw) and config.recall is not None:
         index.narrow(points, Exact(centres).search(points, k)[0], config.recall)
     return index
 

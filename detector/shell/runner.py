@@ -84,7 +84,7 @@ RESTORING_MAX_S = 10.0  # then another turn comes first: a member that does not 
 TOLD_AGAIN_S = 60.0  # between two log lines about the same trouble
 SIDE_BEGINNING_S = 60.0  # how old the answer may be where a side topic begins
 CHECKPOINT_RETRY_S = 5.0  # between two tries to write the same snapshot
-COMMIT_SHARE_MAX = 0.1  # of the time; where commits take long there are fewer
+COMMIT_SHARE_MAX = 0.1  # of the time for those at barriers, else they come with the next regular one
 FOLLOW_S = 1.0  # between two looks at how many partitions the topic has
 REPEATED_MIN, REPEATED_MAX = 100, 0.05  # events, and share, that repeat one: more than retries explain
 STOP_S = 8.0  # from the request to the end; who asked waits 10 s before it kills
@@ -273,7 +273,7 @@ class Runner:
             # Step 5
             trouble = self._process() or trouble
             # Step 6
-            if self._commit_wait_s(self._commit_interval_s) <= 0.0:
+            if self._clock.monotonic() - self._committed_s >= self._commit_interval_s:
                 self._commit()
             exhausted = poll.exhausted and not trouble and self._all_done()
         except CommitFailed as error:
@@ -603,7 +603,7 @@ class Runner:
         3. What it applies of the side topics is here.
         4. It is applied, its entry is in the journal.
         5. A snapshot, if a checkpoint is due.
-        6. Both become visible, with what it tells the other shards; soon, if commits take long.
+        6. Both become visible, with what it tells the other shards; with the next commit if they take long.
         """
         partition = owned.partition
         # Step 1
@@ -638,7 +638,8 @@ class Runner:
         if live:
             owned.outputs.append(outputs)
             owned.at_block_end = False
-            if self._commit_wait_s(0.0) <= 0.0:
+            enough_s = min(self._commit_s / COMMIT_SHARE_MAX, self._commit_interval_s)
+            if self._clock.monotonic() - self._committed_s >= enough_s:
                 self._commit()
         return True
 
@@ -941,13 +942,8 @@ class Runner:
         """Wait no longer than outputs may."""
         if not any(owned.outputs for owned in self._owned.values()):
             return POLL_TIMEOUT_MAX_MS
-        left_s = self._commit_wait_s(self._commit_interval_s)
+        left_s = self._commit_interval_s - (self._clock.monotonic() - self._committed_s)
         return ceil(min(max(left_s * 1000.0, 0.0), POLL_TIMEOUT_MAX_MS))
-
-    def _commit_wait_s(self, interval_s: float) -> float:
-        """Seconds until `interval_s` after the last commit; longer where commits would take all the time."""
-        wait_s = max(interval_s, self._commit_s / COMMIT_SHARE_MAX)
-        return self._committed_s + wait_s - self._clock.monotonic()
 
     def _all_done(self) -> bool:
         return not self._assigned and all(

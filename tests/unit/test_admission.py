@@ -251,6 +251,11 @@ def test_a_configuration_from_before_means_what_it_meant() -> None:
 
 def test_a_configuration_with_all_of_it_off_has_the_hash_from_before() -> None:
     overrides = ["event.duplicates=null", "event.limits.members_max=null", "event.limits.name_chars_max=null"]
+    overrides += [
+        "model.index.recall=null",
+        "model.index.exact_below=256",
+        "model.barriers.every_events=4096",
+    ]
     config = load("configs/handbook.yaml", overrides).model_part(1)
     assert config.hash() == "275ce0595933"  # of the checkpoints that were made before
 

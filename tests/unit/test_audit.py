@@ -330,7 +330,7 @@ def test_feedback_that_is_gone_is_skipped_too() -> None:
 # --- formats ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["format-2", "format-3"])
+@pytest.mark.parametrize("form", ["format-2", "format-3", "format-4"])
 def test_a_checkpoint_goes_on_as_the_version_that_made_it_did(form: str) -> None:
     """Up to the next regular barrier; what older versions installed there was made in another place."""
     folder = DATA / form

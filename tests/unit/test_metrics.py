@@ -164,14 +164,16 @@ def test_scrapes_are_whole_while_the_loop_writes() -> None:
     done = threading.Event()
 
     def loop() -> None:
-        for turn in range(400):
-            telemetry.owned = frozenset({turn % 50})
-            numbers = telemetry.partitions[turn]
-            numbers.rejected[f"reason {turn}"] += 1
-            numbers.gauges[f"gauge {turn}"] = turn
-            telemetry.stages[f"stage {turn}"].observe(turn)
-            telemetry.latency.observe([turn] * 3)
-        done.set()
+        try:
+            for turn in range(400):
+                telemetry.owned = frozenset({turn % 50})
+                numbers = telemetry.partitions[turn]
+                numbers.rejected[f"reason {turn}"] += 1
+                numbers.gauges[f"gauge {turn}"] = turn
+                telemetry.stages[f"stage {turn}"].observe(turn)
+                telemetry.latency.observe_all(np.full(3, float(turn)))
+        finally:
+            done.set()
 
     writer = threading.Thread(target=loop)
     writer.start()
@@ -181,3 +183,4 @@ def test_scrapes_are_whole_while_the_loop_writes() -> None:
         samples = {s.name: s.value for s in families["detector_event_latency_seconds"].samples}
         assert samples["detector_event_latency_seconds_count"] % 3 == 0
     writer.join()
+    assert telemetry.latency.counts.sum() == 3 * 400
