@@ -264,7 +264,7 @@ class Index(Part):
         0.99,
         gt=0.5,
         le=1,
-        description="share of the true neighbours that are found, measured at each barrier; null: ef is taken",
+        description="share of the true neighbours found, measured at each barrier; null: ef is taken",
     )
 
 

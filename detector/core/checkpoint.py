@@ -22,7 +22,8 @@ from detector.core.journal import Journal
 from detector.core.state import State, digest, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
-# 1: before models learned from labels; 2: without hashes of the state; 3: trained at barriers. Formats from `READS_FROM` on are read.
+# 1: before models learned from labels; 2: without hashes of the state; 3: models trained at barriers, not
+# beside scoring. Formats from `READS_FROM` on are read.
 FORMAT = 4
 READS_FROM = 2
 
