@@ -55,10 +55,10 @@ PARTS = {
     "detector.core.encoder:Encoder.encode": "encode",
     "detector.core.index:Exact.search": "search",
     "detector.core.index:Hnsw.search": "search",
-    "detector.core.encoder:PlainLearner.learn": "gradient step",
+    "detector.core.encoder:PlainLearner.learn_each": "gradient steps",
     "detector.core.explain:Explainer.reasons": "explain",
     "detector.core.clusters:Clusters.renew": "cluster",
-    "detector.core.embedding:build": "build index",
+    "detector.core.embedding:tuned": "build index",
 }
 """What is timed within stages, by where it is; what is not there (any more) is named in the output."""
 

@@ -173,7 +173,6 @@ def _scattered(state: Mapping[str, Any], count: int, rng: np.random.Generator) -
         "centres": (clusters["centres"][parent] + step).astype(np.float32),
         "sizes": np.full(count, EVENTS_PER_CLUSTER, dtype=clusters["sizes"].dtype),
         "radii": clusters["radii"][parent],
-        "people": clusters["people"][parent],
     }
     members = np.arange(size) % count
     return {

@@ -136,7 +136,6 @@ class Clusters:
         self.centres = np.zeros((0, dimension), dtype=np.float32)  # (K, D)
         self.sizes = np.zeros(0, dtype=np.int64)  # (K,) core events in each
         self.radii = np.zeros(0, dtype=np.float32)  # (K,) root mean square distance of these to the centre
-        self.people = np.zeros(0, dtype=np.int64)  # (K,) distinct main entities among them
 
     def __len__(self) -> int:
         return len(self.centres)
@@ -165,7 +164,6 @@ class Clusters:
         squares = np.square(embedded[inside] - centres[nearest[inside]]).sum(axis=1)
         spread = np.bincount(nearest[inside], weights=squares, minlength=len(centres))
         self.radii = np.sqrt(spread / np.maximum(self.sizes, 1)).astype(np.float32)
-        self.people = self._count_people(sample.rows, nearest)
         return nearest
 
     def _seeds(
@@ -192,22 +190,11 @@ class Clusters:
         """The largest stays in any case: without a centre nothing could be told from anything."""
         return max(1, min(self._config.members_min, int(sizes.max(initial=0))))
 
-    def _count_people(self, rows: Rows, nearest: NDArray[np.int64]) -> NDArray[np.int64]:
-        if not rows.entities.shape[1]:
-            return self.sizes
-        known = (nearest >= 0) & (rows.entities[:, 0] != 0)
-        cluster, entity = nearest[known], rows.entities[known, 0]
-        order = np.lexsort((entity, cluster))
-        cluster, entity = cluster[order], entity[order]
-        first = np.append(True, (np.diff(cluster) != 0) | (np.diff(entity) != 0))[: len(cluster)]
-        return np.bincount(cluster[first], minlength=len(self.centres))
-
     def to_state(self) -> dict[str, Any]:
-        return {"centres": self.centres, "sizes": self.sizes, "radii": self.radii, "people": self.people}
+        return {"centres": self.centres, "sizes": self.sizes, "radii": self.radii}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.centres, self.sizes = state["centres"], state["sizes"]
-        self.radii, self.people = state["radii"], state["people"]
+        self.centres, self.sizes, self.radii = state["centres"], state["sizes"], state["radii"]
 
 
 def centres_of(points: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -291,25 +278,29 @@ def _square(point: Any, centre: Any) -> Any:
 
 
 class Exemplars:
-    """What is typical of each cluster: medians of its core events as they were at the last barrier.
+    """What is typical of each of K clusters: medians of their events that the core held at a barrier.
 
-    Computed when asked for and kept until the next barrier; asking changes nothing.
+    Computed when asked for and kept until the next barrier; asking changes nothing. Events have left the core
+    since the clusters were made, so whether enough people share one is a matter of now, too.
     """
 
-    def __init__(self, core: Core, layout: Layout) -> None:
+    def __init__(self, core: Core, layout: Layout, count: int) -> None:
         self._rows = core.filled().copy()
-        self._cluster = core.cluster[: len(core)].copy()
+        self._cluster = core.cluster[: len(core)].astype(np.int64)
+        self._everything = slice(None, None, -(-len(core) // TYPICAL_OF))
         self._layout = layout
         self._typical: dict[int, Rows] = {}
-        entities = self._rows.entities
-        # Distinct main entities in the whole core; without entities nobody's behaviour could be told.
-        self.people = len(np.setdiff1d(entities[:, 0], [0])) if entities.shape[1] else len(entities)
+        # (K,) distinct main entities among the events of each cluster, and of those that stand for all;
+        # events, where there are no entities.
+        self.people = _distinct(self._cluster, self._rows.entities, count)
+        everything = self._rows.entities[self._everything]
+        self.everybody = int(_distinct(np.zeros(len(everything), dtype=np.int64), everything, 1)[0])
 
     def typical(self, cluster: int) -> Rows:
         """One row: medians of numerics and contexts, the most frequent category, the mean time of day."""
         if cluster not in self._typical:
-            some = slice(None, None, -(-len(self._rows) // TYPICAL_OF))
-            of = some if cluster == EVERYTHING else np.flatnonzero(self._cluster == cluster)
+            everything = cluster == EVERYTHING
+            of = self._everything if everything else np.flatnonzero(self._cluster == cluster)
             self._typical[cluster] = self._median(self._rows.take(of))
         return self._typical[cluster]
 
@@ -330,6 +321,19 @@ class Exemplars:
         typical.risk[0] = np.median(members.risk, axis=0)
         typical.clocks[0] = _mean_time_of_day(members.clocks)
         return typical
+
+
+def _distinct(cluster: NDArray[np.int64], entities: NDArray[np.uint64], count: int) -> NDArray[np.int64]:
+    """Distinct main entities among the rows of each cluster, (count,); rows, where there are none."""
+    known = cluster >= 0
+    if not entities.shape[1]:
+        return np.bincount(cluster[known], minlength=count)
+    known &= entities[:, 0] != 0
+    of, entity = cluster[known], entities[known, 0]
+    order = np.lexsort((entity, of))
+    of, entity = of[order], entity[order]
+    first = np.append(True, (np.diff(of) != 0) | (np.diff(entity) != 0))[: len(of)]
+    return np.bincount(of[first], minlength=count)
 
 
 def _mean_time_of_day(times: NDArray[np.float64]) -> float:

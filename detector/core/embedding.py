@@ -186,7 +186,7 @@ class Embedding:
         self.version += 1
         self.labelled.copy_weights(labelled)
         self.prototypes = self._find_prototypes(*frauds, rng)
-        self.exemplars = Exemplars(core, self._layout)
+        self.exemplars = Exemplars(core, self._layout, len(self.clusters))
         self._usual = 0.0
         if self.knows_labels:
             rows = core.filled().take(slice(None, None, -(-len(core) // CENTRED_BY)))
@@ -237,7 +237,7 @@ class Embedding:
         self.clusters.load(state["clusters"])
         self.fixed.load(state["fixed"])
         self._index = build(self.clusters.centres, self._config.index, state.get("ef") or None)
-        self.exemplars = Exemplars(core, self._layout)
+        self.exemplars = Exemplars(core, self._layout, len(self.clusters))
 
 
 def _parts(fixed: FixedPart, inputs: NDArray[np.float32], nearest: NDArray[Any]) -> NDArray[np.float64]:

@@ -410,7 +410,7 @@ class Shard:
             score,
             self._score_rows,
             count_max=alerts.reasons_max,
-            tellable=shared != EVERYTHING or embedding.exemplars.people >= ENTITIES_SHOWN_MIN,
+            tellable=shared != EVERYTHING or embedding.exemplars.everybody >= ENTITIES_SHOWN_MIN,
         )
         schema = self.config.event
         exposure = None if schema.exposure is None else view.values[schema.exposure]
@@ -445,7 +445,8 @@ class Shard:
 
     def _shared(self, located: Located, i: int) -> int:
         """Nearest cluster whose medians may be told: those of few people are their transactions."""
-        people = self._embedding.clusters.people
+        assert self._embedding.exemplars is not None
+        people = self._embedding.exemplars.people
         near = (number for number in located.clusters[i].tolist() if people[number] >= ENTITIES_SHOWN_MIN)
         return next(near, EVERYTHING)
 
@@ -457,7 +458,7 @@ class Shard:
         for number, distance in zip(located.clusters[i].tolist(), located.distances[i].tolist(), strict=True):
             if len(shown) == self.config.alerts.exemplars_max:
                 break
-            if embedding.clusters.people[number] < ENTITIES_SHOWN_MIN:
+            if embedding.exemplars.people[number] < ENTITIES_SHOWN_MIN:
                 continue
             values = self._units.restore(embedding.exemplars.typical(number).numerics)[0]
             medians = {

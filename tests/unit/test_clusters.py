@@ -188,8 +188,10 @@ def embedded(count: int, places: int = 6, seed: int = 0) -> np.ndarray:
 
 
 def check(clusters: Clusters, core: Core, points: np.ndarray, members_min: int) -> None:
-    """Centres, sizes, radii and people against the members that the core names."""
-    assert len(clusters) == len(clusters.sizes) == len(clusters.radii) == len(clusters.people) > 0
+    """Centres, sizes and radii, and who shares them, against the members that the core names."""
+    assert len(clusters) == len(clusters.sizes) == len(clusters.radii) > 0
+    shared_by = Exemplars(core, LAYOUT, len(clusters)).people
+    assert len(shared_by) == len(clusters)
     member = core.cluster[: len(core)]
     assert member.min() >= -1
     assert member.max() < len(clusters)
@@ -200,7 +202,7 @@ def check(clusters: Clusters, core: Core, points: np.ndarray, members_min: int) 
         radius = np.sqrt(np.square(mine - mine.mean(axis=0)).sum(axis=1).mean())
         assert clusters.radii[number] == pytest.approx(radius, rel=1e-3, abs=1e-3)
         people = set(core.filled().entities[member == number, 0].tolist())
-        assert clusters.people[number] == len(people)
+        assert shared_by[number] == len(people)
 
 
 def renew(
@@ -283,7 +285,7 @@ def test_equal_events_make_one_centre() -> None:
     assert len(clusters) == 1
     assert clusters.sizes.tolist() == [512]
     assert clusters.radii[0] == pytest.approx(0, abs=1e-3)
-    assert clusters.people.tolist() == [7]
+    assert Exemplars(core, LAYOUT, 1).people.tolist() == [7]
 
 
 def test_without_entities_every_event_counts_as_someone() -> None:
@@ -295,7 +297,7 @@ def test_without_entities_every_event_counts_as_someone() -> None:
     learn(core, empty_rows(64, layout), np.random.default_rng(0))
     clusters = Clusters(config(), IndexConfig(), DIMENSION)
     renew(clusters, core, embedded(64), np.random.default_rng(0))
-    np.testing.assert_array_equal(clusters.people, clusters.sizes)
+    np.testing.assert_array_equal(Exemplars(core, layout, len(clusters)).people, clusters.sizes)
 
 
 def test_clusters_return_from_their_state() -> None:
@@ -329,7 +331,7 @@ def test_exemplars_are_medians_and_never_an_event() -> None:
     made.context[:, own.start + 1] = np.arange(100)
     learn(core, made, rng)
     core.cluster[:100] = np.arange(100) % 2
-    exemplars = Exemplars(core, LAYOUT)
+    exemplars = Exemplars(core, LAYOUT, 2)
     for number in (0, 1):
         mine = np.arange(100) % 2 == number
         typical = exemplars.typical(number)
@@ -347,6 +349,21 @@ def test_exemplars_are_medians_and_never_an_event() -> None:
     assert exemplars.typical(0).categories[0, 0] == 5  # as it was when made
 
 
+def test_a_cluster_whose_events_have_left_the_core_is_nobodys() -> None:
+    core = filled(Core(config(), LAYOUT), 512)
+    clusters = Clusters(config(), IndexConfig(), DIMENSION)
+    assigned = clusters.renew(core.sample(), embedded(512), np.random.default_rng(0))
+    for seed in range(20):  # nearly all of the sample is replaced before its clusters are installed
+        learn(core, rows(1000 * seed + 1000, 2000), np.random.default_rng(seed))
+    core.assign(assigned)
+    left = core.cluster[core.cluster >= 0]
+    assert len(left) < 50
+    exemplars = Exemplars(core, LAYOUT, len(clusters))
+    assert exemplars.people.sum() <= len(left)
+    assert not exemplars.people[np.setdiff1d(np.arange(len(clusters)), left)].any()
+    assert exemplars.everybody == 7
+
+
 def test_a_value_that_a_cluster_never_has_is_expected_to_be_missing() -> None:
     core = Core(config(), LAYOUT)
     made = rows(0, 20)
@@ -354,7 +371,7 @@ def test_a_value_that_a_cluster_never_has_is_expected_to_be_missing() -> None:
     made.context[:, [kind.start for kind in LAYOUT.kinds]] = np.nan
     learn(core, made, np.random.default_rng(0))
     core.cluster[:20] = 0
-    typical = Exemplars(core, LAYOUT).typical(0)
+    typical = Exemplars(core, LAYOUT, 2).typical(0)
     assert np.isnan(typical.numerics[0, 0])
     assert np.isnan(typical.context[0, LAYOUT.kinds[1].start])
 
