@@ -7,9 +7,10 @@ Two tables, each of several sizes measured in turns, every size in a process of 
 
 clusters    1k to 64k of them over a core of 16 times as many events. The state is built directly: the core of
             a model that has learned from the stream, its rows repeated with amounts varied by a tenth, its
-            clusters scattered by their radii. What an event costs between barriers is measured in it; then,
-            up to `--barrier-clusters`, a real barrier, its share in an event where barriers come as often as
-            they usually do, and what an event costs with the clusters it made.
+            clusters scattered by their radii. What an event costs between barriers is measured in it, with
+            the widest search; then, up to `--barrier-clusters`, what the next barrier installs is made and
+            installed (the share of both in an event is that of a barrier per half a core), and what an event
+            costs with it, searched as wide as its recall asks.
 entities    1k to 1M of them, half customers, half terminals, filled by events: each customer once, the model
             young at first, as barriers are made for the first ones only. Then customers come at random, each
             at one of four terminals. Memory is what the arrays of their tables take for each (which double
@@ -95,6 +96,14 @@ class Subject:
         for _ in drive(self.partition, log, barriers=barriers):
             pass
         return 1e6 * (clock_s() - began_s) / len(log)
+
+    def prepare(self) -> float:
+        """Make anew what the next barrier installs, as a lane does it beside scoring; returns seconds."""
+        shard = self.partition._shard
+        began_s = clock_s()
+        shard._promotion = None
+        shard._prepare()
+        return clock_s() - began_s
 
     def barrier(self) -> float:
         """Make a real barrier; returns seconds."""
@@ -193,7 +202,7 @@ def show_clusters(options: argparse.Namespace, sizes: Sequence[int]) -> None:
         steady = _in_turns(options, subjects)
         rows = []
         for size, subject in subjects.items():
-            words = _barrier(options, subject, size) if size <= options.barrier_clusters else ["-"] * 6
+            words = _barrier(options, subject, size) if size <= options.barrier_clusters else ["-"] * 7
             change = ratio(steady[size], steady[sizes[0]])
             rows.append([f"{size:,}", f"{median(steady[size]):.1f}", f"{change:.2f}", *words])
     show(
@@ -202,7 +211,8 @@ def show_clusters(options: argparse.Namespace, sizes: Sequence[int]) -> None:
             "clusters",
             "us/event",
             "ratio",
-            "barrier",
+            "prepared",
+            "installed",
             "us/event",
             "after it",
             "checkpoint",
@@ -219,12 +229,15 @@ def show_clusters(options: argparse.Namespace, sizes: Sequence[int]) -> None:
 def _barrier(options: argparse.Namespace, subject: Worker, size: int) -> list[str]:
     """Make a barrier and a checkpoint of `size` clusters, and measure events after it; cells of a table."""
     progress(f"barrier and checkpoint of {size:,} clusters")
+    prepared_s = subject.ask(Subject.prepare)
     barrier_s = subject.ask(Subject.barrier)
     taken = subject.ask(checkpoint)
     subject.ask(Subject.feed, options.events)
     after = median(subject.ask(Subject.feed, options.events) for _ in range(options.rounds))
-    per_event_us = 1e6 * barrier_s / configuration(options.set).model.barriers.every_events
-    return [f"{barrier_s:.2f} s", f"{per_event_us:,.1f}", f"{after:.1f}", *taken.cells()]
+    every = max(configuration(options.set).model.barriers.every_events, EVENTS_PER_CLUSTER * size // 2)
+    per_event_us = 1e6 * (prepared_s + barrier_s) / every
+    cells = [f"{prepared_s:.2f} s", f"{barrier_s:.2f} s", f"{per_event_us:,.1f}", f"{after:.1f}"]
+    return [*cells, *taken.cells()]
 
 
 # --- entities --------------------------------------------------------------------------------------------
@@ -398,7 +411,7 @@ def main() -> None:
     """Run the command."""
     made = parser(__doc__, events=8_192, rounds=5)
     made.add_argument("--only", choices=("clusters", "entities"), help="one of the two tables")
-    made.add_argument("--barrier-clusters", type=int, default=1 << 14, help="the most for a real barrier")
+    made.add_argument("--barrier-clusters", type=int, default=1 << 16, help="the most for a real barrier")
     options = made.parse_args()
     clusters: Sequence[int] = CLUSTERS
     entities: Sequence[int] = ENTITIES
