@@ -31,7 +31,10 @@ from pathlib import Path
 from typing import Any
 
 # Numba cannot compile what atheris has instrumented.
-COMPILED = tuple(f"detector.core.{name}" for name in ("index", "key_table", "profiles", "risk"))
+_CORE = Path(__file__).parents[2] / "detector" / "core"
+COMPILED = tuple(
+    f"detector.core.{file.stem}" for file in sorted(_CORE.glob("*.py")) if "import numba" in file.read_text()
+)
 FINDS_MAX = 10  # different ones of one target; then it stops
 SECONDS_MAX = 2.0  # of CPU for one input: the machine may have other work
 GROWN_BYTES_MAX = 16 << 20  # from a tenth on, of which 5 % more

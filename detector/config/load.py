@@ -431,6 +431,10 @@ def _setting(steps: Sequence[str], text: str, origin: str) -> _Setting | Problem
         return Problem(
             path=origin, value="an empty key", allowed="the keys from the top, e.g. kafka.group_id"
         )
+    if len(steps) > DEPTH_MAX:
+        return Problem(
+            path=_cut(origin), value=f"a key of {len(steps)} steps", allowed=f"at most {DEPTH_MAX} steps"
+        )
     loc = tuple(int(step) if re.fullmatch(r"[0-9]{1,6}", step) else step for step in steps)
     return _Setting(loc, text, origin)
 

@@ -698,3 +698,11 @@ def test_the_schema_agrees_with_the_loader(path: Path, addition: str, valid: boo
 def test_changing_a_schema_changes_no_other() -> None:
     json_schema()["properties"].clear()
     assert json_schema()["properties"]
+
+
+def test_a_key_of_too_many_steps_is_refused() -> None:
+    key = ".".join(["event.time.late.after"] * 200)
+    with pytest.raises(ConfigError, match="at most 32 steps"):
+        load("configs/default.yaml", [f"{key}=1"])
+    with pytest.raises(ConfigError, match="at most 32 steps"):
+        load("configs/default.yaml", [], {"DETECTOR__" + key.upper().replace(".", "__"): "1"})
