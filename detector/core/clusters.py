@@ -42,6 +42,10 @@ class Sample:
     rows: Rows
     cluster: NDArray[np.int64]  # (n,) of each row; -1: in none
 
+    def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draw row numbers at random, with repetition."""
+        return rng.integers(0, len(self.rows), count)
+
 
 class Core:
     """Accepted events; `rows` has `capacity` rows of which the first `len(core)` are filled."""
@@ -108,10 +112,6 @@ class Core:
         self._filled = len(kept)
         return len(wrong) - len(kept)
 
-    def draw(self, count: int, rng: np.random.Generator) -> Rows:
-        """Draw rows at random, with repetition."""
-        return self.rows.take(rng.integers(0, max(self._filled, 1), count))
-
     def _put(self, places: NDArray[np.int64], rows: Rows) -> None:
         self.rows.put(places, rows)
         self.cluster[places] = -1
@@ -176,9 +176,8 @@ class Clusters:
         fresh = np.flatnonzero(assigned < 0)
         fresh = fresh[rng.permutation(len(fresh))][: wanted - len(kept)]
         seeds = np.concatenate([means[kept], embedded[fresh]])
-        distinct, place = np.unique(
-            seeds, axis=0, return_inverse=True
-        )  # equal ones would cut the graph apart
+        # Equal ones would cut the graph apart.
+        distinct, place = np.unique(seeds, axis=0, return_inverse=True)
         place = place.reshape(-1)
         of_cluster = np.full(len(means) + 1, -1, dtype=np.int64)  # the last one is for those in no cluster
         of_cluster[kept] = place[: len(kept)]

@@ -12,7 +12,6 @@ UTF-8, `?` stands for all that is not ASCII.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import repeat
 from typing import Any
 
@@ -72,9 +71,7 @@ def _cut(payload: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> 
     ]
 
 
-def _read_headers(
-    payload: bytes, data: NDArray[np.uint8], found: NDArray[np.int64]
-) -> Sequence[Headers] | repeat[Headers]:
+def _read_headers(payload: bytes, data: NDArray[np.uint8], found: NDArray[np.int64]) -> list[Headers]:
     counts = found[:, _HEADERS]
     total = int(counts.sum())
     if not total:

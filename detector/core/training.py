@@ -83,7 +83,7 @@ class Trainer:
         version = embedding.version
         if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
             self.learner.renew_edges(inputs[:, : self._features.plain_count].T)
-        drawn = self._rng.integers(0, len(sample.rows), REPLAY_STEPS * self._block_events)
+        drawn = sample.draw(REPLAY_STEPS * self._block_events, self._rng)
         self.learn(sample.rows.take(drawn), inputs[drawn], np.ones(len(drawn), dtype=bool))
         return embedding.successor(self.learner, fixed, sample, inputs, self._rng)
 

@@ -34,6 +34,7 @@ import subprocess
 import tempfile
 import time
 import uuid
+from abc import ABC, abstractmethod
 from base64 import urlsafe_b64encode
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -159,7 +160,32 @@ class Quorum:
         }
 
 
-class KafkaBroker:
+class _Temporary(ABC):
+    """Runs as long as its `with` block; nothing stays behind, also when it does not come up."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Come up."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Go, with all data."""
+
+
+class KafkaBroker(_Temporary):
     """A broker in a temporary folder.
 
     Parameters
@@ -204,19 +230,6 @@ class KafkaBroker:
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
 
     # --- life ---
 
@@ -491,7 +504,7 @@ class KafkaBroker:
             self._watcher = None
 
 
-class KafkaCluster:
+class KafkaCluster(_Temporary):
     """Brokers that stand in for each other, with the PLAINTEXT listener only.
 
     Every partition, internal ones too, is on all of them, and a record counts when all but one have it.
@@ -510,21 +523,12 @@ class KafkaCluster:
             KafkaBroker(properties=properties, quorum=quorum, node=node) for node in range(1, count + 1)
         )
 
-    def __enter__(self) -> Self:
-        try:
-            for broker in self.brokers:
-                broker.launch()  # none comes up before most of them run
-            for broker in self.brokers:
-                broker.await_up()
-        except BaseException:
-            self.remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
+    def start(self) -> None:
+        """Run all brokers; returns and raises as `KafkaBroker.start`."""
+        for broker in self.brokers:
+            broker.launch()  # none comes up before most of them run
+        for broker in self.brokers:
+            broker.await_up()
 
     def remove(self) -> None:
         """Kill all brokers and delete their data."""

@@ -109,7 +109,7 @@ def test_what_comes_new_belongs_to_no_cluster_yet() -> None:
 
 def test_draws_are_from_what_is_there() -> None:
     core = filled(Core(config(), LAYOUT), 40)
-    drawn = core.draw(500, np.random.default_rng(0))
+    drawn = core.filled().take(core.sample().draw(500, np.random.default_rng(0)))
     assert set(drawn.numerics[:, 0].tolist()) == set(range(40))
 
 
