@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, Self
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+# Events of one step of the learner, at most.
+STEP_EVENTS_MAX = 256
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -286,9 +288,11 @@ class Calibration(Part):
 class Barriers(Part):
     """Where the learner replaces what serves (DESIGN: blocks and barriers)."""
 
-    block_events: int = Field(256, ge=16, le=4096)
+    block_events: int = Field(
+        512, ge=16, le=4096, description=f"learned together; at most {STEP_EVENTS_MAX}, or a multiple of it"
+    )
     every_events: int = Field(
-        8192, ge=16, le=1 << 24, description="a multiple of block_events; reached by doubling from one block"
+        8192, ge=16, le=1 << 24, description="a multiple of block_events; reached by doubling from 256"
     )
     early_events_min: int = Field(
         1024, ge=16, le=1 << 24, description="labels that wait may cause one after so many events"
@@ -296,9 +300,16 @@ class Barriers(Part):
 
     @model_validator(mode="after")
     def _multiple(self) -> Self:
+        if self.block_events % self.step_events:
+            raise ValueError(f"block_events must be at most {STEP_EVENTS_MAX}, or a multiple of it")
         if self.every_events % self.block_events:
             raise ValueError(f"every_events must be a multiple of block_events ({self.block_events})")
         return self
+
+    @property
+    def step_events(self) -> int:
+        """Events of one step of the learner; also those before the first barrier."""
+        return min(self.block_events, STEP_EVENTS_MAX)
 
 
 class Labels(Part):

@@ -23,8 +23,8 @@ from detector.core.state import State, digest, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
 # 1: before models learned from labels; 2: without hashes of the state; 3: models trained at barriers, not
-# beside scoring. Formats from `READS_FROM` on are read.
-FORMAT = 4
+# beside scoring; 4: the trainer drew in another order. Formats from `READS_FROM` on are read.
+FORMAT = 5
 READS_FROM = 2
 
 

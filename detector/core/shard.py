@@ -5,8 +5,9 @@
     alert <─ explain <─ policy <─ threshold <─────────── score <─ calibration <────────┘
 
 Rules
-    - Events fill blocks of B rows, counted from the last barrier. A piece of a block is scored at once; a
-      row's result depends on no other row, nor on how many there are, so not on how polls cut the log.
+    - Events fill blocks of B rows, counted from the last barrier; fewer where a regular one comes within. A
+      piece of a block is scored at once; a row's result depends on no other row, nor on how many there are,
+      so not on how polls cut the log.
     - Learning (calibration, core, learner) happens when a block is complete: events are scored before
       anything learns from them. Only profiles follow event by event, and each event sees them as they were
       before it.
@@ -59,8 +60,8 @@ from detector.core.sharing import Sharing
 from detector.core.supervision import Supervision
 from detector.core.training import Trainer
 
-# Blocks that the learner is given at once: each time the interpreter's lock goes to and fro.
-TRAINED_AT_ONCE = 8
+# Events that the learner is given at once, at most: each time the interpreter's lock goes to and fro.
+TRAINED_AT_ONCE = 2048
 # Times so many that may wait to be learned beside scoring; further ones wait for the first of them.
 TRAININGS_WAITING_MAX = 4
 # Share of the interval that a promotion has: more makes what serves older, less makes barriers wait for it.
@@ -170,10 +171,16 @@ class Shard:
     def interval(self) -> int:
         """Events from the last barrier to the next regular one.
 
-        After 1, 2, 4, 8 and 16 blocks until the usual interval is reached: a young model changes fast.
+        It doubles from barrier to barrier until the usual one is reached: a young model changes fast.
         """
         barriers = self.config.model.barriers
-        return min(barriers.block_events << min(self._embedding.version, 32), barriers.every_events)
+        return min(barriers.step_events << min(self._embedding.version, 32), barriers.every_events)
+
+    @property
+    def _block_end(self) -> int:
+        """Rows of a whole block: fewer where a regular barrier comes within it, as the first one does."""
+        left = self.interval - self.since_barrier
+        return left if 0 < left < len(self._block) else len(self._block)
 
     @property
     def pending(self) -> int:
@@ -187,7 +194,10 @@ class Shard:
 
     @property
     def warming_up(self) -> bool:
-        return self.events < self.config.model.calibration.warm_up_events
+        return self._warms_up(self.events)
+
+    def _warms_up(self, event: int) -> bool:
+        return event < self.config.model.calibration.warm_up_events
 
     def gauges(self) -> dict[str, float]:
         """Numbers for people."""
@@ -228,7 +238,7 @@ class Shard:
         outputs = Outputs(dead_letters=tuple(dead), irregular=irregular)
         if len(events):
             outputs = self._score(events, outputs, silent=silent)
-        block_ended = self._filled == len(self._block)
+        block_ended = self._filled == self._block_end
         if block_ended:
             self._learn()
             self._lap("learn")
@@ -239,7 +249,7 @@ class Shard:
         pieces: list[Events] = []
         dead: list[DeadLetter] = []
         consumed, filled = 0, self._filled
-        while consumed < len(records) and (room := len(self._block) - filled):
+        while consumed < len(records) and (room := self._block_end - filled):
             piece = records[consumed : consumed + max(room, READ_MIN)]
             events, rejected = self._reader.read(piece)
             admitted = self._admission.admit(events, rejected, self._time, room)
@@ -426,7 +436,7 @@ class Shard:
                 "raw": score,
                 "percentile": 1.0 - 10.0**-score,
                 "threshold": self._threshold,
-                "warm_up": self.warming_up,
+                "warm_up": self._warms_up(self.events + i),
             },
             reasons=reasons,
             exemplars=self._exemplars(located, i),
@@ -501,9 +511,11 @@ class Shard:
         self._renew_threshold()
 
     def _keep_to_train(self, accepted: NDArray[np.bool_]) -> None:
-        """Let the learner have the block."""
+        """Let the learner have the block: fewer at once the nearer a barrier is, which waits for the last."""
         self._untrained.append((self._block.copy(), self._inputs.copy(), accepted))
-        if len(self._untrained) == TRAINED_AT_ONCE:
+        waiting = len(self._untrained) * len(self._block)
+        to_barrier = self.interval - self._since_promotion - len(self._block)
+        if waiting >= TRAINED_AT_ONCE or waiting > to_barrier:
             self._train_waiting()
 
     def _train_waiting(self) -> None:

@@ -1,6 +1,6 @@
 """What learns beside scoring: the plain learner's steps, and what is to serve from the next barrier on.
 
-    some blocks   learn      one contrastive step on each
+    some blocks   learn      one contrastive step on each, some on large ones
     before a      prepare    steps on a sample of the core; from it, and with the learner as it is then,
     barrier                  the next encoder, fixed part, clusters and index: a `Promotion`
     barrier       (the shard installs the promotion)
@@ -38,7 +38,7 @@ class Trainer:
     ) -> None:
         self._layout = layout
         self._features = features
-        self._block_events = model.barriers.block_events
+        self._step_events = model.barriers.step_events
         self._rng = np.random.Generator(np.random.PCG64([model.seed, partition, 1]))
         self.learner = PlainLearner(
             model.encoder, features.plain_count, len(layout.categories), len(layout.texts), rng
@@ -46,13 +46,14 @@ class Trainer:
         self.loss = 0.0
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
-        """One contrastive step on each block of the rows: against themselves with one group swapped."""
-        groups, size = self._layout.groups, self._block_events
+        """Contrastive steps on the rows, some whole ones: against themselves with one group swapped."""
+        groups, size = self._layout.groups, self._step_events
         if not groups:
             return
         starts = range(0, len(rows), size)
-        chosen = np.concatenate([self._rng.integers(0, len(groups), size) for _ in starts])
-        donors = np.concatenate([start + self._rng.permutation(size) for start in starts])
+        drawn = [(self._rng.integers(0, len(groups), size), self._rng.permutation(size)) for _ in starts]
+        chosen = np.concatenate([group for group, _ in drawn])
+        donors = np.concatenate([start + order for start, (_, order) in zip(starts, drawn, strict=True)])
         swapped = swap(rows, rows.take(donors), self._layout, chosen)
 
         def paired(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
@@ -83,7 +84,7 @@ class Trainer:
         version = embedding.version
         if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
             self.learner.renew_edges(inputs[:, : self._features.plain_count].T)
-        drawn = sample.draw(REPLAY_STEPS * self._block_events, self._rng)
+        drawn = sample.draw(REPLAY_STEPS * self._step_events, self._rng)
         self.learn(sample.rows.take(drawn), inputs[drawn], np.ones(len(drawn), dtype=bool))
         return embedding.successor(self.learner, fixed, sample, inputs, self._rng)
 

@@ -255,6 +255,7 @@ def test_a_configuration_with_all_of_it_off_has_the_hash_from_before() -> None:
         "model.index.recall=null",
         "model.index.exact_below=256",
         "model.barriers.every_events=4096",
+        "model.barriers.block_events=256",
     ]
     config = load("configs/handbook.yaml", overrides).model_part(1)
     assert config.hash() == "275ce0595933"  # of the checkpoints that were made before

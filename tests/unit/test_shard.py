@@ -877,6 +877,27 @@ def test_what_is_strange_in_other_streams_scores_higher(kind: str) -> None:
     assert np.median(scores[strange & late]) > 3 * np.median(scores[~strange & late])
 
 
+def test_alerts_are_marked_up_to_the_last_event_of_warm_up_though_it_ends_within_a_block() -> None:
+    warm_up = 20 * BLOCK + 7
+    wanted = part(
+        model={"calibration": {"warm_up_events": warm_up}},
+        alerts={"budget": {"share": 0.3}, "once_per": "1s", "severity": {"medium": 0.1}},
+    )
+    run = drive(partition(wanted, Partition.begin(wanted, 1000, 0)), log()[:2000], labels=False)
+    offsets = np.concatenate([scored.offsets for scored in run.scored]).tolist()
+    marked = {body["source"]["offset"]: body["score"]["warm_up"] for body in run.bodies()}
+    assert any(warm_up <= offsets.index(offset) < 21 * BLOCK for offset in marked)
+    assert all(mark == (offsets.index(offset) < warm_up) for offset, mark in marked.items())
+
+
+def test_the_first_barrier_comes_after_256_events_though_blocks_are_larger() -> None:
+    wanted = part(model={"barriers": {"block_events": 512, "every_events": 2048, "early_events_min": 512}})
+    run = drive(partition(wanted, Partition.begin(wanted, 1000, 0)), log(), labels=False)
+    offsets = np.concatenate([scored.offsets for scored in run.scored])
+    events = [int(np.sum(offsets < barrier.position)) for barrier in run.barriers]
+    assert events[:5] == [256, 768, 1792, 3840, 5888]
+
+
 def test_large_blocks_pass_their_first_barrier_after_warm_up() -> None:
     barriers = {"block_events": 512, "every_events": 512, "early_events_min": 512}
     wanted = part(model={"barriers": barriers, "calibration": {"warm_up_events": 256}})
