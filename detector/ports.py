@@ -120,6 +120,10 @@ class Stream(Protocol):
     def resume(self, partitions: Iterable[int]) -> None:
         """Undo `pause`."""
 
+    @property
+    def commits_beside(self) -> bool:
+        """Whether polls may come on this thread while a commit that begins now is made on another one."""
+
     def commit(self, commit: Commit) -> None:
         """Publish and commit as one step (exactly_once) or in that order (at_least_once).
 

@@ -499,10 +499,18 @@ class MemoryStream:
         Records of one poll, over all partitions.
     start
         Where a partition that was never committed begins; None: at the log's beginning.
+    commits_beside
+        Whether polls may come while a commit is under way.
     """
 
     def __init__(
-        self, broker: MemoryBroker, clock: FakeClock, *, poll_records_max: int = 500, start: int | None = None
+        self,
+        broker: MemoryBroker,
+        clock: FakeClock,
+        *,
+        poll_records_max: int = 500,
+        start: int | None = None,
+        commits_beside: bool = False,
     ) -> None:
         self.poll_records_max = poll_records_max
         self.lost = False  # the broker ended our session, and we have not heard of it yet
@@ -511,6 +519,7 @@ class MemoryStream:
         self._broker = broker
         self._clock = clock
         self._start = start
+        self._commits_beside = commits_beside
         self._positions: dict[int, int] = {}
         self._untold: list[Change] = []  # by polls that failed
         self._joined = False
@@ -594,6 +603,11 @@ class MemoryStream:
     def resume(self, partitions: Iterable[int]) -> None:
         """Undo `pause`."""
         self.paused -= set(partitions)
+
+    @property
+    def commits_beside(self) -> bool:
+        """As this was made."""
+        return self._commits_beside
 
     def commit(self, commit: Commit) -> None:
         """Publish and commit as one step."""

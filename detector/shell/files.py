@@ -227,6 +227,11 @@ class FileStream:
 
     # --- writing -------------------------------------------------------------------------------------------
 
+    @property
+    def commits_beside(self) -> bool:
+        """Never: a commit writes what polls read."""
+        return False
+
     def commit(self, commit: Commit) -> None:
         """Take outputs and positions, and write them when all partitions stand at one line.
 

@@ -91,6 +91,8 @@ _CAUSES_MAX = 3  # servers named in one sentence
 _SILENCE_ASK_S = 2.0  # nothing heard for so long: ask for something small
 _SILENCE_ASK_MS = 1500  # how long that answer may take
 _SILENCE_MAX_S = 5.0  # nothing heard for so long: the broker is away
+_COMMIT_LOOK_S = 0.005  # between two looks whether a commit is done
+_COMMIT_WAIT_S = 2.0  # that a join waits for one
 _LOOK_AGAIN_S = 0.1  # between two looks for the next coordinator while the last one is gone
 _LEAVE_S = 4.5  # close() returns within 5 s
 _SIDE_RECORDS_MAX = 65_536  # recent records of a side topic kept in memory, and read at the start ...
@@ -204,6 +206,7 @@ class KafkaStream:
         self._changes: deque[Change] = deque()
         self._sought: set[int] = set()  # partitions that our caller has positioned since it was given them
         self._heard = 0.0  # when a broker last answered, monotonic s
+        self._committing = threading.Lock()
 
     def open(self) -> None:
         """Connect, or say why not. `poll` does it too; does nothing when connected.
@@ -238,6 +241,7 @@ class KafkaStream:
             )
             _read_whole(consumer)
             _look_at_leisure(consumer)
+            _join_after_commit(consumer, self._committing)
             consumer.subscribe([self._topic], listener=_Listener(self._changes))
             try:
                 # Before joining: a leader that does not know the topic yet takes everything from everybody.
@@ -385,6 +389,13 @@ class KafkaStream:
         except (KafkaError, TimeoutError, KeyError):
             return None
 
+    @property
+    def commits_beside(self) -> bool:
+        """Not in at_least_once, where the consumer commits, nor while joining, which ends the generation that
+        a commit carries.
+        """
+        return self._exactly_once and not self._client._coordinator.need_rejoin()
+
     def commit(self, commit: Commit) -> None:
         """Publish and commit as one step (exactly_once) or in that order (at_least_once).
 
@@ -419,7 +430,7 @@ class KafkaStream:
         if membership.generation_id < 0 or not membership.member_id:
             raise CommitFailed("This member had lost its place in the group when it polled.")
         try:
-            with self._translated("commit"):
+            with self._committing, self._translated("commit"):
                 producer = self._ensure_producer()
                 publish = self._transact if self._exactly_once else self._send_then_commit
                 _within(
@@ -698,6 +709,20 @@ def _look_at_leisure(consumer: KafkaConsumer) -> None:
         return await look()
 
     coordinator._send_group_coordinator_request = look_at_leisure
+
+
+def _join_after_commit(consumer: KafkaConsumer, committing: threading.Lock) -> None:
+    """Let a join wait for a commit under way: it would end the generation that the commit carries."""
+    coordinator = consumer._coordinator
+    prepare = coordinator._on_join_prepare_async
+
+    async def prepare_after_commit(*args: Any, **options: Any) -> Any:
+        until_s = time.monotonic() + _COMMIT_WAIT_S
+        while committing.locked() and time.monotonic() < until_s:
+            await coordinator._manager._net.sleep(_COMMIT_LOOK_S)
+        return await prepare(*args, **options)
+
+    coordinator._on_join_prepare_async = prepare_after_commit
 
 
 class _Client(KafkaNetClient):  # type: ignore[misc]

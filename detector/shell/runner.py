@@ -10,12 +10,16 @@ One turn, in this order (DESIGN, "Rebalances"):
     4. restore what was given: read what is committed, find the origin, seek; those that stay follow the
        number of the topic's partitions
     5. process, barrier by barrier
-    6. commit outputs, offsets and journals as one step
+    6. commit outputs, offsets and journals as one step; where the stream allows it the next turns come
+       meanwhile, up to the next commit
 
 Rules
     - Between a block's end and its barrier nothing of that partition is committed: a shard restored there
       would go on without the barrier. Whatever a barrier waits for (labels, what siblings told, room in the
       journal) holds its partition back, never the others.
+    - One commit at a time. Until its end is known nothing that is committed is read back, and what it carries
+      is not counted. What was taken away meanwhile still counts if the commit took place: the next owner
+      begins behind it.
     - A barrier may be waited for, but its position never moves: elsewhere it would change what is alerted.
     - A stop takes `STOP_S` at most, whatever the world does: calls that may take long are made beside the
       loop (`_ask`), and one that is overdue then is left behind.
@@ -134,6 +138,25 @@ class _Owned:
     differences: int = 0  # replayed barriers with another state than before, as told
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """What a commit carries of one partition."""
+
+    owned: _Owned
+    committed: Committed
+    journal: Journal
+    outputs: Sequence[Outputs]
+    lost: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _UnderWay:
+    """A commit whose end is not known yet."""
+
+    answer: Future[float]  # how long it took, s
+    parts: Mapping[int, _Part]
+
+
 class Runner:
     """Runs the shards of one process; see the module's text.
 
@@ -210,8 +233,9 @@ class Runner:
         self._followed_s = -inf  # monotonic, of the last look at the topic
         self._connected = False  # a poll has been answered
         self._membership: object = None
-        self._committed_s = -inf  # monotonic, of the last commit
-        self._commit_s = 0.0  # how long it took
+        self._committed_s = -inf  # monotonic, when the last commit began
+        self._commit_s = 0.0  # how long one took
+        self._under_way: _UnderWay | None = None
         self._sides_began: dict[Side, tuple[float, int]] = {}  # monotonic, position
         self._told = ("", -inf)  # the last trouble logged, and when (monotonic)
         self._step = ""  # what restoring is at
@@ -335,6 +359,7 @@ class Runner:
         """Restore what waits for it; returns what is in the way of the rest."""
         if not self._assigned:
             return ""
+        self._end_commit()
         trouble = ""
         committed = self._ask_unless_stopping(lambda: self._stream.committed(sorted(self._assigned)))
         until_s = self._clock.monotonic() + RESTORING_MAX_S
@@ -832,41 +857,77 @@ class Runner:
         )
 
     def _commit(self) -> None:
-        """Publish and commit all that changed.
+        """Begin to publish and commit all that changed.
 
-        1. What changed, and its outputs, in the order of (partition, offset).
-        2. One atomic step, with the membership of the last poll.
-        3. Count.
-        4. Generations that no journal needs any more go.
+        1. The commit before comes to its end.
+        2. What changed, and its outputs, in the order of (partition, offset).
+        3. One atomic step, with the membership of the last poll.
         """
         # Step 1
+        self._end_commit()
+        # Step 2
         targets = {number: self._target(owned) for number, owned in sorted(self._owned.items())}
         positions = {number: target for number, target in targets.items() if target is not None}
         self._committed_s = self._clock.monotonic()
         if not positions:
             return
         messages = [message for number in positions for message in self._messages(self._owned[number])]
-        # Step 2
+        # Step 3
         commit = Commit(messages=messages, positions=positions, membership=self._membership)
+        answer = self._begin(lambda: self._publish(commit))
+        parts = {number: self._hand_over(self._owned[number], to) for number, to in positions.items()}
+        self._under_way = _UnderWay(answer=answer, parts=parts)
+        if not self._stream.commits_beside:
+            self._end_commit()
+
+    def _publish(self, commit: Commit) -> float:
+        """Do it; returns how long it took, s."""
+        began_s = self._clock.monotonic()
+        self._stream.commit(commit)
+        return self._clock.monotonic() - began_s
+
+    @staticmethod
+    def _hand_over(owned: _Owned, committed: Committed) -> _Part:
+        outputs, owned.outputs = owned.outputs, []
+        lost, owned.lost = owned.lost, 0
+        journal = owned.partition.journal
+        return _Part(owned=owned, committed=committed, journal=journal, outputs=outputs, lost=lost)
+
+    def _end_commit(self) -> None:
+        """Await the commit under way, if there is one.
+
+        1. Its end.
+        2. Count, also what was taken away meanwhile.
+        3. Generations that no journal needs any more go.
+        """
+        if self._under_way is None:
+            return
+        # Step 1
+        parts = self._under_way.parts
         self._timer.start()
         try:
-            self._ask(lambda: self._stream.commit(commit))
+            self._commit_s = self._await(self._under_way.answer)
         except BrokerUnavailable as error:
             raise CommitFailed(str(error)) from error
+        finally:
+            self._under_way = None
         self._timer("commit")
         self._commit_failing = False
-        self._commit_s = self._clock.monotonic() - self._committed_s
         self._telemetry.commits.observe(self._commit_s)
-        for number, committed in positions.items():
-            owned = self._owned[number]
-            owned.committed = committed
+        for number, part in parts.items():
+            # Step 2
+            count(self._telemetry, number, part.outputs, self._clock.time())
+            self._telemetry.partitions[number].lost += part.lost
+            owned = part.owned
+            if self._owned.get(number) is not owned:
+                continue
+            owned.committed = part.committed
+            self._tell_model(number, owned)
             # Step 3
-            self._count(number, owned)
-            # Step 4
-            journal = owned.partition.journal
-            if self._store is not None and journal.checkpoint not in ("", owned.named):
-                self._executor.submit(self._prune, number, journal)
-            owned.named = journal.checkpoint
+            checkpoint = part.journal.checkpoint
+            if self._store is not None and checkpoint not in ("", owned.named):
+                self._executor.submit(self._prune, number, part.journal)
+            owned.named = checkpoint
 
     def _messages(self, owned: _Owned) -> list[Message]:
         identity, topics = owned.partition.identity, self._config.topics
@@ -884,12 +945,9 @@ class Runner:
         ]
         return sorted(messages, key=lambda message: message.offset)
 
-    def _count(self, number: int, owned: _Owned) -> None:
-        """Count what was just committed, and forget it."""
-        count(self._telemetry, number, owned.outputs, self._clock.time())
-        owned.outputs.clear()
+    def _tell_model(self, number: int, owned: _Owned) -> None:
+        """Renew the numbers of a partition's model."""
         numbers = self._telemetry.partitions[number]
-        numbers.lost, owned.lost = numbers.lost + owned.lost, 0
         numbers.gauges = owned.partition.gauges
         numbers.barrier_position = owned.partition.barrier_position
         _, _, digits = owned.partition.state_hash.partition(":")
@@ -902,13 +960,16 @@ class Runner:
         self._telemetry.heartbeat = self._clock.monotonic()
 
     def _ask(self, call: Callable[[], T]) -> T:
-        """Make a call that a frozen broker or store may hold for long; a stop does not wait for its end.
+        """Make a call that a frozen broker or store may hold for long; see `_await`."""
+        return self._await(self._begin(call))
+
+    def _begin(self, call: Callable[[], T]) -> Future[T]:
+        """Make a call beside the loop.
 
         Raises
         ------
         _Stopped
-            The answer is overdue after a stop, and every later one is. The call goes on behind our back;
-            what it asked can only be closed now.
+            We stop, and there is no time left for it.
         """
         self._beat()
         if self._clock.monotonic() >= self._answers_until_s:
@@ -922,6 +983,17 @@ class Runner:
                 answer.set_exception(error)
 
         threading.Thread(target=work, name="call", daemon=True).start()
+        return answer
+
+    def _await(self, answer: Future[T]) -> T:
+        """Wait for what a call gave; a stop does not wait for its end.
+
+        Raises
+        ------
+        _Stopped
+            The answer is overdue after a stop, and every later one is. The call goes on behind our back;
+            what it asked can only be closed now.
+        """
         while True:
             try:
                 answer.exception(STOP_LOOK_S)  # of the call, or TimeoutError of waiting
@@ -973,6 +1045,7 @@ class Runner:
         try:
             # Step 1
             self._commit()
+            self._end_commit()
             # Step 2
             deadline = min(self._clock.monotonic() + STOP_WAIT_S, self._answers_until_s)
             while any(o.writing and not o.writing.done() for o in self._owned.values()):
@@ -983,6 +1056,7 @@ class Runner:
             for owned in self._owned.values():
                 self._collect_checkpoint(owned)
             self._commit()
+            self._end_commit()
         except (OutsideError, _Stopped) as error:  # the next start redoes it
             self._log.warning("not_committed_at_stop", reason=str(error))
 

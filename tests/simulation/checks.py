@@ -107,6 +107,8 @@ def check_generations(simulation: Simulation) -> None:
             simulation.fail(f"partition {number}: no checkpoint was made")
         chain = [newest]
         while chain[-1]:
+            if chain[-1] not in store.manifests:
+                simulation.fail(f"partition {number}: {chain[-1]} was never written")
             chain.append(store.manifests[chain[-1]].since.checkpoint)
         horizon = newest.partition("-")[0]
         below = {name for name in store.generations(number) if name < horizon}

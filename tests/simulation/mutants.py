@@ -187,7 +187,20 @@ MUTANTS = (
     _mutant(
         "numbers are counted though the commit may have failed",
         (Runner, "_rebuild", "self._assigned |=",
-         "for n, o in self._owned.items(): self._count(n, o)\n    self._assigned |="),
+         "for n, o in self._owned.items(): count(self._telemetry, n, o.outputs, 0.0)\n    self._assigned |="),
+    ),
+    _mutant(
+        "a commit begins before the last one has ended",
+        (Runner, "_commit", "# Step 1\n    self._end_commit()", ""),
+    ),
+    _mutant(
+        "what was taken away during its commit is not counted",
+        (Runner, "_end_commit", "count(self._telemetry",
+         "if self._owned.get(number) is part.owned: count(self._telemetry"),
+    ),
+    _mutant(
+        "what a commit took with it stays to be committed",
+        (Runner, "_hand_over", "outputs, owned.outputs = owned.outputs, []", "outputs = owned.outputs"),
     ),
     _mutant(
         "a hash is noted that is not the state's",

@@ -53,6 +53,7 @@ class Plan:
     grows: bool  # partitions are added
     ages: bool  # hours may pass, so that quiet partitions make barriers because of their age
     configs: tuple[Config, ...]  # of members that start; the first one most often
+    commits_beside: bool  # commits are made between other steps, not at once
 
     @property
     def golden(self) -> bool:
@@ -102,6 +103,7 @@ def make_plan(seed: int) -> Plan:
         grows=grows,
         ages=ages,
         configs=tuple(configs),
+        commits_beside=rng.random() < 0.7,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -101,8 +102,10 @@ def _generation(name: str) -> str:
 class Stream(MemoryStream):
     """Knows which commits were answered."""
 
-    def __init__(self, broker: MemoryBroker, clock: FakeClock, *, poll_records_max: int) -> None:
-        super().__init__(broker, clock, poll_records_max=poll_records_max)
+    def __init__(self, broker: MemoryBroker, clock: FakeClock, plan: Plan) -> None:
+        # Threads would make the course of things depend on theirs.
+        beside = plan.commits_beside and not plan.threads
+        super().__init__(broker, clock, poll_records_max=plan.poll_records_max, commits_beside=beside)
         self.answered: list[Commit] = []
 
     def commit(self, commit: Commit) -> None:
@@ -110,26 +113,49 @@ class Stream(MemoryStream):
         self.answered.append(commit)
 
 
-class InlineRunner(Runner):
-    """The runner, whose calls are made at once, but may be left behind after a stop as on a thread."""
+class Call(Future[T]):
+    """One that is made when somebody lets it, at the latest when its answer is awaited."""
 
-    left_behind: Callable[[Callable[[], Any]], bool] = staticmethod(lambda call: False)
+    def __init__(self, call: Callable[[], T]) -> None:
+        super().__init__()
+        self._call = call
+        self.begun = False
 
-    def _ask(self, call: Callable[[], T]) -> T:
-        self._beat()
-        late = self._clock.monotonic() >= self._answers_until_s
-        if late or (self._stopping.is_set() and self.left_behind(call)):
-            raise runner_module._Stopped
+    def go_on(self) -> None:
+        """Make it, once."""
+        if self.begun:
+            return
+        self.begun = True
         try:
-            answer = call()
-        except OutsideError:
-            if self._clock.monotonic() >= self._answers_until_s:
-                raise runner_module._Stopped from None
-            raise
-        if self._clock.monotonic() >= self._answers_until_s:
+            self.set_result(self._call())
+        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+            self.set_exception(error)
+
+
+class InlineRunner(Runner):
+    """The runner without threads: calls are made in between, and may be left behind after a stop."""
+
+    left_behind: Callable[[Call[Any]], bool] = staticmethod(lambda call: False)
+
+    def _begin(self, call: Callable[[], T]) -> Call[T]:
+        self._beat()
+        if self._late():
+            raise runner_module._Stopped
+        return Call(call)
+
+    def _await(self, answer: Future[T]) -> T:
+        assert isinstance(answer, Call)
+        if self._stopping.is_set() and self.left_behind(answer):
+            raise runner_module._Stopped
+        answer.go_on()
+        error = answer.exception()
+        if self._late() and (error is None or isinstance(error, OutsideError)):
             raise runner_module._Stopped
         self._beat()
-        return answer
+        return answer.result()
+
+    def _late(self) -> bool:
+        return self._clock.monotonic() >= self._answers_until_s
 
 
 class Log(MemoryLog):
@@ -286,7 +312,7 @@ class Simulation:
         member = Member(
             number=len(self.members),
             config=config,
-            stream=Stream(self.broker, self.clock, poll_records_max=plan.poll_records_max),
+            stream=Stream(self.broker, self.clock, plan),
             executor=InlineExecutor(),
             telemetry=Telemetry(),
             sides={side: log.reader(self._hook) for side, log in self.sides.items()},
@@ -315,23 +341,25 @@ class Simulation:
 
     def _watch(self, member: Member) -> None:
         """Note which commits it hears the answer of, and let calls be left behind after a stop."""
-        ask = member.runner._ask
+        wait = member.runner._await
 
-        def watched(call: Callable[[], T]) -> T:
-            answer = ask(call)
-            member.counted += member.stream.answered
-            member.stream.answered.clear()
-            return answer
+        def watched(answer: Future[T]) -> T:
+            under_way = member.runner._under_way
+            value = wait(answer)
+            if under_way is not None and under_way.answer is answer:
+                member.counted += member.stream.answered
+                member.stream.answered.clear()
+            return value
 
-        def left_behind(call: Callable[[], Any]) -> bool:
+        def left_behind(call: Call[Any]) -> bool:
             if self.calm or "freeze" not in self.plan.faults or self.rng.random() > 0.1:
                 return False
             self.happened["call_left_behind"] += 1
-            self._ghosts.append(call)
+            self._ghosts.append(call.go_on)
             self.clock.sleep(3.5)
             return True
 
-        member.runner._ask = watched  # type: ignore[method-assign]
+        member.runner._await = watched  # type: ignore[method-assign]
         if isinstance(member.runner, InlineRunner):
             member.runner.left_behind = left_behind  # type: ignore[method-assign]
 
@@ -354,6 +382,9 @@ class Simulation:
 
     def _forget_work(self, member: Member) -> None:
         """What was under way beside the loop ends with the process, or the request has been sent already."""
+        if (commit := _commit_of(member)) is not None and self.rng.random() < 0.5:
+            self.happened["commit_goes_on_after_death"] += 1
+            self._ghosts.append(commit.go_on)
         if self.rng.random() < 0.5:
             member.executor.drop()
         elif member.executor.waiting:
@@ -371,6 +402,7 @@ class Simulation:
         if self.turn >= self._store_until:
             self.store.fail = 0
         for member in self._able():
+            self._let_commit(member)
             for side, log in member.sides.items():
                 if self.turn >= member.side_until.get(side, -1):
                     log.down, log.lag = False, 0
@@ -383,11 +415,24 @@ class Simulation:
         if self._ghosts and (self.calm or self.rng.random() < 0.2):
             ghost = self._ghosts.pop(self.rng.randrange(len(self._ghosts)))
             self.note("a call of the past goes on")
-            before, self.current = self.current, None
-            try:
-                ghost()
-            except OutsideError as error:
-                self.note(f"  in vain: {error}")
+            self._unseen(ghost)
+
+    def _let_commit(self, member: Member) -> None:
+        """A commit under way may be made now, in the middle of something else."""
+        commit = _commit_of(member)
+        if commit is not None and self.rng.random() < 0.2:
+            self.happened["commit_beside"] += 1
+            self.note("the commit under way is made")
+            self._unseen(commit.go_on)
+
+    def _unseen(self, call: Callable[[], Any]) -> None:
+        """What nobody waits for just now; nothing happens to it."""
+        before, self.current = self.current, None
+        try:
+            call()
+        except OutsideError as error:
+            self.note(f"  in vain: {error}")
+        finally:
             self.current = before
 
     # --- the log -------------------------------------------------------------------------------------------
@@ -552,6 +597,8 @@ class Simulation:
     def _hook(self, step: str) -> None:
         member = self.current
         self.note(step)
+        if member is not None:
+            self._let_commit(member)
         if member is None or self.calm:
             return
         armed = member.armed
@@ -649,9 +696,19 @@ class Simulation:
         there = [broker.committed.get(number) for number in range(broker.partitions)]
         done = all(found is not None and found.offset == end for found, end in zip(there, ends, strict=True))
         return done and all(
-            member.runner.status().ready and not any(o.writing for o in member.runner._owned.values())
+            member.runner.status().ready
+            and member.runner._under_way is None
+            and not any(owned.writing for owned in member.runner._owned.values())
             for member in self._able()
         )
+
+
+def _commit_of(member: Member) -> Call[float] | None:
+    """The one under way of a member that is not made yet."""
+    under_way = member.runner._under_way
+    if under_way is None or not isinstance(under_way.answer, Call) or under_way.answer.begun:
+        return None
+    return under_way.answer
 
 
 def _error(step: str) -> OutsideError:

@@ -525,6 +525,95 @@ def test_partitions_move_between_members(undisturbed: Callable[..., list[bytes]]
     assert world.alerts() == undisturbed(400, 3)
 
 
+# --- commits beside the loop --------------------------------------------------------------------------------
+
+
+class SlowCommits:
+    """Commits made on a thread that waits until it is let go; a hook of a `World`."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.let_go = threading.Event()
+        self.released_by = ""
+
+    def __call__(self, step: str) -> None:
+        if step == "commit:before":
+            assert self.let_go.wait(10.0)
+        if step == self.released_by:
+            self.let_go.set()
+        self.steps.append(step)
+
+
+def slow_commits(partitions: int = 1) -> tuple[World, Runner, SlowCommits]:
+    """A world in which the commit of its first ten records is under way."""
+    world, slow = World(partitions=partitions), SlowCommits()
+    runner = world.runner(stream=MemoryStream(world.broker, world.clock, commits_beside=True))
+    until(lambda: len(world.broker.committed) == partitions and not runner._under_way, runner)
+    world.hook = slow
+    world.produce(10)
+    until(lambda: runner._under_way is not None, runner)
+    return world, runner, slow
+
+
+def test_turns_come_while_a_commit_is_under_way() -> None:
+    world, runner, slow = slow_commits()
+    world.produce(5, start=10)
+    runner.turn()
+    assert runner._owned[0].partition.position >= 15
+    assert world.broker.committed[0].offset == 0
+    assert world.telemetry.totals().scored == 0
+    slow.let_go.set()
+    until(lambda: world.telemetry.totals().received == 15, runner)
+    assert world.broker.committed[0].offset >= 15
+
+
+def test_a_commit_waits_for_the_one_before_it() -> None:
+    world, runner, slow = slow_commits()
+    slow.released_by = "poll:after"
+    world.produce(5, start=10)
+    world.clock.sleep(1.0)
+    runner.turn()
+    assert slow.steps.index("poll:after") < slow.steps.index("commit:after")
+    runner.stop()
+    runner.run()
+    offsets = [m.offset for m in world.broker.published if m.topic in ("scores", "rejected")]
+    assert sorted(offsets) == offsets
+    assert len(offsets) == len(set(offsets)) == 15
+    assert world.telemetry.totals().received == 15
+
+
+def test_nothing_that_is_committed_is_read_back_while_a_commit_is_under_way() -> None:
+    world, runner, slow = slow_commits()
+    slow.released_by = "poll:after"
+    world.broker.grow(1)
+    runner.turn()
+    assert "committed" in slow.steps
+    assert slow.steps.index("commit:after") < slow.steps.index("committed")
+
+
+def test_what_is_taken_away_during_its_commit_still_counts() -> None:
+    world, runner, slow = slow_commits(partitions=2)
+    slow.let_go.set()
+    assert runner._under_way
+    runner._under_way.answer.result(10.0)
+    world.runner(telemetry=Telemetry()).turn()
+    runner.turn()
+    assert len(runner._owned) == 1
+    runner.stop()
+    runner.run()
+    assert world.telemetry.totals().received == 10
+
+
+def test_a_commit_beside_the_loop_that_fails_is_a_failed_commit() -> None:
+    world, runner, slow = slow_commits()
+    world.broker.fail_commits()
+    slow.let_go.set()
+    until(lambda: world.log.events().count("commit_failed") == 1, runner)
+    until(lambda: world.telemetry.totals().received == 10, runner)
+    offsets = [m.offset for m in world.broker.published if m.topic in ("scores", "rejected")]
+    assert len(offsets) == len(set(offsets)) == 10
+
+
 # --- checkpoints --------------------------------------------------------------------------------------------
 
 
