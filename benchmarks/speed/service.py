@@ -116,16 +116,17 @@ class Service:
         return Worked(events=self.preloaded - first, seconds=seconds, cpu_s=spent)
 
     def stop(self) -> None:
-        """Stop daemons once all is committed; every event must have been counted."""
-        received, scored, rejected = (
-            int(sum(daemon.metric(f"detector_events_{name}_total") for daemon in self._daemons))
-            for name in ("received", "scored", "rejected")
-        )
-        if not received == scored + rejected == self.committed():
+        """Stop daemons once all is committed; every event must be counted, once a commit's end is known."""
+        self.wait("counted", lambda: self._counted("received") == self.committed())
+        received, scored, rejected = map(self._counted, ("received", "scored", "rejected"))
+        if received != scored + rejected:
             raise SystemExit(f"{self.committed():,} events: received {received:,}, scored {scored:,}")
         while self._daemons:
             if (code := self._daemons.pop().stop()) != 0:
                 raise SystemExit(f"a daemon ended with exit code {code}")
+
+    def _counted(self, name: str) -> int:
+        return int(sum(daemon.metric(f"detector_events_{name}_total") for daemon in self._daemons))
 
     def committed(self) -> int:
         """Sum of the group's committed offsets; 0 while there is no such group."""

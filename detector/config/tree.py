@@ -311,6 +311,17 @@ class Barriers(Part):
         """Events of one step of the learner; also those before the first barrier."""
         return min(self.block_events, STEP_EVENTS_MAX)
 
+    def interval(self, version: int) -> int:
+        """Events to the next regular barrier, after `version` of them.
+
+        It doubles from barrier to barrier until the usual one is reached: a young model changes fast.
+        """
+        return min(self.step_events << min(version, 32), self.every_events)
+
+    def young(self, version: int) -> bool:
+        """Whether the usual interval is not reached after so many barriers."""
+        return self.interval(version) < self.every_events
+
 
 class Labels(Part):
     """Analysts' answers."""

@@ -169,12 +169,8 @@ class Shard:
 
     @property
     def interval(self) -> int:
-        """Events from the last barrier to the next regular one.
-
-        It doubles from barrier to barrier until the usual one is reached: a young model changes fast.
-        """
-        barriers = self.config.model.barriers
-        return min(barriers.step_events << min(self._embedding.version, 32), barriers.every_events)
+        """Events from the last barrier to the next regular one."""
+        return self.config.model.barriers.interval(self._embedding.version)
 
     @property
     def _block_end(self) -> int:
@@ -538,7 +534,7 @@ class Shard:
         A young model is too far behind already: its barriers wait.
         """
         barriers = self.config.model.barriers
-        if self.interval < barriers.every_events:
+        if barriers.young(self._embedding.version):
             return 0
         return int(barriers.every_events * LEAD) // len(self._block) * len(self._block)
 

@@ -24,8 +24,8 @@ from detector.core.encoder import Looked, PlainLearner
 from detector.core.features import Features, Layout, Rows, swap
 from detector.core.fixed import FixedPart
 
-# Steps on the core before each promotion; most of what a young encoder learns, little to an old one.
-REPLAY_STEPS = 16
+# Steps on the core before each promotion: most of what a young encoder learns, little to an old one.
+REPLAY_STEPS, REPLAY_STEPS_YOUNG = 4, 16
 # Share of the newest loss in the one that is told.
 LOSS_RATE = 0.05
 
@@ -38,7 +38,7 @@ class Trainer:
     ) -> None:
         self._layout = layout
         self._features = features
-        self._step_events = model.barriers.step_events
+        self._barriers = model.barriers
         self._rng = np.random.Generator(np.random.PCG64([model.seed, partition, 1]))
         self.learner = PlainLearner(
             model.encoder, features.plain_count, len(layout.categories), len(layout.texts), rng
@@ -47,7 +47,7 @@ class Trainer:
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
         """Contrastive steps on the rows, some whole ones: against themselves with one group swapped."""
-        groups, size = self._layout.groups, self._step_events
+        groups, size = self._layout.groups, self._barriers.step_events
         if not groups:
             return
         starts = range(0, len(rows), size)
@@ -84,7 +84,8 @@ class Trainer:
         version = embedding.version
         if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
             self.learner.renew_edges(inputs[:, : self._features.plain_count].T)
-        drawn = sample.draw(REPLAY_STEPS * self._step_events, self._rng)
+        steps = REPLAY_STEPS_YOUNG if self._barriers.young(version) else REPLAY_STEPS
+        drawn = sample.draw(steps * self._barriers.step_events, self._rng)
         self.learn(sample.rows.take(drawn), inputs[drawn], np.ones(len(drawn), dtype=bool))
         return embedding.successor(self.learner, fixed, sample, inputs, self._rng)
 
