@@ -28,6 +28,7 @@ from detector.core.checkpoint import Manifest, read_manifest, read_state
 from detector.core.events import Parser
 from detector.core.journal import Side
 from detector.core.labels import feedback_time
+from detector.core.lane import Lanes
 from detector.core.lineage import store_prefix
 from detector.core.telemetry import Telemetry
 from detector.core.warm_start import Model, differences, export_model, read_model
@@ -116,7 +117,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             telemetry=telemetry,
             log=log,
             executor=BackgroundThread("checkpoints"),
-            lane=BackgroundThread("training").lane,
+            lanes=_lanes(),
             observe=monitor.observe,
             warm_start=warm_start,
             warnings=_warnings(config, stream, store, entity_secret, log),
@@ -240,7 +241,7 @@ def replay(
             telemetry=telemetry,
             log=log,
             executor=BackgroundThread("checkpoints"),
-            lane=BackgroundThread("training").lane,
+            lanes=_lanes(),
             commit_interval_s=0.0,
             metadata_bytes_max=FILE_METADATA_BYTES_MAX,
             warm_start=warm_start,
@@ -282,6 +283,11 @@ def checkpoints(config: Config) -> list[FoundCheckpoint]:
         except (CheckpointDamaged, KeyError) as error:
             found.append(FoundCheckpoint(name=stem, manifest=None, problem=str(error)))
     return found
+
+
+def _lanes() -> Lanes:
+    """A thread for each."""
+    return Lanes(BackgroundThread("training").lane, BackgroundThread("promotion").lane)
 
 
 def read_warm_start(file: Path | None, config: Config) -> Model | None:

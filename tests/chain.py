@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.config.tree import ModelPart
 from detector.core.exchange import Arrays, Exchange
-from detector.core.lane import Lane, at_once
+from detector.core.lane import AT_ONCE, Lanes
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 
 MALFORMED = b"{"
@@ -35,7 +35,7 @@ class ChainShard:
         labels_end: int,
         told_end: int = 0,
         lap: Lap = no_lap,
-        lane: Lane = at_once,
+        lanes: Lanes = AT_ONCE,
     ) -> None:
         self.position, self.labels_end, self._lap = position, labels_end, lap
         self.reconfigure(config)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.clusters import Clusters, Core, Exemplars, Sample, centres_of, nearest_squares
-from detector.core.encoder import Encoder, Hashes, LabelLearner, PlainLearner
+from detector.core.encoder import Encoder, Hashes, LabelLearner, Learned
 from detector.core.features import Features, Layout, Rows
 from detector.core.fixed import SCALES, FixedPart
 from detector.core.index import NearestCentres, build, tuned
@@ -129,22 +129,12 @@ class Embedding:
         return Located(parts, self._labelled_distances(rows, inputs), numbers, distances)
 
     def successor(
-        self,
-        learner: PlainLearner,
-        fixed: FixedPart,
-        sample: Sample,
-        inputs: NDArray[np.float32],
-        rng: np.random.Generator,
+        self, learned: Learned, fixed: FixedPart, sample: Sample, rng: np.random.Generator
     ) -> Promotion:
-        """Make what is to serve next; changes nothing but `fixed`, a copy of the fixed part.
-
-        Parameters
-        ----------
-        inputs : (n, F) float32
-            Those of the sample's rows.
-        """
+        """Make what is to serve next; changes nothing but `fixed`, a copy of the fixed part."""
         plain, clusters = copy(self.plain), copy(self.clusters)
-        plain.copy_weights(learner)
+        plain.serve(learned)
+        inputs = self._features.compute(sample.rows)
         if fixed.columns:
             fixed.renew(sample.rows, inputs)
         embedded = self._encode_blocks(plain, sample.rows, inputs)
@@ -154,7 +144,7 @@ class Embedding:
         index = tuned(clusters.centres, self._config.index, points[:PROBES], k)
         return Promotion(
             plain=plain,
-            step=learner.steps,
+            step=learned.step,
             fixed=fixed,
             clusters=clusters,
             index=index,
@@ -184,7 +174,7 @@ class Embedding:
             Inputs (m, F) and hashes of confirmed frauds; none while nothing was learned from labels.
         """
         self.version += 1
-        self.labelled.copy_weights(labelled)
+        self.labelled.serve(labelled.learned())
         self.prototypes = self._find_prototypes(*frauds, rng)
         self.exemplars = Exemplars(core, self._layout, len(self.clusters))
         self._usual = 0.0

@@ -77,6 +77,14 @@ class Pass(NamedTuple):
     out: Floats  # (n, D)
 
 
+class Learned(NamedTuple):
+    """What a learner has to be served, as copies."""
+
+    edges: Floats
+    weights: Mapping[str, Floats]
+    step: int
+
+
 class Encoder:
     """The network with its weights; it sees the first `inputs` columns, `hashed` categories, `texts` texts.
 
@@ -117,15 +125,10 @@ class Encoder:
         for column, sample in enumerate(samples):
             self.edges[column] = _ascending(np.quantile(sample, ends).astype(np.float32))
 
-    def copy_weights(self, other: Encoder) -> None:
-        """Serve what another has learned."""
-        self.edges = other.edges.copy()
-        self.weights = {name: weight.copy() for name, weight in other.to_serve().items()}
+    def serve(self, learned: Learned) -> None:
+        """Have what a learner gave."""
+        self.edges, self.weights = learned.edges, dict(learned.weights)
         self._renew_sums()
-
-    def to_serve(self) -> dict[str, Floats]:
-        """Weights as they are to be served."""
-        return self.weights
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -184,6 +187,14 @@ class Learner(Encoder):
     def _begin_moments(self) -> None:
         self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
         self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+
+    def learned(self) -> Learned:
+        """What is to be served now."""
+        weights = {name: weight.copy() for name, weight in self._to_serve().items()}
+        return Learned(self.edges.copy(), weights, self.steps)
+
+    def _to_serve(self) -> dict[str, Floats]:
+        return self.weights
 
     def _descend(self, found: Pass, grad: Floats, others: Mapping[str, Floats]) -> None:
         """Take a step against the loss's gradient by the embedding, (n, dimension), and by `others`."""
@@ -350,7 +361,7 @@ class LabelLearner(Learner):
         self._average = {name: weight.copy() for name, weight in self.weights.items()}
         self._averaged = 0  # steps since the bins were moved
 
-    def to_serve(self) -> dict[str, Floats]:
+    def _to_serve(self) -> dict[str, Floats]:
         return self._average
 
     def renew_edges(self, samples: Iterable[Floats]) -> None:

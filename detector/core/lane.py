@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -28,3 +29,17 @@ def at_once(job: Callable[[], T], /) -> Callable[[], T]:
     """A lane without a thread: the job runs before this returns."""
     result = job()
     return lambda: result
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """Two, so that what is short and awaited soon does not stand behind what is long.
+
+    A job of the second one may await one of the first, never the other way round.
+    """
+
+    training: Lane = at_once  # the learner's steps
+    promotion: Lane = at_once  # what a barrier installs
+
+
+AT_ONCE = Lanes()

@@ -32,7 +32,7 @@ from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.exchange import HEARD_RECORDS_MAX
 from detector.core.journal import Barrier, Cause, Journal
-from detector.core.lane import Lane, at_once
+from detector.core.lane import AT_ONCE, Lanes
 from detector.core.records import Identity, Lap, Outputs, Record, Told, no_lap
 from detector.core.shard import Inquired, Shard
 from detector.core.state import State
@@ -63,7 +63,7 @@ class Partition:
         configs: Mapping[str, ModelPart] | None = None,
         restored: tuple[Manifest, Mapping[str, Any]] | None = None,
         lap: Lap = no_lap,
-        lane: Lane = at_once,
+        lanes: Lanes = AT_ONCE,
     ) -> None:
         """Stand at the journal's origin, with its barriers ahead.
 
@@ -81,7 +81,7 @@ class Partition:
             By hash, those that `journal.configs` names; `wanted` need not be among them.
         restored
             Manifest and state of `journal.checkpoint`, if it names one.
-        lane
+        lanes
             Where what needs not be awaited is done.
 
         Raises
@@ -111,7 +111,7 @@ class Partition:
             labels_end=journal.labels,
             told_end=journal.exchange,
             lap=lap,
-            lane=lane,
+            lanes=lanes,
         )
         if restored is not None:
             manifest, state = restored

@@ -13,7 +13,7 @@ Rules
       before it.
     - What serves (embedding, index, thresholds' shift and span) is replaced at barriers only.
     - No clock, no global random: time is the event's, chance is `self._rng`, kept in state.
-    - The learner's steps and what the next barrier installs are made beside scoring, on a lane. They are
+    - The learner's steps and what the next barrier installs are made beside scoring, on lanes. They are
       given and awaited at fixed places of the log, so it does not matter when they ran; after a barrier none
       is left.
 """
@@ -52,7 +52,7 @@ from detector.core.features import (
     to_rows,
 )
 from detector.core.labels import LabelBook
-from detector.core.lane import Lane, at_once
+from detector.core.lane import AT_ONCE, Lanes
 from detector.core.memory import Memory
 from detector.core.policy import Policy, Published, Suppressed
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
@@ -64,6 +64,10 @@ from detector.core.training import Trainer
 TRAINED_AT_ONCE = 2048
 # Times so many that may wait to be learned beside scoring; further ones wait for the first of them.
 TRAININGS_WAITING_MAX = 4
+# Whose chance a generator is, besides the shard's own.
+TRAINED, PROMOTED = 1, 2
+# Multiples of it lie apart from each other modulo 1, however many there are (Knuth 6.4).
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 # Share of the interval that a promotion has: more makes what serves older, less makes barriers wait for it.
 LEAD = 0.75
 # No alert before so many events: a threshold needs a distribution.
@@ -94,11 +98,11 @@ class Shard:
         labels_end: int,
         told_end: int = 0,
         lap: Lap = no_lap,
-        lane: Lane = at_once,
+        lanes: Lanes = AT_ONCE,
     ) -> None:
         self._identity = identity
         self._lap = lap
-        self._lane = lane
+        self._lanes = lanes
         self.position = position
         self.labels_end = labels_end
         self.told_end = told_end
@@ -124,12 +128,14 @@ class Shard:
         """Make an untrained model."""
         model = self.config.model
         self._features = Features(self._layout)
-        self._rng = np.random.Generator(np.random.PCG64([model.seed, self._identity.partition]))
+        self._seed = model.seed, self._identity.partition
+        self._rng = np.random.Generator(np.random.PCG64(self._seed))
         layout, block = self._layout, model.barriers.block_events
         self._block = empty_rows(block, layout)
         self._set_units(Units(np.ones(len(layout.numerics))))
         self._profiles = Profiles(layout, model.features)
-        self._trainer = Trainer(model, layout, self._features, self._rng, self._identity.partition)
+        trained = np.random.Generator(np.random.PCG64([*self._seed, TRAINED]))
+        self._trainer = Trainer(model, layout, self._features, self._rng, trained)
         self._untrained: list[tuple[Rows, NDArray[np.float32], NDArray[np.bool_]]] = []  # blocks, accepted
         self._trainings: deque[Callable[[], None]] = deque()  # under way
         self._promotion: Callable[[], Promotion] | None = None  # under way, or made and not installed
@@ -169,8 +175,17 @@ class Shard:
 
     @property
     def interval(self) -> int:
-        """Events from the last barrier to the next regular one."""
-        return self.config.model.barriers.interval(self._embedding.version)
+        """Events from the last barrier to the next regular one.
+
+        The first usual one is shorter, by partition: else partitions that are equally busy would have their
+        barriers at the same time, for ever.
+        """
+        barriers, version = self.config.model.barriers, self._embedding.version
+        usual = barriers.interval(version)
+        if version == 0 or barriers.young(version) or not barriers.young(version - 1):
+            return usual
+        blocks = self._identity.partition * GOLDEN % 1.0 * (usual // barriers.block_events)
+        return usual - int(blocks) * barriers.block_events
 
     @property
     def _block_end(self) -> int:
@@ -525,7 +540,7 @@ class Shard:
             rows, inputs, accepted = zip(*blocks, strict=True)
             trainer.learn(Rows.joined(rows), np.concatenate(inputs), np.concatenate(accepted))
 
-        self._trainings.append(self._lane(learn))
+        self._trainings.append(self._lanes.training(learn))
 
     @property
     def _lead(self) -> int:
@@ -543,9 +558,11 @@ class Shard:
         if self._promotion is not None:
             return
         self._train_waiting()
-        trainer, embedding = self._trainer, self._embedding
-        fixed, sample = embedding.fixed.copy(), self._core.sample()
-        self._promotion = self._lane(lambda: trainer.prepare(embedding, fixed, sample))
+        trainer, embedding, lanes = self._trainer, self._embedding, self._lanes
+        fixed, sample, version = embedding.fixed.copy(), self._core.sample(), embedding.version
+        rng = np.random.Generator(np.random.PCG64([*self._seed, PROMOTED, version]))
+        learned = lanes.training(lambda: trainer.rehearse(sample, version))
+        self._promotion = lanes.promotion(lambda: embedding.successor(learned(), fixed, sample, rng))
 
     def _renew_threshold(self) -> None:
         everything = self._layout.kinds[0]

@@ -1,9 +1,7 @@
-"""What learns beside scoring: the plain learner's steps, and what is to serve from the next barrier on.
+"""What learns beside scoring: the plain learner's steps.
 
-    some blocks   learn      one contrastive step on each, some on large ones
-    before a      prepare    steps on a sample of the core; from it, and with the learner as it is then,
-    barrier                  the next encoder, fixed part, clusters and index: a `Promotion`
-    barrier       (the shard installs the promotion)
+    some blocks      learn       one contrastive step on each, some on large ones
+    before a barrier rehearse    steps on a sample of the core; what is served next is the learner after them
 
 Everything here runs on a `Lane`, in order, with a generator of its own, on copies of what the shard goes on
 changing.
@@ -19,27 +17,30 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.clusters import Sample
-from detector.core.embedding import Embedding, Promotion
-from detector.core.encoder import Looked, PlainLearner
+from detector.core.encoder import Learned, Looked, PlainLearner
 from detector.core.features import Features, Layout, Rows, swap
-from detector.core.fixed import FixedPart
 
 # Steps on the core before each promotion: most of what a young encoder learns, little to an old one.
-REPLAY_STEPS, REPLAY_STEPS_YOUNG = 4, 16
+REHEARSED, REHEARSED_YOUNG = 4, 16
 # Share of the newest loss in the one that is told.
 LOSS_RATE = 0.05
 
 
 class Trainer:
-    """The plain learner of one shard. `rng` initialises it; it draws from a generator of its own later."""
+    """The plain learner of one shard. `rng` initialises it, `own` is what it draws from later."""
 
     def __init__(
-        self, model: Model, layout: Layout, features: Features, rng: np.random.Generator, partition: int
+        self,
+        model: Model,
+        layout: Layout,
+        features: Features,
+        rng: np.random.Generator,
+        own: np.random.Generator,
     ) -> None:
         self._layout = layout
         self._features = features
         self._barriers = model.barriers
-        self._rng = np.random.Generator(np.random.PCG64([model.seed, partition, 1]))
+        self._rng = own
         self.learner = PlainLearner(
             model.encoder, features.plain_count, len(layout.categories), len(layout.texts), rng
         )
@@ -70,24 +71,14 @@ class Trainer:
         for loss in losses.tolist():
             self.loss += LOSS_RATE * (loss - self.loss)
 
-    def prepare(self, embedding: Embedding, fixed: FixedPart, sample: Sample) -> Promotion:
-        """Make the successor of what `embedding` serves.
-
-        Parameters
-        ----------
-        fixed
-            A copy of the fixed part, which is renewed.
-        sample
-            Of the core.
-        """
-        inputs = self._features.compute(sample.rows)
-        version = embedding.version
+    def rehearse(self, sample: Sample, version: int) -> Learned:
+        """Steps on a sample of the core, for the barrier after `version` others; returns what is to serve."""
         if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
-            self.learner.renew_edges(inputs[:, : self._features.plain_count].T)
-        steps = REPLAY_STEPS_YOUNG if self._barriers.young(version) else REPLAY_STEPS
-        drawn = sample.draw(steps * self._barriers.step_events, self._rng)
-        self.learn(sample.rows.take(drawn), inputs[drawn], np.ones(len(drawn), dtype=bool))
-        return embedding.successor(self.learner, fixed, sample, inputs, self._rng)
+            self.learner.renew_edges(self._features.compute(sample.rows)[:, : self._features.plain_count].T)
+        steps = REHEARSED_YOUNG if self._barriers.young(version) else REHEARSED
+        rows = sample.rows.take(sample.draw(steps * self._barriers.step_events, self._rng))
+        self.learn(rows, self._features.compute(rows), np.ones(len(rows), dtype=bool))
+        return self.learner.learned()
 
     def to_state(self) -> dict[str, Any]:
         return {

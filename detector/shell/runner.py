@@ -39,7 +39,7 @@ from detector.config.tree import Config, ModelPart
 from detector.core.checkpoint import Snapshot
 from detector.core.exchange import bounded
 from detector.core.journal import METADATA_BYTES_MAX, SIDES, Barrier, Journal, Side
-from detector.core.lane import Lane, at_once
+from detector.core.lane import AT_ONCE, Lanes
 from detector.core.lineage import (
     Origin,
     check_end,
@@ -170,7 +170,7 @@ class Runner:
         `stream` and the side topics, nothing else.
     telemetry
         Where numbers are kept.
-    lane
+    lanes
         Where shards train beside scoring.
     commit_interval_s
         None: as configured. 0: after every turn.
@@ -201,7 +201,7 @@ class Runner:
         telemetry: Telemetry,
         log: Log,
         executor: Executor,
-        lane: Lane = at_once,
+        lanes: Lanes = AT_ONCE,
         commit_interval_s: float | None = None,
         metadata_bytes_max: int = METADATA_BYTES_MAX,
         observe: Observe | None = None,
@@ -215,7 +215,7 @@ class Runner:
         logs: dict[Side, SideLog | None] = {"labels": feedback, "exchange": exchange}
         self._sides: dict[Side, SideLog] = {side: log for side, log in logs.items() if log is not None}
         self._clock, self._telemetry, self._log, self._executor = clock, telemetry, log, executor
-        self._lane = lane
+        self._lanes = lanes
         configured_s = config.commit_interval_ms / 1000.0
         self._commit_interval_s = configured_s if commit_interval_s is None else commit_interval_s
         self._metadata_bytes_max = metadata_bytes_max
@@ -453,7 +453,7 @@ class Runner:
             configs=configs,
             restored=origin.restored,
             lap=self._timer,
-            lane=self._lane,
+            lanes=self._lanes,
         )
         now = self._clock.monotonic()
         self._log_restored(number, origin, until, now - began_s)

@@ -59,9 +59,8 @@ class Trained:
 
     def promote(self, frauds: int) -> Embedding:
         known = rows(frauds, 2, 3.0)
-        rng, sample = np.random.default_rng(1), self.core.sample()
-        inputs = FEATURES.compute(sample.rows)
-        promotion = self.embedding.successor(self.plain, self.embedding.fixed.copy(), sample, inputs, rng)
+        rng, sample, fixed = np.random.default_rng(1), self.core.sample(), self.embedding.fixed.copy()
+        promotion = self.embedding.successor(self.plain.learned(), fixed, sample, rng)
         self.core.assign(promotion.assigned)
         self.embedding.install(promotion)
         self.embedding.renew(self.labelled, (FEATURES.compute(known), known), self.core, rng)

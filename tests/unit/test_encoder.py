@@ -367,7 +367,7 @@ def test_what_serves_is_what_was_learned_and_stays() -> None:
     model.renew_edges(inputs.T)
     model.learn(inputs, rows, real, weight)
     served = Encoder(model.config, INPUTS, HASHED, TEXTS, np.random.default_rng(77))
-    served.copy_weights(model)
+    served.serve(model.learned())
     then = model.encode(inputs, rows).tobytes()
     assert served.encode(inputs, rows).tobytes() == then
     for _ in range(3):
@@ -467,7 +467,7 @@ def test_steps_are_adams() -> None:
             np.testing.assert_allclose(model.weights[name], weights[name], atol=1e-5)
             weights[name] = model.weights[name].astype(np.float64)
             average[name] += max(0.01, min(1.0, 8.0 / step)) * (weights[name] - average[name])
-            np.testing.assert_allclose(model.to_serve()[name], average[name], atol=1e-6)
+            np.testing.assert_allclose(model.learned().weights[name], average[name], atol=1e-6)
 
 
 def test_labels_put_frauds_far_from_the_origin_and_the_legitimate_near_it() -> None:

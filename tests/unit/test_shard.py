@@ -24,7 +24,7 @@ import detector
 from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
 from detector.core.journal import Barrier, Journal
-from detector.core.lane import Lane
+from detector.core.lane import Lane, Lanes
 from detector.core.partition import Partition
 from detector.core.records import Alert, DeadLetter, Identity, Record, Scored
 from detector.core.simulate import SimulationConfig, simulate, to_events
@@ -357,7 +357,7 @@ class LateLane:
 
 @pytest.mark.parametrize("lane", [LateLane, lambda: BackgroundThread("training").lane])
 def test_outputs_do_not_depend_on_when_work_beside_scoring_is_done(lane: Callable[[], Lane]) -> None:
-    run = drive(partition(lane=lane()), snapshots=True)
+    run = drive(partition(lanes=Lanes(lane(), lane())), snapshots=True)
     assert run.outputs() == undisturbed().outputs()
     assert run.states() == undisturbed().states()
 
@@ -368,7 +368,7 @@ def test_what_goes_wrong_beside_scoring_is_not_hidden(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("detector.core.training.Trainer.learn", learn)
     with pytest.raises(ZeroDivisionError):
-        drive(partition(lane=LateLane()))
+        drive(partition(lanes=Lanes(LateLane(), LateLane())))
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------
@@ -644,8 +644,8 @@ def test_a_checkpoint_of_another_entity_key_needs_an_operator() -> None:
 
 
 def test_partitions_differ_in_their_chance_only() -> None:
-    """The seed is the partition's; all else is a function of what it is given."""
-    records = log()[:1600]
+    """The seed is the partition's, and when its first usual barrier comes; all else is given to it."""
+    records = log()[:1000]
     one, same, other = (
         drive(partition(identity=replace(IDENTITY, partition=n)), records, snapshots=True) for n in (0, 0, 1)
     )
@@ -895,7 +895,23 @@ def test_the_first_barrier_comes_after_256_events_though_blocks_are_larger() -> 
     run = drive(partition(wanted, Partition.begin(wanted, 1000, 0)), log(), labels=False)
     offsets = np.concatenate([scored.offsets for scored in run.scored])
     events = [int(np.sum(offsets < barrier.position)) for barrier in run.barriers]
-    assert events[:5] == [256, 768, 1792, 3840, 5888]
+    assert events[:3] == [256, 768, 1792]
+
+
+def test_equally_busy_partitions_have_their_barriers_at_other_times() -> None:
+    wanted = part(model={"barriers": {"block_events": 16, "every_events": 256, "early_events_min": 256}})
+    found = []
+    for number in range(16):
+        identity = replace(IDENTITY, partition=number)
+        run = drive(partition(wanted, identity=identity), log()[:1300], labels=False)
+        counts = [barrier.position for barrier in run.barriers]
+        offsets = np.concatenate([scored.offsets for scored in run.scored])
+        found.append([int(np.sum(offsets < position)) for position in counts])
+    assert {tuple(counts[:4]) for counts in found} == {(16, 48, 112, 240)}
+    first = [counts[4] - 240 for counts in found]
+    assert first[0] == 256
+    assert len(set(first)) >= 15
+    assert all(np.diff(counts[4:]).tolist() == [256] * (len(counts) - 5) for counts in found)
 
 
 def test_large_blocks_pass_their_first_barrier_after_warm_up() -> None:
