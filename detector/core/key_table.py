@@ -18,6 +18,8 @@ import numba
 import numpy as np
 from numpy.typing import DTypeLike
 
+from detector.core.state import Table, rows_hash
+
 WAYS = 16
 # Buckets overflow before a table is full: filled up to half load, 16 ways lose 2 keys in 1,000 (measured).
 LOAD_MAX = 0.5
@@ -55,7 +57,15 @@ class KeyTable:
             self._allocate(slots)
             _rehash(keys_old, times, stats, self._keys, self._times, self._stats, self._count)
 
-    def to_state(self) -> dict[str, Any]:
+    @property
+    def hashed(self) -> int:
+        """Hash of its rows, of all anew."""
+        return rows_hash(self._keys, self._times, self._stats)
+
+    def to_state(self) -> Table:
+        return Table(len(self._keys), self.hashed, self._rows)
+
+    def _rows(self) -> dict[str, Any]:
         """Keys in use only; a table is mostly empty slots."""
         used = np.flatnonzero(self._keys)
         return {
@@ -67,7 +77,7 @@ class KeyTable:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave."""
+        """Take back the rows of what `to_state` gave."""
         self._allocate(int(state["slots"]))
         used = state["used"]
         self._keys[used], self._times[used], self._stats[used] = state["keys"], state["last"], state["stats"]
@@ -94,22 +104,28 @@ def find_slot(keys: Any, key: Any) -> int:
 
 
 @numba.njit(cache=True)
-def take_slot(keys: Any, times: Any, key: Any, count: Any) -> tuple[int, bool]:
-    """Find the key's slot, or make one; tells whether it is new. A new slot's contents are anything."""
+def slot_for(keys: Any, times: Any, key: Any) -> int:
+    """Return the key's slot, or the one that it may have: an empty one, or its bucket's oldest key's."""
     buckets = len(keys) // WAYS
     first = int((key >> np.uint64(7)) % np.uint64(buckets)) * WAYS
     oldest = first
     for slot in range(first, first + WAYS):
-        if keys[slot] == key:
-            return slot, False
-        if keys[slot] == 0:
-            count[0] += 1
-            keys[slot] = key
-            return slot, True
+        if keys[slot] == key or keys[slot] == 0:
+            return slot
         if times[slot] < times[oldest]:
             oldest = slot
-    keys[oldest] = key
-    return oldest, True
+    return oldest
+
+
+@numba.njit(cache=True)
+def take_slot(keys: Any, slot: int, key: Any, count: Any) -> bool:
+    """Give a key its `slot_for`; tells whether it is new. A new slot's contents are anything."""
+    if keys[slot] == key:
+        return False
+    if keys[slot] == 0:
+        count[0] += 1
+    keys[slot] = key
+    return True
 
 
 @numba.njit(cache=True)
@@ -118,6 +134,7 @@ def _rehash(
 ) -> None:
     for old in range(len(keys_old)):
         if keys_old[old] != 0:
-            slot, _ = take_slot(keys, times, keys_old[old], count)
+            slot = slot_for(keys, times, keys_old[old])
+            take_slot(keys, slot, keys_old[old], count)
             times[slot] = times_old[old]
             stats[slot] = stats_old[old]

@@ -35,7 +35,7 @@ from detector.core.journal import Barrier, Cause, Journal
 from detector.core.lane import AT_ONCE, Lanes
 from detector.core.records import Identity, Lap, Outputs, Record, Told, no_lap
 from detector.core.shard import Inquired, Shard
-from detector.core.state import State
+from detector.core.state import State, copied
 from detector.errors import NeedsOperator
 
 
@@ -239,7 +239,7 @@ class Partition:
 
     @property
     def state(self) -> State | None:
-        """A copy of the state right after a barrier; None elsewhere."""
+        """The state right after a barrier, good until the next record; None elsewhere."""
         return self._state
 
     def want(self, config: ModelPart) -> None:
@@ -301,7 +301,7 @@ class Partition:
             config_json=shard.config.canonical().decode(),
             entity_key_id=shard.entity_key_id,
             versions=library_versions(),
-            state=self._state,
+            state=copied(self._state),
         )
 
     def rebase(self, name: str, position: int) -> None:

@@ -17,13 +17,15 @@ Rules
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.key_table import KeyTable, take_slot
+from detector.core.key_table import KeyTable, slot_for, take_slot
+from detector.core.state import row_hash, words
 
 # Updates are clipped only after so many (decayed) events; before that a spread means nothing.
 HISTORY_MIN = 5.0
@@ -63,7 +65,16 @@ class ProfileTable(KeyTable):
         self.numerics = numerics
         self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics)
         self._clip_spreads = clip_spreads
+        self._hashed = np.zeros(1, dtype=np.uint64)  # of the rows; kept as they change
         super().__init__(self.width - 1, keys_max, np.float32)
+
+    @property
+    def hashed(self) -> int:
+        return int(self._hashed[0])
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self._hashed[0] = super().hashed
 
     def observe(
         self,
@@ -93,6 +104,8 @@ class ProfileTable(KeyTable):
             self._times,
             self._stats,
             self._count,
+            self._hashed,
+            *words(self._times, self._stats),
             np.log(2.0) / self.half_lives_s,
             keys,
             times,
@@ -109,6 +122,9 @@ def _observe(
     last: Any,
     stats: Any,
     count: Any,
+    hashed: Any,
+    last_words: Any,
+    stats_words: Any,
     rates: Any,
     event_keys: Any,
     times: Any,
@@ -126,7 +142,10 @@ def _observe(
             context[event, 0] = np.nan
             context[event, 1:] = 0.0
             continue
-        slot, new = take_slot(keys, last, key, count)
+        slot = slot_for(keys, last, key)
+        if keys[slot] != 0:
+            hashed[0] -= row_hash(keys, last_words, stats_words, slot)
+        new = take_slot(keys, slot, key, count)
         row = stats[slot]
         if new:
             row[:] = 0.0
@@ -167,3 +186,4 @@ def _observe(
                 row[upper_at] += share * ((0.0 if side else square) - row[upper_at])
                 row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
             row[h] = weight + 1.0
+        hashed[0] += row_hash(keys, last_words, stats_words, slot)

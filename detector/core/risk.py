@@ -30,7 +30,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.key_table import KeyTable, find_slot, take_slot
+from detector.core.key_table import KeyTable, find_slot, slot_for, take_slot
 
 DAY_S = 86_400.0
 # A share is frauds / (matured + 1): one fraud of one event is not yet certain.
@@ -229,7 +229,8 @@ def _count(
             continue
         new = False
         if kind == FRAUD:
-            slot, new = take_slot(keys, times, key, count)
+            slot = slot_for(keys, times, key)
+            new = take_slot(keys, slot, key, count)
             row = stats[slot]
             if new:
                 row[:] = 0.0

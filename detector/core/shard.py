@@ -57,6 +57,7 @@ from detector.core.memory import Memory
 from detector.core.policy import Policy, Published, Suppressed
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.sharing import Sharing
+from detector.core.state import copied
 from detector.core.supervision import Supervision
 from detector.core.training import Trainer
 
@@ -696,7 +697,7 @@ class Shard:
         do not depend on the model.
         """
         self._settle()
-        before, policy, labels = self.config, self._policy.to_state(), self._supervision.to_state()
+        before, policy, labels = self.config, self._policy.to_state(), copied(self._supervision.to_state())
         exploration, admission = self._exploration.to_state(), self._admission.to_state()
         self._equip(config)
         self._admission = Admission(config.event)
@@ -714,7 +715,10 @@ class Shard:
     # --- state ---------------------------------------------------------------------------------------------
 
     def to_state(self) -> dict[str, Any]:
-        """Everything that the future depends on, as copies; right after a barrier or before any event."""
+        """Everything that the future depends on, right after a barrier or before any event.
+
+        Good until the next one; `copied` for longer.
+        """
         assert self._filled == 0
         assert self._promotion is None
         assert not self._trainings

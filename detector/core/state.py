@@ -2,6 +2,9 @@
 
 Components return their state as a tree (`to_state`) and take it back (`from_state`); this file alone knows
 how a tree becomes bytes. Equal trees give equal bytes: names are sorted and npz carries no clock.
+
+Tables of keys may be large: in a tree they stand with their hash (`Table`), and are copied for a checkpoint
+only. The hash is a sum over rows, so whoever keeps a table can keep its hash up to date.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -21,9 +25,20 @@ from numpy.typing import NDArray
 from detector.errors import CheckpointDamaged
 
 State = Mapping[str, Any]
-"""Names to arrays (kept with dtype and shape), to values that JSON keeps, or to States."""
+"""Names to arrays (kept with dtype and shape), to values that JSON keeps, to Tables, or to States."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """A table of keys as it is now; good until it changes."""
+
+    slots: int
+    hashed: int  # `rows_hash` of its rows
+    rows: Callable[[], dict[str, Any]]  # a copy as a State with the names of `_TABLE`
+
 
 _PLAIN = "plain.json"
+_TABLE = {"slots", "used", "keys", "last", "stats"}
 # What numpy and zipfile raise on bytes that are almost an archive: torn, encrypted, of unknown compression.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _LANES = 8
@@ -46,10 +61,44 @@ def digest(state: State) -> str:
 
     It finds what differs by accident, not what somebody made to look equal.
     """
-    arrays, plain = _flat(state)
+    arrays, plain = _flat(_summed(state))
     forms = {name: (array.dtype.str, array.shape, _fingerprint(array)) for name, array in arrays.items()}
     text = json.dumps([plain, forms], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGEST_CHARS]
+
+
+def copied(state: State) -> dict[str, Any]:
+    """The tree with copies of its tables."""
+    tree: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, Table):
+            value = value.rows()
+        tree[name] = copied(value) if isinstance(value, Mapping) else value
+    return tree
+
+
+def _summed(state: State) -> State:
+    """The tree with nothing of its tables but their hashes."""
+    tree: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, Table):
+            value = {"slots": value.slots, "hashed": value.hashed}
+        elif isinstance(value, Mapping):
+            table = value.keys() == _TABLE
+            hashed = rows_hash(value["keys"], value["last"], value["stats"]) if table else 0
+            value = {"slots": value["slots"], "hashed": hashed} if table else _summed(value)
+        tree[name] = value
+    return tree
+
+
+def rows_hash(keys: NDArray[np.uint64], times: NDArray[np.float64], stats: NDArray[Any]) -> int:
+    """Hash of a table's rows, in any order; those of key 0 are none."""
+    return int(_sum_of_rows(keys, *words(times, stats)))
+
+
+def words(times: NDArray[np.float64], stats: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Views of a table's times and numbers for `row_hash`."""
+    return times.view(np.uint64), stats.view(f"u{stats.dtype.itemsize}")
 
 
 def differing(one: State, other: State) -> list[str]:
@@ -93,6 +142,25 @@ def _fingerprint(array: NDArray[Any]) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
+def row_hash(keys: Any, times: Any, stats: Any, row: int) -> Any:
+    """Hash of one row, given as `words`."""
+    odd = np.uint64(_ODD)
+    found = (keys[row] ^ (times[row] * odd)) * odd
+    for column in range(stats.shape[1]):
+        found = ((found ^ (found >> np.uint64(32))) ^ np.uint64(stats[row, column])) * odd
+    return found ^ (found >> np.uint64(32))
+
+
+@numba.njit(cache=True, nogil=True)
+def _sum_of_rows(keys: Any, times: Any, stats: Any) -> Any:
+    found = np.uint64(0)
+    for row in range(len(keys)):
+        if keys[row] != 0:
+            found += row_hash(keys, times, stats, row)
+    return found
+
+
+@numba.njit(cache=True, nogil=True)
 def _mixed(words: Any, rest: Any) -> Any:
     """Mix words, by lanes in turn, and the bytes behind them; no step loses anything of what was there."""
     odd = np.uint64(_ODD)
@@ -116,7 +184,7 @@ def _mixed(words: Any, rest: Any) -> Any:
 
 
 def _flat(state: State) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and plain values by path."""
+    """Arrays and plain values by path, of tables too."""
     arrays: dict[str, NDArray[Any]] = {}
     plain: dict[str, Any] = {}
     _flatten("", state, arrays, plain)
@@ -125,6 +193,8 @@ def _flat(state: State) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 def _flatten(prefix: str, state: State, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
     for name, value in state.items():
+        if isinstance(value, Table):
+            value = value.rows()
         if isinstance(value, Mapping):
             _flatten(f"{prefix}{name}/", value, arrays, plain)
         elif isinstance(value, np.ndarray):

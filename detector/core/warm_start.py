@@ -27,7 +27,7 @@ from detector.core.journal import Journal
 from detector.core.partition import library_versions
 from detector.core.records import Identity
 from detector.core.shard import Shard, shape
-from detector.core.state import pack, unpack
+from detector.core.state import copied, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
 FORMAT = 1
@@ -112,7 +112,7 @@ def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: 
         Journal of the bare start, `Partition.begin(...)`.
     """
     shard = Shard(wanted, identity, position=bare.position, labels_end=bare.labels, told_end=bare.exchange)
-    state = shard.to_state()
+    state = copied(shard.to_state())
     learned = dict(model.population)
     state["profiles"]["priors"] = learned.pop("priors")
     shard.load({**state, **learned})
@@ -130,7 +130,7 @@ def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: 
         config_json=wanted.canonical().decode(),
         entity_key_id=shard.entity_key_id,
         versions=library_versions(),
-        state=shard.to_state(),
+        state=copied(shard.to_state()),
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detector.core.key_table import SLOTS_MIN, WAYS
 from detector.core.profiles import DOUBTED_FROM, HISTORY_MIN, PRIOR_WEIGHT, ProfileTable
-from detector.core.state import pack, unpack
+from detector.core.state import copied, digest, pack, rows_hash, unpack
 
 DAY_S = 86_400.0
 HALF_LIVES_S = np.array([DAY_S, 7 * DAY_S])
@@ -128,7 +128,7 @@ def test_context_and_state_do_not_depend_on_how_the_sequence_is_cut(
         observe(cut, events[start:stop]) for start, stop in zip([0, *cuts], [*cuts, len(events)], strict=True)
     ]
     assert same(together, np.concatenate(pieces))
-    assert pack(whole.to_state()) == pack(cut.to_state())
+    assert pack(whole.to_state().rows()) == pack(cut.to_state().rows())
 
 
 def test_context_is_as_before_the_event() -> None:
@@ -219,11 +219,11 @@ def test_growth_keeps_every_profile() -> None:
     profiles = table(keys_max=1 << 16)
     observe(profiles, [(key, START_S, float(key % 97)) for key in keys])
     assert len(profiles) == len(keys)
-    slots = profiles.to_state()["slots"]
+    slots = profiles.to_state().rows()["slots"]
     for room in (1000, 20_000, 10**9):
         profiles.reserve(room)
-        assert profiles.to_state()["slots"] > slots
-        slots = profiles.to_state()["slots"]
+        assert profiles.to_state().rows()["slots"] > slots
+        slots = profiles.to_state().rows()["slots"]
         assert len(profiles) == len(keys)
     assert slots == 1 << 17  # a bound is a bound, whatever is asked for
     context = observe(profiles, [(key, START_S + 9000, 0.0) for key in keys])
@@ -263,7 +263,7 @@ def test_any_number_of_keys_fits_in_the_bound() -> None:
     for step in range(40):
         profiles.reserve(256)
         observe(profiles, [(key, START_S + step, 0.0) for key in rng.integers(1, 1 << 63, 256).tolist()])
-    state = profiles.to_state()
+    state = profiles.to_state().rows()
     assert len(profiles) == len(state["keys"]) <= 2 * 1024
     assert state["slots"] == 2 * 1024
     assert (state["last"] > START_S + 20).mean() > 0.7  # what goes is old
@@ -292,9 +292,60 @@ def test_a_state_goes_on_as_if_nothing_had_happened(numerics: int) -> None:
     first.reserve(2000)
     observe(first, events[:2000])
     second = table(numerics, keys_max=4096)
-    second.load(unpack(pack(first.to_state())))
+    second.load(unpack(pack(first.to_state().rows())))
     assert len(first) == len(second) > 1000
     for profiles in (first, second):
         profiles.reserve(2000)
     assert same(observe(first, events[2000:]), observe(second, events[2000:]))
-    assert pack(first.to_state()) == pack(second.to_state())
+    assert pack(first.to_state().rows()) == pack(second.to_state().rows())
+
+
+@given(
+    pieces=st.lists(
+        st.lists(st.tuples(st.integers(0, 30), st.integers(-9, 9), st.floats(-1e6, 1e6)), max_size=40),
+        max_size=8,
+    ),
+    room=st.integers(0, 4000),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_hash_that_a_table_keeps_is_that_of_its_rows(
+    pieces: list[list[tuple[int, int, float]]], room: int
+) -> None:
+    kept = table(keys_max=1024)
+    for number, piece in enumerate(pieces):
+        # All in one bucket of the smallest size, so that some go.
+        now = START_S + 60.0 * number
+        events = [(((key + 1) * SLOTS_MIN) << 7, now + late, value) for key, late, value in piece]
+        observe(kept, [(0, START_S, 0.0), *events])
+        kept.reserve(room)
+        rows = kept.to_state().rows()
+        assert kept.to_state().hashed == rows_hash(rows["keys"], rows["last"], rows["stats"])
+    again = table(keys_max=1024)
+    again.load(kept.to_state().rows())
+    assert again.to_state().hashed == kept.to_state().hashed
+
+
+def test_every_part_of_a_row_is_in_its_hash() -> None:
+    profiles = table()
+    observe(profiles, [(key, START_S, float(key)) for key in range(1, 9)])
+    rows = profiles.to_state().rows()
+    before = rows_hash(rows["keys"], rows["last"], rows["stats"])
+    for name in ("keys", "last", "stats"):
+        for place in range(rows[name].size):
+            changed = {**rows, name: rows[name].copy()}
+            changed[name].reshape(-1).view(np.uint8)[place * rows[name].itemsize] ^= 1
+            assert rows_hash(changed["keys"], changed["last"], changed["stats"]) != before
+    swapped = {**rows, "stats": rows["stats"][::-1].copy()}
+    assert rows_hash(swapped["keys"], swapped["last"], swapped["stats"]) != before
+
+
+def test_a_state_has_one_hash_with_tables_and_with_copies() -> None:
+    profiles = table()
+    observe(profiles, [(key, START_S, float(key)) for key in range(1, 9)])
+    tree = {"tables": {"0": profiles.to_state()}, "name": "x", "array": np.arange(3)}
+    whole = copied(tree)
+    observe(profiles, [(3, START_S + 60, 5.0)])
+    assert digest(whole) == digest(unpack(pack(whole)))
+    assert digest(whole) != digest({**tree, "tables": {"0": profiles.to_state()}})
+    later = {**tree, "tables": {"0": profiles.to_state()}}
+    assert digest(later) == digest(copied(later)) == digest(unpack(pack(later)))

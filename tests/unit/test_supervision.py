@@ -16,7 +16,7 @@ from detector.core.events import id_hash
 from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.labels import Answer, LabelBook
 from detector.core.memory import ALERTED, FRAUD, LEGITIMATE, Memory
-from detector.core.state import pack, unpack
+from detector.core.state import copied, pack, unpack
 from detector.core.supervision import DELAY_QUANTILE, FRAUDS_MIN, WEIGHT_STEP, WEIGHTS, Supervision
 
 SCHEMA = Event.model_validate(
@@ -434,7 +434,7 @@ def test_all_that_was_taught_goes_on_from_its_state() -> None:
     first = weighed(skilled)
     first.happen(500, alerted=[2010, 2020, 2030]).answer("legitimate", 2010)
     first.taught.train(first.taught.mature(1e12))
-    snapshot = {**first.taught.to_state(), "rng": first.rng.bit_generator.state}
+    snapshot = copied({**first.taught.to_state(), "rng": first.rng.bit_generator.state})
     saved = pack(snapshot)
     second = World(seed=9)
     state = unpack(saved)
