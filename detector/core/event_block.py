@@ -224,6 +224,8 @@ class BlockReader:
     def _key_texts(
         self, leaf: Callable[[Any], Any], column: Column, doubtful: set[int], blank: Any
     ) -> Column:
+        if set(map(type, column)) == {int}:
+            column = list(map(str, column))
         if _are_texts(column, self.parser.limits.key_chars_max) and "" not in column:
             return column
         return _each(leaf, column, doubtful, blank)
