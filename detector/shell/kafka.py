@@ -91,6 +91,11 @@ _CAUSES_MAX = 3  # servers named in one sentence
 _SILENCE_ASK_S = 2.0  # nothing heard for so long: ask for something small
 _SILENCE_ASK_MS = 1500  # how long that answer may take
 _SILENCE_MAX_S = 5.0  # nothing heard for so long: the broker is away
+_MANY = 0.5  # of the records that a poll may bring: more are waiting
+# What the broker gathers for a fetch: a record costs the less the more come at once, but after a pause the
+# first one must not wait.
+_FLOWING = {"fetch_min_bytes": 32_768, "fetch_max_wait_ms": 10}
+_IDLE = {"fetch_min_bytes": 1, "fetch_max_wait_ms": 500}
 _COMMIT_LOOK_S = 0.005  # between two looks whether a commit is done
 _COMMIT_WAIT_S = 2.0  # that a join waits for one
 _LOOK_AGAIN_S = 0.1  # between two looks for the next coordinator while the last one is gone
@@ -207,6 +212,7 @@ class KafkaStream:
         self._sought: set[int] = set()  # partitions that our caller has positioned since it was given them
         self._heard = 0.0  # when a broker last answered, monotonic s
         self._committing = threading.Lock()
+        self._polled = 0  # records of the last poll
 
     def open(self) -> None:
         """Connect, or say why not. `poll` does it too; does nothing when connected.
@@ -270,6 +276,8 @@ class KafkaStream:
         self.open()
         with self._translated("poll"):
             batches = self._records(timeout_ms)
+            self._polled = sum(map(len, batches.values()))
+            self._client._fetcher.config.update(_FLOWING if batches else _IDLE)
             if batches:
                 self._heard = time.monotonic()
             else:
@@ -392,9 +400,9 @@ class KafkaStream:
     @property
     def commits_beside(self) -> bool:
         """Not in at_least_once, where the consumer commits, nor while joining, which ends the generation that
-        a commit carries.
+        a commit carries. Nor when there is no backlog to go on with: alone a commit takes half the time.
         """
-        return self._exactly_once and not self._client._coordinator.need_rejoin()
+        return self._exactly_once and self._behind and not self._client._coordinator.need_rejoin()
 
     def commit(self, commit: Commit) -> None:
         """Publish and commit as one step (exactly_once) or in that order (at_least_once).
@@ -472,6 +480,11 @@ class KafkaStream:
             _log.warning("leaving the group failed: %s", error)
 
     # --- inside ---
+
+    @property
+    def _behind(self) -> bool:
+        """Whether the last poll brought so much that more is waiting."""
+        return self._polled > _MANY * self._config.kafka.poll_records_max
 
     @property
     def _client(self) -> KafkaConsumer:
