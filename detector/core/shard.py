@@ -131,8 +131,7 @@ class Shard:
         self._features = Features(self._layout)
         self._seed = model.seed, self._identity.partition
         self._rng = np.random.Generator(np.random.PCG64(self._seed))
-        layout, block = self._layout, model.barriers.block_events
-        self._block = empty_rows(block, layout)
+        layout = self._layout
         self._set_units(Units(np.ones(len(layout.numerics))))
         self._profiles = Profiles(layout, model.features)
         trained = np.random.Generator(np.random.PCG64([*self._seed, TRAINED]))
@@ -145,17 +144,23 @@ class Shard:
         self._calibration = Calibration(model.calibration, self._embedding.weights, self._embedding.bounded)
         self._supervise()
         self._last_row = empty_rows(1, layout)
-        self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
-        self._distances = np.zeros(block)
-        self._believed = np.zeros(block)  # event time of each row, as believed
-        self._now = np.zeros(block)  # how far event time had come with it
-        self._filled = 0
+        self._begin_block()
         self._time = EventTime()
         self.events = 0  # accepted since the model began
         self.since_barrier = 0
         self._since_promotion = 0
         self._threshold = np.inf  # lowest score of a candidate
         self._events_per_day = 1.0
+
+    def _begin_block(self) -> None:
+        """Make room for a block."""
+        block = self.config.model.barriers.block_events
+        self._block = empty_rows(block, self._layout)
+        self._inputs = np.zeros((block, len(self._features)), dtype=np.float32)
+        self._distances = np.zeros(block)
+        self._believed = np.zeros(block)  # event time of each row, as believed
+        self._now = np.zeros(block)  # how far event time had come with it
+        self._filled = 0
 
     def _supervise(self) -> None:
         model, identity = self.config.model, self._identity
@@ -697,6 +702,9 @@ class Shard:
         do not depend on the model.
         """
         self._settle()
+        if self._promotion is not None:
+            promotion = self._promotion()
+            self._promotion = lambda: promotion
         before, policy, labels = self.config, self._policy.to_state(), copied(self._supervision.to_state())
         exploration, admission = self._exploration.to_state(), self._admission.to_state()
         self._equip(config)
@@ -708,6 +716,8 @@ class Shard:
             self._build()
             self._book.load(labels["book"])
         else:
+            self._begin_block()
+            self._trainer.barriers = config.model.barriers
             self._supervise()
             self._supervision.load(labels)
         self._set_units(self._units)
@@ -772,11 +782,11 @@ class Shard:
 def shape(config: ModelPart) -> dict[str, Any]:
     """What a model in training depends on, as plain values.
 
-    Not how alerts are made and spelled, nor which events enter.
+    Not how alerts are made and spelled, nor which events enter, nor when it learns.
     """
     event = config.event.model_dump(
         exclude={"exposure": True, "limits": True, "duplicates": True, "reversals": True, "time": {"late"}}
     )
     for value in event["fields"]:
         del value["display"], value["unit"]
-    return {"event": event, "model": config.model.model_dump(exclude={"labels"})}
+    return {"event": event, "model": config.model.model_dump(exclude={"labels", "barriers"})}

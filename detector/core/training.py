@@ -39,7 +39,7 @@ class Trainer:
     ) -> None:
         self._layout = layout
         self._features = features
-        self._barriers = model.barriers
+        self.barriers = model.barriers
         self._rng = own
         self.learner = PlainLearner(
             model.encoder, features.plain_count, len(layout.categories), len(layout.texts), rng
@@ -48,7 +48,7 @@ class Trainer:
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
         """Contrastive steps on the rows, some whole ones: against themselves with one group swapped."""
-        groups, size = self._layout.groups, self._barriers.step_events
+        groups, size = self._layout.groups, self.barriers.step_events
         if not groups:
             return
         starts = range(0, len(rows), size)
@@ -75,8 +75,8 @@ class Trainer:
         """Steps on a sample of the core, for the barrier after `version` others; returns what is to serve."""
         if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
             self.learner.renew_edges(self._features.compute(sample.rows)[:, : self._features.plain_count].T)
-        steps = REHEARSED_YOUNG if self._barriers.young(version) else REHEARSED
-        rows = sample.rows.take(sample.draw(steps * self._barriers.step_events, self._rng))
+        steps = REHEARSED_YOUNG if self.barriers.young(version) else REHEARSED
+        rows = sample.rows.take(sample.draw(steps * self.barriers.step_events, self._rng))
         self.learn(rows, self._features.compute(rows), np.ones(len(rows), dtype=bool))
         return self.learner.learned()
 

@@ -24,7 +24,7 @@ import detector
 from detector.config.tree import ModelPart
 from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
 from detector.core.journal import Barrier, Journal
-from detector.core.lane import Lane, Lanes
+from detector.core.lane import AT_ONCE, Lane, Lanes
 from detector.core.partition import Partition
 from detector.core.records import Alert, DeadLetter, Identity, Record, Scored
 from detector.core.simulate import SimulationConfig, simulate, to_events
@@ -355,6 +355,21 @@ class LateLane:
         return wait
 
 
+@pytest.mark.parametrize("at", [3200, 3400, 3600, 3800])
+def test_other_barriers_take_effect_alike_whenever_work_beside_scoring_is_done(at: int) -> None:
+    """Also where a promotion is under way."""
+    before = part()
+    wanted = part(model={"barriers": {"block_events": 16, "every_events": 512, "early_events_min": 256}})
+    runs = []
+    for lanes in (AT_ONCE, Lanes(LateLane(), LateLane())):
+        going = drive(partition(before, lanes=lanes), log()[:at], labels=False)
+        going.partition.want(wanted)
+        runs.append(drive(going.partition, log()[at:5600], labels=False))
+    assert runs[0].outputs() == runs[1].outputs()
+    assert "config" in {barrier.cause for barrier in runs[0].barriers}
+    assert runs[0].partition.state_hash == runs[1].partition.state_hash
+
+
 @pytest.mark.parametrize("lane", [LateLane, lambda: BackgroundThread("training").lane])
 def test_outputs_do_not_depend_on_when_work_beside_scoring_is_done(lane: Callable[[], Lane]) -> None:
     run = drive(partition(lanes=Lanes(lane(), lane())), snapshots=True)
@@ -580,10 +595,11 @@ def test_an_event_from_the_far_future_moves_nobody_elses_time() -> None:
     [
         ({"alerts": {"budget": {"share": 0.002}}}, True),
         ({"require_key": True}, True),
+        ({"model": {"barriers": {"block_events": 16, "every_events": 512, "early_events_min": 256}}}, True),
         ({"model": {"seed": 7}}, False),
         ({"event": {**SCHEMA, "fields": SCHEMA["fields"][:1]}}, False),
     ],
-    ids=["alerts", "require_key", "seed", "schema"],
+    ids=["alerts", "require_key", "barriers", "seed", "schema"],
 )
 def test_another_configuration_takes_effect_at_a_barrier(changed: dict[str, Any], keeps: bool) -> None:
     before, wanted = part(), part(**changed)
