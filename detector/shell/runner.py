@@ -153,7 +153,7 @@ class _Part:
 class _UnderWay:
     """A commit whose end is not known yet."""
 
-    answer: Future[float]  # how long it took, s
+    answer: Future[tuple[float, float]]  # how long it took, s, and when it was done, s since the epoch
     parts: Mapping[int, _Part]
 
 
@@ -880,11 +880,11 @@ class Runner:
         if not self._stream.commits_beside:
             self._end_commit()
 
-    def _publish(self, commit: Commit) -> float:
-        """Do it; returns how long it took, s."""
+    def _publish(self, commit: Commit) -> tuple[float, float]:
+        """Do it; returns how long it took, s, and when it was done, s since the epoch."""
         began_s = self._clock.monotonic()
         self._stream.commit(commit)
-        return self._clock.monotonic() - began_s
+        return self._clock.monotonic() - began_s, self._clock.time()
 
     @staticmethod
     def _hand_over(owned: _Owned, committed: Committed) -> _Part:
@@ -906,7 +906,7 @@ class Runner:
         parts = self._under_way.parts
         self._timer.start()
         try:
-            self._commit_s = self._await(self._under_way.answer)
+            self._commit_s, done_s = self._await(self._under_way.answer)
         except BrokerUnavailable as error:
             raise CommitFailed(str(error)) from error
         finally:
@@ -916,7 +916,7 @@ class Runner:
         self._telemetry.commits.observe(self._commit_s)
         for number, part in parts.items():
             # Step 2
-            count(self._telemetry, number, part.outputs, self._clock.time())
+            count(self._telemetry, number, part.outputs, done_s)
             self._telemetry.partitions[number].lost += part.lost
             owned = part.owned
             if self._owned.get(number) is not owned:

@@ -703,7 +703,7 @@ class Simulation:
         )
 
 
-def _commit_of(member: Member) -> Call[float] | None:
+def _commit_of(member: Member) -> Call[Any] | None:
     """The one under way of a member that is not made yet."""
     under_way = member.runner._under_way
     if under_way is None or not isinstance(under_way.answer, Call) or under_way.answer.begun:
