@@ -135,8 +135,9 @@ class BlockReader:
         self._leaves = [*leaves, *parser.numerics, *parser.categories, *parser.texts]
         self._columns = attrgetter(*(leaf.path for leaf in self._leaves))
         self._iso = IsoTimes(parser.zone)
-        self._entities = [_Hashes(partial(parser.entity, leaf)) for leaf in parser.entities]
-        self._categories = [_Hashes(partial(parser.category, leaf)) for leaf in parser.categories]
+        keys_max, texts_max = parser.limits.key_chars_max, parser.limits.text_chars_max
+        self._entities = [_Hashes(parser.entity, leaf, keys_max) for leaf in parser.entities]
+        self._categories = [_Hashes(parser.category, leaf, texts_max) for leaf in parser.categories]
 
     def read(self, records: Sequence[Record]) -> tuple[Events, dict[int, Rejected]]:
         """Read records.
@@ -272,8 +273,10 @@ class BlockReader:
 class _Hashes(dict[Any, int]):
     """Hashes of the values of one entity or category that came lately; none depends on what came before."""
 
-    def __init__(self, leaf: Callable[[Any], int]) -> None:
-        self._leaf = leaf
+    def __init__(self, read: Callable[[Leaf, Any], int], leaf: Leaf, chars_max: int) -> None:
+        self._leaf = partial(read, leaf)
+        self._digest = leaf.digest
+        self._chars_max = chars_max
 
     def of(self, column: Column, doubtful: set[int]) -> NDArray[np.uint64]:
         # Python's True and 1.0 are the key 1, though their texts differ.
@@ -282,7 +285,8 @@ class _Hashes(dict[Any, int]):
         return np.array(hashes, dtype=np.uint64)
 
     def __missing__(self, found: Any) -> int:
-        hashed = self._leaf(found)
+        plain_text = type(found) is str and 0 < len(found) <= self._chars_max
+        hashed: int = self._digest(found) if plain_text else self._leaf(found)
         if len(self) >= CACHE_VALUES_MAX:
             self.clear()
         if len(str(found)) <= CACHE_CHARS_MAX:
