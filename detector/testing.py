@@ -519,7 +519,7 @@ class MemoryStream:
         self._broker = broker
         self._clock = clock
         self._start = start
-        self._commits_beside = commits_beside
+        self.commits_beside = commits_beside
         self._positions: dict[int, int] = {}
         self._untold: list[Change] = []  # by polls that failed
         self._joined = False
@@ -603,11 +603,6 @@ class MemoryStream:
     def resume(self, partitions: Iterable[int]) -> None:
         """Undo `pause`."""
         self.paused -= set(partitions)
-
-    @property
-    def commits_beside(self) -> bool:
-        """As this was made."""
-        return self._commits_beside
 
     def commit(self, commit: Commit) -> None:
         """Publish and commit as one step."""

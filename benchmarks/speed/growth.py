@@ -13,9 +13,9 @@ clusters    1k to 64k of them over a core of 16 times as many events. The state 
             costs with it, searched as wide as its recall asks.
 entities    1k to 1M of them, half customers, half terminals, filled by events: each customer once, the model
             young at first, as barriers are made for the first ones only. Then customers come at random, each
-            at one of four terminals. Memory is what the arrays of their tables take for each (which double
-            when they are half full, so it depends on the number), and by how much the process (RSS) is
-            larger than that of the smallest size.
+            at one of four terminals. A barrier installs what was made before. Memory is what the arrays of
+            their tables take for each (which double when they are half full, so it depends on the number),
+            and by how much the process (RSS) is larger than that of the smallest size.
 
 All times are CPU time. Checkpoint and restore are of the whole partition, in memory, without the store.
 """
@@ -337,6 +337,7 @@ def show_entities(options: argparse.Namespace, sizes: Sequence[int]) -> None:
             resident[size], held[size] = subject.ask(resident_bytes), subject.ask(tables)
             taken[size] = subject.ask(checkpoint)
         steady = _in_turns(options, subjects)
+        barrier_s = {size: subject.ask(Subject.barrier) for size, subject in subjects.items()}
     smallest, rows = sizes[0], []
     entities = [entity.name for entity in configuration(options.set).event.entities]
     for size in sizes:
@@ -347,6 +348,7 @@ def show_entities(options: argparse.Namespace, sizes: Sequence[int]) -> None:
                 f"{size:,}",
                 f"{median(steady[size]):.1f}",
                 f"{ratio(steady[size], steady[smallest]):.2f}",
+                f"{barrier_s[size]:.3f} s",
                 f"{per_key(held[size], entities):,.0f} B",
                 grown,
                 *taken[size].cells(),
@@ -354,7 +356,7 @@ def show_entities(options: argparse.Namespace, sizes: Sequence[int]) -> None:
         )
     show(
         "entities; their tables, and by how much the process grew with entities, pairs and all",
-        ["entities", "us/event", "ratio", "per entity", "RSS B", "checkpoint", "made", "restored"],
+        ["entities", "us/event", "ratio", "barrier", "per entity", "RSS B", "checkpoint", "made", "restored"],
         rows,
     )
     kinds = held[sizes[-1]].items()

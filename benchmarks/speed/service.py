@@ -32,6 +32,7 @@ from tests.kafka.daemons import Daemon, Deployment
 
 SAMPLE_S = 0.1
 DONE_SECONDS_MAX = 3_600.0
+COUNTED_SECONDS_MAX = 10.0  # from the last commit
 SCORES_OFF = "topics.scores=null"
 DEFAULTS = (SCORES_OFF, "checkpoints.interval=30", "kafka.session_timeout_ms=15000")
 """Settings of tests taken back to the daemon's own."""
@@ -117,7 +118,7 @@ class Service:
 
     def stop(self) -> None:
         """Stop daemons once all is committed; every event must be counted, once a commit's end is known."""
-        self.wait("counted", lambda: self._counted("received") == self.committed())
+        self.wait("counted", lambda: self._counted("received") == self.committed(), COUNTED_SECONDS_MAX)
         received, scored, rejected = map(self._counted, ("received", "scored", "rejected"))
         if received != scored + rejected:
             raise SystemExit(f"{self.committed():,} events: received {received:,}, scored {scored:,}")
@@ -141,9 +142,9 @@ class Service:
         processes = {f"replica {n}": daemon.process.pid for n, daemon in enumerate(self._daemons, start=1)}
         return {name: cpu_s(pid) for name, pid in {**processes, "broker": self._broker.pid}.items()}
 
-    def wait(self, what: str, condition: Callable[[], bool]) -> None:
+    def wait(self, what: str, condition: Callable[[], bool], seconds_max: float = DONE_SECONDS_MAX) -> None:
         """Wait until something holds; a daemon that ended is an error."""
-        until_s = time.monotonic() + DONE_SECONDS_MAX
+        until_s = time.monotonic() + seconds_max
         while not condition():
             if time.monotonic() > until_s or not all(daemon.alive for daemon in self._daemons):
                 logs = "\n".join(daemon.log()[-3000:] for daemon in self._daemons)

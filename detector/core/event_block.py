@@ -225,10 +225,10 @@ class BlockReader:
     def _key_texts(
         self, leaf: Callable[[Any], Any], column: Column, doubtful: set[int], blank: Any
     ) -> Column:
-        if set(map(type, column)) == {int}:
-            column = list(map(str, column))
         if _are_texts(column, self.parser.limits.key_chars_max) and "" not in column:
             return column
+        if set(map(type, column)) == {int}:
+            return self._key_texts(leaf, list(map(str, column)), doubtful, blank)
         return _each(leaf, column, doubtful, blank)
 
     def _times(self, column: Column, doubtful: set[int]) -> NDArray[np.float64]:

@@ -79,15 +79,13 @@ def copied(state: State) -> dict[str, Any]:
 
 def _summed(state: State) -> State:
     """The tree with nothing of its tables but their hashes."""
+    if state.keys() == _TABLE:
+        return {"slots": state["slots"], "hashed": rows_hash(state["keys"], state["last"], state["stats"])}
     tree: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, Table):
             value = {"slots": value.slots, "hashed": value.hashed}
-        elif isinstance(value, Mapping):
-            table = value.keys() == _TABLE
-            hashed = rows_hash(value["keys"], value["last"], value["stats"]) if table else 0
-            value = {"slots": value["slots"], "hashed": hashed} if table else _summed(value)
-        tree[name] = value
+        tree[name] = _summed(value) if isinstance(value, Mapping) else value
     return tree
 
 
@@ -187,14 +185,12 @@ def _flat(state: State) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Arrays and plain values by path, of tables too."""
     arrays: dict[str, NDArray[Any]] = {}
     plain: dict[str, Any] = {}
-    _flatten("", state, arrays, plain)
+    _flatten("", copied(state), arrays, plain)
     return arrays, plain
 
 
 def _flatten(prefix: str, state: State, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
     for name, value in state.items():
-        if isinstance(value, Table):
-            value = value.rows()
         if isinstance(value, Mapping):
             _flatten(f"{prefix}{name}/", value, arrays, plain)
         elif isinstance(value, np.ndarray):

@@ -99,6 +99,8 @@ class FileStream:
         A file cannot be read or written, or is not what it was when the replay began.
     """
 
+    commits_beside = False  # a commit writes what polls read
+
     def __init__(
         self,
         events: Path,
@@ -226,11 +228,6 @@ class FileStream:
             self._opened.close()
 
     # --- writing -------------------------------------------------------------------------------------------
-
-    @property
-    def commits_beside(self) -> bool:
-        """Never: a commit writes what polls read."""
-        return False
 
     def commit(self, commit: Commit) -> None:
         """Take outputs and positions, and write them when all partitions stand at one line.
