@@ -29,7 +29,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from detector.config.init import infer, render
+from detector.config.infer import infer, render
 from detector.config.load import effective, json_schema, load, missing_here, redacted
 from detector.config.tree import Config
 from detector.errors import ConfigError, NeedsOperator, OperatorError, OutsideError, Problem
@@ -297,7 +297,7 @@ def simulate_(
     labels: Annotated[Path | None, typer.Option(help="Frauds: event_id,event_time,scenario.")] = None,
 ) -> None:
     """Make card traffic with three kinds of fraud; labels apart from events."""
-    from detector.core.simulate import LABEL_FIELDS, SimulationConfig, label_rows, simulate, to_events
+    from detector.demo.traffic import LABEL_FIELDS, SimulationConfig, label_rows, simulate, to_events
 
     try:
         plan = SimulationConfig(seed=seed, events=events, customers=customers, drift_day=drift_day)
@@ -363,7 +363,7 @@ def demo(
     ] = None,
 ) -> None:
     """Show the whole service for a minute: broker, traffic with frauds, daemon, alerts."""
-    from detector.demo import SECONDS_MIN, run_demo
+    from detector.demo.demo import SECONDS_MIN, run_demo
 
     if not SECONDS_MIN <= seconds <= DEMO_SECONDS_MAX:  # nan is neither
         allowed = f"a number from {SECONDS_MIN:g} to {DEMO_SECONDS_MAX:g}"

@@ -24,14 +24,14 @@ from threadpoolctl import threadpool_limits
 
 from detector.config.load import Secrets, redacted, resolve_secret, resolve_secrets
 from detector.config.tree import Config, Topics
-from detector.core.checkpoint import Manifest, read_manifest, read_state
-from detector.core.events import Parser
-from detector.core.journal import Side
-from detector.core.labels import feedback_time
-from detector.core.lane import Lanes
-from detector.core.lineage import store_prefix
-from detector.core.telemetry import Telemetry
-from detector.core.warm_start import Model, differences, export_model, read_model
+from detector.core.events.parser import Parser
+from detector.core.jobs import Lanes
+from detector.core.labels.feedback import feedback_time
+from detector.core.recovery.checkpoint import Manifest, read_manifest, read_state
+from detector.core.recovery.generations import store_prefix
+from detector.core.recovery.journal import Side
+from detector.core.reporting.telemetry import Telemetry
+from detector.core.shard.warm_start import Model, differences, export_model, read_model
 from detector.errors import (
     EXIT_BUG,
     BrokerUnavailable,
@@ -49,9 +49,9 @@ from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
 from detector.shell.files import FileArchive, FileExchange, FileSideLog, FileStream, OutputFiles
 from detector.shell.http import HttpServer
-from detector.shell.kafka import KafkaArchive, KafkaSideLog, KafkaStream, TimeOf
+from detector.shell.kafka.client import KafkaArchive, KafkaSideLog, KafkaStream, TimeOf
 from detector.shell.metrics import TelemetryCollector, renderer
-from detector.shell.runner import Runner
+from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore, InvalidName
 
 # Stands in for a secret on a developer's machine; whoever knows it can guess entity values from hashes.

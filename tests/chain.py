@@ -1,6 +1,6 @@
 """A hash chain for a model: any event or label lost, doubled or moved changes every later alert.
 
-It keeps to what `detector.core.shard.Shard` promises to its partition, at a thousandth of the cost.
+It keeps to what `detector.core.shard.shard.Shard` promises to its partition, at a thousandth of the cost.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from detector.config.tree import ModelPart
-from detector.core.exchange import Arrays, Exchange
-from detector.core.lane import AT_ONCE, Lanes
+from detector.core.jobs import AT_ONCE, Lanes
+from detector.core.labels.peer_messages import Arrays, Exchange
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 
 MALFORMED = b"{"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.shard import Shard
+from detector.core.shard.shard import Shard
 
 
 def hear(shard: Shard, kind: str, arrays: Mapping[str, NDArray[Any]]) -> bool:

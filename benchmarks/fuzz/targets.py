@@ -18,17 +18,17 @@ import yaml
 from benchmarks.fuzz.mutate import Mutator
 from detector.config.load import effective, load
 from detector.config.tree import Config, Event, ModelPart
-from detector.core.checkpoint import encode, read_manifest, read_state
-from detector.core.events import ParsedEvent, Parser
-from detector.core.exchange import Exchange
-from detector.core.journal import Barrier, Journal
-from detector.core.labels import feedback_time, read_feedback
-from detector.core.partition import Partition
+from detector.core.events.parser import ParsedEvent, Parser
+from detector.core.labels.feedback import feedback_time, read_feedback
+from detector.core.labels.peer_messages import Exchange
 from detector.core.records import Identity, Outputs, Record
+from detector.core.recovery.checkpoint import encode, read_manifest, read_state
+from detector.core.recovery.journal import Barrier, Journal
+from detector.core.shard.partition import Partition
+from detector.core.shard.warm_start import _MAGIC as MAGIC
+from detector.core.shard.warm_start import _SEAL_BYTES as SEAL_BYTES
+from detector.core.shard.warm_start import export_model, read_model
 from detector.core.state import pack, unpack
-from detector.core.warm_start import _MAGIC as MAGIC
-from detector.core.warm_start import _SEAL_BYTES as SEAL_BYTES
-from detector.core.warm_start import export_model, read_model
 from detector.errors import CheckpointDamaged, ConfigError, DetectorError, NeedsOperator
 
 CONFIGS = Path(__file__).parents[2] / "configs"

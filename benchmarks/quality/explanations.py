@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.quality.drive import Driven, configuration, simulated
 from detector.config.tree import ModelPart
-from detector.core.simulate import TERMINAL, SimulationConfig
+from detector.demo.traffic import TERMINAL, SimulationConfig
 
 RICH = (
     {"name": "category", "path": "MERCHANT_CATEGORY", "type": "categorical"},

@@ -15,7 +15,7 @@ from benchmarks.quality.evaluate import WARM_UP
 from benchmarks.quality.inputs import InputError, read_scores
 from benchmarks.quality.metrics import BoolArray, FloatArray
 from benchmarks.quality.streams import Facts, Stream
-from detector.core.calibration import Calibration
+from detector.core.model.calibration import Calibration
 from detector.shell import logs
 from detector.wiring import Replay, replay
 

@@ -2,7 +2,7 @@
 
 A stream is named by a text:
 
-    simulate:7         card traffic from `detector.core.simulate`, seed 7; simulate:7-11: five seeds
+    simulate:7         card traffic from `detector.demo.traffic`, seed 7; simulate:7-11: five seeds
     NAME               NAME.jsonl.gz of the folder, in its order
     NAME@5             the same in 5 orders: as given, and shuffled 4 times; times stay where they are
     NAME:week          the Fraud Detection Handbook's published test week of that stream
@@ -32,13 +32,13 @@ import numpy as np
 
 from benchmarks.quality.inputs import InputError, read_labels
 from benchmarks.quality.metrics import FloatArray, IntArray
-from detector.config.init import infer, render
+from detector.config.infer import infer, render
 from detector.config.load import load
 from detector.config.tree import Config
-from detector.core.event_block import BlockReader, Events
-from detector.core.events import Parser, Rejected
+from detector.core.events.block_reader import BlockReader, Events
+from detector.core.events.parser import Parser, Rejected
 from detector.core.records import Record
-from detector.core.simulate import SimulationConfig, label_rows, simulate, to_events
+from detector.demo.traffic import SimulationConfig, label_rows, simulate, to_events
 from detector.errors import ConfigError
 from detector.wiring import entity_key
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from detector.core.simulate import SimulationConfig, simulate, to_events
+from detector.demo.traffic import SimulationConfig, simulate, to_events
 from tests.kafka.broker import KAFKA_VERSION, KafkaBroker, poll_until
 from tests.kafka.daemons import Daemon, Deployment
 

@@ -30,11 +30,11 @@ from benchmarks.quality.inputs import InputError
 from benchmarks.quality.streams import Plan, parse_plans
 from detector.config.load import load
 from detector.config.tree import Config
-from detector.core.checkpoint import Snapshot, encode, read_manifest, read_state
-from detector.core.journal import Barrier, Journal
-from detector.core.partition import Partition
 from detector.core.records import Identity, Lap, Outputs, Record, no_lap
-from detector.core.simulate import DAYS_MAX, SimulationConfig, simulate, to_events
+from detector.core.recovery.checkpoint import Snapshot, encode, read_manifest, read_state
+from detector.core.recovery.journal import Barrier, Journal
+from detector.core.shard.partition import Partition
+from detector.demo.traffic import DAYS_MAX, SimulationConfig, simulate, to_events
 
 CONFIG = Path(__file__).parents[2] / "configs" / "handbook.yaml"
 IDENTITY = Identity(topic="transactions", group="benchmark", partition=0, entity_key=b"benchmark")

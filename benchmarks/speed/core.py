@@ -3,9 +3,9 @@
     python -m benchmarks.speed.core
     python -m benchmarks.speed.core --stream handbook --folder DATA --events 200000
 
-A stage is what lies between two laps of `detector.core.partition.Partition`, whatever their names are. Within
-the stages some parts are timed directly (`PARTS`), the outermost where one calls another; "other" is the
-rest of the stage. The first quarter of the events, after which a model is no longer young, is not counted.
+A stage is what lies between two laps of `detector.core.shard.partition.Partition`, whatever their names are.
+Within the stages some parts are timed directly (`PARTS`), the outermost where one calls another; "other" is
+the rest of the stage. The first quarter of the events, in which a model is young, is not counted.
 us are of CPU time.
 
 The last lines are for comparing two versions of the code: equal events must give equal alerts and an equal
@@ -43,22 +43,22 @@ from benchmarks.speed.common import (
     show,
 )
 from detector.config.tree import Config
-from detector.core.checkpoint import encode
-from detector.core.partition import Partition
 from detector.core.records import Record
+from detector.core.recovery.checkpoint import encode
+from detector.core.shard.partition import Partition
 
 PARTS = {
-    "detector.core.shard:to_rows": "rows",
-    "detector.core.features:Profiles.observe": "profiles",
-    "detector.core.features:Risks.read": "fraud shares",
-    "detector.core.features:Features.compute": "inputs",
-    "detector.core.encoder:Encoder.encode": "encode",
-    "detector.core.index:Exact.search": "search",
-    "detector.core.index:Hnsw.search": "search",
-    "detector.core.encoder:PlainLearner.learn_each": "gradient steps",
-    "detector.core.explain:Explainer.reasons": "explain",
-    "detector.core.clusters:Clusters.renew": "cluster",
-    "detector.core.embedding:tuned": "build index",
+    "detector.core.shard.shard:to_rows": "rows",
+    "detector.core.features.features:Profiles.observe": "profiles",
+    "detector.core.features.features:Risks.read": "fraud shares",
+    "detector.core.features.features:Features.compute": "inputs",
+    "detector.core.model.encoder:Encoder.encode": "encode",
+    "detector.core.model.index:Exact.search": "search",
+    "detector.core.model.index:Hnsw.search": "search",
+    "detector.core.model.encoder:PlainLearner.learn_each": "gradient steps",
+    "detector.core.alerts.explain:Explainer.reasons": "explain",
+    "detector.core.model.clusters:Clusters.renew": "cluster",
+    "detector.core.model.serving:tuned": "build index",
 }
 """What is timed within stages, by where it is; what is not there (any more) is named in the output."""
 

@@ -51,10 +51,10 @@ from benchmarks.speed.common import (
     transactions,
 )
 from benchmarks.speed.service import BROKER, Service
-from detector.core.telemetry import Telemetry
+from detector.core.reporting.telemetry import Telemetry
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
-from detector.shell.runner import Runner
+from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, MemoryBroker, MemoryLog, MemoryStore, MemoryStream
 from detector.wiring import entity_key
 from tests.kafka.broker import KafkaBroker, KafkaUnavailable, distribution, java

@@ -59,12 +59,12 @@ from benchmarks.speed.common import (
     transactions,
 )
 from detector.config.tree import Clusters, Config
-from detector.core.checkpoint import encode
-from detector.core.clusters import EVENTS_PER_CLUSTER
-from detector.core.features import Layout
-from detector.core.partition import Partition
-from detector.core.profiles import ProfileTable
+from detector.core.features.features import Layout
+from detector.core.features.profiles import ProfileTable
+from detector.core.model.clusters import EVENTS_PER_CLUSTER
 from detector.core.records import Record
+from detector.core.recovery.checkpoint import encode
+from detector.core.shard.partition import Partition
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 What is part of the model's state is apart from what is not: `Config.model_part()` is everything that the
 alerts depend on (`event`, `model`, `alerts`). A change there takes effect at a barrier and is journaled by
-its hash (see `detector.core.journal`); the rest may change freely between two starts.
+its hash (see `detector.core.recovery.journal`); the rest may change freely between two starts.
 
 Descriptions are the documentation: `detector config-schema` exports them to editors.
 """

@@ -58,7 +58,7 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Headers  # the record's own, then detector_reason, detector_detail, detector_topic, ...
-    reason: str  # one of detector.core.events.REASONS
+    reason: str  # one of detector.core.events.parser.REASONS
     detail: str
 
 
@@ -83,7 +83,7 @@ class Told(NamedTuple):
     """One message of a shard to its siblings, made at a barrier."""
 
     offset: int  # of the last record before that barrier
-    value: bytes  # see `detector.core.exchange`
+    value: bytes  # see `detector.core.labels.peer_messages`
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from detector.config.tree import Config, ModelPart
-from detector.core.audit import Passed, follow
-from detector.core.checkpoint import Manifest
-from detector.core.journal import SIDES, Journal, Side
-from detector.core.lineage import (
+from detector.core.records import Alert, DeadLetter, Identity
+from detector.core.recovery.checkpoint import Manifest
+from detector.core.recovery.generations import (
     Origin,
     check_side,
     find_origin,
@@ -28,8 +27,9 @@ from detector.core.lineage import (
     store_prefix,
     write,
 )
-from detector.core.partition import Partition
-from detector.core.records import Alert, DeadLetter, Identity
+from detector.core.recovery.journal import SIDES, Journal, Side
+from detector.core.shard.partition import Partition
+from detector.core.shard.replay import Passed, follow
 from detector.core.state import differing
 from detector.errors import CheckpointDamaged, NeedsOperator
 from detector.ports import Archive, CheckpointStore, Committed, SideLog

@@ -38,7 +38,7 @@ class BackgroundThread(Executor):
         return future
 
     def lane(self, job: Callable[[], T], /) -> Callable[[], T]:
-        """A `detector.core.lane.Lane`."""
+        """A `detector.core.jobs.Lane`."""
         return self.submit(job).result
 
     def _work(self) -> None:

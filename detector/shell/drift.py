@@ -14,7 +14,7 @@ from typing import Any
 
 from river.drift import ADWIN
 
-from detector.core.telemetry import Telemetry
+from detector.core.reporting.telemetry import Telemetry
 
 SIGNALS = ("score_mean", "rejected_share", "exposure_log_mean")
 

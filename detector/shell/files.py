@@ -39,9 +39,9 @@ from typing import IO, Any, BinaryIO
 import msgspec
 
 from detector.config.tree import Topics
-from detector.core.labels import feedback_time
+from detector.core.alerts.score_record import decode_score
+from detector.core.labels.feedback import feedback_time
 from detector.core.records import Record
-from detector.core.scores import decode_score
 from detector.errors import NeedsOperator
 from detector.ports import Change, Commit, Committed, Message, Poll
 

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from detector.core.telemetry import Histogram, PartitionTelemetry, Telemetry
+from detector.core.reporting.telemetry import Histogram, PartitionTelemetry, Telemetry
 
 Number = int | float | None
 OfPartition = Callable[[PartitionTelemetry], "Number | Mapping[str, int] | Mapping[str, float]"]

@@ -23,11 +23,11 @@ from threadpoolctl import threadpool_limits
 
 from detector.config.load import load
 from detector.config.tree import Config
-from detector.core.checkpoint import read_manifest
-from detector.core.journal import Barrier, Journal
-from detector.core.outcome import publications
 from detector.core.records import Headers, Identity, Outputs, Record
-from detector.core.shard import Shard
+from detector.core.recovery.checkpoint import read_manifest
+from detector.core.recovery.journal import Barrier, Journal
+from detector.core.reporting.counting import publications
+from detector.core.shard.shard import Shard
 from detector.errors import CheckpointDamaged
 from detector.wiring import entity_key
 from tests.kafka.broker import read_all

@@ -5,7 +5,7 @@ import os
 import signal
 
 from detector.cli import main
-from detector.core.partition import Partition
+from detector.core.shard.partition import Partition
 
 
 def die(self: Partition, name: str, position: int) -> None:

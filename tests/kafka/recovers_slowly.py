@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detector.cli import main
-from detector.core.partition import Partition, Step
 from detector.core.records import Record
+from detector.core.shard.partition import Partition, Step
 
 GATE = "DETECTOR_TEST_GATE"
 _take = Partition.take

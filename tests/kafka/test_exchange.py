@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from detector.core.shard import Shard
+from detector.core.shard.shard import Shard
 from tests import talkative
 from tests.kafka.audit import compare, log_of, published, undisturbed
 from tests.kafka.broker import KafkaBroker, poll_until, read_all

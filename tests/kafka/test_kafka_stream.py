@@ -15,7 +15,7 @@ from kafka.admin import ACLOperation, ResourceType
 from kafka.structs import ConsumerGroupMetadata
 
 from detector.config.tree import Config
-from detector.core.labels import feedback_time
+from detector.core.labels.feedback import feedback_time
 from detector.core.records import Record
 from detector.errors import (
     BrokerUnavailable,
@@ -26,8 +26,8 @@ from detector.errors import (
     OutsideError,
 )
 from detector.ports import Change, Commit, Committed, Message
-from detector.shell import kafka as shell
-from detector.shell.kafka import KafkaSideLog, KafkaStream
+from detector.shell.kafka import client as shell
+from detector.shell.kafka.client import KafkaSideLog, KafkaStream
 from tests.kafka.broker import (
     MTLS,
     PLAINTEXT,

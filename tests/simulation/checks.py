@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator
 from unittest.mock import patch
 
 from detector.config.tree import ModelPart
-from detector.core import partition as partition_module
-from detector.core.checkpoint import state_hash
-from detector.core.journal import Journal
-from detector.core.outcome import publications
 from detector.core.records import Identity, Outputs, Told
+from detector.core.recovery.checkpoint import state_hash
+from detector.core.recovery.journal import Journal
+from detector.core.reporting.counting import publications
+from detector.core.reporting.telemetry import Telemetry
+from detector.core.shard import partition as partition_module
 from detector.core.state import pack
-from detector.core.telemetry import Telemetry
 from detector.ports import Message
-from detector.shell.runner import Runner
+from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, InlineExecutor, MemoryBroker, MemoryLog, MemoryStore, MemoryStream
 from tests.simulation.world import GROUP, KEY, TOPIC, Simulation, shard_of
 

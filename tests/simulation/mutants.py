@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from detector.core.journal import Journal
-from detector.core.partition import Partition
-from detector.shell import runner as runner_module
-from detector.shell.runner import Runner
+from detector.core.recovery.journal import Journal
+from detector.core.shard.partition import Partition
+from detector.shell.runner import loop as runner_module
+from detector.shell.runner.loop import Runner
 from tests.chain import ChainShard
 
 
@@ -112,7 +112,7 @@ MUTANTS = (
             Runner,
             "_write_checkpoint",
             "owned.checkpoint_s =",
-            "from detector.core.checkpoint import encode\n"
+            "from detector.core.recovery.checkpoint import encode\n"
             "    owned.partition.rebase(encode(owned.snapshots[0])[0], owned.snapshots[0].position)\n"
             "    owned.checkpoint_s =",
         ),

@@ -17,15 +17,15 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from detector.config.tree import Config
-from detector.core import partition as partition_module
-from detector.core.checkpoint import Manifest, read_manifest
-from detector.core.lineage import config_name, folders, store_prefix
-from detector.core.shard import Shard
-from detector.core.telemetry import Telemetry
+from detector.core.recovery.checkpoint import Manifest, read_manifest
+from detector.core.recovery.generations import config_name, folders, store_prefix
+from detector.core.reporting.telemetry import Telemetry
+from detector.core.shard import partition as partition_module
+from detector.core.shard.shard import Shard
 from detector.errors import BrokerUnavailable, CommitFailed, OutsideError, StoreUnavailable
 from detector.ports import Commit
-from detector.shell import runner as runner_module
-from detector.shell.runner import Runner
+from detector.shell.runner import loop as runner_module
+from detector.shell.runner.loop import Runner
 from detector.testing import (
     POLL_S,
     STEPS,

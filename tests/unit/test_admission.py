@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from detector.config.load import load
 from detector.config.tree import Duplicates, ModelPart
-from detector.core.admission import RecentIds
+from detector.core.events.admission import RecentIds
 from detector.core.records import DeadLetter, Identity, Outputs, Record
-from detector.core.shard import Shard, shape
+from detector.core.shard.shard import Shard, shape
 from detector.core.state import pack, unpack
 from tests.unit.test_shard import days, drive, log, part, partition, undisturbed
 

@@ -28,7 +28,22 @@ LEVELS = {
     "cli": 8,
     "__main__": 9,
 }
-SEPARATE = {"shell"}  # modules that never import each other: only wiring knows more than one
+SEPARATE = {"shell"}  # rooms that never import each other: only wiring knows more than one
+
+# The rooms of the core, floor by floor: a room imports only from lower floors. The ground floor, 0, is the
+# files of the core that belong to no room.
+FLOORS = {
+    "events": 1,
+    "recovery": 1,
+    "features": 2,
+    "model": 3,
+    "alerts": 3,
+    "labels": 4,
+    "shard": 5,
+    "reporting": 5,
+}
+ARROWS_MAX = 16  # between rooms of the core
+
 
 # All that the core may import besides itself, the configuration and the errors.
 CORE_MAY_IMPORT = {
@@ -56,14 +71,14 @@ CORE_MAY_IMPORT = {
 # Where one file may import more, and why.
 CORE_EXCEPTIONS = {
     "core/state.py": {"io", "zipfile"},  # buffers in memory, and the error of a torn archive
-    "core/events.py": {"zoneinfo"},  # zones of event times
-    "core/lineage.py": {"urllib.parse"},  # escaping of names
-    "core/partition.py": {"importlib.metadata", "platform"},  # versions that a checkpoint records
+    "core/events/parser.py": {"zoneinfo"},  # zones of event times
+    "core/recovery/generations.py": {"urllib.parse"},  # escaping of names
+    "core/shard/partition.py": {"importlib.metadata", "platform"},  # versions that a checkpoint records
 }
 RANDOM_MAY_BE = {"Generator", "PCG64", "SeedSequence", "default_rng"}  # all of them from a given seed
 CLOCKS = {"now", "utcnow", "today"}
 
-# Each third-party client is known to one file, so it can be replaced there.
+# Each third-party client is known to one file, or to one room, so it can be replaced there.
 CLIENTS = (
     "kafka",
     "prometheus_client",
@@ -123,6 +138,42 @@ def part(path: str) -> str:
     return Path(path).parts[0].removesuffix(".py")
 
 
+def room(path: str) -> str:
+    """The folder below `core` or `shell`, or the file that stands there alone."""
+    return Path(path).parts[1].removesuffix(".py") if len(Path(path).parts) > 1 else ""
+
+
+def arrows(files: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Which room of the core imports from which other one."""
+    return {
+        (room(path), names[2])
+        for path, source in files.items()
+        if part(path) == "core"
+        for names in (imported.module.split(".") for imported in imports(path, source))
+        if names[:2] == ["detector", "core"] and names[2] != room(path)
+        if room(path) in FLOORS and names[2] in FLOORS
+    }
+
+
+def wrong_floors(files: Mapping[str, str]) -> list[str]:
+    """Imports of the core that go up, or stay on the floor."""
+    found = [
+        f"{path}: give {room(path)} a floor"
+        for path in files
+        if part(path) == "core" and len(Path(path).parts) > 2 and room(path) not in FLOORS
+    ]
+    for path, source in files.items():
+        if part(path) != "core":
+            continue
+        for imported in imports(path, source):
+            names = imported.module.split(".")
+            if names[:2] != ["detector", "core"] or names[2] == room(path):
+                continue
+            if FLOORS.get(names[2], 0) >= max(FLOORS.get(room(path), 0), 1):
+                found.append(f"{path}:{imported.line}: {imported.module} is not below {room(path)}")
+    return found
+
+
 def wrong_directions(files: Mapping[str, str]) -> list[str]:
     found = []
     for path, source in files.items():
@@ -135,8 +186,8 @@ def wrong_directions(files: Mapping[str, str]) -> list[str]:
                 continue
             target = names[1] if len(names) > 1 and names[1] in LEVELS else "__init__"
             same = target == part(path)
-            if same and target in SEPARATE and names[2:3] != [Path(path).stem]:
-                found.append(f"{path}:{imported.line}: {imported.module} is another module of {target}")
+            if same and target in SEPARATE and names[2:3] != [room(path)]:
+                found.append(f"{path}:{imported.line}: {imported.module} is another room of {target}")
             elif not same and LEVELS[target] >= LEVELS[part(path)]:
                 found.append(f"{path}:{imported.line}: {imported.module} is not below {part(path)}")
     return found
@@ -203,11 +254,29 @@ def dangers(files: Mapping[str, str]) -> list[str]:
 
 def test_the_sources_are_there() -> None:
     files = sources()
-    assert {"errors.py", "ports.py", "config/tree.py", "core/shard.py", "shell/runner.py"} <= set(files)
+    expected = {"errors.py", "ports.py", "config/tree.py", "core/shard/shard.py", "shell/runner/loop.py"}
+    assert expected <= set(files)
 
 
 def test_imports_go_one_way() -> None:
     assert wrong_directions(sources()) == []
+
+
+@pytest.mark.parametrize("floor", sorted(set(FLOORS.values())))
+def test_a_room_of_the_core_imports_from_lower_floors_only(floor: int) -> None:
+    files = {path: source for path, source in sources().items() if part(path) == "core"}
+    there = {path: source for path, source in files.items() if FLOORS.get(room(path)) == floor}
+    assert there
+    assert wrong_floors(there) == []
+
+
+def test_files_beside_the_rooms_of_the_core_import_from_none() -> None:
+    files = {path: source for path, source in sources().items() if room(path) not in FLOORS}
+    assert wrong_floors(files) == []
+
+
+def test_arrows_between_rooms_are_few() -> None:
+    assert len(arrows(sources())) <= ARROWS_MAX
 
 
 def test_the_core_knows_no_world_no_clock_and_no_shared_chance() -> None:
@@ -222,15 +291,16 @@ def test_exceptions_of_the_core_are_still_needed() -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_each_client_is_known_to_one_file(client: str) -> None:
-    assert len(homes(sources(), client)) == 1
+def test_each_client_is_known_to_one_room(client: str) -> None:
+    assert len({(part(path), room(path)) for path in homes(sources(), client)}) == 1
 
 
 def test_clients_are_where_they_belong() -> None:
     files = sources()
     for client in ("kafka", "prometheus_client", "structlog", "fsspec", "river"):
         assert {part(path) for path in homes(files, client)} == {"shell"}
-    assert homes(files, "hnswlib") == {"core/index.py"}
+    assert homes(files, "hnswlib") == {"core/model/index.py"}
+    assert {room(path) for path in homes(files, "kafka")} == {"kafka"}
     assert homes(files, "typer") == {"cli.py"}
     assert {part(path) for path in homes(files, "yaml")} == {"config"}
 
@@ -245,7 +315,7 @@ def test_data_never_becomes_code() -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("core/x.py", "from detector.shell.kafka import KafkaStream"),
+        ("core/x.py", "from detector.shell.kafka.client import KafkaStream"),
         ("core/x.py", "from detector import ports"),
         ("core/x.py", "import detector.wiring"),
         ("core/x.py", "from .. import ports"),
@@ -254,9 +324,9 @@ def test_data_never_becomes_code() -> None:
         ("config/x.py", "from detector.core.records import Record"),
         ("errors.py", "from detector.config.tree import Config"),
         ("ports.py", "from detector.testing import MemoryStore"),
-        ("testing.py", "from detector.shell.runner import Runner"),
+        ("testing.py", "from detector.shell.runner.loop import Runner"),
         ("shell/x.py", "from detector.testing import MemoryStore"),
-        ("shell/x.py", "from detector.shell.kafka import KafkaStream"),
+        ("shell/x.py", "from detector.shell.kafka.client import KafkaStream"),
         ("shell/x.py", "from detector.shell import kafka"),
         ("shell/x.py", "from . import kafka"),
         ("shell/x.py", "from .kafka import KafkaStream"),
@@ -278,6 +348,7 @@ def test_a_wrong_direction_is_seen(path: str, source: str) -> None:
             "from . import records\nfrom .records import Record\nfrom ..errors import NeedsOperator",
         ),
         ("shell/x.py", "from detector.ports import Log\nfrom detector.core.records import Record"),
+        ("shell/kafka/x.py", "from detector.shell.kafka.y import z\nfrom .y import z"),
         ("testing.py", "from detector.ports import Log"),
         ("wiring.py", "from detector.shell import kafka\nfrom detector.shell.http import HttpServer"),
         ("cli.py", "from detector import __version__, wiring"),
@@ -286,6 +357,22 @@ def test_a_wrong_direction_is_seen(path: str, source: str) -> None:
 )
 def test_a_right_direction_is_let_pass(path: str, source: str) -> None:
     assert wrong_directions({path: source}) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "wrong"),
+    [
+        ("core/model/x.py", "from detector.core.labels.feedback import Label", 1),
+        ("core/model/x.py", "from detector.core.alerts import policy", 1),
+        ("core/records.py", "from detector.core.events.parser import Parser", 1),
+        ("core/attic/x.py", "import math", 1),
+        ("core/model/x.py", "from detector.core.model.index import Index", 0),
+        ("core/model/x.py", "from detector.core.features.features import Rows", 0),
+        ("core/model/x.py", "from detector.core.state import State", 0),
+    ],
+)
+def test_a_wrong_floor_is_seen(path: str, source: str, wrong: int) -> None:
+    assert len(wrong_floors({path: source})) == wrong
 
 
 @pytest.mark.parametrize(

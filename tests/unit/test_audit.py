@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 from detector.config.tree import Checkpoints, ModelPart
-from detector.core.checkpoint import FORMAT, Snapshot, read_manifest, read_state
-from detector.core.journal import Journal
-from detector.core.lineage import moved, write
-from detector.core.partition import Partition
 from detector.core.records import Identity, Record
-from detector.core.simulate import SimulationConfig, simulate, to_events
+from detector.core.recovery.checkpoint import FORMAT, Snapshot, read_manifest, read_state
+from detector.core.recovery.generations import moved, write
+from detector.core.recovery.journal import Journal
+from detector.core.shard.partition import Partition
 from detector.core.state import differing, digest
+from detector.demo.traffic import SimulationConfig, simulate, to_events
 from detector.errors import NeedsOperator
 from detector.ports import Committed
 from detector.shell.auditor import Auditor

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import Calibration as CalibrationConfig
-from detector.core.calibration import BIN, LOW, SHARPNESS, Calibration, Sketch
+from detector.core.model.calibration import BIN, LOW, SHARPNESS, Calibration, Sketch
 from detector.core.state import pack, unpack
 
 Doubles = NDArray[np.float64]

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 
-from detector.core.checkpoint import FORMAT, READS_FROM, Snapshot, encode, read_manifest, read_state
-from detector.core.journal import Barrier, Journal
-from detector.core.lineage import (
+from detector.core.recovery.checkpoint import FORMAT, READS_FROM, Snapshot, encode, read_manifest, read_state
+from detector.core.recovery.generations import (
     check_side,
     find_origin,
     folders,
@@ -24,6 +23,7 @@ from detector.core.lineage import (
     superfluous,
     write,
 )
+from detector.core.recovery.journal import Barrier, Journal
 from detector.core.state import digest, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 from detector.testing import MemoryStore

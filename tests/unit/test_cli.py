@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from detector import cli
-from detector.core.shard import Shard
+from detector.core.shard.shard import Shard
 from detector.shell import files
 from tests import talkative
 

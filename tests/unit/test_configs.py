@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from detector.config.load import effective, json_schema, load
 from detector.config.tree import Config, Duplicates, EntityField, Late, ValueField
-from detector.core.events import ParsedEvent, Parser
+from detector.core.events.parser import ParsedEvent, Parser
 from detector.core.records import Record
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from detector.core.telemetry import Telemetry
+from detector.core.reporting.telemetry import Telemetry
 from detector.shell.drift import SIGNALS, DriftMonitor
 
 

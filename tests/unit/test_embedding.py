@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from detector.config.tree import Event, Model
-from detector.core.clusters import Core
-from detector.core.embedding import PROTOTYPES_MAX, Embedding
-from detector.core.encoder import LabelLearner, PlainLearner
-from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
+from detector.core.features.features import DAY_S, Features, Layout, Rows, empty_rows
+from detector.core.model.clusters import Core
+from detector.core.model.encoder import LabelLearner, PlainLearner
+from detector.core.model.serving import PROTOTYPES_MAX, Embedding
 from detector.core.state import pack, unpack
 
 SCHEMA = Event.model_validate(

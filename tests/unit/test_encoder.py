@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
 from detector.config.tree import Objectives
-from detector.core.encoder import (
+from detector.core.events.parser import TEXT_GRAMS_MAX
+from detector.core.features.features import Rows
+from detector.core.model.encoder import (
     MARGIN,
     Encoder,
     Floats,
@@ -23,8 +25,6 @@ from detector.core.encoder import (
     PlainLearner,
     piecewise_linear,
 )
-from detector.core.events import TEXT_GRAMS_MAX
-from detector.core.features import Rows
 from detector.core.state import pack, unpack
 
 INPUTS, HASHED, TEXTS = 3, 2, 1

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Event
-from detector.core import event_block
-from detector.core.admission import Admission
-from detector.core.event_block import BlockReader, Events
-from detector.core.event_time import AHEAD_MIN_S, AHEAD_PACES, MIDDLE, OLDER, WINDOW, EventTime
-from detector.core.events import ParsedEvent, Parser, Rejected, id_hash
+from detector.core.events import block_reader as event_block
+from detector.core.events.admission import Admission
+from detector.core.events.block_reader import BlockReader, Events
+from detector.core.events.event_time import AHEAD_MIN_S, AHEAD_PACES, MIDDLE, OLDER, WINDOW, EventTime
+from detector.core.events.parser import ParsedEvent, Parser, Rejected, id_hash
 from detector.core.records import Record
 
 KEY = b"a secret of the tests"

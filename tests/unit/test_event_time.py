@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.event_time import AHEAD_MIN_S, EventTime, is_behind
+from detector.core.events.event_time import AHEAD_MIN_S, EventTime, is_behind
 
 DAY_S = 86_400.0
 START_S = 1.5e9

@@ -14,13 +14,20 @@ from hypothesis.extra import numpy as arrays_of
 from threadpoolctl import threadpool_limits
 
 from detector.config.tree import ModelPart
-from detector.core import exchange as exchange_module
-from detector.core.checkpoint import Snapshot
-from detector.core.exchange import HEARD_BYTES_MAX, MESSAGE_BYTES_MAX, TOLD_MAX, Arrays, Exchange, bounded
-from detector.core.journal import Journal
-from detector.core.partition import Partition
+from detector.core.labels import peer_messages as exchange_module
+from detector.core.labels.peer_messages import (
+    HEARD_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    TOLD_MAX,
+    Arrays,
+    Exchange,
+    bounded,
+)
 from detector.core.records import Identity, Outputs, Record
-from detector.core.shard import Shard
+from detector.core.recovery.checkpoint import Snapshot
+from detector.core.recovery.journal import Journal
+from detector.core.shard.partition import Partition
+from detector.core.shard.shard import Shard
 from detector.core.state import pack, unpack
 from tests import talkative
 from tests.unit.test_shard import log, part, partition, restored

@@ -12,12 +12,12 @@ import pytest
 
 from detector.config.tree import Event, ModelPart
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.events import View
-from detector.core.explain import Explainer, Reason
-from detector.core.features import DAY_S, Layout, Rows, Units, empty_rows
-from detector.core.partition import Partition
+from detector.core.alerts.explain import Explainer, Reason
+from detector.core.events.parser import View
+from detector.core.features.features import DAY_S, Layout, Rows, Units, empty_rows
 from detector.core.records import Identity, Record
-from detector.core.simulate import SimulationConfig, simulate, to_events
+from detector.core.shard.partition import Partition
+from detector.demo.traffic import SimulationConfig, simulate, to_events
 
 # --- on traffic --------------------------------------------------------------------------------------------
 

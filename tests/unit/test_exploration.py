@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.exploration import ALERTS_MAX, ANSWERS_MIN, BY_SCORE, Exploration
+from detector.core.alerts.exploration import ALERTS_MAX, ANSWERS_MIN, BY_SCORE, Exploration
 from detector.core.state import pack, unpack
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.columns import DEVIATION_MAX, SPREAD_MIN, SURPRISE_PRIOR
-from detector.core.event_block import Events
-from detector.core.events import ParsedEvent
-from detector.core.features import (
+from detector.core.events.block_reader import Events
+from detector.core.events.parser import ParsedEvent
+from detector.core.features.feature_kernels import DEVIATION_MAX, SPREAD_MIN, SURPRISE_PRIOR
+from detector.core.features.features import (
     DAY_S,
     Features,
     Kind,
@@ -29,9 +29,9 @@ from detector.core.features import (
     swap,
     to_rows,
 )
-from detector.core.profiles import PRIOR_WEIGHT
+from detector.core.features.fraud_rates import FRAUD
+from detector.core.features.profiles import PRIOR_WEIGHT
 from detector.core.records import Record
-from detector.core.risk import FRAUD
 from detector.core.state import pack, unpack
 
 START_S = 1_699_920_000.0  # midnight, a Tuesday

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from detector.config.tree import Topics
-from detector.core import partition as partition_module
-from detector.core.journal import Journal
-from detector.core.telemetry import Telemetry
+from detector.core.recovery.journal import Journal
+from detector.core.reporting.telemetry import Telemetry
+from detector.core.shard import partition as partition_module
 from detector.errors import NeedsOperator
 from detector.ports import Commit, Committed, Message
 from detector.shell import files
 from detector.shell.files import FileExchange, FileSideLog, FileStream, OutputFiles
-from detector.shell.runner import Runner
+from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, InlineExecutor, MemoryLog, MemoryStore
 from tests.unit.test_runner import ChainShard, Crash, config
 

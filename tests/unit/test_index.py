@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from detector.config.tree import Index as IndexConfig
-from detector.core.index import Exact, Hnsw, NearestCentres, build, tuned
+from detector.core.model.index import Exact, Hnsw, NearestCentres, build, tuned
 
 Floats = NDArray[np.float32]
 CONFIG = IndexConfig()

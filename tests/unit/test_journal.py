@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.core.journal import (
+from detector.core.recovery.journal import (
     ENTRY_BYTES_MAX,
     EXCHANGE_BYTES_MAX,
     FORMAT,

@@ -20,12 +20,12 @@ from kafka import errors as kafka_errors
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from detector.config.tree import Config
-from detector.core.labels import feedback_time
+from detector.core.labels.feedback import feedback_time
 from detector.core.records import Headers, Record
 from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator
 from detector.ports import Commit, Committed, Message
-from detector.shell import kafka as shell
-from detector.shell.kafka import MESSAGE_BYTES_MAX, KafkaSideLog, KafkaStream
+from detector.shell.kafka import client as shell
+from detector.shell.kafka.client import MESSAGE_BYTES_MAX, KafkaSideLog, KafkaStream
 
 confluent = pytest.importorskip("confluent_kafka")
 

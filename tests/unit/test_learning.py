@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
-from detector.core.checkpoint import encode, read_manifest, read_state
-from detector.core.journal import Journal
-from detector.core.partition import Partition
+from detector.core.labels.supervision import WEIGHT_STEP
 from detector.core.records import Record
-from detector.core.supervision import WEIGHT_STEP
-from detector.core.warm_start import Model, export_model, first_checkpoint, read_model
+from detector.core.recovery.checkpoint import encode, read_manifest, read_state
+from detector.core.recovery.journal import Journal
+from detector.core.shard.partition import Partition
+from detector.core.shard.warm_start import Model, export_model, first_checkpoint, read_model
 from tests.unit.test_shard import (
     BLOCK,
     IDENTITY,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detector.core.lineage import check_end, store_prefix
+from detector.core.recovery.generations import check_end, store_prefix
 from detector.errors import NeedsOperator
 from detector.shell.store import FsspecStore
 

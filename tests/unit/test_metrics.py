@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.core.admission import IRREGULARITIES
-from detector.core.events import REASONS
-from detector.core.labels import OUTCOMES
-from detector.core.policy import SEVERITIES, SUPPRESSED_REASONS
-from detector.core.telemetry import Telemetry
+from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
+from detector.core.events.admission import IRREGULARITIES
+from detector.core.events.parser import REASONS
+from detector.core.labels.feedback import OUTCOMES
+from detector.core.reporting.telemetry import Telemetry
 from detector.shell.metrics import TelemetryCollector, renderer
 
 TABLE = Path(__file__).parents[2] / "docs" / "METRICS.md"

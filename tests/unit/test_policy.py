@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import Alerts as AlertsConfig
-from detector.core.features import DAY_S
-from detector.core.policy import (
+from detector.core.alerts.policy import (
     CAPACITY_MIN,
     SEVERITIES,
     STEERING_MAX,
@@ -22,6 +21,7 @@ from detector.core.policy import (
     Published,
     Suppressed,
 )
+from detector.core.features.features import DAY_S
 from detector.core.state import pack, unpack
 
 START_S = 1_700_000_000.0

@@ -10,8 +10,8 @@ import pytest
 from benchmarks.quality.drive import Driven, configuration, simulated
 from benchmarks.quality.explanations import COUNTRIES, RICH, Habits, enrich, judge, tamper
 from detector.config.tree import ModelPart
-from detector.core import explain
-from detector.core.simulate import SimulationConfig
+from detector.core.alerts import explain
+from detector.demo.traffic import SimulationConfig
 
 SMALL = {
     "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 512},

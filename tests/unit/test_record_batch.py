@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from detector.core.record_batch import read_records
 from detector.core.records import Record
+from detector.shell.kafka.record_batch import read_records
 
 Entry = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 TEXTS = st.none() | st.binary(max_size=300)

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.key_table import SLOTS_MIN, WAYS
-from detector.core.risk import (
+from detector.core.features.fraud_rates import (
     AGE_DAYS_MAX,
     DAY_S,
     FRAUD,
@@ -23,6 +22,7 @@ from detector.core.risk import (
     unknown,
     upper_ends,
 )
+from detector.core.features.key_table import SLOTS_MIN, WAYS
 from detector.core.state import pack, unpack
 
 HALF_LIVES_S = np.array([1.0, 7.0, 30.0]) * DAY_S

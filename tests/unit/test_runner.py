@@ -16,17 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Config
-from detector.core import exchange as exchange_module
-from detector.core import partition as partition_module
-from detector.core.checkpoint import Snapshot, read_manifest
-from detector.core.journal import METADATA_BYTES_MAX, Journal
+from detector.core.alerts.score_record import decode_score
+from detector.core.labels import peer_messages as exchange_module
 from detector.core.records import Identity
-from detector.core.scores import decode_score
-from detector.core.shard import Shard
-from detector.core.telemetry import Telemetry
+from detector.core.recovery.checkpoint import Snapshot, read_manifest
+from detector.core.recovery.journal import METADATA_BYTES_MAX, Journal
+from detector.core.reporting.telemetry import Telemetry
+from detector.core.shard import partition as partition_module
+from detector.core.shard.shard import Shard
 from detector.errors import BrokerUnavailable, NeedsOperator
 from detector.ports import Committed, Message
-from detector.shell.runner import Runner
+from detector.shell.runner.loop import Runner
 from detector.testing import (
     FakeClock,
     InlineExecutor,

@@ -22,13 +22,13 @@ from threadpoolctl import threadpool_limits
 
 import detector
 from detector.config.tree import ModelPart
-from detector.core.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
-from detector.core.journal import Barrier, Journal
-from detector.core.lane import AT_ONCE, Lane, Lanes
-from detector.core.partition import Partition
+from detector.core.jobs import AT_ONCE, Lane, Lanes
 from detector.core.records import Alert, DeadLetter, Identity, Record, Scored
-from detector.core.simulate import SimulationConfig, simulate, to_events
+from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
+from detector.core.recovery.journal import Barrier, Journal
+from detector.core.shard.partition import Partition
 from detector.core.state import pack
+from detector.demo.traffic import SimulationConfig, simulate, to_events
 from detector.errors import NeedsOperator
 from detector.shell.background import BackgroundThread
 
@@ -381,7 +381,7 @@ def test_what_goes_wrong_beside_scoring_is_not_hidden(monkeypatch: pytest.Monkey
     def learn(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("detector.core.training.Trainer.learn", learn)
+    monkeypatch.setattr("detector.core.model.training.Trainer.learn", learn)
     with pytest.raises(ZeroDivisionError):
         drive(partition(lanes=Lanes(LateLane(), LateLane())))
 

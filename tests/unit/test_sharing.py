@@ -13,18 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core import sharing as sharing_module
-from detector.core.checkpoint import Snapshot
-from detector.core.features import DAY_S, Features, Layout, Profiles, empty_rows
-from detector.core.journal import Journal
-from detector.core.labels import Answer, LabelBook
-from detector.core.memory import Memory
-from detector.core.partition import Partition
+from detector.core.features.features import DAY_S, Features, Layout, Profiles, empty_rows
+from detector.core.features.fraud_rates import MATURED
+from detector.core.labels import peers as sharing_module
+from detector.core.labels.event_buffer import Memory
+from detector.core.labels.feedback import Answer, LabelBook
+from detector.core.labels.peers import AHEAD_MAX_S, Message, Sharing
+from detector.core.labels.supervision import Supervision
 from detector.core.records import Outputs, Told
-from detector.core.risk import MATURED
-from detector.core.sharing import AHEAD_MAX_S, Message, Sharing
+from detector.core.recovery.checkpoint import Snapshot
+from detector.core.recovery.journal import Journal
+from detector.core.shard.partition import Partition
 from detector.core.state import pack, unpack
-from detector.core.supervision import Supervision
 from tests.unit.test_shard import IDENTITY, feedback, log, part, partition, restored
 
 DAY = 20_000.0 * DAY_S  # of event time, where the tests begin

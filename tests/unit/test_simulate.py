@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.simulate import (
+from detector.demo.traffic import (
     AMOUNT,
     CUSTOMER,
     DAY_S,

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import Event, Model
-from detector.core import supervision as module
-from detector.core.events import id_hash
-from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
-from detector.core.labels import Answer, LabelBook
-from detector.core.memory import ALERTED, FRAUD, LEGITIMATE, Memory
+from detector.core.events.parser import id_hash
+from detector.core.features.features import DAY_S, Features, Layout, Rows, empty_rows
+from detector.core.labels import supervision as module
+from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, Memory
+from detector.core.labels.feedback import Answer, LabelBook
+from detector.core.labels.supervision import DELAY_QUANTILE, FRAUDS_MIN, WEIGHT_STEP, WEIGHTS, Supervision
 from detector.core.state import copied, pack, unpack
-from detector.core.supervision import DELAY_QUANTILE, FRAUDS_MIN, WEIGHT_STEP, WEIGHTS, Supervision
 
 SCHEMA = Event.model_validate(
     {

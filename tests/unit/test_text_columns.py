@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.events import TextGrams
-from detector.core.text_columns import IsoTimes, beyond, split_grams
+from detector.core.events.parser import TextGrams
+from detector.core.events.text_kernels import IsoTimes, beyond, split_grams
 
 zones = st.sampled_from(sorted(available_timezones()))
 forms = st.sampled_from(

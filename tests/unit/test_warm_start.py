@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from detector.config.tree import ModelPart
-from detector.core import partition as partition_module
-from detector.core.checkpoint import Manifest, encode, read_manifest, read_state
-from detector.core.partition import Partition
 from detector.core.records import Identity
-from detector.core.shard import Shard
-from detector.core.state import pack, unpack
-from detector.core.warm_start import (
+from detector.core.recovery.checkpoint import Manifest, encode, read_manifest, read_state
+from detector.core.shard import partition as partition_module
+from detector.core.shard.partition import Partition
+from detector.core.shard.shard import Shard
+from detector.core.shard.warm_start import (
     POPULATION,
     Model,
     differences,
@@ -25,6 +24,7 @@ from detector.core.warm_start import (
     first_checkpoint,
     read_model,
 )
+from detector.core.state import pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 from tests.unit.test_runner import Crash, World, in_order, model_config, until
 

@@ -1,0 +1,86 @@
+"""An alert as people and programs receive it: a CloudEvent in Kafka's binary mode.
+
+The body is described by `detector/schemas/alert.v1.json`; headers follow the CloudEvents Kafka binding 1.0.2.
+Ids are made from topic, partition and offset, so whoever sees an alert twice can tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from detector.core.alerts.explain import Reason
+from detector.core.alerts.policy import SEVERITIES, Published
+from detector.core.alerts.score_record import iso
+from detector.core.events.parser import ParsedEvent, View
+from detector.core.records import Alert, Identity
+
+TYPE = "detector.alert.v1"
+SCHEMA_VERSION = 1
+DATA_SCHEMA = "urn:detector:schema:alert.v1"
+
+
+def alert_id(identity: Identity, offset: int) -> str:
+    """Deterministic id of the alert about the record at `offset`."""
+    return f"{identity.topic}-{identity.partition}-{offset}"
+
+
+def make_alert(
+    identity: Identity,
+    event: ParsedEvent,
+    view: View,
+    decision: Published,
+    *,
+    severity: int,
+    exposure: float | None,
+    main_name: str | None,
+    score: dict[str, Any],
+    reasons: Sequence[Reason],
+    exemplars: Sequence[dict[str, Any]],
+    cluster: dict[str, Any],
+    model: dict[str, Any],
+) -> Alert:
+    """Put an alert together; `score`, `cluster` and `model` are parts of the body as the schema has them."""
+    offset = event.record.offset
+    id_ = alert_id(identity, offset)
+    assert event.record.value is not None
+    body = {
+        "schema_version": SCHEMA_VERSION,
+        "alert_id": id_,
+        "case_id": decision.case,
+        "severity": SEVERITIES[severity],
+        "selection": decision.selection,
+        "event_id": event.id,
+        "event_time": iso(event.time),
+        "entity": None if view.main is None else {"name": main_name, "value": view.main},
+        "entities": dict(view.entities),
+        "context": dict(view.carried),
+        "exposure": exposure,
+        "score": {**score, "severity": SEVERITIES[severity]},
+        "reasons": [msgspec.to_builtins(reason) for reason in reasons],
+        "exemplars": list(exemplars),
+        "cluster": cluster,
+        "suppressed": decision.suppressed,
+        "model": model,
+        "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},
+        "event": msgspec.Raw(event.record.value.strip()),
+    }
+    headers = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", id_),
+        ("ce_source", f"/detector/{identity.group}"),
+        ("ce_type", TYPE),
+        ("ce_subject", view.main or event.id),
+        ("ce_time", iso(event.time)),
+        ("ce_dataschema", DATA_SCHEMA),
+        ("content-type", "application/json"),
+    ]
+    return Alert(
+        offset=offset,
+        key=event.record.key if view.main is None else view.main.encode(),
+        headers=tuple((name, text.encode()) for name, text in headers) + view.traces,
+        body=msgspec.json.encode(body),
+        severity=SEVERITIES[severity],
+    )

@@ -1,0 +1,281 @@
+"""Which events enter a shard: not again what entered before, and not late where late ones are unwanted.
+
+Rules
+    - It is decided event by event in log order, from the log alone: how polls cut it does not matter.
+    - What is refused leaves nothing behind: neither its id nor its time.
+    - Bounded: the ids of the last `horizon_events` events, as 64-bit hashes. Two of so many different ids
+      share one by chance once in 2^48 events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Event
+from detector.core.events.block_reader import Events
+from detector.core.events.event_time import EventTime, follow, is_behind, time_latest, time_now
+from detector.core.events.parser import Rejected, id_hash
+
+IRREGULARITIES = ("out_of_order", "late", "duplicate")
+_OUT_OF_ORDER, _LATE, _DUPLICATE = range(3)
+_ENTERS, _REJECTED = 3, 4  # what became of a row; or one of the above: why it was refused
+_IDS_MIN = 1024  # places of a new ring
+
+
+class RecentIds:
+    """Hashes of the last ids and the offsets they came with: a ring, and a table of where in it each lies.
+
+    The table (open addressing) has at least twice as many slots as the ring has places.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._allocate(min(capacity, _IDS_MIN))
+
+    def _allocate(self, places: int) -> None:
+        self.hashes = np.zeros(places, dtype=np.uint64)
+        self.offsets = np.zeros(places, dtype=np.int64)
+        self.slots = np.full(1 << (2 * places - 1).bit_length(), -1, dtype=np.int32)  # a place, -1: none
+        self.ends = np.zeros(
+            2, dtype=np.int64
+        )  # ids held; where the next one goes: over the oldest, once full
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+        """What kernels work on."""
+        return self.hashes, self.offsets, self.slots, self.ends
+
+    def reserve(self, ids: int) -> None:
+        """Make room for so many more, within the capacity."""
+        places = len(self.hashes)
+        while places < self._capacity and self.ends[0] + ids > places:
+            places = min(2 * places, self._capacity)
+        if places > len(self.hashes):
+            self._fill(self.to_state(), places)
+
+    def find(self, hashed: int) -> int | None:
+        """Offset of the event with this id."""
+        place = _find(self.hashes, self.slots, np.uint64(hashed))
+        return None if place < 0 else int(self.offsets[place])
+
+    def remember(self, hashed: int, offset: int) -> None:
+        """Hold an id that is not here; the oldest goes."""
+        self.reserve(1)
+        _remember(*self.arrays, np.uint64(hashed), offset)
+
+    def to_state(self) -> dict[str, Any]:
+        """Oldest first."""
+        held, after = self.ends.tolist()
+        oldest = after % max(held, 1)
+        return {
+            "hashes": np.roll(self.hashes[:held], -oldest),
+            "offsets": np.roll(self.offsets[:held], -oldest),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take back what `to_state` gave, as far as it fits."""
+        held = min(len(state["hashes"]), self._capacity)
+        self._fill(state, min(max(held, _IDS_MIN), self._capacity))
+
+    def _fill(self, state: Mapping[str, Any], places: int) -> None:
+        self._allocate(places)
+        _remember_all(*self.arrays, state["hashes"][-places:], state["offsets"][-places:])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Admitted:
+    """What became of the first `consumed` rows."""
+
+    consumed: int
+    rows: NDArray[np.int64]  # (n,) those that entered
+    believed: NDArray[np.float64]  # (n,) their times, not too far ahead of the others, s since the epoch
+    now: NDArray[np.float64]  # (n,) how far event time had come with each
+    refused: Mapping[int, Rejected]  # by row, ascending
+
+
+class Admission:
+    """See the module's text."""
+
+    def __init__(self, schema: Event) -> None:
+        self._duplicates, self._late = schema.duplicates, schema.time.late
+        self._ids = RecentIds(1 if schema.duplicates is None else schema.duplicates.horizon_events)
+        self._counts = np.zeros(len(IRREGULARITIES), dtype=np.int64)
+
+    def admit(self, events: Events, rejected: Mapping[int, Rejected], time: EventTime, room: int) -> Admitted:
+        """Let events in, in log order, until `room` have entered; what enters is remembered, `time` follows.
+
+        Parameters
+        ----------
+        events
+            n rows as they were read.
+        rejected
+            By row, those that are no events.
+        """
+        n = len(events)
+        hashes, fates = events.id_hashes.copy(), np.full(n, _ENTERS, dtype=np.int8)
+        for row, why in rejected.items():
+            fates[row] = _REJECTED
+            hashes[row] = 0 if why.original is None else id_hash(why.original)
+        self._ids.reserve(n)
+        first, believed, now = np.full(n, -1), np.empty(n), np.empty(n)
+        consumed = _admit(
+            room, hashes, events.times, events.offsets, fates, first, believed, now,
+            self._duplicates is not None,
+            self._duplicates is not None and self._duplicates.action == "reject",
+            self._late.after,
+            self._late.action == "reject",
+            self._counts,
+            *self._ids.arrays,
+            time.last,
+            time.held,
+        )  # fmt: skip
+        fates = fates[:consumed]
+        rows = np.flatnonzero(fates == _ENTERS)
+        refused: dict[int, Rejected] = {}
+        for row in np.flatnonzero(fates != _ENTERS).tolist():
+            if fates[row] == _REJECTED:
+                refused[row] = self._explain(rejected[row], int(first[row]))
+            elif fates[row] == _DUPLICATE:
+                refused[row] = Rejected("duplicate", f"the id came before, at offset {first[row]}")
+            else:
+                behind = float(now[row] - events.times[row])
+                refused[row] = Rejected("late", f"{behind:.0f} s behind event time")
+        return Admitted(consumed, rows, believed[rows], now[rows], refused)
+
+    def _explain(self, rejected: Rejected, offset: int) -> Rejected:
+        """Add where the event is that a reversal takes back, if it is remembered."""
+        if rejected.original is None or self._duplicates is None:
+            return rejected
+        where = "not among the last events" if offset < 0 else f"at offset {offset}"
+        return Rejected(rejected.reason, f"{rejected.detail}, {where}")
+
+    def collect(self) -> dict[str, int]:
+        """Irregular events since the last call, refused or not, by what they are."""
+        counts = dict(zip(IRREGULARITIES, self._counts.tolist(), strict=True))
+        self._counts[:] = 0
+        return {name: count for name, count in counts.items() if count}
+
+    def to_state(self) -> dict[str, Any]:
+        return {} if self._duplicates is None else self._ids.to_state()
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Take back what `to_state` gave, perhaps under other settings or before there was any."""
+        if self._duplicates is not None and "hashes" in state:
+            self._ids.load(state)
+
+
+@numba.njit(cache=True)
+def _admit(
+    room: int,
+    id_hashes: Any,
+    times: Any,
+    log_offsets: Any,
+    fates: Any,
+    first: Any,
+    believed: Any,
+    now: Any,
+    remembering: bool,
+    reject_duplicates: bool,
+    late_after: float,
+    reject_late: bool,
+    counts: Any,
+    hashes: Any,
+    offsets: Any,
+    slots: Any,
+    ends: Any,
+    last: Any,
+    held: Any,
+) -> int:
+    """Decide event by event; returns rows consumed.
+
+    Writes `fates`, the offset at which a row's id came before (`first`), and for those that enter `believed`
+    and `now`; for a late one `now` is where time stood before it.
+    """
+    entered = 0
+    for row in range(len(id_hashes)):
+        if entered == room:
+            return row
+        place = _find(hashes, slots, id_hashes[row]) if remembering else -1
+        if place >= 0:
+            first[row] = offsets[place]
+        if fates[row] == _REJECTED:
+            continue
+        if place >= 0:
+            counts[_DUPLICATE] += 1
+            if reject_duplicates:
+                fates[row] = _DUPLICATE
+                continue
+        if is_behind(last, held, times[row], late_after):
+            counts[_LATE] += 1
+            if reject_late:
+                fates[row] = _LATE
+                now[row] = time_now(last, held)
+                continue
+        if times[row] < time_latest(last, held):
+            counts[_OUT_OF_ORDER] += 1
+        if remembering and place < 0:
+            _remember(hashes, offsets, slots, ends, id_hashes[row], log_offsets[row])
+        believed[row], now[row] = follow(last, held, times[row])
+        entered += 1
+    return len(id_hashes)
+
+
+@numba.njit(cache=True)
+def _slot_of(hashes: Any, slots: Any, hashed: Any) -> Any:
+    """Return the slot of this id, or the empty one where it belongs."""
+    last = len(slots) - 1
+    slot = np.int64(hashed & np.uint64(last))
+    while slots[slot] >= 0 and hashes[slots[slot]] != hashed:
+        slot = (slot + 1) & last
+    return slot
+
+
+@numba.njit(cache=True)
+def _find(hashes: Any, slots: Any, hashed: Any) -> int:
+    """Return the id's place in the ring, -1 if it is not there."""
+    place: int = slots[_slot_of(hashes, slots, hashed)]
+    return place
+
+
+@numba.njit(cache=True)
+def _remember(hashes: Any, offsets: Any, slots: Any, ends: Any, hashed: Any, offset: int) -> None:
+    """Hold an id that is not here; once the ring is full the oldest goes."""
+    place = ends[1]
+    if ends[0] == len(hashes):
+        _forget(hashes, slots, hashes[place])
+    else:
+        ends[0] += 1
+    hashes[place], offsets[place] = hashed, offset
+    slots[_slot_of(hashes, slots, hashed)] = place
+    ends[1] = (place + 1) % len(hashes)
+
+
+@numba.njit(cache=True)
+def _forget(hashes: Any, slots: Any, hashed: Any) -> None:
+    """Empty an id's slot; what was put behind it for want of room moves up (Knuth 6.4, algorithm R)."""
+    last = len(slots) - 1
+    hole = _slot_of(hashes, slots, hashed)
+    slot = hole
+    while True:
+        slot = (slot + 1) & last
+        if slots[slot] < 0:
+            break
+        wanted = np.int64(hashes[slots[slot]] & np.uint64(last))
+        if ((slot - wanted) & last) >= ((slot - hole) & last):
+            slots[hole] = slots[slot]
+            hole = slot
+    slots[hole] = -1
+
+
+@numba.njit(cache=True)
+def _remember_all(
+    hashes: Any, offsets: Any, slots: Any, ends: Any, new_hashes: Any, new_offsets: Any
+) -> None:
+    for i in range(len(new_hashes)):
+        _remember(hashes, offsets, slots, ends, new_hashes[i], new_offsets[i])

@@ -1,0 +1,446 @@
+"""From inputs to an embedding: a small network that learns from every block.
+
+Numeric inputs go through piecewise-linear encoding on quantile bins (Gorishniy 2022: it decides more than the
+network does), categories and text trigrams through hashed embedding rows (Weinberger 2009), then one hidden
+layer.
+
+Two networks of this form make up an embedding, each with its own objectives:
+
+    plain       sees no labels, nor anything counted from them
+      contrastive      accepted events lie near the origin, the same events with one thing swapped for another
+                       event's lie outside a ball around it (logistic loss on the squared distance)
+      reconstructive   the piecewise-linear code is restored from the embedding by a linear map
+    labelled    sees fraud shares as well
+      supervised       legitimate events lie near the origin, frauds far from it (logistic loss on the squared
+                       distance, scale and offset learned)
+
+Rules
+    - Two speeds: the learner is trained on every block; what serves is a copy of it, made at barriers.
+    - A row's result depends on that row alone, not on its neighbours or on how many there are
+      (`detector.core.model.encoder_kernels` has the arithmetic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Encoder as EncoderConfig
+from detector.core.model import encoder_kernels
+
+Floats = NDArray[np.float32]
+
+# Share of events outside the outermost edges on each side: the bins are for the many.
+EDGE_TAIL = 0.005
+MARGIN = 1.0  # squared radius of the ball, per dimension
+# Started larger, what is far from the origin by chance is pushed there until most hidden units are dead.
+OUT_START = 0.3
+# Scale and offset from squared distance to the log-odds of fraud: at first nothing is likely to be one.
+LINK_START = np.array([1.0, -3.0], dtype=np.float32)
+# The average that is served reaches back over some hundred steps, at first over an eighth of all.
+AVERAGE_RATE, YOUNG_RATE = 0.01, 8.0
+ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
+ADAM_NUMBERS = (np.float32(1.0 - ADAM_BETA_1), np.float32(1.0 - ADAM_BETA_2), np.float32(ADAM_EPSILON))
+
+
+class Hashes(Protocol):
+    """What is looked up in the hashed table; `Rows` has it."""
+
+    @property
+    def categories(self) -> NDArray[np.uint64]:
+        """(n, C) hashes, 0: missing."""
+
+    @property
+    def grams(self) -> NDArray[np.uint32]:
+        """(n, T, G) hashes, 0: none."""
+
+
+class Looked(NamedTuple):
+    """Hashes alone."""
+
+    categories: NDArray[np.uint64]
+    grams: NDArray[np.uint32]
+
+
+class Pass(NamedTuple):
+    """n events on their way through the network, with what the way back needs."""
+
+    places: NDArray[np.int8]  # (n, F) bin of each numeric input
+    amounts: Floats  # (n, F) what its code holds there
+    categories: NDArray[np.uint64]
+    grams: NDArray[np.uint32]
+    means: Floats  # (n, S * hash_width) embedding rows of categories and texts
+    hidden: Floats  # (n, H)
+    out: Floats  # (n, D)
+
+
+class Learned(NamedTuple):
+    """What a learner has to be served, as copies."""
+
+    edges: Floats
+    weights: Mapping[str, Floats]
+    step: int
+
+
+class Encoder:
+    """The network with its weights; it sees the first `inputs` columns, `hashed` categories, `texts` texts.
+
+    Weights are float32 arrays in `weights`; embeddings are (n, dimension) float32.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, inputs: int, hashed: int, texts: int, rng: np.random.Generator
+    ) -> None:
+        self.config = config
+        self._inputs = inputs
+        self._slots = hashed + texts
+        wide = inputs * config.bins + self._slots * config.hash_width
+        self.edges = np.tile(np.linspace(-1.0, 1.0, config.bins + 1, dtype=np.float32), (inputs, 1))
+        self.weights: dict[str, Floats] = {
+            "hidden": _normal(rng, wide, config.hidden),
+            "hidden_bias": np.zeros(config.hidden, dtype=np.float32),
+            "out": _normal(rng, config.hidden, config.dimension),
+            "out_bias": np.zeros(config.dimension, dtype=np.float32),
+        }
+        if self._slots:
+            self.weights["rows"] = 0.1 * rng.standard_normal(
+                (config.hash_rows, config.hash_width), dtype=np.float32
+            )
+        self._renew_sums()
+
+    def encode(self, inputs: Floats, rows: Hashes) -> Floats:
+        """Embed n events, (n, dimension).
+
+        Each row's result is the same whatever the other rows are and however many: only rows that are
+        needed need to be given.
+        """
+        return self._forward(inputs, rows).out
+
+    def renew_edges(self, samples: Iterable[Floats]) -> None:
+        """Put each column's bins, from the first on, on the quantiles of a sample of its inputs."""
+        ends = np.linspace(EDGE_TAIL, 1.0 - EDGE_TAIL, self.config.bins + 1)
+        for column, sample in enumerate(samples):
+            self.edges[column] = _ascending(np.quantile(sample, ends).astype(np.float32))
+
+    def serve(self, learned: Learned) -> None:
+        """Have what a learner gave."""
+        self.edges, self.weights = learned.edges, dict(learned.weights)
+        self._renew_sums()
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "edges": self.edges.copy(),
+            "weights": {name: weight.copy() for name, weight in self.weights.items()},
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.edges = state["edges"]
+        self.weights = dict(state["weights"])
+        self._renew_sums()
+
+    def _renew_sums(self) -> None:
+        """Derive what the forward pass needs besides the weights; whenever they have changed."""
+        self._below = encoder_kernels.sums_below(self.weights["hidden"], self._inputs, self.config.bins)
+
+    def _forward(self, inputs: Floats, rows: Hashes) -> Pass:
+        weights, count = self.weights, len(inputs)
+        found = Pass(
+            places=np.empty((count, self._inputs), dtype=np.int8),
+            amounts=np.empty((count, self._inputs), dtype=np.float32),
+            categories=np.ascontiguousarray(rows.categories),
+            grams=np.ascontiguousarray(rows.grams),
+            means=np.empty((count, self._slots * self.config.hash_width), dtype=np.float32),
+            hidden=np.empty((count, self.config.hidden), dtype=np.float32),
+            out=np.empty((count, self.config.dimension), dtype=np.float32),
+        )
+        encoder_kernels.locate(np.ascontiguousarray(inputs), self.edges, found.places, found.amounts)
+        if self._slots:
+            encoder_kernels.look_up(found.categories, found.grams, weights["rows"], found.means)
+        encoder_kernels.forward(
+            found.places,
+            found.amounts,
+            found.means,
+            self._below,
+            weights["hidden"],
+            weights["hidden_bias"],
+            weights["out"],
+            weights["out_bias"],
+            found.hidden,
+            found.out,
+        )
+        return found
+
+
+class Learner(Encoder):
+    """An encoder with its optimiser (Adam)."""
+
+    def __init__(
+        self, config: EncoderConfig, inputs: int, hashed: int, texts: int, rng: np.random.Generator
+    ) -> None:
+        super().__init__(config, inputs, hashed, texts, rng)
+        self.steps = 0
+        self._begin_moments()
+
+    def _begin_moments(self) -> None:
+        self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+        self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+
+    def learned(self) -> Learned:
+        """What is to be served now."""
+        weights = {name: weight.copy() for name, weight in self._to_serve().items()}
+        return Learned(self.edges.copy(), weights, self.steps)
+
+    def _to_serve(self) -> dict[str, Floats]:
+        return self.weights
+
+    def _descend(self, found: Pass, grad: Floats, others: Mapping[str, Floats]) -> None:
+        """Take a step against the loss's gradient by the embedding, (n, dimension), and by `others`."""
+        weights, bins = self.weights, self.config.bins
+        names = ("hidden", "hidden_bias", "out", "out_bias", *(("rows",) if self._slots else ()))
+        gradients = {**others, **{name: np.zeros_like(weights[name]) for name in names}}
+        grad_hidden = np.empty_like(found.hidden)
+        encoder_kernels.backward_out(
+            grad, found.hidden, weights["out"], gradients["out"], gradients["out_bias"], grad_hidden
+        )
+        encoder_kernels.backward_inputs(
+            found.places,
+            found.amounts,
+            found.means,
+            grad_hidden,
+            bins,
+            gradients["hidden"],
+            gradients["hidden_bias"],
+        )
+        if self._slots:
+            behind = weights["hidden"][self._inputs * bins :]
+            encoder_kernels.backward_rows(
+                found.categories, found.grams, grad_hidden, behind, gradients["rows"]
+            )
+        self._step(gradients)
+        self._renew_sums()
+
+    def _step(self, gradients: Mapping[str, Floats]) -> None:
+        rate = self._next_rate()
+        for name, gradient in gradients.items():
+            encoder_kernels.adam(
+                _flat(self.weights[name]),
+                _flat(gradient),
+                _flat(self._first[name]),
+                _flat(self._second[name]),
+                *ADAM_NUMBERS,
+                rate,
+            )
+
+    def _next_rate(self) -> np.float32:
+        """Adam's rate for one step more."""
+        self.steps += 1
+        rate = self.config.learning_rate
+        return np.float32(rate * np.sqrt(1.0 - ADAM_BETA_2**self.steps) / (1.0 - ADAM_BETA_1**self.steps))
+
+    def to_state(self) -> dict[str, Any]:
+        moments = {
+            f"{name}_{order}": moment.copy()
+            for order, moments in (("first", self._first), ("second", self._second))
+            for name, moment in moments.items()
+        }
+        return {**super().to_state(), "steps": self.steps, "moments": moments}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self.steps = int(state["steps"])
+        self._first = {name: state["moments"][f"{name}_first"] for name in self.weights}
+        self._second = {name: state["moments"][f"{name}_second"] for name in self.weights}
+
+
+class PlainLearner(Learner):
+    """Learns from events alone."""
+
+    def __init__(
+        self, config: EncoderConfig, inputs: int, hashed: int, texts: int, rng: np.random.Generator
+    ) -> None:
+        super().__init__(config, inputs, hashed, texts, rng)
+        if config.objectives.reconstructive:
+            wide = len(self.weights["hidden"])
+            self.weights["restore"] = _normal(rng, config.dimension, wide)
+            self._begin_moments()
+
+    def learn(self, inputs: Floats, rows: Hashes, real: NDArray[np.bool_], weight: Floats) -> float:
+        """Take one step; returns the loss before it.
+
+        Parameters
+        ----------
+        inputs, rows
+            n events, real and swapped ones.
+        real : (n,) bool
+        weight : (n,) float32
+            0 leaves a row out (padding, events that were not accepted).
+        """
+        objectives = self.config.objectives
+        found = self._forward(inputs, rows)
+        grad = np.empty_like(found.out)
+        loss: float = encoder_kernels.contrast(found.out, real, weight, MARGIN, objectives.contrastive, grad)
+        others: dict[str, Floats] = {}
+        if objectives.reconstructive:
+            restore, wide = self.weights["restore"], self._wide(inputs, found.means)
+            error = (found.out @ restore - wide) * (weight * real)[:, None]
+            total = max(float(weight.sum()), 1.0)
+            error *= np.float32(2.0 * objectives.reconstructive / (total * wide.shape[1]))
+            others["restore"] = found.out.T @ error
+            grad += error @ restore.T
+        self._descend(found, grad, others)
+        return loss
+
+    def learn_each(
+        self, inputs: Floats, hashes: Looked, real: NDArray[np.bool_], weight: Floats
+    ) -> NDArray[np.float64]:
+        """Do what `learn` does with each of S batches, one after another; returns the losses, (S,).
+
+        All at once, so that the interpreter's lock is let go once.
+
+        Parameters
+        ----------
+        inputs, hashes
+            (S, n, ...); `real` (n,) and `weight` (S, n).
+        """
+        if self.config.objectives.reconstructive:
+            batches = zip(inputs, map(Looked, *hashes), weight, strict=True)
+            return np.array([self.learn(rows, looked, real, each) for rows, looked, each in batches])
+        names = ("hidden", "hidden_bias", "out", "out_bias", "rows")
+        none = {"rows": np.zeros((0, self.config.hash_width), dtype=np.float32)}
+        weights, first, second = ({**none, **of} for of in (self.weights, self._first, self._second))
+        losses = np.empty(len(inputs))
+        encoder_kernels.train(
+            np.ascontiguousarray(inputs),
+            np.ascontiguousarray(hashes.categories),
+            np.ascontiguousarray(hashes.grams),
+            real,
+            weight,
+            self.edges,
+            tuple(weights[name] for name in names),
+            tuple(_flat(weights[name]) for name in names),
+            tuple(_flat(first[name]) for name in names),
+            tuple(_flat(second[name]) for name in names),
+            MARGIN,
+            self.config.objectives.contrastive,
+            ADAM_NUMBERS,
+            np.array([self._next_rate() for _ in inputs], dtype=np.float32),
+            losses,
+        )
+        self._renew_sums()
+        return losses
+
+    def _wide(self, inputs: Floats, means: Floats) -> Floats:
+        """The input layer in full: the piecewise-linear code, then what was looked up."""
+        code = piecewise_linear(inputs[:, : self._inputs], self.edges)
+        return np.concatenate([code.reshape(len(inputs), -1), means], axis=1)
+
+
+class LabelLearner(Learner):
+    """Learns from labels; `ends` are the largest values of the inputs that count labels, the last columns.
+
+    What is served is the average of its weights over the last steps (Polyak and Juditsky 1992): a batch has
+    few frauds, so single steps are noisy.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        inputs: int,
+        hashed: int,
+        texts: int,
+        ends: Floats,
+        rng: np.random.Generator,
+    ) -> None:
+        super().__init__(config, inputs, hashed, texts, rng)
+        for column, end in enumerate(ends.tolist(), start=inputs - len(ends)):
+            self.edges[column] = end * np.square(np.linspace(0.0, 1.0, config.bins + 1, dtype=np.float32))
+        self.weights["out"] *= np.float32(OUT_START)
+        self.weights["link"] = LINK_START.copy()
+        self._begin_moments()
+        self._average = {name: weight.copy() for name, weight in self.weights.items()}
+        self._averaged = 0  # steps since the bins were moved
+
+    def _to_serve(self) -> dict[str, Floats]:
+        return self._average
+
+    def renew_edges(self, samples: Iterable[Floats]) -> None:
+        super().renew_edges(samples)
+        self._averaged = 0
+
+    def adopt(self, edges: Floats, weights: Mapping[str, Floats]) -> None:
+        """Go on from another learner's bins and weights."""
+        self.edges = edges.copy()
+        self.weights = {name: weight.copy() for name, weight in weights.items()}
+        self._average = {name: weight.copy() for name, weight in weights.items()}
+        self._averaged = 0
+        self.steps = max(self.steps, 1)
+        self._renew_sums()
+
+    def approach(self, weights: Mapping[str, Floats], share: float) -> None:
+        """Move a share of the way to another learner's weights; the bins must be the same."""
+        for own in (self.weights, self._average):
+            for name, weight in weights.items():
+                own[name] += np.float32(share) * (weight - own[name])
+        self._renew_sums()
+
+    def learn(self, inputs: Floats, rows: Hashes, fraud: Floats, weight: Floats) -> float:
+        """Take one step; returns the loss before it.
+
+        Parameters
+        ----------
+        inputs, rows
+            n events.
+        fraud : (n,) float32
+            1: known fraud, 0: legitimate.
+        weight : (n,) float32
+        """
+        found = self._forward(inputs, rows)
+        grad, link = np.empty_like(found.out), np.empty_like(self.weights["link"])
+        loss: float = encoder_kernels.log_loss(found.out, fraud, weight, self.weights["link"], grad, link)
+        self._descend(found, grad, {"link": link})
+        self._averaged += 1
+        rate = np.float32(max(AVERAGE_RATE, min(1.0, YOUNG_RATE / self._averaged)))
+        for name, own in self.weights.items():
+            encoder_kernels.approach(_flat(self._average[name]), _flat(own), rate)
+        return loss
+
+    def to_state(self) -> dict[str, Any]:
+        average = {name: weight.copy() for name, weight in self._average.items()}
+        return {**super().to_state(), "average": average, "averaged": self._averaged}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self._average, self._averaged = dict(state["average"]), state["averaged"]
+
+
+def _flat(array: Floats) -> Floats:
+    """A view, (m,), of an array that lies in one piece."""
+    assert array.flags.c_contiguous
+    return array.reshape(-1)
+
+
+def _normal(rng: np.random.Generator, rows: int, columns: int) -> Floats:
+    return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(np.sqrt(2.0 / rows))
+
+
+def piecewise_linear(inputs: Floats, edges: Floats) -> Floats:
+    """Piecewise-linear code (n, F, bins) of (n, F) inputs; logarithmic outside the outermost edges."""
+    position = (inputs[:, :, None] - edges[:, :-1]) / np.diff(edges, axis=1)
+    code: Floats = np.clip(position, 0.0, 1.0)
+    code[:, :, 0] -= np.log1p(np.maximum(-position[:, :, 0], 0.0))
+    code[:, :, -1] += np.log1p(np.maximum(position[:, :, -1] - 1.0, 0.0))
+    return code
+
+
+def _ascending(quantiles: Floats) -> Floats:
+    """Strictly ascending edges from quantiles that may repeat (flags, constants, counts)."""
+    distinct = np.unique(quantiles)
+    if len(distinct) == 1:
+        distinct = distinct + np.array([-0.5, 0.5], dtype=np.float32)
+    spread = np.interp(np.linspace(0, len(distinct) - 1, len(quantiles)), range(len(distinct)), distinct)
+    steps = np.maximum(np.diff(spread), 1e-6 * max(1.0, float(np.abs(spread).max())))
+    edges: Floats = (spread[0] + np.concatenate([[0.0], np.cumsum(steps)])).astype(np.float32)
+    return edges

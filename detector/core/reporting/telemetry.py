@@ -1,0 +1,110 @@
+"""Numbers the runner keeps about itself: plain counters and binned histograms, filled per batch.
+
+One thread writes, any thread may read; a reader sees each number as of some recent moment. Labels are
+bounded: severities, stages and reasons are fixed sets, partitions those of the topic. The contract is
+`docs/METRICS.md`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
+from detector.core.events.admission import IRREGULARITIES
+from detector.core.events.parser import REASONS
+from detector.core.labels.feedback import OUTCOMES
+from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
+
+SECONDS_BOUNDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
+)  # fmt: skip
+LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+
+
+class Histogram:
+    """Counts per bucket, filled with arrays.
+
+    Parameters
+    ----------
+    bounds
+        Upper bounds of the buckets, ascending, in the unit of what is observed; one more bucket is open.
+    """
+
+    def __init__(self, bounds: Iterable[float] = SECONDS_BOUNDS) -> None:
+        self.bounds = np.asarray(tuple(bounds), dtype=np.float64)
+        self._ascending = self.bounds.tolist()
+        self.counts: NDArray[np.int64] = np.zeros(len(self.bounds) + 1, dtype=np.int64)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Add a value."""
+        self.counts[bisect_left(self._ascending, value)] += 1
+        self.sum += value
+
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Add values (n,)."""
+        self.counts += np.bincount(np.searchsorted(self.bounds, values), minlength=len(self.counts))
+        self.sum += float(values.sum())
+
+
+def _from_zero(names: Iterable[str]) -> dict[str, int]:
+    """Counters that are there before the first count: a rate over a series that appears at 1 misses it."""
+    return defaultdict(int, dict.fromkeys(names, 0))
+
+
+@dataclass(kw_only=True, slots=True)
+class PartitionTelemetry:
+    """Numbers of one partition; gauges are None until known."""
+
+    received: int = 0
+    scored: int = 0
+    replayed: int = 0
+    state_differences: int = 0
+    lost: int = 0
+    rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
+    alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
+    suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
+    labels: dict[str, int] = field(default_factory=lambda: _from_zero(OUTCOMES))  # by what became of them
+    exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # likewise
+    drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # changes detected, by signal
+    key_mismatches: int = 0
+    irregular: dict[str, int] = field(default_factory=lambda: _from_zero(IRREGULARITIES))  # by kind
+    lag_records: int | None = None
+    lag_seconds: float | None = None
+    checkpoint_timestamp: float | None = None  # s since the epoch
+    journal_bytes: int | None = None
+    state_hash: int | None = None  # 48 bits, of the model right after the barrier at
+    barrier_position: int | None = None
+    gauges: dict[str, float] = field(default_factory=dict)  # of the model, e.g. clusters, threshold
+
+
+class Telemetry:
+    """All numbers of one process."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[int, PartitionTelemetry] = defaultdict(PartitionTelemetry)
+        self.owned: frozenset[int] = frozenset()  # gauges are shown for these only
+        self.latency = Histogram(LATENCY_BOUNDS)
+        self.stages: dict[str, Histogram] = defaultdict(Histogram)
+        self.commits = Histogram()
+        self.restores = Histogram()
+        self.commit_failures = 0
+        self.heartbeat: float | None = None  # monotonic seconds of the loop's last turn
+
+    def totals(self) -> PartitionTelemetry:
+        """Counters summed over all partitions."""
+        totals = PartitionTelemetry()
+        for partition in list(self.partitions.values()):
+            for name in ("received", "scored", "replayed", "state_differences", "lost", "key_mismatches"):
+                setattr(totals, name, getattr(totals, name) + getattr(partition, name))
+            for name in ("rejected", "irregular", "alerts", "suppressed", "labels", "exchange", "drift"):
+                counts = getattr(totals, name)
+                for key, count in list(getattr(partition, name).items()):
+                    counts[key] += count
+        return totals

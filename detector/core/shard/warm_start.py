@@ -1,0 +1,152 @@
+"""A model made elsewhere: what one shard learned about everybody, for a shard that begins.
+
+    checkpoint of a shard ── export_model ──> model file ── first_checkpoint ──> checkpoint of a bare start
+
+The file holds the population part of a state (`POPULATION`): units, encoder and learner, core, clusters,
+calibration, and what profiles are shrunk to. Profiles, budget, cases and labels stay behind. The core is
+made of real events, without ids, their entities as keyed hashes: treat the file like a checkpoint.
+
+Rules
+    - A warm start is an ordinary checkpoint at the shard's first offset. The first journal names it, so the
+      state stays a function of log and journal, and recovery needs nothing new.
+    - Its predecessor is named after the model file and is in no store: should it be damaged, recovery ends
+      with a sentence; a silent cold start would give other alerts than those that were published.
+    - The new shard counts its events from 0: its alerts say warm-up until its own are enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from detector.config.tree import ModelPart
+from detector.core.records import Identity
+from detector.core.recovery.checkpoint import Manifest, Snapshot
+from detector.core.recovery.journal import Journal
+from detector.core.shard.partition import library_versions
+from detector.core.shard.shard import Shard, shape
+from detector.core.state import copied, pack, unpack
+from detector.errors import CheckpointDamaged, NeedsOperator
+
+FORMAT = 1
+POPULATION = ("units", "learner", "core", "embedding", "calibration", "loss")
+_MAGIC = b"detector model\n"
+_SEAL_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A model file that was read."""
+
+    name: str  # first 12 hex digits of its content's SHA-256
+    config: ModelPart  # it was learned with
+    population: Mapping[str, Any]
+
+
+def export_model(manifest: Manifest, state: Mapping[str, Any]) -> bytes:
+    """Make a model file of a checkpoint.
+
+    Raises
+    ------
+    NeedsOperator
+        Its shard had not learned anything yet.
+    """
+    if not state.get("embedding"):
+        raise NeedsOperator(
+            f"checkpoint {manifest.name} is from before its model began: wait for a later one"
+        )
+    population = {name: state[name] for name in POPULATION}
+    about = {"format": FORMAT, "config": manifest.config_json}
+    body = pack({"about": about, "population": population, "priors": state["profiles"]["priors"]})
+    return _MAGIC + hashlib.sha256(body).digest() + body
+
+
+def read_model(data: bytes) -> Model:
+    """Read what `export_model` wrote.
+
+    Raises
+    ------
+    CheckpointDamaged
+        It is torn, changed, or something else.
+    NeedsOperator
+        It was written by a version that is newer than this one.
+    """
+    head = len(_MAGIC) + _SEAL_BYTES
+    seal, body = hashlib.sha256(data[head:]), data[head:]
+    if not data.startswith(_MAGIC):
+        raise CheckpointDamaged("it is not a model file")
+    if seal.digest() != data[len(_MAGIC) : head]:
+        raise CheckpointDamaged("it does not match its checksum")
+    content = unpack(body)
+    try:
+        about = content["about"]
+        population = {**content["population"], "priors": content["priors"]}
+        if about["format"] > FORMAT:
+            raise NeedsOperator(
+                f"the model file has format {about['format']}, this version reads up to {FORMAT}: "
+                "run the version that wrote it"
+            )
+        config = ModelPart.from_canonical(about["config"])
+    except (LookupError, TypeError) as error:
+        raise CheckpointDamaged(f"something is missing in it: {error}") from error
+    except ValueError as error:
+        raise NeedsOperator(
+            f"the model file was made with settings that are unknown here: {error}"
+        ) from error
+    return Model(name=seal.hexdigest()[:12], config=config, population=population)
+
+
+def differences(model: Model, wanted: ModelPart) -> list[tuple[str, str, str]]:
+    """Settings that what was learned depends on and that are not the same: key, in the file, wanted."""
+    return [found for found in _differ("", shape(model.config), shape(wanted)) if found[0] != "model.seed"]
+
+
+def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: Journal) -> Snapshot:
+    """Checkpoint of a shard that has seen no event, but has the model's population part.
+
+    Parameters
+    ----------
+    bare
+        Journal of the bare start, `Partition.begin(...)`.
+    """
+    shard = Shard(wanted, identity, position=bare.position, labels_end=bare.labels, told_end=bare.exchange)
+    state = copied(shard.to_state())
+    learned = dict(model.population)
+    state["profiles"]["priors"] = learned.pop("priors")
+    shard.load({**state, **learned})
+    return Snapshot(
+        partition=identity.partition,
+        position=bare.position,
+        since=Journal(
+            checkpoint=f"{identity.partition:05d}/model-{model.name}",
+            position=bare.position,
+            labels=bare.labels,
+            config=bare.config,
+            exchange=bare.exchange,
+        ),
+        config=bare.config,
+        config_json=wanted.canonical().decode(),
+        entity_key_id=shard.entity_key_id,
+        versions=library_versions(),
+        state=copied(shard.to_state()),
+    )
+
+
+def _differ(path: str, there: Any, here: Any) -> Iterator[tuple[str, str, str]]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differ(f"{path}.{key}" if path else key, there.get(key), here.get(key))
+    elif isinstance(there, (list, tuple)) and isinstance(here, (list, tuple)) and len(there) == len(here):
+        for number, (one, other) in enumerate(zip(there, here, strict=True)):
+            yield from _differ(f"{path}.{number}", one, other)
+    elif there != here:
+        yield path, _told(there), _told(here)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        named = [item.get("name", item) if isinstance(item, dict) else item for item in value]
+        return f"[{', '.join(map(str, named))}]"
+    return str(value)
