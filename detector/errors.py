@@ -7,7 +7,7 @@
     │   ├── ConfigError          2  the configuration is wrong; all problems at once
     │   ├── CredentialsError     2  the broker or store refused who we are
     │   └── NeedsOperator        3  e.g. the journal is of a newer version
-    │       └── LogGone          3  a topic no longer holds what recovery needs (or `on_lost_log: skip`)
+    │       └── LogGone          3  a topic no longer holds what recovery needs (or `on_data_loss: skip`)
     ├── OutsideError             the world is away: retried with backoff
     │   ├── BrokerUnavailable
     │   ├── StoreUnavailable

@@ -223,7 +223,7 @@ def replay(
         resume=plan.resume,
         progress=progress,
     )
-    stream.topic = config.topics.rejected
+    stream.topic = config.topics.dead_letter
     stream.watch = watch
     if feedback is None and plan.feedback is not None:
         feedback = FileSideLog(plan.feedback)

@@ -93,7 +93,7 @@ class ChainShard:
             offsets=offsets,
             times=offsets.astype(np.float64),
             scores=offsets / 7.0,
-            percentiles=np.zeros(len(scored)),
+            quantiles=np.zeros(len(scored)),
             alerted=np.array([record.offset in alerted for record in scored], dtype=np.bool_),
             timestamps_ms=np.array([record.timestamp_ms for record in scored], dtype=np.int64),
             ids=tuple(str(record.offset) for record in scored),

@@ -98,7 +98,11 @@ CONFIG = {
     },
     "alerts": {"budget": {"share": 0.01}},
 }
-KAFKA = {"session_timeout_ms": int(SESSION_S * 1000), "transaction_timeout_ms": 4_000, "deadline_ms": 5_000}
+KAFKA = {
+    "session_timeout_ms": int(SESSION_S * 1000),
+    "transaction_timeout_ms": 4_000,
+    "request_timeout_ms": 5_000,
+}
 # The cleaner touches nothing younger than a minute: recoveries need a log that is as it was.
 COMPACTED = {
     "cleanup.policy": "compact,delete",

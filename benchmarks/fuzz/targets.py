@@ -40,7 +40,7 @@ SMALL: dict[str, Any] = {  # so that every table is at its bound soon: growth be
     "calibration": {"warm_up_events": 256, "memory_events": 2048},
     "clusters": {"core_events": 512, "memory_events": 2048, "count_max": 32},
     "encoder": {"hidden": 16, "dimension": 8, "hash_rows": 256},
-    "labels": {"events_max": 2048, "labels_max": 64},
+    "labels": {"buffer_events_max": 2048, "labels_max": 64},
 }
 
 
@@ -377,7 +377,7 @@ def _brief(config: Config) -> dict[str, Any]:
         event.pop("exposure", None)
     return {
         "event": event,
-        "alerts": {"once_per": "1h"},
+        "alerts": {"cooldown": "1h"},
         "topics": {"feedback": "labels"},
         "log": {"level": "info"},
     }

@@ -6,7 +6,7 @@
 judges a stream prequentially: every event was scored before it was learned, so all but the first tenth, the
 warm-up, are test events. With --handbook it is the published test week of the Fraud Detection Handbook.
 
-Scores have the header event_id,event_time,score,percentile,alert and one row per accepted event in input
+Scores have the header event_id,event_time,score,quantile,alert and one row per accepted event in input
 order, as `detector replay --scores` writes them. Labels list the anomalous events, id first; a column
 scenario, TX_FRAUD_SCENARIO or label says of which kind, 0 meaning none.
 """

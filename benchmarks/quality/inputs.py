@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.quality.metrics import BoolArray, FloatArray
 
-SCORE_FIELDS = ["event_id", "event_time", "score", "percentile", "alert"]
+SCORE_FIELDS = ["event_id", "event_time", "score", "quantile", "alert"]
 KIND_FIELDS = ("scenario", "TX_FRAUD_SCENARIO", "label")
 FLAGS = {"0": False, "false": False, "1": True, "true": True}
 

@@ -19,7 +19,7 @@ from detector.core.model.calibration import Calibration
 from detector.shell import logs
 from detector.wiring import Replay, replay
 
-ACCEPTED_SCORE = 2.0  # percentile .99
+ACCEPTED_SCORE = 2.0  # quantile .99
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ class Replayed:
     score: FloatArray  # (n,)
     alert: BoolArray  # (n,)
     cpu_s: float  # all of it: reading, parsing, features, scoring, learning, explaining alerts, writing
-    accepted_above: float  # share of accepted events above percentile .99, after the first tenth
+    accepted_above: float  # share of accepted events above quantile .99, after the first tenth
     note: str  # labels given, by their fate
 
 
@@ -74,7 +74,7 @@ def run(stream: Stream, facts: Facts, labels: LabelPlan, scratch: Path, *, parti
 
 
 class _Accepted:
-    """Counts accepted events, and those of them above the percentile."""
+    """Counts accepted events, and those of them above the quantile."""
 
     def __init__(self, warm_up: int) -> None:
         self._warm_up = warm_up

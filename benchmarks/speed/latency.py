@@ -11,7 +11,7 @@
    event is that of its alert. Nothing is left out: barriers, commit interval, checkpoints.
 
 So that there are alerts enough for high quantiles the budget is one in a hundred events, half of it for
-random ones (`explore_share`), which come at any moment alike: ten times the usual work of explaining.
+random ones (`exploration_share`), which come at any moment alike: ten times the usual work of explaining.
 `--topic scores` takes the scores of all events instead, which are published in the same transactions; then
 publishing them is most of the work. A quantile that fewer than three alerts lie beyond is in brackets.
 """
@@ -43,7 +43,7 @@ SHARES = (0.1, 0.5, 0.8)
 QUANTILES, QUANTILE_NAMES = (0.5, 0.99, 0.999), ("p50", "p99", "p99.9")
 PROCESSES = ("replica 1", "broker", "producer", "consumer")
 BEYOND_MIN = 3  # alerts beyond a quantile, for it to mean something
-SETTINGS = ("alerts.budget.share=0.01", "alerts.explore_share=0.5")
+SETTINGS = ("alerts.budget.share=0.01", "alerts.exploration_share=0.5")
 LEAD_S = 0.5  # from the producer's start to its first event
 TICK_S = 0.001
 QUIET_S = 2.0  # nothing arrives for so long, and all is committed: it is over

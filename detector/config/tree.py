@@ -326,8 +326,10 @@ class Barriers(Part):
 class Labels(Part):
     """Analysts' answers."""
 
-    events_max: int = Field(524_288, ge=1024, le=1 << 26, description="recent events a label can still find")
-    memory_bytes_max: int = Field(
+    buffer_events_max: int = Field(
+        524_288, ge=1024, le=1 << 26, description="recent events a label can still find"
+    )
+    buffer_bytes_max: int = Field(
         1 << 28, ge=1 << 20, description="bytes for these events; many fields mean fewer events"
     )
     labels_max: int = Field(65_536, ge=16, le=1 << 24, description="labels kept; the oldest goes")
@@ -343,7 +345,7 @@ class Labels(Part):
         le=1 << 30,
         description="labels of one actor that count per day; more are refused as limited",
     )
-    silence: Duration = Field(
+    maturity_delay: Duration = Field(
         7 * 86_400.0,
         gt=0,
         description="an event nobody reported counts as legitimate at the earliest after so long; later "
@@ -397,27 +399,22 @@ class Alerts(Part):
     """From score to alert."""
 
     budget: Budget = Budget(share=0.001, per_day=None)
-    explore_share: float = Field(
+    exploration_share: float = Field(
         0.0,
         ge=0,
         le=0.5,
         description="share of the budget for random other events: their answers tell what is missed",
     )
-    once_per: Duration = Field(
+    cooldown: Duration = Field(
         3600.0, description="an entity alerts once in this window; a higher severity breaks through"
     )
-    case_quiet: Duration = Field(
+    case_idle_timeout: Duration = Field(
         7 * 86400.0, description="a case ends after so long without an alert of its entity"
     )
     cases_max: int = Field(100_000, ge=16, le=1 << 24, description="open cases kept; the longest quiet goes")
     severity: Severity = Severity()
     reasons_max: int = Field(3, ge=1, le=16)
     exemplars_max: int = Field(3, ge=0, le=16)
-
-
-_LATER = ("duplicates", "reversals")
-_LATER_LIMITS = ("members_max", "name_chars_max")
-_LATER_INDEX = ("recall",)
 
 
 class ModelPart(Part):
@@ -434,42 +431,21 @@ class ModelPart(Part):
     exchange: bool = Field(False, description="whether shards tell each other what they know")
 
     def canonical(self) -> bytes:
-        """Bytes that are equal for equal settings: JSON with sorted keys.
-
-        What came later than the first version is left out while it is off, so that a configuration from
-        before is the same one as with it off, in its bytes, its hash and what it does.
-        """
-        document = self.model_dump(mode="json", exclude=None if self.exchange else {"exchange"})
-        event = document["event"]
-        if event["time"]["late"]["action"] == "score":  # then it is only counted
-            del event["time"]["late"]
-        index = document["model"]["index"]
-        for section, names in ((event, _LATER), (event["limits"], _LATER_LIMITS), (index, _LATER_INDEX)):
-            for name in names:
-                if section[name] is None:
-                    del section[name]
-        return msgspec.json.encode(document, order="deterministic")
+        """Bytes that are equal for equal settings: JSON with sorted keys."""
+        return msgspec.json.encode(self.model_dump(mode="json"), order="deterministic")
 
     @classmethod
     def from_canonical(cls, text: str | bytes) -> Self:
-        """Read what `canonical` wrote, in this version or an earlier one: what is left out is off.
+        """Read what `canonical` wrote.
 
         Raises
         ------
         ValueError
-            It is no such configuration, or one with settings that are unknown here.
+            The text is not a valid configuration.
         """
         try:
             document = json.loads(text)
-            event = document["event"]
-            document["event"] = {
-                **dict.fromkeys(_LATER),
-                **event,
-                "limits": {**dict.fromkeys(_LATER_LIMITS), **event["limits"]},
-            }
-            model = document["model"]
-            document["model"] = {**model, "index": {**dict.fromkeys(_LATER_INDEX), **model["index"]}}
-        except (LookupError, TypeError, RecursionError) as error:
+        except RecursionError as error:
             raise ValueError(f"not a configuration: {error}") from error
         return cls.model_validate(document)
 
@@ -521,7 +497,7 @@ class Kafka(Part):
     session_timeout_ms: int = Field(15_000, ge=1000, le=600_000)
     poll_records_max: int = Field(2048, ge=1, le=100_000)
     transaction_timeout_ms: int = Field(15_000, ge=1000, le=900_000)
-    deadline_ms: int = Field(
+    request_timeout_ms: int = Field(
         10_000, ge=1000, le=600_000, description="longest wait for one answer of the broker"
     )
     api_version: tuple[int, int] | None = Field(
@@ -534,7 +510,7 @@ class Topics(Part):
 
     transactions: Topic = "transactions"
     alerts: Topic = "alerts"
-    rejected: Topic = "rejected"
+    dead_letter: Topic = "dead_letter"
     feedback: Topic | None = None
     scores: Topic | None = None
     exchange: Topic | None = Field(
@@ -590,7 +566,7 @@ class Config(Part):
     start: Literal["earliest", "latest"] = Field(
         "earliest", description="where a group that never committed begins"
     )
-    on_lost_log: Literal["stop", "skip"] = Field(
+    on_data_loss: Literal["stop", "skip"] = Field(
         "stop",
         description="when a topic no longer has what recovery needs. stop: say so and end; skip: go on with "
         "the newest checkpoint at the first event left, and count what was lost",

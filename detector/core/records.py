@@ -71,7 +71,7 @@ class Scored:
     scores: NDArray[
         np.float64
     ]  # (n,) -log10 of the share of accepted events at least as far; higher = stranger
-    percentiles: NDArray[np.float64]  # (n,) 1 - that share
+    quantiles: NDArray[np.float64]  # (n,) 1 - that share
     alerted: NDArray[np.bool_]  # (n,)
     timestamps_ms: NDArray[np.int64]  # (n,) the records' log time
     ids: Sequence[str]  # n

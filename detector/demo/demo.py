@@ -115,7 +115,7 @@ class _Broker:
         settings |= {"bootstrap.servers": bootstrap} if bootstrap else {"test.mock.num.brokers": 1}
         self._producer = confluent_kafka.Producer(settings)
         run = uuid.uuid4().hex[:8]
-        self.topics = {name: f"demo-{run}-{name}" for name in ("transactions", "alerts", "rejected")}
+        self.topics = {name: f"demo-{run}-{name}" for name in ("transactions", "alerts", "dead_letter")}
         try:
             brokers = self._producer.list_topics(timeout=10).brokers
         except confluent_kafka.KafkaException as error:

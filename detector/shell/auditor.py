@@ -184,7 +184,7 @@ class Auditor:
             if manifest.position <= offset:
                 raise NeedsOperator(
                     f"partition {partition}: the model that processed offset {offset} is gone, the group "
-                    f"went on at {journal.position} with that of {manifest.name} (a rollback, or on_lost_log)"
+                    f"went on at {journal.position} with that of {manifest.name} (rollback or on_data_loss)"
                 )
             journal = manifest.since
         replayed, origin = self._open(partition, journal, until=offset + 1, told_until=offset)

@@ -55,7 +55,7 @@ PROGRESS = "progress.json"
 EXCHANGE = "exchange.bin"
 _EXCHANGE_KIND = "exchange"  # its name among the outputs of the progress file
 _FRAME = struct.Struct("<I")  # a record's length, before it
-SCORES_HEADER = b"event_id,event_time,score,percentile,alert\n"
+SCORES_HEADER = b"event_id,event_time,score,quantile,alert\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -663,7 +663,7 @@ def _open_sinks(
     """Output files by topic; `sizes` to cut them to, None for new ones; `opened` closes them."""
     known: list[tuple[str, str | None, Path | None, _Form, bytes]] = [
         ("alerts", topics.alerts, outputs.alerts, _alert_lines, b""),
-        ("rejected", topics.rejected, outputs.rejected, _rejected_lines, b""),
+        ("rejected", topics.dead_letter, outputs.rejected, _rejected_lines, b""),
         ("scores", topics.scores, outputs.scores, _score_rows, SCORES_HEADER),
     ]
     wanted = {
@@ -714,7 +714,7 @@ def _rejected_line(message: Message) -> bytes:
 def _score_rows(messages: Sequence[Message]) -> bytes:
     text = io.StringIO()
     scores = (decode_score(message.value or b"") for message in messages)
-    rows = ((s.event_id, s.event_time, s.score, s.percentile, int(s.alert)) for s in scores)
+    rows = ((s.event_id, s.event_time, s.score, s.quantile, int(s.alert)) for s in scores)
     csv.writer(text, lineterminator="\n").writerows(rows)  # it writes floats by repr
     return text.getvalue().encode()
 

@@ -58,7 +58,7 @@ COUNTERS = (
     ),
     Family(
         "detector_events_lost_total",
-        "Offsets that the log had dropped before they were processed (on_lost_log: skip).",
+        "Offsets that the log had dropped before they were processed (on_data_loss: skip).",
         lambda p: p.lost,
     ),
     Family("detector_alerts_total", "Alerts published.", lambda p: p.alerts, "severity"),

@@ -67,7 +67,7 @@ def compare(published: Seen, reference: Seen) -> Difference:
     )
 
 
-def published(deployment: Deployment, kinds: Iterable[str] = ("alerts", "rejected", "scores")) -> Seen:
+def published(deployment: Deployment, kinds: Iterable[str] = ("alerts", "dead_letter", "scores")) -> Seen:
     """All that a read_committed consumer sees, by what it is about."""
     found: Seen = defaultdict(list)
     for kind in kinds:
@@ -211,7 +211,7 @@ def _since(deployment: Deployment, name: str) -> Journal:
 
 
 def _about(kind: str, record: ConsumerRecord) -> tuple[int, int]:
-    if kind == "rejected":
+    if kind == "dead_letter":
         headers = dict(record.headers)
         return int(headers["detector_partition"]), int(headers["detector_offset"])
     body = json.loads(record.value)

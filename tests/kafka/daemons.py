@@ -30,7 +30,7 @@ HANDBOOK_EVENT: dict[str, Any] = {
 }
 
 
-KINDS = ("transactions", "alerts", "rejected", "scores")
+KINDS = ("transactions", "alerts", "dead_letter", "scores")
 
 
 class Daemon:
@@ -231,7 +231,7 @@ class Deployment:
     def rename_outputs(self, suffix: str) -> None:
         """Let the next daemons publish to fresh topics."""
         text = self.config.read_text()
-        for name in ("alerts", "rejected", "scores"):
+        for name in ("alerts", "dead_letter", "scores"):
             fresh = self.topics[name] + suffix
             create_topic(self.bootstrap, fresh, self.partitions)
             text = text.replace(f'"{self.topics[name]}"', f'"{fresh}"')

@@ -243,13 +243,13 @@ def test_what_the_log_no_longer_has_is_told(
     assert "retention" in told
     assert "Traceback" not in daemon.log()
 
-    daemon = deployment.start(NO_CHECKPOINT, "on_lost_log=skip")
+    daemon = deployment.start(NO_CHECKPOINT, "on_data_loss=skip")
     deployment.await_done(PATIENCE_S)
     lost = sum(line["lost"] for line in daemon.logged("log_lost"))
     assert len(daemon.logged("log_lost")) == deployment.partitions
     assert (lost > 0) == (what == "committed offset")
     assert daemon.metric("detector_events_lost_total") == lost
     assert daemon.stop() == 0
-    seen = published(deployment, ("scores", "rejected"))
+    seen = published(deployment, ("scores", "dead_letter"))
     assert all(len(copies) == 1 for copies in seen.values())
     assert len(seen) + lost == 5_000

@@ -95,7 +95,7 @@ def test_broken_messages_are_dead_letters_and_the_rest_is_scored(deployment: Dep
     daemon = deployment.start()
     deployment.await_done(60)
 
-    dead = deployment.published("rejected")
+    dead = deployment.published("dead_letter")
     assert Counter(dict(letter.headers)["detector_reason"].decode() for letter in dead) == reasons
     assert set(reasons) == set(REASONS) - {"key_mismatch", "duplicate", "late", "reversal"}  # as configured
     sent = Counter(value for _, value in records)

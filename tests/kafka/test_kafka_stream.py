@@ -61,7 +61,7 @@ class Place:
             "bootstrap_servers": [self.broker.bootstrap_for(listener)],
             "group_id": self.name,
             "session_timeout_ms": 6000,
-            "deadline_ms": 5000,
+            "request_timeout_ms": 5000,
             "security": self._security(listener) | changes.pop("security", {}),
         }
         return Config.model_validate(
@@ -71,7 +71,7 @@ class Place:
                 "topics": {
                     "transactions": self.transactions,
                     "alerts": self.alerts,
-                    "rejected": self.rejected,
+                    "dead_letter": self.rejected,
                 }
                 | changes.pop("topics", {}),
             }
@@ -299,7 +299,7 @@ def test_transaction_markers_leave_no_lag(place: Place) -> None:
 
 
 def test_the_end_of_the_log_is_asked_for_and_leaves_out_open_transactions(own_place: Place) -> None:
-    member = Member(own_place.stream(kafka={"deadline_ms": 2000}))
+    member = Member(own_place.stream(kafka={"request_timeout_ms": 2000}))
     poll_for(settled(member), member)
     own_place.produce(b"a")
     assert member.stream.log_end(0) == 1  # no poll has brought it
@@ -316,7 +316,7 @@ def test_the_end_of_the_log_is_asked_for_and_leaves_out_open_transactions(own_pl
 
 
 def test_awkward_messages_do_not_block_the_commit(place: Place) -> None:
-    member = Member(place.stream(kafka={"deadline_ms": 20_000}))  # a checksum of 1 MB in pure Python
+    member = Member(place.stream(kafka={"request_timeout_ms": 20_000}))  # a checksum of 1 MB in pure Python
     poll_for(settled(member), member)
     big = b"x" * 1_048_500
     empty = Message(topic=place.rejected, key=None, value=None, headers=(), partition=0, offset=0)
@@ -483,7 +483,7 @@ def test_a_committed_offset_that_is_gone_is_for_the_caller_to_judge(place: Place
 
 def test_frozen_broker_during_commit(own_place: Place) -> None:
     broker = own_place.broker
-    member = Member(own_place.stream(kafka={"deadline_ms": 2000, "session_timeout_ms": 30_000}))
+    member = Member(own_place.stream(kafka={"request_timeout_ms": 2000, "session_timeout_ms": 30_000}))
     poll_for(settled(member), member)
     member.commit([own_place.alert(b"before")], {0: Committed(offset=1, metadata="before")})
 
@@ -568,7 +568,7 @@ def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
 
 def test_broker_away_and_back(own_place: Place) -> None:
     broker = own_place.broker
-    member = Member(own_place.stream(kafka={"deadline_ms": 2000}))
+    member = Member(own_place.stream(kafka={"request_timeout_ms": 2000}))
     poll_for(settled(member), member)
 
     def unavailable() -> bool:
@@ -614,7 +614,7 @@ def test_a_commit_waits_for_the_next_coordinator(
     # The client used to lose a request whose coordinator was gone, and to ask for the group's next one, which
     # was the dead one for some seconds, 600 times a second.
     place = Place(own_cluster.brokers[0], topic_name)
-    servers = {"bootstrap_servers": own_cluster.bootstrap.split(","), "deadline_ms": 30_000}
+    servers = {"bootstrap_servers": own_cluster.bootstrap.split(","), "request_timeout_ms": 30_000}
     with closing(place.stream(kafka=servers)) as stream:
         member = Member(stream)
         poll_for(settled(member), member)

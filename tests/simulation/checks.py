@@ -21,7 +21,7 @@ from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, InlineExecutor, MemoryBroker, MemoryLog, MemoryStore, MemoryStream
 from tests.simulation.world import GROUP, KEY, TOPIC, Simulation, shard_of
 
-ACCEPTED, REJECTED, ALERTS = "scores", "rejected", "alerts"
+ACCEPTED, REJECTED, ALERTS = "scores", "dead_letter", "alerts"
 
 
 def check(simulation: Simulation) -> None:

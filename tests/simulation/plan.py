@@ -130,6 +130,6 @@ def _model_config(rng: Random, changes: dict[str, Any]) -> Config:
         "clusters": {"core_events": 512, "count_max": 16, "memory_events": 1024},
         "encoder": {"dimension": 8, "hidden": 8},
         "calibration": {"memory_events": 1024, "warm_up_events": 256},
-        "labels": {"silence": 3600.0},
+        "labels": {"maturity_delay": 3600.0},
     }
     return Config.model_validate({"event": event, "model": model} | changes)

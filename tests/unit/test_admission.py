@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.config.load import load
-from detector.config.tree import Duplicates, ModelPart
+from detector.config.tree import ModelPart
 from detector.core.events.admission import RecentIds
 from detector.core.records import DeadLetter, Identity, Outputs, Record
 from detector.core.shard.shard import Shard, shape
@@ -235,30 +234,6 @@ def test_a_reversal_may_have_the_id_of_what_it_takes_back() -> None:
 
 
 # --- configurations and states from before ------------------------------------------------------------------
-
-
-def test_a_configuration_from_before_means_what_it_meant() -> None:
-    """What it does not state is off: a replay of that time must refuse nothing that was scored then."""
-    now = part(schema())
-    assert now.event.duplicates == Duplicates()
-    then = ModelPart.from_canonical(part(schema(**OFF)).canonical())
-    assert then == part(schema(**OFF))
-    for word in (b"duplicates", b"reversals", b"members_max", b"name_chars_max", b"late"):
-        assert word not in then.canonical()
-        if word not in (b"reversals", b"late"):
-            assert word in now.canonical()
-
-
-def test_a_configuration_with_all_of_it_off_has_the_hash_from_before() -> None:
-    overrides = ["event.duplicates=null", "event.limits.members_max=null", "event.limits.name_chars_max=null"]
-    overrides += [
-        "model.index.recall=null",
-        "model.index.exact_below=256",
-        "model.barriers.every_events=4096",
-        "model.barriers.block_events=256",
-    ]
-    config = load("configs/handbook.yaml", overrides).model_part(1)
-    assert config.hash() == "275ce0595933"  # of the checkpoints that were made before
 
 
 def test_settings_of_admission_are_no_part_of_the_models_shape() -> None:

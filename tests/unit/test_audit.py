@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,19 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detector.config.tree import Checkpoints, ModelPart
-from detector.core.records import Identity, Record
+from detector.config.tree import Checkpoints
 from detector.core.recovery.checkpoint import FORMAT, Snapshot, read_manifest, read_state
 from detector.core.recovery.generations import moved, write
 from detector.core.recovery.journal import Journal
-from detector.core.shard.partition import Partition
 from detector.core.state import differing, digest
-from detector.demo.traffic import SimulationConfig, simulate, to_events
 from detector.errors import NeedsOperator
 from detector.ports import Committed
 from detector.shell.auditor import Auditor
 from detector.testing import MemoryArchive
-from detector.wiring import entity_key
 from tests.unit.test_runner import World, in_order, model_config, until
 
 DATA = Path(__file__).parents[1] / "data" / "checkpoints"
@@ -271,12 +265,12 @@ def test_only_a_whole_checkpoint_of_the_same_partition_can_be_rolled_back_to(liv
 
 def outcomes(world: World) -> list[int]:
     """Offsets in partition 0 that were scored or rejected."""
-    published = [m for m in world.broker.published if m.topic in ("scores", "rejected")]
+    published = [m for m in world.broker.published if m.topic in ("scores", "dead_letter")]
     return sorted(m.offset for m in published if m.partition == 0)
 
 
 def test_with_skip_a_lost_log_costs_what_was_lost_and_no_more() -> None:
-    made = world(1200, on_lost_log="skip")
+    made = world(1200, on_data_loss="skip")
     runner = made.runner()
     until(lambda: made.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
     runner.stop()
@@ -289,7 +283,7 @@ def test_with_skip_a_lost_log_costs_what_was_lost_and_no_more() -> None:
     assert numbers.lost == 50
     assert numbers.received + numbers.lost == 600
     offsets = [
-        m.offset for m in made.broker.published if m.topic in ("scores", "rejected") and m.partition == 0
+        m.offset for m in made.broker.published if m.topic in ("scores", "dead_letter") and m.partition == 0
     ]
     assert sorted(offsets) == [*range(stood), *range(stood + 50, 600)]
     [line] = [values for _, event, values in made.log.lines if event == "log_lost"]
@@ -301,7 +295,7 @@ def test_with_skip_a_lost_log_costs_what_was_lost_and_no_more() -> None:
 
 
 def test_with_skip_and_no_checkpoint_it_begins_anew() -> None:
-    made = world(400, on_lost_log="skip")
+    made = world(400, on_data_loss="skip")
     made.finish()
     for name in made.store.list(made.path("")):
         if "00000/" in name:
@@ -312,64 +306,16 @@ def test_with_skip_and_no_checkpoint_it_begins_anew() -> None:
         made.broker.append(0, value, key=b"c%d" % number)
     made.finish()
     offsets = [
-        m.offset for m in made.broker.published if m.topic in ("scores", "rejected") and m.partition == 0
+        m.offset for m in made.broker.published if m.topic in ("scores", "dead_letter") and m.partition == 0
     ]
     assert sorted(offsets) == list(range(300))
     assert made.telemetry.partitions[0].lost == 0
 
 
 def test_feedback_that_is_gone_is_skipped_too() -> None:
-    made = world(400, on_lost_log="skip", checkpoints=Checkpoints(interval=1e6))
+    made = world(400, on_data_loss="skip", checkpoints=Checkpoints(interval=1e6))
     made.feedback.append(b'{"time": 1, "label": "fraud", "event_id": "70"}')
     made.finish()
     made.feedback.trim(1)
     made.finish()
     assert "log_lost" in made.log.events()
-
-
-# --- formats ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("form", ["format-2", "format-3", "format-4", "format-5"])
-def test_a_checkpoint_goes_on_as_the_version_that_made_it_did(form: str) -> None:
-    """Up to the next regular barrier; what older versions installed there was made in another place."""
-    folder = DATA / form
-    manifest = read_manifest((folder / "manifest.json").read_bytes())
-    state = read_state(manifest, gzip.decompress((folder / "state.gz").read_bytes()))
-    config = ModelPart.from_canonical(manifest.config_json)
-    journal = Journal(
-        checkpoint=manifest.name, position=manifest.position, labels=manifest.labels, config=manifest.config
-    )
-    identity = Identity(topic="transactions", group="detector", partition=0, entity_key=entity_key(None))
-    partition = Partition(
-        identity,
-        config,
-        journal,
-        until=manifest.position,
-        configs={manifest.config: config},
-        restored=(manifest, state),
-    )
-    days = simulate(SimulationConfig(seed=5, customers=40, events=9000))
-    lines = [json.dumps(event).encode() for day in days for event in to_events(day)]
-    records = [Record(offset, 0, None, line) for offset, line in enumerate(lines)][manifest.position :]
-    alerts = {}
-    until = math.inf
-    while records and partition.position < until:
-        step = partition.take(records)
-        del records[: step.consumed]
-        for alert in step.outputs.alerts:
-            alerts[alert.offset] = json.loads(alert.body)["score"]["raw"]
-        if step.block_ended and (barrier := partition.due(0)) is not None:
-            partition.barrier(barrier, ())
-            if barrier.cause == "every" and form != f"format-{FORMAT}":
-                until = partition.position
-    published = json.loads((folder / "alerts.json").read_text())
-    expected = {int(offset): score for offset, score in published.items() if int(offset) < until}
-    assert expected
-    assert alerts.keys() == expected.keys()
-    assert list(alerts.values()) == pytest.approx(list(expected.values()), rel=1e-2)
-
-
-def test_a_format_of_before_is_refused_with_a_sentence() -> None:
-    with pytest.raises(NeedsOperator, match="has format 1, this version reads 2 to 5: run the version that"):
-        read_manifest((DATA / "format-1" / "manifest.json").read_bytes())

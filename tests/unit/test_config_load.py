@@ -67,10 +67,10 @@ def problems_in(
 
 
 def test_overrides_win_over_the_environment_and_that_over_the_file(path: Path) -> None:
-    text = MINIMAL + "kafka: {group_id: file, session_timeout_ms: 20000, deadline_ms: 5000}"
-    environ = {"DETECTOR__KAFKA__GROUP_ID": "environment", "DETECTOR__KAFKA__DEADLINE_MS": "6000"}
+    text = MINIMAL + "kafka: {group_id: file, session_timeout_ms: 20000, request_timeout_ms: 5000}"
+    environ = {"DETECTOR__KAFKA__GROUP_ID": "environment", "DETECTOR__KAFKA__REQUEST_TIMEOUT_MS": "6000"}
     kafka = read(path, text, "kafka.group_id=override", environ=environ).kafka
-    assert (kafka.group_id, kafka.deadline_ms, kafka.session_timeout_ms) == ("override", 6000, 20000)
+    assert (kafka.group_id, kafka.request_timeout_ms, kafka.session_timeout_ms) == ("override", 6000, 20000)
 
 
 def test_the_later_override_wins(path: Path) -> None:
@@ -80,10 +80,10 @@ def test_the_later_override_wins(path: Path) -> None:
 def test_the_more_specific_variable_wins(path: Path) -> None:
     environ = {
         "DETECTOR__KAFKA__GROUP_ID": "inner",
-        "DETECTOR__KAFKA": "{group_id: outer, deadline_ms: 2000}",
+        "DETECTOR__KAFKA": "{group_id: outer, request_timeout_ms: 2000}",
     }
     kafka = read(path, MINIMAL, environ=environ).kafka
-    assert (kafka.group_id, kafka.deadline_ms) == ("inner", 2000)
+    assert (kafka.group_id, kafka.request_timeout_ms) == ("inner", 2000)
 
 
 def test_only_variables_with_our_prefix_are_read(path: Path) -> None:
@@ -152,7 +152,7 @@ def test_whoever_is_to_blame_is_named(path: Path) -> None:
     found = problems_in(
         path,
         MINIMAL + "log: {level: loud}",
-        "kafka.deadline_ms=1",
+        "kafka.request_timeout_ms=1",
         "alerts.severity.high=1",
         "kafka.grup_id=x",
         environ={"DETECTOR__KAFKA__GROUP_ID": "''", "DETECTOR__DELIVERY": "twice"},
@@ -161,7 +161,7 @@ def test_whoever_is_to_blame_is_named(path: Path) -> None:
         "log.level",
         "kafka.group_id (from DETECTOR__KAFKA__GROUP_ID)",
         "delivery (from DETECTOR__DELIVERY)",
-        "kafka.deadline_ms (from --set kafka.deadline_ms)",
+        "kafka.request_timeout_ms (from --set kafka.request_timeout_ms)",
         "kafka.grup_id (from --set kafka.grup_id)",
         "alerts.severity (from --set alerts.severity.high)",
     }
@@ -170,7 +170,7 @@ def test_whoever_is_to_blame_is_named(path: Path) -> None:
 @pytest.mark.parametrize(
     "override",
     ["kafka", "", "=x", "kafka..group_id=x", "event.fields.9.type=text", "event.fields.x=1", "event.id.x=1",
-     "kafka.deadline_ms=[", "kafka={a: 1, a: 2}", "0=1", "event.fields.99999999999=1"],
+     "kafka.request_timeout_ms=[", "kafka={a: 1, a: 2}", "0=1", "event.fields.99999999999=1"],
 )  # fmt: skip
 def test_an_override_that_makes_no_sense_is_a_problem(path: Path, override: str) -> None:
     assert any("--set" in where for where in problems_in(path, MINIMAL, override))
@@ -292,12 +292,12 @@ event:
 kafka:
   grup_id: x
   group_id: ""
-  deadline_ms: 1.5
+  request_timeout_ms: 1.5
   leave_on_stop: maybe
   bootstrap_servers: [localhost, "b:99999"]
   api_version: [2]
 alerts:
-  once_per: a while
+  cooldown: a while
   budget: {share: 0.9}
   severity: {high: 1}
 model: {features: {half_lives: [2d, 1d]}, index: {ef: 10}}
@@ -327,12 +327,12 @@ def test_everything_that_is_wrong_is_said_at_once(path: Path) -> None:
         "event.fields[2].type": ("'money'", "one of: numeric, categorical, text"),
         "event.fields[3].name": ("nothing", f"required: {name}"),
         "kafka.group_id": ("''", "text of 1 to 200 characters"),
-        "kafka.deadline_ms": ("1.5", "a whole number >= 1000 and <= 600000"),
+        "kafka.request_timeout_ms": ("1.5", "a whole number >= 1000 and <= 600000"),
         "kafka.leave_on_stop": ("'maybe'", "true or false"),
         "kafka.bootstrap_servers[0]": ("'localhost'", "host:port"),
         "kafka.bootstrap_servers": ("'b:99999'", "a port of at most 65535"),
         "kafka.api_version[1]": ("nothing", "required: a whole number"),
-        "alerts.once_per": (
+        "alerts.cooldown": (
             "'a while'", "a duration like 500ms, 30s, 15m, 12h or 7d, or seconds > 0 and <= 315360000",
         ),
         "alerts.budget.share": ("0.9", "a number > 0 and <= 0.5, or null"),
@@ -567,11 +567,11 @@ def test_a_directory_is_no_secret(tmp_path: Path) -> None:
 
 def test_effective_shows_everything_and_only_the_place_of_secrets(path: Path) -> None:
     security = "kafka.security={protocol: SASL_SSL, sasl_mechanism: PLAIN, username: é, password: {env: PW}}"
-    config = read(path, MINIMAL, security, "entity_key={file: /run/key}", "alerts.once_per=90m")
+    config = read(path, MINIMAL, security, "entity_key={file: /run/key}", "alerts.cooldown=90m")
     tree = yaml.safe_load(effective(config))
     assert tree["kafka"]["security"]["password"] == {"env": "PW"}
     assert tree["entity_key"] == {"file": "/run/key"}
-    assert tree["alerts"]["once_per"] == 5400
+    assert tree["alerts"]["cooldown"] == 5400
     assert set(tree) == set(Config.model_fields)
     assert read(path, effective(config)) == config
 
@@ -604,7 +604,7 @@ def test_effective_loads_to_the_same(
                 "fields": [{"name": name, "path": id, "type": "text", "unit": unit}],
             },
             "kafka": {"group_id": group},
-            "alerts": {"once_per": once},
+            "alerts": {"cooldown": once},
             "model": {"seed": seed, "encoder": {"learning_rate": rate}},
         }
     )
@@ -673,10 +673,10 @@ def test_the_schema_is_one_and_says_which() -> None:
 @pytest.mark.parametrize(
     ("addition", "valid"),
     [
-        ("alerts: {once_per: 1h}", True),
-        ("alerts: {once_per: 3600}", True),
-        ("alerts: {once_per: -1}", False),
-        ("alerts: {once_per: 1.0e+12}", False),
+        ("alerts: {cooldown: 1h}", True),
+        ("alerts: {cooldown: 3600}", True),
+        ("alerts: {cooldown: -1}", False),
+        ("alerts: {cooldown: 1.0e+12}", False),
         (
             "kafka: {bootstrap_servers: 'a:1,b:2,a-long-host-name-of-a-broker.example.com:9092,c:3,d:4,e:5'}",
             True,

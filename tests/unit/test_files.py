@@ -290,7 +290,7 @@ def test_rejected_lines_say_why_and_what(tmp_path: Path) -> None:
         pass
     headers = (("detector_reason", b"not_json"), ("detector_detail", b"at byte 0"))
     messages = [
-        Message(topic="rejected", key=None, value=value, headers=headers, partition=0, offset=offset)
+        Message(topic="dead_letter", key=None, value=value, headers=headers, partition=0, offset=offset)
         for offset, value in enumerate((b"text", b"\xff\x00", None))
     ]
     stream.commit(Commit(messages=messages, positions={0: Committed(offset=3, metadata="")}, membership=None))

@@ -34,7 +34,7 @@ confluent = pytest.importorskip("confluent_kafka")
 def producer() -> Iterator[Any]:
     """Keep the mock cluster alive, and fill its topics."""
     producer = confluent.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "ignored"})
-    for topic in ("transactions", "alerts", "rejected", "feedback"):
+    for topic in ("transactions", "alerts", "dead_letter", "feedback"):
         # It creates a topic, with four partitions, when something is sent there.
         producer.produce(topic, key=b"key", value=b"first", headers=[("h", b"1")], partition=0)
     assert producer.flush(10) == 0
@@ -52,7 +52,7 @@ def config(producer: Any, request: pytest.FixtureRequest) -> Config:
                 "bootstrap_servers": [address],
                 "group_id": request.node.name,
                 "api_version": [2, 3],
-                "deadline_ms": 5000,
+                "request_timeout_ms": 5000,
                 "session_timeout_ms": 6000,  # the mock may forget a member by it only
             },
             "delivery": "at_least_once",
@@ -197,7 +197,7 @@ def fitted(
     topic: str, key: bytes | None, value: bytes | None, headers: Headers
 ) -> tuple[bytes | None, bytes | None, dict[str, bytes]]:
     message = Message(topic=topic, key=key, value=value, headers=headers, partition=0, offset=0)
-    fit = shell._fitted(message, dead_letter=topic == "rejected")
+    fit = shell._fitted(message, dead_letter=topic == "dead_letter")
     size = DefaultRecordBatchBuilder.estimate_size_in_bytes(fit.key, fit.value, list(fit.headers))
     assert size <= MESSAGE_BYTES_MAX + 4096  # max_request_size
     return fit.key, fit.value, dict(fit.headers)
@@ -205,7 +205,7 @@ def fitted(
 
 def test_a_dead_letter_loses_its_value_first() -> None:
     own = (("own", b"1"), ("detector_reason", b"of an earlier life"))
-    key, value, headers = fitted("rejected", b"key", BIG, own + FACTS)
+    key, value, headers = fitted("dead_letter", b"key", BIG, own + FACTS)
     assert key == b"key"
     assert value is not None
     assert MESSAGE_BYTES_MAX - 1000 < len(value) < MESSAGE_BYTES_MAX
@@ -222,7 +222,7 @@ def test_a_dead_letter_loses_its_value_first() -> None:
     ],
 )
 def test_then_the_headers_of_the_record(own: Headers) -> None:
-    key, value, headers = fitted("rejected", b"key", b"value", own + FACTS)
+    key, value, headers = fitted("dead_letter", b"key", b"value", own + FACTS)
     assert (key, value) == (b"key", b"value")
     assert dict(FACTS).items() <= headers.items()
     assert int(headers["detector_headers_cut"]) >= len(own) - 14
@@ -230,7 +230,7 @@ def test_then_the_headers_of_the_record(own: Headers) -> None:
 
 
 def test_then_the_key() -> None:
-    key, value, headers = fitted("rejected", BIG, b"value", (("own", b"1"), *FACTS))
+    key, value, headers = fitted("dead_letter", BIG, b"value", (("own", b"1"), *FACTS))
     assert key is not None
     assert BIG.startswith(key)
     assert len(key) > MESSAGE_BYTES_MAX - 1000
@@ -243,8 +243,8 @@ def test_then_the_key() -> None:
 
 
 def test_a_message_that_fits_stays_as_it_is() -> None:
-    assert fitted("rejected", None, None, FACTS) == (None, b"", dict(FACTS))
-    assert fitted("rejected", b"k", None, FACTS) == (b"k", None, dict(FACTS))
+    assert fitted("dead_letter", None, None, FACTS) == (None, b"", dict(FACTS))
+    assert fitted("dead_letter", b"k", None, FACTS) == (b"k", None, dict(FACTS))
     traced: Headers = (("ce_id", b"1"), ("traceparent", b"0" * 55), ("tracestate", b"a=1"))
     assert fitted("alerts", b"k", b"{}", traced) == (b"k", b"{}", dict(traced))
 

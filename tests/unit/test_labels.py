@@ -32,7 +32,7 @@ class Book(LabelBook):
     """A book with a memory of its own, kept and restored together."""
 
     def __init__(self, **changes: int) -> None:
-        config = LabelsConfig(**{"events_max": EVENTS_MAX, "labels_max": 16, **changes})
+        config = LabelsConfig(**{"buffer_events_max": EVENTS_MAX, "labels_max": 16, **changes})
         self.memory = Memory(config, LAYOUT, INPUTS)
         super().__init__(config, TOPIC, PARTITION, self.memory)
 

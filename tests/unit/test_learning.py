@@ -42,7 +42,7 @@ COMPROMISED = 3  # terminal, from day 4 on
 START_S = 1_700_000_000.0
 # Labels cause no barriers of their own, so that runs with other labels have the same ones.
 BARRIERS = {"block_events": BLOCK, "every_events": 3 * BLOCK, "early_events_min": 3 * BLOCK}
-LABELS = {"events_max": 2048, "silence": "2d", "per_barrier_max": 256}
+LABELS = {"buffer_events_max": 2048, "maturity_delay": "2d", "per_barrier_max": 256}
 
 Lines = Sequence[tuple[int, bytes]]
 
@@ -202,7 +202,7 @@ def test_when_all_is_taken_back_labels_have_no_say() -> None:
     frauds = [number for number in fraudulent() if number < 14 * PER_DAY]
     lines = [label(number, "fraud") for number in frauds]
     lines += [label(number, "retracted", 15 * PER_DAY) for number in frauds]
-    wanted = settings_of(model={"labels": {**LABELS, "events_max": 4096}})
+    wanted = settings_of(model={"labels": {**LABELS, "buffer_events_max": 4096}})
     made = run(sorted(lines, key=lambda line: line[0]), wanted)
     weights = [snapshot.state["calibration"]["label_weight"] for snapshot in made.snapshots.values()]
     assert max(weights) >= 0.3
@@ -257,7 +257,7 @@ def test_a_silent_replay_learns_the_same() -> None:
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_anyone_labels_promises_hold(said: list[tuple[int, int, str]], pieces: list[int]) -> None:
     hasty = settings_of(
-        model={"calibration": {"warm_up_events": 256}, "labels": {**LABELS, "silence": "1h"}},
+        model={"calibration": {"warm_up_events": 256}, "labels": {**LABELS, "maturity_delay": "1h"}},
     )
     lines = sorted((label(number, what, seen) for number, seen, what in said), key=lambda line: line[0])
     made = run(lines, hasty, count=1000)
@@ -276,8 +276,8 @@ def test_whatever_anyone_labels_promises_hold(said: list[tuple[int, int, str]], 
     ("changes", "keeps"),
     [
         ({"alerts": {"budget": {"share": 0.002}}}, True),
-        ({"model": {"labels": {**LABELS, "events_max": 1024, "labels_max": 16}}}, True),
-        ({"model": {"labels": {**LABELS, "events_max": 8192, "silence": "5d"}}}, True),
+        ({"model": {"labels": {**LABELS, "buffer_events_max": 1024, "labels_max": 16}}}, True),
+        ({"model": {"labels": {**LABELS, "buffer_events_max": 8192, "maturity_delay": "5d"}}}, True),
         ({"model": {"seed": 7}}, False),
     ],
     ids=["alerts", "smaller memory", "larger memory", "seed"],
@@ -299,7 +299,7 @@ def test_what_was_learned_from_labels_outlives_another_configuration(
         assert at["supervision"]["learner"]["steps"] > 0
         assert going.partition.gauges["fraud_keys"] > 0
         held = at["supervision"]["memory"]
-        assert len(held["ids"]) == min(2048, wanted.model.labels.events_max)
+        assert len(held["ids"]) == min(2048, wanted.model.labels.buffer_events_max)
         assert (held["offsets"] >= 1000).all()
     else:
         assert at["calibration"]["label_weight"] == 0.0

@@ -35,8 +35,8 @@ CAPACITY = 1024
 IDS = 700  # so many different ids: old ones come again while the first are still here
 
 
-def memory(events_max: int = CAPACITY, memory_bytes_max: int = 1 << 28, inputs: int = INPUTS) -> Memory:
-    config = LabelsConfig(events_max=events_max, memory_bytes_max=memory_bytes_max)
+def memory(events_max: int = CAPACITY, buffer_bytes_max: int = 1 << 28, inputs: int = INPUTS) -> Memory:
+    config = LabelsConfig(buffer_events_max=events_max, buffer_bytes_max=buffer_bytes_max)
     return Memory(config, LAYOUT, inputs)
 
 
@@ -150,7 +150,7 @@ def test_a_state_is_taken_back_as_far_as_it_fits(there: int, here: int, count: i
 
 @pytest.mark.parametrize("inputs", [1, 100, 1000])
 def test_it_keeps_to_its_bytes(inputs: int) -> None:
-    made = memory(events_max=1 << 20, memory_bytes_max=1 << 23, inputs=inputs)
+    made = memory(events_max=1 << 20, buffer_bytes_max=1 << 23, inputs=inputs)
     assert made.capacity >= CAPACITY
     while made.events < made.capacity + 100:
         made.remember(**columns(made.events, 512, inputs))
@@ -162,7 +162,7 @@ def test_it_keeps_to_its_bytes(inputs: int) -> None:
 
 
 def test_few_events_are_remembered_whatever_their_size() -> None:
-    assert memory(memory_bytes_max=1 << 20, inputs=10_000).capacity == CAPACITY
+    assert memory(buffer_bytes_max=1 << 20, inputs=10_000).capacity == CAPACITY
 
 
 def test_examples_are_what_the_encoder_saw() -> None:

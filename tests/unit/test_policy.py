@@ -30,7 +30,9 @@ PLENTY: dict[str, Any] = {"budget": {"share": 0.5, "per_day": None}}
 
 
 def config(**changes: Any) -> AlertsConfig:
-    return AlertsConfig.model_validate({"once_per": 3600.0, "case_quiet": 7 * DAY_S, **PLENTY, **changes})
+    return AlertsConfig.model_validate(
+        {"cooldown": 3600.0, "case_idle_timeout": 7 * DAY_S, **PLENTY, **changes}
+    )
 
 
 @dataclass
@@ -299,7 +301,7 @@ def test_the_bucket_holds_one_day() -> None:
 
 def test_exploration_takes_its_part_of_the_budget() -> None:
     budget = {"share": 0.01, "per_day": None}
-    whole, shared = (Policy(config(budget=budget, explore_share=part), 1) for part in (0.0, 0.2))
+    whole, shared = (Policy(config(budget=budget, exploration_share=part), 1) for part in (0.0, 0.2))
     assert whole.explore_probability(1000.0) == 0.0
     assert shared.explore_probability(1000.0) == pytest.approx(0.002)
     aims = {"event": 0, "now": START_S, "events_per_day": 1000.0, "block_events": 256}

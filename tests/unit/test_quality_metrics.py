@@ -125,7 +125,7 @@ def test_a_customer_leaves_once_a_fraud_is_known() -> None:
 
 # --- the command ---
 
-HEADER = "event_id,event_time,score,percentile,alert\n"
+HEADER = "event_id,event_time,score,quantile,alert\n"
 
 
 def write(path: Path, text: str) -> str:

@@ -253,7 +253,9 @@ def test_many_crashes_labels_lost_answers_and_damage(data: st.DataObject) -> Non
     world.store.fail = 0
     world.broker.heal()
     world.finish()
-    received = [(m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "rejected")]
+    received = [
+        (m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "dead_letter")
+    ]
     expected = [(p, r.offset) for p in range(2) for r in world.broker.records(p)]
     assert sorted(received) == expected
     assert audited(world) == world.alerts()
@@ -381,7 +383,9 @@ def test_shards_that_exchange_survive_crashes_lost_answers_and_damage(data: st.D
     world.exchange.down = False
     world.broker.heal()
     world.finish()
-    received = [(m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "rejected")]
+    received = [
+        (m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "dead_letter")
+    ]
     expected = [(p, r.offset) for p in range(partitions) for r in world.broker.records(p)]
     assert sorted(received) == expected
     told: list[bytes] = []
@@ -576,7 +580,7 @@ def test_a_commit_waits_for_the_one_before_it() -> None:
     assert slow.steps.index("poll:after") < slow.steps.index("commit:after")
     runner.stop()
     runner.run()
-    offsets = [m.offset for m in world.broker.published if m.topic in ("scores", "rejected")]
+    offsets = [m.offset for m in world.broker.published if m.topic in ("scores", "dead_letter")]
     assert sorted(offsets) == offsets
     assert len(offsets) == len(set(offsets)) == 15
     assert world.telemetry.totals().received == 15
@@ -610,7 +614,7 @@ def test_a_commit_beside_the_loop_that_fails_is_a_failed_commit() -> None:
     slow.let_go.set()
     until(lambda: world.log.events().count("commit_failed") == 1, runner)
     until(lambda: world.telemetry.totals().received == 10, runner)
-    offsets = [m.offset for m in world.broker.published if m.topic in ("scores", "rejected")]
+    offsets = [m.offset for m in world.broker.published if m.topic in ("scores", "dead_letter")]
     assert len(offsets) == len(set(offsets)) == 10
 
 
@@ -966,7 +970,9 @@ def test_another_configuration_takes_effect_at_a_barrier_and_is_journaled() -> N
     assert world.journal().configs == {old, world.config.model_part(1).hash()}
     world.produce(100, 200)
     world.finish()
-    received = [(m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "rejected")]
+    received = [
+        (m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "dead_letter")
+    ]
     assert len(received) == len(set(received)) == 300
     del world.store.objects[world.path(f"config/{old}.json")]
     with pytest.raises(NeedsOperator, match="names configurations"):
@@ -1059,7 +1065,7 @@ def test_numbers_add_up_and_messages_are_in_order() -> None:
         of = {topic: sum(m.topic == topic and m.partition == number for m in published) for topic in TOPICS}
         assert numbers.received == 200
         assert numbers.scored == of["scores"]
-        assert numbers.rejected["empty"] == of["rejected"] > 0
+        assert numbers.rejected["empty"] == of["dead_letter"] > 0
         assert numbers.alerts["high"] == of["alerts"] > 0
         assert numbers.replayed == 0
         assert numbers.lag_records == 0
@@ -1073,7 +1079,7 @@ def test_numbers_add_up_and_messages_are_in_order() -> None:
     assert set(blocks[0][1]) == {"score_mean", "rejected_share"}
 
 
-TOPICS = ("alerts", "rejected", "scores")
+TOPICS = ("alerts", "dead_letter", "scores")
 
 
 def test_a_score_says_all() -> None:
@@ -1085,7 +1091,7 @@ def test_a_score_says_all() -> None:
         "event_id": "3",
         "event_time": "1970-01-01T00:00:03Z",
         "score": 3 / 7,
-        "percentile": 0.0,
+        "quantile": 0.0,
         "alert": json.loads(message.value or b"")["alert"],
         "model_version": 0,
         "topic": "transactions",
@@ -1349,7 +1355,7 @@ def model_config() -> Config:
             "encoder": {"dimension": 8, "hidden": 8},
             "calibration": {"memory_events": 1024, "warm_up_events": 256},
         },
-        alerts={"budget": {"share": 0.02}, "once_per": "1m"},
+        alerts={"budget": {"share": 0.02}, "cooldown": "1m"},
         checkpoints={"interval": 0.002},
     )
 

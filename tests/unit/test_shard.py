@@ -70,7 +70,7 @@ def part(event: Mapping[str, Any] | None = None, **changes: Any) -> ModelPart:
         "clusters": {"core_events": 512, "memory_events": 2048, "count_max": 32, "members_min": 3},
         "encoder": {"hidden": 16, "dimension": 8, "hash_rows": 256},
         "index": {"exact_below": 16},
-        "labels": {"events_max": 2048, "labels_max": 32, "per_barrier_max": 4},
+        "labels": {"buffer_events_max": 2048, "labels_max": 32, "per_barrier_max": 4},
         **changes.pop("model", {}),
     }
     tree = {
@@ -78,8 +78,8 @@ def part(event: Mapping[str, Any] | None = None, **changes: Any) -> ModelPart:
         "model": model,
         "alerts": {
             "budget": {"share": 0.01},
-            "explore_share": 0.2,
-            "once_per": "5d",
+            "exploration_share": 0.2,
+            "cooldown": "5d",
             "severity": {"medium": 2.6, "high": 3.2, "critical": 4.5},
         },
         "partitions": 4,
@@ -298,7 +298,7 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
 
 def test_explored_alerts_say_so_and_touch_nobodys_case() -> None:
     bodies = undisturbed().bodies()
-    explored = [body for body in bodies if body["selection"] == "explore"]
+    explored = [body for body in bodies if body["selection"] == "exploration"]
     others = [body for body in bodies if body["selection"] == "score"]
     assert len(explored) + len(others) == len(bodies)
     assert 3 <= len(explored) < len(others)
@@ -698,7 +698,7 @@ def test_every_alert_keeps_to_the_published_schema() -> None:
         VALIDATOR.validate(body)
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", body["event_time"])
     broken = undisturbed().bodies()[0]
-    broken["score"]["percentile"] = 1.5
+    broken["score"]["quantile"] = 1.5
     assert not VALIDATOR.is_valid(broken)
 
 
@@ -721,7 +721,7 @@ def test_an_alert_says_which_event_it_is_about() -> None:
         assert body["exposure"] == event.get("amount")
         assert datetime.fromisoformat(body["event_time"]).timestamp() == times[alert.offset]
         assert body["score"]["raw"] == by_offset[alert.offset]
-        assert body["score"]["percentile"] == 1 - 10 ** -body["score"]["raw"]
+        assert body["score"]["quantile"] == 1 - 10 ** -body["score"]["raw"]
         assert body["score"]["severity"] == body["severity"] == alert.severity
         assert alert.key == event["customer"].encode()  # the main entity's value, whatever the record's key
         assert cases.setdefault(body["case_id"], event["customer"]) == event["customer"]
@@ -897,7 +897,7 @@ def test_alerts_are_marked_up_to_the_last_event_of_warm_up_though_it_ends_within
     warm_up = 20 * BLOCK + 7
     wanted = part(
         model={"calibration": {"warm_up_events": warm_up}},
-        alerts={"budget": {"share": 0.3}, "once_per": "1s", "severity": {"medium": 0.1}},
+        alerts={"budget": {"share": 0.3}, "cooldown": "1s", "severity": {"medium": 0.1}},
     )
     run = drive(partition(wanted, Partition.begin(wanted, 1000, 0)), log()[:2000], labels=False)
     offsets = np.concatenate([scored.offsets for scored in run.scored]).tolist()

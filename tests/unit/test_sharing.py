@@ -28,7 +28,7 @@ from detector.core.state import pack, unpack
 from tests.unit.test_shard import IDENTITY, feedback, log, part, partition, restored
 
 DAY = 20_000.0 * DAY_S  # of event time, where the tests begin
-SILENCE = part().model.labels.silence
+SILENCE = part().model.labels.maturity_delay
 FRAUD_AGE = -3  # column of a terminal's risk inputs
 CUSTOMER, TERMINAL, MERCHANT = 7, 11, 13
 
@@ -396,7 +396,7 @@ def go(driven: Partition, told: Sequence[Told] = (), poll: int = 300) -> tuple[W
 
 
 def test_a_shard_that_is_cut_replayed_or_restored_tells_and_knows_the_same() -> None:
-    labels = {"events_max": 2048, "labels_max": 512, "per_barrier_max": 64, "silence": "1d"}
+    labels = {"buffer_events_max": 2048, "labels_max": 512, "per_barrier_max": 64, "maturity_delay": "1d"}
     wanted = part(exchange=True, model={**part().model.model_dump(mode="json"), "labels": labels})
     sibling, _ = go(partition(wanted, identity=replace(IDENTITY, partition=IDENTITY.partition + 1)))
     told = [message for _, outputs, _ in sibling for message in outputs.told]

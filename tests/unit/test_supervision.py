@@ -29,7 +29,7 @@ SCHEMA = Event.model_validate(
 )
 MODEL: dict[str, Any] = {
     "encoder": {"hidden": 8, "dimension": 8, "hash_rows": 64, "bins": 4, "learning_rate": 0.01},
-    "labels": {"events_max": 4096, "silence": "2d"},
+    "labels": {"buffer_events_max": 4096, "maturity_delay": "2d"},
 }
 SILENCE_S = 2 * DAY_S
 PER_DAY = 100

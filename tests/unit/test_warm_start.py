@@ -175,7 +175,7 @@ def test_equal_models_are_equal_files() -> None:
 def test_what_differs_is_named() -> None:
     tree = model_config().model_part(1).model_dump(mode="json")
     assert differences(model(), ModelPart.model_validate(tree)) == []
-    tree["alerts"]["once_per"] = 5.0
+    tree["alerts"]["cooldown"] = 5.0
     tree["model"]["seed"] = 7
     tree["event"]["fields"][0]["unit"] = "EUR"
     assert differences(model(), ModelPart.model_validate(tree)) == []

@@ -1,6 +1,6 @@
 """What the score misses: a few random low scores are published, and their answers stand for all others.
 
-Whoever looks only at alerts never learns what was missed. With `alerts.explore_share` above 0 every event
+Whoever looks only at alerts never learns what was missed. With `alerts.exploration_share` above 0 every event
 that is not published for its score is published with a small known probability p. A fraud among these stands
 for 1/p frauds (Horvitz and Thompson 1952); a fraud found by its score stands for itself. So
 

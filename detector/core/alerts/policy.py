@@ -2,7 +2,7 @@
 
 An event is a *candidate* when its score reaches the threshold. Of the candidates those are published that
 
-    1. are the entity's first in `once_per`, or of a higher severity than its last alert, and
+    1. are the entity's first in `cooldown`, or of a higher severity than its last alert, and
     2. the budget has room for: its *balance* (alerts earned less alerts published) stays within half a day's
        worth of zero; `critical` may overdraw it by one more day's worth.
 
@@ -50,7 +50,7 @@ class Published:
 
     case: str  # id of the first alert of the entity's case
     suppressed: int  # candidates of the entity held back since its last alert
-    selection: Literal["score", "explore"] = "score"
+    selection: Literal["score", "exploration"] = "score"
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class Policy:
 
     def explore_probability(self, events_per_day: float) -> float:
         """Chance of an event that is not published for its score to be published all the same."""
-        return self._budget_share(events_per_day) * self._config.explore_share
+        return self._budget_share(events_per_day) * self._config.exploration_share
 
     def decide(
         self,
@@ -127,7 +127,7 @@ class Policy:
         """
         self._credit(event, now, events_per_day)
         case = self._cases.get(entity)
-        if case is not None and time - case.time < self._config.once_per and severity <= case.severity:
+        if case is not None and time - case.time < self._config.cooldown and severity <= case.severity:
             case.suppressed += 1
             return Suppressed("entity")
         capacity = self._capacity(events_per_day)
@@ -146,7 +146,7 @@ class Policy:
         if not entity:
             return Published(alert_id, 0)
         held = self._held.pop(entity, 0) if case is None else case.suppressed
-        quiet = case is None or time - case.time > self._config.case_quiet
+        quiet = case is None or time - case.time > self._config.case_idle_timeout
         first = alert_id if case is None or quiet else case.first
         latest = time if case is None else max(time, case.time)  # events may come late
         self._cases[entity] = _Case(first, latest, severity, 0)
@@ -172,7 +172,7 @@ class Policy:
 
     def _score_share(self, events_per_day: float) -> float:
         """What exploration leaves of the budget."""
-        return self._budget_share(events_per_day) * (1.0 - self._config.explore_share)
+        return self._budget_share(events_per_day) * (1.0 - self._config.exploration_share)
 
     def _capacity(self, events_per_day: float) -> float:
         """Alerts between the ends of the balance: a day's worth."""
@@ -186,7 +186,7 @@ class Policy:
             assert budget.per_day is not None
             since = max(now - self._time, 0.0) if self._time else 0.0
             earned = budget.per_day / self._partitions * since / DAY_S
-        earned *= 1.0 - self._config.explore_share
+        earned *= 1.0 - self._config.exploration_share
         self._balance = min(self._balance + earned, self._capacity(events_per_day) / 2.0)
         self._events = event
         self._time = now

@@ -18,7 +18,7 @@ class Score(msgspec.Struct, frozen=True):
     event_id: str
     event_time: str  # ISO 8601, UTC
     score: float  # higher = more anomalous
-    percentile: float
+    quantile: float
     alert: bool
     model_version: int
     topic: str
@@ -38,14 +38,14 @@ def encode_scores(scored: Scored, identity: Identity) -> Iterator[tuple[int, byt
         scored.ids,
         scored.times.tolist(),
         scored.scores.tolist(),
-        scored.percentiles.tolist(),
+        scored.quantiles.tolist(),
         scored.alerted.tolist(),
         strict=True,
     )
     version, topic, partition = scored.model_version, identity.topic, identity.partition
-    for offset, key, event_id, time, score, percentile, alert in rows:
+    for offset, key, event_id, time, score, quantile, alert in rows:
         moment = iso(time)
-        row = Score(event_id, moment, score, percentile, alert, version, topic, partition, offset)
+        row = Score(event_id, moment, score, quantile, alert, version, topic, partition, offset)
         yield offset, key, _encode(row)
 
 

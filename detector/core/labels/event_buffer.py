@@ -85,7 +85,7 @@ class Memory:
         row_bytes = sum(
             np.dtype(kind).itemsize * int(np.prod(shape)) for shape, kind, _ in self._kinds.values()
         )
-        self.capacity = max(1024, min(config.events_max, config.memory_bytes_max // row_bytes))
+        self.capacity = max(1024, min(config.buffer_events_max, config.buffer_bytes_max // row_bytes))
         self.events = 0  # ever remembered
         self._first = 0  # number of the first event that this ring was given; a smaller one lost those before
         self._allocate(min(_GROWS_FROM, self.capacity))

@@ -9,7 +9,7 @@ At a barrier, in this order:
 
 Rules
     - Silence is not legitimacy: nothing is judged by it before the .95 quantile of the delays that labels of
-      unalerted events had, nor before `silence`; an alerted event that nobody answered is never judged.
+      unalerted events had, nor before `maturity_delay`; an unanswered alert is never judged.
     - What is learned was scored before (prequential): the memory keeps inputs and distances as they were.
     - Labels must not make it worse: a labelled part without skill of its own has no say.
     - Everything is bounded: the memory, the bank, the steps of a barrier.
@@ -343,7 +343,7 @@ class Supervision:
             delays = self._delays["all"] + self._told_delays
         if not delays:
             return np.inf
-        return max(self._config.silence, float(np.quantile(delays, DELAY_QUANTILE)))
+        return max(self._config.maturity_delay, float(np.quantile(delays, DELAY_QUANTILE)))
 
     def _is_judged(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether old events count: an alert that nobody answered does not."""

@@ -50,7 +50,7 @@ SPAN_MIN = 1e-6
 # A quarter takes a day longer to lower the threshold after a shift (docs/ROBUSTNESS.md).
 RECENT_PART = 8
 # It counts where fewer than this part of the share that is asked for lie beyond: the lower of two even
-# estimates would be too low always, and a trim lowered by noise alone cuts accepted events' upper percentile.
+# estimates would be too low always, and a trim lowered by noise alone cuts accepted events' upper quantile.
 RECENT_SHARE = 0.75
 
 

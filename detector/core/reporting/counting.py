@@ -20,7 +20,7 @@ def publications(outputs: Outputs, identity: Identity, topics: Topics) -> Iterat
     for alert in outputs.alerts:
         yield topics.alerts, alert.offset, alert.key, alert.body, alert.headers
     for dead in outputs.dead_letters:
-        yield topics.rejected, dead.offset, dead.key, dead.value, dead.headers
+        yield topics.dead_letter, dead.offset, dead.key, dead.value, dead.headers
     if topics.scores is not None:
         for scored in outputs.scored:
             for offset, key, body in encode_scores(scored, identity):

@@ -326,7 +326,7 @@ class Shard:
             offsets=events.offsets,
             times=events.times,
             scores=scores,
-            percentiles=1.0 - 10.0**-scores,
+            quantiles=1.0 - 10.0**-scores,
             alerted=alerted,
             timestamps_ms=np.array([record.timestamp_ms for record in events.records], dtype=np.int64),
             ids=events.ids,
@@ -389,7 +389,7 @@ class Shard:
                     events_per_day=self._events_per_day,
                 )
             if drawn[i] and not isinstance(decision, Published):
-                decision, probability = Published(id_, 0, "explore"), explored
+                decision, probability = Published(id_, 0, "exploration"), explored
             if isinstance(decision, Suppressed):
                 suppressed[decision.reason] = suppressed.get(decision.reason, 0) + 1
                 if i == asked:
@@ -451,7 +451,7 @@ class Shard:
             main_name=schema.entities[0].name if schema.entities else None,
             score={
                 "raw": score,
-                "percentile": 1.0 - 10.0**-score,
+                "quantile": 1.0 - 10.0**-score,
                 "threshold": self._threshold,
                 "warm_up": self._warms_up(self.events + i),
             },

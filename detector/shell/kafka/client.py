@@ -135,9 +135,9 @@ def client_settings(config: Config, password: str | None = None, key_password: s
         "bootstrap_servers": list(kafka.bootstrap_servers),
         "client_id": f"detector-{kafka.group_instance_id or kafka.group_id}",
         "security_protocol": security.protocol,
-        "request_timeout_ms": kafka.deadline_ms,
-        "bootstrap_timeout_ms": kafka.deadline_ms // 2,  # the other half is for what is asked then
-        "connections_max_idle_ms": 540_000 + kafka.deadline_ms,  # must exceed request_timeout_ms
+        "request_timeout_ms": kafka.request_timeout_ms,
+        "bootstrap_timeout_ms": kafka.request_timeout_ms // 2,  # the other half is for what is asked then
+        "connections_max_idle_ms": 540_000 + kafka.request_timeout_ms,  # must exceed request_timeout_ms
         "reconnect_backoff_max_ms": 1000,  # the default of 30 s would be added to every outage
         "metadata_max_age_ms": 60_000,  # added partitions are seen within a minute
         "api_version": kafka.api_version,
@@ -197,7 +197,7 @@ class KafkaStream:
         self._config = config
         self._topic = config.topics.transactions
         self._settings = client_settings(config, password, key_password)
-        self._deadline_s = config.kafka.deadline_ms / 1000
+        self._deadline_s = config.kafka.request_timeout_ms / 1000
         self._exactly_once = config.delivery == "exactly_once"
         # A static member keeps its id over a restart, so that the next incarnation aborts at once what a
         # crash left open. Without one, a fresh id per process is right since KIP-447: it is the membership
@@ -326,7 +326,7 @@ class KafkaStream:
         """Lowest offset still in the log."""
         at = self._at(partition)
         with self._translated("read the beginning"):
-            offsets = self._client.beginning_offsets([at], timeout_ms=self._config.kafka.deadline_ms)
+            offsets = self._client.beginning_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)
         return int(offsets[at])
 
     def start(self, partition: int) -> int:
@@ -371,7 +371,7 @@ class KafkaStream:
         """
         at = self._at(partition)
         with self._translated("read the end"):
-            offsets = self._client.end_offsets([at], timeout_ms=self._config.kafka.deadline_ms)
+            offsets = self._client.end_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)
         return int(offsets[at])
 
     def end(self, partition: int) -> int | None:
@@ -557,8 +557,8 @@ class KafkaStream:
                 self._settings,
                 **(transactional if self._exactly_once else {}),
                 acks="all",
-                max_block_ms=kafka.deadline_ms // 2,
-                delivery_timeout_ms=2 * kafka.deadline_ms,
+                max_block_ms=kafka.request_timeout_ms // 2,
+                delivery_timeout_ms=2 * kafka.request_timeout_ms,
                 max_request_size=MESSAGE_BYTES_MAX + 4096,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
@@ -574,7 +574,7 @@ class KafkaStream:
 
     def _outputs(self) -> dict[str, Use]:
         topics = self._config.topics
-        written = topics.alerts, topics.rejected, topics.scores, topics.exchange
+        written = topics.alerts, topics.dead_letter, topics.scores, topics.exchange
         return {topic: "write" for topic in written if topic is not None}
 
     def _probe(self, uses: Mapping[str, Use]) -> None:
@@ -636,7 +636,7 @@ class KafkaStream:
     def _send_all(self, producer: KafkaProducer, messages: Iterable[Message]) -> list[Any]:
         sent = []
         for message in messages:
-            fit = _fitted(message, dead_letter=message.topic == self._config.topics.rejected)
+            fit = _fitted(message, dead_letter=message.topic == self._config.topics.dead_letter)
             sent.append(producer.send(fit.topic, value=fit.value, key=fit.key, headers=list(fit.headers)))
         return sent
 
@@ -1014,14 +1014,14 @@ class KafkaSideLog:
         """Lowest position still in the topic, asked for now."""
         consumer = self._open()
         with self._translated("read the beginning"):
-            found = consumer.beginning_offsets([self._at], timeout_ms=self._config.kafka.deadline_ms)
+            found = consumer.beginning_offsets([self._at], timeout_ms=self._config.kafka.request_timeout_ms)
         return int(found[self._at])
 
     def log_end(self) -> int:
         """Position after the last readable record, asked for now."""
         consumer = self._open()
         with self._translated("read the end"):
-            found = consumer.end_offsets([self._at], timeout_ms=self._config.kafka.deadline_ms)
+            found = consumer.end_offsets([self._at], timeout_ms=self._config.kafka.request_timeout_ms)
         return int(found[self._at])
 
     def close(self) -> None:
@@ -1037,7 +1037,9 @@ class KafkaSideLog:
         if self._consumer is not None:
             return self._consumer
         count = probe(
-            self._settings, {self._at.topic: "read"}, min(_PROBE_S, self._config.kafka.deadline_ms / 1000)
+            self._settings,
+            {self._at.topic: "read"},
+            min(_PROBE_S, self._config.kafka.request_timeout_ms / 1000),
         )[self._at.topic]
         if count != 1:
             raise NeedsOperator(
@@ -1055,7 +1057,7 @@ class KafkaSideLog:
                 metrics_enabled=False,
             )
             _read_whole(consumer)
-            ask_ms = self._config.kafka.deadline_ms // 2
+            ask_ms = self._config.kafka.request_timeout_ms // 2
             try:
                 consumer.assign([self._at])
                 end = consumer.end_offsets([self._at], timeout_ms=ask_ms)[self._at]
@@ -1097,7 +1099,7 @@ class KafkaSideLog:
             self._recent_bytes -= len(gone)
 
     def _read_again(self, consumer: KafkaConsumer, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
-        deadline = time.monotonic() + self._config.kafka.deadline_ms / 1000
+        deadline = time.monotonic() + self._config.kafka.request_timeout_ms / 1000
         found: list[tuple[int, bytes]] = []
         with self._translated("read again"):
             end = consumer.end_offsets([self._at], timeout_ms=_left_ms(deadline))[self._at]
@@ -1142,7 +1144,7 @@ class KafkaArchive:
         self._config = config
         self._topic = config.topics.transactions
         self._settings = client_settings(config, password, key_password)
-        self._deadline_s = config.kafka.deadline_ms / 1000
+        self._deadline_s = config.kafka.request_timeout_ms / 1000
         self._consumer: KafkaConsumer | None = None
 
     def partitions_count(self) -> int:
@@ -1153,20 +1155,20 @@ class KafkaArchive:
         """What the group has committed, waiting for pending transactions."""
         consumer, at = self._open(), TopicPartition(self._topic, partition)
         with self._translated("read committed offsets"):
-            got = consumer.committed(at, metadata=True, timeout_ms=self._config.kafka.deadline_ms)
+            got = consumer.committed(at, metadata=True, timeout_ms=self._config.kafka.request_timeout_ms)
         return None if got is None else Committed(offset=got.offset, metadata=got.metadata)
 
     def beginning(self, partition: int) -> int:
         """Lowest offset still in the log."""
         consumer, at = self._open(), TopicPartition(self._topic, partition)
         with self._translated("read the beginning"):
-            return int(consumer.beginning_offsets([at], timeout_ms=self._config.kafka.deadline_ms)[at])
+            return int(consumer.beginning_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)[at])
 
     def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
         """Records in [start, stop), ascending, in pieces."""
         consumer, at = self._open(), TopicPartition(self._topic, partition)
         with self._translated("read the log"):
-            end = int(consumer.end_offsets([at], timeout_ms=self._config.kafka.deadline_ms)[at])
+            end = int(consumer.end_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)[at])
             consumer.assign([at])
             consumer.seek(at, start)
             heard_s = time.monotonic()
@@ -1194,7 +1196,7 @@ class KafkaArchive:
         offsets = {at: OffsetAndMetadata(position.offset, position.metadata, -1)}
         with self._translated("move the group"):
             try:
-                consumer.commit(offsets, timeout_ms=self._config.kafka.deadline_ms)
+                consumer.commit(offsets, timeout_ms=self._config.kafka.request_timeout_ms)
             except _NOT_EMPTY as error:
                 group = self._config.kafka.group_id
                 raise NeedsOperator(
@@ -1240,7 +1242,7 @@ def _partitions_count(consumer: KafkaConsumer, config: Config) -> int:
     topic = config.topics.transactions
     with _translated("count partitions", config):
         # From the metadata at hand; where they lack the topic it asks, without a timeout of its own.
-        known = _within(config.kafka.deadline_ms / 1000, lambda: consumer.partitions_for_topic(topic))
+        known = _within(config.kafka.request_timeout_ms / 1000, lambda: consumer.partitions_for_topic(topic))
     if not known:
         raise BrokerUnavailable(f"Topic {topic} does not exist.")
     return len(known)
@@ -1376,7 +1378,7 @@ def _our_error(doing: str, config: Config, transactional_id: str, error: BaseExc
                 "bytes (max.message.bytes)."
             )
         case TimeoutError():
-            return BrokerUnavailable(f"Could not {doing}: no answer in {kafka.deadline_ms} ms.")
+            return BrokerUnavailable(f"Could not {doing}: no answer in {kafka.request_timeout_ms} ms.")
         case _ if doing == "commit":
             return CommitFailed(f"Could not commit: {text}")
         case _:

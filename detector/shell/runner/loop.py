@@ -307,7 +307,7 @@ class Runner:
             self._log.warning("commit_failed", reason=trouble, partitions=sorted(self._owned))
             self._rebuild()
         except LogGone as error:
-            if self._config.on_lost_log == "stop":
+            if self._config.on_data_loss == "stop":
                 raise
             trouble = str(error)
             self._rebuild()
@@ -431,7 +431,7 @@ class Runner:
         try:
             origin = find(journal)
         except LogGone as error:
-            if self._config.on_lost_log == "stop":
+            if self._config.on_data_loss == "stop":
                 raise
             lost = max(beginning - until, 0)
             until += lost
