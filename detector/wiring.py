@@ -119,6 +119,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             executor=BackgroundThread("checkpoints"),
             lanes=_lanes(),
             observe=monitor.observe,
+            on_revoked=monitor.forget,
             warm_start=warm_start,
             warnings=_warnings(config, stream, store, entity_secret, log),
         )

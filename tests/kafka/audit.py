@@ -26,7 +26,7 @@ from detector.config.tree import Config
 from detector.core.records import Headers, Identity, Outputs, Record
 from detector.core.recovery.checkpoint import read_manifest
 from detector.core.recovery.journal import Barrier, Journal
-from detector.core.reporting.counting import publications
+from detector.core.reporting.outputs import publications
 from detector.core.shard.shard import Shard
 from detector.errors import CheckpointDamaged
 from detector.wiring import entity_key

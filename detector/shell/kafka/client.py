@@ -59,6 +59,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 from detector.config.tree import Config
 from detector.core.records import Headers, Record
 from detector.core.recovery.journal import METADATA_BYTES_MAX
+from detector.core.reporting.outputs import topic_names
 from detector.errors import (
     BrokerUnavailable,
     CommitFailed,
@@ -573,9 +574,7 @@ class KafkaStream:
         return self._producer
 
     def _outputs(self) -> dict[str, Use]:
-        topics = self._config.topics
-        written = topics.alerts, topics.dead_letter, topics.scores, topics.exchange
-        return {topic: "write" for topic in written if topic is not None}
+        return dict.fromkeys(topic_names(self._config.topics).values(), "write")
 
     def _probe(self, uses: Mapping[str, Use]) -> None:
         probe(self._settings, uses, min(_PROBE_S, self._deadline_s))

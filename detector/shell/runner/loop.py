@@ -55,7 +55,8 @@ from detector.core.recovery.generations import (
     write,
 )
 from detector.core.recovery.journal import METADATA_BYTES_MAX, SIDES, Barrier, Journal, Side
-from detector.core.reporting.counting import StageTimer, block_signals, count, measure_lag, publications
+from detector.core.reporting.counting import StageTimer, block_signals, count, measure_lag
+from detector.core.reporting.outputs import publications
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.partition import Partition, library_versions
 from detector.core.shard.warm_start import Model, first_checkpoint
@@ -79,6 +80,9 @@ T = TypeVar("T")
 
 Observe = Callable[[int, Mapping[str, float]], None]
 """Told a partition and the aggregates of one of its blocks, by signal."""
+
+OnRevoked = Callable[[int], None]
+"""Called with a partition that was revoked or lost."""
 
 POLL_TIMEOUT_MAX_MS = 100  # also how late a stop, a finished checkpoint or a new label is noticed
 BACKOFF_MIN_S = 0.1
@@ -178,6 +182,8 @@ class Runner:
         What fits beside a committed offset.
     observe
         Told the aggregates of each live block, e.g. `DriftMonitor.observe`.
+    on_revoked
+        Called with each partition that is revoked or lost, e.g. `DriftMonitor.forget`.
     warm_start
         What partitions that were never committed begin with, by way of `store`; None: with nothing.
     warnings
@@ -205,6 +211,7 @@ class Runner:
         commit_interval_s: float | None = None,
         metadata_bytes_max: int = METADATA_BYTES_MAX,
         observe: Observe | None = None,
+        on_revoked: OnRevoked | None = None,
         warm_start: Model | None = None,
         warnings: Sequence[str] = (),
         open_partition: Callable[..., Partition] = Partition,
@@ -219,7 +226,7 @@ class Runner:
         configured_s = config.commit_interval_ms / 1000.0
         self._commit_interval_s = configured_s if commit_interval_s is None else commit_interval_s
         self._metadata_bytes_max = metadata_bytes_max
-        self._observe = observe
+        self._observe, self._on_revoked = observe, on_revoked
         self._warm_start = warm_start
         self._warnings = tuple(warnings)
         self._open_partition = open_partition
@@ -346,6 +353,8 @@ class Runner:
             self._assigned.pop(number, None)
             if change.kind == "assigned":
                 self._assigned[number] = self._clock.monotonic()
+            elif self._on_revoked is not None:
+                self._on_revoked(number)
         self._log.info(f"partitions_{change.kind}", partitions=list(change.partitions))
 
     def _rebuild(self) -> None:
