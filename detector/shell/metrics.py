@@ -31,11 +31,11 @@ class Metric:
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
-    read: Callable[[Any], Any]  # see `scope`; a number, None (not known), or these by value of the last label
+    read: Callable[[Any], Any]  # see `scope`; a number, None (not known), or numbers by value of `label`
     scope: Literal["partition", "model", "process"] = "partition"
     # partition: `read` gets each `PartitionTelemetry`; model: likewise, but of the partitions owned now;
     # process: `read` gets the `Telemetry`
-    label: str | None = None  # last label; `partition` comes first where there are partitions
+    label: str | tuple[str, ...] | None = None  # `partition` comes before it where there are partitions
     unit: str = ""
     alert: str = ""  # when to alert, Markdown
 
@@ -43,7 +43,7 @@ class Metric:
     def labels(self) -> tuple[str, ...]:
         """All label names, in order."""
         first = () if self.scope == "process" else ("partition",)
-        return first if self.label is None else (*first, self.label)
+        return first + (() if self.label is None else _tuple(self.label))
 
 
 def _delivery(
@@ -51,7 +51,7 @@ def _delivery(
     unit: str,
     help_: str,
     read: Callable[[PartitionTelemetry], Any],
-    label: str | None = None,
+    label: str | tuple[str, ...] | None = None,
     *,
     alert: str = "",
 ) -> Metric:
@@ -84,7 +84,7 @@ def _process(
     unit: str,
     help_: str,
     read: Callable[[Telemetry], Any],
-    label: str | None = None,
+    label: str | tuple[str, ...] | None = None,
     *,
     alert: str = "",
 ) -> Metric:
@@ -464,9 +464,13 @@ def _samples(
         value = metric.read(source)
         if metric.label is not None:
             for label, number in sorted(dict(value).items()):
-                yield (*labels, label), number
+                yield (*labels, *map(str, _tuple(label))), number
         elif value is not None:
             yield labels, value
+
+
+def _tuple(label: str | tuple[Any, ...]) -> tuple[Any, ...]:
+    return label if isinstance(label, tuple) else (label,)
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
