@@ -1,6 +1,6 @@
 """What the runner needs from the world, as small Protocols.
 
-Shipped implementations: Kafka (`detector.shell.kafka.client`), files for `replay` (`detector.shell.files`),
+Shipped implementations: Kafka (`detector.shell.kafka`), files for `replay` (`detector.shell.files`),
 memory for tests and simulation (`detector.testing`).
 
 What is deliberately not here: threads, retries, group protocol details, serialisation of the model. A port's

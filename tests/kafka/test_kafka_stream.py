@@ -26,8 +26,8 @@ from detector.errors import (
     OutsideError,
 )
 from detector.ports import Change, Commit, Committed, Message
-from detector.shell.kafka import client as shell
-from detector.shell.kafka.client import KafkaSideLog, KafkaStream
+from detector.shell.kafka import KafkaSideLog, KafkaStream, side_log
+from detector.shell.kafka import stream as kafka_stream
 from tests.kafka.broker import (
     MTLS,
     PLAINTEXT,
@@ -354,7 +354,7 @@ def test_retention(place: Place, topic_name: str) -> None:
     create_topic(place.broker.bootstrap, f"{topic_name}.ever", 1, {"retention.ms": "-1"})
     stream = place.stream()
     assert stream.retention_ms(f"{topic_name}.day") == 86_400_000
-    assert stream.retention_ms(f"{topic_name}.ever") == shell.UNLIMITED_MS
+    assert stream.retention_ms(f"{topic_name}.ever") == kafka_stream.UNLIMITED_MS
     assert stream.retention_ms(f"{topic_name}.none") is None
 
 
@@ -635,7 +635,7 @@ def test_a_commit_waits_for_the_next_coordinator(
 def test_quiet_topic_is_not_a_dead_broker(place: Place) -> None:
     member = Member(place.stream())
     poll_for(settled(member), member)
-    until = time.monotonic() + shell._SILENCE_MAX_S + 2
+    until = time.monotonic() + kafka_stream._SILENCE_MAX_S + 2
     poll_for(lambda: time.monotonic() > until, member)
 
 
@@ -760,7 +760,7 @@ def refreshed(log: KafkaSideLog, end: int) -> bool:
 def test_side_log_follows_and_reads_again(
     place: Place, side: KafkaSideLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "_SIDE_RECORDS_MAX", 4)
+    monkeypatch.setattr(side_log, "_SIDE_RECORDS_MAX", 4)
     produce_side(place, b"0", b"1", b"2")
     assert refreshed(side, 3)  # what was there before us is read, too
     produce_side(place, *(b"%d" % n for n in range(3, 10)))

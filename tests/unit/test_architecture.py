@@ -315,7 +315,7 @@ def test_data_never_becomes_code() -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("core/x.py", "from detector.shell.kafka.client import KafkaStream"),
+        ("core/x.py", "from detector.shell.kafka import KafkaStream"),
         ("core/x.py", "from detector import ports"),
         ("core/x.py", "import detector.wiring"),
         ("core/x.py", "from .. import ports"),
@@ -326,7 +326,7 @@ def test_data_never_becomes_code() -> None:
         ("ports.py", "from detector.testing import MemoryStore"),
         ("testing.py", "from detector.shell.runner.loop import Runner"),
         ("shell/x.py", "from detector.testing import MemoryStore"),
-        ("shell/x.py", "from detector.shell.kafka.client import KafkaStream"),
+        ("shell/x.py", "from detector.shell.kafka import KafkaStream"),
         ("shell/x.py", "from detector.shell import kafka"),
         ("shell/x.py", "from . import kafka"),
         ("shell/x.py", "from .kafka import KafkaStream"),

@@ -24,8 +24,8 @@ from detector.core.labels.feedback import feedback_time
 from detector.core.records import Headers, Record
 from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator
 from detector.ports import Commit, Committed, Message
-from detector.shell.kafka import client as shell
-from detector.shell.kafka.client import MESSAGE_BYTES_MAX, KafkaSideLog, KafkaStream
+from detector.shell.kafka import KafkaSideLog, KafkaStream, probe, side_log, size_limits
+from detector.shell.kafka.size_limits import MESSAGE_BYTES_MAX
 
 confluent = pytest.importorskip("confluent_kafka")
 
@@ -197,7 +197,7 @@ def fitted(
     topic: str, key: bytes | None, value: bytes | None, headers: Headers
 ) -> tuple[bytes | None, bytes | None, dict[str, bytes]]:
     message = Message(topic=topic, key=key, value=value, headers=headers, partition=0, offset=0)
-    fit = shell._fitted(message, dead_letter=topic == "dead_letter")
+    fit = size_limits.fitted(message, dead_letter=topic == "dead_letter")
     size = DefaultRecordBatchBuilder.estimate_size_in_bytes(fit.key, fit.value, list(fit.headers))
     assert size <= MESSAGE_BYTES_MAX + 4096  # max_request_size
     return fit.key, fit.value, dict(fit.headers)
@@ -306,7 +306,7 @@ class _SideConsumer:
 
 @pytest.fixture
 def side(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSideLog, _SideConsumer]:
-    monkeypatch.setattr(shell, "time", SimpleNamespace(time=lambda: NOW, monotonic=time.monotonic))
+    monkeypatch.setattr(side_log, "time", SimpleNamespace(time=lambda: NOW, monotonic=time.monotonic))
     event = {"id": "id", "time": {"path": "t"}, "entities": [{"name": "card", "path": "card"}]}
     config = Config.model_validate({"event": event})
     log, consumer = KafkaSideLog(config, "feedback", time_of=feedback_time), _SideConsumer()
@@ -377,10 +377,10 @@ def test_outputs_without_a_leader_are_waited_for(use: Any, leader: int, told: bo
     """Else a broker that starts again forgets the markers of what an earlier producer left open."""
     partitions = [SimpleNamespace(leader_id=1), SimpleNamespace(leader_id=leader)]
     topic = SimpleNamespace(name="alerts", error_code=0, topic_authorized_operations=0, partitions=partitions)
-    probe = shell._Probe("127.0.0.1:1", {"security_protocol": "PLAINTEXT"}, 0.0)
+    attempt = probe._Probe("127.0.0.1:1", {"security_protocol": "PLAINTEXT"}, 0.0)
     if told:
-        with pytest.raises(shell._TopicTrouble) as caught:
-            probe._check(topic, use)
+        with pytest.raises(probe._TopicTrouble) as caught:
+            attempt._check(topic, use)
         assert "without a leader" in str(caught.value.error)
     else:
-        assert probe._check(topic, use) == 2
+        assert attempt._check(topic, use) == 2

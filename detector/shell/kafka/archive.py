@@ -1,0 +1,150 @@
+"""The transactions topic and the group's offsets, from outside the group."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+
+from detector.config.tree import Config
+from detector.core.records import Record
+from detector.errors import (
+    BrokerUnavailable,
+    NeedsOperator,
+)
+from detector.ports import Committed
+from detector.shell.kafka.client import (
+    LEAVE_S,
+    SILENCE_ASK_MS,
+    client_settings,
+    make,
+    partitions_count,
+    translated,
+    within,
+)
+from detector.shell.kafka.probe import PROBE_S, probe
+from detector.shell.kafka.workarounds import (
+    read_whole,
+)
+
+_NOT_EMPTY = (  # what a broker says to offsets of somebody who is no member of a group that has some
+    kafka_errors.CommitFailedError,
+    kafka_errors.UnknownMemberIdError,
+    kafka_errors.IllegalGenerationError,
+    kafka_errors.RebalanceInProgressError,
+)
+
+
+class KafkaArchive:
+    """A `detector.ports.Archive`: the transactions topic and the group's offsets, from outside the group.
+
+    Parameters
+    ----------
+    config
+        The daemon's configuration.
+    password, key_password
+        Resolved secrets of `kafka.security`.
+
+    Raises
+    ------
+    CredentialsError
+        A certificate or key file cannot be used.
+    """
+
+    def __init__(self, config: Config, password: str | None = None, key_password: str | None = None) -> None:
+        self._config = config
+        self._topic = config.topics.transactions
+        self._settings = client_settings(config, password, key_password)
+        self._deadline_s = config.kafka.request_timeout_ms / 1000
+        self._consumer: KafkaConsumer | None = None
+
+    def partitions_count(self) -> int:
+        """Partitions of the transactions topic."""
+        return partitions_count(self._open(), self._config)
+
+    def committed(self, partition: int) -> Committed | None:
+        """What the group has committed, waiting for pending transactions."""
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        with self._translated("read committed offsets"):
+            got = consumer.committed(at, metadata=True, timeout_ms=self._config.kafka.request_timeout_ms)
+        return None if got is None else Committed(offset=got.offset, metadata=got.metadata)
+
+    def beginning(self, partition: int) -> int:
+        """Lowest offset still in the log."""
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        with self._translated("read the beginning"):
+            return int(consumer.beginning_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)[at])
+
+    def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
+        """Records in [start, stop), ascending, in pieces."""
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        with self._translated("read the log"):
+            end = int(consumer.end_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)[at])
+            consumer.assign([at])
+            consumer.seek(at, start)
+            heard_s = time.monotonic()
+            while (position := consumer.position(at, timeout_ms=SILENCE_ASK_MS)) is not None:
+                if position >= min(stop, end):
+                    return
+                batch = consumer.poll(timeout_ms=1000).get(at, ())
+                if batch:
+                    heard_s = time.monotonic()
+                    yield [record for record in batch if record.offset < stop]
+                elif time.monotonic() - heard_s > self._deadline_s:
+                    break
+        raise BrokerUnavailable(f"{self._topic}/{partition} could not be read to offset {min(stop, end)}.")
+
+    def commit(self, partition: int, position: Committed) -> None:
+        """Move the group, which must have no members.
+
+        Raises
+        ------
+        NeedsOperator
+            It has.
+        BrokerUnavailable
+        """
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        offsets = {at: OffsetAndMetadata(position.offset, position.metadata, -1)}
+        with self._translated("move the group"):
+            try:
+                consumer.commit(offsets, timeout_ms=self._config.kafka.request_timeout_ms)
+            except _NOT_EMPTY as error:
+                group = self._config.kafka.group_id
+                raise NeedsOperator(
+                    f"Group {group} has members: stop all of them first, then try again."
+                ) from error
+
+    def close(self) -> None:
+        """Let go of the connection; never raises."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(Exception):
+                within(LEAVE_S, lambda: consumer.close(timeout_ms=1500))
+
+    # --- inside ---
+
+    def _open(self) -> KafkaConsumer:
+        if self._consumer is None:
+            probe(self._settings, {self._topic: "read"}, min(PROBE_S, self._deadline_s))
+            with self._translated("connect"):
+                self._consumer = make(
+                    KafkaConsumer,
+                    self._settings,
+                    group_id=self._config.kafka.group_id,
+                    enable_auto_commit=False,
+                    isolation_level="read_committed",
+                    auto_offset_reset="none",
+                    allow_auto_create_topics=False,
+                    metrics_enabled=False,
+                )
+            read_whole(self._consumer)
+        return self._consumer
+
+    @contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        with translated(doing, self._config):
+            yield
