@@ -395,7 +395,7 @@ def test_a_membership_without_id_is_refused(place: Place) -> None:
     # The broker would take it: old clients commit like that.
     member = Member(place.stream())
     poll_for(settled(member), member)
-    with pytest.raises(CommitFailed, match="lost its place"):
+    with pytest.raises(CommitFailed, match="no longer in the group"):
         member.commit([], {0: Committed(offset=1, metadata="")}, membership=ConsumerGroupMetadata(place.name))
 
 
@@ -534,7 +534,7 @@ def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
     member = Member(stream)
     poll_for(settled(member), member)
     member.commit([place.alert(b"before")], {0: Committed(offset=1, metadata="before")})
-    send_all = stream._send_all
+    send_all = stream._publisher.send_all
 
     def interrupted(producer: KafkaProducer, messages: Sequence[Message]) -> list[Any]:
         """The last message leaves only after the broker has given the transaction up."""
@@ -553,7 +553,7 @@ def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
         )
         return sent + send_all(producer, messages[1:])
 
-    monkeypatch.setattr(stream, "_send_all", interrupted)
+    monkeypatch.setattr(stream._publisher, "send_all", interrupted)
     with pytest.raises(CommitFailed):
         member.commit(
             [place.alert(b"one"), place.alert(b"other")], {0: Committed(offset=2, metadata="during")}
@@ -586,7 +586,7 @@ def test_broker_away_and_back(own_place: Place) -> None:
         return want in member.values()
 
     broker.suspend()
-    expected = "it hangs"
+    expected = "the broker hangs"
     assert poll_until(unavailable, timeout_s=15)
     broker.resume()
     want = b"resumed"
@@ -620,7 +620,7 @@ def test_a_commit_waits_for_the_next_coordinator(
         poll_for(settled(member), member)
         member.commit([place.alert(b"before")], {0: Committed(offset=0, metadata="")})
 
-        of = stream._producer._transaction_manager, stream._consumer._coordinator
+        of = stream._publisher._producer._transaction_manager, stream._consumer._coordinator
         node = of[0]._transaction_coordinator if coordinator == "transaction" else of[1].coordinator_id
         gone = own_cluster.brokers[int(node.removeprefix("coordinator-")) - 1]
         gone.kill()
@@ -645,7 +645,7 @@ def test_quiet_topic_is_not_a_dead_broker(place: Place) -> None:
 def test_wrong_password_is_named(place: Place) -> None:
     error = trouble(place.stream(SASL_SSL, "not-the-password").open)
     assert isinstance(error, CredentialsError)
-    assert "refuses user detector by SCRAM-SHA-512" in str(error)
+    assert "rejects user detector by SCRAM-SHA-512" in str(error)
     assert place.broker.bootstrap_for(SASL_SSL) in str(error)
     assert "not-the-password" not in str(error)
 
@@ -674,7 +674,7 @@ def test_missing_client_certificate_is_named(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("configured", "actual", "words"),
-    [(PLAINTEXT, MTLS, "speaks TLS"), (MTLS, PLAINTEXT, "speaks no TLS")],
+    [(PLAINTEXT, MTLS, "uses TLS"), (MTLS, PLAINTEXT, "does not use TLS")],
 )
 def test_wrong_protocol_is_named(place: Place, configured: str, actual: str, words: str) -> None:
     there = {"bootstrap_servers": [place.broker.bootstrap_for(actual)]}
@@ -760,7 +760,7 @@ def refreshed(log: KafkaSideLog, end: int) -> bool:
 def test_side_log_follows_and_reads_again(
     place: Place, side: KafkaSideLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(side_log, "_SIDE_RECORDS_MAX", 4)
+    monkeypatch.setattr(side_log, "_RECENT_RECORDS_MAX", 4)
     produce_side(place, b"0", b"1", b"2")
     assert refreshed(side, 3)  # what was there before us is read, too
     produce_side(place, *(b"%d" % n for n in range(3, 10)))
