@@ -24,7 +24,6 @@ is a super user, and everybody else may do only what `allow()` granted.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import secrets
 import shutil
@@ -32,18 +31,16 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from abc import ABC, abstractmethod
 from base64 import urlsafe_b64encode
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient
 from kafka.admin import (
     ACL,
     ACLOperation,
@@ -52,82 +49,24 @@ from kafka.admin import (
     ResourcePattern,
     ResourceType,
 )
-from kafka.consumer.fetcher import ConsumerRecord
 
+from tests.kafka.distribution import KAFKA_VERSION, distribution, java, run, tail
 from tests.kafka.pki import CLIENT_NAME, Pki, create_pki
+from tests.kafka.waiting import poll_until
 
-KAFKA_VERSION = "4.3.0"
 PLAINTEXT, SASL_SSL, MTLS = "PLAINTEXT", "SASL_SSL", "MTLS"
 LISTENERS = (PLAINTEXT, SASL_SSL, MTLS)
 SCRAM_USER = "detector"
-
 # Below 32768, where Linux starts handing out ports to outgoing connections: a client that retries a dead port
 # of that range can be given the same port on its own side, connect to itself, and keep the broker from
 # coming back.
 _PORTS = range(20_000, 32_000)
 _START_TIMEOUT_S = 60.0  # a start takes 2 to 3 s; two busy cores have taken 20
 _STOP_TIMEOUT_S = 20.0
-_FETCH_TIMEOUT_S = 300.0  # 44 MB
-_POLL_INTERVAL_S = 0.02
-_LOG_TAIL_LINES = 20
-
-_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
-<modelVersion>4.0.0</modelVersion>
-<groupId>detector.tests</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
-<dependencies>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
-<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-</dependencies>
-</project>
-"""
-
-
-class KafkaUnavailable(Exception):
-    """There is no Kafka to run on this machine: no Java, no Maven, or no artifacts. The text says which."""
 
 
 class KafkaStartError(Exception):
     """The broker did not come up. The text ends with the tail of its log."""
-
-
-# --- the software ---------------------------------------------------------------------------------------
-
-
-def java() -> str:
-    """Return the path of the Java to use: JAVA_HOME's, else the first on the path."""
-    home = os.environ.get("JAVA_HOME")
-    found = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
-    if found is None:
-        raise KafkaUnavailable("no Java: install a JRE 17 or later, or set KAFKA_BOOTSTRAP_SERVERS")
-    return found
-
-
-def distribution() -> Path:
-    """Return the folder with the broker's jars, fetched by Maven if this machine does not have it yet."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / f"detector-kafka-{KAFKA_VERSION}"
-    if folder.is_dir():
-        return folder
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise KafkaUnavailable("no Maven to fetch Apache Kafka: install it, or set KAFKA_BOOTSTRAP_SERVERS")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="detector-kafka-fetch-", dir=cache) as work:
-        jars = Path(work) / "jars"
-        (Path(work) / "pom.xml").write_text(_POM)
-        command = [maven, "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
-        done = _run(command, cwd=Path(work), timeout_s=_FETCH_TIMEOUT_S)
-        if done.returncode != 0:
-            raise KafkaUnavailable(f"Maven could not fetch Apache Kafka:\n{_tail(done.stdout)}")
-        # The rename makes a complete folder appear at once; losing a race against another run is fine.
-        with contextlib.suppress(OSError):
-            jars.rename(folder)
-    if not folder.is_dir():
-        raise KafkaUnavailable(f"could not put Apache Kafka into {folder}")
-    return folder
-
-
-# --- the broker -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +99,7 @@ class Quorum:
         }
 
 
-class _Temporary(ABC):
+class Temporary(ABC):
     """Runs as long as its `with` block; nothing stays behind, also when it does not come up."""
 
     def __enter__(self) -> Self:
@@ -185,7 +124,7 @@ class _Temporary(ABC):
         """Go, with all data."""
 
 
-class KafkaBroker(_Temporary):
+class KafkaBroker(Temporary):
     """A broker in a temporary folder.
 
     Parameters
@@ -433,9 +372,9 @@ class KafkaBroker(_Temporary):
         command += ["-c", str(self._properties_file)]
         if SASL_SSL in self.listeners:
             command += ["--add-scram", f"SCRAM-SHA-512=[name={SCRAM_USER},password={self.password}]"]
-        done = _run(command, cwd=self._folder, timeout_s=_START_TIMEOUT_S)
+        done = run(command, cwd=self._folder, timeout_s=_START_TIMEOUT_S)
         if done.returncode != 0:
-            raise KafkaStartError(f"Kafka's StorageTool could not format a folder:\n{_tail(done.stdout)}")
+            raise KafkaStartError(f"Kafka's StorageTool could not format a folder:\n{tail(done.stdout)}")
 
     def _properties(self) -> dict[str, str]:
         addresses = {name: f"{name}://127.0.0.1:{port}" for name, port in self._ports.items()}
@@ -490,7 +429,7 @@ class KafkaBroker(_Temporary):
 
     def _start_error(self, what: str) -> KafkaStartError:
         log = self.log_file.read_text(errors="replace")
-        return KafkaStartError(f"Kafka {KAFKA_VERSION} {what}; its log ends with:\n{_tail(log)}")
+        return KafkaStartError(f"Kafka {KAFKA_VERSION} {what}; its log ends with:\n{tail(log)}")
 
     def _reap(self) -> None:
         self._require_process().wait()
@@ -502,134 +441,6 @@ class KafkaBroker(_Temporary):
             self._watcher.stdin.close()
             self._watcher.wait()
             self._watcher = None
-
-
-class KafkaCluster(_Temporary):
-    """Brokers that stand in for each other, with the PLAINTEXT listener only.
-
-    Every partition, internal ones too, is on all of them, and a record counts when all but one have it.
-
-    Parameters
-    ----------
-    count : int
-        How many; with three, one may be away.
-    properties : mapping
-        As for `KafkaBroker`.
-    """
-
-    def __init__(self, count: int = 3, *, properties: Mapping[str, str] | None = None) -> None:
-        quorum = Quorum.of(count)
-        self.brokers = tuple(
-            KafkaBroker(properties=properties, quorum=quorum, node=node) for node in range(1, count + 1)
-        )
-
-    def start(self) -> None:
-        """Run all brokers; returns and raises as `KafkaBroker.start`."""
-        for broker in self.brokers:
-            broker.launch()  # none comes up before most of them run
-        for broker in self.brokers:
-            broker.await_up()
-
-    def remove(self) -> None:
-        """Kill all brokers and delete their data."""
-        for broker in self.brokers:
-            broker.remove()
-
-    @property
-    def bootstrap(self) -> str:
-        """Addresses of all brokers, those that are away too, separated by commas."""
-        return ",".join(broker.bootstrap for broker in self.brokers)
-
-    def controller(self) -> KafkaBroker:
-        """Return the one that is the active controller."""
-        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
-            (topic,) = admin.describe_metadata_quorum()["topics"]
-        return self.brokers[topic["partitions"][0]["leader_id"] - 1]
-
-    def led(self) -> Counter[int]:
-        """Return how many partitions each node leads."""
-        return Counter(partition["leader_id"] for partition in self._partitions())
-
-    def in_sync(self) -> bool:
-        """Return whether every broker has all that is committed of every partition."""
-        return all(len(partition["isr_nodes"]) == len(self.brokers) for partition in self._partitions())
-
-    def _partitions(self) -> list[dict[str, Any]]:
-        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
-            return [partition for topic in admin.describe_topics() for partition in topic["partitions"]]
-
-
-# --- topics and records, through the PLAINTEXT listener ---------------------------------------------------
-
-
-def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
-    """Create a topic, on as many brokers as is their default; return when each partition has a leader."""
-    topic = {"num_partitions": partitions, "configs": dict(config or {})}
-    with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
-        admin.create_topics({name: topic}, wait_for_metadata=True)
-
-
-def produce_all(
-    bootstrap: str,
-    topic: str,
-    records: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None, int | None]],
-) -> None:
-    """Send (key, value, headers, partition) records in order; return when all are acknowledged, or raise."""
-    with contextlib.closing(KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)) as producer:
-        sent = [
-            producer.send(topic, key=key, value=value, headers=headers, partition=partition)
-            for key, value, headers, partition in records
-        ]
-        producer.flush(timeout=60)
-        for future in sent:
-            future.get(timeout=0)
-
-
-def read_all(
-    bootstrap: str, topic: str, isolation_level: str = "read_committed", idle_ms: int = 10_000
-) -> list[ConsumerRecord]:
-    """Read a topic from its beginning to where it ends now, without a group.
-
-    Parameters
-    ----------
-    isolation_level : str
-        "read_committed" ends at the last stable offset: an open transaction hides all that follows it.
-    idle_ms : int
-        Fail if the end is not reached and nothing has arrived for this long.
-
-    Returns
-    -------
-    list of ConsumerRecord
-        By partition, then by offset.
-    """
-    with contextlib.closing(
-        KafkaConsumer(
-            bootstrap_servers=bootstrap,
-            isolation_level=isolation_level,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-    ) as consumer:
-        partitions = sorted(TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic))
-        if not partitions:
-            raise LookupError(f"no topic {topic!r}")
-        consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        records: dict[TopicPartition, list[ConsumerRecord]] = {tp: [] for tp in partitions}
-        deadline = time.monotonic() + idle_ms / 1000
-        while any(consumer.position(tp) < ends[tp] for tp in partitions):
-            got = consumer.poll(timeout_ms=100)
-            for tp, batch in got.items():
-                records[tp] += [record for record in batch if record.offset < ends[tp]]
-            if got:
-                deadline = time.monotonic() + idle_ms / 1000
-            elif time.monotonic() > deadline:
-                at = {tp.partition: (consumer.position(tp), ends[tp]) for tp in partitions}
-                raise TimeoutError(f"{topic}: nothing for {idle_ms} ms; partition: (position, end) {at}")
-    return [record for tp in partitions for record in records[tp]]
-
-
-# --- leaves ---------------------------------------------------------------------------------------------
 
 
 def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
@@ -644,42 +455,9 @@ def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
     raise KafkaStartError(f"fewer than {count} free ports between {_PORTS[0]} and {_PORTS[-1]}")
 
 
-def poll_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
-    """Return True as soon as the condition holds, False when it has not within the time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_INTERVAL_S)
-    return True
-
-
 def _accepts(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
         return False
     return True
-
-
-def _run(command: list[str], *, cwd: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        output = late.stdout or b""
-        text = output.decode(errors="replace") if isinstance(output, bytes) else output
-        return subprocess.CompletedProcess(command, 1, stdout=f"{text}\nnot done after {timeout_s:.0f} s")
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-_LOG_TAIL_LINES:])

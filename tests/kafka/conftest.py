@@ -17,7 +17,10 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from tests.kafka.broker import LISTENERS, PLAINTEXT, KafkaBroker, KafkaCluster, KafkaUnavailable, java
+from tests.kafka.broker import LISTENERS, PLAINTEXT, KafkaBroker
+from tests.kafka.cluster import KafkaCluster
+from tests.kafka.distribution import KafkaUnavailable, java
+from tests.kafka.place import Place
 
 _EXTERNAL = "KAFKA_BOOTSTRAP_SERVERS"
 Own = TypeVar("Own", KafkaBroker, KafkaCluster)
@@ -60,6 +63,21 @@ def own_kafka() -> Iterator[KafkaBroker]:
 def own_cluster() -> Iterator[KafkaCluster]:
     _require_own()
     yield from _started(KafkaCluster())
+
+
+@pytest.fixture
+def place(kafka: KafkaBroker, topic_name: str) -> Iterator[Place]:
+    place = Place(kafka, topic_name)
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def own_place(own_kafka: KafkaBroker, topic_name: str) -> Iterator[Place]:
+    place = Place(own_kafka, topic_name)
+    yield place
+    own_kafka.resume() if own_kafka.running else None
+    place.close()
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
-from tests.kafka.broker import create_topic, free_ports, poll_until, read_all
+from tests.kafka.broker import free_ports
+from tests.kafka.topics import create_topic, read_all
+from tests.kafka.waiting import poll_until
 
 HANDBOOK_EVENT: dict[str, Any] = {
     "id": "TRANSACTION_ID",

@@ -18,10 +18,11 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from detector.errors import EXIT_NEEDS_OPERATOR
 from tests.kafka.audit import committed_journal, compare, log_of, published, undisturbed
-from tests.kafka.broker import KafkaBroker, poll_until
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.recovers_slowly import GATE
 from tests.kafka.test_end_to_end import Event, traffic
+from tests.kafka.waiting import poll_until
 
 CONFIG = {
     "commit_interval_ms": 20,

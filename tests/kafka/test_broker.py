@@ -10,17 +10,10 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ACLOperation, ResourceType
 from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError, TopicAuthorizationFailedError
 
-from tests.kafka.broker import (
-    LISTENERS,
-    MTLS,
-    SASL_SSL,
-    KafkaBroker,
-    KafkaCluster,
-    create_topic,
-    poll_until,
-    produce_all,
-    read_all,
-)
+from tests.kafka.broker import LISTENERS, MTLS, SASL_SSL, KafkaBroker
+from tests.kafka.cluster import KafkaCluster
+from tests.kafka.topics import create_topic, produce_all, read_all
+from tests.kafka.waiting import poll_until
 
 
 @pytest.mark.parametrize("listener", LISTENERS)

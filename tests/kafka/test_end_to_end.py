@@ -14,8 +14,10 @@ import pytest
 from detector.core.events.parser import REASONS
 from detector.demo.traffic import SimulationConfig, simulate, to_events
 from tests.alerts import check_alert
-from tests.kafka.broker import PLAINTEXT, SASL_SSL, KafkaBroker, create_topic, poll_until, produce_all
+from tests.kafka.broker import PLAINTEXT, SASL_SSL, KafkaBroker
 from tests.kafka.daemons import Deployment
+from tests.kafka.topics import create_topic, produce_all
+from tests.kafka.waiting import poll_until
 
 Event = tuple[bytes | None, bytes | None]
 

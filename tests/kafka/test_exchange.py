@@ -10,9 +10,11 @@ import msgspec
 from detector.core.shard.shard import Shard
 from tests import talkative
 from tests.kafka.audit import compare, log_of, published, undisturbed
-from tests.kafka.broker import KafkaBroker, poll_until, read_all
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Deployment
 from tests.kafka.test_end_to_end import traffic
+from tests.kafka.topics import read_all
+from tests.kafka.waiting import poll_until
 
 PARTITIONS = 3
 EVENTS = 18_000

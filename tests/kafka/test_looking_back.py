@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.kafka.broker import KafkaBroker, poll_until
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Deployment
 from tests.kafka.test_end_to_end import traffic
+from tests.kafka.waiting import poll_until
 
 PARTITIONS = 2
 EVENTS, CHUNK = 8_000, 1_000

@@ -1,0 +1,77 @@
+"""Topics and records, through the PLAINTEXT listener."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+
+
+def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
+    """Create a topic, on as many brokers as is their default; return when each partition has a leader."""
+    topic = {"num_partitions": partitions, "configs": dict(config or {})}
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        admin.create_topics({name: topic}, wait_for_metadata=True)
+
+
+def produce_all(
+    bootstrap: str,
+    topic: str,
+    records: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None, int | None]],
+) -> None:
+    """Send (key, value, headers, partition) records in order; return when all are acknowledged, or raise."""
+    with contextlib.closing(KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)) as producer:
+        sent = [
+            producer.send(topic, key=key, value=value, headers=headers, partition=partition)
+            for key, value, headers, partition in records
+        ]
+        producer.flush(timeout=60)
+        for future in sent:
+            future.get(timeout=0)
+
+
+def read_all(
+    bootstrap: str, topic: str, isolation_level: str = "read_committed", idle_ms: int = 10_000
+) -> list[ConsumerRecord]:
+    """Read a topic from its beginning to where it ends now, without a group.
+
+    Parameters
+    ----------
+    isolation_level : str
+        "read_committed" ends at the last stable offset: an open transaction hides all that follows it.
+    idle_ms : int
+        Fail if the end is not reached and nothing has arrived for this long.
+
+    Returns
+    -------
+    list of ConsumerRecord
+        By partition, then by offset.
+    """
+    with contextlib.closing(
+        KafkaConsumer(
+            bootstrap_servers=bootstrap,
+            isolation_level=isolation_level,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+    ) as consumer:
+        partitions = sorted(TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic))
+        if not partitions:
+            raise LookupError(f"no topic {topic!r}")
+        consumer.assign(partitions)
+        ends = consumer.end_offsets(partitions)
+        records: dict[TopicPartition, list[ConsumerRecord]] = {tp: [] for tp in partitions}
+        deadline = time.monotonic() + idle_ms / 1000
+        while any(consumer.position(tp) < ends[tp] for tp in partitions):
+            got = consumer.poll(timeout_ms=100)
+            for tp, batch in got.items():
+                records[tp] += [record for record in batch if record.offset < ends[tp]]
+            if got:
+                deadline = time.monotonic() + idle_ms / 1000
+            elif time.monotonic() > deadline:
+                at = {tp.partition: (consumer.position(tp), ends[tp]) for tp in partitions}
+                raise TimeoutError(f"{topic}: nothing for {idle_ms} ms; partition: (position, end) {at}")
+    return [record for tp in partitions for record in records[tp]]
