@@ -24,6 +24,7 @@ is a super user, and everybody else may do only what `allow()` granted.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import secrets
 import shutil
@@ -52,7 +53,7 @@ from kafka.admin import (
 
 from tests.kafka.distribution import KAFKA_VERSION, distribution, java, run, tail
 from tests.kafka.pki import CLIENT_NAME, Pki, create_pki
-from tests.kafka.waiting import poll_until
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 PLAINTEXT, SASL_SSL, MTLS = "PLAINTEXT", "SASL_SSL", "MTLS"
 LISTENERS = (PLAINTEXT, SASL_SSL, MTLS)
@@ -61,8 +62,6 @@ SCRAM_USER = "detector"
 # of that range can be given the same port on its own side, connect to itself, and keep the broker from
 # coming back.
 _PORTS = range(20_000, 32_000)
-_START_TIMEOUT_S = 60.0  # a start takes 2 to 3 s; two busy cores have taken 20
-_STOP_TIMEOUT_S = 20.0
 
 
 class KafkaStartError(Exception):
@@ -175,7 +174,7 @@ class KafkaBroker(Temporary):
     def start(self) -> None:
         """Run the broker and return when every listener accepts connections.
 
-        Raises KafkaUnavailable without Java or artifacts, KafkaStartError if it is not up within 60 s.
+        Raises KafkaUnavailable without Java or artifacts, KafkaStartError if it does not come up.
         """
         self.launch()
         self.await_up()
@@ -210,7 +209,7 @@ class KafkaBroker(Temporary):
     def await_up(self) -> None:
         """Return when every listener accepts connections.
 
-        Raises KafkaStartError, and kills the broker, if that takes more than 60 s.
+        Raises KafkaStartError, and kills the broker, if they do not.
         """
         missing = [self._ports[name] for name in self.listeners]
 
@@ -222,23 +221,28 @@ class KafkaBroker(Temporary):
             return not missing
 
         try:
-            if not poll_until(up, timeout_s=_START_TIMEOUT_S):
-                raise self._start_error(f"was not up after {_START_TIMEOUT_S:.0f} s")
+            if not poll_until(up):
+                raise self._start_error(f"was not up after {PATIENCE_S:.0f} s")
         except BaseException:
             self.kill()
             raise
 
     def stop(self) -> None:
-        """Stop in an orderly way (SIGTERM), by SIGKILL once that has taken 20 s. Does nothing when down."""
+        """Stop in an orderly way (SIGTERM). Does nothing when down.
+
+        Raises subprocess.TimeoutExpired, and kills the broker, if it does not stop.
+        """
         if self._process is None:
             return
         self.resume()  # a suspended process would not see the signal
         self._process.terminate()
         try:
-            self._process.wait(_STOP_TIMEOUT_S)
+            self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        self._reap()
+            raise
+        finally:
+            self._reap()
 
     def kill(self) -> None:
         """Stop at once (SIGKILL), as a crash or the kernel's memory killer does. Does nothing when down."""
@@ -253,8 +257,11 @@ class KafkaBroker(Temporary):
         self.start()
 
     def suspend(self) -> None:
-        """Freeze the broker (SIGSTOP): connections stay open and nothing is answered."""
-        self._require_process().send_signal(signal.SIGSTOP)
+        """Freeze the broker (SIGSTOP): connections stay open and nothing is answered. Returns when it has."""
+        process = self._require_process()
+        process.send_signal(signal.SIGSTOP)
+        # The signal takes effect later on a busy machine, and a request sent before that would be answered.
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """Let a suspended broker go on (SIGCONT); harmless otherwise."""
@@ -372,7 +379,7 @@ class KafkaBroker(Temporary):
         command += ["-c", str(self._properties_file)]
         if SASL_SSL in self.listeners:
             command += ["--add-scram", f"SCRAM-SHA-512=[name={SCRAM_USER},password={self.password}]"]
-        done = run(command, cwd=self._folder, timeout_s=_START_TIMEOUT_S)
+        done = run(command, cwd=self._folder, timeout_s=PATIENCE_S)
         if done.returncode != 0:
             raise KafkaStartError(f"Kafka's StorageTool could not format a folder:\n{tail(done.stdout)}")
 

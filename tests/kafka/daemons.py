@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import zlib
@@ -21,7 +20,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 
 from tests.kafka.broker import free_ports
 from tests.kafka.topics import create_topic, read_all
-from tests.kafka.waiting import poll_until
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 HANDBOOK_EVENT: dict[str, Any] = {
     "id": "TRANSACTION_ID",
@@ -50,7 +49,7 @@ class Daemon:
     def page(self, path: str) -> tuple[int, str]:
         """Status and body of a page; (0, "") while nothing answers."""
         try:
-            with urllib.request.urlopen(f"http://{self._address}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self._address}{path}", timeout=PATIENCE_S) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -104,7 +103,7 @@ class Daemon:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
@@ -188,7 +187,7 @@ class Deployment:
                 partition = zlib.crc32(key or b"") % self.partitions
                 producer.send(self.topics["transactions"], key=key, value=value, partition=partition)
                 count += 1
-            producer.flush(timeout=120)
+            producer.flush(timeout=PATIENCE_S)
         return count
 
     @property
@@ -210,16 +209,15 @@ class Deployment:
             found = [consumer.committed(at) for at in self._inputs()]
         return sum(offset or 0 for offset in found)
 
-    def await_done(self, timeout_s: float) -> None:
+    def await_done(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until everything produced is committed."""
         with self._consumer() as consumer:
             end = sum(consumer.end_offsets(self._inputs()).values())
-        if not poll_until(lambda: self._progress() >= end, timeout_s=timeout_s):
+        if not poll_until(lambda: self._progress() >= end, timeout_s=timeout_s, interval_s=0.3):
             logs = "\n".join(daemon.log()[-3000:] for daemon in self.daemons)
             raise TimeoutError(f"committed {self.committed()} of {end} after {timeout_s:g} s\n{logs}")
 
     def _progress(self) -> int:
-        time.sleep(0.3)
         with contextlib.suppress(Exception):  # the broker may be down: that is what some tests are about
             return self.committed()
         return -1

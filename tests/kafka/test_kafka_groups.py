@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing, suppress
 
 import pytest
@@ -71,14 +70,13 @@ def test_static_member_returns_to_its_partitions(place: Place) -> None:
 
 
 def test_leave_on_stop_frees_partitions_at_once(place: Place) -> None:
-    leaving = {"session_timeout_ms": 60_000, "leave_on_stop": True}
+    # A session outlives the test, so only the leaving itself can free the partition.
+    leaving = {"session_timeout_ms": 600_000, "leave_on_stop": True}
     first = Member(place.stream(kafka=leaving | {"group_instance_id": "a"}))
     second = Member(place.stream(kafka=leaving | {"group_instance_id": "b"}))
     poll_for(settled(first, second), first, second)
-    began = time.monotonic()
     first.stream.close()
-    assert time.monotonic() - began < 5
-    poll_for(settled(second), second, timeout_s=10)  # a heartbeat (3 s) tells the survivor
+    poll_for(settled(second), second)
 
 
 def test_same_static_identity_twice_needs_an_operator(place: Place) -> None:
@@ -108,7 +106,7 @@ def test_deleted_records_need_an_operator(place: Place) -> None:
             return "no longer in the log" in str(error)
         return False
 
-    assert poll_until(refused, timeout_s=10)
+    assert poll_until(refused)
 
 
 def test_a_committed_offset_that_is_gone_is_for_the_caller_to_judge(place: Place) -> None:
@@ -129,7 +127,7 @@ def test_a_committed_offset_that_is_gone_is_for_the_caller_to_judge(place: Place
             return bool(given) and stream.position(0) >= 5
         return False
 
-    assert poll_until(polled, timeout_s=20)
+    assert poll_until(polled)
     assert stream.committed([0]) == {0: Committed(offset=3, metadata="")}
     stream.seek(0, 5)
     second = Member(stream)

@@ -17,25 +17,25 @@ from detector.errors import (
     OutsideError,
 )
 from detector.ports import Committed, Message
+from detector.shell import calls
 from detector.shell.kafka import stream as kafka_stream
 from tests.kafka.cluster import KafkaCluster
-from tests.kafka.place import Member, Place, poll_for, settled
-from tests.kafka.waiting import poll_until
+from tests.kafka.place import Member, Place, impatient, poll_for, settled
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 
 def test_frozen_broker_during_commit(own_place: Place) -> None:
     broker = own_place.broker
-    member = Member(own_place.stream(kafka={"request_timeout_ms": 2000, "session_timeout_ms": 30_000}))
+    member = Member(own_place.stream(kafka={"session_timeout_ms": 600_000}))
     poll_for(settled(member), member)
     member.commit([own_place.alert(b"before")], {0: Committed(offset=1, metadata="before")})
 
     broker.suspend()
-    began = time.monotonic()
-    with pytest.raises(CommitFailed):
-        member.commit([own_place.alert(b"during")], {0: Committed(offset=2, metadata="during")})
-    assert time.monotonic() - began < 4
-    with pytest.raises(OutsideError):
-        member.stream.committed([0])
+    with impatient(member.stream):
+        with pytest.raises(CommitFailed):
+            member.commit([own_place.alert(b"during")], {0: Committed(offset=2, metadata="during")})
+        with pytest.raises(OutsideError):
+            member.stream.committed([0])
     broker.resume()
 
     recovered: dict[int, Committed | None] = {}
@@ -50,7 +50,7 @@ def test_frozen_broker_during_commit(own_place: Place) -> None:
             return False
         return True
 
-    assert poll_until(recover, timeout_s=30)
+    assert poll_until(recover)
     # Both or neither: the alert is there exactly when its offset is.
     happened = recovered[0] is not None and recovered[0].metadata == "during"
     assert own_place.alerts_seen() == [b"before", *([b"during"] if happened else []), b"after"]
@@ -65,14 +65,14 @@ def test_a_refused_commit_leaves_no_transaction_open(place: Place) -> None:
     with pytest.raises(CommitFailed):
         first.commit([place.alert(b"late")], {0: Committed(offset=1, metadata="")}, membership=stale)
     second.commit([place.alert(b"other")], {1: Committed(offset=1, metadata="")})
-    assert poll_until(lambda: place.alerts_seen() == [b"other"], timeout_s=10)
+    assert poll_until(lambda: place.alerts_seen() == [b"other"])
 
 
 def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client goes on under a new epoch, without the outputs that it could not send."""
-    stream = place.stream(kafka={"transaction_timeout_ms": 1000})
+    stream = place.stream(kafka={"transaction_timeout_ms": 4000})
     member = Member(stream)
     poll_for(settled(member), member)
     member.commit([place.alert(b"before")], {0: Committed(offset=1, metadata="before")})
@@ -86,7 +86,7 @@ def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
         gone = threading.Event()
 
         def wait_for_the_markers() -> None:
-            poll_until(lambda: place.ends(place.alerts) > ended, timeout_s=20)
+            poll_until(lambda: place.ends(place.alerts) > ended)
             gone.set()
 
         threading.Thread(target=wait_for_the_markers, daemon=True).start()
@@ -110,7 +110,7 @@ def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
 
 def test_broker_away_and_back(own_place: Place) -> None:
     broker = own_place.broker
-    member = Member(own_place.stream(kafka={"request_timeout_ms": 2000}))
+    member = Member(own_place.stream())
     poll_for(settled(member), member)
 
     def unavailable() -> bool:
@@ -129,24 +129,22 @@ def test_broker_away_and_back(own_place: Place) -> None:
 
     broker.suspend()
     expected = "the broker hangs"
-    assert poll_until(unavailable, timeout_s=15)
+    assert poll_until(unavailable)
     broker.resume()
     want = b"resumed"
     own_place.produce(want)
-    assert poll_until(available, timeout_s=30)
+    assert poll_until(available)
 
     broker.kill()
     expected = "connection refused"
-    assert poll_until(unavailable, timeout_s=15)
+    assert poll_until(unavailable)
     broker.restart()
     want = b"restarted"
     own_place.produce(want)
-    assert poll_until(available, timeout_s=40)
+    assert poll_until(available)
 
-    broker.kill()  # stopping must not wait for it
-    began = time.monotonic()
-    member.stream.close()
-    assert time.monotonic() - began < 6
+    broker.kill()
+    calls.within(PATIENCE_S, member.stream.close)  # must not wait for the broker
 
 
 @pytest.mark.parametrize("coordinator", ["transaction", "group"])
@@ -156,7 +154,8 @@ def test_a_commit_waits_for_the_next_coordinator(
     # The client used to lose a request whose coordinator was gone, and to ask for the group's next one, which
     # was the dead one for some seconds, 600 times a second.
     place = Place(own_cluster.brokers[0], topic_name)
-    servers = {"bootstrap_servers": own_cluster.bootstrap.split(","), "request_timeout_ms": 30_000}
+    servers = {"bootstrap_servers": own_cluster.bootstrap.split(","), "request_timeout_ms": 60_000}
+    began = time.monotonic()
     with closing(place.stream(kafka=servers)) as stream:
         member = Member(stream)
         poll_for(settled(member), member)
@@ -171,11 +170,14 @@ def test_a_commit_waits_for_the_next_coordinator(
         gone.start()  # the place asks the first one
 
     assert place.alerts_seen() == [b"before", b"after"]
-    assert len(caplog.records) < 500
+    assert len(caplog.records) < 200 + 50 * (time.monotonic() - began)  # a rate, so that load does no harm
 
 
-def test_quiet_topic_is_not_a_dead_broker(place: Place) -> None:
+def test_quiet_topic_is_not_a_dead_broker(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_stream, "SHORT_REQUEST_MS", 1000 * PATIENCE_S)  # the machine may be busy
     member = Member(place.stream())
     poll_for(settled(member), member)
-    until = time.monotonic() + kafka_stream._SILENCE_MAX_S + 2
-    poll_for(lambda: time.monotonic() > until, member)
+    stream = member.stream
+    stream._answered_s = long_ago = time.monotonic() - 2 * kafka_stream._SILENCE_MAX_S
+    member.poll()
+    assert stream._answered_s > long_ago

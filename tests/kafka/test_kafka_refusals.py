@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from detector.errors import (
     CredentialsError,
 )
 from detector.ports import Committed
+from detector.shell.kafka import KafkaStream
 from tests.kafka.broker import MTLS, PLAINTEXT, SASL_SSL
 from tests.kafka.pki import create_pki
 from tests.kafka.place import Member, Place, poll_for, settled, trouble
@@ -82,6 +84,12 @@ def test_missing_topic_is_named_and_may_come_later(place: Place) -> None:
     poll_for(settled(member), member)
 
 
+def poll_on(stream: KafkaStream) -> None:
+    """Poll until it raises."""
+    while True:
+        stream.poll(100)
+
+
 def test_every_missing_permission_is_named(place: Place) -> None:
     allow, name = place.broker.allow, place.name
     read, write, describe = ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE
@@ -94,7 +102,8 @@ def test_every_missing_permission_is_named(place: Place) -> None:
         (f"group {name}", ResourceType.GROUP, name, (read,)),
     ]
     for words, kind, resource, operations in grants:
-        error = trouble(lambda: place.stream(SASL_SSL, place.password, kafka=identity).poll(3000))
+        stream = place.stream(SASL_SSL, place.password, kafka=identity)
+        error = trouble(partial(poll_on, stream))
         assert isinstance(error, CredentialsError)
         assert words in str(error)
         allow(SASL_SSL, kind, resource, *operations)

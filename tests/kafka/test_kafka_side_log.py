@@ -16,7 +16,7 @@ from detector.errors import (
 from detector.shell.kafka import KafkaSideLog, side_log
 from tests.kafka.place import Place
 from tests.kafka.topics import create_topic, produce_all
-from tests.kafka.waiting import poll_until
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def refreshed(log: KafkaSideLog, end: int) -> bool:
         log.refresh()
         return log.end(0.0) == end
 
-    return poll_until(step, timeout_s=10)
+    return poll_until(step)
 
 
 def test_side_log_follows_and_reads_again(
@@ -66,7 +66,7 @@ def test_side_log_sees_whole_transactions_only(place: Place, side: KafkaSideLog)
         producer.init_transactions()
         for value, commit in ((b"no", False), (b"yes", True)):
             producer.begin_transaction()
-            producer.send(f"{place.name}.side", value=value).get(timeout=10)
+            producer.send(f"{place.name}.side", value=value).get(timeout=PATIENCE_S)
             (producer.commit_transaction if commit else producer.abort_transaction)()
     assert refreshed(side, 4)
     assert list(side.read(0, 4)) == [(2, b"yes")]
@@ -86,7 +86,7 @@ def test_side_log_holds_labels_back_for_a_backlog(place: Place, side: KafkaSideL
         side.refresh()
         return side.end(first_s + 8 * day_s) == len(days)
 
-    assert poll_until(read, timeout_s=10)
+    assert poll_until(read)
     assert [side.end(first_s + day * day_s) for day in (0, 1, 2, 3, 7)] == [0, 1, 1, 3, 3]
 
 

@@ -30,14 +30,14 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
     ) as deployment:
         events = list(traffic(EVENTS + 2_000))
         killed = deployment.start()
-        assert poll_until(killed.ready, timeout_s=60)
+        assert poll_until(killed.ready)
         deployment.produce(events[: EVENTS // 2])
-        deployment.await_done(60)
+        deployment.await_done()
         killed.kill()
         daemon = deployment.start()
         for begin in range(EVENTS // 2, EVENTS, CHUNK):  # a generation may come with each
             deployment.produce(events[begin : begin + CHUNK])
-            deployment.await_done(60)
+            deployment.await_done()
         alerts = deployment.alerts()
         assert len(alerts) > 3
 
@@ -62,7 +62,7 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
         assert taken.returncode == 0, taken.stderr
         again = deployment.start()
         deployment.produce(events[EVENTS:])
-        deployment.await_done(60)
+        deployment.await_done()
         assert again.stop() == 0
         assert set(deployment.scored_events().values()) == {1}
         assert len(deployment.scored_events()) == EVENTS + 2_000

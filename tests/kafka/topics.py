@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
+from tests.kafka.waiting import PATIENCE_S
+
 
 def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
     """Create a topic, on as many brokers as is their default; return when each partition has a leader."""
@@ -28,13 +30,13 @@ def produce_all(
             producer.send(topic, key=key, value=value, headers=headers, partition=partition)
             for key, value, headers, partition in records
         ]
-        producer.flush(timeout=60)
+        producer.flush(timeout=PATIENCE_S)
         for future in sent:
             future.get(timeout=0)
 
 
 def read_all(
-    bootstrap: str, topic: str, isolation_level: str = "read_committed", idle_ms: int = 10_000
+    bootstrap: str, topic: str, isolation_level: str = "read_committed", idle_s: float = PATIENCE_S
 ) -> list[ConsumerRecord]:
     """Read a topic from its beginning to where it ends now, without a group.
 
@@ -42,7 +44,7 @@ def read_all(
     ----------
     isolation_level : str
         "read_committed" ends at the last stable offset: an open transaction hides all that follows it.
-    idle_ms : int
+    idle_s : float
         Fail if the end is not reached and nothing has arrived for this long.
 
     Returns
@@ -64,14 +66,14 @@ def read_all(
         consumer.assign(partitions)
         ends = consumer.end_offsets(partitions)
         records: dict[TopicPartition, list[ConsumerRecord]] = {tp: [] for tp in partitions}
-        deadline = time.monotonic() + idle_ms / 1000
+        deadline = time.monotonic() + idle_s
         while any(consumer.position(tp) < ends[tp] for tp in partitions):
             got = consumer.poll(timeout_ms=100)
             for tp, batch in got.items():
                 records[tp] += [record for record in batch if record.offset < ends[tp]]
             if got:
-                deadline = time.monotonic() + idle_ms / 1000
+                deadline = time.monotonic() + idle_s
             elif time.monotonic() > deadline:
                 at = {tp.partition: (consumer.position(tp), ends[tp]) for tp in partitions}
-                raise TimeoutError(f"{topic}: nothing for {idle_ms} ms; partition: (position, end) {at}")
+                raise TimeoutError(f"{topic}: nothing for {idle_s:g} s; partition: (position, end) {at}")
     return [record for tp in partitions for record in records[tp]]
