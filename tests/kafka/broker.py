@@ -1,24 +1,24 @@
-"""Apache Kafka for tests, one broker or several: KRaft, a JVM each, loopback only, gone when the test is.
+"""A Kafka broker for tests: KRaft, one JVM, loopback only, temporary.
 
 What it does, in order:
 
-1. `distribution()` fetches the published Maven artifacts once, into a cache outside the checkout.
-2. `KafkaBroker.start()` formats a temporary folder (first time only), runs the JVM and waits until every
-   listener accepts a connection.
-3. `stop()`, `kill()`, `restart()`, `suspend()` and `resume()` do to it what operators and accidents do.
+1. `distribution()` fetches Kafka's published Maven artifacts once, into a cache outside the checkout.
+2. `KafkaBroker.start()` formats a temporary folder (the first time only), runs the JVM and waits until every
+   listener accepts connections.
+3. `stop()`, `kill()`, `restart()`, `suspend()` and `resume()` simulate operators and failures.
 
-`KafkaCluster` is some of them that have every partition in common: with three, one may be away.
+Several brokers form a `KafkaCluster` (cluster.py).
 
 Rules:
 
-- Ports and data outlive the process: `restart()` brings back the same broker. They go at `__exit__`.
-- Processes are stopped by the id this object started, never by name.
+- Ports and data outlive the process, so `restart()` brings back the same broker. `__exit__` removes them.
+- Only processes that the object itself started are stopped, by their id.
 - A broker does not outlive the tests, even when they are killed: a shell waits on a pipe that only this
-  process holds and ends the JVM when the pipe closes.
-- Waiting is bounded, and running out of time is a sentence with the end of the broker's log.
+  process holds, and kills the JVM when the pipe closes.
+- Every wait has a limit. The error contains the end of the broker's log.
 
-PLAINTEXT is always there, as the harness sets things up through it; with the authorizer on its principal
-is a super user, and everybody else may do only what `allow()` granted.
+The PLAINTEXT listener is always there, as the tests use it for their own set-up. With the authorizer on, its
+principal is a super user, and all others may do only what `allow()` has granted.
 """
 
 from __future__ import annotations
@@ -58,31 +58,30 @@ from tests.kafka.waiting import PATIENCE_S, poll_until
 PLAINTEXT, SASL_SSL, MTLS = "PLAINTEXT", "SASL_SSL", "MTLS"
 LISTENERS = (PLAINTEXT, SASL_SSL, MTLS)
 SCRAM_USER = "detector"
-# Below 32768, where Linux starts handing out ports to outgoing connections: a client that retries a dead port
-# of that range can be given the same port on its own side, connect to itself, and keep the broker from
-# coming back.
+# Below 32768, from where Linux assigns ports to outgoing connections. A client that retries a dead port of
+# that range may get the same port on its own side, connect to itself, and keep the broker from starting.
 _PORTS = range(20_000, 32_000)
 
 
 class KafkaStartError(Exception):
-    """The broker did not come up. The text ends with the tail of its log."""
+    """The broker did not start. The text ends with the end of its log."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quorum:
-    """What the brokers of a cluster have in common. Each is a controller, too."""
+    """What the brokers of a cluster have in common. Each broker is a controller, too."""
 
     cluster_id: str
     ports: tuple[int, ...]  # where the controllers of nodes 1, 2, ... listen
 
     @classmethod
     def of(cls, count: int) -> Self:
-        """A new cluster of so many."""
+        """Return the quorum of a new cluster of `count` brokers."""
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         return cls(cluster_id=cluster_id, ports=tuple(free_ports(count)))
 
     def properties(self) -> dict[str, str]:
-        """Settings of every member: each partition is on all of them, and one may be away."""
+        """Settings of every broker. Each partition is on all brokers, and one of them may be down."""
         count = str(len(self.ports))
         in_sync_min = str(max(1, len(self.ports) - 1))
         voters = (f"{node}@127.0.0.1:{port}" for node, port in enumerate(self.ports, 1))
@@ -99,7 +98,7 @@ class Quorum:
 
 
 class Temporary(ABC):
-    """Runs as long as its `with` block; nothing stays behind, also when it does not come up."""
+    """Runs as long as its `with` block. Leaves nothing behind, even when the start fails."""
 
     def __enter__(self) -> Self:
         try:
@@ -116,11 +115,11 @@ class Temporary(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Come up."""
+        """Start."""
 
     @abstractmethod
     def remove(self) -> None:
-        """Go, with all data."""
+        """Stop, and delete all data."""
 
 
 class KafkaBroker(Temporary):
@@ -131,13 +130,13 @@ class KafkaBroker(Temporary):
     listeners : sequence of str
         Any of PLAINTEXT, SASL_SSL (SCRAM-SHA-512, server certificate) and MTLS (client certificate required).
     authorizer : bool
-        Refuse everybody but the PLAINTEXT principal what `allow` did not grant.
+        Forbid everything that `allow` has not granted, except to the PLAINTEXT principal.
     properties : mapping
-        Broker settings beside those that are needed here.
+        Additional broker settings.
     quorum : Quorum
-        The cluster it belongs to; None: it is alone.
+        The cluster of the broker; None: a cluster of its own.
     node : int
-        Its number there, from 1.
+        Its number in the cluster, from 1.
 
     Examples
     --------
@@ -169,7 +168,7 @@ class KafkaBroker(Temporary):
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
 
-    # --- life ---
+    # --- start and stop ---
 
     def start(self) -> None:
         """Run the broker and return when every listener accepts connections.
@@ -180,13 +179,13 @@ class KafkaBroker(Temporary):
         self.await_up()
 
     def launch(self) -> None:
-        """Run the broker, which may need others to come up. Raises KafkaUnavailable."""
+        """Run the broker, and do not wait: it may need other brokers to start. Raises KafkaUnavailable."""
         if self.running:
             raise RuntimeError("the broker is already running")
         classpath = f"{distribution()}/*"
         if self._folder is None:
             self._prepare(classpath)
-        # C1 only and the serial collector: a broker that lives for seconds never earns back more than that.
+        # C1 only and the serial collector: more does not pay off for a broker that runs for seconds.
         options = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         options.append("-Dorg.slf4j.simpleLogger.showDateTime=true")
         with self.log_file.open("ab") as log:
@@ -196,7 +195,7 @@ class KafkaBroker(Temporary):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                start_new_session=True,  # Ctrl-C is for the tests; they end the broker themselves
+                start_new_session=True,  # Ctrl-C must reach only the tests; they stop the broker
             )
         self._watcher = subprocess.Popen(
             ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(self._process.pid)],
@@ -245,7 +244,7 @@ class KafkaBroker(Temporary):
             self._reap()
 
     def kill(self) -> None:
-        """Stop at once (SIGKILL), as a crash or the kernel's memory killer does. Does nothing when down."""
+        """Stop at once (SIGKILL), like a crash. Does nothing when down."""
         if self._process is None:
             return
         self._process.kill()
@@ -264,17 +263,17 @@ class KafkaBroker(Temporary):
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let a suspended broker go on (SIGCONT); harmless otherwise."""
+        """Let a suspended broker continue (SIGCONT). Has no effect otherwise."""
         self._require_process().send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        """Kill the broker and delete its data; nobody reads them any more: an orderly stop buys nothing."""
+        """Kill the broker and delete its data. No orderly stop, as nobody reads the data again."""
         self.kill()
         if self._folder is not None:
             shutil.rmtree(self._folder)
             self._folder = None
 
-    # --- facts ---
+    # --- properties ---
 
     @property
     def running(self) -> bool:
@@ -303,12 +302,12 @@ class KafkaBroker(Temporary):
         return f"127.0.0.1:{self._ports[listener]}"
 
     def principal_for(self, listener: str) -> str:
-        """Return the name under which the authorizer knows who comes through `listener`."""
+        """Return the authorizer's name for clients of `listener`."""
         names = {PLAINTEXT: "ANONYMOUS", SASL_SSL: SCRAM_USER, MTLS: f"CN={CLIENT_NAME}"}
         return f"User:{names[listener]}"
 
     def client_settings(self, listener: str = PLAINTEXT) -> dict[str, Any]:
-        """Return the keywords that kafka-python's clients need to connect through `listener`."""
+        """Return the keyword arguments with which kafka-python's clients connect to `listener`."""
         settings: dict[str, Any] = {"bootstrap_servers": self.bootstrap_for(listener)}
         if listener == PLAINTEXT:
             return settings | {"security_protocol": "PLAINTEXT"}
@@ -374,7 +373,7 @@ class KafkaBroker(Temporary):
         properties = self._properties()
         self._properties_file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         command = [program, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath]
-        # In one word: one id in 64 begins with a dash.
+        # As one argument, since one id in 64 begins with a dash.
         command += ["kafka.tools.StorageTool", "format", f"--cluster-id={self._quorum.cluster_id}"]
         command += ["-c", str(self._properties_file)]
         if SASL_SSL in self.listeners:
@@ -395,18 +394,18 @@ class KafkaBroker(Temporary):
             "inter.broker.listener.name": PLAINTEXT,
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.folder / "data"),
-            "auto.create.topics.enable": "false",  # a misspelt topic must fail the test
-            # Fewer internal partitions and buffers: a faster start and a smaller process.
+            "auto.create.topics.enable": "false",  # a wrong topic name must fail the test
+            # Fewer internal partitions and smaller buffers: a faster start and a smaller process.
             "offsets.topic.num.partitions": "8",
             "transaction.state.log.num.partitions": "8",
             "log.cleaner.dedupe.buffer.size": "4194304",
             "num.network.threads": "2",
             "num.io.threads": "4",
-            # A broker killed with -9 is not let back in before its old registration has expired (9 s by
-            # default).
+            # A broker that was killed cannot register again before its old registration has expired, after
+            # 9 s by default.
             "broker.session.timeout.ms": "2000",
             "broker.heartbeat.interval.ms": "200",
-            # Members may use short sessions, groups form at once, timed-out transactions are aborted soon.
+            # Short sessions are allowed, groups form at once, expired transactions are aborted soon.
             "group.min.session.timeout.ms": "500",
             "group.initial.rebalance.delay.ms": "0",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
@@ -442,7 +441,7 @@ class KafkaBroker(Temporary):
         self._require_process().wait()
         self._process = None
         if self._watcher is not None:
-            # Only now: the watcher must stay while there is a broker, and go before its number is used again.
+            # Only now: the watcher must run as long as the broker, and end before its process id is reused.
             self._watcher.kill()
             assert self._watcher.stdin is not None
             self._watcher.stdin.close()

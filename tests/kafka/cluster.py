@@ -1,4 +1,4 @@
-"""Brokers that stand in for each other."""
+"""A cluster of brokers, of which one may be down."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from tests.kafka.broker import KafkaBroker, Quorum, Temporary
 
 
 class KafkaCluster(Temporary):
-    """Brokers that stand in for each other, with the PLAINTEXT listener only.
+    """Brokers with all partitions in common, with the PLAINTEXT listener only.
 
-    Every partition, internal ones too, is on all of them, and a record counts when all but one have it.
+    Every partition, internal ones included, is on all brokers. A record is committed when all but one broker
+    have it.
 
     Parameters
     ----------
     count : int
-        How many; with three, one may be away.
+        Number of brokers; of three, one may be down.
     properties : mapping
         As for `KafkaBroker`.
     """
@@ -34,7 +35,7 @@ class KafkaCluster(Temporary):
     def start(self) -> None:
         """Run all brokers; returns and raises as `KafkaBroker.start`."""
         for broker in self.brokers:
-            broker.launch()  # none comes up before most of them run
+            broker.launch()  # none is up before most of them run
         for broker in self.brokers:
             broker.await_up()
 
@@ -45,21 +46,21 @@ class KafkaCluster(Temporary):
 
     @property
     def bootstrap(self) -> str:
-        """Addresses of all brokers, those that are away too, separated by commas."""
+        """Addresses of all brokers, running or not, separated by commas."""
         return ",".join(broker.bootstrap for broker in self.brokers)
 
     def controller(self) -> KafkaBroker:
-        """Return the one that is the active controller."""
+        """Return the broker that is the active controller."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
             (topic,) = admin.describe_metadata_quorum()["topics"]
         return self.brokers[topic["partitions"][0]["leader_id"] - 1]
 
     def led(self) -> Counter[int]:
-        """Return how many partitions each node leads."""
+        """Return the number of partitions that each node leads."""
         return Counter(partition["leader_id"] for partition in self._partitions())
 
     def in_sync(self) -> bool:
-        """Return whether every broker has all that is committed of every partition."""
+        """Return whether every broker has all committed records of every partition."""
         return all(len(partition["isr_nodes"]) == len(self.brokers) for partition in self._partitions())
 
     def _partitions(self) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Apache Kafka's software, fetched once."""
+"""Apache Kafka's jars, fetched once, and the Java that runs them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
 
 
 class KafkaUnavailable(Exception):
-    """There is no Kafka to run on this machine: no Java, no Maven, or no artifacts. The text says which."""
+    """This machine cannot run Kafka: it has no Java, no Maven, or no artifacts. The text says which."""
 
 
 def java() -> str:
-    """Return the path of the Java to use: JAVA_HOME's, else the first on the path."""
+    """Return the path of Java: JAVA_HOME's, else the first on the path."""
     home = os.environ.get("JAVA_HOME")
     found = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
     if found is None:
@@ -37,7 +37,7 @@ def java() -> str:
 
 
 def distribution() -> Path:
-    """Return the folder with the broker's jars, fetched by Maven if this machine does not have it yet."""
+    """Return the folder with the broker's jars. Maven fetches it the first time."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / f"detector-kafka-{KAFKA_VERSION}"
     if folder.is_dir():
@@ -53,7 +53,7 @@ def distribution() -> Path:
         done = run(command, cwd=Path(work), timeout_s=_FETCH_TIMEOUT_S)
         if done.returncode != 0:
             raise KafkaUnavailable(f"Maven could not fetch Apache Kafka:\n{tail(done.stdout)}")
-        # The rename makes a complete folder appear at once; losing a race against another run is fine.
+        # The rename makes the complete folder appear at once. Another run may have been faster.
         with contextlib.suppress(OSError):
             jars.rename(folder)
     if not folder.is_dir():

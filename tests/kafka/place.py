@@ -1,4 +1,4 @@
-"""Topics and a group of one test's own, and members that poll."""
+"""Topics and a group for one test, and members of the group."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROTOCOLS = {PLAINTEXT: "PLAINTEXT", SASL_SSL: "SASL_SSL", MTLS: "SSL"}
 
 
 class Place:
-    """Topics and a group of one test's own, and streams that are closed when it ends."""
+    """Topics and a group for one test. Its streams are closed when the test ends."""
 
     def __init__(self, broker: KafkaBroker, name: str, partitions: int = 2) -> None:
         self.broker = broker
@@ -86,7 +86,7 @@ class Place:
         )
 
     def ends(self, topic: str) -> int:
-        """Sum of a topic's end offsets, markers included."""
+        """Sum of a topic's end offsets, transaction markers included."""
         with closing(KafkaConsumer(bootstrap_servers=self.broker.bootstrap)) as consumer:
             at = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             return sum(consumer.end_offsets(at).values())
@@ -115,7 +115,7 @@ class Place:
 
 
 class Member:
-    """A stream, and what its polls have brought so far. Partitions begin where they are committed."""
+    """A stream, and what its polls have returned so far. Partitions begin at their committed offsets."""
 
     def __init__(self, stream: KafkaStream) -> None:
         self.stream = stream

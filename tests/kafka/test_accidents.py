@@ -1,7 +1,7 @@
-"""What has bitten other services of this kind, by name: real daemons on a real Kafka.
+"""Failures that other services of this kind have had, with real daemons on a real Kafka.
 
-At the end of each, alerts, dead letters and scores are those of undisturbed shards over the same log: the
-same bytes, each exactly once.
+Each test ends with a comparison: alerts, dead letters and scores must be those of undisturbed shards over the
+same log, with equal bytes, each exactly once.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ CONFIG = {
     "alerts": {"budget": {"share": 0.01}},
 }
 KAFKA = {"session_timeout_ms": 8000, "transaction_timeout_ms": 2000}
-NO_CHECKPOINT = "checkpoints.interval=3600"  # a recovery replays all from the first event on
-PATIENT = "kafka.session_timeout_ms=60000"  # nobody is put out for being frozen on a busy machine
+NO_CHECKPOINT = "checkpoints.interval=3600"  # a recovery replays everything
+PATIENT = "kafka.session_timeout_ms=60000"  # a frozen process on a busy machine keeps its membership
 STATIC = "kafka.group_instance_id=a"  # the next process takes over at once
 FREQUENT = "checkpoints.interval=200ms"
 
@@ -58,7 +58,7 @@ def events() -> Iterator[Event]:
 
 
 def all_there_once(deployment: Deployment) -> None:
-    """Wait for the log's end; everything published is as it has to be."""
+    """Wait for the end of the log, and compare everything published with an undisturbed run."""
     deployment.await_done()
     log = log_of(deployment)
     reference, _ = undisturbed(deployment, log)
@@ -74,7 +74,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def recovering(deployment: Deployment, events: Iterator[Event], count: int) -> list[Daemon]:
-    """So many replicas that share the partitions and replay them, slowly until the gate is open."""
+    """Start `count` replicas that share the partitions and replay them slowly until the gate is open."""
     deployment.produce(islice(events, 6_000))
     first = deployment.start(NO_CHECKPOINT)
     deployment.await_done()
@@ -93,7 +93,7 @@ def recovering(deployment: Deployment, events: Iterator[Event], count: int) -> l
 
 
 def join_while_frozen(deployment: Deployment, frozen: list[Daemon]) -> Daemon:
-    """One more replica asks for its share while the others do nothing, so the others learn of it late."""
+    """Start another replica while the others are frozen, so that they learn of the rebalance late."""
     for replica in frozen:
         replica.suspend()
     joining = deployment.start(NO_CHECKPOINT, PATIENT)
@@ -141,7 +141,7 @@ def test_a_replica_that_joins_does_not_restart_the_recovery_of_others(
 
 
 def test_slow_revoke(deployment: Deployment, events: Iterator[Event]) -> None:
-    # It learns late that partitions are no longer its own, with much processed and nothing of it committed.
+    # The replica has processed much and committed nothing when it learns that partitions were revoked.
     first = deployment.start("commit_interval_ms=30000", NO_CHECKPOINT, PATIENT)
     assert poll_until(lambda: first.owns() == 2)
     deployment.produce(islice(events, 2_000))
@@ -192,14 +192,14 @@ def test_markers_at_the_tail_leave_no_lag(deployment: Deployment, events: Iterat
         KafkaProducer(bootstrap_servers=deployment.bootstrap, transactional_id=f"{topic}-x")
     ) as producer:
         producer.init_transactions()
-        for commit in (True, False):  # each partition ends with a commit or an abort, or with both
+        for commit in (True, False):  # each partition ends with a commit marker, an abort marker, or both
             producer.begin_transaction()
             for key, value in islice(events, 40):
                 number = zlib.crc32(key or b"") % deployment.partitions
                 if number != (0 if commit else 1):
                     producer.send(topic, key=key, value=value, partition=number)
             (producer.commit_transaction if commit else producer.abort_transaction)()
-    for _ in range(2):  # and a restart finds the end again
+    for _ in range(2):  # the second time after a restart
         daemon = deployment.start()
         assert poll_until(lambda: daemon.owns() == deployment.partitions)  # noqa: B023
         deployment.await_done()

@@ -1,4 +1,4 @@
-"""The harness itself: every listener works, and says no when it should."""
+"""The tests' own broker: every listener works, and rejects what it should."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_unauthorised_principal_is_refused(kafka: KafkaBroker, topic_name: str, 
 
 
 def test_wrong_password_is_refused(kafka: KafkaBroker) -> None:
-    # The client retries until it times out, and seldom tells why.
+    # The client retries until it times out, and rarely reports the reason.
     settings = kafka.client_settings(SASL_SSL) | {"sasl_plain_password": "not it"}
     with pytest.raises((SaslAuthenticationFailedError, KafkaTimeoutError)):
         KafkaConsumer(**settings, bootstrap_timeout_ms=500)

@@ -1,4 +1,4 @@
-"""What users are promised, seen from outside: real daemons, a real Kafka, a read_committed consumer."""
+"""What users are promised, tested with real daemons, a real Kafka and a read_committed consumer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def traffic(count: int, customers: int = 400) -> Iterator[Event]:
 
 
 def broken(number: int) -> tuple[bytes | None, str]:
-    """One of many ways to be no event, and the reason it must be given."""
+    """Return one of many malformed events, and the reason with which it must be rejected."""
     good: dict[str, Any] = {
         "TRANSACTION_ID": f"x{number}",
         "TX_DATETIME": "2018-04-02T00:00:00Z",

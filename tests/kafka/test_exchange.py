@@ -1,4 +1,4 @@
-"""Shards of real daemons on a real Kafka tell each other something, and a kill -9 changes none of it."""
+"""Shards of real daemons exchange messages on a real Kafka, and a kill -9 changes none of them."""
 
 from __future__ import annotations
 

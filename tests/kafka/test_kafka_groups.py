@@ -24,7 +24,7 @@ def test_two_members_share_and_the_old_membership_is_fenced(place: Place) -> Non
     old = first.membership
 
     poll_for(settled(first, second), first, second)
-    # Cooperative: only the partition that moved was taken away.
+    # Cooperative: only the partition that moved was revoked.
     assert [change.kind for change in first.changes] == ["assigned", "revoked"]
     assert first.owned.isdisjoint(second.owned)
 
@@ -49,7 +49,7 @@ def test_at_least_once_refuses_an_old_membership(place: Place) -> None:
 
 
 def test_a_membership_without_id_is_refused(place: Place) -> None:
-    # The broker would take it: old clients commit like that.
+    # The broker would accept it, as old clients commit without an id.
     member = Member(place.stream())
     poll_for(settled(member), member)
     with pytest.raises(CommitFailed, match="no longer in the group"):
@@ -110,7 +110,7 @@ def test_deleted_records_need_an_operator(place: Place) -> None:
 
 
 def test_a_committed_offset_that_is_gone_is_for_the_caller_to_judge(place: Place) -> None:
-    # The client goes there by itself as soon as it has the partition, before the caller can say where to.
+    # The client seeks to the committed offset as soon as it has the partition, before the caller can seek.
     place.produce(*(b"%d" % n for n in range(10)))
     first = Member(place.stream())
     poll_for(lambda: len(first.records) == 10, first)

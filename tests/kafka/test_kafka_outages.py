@@ -51,7 +51,7 @@ def test_frozen_broker_during_commit(own_place: Place) -> None:
         return True
 
     assert poll_until(recover)
-    # Both or neither: the alert is there exactly when its offset is.
+    # Both or neither: the alert was published if and only if its offset was committed.
     happened = recovered[0] is not None and recovered[0].metadata == "during"
     assert own_place.alerts_seen() == [b"before", *([b"during"] if happened else []), b"after"]
 
@@ -71,7 +71,7 @@ def test_a_refused_commit_leaves_no_transaction_open(place: Place) -> None:
 def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client goes on under a new epoch, without the outputs that it could not send."""
+    """The client continues under a new epoch, without the outputs that it could not send."""
     stream = place.stream(kafka={"transaction_timeout_ms": 4000})
     member = Member(stream)
     poll_for(settled(member), member)
@@ -79,7 +79,7 @@ def test_a_transaction_that_the_broker_gave_up_moves_no_offset(
     send_all = stream._publisher.send_all
 
     def interrupted(producer: KafkaProducer, messages: Sequence[Message]) -> list[Any]:
-        """The last message leaves only after the broker has given the transaction up."""
+        """The last message is sent only after the broker has aborted the transaction."""
         sent = send_all(producer, messages[:1])
         producer.flush()
         ended, send_data = place.ends(place.alerts), producer._sender._send_producer_data
@@ -151,8 +151,8 @@ def test_broker_away_and_back(own_place: Place) -> None:
 def test_a_commit_waits_for_the_next_coordinator(
     own_cluster: KafkaCluster, topic_name: str, coordinator: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The client used to lose a request whose coordinator was gone, and to ask for the group's next one, which
-    # was the dead one for some seconds, 600 times a second.
+    # Without the workarounds the client loses a request whose coordinator is down, and looks up the group's
+    # coordinator, which is the dead one for some seconds, 600 times a second.
     place = Place(own_cluster.brokers[0], topic_name)
     servers = {"bootstrap_servers": own_cluster.bootstrap.split(","), "request_timeout_ms": 60_000}
     began = time.monotonic()
@@ -167,7 +167,7 @@ def test_a_commit_waits_for_the_next_coordinator(
         gone.kill()
         member.commit([place.alert(b"after")], {0: Committed(offset=0, metadata="")})
         poll_for(stream.settled, member)
-        gone.start()  # the place asks the first one
+        gone.start()  # the place connects to the first broker
 
     assert place.alerts_seen() == [b"before", b"after"]
     assert len(caplog.records) < 200 + 50 * (time.monotonic() - began)  # a rate, so that load does no harm

@@ -37,7 +37,9 @@ def test_wrong_authority_is_named(place: Place, tmp_path: Path) -> None:
 
 def test_wrong_host_name_is_named(place: Place) -> None:
     port = place.broker.bootstrap_for(MTLS).rpartition(":")[2]
-    elsewhere = {"bootstrap_servers": [f"127.1:{port}"]}  # the same host by a name not in its certificate
+    elsewhere = {
+        "bootstrap_servers": [f"127.1:{port}"]
+    }  # the same host, by a name that is not in its certificate
     error = trouble(place.stream(MTLS, kafka=elsewhere).open)
     assert isinstance(error, CredentialsError)
     assert "127.1" in str(error)

@@ -44,17 +44,17 @@ def test_side_log_follows_and_reads_again(
 ) -> None:
     monkeypatch.setattr(side_log, "_RECENT_RECORDS_MAX", 4)
     produce_side(place, b"0", b"1", b"2")
-    assert refreshed(side, 3)  # what was there before us is read, too
+    assert refreshed(side, 3)  # earlier records are read, too
     produce_side(place, *(b"%d" % n for n in range(3, 10)))
     assert refreshed(side, 10)
 
     everything = [(n, b"%d" % n) for n in range(10)]
     assert list(side.read(7, 10)) == everything[7:]  # from memory
-    assert list(side.read(0, 10)) == everything  # again from the topic
+    assert list(side.read(0, 10)) == everything  # read again from the topic
     assert list(side.read(2, 5)) == everything[2:5]
     assert list(side.read(4, 4)) == []
     produce_side(place, b"10")
-    assert refreshed(side, 11)  # it still follows
+    assert refreshed(side, 11)  # it continues to follow the topic
     assert list(side.read(9, 11)) == [*everything[9:], (10, b"10")]
     assert side.beginning() == 0
 
@@ -76,7 +76,7 @@ def test_side_log_sees_whole_transactions_only(place: Place, side: KafkaSideLog)
 
 
 def test_side_log_holds_labels_back_for_a_backlog(place: Place, side: KafkaSideLog) -> None:
-    # Both topics filled up while nobody was there: the labels must not be used up before the events come.
+    # Both topics have a backlog: labels must not be applied before their events.
     days = (2, 4, 3, 9)
     produce_side(place, *(b'{"time":"2026-01-0%d","event_id":1}' % day for day in days))
     day_s = 86_400.0
@@ -99,7 +99,7 @@ def test_side_log_says_when_records_are_gone(place: Place, side: KafkaSideLog) -
     for _ in range(2):
         with pytest.raises(NeedsOperator, match="no longer in the log"):
             side.read(2, 6)
-        assert refreshed(side, 6)  # it follows what is left
+        assert refreshed(side, 6)  # it follows the remaining records
         assert list(side.read(4, 6)) == [(4, b"4"), (5, b"5")]
     with pytest.raises(NeedsOperator, match="ends at 6, but records before 9"):
         side.read(4, 9)

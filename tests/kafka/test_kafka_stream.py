@@ -32,7 +32,7 @@ def test_polls_commits_and_reads_back(place: Place, delivery: str) -> None:
 
     journal = '{"checkpoint":"x","barriers":[3]}' + "é" * 100
     first.commit([place.alert(b"alert")], {0: Committed(offset=3, metadata=journal)})
-    first.commit([], {1: Committed(offset=0, metadata="")})  # offsets only
+    first.commit([], {1: Committed(offset=0, metadata="")})  # only offsets
 
     assert first.stream.committed([0, 1]) == {
         0: Committed(offset=3, metadata=journal),
@@ -108,7 +108,7 @@ def test_the_end_of_the_log_is_asked_for_and_leaves_out_open_transactions(own_pl
     member = Member(own_place.stream())
     poll_for(settled(member), member)
     own_place.produce(b"a")
-    assert member.stream.log_end(0) == 1  # no poll has brought it
+    assert member.stream.log_end(0) == 1  # no poll has returned it
     settings = own_place.broker.client_settings()
     with closing(KafkaProducer(**settings, transactional_id=f"{own_place.name}-x")) as producer:
         producer.init_transactions()

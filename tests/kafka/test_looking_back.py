@@ -35,7 +35,7 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
         deployment.await_done()
         killed.kill()
         daemon = deployment.start()
-        for begin in range(EVENTS // 2, EVENTS, CHUNK):  # a generation may come with each
+        for begin in range(EVENTS // 2, EVENTS, CHUNK):  # each may write a generation of checkpoints
             deployment.produce(events[begin : begin + CHUNK])
             deployment.await_done()
         alerts = deployment.alerts()
@@ -45,7 +45,7 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
         assert verified.returncode == 0, verified.stderr
         lines = verified.stdout.decode().splitlines()
         assert len(lines) == PARTITIONS
-        # Of the barriers since the newest checkpoint the journal notes the last one's hash only.
+        # For the barriers since the newest checkpoint, the journal has only the hash of the last one.
         assert all(" 0 different" in line and "from the beginning" in line for line in lines), lines
 
         for id_, (_, _, body) in list(alerts.items())[:2]:

@@ -1,4 +1,4 @@
-"""Topics and records, through the PLAINTEXT listener."""
+"""Create topics, produce and read records, through the PLAINTEXT listener."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kafka.waiting import PATIENCE_S
 
 
 def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
-    """Create a topic, on as many brokers as is their default; return when each partition has a leader."""
+    """Create a topic with the default replication. Returns when each partition has a leader."""
     topic = {"num_partitions": partitions, "configs": dict(config or {})}
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
         admin.create_topics({name: topic}, wait_for_metadata=True)
@@ -24,7 +24,7 @@ def produce_all(
     topic: str,
     records: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None, int | None]],
 ) -> None:
-    """Send (key, value, headers, partition) records in order; return when all are acknowledged, or raise."""
+    """Send (key, value, headers, partition) records in order. Returns when all are acknowledged."""
     with contextlib.closing(KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)) as producer:
         sent = [
             producer.send(topic, key=key, value=value, headers=headers, partition=partition)
@@ -43,9 +43,9 @@ def read_all(
     Parameters
     ----------
     isolation_level : str
-        "read_committed" ends at the last stable offset: an open transaction hides all that follows it.
+        "read_committed" ends at the last stable offset: an open transaction hides all later records.
     idle_s : float
-        Fail if the end is not reached and nothing has arrived for this long.
+        Raise TimeoutError if nothing has arrived for this time before the end is reached, s.
 
     Returns
     -------

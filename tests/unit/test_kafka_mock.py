@@ -83,7 +83,7 @@ class Reader:
             self.poll()
             return condition()
 
-        assert condition() or poll_until(step)
+        assert condition() or poll_until(step, interval_s=0.0)
 
     def poll(self) -> None:
         poll = self.stream.poll(50)
@@ -193,7 +193,7 @@ def test_records_that_cannot_be_decoded_need_an_operator(
             Reader(stream).poll_until(lambda: False)
 
 
-# --- messages that are too large --------------------------------------------------------------------------------------
+# --- messages that are too large --------------------------------------------------------------------------
 
 BIG = b"x" * (MESSAGE_BYTES_MAX + 1)
 FACTS: Headers = (("detector_reason", b"not_json"), ("detector_offset", b"7"))
