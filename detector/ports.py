@@ -286,12 +286,15 @@ class Log(Protocol):
         """`error` with the exception being handled."""
 
 
+PartitionState = Literal["restoring", "replaying", "running", "waiting"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PartitionStatus:
     """One line of /readyz."""
 
     partition: int
-    state: Literal["restoring", "replaying", "running", "waiting"]
+    state: PartitionState
     reason: str
 
 

@@ -26,6 +26,7 @@ from detector.errors import BrokerUnavailable, CommitFailed, OutsideError, Store
 from detector.ports import Commit
 from detector.shell.runner import loop as runner_module
 from detector.shell.runner.loop import Runner
+from detector.shell.runner.stopping import StoppableCalls, Stopped
 from detector.testing import (
     POLL_S,
     STEPS,
@@ -132,30 +133,27 @@ class Call(Future[T]):
             self.set_exception(error)
 
 
-class InlineRunner(Runner):
-    """The runner without threads: calls are made in between, and may be left behind after a stop."""
+class InlineCalls(StoppableCalls):
+    """Blocking calls without threads: they are made in between, and may be left behind after a stop."""
 
     left_behind: Callable[[Call[Any]], bool] = staticmethod(lambda call: False)
 
-    def _begin(self, call: Callable[[], T]) -> Call[T]:
-        self._beat()
-        if self._late():
-            raise runner_module._Stopped
+    def begin(self, call: Callable[[], T]) -> Call[T]:
+        self.beat()
+        if self.overdue:
+            raise Stopped
         return Call(call)
 
-    def _await(self, answer: Future[T]) -> T:
-        assert isinstance(answer, Call)
-        if self._stopping.is_set() and self.left_behind(answer):
-            raise runner_module._Stopped
-        answer.go_on()
-        error = answer.exception()
-        if self._late() and (error is None or isinstance(error, OutsideError)):
-            raise runner_module._Stopped
-        self._beat()
-        return answer.result()
-
-    def _late(self) -> bool:
-        return self._clock.monotonic() >= self._answers_until_s
+    def wait(self, future: Future[T]) -> T:
+        assert isinstance(future, Call)
+        if self.stopping and self.left_behind(future):
+            raise Stopped
+        future.go_on()
+        error = future.exception()
+        if self.overdue and (error is None or isinstance(error, OutsideError)):
+            raise Stopped
+        self.beat()
+        return future.result()
 
 
 class Log(MemoryLog):
@@ -317,23 +315,23 @@ class Simulation:
             telemetry=Telemetry(),
             sides={side: log.reader(self._hook) for side, log in self.sides.items()},
         )
-        kind = Runner if plan.threads else InlineRunner
-        member.runner = kind(
-            config=config,
-            topic=TOPIC,
-            group=GROUP,
-            entity_key=KEY,
-            stream=member.stream,
-            store=self.store,
-            feedback=member.sides.get("feedback"),
-            exchange=member.sides.get("exchange"),
-            clock=self.clock,
-            telemetry=member.telemetry,
-            log=Log(self.note),
-            executor=member.executor,
-            commit_interval_s=plan.commit_interval_s,
-            metadata_bytes_max=plan.metadata_bytes_max,
-        )
+        with patch.object(runner_module, "StoppableCalls", StoppableCalls if plan.threads else InlineCalls):
+            member.runner = Runner(
+                config=config,
+                topic=TOPIC,
+                group=GROUP,
+                entity_key=KEY,
+                stream=member.stream,
+                store=self.store,
+                feedback=member.sides.get("feedback"),
+                exchange=member.sides.get("exchange"),
+                clock=self.clock,
+                telemetry=member.telemetry,
+                log=Log(self.note),
+                executor=member.executor,
+                commit_interval_s=plan.commit_interval_s,
+                metadata_bytes_max=plan.metadata_bytes_max,
+            )
         self._watch(member)
         self.members.append(member)
         self.happened["join"] += 1
@@ -341,12 +339,13 @@ class Simulation:
 
     def _watch(self, member: Member) -> None:
         """Note which commits it hears the answer of, and let calls be left behind after a stop."""
-        wait = member.runner._await
+        calls = member.runner._calls
+        wait = calls.wait
 
-        def watched(answer: Future[T]) -> T:
-            under_way = member.runner._under_way
-            value = wait(answer)
-            if under_way is not None and under_way.answer is answer:
+        def watched(future: Future[T]) -> T:
+            under_way = member.runner._committer.under_way
+            value = wait(future)
+            if under_way is not None and under_way.answer is future:
                 member.counted += member.stream.answered
                 member.stream.answered.clear()
             return value
@@ -359,9 +358,9 @@ class Simulation:
             self.clock.sleep(3.5)
             return True
 
-        member.runner._await = watched  # type: ignore[method-assign]
-        if isinstance(member.runner, InlineRunner):
-            member.runner.left_behind = left_behind  # type: ignore[method-assign]
+        calls.wait = watched  # type: ignore[method-assign]
+        if isinstance(calls, InlineCalls):
+            calls.left_behind = left_behind  # type: ignore[method-assign]
 
     def _leave(self, member: Member) -> None:
         """A stop as asked: it commits what is done, and goes."""
@@ -654,8 +653,8 @@ class Simulation:
             outputs = sum(len(s.offsets) for o in owned.outputs for s in o.scored)
             if outputs > polled * self._polls_between_commits:
                 self.fail(f"partition {number}: {outputs} scores wait for a commit")
-            if len(owned.snapshots) > 2:
-                self.fail(f"partition {number}: {len(owned.snapshots)} snapshots are held")
+            if len(owned.checkpoints.snapshots) > 2:
+                self.fail(f"partition {number}: {len(owned.checkpoints.snapshots)} snapshots are held")
         for number, numbers in member.telemetry.partitions.items():
             if numbers.received != numbers.scored + sum(numbers.rejected.values()):
                 self.fail(f"partition {number}: received is not scored + rejected")
@@ -697,15 +696,15 @@ class Simulation:
         done = all(found is not None and found.offset == end for found, end in zip(there, ends, strict=True))
         return done and all(
             member.runner.status().ready
-            and member.runner._under_way is None
-            and not any(owned.writing for owned in member.runner._owned.values())
+            and member.runner._committer.under_way is None
+            and not any(owned.checkpoints.writing for owned in member.runner._owned.values())
             for member in self._able()
         )
 
 
 def _commit_of(member: Member) -> Call[Any] | None:
     """The one under way of a member that is not made yet."""
-    under_way = member.runner._under_way
+    under_way = member.runner._committer.under_way
     if under_way is None or not isinstance(under_way.answer, Call) or under_way.answer.begun:
         return None
     return under_way.answer

@@ -552,10 +552,10 @@ def slow_commits(partitions: int = 1) -> tuple[World, Runner, SlowCommits]:
     """A world in which the commit of its first ten records is under way."""
     world, slow = World(partitions=partitions), SlowCommits()
     runner = world.runner(stream=MemoryStream(world.broker, world.clock, commits_beside=True))
-    until(lambda: len(world.broker.committed) == partitions and not runner._under_way, runner)
+    until(lambda: len(world.broker.committed) == partitions and not runner._committer.under_way, runner)
     world.hook = slow
     world.produce(10)
-    until(lambda: runner._under_way is not None, runner)
+    until(lambda: runner._committer.under_way is not None, runner)
     return world, runner, slow
 
 
@@ -598,8 +598,8 @@ def test_nothing_that_is_committed_is_read_back_while_a_commit_is_under_way() ->
 def test_what_is_taken_away_during_its_commit_still_counts() -> None:
     world, runner, slow = slow_commits(partitions=2)
     slow.let_go.set()
-    assert runner._under_way
-    runner._under_way.answer.result(10.0)
+    assert runner._committer.under_way
+    runner._committer.under_way.answer.result(10.0)
     world.runner(telemetry=Telemetry()).turn()
     runner.turn()
     assert len(runner._owned) == 1
@@ -1034,7 +1034,7 @@ def test_partitions_that_are_added_change_what_the_others_want() -> None:
     world.clock.sleep(2.0)
     give(20)
     assert not known()
-    assert "configuration_not_kept" in world.log.events()
+    assert "configuration_not_stored" in world.log.events()
     world.store.fail = 0
     until(lambda: len(runner.status().partitions) == 3 and runner.status().ready, runner)
     world.clock.sleep(1.0)
@@ -1165,7 +1165,7 @@ def test_a_stop_does_not_wait_for_a_world_that_is_frozen(
         runner.run()
     assert world.clock.monotonic() - frozen.stopped_s < 10
     assert world.stream.closed
-    assert ("not_committed_at_stop" in world.log.events()) == (call == "commit")
+    assert ("final_commit_failed" in world.log.events()) == (call == "commit")
     frozen.thaw()
     world.finish()
     assert world.alerts() == undisturbed(400, 2)
