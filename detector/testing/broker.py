@@ -14,7 +14,7 @@ from detector.testing.clock import FakeClock
 from detector.testing.steps import Hook, no_hook
 from detector.testing.store import MemorySideLog
 
-POLL_S = 0.001  # what a poll takes that brings something
+POLL_S = 0.001  # duration of a poll that returns something
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,36 +40,38 @@ class MemoryBroker:
     Parameters
     ----------
     partitions
-        Of the input topic.
+        Number of partitions of the input topic.
+    hook
+        Called at each step of the members.
     """
 
     def __init__(self, partitions: int = 1, hook: Hook = no_hook) -> None:
         self.hook = hook
         self.down = False
-        self.closed = False  # the input ends where it ends now: members see it as exhausted
+        self.closed = False  # nothing more will be produced: members see the end of a finite log
         self.published: list[Message] = []  # what a read_committed reader sees, in order of commits
         self.committed: dict[int, Committed] = {}
-        self.applied: list[Commit] = []  # commits that happened, answered or not
+        self.applied: list[Commit] = []  # commits that took effect, answered or not
         self.generation = 0
-        self.sides: dict[str, MemorySideLog] = {}  # by topic: what is published there can be read back
+        self.sides: dict[str, MemorySideLog] = {}  # by topic: they take what is published to that topic
         self._log = [_Partition() for _ in range(partitions)]
         self._members: list[MemoryStream] = []  # in the order in which they joined
         self._owners: dict[int, MemoryStream] = {}
-        self._failures: list[tuple[bool, float]] = []  # of commits to come: do they happen, how late (s)
+        self._failures: list[tuple[bool, float]] = []  # of the next commits: takes effect; delay, s
         self._lock = threading.RLock()
 
     @property
     def commits(self) -> int:
-        """How many have happened."""
+        """Number of commits that took effect."""
         return len(self.applied)
 
     @property
     def partitions(self) -> int:
-        """Of the input topic."""
+        """Number of partitions of the input topic."""
         return len(self._log)
 
     def end(self, partition: int) -> int:
-        """Offset of the next record that is produced."""
+        """Offset after the last record."""
         return self._log[partition].end
 
     def append(
@@ -81,7 +83,7 @@ class MemoryBroker:
         timestamp_ms: int = 0,
         headers: Headers = (),
     ) -> int:
-        """Produce one record; returns its offset."""
+        """Produce a record; returns its offset."""
         with self._lock:
             log = self._log[partition]
             offset = log.end
@@ -91,7 +93,7 @@ class MemoryBroker:
             return offset
 
     def gap(self, partition: int, count: int = 1) -> None:
-        """Offsets that hold no record, like a transaction's marker."""
+        """Skip offsets, as a transaction's marker does."""
         self._log[partition].end += count
 
     def trim(self, partition: int, offset: int) -> None:
@@ -102,7 +104,7 @@ class MemoryBroker:
         log.begin = offset
 
     def cut(self, partition: int, offset: int) -> None:
-        """Remove records from `offset` on, as an unclean leader election does; 0: the topic is made anew."""
+        """Remove records from `offset` on, as an unclean leader election does; 0: the topic is recreated."""
         log = self._log[partition]
         count = bisect_left(log.offsets, offset)
         del log.records[count:], log.offsets[count:]
@@ -114,20 +116,20 @@ class MemoryBroker:
             self._log += [_Partition() for _ in range(partitions)]
 
     def records(self, partition: int) -> Sequence[Record]:
-        """All that is in the log."""
+        """All records in the log."""
         return tuple(self._log[partition].records)
 
     def fail_commits(self, count: int = 1, *, applied: bool = False, after_s: float = 0.0) -> None:
-        """Fail the next `count` commits after a while; `applied`: they happen, but the answer is lost."""
+        """Fail the next `count` commits after a delay; `applied`: they take effect, the answer is lost."""
         self._failures += [(applied, after_s)] * count
 
     def heal(self) -> None:
-        """Be there again, and let commits happen."""
+        """End an outage, and let commits succeed."""
         self.down = False
         self._failures.clear()
 
     def evict(self, stream: MemoryStream) -> None:
-        """End a member's session, as after too long a pause; it hears of it at its next poll."""
+        """End a member's session, as after too long a pause; its next poll reports it."""
         with self._lock:
             self._leave(stream)
             stream.lost = True
@@ -143,12 +145,12 @@ class MemoryBroker:
             self.generation += 1
 
     def _share(self, stream: MemoryStream) -> set[int]:
-        """What a member should have: as even as may be, and as it is where that is even."""
+        """Partitions that a member should own."""
         number = self._members.index(stream)
         return {p for p in range(len(self._log)) if p % len(self._members) == number}
 
     def _rebalance(self, stream: MemoryStream) -> list[Change]:
-        """One member's part in a rebalance: give up first, take what is free."""
+        """One member's part in a rebalance: it gives up partitions first, and takes free ones."""
         share = self._share(stream)
         mine = {p for p, owner in self._owners.items() if owner is stream}
         given_up, free = sorted(mine - share), sorted(p for p in share if p not in self._owners)
@@ -156,7 +158,7 @@ class MemoryBroker:
         if given_up:
             for partition in given_up:
                 del self._owners[partition]
-            self.generation += 1  # the next owner takes it one generation later
+            self.generation += 1  # the next owner takes them one generation later
             changes.append(Change(kind="revoked", partitions=tuple(given_up)))
         if free:
             self._owners |= dict.fromkeys(free, stream)
@@ -186,13 +188,13 @@ class MemoryBroker:
 
 
 class MemoryArchive:
-    """An `Archive`: a `MemoryBroker` from outside its group."""
+    """An `Archive`: a `MemoryBroker`, read from outside its group."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
 
     def partitions_count(self) -> int:
-        """Partitions of the input topic."""
+        """Number of partitions of the input topic."""
         return len(self._broker._log)
 
     def committed(self, partition: int) -> Committed | None:
@@ -200,7 +202,7 @@ class MemoryArchive:
         return self._broker.committed.get(partition)
 
     def beginning(self, partition: int) -> int:
-        """Lowest offset still there."""
+        """Lowest offset still in the log."""
         return self._broker._log[partition].begin
 
     def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
@@ -215,7 +217,7 @@ class MemoryArchive:
             start = after
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 class MemoryStream:
@@ -226,7 +228,7 @@ class MemoryStream:
     broker
         What the members share.
     clock
-        Moved on by each poll: by its timeout if it brings nothing, else a little.
+        Each poll moves it: by the timeout if there is nothing, else by `POLL_S`.
     poll_records_max
         Records of one poll, over all partitions.
     start
@@ -245,7 +247,7 @@ class MemoryStream:
         commits_beside: bool = False,
     ) -> None:
         self.poll_records_max = poll_records_max
-        self.lost = False  # the broker ended our session, and we have not heard of it yet
+        self.lost = False  # the broker ended this member's session, and no poll has reported it yet
         self.paused: set[int] = set()
         self.closed = False
         self._broker = broker
@@ -253,17 +255,17 @@ class MemoryStream:
         self._start = start
         self.commits_beside = commits_beside
         self._positions: dict[int, int] = {}
-        self._untold: list[Change] = []  # by polls that failed
+        self._unreported: list[Change] = []  # because the poll failed
         self._joined = False
 
     def poll(self, timeout_ms: int) -> Poll:
-        """Records and changes of the group; time passes when there is nothing."""
+        """Records and changes of the group; time passes if there are none."""
         broker = self._broker
         broker.hook("poll:before")
         with broker._lock:
             self._check()
-            self._untold += self._changes()
-            changes = tuple(self._untold)
+            self._unreported += self._changes()
+            changes = tuple(self._unreported)
             records: dict[int, Sequence[Record]] = {}
             room = self.poll_records_max
             for partition in sorted(self._positions.keys() - self.paused):
@@ -280,17 +282,17 @@ class MemoryStream:
         idle = not records and not changes
         self._clock.sleep(timeout_ms / 1000.0 if idle else POLL_S)
         broker.hook("poll:after")
-        self._untold.clear()
+        self._unreported.clear()
         return Poll(records=records, changes=changes, membership=membership, exhausted=exhausted)
 
     def partitions_count(self) -> int:
-        """Partitions of the input topic."""
+        """Number of partitions of the input topic."""
         self._broker.hook("partitions_count")
         self._check()
         return len(self._broker._log)
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
-        """Read back what is committed."""
+        """Read what is committed."""
         self._broker.hook("committed")
         self._check()
         return {partition: self._broker.committed.get(partition) for partition in partitions}
@@ -302,13 +304,13 @@ class MemoryStream:
         return self._broker._log[partition].begin
 
     def start(self, partition: int) -> int:
-        """Where a partition that was never committed begins."""
+        """Offset at which a partition that was never committed begins."""
         self._broker.hook("start")
         self._check()
         return self._broker._log[partition].begin if self._start is None else self._start
 
     def seek(self, partition: int, offset: int) -> None:
-        """Next poll continues at `offset`; nothing happens to a partition that was taken away."""
+        """Let the next poll continue at `offset`; ignored for a partition that was taken away."""
         if partition in self._positions:
             self._positions[partition] = offset
 
@@ -323,7 +325,7 @@ class MemoryStream:
         return self._broker._log[partition].end
 
     def log_end(self, partition: int) -> int:
-        """Offset after the last record, asked for now."""
+        """Offset after the last record; asks the broker."""
         self._broker.hook("log_end")
         self._check()
         return self._broker._log[partition].end
@@ -343,7 +345,7 @@ class MemoryStream:
         self._broker.hook("commit:after")
 
     def settled(self) -> bool:
-        """Whether every partition has its owner."""
+        """Whether every partition has an owner."""
         return self._broker._settled(self)
 
     def close(self) -> None:
@@ -365,7 +367,7 @@ class MemoryStream:
             for partition in change.partitions:
                 self._positions.pop(partition, None)
                 self.paused.discard(partition)
-                if change.kind == "assigned":  # the client would begin anywhere; the runner seeks
+                if change.kind == "assigned":  # any offset would do: the runner seeks
                     self._positions[partition] = self._broker._log[partition].begin
         return changes
 

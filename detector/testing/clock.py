@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class FakeClock:
-    """A clock that moves only when it is slept on or pushed; sleeping takes no time.
+    """A clock that moves only by `sleep`, which takes no time.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class FakeClock:
         self._wall_ahead_s = 0.0
 
     def monotonic(self) -> float:
-        """Seconds, never going back."""
+        """Seconds; never goes back."""
         return self.now_s
 
     def time(self) -> float:
@@ -32,22 +32,22 @@ class FakeClock:
         return self.now_s + self._wall_ahead_s
 
     def sleep(self, seconds: float) -> None:
-        """Move on."""
+        """Move the clock."""
         self.now_s += seconds
         self.slept_s += seconds
 
     def jump_wall(self, seconds: float) -> None:
-        """Set the wall's clock forwards or, below zero, backwards; the monotonic one hears nothing of it."""
+        """Set the wall clock forwards, or backwards if negative; the monotonic clock does not change."""
         self._wall_ahead_s += seconds
 
 
 class InlineExecutor(Executor):
-    """Does the work at once, or when told to.
+    """Runs submitted calls at once, or at `release`.
 
     Parameters
     ----------
     held
-        Keep work until `release`, as a slow checkpoint store would.
+        Keep calls until `release`, as a slow checkpoint store would.
     """
 
     def __init__(self, *, held: bool = False) -> None:
@@ -55,7 +55,7 @@ class InlineExecutor(Executor):
         self._waiting: list[Callable[[], None]] = []
 
     def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run `call`, now or at `release`."""
+        """Run a call, now or at `release`."""
         future: Future[T] = Future()
 
         def work() -> None:
@@ -63,7 +63,7 @@ class InlineExecutor(Executor):
                 return
             try:
                 future.set_result(call(*args, **kwargs))
-            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            except Exception as error:  # noqa: BLE001 - raised again where the future is waited for
                 future.set_exception(error)
 
         self._waiting.append(work)
@@ -73,46 +73,46 @@ class InlineExecutor(Executor):
 
     @property
     def waiting(self) -> int:
-        """Pieces of work held back."""
+        """Number of calls that are kept."""
         return len(self._waiting)
 
     def release(self, count: int | None = None) -> None:
-        """Do the first `count` pieces of what was held back; None: all."""
+        """Run the first `count` kept calls; None: all."""
         waiting, self._waiting = self._waiting[:count], self._waiting[len(self._waiting[:count]) :]
         for work in waiting:
             work()
 
     def drop(self) -> None:
-        """Forget what was held back, as the end of a process does."""
+        """Drop the kept calls, as the end of a process does."""
         self._waiting.clear()
 
 
 class MemoryLog:
-    """Keeps what was logged: (level, event, values)."""
+    """Keeps log lines as (level, event, values)."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, dict[str, object]]] = []
 
     def events(self) -> list[str]:
-        """Names of all events, in order."""
+        """Event names of all lines, in order."""
         return [event for _, event, _ in self.lines]
 
     def debug(self, event: str, **values: object) -> None:
-        """Keep a line."""
+        """Keep a log line."""
         self.lines.append(("debug", event, values))
 
     def info(self, event: str, **values: object) -> None:
-        """Keep a line."""
+        """Keep a log line."""
         self.lines.append(("info", event, values))
 
     def warning(self, event: str, **values: object) -> None:
-        """Keep a line."""
+        """Keep a log line."""
         self.lines.append(("warning", event, values))
 
     def error(self, event: str, **values: object) -> None:
-        """Keep a line."""
+        """Keep a log line."""
         self.lines.append(("error", event, values))
 
     def exception(self, event: str, **values: object) -> None:
-        """Keep a line."""
+        """Keep a log line."""
         self.lines.append(("exception", event, values))

@@ -1,10 +1,11 @@
-"""Steps into the world, at which a hook may end the process or let one call fail."""
+"""Names of the calls into the world. A hook is called at each; what it raises goes through."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Hook = Callable[[str], None]
+"""Called with the name of a step, maybe on another thread."""
 
 STEPS = (
     "poll:before",
@@ -23,11 +24,11 @@ STEPS = (
     "side:log_end",
     "side:read",
 )
-"""What hooks are called with before something is done."""
+"""Steps before a call takes effect."""
 
 STEPS_AFTER = ("poll:after", "commit:after", "put:after")
-"""What hooks are called with once it is done, but not answered yet."""
+"""Steps after a call has taken effect and before it returns."""
 
 
 def no_hook(step: str) -> None:
-    """Let everything pass."""
+    """Do nothing."""

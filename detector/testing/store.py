@@ -10,31 +10,31 @@ from detector.testing.steps import Hook, no_hook
 
 
 class MemoryStore:
-    """A `CheckpointStore` in a dictionary; may be shared by several members and threads."""
+    """A `CheckpointStore` in a dictionary; members and threads may share it."""
 
     def __init__(self, hook: Hook = no_hook) -> None:
         self.objects: dict[str, bytes] = {}
         self.hook = hook
-        self.fail = 0  # so many next calls raise StoreUnavailable
+        self.fail = 0  # number of next calls that raise StoreUnavailable
 
     def put(self, name: str, data: bytes) -> None:
-        """Write whole or not at all."""
+        """Write an object whole or not at all."""
         self._call("put:before")
         self.objects[name] = bytes(data)
         self.hook("put:after")
 
     def get(self, name: str) -> bytes:
-        """Read one object."""
+        """Read an object."""
         self._call("get")
         return self.objects[name]
 
     def list(self, prefix: str) -> Sequence[str]:
-        """Names that begin with `prefix`, ascending."""
+        """Names that begin with `prefix`, sorted."""
         self._call("list")
         return sorted(name for name in list(self.objects) if name.startswith(prefix))
 
     def delete(self, name: str) -> None:
-        """Remove if it is there."""
+        """Delete an object, if there is one."""
         self._call("delete")
         self.objects.pop(name, None)
 
@@ -49,7 +49,7 @@ class MemoryStore:
         self.objects[name] = bytes(data)
 
     def lose(self, name: str) -> None:
-        """Remove an object behind everyone's back."""
+        """Delete an object without a hook."""
         del self.objects[name]
 
     def _call(self, step: str) -> None:
@@ -61,44 +61,44 @@ class MemoryStore:
 
 @dataclass(kw_only=True, slots=True)
 class _SideTopic:
-    """What all readers of a side topic share."""
+    """A side topic, shared by its readers."""
 
     values: list[bytes] = field(default_factory=list)
     first: int = 0
 
 
 class MemorySideLog:
-    """A `SideLog` in a list; `append` is the producer."""
+    """A `SideLog` in a list; `append` produces."""
 
     def __init__(self, hook: Hook = no_hook) -> None:
         self.hook = hook
         self.down = False
-        self.lag = 0  # so many of the newest records a refresh does not bring yet
+        self.lag = 0  # number of newest records that a refresh does not read yet
         self._topic = _SideTopic()
         self._visible = 0
 
     def reader(self, hook: Hook = no_hook) -> MemorySideLog:
-        """Another process's view of the same topic, with faults of its own."""
+        """Another process's reader of the same topic, with its own faults."""
         reader = MemorySideLog(hook)
         reader._topic = self._topic
         return reader
 
     def append(self, value: bytes) -> int:
-        """Produce one record; returns its position."""
+        """Produce a record; returns its position."""
         self._topic.values.append(value)
         return len(self._topic.values) - 1
 
     def trim(self, position: int) -> None:
-        """Forget everything below `position`, as retention does."""
+        """Remove records below `position`, as retention does."""
         self._topic.first = position
 
     def refresh(self) -> None:
-        """Make visible what was appended."""
+        """Read what was appended."""
         self.hook("side:refresh")
         self._visible = max(self._visible, len(self._topic.values) - self.lag)
 
     def end(self, event_time: float) -> int:
-        """All that was read may be seen, whatever the event's time."""
+        """Position after the last record that was read; event time does not matter."""
         return self._visible
 
     def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
@@ -111,14 +111,14 @@ class MemorySideLog:
         return list(enumerate(self._topic.values[start:stop], start))
 
     def beginning(self) -> int:
-        """Lowest position still there."""
+        """Lowest position still in the topic."""
         self.hook("side:beginning")
         return self._topic.first
 
     def log_end(self) -> int:
-        """Position after the last record, seen or not."""
+        """Position after the last record, read or not."""
         self.hook("side:log_end")
         return len(self._topic.values)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
