@@ -542,7 +542,7 @@ class SlowCommits:
 
     def __call__(self, step: str) -> None:
         if step == "commit:before":
-            assert self.let_go.wait(10.0)
+            self.let_go.wait()
         if step == self.released_by:
             self.let_go.set()
         self.steps.append(step)
@@ -599,7 +599,7 @@ def test_what_is_taken_away_during_its_commit_still_counts() -> None:
     world, runner, slow = slow_commits(partitions=2)
     slow.let_go.set()
     assert runner._committer.under_way
-    runner._committer.under_way.answer.result(10.0)
+    runner._committer.under_way.answer.result()
     world.runner(telemetry=Telemetry()).turn()
     runner.turn()
     assert len(runner._owned) == 1
@@ -1051,7 +1051,7 @@ def test_partitions_that_are_added_change_what_the_others_want() -> None:
 
 
 def test_numbers_add_up_and_messages_are_in_order() -> None:
-    world = World(partitions=2)
+    world = World(partitions=2, config=config(checkpoints={"interval": 0.001}))
     world.produce(400)
     blocks: list[tuple[int, Mapping[str, float]]] = []
     runner = world.runner(observe=lambda partition, signals: blocks.append((partition, signals)))
@@ -1073,7 +1073,8 @@ def test_numbers_add_up_and_messages_are_in_order() -> None:
         assert numbers.journal_bytes == len(world.broker.committed[number].metadata)
         assert numbers.gauges["version"] > 0
     assert int(world.telemetry.latency.counts.sum()) == sum(m.topic == "scores" for m in published)
-    assert {"poll", "score", "commit"} - {"poll"} <= set(world.telemetry.stages)
+    assert set(world.telemetry.stages) == {"score", "barrier", "hash", "snapshot", "commit"}
+    assert all(stage.counts.sum() > 0 for stage in world.telemetry.stages.values())
     assert world.telemetry.owned == {0, 1}
     assert {partition for partition, _ in blocks} == {0, 1}
     assert set(blocks[0][1]) == {"score_mean", "rejected_share"}
@@ -1082,7 +1083,7 @@ def test_numbers_add_up_and_messages_are_in_order() -> None:
 TOPICS = ("alerts", "dead_letter", "scores")
 
 
-def test_a_score_says_all() -> None:
+def test_a_score_has_all_fields() -> None:
     world = World()
     world.produce(3)
     world.finish()
@@ -1092,13 +1093,34 @@ def test_a_score_says_all() -> None:
         "event_time": "1970-01-01T00:00:03Z",
         "score": 3 / 7,
         "quantile": 0.0,
-        "alert": json.loads(message.value or b"")["alert"],
+        "alert": False,
         "model_version": 0,
         "topic": "transactions",
         "partition": 0,
         "offset": 3,
     }
     assert message.headers == (("content-type", b"application/json"),)
+
+
+def test_a_score_says_whether_there_is_an_alert() -> None:
+    world = World(partitions=2)
+    world.produce(400)
+    world.finish()
+    alerted = {(m.partition, m.offset) for m in world.broker.published if m.topic == "alerts"}
+    scores = [decode_score(m.value or b"") for m in world.broker.published if m.topic == "scores"]
+    assert {(score.partition, score.offset) for score in scores if score.alert} == alerted
+    assert 0 < len(alerted) < len(scores)
+
+
+def test_further_warnings_are_shown_while_they_are_given() -> None:
+    world = World()
+    found = ["Topic alerts: 3 records are hidden."]
+    runner = world.runner(warnings=("from start-up",), warning_sources=(lambda: found,))
+    until(lambda: runner.status().ready, runner)
+    assert runner.status().warnings == ("from start-up", "Topic alerts: 3 records are hidden.")
+    found.clear()
+    runner.turn()
+    assert runner.status().warnings == ("from start-up",)
 
 
 def test_stopping_commits_what_is_done_and_leaves() -> None:
@@ -1129,7 +1151,7 @@ class Frozen:
         self.stopped_s = self._world.clock.monotonic()
         runner.stop()
         self._world.clock.sleep(3.5)
-        self._over.wait(10)
+        self._over.wait()
 
     def thaw(self) -> None:
         self._over.set()
@@ -1160,13 +1182,15 @@ def test_a_stop_does_not_wait_for_a_world_that_is_frozen(
             raise BrokerUnavailable("nobody hears this")
         return answer(*arguments)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(target, name, freeze)
-        runner.run()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(target, name, freeze)
+            runner.run()
+    finally:
+        frozen.thaw()
     assert world.clock.monotonic() - frozen.stopped_s < 10
     assert world.stream.closed
     assert ("final_commit_failed" in world.log.events()) == (call == "commit")
-    frozen.thaw()
     world.finish()
     assert world.alerts() == undisturbed(400, 2)
 
