@@ -21,7 +21,7 @@ from detector.errors import NeedsOperator
 from detector.ports import Committed
 from detector.shell.auditor import Auditor
 from detector.testing import MemoryArchive
-from tests.unit.test_runner import World, in_order, model_config, until
+from tests.unit.runner_world import World, in_order, model_config, until
 
 DATA = Path(__file__).parents[1] / "data" / "checkpoints"
 
