@@ -1,7 +1,7 @@
-"""Steps broken on purpose: what the simulation must find, or it proves nothing.
+"""Bugs put in on purpose. The simulation must find each of them, or it proves nothing.
 
-A mutant is the service with some lines replaced. One whose lines are no longer there fails, so that none is
-kept which breaks nothing.
+A mutant is the service with some lines replaced. A mutant whose lines are no longer in the source fails, so
+that none is kept that breaks nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.chain import ChainShard
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """In one function, one piece of its text replaced by another."""
+    """One piece of a function's source, and its replacement."""
 
     owner: Any  # class or module
     name: str
@@ -38,7 +38,7 @@ class Edit:
     new: str
 
     def function(self) -> Callable[..., Any]:
-        """The broken function."""
+        """The function with the replacement."""
         whole = inspect.unwrap(getattr(self.owner, self.name))
         source = textwrap.dedent(inspect.getsource(whole))
         if source.count(self.old) != 1:
@@ -52,14 +52,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One broken step."""
+    """One bug."""
 
     name: str
     edits: tuple[Edit, ...]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Break it for a while."""
+        """Put the bug in, for the time of the context."""
         with ExitStack() as stack:
             for edit in self.edits:
                 stack.enter_context(patch.object(edit.owner, edit.name, edit.function()))
