@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -50,10 +51,8 @@ def wait(future: Future[T], timeout_s: float) -> T:
     CallTimeout
         The call has not returned yet. Its thread goes on.
     """
-    try:
-        future.exception(timeout=max(timeout_s, 0.0))  # only the wait raises TimeoutError here
-    except TimeoutError:
-        raise CallTimeout(f"no answer in {timeout_s:g} s") from None
+    if not futures.wait([future], max(timeout_s, 0.0)).done:
+        raise CallTimeout(f"no answer in {timeout_s:g} s")
     return future.result()
 
 

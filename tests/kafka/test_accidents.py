@@ -245,8 +245,8 @@ def test_what_the_log_no_longer_has_is_told(
 
     daemon = deployment.start(NO_CHECKPOINT, "on_data_loss=skip")
     deployment.await_done()
-    lost = sum(line["lost"] for line in daemon.logged("log_lost"))
-    assert len(daemon.logged("log_lost")) == deployment.partitions
+    lost = sum(line["lost"] for line in daemon.logged("data_lost"))
+    assert len(daemon.logged("data_lost")) == deployment.partitions
     assert (lost > 0) == (what == "committed offset")
     assert daemon.metric("detector_events_lost_total") == lost
     assert daemon.stop() == 0
