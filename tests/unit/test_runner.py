@@ -151,12 +151,14 @@ def test_a_commit_with_an_old_membership_publishes_nothing(
 def test_partitions_move_between_members(undisturbed: Callable[..., list[bytes]]) -> None:
     world = World(partitions=3, poll_records_max=10)
     world.produce(400)
-    runners = [world.runner()]
+    revoked: list[int] = []
+    runners = [world.runner(on_revoked=revoked.append)]
     until(lambda: world.broker.commits > 4, *runners)
     runners.append(world.runner())
     until(lambda: bool(runners[1].status().partitions), *runners)
     until(lambda: all(runner.status().ready for runner in runners), *runners)
     assert [len(runner.status().partitions) for runner in runners] == [2, 1]
+    assert revoked == [1]
     runners[0].stop()
     runners[0].run()
     runners.append(world.runner())
