@@ -127,7 +127,7 @@ def until(condition: Callable[[], bool], *runners: Runner, turns: int = 200) -> 
             return
         for runner in runners:
             runner.turn()
-    raise AssertionError("it did not come to that")
+    raise AssertionError("the condition did not become true")
 
 
 def names(world: World) -> list[str]:
@@ -135,7 +135,13 @@ def names(world: World) -> list[str]:
 
 
 def audited(world: World, told: list[bytes] | None = None) -> list[bytes]:
-    """Alerts of a replay from the beginning by the full chain of journals; `told` takes what shards told."""
+    """Alerts of a replay from the beginning, by the full chain of journals.
+
+    Parameters
+    ----------
+    told
+        Takes the messages that shards publish to peers.
+    """
     alerts: list[bytes] = []
     wanted = world.config.model_part(world.partitions)
     for number, committed in sorted(world.broker.committed.items()):

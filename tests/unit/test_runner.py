@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("chain")
 
 @settings(deadline=None, max_examples=30)
 @given(cuts=st.lists(st.integers(1, 60), min_size=1, max_size=20))
-def test_any_cutting_of_the_log_into_polls_gives_the_same(
+def test_alerts_do_not_depend_on_how_polls_cut_the_log(
     cuts: list[int], undisturbed: Callable[..., list[bytes]]
 ) -> None:
     world = World()
@@ -79,7 +79,9 @@ def test_a_crash_at_any_step_changes_nothing(
 
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_many_crashes_labels_lost_answers_and_damage(data: st.DataObject) -> None:
+def test_after_crashes_lost_answers_and_damage_a_replay_gives_the_published_alerts(
+    data: st.DataObject,
+) -> None:
     """The journal tells it all: a fresh replay of log and journal gives the alerts that were published."""
     keep_all = config(checkpoints={"interval": 0.5, "keep": 1000})
     world = World(partitions=2, metadata_bytes_max=TIGHT, config=keep_all)
@@ -151,12 +153,14 @@ def test_a_commit_with_an_old_membership_publishes_nothing(
 def test_partitions_move_between_members(undisturbed: Callable[..., list[bytes]]) -> None:
     world = World(partitions=3, poll_records_max=10)
     world.produce(400)
-    runners = [world.runner()]
+    revoked: list[int] = []
+    runners = [world.runner(on_revoked=revoked.append)]
     until(lambda: world.broker.commits > 4, *runners)
     runners.append(world.runner())
     until(lambda: bool(runners[1].status().partitions), *runners)
     until(lambda: all(runner.status().ready for runner in runners), *runners)
     assert [len(runner.status().partitions) for runner in runners] == [2, 1]
+    assert revoked == [1]
     runners[0].stop()
     runners[0].run()
     runners.append(world.runner())
@@ -174,7 +178,7 @@ def test_partitions_move_between_members(undisturbed: Callable[..., list[bytes]]
     assert world.alerts() == undisturbed(400, 3)
 
 
-def test_a_broker_that_is_away_is_waited_for(undisturbed: Callable[..., list[bytes]]) -> None:
+def test_the_runner_waits_for_a_broker_that_is_away(undisturbed: Callable[..., list[bytes]]) -> None:
     world = World(poll_records_max=20)
     world.produce(400)
     runner = world.runner()
@@ -215,7 +219,7 @@ def test_records_of_a_poll_that_failed_are_read_again(undisturbed: Callable[...,
     assert world.alerts() == undisturbed(400, 2)
 
 
-def test_feedback_that_is_away_holds_the_barrier_back() -> None:
+def test_feedback_that_is_away_holds_back_the_barrier() -> None:
     world = World(poll_records_max=20)
     world.produce(200)
     world.feedback.append(b"label")
@@ -231,7 +235,7 @@ def test_feedback_that_is_away_holds_the_barrier_back() -> None:
     assert audited(world) == world.alerts()
 
 
-def test_the_model_is_restored_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_restored_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real shard: crashes, damage, labels and failed commits change no byte of any alert or score."""
     monkeypatch.setattr(partition_module, "Shard", Shard)
     rng = np.random.default_rng(7)

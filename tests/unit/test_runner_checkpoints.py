@@ -40,7 +40,7 @@ def test_a_damaged_checkpoint_costs_only_a_longer_replay(
     assert ("checkpoint_damaged" in world.log.events()) == (what == "state")
 
 
-def test_all_checkpoints_damaged_goes_back_to_the_bare_start(
+def test_with_all_checkpoints_damaged_the_replay_begins_at_the_bare_start(
     undisturbed: Callable[..., list[bytes]],
 ) -> None:
     world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 1000}))
@@ -152,7 +152,7 @@ def snapshots() -> list[Snapshot]:
     return [found for found in gc.get_objects() if isinstance(found, Snapshot)]
 
 
-def test_a_store_that_hangs_holds_no_snapshots_of_shards_that_are_gone() -> None:
+def test_a_store_that_hangs_keeps_no_snapshots_of_revoked_partitions() -> None:
     before = {id(found): found for found in snapshots()}  # other tests' worlds
     world = World(poll_records_max=200)
     world.executor.held = True
@@ -177,7 +177,7 @@ def test_a_store_that_hangs_holds_no_snapshots_of_shards_that_are_gone() -> None
     until(named, runner)
 
 
-def test_a_store_that_is_away_is_tried_again(undisturbed: Callable[..., list[bytes]]) -> None:
+def test_a_failed_checkpoint_write_is_retried(undisturbed: Callable[..., list[bytes]]) -> None:
     world = World(metadata_bytes_max=TIGHT, poll_records_max=20)
     world.produce(1500)
     runner = world.runner()
@@ -209,7 +209,7 @@ def test_a_quiet_partition_renews_its_origin_before_the_log_forgets() -> None:
     assert numbers.scored + sum(numbers.rejected.values()) == numbers.received == 20
 
 
-def test_without_a_store_it_runs_all_the_same(undisturbed: Callable[..., list[bytes]]) -> None:
+def test_without_a_store_alerts_are_the_same(undisturbed: Callable[..., list[bytes]]) -> None:
     world = World()
     world.produce(400)
     world.broker.closed = True

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("chain")
 
 
 class SlowCommits:
-    """Commits made on a thread that waits until it is let go; a hook of a `World`."""
+    """A hook of a `World`: commits wait until `let_go` is set."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -40,7 +40,7 @@ class SlowCommits:
 
 
 def slow_commits(partitions: int = 1) -> tuple[World, Runner, SlowCommits]:
-    """A world in which the commit of its first ten records is under way."""
+    """A world with the commit of its first ten records under way."""
     world, slow = World(partitions=partitions), SlowCommits()
     runner = world.runner(stream=MemoryStream(world.broker, world.clock, commits_beside=True))
     until(lambda: len(world.broker.committed) == partitions and not runner._committer.under_way, runner)
@@ -77,7 +77,7 @@ def test_a_commit_waits_for_the_one_before_it() -> None:
     assert world.telemetry.totals().received == 15
 
 
-def test_nothing_that_is_committed_is_read_back_while_a_commit_is_under_way() -> None:
+def test_committed_offsets_are_read_after_the_commit_under_way_has_ended() -> None:
     world, runner, slow = slow_commits()
     slow.released_by = "poll:after"
     world.broker.grow(1)
@@ -86,7 +86,7 @@ def test_nothing_that_is_committed_is_read_back_while_a_commit_is_under_way() ->
     assert slow.steps.index("commit:after") < slow.steps.index("committed")
 
 
-def test_what_is_taken_away_during_its_commit_still_counts() -> None:
+def test_a_partition_revoked_during_its_commit_is_still_counted() -> None:
     world, runner, slow = slow_commits(partitions=2)
     slow.let_go.set()
     assert runner._committer.under_way
@@ -99,7 +99,7 @@ def test_what_is_taken_away_during_its_commit_still_counts() -> None:
     assert world.telemetry.totals().received == 10
 
 
-def test_a_commit_beside_the_loop_that_fails_is_a_failed_commit() -> None:
+def test_a_commit_in_the_background_that_fails_is_a_failed_commit() -> None:
     world, runner, slow = slow_commits()
     world.broker.fail_commits()
     slow.let_go.set()
@@ -124,7 +124,7 @@ def test_after_a_failed_commit_only_what_is_committed_counts(
     assert world.telemetry.commit_failures == 2
 
 
-def test_commits_that_keep_failing_are_tried_ever_more_rarely(
+def test_commits_that_keep_failing_are_retried_with_backoff(
     undisturbed: Callable[..., list[bytes]],
 ) -> None:
     world = World(poll_records_max=20)

@@ -37,7 +37,7 @@ def counts_of_messages(world: World) -> Counter[str]:
     return Counter({name: n for name, n in world.telemetry.totals().exchange.items() if n})
 
 
-def test_shards_hear_each_other_at_barriers_that_come_anyway() -> None:
+def test_shards_apply_messages_of_peers_at_regular_barriers() -> None:
     world = World(partitions=2, config=config(**TALKATIVE))
     world.produce(800)
     world.finish()
@@ -122,7 +122,7 @@ def test_shards_that_exchange_survive_crashes_lost_answers_and_damage(data: st.D
     )
 
 
-def test_an_exchange_that_is_away_holds_only_barriers_back_that_need_it() -> None:
+def test_an_exchange_that_is_away_holds_back_only_barriers_that_need_it() -> None:
     world = World(partitions=2, config=config(**TALKATIVE))
     runner = world.runner()
     until(lambda: runner.status().ready, runner)  # it listens from here on
@@ -139,7 +139,7 @@ def test_an_exchange_that_is_away_holds_only_barriers_back_that_need_it() -> Non
     assert counts_of_messages(world)["malformed"] == 2
 
 
-def test_what_one_barrier_hears_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_of_one_barrier_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_module, "HEARD_RECORDS_MAX", 4)
     monkeypatch.setattr(exchange_module, "HEARD_BYTES_MAX", 20)
     world = World(config=config(checkpoints={"interval": 1e6}, **TALKATIVE))
@@ -190,7 +190,7 @@ def test_an_exchange_that_is_gone_but_needed_is_refused() -> None:
         world.runner().run()
 
 
-def test_a_group_that_begins_anew_does_not_hear_its_former_life() -> None:
+def test_a_group_that_is_reset_ignores_its_earlier_messages() -> None:
     world = World(partitions=2, config=config(**TALKATIVE))
     world.produce(800)
     world.finish()

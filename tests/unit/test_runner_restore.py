@@ -33,7 +33,7 @@ def test_a_log_that_lost_what_recovery_needs_is_refused() -> None:
         world.runner().run()
 
 
-def test_labels_that_were_gone_before_they_were_seen_stop_nobody() -> None:
+def test_labels_that_expired_before_they_were_read_are_skipped() -> None:
     world = World()
     for _ in range(40):
         world.feedback.append(b"label")
@@ -112,7 +112,7 @@ def test_a_log_that_ends_below_what_is_committed_is_refused(left: int) -> None:
         world.runner().run()
 
 
-def test_partitions_that_are_added_change_what_the_others_want() -> None:
+def test_added_partitions_change_the_configuration_of_the_others() -> None:
     world = World(config=config(checkpoints={"interval": 1e6}, alerts={"budget": {"per_day": 90}}))
     world.produce(100)
     runner = world.runner()

@@ -79,7 +79,7 @@ def test_a_score_says_whether_there_is_an_alert() -> None:
     assert 0 < len(alerted) < len(scores)
 
 
-def test_further_warnings_are_shown_while_they_are_given() -> None:
+def test_warnings_of_further_sources_are_shown_as_long_as_they_last() -> None:
     world = World()
     found = ["Topic alerts: 3 records are hidden."]
     runner = world.runner(warnings=("from start-up",), warning_sources=(lambda: found,))
@@ -90,7 +90,7 @@ def test_further_warnings_are_shown_while_they_are_given() -> None:
     assert runner.status().warnings == ("from start-up",)
 
 
-def test_a_stream_whose_ids_are_not_unique_is_warned_of() -> None:
+def test_ids_that_are_not_unique_cause_a_warning() -> None:
     world = World()
     runner = world.runner()
     numbers = world.telemetry.partitions[0]
@@ -106,7 +106,7 @@ def test_a_stream_whose_ids_are_not_unique_is_warned_of() -> None:
     runner.run()
 
 
-def test_the_heart_beats_between_the_steps_of_restoring() -> None:
+def test_the_heartbeat_goes_on_between_the_steps_of_a_restore() -> None:
     world = World(partitions=3, poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
     world.produce(600)
     world.finish()
@@ -126,7 +126,7 @@ def test_the_heart_beats_between_the_steps_of_restoring() -> None:
     assert max(ages) < 1.0
 
 
-def test_the_same_trouble_is_logged_once_a_minute() -> None:
+def test_the_same_reason_is_logged_once_a_minute() -> None:
     world = World()
     world.broker.down = True
     runner, began_s = world.runner(), world.clock.now_s

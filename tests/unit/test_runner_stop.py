@@ -19,7 +19,7 @@ from tests.unit.runner_world import (
 pytestmark = pytest.mark.usefixtures("chain")
 
 
-def test_stopping_commits_what_is_done_and_leaves() -> None:
+def test_a_stop_commits_what_is_processed_and_leaves_the_group() -> None:
     world = World(poll_records_max=200)
     world.produce(200)
     runner = world.runner()
@@ -36,7 +36,7 @@ def test_stopping_commits_what_is_done_and_leaves() -> None:
 
 
 class Frozen:
-    """A call that is not answered before the test is over."""
+    """A call that hangs until `thaw`, and requests a stop."""
 
     def __init__(self, world: World) -> None:
         self.stopped_s = -1.0
@@ -57,7 +57,7 @@ class Frozen:
     ("call", "times"),
     [("poll", 0), ("commit", 3), ("committed", 0), ("beginning", 0), ("log_end", 0), ("store", 0)],
 )
-def test_a_stop_does_not_wait_for_a_world_that_is_frozen(
+def test_a_stop_does_not_wait_for_a_call_that_hangs(
     call: str, times: int, monkeypatch: pytest.MonkeyPatch, undisturbed: Callable[..., list[bytes]]
 ) -> None:
     world = World(partitions=2, poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
@@ -75,7 +75,7 @@ def test_a_stop_does_not_wait_for_a_world_that_is_frozen(
         left -= 1
         if left < 0:
             frozen(runner)
-            raise BrokerUnavailable("nobody hears this")
+            raise BrokerUnavailable("nobody waits for this any more")
         return answer(*arguments)
 
     try:
@@ -91,7 +91,7 @@ def test_a_stop_does_not_wait_for_a_world_that_is_frozen(
     assert world.alerts() == undisturbed(400, 2)
 
 
-def test_a_stop_ends_restoring_after_the_step_it_is_in() -> None:
+def test_a_stop_ends_a_restore_after_its_current_step() -> None:
     world = World(partitions=3, poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
     world.produce(600)
     world.finish()

@@ -30,7 +30,7 @@ and restored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from concurrent.futures import Executor
 from math import inf
@@ -64,6 +64,9 @@ LOG_AGAIN_S = 60.0  # between two log lines with the same reason
 CHECKPOINTS_WAIT_S = 2.0  # at a stop, for checkpoints under way; they only make the next start faster
 CHECKPOINTS_LOOK_S = 0.02
 
+OnRevoked = Callable[[int], None]
+"""Called with a partition that was revoked or lost."""
+
 
 class Runner:
     """Runs the shards of one process; see the module's text.
@@ -86,6 +89,8 @@ class Runner:
         Maximum size of a journal's text, which is kept beside the committed offset.
     observe
         Called with the aggregates of each live block, e.g. `DriftMonitor.observe`.
+    on_revoked
+        Called with each partition that is revoked or lost, e.g. `DriftMonitor.forget`.
     warm_start
         The model that partitions which were never committed begin with, by way of `store`; None: with
         nothing.
@@ -114,6 +119,7 @@ class Runner:
         commit_interval_s: float | None = None,
         metadata_bytes_max: int = METADATA_BYTES_MAX,
         observe: Observe | None = None,
+        on_revoked: OnRevoked | None = None,
         warm_start: Model | None = None,
         warnings: Sequence[str] = (),
         warning_sources: Sequence[WarningSource] = (),
@@ -122,6 +128,7 @@ class Runner:
         self._sides: dict[Side, SideLog] = {side: log for side, log in logs.items() if log is not None}
         self._stream, self._clock, self._telemetry, self._log = stream, clock, telemetry, log
         self._stops_on_data_loss = config.on_data_loss == "stop"
+        self._on_revoked = on_revoked
         self._connected = False  # a poll has been answered
         self._calls = StoppableCalls(clock, telemetry)
         shared = Shared(
@@ -258,6 +265,8 @@ class Runner:
             self._assigned.pop(number, None)
             if change.kind == "assigned":
                 self._assigned[number] = self._clock.monotonic()
+            elif self._on_revoked is not None:
+                self._on_revoked(number)
         self._log.info(f"partitions_{change.kind}", partitions=list(change.partitions))
 
     def _restore_assigned(self) -> str:
