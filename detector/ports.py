@@ -1,10 +1,10 @@
 """What the runner needs from the world, as small Protocols.
 
-Shipped implementations: Kafka (`detector.shell.kafka.client`), files for `replay` (`detector.shell.files`),
-memory for tests and simulation (`detector.testing`).
+Shipped implementations: Kafka (`detector.shell.kafka`), files for `replay` (`detector.shell.files`), memory
+for tests and simulation (`detector.testing`).
 
-What is deliberately not here: threads, retries, group protocol details, serialisation of the model. A port's
-calls all return within a deadline or raise `detector.errors.OutsideError`; none waits for ever.
+What is deliberately not here: threads, retries, details of the group protocol, serialisation of the model.
+Each call of a port returns within a timeout or raises `detector.errors.OutsideError`; none blocks for ever.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from detector.core.records import Headers, Record
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """The group gave partitions to this member or took them away."""
+    """The group assigned partitions to this member or took them away."""
 
     kind: Literal["assigned", "revoked", "lost"]
     partitions: tuple[int, ...]
@@ -26,11 +26,11 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Poll:
-    """What one poll brought. `membership` was taken right after it and goes unread into the commit."""
+    """The result of one poll."""
 
-    records: Mapping[int, Sequence[Record]]  # per partition, ascending offsets
-    changes: tuple[Change, ...]  # in the order in which they happened; apply before the records
-    membership: object
+    records: Mapping[int, Sequence[Record]]  # per partition, in the order of their offsets
+    changes: tuple[Change, ...]  # in the order in which they happened; to be applied before the records
+    membership: object  # taken right after the poll; the runner passes it to commits and does not read it
     exhausted: bool = False  # a finite log has been read to its end
 
 
@@ -44,19 +44,19 @@ class Committed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """One record to publish."""
+    """A record to publish."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers
     partition: int  # of the input it comes from
-    offset: int  # of the input record it comes from: outputs of one commit are ordered by it
+    offset: int  # of the input record it comes from; the outputs of one commit are ordered by it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
-    """One atomic step: outputs, how far, and how to compute the state again."""
+    """One atomic step: outputs, offsets, and journals."""
 
     messages: Sequence[Message]
     positions: Mapping[int, Committed]
@@ -64,7 +64,7 @@ class Commit:
 
 
 class Stream(Protocol):
-    """The transactions topic, as a member of a group, with the outputs in the same transaction."""
+    """The transactions topic, read as a member of a group; outputs go into the same transaction."""
 
     def poll(self, timeout_ms: int) -> Poll:
         """Wait up to `timeout_ms` for records or group changes.
@@ -72,16 +72,21 @@ class Stream(Protocol):
         Raises
         ------
         BrokerUnavailable
-            Nothing is known right now; poll again later.
+            No answer; poll again later.
         CredentialsError
-            The broker refuses us.
+            The broker refused our credentials.
         """
 
     def partitions_count(self) -> int:
-        """Partitions of the transactions topic, over all members."""
+        """Number of partitions of the transactions topic.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
-        """Read back what is committed, waiting for pending transactions (read_committed).
+        """Read what is committed, after waiting for pending transactions (read_committed).
 
         Raises
         ------
@@ -89,19 +94,35 @@ class Stream(Protocol):
         """
 
     def beginning(self, partition: int) -> int:
-        """Lowest offset still in the log."""
+        """Lowest offset still in the log.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
 
     def start(self, partition: int) -> int:
-        """Where a partition that was never committed begins, by configuration."""
+        """Offset at which a partition that was never committed begins, by configuration.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
 
     def seek(self, partition: int, offset: int) -> None:
-        """Next poll continues at `offset`."""
+        """Let the next poll continue at `offset`."""
 
     def position(self, partition: int) -> int:
-        """Offset of the next record to be fetched; may be past gaps (transaction markers, compaction)."""
+        """Offset of the next record to be fetched; may be past gaps (transaction markers, compaction).
+
+        Raises
+        ------
+        BrokerUnavailable
+            The partition is not assigned to this member, or the offset is not known.
+        """
 
     def log_end(self, partition: int) -> int:
-        """Offset after the last readable record, asked for now.
+        """Offset after the last readable record; asks the broker.
 
         Raises
         ------
@@ -109,9 +130,9 @@ class Stream(Protocol):
         """
 
     def end(self, partition: int) -> int | None:
-        """Offset after the last record as last heard from the broker; None when not known yet.
+        """Offset after the last record, as of the last fetch; None if it is not known yet.
 
-        For telling a lag: it may count records that cannot be read yet (open transactions).
+        Used for lag only: it may include records that cannot be read yet (open transactions).
         """
 
     def pause(self, partitions: Iterable[int]) -> None:
@@ -122,7 +143,7 @@ class Stream(Protocol):
 
     @property
     def commits_beside(self) -> bool:
-        """Whether polls may come on this thread while a commit that begins now is made on another one."""
+        """Whether polls are allowed on this thread while a commit that begins now runs on another thread."""
 
     def commit(self, commit: Commit) -> None:
         """Publish and commit as one step (exactly_once) or in that order (at_least_once).
@@ -130,24 +151,24 @@ class Stream(Protocol):
         Raises
         ------
         CommitFailed
-            Refused, overdue or unknown. The stream has renewed its producer; every shard must be rebuilt from
-            what is committed.
+            The commit was refused, or its outcome is unknown. The stream has a new producer; every shard must
+            be restored from what is committed.
         CredentialsError
-            Not allowed to write or commit.
+            We may not write or commit.
         """
 
     def settled(self) -> bool:
-        """Whether the group is stable, that is, this member knows which partitions it has (maybe none)."""
+        """Whether the group is stable: this member knows which partitions it has (maybe none)."""
 
     def close(self) -> None:
-        """Leave; returns within a deadline and never raises."""
+        """Leave the group; returns within a timeout and never raises."""
 
 
 class Archive(Protocol):
-    """The transactions topic and the group's offsets for whoever looks back: no member of the group."""
+    """The transactions topic and the group's offsets, read by an audit from outside the group."""
 
     def partitions_count(self) -> int:
-        """Partitions of the transactions topic.
+        """Number of partitions of the transactions topic.
 
         Raises
         ------
@@ -171,12 +192,12 @@ class Archive(Protocol):
         """
 
     def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
-        """Records in [start, stop), ascending, in pieces; ends at the log's end if that comes first.
+        """Records in [start, stop), in the order of their offsets, in pieces; up to the log's end at most.
 
         Raises
         ------
         BrokerUnavailable
-            None came for a whole deadline.
+            No record came within the request timeout.
         LogGone
             The log begins after `start`.
         """
@@ -186,18 +207,24 @@ class Archive(Protocol):
 
 
 class SideLog(Protocol):
-    """A side topic of one partition that every process reads whole: positions are its offsets."""
+    """A side topic of one partition that every process reads whole; a position is an offset in it."""
 
     def refresh(self) -> None:
-        """Read what has come since, without waiting."""
+        """Read new records, without waiting for any.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
 
     def end(self, event_time: float) -> int:
-        """Position after the last record that a shard at `event_time` (s) may see.
+        """Position after the last record that a shard at `event_time` (s since the epoch) may read.
 
-        Of labels in `replay` those that carry an earlier time; on Kafka all before the first one whose own
-        time, or arrival if that was earlier, is later; what has no readable time hides nothing. May be lower
-        than what was seen before, when the time went back or another process is asked. What shards tell each
-        other waits for no time.
+        Labels wait for event time. In `replay`: the labels with an earlier time. On Kafka: all labels before
+        the first one with a later time, where a label's time is its own or its arrival, whichever is earlier;
+        a label without a readable time does not hold others back. Messages of peers do not wait.
+
+        The position may be lower than an earlier answer: event time may go back, and processes differ.
         """
 
     def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
@@ -212,10 +239,15 @@ class SideLog(Protocol):
         """
 
     def beginning(self) -> int:
-        """Lowest position still in the topic, as it is now."""
+        """Lowest position still in the topic; asks the broker.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
 
     def log_end(self) -> int:
-        """Position after the last record in the topic, as it is now.
+        """Position after the last record in the topic; asks the broker.
 
         Raises
         ------
@@ -227,10 +259,10 @@ class SideLog(Protocol):
 
 
 class CheckpointStore(Protocol):
-    """Objects by name in one place that all replicas share."""
+    """Objects by name, in one place that all replicas share."""
 
     def put(self, name: str, data: bytes) -> None:
-        """Write whole or not at all; returns once durable.
+        """Write an object whole or not at all; returns once it is durable.
 
         Raises
         ------
@@ -238,7 +270,7 @@ class CheckpointStore(Protocol):
         """
 
     def get(self, name: str) -> bytes:
-        """Read one object.
+        """Read an object.
 
         Raises
         ------
@@ -248,42 +280,55 @@ class CheckpointStore(Protocol):
         """
 
     def list(self, prefix: str) -> Sequence[str]:
-        """Names that begin with `prefix`, ascending."""
+        """Names that begin with `prefix`, sorted.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
 
     def delete(self, name: str) -> None:
-        """Remove if it is there."""
+        """Delete an object, if there is one.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
 
 
 class Clock(Protocol):
-    """Wall time for intervals and latency. The model never sees it."""
+    """Clocks for intervals and latency. The model never reads them."""
 
     def monotonic(self) -> float:
-        """Seconds, never going back."""
+        """Seconds; never goes back."""
 
     def time(self) -> float:
         """Seconds since the epoch."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait; may return early on a request to stop."""
+        """Wait; may return early if a stop is requested."""
 
 
 class Log(Protocol):
-    """Our own log: an event's name and the values that belong to it. Never waits, never raises."""
+    """The service's own log: an event's name and its values. Never blocks, never raises."""
 
     def debug(self, event: str, **values: object) -> None:
-        """For whoever looks into this process."""
+        """Log details for a developer."""
 
     def info(self, event: str, **values: object) -> None:
-        """Something an operator wants to have read afterwards."""
+        """Log what an operator wants to know afterwards."""
 
     def warning(self, event: str, **values: object) -> None:
-        """It goes on, but somebody should look."""
+        """Log trouble that the service handled, and that somebody should look at."""
 
     def error(self, event: str, **values: object) -> None:
-        """Something was not done."""
+        """Log that something could not be done."""
 
     def exception(self, event: str, **values: object) -> None:
-        """`error` with the exception being handled."""
+        """Log an error, with the exception being handled."""
+
+
+PartitionState = Literal["restoring", "replaying", "running", "waiting"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -291,13 +336,13 @@ class PartitionStatus:
     """One line of /readyz."""
 
     partition: int
-    state: Literal["restoring", "replaying", "running", "waiting"]
+    state: PartitionState
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """What /readyz tells; replaced as a whole by the runner's thread."""
+    """What /readyz shows; the runner's thread replaces it as a whole."""
 
     ready: bool = False
     reason: str = "starting"

@@ -49,7 +49,7 @@ from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
 from detector.shell.files import FileArchive, FileExchange, FileSideLog, FileStream, OutputFiles
 from detector.shell.http import HttpServer
-from detector.shell.kafka.client import KafkaArchive, KafkaSideLog, KafkaStream, TimeOf
+from detector.shell.kafka import KafkaArchive, KafkaSideLog, KafkaStream, TimeOf
 from detector.shell.metrics import TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore, InvalidName

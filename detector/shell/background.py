@@ -1,4 +1,4 @@
-"""One thread beside the loop, for checkpoints or for training. It never holds up the end of the process."""
+"""A background thread for checkpoints or for training. It does not delay the end of the process."""
 
 from __future__ import annotations
 
@@ -8,39 +8,42 @@ from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from detector.shell import calls
+
 T = TypeVar("T")
 
 
 class BackgroundThread(Executor):
-    """Runs what is submitted, one after another, on a daemon thread.
+    """Runs submitted calls one after another in a daemon thread.
 
-    Unlike a `ThreadPoolExecutor`, whose threads are joined when the interpreter ends: a store that hangs
-    must not keep a stopping daemon alive. The caller bounds how much it submits.
+    The interpreter joins the threads of a `ThreadPoolExecutor` when it ends, but a store that hangs must not
+    keep a stopping daemon alive. The queue has no limit: the caller limits how much it submits.
+
+    Parameters
+    ----------
+    name
+        Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Queue a call."""
+        """Queue a call. Its future can be cancelled until it begins."""
         future: Future[T] = Future()
 
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(call(*args, **kwargs))
-            except BaseException as error:  # noqa: BLE001 - the future carries it to who asked
-                future.set_exception(error)
+        def run() -> None:
+            if future.set_running_or_notify_cancel():
+                calls.settle(future, lambda: call(*args, **kwargs))
 
-        self._calls.put(work)
+        self._queue.put(run)
         return future
 
     def lane(self, job: Callable[[], T], /) -> Callable[[], T]:
         """A `detector.core.jobs.Lane`."""
         return self.submit(job).result
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while True:
-            self._calls.get()()
+            self._queue.get()()

@@ -1,4 +1,4 @@
-"""The machine's clock, for intervals and latency; the model never sees it."""
+"""The system's clocks, for intervals and latency. The model never reads them."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ Rules
   temporary name, fsynced and renamed, and its folder fsynced: without the last one a crash may undo the
   rename (Pillai 2014, "All File Systems Are Not Created Equal"). Object stores make one PUT (or one completed
   multipart upload) visible at once. Other servers (sftp, hdfs, smb) get a temporary name and a move.
-- No call outlasts its deadline: each runs on a helper thread, as most clients have some answer they wait for
-  without one. A call given up may still come true later. That is harmless here: names are never reused for
-  other content, and only what a commit names is ever read.
+- No call blocks its caller for longer than the timeout. Each runs in a thread of its own, as most clients
+  have some calls without a timeout. A call that timed out may still take effect later. That is harmless here:
+  names are never reused for other content, and only what a commit names is ever read.
 - What the client remembers of a listing is dropped before the next one: other replicas write there too.
 """
 
@@ -19,7 +19,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +30,7 @@ from fsspec.spec import AbstractFileSystem
 
 from detector.config.load import redacted
 from detector.errors import ConfigError, Problem, StoreUnavailable
+from detector.shell import calls
 
 T = TypeVar("T")
 
@@ -176,28 +176,30 @@ class FsspecStore:
         return f"{self._root.rstrip('/')}/{name}"
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
-        """Run `call` on a helper thread, wait until the deadline, and sort what goes wrong."""
-        answer: Future[T] = Future()
+        """Run a blocking call with the store's timeout, and translate its errors.
 
-        def work() -> None:
+        Raises
+        ------
+        StoreUnavailable
+            No answer in time, or an error of the client.
+        """
+
+        def work() -> T:
             try:
-                answer.set_result(call())
-            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-                answer.set_exception(error)
+                return call()
             finally:
                 self._slots.release()
 
-        deadline = time.monotonic() + self._timeout_s
+        deadline_s = time.monotonic() + self._timeout_s
         if not self._slots.acquire(timeout=self._timeout_s):
             raise StoreUnavailable(f"{self._shown}: {what}: {_CALLS_MAX} earlier calls got no answer")
-        threading.Thread(target=work, name="store", daemon=True).start()
         try:
-            return answer.result(timeout=deadline - time.monotonic())
+            return calls.within(deadline_s - time.monotonic(), work, name="store")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise _Missing(f"{self._shown}: {what}: {redacted(str(error))}") from error
         except _UnusableUrl:
             raise
-        except TimeoutError as error:
+        except calls.CallTimeout as error:
             raise StoreUnavailable(f"{self._shown}: {what}: no answer in {self._timeout_s:g} s") from error
         except Exception as error:
             # Clients raise their own kinds (botocore, aiohttp, paramiko); none derives from a common one.

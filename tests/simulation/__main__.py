@@ -1,4 +1,4 @@
-"""`python -m tests.simulation`: many seeds on all cores, or one with its trace."""
+"""`python -m tests.simulation`: run many seeds on all cores, or one with its trace."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from tests.simulation.run import run, run_all
 
-CHUNK = 20  # seeds a process takes at once
+CHUNK = 20  # seeds that a process takes at once
 
 
 def main() -> int:
-    """Returns 0 if everything held, else 1."""
+    """Return 0 if every check passed, else 1."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seed", type=int, help="only this one, with its trace")
-    parser.add_argument("--seeds", type=int, default=1000, help="how many")
-    parser.add_argument("--start", type=int, default=0, help="the first one")
+    parser.add_argument("--seed", type=int, help="run only this seed, and print its trace")
+    parser.add_argument("--seeds", type=int, default=1000, help="number of seeds")
+    parser.add_argument("--start", type=int, default=0, help="first seed")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     if arguments.seed is not None:
@@ -46,13 +46,13 @@ def main() -> int:
             seconds = time.monotonic() - began_s
             print(f"{done} of {arguments.seeds} seeds, {len(failed)} failed, {seconds:.0f} s", flush=True)
     except KeyboardInterrupt:
-        print("Interrupted: not all of them were run.")
+        print("Interrupted: some seeds were not run.")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     print(f"\n{done} seeds of {arguments.start} to {stop - 1}, {len(failed)} failed, {seconds:.0f} s:")
     for name, count in sorted(happened.items()):
         print(f"  {name:36} {count:9}")
-    print(f"  {'rounds to drain at most':36} {rounds:9}")
+    print(f"  {'maximum rounds to drain':36} {rounds:9}")
     for report in failed:
         print(report.splitlines()[0])
     return int(bool(failed))

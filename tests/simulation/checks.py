@@ -1,4 +1,4 @@
-"""What must hold at the end of a simulation."""
+"""Checks at the end of a simulation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ ACCEPTED, REJECTED, ALERTS = "scores", "dead_letter", "alerts"
 
 
 def check(simulation: Simulation) -> None:
-    """All of this module; raises `Violation`."""
+    """Run all checks of this module.
+
+    Raises
+    ------
+    Violation
+        One of them failed.
+    """
     check_commits(simulation)
     check_once(simulation)
     check_counts(simulation)
@@ -48,7 +54,7 @@ def check_commits(simulation: Simulation) -> None:
         for message in commit.messages:
             number, offset = message.partition, message.offset
             first = offsets[number]
-            if message.topic == "exchange":  # at a barrier, maybe one that follows what was committed
+            if message.topic == "exchange":  # at a barrier, maybe the one right after the committed offset
                 first = _last_before(simulation, number, first)
             if not first <= offset < commit.positions[number].offset:
                 simulation.fail(f"partition {number}: {message.topic} of {offset} in a commit not its own")
@@ -59,14 +65,14 @@ def check_commits(simulation: Simulation) -> None:
 
 
 def _last_before(simulation: Simulation, number: int, offset: int) -> int:
-    """Offset of a partition's last record before `offset`, which may have been committed past a gap."""
+    """Offset of a partition's last record before `offset`; the committed offset may be past a gap."""
     records = simulation.broker.records(number)
     place = bisect_left(records, offset, key=lambda record: record.offset)
     return records[place - 1].offset if place else offset
 
 
 def check_once(simulation: Simulation) -> None:
-    """Every record of the log was scored or rejected, once."""
+    """Every record of the log was scored or rejected, exactly once."""
     broker = simulation.broker
     found = [(m.partition, m.offset) for m in broker.published if m.topic in (ACCEPTED, REJECTED)]
     expected = [
@@ -79,11 +85,11 @@ def check_once(simulation: Simulation) -> None:
 
 
 def check_counts(simulation: Simulation) -> None:
-    """What each process counted is what its commits published, as far as it heard the answer."""
+    """Each process counted what its commits published, as far as it got their answers."""
     for member in simulation.members:
         totals = member.telemetry.totals()
         if totals.state_differences or totals.lost:
-            simulation.fail(f"member {member.number} came to another state, or lost some of the log")
+            simulation.fail(f"member {member.number} has another state than before, or lost records")
         counted = {
             ACCEPTED: totals.scored,
             REJECTED: sum(totals.rejected.values()),
@@ -92,19 +98,19 @@ def check_counts(simulation: Simulation) -> None:
         }
         most = Counter(message.topic for commit in member.counted for message in commit.messages)
         least = most.copy()
-        if member.crashed and member.counted:  # maybe before it had counted all of its last commit
+        if member.crashed and member.counted:  # maybe before it had counted its whole last commit
             least -= Counter(message.topic for message in member.counted[-1].messages)
         if any(not least[topic] <= count <= most[topic] for topic, count in counted.items()):
             simulation.fail(f"member {member.number} published {dict(most)}, counted {counted}")
 
 
 def check_generations(simulation: Simulation) -> None:
-    """Below the committed generation there is only what is kept."""
+    """Before the committed generation there are only those that are to be kept."""
     store, keep = simulation.store, max(c.checkpoints.keep for c in simulation.plan.configs)
     for number, committed in simulation.broker.committed.items():
         newest = Journal.from_text(committed.metadata).checkpoint
         if not newest:
-            simulation.fail(f"partition {number}: no checkpoint was made")
+            simulation.fail(f"partition {number}: there is no checkpoint")
         chain = [newest]
         while chain[-1]:
             if chain[-1] not in store.manifests:
@@ -117,7 +123,7 @@ def check_generations(simulation: Simulation) -> None:
 
 
 def replayed(simulation: Simulation) -> list[Message]:
-    """What log and journal alone publish: bare start, `since` of every checkpoint, the committed rest."""
+    """What a replay of log and journal publishes: bare start, every `since`, the committed journal."""
     plan = simulation.plan
     parts = [
         config.model_part(n) for config in plan.configs for n in range(1, 1 + simulation.broker.partitions)
@@ -126,7 +132,7 @@ def replayed(simulation: Simulation) -> list[Message]:
     messages: list[Message] = []
     for number, committed in sorted(simulation.broker.committed.items()):
         journal = Journal.from_text(committed.metadata)
-        states: dict[int, str] = {}  # position of a barrier -> SHA-256 of the state that was written there
+        states: dict[int, str] = {}  # position of a barrier -> SHA-256 of the state written there
         while journal.checkpoint:
             manifest = simulation.store.manifests[journal.checkpoint]
             states[manifest.position] = manifest.state_sha256
@@ -149,7 +155,7 @@ def _replay(
     configs: dict[str, ModelPart],
     states: dict[int, str],
 ) -> Iterator[Outputs]:
-    """One partition's outputs, from a bare start; states that were written must be those it comes by."""
+    """One partition's outputs, from a bare start; its states must equal those that were written."""
     shard = shard_of(simulation.plan)(
         configs[journal.config],
         identity,
@@ -197,7 +203,7 @@ def _read(simulation: Simulation, side: str, start: int, stop: int) -> list[tupl
 
 
 def undisturbed(simulation: Simulation) -> list[Message]:
-    """What one process publishes to which nothing happens."""
+    """What one process publishes if no fault happens to it."""
     plan, clock = simulation.plan, FakeClock()
     broker = MemoryBroker(simulation.broker.partitions)
     for number in range(broker.partitions):

@@ -1,7 +1,7 @@
-"""Steps broken on purpose: what the simulation must find, or it proves nothing.
+"""Bugs put in on purpose. The simulation must find each of them, or it proves nothing.
 
-A mutant is the service with some lines replaced. One whose lines are no longer there fails, so that none is
-kept which breaks nothing.
+A mutant is the service with some lines replaced. A mutant whose lines are no longer in the source fails, so
+that none is kept that breaks nothing.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from unittest.mock import patch
 
 from detector.core.recovery.journal import Journal
 from detector.core.shard.partition import Partition
-from detector.shell.runner import loop as runner_module
+from detector.shell.runner import objects, restore
+from detector.shell.runner.checkpointer import Checkpointer
+from detector.shell.runner.committer import Committer
+from detector.shell.runner.configs import ModelConfigs
 from detector.shell.runner.loop import Runner
+from detector.shell.runner.owned import Owned
+from detector.shell.runner.process import Processor
+from detector.shell.runner.restore import Restorer
 from tests.chain import ChainShard
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """In one function, one piece of its text replaced by another."""
+    """One piece of a function's source, and its replacement."""
 
     owner: Any  # class or module
     name: str
@@ -32,7 +38,7 @@ class Edit:
     new: str
 
     def function(self) -> Callable[..., Any]:
-        """The broken function."""
+        """The function with the replacement."""
         whole = inspect.unwrap(getattr(self.owner, self.name))
         source = textwrap.dedent(inspect.getsource(whole))
         if source.count(self.old) != 1:
@@ -46,14 +52,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One broken step."""
+    """One bug."""
 
     name: str
     edits: tuple[Edit, ...]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Break it for a while."""
+        """Put the bug in, for the time of the context."""
         with ExitStack() as stack:
             for edit in self.edits:
                 stack.enter_context(patch.object(edit.owner, edit.name, edit.function()))
@@ -67,19 +73,19 @@ def _mutant(name: str, *edits: tuple[Any, str, str, str]) -> Mutant:
 MUTANTS = (
     _mutant(
         "a commit carries a fresher membership than its poll's",
-        (Runner, "_commit", "membership=self._membership", "membership=self._stream._broker.generation"),
+        (Committer, "commit", "membership=self.membership", "membership=self._stream._broker.generation"),
     ),
     _mutant(
         "the offset is committed one too far",
-        (Runner, "_target", "Committed(offset=offset,", "Committed(offset=offset + 1,"),
+        (Committer, "_target", "Committed(offset=offset,", "Committed(offset=offset + 1,"),
     ),
     _mutant(
         "the offset is committed one too early",
-        (Runner, "_target", "Committed(offset=offset,", "Committed(offset=max(offset - 1, 0),"),
+        (Committer, "_target", "Committed(offset=offset,", "Committed(offset=max(offset - 1, 0),"),
     ),
     _mutant(
         "the offset past what was polled is committed, though some is not processed",
-        (Runner, "_offset", "if owned.backlog:", "if False:"),
+        (Owned, "offset", "if self.backlog:", "if False:"),
     ),
     _mutant(
         "shards live on after a failed commit",
@@ -87,11 +93,11 @@ MUTANTS = (
     ),
     _mutant(
         "no seek after a restore",
-        (Runner, "_restore", "stream.seek(number, origin.journal.position)", "pass"),
+        (Restorer, "_restore", "stream.seek(number, origin.journal.position)", "pass"),
     ),
     _mutant(
         "records of a poll that failed are not read again",
-        (Runner, "_poll", "self._stream.seek(number, held)", "pass"),
+        (Runner, "_poll", "self._stream.seek(number, owned.next_to_read)", "pass"),
     ),
     _mutant(
         "a barrier that labels caused has no entry in the journal",
@@ -109,26 +115,27 @@ MUTANTS = (
     _mutant(
         "a checkpoint is named before it is durable",
         (
-            Runner,
-            "_write_checkpoint",
-            "owned.checkpoint_s =",
+            Checkpointer,
+            "_write",
+            "owned.checkpoints.started_s =",
             "from detector.core.recovery.checkpoint import encode\n"
-            "    owned.partition.rebase(encode(owned.snapshots[0])[0], owned.snapshots[0].position)\n"
-            "    owned.checkpoint_s =",
+            "    first = owned.checkpoints.snapshots[0]\n"
+            "    owned.partition.rebase(encode(first)[0], first.position)\n"
+            "    owned.checkpoints.started_s =",
         ),
-        (Runner, "_collect_checkpoint", "owned.partition.rebase(name, position)", "pass"),
+        (Checkpointer, "collect", "owned.partition.rebase(name, position)", "pass"),
     ),
     _mutant(
         "labels of a barrier are not applied again",
-        (Runner, "_settle_block", '("labels", *', '("labels", *(0, 0) if not live else '),
+        (Processor, "_settle_block", '("labels", *', '("labels", *(0, 0) if not live else '),
     ),
     _mutant(
         "what siblings told is not heard again",
-        (Runner, "_settle_block", '("exchange", *', '("exchange", *(0, 0) if not live else '),
+        (Processor, "_settle_block", '("exchange", *', '("exchange", *(0, 0) if not live else '),
     ),
     _mutant(
         "what is told at a replayed barrier is published again",
-        (Runner, "_settle_block", "if live:\n        owned.outputs", "if True:\n        owned.outputs"),
+        (Processor, "_settle_block", "if live:\n        owned.outputs", "if True:\n        owned.outputs"),
     ),
     _mutant(
         "a partition that was taken away is kept",
@@ -141,12 +148,12 @@ MUTANTS = (
     ),
     _mutant(
         "a commit comes between a block's end and its barrier",
-        (Runner, "_target", "owned.at_block_end or ", ""),
+        (Committer, "_target", "owned.at_block_end or ", ""),
     ),
     _mutant(
         "a replay is committed as far as it is",
         (
-            Runner,
+            Committer,
             "_target",
             "offset < owned.partition.until:\n        return None\n    if owned.committed is not None:",
             "False:\n        return None\n    if False:",
@@ -154,23 +161,23 @@ MUTANTS = (
     ),
     _mutant(
         "a committed offset goes back into a gap",
-        (Runner, "_target", "offset = max(offset, owned.committed.offset)", "pass"),
+        (Committer, "_target", "offset = max(offset, owned.committed.offset)", "pass"),
     ),
     _mutant(
         "barriers after a damaged checkpoint are forgotten",
-        (runner_module, "find_origin", "manifest.since.joined(journal)", "manifest.since"),
+        (restore, "find_origin", "manifest.since.joined(journal)", "manifest.since"),
     ),
     _mutant(
         "only one generation is kept",
-        (runner_module, "superfluous", "len(kept) < keep", "len(kept) < 1"),
+        (objects, "superfluous", "len(kept) < keep", "len(kept) < 1"),
     ),
     _mutant(
         "generations above the committed one are taken for garbage",
-        (runner_module, "superfluous", "stem < horizon", "True"),
+        (objects, "superfluous", "stem < horizon", "True"),
     ),
     _mutant(
         "no generation is ever deleted",
-        (runner_module, "superfluous", "return sorted(old", "return [] and sorted(old"),
+        (objects, "superfluous", "return sorted(old", "return [] and sorted(old"),
     ),
     _mutant(
         "a checkpoint drops one barrier too many from the journal",
@@ -182,25 +189,27 @@ MUTANTS = (
     ),
     _mutant(
         "a configuration is named before it is kept",
-        (Runner, "_keep_config", "self._put(config_name(name), wanted.canonical())", "pass"),
+        (ModelConfigs, "store", "self._objects.put(config_name(name), wanted.canonical())", "pass"),
     ),
     _mutant(
         "numbers are counted though the commit may have failed",
         (Runner, "_rebuild", "self._assigned |=",
-         "for n, o in self._owned.items(): count(self._telemetry, n, o.outputs, 0.0)\n    self._assigned |="),
+         "from detector.core.reporting.counting import count\n"
+         "    for n, o in self._owned.items(): count(self._telemetry, n, o.outputs, 0.0)\n"
+         "    self._assigned |="),
     ),
     _mutant(
         "a commit begins before the last one has ended",
-        (Runner, "_commit", "# Step 1\n    self._end_commit()", ""),
+        (Committer, "commit", "# Step 1\n    self.end()", ""),
     ),
     _mutant(
         "what was taken away during its commit is not counted",
-        (Runner, "_end_commit", "count(self._telemetry",
+        (Committer, "end", "count(self._telemetry",
          "if self._owned.get(number) is part.owned: count(self._telemetry"),
     ),
     _mutant(
         "what a commit took with it stays to be committed",
-        (Runner, "_hand_over", "outputs, owned.outputs = owned.outputs, []", "outputs = owned.outputs"),
+        (Owned, "hand_over", "outputs, self.outputs = self.outputs, []", "outputs = self.outputs"),
     ),
     _mutant(
         "a hash is noted that is not the state's",
@@ -208,12 +217,12 @@ MUTANTS = (
     ),
     _mutant(
         "a journal grows beyond its room",
-        (Runner, "_checkpoint_due", "if self._store is None or", "if True or"),
-        (Runner, "_has_room", "if self._fits(owned):", "if True:"),
-        (Runner, "_target", " or len(target.metadata) > self._metadata_bytes_max", ""),
+        (Checkpointer, "due", "if not self._objects.available or", "if True or"),
+        (Checkpointer, "has_room", "if self._fits(owned):", "if True:"),
+        (Committer, "_target", " or len(target.metadata) > self._metadata_bytes_max", ""),
     ),
     _mutant(
         "a partition is restored, but never resumed",
-        (Runner, "_restore_assigned", "self._stream.resume([number])", "pass"),
+        (Restorer, "restore", "self._stream.resume([number])", "pass"),
     ),
 )  # fmt: skip

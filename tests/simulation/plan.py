@@ -1,4 +1,4 @@
-"""What a seed decides before anything happens."""
+"""What a seed decides before the simulation begins."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from detector.config.tree import Config
 
 FAULTS = (
-    "crash",  # between any two steps, also while restoring or writing a checkpoint
+    "crash",  # between any two steps, also during a restore or a checkpoint write
     "kill",  # between two turns
-    "stop",  # as asked, also in the middle of a step
-    "freeze",  # in the middle of a step while others go on, longer than the session or not
+    "stop",  # a requested stop, also in the middle of a step
+    "freeze",  # one member stands still in the middle of a step; its session may expire
     "evict",  # the broker ends a session
-    "call_fails",  # one call, before or after it has its effect
-    "commit_refused",  # maybe late
-    "commit_lost",  # it happens, the answer does not come, maybe late
+    "call_fails",  # one call, before or after it takes effect
+    "commit_refused",  # maybe after a delay
+    "commit_lost",  # it takes effect, but the answer is lost, maybe after a delay
     "broker_away",  # for some turns
     "store_fails",  # some calls
     "store_away",  # for some turns
-    "store_slow",  # checkpoints under way for some turns, whatever happens to their writer
-    "damage",  # of a checkpoint's object: torn, corrupt, lost
+    "store_slow",  # checkpoint writes take some turns, whatever happens to their writer
+    "damage",  # an object of a checkpoint is torn, corrupt, or lost
     "side_away",  # for some turns
-    "side_late",  # what was told is seen some turns later
+    "side_late",  # new records are seen some turns later
     "clock_ahead",  # seconds to hours pass, also within a step
     "wall_back",
 )
 EVERYTHING_SHARE = 0.1  # of the seeds have every fault
 NOTHING_SHARE = 0.03
-REAL_EVERY = 25  # each so many-th seed has the real model
+REAL_EVERY = 25  # one seed in so many has the real model
 
 TOPICS = {"scores": "scores"}
 BLOCK = 16
@@ -37,34 +37,34 @@ BLOCK = 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How a simulation is set up."""
+    """Settings of one simulation."""
 
     seed: int
-    real: bool  # the real model, not the chain
+    real: bool  # the real model, not the hash chain
     partitions: int
     members_max: int
-    turns: int  # with faults
+    turns: int  # number of turns with faults
     faults: frozenset[str]
-    rate: float  # of faults between turns, per turn and fault
+    rate: float  # probability of each fault, per turn
     poll_records_max: int
     metadata_bytes_max: int
     commit_interval_s: float | None
-    threads: bool  # calls that may take long are made on threads, as the service does
+    threads: bool  # blocking calls run in threads, as in the service
     grows: bool  # partitions are added
-    ages: bool  # hours may pass, so that quiet partitions make barriers because of their age
-    configs: tuple[Config, ...]  # of members that start; the first one most often
-    commits_beside: bool  # commits are made between other steps, not at once
+    ages: bool  # hours may pass, so that quiet partitions make barriers for age
+    configs: tuple[Config, ...]  # members start with one of these, most often with the first
+    commits_beside: bool  # commits take effect between other steps, not at once
 
     @property
     def golden(self) -> bool:
-        """Whether an undisturbed run must publish the same: where its barriers are nothing else decides."""
+        """Whether an undisturbed run must publish the same: only the log decides where barriers are."""
         topics = self.configs[0].topics
         alone = topics.feedback is None and topics.exchange is None
         return alone and len(self.configs) == 1 and not self.grows and not self.ages
 
 
 def make_plan(seed: int) -> Plan:
-    """Draw everything that is known beforehand."""
+    """Draw the settings of a seed."""
     rng = Random(f"plan {seed}")
     real = seed % REAL_EVERY == REAL_EVERY - 1
     partitions = rng.choice((1, 1, 2, 2, 3, 4)) if not real else rng.choice((1, 2))

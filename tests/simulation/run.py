@@ -10,24 +10,24 @@ from tests.simulation.checks import check
 from tests.simulation.plan import Plan, make_plan
 from tests.simulation.world import Simulation, Violation
 
-SHOWN = 150  # steps of the trace
+SHOWN = 150  # last steps of the trace in a report
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What became of a seed."""
+    """Result of one seed."""
 
     plan: Plan
     simulation: Simulation
-    violation: str  # empty: everything held
+    violation: str  # empty: every check passed
 
     def report(self) -> str:
-        """For people: the seed first, how to repeat it, what does not hold, the last steps."""
+        """Report: the seed, how to repeat it, the failed check, the last steps."""
         seed = self.plan.seed
         return "\n".join(
             (
                 f"seed {seed}; to repeat: python -m tests.simulation --seed {seed}",
-                self.violation or "everything held",
+                self.violation or "every check passed",
                 str(self.plan),
                 *list(self.simulation.trace)[-SHOWN:],
                 f"seed {seed}: {self.violation}",
@@ -36,7 +36,7 @@ class Result:
 
 
 def run(seed: int) -> Result:
-    """Simulate, and check what must hold."""
+    """Simulate one seed, and check the result."""
     plan = make_plan(seed)
     simulation = Simulation(plan)
     violation = ""
@@ -49,7 +49,7 @@ def run(seed: int) -> Result:
 
 
 def run_all(seeds: Iterable[int]) -> tuple[list[str], Counter[str], int]:
-    """Reports of the seeds that failed, what happened, and the most rounds that a drain took."""
+    """Reports of the seeds that failed, counts of what happened, maximum rounds of a drain."""
     reports, happened, rounds = [], Counter[str](), 0
     for seed in seeds:
         result = run(seed)

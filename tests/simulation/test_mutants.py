@@ -1,4 +1,4 @@
-"""The simulation finds what is broken on purpose."""
+"""The simulation finds bugs that are put in on purpose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.mutants import MUTANTS, Edit, Mutant
 from tests.simulation.run import run
 
-SEEDS = 60  # within so many each must be caught
+SEEDS = 60  # one of these must find the bug
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -16,7 +16,7 @@ def test_a_broken_step_is_caught(mutant: Mutant) -> None:
         for seed in range(SEEDS):
             if run(seed).violation:
                 return
-    pytest.fail(f"{SEEDS} seeds did not find it")
+    pytest.fail(f"none of {SEEDS} seeds found it")
 
 
 def test_a_mutant_whose_lines_are_gone_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Whatever happens to the service, what it publishes is what an undisturbed run would have given."""
+"""Whatever happens to the service, it publishes what an undisturbed run publishes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SEEDS, CHUNK = 200, 10
 
 @cache
 def outcome(seed: int) -> tuple[str, Counter[str]]:
-    """Report, empty if everything held, and what happened."""
+    """Report (empty if every check passed), and counts of what happened."""
     result = run(seed)
     return result.report() if result.violation else "", result.simulation.happened
 
@@ -29,13 +29,13 @@ def test_nothing_is_lost_and_nothing_comes_twice(start: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [seed for seed in REGRESSIONS if not 0 <= seed < SEEDS])
-def test_what_was_mended_stays_mended(seed: int) -> None:
+def test_seeds_that_once_failed_pass(seed: int) -> None:
     report, _ = outcome(seed)
     assert not report, report
 
 
 def test_every_fault_happens() -> None:
-    """One that never does is a test that cannot fail."""
+    """A fault that never happens is a test that cannot fail."""
     happened: Counter[str] = Counter()
     for seed in range(SEEDS):
         happened += outcome(seed)[1]

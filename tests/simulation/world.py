@@ -1,7 +1,8 @@
-"""Members of one group by turns, on a log that grows, under the faults that a plan allows.
+"""Members of one group take turns on a log that grows, under the faults that a plan allows.
 
-One thread of control: whoever acts is `Simulation.current`, and every step of it into the world comes through
-`Simulation._hook`, where it may crash, fail, or freeze while others go on. All chance is drawn from the seed.
+There is one thread of control. `Simulation.current` is the member that acts. Each of its steps into the world
+comes through `Simulation._hook`, where it may crash, fail, or freeze while others go on. All random numbers
+come from the seed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from detector.errors import BrokerUnavailable, CommitFailed, OutsideError, Store
 from detector.ports import Commit
 from detector.shell.runner import loop as runner_module
 from detector.shell.runner.loop import Runner
+from detector.shell.runner.stopping import StoppableCalls, Stopped
 from detector.testing import (
     POLL_S,
     STEPS,
@@ -45,9 +47,9 @@ T = TypeVar("T")
 
 TOPIC, GROUP, KEY = "transactions", "group/1", b"secret"
 PREFIX = store_prefix(GROUP, TOPIC)
-TRACE = 400  # steps kept for the report
+TRACE = 400  # last steps, kept for the report
 WITHIN = ("crash", "freeze", "call_fails", "clock_ahead", "stop")  # faults in the middle of a turn
-ARMED_TURNS = 12  # a fault that waits for a step which does not come is given up
+ARMED_TURNS = 12  # then a fault that waits for its step is given up
 PARTITIONS_MAX = 5
 TAIL = 3  # barriers of each partition after the faults: enough for a checkpoint
 START_S = 1_700_000_000.0
@@ -58,7 +60,7 @@ class Crash(BaseException):
 
 
 class Violation(BaseException):
-    """Something that must hold does not; no handler of the runner may swallow it."""
+    """A check failed. A `BaseException`, so that no handler of the runner catches it."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,17 +69,17 @@ class Armed:
 
     kind: str
     step: str | None  # None: any
-    left: int  # so many steps of that name
+    left: int  # number of such steps until it happens
     until: int  # turn in which it is given up
 
 
 class Store(MemoryStore):
-    """Keeps every manifest that ever was, and knows what is damaged."""
+    """Keeps every manifest that was ever written, and knows which objects are damaged."""
 
     def __init__(self, hook: Callable[[str], None]) -> None:
         super().__init__(hook)
         self.manifests: dict[str, Manifest] = {}
-        self.damaged: dict[str, str] = {}  # generation -> which of its objects
+        self.damaged: dict[str, str] = {}  # generation -> name of its damaged object
 
     def put(self, name: str, data: bytes) -> None:
         generation = _generation(name)
@@ -90,7 +92,7 @@ class Store(MemoryStore):
                 del self.damaged[generation]
 
     def generations(self, partition: int) -> list[str]:
-        """Of which anything is there, ascending."""
+        """Generations with any object in the store, sorted."""
         places = tuple(PREFIX + folder for folder in folders(partition))
         return sorted({_generation(name) for name in self.objects if name.startswith(places)})
 
@@ -100,10 +102,10 @@ def _generation(name: str) -> str:
 
 
 class Stream(MemoryStream):
-    """Knows which commits were answered."""
+    """Keeps the commits that were answered."""
 
     def __init__(self, broker: MemoryBroker, clock: FakeClock, plan: Plan) -> None:
-        # Threads would make the course of things depend on theirs.
+        # With threads the run would depend on their timing.
         beside = plan.commits_beside and not plan.threads
         super().__init__(broker, clock, poll_records_max=plan.poll_records_max, commits_beside=beside)
         self.answered: list[Commit] = []
@@ -114,7 +116,7 @@ class Stream(MemoryStream):
 
 
 class Call(Future[T]):
-    """One that is made when somebody lets it, at the latest when its answer is awaited."""
+    """A call that takes effect at `go_on`, at the latest when its result is waited for."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         super().__init__()
@@ -122,44 +124,41 @@ class Call(Future[T]):
         self.begun = False
 
     def go_on(self) -> None:
-        """Make it, once."""
+        """Make the call, once."""
         if self.begun:
             return
         self.begun = True
         try:
             self.set_result(self._call())
-        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
+        except Exception as error:  # noqa: BLE001 - raised again where the future is waited for
             self.set_exception(error)
 
 
-class InlineRunner(Runner):
-    """The runner without threads: calls are made in between, and may be left behind after a stop."""
+class InlineCalls(StoppableCalls):
+    """Blocking calls without threads: they take effect between other steps. A stop may leave them behind."""
 
     left_behind: Callable[[Call[Any]], bool] = staticmethod(lambda call: False)
 
-    def _begin(self, call: Callable[[], T]) -> Call[T]:
-        self._beat()
-        if self._late():
-            raise runner_module._Stopped
+    def begin(self, call: Callable[[], T]) -> Call[T]:
+        self.beat()
+        if self.overdue:
+            raise Stopped
         return Call(call)
 
-    def _await(self, answer: Future[T]) -> T:
-        assert isinstance(answer, Call)
-        if self._stopping.is_set() and self.left_behind(answer):
-            raise runner_module._Stopped
-        answer.go_on()
-        error = answer.exception()
-        if self._late() and (error is None or isinstance(error, OutsideError)):
-            raise runner_module._Stopped
-        self._beat()
-        return answer.result()
-
-    def _late(self) -> bool:
-        return self._clock.monotonic() >= self._answers_until_s
+    def wait(self, future: Future[T]) -> T:
+        assert isinstance(future, Call)
+        if self.stopping and self.left_behind(future):
+            raise Stopped
+        future.go_on()
+        error = future.exception()
+        if self.overdue and (error is None or isinstance(error, OutsideError)):
+            raise Stopped
+        self.beat()
+        return future.result()
 
 
 class Log(MemoryLog):
-    """Writes into the trace, too."""
+    """Writes log lines into the trace."""
 
     def __init__(self, trace: Callable[[str], None]) -> None:
         super().__init__()
@@ -189,9 +188,9 @@ class Member:
     frozen: bool = False
     stopping: bool = False
     armed: Armed | None = None
-    slow_until: int = -1  # turn
-    side_until: dict[str, int] = field(default_factory=dict)  # turn until which one is away or late
-    counted: list[Commit] = field(default_factory=list)  # commits whose answer it heard
+    slow_until: int = -1  # turn up to which its checkpoint writes are kept
+    side_until: dict[str, int] = field(default_factory=dict)  # turn up to which a side topic is away or late
+    counted: list[Commit] = field(default_factory=list)  # commits whose answer it got
 
 
 class Simulation:
@@ -224,21 +223,27 @@ class Simulation:
         self.trace: deque[str] = deque(maxlen=TRACE)
         self.violation: Violation | None = None
         self.rounds_to_drain = 0
-        self.waiting_max = 0  # pieces of work in an executor
-        self._sessions: list[tuple[int, Stream]] = []  # of the dead: the turn in which the broker notices
-        self._ghosts: list[Callable[[], Any]] = []  # calls that go on behind their caller's back
+        self.waiting_max = 0  # maximum number of calls kept by an executor
+        self._sessions: list[tuple[int, Stream]] = []  # of dead members: the turn in which they expire
+        self._ghosts: list[Callable[[], Any]] = []  # calls whose caller no longer waits
         self._broker_until = self._store_until = -1  # turn
         self._producing = Random(f"log {plan.seed}")
-        self._events: list[tuple[bytes, bytes]] = []  # keys and values, to come again
+        self._events: list[tuple[bytes, bytes]] = []  # keys and values, to be repeated
         self._depth = 0
         interval_s = plan.commit_interval_s
         interval_s = plan.configs[0].commit_interval_ms / 1000.0 if interval_s is None else interval_s
         self._polls_between_commits = 2 + interval_s / POLL_S
 
-    # --- the course of things ------------------------------------------------------------------------------
+    # --- turns ---------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Live with faults, then without; raise `Violation` where something does not hold."""
+        """Run turns with faults, then without.
+
+        Raises
+        ------
+        Violation
+            A check failed.
+        """
         with _model(self.plan):
             for _ in range(self.plan.turns):
                 self.turn += 1
@@ -264,7 +269,7 @@ class Simulation:
             self._drain("at the end")
 
     def fail(self, text: str) -> None:
-        """Something does not hold."""
+        """Raise a `Violation`."""
         self.violation = self.violation or Violation(text)
         raise self.violation
 
@@ -274,7 +279,7 @@ class Simulation:
         self.trace.append(f"{self.turn:4} {self.clock.now_s - START_S:10.3f} member {who}: {text}")
 
     def _step(self, member: Member) -> None:
-        """One turn of one member."""
+        """Do one turn of one member."""
         self._arm(member)
         self._do(member, member.runner.turn)
         if member.alive:
@@ -290,7 +295,7 @@ class Simulation:
             self._bury(member)
         except Violation:
             raise
-        except Exception as error:  # whatever it is, it ended a process that should live
+        except Exception as error:  # whatever it is, it ended a process that should go on
             self.violation = self.violation or Violation(f"member {member.number} ended: {error!r}")
             raise self.violation from error
         finally:
@@ -317,36 +322,37 @@ class Simulation:
             telemetry=Telemetry(),
             sides={side: log.reader(self._hook) for side, log in self.sides.items()},
         )
-        kind = Runner if plan.threads else InlineRunner
-        member.runner = kind(
-            config=config,
-            topic=TOPIC,
-            group=GROUP,
-            entity_key=KEY,
-            stream=member.stream,
-            store=self.store,
-            feedback=member.sides.get("feedback"),
-            exchange=member.sides.get("exchange"),
-            clock=self.clock,
-            telemetry=member.telemetry,
-            log=Log(self.note),
-            executor=member.executor,
-            commit_interval_s=plan.commit_interval_s,
-            metadata_bytes_max=plan.metadata_bytes_max,
-        )
+        with patch.object(runner_module, "StoppableCalls", StoppableCalls if plan.threads else InlineCalls):
+            member.runner = Runner(
+                config=config,
+                topic=TOPIC,
+                group=GROUP,
+                entity_key=KEY,
+                stream=member.stream,
+                store=self.store,
+                feedback=member.sides.get("feedback"),
+                exchange=member.sides.get("exchange"),
+                clock=self.clock,
+                telemetry=member.telemetry,
+                log=Log(self.note),
+                executor=member.executor,
+                commit_interval_s=plan.commit_interval_s,
+                metadata_bytes_max=plan.metadata_bytes_max,
+            )
         self._watch(member)
         self.members.append(member)
         self.happened["join"] += 1
         self.note(f"member {member.number} joins")
 
     def _watch(self, member: Member) -> None:
-        """Note which commits it hears the answer of, and let calls be left behind after a stop."""
-        wait = member.runner._await
+        """Note which commits get their answer, and let a stop leave calls behind."""
+        calls = member.runner._calls
+        wait = calls.wait
 
-        def watched(answer: Future[T]) -> T:
-            under_way = member.runner._under_way
-            value = wait(answer)
-            if under_way is not None and under_way.answer is answer:
+        def watched(future: Future[T]) -> T:
+            under_way = member.runner._committer.under_way
+            value = wait(future)
+            if under_way is not None and under_way.answer is future:
                 member.counted += member.stream.answered
                 member.stream.answered.clear()
             return value
@@ -359,12 +365,12 @@ class Simulation:
             self.clock.sleep(3.5)
             return True
 
-        member.runner._await = watched  # type: ignore[method-assign]
-        if isinstance(member.runner, InlineRunner):
-            member.runner.left_behind = left_behind  # type: ignore[method-assign]
+        calls.wait = watched  # type: ignore[method-assign]
+        if isinstance(calls, InlineCalls):
+            calls.left_behind = left_behind  # type: ignore[method-assign]
 
     def _leave(self, member: Member) -> None:
-        """A stop as asked: it commits what is done, and goes."""
+        """Stop a member: it commits what is done, and leaves."""
         self.note(f"member {member.number} is asked to stop")
         member.runner.stop()
         self._do(member, member.runner.run)
@@ -373,7 +379,7 @@ class Simulation:
             self._forget_work(member)
 
     def _bury(self, member: Member) -> None:
-        """A process ended just now; the broker notices at once or later."""
+        """End a process; its session expires at once or later."""
         self.note(f"member {member.number} is dead")
         member.alive, member.crashed = False, True
         at_once = self.calm or self.rng.random() < 0.5
@@ -381,7 +387,7 @@ class Simulation:
         self._forget_work(member)
 
     def _forget_work(self, member: Member) -> None:
-        """What was under way beside the loop ends with the process, or the request has been sent already."""
+        """Drop a dead member's background calls, or let them take effect: the request may have been sent."""
         if (commit := _commit_of(member)) is not None and self.rng.random() < 0.5:
             self.happened["commit_goes_on_after_death"] += 1
             self._ghosts.append(commit.go_on)
@@ -392,7 +398,7 @@ class Simulation:
             self._ghosts.append(member.executor.release)
 
     def _background(self) -> None:
-        """What goes on beside the loops."""
+        """What happens between the turns."""
         for turn, stream in self._sessions[:]:
             if self.turn >= turn or self.calm:
                 self.broker.evict(stream)
@@ -414,24 +420,24 @@ class Simulation:
                     self._do(member, lambda executor=member.executor: executor.release(1))  # type: ignore[misc]
         if self._ghosts and (self.calm or self.rng.random() < 0.2):
             ghost = self._ghosts.pop(self.rng.randrange(len(self._ghosts)))
-            self.note("a call of the past goes on")
+            self.note("a call that was left behind takes effect")
             self._unseen(ghost)
 
     def _let_commit(self, member: Member) -> None:
-        """A commit under way may be made now, in the middle of something else."""
+        """A commit under way may take effect now, in the middle of something else."""
         commit = _commit_of(member)
         if commit is not None and self.rng.random() < 0.2:
             self.happened["commit_beside"] += 1
-            self.note("the commit under way is made")
+            self.note("the commit under way takes effect")
             self._unseen(commit.go_on)
 
     def _unseen(self, call: Callable[[], Any]) -> None:
-        """What nobody waits for just now; nothing happens to it."""
+        """Make a call that nobody waits for right now; no fault happens in it."""
         before, self.current = self.current, None
         try:
             call()
         except OutsideError as error:
-            self.note(f"  in vain: {error}")
+            self.note(f"  it failed: {error}")
         finally:
             self.current = before
 
@@ -460,9 +466,9 @@ class Simulation:
             return b"c0", b""
         if chance < 0.06:
             return b"c0", MALFORMED + rng.randbytes(rng.randint(0, 9))
-        if chance < 0.10 and known:  # again what came just before, A, B, A
+        if chance < 0.10 and known:  # repeat a recent event: A, B, A
             return known[-rng.randint(1, min(3, len(known)))]
-        if chance < 0.12 and known:  # again what came long ago
+        if chance < 0.12 and known:  # repeat any event
             return rng.choice(known)
         late_s = rng.choice((60.0, 3600.0, 86_400.0)) if chance < 0.17 else 0.0
         known.append(self._event(rng, len(known), late_s))
@@ -490,7 +496,7 @@ class Simulation:
         return json.dumps({"time": 1, "label": label, "event_id": str(number)}).encode()
 
     def _tail(self) -> None:
-        """More events for everyone, with time for a checkpoint."""
+        """Produce more events for every partition, with time for a checkpoint."""
         config = self.plan.configs[0]
         self.clock.sleep(config.checkpoints.interval)
         events = max(config.model.barriers.every_events for config in self.plan.configs)
@@ -551,7 +557,7 @@ class Simulation:
         self.clock.sleep(self.rng.choice((0.5, 5.0, 90.0, 7200.0)))
 
     def _damage(self) -> None:
-        """Tear, corrupt or lose one object of a checkpoint; one to fall back on is left."""
+        """Tear, corrupt or lose one object of a checkpoint; an undamaged generation is left."""
         rng, store = self.rng, self.store
         partition = rng.randrange(self.broker.partitions)
         there = store.generations(partition)
@@ -572,14 +578,14 @@ class Simulation:
         self.happened[f"damage_{kind}_{'state' if name.endswith('.state') else 'manifest'}"] += 1
         self.note(f"  {kind} {name}")
         owners = [member for member in self._able() if partition in member.runner._owned]
-        if owners and rng.random() < 0.7:  # else it is seldom noticed
+        if owners and rng.random() < 0.7:  # else the damage is seldom read
             self.broker.evict(owners[0].stream)
 
     def _keep(self) -> int:
         return min(config.checkpoints.keep for config in self.plan.configs)
 
     def _arm(self, member: Member) -> None:
-        """Let something happen in the middle of one of the member's next turns."""
+        """Prepare a fault in the middle of one of the member's next turns."""
         rng = self.rng
         if member.armed is not None and self.turn > member.armed.until:
             member.armed = None
@@ -624,7 +630,7 @@ class Simulation:
             self._freeze(member)
 
     def _freeze(self, member: Member) -> None:
-        """Others go on while this one stands still in the middle of a step."""
+        """Let the others go on while this member stands still in the middle of a step."""
         rng = self.rng
         member.frozen, self._depth = True, self._depth + 1
         if rng.random() < 0.6:
@@ -643,10 +649,10 @@ class Simulation:
         member.frozen, self._depth = False, self._depth - 1
         self.note(f"member {member.number} goes on")
 
-    # --- what must hold ------------------------------------------------------------------------------------
+    # --- checks --------------------------------------------------------------------------------------------
 
     def _check(self, member: Member) -> None:
-        """What can be told after each turn."""
+        """Check what must hold after each turn."""
         polled = self.plan.poll_records_max
         for number, owned in member.runner._owned.items():
             if len(owned.backlog) > polled:
@@ -654,15 +660,15 @@ class Simulation:
             outputs = sum(len(s.offsets) for o in owned.outputs for s in o.scored)
             if outputs > polled * self._polls_between_commits:
                 self.fail(f"partition {number}: {outputs} scores wait for a commit")
-            if len(owned.snapshots) > 2:
-                self.fail(f"partition {number}: {len(owned.snapshots)} snapshots are held")
+            if len(owned.checkpoints.snapshots) > 2:
+                self.fail(f"partition {number}: {len(owned.checkpoints.snapshots)} snapshots are held")
         for number, numbers in member.telemetry.partitions.items():
             if numbers.received != numbers.scored + sum(numbers.rejected.values()):
                 self.fail(f"partition {number}: received is not scored + rejected")
         self.waiting_max = max(self.waiting_max, member.executor.waiting)
 
     def _be_calm(self) -> None:
-        """No fault from here on; what is under way comes to its end."""
+        """End all faults, and everything that is under way."""
         self.note("no faults from here on")
         self.calm = True
         self.broker.heal()
@@ -676,7 +682,7 @@ class Simulation:
             self._join()
 
     def _drain(self, when: str) -> None:
-        """Liveness: all is processed, committed and every member ready within a bounded number of rounds."""
+        """Check liveness: within a bounded number of rounds all is committed and every member is ready."""
         records = sum(self.broker.end(number) for number in range(self.broker.partitions))
         bound = 150 + 4 * (records // self.plan.poll_records_max + records // 16)
         for rounds in range(bound):
@@ -697,15 +703,15 @@ class Simulation:
         done = all(found is not None and found.offset == end for found, end in zip(there, ends, strict=True))
         return done and all(
             member.runner.status().ready
-            and member.runner._under_way is None
-            and not any(owned.writing for owned in member.runner._owned.values())
+            and member.runner._committer.under_way is None
+            and not any(owned.checkpoints.writing for owned in member.runner._owned.values())
             for member in self._able()
         )
 
 
 def _commit_of(member: Member) -> Call[Any] | None:
-    """The one under way of a member that is not made yet."""
-    under_way = member.runner._under_way
+    """A member's commit under way that has not taken effect yet."""
+    under_way = member.runner._committer.under_way
     if under_way is None or not isinstance(under_way.answer, Call) or under_way.answer.begun:
         return None
     return under_way.answer
@@ -726,5 +732,5 @@ def _model(plan: Plan) -> Iterator[None]:
 
 
 def shard_of(plan: Plan) -> Any:
-    """Class of the model."""
+    """Class of the plan's model."""
     return Shard if plan.real else ChainShard

@@ -21,7 +21,7 @@ from detector.errors import NeedsOperator
 from detector.ports import Committed
 from detector.shell.auditor import Auditor
 from detector.testing import MemoryArchive
-from tests.unit.test_runner import World, in_order, model_config, until
+from tests.unit.runner_world import World, in_order, model_config, until
 
 DATA = Path(__file__).parents[1] / "data" / "checkpoints"
 
@@ -286,12 +286,12 @@ def test_with_skip_a_lost_log_costs_what_was_lost_and_no_more() -> None:
         m.offset for m in made.broker.published if m.topic in ("scores", "dead_letter") and m.partition == 0
     ]
     assert sorted(offsets) == [*range(stood), *range(stood + 50, 600)]
-    [line] = [values for _, event, values in made.log.lines if event == "log_lost"]
+    [line] = [values for _, event, values in made.log.lines if event == "data_lost"]
     assert line["lost"] == 50
     position = read_manifest(made.store.objects[made.path(f"{line['model']}.json")]).since
     assert (position.checkpoint, position.position) == (model, stood + 50)
     made.finish()  # and the next restart finds everything
-    assert made.log.events().count("log_lost") == 1
+    assert made.log.events().count("data_lost") == 1
 
 
 def test_with_skip_and_no_checkpoint_it_begins_anew() -> None:
@@ -318,4 +318,4 @@ def test_feedback_that_is_gone_is_skipped_too() -> None:
     made.finish()
     made.feedback.trim(1)
     made.finish()
-    assert "log_lost" in made.log.events()
+    assert "data_lost" in made.log.events()

@@ -24,7 +24,8 @@ from detector.shell import files
 from detector.shell.files import FileExchange, FileSideLog, FileStream, OutputFiles
 from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, InlineExecutor, MemoryLog, MemoryStore
-from tests.unit.test_runner import ChainShard, Crash, config
+from tests.chain import ChainShard
+from tests.unit.runner_world import Crash, config
 
 NAMES = {"alerts": "alerts.jsonl", "rejected": "rejected.jsonl", "scores": "scores.csv"}
 

@@ -19,7 +19,7 @@ from detector.ports import Committed
 from detector.shell.drift import DriftMonitor
 from detector.shell.metrics import METRICS, TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
-from tests.unit.test_runner import World
+from tests.unit.runner_world import World
 from tests.unit.test_shard import SCHEMA
 
 Series = tuple[str, str]

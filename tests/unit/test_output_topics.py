@@ -17,8 +17,8 @@ from detector.core.reporting.outputs import (
     markdown_table,
     topic_names,
 )
-from detector.shell.kafka.client import KafkaStream
-from tests.unit.test_runner import World, config
+from detector.shell.kafka.publisher import Publisher
+from tests.unit.runner_world import World, config
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "OPERATIONS.md"
 
@@ -63,8 +63,5 @@ def test_a_topic_is_added_by_its_name_and_a_row(monkeypatch: pytest.MonkeyPatch)
     published = [message for message in world.broker.published if message.topic == "summaries"]
     assert sum(int((message.value or b"").split()[2]) for message in published) == 20
     assert published[0].headers == (("kind", b"summary"),)
-    stream = KafkaStream(made, None, None)
-    try:
-        assert stream._outputs().keys() == {"alerts", "dead_letter", "scores", "summaries"}
-    finally:
-        stream.close()
+    written = Publisher(made, {}, "detector")._outputs()
+    assert written.keys() == {"alerts", "dead_letter", "scores", "summaries"}

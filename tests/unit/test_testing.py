@@ -44,7 +44,7 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def test_it_has_the_ports_shapes(clock: FakeClock) -> None:
+def test_the_classes_fit_the_ports(clock: FakeClock) -> None:
     stream: Stream = MemoryStream(MemoryBroker(), clock)
     store: CheckpointStore = MemoryStore()
     side: SideLog = MemorySideLog()
@@ -231,7 +231,7 @@ def test_every_step_has_its_hook(clock: FakeClock) -> None:
     assert sorted(steps) == sorted(STEPS + STEPS_AFTER)
 
 
-def test_a_clock_on_the_wall_can_be_set_back(clock: FakeClock) -> None:
+def test_the_wall_clock_can_be_set_back(clock: FakeClock) -> None:
     monotonic, time = clock.monotonic(), clock.time()
     clock.jump_wall(-60.0)
     assert (clock.monotonic(), clock.time()) == (monotonic, time - 60.0)
@@ -301,7 +301,7 @@ def test_what_is_published_to_a_side_topic_can_be_read_back(clock: FakeClock) ->
     assert log.read(0, 1) == [(0, b"told")]
 
 
-def test_work_is_done_at_once_or_when_told() -> None:
+def test_submitted_calls_run_at_once_or_at_release() -> None:
     executor = InlineExecutor()
     assert executor.submit(int, "1").result() == 1
     assert isinstance(executor.submit(int, "x").exception(), ValueError)

@@ -26,7 +26,7 @@ from detector.core.shard.warm_start import (
 )
 from detector.core.state import pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
-from tests.unit.test_runner import Crash, World, in_order, model_config, until
+from tests.unit.runner_world import Crash, World, in_order, model_config, until
 
 
 @pytest.fixture(autouse=True)

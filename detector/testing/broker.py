@@ -1,288 +1,20 @@
-"""The world in memory, for tests and simulation: the real runner runs on it, and faults can be put into it.
-
-`MemoryBroker` is what all members share; each member has a `MemoryStream` of its own. It keeps to the rules
-of Kafka that the runner depends on:
-
-    - a commit is one step: messages, offsets and metadata, or nothing
-    - it is refused unless the membership it carries is of the group's present generation; who owns a
-      partition is not asked (the broker does not ask either)
-    - a partition that moves is first given up by its owner, then given to the next one (cooperative)
-    - offsets may have gaps, and a position goes past them
-
-Faults: `MemoryBroker.down`, `fail_commits`, `evict`, `trim`, `cut`; `MemoryStore.fail`, `tear`, `corrupt`,
-`lose`; `MemorySideLog.down`, `lag`; `InlineExecutor.held`; `FakeClock.jump_wall`. The hooks of broker, store
-and side logs are called with the name of each step into the world (`STEPS`, `STEPS_AFTER`), maybe on another
-thread; what they raise goes through, so a test can end the process anywhere or let one call fail.
-"""
+"""A broker with one consumer group in memory, its members' streams, and its archive."""
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from detector.core.records import Headers, Record
-from detector.errors import BrokerUnavailable, CommitFailed, LogGone, StoreUnavailable
+from detector.errors import BrokerUnavailable, CommitFailed, LogGone
 from detector.ports import Change, Commit, Committed, Message, Poll
+from detector.testing.clock import FakeClock
+from detector.testing.steps import Hook, no_hook
+from detector.testing.store import MemorySideLog
 
-T = TypeVar("T")
-Hook = Callable[[str], None]
-
-
-POLL_S = 0.001  # what a poll takes that brings something
-
-STEPS = (
-    "poll:before",
-    "partitions_count",
-    "committed",
-    "beginning",
-    "start",
-    "log_end",
-    "commit:before",
-    "put:before",
-    "get",
-    "list",
-    "delete",
-    "side:refresh",
-    "side:beginning",
-    "side:log_end",
-    "side:read",
-)
-"""What hooks are called with before something is done."""
-
-STEPS_AFTER = ("poll:after", "commit:after", "put:after")
-"""What hooks are called with once it is done, but not answered yet."""
-
-
-def no_hook(step: str) -> None:
-    """Let everything pass."""
-
-
-class FakeClock:
-    """A clock that moves only when it is slept on or pushed; sleeping takes no time.
-
-    Parameters
-    ----------
-    now_s
-        Seconds since the epoch at the start.
-    """
-
-    def __init__(self, now_s: float = 1_700_000_000.0) -> None:
-        self.now_s = now_s
-        self.slept_s = 0.0
-        self._wall_ahead_s = 0.0
-
-    def monotonic(self) -> float:
-        """Seconds, never going back."""
-        return self.now_s
-
-    def time(self) -> float:
-        """Seconds since the epoch."""
-        return self.now_s + self._wall_ahead_s
-
-    def sleep(self, seconds: float) -> None:
-        """Move on."""
-        self.now_s += seconds
-        self.slept_s += seconds
-
-    def jump_wall(self, seconds: float) -> None:
-        """Set the wall's clock forwards or, below zero, backwards; the monotonic one hears nothing of it."""
-        self._wall_ahead_s += seconds
-
-
-class InlineExecutor(Executor):
-    """Does the work at once, or when told to.
-
-    Parameters
-    ----------
-    held
-        Keep work until `release`, as a slow checkpoint store would.
-    """
-
-    def __init__(self, *, held: bool = False) -> None:
-        self.held = held
-        self._waiting: list[Callable[[], None]] = []
-
-    def submit(self, call: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run `call`, now or at `release`."""
-        future: Future[T] = Future()
-
-        def work() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(call(*args, **kwargs))
-            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-                future.set_exception(error)
-
-        self._waiting.append(work)
-        if not self.held:
-            self.release()
-        return future
-
-    @property
-    def waiting(self) -> int:
-        """Pieces of work held back."""
-        return len(self._waiting)
-
-    def release(self, count: int | None = None) -> None:
-        """Do the first `count` pieces of what was held back; None: all."""
-        waiting, self._waiting = self._waiting[:count], self._waiting[len(self._waiting[:count]) :]
-        for work in waiting:
-            work()
-
-    def drop(self) -> None:
-        """Forget what was held back, as the end of a process does."""
-        self._waiting.clear()
-
-
-class MemoryLog:
-    """Keeps what was logged: (level, event, values)."""
-
-    def __init__(self) -> None:
-        self.lines: list[tuple[str, str, dict[str, object]]] = []
-
-    def events(self) -> list[str]:
-        """Names of all events, in order."""
-        return [event for _, event, _ in self.lines]
-
-    def debug(self, event: str, **values: object) -> None:
-        """Keep a line."""
-        self.lines.append(("debug", event, values))
-
-    def info(self, event: str, **values: object) -> None:
-        """Keep a line."""
-        self.lines.append(("info", event, values))
-
-    def warning(self, event: str, **values: object) -> None:
-        """Keep a line."""
-        self.lines.append(("warning", event, values))
-
-    def error(self, event: str, **values: object) -> None:
-        """Keep a line."""
-        self.lines.append(("error", event, values))
-
-    def exception(self, event: str, **values: object) -> None:
-        """Keep a line."""
-        self.lines.append(("exception", event, values))
-
-
-class MemoryStore:
-    """A `CheckpointStore` in a dictionary; may be shared by several members and threads."""
-
-    def __init__(self, hook: Hook = no_hook) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.hook = hook
-        self.fail = 0  # so many next calls raise StoreUnavailable
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write whole or not at all."""
-        self._call("put:before")
-        self.objects[name] = bytes(data)
-        self.hook("put:after")
-
-    def get(self, name: str) -> bytes:
-        """Read one object."""
-        self._call("get")
-        return self.objects[name]
-
-    def list(self, prefix: str) -> Sequence[str]:
-        """Names that begin with `prefix`, ascending."""
-        self._call("list")
-        return sorted(name for name in list(self.objects) if name.startswith(prefix))
-
-    def delete(self, name: str) -> None:
-        """Remove if it is there."""
-        self._call("delete")
-        self.objects.pop(name, None)
-
-    def tear(self, name: str) -> None:
-        """Keep only the first half of an object."""
-        self.objects[name] = self.objects[name][: len(self.objects[name]) // 2]
-
-    def corrupt(self, name: str, index: int = -1) -> None:
-        """Change one byte of an object."""
-        data = bytearray(self.objects[name])
-        data[index] ^= 0x40
-        self.objects[name] = bytes(data)
-
-    def lose(self, name: str) -> None:
-        """Remove an object behind everyone's back."""
-        del self.objects[name]
-
-    def _call(self, step: str) -> None:
-        self.hook(step)
-        if self.fail > 0:
-            self.fail -= 1
-            raise StoreUnavailable("the store is away")
-
-
-@dataclass(kw_only=True, slots=True)
-class _SideTopic:
-    """What all readers of a side topic share."""
-
-    values: list[bytes] = field(default_factory=list)
-    first: int = 0
-
-
-class MemorySideLog:
-    """A `SideLog` in a list; `append` is the producer."""
-
-    def __init__(self, hook: Hook = no_hook) -> None:
-        self.hook = hook
-        self.down = False
-        self.lag = 0  # so many of the newest records a refresh does not bring yet
-        self._topic = _SideTopic()
-        self._visible = 0
-
-    def reader(self, hook: Hook = no_hook) -> MemorySideLog:
-        """Another process's view of the same topic, with faults of its own."""
-        reader = MemorySideLog(hook)
-        reader._topic = self._topic
-        return reader
-
-    def append(self, value: bytes) -> int:
-        """Produce one record; returns its position."""
-        self._topic.values.append(value)
-        return len(self._topic.values) - 1
-
-    def trim(self, position: int) -> None:
-        """Forget everything below `position`, as retention does."""
-        self._topic.first = position
-
-    def refresh(self) -> None:
-        """Make visible what was appended."""
-        self.hook("side:refresh")
-        self._visible = max(self._visible, len(self._topic.values) - self.lag)
-
-    def end(self, event_time: float) -> int:
-        """All that was read may be seen, whatever the event's time."""
-        return self._visible
-
-    def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
-        """Records in [start, stop)."""
-        self.hook("side:read")
-        if self.down:
-            raise BrokerUnavailable("the side topic is away")
-        if start < self._topic.first:
-            raise LogGone(f"the side topic begins at {self._topic.first}, position {start} is gone")
-        return list(enumerate(self._topic.values[start:stop], start))
-
-    def beginning(self) -> int:
-        """Lowest position still there."""
-        self.hook("side:beginning")
-        return self._topic.first
-
-    def log_end(self) -> int:
-        """Position after the last record, seen or not."""
-        self.hook("side:log_end")
-        return len(self._topic.values)
-
-    def close(self) -> None:
-        """Nothing to let go of."""
+POLL_S = 0.001  # duration of a poll that returns something
 
 
 @dataclass(kw_only=True, slots=True)
@@ -308,36 +40,38 @@ class MemoryBroker:
     Parameters
     ----------
     partitions
-        Of the input topic.
+        Number of partitions of the input topic.
+    hook
+        Called at each step of the members.
     """
 
     def __init__(self, partitions: int = 1, hook: Hook = no_hook) -> None:
         self.hook = hook
         self.down = False
-        self.closed = False  # the input ends where it ends now: members see it as exhausted
+        self.closed = False  # nothing more will be produced: members see the end of a finite log
         self.published: list[Message] = []  # what a read_committed reader sees, in order of commits
         self.committed: dict[int, Committed] = {}
-        self.applied: list[Commit] = []  # commits that happened, answered or not
+        self.applied: list[Commit] = []  # commits that took effect, answered or not
         self.generation = 0
-        self.sides: dict[str, MemorySideLog] = {}  # by topic: what is published there can be read back
+        self.sides: dict[str, MemorySideLog] = {}  # by topic: they take what is published to that topic
         self._log = [_Partition() for _ in range(partitions)]
         self._members: list[MemoryStream] = []  # in the order in which they joined
         self._owners: dict[int, MemoryStream] = {}
-        self._failures: list[tuple[bool, float]] = []  # of commits to come: do they happen, how late (s)
+        self._failures: list[tuple[bool, float]] = []  # of the next commits: takes effect; delay, s
         self._lock = threading.RLock()
 
     @property
     def commits(self) -> int:
-        """How many have happened."""
+        """Number of commits that took effect."""
         return len(self.applied)
 
     @property
     def partitions(self) -> int:
-        """Of the input topic."""
+        """Number of partitions of the input topic."""
         return len(self._log)
 
     def end(self, partition: int) -> int:
-        """Offset of the next record that is produced."""
+        """Offset after the last record."""
         return self._log[partition].end
 
     def append(
@@ -349,7 +83,7 @@ class MemoryBroker:
         timestamp_ms: int = 0,
         headers: Headers = (),
     ) -> int:
-        """Produce one record; returns its offset."""
+        """Produce a record; returns its offset."""
         with self._lock:
             log = self._log[partition]
             offset = log.end
@@ -359,7 +93,7 @@ class MemoryBroker:
             return offset
 
     def gap(self, partition: int, count: int = 1) -> None:
-        """Offsets that hold no record, like a transaction's marker."""
+        """Skip offsets, as a transaction's marker does."""
         self._log[partition].end += count
 
     def trim(self, partition: int, offset: int) -> None:
@@ -370,7 +104,7 @@ class MemoryBroker:
         log.begin = offset
 
     def cut(self, partition: int, offset: int) -> None:
-        """Remove records from `offset` on, as an unclean leader election does; 0: the topic is made anew."""
+        """Remove records from `offset` on, as an unclean leader election does; 0: the topic is recreated."""
         log = self._log[partition]
         count = bisect_left(log.offsets, offset)
         del log.records[count:], log.offsets[count:]
@@ -382,20 +116,20 @@ class MemoryBroker:
             self._log += [_Partition() for _ in range(partitions)]
 
     def records(self, partition: int) -> Sequence[Record]:
-        """All that is in the log."""
+        """All records in the log."""
         return tuple(self._log[partition].records)
 
     def fail_commits(self, count: int = 1, *, applied: bool = False, after_s: float = 0.0) -> None:
-        """Fail the next `count` commits after a while; `applied`: they happen, but the answer is lost."""
+        """Fail the next `count` commits after a delay; `applied`: they take effect, the answer is lost."""
         self._failures += [(applied, after_s)] * count
 
     def heal(self) -> None:
-        """Be there again, and let commits happen."""
+        """End an outage, and let commits succeed."""
         self.down = False
         self._failures.clear()
 
     def evict(self, stream: MemoryStream) -> None:
-        """End a member's session, as after too long a pause; it hears of it at its next poll."""
+        """End a member's session, as after too long a pause; its next poll reports it."""
         with self._lock:
             self._leave(stream)
             stream.lost = True
@@ -411,12 +145,12 @@ class MemoryBroker:
             self.generation += 1
 
     def _share(self, stream: MemoryStream) -> set[int]:
-        """What a member should have: as even as may be, and as it is where that is even."""
+        """Partitions that a member should own."""
         number = self._members.index(stream)
         return {p for p in range(len(self._log)) if p % len(self._members) == number}
 
     def _rebalance(self, stream: MemoryStream) -> list[Change]:
-        """One member's part in a rebalance: give up first, take what is free."""
+        """One member's part in a rebalance: it gives up partitions first, and takes free ones."""
         share = self._share(stream)
         mine = {p for p, owner in self._owners.items() if owner is stream}
         given_up, free = sorted(mine - share), sorted(p for p in share if p not in self._owners)
@@ -424,7 +158,7 @@ class MemoryBroker:
         if given_up:
             for partition in given_up:
                 del self._owners[partition]
-            self.generation += 1  # the next owner takes it one generation later
+            self.generation += 1  # the next owner takes them one generation later
             changes.append(Change(kind="revoked", partitions=tuple(given_up)))
         if free:
             self._owners |= dict.fromkeys(free, stream)
@@ -454,13 +188,13 @@ class MemoryBroker:
 
 
 class MemoryArchive:
-    """An `Archive`: a `MemoryBroker` from outside its group."""
+    """An `Archive`: a `MemoryBroker`, read from outside its group."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
 
     def partitions_count(self) -> int:
-        """Partitions of the input topic."""
+        """Number of partitions of the input topic."""
         return len(self._broker._log)
 
     def committed(self, partition: int) -> Committed | None:
@@ -468,7 +202,7 @@ class MemoryArchive:
         return self._broker.committed.get(partition)
 
     def beginning(self, partition: int) -> int:
-        """Lowest offset still there."""
+        """Lowest offset still in the log."""
         return self._broker._log[partition].begin
 
     def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
@@ -483,7 +217,7 @@ class MemoryArchive:
             start = after
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
 
 class MemoryStream:
@@ -494,7 +228,7 @@ class MemoryStream:
     broker
         What the members share.
     clock
-        Moved on by each poll: by its timeout if it brings nothing, else a little.
+        Each poll moves it: by the timeout if there is nothing, else by `POLL_S`.
     poll_records_max
         Records of one poll, over all partitions.
     start
@@ -513,7 +247,7 @@ class MemoryStream:
         commits_beside: bool = False,
     ) -> None:
         self.poll_records_max = poll_records_max
-        self.lost = False  # the broker ended our session, and we have not heard of it yet
+        self.lost = False  # the broker ended this member's session, and no poll has reported it yet
         self.paused: set[int] = set()
         self.closed = False
         self._broker = broker
@@ -521,17 +255,17 @@ class MemoryStream:
         self._start = start
         self.commits_beside = commits_beside
         self._positions: dict[int, int] = {}
-        self._untold: list[Change] = []  # by polls that failed
+        self._unreported: list[Change] = []  # because the poll failed
         self._joined = False
 
     def poll(self, timeout_ms: int) -> Poll:
-        """Records and changes of the group; time passes when there is nothing."""
+        """Records and changes of the group; time passes if there are none."""
         broker = self._broker
         broker.hook("poll:before")
         with broker._lock:
             self._check()
-            self._untold += self._changes()
-            changes = tuple(self._untold)
+            self._unreported += self._changes()
+            changes = tuple(self._unreported)
             records: dict[int, Sequence[Record]] = {}
             room = self.poll_records_max
             for partition in sorted(self._positions.keys() - self.paused):
@@ -548,17 +282,17 @@ class MemoryStream:
         idle = not records and not changes
         self._clock.sleep(timeout_ms / 1000.0 if idle else POLL_S)
         broker.hook("poll:after")
-        self._untold.clear()
+        self._unreported.clear()
         return Poll(records=records, changes=changes, membership=membership, exhausted=exhausted)
 
     def partitions_count(self) -> int:
-        """Partitions of the input topic."""
+        """Number of partitions of the input topic."""
         self._broker.hook("partitions_count")
         self._check()
         return len(self._broker._log)
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
-        """Read back what is committed."""
+        """Read what is committed."""
         self._broker.hook("committed")
         self._check()
         return {partition: self._broker.committed.get(partition) for partition in partitions}
@@ -570,13 +304,13 @@ class MemoryStream:
         return self._broker._log[partition].begin
 
     def start(self, partition: int) -> int:
-        """Where a partition that was never committed begins."""
+        """Offset at which a partition that was never committed begins."""
         self._broker.hook("start")
         self._check()
         return self._broker._log[partition].begin if self._start is None else self._start
 
     def seek(self, partition: int, offset: int) -> None:
-        """Next poll continues at `offset`; nothing happens to a partition that was taken away."""
+        """Let the next poll continue at `offset`; ignored for a partition that was taken away."""
         if partition in self._positions:
             self._positions[partition] = offset
 
@@ -591,7 +325,7 @@ class MemoryStream:
         return self._broker._log[partition].end
 
     def log_end(self, partition: int) -> int:
-        """Offset after the last record, asked for now."""
+        """Offset after the last record; asks the broker."""
         self._broker.hook("log_end")
         self._check()
         return self._broker._log[partition].end
@@ -611,7 +345,7 @@ class MemoryStream:
         self._broker.hook("commit:after")
 
     def settled(self) -> bool:
-        """Whether every partition has its owner."""
+        """Whether every partition has an owner."""
         return self._broker._settled(self)
 
     def close(self) -> None:
@@ -633,7 +367,7 @@ class MemoryStream:
             for partition in change.partitions:
                 self._positions.pop(partition, None)
                 self.paused.discard(partition)
-                if change.kind == "assigned":  # the client would begin anywhere; the runner seeks
+                if change.kind == "assigned":  # any offset would do: the runner seeks
                     self._positions[partition] = self._broker._log[partition].begin
         return changes
 

@@ -1,0 +1,150 @@
+"""Checkpoints: snapshots taken at barriers, written in the background, named by a commit, and pruned.
+
+Rules
+    - A snapshot is an immutable copy, taken right after a barrier. Scoring goes on while it is written.
+    - A checkpoint is named by the next commit after it is durable, never before.
+    - At most two snapshots of a partition are held: the one being written, and the newest one after it.
+    - A journal must have room for the next barrier before that barrier is made. A full one holds its
+      partition back until a checkpoint is written.
+    - Nothing is deleted that a committed journal could need (`superfluous`).
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from detector.config.tree import Checkpoints
+from detector.core.recovery.generations import write
+from detector.core.recovery.journal import Barrier, Journal
+from detector.errors import OutsideError
+from detector.shell.runner.owned import Owned
+from detector.shell.runner.shared import Shared
+
+RETRY_S = 5.0  # between two attempts to write a snapshot
+
+
+class Checkpointer:
+    """Takes and writes the checkpoints of all owned partitions.
+
+    Parameters
+    ----------
+    shared
+        Without a store no snapshot is taken.
+    settings
+        Interval, maximum age, generations to keep.
+    metadata_bytes_max
+        Maximum size of a journal's text.
+    """
+
+    def __init__(self, shared: Shared, settings: Checkpoints, metadata_bytes_max: int) -> None:
+        self._settings = settings
+        self._metadata_bytes_max = metadata_bytes_max
+        self._objects, self._executor = shared.objects, shared.executor
+        self._clock, self._telemetry, self._log = shared.clock, shared.telemetry, shared.log
+
+    def has_room(self, owned: Owned) -> bool:
+        """Whether one more barrier is sure to fit the journal; if not, press for a checkpoint."""
+        if self._fits(owned):
+            return True
+        checkpoints = owned.checkpoints
+        assert checkpoints.snapshots, "a snapshot was taken when the journal became full"
+        owned.waiting_for = "the journal is full until a checkpoint is written"
+        if checkpoints.writing is None and self._clock.monotonic() - checkpoints.failed_s >= RETRY_S:
+            self._write(owned)
+        return False
+
+    def aged(self, owned: Owned) -> bool:
+        """Whether a quiet partition's origin is so old that the log may soon drop what a recovery needs."""
+        checkpoints = owned.checkpoints
+        if not self._objects.available or not owned.caught_up or not owned.origin_ms:
+            return False
+        if checkpoints.writing is not None:
+            return False
+        age_s = self._clock.time() - owned.origin_ms / 1000.0
+        waited_s = self._clock.monotonic() - max(checkpoints.started_s, checkpoints.failed_s)
+        return age_s > self._settings.age_max and waited_s >= RETRY_S
+
+    def due(self, owned: Owned, barrier: Barrier) -> bool:
+        """Whether a snapshot should be taken now, right after `barrier`."""
+        journal = owned.partition.journal
+        if not self._objects.available or journal.barriers[-1] != barrier:
+            return False
+        if owned.checkpoints.writing is not None:  # what is being written may not make enough room
+            return not self._fits(owned)
+        if barrier.cause == "age":
+            return True
+        # The other half is for the barriers that come while it is written.
+        if owned.journal_text().bytes_next_max > self._metadata_bytes_max // 2:
+            return True
+        age_s = self._clock.monotonic() - owned.checkpoints.started_s
+        return age_s >= self._settings.interval and not owned.partition.replaying
+
+    def take(self, owned: Owned) -> None:
+        """Take a snapshot, in place of older ones whose write has not begun."""
+        checkpoints = owned.checkpoints
+        del checkpoints.snapshots[0 if checkpoints.writing is None else 1 :]
+        checkpoints.snapshots.append(owned.partition.snapshot())
+
+    def write_next(self, owned: Owned) -> None:
+        """Write the oldest snapshot in the background, unless one is being written or there is none."""
+        if owned.checkpoints.snapshots and owned.checkpoints.writing is None:
+            self._write(owned)
+
+    def writing(self, owned: Owned) -> bool:
+        """Whether a write is under way."""
+        return owned.checkpoints.writing is not None and not owned.checkpoints.writing.done()
+
+    def collect(self, owned: Owned) -> bool:
+        """Take the result of a finished write: the next commit names the checkpoint.
+
+        Returns
+        -------
+        bool
+            Whether there is a new checkpoint to name.
+        """
+        checkpoints = owned.checkpoints
+        if checkpoints.writing is None or not checkpoints.writing.done():
+            return False
+        writing, checkpoints.writing = checkpoints.writing, None
+        position = checkpoints.snapshots[0].position
+        seconds = round(self._clock.monotonic() - checkpoints.started_s, 3)
+        try:
+            name = writing.result()
+        except OutsideError as error:
+            checkpoints.failed_s = self._clock.monotonic()
+            checkpoints.started_s = -inf  # try again at the next barrier
+            self._log.error("checkpoint_failed", partition=owned.number, position=position, reason=str(error))
+            return False
+        owned.partition.rebase(name, position)
+        owned.origin_ms = 0
+        del checkpoints.snapshots[0]
+        self._telemetry.partitions[owned.number].checkpoint_timestamp = self._clock.time()
+        self._log.info("checkpoint_written", partition=owned.number, checkpoint=name, seconds=seconds)
+        return True
+
+    def committed(self, owned: Owned, journal: Journal) -> None:
+        """Delete generations that are no longer needed, once a commit has named another checkpoint."""
+        checkpoints = owned.checkpoints
+        if self._objects.available and journal.checkpoint not in ("", checkpoints.named):
+            self._executor.submit(self._prune, owned.number, journal)
+        checkpoints.named = journal.checkpoint
+
+    def drop(self, owned: Owned) -> None:
+        """Drop the snapshots of a partition that is given up: while a store hangs they must not pile up."""
+        if owned.checkpoints.writing is not None:
+            owned.checkpoints.writing.cancel()
+        owned.checkpoints.snapshots.clear()
+
+    def _fits(self, owned: Owned) -> bool:
+        return owned.journal_text().bytes_next_max <= self._metadata_bytes_max
+
+    def _write(self, owned: Owned) -> None:
+        owned.checkpoints.started_s = self._clock.monotonic()
+        snapshots = owned.checkpoints.snapshots  # read when the write begins: it may be dropped before that
+        owned.checkpoints.writing = self._executor.submit(lambda: write(snapshots[0], self._objects.put))
+
+    def _prune(self, partition: int, journal: Journal) -> None:
+        try:
+            self._objects.prune(partition, journal, self._settings.keep)
+        except OutsideError as error:
+            self._log.warning("prune_failed", partition=partition, reason=str(error))

@@ -1,0 +1,71 @@
+"""The objects of one group and topic in the checkpoint store."""
+
+from __future__ import annotations
+
+from detector.core.recovery.generations import folders, superfluous
+from detector.core.recovery.journal import Journal
+from detector.ports import CheckpointStore
+
+
+class Objects:
+    """Objects by their names below one prefix.
+
+    Parameters
+    ----------
+    store
+        None: nothing can be read or written.
+    prefix
+        First part of the names of all objects.
+    """
+
+    def __init__(self, store: CheckpointStore | None, prefix: str) -> None:
+        self._store = store
+        self._prefix = prefix
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
+
+    def get(self, name: str) -> bytes:
+        """Read one object.
+
+        Raises
+        ------
+        StoreUnavailable
+        KeyError
+            There is no such object.
+        """
+        if self._store is None:
+            raise KeyError(name)
+        return self._store.get(self._prefix + name)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write one object; returns once it is durable.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        assert self._store is not None
+        self._store.put(self._prefix + name, data)
+
+    def prune(self, partition: int, journal: Journal, keep: int) -> None:
+        """Delete generations of a partition that no recovery needs.
+
+        Parameters
+        ----------
+        journal
+            The committed one.
+        keep
+            Generations to keep.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        assert self._store is not None
+        prefixes = [self._prefix + folder for folder in folders(partition)]
+        names = [name.removeprefix(self._prefix) for prefix in prefixes for name in self._store.list(prefix)]
+        for name in superfluous(names, journal, self.get, keep=keep):
+            self._store.delete(self._prefix + name)

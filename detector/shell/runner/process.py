@@ -1,0 +1,254 @@
+"""Processing: takes each owned partition through its polled records, block by block and barrier by barrier.
+
+Rules
+    - What a barrier waits for (labels, messages of peers, room in the journal) holds its own partition back,
+      never the others.
+    - A barrier may have to wait, but its position never moves: elsewhere it would change what is alerted.
+    - At most one poll's records of a partition are held back; meanwhile the stream delivers no more of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import inf
+
+from detector.core.labels.peer_messages import bounded
+from detector.core.recovery.journal import SIDES, Side
+from detector.core.reporting.counting import block_signals
+from detector.core.shard.partition import Partition
+from detector.errors import CommitFailed, OutsideError
+from detector.ports import Clock, SideLog
+from detector.shell.runner.checkpointer import Checkpointer
+from detector.shell.runner.committer import Committer
+from detector.shell.runner.owned import Owned
+from detector.shell.runner.shared import Shared
+from detector.shell.runner.stopping import StoppableCalls
+
+Observe = Callable[[int, Mapping[str, float]], None]
+"""Called with a partition and the aggregates of one of its blocks, by signal."""
+
+BEGINNING_AGE_MAX_S = 60.0  # of the answer to where a side topic begins
+
+
+class SideInputs:
+    """What barriers read of the side topics.
+
+    Parameters
+    ----------
+    logs
+        The side topics that are configured.
+    """
+
+    def __init__(self, logs: Mapping[Side, SideLog], calls: StoppableCalls, clock: Clock) -> None:
+        self._logs, self._calls, self._clock = logs, calls, clock
+        self._beginnings: dict[Side, tuple[float, int]] = {}  # monotonic time of the answer, position
+
+    def refresh(self) -> str:
+        """Read what has come since; returns what is in the way of that: only barriers that need it wait."""
+        trouble = ""
+        for log in self._logs.values():
+            try:
+                log.refresh()
+            except OutsideError as error:
+                trouble = str(error)
+        return trouble
+
+    def available(self, side: Side, partition: Partition) -> tuple[int, int]:
+        """End and beginning of what a barrier may apply now."""
+        applied = partition.journal.end(side)
+        log = self._logs.get(side)
+        end = applied if log is None else log.end(partition.event_time)
+        return end, self._beginning(side) if end > applied else 0
+
+    def read(self, side: Side, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
+        """Position and value of the records in [start, stop).
+
+        Raises
+        ------
+        OutsideError
+            They cannot be read right now.
+        NeedsOperator
+            They are no longer in the topic.
+        """
+        if start >= stop:
+            return ()
+        log = self._logs[side]
+        return self._calls.ask(lambda: log.read(start, stop))
+
+    def _beginning(self, side: Side) -> int:
+        asked_s, beginning = self._beginnings.get(side, (-inf, 0))
+        if self._clock.monotonic() - asked_s > BEGINNING_AGE_MAX_S:
+            beginning = self._calls.ask(self._logs[side].beginning)
+            self._beginnings[side] = self._clock.monotonic(), beginning
+        return beginning
+
+
+class Processor:
+    """Processes the backlogs of all owned partitions.
+
+    Parameters
+    ----------
+    sides
+        What barriers read.
+    observe
+        Called with the aggregates of each block that was live as a whole or in part; None: nobody.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        sides: SideInputs,
+        checkpointer: Checkpointer,
+        committer: Committer,
+        observe: Observe | None,
+    ) -> None:
+        self._sides, self._checkpointer, self._committer = sides, checkpointer, committer
+        self._observe = observe
+        self._owned, self._stream, self._calls = shared.owned, shared.stream, shared.calls
+        self._clock, self._telemetry = shared.clock, shared.telemetry
+        self._timer, self._log = shared.timer, shared.log
+
+    def process(self) -> str:
+        """Take every partition as far as it goes.
+
+        Returns
+        -------
+        str
+            What is in the way of one of them; empty: nothing.
+
+        Raises
+        ------
+        CommitFailed
+            A commit after a barrier was refused, or its outcome is unknown.
+        NeedsOperator
+            A log or side topic does not hold what a journal names.
+        Stopped
+        """
+        trouble = self._sides.refresh()
+        for number, owned in self._owned.items():
+            try:
+                self.collect_checkpoint(owned)
+                owned.waiting_for = ""
+                self._advance(owned)
+                self._note_caught_up(owned)
+                if self._checkpointer.aged(owned):
+                    self._renew_origin(owned)
+            except CommitFailed:
+                raise
+            except OutsideError as error:
+                trouble = owned.waiting_for = str(error)
+            if owned.paused != bool(owned.backlog):
+                owned.paused = bool(owned.backlog)
+                (self._stream.pause if owned.paused else self._stream.resume)([number])
+        return trouble
+
+    def collect_checkpoint(self, owned: Owned) -> None:
+        """Take the result of a finished checkpoint write, and let a commit name it at once."""
+        if self._checkpointer.collect(owned):
+            self._committer.hurry()
+
+    def _advance(self, owned: Owned) -> None:
+        """Process the backlog, block by block."""
+        while True:
+            if owned.at_block_end:
+                if not self._settle_block(owned):
+                    return
+                owned.at_block_end = False
+            if not owned.backlog or self._calls.stopping:
+                return
+            # The next barrier must have room before the records that lead to it are processed.
+            snapshots = owned.checkpoints.snapshots
+            if snapshots and not owned.partition.replaying and not self._checkpointer.has_room(owned):
+                return
+            self._calls.beat()
+            self._timer.start()
+            step = owned.take()
+            if step.replayed:
+                self._telemetry.partitions[owned.number].replayed += step.replayed
+
+    def _settle_block(self, owned: Owned) -> bool:
+        """Apply the barrier that belongs at this block's end, if any.
+
+        Returns False when it has to wait for something; then nothing was done, and the next turn asks again.
+
+        1. Find out which barrier belongs here.
+        2. Check that its entry fits the journal.
+        3. Read what it applies of the side topics.
+        4. Apply it; its entry is in the journal.
+        5. Take a snapshot, if a checkpoint is due.
+        6. Commit both, with its messages to peers; if commits take long the next regular one does.
+        """
+        partition = owned.partition
+        # Step 1
+        labels, told = (self._sides.available(side, partition) for side in SIDES)
+        barrier = partition.due(*labels, *told, aged=self._checkpointer.aged(owned))
+        if barrier is None:
+            self._report_block(owned)
+            return True
+        live = barrier.position > partition.until
+        # Step 2
+        if live and not self._checkpointer.has_room(owned):
+            return False
+        # Step 3
+        applied = self._sides.read("labels", *partition.labels_range(barrier))
+        heard = self._sides.read("exchange", *partition.exchange_range(barrier))
+        if live:
+            heard, stop = bounded(heard, barrier.exchange)
+            barrier = replace(barrier, exchange=stop)
+        # Step 4
+        self._timer.start()
+        outputs = partition.barrier(barrier, applied, heard)
+        self._compare_state(owned)
+        self._report_block(owned)
+        # Step 5
+        if self._checkpointer.due(owned, barrier):
+            self._checkpointer.take(owned)
+            self._timer("snapshot")
+            self._checkpointer.write_next(owned)
+        # Step 6
+        if live:
+            owned.outputs.append(outputs)
+            owned.at_block_end = False
+            self._committer.commit_at_barrier()
+        return True
+
+    def _renew_origin(self, owned: Owned) -> None:
+        """Make a barrier here, within a block if need be, and a checkpoint at it."""
+        owned.at_block_end = not self._settle_block(owned)
+        self._checkpointer.write_next(owned)
+
+    def _note_caught_up(self, owned: Owned) -> None:
+        """Note that a partition has processed what was committed when it was restored."""
+        if owned.caught_up:
+            return
+        offset = owned.offset(self._stream)
+        if offset is not None and offset >= owned.partition.until:
+            owned.caught_up = True
+            seconds = self._clock.monotonic() - owned.assigned_s
+            self._telemetry.restores.observe(seconds)
+            self._log.info("running", partition=owned.number, position=offset, seconds=round(seconds, 3))
+
+    def _compare_state(self, owned: Owned) -> None:
+        """Count replayed barriers with a state that differs from the journal, and log the first one."""
+        differences = owned.partition.differences
+        if differences == owned.differences:
+            return
+        self._telemetry.partitions[owned.number].state_differences += differences - owned.differences
+        if owned.differences == 0:
+            self._log.error(
+                "state_differs",
+                partition=owned.number,
+                position=owned.partition.position,
+                state=owned.partition.state_hash,
+                meaning="recovered state differs from the journal (other CPU or library versions): later "
+                "alerts may differ from those of an undisturbed run; `detector checkpoint verify` finds the "
+                "first difference",
+            )
+        owned.differences = differences
+
+    def _report_block(self, owned: Owned) -> None:
+        """Report a block that was live as a whole or in part."""
+        if self._observe is not None and (signals := block_signals(owned.block)):
+            self._observe(owned.number, signals)
+        owned.block.clear()

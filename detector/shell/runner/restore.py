@@ -1,0 +1,258 @@
+"""Restoring: from what is committed to a shard that stands at the beginning of its replay.
+
+Rules
+    - Nothing is read back before the end of the commit under way is known.
+    - Restores end after `RESTORING_MAX_S` and go on in the next turn: a member that does not poll for 300 s
+      is removed from the group.
+    - A restore that another member has overtaken needs no operator: the next poll reports that the partition
+      is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from detector.config.tree import Config, ModelPart
+from detector.core.jobs import Lanes
+from detector.core.records import Identity
+from detector.core.recovery.checkpoint import Snapshot
+from detector.core.recovery.generations import (
+    Origin,
+    check_end,
+    check_side,
+    find_origin,
+    read_configs,
+    read_journal,
+    salvaged,
+    write,
+)
+from detector.core.recovery.journal import SIDES, Journal, Side
+from detector.core.shard.partition import Partition, library_versions
+from detector.core.shard.warm_start import Model, first_checkpoint
+from detector.errors import LogGone, NeedsOperator, OutsideError
+from detector.ports import Committed, SideLog
+from detector.shell.runner.configs import ModelConfigs
+from detector.shell.runner.owned import Checkpointing, Owned
+from detector.shell.runner.shared import Shared
+from detector.shell.runner.status import StatusReporter
+
+RESTORING_MAX_S = 10.0
+
+IdentityOf = Callable[[int], Identity]
+"""The identity of a partition, by its number."""
+
+
+class Restorer:
+    """Builds the tasks of assigned partitions.
+
+    Parameters
+    ----------
+    identity_of
+        Who we are, for each partition.
+    sides
+        The side topics.
+    lanes
+        Where shards train in the background.
+    warm_start
+        The model that partitions which were never committed begin with; None: with nothing.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        config: Config,
+        configs: ModelConfigs,
+        status: StatusReporter,
+        *,
+        identity_of: IdentityOf,
+        sides: Mapping[Side, SideLog],
+        lanes: Lanes,
+        warm_start: Model | None,
+    ) -> None:
+        self._config, self._configs, self._status = config, configs, status
+        self._identity_of, self._sides = identity_of, sides
+        self._lanes, self._warm_start = lanes, warm_start
+        self._owned, self._assigned = shared.owned, shared.assigned
+        self._stream, self._objects, self._calls = shared.stream, shared.objects, shared.calls
+        self._ask = shared.calls.ask_unless_stopping
+        self._clock, self._timer, self._log = shared.clock, shared.timer, shared.log
+
+    def restore(self) -> str:
+        """Restore assigned partitions, as far as there is time.
+
+        Returns
+        -------
+        str
+            What is in the way of those that are left; empty: nothing.
+        """
+        trouble = ""
+        committed = self._ask(lambda: self._stream.committed(sorted(self._assigned)))
+        until_s = self._clock.monotonic() + RESTORING_MAX_S
+        for number, assigned_s in sorted(self._assigned.items()):
+            if self._calls.stopping or self._clock.monotonic() >= until_s:
+                break
+            try:
+                self._owned[number] = self._restore(number, committed[number], assigned_s)
+                del self._assigned[number]
+                self._stream.resume([number])
+            except OutsideError as error:
+                trouble = f"partition {number}: {error}"
+                self._stream.pause([number])
+            except NeedsOperator:
+                if not self._overtaken(number, committed[number]):
+                    raise
+                trouble = f"partition {number}: another member has taken it over"
+            finally:
+                self._status.restored()
+        return trouble
+
+    def _overtaken(self, number: int, committed: Committed | None) -> bool:
+        """Whether more was committed meanwhile: what `committed` names may be pruned."""
+        now = self._ask(lambda: self._stream.committed([number]))
+        return now[number] != committed
+
+    def _restore(self, number: int, committed: Committed | None, assigned_s: float) -> Owned:
+        """Build one shard at the origin of what is committed; the log's records do the rest.
+
+        1. The journal: the committed one, or a bare or warm start. The log reaches to what is committed.
+        2. The newest checkpoint on its chain that can be read.
+        3. Everything the replay needs is there: configurations, records of side topics.
+        4. The stream goes to the origin.
+        5. The shard stands there, its barriers ahead.
+        """
+        began_s = self._clock.monotonic()
+        ask, stream, identity = self._ask, self._stream, self._identity_of(number)
+        self._status.restoring(number, "reading what is committed")
+        partitions = ask(stream.partitions_count)
+        wanted = self._config.model_part(partitions)
+        ask(lambda: self._configs.store(wanted))
+        beginnings = {side: ask(log.beginning) for side, log in self._sides.items()}
+        # Step 1
+        if committed is None:
+            until = ask(lambda: stream.start(number))
+            journal = self._first_journal(identity, wanted, self._bare(wanted, until, beginnings))
+        else:
+            until = committed.offset
+            journal = read_journal(committed.metadata, partition=number, group=identity.group)
+            end = ask(lambda: stream.log_end(number))
+            check_end(until, partition=number, group=identity.group, end=end)
+        # Steps 2 and 3
+        journal, origin, lost = self._find(number, journal, wanted, until, beginnings)
+        until += lost
+        configs = read_configs(origin, wanted, lambda name: self._get(number, name))
+        # Step 4
+        self._calls.beat()
+        stream.seek(number, origin.journal.position)
+        # Step 5
+        self._status.restoring(number, "building the model")
+        partition = Partition(
+            identity,
+            wanted,
+            origin.journal,
+            until=until,
+            configs=configs,
+            restored=origin.restored,
+            lap=self._timer,
+            lanes=self._lanes,
+        )
+        now_s = self._clock.monotonic()
+        self._log_restored(number, origin, until, now_s - began_s)
+        named = "" if committed is None else journal.checkpoint
+        return Owned(
+            partition=partition,
+            topic_partitions=partitions,
+            committed=committed,
+            checkpoints=Checkpointing(started_s=now_s, named=named),
+            assigned_s=assigned_s,
+            origin=origin.journal.position,
+            lost=lost,
+        )
+
+    def _find(
+        self, number: int, journal: Journal, wanted: ModelPart, until: int, beginnings: Mapping[Side, int]
+    ) -> tuple[Journal, Origin, int]:
+        """Find the origin of a journal's replay.
+
+        Returns
+        -------
+        journal
+            The given one, or where the log lost what it needs, the one to go on with.
+        origin
+            Its origin.
+        lost
+            Offsets from `until` on that the log dropped.
+
+        Raises
+        ------
+        LogGone
+            The log lost what the replay needs, and `on_data_loss` is ``stop``.
+        """
+        beginning = self._ask(lambda: self._stream.beginning(number))
+
+        def find(journal: Journal) -> Origin:
+            origin = find_origin(
+                journal, lambda name: self._get(number, name), partition=number, beginning=beginning
+            )
+            for side in SIDES:
+                check_side(origin.journal, side, partition=number, beginning=beginnings.get(side))
+            return origin
+
+        try:
+            return journal, find(journal), 0
+        except LogGone as error:
+            if self._config.on_data_loss == "stop":
+                raise
+            lost = max(beginning - until, 0)
+            journal = self._salvage(number, journal, self._bare(wanted, until + lost, beginnings))
+            model = journal.checkpoint or None
+            self._log.error("data_lost", partition=number, reason=str(error), lost=lost, model=model)
+        return journal, find(journal), lost
+
+    def _get(self, number: int, name: str) -> bytes:
+        self._status.restoring(number, f"reading {name}")
+        return self._ask(lambda: self._objects.get(name))
+
+    def _bare(self, wanted: ModelPart, position: int, beginnings: Mapping[Side, int]) -> Journal:
+        """A start without a model. Peers are heard from now on: earlier messages may be of a former group."""
+        log = self._sides.get("exchange")
+        told = 0 if log is None else self._ask(log.log_end)
+        return Partition.begin(wanted, position, beginnings.get("labels", 0), told)
+
+    def _first_journal(self, identity: Identity, wanted: ModelPart, bare: Journal) -> Journal:
+        """What a partition that was never committed begins with: nothing, or a model file."""
+        if self._warm_start is None:
+            return bare
+        snapshot = first_checkpoint(self._warm_start, wanted, identity, bare)
+        return replace(bare, checkpoint=self._write(snapshot))
+
+    def _salvage(self, number: int, journal: Journal, bare: Journal) -> Journal:
+        """Go on without what the log lost: the newest model that can be read, at `bare`'s position."""
+        snapshot = salvaged(journal, lambda name: self._get(number, name), bare.position)
+        if snapshot is None:
+            return bare
+        return replace(snapshot.since, checkpoint=self._write(snapshot))
+
+    def _write(self, snapshot: Snapshot) -> str:
+        return self._ask(lambda: write(snapshot, self._objects.put))
+
+    def _log_restored(self, number: int, origin: Origin, until: int, seconds: float) -> None:
+        for damage in origin.damages:
+            self._log.error("checkpoint_damaged", partition=number, reason=damage)
+        self._log.info(
+            "restored",
+            partition=number,
+            checkpoint=origin.journal.checkpoint or None,
+            position=origin.journal.position,
+            until=until,
+            seconds=round(seconds, 3),
+        )
+        if origin.restored is not None and origin.restored[0].versions != library_versions():
+            self._log.warning(
+                "versions_changed",
+                partition=number,
+                then=origin.restored[0].versions,
+                now=library_versions(),
+                meaning="the checkpoint was made on another CPU or with other library versions: scores may "
+                "differ in their last digits from those of an undisturbed run",
+            )

@@ -1,0 +1,151 @@
+"""Restoring: what a start refuses, and what it goes on with."""
+
+from __future__ import annotations
+
+import pytest
+
+from detector.core.recovery.journal import Journal
+from detector.errors import NeedsOperator
+from detector.ports import Committed
+from tests.unit.runner_world import (
+    BLOCK,
+    World,
+    config,
+    until,
+)
+
+pytestmark = pytest.mark.usefixtures("chain")
+
+
+def test_offsets_of_another_consumer_are_refused() -> None:
+    world = World()
+    world.broker.committed[0] = Committed(offset=7, metadata="")
+    with pytest.raises(NeedsOperator, match="something else committed it"):
+        world.runner().run()
+
+
+def test_a_log_that_lost_what_recovery_needs_is_refused() -> None:
+    world = World()
+    world.produce(100)
+    world.finish()
+    world.broker.trim(0, 50)
+    with pytest.raises(NeedsOperator, match=r"partition 0: going on needs the log from offset 0, .* 50"):
+        world.runner().run()
+
+
+def test_labels_that_expired_before_they_were_read_are_skipped() -> None:
+    world = World()
+    for _ in range(40):
+        world.feedback.append(b"label")
+    world.produce(100)
+    runner = world.runner(feedback=None)
+    until(lambda: 0 in world.broker.committed, runner)
+    runner.stop()
+    runner.run()
+    world.feedback.trim(30)
+    world.produce(100, start=100)
+    world.finish()
+    assert world.telemetry.partitions[0].labels["applied"] == 10
+
+
+def test_feedback_that_lost_what_recovery_needs_is_refused() -> None:
+    world = World(config=config(checkpoints={"interval": 1e6}))
+    world.feedback.append(b"label")
+    world.produce(100)
+    world.finish()
+    world.feedback.trim(1)
+    with pytest.raises(NeedsOperator, match=r"feedback topic from offset 0, .* 1 now"):
+        world.runner().run()
+    with pytest.raises(NeedsOperator, match=r"set topics\.feedback again"):
+        world.runner(feedback=None).run()
+
+
+def test_another_configuration_takes_effect_at_a_barrier_and_is_journaled() -> None:
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 1e6}))
+    world.produce(200)
+    runner = world.runner()
+    until(lambda: world.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 60, runner)
+    runner.stop()
+    runner.run()
+    old = world.config.model_part(1).hash()
+    world.config = config(require_key=True, checkpoints={"interval": 1e6})
+    world.finish()
+    assert [b.cause for b in world.journal().barriers].count("config") == 1
+    assert world.journal().configs == {old, world.config.model_part(1).hash()}
+    world.produce(100, 200)
+    world.finish()
+    received = [
+        (m.partition, m.offset) for m in world.broker.published if m.topic in ("scores", "dead_letter")
+    ]
+    assert len(received) == len(set(received)) == 300
+    del world.store.objects[world.path(f"config/{old}.json")]
+    with pytest.raises(NeedsOperator, match="names configurations"):
+        world.runner().run()
+
+
+def test_the_number_of_partitions_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.produce(100)
+    runner = world.runner()
+    until(lambda: runner.status().ready, runner)
+    asked: list[float] = []
+    monkeypatch.setattr(
+        world.stream, "partitions_count", lambda: asked.append(world.clock.monotonic()) or world.partitions
+    )
+    began_s = world.clock.monotonic()
+    for _ in range(50):
+        runner.turn()
+    assert 2 <= len(asked) <= world.clock.monotonic() - began_s + 1
+
+
+@pytest.mark.parametrize("left", [0, 30])
+def test_a_log_that_ends_below_what_is_committed_is_refused(left: int) -> None:
+    world = World()
+    world.produce(100)
+    world.finish()
+    until = world.broker.committed[0].offset
+    world.broker.cut(0, left)
+    message = (
+        rf"partition 0: .* committed offset {until}, .* ends at {left} now: .* delete the group's offsets"
+    )
+    with pytest.raises(NeedsOperator, match=message):
+        world.runner().run()
+
+
+def test_added_partitions_change_the_configuration_of_the_others() -> None:
+    world = World(config=config(checkpoints={"interval": 1e6}, alerts={"budget": {"per_day": 90}}))
+    world.produce(100)
+    runner = world.runner()
+    until(lambda: runner.status().ready, runner)
+    world.broker.grow(2)
+    world.store.fail = 10**9
+    wanted = world.config.model_part(3).hash()
+
+    def known() -> bool:
+        journal = Journal.from_text(world.broker.committed[0].metadata)
+        kept = [name for name in world.store.objects if "/config/" in name]
+        assert all(any(used in name for name in kept) for used in journal.configs)
+        return journal.config_end == wanted
+
+    def give(count: int) -> None:
+        for _ in range(count):
+            for number in range(2 * BLOCK):
+                world.broker.append(0, b"more %d" % number)
+            runner.turn()
+            known()
+
+    give(20)
+    world.clock.sleep(2.0)
+    give(20)
+    assert not known()
+    assert "configuration_not_stored" in world.log.events()
+    world.store.fail = 0
+    until(lambda: len(runner.status().partitions) == 3 and runner.status().ready, runner)
+    world.clock.sleep(1.0)
+    give(3)
+    assert known()
+    world.broker.closed = True
+    runner.stop()
+    runner.run()
+    world.finish()
+    assert world.journal().config_end == wanted
