@@ -94,12 +94,12 @@ MUTANTS = (
         (Runner, "_poll", "self._stream.seek(number, held)", "pass"),
     ),
     _mutant(
-        "a barrier that labels caused has no entry in the journal",
+        "a barrier that a side input caused has no entry in the journal",
         (
             Partition,
             "barrier",
             "    self.journal = self.journal.extended(",
-            '    if barrier.cause != "labels": self.journal = self.journal.extended(',
+            '    if barrier.cause != "side_input": self.journal = self.journal.extended(',
         ),
     ),
     _mutant(
@@ -162,15 +162,15 @@ MUTANTS = (
     ),
     _mutant(
         "only one generation is kept",
-        (runner_module, "superfluous", "len(kept) < keep", "len(kept) < 1"),
+        (runner_module, "expired", "len(kept) < keep", "len(kept) < 1"),
     ),
     _mutant(
         "generations above the committed one are taken for garbage",
-        (runner_module, "superfluous", "stem < horizon", "True"),
+        (runner_module, "expired", "stem < horizon", "True"),
     ),
     _mutant(
         "no generation is ever deleted",
-        (runner_module, "superfluous", "return sorted(old", "return [] and sorted(old"),
+        (runner_module, "expired", "return sorted(old", "return [] and sorted(old"),
     ),
     _mutant(
         "a checkpoint drops one barrier too many from the journal",

@@ -14,7 +14,7 @@ import pytest
 
 from detector.config.tree import Checkpoints
 from detector.core.recovery.checkpoint import FORMAT, Snapshot, read_manifest, read_state
-from detector.core.recovery.generations import moved, write
+from detector.core.recovery.generations import move_checkpoint, write
 from detector.core.recovery.journal import Journal
 from detector.core.state import differing, digest
 from detector.errors import NeedsOperator
@@ -51,7 +51,7 @@ def auditor(world: World) -> Auditor:
         entity_key=b"secret",
         archive=MemoryArchive(world.broker),
         store=world.store,
-        sides={"labels": world.feedback},
+        sides={"feedback": world.feedback},
     )
 
 
@@ -86,7 +86,7 @@ def test_every_barrier_is_as_it_was(lived: World, generations: int) -> None:
         if generations == 1000:
             assert verified.start == 0
             assert len(verified.barriers) > 3
-            assert lived.journal(partition).end("labels") == 1
+            assert lived.journal(partition).end("feedback") == 1
 
 
 def test_the_state_a_runner_has_is_the_one_that_it_noted(lived: World) -> None:
@@ -109,7 +109,7 @@ def test_what_differs_is_found_and_named() -> None:
     manifest = read_manifest(made.store.objects[made.path(f"{journal.checkpoint}.json")])
     state = read_state(manifest, made.store.objects[made.path(f"{journal.checkpoint}.state")])
     state["calibration"]["accepted"][0] += 1.0
-    snapshot = moved(manifest, state, manifest.position)
+    snapshot = move_checkpoint(manifest, state, manifest.position)
     name = write(noted(snapshot, manifest.since), lambda name, data: made.store.put(made.path(name), data))
     forged = replace(journal, checkpoint=name)
     made.broker.committed[0] = Committed(offset=made.broker.committed[0].offset, metadata=forged.to_text())
@@ -121,7 +121,7 @@ def test_what_differs_is_found_and_named() -> None:
 def noted(snapshot: Snapshot, since: Journal) -> Snapshot:
     """As if its state had been hashed when it was taken."""
     state_hash = f"{FORMAT}:{digest(snapshot.state)}"
-    return replace(snapshot, since=since.stated([*since.states[:-1], state_hash]))
+    return replace(snapshot, since=since.with_states([*since.states[:-1], state_hash]))
 
 
 def test_a_replay_that_comes_to_another_state_says_so() -> None:
@@ -190,7 +190,7 @@ def test_any_other_event_says_why_it_gave_no_alert(lived: World) -> None:
 
 
 def test_what_cannot_be_explained_says_so(lived: World) -> None:
-    with pytest.raises(NeedsOperator, match="not processed yet, the group stands at 750"):
+    with pytest.raises(NeedsOperator, match="not processed yet, the group is at 750"):
         auditor(lived).explain(0, 750, quiet)
     with pytest.raises(NeedsOperator, match="has committed nothing"):
         auditor(World()).explain(0, 1, quiet)
@@ -256,7 +256,7 @@ def test_only_a_whole_checkpoint_of_the_same_partition_can_be_rolled_back_to(liv
     name = lived.journal(1).checkpoint
     with pytest.raises(NeedsOperator, match="is of partition 1"):
         auditor(lived).rolled_back(0, name)
-    with pytest.raises(NeedsOperator, match="not there"):
+    with pytest.raises(NeedsOperator, match="it is missing"):
         auditor(lived).rolled_back(0, "00000/1-abc")
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints and their generations: damage is noticed whatever byte it hits, and costs one generation."""
+"""Checkpoints and their generations: damage of any byte is detected, and costs one generation."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 
-from detector.core.recovery.checkpoint import FORMAT, READS_FROM, Snapshot, encode, read_manifest, read_state
+from detector.core.recovery.checkpoint import FORMAT, Snapshot, encode, read_manifest, read_state
 from detector.core.recovery.generations import (
     check_side,
+    expired,
     find_origin,
     folders,
     read_journal,
-    superfluous,
     write,
 )
 from detector.core.recovery.journal import Barrier, Journal
+from detector.core.recovery.sides import SideRange
 from detector.core.state import digest, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 from detector.testing import MemoryStore
@@ -37,8 +38,8 @@ ARRAYS = DTYPES.flatmap(
 PLAIN = st.none() | st.booleans() | st.integers(0, 2**64) | st.floats(allow_nan=False) | st.text()
 NAMES = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
 TREES = st.recursive(
-    st.dictionaries(NAMES, ARRAYS | PLAIN | st.lists(PLAIN, max_size=3), min_size=1, max_size=4),
-    lambda trees: st.dictionaries(NAMES, trees | ARRAYS, min_size=1, max_size=3),
+    st.dictionaries(NAMES, ARRAYS | PLAIN | st.lists(PLAIN, max_size=3), max_size=4),
+    lambda trees: st.dictionaries(NAMES, trees | ARRAYS, max_size=3),
     max_leaves=4,
 )
 
@@ -53,8 +54,8 @@ def same(left: Any, right: Any) -> bool:
 
 
 def snapshot(position: int = 100, before: str = "", state: Any = None, partition: int = 3) -> Snapshot:
-    barrier = Barrier(position=position, labels=5, cause="labels")
-    since = Journal(checkpoint=before, position=position - 100, labels=0, config="abc", barriers=(barrier,))
+    barrier = Barrier(position=position, cause="side_input", sides={"feedback": SideRange(0, 5)})
+    since = Journal(checkpoint=before, position=position - 100, config="abc", barriers=(barrier,))
     return Snapshot(
         partition=partition,
         position=position,
@@ -88,7 +89,7 @@ def test_a_checkpoint_comes_back_as_it_was(tree: dict[str, Any], position: int) 
     manifest = read_manifest(head)
     assert same(read_state(manifest, body), tree)
     assert (manifest.name, manifest.position, manifest.since) == (name, position, taken.since)
-    assert (manifest.partition, manifest.labels) == (3, 5)
+    assert (manifest.partition, manifest.since.end("feedback")) == (3, 5)
     assert manifest.config_json == taken.config_json
     assert encode(taken) == (name, head, body)
 
@@ -124,7 +125,7 @@ def test_other_bytes_are_no_checkpoint(data: bytes) -> None:
         unpack(data)
 
 
-@pytest.mark.parametrize("body", ["Infinity", "[]", "null", '{"format": 3}', '{"format": 3, "since": 1}'])
+@pytest.mark.parametrize("body", ["Infinity", "[]", "null", '{"format": 1}', '{"format": 1, "since": 1}'])
 def test_what_is_no_manifest_is_damage_though_its_seal_is_right(body: str) -> None:
     with pytest.raises(CheckpointDamaged):
         read_manifest(f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n".encode())
@@ -143,7 +144,7 @@ def test_an_archive_of_another_kind_is_damage(at: int, value: int) -> None:
         unpack(bytes(data))
 
 
-@pytest.mark.parametrize("version", [READS_FROM - 1, FORMAT + 1])
+@pytest.mark.parametrize("version", [FORMAT - 1, FORMAT + 1])
 def test_another_format_needs_another_version(version: int) -> None:
     _, head, _ = encode(snapshot())
     body = head.decode().rstrip("\n").rsplit("\n", 1)[0]
@@ -155,9 +156,7 @@ def test_another_format_needs_another_version(version: int) -> None:
 
 def test_owners_with_other_journals_or_configurations_give_other_names() -> None:
     taken = snapshot()
-    since = replace(
-        taken.since, barriers=(Barrier(position=50, labels=0, cause="every"), *taken.since.barriers)
-    )
+    since = replace(taken.since, barriers=(Barrier(position=50, cause="every"), *taken.since.barriers))
     others = [
         replace(taken, since=since),
         replace(taken, config="def"),
@@ -185,8 +184,10 @@ def generations(store: MemoryStore, count: int) -> list[str]:
 
 
 def committed(name: str, position: int) -> Journal:
-    barrier = Barrier(position=position + 50, labels=7, cause="every")
-    return Journal(checkpoint=name, position=position, labels=5, config="abc", barriers=(barrier,))
+    barrier = Barrier(position=position + 50, cause="every", sides={"feedback": SideRange(5, 7)})
+    return Journal(
+        checkpoint=name, position=position, config="abc", sides={"feedback": 5}, barriers=(barrier,)
+    )
 
 
 def test_the_newest_checkpoint_is_the_origin(store: MemoryStore) -> None:
@@ -207,7 +208,7 @@ def test_whatever_one_object_suffers_the_state_can_be_computed(data: st.DataObje
     victim = data.draw(st.sampled_from(sorted(store.objects)))
     getattr(store, data.draw(st.sampled_from(["tear", "corrupt", "lose"])))(victim)
     origin = find_origin(journal, store.get, partition=3, beginning=0)
-    assert origin.journal.end("labels") == 7
+    assert origin.journal.end("feedback") == 7
     assert [b.position for b in origin.journal.barriers][-1] == 350
     hit = victim == f"{names[-1]}.state"
     assert origin.journal.position == (200 if hit else 300)
@@ -242,7 +243,7 @@ def test_what_is_deleted(store: MemoryStore, keep: int) -> None:
     unnamed = write(snapshot(250, names[1]), store.put)  # by a replica that lost its partition
     ahead = write(snapshot(550, names[4]), store.put)  # by the next owner, about to be committed
     found = [name for folder in folders(3) for name in store.list(folder)]
-    gone = superfluous(found, committed(names[4], 500), store.get, keep=keep)
+    gone = expired(found, committed(names[4], 500), store.get, keep=keep)
     for name in gone:
         store.delete(name)
     left = {name.removesuffix(".state") for name in store.objects if name.endswith(".state")}
@@ -256,8 +257,8 @@ def test_nothing_is_deleted_when_the_chain_cannot_be_read(store: MemoryStore) ->
     names = generations(store, 5)
     store.lose(f"{names[3]}.json")
     store.lose(f"manifests/{names[3]}.json")
-    assert superfluous(store.list(""), committed(names[4], 500), store.get, keep=3) == []
-    assert superfluous(store.list(""), committed(names[4], 500), store.get, keep=2) != []
+    assert expired(store.list(""), committed(names[4], 500), store.get, keep=3) == []
+    assert expired(store.list(""), committed(names[4], 500), store.get, keep=2) != []
 
 
 def test_what_stands_beside_an_offset_must_be_ours() -> None:
@@ -269,12 +270,13 @@ def test_what_stands_beside_an_offset_must_be_ours() -> None:
 
 def test_labels_that_a_replay_needs_must_be_there() -> None:
     journal = committed("", 0)
-    check_side(journal, "labels", partition=0, beginning=5)
+    check_side(journal, "feedback", partition=0, beginning=5)
     with pytest.raises(NeedsOperator, match="begins at 6 now"):
-        check_side(journal, "labels", partition=0, beginning=6)
+        check_side(journal, "feedback", partition=0, beginning=6)
     with pytest.raises(NeedsOperator, match=r"set topics\.feedback again"):
-        check_side(journal, "labels", partition=0, beginning=None)
-    check_side(Journal(checkpoint="", position=0, labels=9, config=""), "labels", partition=0, beginning=None)
+        check_side(journal, "feedback", partition=0, beginning=None)
+    bare = Journal(checkpoint="", position=0, config="", sides={"feedback": 9})
+    check_side(bare, "feedback", partition=0, beginning=None)
 
 
 @given(

@@ -7,7 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from detector.config.tree import Config
 from detector.core.alerts.score_record import decode_score
-from detector.core.labels import peer_messages as exchange_module
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Snapshot, read_manifest
 from detector.core.recovery.journal import METADATA_BYTES_MAX, Journal
+from detector.core.recovery.sides import SIDES
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard import partition as partition_module
 from detector.core.shard.shard import Shard
@@ -39,7 +39,7 @@ from detector.testing import (
 from tests.chain import ChainShard
 
 BLOCK = 16
-TIGHT = 384  # bytes of metadata: room for some barriers
+TIGHT = 364  # bytes of metadata: room for some barriers
 
 
 class Crash(BaseException):
@@ -100,8 +100,8 @@ class World:
             "entity_key": b"secret",
             "stream": self.stream,
             "store": self.store,
-            "feedback": self.feedback,
-            "exchange": self.exchange if self.config.topics.exchange else None,
+            "sides": {"feedback": self.feedback}
+            | ({"exchange": self.exchange} if self.config.topics.exchange else {}),
             "clock": self.clock,
             "telemetry": self.telemetry,
             "log": self.log,
@@ -275,8 +275,6 @@ def audited(world: World, told: list[bytes] | None = None) -> list[bytes]:
             wanted,
             identity,
             position=journal.position,
-            labels_end=journal.labels,
-            told_end=journal.exchange,
         )
         plan = list(journal.barriers)
         records = list(world.broker.records(number))
@@ -286,9 +284,8 @@ def audited(world: World, told: list[bytes] | None = None) -> list[bytes]:
             alerts += [alert.body for alert in outputs.alerts]
             if ended and plan and plan[0].position == shard.position:
                 barrier = plan.pop(0)
-                labels = world.feedback.read(shard.labels_end, barrier.labels)
-                heard = world.exchange.read(shard.told_end, barrier.exchange)
-                shard.barrier(labels, barrier.labels, heard, barrier.exchange)
+                topics = {"feedback": world.feedback, "exchange": world.exchange}
+                shard.barrier({side: topics[side].read(*wanted) for side, wanted in barrier.sides.items()})
                 if told is not None:
                     told += shard.exchange.collect()[0]
         assert not plan
@@ -413,8 +410,8 @@ def test_an_exchange_that_is_away_holds_only_barriers_back_that_need_it() -> Non
 
 
 def test_what_one_barrier_hears_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_module, "HEARD_RECORDS_MAX", 4)
-    monkeypatch.setattr(exchange_module, "HEARD_BYTES_MAX", 20)
+    small = replace(SIDES["exchange"], records_max=lambda _: 4, bytes_max=20)
+    monkeypatch.setitem(SIDES, "exchange", small)
     world = World(config=config(checkpoints={"interval": 1e6}, **TALKATIVE))
     runner = world.runner()
     until(lambda: runner.status().ready, runner)  # it listens from here on
@@ -423,7 +420,14 @@ def test_what_one_barrier_hears_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     world.broker.sides.clear()  # its own messages shall not be there
     world.produce(8 * 4 * BLOCK)
     until(lambda: len(world.journal().barriers) > 5, runner)
-    assert [barrier.exchange for barrier in world.journal().barriers][:6] == [2, 3, 4, 8, 10, 10]
+    assert [barrier.sides.get("exchange") for barrier in world.journal().barriers][:6] == [
+        (0, 2),
+        (2, 3),
+        (3, 4),
+        (4, 8),
+        (8, 10),
+        None,
+    ]
 
 
 def test_switching_the_exchange_on_and_off_is_a_change_of_configuration() -> None:
@@ -433,7 +437,7 @@ def test_switching_the_exchange_on_and_off_is_a_change_of_configuration() -> Non
     until(lambda: world.broker.committed.keys() == {0, 1}, runner)
     runner.stop()
     runner.run()
-    assert not json.loads(world.broker.committed[0].metadata).get("e")
+    assert world.journal().end("exchange") == 0
     silent = world.config
     world.config = config(checkpoints={"interval": 1e-6, "keep": 1000}, **TALKATIVE)
     world.produce(600, 300)
@@ -887,7 +891,7 @@ def test_feedback_that_is_away_holds_the_barrier_back() -> None:
     world.feedback.down = False
     world.broker.closed = True
     runner.run()
-    assert world.journal().end("labels") == 1
+    assert world.journal().end("feedback") == 1
     assert world.telemetry.partitions[0].labels["applied"] == 1
     assert audited(world) == world.alerts()
 
@@ -907,7 +911,7 @@ def test_a_log_that_lost_what_recovery_needs_is_refused() -> None:
     world.produce(100)
     world.finish()
     world.broker.trim(0, 50)
-    with pytest.raises(NeedsOperator, match=r"partition 0: going on needs the log from offset 0, .* 50"):
+    with pytest.raises(NeedsOperator, match=r"partition 0: recovery needs the log from offset 0, .* 50"):
         world.runner().run()
 
 
@@ -934,7 +938,7 @@ def test_labels_that_were_gone_before_they_were_seen_stop_nobody() -> None:
     for _ in range(40):
         world.feedback.append(b"label")
     world.produce(100)
-    runner = world.runner(feedback=None)
+    runner = world.runner(sides={})
     until(lambda: 0 in world.broker.committed, runner)
     runner.stop()
     runner.run()
@@ -953,7 +957,7 @@ def test_feedback_that_lost_what_recovery_needs_is_refused() -> None:
     with pytest.raises(NeedsOperator, match=r"feedback topic from offset 0, .* 1 now"):
         world.runner().run()
     with pytest.raises(NeedsOperator, match=r"set topics\.feedback again"):
-        world.runner(feedback=None).run()
+        world.runner(sides={}).run()
 
 
 def test_another_configuration_takes_effect_at_a_barrier_and_is_journaled() -> None:

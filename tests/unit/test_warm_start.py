@@ -64,10 +64,10 @@ def model() -> Model:
 def start(wanted: ModelPart) -> dict[str, Any]:
     """State of a new shard."""
     identity = Identity(topic="transactions", group="g", partition=1, entity_key=b"secret")
-    snapshot = first_checkpoint(model(), wanted, identity, Partition.begin(wanted, 70, 5))
+    snapshot = first_checkpoint(model(), wanted, identity, Partition.begin(wanted, 70, {"feedback": 5}))
     name, manifest_bytes, state = encode(snapshot)
     manifest = read_manifest(manifest_bytes)
-    assert (manifest.position, manifest.labels, name) == (70, 5, manifest.name)
+    assert (manifest.position, manifest.since.sides, name) == (70, {"feedback": 5}, manifest.name)
     return read_state(manifest, state)
 
 

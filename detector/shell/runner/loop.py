@@ -37,7 +37,6 @@ from typing import TypeVar
 
 from detector.config.tree import Config, ModelPart
 from detector.core.jobs import AT_ONCE, Lanes
-from detector.core.labels.peer_messages import bounded
 from detector.core.records import Identity, Outputs, Record
 from detector.core.recovery.checkpoint import Snapshot
 from detector.core.recovery.generations import (
@@ -45,16 +44,17 @@ from detector.core.recovery.generations import (
     check_end,
     check_side,
     config_name,
+    expired,
     find_origin,
     folders,
+    move_newest,
     read_configs,
     read_journal,
-    salvaged,
     store_prefix,
-    superfluous,
     write,
 )
-from detector.core.recovery.journal import METADATA_BYTES_MAX, SIDES, Barrier, Journal, Side
+from detector.core.recovery.journal import METADATA_BYTES_MAX, Barrier, Journal
+from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.reporting.counting import StageTimer, block_signals, count, measure_lag, publications
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.partition import Partition, library_versions
@@ -164,10 +164,10 @@ class Runner:
     ----------
     config, topic, group, entity_key
         What to compute, and who we are.
-    stream, store, feedback, exchange, clock, log, executor
-        The world. Without `store` nothing is snapshot, without `feedback` no label is read, without
-        `exchange` no sibling is heard. `executor` writes checkpoints beside scoring. The runner closes
-        `stream` and the side topics, nothing else.
+    stream, store, sides, clock, log, executor
+        The world. Without `store` nothing is snapshot; of a side input that is not in `sides` nothing is
+        read. `executor` writes checkpoints beside scoring. The runner closes `stream` and the side topics,
+        nothing else.
     telemetry
         Where numbers are kept.
     lanes
@@ -195,8 +195,7 @@ class Runner:
         entity_key: bytes,
         stream: Stream,
         store: CheckpointStore | None,
-        feedback: SideLog | None,
-        exchange: SideLog | None = None,
+        sides: Mapping[Side, SideLog],
         clock: Clock,
         telemetry: Telemetry,
         log: Log,
@@ -212,8 +211,7 @@ class Runner:
         self._config = config
         self._topic, self._group, self._entity_key = topic, group, entity_key
         self._stream, self._store = stream, store
-        logs: dict[Side, SideLog | None] = {"labels": feedback, "exchange": exchange}
-        self._sides: dict[Side, SideLog] = {side: log for side, log in logs.items() if log is not None}
+        self._sides = sides
         self._clock, self._telemetry, self._log, self._executor = clock, telemetry, log, executor
         self._lanes = lanes
         configured_s = config.commit_interval_ms / 1000.0
@@ -469,10 +467,12 @@ class Runner:
         )
 
     def _bare(self, wanted: ModelPart, position: int, beginnings: Mapping[Side, int]) -> Journal:
-        """A start without a model; siblings are heard from now on: what was told may be of an ended life."""
-        log = self._sides.get("exchange")
-        told = 0 if log is None else self._ask_unless_stopping(log.log_end)
-        return Partition.begin(wanted, position, beginnings.get("labels", 0), told)
+        """Begin without a model."""
+        starts = {
+            side: self._ask_unless_stopping(log.log_end) if SIDES[side].starts_at_end else beginnings[side]
+            for side, log in self._sides.items()
+        }
+        return Partition.begin(wanted, position, starts)
 
     def _first_journal(self, identity: Identity, wanted: ModelPart, bare: Journal) -> Journal:
         """What a partition begins with that was never committed: nothing, or a model file."""
@@ -485,7 +485,7 @@ class Runner:
 
     def _salvage(self, journal: Journal, get: Callable[[str], bytes], bare: Journal) -> Journal:
         """Go on without what the log lost: the newest model that can be read, at `bare`'s position."""
-        snapshot = salvaged(journal, get, bare.position)
+        snapshot = move_newest(journal, get, bare.position)
         if snapshot is None:
             return bare
         name = self._ask_unless_stopping(lambda: write(snapshot, self._put))
@@ -632,8 +632,8 @@ class Runner:
         """
         partition = owned.partition
         # Step 1
-        labels, told = (self._available(side, partition) for side in SIDES)
-        barrier = partition.due(*labels, *told, aged=self._aged(owned))
+        available = {side: self._available(side, partition) for side in self._sides}
+        barrier = partition.due(available, aged=self._aged(owned))
         if barrier is None:
             self._tell_drift(owned)
             return True
@@ -642,14 +642,14 @@ class Runner:
         if live and not self._has_room(owned):
             return False
         # Step 3
-        applied = self._read("labels", *partition.labels_range(barrier))
-        heard = self._read("exchange", *partition.exchange_range(barrier))
+        records: Mapping[Side, SideRecords] = {
+            side: self._read(side, wanted) for side, wanted in barrier.sides.items()
+        }
         if live:
-            heard, stop = bounded(heard, barrier.exchange)
-            barrier = replace(barrier, exchange=stop)
+            barrier, records = barrier.within_bytes(records)
         # Step 4
         self._timer.start()
-        outputs = partition.barrier(barrier, applied, heard)
+        outputs = partition.barrier(barrier, records)
         self._compare_state(owned)
         self._tell_drift(owned)
         # Step 5
@@ -685,14 +685,13 @@ class Runner:
                 )
             owned.differences = differences
 
-    def _available(self, side: Side, partition: Partition) -> tuple[int, int]:
-        """End and beginning of what a barrier now may apply of a side topic."""
-        applied = partition.journal.end(side)
-        log = self._sides.get(side)
-        end = applied if log is None else log.end(partition.event_time)
-        return end, self._side_beginning(side) if end > applied else 0
+    def _available(self, side: Side, partition: Partition) -> SideRange:
+        """Positions of a side topic that a barrier may apply now."""
+        end = self._sides[side].end(partition.event_time)
+        return SideRange(self._side_beginning(side) if end > partition.journal.end(side) else 0, end)
 
-    def _read(self, side: Side, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
+    def _read(self, side: Side, wanted: SideRange) -> SideRecords:
+        start, stop = wanted
         if start >= stop:
             return ()
         log = self._sides[side]
@@ -815,7 +814,7 @@ class Runner:
         try:
             found = [name for folder in folders(number) for name in self._store.list(self._prefix + folder)]
             names = [name.removeprefix(self._prefix) for name in found]
-            for name in superfluous(names, journal, self._get, keep=self._config.checkpoints.keep):
+            for name in expired(names, journal, self._get, keep=self._config.checkpoints.keep):
                 self._store.delete(self._prefix + name)
         except OutsideError as error:
             self._log.warning("checkpoints_not_pruned", partition=number, reason=str(error))
