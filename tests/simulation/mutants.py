@@ -120,14 +120,24 @@ MUTANTS = (
     ),
     _mutant(
         "labels of a barrier are not applied again",
-        (Runner, "_settle_block", '("labels", *', '("labels", *(0, 0) if not live else '),
+        (
+            Runner,
+            "_settle_block",
+            "self._read(side, wanted)",
+            'self._read(side, SideRange(0, 0) if side == "feedback" and not live else wanted)',
+        ),
     ),
     _mutant(
-        "what siblings told is not heard again",
-        (Runner, "_settle_block", '("exchange", *', '("exchange", *(0, 0) if not live else '),
+        "peer messages of a barrier are not applied again",
+        (
+            Runner,
+            "_settle_block",
+            "self._read(side, wanted)",
+            'self._read(side, SideRange(0, 0) if side == "exchange" and not live else wanted)',
+        ),
     ),
     _mutant(
-        "what is told at a replayed barrier is published again",
+        "messages of a replayed barrier are published again",
         (Runner, "_settle_block", "if live:\n        owned.outputs", "if True:\n        owned.outputs"),
     ),
     _mutant(
