@@ -72,7 +72,7 @@ def snapshot(position: int = 100, before: str = "", state: Any = None, partition
 
 
 @given(TREES)
-def test_a_state_comes_back_as_it_was(tree: dict[str, Any]) -> None:
+def test_a_packed_state_is_read_back(tree: dict[str, Any]) -> None:
     data = pack(tree)
     assert same(unpack(data), tree)
     assert pack(dict(reversed(tree.items()))) == data
@@ -83,7 +83,7 @@ def test_a_state_comes_back_as_it_was(tree: dict[str, Any]) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(TREES, st.integers(100, 2**62))
-def test_a_checkpoint_comes_back_as_it_was(tree: dict[str, Any], position: int) -> None:
+def test_a_checkpoint_is_read_back(tree: dict[str, Any], position: int) -> None:
     taken = snapshot(position, state=tree)
     name, head, body = encode(taken)
     manifest = read_manifest(head)
@@ -95,7 +95,7 @@ def test_a_checkpoint_comes_back_as_it_was(tree: dict[str, Any], position: int) 
 
 
 @given(st.data())
-def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
+def test_any_changed_byte_is_detected(data: st.DataObject) -> None:
     _, head, body = encode(snapshot())
     manifest = read_manifest(head)
     flip = data.draw(st.integers(1, 255))
@@ -108,7 +108,7 @@ def test_any_changed_byte_is_noticed(data: st.DataObject) -> None:
 
 
 @given(st.data())
-def test_any_tear_is_noticed(data: st.DataObject) -> None:
+def test_any_truncation_is_detected(data: st.DataObject) -> None:
     _, head, body = encode(snapshot())
     manifest = read_manifest(head)
     with pytest.raises(CheckpointDamaged):
@@ -118,7 +118,7 @@ def test_any_tear_is_noticed(data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_other_bytes_are_no_checkpoint(data: bytes) -> None:
+def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(CheckpointDamaged):
         read_manifest(data)
     with pytest.raises(CheckpointDamaged):
@@ -126,14 +126,14 @@ def test_other_bytes_are_no_checkpoint(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", ["Infinity", "[]", "null", '{"format": 1}', '{"format": 1, "since": 1}'])
-def test_what_is_no_manifest_is_damage_though_its_seal_is_right(body: str) -> None:
+def test_a_manifest_with_other_content_is_damaged_even_with_a_right_checksum(body: str) -> None:
     with pytest.raises(CheckpointDamaged):
         read_manifest(f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n".encode())
 
 
 @pytest.mark.parametrize(("at", "value"), [(8, 0x63), (8, 0x08), (6, 0x01)])
-def test_an_archive_of_another_kind_is_damage(at: int, value: int) -> None:
-    """Of an unknown compression, not compressed as it says, or encrypted."""
+def test_an_archive_of_another_kind_is_damaged(at: int, value: int) -> None:
+    """Unknown compression, wrong compression, or encryption."""
     data = bytearray(pack({"x": np.arange(3)}))
     for head, flags in ((b"PK\x03\x04", at), (b"PK\x01\x02", at + 2)):
         start = data.find(head)
@@ -154,7 +154,7 @@ def test_another_format_needs_another_version(version: int) -> None:
         read_manifest(f"{body}\n{seal}\n".encode())
 
 
-def test_owners_with_other_journals_or_configurations_give_other_names() -> None:
+def test_other_journals_or_configurations_give_other_names() -> None:
     taken = snapshot()
     since = replace(taken.since, barriers=(Barrier(position=50, cause="every"), *taken.since.barriers))
     others = [
@@ -201,7 +201,7 @@ def test_the_newest_checkpoint_is_the_origin(store: MemoryStore) -> None:
 
 @settings(max_examples=60)
 @given(st.data())
-def test_whatever_one_object_suffers_the_state_can_be_computed(data: st.DataObject) -> None:
+def test_damage_of_any_one_object_leaves_an_origin(data: st.DataObject) -> None:
     store = MemoryStore()
     names = generations(store, 3)
     journal = committed(names[-1], 300)
@@ -215,7 +215,9 @@ def test_whatever_one_object_suffers_the_state_can_be_computed(data: st.DataObje
     assert bool(origin.damages) == hit
 
 
-def test_damage_goes_back_to_the_bare_start_if_the_log_is_still_there(store: MemoryStore) -> None:
+def test_without_a_whole_checkpoint_recovery_starts_at_the_bare_start(
+    store: MemoryStore,
+) -> None:
     names = generations(store, 3)
     journal = committed(names[-1], 300)
     for name in names:
@@ -229,7 +231,7 @@ def test_damage_goes_back_to_the_bare_start_if_the_log_is_still_there(store: Mem
         find_origin(journal, store.get, partition=3, beginning=250)
 
 
-def test_another_checkpoints_manifest_is_not_taken_for_this_one(store: MemoryStore) -> None:
+def test_the_manifest_of_another_checkpoint_is_refused(store: MemoryStore) -> None:
     names = generations(store, 2)
     for place in ("{}.json", "manifests/{}.json"):
         store.objects[place.format(names[1])] = store.objects[place.format(names[0])]
@@ -238,10 +240,10 @@ def test_another_checkpoints_manifest_is_not_taken_for_this_one(store: MemorySto
 
 
 @pytest.mark.parametrize("keep", [2, 3, 10])
-def test_what_is_deleted(store: MemoryStore, keep: int) -> None:
+def test_older_and_unnamed_generations_expire(store: MemoryStore, keep: int) -> None:
     names = generations(store, 5)
-    unnamed = write(snapshot(250, names[1]), store.put)  # by a replica that lost its partition
-    ahead = write(snapshot(550, names[4]), store.put)  # by the next owner, about to be committed
+    unnamed = write(snapshot(250, names[1]), store.put)  # written by a replica that lost its partition
+    ahead = write(snapshot(550, names[4]), store.put)  # written by the next owner, about to be committed
     found = [name for folder in folders(3) for name in store.list(folder)]
     gone = expired(found, committed(names[4], 500), store.get, keep=keep)
     for name in gone:
@@ -253,7 +255,7 @@ def test_what_is_deleted(store: MemoryStore, keep: int) -> None:
     assert [name.endswith(".state") for name in gone] == sorted(name.endswith(".state") for name in gone)
 
 
-def test_nothing_is_deleted_when_the_chain_cannot_be_read(store: MemoryStore) -> None:
+def test_nothing_expires_if_the_chain_cannot_be_read(store: MemoryStore) -> None:
     names = generations(store, 5)
     store.lose(f"{names[3]}.json")
     store.lose(f"manifests/{names[3]}.json")
@@ -261,14 +263,14 @@ def test_nothing_is_deleted_when_the_chain_cannot_be_read(store: MemoryStore) ->
     assert expired(store.list(""), committed(names[4], 500), store.get, keep=2) != []
 
 
-def test_what_stands_beside_an_offset_must_be_ours() -> None:
+def test_a_committed_offset_needs_a_journal() -> None:
     journal = committed("", 0)
     assert read_journal(journal.to_text(), partition=0, group="g") == journal
     with pytest.raises(NeedsOperator, match="something else committed it"):
         read_journal("", partition=0, group="g")
 
 
-def test_labels_that_a_replay_needs_must_be_there() -> None:
+def test_side_records_that_a_replay_needs_must_exist() -> None:
     journal = committed("", 0)
     check_side(journal, "feedback", partition=0, beginning=5)
     with pytest.raises(NeedsOperator, match="begins at 6 now"):

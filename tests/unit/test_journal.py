@@ -1,4 +1,4 @@
-"""The journal: small, exact, and never guessed at."""
+"""The journal: a short, exact text; any other text is refused."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def journals(draw: st.DrawFn, count_max: int = 12) -> Journal:
 
 
 @given(journals())
-def test_text_tells_all(journal: Journal) -> None:
+def test_a_journal_is_read_back_from_its_text(journal: Journal) -> None:
     text = journal.to_text()
     assert text.isascii()
     assert Journal.from_text(text) == journal
 
 
 @given(journals(), st.data())
-def test_rebased_and_joined_is_what_it_was(journal: Journal, data: st.DataObject) -> None:
+def test_joining_what_rebasing_dropped_restores_the_journal(journal: Journal, data: st.DataObject) -> None:
     if not journal.barriers:
         with pytest.raises(ValueError, match="no barrier"):
             journal.rebased("K", journal.position)
@@ -116,7 +116,7 @@ def test_a_journal_that_has_room_has_room_under_any_checkpoint(journal: Journal)
         assert journal.rebased(name, barrier.position).bytes_next_max() <= journal.bytes_next_max()
 
 
-def test_labels_that_were_gone_before_are_not_asked_for_again() -> None:
+def test_lost_labels_are_not_needed_again() -> None:
     journal = Journal(checkpoint="", position=0, config="0" * 12)
     assert journal.needed("feedback") is None
     journal = journal.extended(Barrier(position=10, cause="every"))
@@ -127,7 +127,7 @@ def test_labels_that_were_gone_before_are_not_asked_for_again() -> None:
     assert Journal.from_text(journal.to_text()) == journal
 
 
-def test_a_barrier_of_the_usual_kind_is_short() -> None:
+def test_usual_barriers_are_short() -> None:
     journal = Journal(checkpoint="", position=0, config="0" * 12)
     for number in range(1, 101):
         journal = journal.extended(Barrier(position=4096 * number, cause="every"))
@@ -136,7 +136,7 @@ def test_a_barrier_of_the_usual_kind_is_short() -> None:
     assert journal.bytes_next_max() == len(journal.to_text()) + room
 
 
-def test_a_barrier_that_received_peer_messages_is_short() -> None:
+def test_barriers_with_peer_messages_are_short() -> None:
     journal = Journal(checkpoint="", position=0, config="0" * 12, sides={"exchange": 70})
     for number in range(1, 101):
         sides = {"exchange": SideRange(54 + 16 * number, 70 + 16 * number)}

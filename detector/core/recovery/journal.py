@@ -211,7 +211,7 @@ class Journal:
             if any(type(document[name]) is not kind for name, kind in kinds.items() if name in document):
                 raise ValueError("a value of the wrong type")
             if document["v"] != FORMAT:
-                raise _unknown(f"format {document['v']}", f"format {FORMAT}")
+                raise _unknown(f"of format {document['v']}", f"format {FORMAT}")
             position, ends = document["p"], _by_side(document["s"])
             origin = dict(ends)
             barriers = []
@@ -283,7 +283,7 @@ def _trimmed(numbers: Iterable[int]) -> list[int]:
 def _by_side(numbers: list[Any]) -> dict[Side, int]:
     _check_numbers(numbers)
     if len(numbers) > len(SIDES):
-        raise _unknown(f"{len(numbers)} side inputs", f"{len(SIDES)} side inputs")
+        raise _unknown(f"with {len(numbers)} side inputs", f"{len(SIDES)} side inputs")
     return dict.fromkeys(SIDES, 0) | dict(zip(SIDES, numbers, strict=False))
 
 
@@ -294,6 +294,6 @@ def _check_numbers(numbers: list[Any]) -> None:
 
 def _unknown(found: str, known: str) -> NeedsOperator:
     return NeedsOperator(
-        f"the committed offset has a journal with {found}, this version knows {known}: run the version that "
+        f"the committed offset has a journal {found}, this version knows {known}: run the version that "
         "wrote it, or delete the group's offsets to start anew"
     )
