@@ -11,16 +11,16 @@ from detector.errors import NeedsOperator
 
 def test_the_current_format_stays_as_it_is() -> None:
     state = {"a": 1}
-    assert upgrade(state, FORMAT) is state
+    assert upgrade(state, FORMAT, "k") is state
 
 
 @pytest.mark.parametrize("number", [0, -1, FORMAT + 1, 99])
 def test_another_format_is_refused_with_a_sentence(number: int) -> None:
-    message = rf"has format {number}, this version reads format {FORMAT}: run the version that wrote it, or"
+    message = rf"checkpoint 00003/17-ab has format {number}, this version reads format {FORMAT}: run the version that wrote it, or"
     with pytest.raises(NeedsOperator, match=message):
-        upgrade({}, number)
+        upgrade({}, number, "00003/17-ab")
     with pytest.raises(NeedsOperator, match=message):
-        check_format(number)
+        check_format(number, "00003/17-ab")
 
 
 def test_steps_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,8 +28,8 @@ def test_steps_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upgrade_module, "FORMAT", 3)
     monkeypatch.setitem(upgrade_module.STEPS, 1, lambda state: {"names": [state["name"]]})
     monkeypatch.setitem(upgrade_module.STEPS, 2, lambda state: {**state, "count": len(state["names"])})
-    assert upgrade({"name": "x"}, 1) == {"names": ["x"], "count": 1}
-    assert upgrade({"names": ["x", "y"]}, 2) == {"names": ["x", "y"], "count": 2}
-    assert upgrade({"names": [], "count": 0}, 3) == {"names": [], "count": 0}
+    assert upgrade({"name": "x"}, 1, "k") == {"names": ["x"], "count": 1}
+    assert upgrade({"names": ["x", "y"]}, 2, "k") == {"names": ["x", "y"], "count": 2}
+    assert upgrade({"names": [], "count": 0}, 3, "k") == {"names": [], "count": 0}
     with pytest.raises(NeedsOperator, match="has format 4, this version reads formats 1 to 3"):
-        upgrade({}, 4)
+        upgrade({}, 4, "k")

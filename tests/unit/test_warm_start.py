@@ -161,6 +161,16 @@ def test_a_file_without_one_of_its_parts_is_refused(lost: str) -> None:
         read_model(magic + hashlib.sha256(body).digest() + body)
 
 
+def test_a_file_of_another_format_is_refused() -> None:
+    data = export_model(*learned())
+    magic = data[: data.index(b"\n") + 1]
+    tree = unpack(data[len(magic) + 32 :])
+    tree["about"]["format"] += 1
+    body = pack(tree)
+    with pytest.raises(NeedsOperator, match="has format 2, this version reads format 1: export it again"):
+        read_model(magic + hashlib.sha256(body).digest() + body)
+
+
 def test_a_checkpoint_without_a_model_is_not_exported() -> None:
     manifest, state = learned()
     with pytest.raises(NeedsOperator, match="later"):

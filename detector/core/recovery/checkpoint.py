@@ -105,7 +105,7 @@ def read_manifest(data: bytes) -> Manifest:
         if hashlib.sha256(body.encode()).hexdigest() != seal:
             raise CheckpointDamaged("the manifest does not match its checksum")
         document: dict[str, Any] = json.loads(body)
-        check_format(document["format"])
+        check_format(document["format"], document["name"])
         since = Journal.from_text(document["since"]).with_states(document.pop("states"))
         return Manifest(**{**document, "since": since})
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
@@ -126,4 +126,4 @@ def read_state(manifest: Manifest, data: bytes) -> Mapping[str, Any]:
         raise CheckpointDamaged(f"the state has {len(data)} of {manifest.state_bytes} bytes")
     if hashlib.sha256(data).hexdigest() != manifest.state_sha256:
         raise CheckpointDamaged("the state does not match its checksum")
-    return upgrade(unpack(data), manifest.format)
+    return upgrade(unpack(data), manifest.format, manifest.name)

@@ -20,8 +20,8 @@ STEPS: dict[int, Step] = {}
 """By the format that a step reads; FORMAT 1 is the first, so there is none yet."""
 
 
-def check_format(number: int) -> None:
-    """Check that this version reads checkpoints of a format.
+def check_format(number: int, name: str) -> None:
+    """Check that this version reads the format of a checkpoint with this name.
 
     Raises
     ------
@@ -32,20 +32,20 @@ def check_format(number: int) -> None:
     if not oldest <= number <= FORMAT:
         known = f"format {FORMAT}" if oldest == FORMAT else f"formats {oldest} to {FORMAT}"
         raise NeedsOperator(
-            f"the checkpoint has format {number}, this version reads {known}: run the version that wrote it, "
-            "or delete the group's offsets to start anew"
+            f"checkpoint {name} has format {number}, this version reads {known}: run the version that wrote "
+            "it, or delete the group's offsets to start anew"
         )
 
 
-def upgrade(state: Mapping[str, Any], from_format: int) -> Mapping[str, Any]:
-    """Bring a state to the current format.
+def upgrade(state: Mapping[str, Any], from_format: int, name: str) -> Mapping[str, Any]:
+    """Bring the state of a checkpoint with this name to the current format.
 
     Raises
     ------
     NeedsOperator
         This version does not know `from_format`.
     """
-    check_format(from_format)
+    check_format(from_format, name)
     for number in range(from_format, FORMAT):
         state = STEPS[number](state)
     return state

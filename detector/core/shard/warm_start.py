@@ -4,7 +4,8 @@
 
 The file holds the population part of a state (`POPULATION`): units, encoder and learner, core, clusters,
 calibration, and the priors of profiles. It has no profiles, budget, cases or labels. The core consists of
-real events, without ids, their entities as keyed hashes: protect the file like a checkpoint.
+real events, without ids, their entities as keyed hashes: protect the file like a checkpoint. Its format is
+that of checkpoints, as it holds parts of their states.
 
 Rules
     - A warm start is an ordinary checkpoint at the shard's first offset. The first journal names it, so the
@@ -25,12 +26,12 @@ from detector.config.tree import ModelPart
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Manifest, Snapshot
 from detector.core.recovery.journal import Journal
+from detector.core.recovery.upgrade import FORMAT
 from detector.core.shard.partition import library_versions
 from detector.core.shard.shard import Shard, shape
 from detector.core.state import copied, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
-FORMAT = 1
 POPULATION = ("units", "learner", "core", "embedding", "calibration", "loss")
 _MAGIC = b"detector model\n"
 _SEAL_BYTES = 32
@@ -69,7 +70,7 @@ def read_model(data: bytes) -> Model:
     CheckpointDamaged
         It is torn or changed, or not a model file.
     NeedsOperator
-        A newer version wrote it.
+        It holds states of another format, or settings that this version does not know.
     """
     head = len(_MAGIC) + _SEAL_BYTES
     seal, body = hashlib.sha256(data[head:]), data[head:]
@@ -81,10 +82,10 @@ def read_model(data: bytes) -> Model:
     try:
         about = content["about"]
         population = {**content["population"], "priors": content["priors"]}
-        if about["format"] > FORMAT:
+        if about["format"] != FORMAT:
             raise NeedsOperator(
-                f"the model file has format {about['format']}, this version reads up to {FORMAT}: "
-                "run the version that wrote it"
+                f"the model file has format {about['format']}, this version reads format {FORMAT}: "
+                "export it again with this version"
             )
         config = ModelPart.from_canonical(about["config"])
     except (LookupError, TypeError) as error:
