@@ -16,7 +16,7 @@ def test_the_current_format_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("number", [0, -1, FORMAT + 1, 99])
 def test_another_format_is_refused_with_a_sentence(number: int) -> None:
-    message = rf"checkpoint 00003/17-ab has format {number}, this version reads format {FORMAT}: run the version that wrote it, or"
+    message = rf"checkpoint 00003/17-ab has format {number}, this version reads format {FORMAT}: run the"
     with pytest.raises(NeedsOperator, match=message):
         upgrade({}, number, "00003/17-ab")
     with pytest.raises(NeedsOperator, match=message):
