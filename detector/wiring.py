@@ -29,7 +29,7 @@ from detector.core.jobs import Lanes
 from detector.core.labels.feedback import feedback_time
 from detector.core.recovery.checkpoint import Manifest, read_manifest, read_state
 from detector.core.recovery.generations import store_prefix
-from detector.core.recovery.journal import Side
+from detector.core.recovery.sides import SIDES, Side
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.warm_start import Model, differences, export_model, read_model
 from detector.errors import (
@@ -96,12 +96,6 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
     stream = KafkaStream(config, password, key_password)
-
-    def side(topic: str | None, time_of: TimeOf | None) -> KafkaSideLog | None:
-        if topic is None:
-            return None
-        return KafkaSideLog(config, topic, password, key_password, time_of=time_of)
-
     monitor = DriftMonitor(telemetry)
     with threadpool_limits(1), _Signals() as signals:
         runner = Runner(
@@ -111,8 +105,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             entity_key=entity_key(entity_secret),
             stream=stream,
             store=store,
-            feedback=side(config.topics.feedback, feedback_time),
-            exchange=side(config.topics.exchange, None),
+            sides=_side_logs(config, password, key_password, {"feedback": feedback_time}),
             clock=clock,
             telemetry=telemetry,
             log=log,
@@ -227,6 +220,7 @@ def replay(
     stream.watch = watch
     if feedback is None and plan.feedback is not None:
         feedback = FileSideLog(plan.feedback)
+    sides: dict[Side, SideLog | None] = {"feedback": feedback, "exchange": stream.exchange}
     with threadpool_limits(1), _Signals() as signals:
         runner = Runner(
             config=config,
@@ -235,8 +229,7 @@ def replay(
             entity_key=key,
             stream=stream,
             store=_store_for_files(plan),
-            feedback=feedback,
-            exchange=stream.exchange,
+            sides={side: log for side, log in sides.items() if log is not None},
             clock=SystemClock(),
             telemetry=telemetry,
             log=log,
@@ -365,23 +358,18 @@ def auditing(
     """
     password, key_password, entity_secret = resolve_secrets(config, environ)
     key = entity_key(entity_secret)
-    sides: dict[Side, SideLog] = {}
+    sides: dict[Side, SideLog]
     archive: KafkaArchive | FileArchive
     with threadpool_limits(1), ExitStack() as opened:
         if files is None:
             store, archive = FsspecStore(config.checkpoints.url), KafkaArchive(config, password, key_password)
-            topics: dict[Side, str | None] = {
-                "labels": config.topics.feedback,
-                "exchange": config.topics.exchange,
-            }
-            for side, topic in topics.items():
-                if topic is not None:
-                    sides[side] = KafkaSideLog(config, topic, password, key_password)
+            sides = _side_logs(config, password, key_password, {})
         else:
+            sides = {}
             store = FsspecStore(f"file://{files.folder.resolve()}")
             archive = FileArchive(files.events, files.folder, key_of=Parser(config.event, key).main_key)
             if files.feedback is not None:
-                sides["labels"] = FileSideLog(files.feedback)
+                sides["feedback"] = FileSideLog(files.feedback)
             if (exchange := FileExchange.of(files.folder)) is not None:
                 sides["exchange"] = exchange
         opened.callback(archive.close)
@@ -472,6 +460,18 @@ def _outline(state: Mapping[str, Any]) -> dict[str, Any]:
                 value if isinstance(value, (int, float, str)) or value is None else f"{len(value)} items"
             )
     return outline
+
+
+def _side_logs(
+    config: Config, password: str | None, key_password: str | None, times: Mapping[Side, TimeOf]
+) -> dict[Side, SideLog]:
+    """Open the configured side topics; `times` of those whose records wait for the shard's event time."""
+    topics: dict[Side, str | None] = {side: getattr(config.topics, side) for side in SIDES}
+    return {
+        side: KafkaSideLog(config, topic, password, key_password, time_of=times.get(side))
+        for side, topic in topics.items()
+        if topic is not None
+    }
 
 
 def _prefix(config: Config) -> str:

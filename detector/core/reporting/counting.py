@@ -26,8 +26,8 @@ def publications(outputs: Outputs, identity: Identity, topics: Topics) -> Iterat
             for offset, key, body in encode_scores(scored, identity):
                 yield topics.scores, offset, key, body, HEADERS
     if topics.exchange is not None:
-        for told in outputs.told:
-            yield topics.exchange, told.offset, None, told.value, ()
+        for message in outputs.peer_messages:
+            yield topics.exchange, message.offset, None, message.value, ()
 
 
 def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s: float) -> None:
@@ -47,8 +47,8 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
         numbers.key_mismatches += outputs.key_mismatches
         _add(numbers.irregular, outputs.irregular)
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
-        _add(numbers.labels, outputs.labels)
-        _add(numbers.exchange, outputs.exchange)
+        _add(numbers.labels, outputs.side_outcomes.get("feedback", {}))
+        _add(numbers.exchange, outputs.side_outcomes.get("exchange", {}))
 
 
 def measure_lag(
