@@ -3,7 +3,7 @@
 tests/data/checkpoints/format-N holds a manifest, the state (gzip), and the raw scores by offset of the alerts
 that the same version published after it. To write the folder of the current format again:
 
-    python -m tests.unit.test_formats
+    python -m tests.unit.test_checkpoint_formats
 
 Do so only as long as no release has written this format; later a change of the state raises `FORMAT`.
 """
