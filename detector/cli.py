@@ -377,7 +377,7 @@ def checkpoint_list(config: ConfigPath, set_: Overrides = None) -> None:
     from detector import wiring
 
     settings = _load(config, set_)
-    listed = wiring.checkpoints(settings)
+    listed = wiring.list_checkpoints(settings)
     if not listed:
         out.print(f"nothing under {wiring.checkpoints_place(settings)}", markup=False, highlight=False)
         return

@@ -476,12 +476,12 @@ def test_run_refuses_to_start_without_its_secrets(detector: Detector) -> None:
 
 
 def test_a_bug_of_the_daemon_is_one_record(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    from detector import wiring
+    from detector.wiring import daemon
 
     def broken(*_: object) -> None:
         raise BrokenPipeError("a bug at az://c/x?sig=hunter2")
 
-    monkeypatch.setattr(wiring, "KafkaStream", broken)
+    monkeypatch.setattr(daemon, "KafkaStream", broken)
     done = detector("run", "-c", HANDBOOK, "--set", "log.format=json")
     assert done.code == 1
     (line,) = done.err.splitlines()

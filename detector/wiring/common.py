@@ -1,0 +1,97 @@
+"""What running, replaying and auditing share."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+from detector.config.tree import Config
+from detector.core.jobs import Lanes
+from detector.core.recovery.generations import store_prefix
+from detector.core.shard.warm_start import Model, differences, read_model
+from detector.errors import (
+    CheckpointDamaged,
+    ConfigError,
+    Problem,
+)
+from detector.shell.background import BackgroundThread
+
+# Stands in for a secret on a developer's machine; whoever knows it can guess entity values from hashes.
+DEVELOPMENT_KEY = b"detector development key: not a secret"
+
+
+def entity_key(secret: str | None) -> bytes:
+    """Key of the entity hashes, 32 bytes, from a secret of any length."""
+    return hashlib.sha256(DEVELOPMENT_KEY if secret is None else secret.encode()).digest()
+
+
+def background_lanes() -> Lanes:
+    """A thread for each."""
+    return Lanes(BackgroundThread("training").lane, BackgroundThread("promotion").lane)
+
+
+def read_warm_start(file: Path | None, config: Config) -> Model | None:
+    """Read a model file that shards are to begin with; None: none is wanted.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or was learned with other settings: all that differ.
+    NeedsOperator
+        It is of a newer version.
+    """
+    if file is None:
+        return None
+    allowed = "a whole file that `detector checkpoint export` made"
+    try:
+        model = read_model(file.read_bytes())
+    except (OSError, CheckpointDamaged) as error:
+        found = f"{file} ({getattr(error, 'strerror', None) or error})"
+        raise ConfigError(
+            "command line", [Problem(path="--warm-start", value=found, allowed=allowed)]
+        ) from None
+    problems = [
+        Problem(path=key, value=here, allowed=f"the model file was learned with {there}")
+        for key, there, here in differences(model, config.model_part(1))
+    ]
+    if problems:
+        raise ConfigError(f"--warm-start {file}", problems)
+    return model
+
+
+def checkpoint_prefix(config: Config) -> str:
+    return store_prefix(config.kafka.group_id, config.topics.transactions)
+
+
+class Signals:
+    """Turns the first SIGTERM or SIGINT into a call, also one that comes before there is anything to call."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._stop: Callable[[], None] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def call(self, stop: Callable[[], None]) -> None:
+        """Call `stop` at the signal, or now if it was there already."""
+        self._stop = stop
+        if self._asked:
+            stop()
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, self._before[number])  # a second one has its usual effect
+        self._asked = True
+        if self._stop is not None:
+            self._stop()

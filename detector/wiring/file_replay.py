@@ -1,0 +1,157 @@
+"""`detector replay`: the same shards over a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from detector.config.load import resolve_secret
+from detector.config.tree import Config, Topics
+from detector.core.events.parser import Parser
+from detector.core.reporting.telemetry import Telemetry
+from detector.ports import Commit, Log, SideLog
+from detector.shell.background import BackgroundThread
+from detector.shell.clock import SystemClock
+from detector.shell.files import FileSideLog, FileStream, OutputFiles
+from detector.shell.runner.loop import Runner
+from detector.shell.store import FsspecStore
+from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start
+
+# No limit on the journal where it does not have to fit beside a committed offset.
+FILE_METADATA_BYTES_MAX = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replay:
+    """What `replay` reads and writes; None: not wanted."""
+
+    events: Path
+    feedback: Path | None = None
+    partitions: int = 1
+    scores: Path | None = None
+    alerts: Path | None = None
+    rejected: Path | None = None
+    checkpoints: Path | None = None
+    resume: bool = False
+    warm_start: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replayed:
+    """What became of a replay."""
+
+    telemetry: Telemetry
+    rejection: str  # why the first rejected event was; empty: there was none
+    complete: bool  # the file was read to its end, by this replay or by those that it resumed
+
+
+class _WatchedFile(FileStream):
+    """A file whose first dead letter is remembered, whether they are written or not."""
+
+    topic: str  # of dead letters
+    rejection: tuple[int, str] | None = None  # line, reason and detail
+    watch: Callable[[Commit], None] | None = None
+
+    def commit(self, commit: Commit) -> None:
+        """Look at the messages, then write them."""
+        if self.watch is not None:
+            self.watch(commit)
+        for message in commit.messages:
+            if message.topic == self.topic and (self.rejection is None or message.offset < self.rejection[0]):
+                facts = dict(message.headers)
+                words = (facts.get(f"detector_{part}", b"") for part in ("reason", "detail"))
+                told = ": ".join(dict.fromkeys(word.decode(errors="replace") for word in words if word))
+                self.rejection = message.offset, told
+        super().commit(commit)
+
+
+def replay(
+    config: Config,
+    environ: Mapping[str, str],
+    plan: Replay,
+    log: Log,
+    progress: Callable[[int], None],
+    *,
+    feedback: SideLog | None = None,
+    watch: Callable[[Commit], None] | None = None,
+) -> Replayed:
+    """Run the shards over a file.
+
+    Parameters
+    ----------
+    progress
+        Told how many bytes of the events file have been read, as it lies on disk.
+    feedback, watch
+        Somebody who answers while the replay runs: labels in place of a file's, and told of each commit
+        before it is written. Such a replay cannot be resumed.
+
+    Raises
+    ------
+    OperatorError
+        A file cannot be read or written, or does not fit the progress to be resumed.
+    """
+    config = _for_files(config, plan, answered=plan.feedback is not None or feedback is not None)
+    warm_start = read_warm_start(plan.warm_start, config)
+    key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))
+    parser = Parser(config.event, key)
+    telemetry = Telemetry()
+    stream = _WatchedFile(
+        plan.events,
+        key_of=parser.main_key,
+        feedback=plan.feedback,
+        partitions=plan.partitions,
+        topics=config.topics,
+        outputs=OutputFiles(scores=plan.scores, alerts=plan.alerts, rejected=plan.rejected),
+        folder=plan.checkpoints,
+        resume=plan.resume,
+        progress=progress,
+    )
+    stream.topic = config.topics.dead_letter
+    stream.watch = watch
+    if feedback is None and plan.feedback is not None:
+        feedback = FileSideLog(plan.feedback)
+    with threadpool_limits(1), Signals() as signals:
+        runner = Runner(
+            config=config,
+            topic=config.topics.transactions,
+            group=config.kafka.group_id,
+            entity_key=key,
+            stream=stream,
+            store=_store_for_files(plan),
+            feedback=feedback,
+            exchange=stream.exchange,
+            clock=SystemClock(),
+            telemetry=telemetry,
+            log=log,
+            executor=BackgroundThread("checkpoints"),
+            lanes=background_lanes(),
+            commit_interval_s=0.0,
+            metadata_bytes_max=FILE_METADATA_BYTES_MAX,
+            warm_start=warm_start,
+        )
+        signals.call(runner.stop)
+        runner.run()
+    line, rejection = stream.rejection or (0, "")
+    return Replayed(
+        telemetry=telemetry,
+        rejection=f"line {line + 1}, {rejection}" if rejection else "",
+        complete=all(stream.position(p) == stream.end(p) for p in range(plan.partitions)),
+    )
+
+
+def _store_for_files(plan: Replay) -> FsspecStore | None:
+    """Where checkpoints go; a warm start is one, so it needs a place even if nothing is to be kept."""
+    if plan.checkpoints is not None:
+        return FsspecStore(f"file://{plan.checkpoints.resolve()}")
+    return None if plan.warm_start is None else FsspecStore("memory://replay")
+
+
+def _for_files(config: Config, plan: Replay, *, answered: bool) -> Config:
+    """Publish scores only where they are wanted, and expect feedback only where there is some."""
+    topics = config.topics.model_dump()
+    topics["scores"] = None if plan.scores is None else config.topics.scores or "scores"
+    topics["feedback"] = config.topics.feedback or "feedback" if answered else None
+    return config.model_copy(update={"topics": Topics(**topics)})
