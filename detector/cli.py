@@ -30,8 +30,11 @@ from rich.progress import (
 )
 
 from detector.config.infer import infer, render
-from detector.config.load import effective, json_schema, load, missing_here, redacted
+from detector.config.load import effective, load
+from detector.config.schema import json_schema
+from detector.config.secrets import missing_here
 from detector.config.tree import Config
+from detector.config.words import redacted
 from detector.errors import ConfigError, NeedsOperator, OperatorError, OutsideError, Problem
 
 if TYPE_CHECKING:  # at run time only by the commands that need it: it loads numba

@@ -48,7 +48,7 @@ class Problem:
     allowed: str  # what would be right
 
     def __str__(self) -> str:
-        return f"{self.path}: found {self.value}; {self.allowed}"
+        return f"{self.path}: got {self.value}, expected {self.allowed}"
 
 
 class ConfigError(OperatorError):

@@ -29,8 +29,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from detector.config.load import UNREADABLE, nearest, spell
-from detector.config.tree import EventLimits
+from detector.config.tree import UNREADABLE, EventLimits
+from detector.config.words import nearest
+from detector.config.yaml_text import spell
 from detector.errors import ConfigError, Problem
 
 SAMPLE_LINES_MAX = 5_000  # enough to see a 0.1 % of missing values, read in a second

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import structlog
 
-from detector.config.load import redacted
+from detector.config.words import redacted
 from detector.ports import Log
 
 _MASK = "***"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from detector.config.load import resolve_secrets
+from detector.config.secrets import resolve_secrets
 from detector.config.tree import Config
 from detector.core.events.parser import Parser
 from detector.core.recovery.journal import Side

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from detector.config.load import redacted
 from detector.config.tree import Config
+from detector.config.words import redacted
 from detector.core.recovery.checkpoint import Manifest, read_manifest, read_state
 from detector.core.shard.warm_start import export_model
 from detector.errors import (

@@ -55,7 +55,7 @@ def read_warm_start(file: Path | None, config: Config) -> Model | None:
             "command line", [Problem(path="--warm-start", value=found, allowed=allowed)]
         ) from None
     problems = [
-        Problem(path=key, value=here, allowed=f"the model file was learned with {there}")
+        Problem(path=key, value=here, allowed=f"{there}, as in the model file")
         for key, there, here in differences(model, config.model_part(1))
     ]
     if problems:

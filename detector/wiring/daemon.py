@@ -9,7 +9,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from detector.config.load import Secrets, resolve_secrets
+from detector.config.secrets import Secrets, resolve_secrets
 from detector.config.tree import Config
 from detector.core.labels.feedback import feedback_time
 from detector.core.reporting.telemetry import Telemetry

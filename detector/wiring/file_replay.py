@@ -8,7 +8,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from detector.config.load import resolve_secret
+from detector.config.secrets import resolve_secret
 from detector.config.tree import Config, Topics
 from detector.core.events.parser import Parser
 from detector.core.reporting.telemetry import Telemetry

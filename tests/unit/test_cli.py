@@ -145,7 +145,7 @@ def test_a_wrong_call_is_refused(detector: Detector, arguments: list[str]) -> No
     ids=" ".join,
 )
 def test_a_missing_configuration_is_refused(detector: Detector, arguments: list[str]) -> None:
-    refused(detector(*arguments), "nope.yaml", "nothing there")
+    refused(detector(*arguments), "nope.yaml", "got nothing")
 
 
 def test_an_unknown_override_is_refused(detector: Detector) -> None:
@@ -435,7 +435,7 @@ def test_a_model_is_exported_and_begun_with(detector: Detector, events: Path, tm
     assert all(float(row.split(",")[2]) > 0 for row in first.splitlines()[1:6])
 
     other = ("--set", "model.encoder.hidden=32")
-    refused(detector(*warm, *other), "model.encoder.hidden: found 32", "learned with 64")
+    refused(detector(*warm, *other), "model.encoder.hidden: got 32, expected 64")
     refused(detector("run", "-c", HANDBOOK, "--warm-start", "model.bin", *other), "model.encoder.hidden")
     Path("model.bin").write_bytes(Path("model.bin").read_bytes()[:-9])
     refused(detector(*warm), "--warm-start", "checksum", "detector checkpoint export")
