@@ -254,7 +254,13 @@ def dangers(files: Mapping[str, str]) -> list[str]:
 
 def test_the_sources_are_there() -> None:
     files = sources()
-    expected = {"errors.py", "ports.py", "config/tree/config.py", "core/shard/shard.py", "shell/runner/loop.py"}
+    expected = {
+        "errors.py",
+        "ports.py",
+        "config/tree/config.py",
+        "core/shard/shard.py",
+        "shell/runner/loop.py",
+    }
     assert expected <= set(files)
 
 
