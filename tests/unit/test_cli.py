@@ -15,7 +15,8 @@ import pytest
 
 from detector import cli
 from detector.core.shard.shard import Shard
-from detector.shell import files
+from detector.shell.files import line_reader
+from detector.shell.files.exchange import EXCHANGE
 from tests import talkative
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
@@ -349,12 +350,12 @@ def test_replay_says_what_shards_told_each_other_and_goes_on_with_it(
 ) -> None:
     monkeypatch.setattr(Shard, "_hear", talkative.hear)
     monkeypatch.setattr(Shard, "_tell", talkative.tell)
-    monkeypatch.setattr(files, "GROUP_LINES", 128)
+    monkeypatch.setattr(line_reader, "GROUP_LINES", 128)
     replay = ("replay", "-c", HANDBOOK, "--events", events, "--partitions", 2)
     done = detector(*replay, "--set", "topics.exchange=any", "--checkpoint-dir", "kept")
     assert "messages between shards, told: 4\n" in done.err
     assert "messages between shards, heard: " in done.err
-    assert (tmp_path / "kept" / files.EXCHANGE).stat().st_size > 0
+    assert (tmp_path / "kept" / EXCHANGE).stat().st_size > 0
     assert detector(*replay, "--checkpoint-dir", "kept", "--resume").code == 3
     assert "messages" not in detector(*replay).err
 
