@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from detector import __version__
 from detector.config.secrets import Secrets, resolve_secrets
 from detector.config.tree import Config
 from detector.core.labels.feedback import feedback_time
@@ -60,7 +60,7 @@ def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = No
     except DetectorError:
         raise
     except Exception:
-        log.exception("bug", version=version("detector"))
+        log.exception("bug", version=__version__)
     raise SystemExit(EXIT_BUG)  # outside of the handler: nothing else is to be told
 
 
@@ -103,7 +103,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             renderer(TelemetryCollector(telemetry, build_info(), _config_info(config))),
         )
         server.start()
-        log.info("started", version=version("detector"), metrics=f"{server.url}/metrics")
+        log.info("started", version=__version__, metrics=f"{server.url}/metrics")
         try:
             runner.run()
         finally:
@@ -113,7 +113,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
 
 def build_info() -> dict[str, str]:
     """What `detector_build_info` tells."""
-    return {"version": version("detector"), "python": platform.python_version()}
+    return {"version": __version__, "python": platform.python_version()}
 
 
 def _config_info(config: Config) -> dict[str, str]:

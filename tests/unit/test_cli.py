@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from detector import cli
+from detector.cli import common
 from detector.core.shard.shard import Shard
 from detector.shell.files import line_reader
 from detector.shell.files.exchange import EXCHANGE
@@ -177,7 +178,7 @@ def test_our_own_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli, "load", broken)
+    monkeypatch.setattr(common, "load", broken)
     monkeypatch.setattr(sys, "argv", ["detector", "check-config", HANDBOOK])
     with pytest.raises(RuntimeError, match="a bug"):  # the interpreter makes exit code 1 of it
         cli.main()
@@ -189,7 +190,7 @@ def test_our_own_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fine_configuration_is_called_so(detector: Detector) -> None:
     done = detector("check-config", HANDBOOK)
     assert (done.code, done.err) == (0, "")
-    assert "handbook.yaml: fine (model " in done.out
+    assert "handbook.yaml: valid (model " in done.out
 
 
 def test_effective_is_a_configuration_again(detector: Detector, tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_what_is_missing_here_is_a_warning(detector: Detector) -> None:
     missing += ("--set", "kafka.security={protocol: SSL, ca_file: /no/ca.pem}")
     done = detector("check-config", HANDBOOK, *missing)
     assert done.code == 0
-    assert "fine" in done.out
+    assert "valid" in done.out
     warnings = done.err.splitlines()
     assert [w.split(": ")[:3] for w in warnings] == [
         ["warning", "not on this machine", path]
@@ -241,9 +242,7 @@ def test_init_config_refuses(detector: Detector, events: Path, tmp_path: Path) -
     refused(detector("init-config", "--events", "nope"), "nope", "No such file")
     refused(detector("init-config", "--events", tmp_path), "a readable file")
     refused(detector("init-config", "--events", events, "--id", "nope"), "Fields of the sample")
-    refused(
-        detector("init-config", "--events", events, "--out", "no/such/x"), "--out", "a folder that exists"
-    )
+    refused(detector("init-config", "--events", events, "--out", "no/such/x"), "--out", "an existing folder")
     (tmp_path / "x.gz").write_text("{}")
     refused(detector("init-config", "--events", "x.gz"), "x.gz")
 
@@ -261,7 +260,7 @@ def test_simulate_writes_events_and_labels(detector: Detector, tmp_path: Path) -
 
 def test_simulate_refuses(detector: Detector) -> None:
     refused(detector("simulate", "--customers", 10**12), "customers must be between")
-    refused(detector("simulate", "--events", 5, "--out", "no/such/x"), "--out", "a folder that exists")
+    refused(detector("simulate", "--events", 5, "--out", "no/such/x"), "--out", "an existing folder")
 
 
 def test_simulate_overwrites_nothing(detector: Detector, tmp_path: Path) -> None:
@@ -401,7 +400,7 @@ def test_a_replay_is_verified_and_its_events_are_explained(detector: Detector, e
     assert detector("replay", *kept, "--alerts", "alerts.jsonl", *often).code == 0
     verified = detector("checkpoint", "verify", *kept)
     assert verified.code == 0
-    assert " 0 different, 0 without a hash of then" in verified.out
+    assert " 0 different, 0 without a recorded hash" in verified.out
     explained = detector("explain", *kept, "--offset", "1003")
     assert explained.code == 0
     assert "transactions-0-1003: below the threshold, score" in explained.err
