@@ -1,0 +1,131 @@
+"""A first configuration from a look at some events.
+
+What it does
+    Reads the first events of a stream (JSON, one a line), decides what each field is, and writes a
+    configuration in which every choice stands beside its reason, for a person to correct.
+
+Rules
+    - An id is never missing and never repeats; a time is never missing and always of one format.
+    - Without an id, a counter or a time that never repeats stands in, and a comment says what that costs.
+    - An entity has a name that says so (a card, a customer, a terminal), or values that come back like a
+      key's. People come before devices, devices before places: the first one is the main entity.
+    - What cannot be used is left out and listed: lists, constants, counters, identifiers, second times.
+    - What the caller names wins over what the sample suggests.
+    - Of a text only its first characters are copied: a configuration is no place for card numbers.
+
+Invariant: what `render` writes, `detector.config.load.load` reads.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from detector.config.infer.choice import Choice, Inference
+from detector.config.infer.column import AMOUNT_WORDS, ENTITY_WORDS, Column
+from detector.config.infer.sample import Sample, sample_error
+
+ENTITIES_MAX = 8  # of the tree
+FIELDS_MAX = 128  # of the tree
+REPEATED_MAX = 0.01  # share of an id's values that came before: more than retries explain
+
+
+def infer(
+    lines: Iterable[bytes], id: str | None = None, time: str | None = None, entities: Sequence[str] = ()
+) -> Inference:
+    """Decide what each field of a stream is.
+
+    Parameters
+    ----------
+    lines
+        Events as JSON objects; the first 5,000 lines are looked at.
+    id, time
+        Dotted paths that the caller already knows; None: found out.
+    entities
+        Likewise, the main one first; then no others are looked for.
+
+    Raises
+    ------
+    ConfigError
+        No usable line, no id, no time, nothing to learn from, or a name that is not in the sample.
+    """
+    sample = Sample(lines)
+    chosen_entities = [sample.named("entities", path, Column.is_key) for path in entities]
+    if len(chosen_entities) > ENTITIES_MAX or len(set(entities)) < len(entities):
+        raise sample_error("entities", ", ".join(entities), f"at most {ENTITIES_MAX} different fields")
+    chosen_time = sample.named("time", time, Column.is_some_time) if time else sample.find_time()
+    if id:
+        chosen_id = sample.named("id", id, Column.is_key)
+        id_reason, id_is_own = "named by you", chosen_id.repeated <= REPEATED_MAX
+        if chosen_id.repeated:
+            id_reason += f"; {chosen_id.repeated:.1%} of the events repeat one that came before"
+    else:
+        chosen_id, id_reason, id_is_own = sample.find_id(chosen_time, but=chosen_entities)
+    taken = [chosen_id, chosen_time, *chosen_entities]
+    rest = [sample.judge(column) for column in sample.columns.values() if column not in taken]
+    given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
+    found = sorted((c for c in rest if c.kind == "entity"), key=_main_first)
+    used_entities = given or found[:ENTITIES_MAX]
+    values = [c for c in rest if c.kind in ("numeric", "categorical", "text")]
+    if not used_entities and not values:
+        raise sample_error(
+            "the sample", "no field that differs", "at least one value or entity to learn from"
+        )
+    spare = (
+        "looks like an entity, but is not among those you named" if given else "more entities than allowed"
+    )
+    ignored = [c for c in rest if c.kind == "ignored"]
+    ignored += [Choice(path=path, kind="ignored", reason=why) for path, why in sample.unnameable.items()]
+    ignored += [_ignored(c, spare) for c in found if c not in used_entities]
+    ignored += [_ignored(c, f"more than {FIELDS_MAX} fields") for c in values[FIELDS_MAX:]]
+    used_entities, fields = _with_names(used_entities, values[:FIELDS_MAX])
+    return Inference(
+        events=sample.events,
+        broken=sample.broken,
+        id=sample.choice(chosen_id, "id", id_reason),
+        id_is_own=id_is_own,
+        time=sample.choice(chosen_time, "time", chosen_time.time_reason("named by you" if time else "")),
+        entities=tuple(used_entities),
+        fields=tuple(fields),
+        exposure=_exposure(fields, sample),
+        ignored=tuple(ignored),
+    )
+
+
+def _main_first(choice: Choice) -> tuple[int, int]:
+    """Order of entities: by what their name says, then the one that comes back most."""
+    noun = Column(choice.path).noun
+    return ENTITY_WORDS.get(noun, len(ENTITY_WORDS)), choice.distinct
+
+
+def _exposure(fields: Sequence[Choice], sample: Sample) -> str | None:
+    """The amount at stake: an amount by its name, never negative."""
+    for word in AMOUNT_WORDS:
+        for choice in fields:
+            column = sample.columns[choice.path]
+            if choice.kind == "numeric" and word in column.words and min(map(float, column.counts)) >= 0.0:
+                return choice.name
+    return None
+
+
+def _with_names(entities: Sequence[Choice], fields: Sequence[Choice]) -> tuple[list[Choice], list[Choice]]:
+    """Give each a name of its own: an entity what it is, a field its path."""
+    taken: set[str] = set()
+
+    def named(choice: Choice) -> Choice:
+        noun = Column(choice.path).noun
+        wanted = noun if choice.kind == "entity" and noun in ENTITY_WORDS else choice.path
+        wanted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", wanted)
+        wanted = re.sub(r"[^A-Za-z0-9]+", "_", wanted).strip("_").lower()[:56] or "field"
+        wanted = f"f_{wanted}" if wanted[0].isdigit() else wanted
+        again = (f"{wanted}_{number}" for number in range(2, 1_000))
+        name = wanted if wanted not in taken else next(name for name in again if name not in taken)
+        taken.add(name)
+        return replace(choice, name=name)
+
+    return [named(choice) for choice in entities], [named(choice) for choice in fields]
+
+
+def _ignored(choice: Choice, reason: str) -> Choice:
+    return replace(choice, kind="ignored", reason=reason)
