@@ -1,4 +1,4 @@
-"""`detector explain`, `checkpoint verify` and `rollback`: a look back at what was done."""
+"""`detector explain`, `checkpoint verify` and `rollback`: looking back from outside the group."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from detector.wiring.common import entity_key
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReplayFiles:
-    """A replay with `--checkpoint-dir` that is looked back at, in place of a topic."""
+    """Files of a replay with `--checkpoint-dir`, to look back at instead of a topic."""
 
     events: Path
     folder: Path
@@ -34,7 +34,7 @@ class ReplayFiles:
 def auditing(
     config: Config, environ: Mapping[str, str], files: ReplayFiles | None
 ) -> Iterator[tuple[Auditor, Archive]]:
-    """Look back at a group, or at a replay.
+    """Open what is needed to look back at a group, or at a replay.
 
     Raises
     ------
@@ -78,24 +78,24 @@ def auditing(
 
 
 def roll_back(config: Config, environ: Mapping[str, str], partition: int, name: str | None) -> str:
-    """Give a partition the model of an older checkpoint; the group must have no members.
+    """Give a partition the model of an older checkpoint. The group must have no members.
 
     Parameters
     ----------
     name
-        Of the checkpoint; None: the one before the newest.
+        Name of the checkpoint; None: the one before the newest.
 
     Returns
     -------
     str
-        Name of the checkpoint that was taken.
+        Name of the checkpoint in use now.
 
     Raises
     ------
     OperatorError
-        It cannot be done; nothing has changed.
+        It cannot be done. Nothing has changed.
     OutsideError
-        The world is away; nothing has changed, or all.
+        Kafka or the store is unavailable. Either nothing or everything has changed.
     """
     with auditing(config, environ, None) as (auditor, archive):
         assert isinstance(archive, KafkaArchive)

@@ -1,4 +1,4 @@
-"""`detector checkpoint list`, `show` and `export`: a look at the store."""
+"""`detector checkpoint list`, `show` and `export`: reading the store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from detector.wiring.common import checkpoint_prefix
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoundCheckpoint:
-    """One line of `checkpoint list`."""
+    """One line of `detector checkpoint list`."""
 
     name: str
     manifest: Manifest | None
@@ -53,13 +53,18 @@ def list_checkpoints(config: Config) -> list[FoundCheckpoint]:
 
 
 def export(config: Config, partition: int) -> tuple[str, bytes]:
-    """Make a model file of a partition's newest checkpoint that is whole; its name and the file.
+    """Make a model file from a partition's newest undamaged checkpoint.
+
+    Returns
+    -------
+    tuple
+        Name of the checkpoint, and the content of the file.
 
     Raises
     ------
     StoreUnavailable
     NeedsOperator
-        There is none.
+        There is no such checkpoint.
     """
     store, prefix = FsspecStore(config.checkpoints.url), checkpoint_prefix(config)
     manifests = [found.manifest for found in list_checkpoints(config) if found.manifest is not None]
@@ -71,18 +76,16 @@ def export(config: Config, partition: int) -> tuple[str, bytes]:
             )
         except (CheckpointDamaged, KeyError):
             continue
-    raise NeedsOperator(
-        f"there is no whole checkpoint of partition {partition} under {checkpoints_place(config)}"
-    )
+    raise NeedsOperator(f"no undamaged checkpoint of partition {partition} under {checkpoints_place(config)}")
 
 
 def checkpoints_place(config: Config) -> str:
-    """Where the checkpoints of the group's topic are, fit to be shown."""
+    """Where the checkpoints of the group's topic are, without secrets."""
     return f"{redacted(config.checkpoints.url).rstrip('/')}/{checkpoint_prefix(config)}"
 
 
 def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
-    """Tell all about one checkpoint: its manifest, whether its state is whole, the arrays in it.
+    """Describe one checkpoint: its manifest and the arrays of its state.
 
     Raises
     ------
@@ -94,7 +97,7 @@ def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
     """
     store, prefix = FsspecStore(config.checkpoints.url), checkpoint_prefix(config)
     unknown = Problem(
-        path="the checkpoint", value=repr(name), allowed="a name that `detector checkpoint list` shows"
+        path="the checkpoint", value=repr(name), allowed="a name from `detector checkpoint list`"
     )
     try:
         manifest = read_manifest(store.get(f"{prefix}{name}.json"))
@@ -110,7 +113,7 @@ def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
 
 
 def _outline(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Names with shapes and dtypes, or plain values where they are short."""
+    """Replace arrays by dtype and shape, and long values by their length."""
     outline: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What running, replaying and auditing share."""
+"""What the service, replays and audits share: keys, threads, warm start, signals."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from detector.errors import (
 )
 from detector.shell.background import BackgroundThread
 
-# Stands in for a secret on a developer's machine; whoever knows it can guess entity values from hashes.
+# Used when no secret is configured. It is public: entity values can be guessed from their hashes.
 DEVELOPMENT_KEY = b"detector development key: not a secret"
 
 
 def entity_key(secret: str | None) -> bytes:
-    """Key of the entity hashes, 32 bytes, from a secret of any length."""
+    """Derive the key of the entity hashes, 32 bytes, from a secret of any length."""
     return hashlib.sha256(DEVELOPMENT_KEY if secret is None else secret.encode()).digest()
 
 
 def background_lanes() -> Lanes:
-    """A thread for each."""
+    """Threads for training and for promotion."""
     return Lanes(BackgroundThread("training").lane, BackgroundThread("promotion").lane)
 
 
 def read_warm_start(file: Path | None, config: Config) -> Model | None:
-    """Read a model file that shards are to begin with; None: none is wanted.
+    """Read the model file of a warm start; None gives None.
 
     Raises
     ------
     ConfigError
-        It cannot be read, or was learned with other settings: all that differ.
+        It cannot be read, or was learned with other settings. Lists all that differ.
     NeedsOperator
         It is of a newer version.
     """
     if file is None:
         return None
-    allowed = "a whole file that `detector checkpoint export` made"
+    allowed = "a file written by `detector checkpoint export`"
     try:
         model = read_model(file.read_bytes())
     except (OSError, CheckpointDamaged) as error:
@@ -64,11 +64,12 @@ def read_warm_start(file: Path | None, config: Config) -> Model | None:
 
 
 def checkpoint_prefix(config: Config) -> str:
+    """Where the store keeps the checkpoints of the group's topic."""
     return store_prefix(config.kafka.group_id, config.topics.transactions)
 
 
 class Signals:
-    """Turns the first SIGTERM or SIGINT into a call, also one that comes before there is anything to call."""
+    """Calls a function at the first SIGTERM or SIGINT, even if it came before the function was set."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -85,13 +86,13 @@ class Signals:
             signal.signal(number, handler)
 
     def call(self, stop: Callable[[], None]) -> None:
-        """Call `stop` at the signal, or now if it was there already."""
+        """Call `stop` at the signal; at once if there was one already."""
         self._stop = stop
         if self._asked:
             stop()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, self._before[number])  # a second one has its usual effect
+        signal.signal(number, self._before[number])  # a second signal has its usual effect
         self._asked = True
         if self._stop is not None:
             self._stop()

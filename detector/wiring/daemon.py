@@ -1,4 +1,4 @@
-"""`detector run`: the shards of a group's partitions, over Kafka."""
+"""`detector run`: the service over Kafka."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
 from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start
 
-# A log must outlive the checkpoints that a recovery may fall back to, with a margin for a weekend.
+# Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
 RETENTION_MARGIN_S = 3 * 86_400.0
 
 
 def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = None) -> None:
-    """Run the daemon until SIGTERM or SIGINT.
+    """Run the service until SIGTERM or SIGINT.
 
     Parameters
     ----------
     warm_start
-        Model file that partitions without a committed offset begin with.
+        Model file for partitions without a committed offset.
 
     Raises
     ------
     OperatorError
-        Configuration, credentials, or something else that only a person can mend.
+        Configuration, credentials, or something else that only a person can resolve.
     SystemExit
-        With exit code 1 after a bug of ours, which is logged: one record, not the lines of a traceback.
+        With exit code 1 after a bug of ours, which is logged as one record.
     """
     secrets = resolve_secrets(config, environ)
     logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
@@ -61,7 +61,7 @@ def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = No
         raise
     except Exception:
         log.exception("bug", version=__version__)
-    raise SystemExit(EXIT_BUG)  # outside of the handler: nothing else is to be told
+    raise SystemExit(EXIT_BUG)  # outside the handler: no second traceback
 
 
 def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -> None:
@@ -112,7 +112,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
 
 
 def build_info() -> dict[str, str]:
-    """What `detector_build_info` tells."""
+    """Labels of the metric `detector_build_info`."""
     return {"version": __version__, "python": platform.python_version()}
 
 
@@ -123,14 +123,14 @@ def _config_info(config: Config) -> dict[str, str]:
 def _warnings(
     config: Config, stream: KafkaStream, store: FsspecStore, entity_secret: str | None, log: Log
 ) -> list[str]:
-    """What should not stop a start but must be seen: in the log and on /readyz."""
+    """Problems that do not prevent a start. They are logged and shown on /readyz."""
     found = []
     if entity_secret is None:
         found.append("entity_key is not set: entities are hashed with the public development key")
     if not store.shared():
         found.append(
-            "checkpoints.url is a local folder: every member of the group must see the same one, "
-            "or a moved partition cannot be restored"
+            "checkpoints.url is a local folder: all members of the group must share it, or a partition that "
+            "moves cannot be restored"
         )
     found += _retention_warnings(config, stream, log)
     for warning in found:
@@ -150,7 +150,7 @@ def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterat
             if kept_ms is not None and kept_ms / 1000.0 < needed_s:
                 yield (
                     f"topic {topic} is kept for {kept_ms / 3.6e6:.1f} h, less than recovery may need "
-                    f"({needed_s / 3600:.1f} h: checkpoints.age_max x keep and three days)"
+                    f"({needed_s / 3600:.1f} h: checkpoints.age_max x keep, plus three days)"
                 )
     except BrokerUnavailable as error:
-        log.warning("broker_unavailable", reason=str(error))  # the runner goes on trying
+        log.warning("broker_unavailable", reason=str(error))  # the runner tries again

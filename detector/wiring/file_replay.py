@@ -20,13 +20,13 @@ from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
 from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start
 
-# No limit on the journal where it does not have to fit beside a committed offset.
+# In a file, the journal need not fit into the metadata of a committed offset: practically no limit.
 FILE_METADATA_BYTES_MAX = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replay:
-    """What `replay` reads and writes; None: not wanted."""
+    """Files and options of a replay; None: not used."""
 
     events: Path
     feedback: Path | None = None
@@ -41,30 +41,30 @@ class Replay:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replayed:
-    """What became of a replay."""
+    """Result of a replay."""
 
     telemetry: Telemetry
-    rejection: str  # why the first rejected event was; empty: there was none
-    complete: bool  # the file was read to its end, by this replay or by those that it resumed
+    rejection: str  # place and reason of the first rejected event; empty: none was rejected
+    complete: bool  # whether the file was read to its end
 
 
 class _WatchedFile(FileStream):
-    """A file whose first dead letter is remembered, whether they are written or not."""
+    """Remembers the first rejected event, and shows every commit to `watch`."""
 
-    topic: str  # of dead letters
+    topic: str  # the dead letter topic
     rejection: tuple[int, str] | None = None  # line, reason and detail
     watch: Callable[[Commit], None] | None = None
 
     def commit(self, commit: Commit) -> None:
-        """Look at the messages, then write them."""
+        """Look at the messages of a commit, then write them."""
         if self.watch is not None:
             self.watch(commit)
         for message in commit.messages:
             if message.topic == self.topic and (self.rejection is None or message.offset < self.rejection[0]):
                 facts = dict(message.headers)
                 words = (facts.get(f"detector_{part}", b"") for part in ("reason", "detail"))
-                told = ": ".join(dict.fromkeys(word.decode(errors="replace") for word in words if word))
-                self.rejection = message.offset, told
+                text = ": ".join(dict.fromkeys(word.decode(errors="replace") for word in words if word))
+                self.rejection = message.offset, text
         super().commit(commit)
 
 
@@ -83,15 +83,15 @@ def replay(
     Parameters
     ----------
     progress
-        Told how many bytes of the events file have been read, as it lies on disk.
+        Called with the number of bytes read of the events file, before unpacking.
     feedback, watch
-        Somebody who answers while the replay runs: labels in place of a file's, and told of each commit
-        before it is written. Such a replay cannot be resumed.
+        For answers while the replay runs: a source of labels instead of a file, and a function that is called
+        with each commit before it is written. Such a replay cannot be resumed.
 
     Raises
     ------
     OperatorError
-        A file cannot be read or written, or does not fit the progress to be resumed.
+        A file cannot be read or written, or does not belong to the replay to be resumed.
     """
     config = _for_files(config, plan, answered=plan.feedback is not None or feedback is not None)
     warm_start = read_warm_start(plan.warm_start, config)
@@ -143,14 +143,14 @@ def replay(
 
 
 def _store_for_files(plan: Replay) -> FsspecStore | None:
-    """Where checkpoints go; a warm start is one, so it needs a place even if nothing is to be kept."""
+    """Store of the checkpoints. A warm start is a checkpoint, so it needs one even without a folder."""
     if plan.checkpoints is not None:
         return FsspecStore(f"file://{plan.checkpoints.resolve()}")
     return None if plan.warm_start is None else FsspecStore("memory://replay")
 
 
 def _for_files(config: Config, plan: Replay, *, answered: bool) -> Config:
-    """Publish scores only where they are wanted, and expect feedback only where there is some."""
+    """Publish scores only if a file is given, and expect feedback only if there is some."""
     topics = config.topics.model_dump()
     topics["scores"] = None if plan.scores is None else config.topics.scores or "scores"
     topics["feedback"] = config.topics.feedback or "feedback" if answered else None

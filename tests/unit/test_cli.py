@@ -232,7 +232,7 @@ def test_the_schema_is_json(detector: Detector) -> None:
 
 
 def test_init_config_writes_what_loads_and_overwrites_nothing(detector: Detector, events: Path) -> None:
-    assert detector("init-config", "--events", events).out.startswith("# Made by")
+    assert detector("init-config", "--events", events).out.startswith("# Written by")
     assert detector("init-config", "--events", events, "--out", "new.yaml").code == 0
     assert detector("check-config", "new.yaml").code == 0
     refused(detector("init-config", "--events", events, "--out", "new.yaml"), "nothing is overwritten")
@@ -241,7 +241,7 @@ def test_init_config_writes_what_loads_and_overwrites_nothing(detector: Detector
 def test_init_config_refuses(detector: Detector, events: Path, tmp_path: Path) -> None:
     refused(detector("init-config", "--events", "nope"), "nope", "No such file")
     refused(detector("init-config", "--events", tmp_path), "a readable file")
-    refused(detector("init-config", "--events", events, "--id", "nope"), "Fields of the sample")
+    refused(detector("init-config", "--events", events, "--id", "nope"), "one of the fields that fit")
     refused(detector("init-config", "--events", events, "--out", "no/such/x"), "--out", "an existing folder")
     (tmp_path / "x.gz").write_text("{}")
     refused(detector("init-config", "--events", "x.gz"), "x.gz")
@@ -445,7 +445,7 @@ def test_a_model_is_exported_and_begun_with(detector: Detector, events: Path, tm
 def test_nothing_to_export_needs_an_operator(detector: Detector) -> None:
     done = detector("checkpoint", "export", "-c", HANDBOOK, "--partition", 3, "--out", "model.bin")
     assert done.code == 3
-    assert "no whole checkpoint of partition 3" in done.err
+    assert "no undamaged checkpoint of partition 3" in done.err
     assert not Path("model.bin").exists()
 
 

@@ -10,14 +10,14 @@ Kind = Literal["id", "time", "entity", "numeric", "categorical", "text", "ignore
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """What one field of the events was taken for, and why."""
+    """What one field of the events is, and why."""
 
     path: str
     kind: Kind
     reason: str
-    name: str = ""  # of entities and values
+    name: str = ""  # of an entity or a field
     optional: bool = False
-    format: str = ""  # of the time
+    format: str = ""  # of a time
     distinct: int = 0  # different values in the sample
     missing: float = 0.0  # share of events without it
     examples: tuple[str, ...] = ()  # shortened, quoted, ASCII
@@ -27,10 +27,10 @@ class Choice:
 class Inference:
     """What a sample says about its stream."""
 
-    events: int  # looked at
-    broken: int  # lines that are no event
+    events: int  # in the sample
+    broken: int  # lines that are not an event
     id: Choice
-    id_is_own: bool  # as far as can be told: each event has an id of its own, so a repeated one is a repeat
+    id_is_own: bool  # as far as the sample shows, a repeated id is a repeated event
     time: Choice
     entities: tuple[Choice, ...]  # the main one first
     fields: tuple[Choice, ...]

@@ -12,7 +12,7 @@ from typing import Any
 from detector.config.infer.choice import Kind
 from detector.config.tree import EventLimits
 
-FEW = 100  # below so many events nothing is called constant or always there
+FEW = 100  # with fewer events, nothing is called constant or never missing
 LIMITS = EventLimits()
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -45,12 +45,12 @@ ENTITY_WORDS = {
 
 @dataclass
 class Column:
-    """All values of one field of the sample, in order; an empty text counts as missing, as in the parser."""
+    """All values of one field, in order. An empty text counts as missing, as in the parser."""
 
     path: str
-    events: int = 0  # in the whole sample
+    events: int = 0  # in the sample
     values: list[str | int | float | bool] = field(default_factory=list)
-    trouble: str = ""  # why it cannot be used at all
+    trouble: str = ""  # why it cannot be used
 
     @cached_property
     def words(self) -> list[str]:
@@ -59,7 +59,7 @@ class Column:
 
     @cached_property
     def noun(self) -> str:
-        """What it is a property or an identifier of: the last word that is not `id` or the like."""
+        """What the field belongs to: the last word that is not `id` or the like."""
         return next(
             (word for word in reversed(self.words) if word not in ID_WORDS and not word.isdigit()), ""
         )
@@ -90,7 +90,7 @@ class Column:
 
     @property
     def repeated(self) -> float:
-        """Share of values that came before."""
+        """Share of values that occurred before."""
         return 1.0 - self.distinct / max(1, len(self.values))
 
     @property
@@ -104,12 +104,12 @@ class Column:
 
     @cached_property
     def ascending(self) -> bool:
-        """Whole numbers of which each is above the one before."""
+        """Whether the values are whole numbers, each above the one before."""
         return self.types == {int} and all(a < b for a, b in zip(self.values, self.values[1:], strict=False))  # type: ignore[operator]
 
     @cached_property
     def decimal(self) -> bool:
-        """Numbers, or texts that are all decimal numbers where a point or the name says so."""
+        """Whether the values are numbers, or texts that the name or a decimal point shows to be numbers."""
         if self.types <= {int, float}:
             return True
         if self.types != {str} or not all(
@@ -120,51 +120,51 @@ class Column:
 
     @cached_property
     def dates(self) -> bool:
-        """Days without a time of day."""
+        """Whether the values are days without a time of day."""
         return self.types == {str} and all(map(DAY.fullmatch, self.counts))
 
     def is_key(self) -> bool:
-        """Whether an id or an entity can be read from it: text or whole numbers."""
+        """Whether the values can be an id or an entity: texts or whole numbers."""
         return self.types <= {str, int} and all(len(text) <= LIMITS.key_chars_max for text in self.counts)
 
     def is_some_time(self) -> bool:
-        """Whether a time can be read from most values."""
+        """Whether the values can be a time."""
         return bool(self.time_format(plausible=False))
 
     def time_format(self, *, plausible: bool = True) -> str:
-        """The one format of all values, or ""; of numbers, `plausible` ones are in 2000 to 2100."""
+        """The one format of all values, or "". With `plausible`, numbers are in the years 2000 to 2100."""
         formats = {_time_format(value, plausible=plausible) for value in self.values}
         return formats.pop() if len(formats) == 1 else ""
 
     def time_reason(self, reason: str) -> str:
-        """Why it is the time, and what is assumed."""
+        """Why this is the time, and what is assumed."""
         reason = reason or "never missing, always a time"
         if self.time_format(plausible=False) != "iso8601":
             return reason
         if self.dates:
-            return f"{reason}; days without a time of day: all events of a day count as of its midnight, UTC"
+            return f"{reason}; days without a time of day: all events of a day are at midnight UTC"
         bare = sum(datetime.fromisoformat(str(value)).tzinfo is None for value in self.values)
-        return f"{reason}; {bare} of {self.events} without a zone: UTC is assumed" if bare else reason
+        return f"{reason}; {bare} of {self.events} have no time zone: UTC is assumed" if bare else reason
 
 
 def judge(column: Column) -> tuple[Kind, str]:
-    """Kind and reason of a column that is neither the id nor the time."""
+    """Decide what a column is that is neither the id nor the time, and why."""
     n, distinct = len(column.values), column.distinct
     if column.trouble:
         return "ignored", column.trouble
     if distinct == 1 and column.events >= FEW:
         return "ignored", "constant"
     if time_rank(column) is not None:
-        return "ignored", "another time; only one is the event's"
+        return "ignored", "another time; an event has only one"
     if column.is_key() and column.noun in ENTITY_WORDS:
         return "entity", f"by its name ({column.noun})"
     if column.is_key() and id_rank(column) is not None and column.events >= FEW:
-        return "ignored", "could be the id too, never repeats"
+        return "ignored", "never repeats, could be the id"
     if max(map(len, column.counts)) > LIMITS.text_chars_max:
         return "ignored", f"longer than {LIMITS.text_chars_max} characters"
     comes_back = max(20, 0.01 * n) <= distinct <= 0.9 * n
     if column.is_key() and column.says_id and n >= FEW:
-        return ("entity", "an identifier that comes back") if comes_back else ("ignored", "an identifier")
+        return ("entity", "an identifier that recurs") if comes_back else ("ignored", "an identifier")
     if column.decimal:
         return _judge_number(column)
     return _judge_text(column, comes_back)
@@ -188,14 +188,14 @@ def _judge_text(column: Column, comes_back: bool) -> tuple[Kind, str]:
         return "text", "words" if column.spaced >= 0.5 else "by its name"
     with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
     if comes_back and distinct >= 50 and column.is_key() and with_digits >= 0.5 * distinct:
-        return "entity", "values come back like a key's"
+        return "entity", "values recur like those of a key"
     if n >= FEW and distinct > 0.9 * n:
-        return "ignored", "nearly every event has another value"
+        return "ignored", "nearly every event has a different value"
     return "categorical", "text"
 
 
 def id_rank(column: Column) -> int | None:
-    """How well it would do as the id, 0 best; None: not at all."""
+    """Rank as the id, 0 is best; None: it cannot be the id."""
     if not (column.unique and column.is_key()) or column.noun in ENTITY_WORDS:
         return None
     if column.says_id and (not column.noun or column.noun in EVENT_WORDS):
@@ -207,7 +207,7 @@ def id_rank(column: Column) -> int | None:
 
 
 def time_rank(column: Column) -> tuple[bool, bool, bool, bool] | None:
-    """How well it would do as the time, lowest best; None: not at all."""
+    """Rank as the time, the lowest is best; None: it cannot be the time."""
     kind = column.time_format()
     names_time = bool(TIME_WORDS & set(column.words))
     if len(column.values) < column.events or not kind or not (names_time or kind == "iso8601"):

@@ -1,19 +1,20 @@
-"""A first configuration from a look at some events.
+"""Infer a first configuration from a sample of events.
 
 What it does
-    Reads the first events of a stream (JSON, one a line), decides what each field is, and writes a
-    configuration in which every choice stands beside its reason, for a person to correct.
+    Reads the first events of a stream (one JSON object per line) and decides what each field is. `render`
+    writes the configuration with a reason beside every choice, so that a person can correct it.
 
 Rules
-    - An id is never missing and never repeats; a time is never missing and always of one format.
-    - Without an id, a counter or a time that never repeats stands in, and a comment says what that costs.
-    - An entity has a name that says so (a card, a customer, a terminal), or values that come back like a
-      key's. People come before devices, devices before places: the first one is the main entity.
-    - What cannot be used is left out and listed: lists, constants, counters, identifiers, second times.
-    - What the caller names wins over what the sample suggests.
-    - Of a text only its first characters are copied: a configuration is no place for card numbers.
+    - An id is never missing and never repeats. A time is never missing and always has one format.
+    - Without an id, a counter or a time that never repeats is used, and a comment names the disadvantage.
+    - An entity has a name that says so (card, customer, terminal), or values that recur like those of a key.
+      People come before devices, devices before places; the first one is the main entity.
+    - Fields that cannot be used are listed with a reason: lists, constants, counters, identifiers, further
+      times.
+    - What the caller names overrides what the sample suggests.
+    - Only the first characters of a text are copied: card numbers do not belong in a configuration.
 
-Invariant: what `render` writes, `detector.config.load.load` reads.
+Invariant: `detector.config.load.load` accepts what `render` writes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from detector.config.infer.sample import Sample, sample_error
 
 ENTITIES_MAX = 8  # of the tree
 FIELDS_MAX = 128  # of the tree
-REPEATED_MAX = 0.01  # share of an id's values that came before: more than retries explain
+REPEATED_MAX = 0.01  # repeated share of an id's values; a larger one is not due to retries
 
 
 def infer(
@@ -39,11 +40,11 @@ def infer(
     Parameters
     ----------
     lines
-        Events as JSON objects; the first 5,000 lines are looked at.
+        Events as JSON objects; the first 5,000 lines are used.
     id, time
-        Dotted paths that the caller already knows; None: found out.
+        Dotted paths that the caller knows; None: inferred.
     entities
-        Likewise, the main one first; then no others are looked for.
+        Likewise, the main one first. No others are inferred then.
 
     Raises
     ------
@@ -59,7 +60,7 @@ def infer(
         chosen_id = sample.named("id", id, Column.is_key)
         id_reason, id_is_own = "named by you", chosen_id.repeated <= REPEATED_MAX
         if chosen_id.repeated:
-            id_reason += f"; {chosen_id.repeated:.1%} of the events repeat one that came before"
+            id_reason += f"; {chosen_id.repeated:.1%} of the events repeat an earlier id"
     else:
         chosen_id, id_reason, id_is_own = sample.find_id(chosen_time, but=chosen_entities)
     taken = [chosen_id, chosen_time, *chosen_entities]
@@ -70,11 +71,9 @@ def infer(
     values = [c for c in rest if c.kind in ("numeric", "categorical", "text")]
     if not used_entities and not values:
         raise sample_error(
-            "the sample", "no field that differs", "at least one value or entity to learn from"
+            "the sample", "no field with different values", "at least one value or entity to learn from"
         )
-    spare = (
-        "looks like an entity, but is not among those you named" if given else "more entities than allowed"
-    )
+    spare = "looks like an entity, but you named others" if given else "more entities than allowed"
     ignored = [c for c in rest if c.kind == "ignored"]
     ignored += [Choice(path=path, kind="ignored", reason=why) for path, why in sample.unnameable.items()]
     ignored += [_ignored(c, spare) for c in found if c not in used_entities]
@@ -94,13 +93,13 @@ def infer(
 
 
 def _main_first(choice: Choice) -> tuple[int, int]:
-    """Order of entities: by what their name says, then the one that comes back most."""
+    """Sort key of entities: by what the name says, then the one with fewest different values."""
     noun = Column(choice.path).noun
     return ENTITY_WORDS.get(noun, len(ENTITY_WORDS)), choice.distinct
 
 
 def _exposure(fields: Sequence[Choice], sample: Sample) -> str | None:
-    """The amount at stake: an amount by its name, never negative."""
+    """Name of the amount at stake: named like an amount, never negative."""
     for word in AMOUNT_WORDS:
         for choice in fields:
             column = sample.columns[choice.path]
@@ -110,7 +109,7 @@ def _exposure(fields: Sequence[Choice], sample: Sample) -> str | None:
 
 
 def _with_names(entities: Sequence[Choice], fields: Sequence[Choice]) -> tuple[list[Choice], list[Choice]]:
-    """Give each a name of its own: an entity what it is, a field its path."""
+    """Give each a unique name: an entity is named after its kind, a field after its path."""
     taken: set[str] = set()
 
     def named(choice: Choice) -> Choice:

@@ -9,30 +9,30 @@ from detector.config.yaml_text import spell
 
 
 def render(inference: Inference) -> str:
-    """Write the configuration that an inference means, each choice beside its reason."""
+    """Write an inference as a configuration, each choice beside its reason."""
     return "\n".join(_render(inference)) + "\n"
 
 
 def _render(inference: Inference) -> Iterator[str]:
-    yield "# Made by `detector init-config` from a sample: read each reason, correct what is wrong."
-    yield f"# {inference.events:,} events were looked at; {inference.broken:,} broken lines were skipped."
-    yield "# Everything that is not stated here has its default."
+    yield "# Written by `detector init-config` from a sample. Check each reason and correct what is wrong."
+    yield f"# {inference.events:,} events were read; {inference.broken:,} broken lines were skipped."
+    yield "# Keys that are not set here have their defaults."
     yield "event:"
     yield f"  # {_why(inference.id)}"
     yield f"  id: {spell(inference.id.path)}"
     if not inference.id_is_own:
-        yield "  # It may repeat, so events are not compared by it: one that is delivered twice counts twice."
+        yield "  # It may repeat, so ids are not compared: an event that is delivered twice counts twice."
         yield "  duplicates: null"
     yield f"  # {_why(inference.time)}"
     yield "  time:"
     yield f"    path: {spell(inference.time.path)}"
     yield f"    format: {inference.time.format}"
-    yield "    zone: UTC  # of times that state none"
+    yield "    zone: UTC  # of times without one"
     if inference.entities:
-        yield "  # Each has a history of its own. The first is the main entity: key the topic by it."
+        yield "  # Each has a history of its own. The first one is the main entity: key the topic by it."
         yield "  entities:"
     else:
-        yield "  # No entity was found: events are judged one by one, without a history."
+        yield "  # No entity was found: each event is scored by itself, without a history."
     for choice in inference.entities:
         yield from _render_item(choice)
     if inference.fields:
@@ -41,7 +41,7 @@ def _render(inference: Inference) -> Iterator[str]:
         yield from _render_item(choice)
         yield f"      type: {choice.kind}"
     if inference.exposure is not None:
-        yield "  # an amount by its name, never negative"
+        yield "  # named like an amount, never negative"
         yield f"  exposure: {spell(inference.exposure)}"
     if inference.ignored:
         yield "# Not used:"

@@ -14,9 +14,9 @@ from detector.config.tree import UNREADABLE
 from detector.config.words import nearest
 from detector.errors import ConfigError, Problem
 
-SAMPLE_LINES_MAX = 5_000  # enough to see a 0.1 % of missing values, read in a second
-SAMPLE_BYTES_MAX = 1 << 26  # all of the sample is held
-COLUMNS_MAX = 1_024  # an event with more is a map of values to values; the first ones are looked at
+SAMPLE_LINES_MAX = 5_000  # enough to find 0.1 % of missing values, and read in a second
+SAMPLE_BYTES_MAX = 1 << 26  # the whole sample is held in memory
+COLUMNS_MAX = 1_024  # of an event with more fields, the first ones are used
 PATH_CHARS_MAX = 256  # of the tree
 EXAMPLES_MAX = 3
 
@@ -27,7 +27,7 @@ class Sample:
     def __init__(self, lines: Iterable[bytes]) -> None:
         self.columns: dict[str, Column] = {}
         self.events = self.broken = size = 0
-        self.unnameable: dict[str, str] = {}  # keys that no path can name, and why
+        self.unnameable: dict[str, str] = {}  # keys that no path can name, with the reason
         objects: set[str] = set()
         for line in islice(lines, SAMPLE_LINES_MAX):
             event = _decode(line)
@@ -42,15 +42,15 @@ class Sample:
                 break
         if not self.events:
             raise sample_error(
-                "the sample", f"no event, {self.broken} broken lines", "JSON objects, one a line"
+                "the sample", f"no event in {self.broken} broken lines", "JSON objects, one per line"
             )
         torn = {path for path in objects if (c := self.columns.get(path)) and (c.values or c.trouble)}
         for path in objects - torn:
-            self.columns.pop(path, None)  # an object, or null
+            self.columns.pop(path, None)  # an object or null
         for column in self.columns.values():
             column.events = self.events
             if any(f"{column.path}.".startswith(f"{path}.") for path in torn):
-                column.trouble = "an object in some events only"
+                column.trouble = "an object in only some events"
             elif not column.trouble and not column.values:
                 column.trouble = "always null or empty"
 
@@ -67,42 +67,44 @@ class Sample:
         return (column for column in self.columns.values() if not column.trouble)
 
     def named(self, what: str, path: str, fits: Callable[[Column], bool]) -> Column:
-        """The column that the caller named."""
+        """Return the column that the caller named, if it fits."""
         fields = {column.path: column for column in self.usable() if fits(column)}
         if path not in fields:
             meant = nearest(path, fields)
-            hint = f"did you mean {meant}? " if meant else ""
-            raise sample_error(
-                what, repr(path), f"{hint}Fields of the sample that can be it: {listed(fields)}"
-            )
+            hint = f"; did you mean {meant}?" if meant else ""
+            raise sample_error(what, repr(path), f"one of the fields that fit: {listed(fields)}{hint}")
         return fields[path]
 
     def find_time(self) -> Column:
-        """The event's own time: dates last, by name, ISO 8601 before numbers, the first one."""
+        """Find the event's time. Preferred are times over dates, telling names, and ISO 8601 over numbers."""
         ranked = [(rank, column) for column in self.usable() if (rank := time_rank(column)) is not None]
         if not ranked:
-            tried = "no field is always ISO 8601 or an epoch in s or ms"
-            raise sample_error(
-                "time", tried, f"name one with --time: {listed(c.path for c in self.usable())}"
-            )
+            tried = "no field that is always ISO 8601 or an epoch (s or ms)"
+            raise sample_error("time", tried, f"one named by --time: {listed(c.path for c in self.usable())}")
         return min(ranked, key=lambda pair: pair[0])[1]
 
     def find_id(self, time: Column, but: Sequence[Column]) -> tuple[Column, str, bool]:
-        """The event's id, by name, then any text that never repeats, else a stand-in; why; if it is own."""
+        """Find the id: by name, then any text that never repeats, else a substitute.
+
+        Returns
+        -------
+        tuple
+            The column, the reason, and whether it is a real id.
+        """
         ranked = [(rank, c) for c in self.usable() if c is not time and (rank := id_rank(c)) is not None]
         if ranked:
-            return min(ranked, key=lambda pair: pair[0])[1], "never missing, never twice", True
+            return min(ranked, key=lambda pair: pair[0])[1], "never missing, never repeats", True
         stand_ins = [c for c in self.usable() if c.unique and c.is_key() and c not in but]
         if not stand_ins:
             tried = "no text or whole number that is never missing and never repeats"
-            raise sample_error("id", tried, f"name one with --id: {listed(c.path for c in self.usable())}")
+            raise sample_error("id", tried, f"one named by --id: {listed(c.path for c in self.usable())}")
         counters = [c for c in stand_ins if c.ascending and c is not time]
         others = sorted(stand_ins, key=lambda c: (c.noun in ENTITY_WORDS, c.decimal))
         chosen = counters[0] if counters else time if time in stand_ins else others[0]
-        what = "the time stands" if chosen is time else "it stands"
+        what = "the time" if chosen is time else "this field"
         reason = (
-            f"no field says that it is the id: {what} in, as it never repeats in this sample. "
-            "If it does later, a label by id finds only one of those events: better add an id"
+            f"no field is named like an id: {what} is used, because it never repeats in this sample. If it "
+            "repeats later, a label finds only one of those events. Better add an id"
         )
         return chosen, reason, False
 
@@ -125,7 +127,7 @@ class Sample:
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:
-    """An event, if the daemon would read it as one."""
+    """Decode an event as the service would; None: it is not one."""
     if len(line) > LIMITS.bytes_max:
         return None
     try:
@@ -139,7 +141,7 @@ def _decode(line: bytes) -> dict[str, Any] | None:
 def _leaves(
     event: dict[str, Any], objects: set[str], unnameable: dict[str, str], prefix: str = "", depth: int = 1
 ) -> Iterator[tuple[str, Any]]:
-    """Paths and values, those of objects into `objects`, keys that no path can name into `unnameable`."""
+    """Yield paths and values. Collects paths of objects, and keys that no path can name."""
     for key, value in event.items():
         path = prefix + key
         why = _why_unnameable(key, path)
@@ -158,10 +160,10 @@ def _why_unnameable(key: str, path: str) -> str:
     if not key:
         return "its name is empty"
     if "." in key:
-        return "it has a dot in its name, which a path takes for an object: rename it at the producer"
+        return "its name has a dot, which a path reads as an object: rename it at the producer"
     if len(path) > PATH_CHARS_MAX:
         return f"its path is longer than {PATH_CHARS_MAX} characters"
-    return "it has a quote, a backslash or a control character in its name" if UNREADABLE.search(key) else ""
+    return "its name has a quote, a backslash or a control character" if UNREADABLE.search(key) else ""
 
 
 def _shortened(path: str) -> str:
