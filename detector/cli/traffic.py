@@ -36,7 +36,9 @@ def simulate(
     try:
         plan = SimulationConfig(seed=seed, events=events, customers=customers, drift_day=drift_day)
     except ValueError as error:
-        raise wrong("simulate", str(error), "values as in detector simulate --help") from None
+        raise wrong(
+            "simulate", f"invalid options ({error})", "values as in detector simulate --help"
+        ) from None
     if str(labels) == "-" and (out_ is None or str(out_) == "-"):
         raise wrong("--labels", "-", "a file, because the events go to standard output")
     if labels is not None and labels.is_file():  # before any event is written
