@@ -67,6 +67,11 @@ class _WatchedFile(FileStream):
                 self.rejection = message.offset, text
         super().commit(commit)
 
+    def first_rejection(self) -> str:
+        """Line and reason of the first rejected event; empty: none was rejected."""
+        line, reason = self.rejection or (0, "")
+        return f"line {line + 1}, {reason}" if reason else ""
+
 
 def replay(
     config: Config,
@@ -109,8 +114,7 @@ def replay(
         resume=plan.resume,
         progress=progress,
     )
-    stream.topic = config.topics.dead_letter
-    stream.watch = watch
+    stream.topic, stream.watch = config.topics.dead_letter, watch
     if feedback is None and plan.feedback is not None:
         feedback = FileSideLog(plan.feedback)
     with threadpool_limits(1), Signals() as signals:
@@ -134,10 +138,9 @@ def replay(
         )
         signals.call(runner.stop)
         runner.run()
-    line, rejection = stream.rejection or (0, "")
     return Replayed(
         telemetry=telemetry,
-        rejection=f"line {line + 1}, {rejection}" if rejection else "",
+        rejection=stream.first_rejection(),
         complete=all(stream.position(p) == stream.end(p) for p in range(plan.partitions)),
     )
 
