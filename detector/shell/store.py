@@ -28,7 +28,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import get_filesystem_class
 from fsspec.spec import AbstractFileSystem
 
-from detector.config.load import redacted
+from detector.config.words import redacted
 from detector.errors import ConfigError, Problem, StoreUnavailable
 from detector.shell import calls
 
