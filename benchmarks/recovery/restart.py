@@ -67,11 +67,8 @@ def _learn(group: Deployment, events: Iterable[tuple[bytes, bytes]], count: int)
     group.produce(islice(events, count))
     daemon = group.start("topics.scores=null", "checkpoints.interval=2")
     group.await_done(DONE_SECONDS_MAX)
-    facts = {
-        label.split('name="')[1].split('"')[0]: int(value)
-        for label, value in daemon.metrics("detector_model").items()
-    }
-    print(f"{count:,} events, {facts['profiles']:,} entities and pairs, {facts['clusters']:,} clusters")
+    profiles, clusters = (int(daemon.metric(f"detector_{name}")) for name in ("profiles", "clusters"))
+    print(f"{count:,} events, {profiles:,} entities and pairs, {clusters:,} clusters")
     for stage in ("barrier", "hash", "snapshot"):
         seconds, number = (_stage(daemon, f"{kind}", stage) for kind in ("sum", "count"))
         print(f"  {stage}: {seconds / max(number, 1) * 1000:,.0f} ms on average, {number:.0f} times")

@@ -1,8 +1,8 @@
-"""Is the stream changing? ADWIN over aggregates of blocks, counted into the telemetry and nothing else.
+"""Drift monitor: ADWIN over aggregates of blocks. It counts changes in the telemetry and does nothing else.
 
-The alerts never depend on it: the model follows drift by its own means (long memories, the trim quantile),
-and a detector that acted would be one more thing for an attacker to trigger. What is counted is for people:
-daily and weekly cycles are changes too, so a count says something against its own usual value.
+Alerts never depend on it. The model follows drift in its own ways (long memories, the trim quantile), and a
+detector that acted would give attackers one more thing to trigger. The counts are for people. Daily and
+weekly cycles are changes too, so compare a count with its own usual value.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from typing import Any
 
 from river.drift import ADWIN
 
+from detector.core.reporting.counting import DRIFT_SIGNALS
 from detector.core.reporting.telemetry import Telemetry
 
-SIGNALS = ("score_mean", "rejected_share", "exposure_log_mean")
+_SCALE_BLOCKS = 64  # blocks that set a signal's scale, at the start and after each change
+_SPREADS_MAX = 4.0  # one odd block must not look like a change; a change that lasts still does
 
-_SCALE_BLOCKS = 64  # blocks from which a signal's scale is learned, before and after each change
-_SPREADS_MAX = 4.0  # one odd block must not look like a change; one that lasts still does
-
-
-_new_adwin: Callable[[], Any] = ADWIN  # river says nothing of types
+_new_adwin: Callable[[], Any] = ADWIN  # river has no type hints
 
 
 class DriftMonitor:
-    """Counts changes of the mean of each signal, for each partition.
+    """Counts changes of the mean of each signal, per partition.
 
     Parameters
     ----------
@@ -40,21 +38,21 @@ class DriftMonitor:
     Bifet and Gavalda (2007), "Learning from time-changing data with adaptive windowing".
     """
 
-    def __init__(self, telemetry: Telemetry, signals: Sequence[str] = SIGNALS) -> None:
+    def __init__(self, telemetry: Telemetry, signals: Sequence[str] = DRIFT_SIGNALS) -> None:
         self._telemetry = telemetry
         self._signals = tuple(signals)
         self._detectors: dict[int, dict[str, _Detector]] = {}
 
     def observe(self, partition: int, values: Mapping[str, float]) -> None:
-        """Take the aggregates of one block of events.
+        """Add the aggregates of one block of events.
 
         Parameters
         ----------
         partition
-            Whose block it was.
+            Number of the block's partition.
         values
-            By signal, in its own unit; a signal that this block does not have may be missing or not finite.
-            Blocks should be of about equal size, or their noise differs.
+            By signal, in its own unit. A signal may be missing or not finite. Blocks should be of about equal
+            size, or their noise differs.
 
         Raises
         ------
@@ -73,15 +71,19 @@ class DriftMonitor:
                 self._telemetry.partitions[partition].drift[signal] += 1
 
     def forget(self, partition: int) -> None:
-        """Drop what is remembered of a partition that went to another replica; its counts stay."""
+        """Drop the state of a partition that was revoked or lost; its counts stay.
+
+        If the partition comes back, other replicas have processed events meanwhile: compared with the old
+        state, an ordinary difference would look like a change.
+        """
         self._detectors.pop(partition, None)
 
 
 class _Detector:
-    """ADWIN over one signal in units of its own spread.
+    """ADWIN over one signal, in units of the signal's own spread.
 
-    ADWIN's bound is for values in [0, 1]: on raw values it would hardly ever see a rejected share go from
-    0.1 % to 1 %. The spread is that of the first blocks, and of the first ones after each change.
+    ADWIN's bound is for values in [0, 1]. On raw values it would hardly ever see a rejected share go from
+    0.1 % to 1 %. The spread is that of the first blocks, and of the first blocks after each change.
     """
 
     def __init__(self) -> None:
@@ -90,7 +92,7 @@ class _Detector:
         self._adwin = _new_adwin()
 
     def changed(self, value: float) -> bool:
-        """Learn one value; whether the mean is another one since some moment in the past."""
+        """Learn one value; returns whether the mean has changed since some moment in the past."""
         if len(self._first) < _SCALE_BLOCKS:
             self._first.append(value)
             if len(self._first) == _SCALE_BLOCKS:

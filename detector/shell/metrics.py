@@ -1,198 +1,422 @@
-"""The runner's numbers in Prometheus' words. `docs/METRICS.md` is the contract; a test compares the two.
+"""The `/metrics` page: `METRICS` lists every metric, `TelemetryCollector` exports them.
 
-Counters are shown for every partition this process has ever had, as they must not go back; gauges for those
-it has now, as another replica tells the rest. All is read at the scrape from copies of what the loop writes:
-the loop pays nothing for being watched.
+To add a metric, add a field to `detector.core.reporting.telemetry` (or a number to `Shard.gauges`) and a row
+to `METRICS`. `make docs` makes the table of `docs/METRICS.md` from it; a test compares the two.
+
+Counters of deliveries are exported for every partition that this process has had, because a counter must not
+go back. Gauges, and counters that are part of a model's state, are exported for the partitions that it has
+now: another replica exports the rest. All numbers are read at the scrape, so exporting costs the loop
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import Metric
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from detector.core.reporting.telemetry import Histogram, PartitionTelemetry, Telemetry
 
-Number = int | float | None
-OfPartition = Callable[[PartitionTelemetry], "Number | Mapping[str, int] | Mapping[str, float]"]
 
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric of one partition: its name, what it means, where it comes from."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One metric. Its name follows Prometheus' rules: one quantity, with its unit; `_total` for counters."""
 
     name: str
-    meaning: str
-    read: OfPartition  # a number, or numbers by the value of `label`
-    label: str | None = None  # beside `partition`
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    read: Callable[[Any], Any]  # see `scope`; a number, None (not known), or numbers by value of `label`
+    scope: Literal["partition", "model", "process"] = "partition"
+    # partition: `read` gets each `PartitionTelemetry`; model: likewise, but of the partitions owned now;
+    # process: `read` gets the `Telemetry`
+    label: str | tuple[str, ...] | None = None  # `partition` comes before it where there are partitions
+    unit: str = ""
+    alert: str = ""  # when to alert, Markdown
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All label names, in order."""
-        return ("partition",) if self.label is None else ("partition", self.label)
+        first = () if self.scope == "process" else ("partition",)
+        return first + (() if self.label is None else _tuple(self.label))
 
 
-COUNTERS = (
-    Family("detector_events_received_total", "Events taken from the log.", lambda p: p.received),
-    Family("detector_events_scored_total", "Events scored.", lambda p: p.scored),
-    Family(
+def _delivery(
+    name: str,
+    unit: str,
+    help_: str,
+    read: Callable[[PartitionTelemetry], Any],
+    label: str | tuple[str, ...] | None = None,
+    *,
+    alert: str = "",
+) -> Metric:
+    return Metric(name=name, kind="counter", help=help_, read=read, label=label, unit=unit, alert=alert)
+
+
+def _state(
+    name: str, unit: str, help_: str, read: Callable[[PartitionTelemetry], Any], *, alert: str = ""
+) -> Metric:
+    return Metric(name=name, kind="gauge", help=help_, read=read, scope="model", unit=unit, alert=alert)
+
+
+def _model(name: str, gauge: str, unit: str, help_: str, *, alert: str = "") -> Metric:
+    """`gauge`: its key in `PartitionTelemetry.gauges`."""
+    kind: Literal["counter", "gauge"] = "counter" if name.endswith("_total") else "gauge"
+    return Metric(
+        name=name,
+        kind=kind,
+        help=help_,
+        read=lambda p: p.gauges.get(gauge),
+        scope="model",
+        unit=unit,
+        alert=alert,
+    )
+
+
+def _process(
+    name: str,
+    kind: Literal["counter", "histogram"],
+    unit: str,
+    help_: str,
+    read: Callable[[Telemetry], Any],
+    label: str | tuple[str, ...] | None = None,
+    *,
+    alert: str = "",
+) -> Metric:
+    return Metric(
+        name=name, kind=kind, help=help_, read=read, scope="process", label=label, unit=unit, alert=alert
+    )
+
+
+METRICS: tuple[Metric, ...] = (
+    # --- what was delivered ---
+    _delivery(
+        "detector_events_received_total",
+        "events",
+        "Events received from the transactions topic.",
+        lambda p: p.received,
+        alert="`sum(rate(detector_events_received_total[10m])) == 0` while producers run",
+    ),
+    _delivery("detector_events_scored_total", "events", "Events scored.", lambda p: p.scored),
+    _delivery(
         "detector_events_rejected_total",
-        "Events that could not be read or may not enter, sent to the dead-letter topic.",
+        "events",
+        "Events not scored and sent to the dead letter topic, by reason.",
         lambda p: p.rejected,
         "reason",
+        alert="`sum(rate(detector_events_rejected_total[10m])) / "
+        "sum(rate(detector_events_received_total[10m])) > 0.01`",
     ),
-    Family(
+    _delivery(
         "detector_events_replayed_total",
-        "Events handled again in silence to restore a model; in no other counter.",
+        "events",
+        "Events processed again to restore a model; no other counter includes them.",
         lambda p: p.replayed,
     ),
-    Family(
-        "detector_state_differences_total",
-        "Barriers replayed after which the model was not the same as the first time.",
+    _delivery(
+        "detector_state_mismatches_total",
+        "barriers",
+        "Replayed barriers after which the state differed from the journal.",
         lambda p: p.state_differences,
+        alert="`increase(detector_state_mismatches_total[1h]) > 0`: replicas compute different numbers "
+        "(other CPU or library versions)",
     ),
-    Family(
+    _delivery(
         "detector_events_lost_total",
-        "Offsets that the log had dropped before they were processed (on_data_loss: skip).",
+        "offsets",
+        "Offsets that the log deleted before they were processed (on_data_loss: skip).",
         lambda p: p.lost,
+        alert="`increase(detector_events_lost_total[1h]) > 0`",
     ),
-    Family("detector_alerts_total", "Alerts published.", lambda p: p.alerts, "severity"),
-    Family(
+    _delivery(
+        "detector_alerts_total",
+        "alerts",
+        "Alerts published, by severity.",
+        lambda p: p.alerts,
+        "severity",
+        alert="`sum(increase(detector_alerts_total[1d]))` above twice the budget",
+    ),
+    _delivery(
         "detector_alerts_suppressed_total",
-        "Events above the threshold that gave no alert.",
+        "events",
+        "Events above the threshold that gave no alert, by reason.",
         lambda p: p.suppressed,
         "reason",
     ),
-    Family("detector_labels_total", "Labels read, by what became of them.", lambda p: p.labels, "outcome"),
-    Family(
-        "detector_exchange_messages_total",
-        "Messages between shards, by what became of them.",
-        lambda p: p.exchange,
+    _delivery(
+        "detector_labels_total",
+        "labels",
+        "Labels read from the feedback topic, by outcome.",
+        lambda p: p.labels,
         "outcome",
     ),
-    Family(
-        "detector_key_mismatches_total",
-        "Events whose record key is not their main entity.",
-        lambda p: p.key_mismatches,
+    _delivery(
+        "detector_exchange_messages_total",
+        "messages",
+        "Messages published to peers and received from them, by outcome.",
+        lambda p: p.exchange,
+        "outcome",
+        alert='`increase(detector_exchange_messages_total{outcome=~"malformed\\|too_large"}[1h]) > 0`: '
+        "something else writes to the topic, or a model is too large to publish",
     ),
-    Family(
+    _delivery(
+        "detector_key_mismatches_total",
+        "events",
+        "Events whose record key differs from their main entity.",
+        lambda p: p.key_mismatches,
+        alert="`rate(detector_key_mismatches_total[10m]) > 0`: the topic is not keyed as the schema says",
+    ),
+    _delivery(
         "detector_events_irregular_total",
-        "Events out of order, late or repeated, whether scored or rejected.",
+        "events",
+        "Events out of order, late or repeated, scored or rejected, by kind.",
         lambda p: p.irregular,
         "kind",
+        alert='`sum(rate(detector_events_irregular_total{kind="duplicate"}[10m])) / '
+        "sum(rate(detector_events_received_total[10m])) > 0.05`: ids are not unique, or a producer repeats "
+        "events",
     ),
-    Family(
-        "detector_drift_total",
-        "Changes detected in the distribution of a signal.",
+    _delivery(
+        "detector_drift_detections_total",
+        "changes",
+        "Detected changes of the mean of a signal, by signal.",
         lambda p: p.drift,
         "signal",
+        alert="`sum by (signal) (increase(detector_drift_detections_total[1d]))` far above its usual value "
+        "(daily cycles count too)",
     ),
-)
-GAUGES = (
-    Family(
+    # --- where a partition stands ---
+    _state(
         "detector_partition_lag_records",
+        "records",
         "Records in the log that are not processed yet.",
         lambda p: p.lag_records,
+        alert="`deriv(detector_partition_lag_records[15m]) > 0` for 15 minutes",
     ),
-    Family(
+    _state(
         "detector_partition_lag_seconds",
-        "How far behind the newest processed record is in the log's time.",
+        "seconds",
+        "Age of the newest processed record while records wait, by the log's time; 0 when none waits.",
         lambda p: p.lag_seconds,
+        alert="`max(detector_partition_lag_seconds) > 60` for 5 minutes",
     ),
-    Family(
+    _state(
         "detector_checkpoint_timestamp_seconds",
+        "seconds since the epoch",
         "When the newest durable checkpoint was written.",
         lambda p: p.checkpoint_timestamp,
+        alert="`time() - detector_checkpoint_timestamp_seconds > 3600` while events arrive: a restart would "
+        "replay an hour",
     ),
-    Family(
+    _state(
         "detector_journal_bytes",
-        "Size of the journal beside the committed offset; the broker allows 4096.",
+        "bytes",
+        "Size of the journal stored with the committed offset; Kafka's default limit is 4096.",
         lambda p: p.journal_bytes,
+        alert="`detector_journal_bytes > 3500`: checkpoints fail",
     ),
-    Family(
-        "detector_barrier_position",
-        "Offset of the last barrier, where detector_state_hash was taken.",
+    _state(
+        "detector_barrier_offset",
+        "offset",
+        "Offset of the last barrier, after which detector_state_hash was computed.",
         lambda p: p.barrier_position,
     ),
-    Family(
+    _state(
         "detector_state_hash",
-        "48 bits of a hash of the model right after the last barrier.",
+        "",
+        "First 48 bits of the hash of the state after the last barrier.",
         lambda p: p.state_hash,
+        alert="two groups read one topic without side inputs: different at the same "
+        "`detector_barrier_offset`",
     ),
-    Family("detector_model", "State of the model, by name.", lambda p: p.gauges, "name"),
+    # --- the model ---
+    _model("detector_model_events", "events", "events", "Events accepted since the model began."),
+    _model("detector_warming_up", "warm_up", "0 or 1", "1 while the model is warming up: its alerts say so."),
+    _model(
+        "detector_model_version", "version", "version", "Number of times that a new encoder began to serve."
+    ),
+    _model("detector_encoder_steps_total", "encoder_step", "steps", "Training steps of the serving encoder."),
+    _model("detector_encoder_loss", "encoder_loss", "", "Training loss of the encoder, a moving average."),
+    _model("detector_clusters", "clusters", "clusters", "Clusters of normal events that serve."),
+    _model(
+        "detector_core_events", "core_events", "events", "Accepted events in the sample of normal events."
+    ),
+    _model("detector_profiles", "profiles", "profiles", "Profiles of entities and pairs of entities."),
+    _model(
+        "detector_alert_threshold_score",
+        "threshold",
+        "score",
+        "Lowest score that gives an alert now; 0 until there is a threshold.",
+    ),
+    _model(
+        "detector_trim_threshold_score",
+        "trim",
+        "score",
+        "Score above which an event is not accepted as normal; 0 until the first barrier.",
+    ),
+    _model("detector_events_per_day", "events_per_day", "events per day", "Rate of events, in event time."),
+    _model("detector_labels_held", "labels", "labels", "Events with a label in force."),
+    _model(
+        "detector_label_weight_ratio",
+        "label_weight",
+        "0 to 1",
+        "Weight of the labelled part in the score, as earned by its skill.",
+    ),
+    _model("detector_fraud_rate_keys", "fraud_keys", "keys", "Entities and categories with a known fraud."),
+    _model(
+        "detector_budget_overdrafts_total",
+        "overdrafts",
+        "alerts",
+        "Critical alerts published beyond the alert budget.",
+    ),
+    _model(
+        "detector_exchange_changes_dropped_total",
+        "untold",
+        "changes",
+        "Changes of fraud rates that were too many to publish to peers.",
+    ),
+    _model("detector_peer_frauds", "told_frauds", "frauds", "Confirmed frauds received from peers and kept."),
+    _model(
+        "detector_exploration_answers",
+        "explored_answers",
+        "answers",
+        "Answered exploration alerts among the last 16384 alerts.",
+    ),
+    _model(
+        "detector_missed_frauds",
+        "missed_frauds",
+        "frauds",
+        "Estimated frauds that gave no alert for their score.",
+    ),
+    _model(
+        "detector_missed_frauds_standard_error",
+        "missed_frauds_error",
+        "frauds",
+        "Standard error of detector_missed_frauds.",
+    ),
+    _model(
+        "detector_recall_ratio",
+        "recall",
+        "0 to 1",
+        "Estimated share of frauds that gave an alert for their score.",
+    ),
+    _model(
+        "detector_recall_standard_error_ratio",
+        "recall_error",
+        "0 to 1",
+        "Standard error of detector_recall_ratio.",
+    ),
+    # --- the process ---
+    _process(
+        "detector_event_latency_seconds",
+        "histogram",
+        "seconds",
+        "Time from an event's timestamp in the log to the commit of its outputs.",
+        lambda t: t.latency,
+        alert="`histogram_quantile(0.99, sum by (le) (rate(detector_event_latency_seconds_bucket[5m]))) > 1`",
+    ),
+    _process(
+        "detector_stage_duration_seconds",
+        "histogram",
+        "seconds",
+        "Time that one batch spent in a stage of the loop, by stage.",
+        lambda t: t.stages,
+        "stage",
+    ),
+    _process(
+        "detector_commit_duration_seconds",
+        "histogram",
+        "seconds",
+        "Duration of one commit.",
+        lambda t: t.commits,
+    ),
+    _process(
+        "detector_commit_failures_total",
+        "counter",
+        "commits",
+        "Commits that failed or whose outcome was unknown; each one rebuilds every shard.",
+        lambda t: t.commit_failures,
+        alert="`increase(detector_commit_failures_total[10m]) > 2`",
+    ),
+    _process(
+        "detector_restore_duration_seconds",
+        "histogram",
+        "seconds",
+        "Time from the assignment of a partition until its model was restored.",
+        lambda t: t.restores,
+    ),
 )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Info:
+    """A metric that is always 1; its labels are facts about the process."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    alert: str
+
+
+BUILD_INFO = Info(
+    name="detector_build_info",
+    help="Version of the detector and of Python; always 1.",
+    labels=("version", "python"),
+    alert="`count(count by (version) (detector_build_info)) > 1` for longer than a roll-out",
+)
+CONFIG_INFO = Info(
+    name="detector_config_info",
+    help="Hash of the active model configuration, and the delivery mode; always 1.",
+    labels=("model", "delivery"),
+    alert="`count(count by (model) (detector_config_info)) > 1` for longer than a roll-out",
+)
+
+_FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 
 
 class TelemetryCollector(Collector):
-    """Reads `Telemetry` when asked, from any thread.
+    """Reads `Telemetry` at each scrape, from any thread.
 
     Parameters
     ----------
     telemetry
-        What the loop writes.
+        Numbers that the loop writes.
     build
-        Labels of `detector_build_info`: version, python.
+        Labels of `BUILD_INFO`: version, python.
     config_info
-        Labels of `detector_config_info`: model (the hash of what the alerts depend on), delivery.
+        Labels of `CONFIG_INFO`: model (hash of the settings that alerts depend on), delivery.
     """
 
     def __init__(
         self, telemetry: Telemetry, build: Mapping[str, str], config_info: Mapping[str, str]
     ) -> None:
         self._telemetry = telemetry
-        self._build = dict(build)
-        self._config_info = dict(config_info)
+        self._infos = ((BUILD_INFO, dict(build)), (CONFIG_INFO, dict(config_info)))
 
-    def collect(self) -> Iterator[Metric]:
-        """Every family of the contract, in its order, also those without a sample yet."""
+    def collect(self) -> Iterator[Family]:
+        """Every metric in the order of the table, also those without a sample yet."""
         telemetry = self._telemetry
         owned = telemetry.owned
-        seen = dict(telemetry.partitions)  # one step under the interpreter's lock: the loop may add to it
+        seen = dict(telemetry.partitions)  # atomic under the interpreter's lock: the loop may add to it
         seen |= {partition: PartitionTelemetry() for partition in owned if partition not in seen}
         mine = {partition: numbers for partition, numbers in seen.items() if partition in owned}
-
-        for family in COUNTERS:
-            counter = CounterMetricFamily(family.name, family.meaning, labels=family.labels)
-            for labels, value in _samples(family, seen):
-                counter.add_metric(labels, value)
-            yield counter
-        for family in GAUGES:
-            gauge = GaugeMetricFamily(family.name, family.meaning, labels=family.labels)
-            for labels, value in _samples(family, mine):
-                gauge.add_metric(labels, value)
+        for metric in METRICS:
+            family = _FAMILIES[metric.kind](metric.name, metric.help, labels=metric.labels)
+            for labels, value in _samples(metric, telemetry, mine if metric.scope == "model" else seen):
+                if isinstance(value, Histogram):
+                    family.add_metric(labels, *_buckets(value))
+                else:
+                    family.add_metric(labels, value)
+            yield family
+        for info, values in self._infos:
+            gauge = GaugeMetricFamily(info.name, info.help, labels=info.labels)
+            gauge.add_metric([values[label] for label in info.labels], 1)
             yield gauge
-
-        yield _histogram(
-            "detector_event_latency_seconds",
-            "From an event's time in the log until its outputs were committed.",
-            telemetry.latency,
-        )
-        stages = HistogramMetricFamily(
-            "detector_stage_duration_seconds",
-            "Time one batch spent in a stage of the loop.",
-            labels=("stage",),
-        )
-        for stage, histogram in sorted(dict(telemetry.stages).items()):
-            stages.add_metric((stage,), *_buckets(histogram))
-        yield stages
-        yield _histogram("detector_commit_duration_seconds", "Time one commit took.", telemetry.commits)
-        yield CounterMetricFamily(
-            "detector_commit_failures_total",
-            "Commits that failed or whose fate was unknown; each rebuilt every shard.",
-            telemetry.commit_failures,
-        )
-        yield _histogram(
-            "detector_restore_duration_seconds",
-            "Time from being assigned a partition until its model was there.",
-            telemetry.restores,
-        )
-        yield _info("detector_build_info", "What is running; always 1.", self._build)
-        yield _info("detector_config_info", "What it was told; always 1.", self._config_info)
 
 
 def renderer(*collectors: Collector) -> Callable[[], tuple[bytes, str]]:
@@ -201,7 +425,7 @@ def renderer(*collectors: Collector) -> Callable[[], tuple[bytes, str]]:
     Returns
     -------
     callable
-        Gives one scrape: the exposition and its content type. What serves pages needs nothing else from here.
+        Gives one scrape: the exposition and its content type. The HTTP server needs nothing else from here.
     """
     registry = CollectorRegistry()
     for collector in collectors:
@@ -209,21 +433,44 @@ def renderer(*collectors: Collector) -> Callable[[], tuple[bytes, str]]:
     return lambda: (generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
 
 
+def markdown_table() -> str:
+    """The table of all metrics for `docs/METRICS.md`."""
+    rows = [
+        (metric.name, metric.kind, metric.labels, metric.unit, metric.help, metric.alert)
+        for metric in METRICS
+    ]
+    rows += [
+        (info.name, "gauge", info.labels, "", info.help, info.alert) for info in (BUILD_INFO, CONFIG_INFO)
+    ]
+    lines = [
+        f"| `{name}` | {kind} | {', '.join(labels)} | {unit} | {help_} | {alert} |"
+        for name, kind, labels, unit, help_, alert in rows
+    ]
+    return "\n".join(
+        ["| name | type | labels | unit | meaning | alert when |", "|---|---|---|---|---|---|", *lines]
+    )
+
+
 def _samples(
-    family: Family, partitions: Mapping[int, PartitionTelemetry]
-) -> Iterator[tuple[tuple[str, ...], int | float]]:
-    for partition, numbers in sorted(partitions.items()):
-        value = family.read(numbers)
-        if isinstance(value, Mapping):
+    metric: Metric, telemetry: Telemetry, partitions: Mapping[int, PartitionTelemetry]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Label values with numbers or histograms."""
+    sources: Iterable[tuple[tuple[str, ...], object]] = (
+        [((), telemetry)]
+        if metric.scope == "process"
+        else [((str(partition),), numbers) for partition, numbers in sorted(partitions.items())]
+    )
+    for labels, source in sources:
+        value = metric.read(source)
+        if metric.label is not None:
             for label, number in sorted(dict(value).items()):
-                yield (str(partition), label), number
+                yield (*labels, *map(str, _tuple(label))), number
         elif value is not None:
-            yield (str(partition),), value
+            yield labels, value
 
 
-def _histogram(name: str, meaning: str, histogram: Histogram) -> HistogramMetricFamily:
-    buckets, total = _buckets(histogram)
-    return HistogramMetricFamily(name, meaning, buckets=buckets, sum_value=total)
+def _tuple(label: str | tuple[Any, ...]) -> tuple[Any, ...]:
+    return label if isinstance(label, tuple) else (label,)
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
@@ -231,9 +478,3 @@ def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
     counts: Iterable[int] = histogram.counts.copy().cumsum().tolist()
     bounds = [*map(str, histogram.bounds.tolist()), "+Inf"]
     return list(zip(bounds, counts, strict=True)), total
-
-
-def _info(name: str, meaning: str, values: Mapping[str, str]) -> GaugeMetricFamily:
-    gauge = GaugeMetricFamily(name, meaning, labels=tuple(values))
-    gauge.add_metric(tuple(values.values()), 1)
-    return gauge

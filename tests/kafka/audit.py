@@ -27,7 +27,7 @@ from detector.core.records import Headers, Identity, Outputs, Record
 from detector.core.recovery.checkpoint import read_manifest
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import SIDES, Side, SideRecords
-from detector.core.reporting.counting import publications
+from detector.core.reporting.outputs import publications
 from detector.core.shard.shard import Shard
 from detector.errors import CheckpointDamaged
 from detector.wiring import entity_key

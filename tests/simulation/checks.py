@@ -12,7 +12,7 @@ from detector.config.tree import ModelPart
 from detector.core.records import Identity, Outputs, PeerMessage
 from detector.core.recovery.checkpoint import state_hash
 from detector.core.recovery.journal import Journal
-from detector.core.reporting.counting import publications
+from detector.core.reporting.outputs import publications
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard import partition as partition_module
 from detector.core.state import pack

@@ -1,4 +1,4 @@
-"""What may import what, by the sources: errors <- config <- core <- ports <- shell <- wiring <- cli."""
+"""Rules of the source code: directions of imports, a pure core, sizes."""
 
 from __future__ import annotations
 
@@ -91,6 +91,26 @@ CLIENTS = (
     "yaml",
     "confluent_kafka",
 )
+# Sizes, over the whole package. An exception names a file, class or function, its own limit, and why.
+LINES_MAX = 500  # of a file
+ATTRIBUTES_MAX = 20  # of a class: assigned on self, and fields of a dataclass that is not frozen
+FUNCTION_LINES_MAX = 70  # from `def` to its last line
+SIZE_EXCEPTIONS: dict[str, tuple[int, str]] = {
+    "cli.py": (750, "to be split"),
+    "config/infer.py": (700, "to be split"),
+    "config/load.py": (950, "to be split"),
+    "config/tree.py": (650, "to be split"),
+    "core/events/parser.py": (600, "to be split"),
+    "core/features/features.py": (750, "to be split"),
+    "core/shard/shard.py": (850, "to be split"),
+    "core/shard/shard.py:Shard": (57, "to be split"),
+    "shell/files.py": (800, "to be split"),
+    "wiring.py": (650, "to be split"),
+    "wiring.py:replay": (82, "to be split"),
+    "core/shard/partition.py:Partition.__init__": (84, "to be split"),
+    "core/model/encoder_kernels.py:train": (80, "one compiled loop: a call inside it costs time"),
+}
+
 NEVER = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "runpy"}
 NEVER_CALLED = {"eval", "exec", "compile", "__import__", "import_module"}
 
@@ -250,6 +270,59 @@ def dangers(files: Mapping[str, str]) -> list[str]:
     return found
 
 
+def sizes(files: Mapping[str, str]) -> Iterator[tuple[str, int, int]]:
+    """Place, size and limit of every file, class and function."""
+    for path, source in files.items():
+        yield path, len(source.splitlines()), LINES_MAX
+        for name, node in definitions(parsed(source), ""):
+            if isinstance(node, ast.ClassDef):
+                yield f"{path}:{name}", len(attributes(node)), ATTRIBUTES_MAX
+            else:
+                yield f"{path}:{name}", (node.end_lineno or 0) - node.lineno + 1, FUNCTION_LINES_MAX
+
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def definitions(node: ast.AST, outer: str) -> Iterator[tuple[str, Definition]]:
+    """Classes and functions with their qualified names, also those inside others."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Definition):
+            name = f"{outer}{child.name}"
+            yield name, child
+            yield from definitions(child, f"{name}.")
+        else:
+            yield from definitions(child, outer)
+
+
+def attributes(node: ast.ClassDef) -> set[str]:
+    """Names assigned on self, and fields of a dataclass whose fields may be assigned."""
+    found = {
+        target.attr
+        for method in node.body
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+        for target in ast.walk(method)
+        if isinstance(target, ast.Attribute) and isinstance(target.ctx, ast.Store)
+        if isinstance(target.value, ast.Name) and target.value.id == "self"
+    }
+    decorators = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
+    if "dataclass" in decorators and "frozen=True" not in decorators:
+        found |= {
+            line.target.id
+            for line in node.body
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+        }
+    return found
+
+
+def too_large(files: Mapping[str, str], exceptions: Mapping[str, tuple[int, str]]) -> list[str]:
+    return [
+        f"{place}: {size}, limit {limit}"
+        for place, size, usual in sizes(files)
+        if size > (limit := exceptions.get(place, (usual, ""))[0])
+    ]
+
+
 # --- the rules ---------------------------------------------------------------------------------------------
 
 
@@ -315,6 +388,15 @@ def test_clients_are_where_they_belong() -> None:
 
 def test_data_never_becomes_code() -> None:
     assert dangers(sources()) == []
+
+
+def test_files_classes_and_functions_are_small() -> None:
+    assert too_large(sources(), SIZE_EXCEPTIONS) == []
+
+
+def test_exceptions_of_sizes_are_still_needed() -> None:
+    found = {place: size > usual for place, size, usual in sizes(sources())}
+    assert [place for place in SIZE_EXCEPTIONS if not found.get(place)] == []
 
 
 # --- the checker itself ------------------------------------------------------------------------------------
@@ -461,3 +543,16 @@ def test_what_is_safe_is_let_pass() -> None:
         "re.compile('x')\nnp.load(f, allow_pickle=False)\nyaml.safe_load(t)\nyaml.load(t, Loader=SafeLoader)"
     )
     assert dangers({"shell/x.py": source}) == []
+
+
+def test_what_is_too_large_is_seen() -> None:
+    assignments = "\n".join(f"        self.a{n} = self.b, self.c = 1, 2" for n in range(19))
+    of_class = f"class A:\n    def f(self):\n{assignments}\n        self.a0.x = other.y = 1"
+    assert too_large({"x.py": of_class}, {}) == ["x.py:A: 21, limit 20"]
+    assert too_large({"x.py": of_class}, {"x.py:A": (21, "")}) == []
+    fields = "\n".join(f"    a{n}: int" for n in range(21))
+    assert too_large({"x.py": f"@dataclass(slots=True)\nclass A:\n{fields}"}, {}) == ["x.py:A: 21, limit 20"]
+    assert too_large({"x.py": f"@dataclass(frozen=True)\nclass A:\n{fields}"}, {}) == []
+    function = "class A:\n    def f():\n        def g():\n" + "            pass\n" * 69
+    assert too_large({"x.py": function}, {}) == ["x.py:A.f: 71, limit 70"]
+    assert too_large({"x.py": "\n" * 501}, {}) == ["x.py: 501, limit 500"]

@@ -1,4 +1,4 @@
-"""Lasting changes are counted, once each and soon; noise and single odd blocks are not."""
+"""The drift monitor counts a lasting change once and soon; it does not count noise or single odd blocks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from detector.core.reporting.counting import DRIFT_SIGNALS
 from detector.core.reporting.telemetry import Telemetry
-from detector.shell.drift import SIGNALS, DriftMonitor
+from detector.shell.drift import DriftMonitor
 
 
 def noise(seed: int, mean: float, spread: float, blocks: int) -> Iterable[float]:
@@ -60,23 +61,23 @@ def test_one_odd_block_is_no_change() -> None:
     assert changes([0.0] * 500, [1.0], [0.0] * 500) == 0
 
 
-def test_what_a_block_does_not_have_changes_nothing() -> None:
+def test_missing_and_non_finite_signals_change_nothing() -> None:
     assert changes(noise(1, 0.4, 0.03, 300), [float("nan"), float("inf")] * 50, noise(2, 0.4, 0.03, 300)) == 0
     telemetry = Telemetry()
     DriftMonitor(telemetry).observe(0, {})
-    assert telemetry.partitions[0].drift == dict.fromkeys(SIGNALS, 0)
+    assert telemetry.partitions[0].drift == dict.fromkeys(DRIFT_SIGNALS, 0)
 
 
 def test_partitions_and_signals_do_not_mix() -> None:
     telemetry = Telemetry()
     monitor = DriftMonitor(telemetry)
     for one, other in zip(noise(1, 0.0, 1.0, 500), noise(2, 9.0, 1.0, 500), strict=True):
-        monitor.observe(0, {"score_mean": one, "exposure_log_mean": other})
-        monitor.observe(1, {"score_mean": other, "exposure_log_mean": one})
+        monitor.observe(0, {"score_mean": one, "rejected_share": other})
+        monitor.observe(1, {"score_mean": other, "rejected_share": one})
     assert [sum(telemetry.partitions[p].drift.values()) for p in (0, 1)] == [0, 0]
 
 
-def test_a_forgotten_partition_begins_again_and_keeps_its_counts() -> None:
+def test_a_forgotten_partition_starts_again_and_keeps_its_counts() -> None:
     telemetry = Telemetry()
     monitor = DriftMonitor(telemetry)
     telemetry.partitions[0].drift["score_mean"] = 3

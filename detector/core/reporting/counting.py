@@ -1,37 +1,28 @@
-"""A batch's outputs as what is published, as what is counted, and as signals of drift."""
+"""Count the outputs of a batch, measure the lag of a partition, and compute the signals of drift."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from detector.config.tree import Topics
-from detector.core.alerts.score_record import HEADERS, encode_scores
-from detector.core.records import Headers, Identity, Outputs
+from detector.core.records import Outputs
 from detector.core.reporting.telemetry import PartitionTelemetry, Telemetry
 
-Publication = tuple[str, int, bytes | None, bytes | None, Headers]
-"""Topic, offset of the input record, key, value, headers."""
-
-
-def publications(outputs: Outputs, identity: Identity, topics: Topics) -> Iterator[Publication]:
-    """Everything to publish; not in the order of offsets."""
-    for alert in outputs.alerts:
-        yield topics.alerts, alert.offset, alert.key, alert.body, alert.headers
-    for dead in outputs.dead_letters:
-        yield topics.dead_letter, dead.offset, dead.key, dead.value, dead.headers
-    if topics.scores is not None:
-        for scored in outputs.scored:
-            for offset, key, body in encode_scores(scored, identity):
-                yield topics.scores, offset, key, body, HEADERS
-    if topics.exchange is not None:
-        for message in outputs.peer_messages:
-            yield topics.exchange, message.offset, None, message.value, ()
+DRIFT_SIGNALS = ("score_mean", "rejected_share")
+"""Names of the numbers that `block_signals` gives."""
 
 
 def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s: float) -> None:
-    """Count what was committed at `now_s` (s since the epoch): received = scored + rejected."""
+    """Count the outputs of one commit. Afterwards received = scored + rejected.
+
+    Parameters
+    ----------
+    partition
+        Number of the partition that `batch` comes from.
+    now_s
+        When the commit was done, s since the epoch.
+    """
     numbers = telemetry.partitions[partition]
     logged = [scored.timestamps_ms for outputs in batch for scored in outputs.scored]
     if logged:
@@ -54,7 +45,7 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
 def measure_lag(
     numbers: PartitionTelemetry, *, end: int | None, committed: int, newest_ms: int, now_s: float
 ) -> None:
-    """Tell how far behind the log a partition is.
+    """Set the gauges of how far a partition is behind its log.
 
     Parameters
     ----------
@@ -63,7 +54,9 @@ def measure_lag(
     committed
         Offset of the next record to process.
     newest_ms
-        Log time of the newest record processed; 0 when not known.
+        Log time of the newest processed record, ms since the epoch; 0 when not known.
+    now_s
+        The present, s since the epoch.
     """
     if end is None:
         return
@@ -75,7 +68,7 @@ def measure_lag(
 
 
 def block_signals(block: Sequence[Outputs]) -> dict[str, float]:
-    """Aggregates of one block for the drift monitor; empty when nothing was scored."""
+    """Compute the `DRIFT_SIGNALS` of one block for the drift monitor; empty when nothing was scored."""
     parts = [scored.scores for outputs in block for scored in outputs.scored]
     if not parts:
         return {}
@@ -85,12 +78,12 @@ def block_signals(block: Sequence[Outputs]) -> dict[str, float]:
 
 
 class StageTimer:
-    """Time between laps, by the stage that ends there.
+    """Measures the stages of a batch: each stage lasts from the end of the previous one.
 
     Parameters
     ----------
     monotonic
-        Seconds that never go back; the core has no clock.
+        Gives seconds that never go back; the core has no clock of its own.
     """
 
     def __init__(self, telemetry: Telemetry, monotonic: Callable[[], float]) -> None:
@@ -99,11 +92,11 @@ class StageTimer:
         self._last_s = monotonic()
 
     def start(self) -> None:
-        """The next lap counts from here."""
+        """Start the first stage of a batch."""
         self._last_s = self._monotonic()
 
     def __call__(self, stage: str) -> None:
-        """`stage` is done."""
+        """Record that `stage` has ended."""
         now_s = self._monotonic()
         self._telemetry.stages[stage].observe(now_s - self._last_s)
         self._last_s = now_s

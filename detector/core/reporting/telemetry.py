@@ -1,8 +1,8 @@
-"""Numbers the runner keeps about itself: plain counters and binned histograms, filled per batch.
+"""Counters, gauges and histograms of one process: plain numbers, updated once per batch.
 
-One thread writes, any thread may read; a reader sees each number as of some recent moment. Labels are
-bounded: severities, stages and reasons are fixed sets, partitions those of the topic. The contract is
-`docs/METRICS.md`.
+One thread writes; any thread may read, and sees each number as of a recent moment. All label values come from
+fixed sets (severities, stages, reasons, outcomes), except partitions, which are those of the topic.
+`detector.shell.metrics` exports these numbers; `docs/METRICS.md` lists them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,20 @@ LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0,
 
 
 class Histogram:
-    """Counts per bucket, filled with arrays.
+    """Counts per bucket.
 
     Parameters
     ----------
     bounds
-        Upper bounds of the buckets, ascending, in the unit of what is observed; one more bucket is open.
+        Inclusive upper bounds of the buckets, ascending, in the unit of the observed values. One more bucket
+        has no upper bound.
+
+    Examples
+    --------
+    >>> histogram = Histogram([0.1, 1.0])
+    >>> histogram.observe_all(np.array([0.1, 0.5, 7.0]))
+    >>> histogram.counts.tolist()
+    [1, 1, 1]
     """
 
     def __init__(self, bounds: Iterable[float] = SECONDS_BOUNDS) -> None:
@@ -43,7 +51,7 @@ class Histogram:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Add a value."""
+        """Add one value."""
         self.counts[bisect_left(self._ascending, value)] += 1
         self.sum += value
 
@@ -54,13 +62,13 @@ class Histogram:
 
 
 def _from_zero(names: Iterable[str]) -> dict[str, int]:
-    """Counters that are there before the first count: a rate over a series that appears at 1 misses it."""
+    """Counters that exist before the first count: a rate over a series that appears at 1 misses that one."""
     return defaultdict(int, dict.fromkeys(names, 0))
 
 
 @dataclass(kw_only=True, slots=True)
 class PartitionTelemetry:
-    """Numbers of one partition; gauges are None until known."""
+    """Numbers of one partition: counters (int and dict[str, int]), and gauges, which are None until known."""
 
     received: int = 0
     scored: int = 0
@@ -70,18 +78,18 @@ class PartitionTelemetry:
     rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
-    labels: dict[str, int] = field(default_factory=lambda: _from_zero(OUTCOMES))  # by what became of them
-    exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # likewise
-    drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # changes detected, by signal
+    labels: dict[str, int] = field(default_factory=lambda: _from_zero(OUTCOMES))  # by outcome
+    exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # by outcome
+    drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # detected changes, by signal
     key_mismatches: int = 0
     irregular: dict[str, int] = field(default_factory=lambda: _from_zero(IRREGULARITIES))  # by kind
     lag_records: int | None = None
     lag_seconds: float | None = None
     checkpoint_timestamp: float | None = None  # s since the epoch
     journal_bytes: int | None = None
-    state_hash: int | None = None  # 48 bits, of the model right after the barrier at
+    state_hash: int | None = None  # 48 bits, of the state right after the barrier at `barrier_position`
     barrier_position: int | None = None
-    gauges: dict[str, float] = field(default_factory=dict)  # of the model, e.g. clusters, threshold
+    gauges: dict[str, float] = field(default_factory=dict)  # of the model, see `Shard.gauges`
 
 
 class Telemetry:
@@ -89,7 +97,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.partitions: dict[int, PartitionTelemetry] = defaultdict(PartitionTelemetry)
-        self.owned: frozenset[int] = frozenset()  # gauges are shown for these only
+        self.owned: frozenset[int] = frozenset()  # gauges are exported for these only
         self.latency = Histogram(LATENCY_BOUNDS)
         self.stages: dict[str, Histogram] = defaultdict(Histogram)
         self.commits = Histogram()
@@ -98,13 +106,24 @@ class Telemetry:
         self.heartbeat: float | None = None  # monotonic seconds of the loop's last turn
 
     def totals(self) -> PartitionTelemetry:
-        """Counters summed over all partitions."""
+        """Counters summed over all partitions; gauges stay None.
+
+        Examples
+        --------
+        >>> telemetry = Telemetry()
+        >>> telemetry.partitions[0].received = 2
+        >>> telemetry.partitions[1].received = 3
+        >>> telemetry.totals().received
+        5
+        """
         totals = PartitionTelemetry()
         for partition in list(self.partitions.values()):
-            for name in ("received", "scored", "replayed", "state_differences", "lost", "key_mismatches"):
-                setattr(totals, name, getattr(totals, name) + getattr(partition, name))
-            for name in ("rejected", "irregular", "alerts", "suppressed", "labels", "exchange", "drift"):
-                counts = getattr(totals, name)
-                for key, count in list(getattr(partition, name).items()):
-                    counts[key] += count
+            for counter in fields(PartitionTelemetry):
+                name, value = counter.name, getattr(partition, counter.name)
+                if counter.type == "int":
+                    setattr(totals, name, getattr(totals, name) + value)
+                elif counter.type == "dict[str, int]":
+                    counts = getattr(totals, name)
+                    for key, count in list(value.items()):
+                        counts[key] += count
         return totals

@@ -13,6 +13,7 @@ from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from detector.config.tree import Config
+from detector.core.reporting.outputs import topic_names
 from detector.ports import Message
 from detector.shell import calls
 from detector.shell.kafka.client import CALL, Settings, make_client
@@ -147,9 +148,7 @@ class Publisher:
         return sent
 
     def _outputs(self) -> dict[str, Use]:
-        topics = self._config.topics
-        written = topics.alerts, topics.dead_letter, topics.scores, topics.exchange
-        return {topic: "write" for topic in written if topic is not None}
+        return dict.fromkeys(topic_names(self._config.topics).values(), "write")
 
 
 def await_all(producer: KafkaProducer, sent: Iterable[Any], deadline: float) -> None:

@@ -21,7 +21,7 @@ from detector.config.tree import Topics
 from detector.core.records import Outputs, Record
 from detector.core.recovery.checkpoint import Snapshot
 from detector.core.recovery.journal import Journal
-from detector.core.reporting.counting import publications
+from detector.core.reporting.outputs import publications
 from detector.core.shard.partition import Partition, Step
 from detector.errors import BrokerUnavailable
 from detector.ports import Committed, Message, PartitionState, Stream

@@ -1,0 +1,260 @@
+"""Every exported series is fed: a real run moves it, or it is listed here with the reason why not."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from threadpoolctl import threadpool_limits
+
+from detector.config.tree import Config
+from detector.core.events.parser import REASONS
+from detector.core.recovery.journal import Journal
+from detector.core.reporting.telemetry import PartitionTelemetry
+from detector.ports import Committed
+from detector.shell.drift import DriftMonitor
+from detector.shell.metrics import METRICS, TelemetryCollector, renderer
+from detector.shell.runner.loop import Runner
+from tests.unit.runner_world import World
+from tests.unit.test_shard import SCHEMA
+
+Series = tuple[str, str]
+"""Name of a metric, value of its last label (empty: it has none but `partition`)."""
+
+PER_DAY, COMPROMISED = 200, "t-3"
+START_S = 1_700_000_000.0
+NOT_MOVED: dict[Series, str] = {
+    ("detector_events_rejected_total", "key_mismatch"): "only with require_key; see test_shard.py",
+    ("detector_exchange_changes_dropped_total", ""): "needs 16,384 changes at once; see test_sharing.py",
+    ("detector_exchange_messages_total", "foreign"): "needs another group; see test_exchange.py",
+    ("detector_exchange_messages_total", "repeated"): "needs at_least_once; see test_exchange.py",
+    ("detector_exchange_messages_total", "too_large"): "needs 900,000 bytes; see test_exchange.py",
+    ("detector_exchange_messages_total", "unfit"): "needs another schema; see test_sharing.py",
+    ("detector_labels_total", "limited"): "needs 64 frauds of one entity; see test_labels.py",
+    **dict.fromkeys(
+        [
+            ("detector_events_rejected_total", reason)
+            for reason in REASONS
+            if reason not in ("not_json", "tombstone", "duplicate", "late", "key_mismatch")
+        ],
+        "one series for each reason; every reason is in test_events.py and test_admission.py",
+    ),
+}
+
+
+def config() -> Config:
+    return Config.model_validate(
+        {
+            "event": SCHEMA,
+            "model": {
+                "barriers": {"block_events": 16, "every_events": 128, "early_events_min": 64},
+                "clusters": {"core_events": 512, "count_max": 16, "memory_events": 1024, "members_min": 3},
+                "encoder": {"dimension": 8, "hidden": 8, "hash_rows": 256},
+                "calibration": {"memory_events": 1024, "warm_up_events": 256},
+                "labels": {"buffer_events_max": 4096, "maturity_delay": "1d"},
+            },
+            "alerts": {
+                "budget": {"share": 0.25},
+                "exploration_share": 0.5,
+                "cooldown": "1d",
+                "severity": {"medium": 2.0, "high": 2.5, "critical": 3.0},
+            },
+            "topics": {"feedback": "feedback", "exchange": "exchange", "scores": "scores"},
+            "checkpoints": {"interval": 0.05},
+            "on_data_loss": "skip",
+        }
+    )
+
+
+def event(rng: np.random.Generator, number: int, scale: float = 1.0) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(START_S + number * 86_400.0 / PER_DAY, UTC)
+    return {
+        "tx": {"id": f"tx-{number}", "time": moment.isoformat()},
+        "customer": f"c-{rng.integers(60)}",
+        "terminal": f"t-{rng.integers(12)}",
+        "amount": float(rng.lognormal(3, 0.5)) * scale,
+        "channel": ("web", "shop")[int(rng.integers(2))],
+        "memo": "thanks",
+    }
+
+
+class RealRun:
+    """Two partitions with labels, exchange, exploration and accidents; most traffic is on partition 0."""
+
+    def __init__(self) -> None:
+        self.world = World(partitions=2, config=config(), poll_records_max=64)
+        self.monitor = DriftMonitor(self.world.telemetry)
+        self.moved: set[Series] = set()
+        self.seen: set[Series] = set()
+        infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
+        self._render = renderer(TelemetryCollector(self.world.telemetry, *infos))
+        self._rng = np.random.default_rng(4)
+        self._number = 0
+        self._answered = 0
+
+    def runner(self) -> Runner:
+        return self.world.runner(observe=self.monitor.observe, on_revoked=self.monitor.forget)
+
+    def produce(self, count: int, scale: float = 1.0) -> None:
+        for _ in range(count):
+            self.append(event(self._rng, self._number, scale))
+            self._number += 1
+
+    def produce_irregular(self) -> None:
+        """Bytes that are no event, a repeated event, one out of order, a late one, one with a foreign key."""
+        self.append(b"{")
+        self.append(None)
+        for back in (0, 0, 1):
+            self.append(event(self._rng, self._number - back))
+        late = event(self._rng, self._number + 2)
+        self.append(late | {"tx": {"id": "late", "time": "2020-01-01T00:00:00Z"}})
+        self.append(event(self._rng, self._number + 3), key=b"other")
+        self._number += 4
+
+    def append(self, value: dict[str, Any] | bytes | None, key: bytes | None = None) -> None:
+        data = json.dumps(value).encode() if isinstance(value, dict) else value
+        if key is None and isinstance(value, dict):
+            key = str(value["customer"]).encode()
+        log_ms = int(self.world.clock.time() * 1000) - 50
+        self.world.broker.append(int(self._number % 4 == 3), data, key=key, timestamp_ms=log_ms)
+
+    def answer(self) -> None:
+        """Label every alert that was published since the last time."""
+        alerts = [m for m in self.world.broker.published if m.topic == "alerts"]
+        for message in alerts[self._answered :]:
+            body = json.loads(message.value or b"{}")
+            fraud = body["event"]["terminal"] == COMPROMISED
+            self.label(body["event_id"], "fraud" if fraud else "legitimate")
+        self._answered = len(alerts)
+
+    def label(self, event_id: str, label: str, **more: str) -> None:
+        line = {"time": START_S, "label": label, "event_id": event_id, **more}
+        self.world.feedback.append(json.dumps(line).encode())
+
+    def turn(self, runner: Runner, turns: int = 12) -> None:
+        for _ in range(turns):
+            runner.turn()
+        self.scrape()
+
+    def scrape(self) -> None:
+        page, _ = self._render()
+        for family in text_string_to_metric_families(page.decode()):
+            name = family.name + "_total" * (family.type == "counter")
+            for sample in family.samples:
+                labels = {k: v for k, v in sample.labels.items() if k not in ("partition", "le")}
+                last = "" if name.endswith("_info") else next(iter(labels.values()), "")
+                self.seen.add((name, last))
+                if sample.value:
+                    self.moved.add((name, last))
+
+    def live(self) -> None:
+        """Run through everything that is expected to move a series."""
+        world = self.world
+        # A model that learns from answers, side topics with lines that are no messages.
+        runner = self.runner()
+        for part in range(14):
+            self.produce(200)
+            self.produce_irregular()
+            if part == 10:
+                self.label("tx-3", "fraud", feedback_id="a")
+                self.label("tx-3", "fraud", feedback_id="a")
+                self.label("tx-3", "retracted", feedback_id="b")
+                self.label("tx-7", "fraud", kind="other")
+                world.feedback.append(b"{")
+                world.exchange.append(b"{")
+            self.turn(runner)
+            self.answer()
+        # Amounts change for good, then events become unreadable; the budget cannot hold all the alerts.
+        for _ in range(8):
+            self.produce(200, scale=50.0)
+            self.turn(runner)
+        for _ in range(400):
+            self.append(b"{")
+            self.produce(2)
+        self.turn(runner, 40)
+        # A commit fails; events wait while the broker is away.
+        self.produce(50)
+        world.broker.fail_commits()
+        self.turn(runner)
+        # No checkpoint can be written; the process dies; its successor replays and finds another state.
+        world.store.fail = 1_000_000
+        self.produce(600)
+        self.turn(runner, 40)
+        world.store.fail = 0
+        committed = world.broker.committed[0]
+        noted = Journal.from_text(committed.metadata).barriers[-1].state
+        wrong = committed.metadata.replace(noted, f"{noted.split(':')[0]}:000000000000")
+        world.broker.committed[0] = Committed(offset=committed.offset, metadata=wrong)
+        runner = self.successor()
+        self.turn(runner, 40)
+        # It dies too, and the log deletes what nobody has processed.
+        self.produce(100)
+        world.broker.trim(0, world.broker.end(0) - 10)
+        runner = self.successor()
+        self.turn(runner, 40)
+        world.broker.closed = True
+        runner.stop()
+        runner.run()
+        self.scrape()
+
+    def successor(self) -> Runner:
+        """Another process, after the first one ended without leaving."""
+        self.world.broker.evict(self.world.stream)
+        return self.runner()
+
+
+@pytest.fixture(scope="module")
+def lived() -> RealRun:
+    with threadpool_limits(1):
+        made = RealRun()
+        made.live()
+    return made
+
+
+def test_a_real_run_moves_every_series(lived: RealRun) -> None:
+    unmoved = lived.seen - lived.moved
+    assert sorted(unmoved - NOT_MOVED.keys()) == []
+
+
+def test_every_exception_is_exported_and_has_not_moved(lived: RealRun) -> None:
+    assert lived.seen >= NOT_MOVED.keys()
+    assert sorted(lived.moved & NOT_MOVED.keys()) == []
+
+
+def test_every_number_of_the_model_is_exported(lived: RealRun) -> None:
+    read: set[str] = set()
+
+    class Gauges(dict[str, float]):
+        def get(self, name: str, default: Any = None) -> Any:
+            read.add(name)
+            return super().get(name, default)
+
+    numbers = PartitionTelemetry(gauges=Gauges())
+    for metric in METRICS:
+        if metric.scope == "model":
+            metric.read(numbers)
+    assert read == set(lived.world.telemetry.partitions[0].gauges)
+
+
+def test_a_partition_that_comes_back_begins_anew_in_the_drift_monitor() -> None:
+    """Its last blocks were processed elsewhere: compared with the old ones they would look like a change."""
+
+    def changes(moves: bool) -> int:
+        made = RealRun()
+        runner = made.runner()
+        for scale in (1.0, 50.0):
+            for _ in range(10):
+                made.produce(160, scale)
+                made.turn(runner)
+            if moves and scale == 1.0:
+                made.world.broker.evict(made.world.stream)
+                made.turn(runner)
+        return made.world.telemetry.partitions[0].drift["score_mean"]
+
+    with threadpool_limits(1):
+        assert changes(moves=False) == 1
+        assert changes(moves=True) == 0
