@@ -1,3 +1,5 @@
 """Streaming anomaly detection for transactions: Kafka in, explained alerts out, exactly once."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("detector")  # stated in pyproject.toml

@@ -3,19 +3,19 @@
 ::
 
     DetectorError
-    ├── OperatorError            an operator must act: ends with a sentence and an exit code
-    │   ├── ConfigError          2  the configuration is wrong; all problems at once
-    │   ├── CredentialsError     2  the broker or store refused who we are
-    │   └── NeedsOperator        3  e.g. the journal is of a newer version
-    │       └── LogGone          3  a topic no longer holds what recovery needs (or `on_data_loss: skip`)
-    ├── OutsideError             the world is away: retried with backoff
+    ├── OperatorError            an operator must act: one sentence and an exit code
+    │   ├── ConfigError          2  the configuration is invalid; lists all problems
+    │   ├── CredentialsError     2  the broker or the store refused our credentials
+    │   └── NeedsOperator        3  e.g. a journal of a newer version
+    │       └── LogGone          3  a topic no longer holds what recovery needs (see `on_data_loss`)
+    ├── OutsideError             an outside service is unavailable: retried with backoff
     │   ├── BrokerUnavailable
     │   ├── StoreUnavailable
-    │   └── CommitFailed         the commit failed or its fate is unknown: rebuild from what is committed
-    └── CheckpointDamaged        detected by checksum or format: the one before it is used
+    │   └── CommitFailed         refused, or of unknown outcome: rebuild from what is committed
+    └── CheckpointDamaged        checksum or format is wrong: the checkpoint before it is used
 
-Bad events are not errors but values (`detector.core.events.parser.Rejected`). Everything else that is
-raised is our own bug and crashes with exit code 1.
+A bad event is a value, not an error (`detector.core.events.parser.Rejected`). Every other exception is a bug
+of ours and ends the process with exit code 1.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-EXIT_STOPPED = 0
 EXIT_BUG = 1
 EXIT_CONFIG = 2
 EXIT_NEEDS_OPERATOR = 3
@@ -34,7 +33,7 @@ class DetectorError(Exception):
 
 
 class OperatorError(DetectorError):
-    """Only a person can mend it; the message is one sentence for that person."""
+    """Only a person can resolve it. The message is a sentence for that person."""
 
     exit_code = EXIT_NEEDS_OPERATOR
 
@@ -44,15 +43,15 @@ class Problem:
     """One mistake in a configuration."""
 
     path: str  # where: dotted keys, e.g. "kafka.security.protocol"
-    value: str  # what was found, as text; secrets are masked before they get here
-    allowed: str  # what would be right
+    value: str  # what was found, without secrets
+    allowed: str  # what would be valid; completes "got X, expected ..."
 
     def __str__(self) -> str:
-        return f"{self.path}: found {self.value}; {self.allowed}"
+        return f"{self.path}: got {self.value}, expected {self.allowed}"
 
 
 class ConfigError(OperatorError):
-    """The configuration is wrong. Carries every problem found, not the first one."""
+    """The configuration is invalid. Carries every problem found, not only the first."""
 
     exit_code = EXIT_CONFIG
 
@@ -65,27 +64,27 @@ class ConfigError(OperatorError):
 
 
 class CredentialsError(OperatorError):
-    """A server was reached and refused us, or we do not trust it (password, certificate, permission)."""
+    """A server refused us, or we do not trust it (password, certificate, permission)."""
 
     exit_code = EXIT_CONFIG
 
 
 class NeedsOperator(OperatorError):
-    """Going on alone would lose or repeat something; the message says what to decide."""
+    """To continue would lose or repeat something. The message says what to decide."""
 
     exit_code = EXIT_NEEDS_OPERATOR
 
 
 class LogGone(NeedsOperator):
-    """A topic no longer holds records that are needed, because of its retention."""
+    """A topic has deleted records that are needed, because of its retention."""
 
 
 class OutsideError(DetectorError):
-    """Something outside this process is away; worth another try later."""
+    """A service outside this process is unavailable. Worth another try later."""
 
 
 class BrokerUnavailable(OutsideError):
-    """No answer from Kafka within the deadline."""
+    """Kafka did not answer in time."""
 
 
 class StoreUnavailable(OutsideError):
@@ -93,8 +92,8 @@ class StoreUnavailable(OutsideError):
 
 
 class CommitFailed(OutsideError):
-    """A commit was refused, or its outcome is unknown. Only what is committed counts: rebuild from there."""
+    """A commit was refused, or its outcome is unknown. Rebuild from what is committed."""
 
 
 class CheckpointDamaged(DetectorError):
-    """A checkpoint is missing, torn, corrupt or of an unknown format."""
+    """A checkpoint is missing, incomplete, corrupt or of an unknown format."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from detector.config.tree import ModelPart
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.labels.peer_messages import Arrays, Exchange
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.recovery.sides import Side, SideRecords
 
 MALFORMED = b"{"
 """What values begin with that are no events."""
@@ -32,14 +33,11 @@ class ChainShard:
         identity: Identity,
         *,
         position: int,
-        labels_end: int,
-        told_end: int = 0,
         lap: Lap = no_lap,
         lanes: Lanes = AT_ONCE,
     ) -> None:
-        self.position, self.labels_end, self._lap = position, labels_end, lap
+        self.position, self._lap = position, lap
         self.reconfigure(config)
-        self.told_end = told_end
         self.exchange = Exchange(identity)
         self._identity = identity
         self.event_time = -np.inf
@@ -102,23 +100,17 @@ class ChainShard:
         )
         return consumed, Outputs(scored=(batch,), alerts=tuple(alerts), dead_letters=tuple(dead)), ended
 
-    def barrier(
-        self,
-        labels: Sequence[tuple[int, bytes]],
-        labels_end: int,
-        told: Sequence[tuple[int, bytes]] = (),
-        told_end: int = 0,
-    ) -> dict[str, int]:
-        for position, value in labels:
-            self._push(b"label", value, str(position).encode())
-        self.exchange.hear(told, self._hear)
+    def side_handlers(self) -> dict[Side, Callable[[SideRecords], Mapping[str, int]]]:
+        return {"feedback": self._apply, "exchange": self._receive}
+
+    def barrier(self, records: Mapping[Side, SideRecords]) -> dict[Side, Mapping[str, int]]:
+        outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
         self._push(b"barrier", self._config_hash)
-        self.labels_end, self.told_end = labels_end, told_end
         self.since_barrier = self._filled = 0
         self.version += 1
         if self.config.exchange:
             self.exchange.tell(self.position, self._tell())
-        return {"applied": len(labels)} if labels else {}
+        return outcomes
 
     def reconfigure(self, config: ModelPart) -> None:
         self.config, self._config_hash = config, config.hash().encode()
@@ -132,7 +124,16 @@ class ChainShard:
     def load(self, state: Mapping[str, Any]) -> None:
         self._link[:] = state["link"].tobytes()
         self.version, self.event_time = state["version"], state["event_time"]
-        self.exchange.load(state.get("exchange", {}))
+        self.exchange.load(state["exchange"])
+
+    def _apply(self, labels: SideRecords) -> dict[str, int]:
+        for position, value in labels:
+            self._push(b"label", value, str(position).encode())
+        return {"applied": len(labels)} if labels else {}
+
+    def _receive(self, messages: SideRecords) -> dict[str, int]:
+        self.exchange.hear(messages, self._hear)
+        return {}
 
     def _hear(self, kind: str, arrays: Arrays) -> bool:
         self._push(kind.encode(), arrays["link"].tobytes())

@@ -24,6 +24,7 @@ from detector.core.labels.peer_messages import Exchange
 from detector.core.records import Identity, Outputs, Record
 from detector.core.recovery.checkpoint import encode, read_manifest, read_state
 from detector.core.recovery.journal import Barrier, Journal
+from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
 from detector.core.shard.warm_start import _MAGIC as MAGIC
 from detector.core.shard.warm_start import _SEAL_BYTES as SEAL_BYTES
@@ -89,7 +90,7 @@ class Events(Target):
             {"event": tree, "model": SMALL, "alerts": {"budget": {"share": 0.1}}}
         )
         self._parser = Parser(self._config.event, IDENTITY.entity_key)
-        self._partition = Partition(IDENTITY, self._config, Partition.begin(self._config, 0, 0), until=0)
+        self._partition = Partition(IDENTITY, self._config, Partition.begin(self._config, 0), until=0)
         self._records: list[Record] = []
         self._counts: dict[str, int] = {}
         self._offset = 0
@@ -136,8 +137,8 @@ class Events(Target):
             step = self._partition.take(records)
             self._look(step.outputs, records[: step.consumed])
             records = records[step.consumed :]
-            if step.block_ended and (barrier := self._partition.due(0)) is not None:
-                self._partition.barrier(barrier, [])
+            if step.block_ended and (barrier := self._partition.due({})) is not None:
+                self._partition.barrier(barrier, {})
             if len(self._partition.journal.barriers) > 100:  # as after a checkpoint
                 self._partition.rebase("00000/0-0", self._partition.position)
 
@@ -282,10 +283,8 @@ class Side(Target):
 
     def _apply(self) -> None:
         waiting, self._waiting = self._waiting, []
-        if self.name == "feedback":
-            outcomes = self._shard.barrier(waiting, 0)
-        else:
-            self._shard.barrier((), 0, waiting, 0)
+        outcomes = self._shard.barrier({self.name: waiting})[self.name]
+        if self.name == "exchange":
             outcomes = self._shard.exchange.collect()[1]
             outcomes.pop("told", None)
         if sum(outcomes.values()) != len(waiting):
@@ -387,7 +386,7 @@ def _partition(events: int) -> Partition:
     """One that has learned, and may tell and be told."""
     event = load(CONFIGS / "handbook.yaml").event
     config = ModelPart.model_validate({"event": event.model_dump(), "model": SMALL, "exchange": True})
-    partition = Partition(IDENTITY, config, Partition.begin(config, 0, 0), until=0)
+    partition = Partition(IDENTITY, config, Partition.begin(config, 0), until=0)
     records = [
         Record(number, 0, None, json.dumps(one).encode())
         for number, one in enumerate(_examples(event, events))
@@ -395,8 +394,8 @@ def _partition(events: int) -> Partition:
     while records:
         step = partition.take(records)
         records = records[step.consumed :]
-        if step.block_ended and (barrier := partition.due(0)) is not None:
-            partition.barrier(barrier, [])
+        if step.block_ended and (barrier := partition.due({})) is not None:
+            partition.barrier(barrier, {})
     return partition
 
 
@@ -417,11 +416,17 @@ def _model() -> bytes:
 
 def _journal() -> bytes:
     barriers = (
-        Barrier(position=356, labels=5, cause="every", exchange=9),
-        Barrier(position=612, labels=9, cause="config", config="1" * 12, exchange=9, labels_from=7),
+        Barrier(
+            position=356, cause="every", sides={"feedback": SideRange(3, 5), "exchange": SideRange(4, 9)}
+        ),
+        Barrier(position=612, cause="config", sides={"feedback": SideRange(7, 9)}, config="1" * 12),
     )
     journal = Journal(
-        checkpoint="00000/0-0", position=100, labels=3, config="0" * 12, exchange=4, barriers=barriers
+        checkpoint="00000/0-0",
+        position=100,
+        config="0" * 12,
+        sides={"feedback": 3, "exchange": 4},
+        barriers=barriers,
     )
     return journal.to_text().encode()
 
@@ -468,7 +473,7 @@ def _read_journal(data: bytes) -> str:
 
 def _read_manifest(data: bytes) -> str:
     manifest = read_manifest(data)
-    if manifest.labels + manifest.exchange < 0:
+    if min(manifest.since.ends.values()) < 0:
         raise Broken("a position below 0")
     return "read"
 

@@ -44,7 +44,7 @@ class Driven:
     """A partition and the log it has seen; every event must be a valid one."""
 
     def __init__(self, config: ModelPart) -> None:
-        self._partition = Partition(IDENTITY, config, Partition.begin(config, 0, 0), until=0)
+        self._partition = Partition(IDENTITY, config, Partition.begin(config, 0), until=0)
 
     @property
     def position(self) -> int:
@@ -76,8 +76,8 @@ class Driven:
             alert += [scored.alerted for scored in step.outputs.scored]
             bodies += [msgspec.json.decode(published.body) for published in step.outputs.alerts]
             held += sum(step.outputs.suppressed.values())
-            if step.block_ended and (barrier := self._partition.due(0)) is not None:
-                self._partition.barrier(barrier, [])
+            if step.block_ended and (barrier := self._partition.due({})) is not None:
+                self._partition.barrier(barrier, {})
         return Fed(
             score=np.concatenate(score),
             alert=np.concatenate(alert),

@@ -136,7 +136,7 @@ def first_records(options: argparse.Namespace) -> list[Record]:
 def opened(config: Config, lap: Lap = no_lap) -> Partition:
     """A partition that begins."""
     wanted = config.model_part(partitions=1)
-    return Partition(IDENTITY, wanted, Partition.begin(wanted, 0, 0), until=0, lap=lap)
+    return Partition(IDENTITY, wanted, Partition.begin(wanted, 0), until=0, lap=lap)
 
 
 def drive(
@@ -152,13 +152,13 @@ def drive(
             step = partition.take(backlog)
             yield step.outputs
             backlog = backlog[step.consumed :]
-            if step.block_ended and barriers and (barrier := partition.due(0)) is not None:
-                yield partition.barrier(barrier, [])
+            if step.block_ended and barriers and (barrier := partition.due({})) is not None:
+                yield partition.barrier(barrier, {})
 
 
 def make_barrier(partition: Partition) -> None:
     """Make a barrier whether one is due or not; only at a block's end."""
-    partition.barrier(Barrier(position=partition.position, labels=0, cause="every"), [])
+    partition.barrier(Barrier(position=partition.position, cause="every"), {})
 
 
 def restored(snapshot: Snapshot, config: Config) -> Partition:
@@ -170,7 +170,7 @@ def restored(snapshot: Snapshot, config: Config) -> Partition:
 def read_back(name: str, manifest: bytes, state: bytes, config: Config) -> Partition:
     """A partition from the bytes of a checkpoint, read and checked as after a restart."""
     known, wanted = read_manifest(manifest), config.model_part(partitions=1)
-    journal = Journal(checkpoint=name, position=known.position, labels=0, config=wanted.hash())
+    journal = Journal(checkpoint=name, position=known.position, config=wanted.hash())
     model = (known, read_state(known, state))
     return Partition(IDENTITY, wanted, journal, until=known.position, restored=model)
 

@@ -156,7 +156,7 @@ class MemoryTopic:
                 entity_key=entity_key(None),
                 stream=MemoryStream(broker, FakeClock(), poll_records_max=POLL_RECORDS),
                 store=MemoryStore(),
-                feedback=None,
+                sides={},
                 clock=SystemClock(),
                 telemetry=telemetry,
                 log=MemoryLog(),

@@ -1,12 +1,12 @@
-"""Work beside scoring: jobs that run one after another, each on what it was given, and are awaited later.
+"""Background jobs: they run one after another, each on its own data, and are awaited later.
 
-    result = lane(job)      # begins, now or later, perhaps on another thread
-    result()                # waits for it and gives what it returned, or raises what it raised
+    result = lane(job)      # the job starts now or later, perhaps on another thread
+    result()                # waits for the job and returns its result, or raises its exception
 
 Rules
-    - A job reads and changes nothing that its caller changes meanwhile. So what comes out depends on which
-      jobs were given and in which order, never on when they ran.
-    - Whoever gives jobs awaits each of them, and bounds how many it has not awaited.
+    - A job reads and changes nothing that its caller changes meanwhile. Results depend on which jobs were
+      submitted and in which order, never on when they ran.
+    - The caller awaits every job that it submits, and limits how many are not awaited yet.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ class Lane(Protocol):
     """See the module's text."""
 
     def __call__(self, job: Callable[[], T], /) -> Callable[[], T]:
-        """Let a job run after those that were given before it."""
+        """Submit a job; it runs after the jobs that were submitted before it."""
 
 
 def at_once(job: Callable[[], T], /) -> Callable[[], T]:
-    """A lane without a thread: the job runs before this returns."""
+    """Run the job before returning: a lane without a thread."""
     result = job()
     return lambda: result
 
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """Two, so that what is short and awaited soon does not stand behind what is long.
+    """Two lanes, so that short jobs that are awaited soon do not queue behind long ones.
 
-    A job of the second one may await one of the first, never the other way round.
+    A job of `promotion` may await one of `training`, never the other way round.
     """
 
     training: Lane = at_once  # the learner's steps
-    promotion: Lane = at_once  # what a barrier installs
+    promotion: Lane = at_once  # builds what the next barrier installs
 
 
 AT_ONCE = Lanes()

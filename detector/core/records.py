@@ -1,4 +1,4 @@
-"""What goes into a shard and what comes out of it: plain data."""
+"""Inputs and outputs of a shard: plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Headers = tuple[tuple[str, bytes], ...]
 
 Lap = Callable[[str], None]
-"""Called with a stage's name when that stage is done: the core has no clock, its caller may have one."""
+"""Called with the name of a stage when it is done. The core has no clock; its caller may measure the time."""
 
 
 def no_lap(stage: str) -> None:
@@ -21,19 +21,19 @@ def no_lap(stage: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """Who a shard is: what its outputs say about where they come from."""
+    """Identifies a shard; its outputs carry these values."""
 
     topic: str
     group: str
     partition: int
-    entity_key: bytes  # key of the hashes that stand for entity values
+    entity_key: bytes  # key of the hashes that replace entity values
 
 
 class Record(NamedTuple):
-    """One record of the transactions topic as it lies in the log."""
+    """One record of the transactions topic, as stored in the log."""
 
     offset: int
-    timestamp_ms: int  # the log's time (producer or broker), for latency only; the model never sees it
+    timestamp_ms: int  # the record's time (producer or broker), used for latency only, never by the model
     key: bytes | None
     value: bytes | None  # None: a tombstone
     headers: Headers = ()
@@ -52,7 +52,7 @@ class Alert:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
-    """One event that did not enter: original key and bytes, why, and from where."""
+    """One rejected event: original key and bytes, reason and origin."""
 
     offset: int
     key: bytes | None
@@ -68,19 +68,18 @@ class Scored:
 
     offsets: NDArray[np.int64]  # (n,)
     times: NDArray[np.float64]  # (n,) event time, s since the epoch
-    scores: NDArray[
-        np.float64
-    ]  # (n,) -log10 of the share of accepted events at least as far; higher = stranger
+    # (n,) -log10 of the share of accepted events that are at least as far; higher is more anomalous
+    scores: NDArray[np.float64]
     quantiles: NDArray[np.float64]  # (n,) 1 - that share
     alerted: NDArray[np.bool_]  # (n,)
-    timestamps_ms: NDArray[np.int64]  # (n,) the records' log time
+    timestamps_ms: NDArray[np.int64]  # (n,) `Record.timestamp_ms`
     ids: Sequence[str]  # n
     keys: Sequence[bytes | None]  # n
     model_version: int
 
 
-class Told(NamedTuple):
-    """One message of a shard to its siblings, made at a barrier."""
+class PeerMessage(NamedTuple):
+    """One message of a shard to its peers, made at a barrier."""
 
     offset: int  # of the last record before that barrier
     value: bytes  # see `detector.core.labels.peer_messages`
@@ -88,16 +87,15 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Everything one piece of log, or one barrier, gave. received = scored + rejected, always."""
+    """Outputs of one piece of the log or of one barrier. Always received = scored + rejected."""
 
     scored: tuple[Scored, ...] = ()
     alerts: tuple[Alert, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
-    suppressed: Mapping[str, int] = field(default_factory=dict)  # candidates held back, by reason
-    key_mismatches: int = 0  # accepted events whose record key is not their main entity's value
-    irregular: Mapping[str, int] = field(
-        default_factory=dict
-    )  # events out of order, late, twice; refused or not
-    told: tuple[Told, ...] = ()
-    labels: Mapping[str, int] = field(default_factory=dict)  # labels read, by what became of them
-    exchange: Mapping[str, int] = field(default_factory=dict)  # messages told and heard, likewise
+    suppressed: Mapping[str, int] = field(default_factory=dict)  # suppressed alert candidates, by reason
+    key_mismatches: int = 0  # accepted events whose record key is not the value of their main entity
+    # events out of order, late or repeated, rejected or not, by kind
+    irregular: Mapping[str, int] = field(default_factory=dict)
+    peer_messages: tuple[PeerMessage, ...] = ()  # to publish
+    # records of side inputs by outcome, by name of the side input; published messages count under "exchange"
+    side_outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

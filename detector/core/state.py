@@ -1,10 +1,10 @@
-"""State as bytes: a tree of arrays and plain values in numpy's own npz format, never pickle.
+"""State as bytes: a tree of arrays and plain values in numpy's npz format, never pickle.
 
-Components return their state as a tree (`to_state`) and take it back (`from_state`); this file alone knows
-how a tree becomes bytes. Equal trees give equal bytes: names are sorted and npz carries no clock.
+Components return their state as a tree (`to_state`) and load it back (`load`, `from_state`). This file alone
+knows how a tree becomes bytes. Equal trees give equal bytes: names are sorted, and npz holds no timestamps.
 
-Tables of keys may be large: in a tree they stand with their hash (`Table`), and are copied for a checkpoint
-only. The hash is a sum over rows, so whoever keeps a table can keep its hash up to date.
+Tables of keys may be large. A tree holds them as `Table`, with their hash; they are copied for checkpoints
+only. The hash is a sum over rows, so the owner of a table can update it with each row.
 """
 
 from __future__ import annotations
@@ -25,25 +25,28 @@ from numpy.typing import NDArray
 from detector.errors import CheckpointDamaged
 
 State = Mapping[str, Any]
-"""Names to arrays (kept with dtype and shape), to values that JSON keeps, to Tables, or to States."""
+"""Names to arrays (dtype and shape are kept), to values that JSON keeps, to Tables, or to States.
+
+Names contain no "/". A state may be empty.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """A table of keys as it is now; good until it changes."""
+    """A view of a table of keys; valid until the table changes."""
 
     slots: int
     hashed: int  # `rows_hash` of its rows
-    rows: Callable[[], dict[str, Any]]  # a copy as a State with the names of `_TABLE`
+    rows: Callable[[], dict[str, Any]]  # copies it as a State with the names of `_TABLE`
 
 
 _PLAIN = "plain.json"
 _TABLE = {"slots", "used", "keys", "last", "stats"}
-# What numpy and zipfile raise on bytes that are almost an archive: torn, encrypted, of unknown compression.
+# Raised by numpy and zipfile for bytes that are almost an archive: torn, encrypted, unknown compression.
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _LANES = 8
 _ODD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, as in SplitMix64 (Steele, Lea and Flood 2014)
-_DIGEST_CHARS = 12  # 48 bits: a Prometheus gauge, a double, holds them exactly
+_DIGEST_CHARS = 12  # 48 bits: a double, and so a Prometheus gauge, holds them exactly
 
 
 def pack(state: State) -> bytes:
@@ -57,9 +60,9 @@ def pack(state: State) -> bytes:
 
 
 def digest(state: State) -> str:
-    """Hash a tree: 12 hex digits, equal for equal trees (of the same arrays, dtypes and shapes).
+    """Hash a tree: 12 hex digits, equal for equal trees (same arrays, dtypes and shapes).
 
-    It finds what differs by accident, not what somebody made to look equal.
+    It detects accidental differences; it does not protect against an attacker.
     """
     arrays, plain = _flat(_summed(state))
     forms = {name: (array.dtype.str, array.shape, _fingerprint(array)) for name, array in arrays.items()}
@@ -68,7 +71,7 @@ def digest(state: State) -> str:
 
 
 def copied(state: State) -> dict[str, Any]:
-    """The tree with copies of its tables."""
+    """Copy a tree's tables into it as rows."""
     tree: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, Table):
@@ -78,7 +81,7 @@ def copied(state: State) -> dict[str, Any]:
 
 
 def _summed(state: State) -> State:
-    """The tree with nothing of its tables but their hashes."""
+    """Replace a tree's tables by their hashes."""
     if state.keys() == _TABLE:
         return {"slots": state["slots"], "hashed": rows_hash(state["keys"], state["last"], state["stats"])}
     tree: dict[str, Any] = {}
@@ -90,17 +93,17 @@ def _summed(state: State) -> State:
 
 
 def rows_hash(keys: NDArray[np.uint64], times: NDArray[np.float64], stats: NDArray[Any]) -> int:
-    """Hash of a table's rows, in any order; those of key 0 are none."""
+    """Hash of a table's rows, in any order; rows with key 0 are empty."""
     return int(_sum_of_rows(keys, *words(times, stats)))
 
 
 def words(times: NDArray[np.float64], stats: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Views of a table's times and numbers for `row_hash`."""
+    """View a table's times and numbers as integers, for `row_hash`."""
     return times.view(np.uint64), stats.view(f"u{stats.dtype.itemsize}")
 
 
 def differing(one: State, other: State) -> list[str]:
-    """Paths of what is not the same in two trees, ascending."""
+    """Paths at which two trees differ, ascending."""
     ours, theirs = (
         {name: digest({name: value}) for part in _flat(tree) for name, value in part.items()}
         for tree in (one, other)
@@ -109,7 +112,7 @@ def differing(one: State, other: State) -> list[str]:
 
 
 def unpack(data: bytes) -> dict[str, Any]:
-    """Read what `pack` wrote; arrays are fresh and writable.
+    """Read what `pack` wrote; arrays are new and writable.
 
     Raises
     ------
@@ -133,7 +136,10 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 
 def _fingerprint(array: NDArray[Any]) -> int:
-    """64 bits of an array's bytes; several times as fast as a cryptographic hash, as barriers wait for it."""
+    """Hash an array's bytes to 64 bits.
+
+    Barriers wait for it; it is several times as fast as a cryptographic hash.
+    """
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     whole = len(data) // 8 * 8
     return int(_mixed(data[:whole].view(np.uint64), data[whole:]))
@@ -160,7 +166,7 @@ def _sum_of_rows(keys: Any, times: Any, stats: Any) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _mixed(words: Any, rest: Any) -> Any:
-    """Mix words, by lanes in turn, and the bytes behind them; no step loses anything of what was there."""
+    """Mix the words, by lanes in turn, then the remaining bytes; every step is invertible."""
     odd = np.uint64(_ODD)
     lanes = np.empty(_LANES, dtype=np.uint64)
     for lane in range(_LANES):
@@ -182,7 +188,7 @@ def _mixed(words: Any, rest: Any) -> Any:
 
 
 def _flat(state: State) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Arrays and plain values by path, of tables too."""
+    """Arrays and plain values by path, including those of tables."""
     arrays: dict[str, NDArray[Any]] = {}
     plain: dict[str, Any] = {}
     _flatten("", copied(state), arrays, plain)
@@ -191,9 +197,9 @@ def _flat(state: State) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 def _flatten(prefix: str, state: State, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
     for name, value in state.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             _flatten(f"{prefix}{name}/", value, arrays, plain)
         elif isinstance(value, np.ndarray):
             arrays[prefix + name] = value
         else:
-            plain[prefix + name] = value
+            plain[prefix + name] = {} if isinstance(value, Mapping) else value  # an empty state

@@ -1,10 +1,9 @@
-"""A minute of the whole service: a broker, simulated card traffic with frauds, the daemon, its alerts.
+"""One minute of the whole service: a broker, simulated card traffic with frauds, the daemon, its alerts.
 
     simulate ─> producer ─> transactions ─> `detector run` (a process of its own) ─> alerts ─> table
 
-The daemon is the one that runs in production, over real sockets. Without `--bootstrap` the broker is
-librdkafka's mock cluster inside this process: it knows no transactions, so the daemon then delivers at least
-once.
+The daemon is that of production, connected by real sockets. Without `--bootstrap` the broker is librdkafka's
+mock cluster in this process. It has no transactions, so delivery is then at least once.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from detector.demo.traffic import SimulationConfig, label_rows, simulate, to_eve
 from detector.errors import BrokerUnavailable, ConfigError, NeedsOperator, Problem
 
 CUSTOMERS = 1_000
-# What one core keeps up with while learning; the producer never runs ahead of it by more than a poll or two.
+# One core can process this while learning; the producer is never more than a poll or two ahead.
 EVENTS_PER_SECOND = 3_000
 BUDGET_SHARE = 0.002
 PARTITIONS = 2
 TABLE_ROWS = 10
-START_SECONDS_MAX = 90.0  # the first start on a machine compiles the kernels
+START_SECONDS_MAX = 90.0  # the first start compiles the kernels
 DRAIN_SECONDS_MAX = 20.0
 SECONDS_MIN = 10.0
 
@@ -52,7 +51,7 @@ SEVERITY_STYLES = {"low": "default", "medium": "yellow", "high": "red", "critica
 
 @dataclass(slots=True)
 class _Tally:
-    """What was injected and what was found."""
+    """Frauds that were injected and alerts that came."""
 
     frauds: dict[str, int] = field(default_factory=dict)  # event id -> scenario
     alerts: dict[str, str] = field(default_factory=dict)  # event id -> alert id
@@ -61,14 +60,14 @@ class _Tally:
 
 
 def run_demo(seconds: float, bootstrap: str | None, console: Console) -> None:
-    """Run the demonstration and print what it found.
+    """Run the demonstration and print its results.
 
     Parameters
     ----------
     seconds
-        How long traffic flows; start and drain come on top.
+        Duration of the traffic, without start and end.
     bootstrap
-        HOST:PORT of a real broker; None: a broker inside this process.
+        HOST:PORT of a real broker; None: a broker in this process.
 
     Raises
     ------
@@ -79,7 +78,7 @@ def run_demo(seconds: float, bootstrap: str | None, console: Console) -> None:
     """
     if seconds < SECONDS_MIN:
         raise ConfigError(
-            "demo", [Problem(path="seconds", value=f"{seconds:g}", allowed=f">= {SECONDS_MIN:g}")]
+            "demo", [Problem(path="seconds", value=f"{seconds:g}", allowed=f"at least {SECONDS_MIN:g}")]
         )
     broker = _Broker(bootstrap)
     tally = _Tally()
@@ -91,7 +90,7 @@ def run_demo(seconds: float, bootstrap: str | None, console: Console) -> None:
         console.print(
             f"broker {broker.address}, daemon pid {daemon.pid}, metrics on http://{address}/metrics"
         )
-        with console.status("starting the daemon (the first time its kernels are compiled)"):
+        with console.status("starting the daemon (the first start compiles its kernels)"):
             _await_ready(daemon, address)
         began = time.monotonic()
         _flow(seconds, broker, daemon, address, tally, console)
@@ -102,7 +101,7 @@ def run_demo(seconds: float, bootstrap: str | None, console: Console) -> None:
 
 
 class _Broker:
-    """Topics of a demo run, on a real broker or on librdkafka's mock cluster."""
+    """Topics of one demonstration, on a real broker or on librdkafka's mock cluster."""
 
     def __init__(self, bootstrap: str | None) -> None:
         try:
@@ -146,15 +145,15 @@ class _Broker:
     def send(self, event: dict[str, object]) -> None:
         """Queue one event, keyed by its customer."""
         key = str(event["CUSTOMER_ID"]).encode()
-        partition = zlib.crc32(key) % PARTITIONS  # of the four that the mock cluster makes
+        partition = zlib.crc32(key) % PARTITIONS  # of the four partitions that the mock cluster makes
         self._producer.produce(self.topics["transactions"], msgspec.json.encode(event), key, partition)
 
     def flush(self) -> None:
-        """Wait until what was queued is there."""
+        """Wait until the broker has all queued events."""
         self._producer.flush(10)
 
     def alerts(self, seconds: float) -> Iterator[dict[str, Any]]:
-        """Give the alerts that come within `seconds`."""
+        """Yield the alerts that arrive within `seconds`."""
         for message in self._consumer.consume(num_messages=500, timeout=seconds):
             body = message.value()
             if message.error() is None and body is not None:
@@ -172,14 +171,14 @@ class _Broker:
                     future.result(10)
             except self._kafka.KafkaException as error:
                 raise NeedsOperator(f"topics cannot be created at {self.address}: {error}") from None
-        else:  # the mock cluster makes a topic when it is asked about it
+        else:  # the mock cluster creates a topic when it is asked about it
             for topic in self.topics.values():
                 self._producer.list_topics(topic, timeout=10)
 
 
 @contextmanager
 def _daemon(broker: _Broker, address: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`detector run` as a process; stopped by SIGTERM at the end."""
+    """Run `detector run` as a process; SIGTERM stops it at the end."""
     file = folder / "demo.yaml"
     file.write_text(json.dumps(_config(broker, address, folder)))  # JSON is YAML
     log = (folder / "daemon.log").open("wb")
@@ -246,7 +245,7 @@ def _flow(
     tally: _Tally,
     console: Console,
 ) -> None:
-    """Send traffic for `seconds`, then wait until all of it is scored; show alerts as they come."""
+    """Send traffic for `seconds` and wait until it is scored. Shows alerts as they arrive."""
     count = int(seconds * EVENTS_PER_SECOND)
     events = _traffic(count, tally)
     bar = Progress(
@@ -300,7 +299,7 @@ def _table(tally: _Tally) -> Table:
             alert["entity"]["value"],
             f"{alert['exposure']:.2f}",
             f"[{SEVERITY_STYLES[alert['severity']]}]{alert['score']['raw']:.1f}",
-            because or "far from all that is usual",
+            because or "far from normal behaviour",
             f"[green]{SCENARIOS[scenario]}" if scenario else "[dim]normal",
         )
     return table
@@ -313,18 +312,20 @@ def _report(tally: _Tally, scored: float, rejected: float, took: float, console:
         f"\n{scored:,.0f} events scored, {rejected:,.0f} rejected, {scored / took:,.0f} events/s "
         f"(sent at {EVENTS_PER_SECOND:,}/s)"
     )
-    console.print(f"{len(tally.alerts)} alerts, precision {precision:.2f}: so many were injected frauds")
+    console.print(
+        f"precision {precision:.2f} ({len(hits)} of {len(tally.alerts)} alerts were injected frauds)"
+    )
     for scenario, name in SCENARIOS.items():
         injected = sum(found == scenario for found in tally.frauds.values())
         found = hits.count(scenario)
         share = found / injected if injected else 0.0
-        note = "  (labels only differ: nothing without labels can see it)" if scenario == 2 else ""
-        console.print(f"recall {share:.2f}  {name}: {found} of {injected}{note}")
+        note = "  (cannot be detected without labels)" if scenario == 2 else ""
+        console.print(f"recall {share:.2f} ({name}: {found} of {injected}){note}")
     console.print(f"budget: {BUDGET_SHARE:.1%} of events, {BUDGET_SHARE * scored:.0f} alerts")
 
 
 def _metric(address: str, name: str) -> float:
-    """Sum of a metric over its labels; 0 while it cannot be read."""
+    """Sum of a metric over its labels; 0 if it cannot be read."""
     try:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as page:
             lines = page.read().decode().splitlines()

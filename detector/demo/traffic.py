@@ -1,35 +1,35 @@
-"""Card traffic made to measure on: customers, terminals, three kinds of fraud, drift on request.
+"""Simulated card traffic: customers, terminals, three kinds of fraud, and optional drift.
 
 What it does
     Follows the published description of the simulator of Le Borgne, Siblini, Lebichot and Bontempi,
     *Reproducible Machine Learning for Credit Card Fraud Detection: Practical Handbook* (2022), chapter 3.
-    The description was followed, none of its code was used, and the numbers drawn are not the same.
+    Only the description was used, none of the code, so the drawn numbers differ.
 
     A customer has a place, a mean amount and a mean number of transactions per day, and uses the terminals
-    within `radius` of that place. Each day of traffic is then tampered with:
+    within `radius` of that place. Frauds are then added to each day of traffic:
 
     1. *amount*: a transaction above `amount_limit` is a fraud;
     2. *terminal*: each day a few terminals are compromised; for 28 days all their transactions are frauds
-       (only the label changes, so nothing without labels can see it);
+       (only the label changes, so this cannot be detected without labels);
     3. *customer*: each day a few customers are compromised; for 14 days a third of their transactions have
        five times the amount and are frauds.
 
-    Where several apply, the later one names the transaction: 3 over 2 over 1.
+    If several apply, the transaction has the highest number.
 
-    With `categories` each terminal also belongs to a merchant category, which the Handbook's do not; low
-    numbers are common, high ones rare. A drift may double prices, move transactions into the night and let
-    terminals change to a category that was not there before; each can be switched off.
+    With `categories` each terminal also has a merchant category (not in the Handbook); low numbers are
+    frequent, high ones rare. A drift may double prices, move transactions into the night, and give terminals
+    a new category; each of these can be switched off.
 
 Rules
-    - One day is made at a time and nothing of it is kept, except until when a customer or terminal is
-      compromised: memory does not grow with the length of the run.
-    - Every draw comes from a generator named by (seed, purpose, day). So a shorter run is a prefix of a
-      longer one, the days before a drift are those of a run without it, and switching a scenario off leaves
-      the rest of the traffic as it was.
+    - One day is simulated at a time. All that is kept of it is how long customers and terminals stay
+      compromised, so memory does not grow with the length of the run.
+    - Each generator is seeded by (seed, purpose, day). So a shorter run is a prefix of a longer one, the days
+      before a drift equal those of a run without it, and switching a scenario off does not change the rest of
+      the traffic.
 
 Invariants
-    - Times never fall, ids are 0, 1, 2, ... in time order; equal times keep the order of the draws.
-    - Same configuration, same bytes (on one version of numpy, which may change its streams: NEP 19).
+    - Times never decrease; ids are 0, 1, 2, ... in order of time; equal times keep the order of the draws.
+    - The same configuration gives the same bytes with the same version of numpy (see NEP 19).
 """
 
 from __future__ import annotations
@@ -53,41 +53,40 @@ LABEL_FIELDS = ("event_id", "event_time", "scenario")
 
 DAY_S = 86_400
 NIGHT_S = 6 * 3_600
-SIDE = 100.0  # the world is a square of this side
+SIDE = 100.0  # customers and terminals are in a square of this side
 
-# A run limited by `events` alone ends here all the same: a few idle customers may take for ever.
+# Limit of a run that is limited by `events` only: with a few idle customers it might never end.
 DAYS_MAX = 36_525
 # (customer, terminal) pairs within reach, at most 8 bytes each: 256 MiB. With the Handbook's radius and two
-# terminals a customer this is reached at some 46,000 customers; the Handbook's 5,000 need 0.4 million pairs.
+# terminals per customer, this is enough for some 46,000 customers; the Handbook's 5,000 need 0.4 million.
 REACH_PAIRS_MAX = 1 << 25
-# A day is held whole, at some 150 bytes a transaction while it is made: 1.5 GB.
+# A whole day is held in memory, at some 150 bytes per transaction: 1.5 GB.
 DAILY_TRANSACTIONS_MAX = 10_000_000
-# Distances held at once while looking for terminals within reach: 32 MiB.
+# Distances held at once in the search for terminals within reach: 32 MiB.
 DISTANCES_MAX = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimulationConfig:
-    """What to simulate; the defaults are the Handbook's.
+    """What to simulate. The defaults are those of the Handbook.
 
-    The two rates of compromise are shares of the population, so a smaller population keeps the Handbook's
-    shares of fraud. Where the mean is not a whole number, a day has the number below or above it, at random,
-    with that mean.
+    The two rates of compromise are shares of the population, so a smaller population has the same share of
+    frauds. If the mean number per day is not whole, it is rounded up or down at random, keeping the mean.
 
     Raises
     ------
     ValueError
-        If values are out of range; names all of them at once.
+        Values are out of range. Names all of them.
     """
 
     seed: int = 0  # >= 0
     customers: int = 5_000
     terminals: int | None = None  # None: two per customer
-    days: int | None = None  # stop after so many days; None with `events` None: 183
-    events: int | None = None  # stop after so many events, in the middle of a day if need be
+    days: int | None = None  # number of days; None with `events` None: 183
+    events: int | None = None  # number of events; the last day may be incomplete
     start_time: int = 1_522_540_800  # epoch seconds at which day 0 begins: 2018-04-01T00:00:00Z
 
-    radius: float = 5.0  # how far a customer goes to a terminal, in a world of 100 x 100
+    radius: float = 5.0  # distance within which a customer uses terminals, in a square of 100 x 100
     mean_amount_min: float = 5.0  # a customer's mean amount is uniform between these two
     mean_amount_max: float = 100.0
     daily_transactions_max: float = 4.0  # a customer's mean number per day is uniform between 0 and this
@@ -102,10 +101,10 @@ class SimulationConfig:
     customer_fraud_share: float = 1 / 3  # scenario 3: tampered share of their transactions
     customer_amount_factor: float = 5.0  # scenario 3: on the amounts of these
 
-    drift_day: int | None = None  # first day of the shifted world; None: no drift
-    drift_price_factor: float = 2.0  # then on all amounts, and on `amount_limit`, which follows prices
-    drift_night_share: float = 0.2  # then this share of transactions moves to between 0 and 6 o'clock
-    drift_category_share: float = 0.1  # then this share of terminals has a new category, if they have any
+    drift_day: int | None = None  # first day of the drift; None: no drift
+    drift_price_factor: float = 2.0  # on all amounts and on `amount_limit`
+    drift_night_share: float = 0.2  # share of transactions that move to between 0 and 6 o'clock
+    drift_category_share: float = 0.1  # share of terminals that get a new category, if there are categories
 
     def __post_init__(self) -> None:
         problems = [
@@ -130,26 +129,26 @@ class SimulationConfig:
                     f"{DAILY_TRANSACTIONS_MAX:,}: lower customers or daily_transactions_max"
                 )
         if problems:
-            raise ValueError("simulation: " + "; ".join(problems))
+            raise ValueError("; ".join(problems))
 
     @property
     def terminals_count(self) -> int:
-        """Number of terminals in force."""
+        """Number of terminals."""
         return 2 * self.customers if self.terminals is None else self.terminals
 
     @property
     def days_count(self) -> int:
-        """Number of days after which the run ends at the latest."""
+        """Maximum number of days."""
         if self.days is not None:
             return self.days
         return 183 if self.events is None else DAYS_MAX
 
     def drifted(self, day: int) -> bool:
-        """Whether the world has shifted on `day`."""
+        """Whether `day` is after the drift."""
         return self.drift_day is not None and day >= self.drift_day
 
 
-# Inclusive. Times keep years of four digits, amounts their cents in a float64.
+# Inclusive. Years have four digits, and amounts in a float64 keep their cents.
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**128 - 1),
     "customers": (1, 10_000_000),
@@ -179,20 +178,20 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SimulatedDay:
-    """The transactions of one day in time order; n may be 0.
+    """The transactions of one day, in order of time; n may be 0.
 
     All arrays have shape (n,).
     """
 
     day: int  # days since `SimulationConfig.start_time`
-    event_id: IntArray  # int64, ascending without a gap, also from day to day
-    time: FloatArray  # float64, epoch seconds (UTC), whole seconds, never falling
+    event_id: IntArray  # int64, consecutive, also from day to day
+    time: FloatArray  # float64, epoch seconds (UTC), whole seconds, never decreasing
     customer: IntArray  # int64, 0 .. customers - 1
     terminal: IntArray  # int64, 0 .. terminals - 1
     amount: FloatArray  # float64, two decimals, >= 0
     scenario: npt.NDArray[np.int8]  # 0 normal, else AMOUNT, TERMINAL or CUSTOMER
     category: IntArray | None = (
-        None  # int64, 0 .. categories - 1, `categories` for the new one; None: no such
+        None  # int64, 0 .. categories - 1, `categories` is the new one; None: without categories
     )
 
     def __len__(self) -> int:
@@ -200,7 +199,7 @@ class SimulatedDay:
 
 
 def simulate(config: SimulationConfig) -> Iterator[SimulatedDay]:
-    """Yield day after day of traffic.
+    """Simulate traffic, day by day.
 
     Parameters
     ----------
@@ -210,7 +209,7 @@ def simulate(config: SimulationConfig) -> Iterator[SimulatedDay]:
     Yields
     ------
     SimulatedDay
-        Each day once, in order, also a day without transactions. With `events` the last one is cut short.
+        Each day once, in order, even without transactions. With `events`, the last one may be incomplete.
 
     Examples
     --------
@@ -219,7 +218,9 @@ def simulate(config: SimulationConfig) -> Iterator[SimulatedDay]:
     1000
     """
     population = _draw_population(config)
-    terminal_until = np.zeros(config.terminals_count, dtype=np.int64)  # first day on which it is clean again
+    terminal_until = np.zeros(
+        config.terminals_count, dtype=np.int64
+    )  # first day on which it is no longer compromised
     customer_until = np.zeros(config.customers, dtype=np.int64)
     made = 0
     for day in range(config.days_count):
@@ -262,7 +263,7 @@ def to_events(day: SimulatedDay) -> list[dict[str, object]]:
     list of dict, length n
         Keys in this order: TRANSACTION_ID (str), TX_DATETIME (str, ISO 8601 in UTC, "2018-04-01T00:00:31Z"),
         CUSTOMER_ID (str), TERMINAL_ID (str), TX_AMOUNT (float, two decimals) and, if there are categories,
-        MERCHANT_CATEGORY (str). Nothing of the labels.
+        MERCHANT_CATEGORY (str). No labels.
     """
     rows = zip(
         day.event_id.tolist(),
@@ -299,7 +300,7 @@ def label_rows(day: SimulatedDay) -> list[tuple[str, str, int]]:
     Returns
     -------
     list of (event_id, event_time, scenario)
-        One row per fraud in time order; id and time spelled as in `to_events`, scenario 1 to 3.
+        One row per fraud in time order; id and time written as in `to_events`, scenario 1 to 3.
     """
     fraud = day.scenario > 0
     ids = map(str, day.event_id[fraud].tolist())
@@ -312,7 +313,7 @@ def _iso(time: FloatArray) -> list[str]:
     return spelled
 
 
-# --- leaves: each draws from the generator of its own purpose ---
+# --- helpers: each has a generator of its own purpose ---
 
 _POPULATION, _TRAFFIC, _DRIFT, _TERMINALS, _CUSTOMERS, _TAMPERING, _CATEGORIES = range(7)
 
@@ -365,9 +366,9 @@ def _draw_population(config: SimulationConfig) -> _Population:
 def _within_reach(
     places: FloatArray, terminal_places: FloatArray, radius: float
 ) -> tuple[npt.NDArray[np.int32], IntArray, IntArray]:
-    """List each customer's terminals within `radius`, or the nearest one where there is none.
+    """List each customer's terminals within `radius`, or the nearest one if there is none.
 
-    Customers are taken by rising x, so that a chunk of them needs only a slab of the terminals, also sorted.
+    Customers and terminals are sorted by x, so a chunk of customers needs only a range of the terminals.
     """
     by_x = np.argsort(places[:, 0], kind="stable")
     terminals_by_x = np.argsort(terminal_places[:, 0], kind="stable")
@@ -441,8 +442,8 @@ def _categories(config: SimulationConfig, population: _Population, traffic: _Tra
 
 
 def _compromise(rng: np.random.Generator, until: IntArray, share: float, day: int, days: int) -> None:
-    """Compromise a `share` of all for `days` from `day` on: sets `until`, shape (all,), in place."""
-    mean = round(share * len(until), 9)  # 2 / 10,000 of 10,000 is 2, not a hair less
+    """Compromise a `share` of all from `day` on, for `days`. Changes `until`, shape (all,), in place."""
+    mean = round(share * len(until), 9)  # 2 / 10,000 of 10,000 is exactly 2, despite rounding errors
     number = min(len(until), math.floor(mean) + int(rng.random() < mean % 1))
     until[rng.choice(len(until), number, replace=False)] = day + days
 

@@ -1,15 +1,15 @@
-"""Looks back: what a shard did is computed again from its log, its journal and a checkpoint, and compared.
+"""Audit: computes again what a shard did, from its log, its journal and a checkpoint.
 
-    verify      every barrier since some checkpoint, by the hash of the state that was noted after it
-    explain     one event, as it met the model that scored it
-    rollback    the model of an older checkpoint, where the group stands now
+    verify      compares the state after every barrier since some checkpoint with its recorded hash
+    explain     explains one event, with the model that scored it
+    rollback    makes a checkpoint with an older model at the current position
 
-It reads what the daemon reads, from outside the group, and may run beside it. Only `rollback` writes.
+It reads what the daemon reads, from outside the group, and may run at the same time. Only `rollback` writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from detector.config.tree import Config, ModelPart
@@ -19,7 +19,7 @@ from detector.core.recovery.generations import (
     Origin,
     check_side,
     find_origin,
-    moved,
+    move_checkpoint,
     read_checkpoint,
     read_configs,
     read_journal,
@@ -27,7 +27,8 @@ from detector.core.recovery.generations import (
     store_prefix,
     write,
 )
-from detector.core.recovery.journal import SIDES, Journal, Side
+from detector.core.recovery.journal import Journal
+from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.shard.partition import Partition
 from detector.core.shard.replay import Passed, follow
 from detector.core.state import differing
@@ -35,65 +36,65 @@ from detector.errors import CheckpointDamaged, NeedsOperator
 from detector.ports import Archive, CheckpointStore, Committed, SideLog
 
 Progress = Callable[[int, int], None]
-"""Told how many offsets of how many have been replayed."""
+"""Called with the number of offsets replayed so far, and their total."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """One barrier, then and now."""
+    """State hashes of one barrier."""
 
     position: int
     cause: str
-    noted: str  # hash of the state then; empty: it was not noted
-    found: str  # now
+    noted: str  # as recorded when it was made; empty: not recorded
+    found: str  # computed now
 
     @property
     def equal(self) -> bool | None:
-        """None where nothing was noted, or by a version with another format."""
+        """None if no hash of the same format was recorded."""
         form, _, _ = self.noted.partition(":")
         return self.noted == self.found if self.found.startswith(f"{form}:") else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verified:
-    """What a replay of one partition came to."""
+    """Result of a replay of one partition."""
 
     partition: int
-    origin: str  # the checkpoint it began at; empty: the log's beginning
+    origin: str  # the checkpoint it started from; empty: a bare start
     start: int
     stop: int
     barriers: tuple[Compared, ...]
-    differing: tuple[str, ...]  # parts of the state at the first checkpoint that is not the same
+    differing: tuple[str, ...]  # paths in the state that differ, at the first checkpoint that differs
     damages: tuple[str, ...]  # checkpoints that could not be used
 
     @property
     def equal(self) -> bool:
-        """Whether no barrier differs."""
+        """False if a barrier differs."""
         return all(barrier.equal is not False for barrier in self.barriers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Explained:
-    """What became of one event."""
+    """Result of one event."""
 
     fate: str  # "alert", "rejected: REASON", or why it gave no alert
-    origin: str  # as of `Verified`
+    origin: str  # see `Verified`
     replayed: int  # offsets from there to the event
     score: float | None = None
     threshold: float | None = None
-    alert: Alert | None = None  # as it was published; what would have been told, for one that was not
+    alert: Alert | None = None  # as published, or as it would have been published
     rejected: DeadLetter | None = None
 
 
 class Auditor:
-    """Looks back at the shards of one group.
+    """Audits the shards of one group.
 
     Parameters
     ----------
     config, topic, group, entity_key
-        As the daemon's.
+        The same as the daemon's.
     archive, store, sides
-        What it reads.
+        The transactions topic, the checkpoint store, and the side topics.
     """
 
     def __init__(
@@ -112,16 +113,19 @@ class Auditor:
         self._prefix = store_prefix(group, topic)
 
     def verify(self, partition: int, *, generations: int, progress: Progress) -> Verified:
-        """Replay one partition from `generations` checkpoints before the newest one to what is committed.
+        """Replay one partition to its committed offset and compare the state after each barrier.
 
-        From the oldest one that is kept where there are fewer.
+        Parameters
+        ----------
+        generations
+            Start so many checkpoints before the newest one, or at the oldest one that is kept.
 
         Raises
         ------
         NeedsOperator
-            It cannot be replayed: nothing is committed, or the log or the checkpoints are gone.
+            Nothing is committed, or the log or the checkpoints are gone.
         OutsideError
-            The world is away.
+            Kafka or the store is not available.
         """
         committed = self._committed(partition)
         journal = read_journal(committed.metadata, partition=partition, group=self._group)
@@ -134,7 +138,7 @@ class Auditor:
                 break
             written[manifest.position] = manifest.name
             journal = manifest.since.joined(journal)
-        replayed, origin = self._open(partition, journal, until=committed.offset, told_until=committed.offset)
+        replayed, origin = self._open(partition, journal, until=committed.offset)
         barriers: list[Compared] = []
         different: tuple[str, ...] = ()
         for passed in self._follow(replayed, progress):
@@ -163,36 +167,35 @@ class Auditor:
         Raises
         ------
         NeedsOperator
-            The group has not come to it, or what is needed is gone, or no event is there.
+            The group has not processed it, the log or a checkpoint is gone, or no event has this offset.
         OutsideError
-            The world is away.
+            Kafka or the store is not available.
         """
         committed = self._committed(partition)
         if offset >= committed.offset:
             raise NeedsOperator(
-                f"partition {partition}: offset {offset} is not processed yet, the group stands at "
+                f"partition {partition}: offset {offset} is not processed yet, the group is at "
                 f"{committed.offset}"
             )
         journal = read_journal(committed.metadata, partition=partition, group=self._group)
         while journal.position > offset:
             if not journal.checkpoint:
                 raise NeedsOperator(
-                    f"partition {partition}: offset {offset} was never processed, the group began at "
+                    f"partition {partition}: offset {offset} was never processed, the group started at "
                     f"{journal.position}"
                 )
             manifest = self._manifest(journal.checkpoint)
             if manifest.position <= offset:
                 raise NeedsOperator(
                     f"partition {partition}: the model that processed offset {offset} is gone, the group "
-                    f"went on at {journal.position} with that of {manifest.name} (rollback or on_data_loss)"
+                    f"continued at {journal.position} with that of {manifest.name} (rollback or on_data_loss)"
                 )
             journal = manifest.since
-        replayed, origin = self._open(partition, journal, until=offset + 1, told_until=offset)
-        replayed.inquire(offset)
+        replayed, origin = self._open(partition, journal, until=offset + 1, silent_until=offset)
         explained = Explained(
             fate="alert", origin=origin.journal.checkpoint, replayed=offset - origin.journal.position
         )
-        for passed in self._follow(replayed, progress):
+        for passed in self._follow(replayed, progress, explain=offset):
             if passed.outputs.dead_letters:
                 [rejected] = passed.outputs.dead_letters
                 return replace(explained, fate=f"rejected: {rejected.reason}", rejected=rejected)
@@ -201,7 +204,7 @@ class Auditor:
                 explained = replace(explained, score=float(scored.scores[0]))
                 if passed.outputs.alerts:
                     return replace(explained, alert=passed.outputs.alerts[0])
-                inquired = replayed.inquired
+                inquired = passed.inquired
                 assert inquired is not None
                 return replace(
                     explained, fate=inquired.fate, threshold=inquired.threshold, alert=inquired.alert
@@ -209,19 +212,19 @@ class Auditor:
         raise NeedsOperator(f"partition {partition}: there is no record at offset {offset}")
 
     def rolled_back(self, partition: int, name: str) -> Committed:
-        """Write a checkpoint that has the model of `name` and stands where the group stands now.
+        """Write a checkpoint with the model of `name` at the committed offset.
 
         Returns
         -------
         Committed
-            What the group has to commit for it to count; until then nothing has changed.
+            What the group has to commit; until then nothing changes.
 
         Raises
         ------
         NeedsOperator
-            There is no such whole checkpoint of this partition, or nothing is committed.
+            The checkpoint is damaged or of another partition, or nothing is committed.
         OutsideError
-            The world is away.
+            Kafka or the store is not available.
         """
         committed = self._committed(partition)
         try:
@@ -233,19 +236,19 @@ class Auditor:
                 f"checkpoint {name} is of partition {manifest.partition} at {manifest.position}, not of "
                 f"partition {partition} before {committed.offset}"
             )
-        snapshot = moved(manifest, state, committed.offset)
+        snapshot = move_checkpoint(manifest, state, committed.offset)
         journal = replace(snapshot.since, checkpoint=write(snapshot, self._put))
         return Committed(offset=committed.offset, metadata=journal.to_text())
 
     def predecessor(self, partition: int) -> str:
-        """Name of the checkpoint before the one that is committed.
+        """Name of the checkpoint before the committed one.
 
         Raises
         ------
         NeedsOperator
             There is none.
         OutsideError
-            The world is away.
+            Kafka or the store is not available.
         """
         metadata = self._committed(partition).metadata
         newest = read_journal(metadata, partition=partition, group=self._group).checkpoint
@@ -254,8 +257,6 @@ class Auditor:
             raise NeedsOperator(f"partition {partition} has no checkpoint before the newest one")
         return before
 
-    # --- inside --------------------------------------------------------------------------------------------
-
     def _committed(self, partition: int) -> Committed:
         committed = self._archive.committed(partition)
         if committed is None:
@@ -263,9 +264,9 @@ class Auditor:
         return committed
 
     def _open(
-        self, number: int, journal: Journal, *, until: int, told_until: int
+        self, number: int, journal: Journal, *, until: int, silent_until: int | None = None
     ) -> tuple[Partition, Origin]:
-        """A shard at the journal's origin, with the journal's barriers ahead."""
+        """Restore a shard at the journal's origin, with all its barriers planned."""
         origin = find_origin(journal, self._get, partition=number, beginning=self._archive.beginning(number))
         for side in SIDES:
             log = self._sides.get(side)
@@ -278,20 +279,23 @@ class Auditor:
             wanted,
             origin.journal,
             until=until,
-            told_until=told_until,
+            silent_until=silent_until,
             configs=configs,
             restored=origin.restored,
         )
         return partition, origin
 
-    def _follow(self, partition: Partition, progress: Progress) -> Iterator[Passed]:
+    def _follow(
+        self, partition: Partition, progress: Progress, *, explain: int | None = None
+    ) -> Iterator[Passed]:
         number, start, stop = partition.identity.partition, partition.position, partition.until
         records = self._archive.records(number, start, stop)
-        for passed in follow(partition, records, self._read_side):
+        for passed in follow(partition, records, self._read_side, explain=explain):
             progress(partition.position - start, stop - start)
             yield passed
 
-    def _read_side(self, side: Side, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
+    def _read_side(self, side: Side, wanted: SideRange) -> SideRecords:
+        start, stop = wanted
         return self._sides[side].read(start, stop) if start < stop else ()
 
     def _differing(self, name: str, replayed: Partition) -> tuple[str, ...]:
@@ -302,7 +306,7 @@ class Auditor:
             return (f"unknown: {error}",)
 
     def _kept(self, journal: Journal, partition: int) -> bool:
-        """Whether its origin is still there, in the store and in the log."""
+        """Whether the store and the log still have its origin."""
         if journal.position < self._archive.beginning(partition):
             return False
         try:
@@ -315,7 +319,7 @@ class Auditor:
             return read_manifest_of(name, self._get)
         except CheckpointDamaged as error:
             raise NeedsOperator(
-                f"checkpoint {name}: {error}; the generations kept (checkpoints.keep) go back no further"
+                f"checkpoint {name}: {error}; older generations were deleted (checkpoints.keep)"
             ) from error
 
     def _get(self, name: str) -> bytes:

@@ -1,9 +1,9 @@
-"""/livez, /readyz and /metrics: what a cluster asks, answered from what the loop left to be read.
+"""The pages /livez, /readyz and /metrics.
 
-Nothing here asks the broker, the store or the loop: a probe that waits for Kafka would let a broker's outage
-kill every replica. So any answer takes microseconds, and a thread per connection with hard bounds is enough:
-the head of a request must have come whole within its deadline, one request is served per connection, and
-connections above the bound are turned away.
+The answers come from what the loop has left in memory. Nothing here calls the broker, the store or the loop:
+if a probe waited for Kafka, an outage of the broker would kill every replica. Any answer takes microseconds,
+so a thread per connection with fixed limits is enough. The whole head of a request must arrive within a time
+limit, one request is served per connection, and further connections are refused.
 """
 
 from __future__ import annotations
@@ -27,14 +27,18 @@ from detector.ports import Status
 
 _log = logging.getLogger(__name__)
 
-_WORKERS_MAX = 16  # probes and scrapers are few; more is a mistake or an attack
-_HEAD_BYTES_MAX = 16_384  # probes send some hundred
-_HEAD_DEADLINE_S = 5.0  # for the whole head, not per read: a sender of one byte a second is cut off too
+_WORKERS_MAX = 16  # connections; probes and scrapers are few, so more is a mistake or an attack
+_HEAD_BYTES_MAX = 16_384  # probes send some hundred bytes
+_HEAD_TIMEOUT_S = (
+    5.0  # for the whole head, not per read: this also stops a client that sends one byte a second
+)
 _SEND_TIMEOUT_S = 5.0
-_STOP_POLL_S = 0.05  # how soon `stop` is noticed
+_STOP_POLL_S = 0.05  # how often `stop` is checked
 
 _TEXT = "text/plain; charset=utf-8"
-_INDEX = b"/livez    the loop turns\n/readyz   partitions and warnings, as JSON\n/metrics  for Prometheus\n"
+_INDEX = (
+    b"/livez    whether the loop runs\n/readyz   partitions and warnings, as JSON\n/metrics  for Prometheus\n"
+)
 
 
 class Answer(NamedTuple):
@@ -46,25 +50,26 @@ class Answer(NamedTuple):
 
 
 class HttpServer:
-    """Serves the pages on threads of its own, all daemons.
+    """Serves the pages on daemon threads.
 
     Parameters
     ----------
     address
-        ``host:port`` to listen on; an IPv6 host stands in brackets, no host means all interfaces of both
-        families, port 0 any free one.
+        ``host:port`` to listen on. An IPv6 host is in brackets; without a host, all interfaces of IPv4 and
+        IPv6; port 0: any free port.
     status
-        What ``/readyz`` tells.
+        Returns what ``/readyz`` reports.
     heartbeat_age_s
-        Seconds since the loop's last turn; None before the first one, which then counts from `start`.
+        Returns the seconds since the loop's last round; None before the first one, then the age counts from
+        `start`.
     metrics
-        One scrape: body and content type.
+        Returns one scrape: body and content type.
     heartbeat_limit_s
-        An older heartbeat makes ``/livez`` fail. Longer than any single call of the loop may take.
+        With an older heartbeat ``/livez`` fails. Longer than any single call of the loop may take.
 
     Notes
     -----
-    The callables are called on the server's threads and must neither wait nor change anything.
+    The callables run on the server's threads. They must neither wait nor change anything.
     """
 
     def __init__(
@@ -85,19 +90,19 @@ class HttpServer:
 
     @property
     def url(self) -> str:
-        """Where it really listens, e.g. ``http://127.0.0.1:9464``; only while it runs."""
+        """The real address, e.g. ``http://127.0.0.1:9464``; only while the server runs."""
         if self._server is None:
             raise RuntimeError("not started")
         host, port = self._server.server_address[:2]
         return f"http://[{host!s}]:{port}" if ":" in str(host) else f"http://{host!s}:{port}"
 
     def start(self) -> None:
-        """Listen and serve; returns at once.
+        """Listen and serve. Returns at once.
 
         Raises
         ------
         ConfigError
-            Nobody can listen on this address, or somebody already does.
+            The address cannot be used, or is in use.
         """
         try:
             self._server = _Server(self._address, self._answer)
@@ -114,7 +119,7 @@ class HttpServer:
         ).start()
 
     def stop(self) -> None:
-        """Listen no more; what is being answered may end by itself. May be repeated."""
+        """Stop listening. Answers under way may finish. May be called again."""
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
@@ -140,12 +145,12 @@ class HttpServer:
             age = time.monotonic() - self._started_s
         if age < self._heartbeat_limit_s:
             return Answer(HTTPStatus.OK, b"ok\n")
-        reason = f"the loop has not turned for {age:.0f} s; limit {self._heartbeat_limit_s:g} s\n"
+        reason = f"the main loop made no round for {age:.0f} s; the limit is {self._heartbeat_limit_s:g} s\n"
         return Answer(HTTPStatus.SERVICE_UNAVAILABLE, reason.encode())
 
 
 class _Server(ThreadingMixIn, TCPServer):
-    """Listens, and gives each connection a thread while there are fewer than the bound.
+    """Listens, and serves each connection on a thread, up to the limit.
 
     Not `http.server.HTTPServer`, which looks up its own name in the DNS before it listens.
     """
@@ -160,13 +165,13 @@ class _Server(ThreadingMixIn, TCPServer):
         host, _, port = address.rpartition(":")
         host = host.strip("[]") or ("::" if socket.has_dualstack_ipv6() else "0.0.0.0")
         if int(port) > 65535:
-            raise OSError("there is no such port")  # getaddrinfo would take it modulo 65536
+            raise OSError("there is no such port")  # getaddrinfo takes it modulo 65536
         found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-        self.address_family, _, _, _, where = min(found)  # IPv4 first: a name may have an IPv6 that is off
+        self.address_family, _, _, _, where = min(found)  # IPv4 first: the IPv6 of a name may not work
         super().__init__(where, _Handler)  # type: ignore[arg-type]  # IPv6 has four parts
 
     def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:  # [::] takes IPv4 too, whatever the system's default is
+        if self.address_family == socket.AF_INET6:  # [::] also accepts IPv4, whatever the system's default is
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         super().server_bind()
 
@@ -187,8 +192,8 @@ class _Server(ThreadingMixIn, TCPServer):
             self._workers.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # clients go away as they like; that is no news
-            _log.exception("a request could not be served")
+        if not isinstance(sys.exception(), OSError):  # a client that disconnects is not worth a log line
+            _log.exception("cannot serve a request")
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -196,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: _Server
     timeout = _SEND_TIMEOUT_S
-    default_request_version = "HTTP/1.0"  # so that even an unreadable request is told its status
+    default_request_version = "HTTP/1.0"  # an unreadable request gets a status line too
     server_version = "detector"
     sys_version = ""
     error_message_format = "%(code)d %(message)s\n"
@@ -211,14 +216,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(io.BytesIO(head))
         self.raw_requestline = self.rfile.readline()
         if not self.parse_request():
-            return  # it has told why
+            return  # the error is sent already
         if self.command not in ("GET", "HEAD"):
             self._send(Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n"))
             return
         try:
             answer = self.server.answer(self.path)
-        except Exception:  # noqa: BLE001 - a page must not take the daemon with it; it is logged
-            _log.exception("a page could not be made: %s", self.path)
+        except Exception:  # noqa: BLE001 - a page must not stop the service; it is logged
+            _log.exception("cannot serve %s", self.path)
             answer = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"see the log\n")
         self._send(answer)
 
@@ -234,20 +239,20 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """No access log: probes come every few seconds."""
+        """Write no access log: probes come every few seconds."""
 
 
 def _read_head(connection: socket.socket) -> bytes:
-    """Read up to the empty line that ends a request's head, or just past the bound.
+    """Read up to the empty line that ends a request's head, or just past the size limit.
 
     Raises
     ------
     TimeoutError
-        It has not come whole within the deadline.
+        It did not arrive within the time limit.
     ConnectionError
-        The client has gone before.
+        The client disconnected.
     """
-    deadline = time.monotonic() + _HEAD_DEADLINE_S
+    deadline = time.monotonic() + _HEAD_TIMEOUT_S
     head = b""
     while b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) <= _HEAD_BYTES_MAX:
         left = deadline - time.monotonic()

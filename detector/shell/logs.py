@@ -1,8 +1,8 @@
-"""Our log: one JSON object per line, or colours on a terminal.
+"""The service's log: one JSON object per line, or colours on a terminal.
 
-What libraries write to the standard library's logging goes through the same pipe, from WARNING on: at DEBUG
-some of them (numba, botocore) write megabytes, or requests with their credentials. Before anything is written
-every value is made plain, bounded, and freed of secrets, so that no line can be torn, endless, or a leak.
+Log records of libraries go the same way, but only from WARNING on: at DEBUG some of them (numba, botocore)
+write megabytes, or requests with credentials. Every value is first converted to plain data of limited size
+without secrets.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import structlog
 
-from detector.config.load import redacted
+from detector.config.words import redacted
 from detector.ports import Log
 
 _MASK = "***"
-_CHARS_MAX = 16_384  # of one text; a traceback of the deepest recursion has more
+_CHARS_MAX = 16_384  # of one text; the longest tracebacks are cut
 _ITEMS_MAX = 100  # of one list or mapping
 _DEPTH_MAX = 8
 
@@ -35,19 +35,19 @@ def configure(
     stream: TextIO | None = None,
     secrets: Iterable[str] = (),
 ) -> None:
-    """Set up all logging of this process; may be repeated, the last one counts.
+    """Set up all logging of this process. The last call counts.
 
     Parameters
     ----------
     level
-        Lowest level of our own lines; libraries have the same, but at least ``warning``.
+        Lowest level of our own records; for libraries, at least ``warning``.
     format
         ``auto``: ``console`` when `stream` is a terminal, else ``json``.
     stream
         Where to write; standard error by default.
     secrets
-        Texts to mask wherever they appear, also inside tracebacks. Empty ones are ignored. Passwords and
-        query strings of URLs need not be named.
+        Texts to mask wherever they appear, also in tracebacks. Empty ones are ignored. Passwords and query
+        strings in URLs are always masked.
     """
     out = sys.stderr if stream is None else stream
     terminal = out.isatty()
@@ -60,7 +60,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        # The plain formatter: the default one shows the values of local variables.
+        # The plain formatter: the default one prints the values of local variables.
         structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)
         if console
         else structlog.processors.JSONRenderer()
@@ -92,9 +92,9 @@ def configure(
 
 
 def get_logger(name: str) -> Log:
-    """Our logger of that name, usually ``__name__``; it follows `configure`, also one that comes later.
+    """Return the logger of a name, usually ``__name__``. It follows every later `configure`.
 
-    A name that does not begin with ``detector`` counts as a library's.
+    A name that does not begin with ``detector`` is treated as a library's.
     """
     log: Log = structlog.stdlib.get_logger(name)
     return log
@@ -110,7 +110,7 @@ def _plain_values(secrets: Iterable[str]) -> structlog.typing.Processor:
 
 
 def _masker(secrets: Iterable[str]) -> Callable[[str], str]:
-    """Replace secrets as they are, as `repr` shows them, and as they stand in a URL."""
+    """Mask secrets as they are, as `repr` writes them, and as they are quoted in a URL."""
     forms = {
         form
         for secret in secrets
@@ -124,13 +124,13 @@ def _masker(secrets: Iterable[str]) -> Callable[[str], str]:
 
 
 def _plain(value: object, mask: Callable[[str], str], depth: int) -> Plain:
-    """Make of anything what JSON can hold."""
+    """Convert anything to what JSON can hold."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, Real):  # numpy's too
+    if isinstance(value, Real):  # numpy's numbers too
         number = int(value) if isinstance(value, Integral) else float(value)
-        if abs(number) <= sys.float_info.max:  # JSON has no NaN, and no end of digits is one line
-            masked = mask(repr(number))  # a secret may be made of digits
+        if abs(number) <= sys.float_info.max:  # JSON has no NaN; larger numbers become text, which is cut
+            masked = mask(repr(number))  # a secret may consist of digits
             return number if masked == repr(number) else masked
     if isinstance(value, Mapping) and depth > 0:
         pairs = list(value.items())[:_ITEMS_MAX]
@@ -143,7 +143,9 @@ def _plain(value: object, mask: Callable[[str], str], depth: int) -> Plain:
 def _text(value: object, mask: Callable[[str], str]) -> str:
     try:
         text = value if isinstance(value, str) else repr(value)
-    except Exception as error:  # noqa: BLE001 - somebody else's __repr__ must not cost us the line
+    except Exception as error:  # noqa: BLE001 - a faulty __repr__ must not lose the record
         text = f"<{type(value).__name__} without repr: {type(error).__name__}>"
-    text = redacted(mask(text)).encode(errors="backslashreplace").decode()  # lone surrogates fit no encoding
+    text = (
+        redacted(mask(text)).encode(errors="backslashreplace").decode()
+    )  # lone surrogates cannot be encoded
     return text if len(text) <= _CHARS_MAX else f"{text[:_CHARS_MAX]}... ({len(text)} characters)"

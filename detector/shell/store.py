@@ -1,9 +1,9 @@
-"""Checkpoints in a folder, in an object store, or in memory: whatever fsspec can reach by URL.
+"""Checkpoints in a folder, in an object store, or in memory: wherever fsspec can reach by URL.
 
 Rules
 -----
-- An object is there whole or not at all, also after a crash or a power cut. A local file is written under a
-  temporary name, fsynced and renamed, and its folder fsynced: without the last one a crash may undo the
+- An object exists whole or not at all, even after a crash or a power cut. A local file is written under a
+  temporary name, fsynced and renamed, and its folder is fsynced: without that a crash may undo the
   rename (Pillai 2014, "All File Systems Are Not Created Equal"). Object stores make one PUT (or one completed
   multipart upload) visible at once. Other servers (sftp, hdfs, smb) get a temporary name and a move.
 - No call blocks its caller for longer than the timeout. Each runs in a thread of its own, as most clients
@@ -28,22 +28,22 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import get_filesystem_class
 from fsspec.spec import AbstractFileSystem
 
-from detector.config.load import redacted
+from detector.config.words import redacted
 from detector.errors import ConfigError, Problem, StoreUnavailable
 from detector.shell import calls
 
 T = TypeVar("T")
 
-_CALLS_MAX = 16  # helper threads; so many calls that never come back stop the store, not the process
+_CALLS_MAX = 16  # threads; so many calls that never return block the store, not the process
 _NAME_CHARS_MAX = 1024  # S3's limit
 _TEMPORARY = ".tmp-"
-_ABANDONED_S = 3600.0  # a temporary file this old was left by a crash; no put lasts as long
+_ABANDONED_S = 3600.0  # a temporary file of this age was left by a crash; no put takes this long
 _THIS_MACHINE = frozenset({"file", "local", "memory"})
 _PUT_IS_ATOMIC = frozenset(
     {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "ocilake", "tos"}
 )
 
-# Clients of object stores are not among detector's own packages: most installations need one of them or none.
+# Clients of object stores are not dependencies of detector: most installations need one of them or none.
 _PACKAGES = {
     "s3": "s3fs",
     "s3a": "s3fs",
@@ -62,8 +62,8 @@ class FsspecStore:
     ----------
     url
         The folder that names are relative to, e.g. ``file://./checkpoints`` (relative to the working
-        directory), ``file:///var/lib/detector``, ``s3://bucket/prefix``, ``memory://``. Created when first
-        written to.
+        directory), ``file:///var/lib/detector``, ``s3://bucket/prefix``, ``memory://``. The first write
+        creates it.
     timeout_s
         Longest wait for one call, seconds.
 
@@ -72,7 +72,7 @@ class FsspecStore:
     ConfigError
         The URL's protocol is unknown, or needs a package that is not installed.
     StoreUnavailable
-        The store's client could not be set up, e.g. it connects at once and nobody answers.
+        The store's client could not be created, e.g. it connects at once and gets no answer.
 
     Examples
     --------
@@ -95,12 +95,12 @@ class FsspecStore:
             raise ConfigError("configuration", [_problem(url, error)]) from error
 
     def put(self, name: str, data: bytes) -> None:
-        """Write whole or not at all; returns once durable.
+        """Write an object, whole or not at all; returns once it is durable.
 
         Raises
         ------
         StoreUnavailable
-            Not written, or not known to be.
+            It was not written, or it is not known whether it was.
         ValueError
             `name` is absolute or leads out of the store.
         """
@@ -143,13 +143,13 @@ class FsspecStore:
         try:
             found = self._ask(f"list {prefix}", lambda: _find(self._fs, path))
         except _Missing:
-            return []  # nothing was ever written there
+            return []  # nothing was ever written
         root = self._root.rstrip("/") + "/"
         names = (str(path).removeprefix(root) for path in found)
         return sorted(n for n in names if n.startswith(prefix) and f"/{_TEMPORARY}" not in f"/{n}")
 
     def delete(self, name: str) -> None:
-        """Remove if it is there.
+        """Remove an object if it exists.
 
         Raises
         ------
@@ -164,7 +164,7 @@ class FsspecStore:
     def shared(self) -> bool:
         """Whether other machines see the same objects.
 
-        False for a local folder even where it is a mounted share, which cannot be told from here.
+        False for any local folder: whether it is a mounted share cannot be detected.
         """
         return _THIS_MACHINE.isdisjoint(_protocols(self._fs))
 
@@ -208,19 +208,19 @@ class FsspecStore:
 
 
 class InvalidName(ValueError):
-    """A name that is absolute, or leads out of the store."""
+    """The name is absolute or leads out of the store."""
 
 
 class _Missing(StoreUnavailable):
-    """Something is not there; what that means depends on what was asked."""
+    """The object or folder does not exist."""
 
 
 class _UnusableUrl(Exception):
-    """No client for this URL; the message says what would be right."""
+    """No client for this URL; the message says what is allowed."""
 
 
 def url_problem(url: str) -> Problem | None:
-    """Why no client can be had for `url`, found without connecting anywhere; None: one can."""
+    """Return why no client can be created for `url`, without connecting; None: it can."""
     links = url.split("::")  # of a chain like simplecache::s3://bucket
     for link in links:
         protocol = split_protocol(link)[0] or (link if len(links) > 1 else "file")
@@ -257,19 +257,19 @@ def _protocols(fs: AbstractFileSystem) -> tuple[str, ...]:
 
 def _find(fs: AbstractFileSystem, folder: str) -> list[str]:
     fs.invalidate_cache()
-    if type(fs).find is AbstractFileSystem.find:  # it would leave out what cannot be read
+    if type(fs).find is AbstractFileSystem.find:  # by default it omits folders that cannot be read
         return list(fs.find(folder, on_error="raise"))
     return list(fs.find(folder))
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    """Put a local file.
+    """Write a local file.
 
-    1. The folder exists, durably.
-    2. Temporary files that crashes left there are removed.
-    3. The data are durable under a temporary name.
-    4. The name is there, with the whole data behind it.
-    5. The name is durable.
+    1. Create the folder, durably.
+    2. Remove temporary files that crashes left there.
+    3. Write the data under a temporary name, durably.
+    4. Rename it.
+    5. Make the rename durable.
     """
     # Step 1
     _make_durable_folder(path.parent)

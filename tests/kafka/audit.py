@@ -1,19 +1,19 @@
-"""What daemons published, beside what the core gives for the same log and nobody disturbing it.
+"""Compares what daemons published with what the core computes from the same log without disturbance.
 
-Two references, as a shard is a function of its log and its journal:
+A shard is a function of its log and its journal, so there are two references:
 
-- *its log alone*, without side inputs: barriers come where the configuration has them;
-- *its log and its journal*, with labels or exchange: the whole journal, put together from the committed one
-  and what each checkpoint holds of it, says where barriers were and what they applied.
+- *its log alone*, without side inputs: barriers come where the configuration puts them;
+- *its log and its journal*, with side inputs: the whole journal, joined from the committed one and those in
+  the checkpoints, says where barriers were and what they applied.
 
-Outputs are compared by what they are about (kind, partition, offset): key, headers and bytes.
+Outputs are matched by kind, partition and offset; key, headers and bytes are compared.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -25,13 +25,15 @@ from detector.config.load import load
 from detector.config.tree import Config
 from detector.core.records import Headers, Identity, Outputs, Record
 from detector.core.recovery.checkpoint import read_manifest
-from detector.core.recovery.journal import Barrier, Journal
+from detector.core.recovery.journal import Journal
+from detector.core.recovery.sides import SIDES, Side, SideRecords
 from detector.core.reporting.outputs import publications
 from detector.core.shard.shard import Shard
 from detector.errors import CheckpointDamaged
 from detector.wiring import entity_key
 from tests.kafka.daemons import Deployment
 from tests.kafka.topics import read_all
+from tests.sides import named
 
 About = tuple[str, int, int]
 """Kind of output (`alerts`, `rejected`, `scores`, `exchange`), partition and offset of its event."""
@@ -40,12 +42,11 @@ Copy = tuple[bytes | None, Headers, bytes | None]
 """Key, headers, value."""
 
 Seen = dict[About, list[Copy]]
-SideRecords = Sequence[tuple[int, bytes]]
 
 
 @dataclass(kw_only=True, slots=True)
 class Difference:
-    """How what was published differs from the reference; examples are the first few."""
+    """Differences between the published outputs and the reference."""
 
     lost: list[About] = field(default_factory=list)
     surplus: list[About] = field(default_factory=list)
@@ -57,7 +58,7 @@ class Difference:
 
 
 def compare(published: Seen, reference: Seen) -> Difference:
-    """Hold what was published against the reference."""
+    """Compare the published outputs with the reference."""
     both = published.keys() & reference.keys()
     return Difference(
         lost=sorted(reference.keys() - published.keys()),
@@ -68,7 +69,7 @@ def compare(published: Seen, reference: Seen) -> Difference:
 
 
 def published(deployment: Deployment, kinds: Iterable[str] = ("alerts", "dead_letter", "scores")) -> Seen:
-    """All that a read_committed consumer sees, by what it is about."""
+    """All outputs that a read_committed consumer sees, by kind, partition and offset."""
     found: Seen = defaultdict(list)
     for kind in kinds:
         for record in deployment.published(kind):
@@ -85,13 +86,13 @@ def log_of(deployment: Deployment) -> dict[int, list[Record]]:
 
 
 def to_record(record: ConsumerRecord) -> Record:
-    """A record as shards take it."""
+    """Convert a consumed record to the core's type."""
     headers = tuple((name, value or b"") for name, value in record.headers)
     return Record(record.offset, record.timestamp, record.key, record.value, headers)
 
 
 def side_records(bootstrap: str, topic: str | None) -> SideRecords:
-    """A side topic whole."""
+    """A whole side topic."""
     return [] if topic is None else [(r.offset, r.value) for r in read_all(bootstrap, topic)]
 
 
@@ -102,21 +103,20 @@ def undisturbed(
     sides: bool = False,
     shard_type: type[Shard] = Shard,
 ) -> tuple[Seen, list[bytes]]:
-    """What the daemons had to publish, and what their shards had to tell each other.
+    """Outputs that the daemons must publish, and messages between their shards.
 
     Parameters
     ----------
     log
         From the first offset on.
     sides
-        Follow the journal (the module's text); every checkpoint that the group wrote must still be there.
+        Follow the journal (see the module's text); no checkpoint of the group may have been deleted.
     """
     config = load(deployment.config, [])
-    labels = side_records(deployment.bootstrap, config.topics.feedback)
-    messages = side_records(deployment.bootstrap, config.topics.exchange)
+    topics = {side: side_records(deployment.bootstrap, getattr(config.topics, side)) for side in SIDES}
     kinds = {name: kind for kind, name in deployment.topics.items()}
     reference: Seen = {}
-    told: list[bytes] = []
+    messages: list[bytes] = []
     for number, records in log.items():
         identity = Identity(
             topic=deployment.topics["transactions"],
@@ -126,10 +126,10 @@ def undisturbed(
         )
         journal = whole_journal(deployment, number) if sides else None
         with threadpool_limits(1):
-            for outputs in _live(records, config, identity, journal, labels, messages, shard_type, told):
+            for outputs in _live(records, config, identity, journal, topics, shard_type, messages):
                 for topic, offset, key, value, headers in publications(outputs, identity, config.topics):
                     reference[kinds[topic], number, offset] = [(key, headers, value)]
-    return reference, told
+    return reference, messages
 
 
 def _live(
@@ -137,47 +137,36 @@ def _live(
     config: Config,
     identity: Identity,
     journal: Journal | None,
-    labels: SideRecords,
-    messages: SideRecords,
+    topics: Mapping[Side, SideRecords],
     shard_type: type[Shard],
-    told: list[bytes],
+    messages: list[bytes],
 ) -> Iterator[Outputs]:
     wanted = config.model_part(1)
     position = 0 if journal is None else journal.position
-    labels_end = 0 if journal is None else journal.labels
-    shard = shard_type(wanted, identity, position=position, labels_end=labels_end)
-    if journal is not None:
-        assert journal.config == wanted.hash()
-        shard.told_end = journal.exchange
+    shard = shard_type(wanted, identity, position=position)
+    assert journal is None or journal.config == wanted.hash()
     plan = [] if journal is None else list(journal.barriers)
     at = 0
     while at < len(records):
         batch = records[at : at + wanted.model.barriers.block_events]
-        if plan:  # a barrier may stand within a block
+        if plan:  # a barrier may be within a block
             batch = [record for record in batch if record.offset < plan[0].position]
         consumed, outputs, ended = shard.take(batch, silent=False)
         at += consumed
         yield outputs
         if journal is None:
             if ended and shard.since_barrier >= shard.interval:
-                shard.barrier((), 0, (), 0)
+                shard.barrier({})
         elif plan and plan[0].position == shard.position:
-            _apply(shard, plan.pop(0), labels, messages)
-            told += shard.exchange.collect()[0]
-    assert not plan, f"the journal of partition {identity.partition} goes on behind the log: {plan[0]}"
-
-
-def _apply(shard: Shard, barrier: Barrier, labels: SideRecords, messages: SideRecords) -> None:
-    assert barrier.config is None
-    start, stop = barrier.start("labels", shard.labels_end), barrier.labels
-    heard_from, heard_to = barrier.start("exchange", shard.told_end), barrier.exchange
-    applied = [entry for entry in labels if start <= entry[0] < stop]
-    heard = [entry for entry in messages if heard_from <= entry[0] < heard_to]
-    shard.barrier(applied, stop, heard, heard_to)
+            barrier = plan.pop(0)
+            assert barrier.config is None
+            shard.barrier(named(barrier, topics))
+            messages += shard.exchange.collect()[0]
+    assert not plan, f"partition {identity.partition}: the log has no place for {plan[0]}"
 
 
 def committed_journal(deployment: Deployment, number: int) -> Journal:
-    """What stands beside the committed offset of a partition."""
+    """Journal beside the committed offset of a partition."""
     at = TopicPartition(deployment.topics["transactions"], number)
     with closing(
         KafkaConsumer(
@@ -191,7 +180,7 @@ def committed_journal(deployment: Deployment, number: int) -> Journal:
 
 
 def whole_journal(deployment: Deployment, number: int) -> Journal:
-    """From the bare start, through every checkpoint's own part of it."""
+    """Journal from the bare start on, joined over all checkpoints."""
     journal = committed_journal(deployment, number)
     while journal.checkpoint:
         journal = _since(deployment, journal.checkpoint).joined(journal)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from unittest.mock import patch
 
 from detector.config.tree import ModelPart
-from detector.core.records import Identity, Outputs, Told
+from detector.core.records import Identity, Outputs, PeerMessage
 from detector.core.recovery.checkpoint import state_hash
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.outputs import publications
@@ -160,8 +160,6 @@ def _replay(
         configs[journal.config],
         identity,
         position=journal.position,
-        labels_end=journal.labels,
-        told_end=journal.exchange,
     )
     records = simulation.broker.records(identity.partition)
     plan, taken = list(journal.barriers), 0
@@ -178,28 +176,21 @@ def _replay(
             barrier = plan.pop(0)
             if barrier.config is not None:
                 shard.reconfigure(configs[barrier.config])
-            applied, heard = (
-                _read(simulation, name, barrier.start(side, end), barrier.end(side))
-                for name, side, end in (
-                    ("feedback", "labels", shard.labels_end),
-                    ("exchange", "exchange", shard.told_end),
-                )
+            shard.barrier(
+                {side: simulation.sides[side].read(*wanted) for side, wanted in barrier.sides.items()}
             )
-            shard.barrier(applied, barrier.labels, heard, barrier.exchange)
-            told, _ = shard.exchange.collect()
+            messages, _ = shard.exchange.collect()
             if barrier.state not in ("", state_hash(shard.to_state())):
                 simulation.fail(f"partition {identity.partition}: another hash at {shard.position}")
             if shard.position in states:
                 state = hashlib.sha256(pack(shard.to_state())).hexdigest()
                 if state != states[shard.position]:
                     simulation.fail(f"partition {identity.partition}: another state at {shard.position}")
-            yield Outputs(told=tuple(Told(shard.position - 1, message) for message in told))
+            yield Outputs(
+                peer_messages=tuple(PeerMessage(shard.position - 1, message) for message in messages)
+            )
     if plan:
         simulation.fail(f"partition {identity.partition}: the log has no place for {plan[0]}")
-
-
-def _read(simulation: Simulation, side: str, start: int, stop: int) -> list[tuple[int, bytes]]:
-    return list(simulation.sides[side].read(start, stop)) if start < stop else []
 
 
 def undisturbed(simulation: Simulation) -> list[Message]:
@@ -218,7 +209,7 @@ def undisturbed(simulation: Simulation) -> list[Message]:
         entity_key=KEY,
         stream=MemoryStream(broker, clock),
         store=MemoryStore(),
-        feedback=None,
+        sides={},
         clock=clock,
         log=MemoryLog(),
         telemetry=Telemetry(),

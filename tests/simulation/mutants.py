@@ -100,12 +100,12 @@ MUTANTS = (
         (Runner, "_poll", "self._stream.seek(number, owned.next_to_read)", "pass"),
     ),
     _mutant(
-        "a barrier that labels caused has no entry in the journal",
+        "a barrier that a side input caused has no entry in the journal",
         (
             Partition,
             "barrier",
             "    self.journal = self.journal.extended(",
-            '    if barrier.cause != "labels": self.journal = self.journal.extended(',
+            '    if barrier.cause != "side_input": self.journal = self.journal.extended(',
         ),
     ),
     _mutant(
@@ -127,14 +127,24 @@ MUTANTS = (
     ),
     _mutant(
         "labels of a barrier are not applied again",
-        (Processor, "_settle_block", '("labels", *', '("labels", *(0, 0) if not live else '),
+        (
+            Processor,
+            "_settle_block",
+            "self._sides.read(side, wanted)",
+            'self._sides.read(side, SideRange(0, 0) if side == "feedback" and not live else wanted)',
+        ),
     ),
     _mutant(
-        "what siblings told is not heard again",
-        (Processor, "_settle_block", '("exchange", *', '("exchange", *(0, 0) if not live else '),
+        "peer messages of a barrier are not applied again",
+        (
+            Processor,
+            "_settle_block",
+            "self._sides.read(side, wanted)",
+            'self._sides.read(side, SideRange(0, 0) if side == "exchange" and not live else wanted)',
+        ),
     ),
     _mutant(
-        "what is told at a replayed barrier is published again",
+        "messages of a replayed barrier are published again",
         (Processor, "_settle_block", "if live:\n        owned.outputs", "if True:\n        owned.outputs"),
     ),
     _mutant(
@@ -169,15 +179,15 @@ MUTANTS = (
     ),
     _mutant(
         "only one generation is kept",
-        (objects, "superfluous", "len(kept) < keep", "len(kept) < 1"),
+        (objects, "expired", "len(kept) < keep", "len(kept) < 1"),
     ),
     _mutant(
         "generations above the committed one are taken for garbage",
-        (objects, "superfluous", "stem < horizon", "True"),
+        (objects, "expired", "stem < horizon", "True"),
     ),
     _mutant(
         "no generation is ever deleted",
-        (objects, "superfluous", "return sorted(old", "return [] and sorted(old"),
+        (objects, "expired", "return sorted(old", "return [] and sorted(old"),
     ),
     _mutant(
         "a checkpoint drops one barrier too many from the journal",

@@ -97,7 +97,7 @@ def make_plan(seed: int) -> Plan:
         faults=faults,
         rate=rng.choice((0.02, 0.05, 0.1)),
         poll_records_max=rng.choice((3, 20, 50, 500)),
-        metadata_bytes_max=rng.choice((4096, 4096, 440, 360)),
+        metadata_bytes_max=rng.choice((4096, 4096, 424, 344)),
         commit_interval_s=rng.choice((None, 0.0, 0.0)),
         threads=rng.random() < 0.1,
         grows=grows,

@@ -1,4 +1,4 @@
-"""What a shard did can be computed again, compared, explained and taken back."""
+"""Audit: verify, explain and rollback; and recovery from a log that lost events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from detector.config.tree import Checkpoints
 from detector.core.recovery.checkpoint import FORMAT, Snapshot, read_manifest, read_state
-from detector.core.recovery.generations import moved, write
+from detector.core.recovery.generations import move_checkpoint, write
 from detector.core.recovery.journal import Journal
 from detector.core.state import differing, digest
 from detector.errors import NeedsOperator
@@ -51,7 +51,7 @@ def auditor(world: World) -> Auditor:
         entity_key=b"secret",
         archive=MemoryArchive(world.broker),
         store=world.store,
-        sides={"labels": world.feedback},
+        sides={"feedback": world.feedback},
     )
 
 
@@ -61,7 +61,7 @@ def quiet(done: int, of: int) -> None:
 
 @pytest.fixture(scope="module")
 def lived() -> World:
-    """A group that ran to the end of its log, with a label, and every checkpoint kept."""
+    """A group that ran to the end of its log, with one label; no checkpoint was deleted."""
     made = world(checkpoints=Checkpoints(interval=0.002, keep=1000))
     runner = made.runner()
     until(lambda: made.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
@@ -76,7 +76,7 @@ def lived() -> World:
 
 
 @pytest.mark.parametrize("generations", [0, 1, 1000])
-def test_every_barrier_is_as_it_was(lived: World, generations: int) -> None:
+def test_every_barrier_has_its_recorded_hash(lived: World, generations: int) -> None:
     for partition in (0, 1):
         verified = auditor(lived).verify(partition, generations=generations, progress=quiet)
         assert verified.equal
@@ -86,10 +86,10 @@ def test_every_barrier_is_as_it_was(lived: World, generations: int) -> None:
         if generations == 1000:
             assert verified.start == 0
             assert len(verified.barriers) > 3
-            assert lived.journal(partition).end("labels") == 1
+            assert lived.journal(partition).end("feedback") == 1
 
 
-def test_the_state_a_runner_has_is_the_one_that_it_noted(lived: World) -> None:
+def test_the_runner_reports_the_hash_of_its_state(lived: World) -> None:
     numbers = lived.telemetry.partitions[0]
     name = lived.journal(0).checkpoint
     manifest = read_manifest(lived.store.objects[lived.path(f"{name}.json")])
@@ -101,15 +101,15 @@ def test_the_state_a_runner_has_is_the_one_that_it_noted(lived: World) -> None:
     assert numbers.state_differences == 0
 
 
-def test_what_differs_is_found_and_named() -> None:
-    """A checkpoint whose arithmetic went another way: sealed properly, named properly, and wrong."""
+def test_a_different_state_is_found_and_its_parts_are_named() -> None:
+    """A checkpoint with a valid seal and name, but other numbers."""
     made = world()
     made.finish()
     journal = made.journal(0)
     manifest = read_manifest(made.store.objects[made.path(f"{journal.checkpoint}.json")])
     state = read_state(manifest, made.store.objects[made.path(f"{journal.checkpoint}.state")])
     state["calibration"]["accepted"][0] += 1.0
-    snapshot = moved(manifest, state, manifest.position)
+    snapshot = move_checkpoint(manifest, state, manifest.position)
     name = write(noted(snapshot, manifest.since), lambda name, data: made.store.put(made.path(name), data))
     forged = replace(journal, checkpoint=name)
     made.broker.committed[0] = Committed(offset=made.broker.committed[0].offset, metadata=forged.to_text())
@@ -121,10 +121,10 @@ def test_what_differs_is_found_and_named() -> None:
 def noted(snapshot: Snapshot, since: Journal) -> Snapshot:
     """As if its state had been hashed when it was taken."""
     state_hash = f"{FORMAT}:{digest(snapshot.state)}"
-    return replace(snapshot, since=since.stated([*since.states[:-1], state_hash]))
+    return replace(snapshot, since=since.with_states([*since.states[:-1], state_hash]))
 
 
-def test_a_replay_that_comes_to_another_state_says_so() -> None:
+def test_a_replay_with_another_result_is_logged_and_counted() -> None:
     made = world(checkpoints=Checkpoints(interval=1e6))
     made.finish()
     committed = made.broker.committed[0]
@@ -138,7 +138,7 @@ def test_a_replay_that_comes_to_another_state_says_so() -> None:
 
 
 def test_two_processes_agree() -> None:
-    """Whatever the hash seed of Python's own dictionaries and sets."""
+    """With different hash seeds of Python."""
     program = (
         "from tests.unit.test_audit import world; w = world(800); w.finish();"
         "print(*(w.telemetry.partitions[p].state_hash for p in (0, 1)), len(w.alerts()))"
@@ -170,7 +170,7 @@ def test_every_alert_is_reproduced_byte_for_byte(lived: World) -> None:
         assert (explained.alert.body, explained.alert.headers) == (message.value, message.headers)
 
 
-def test_any_other_event_says_why_it_gave_no_alert(lived: World) -> None:
+def test_an_event_without_an_alert_is_explained(lived: World) -> None:
     alerted = {(m.partition, m.offset) for m in in_order(lived) if m.topic == "alerts"}
     fates = set()
     for offset in range(0, 750, 37):
@@ -189,8 +189,8 @@ def test_any_other_event_says_why_it_gave_no_alert(lived: World) -> None:
     assert rejected.fate == "rejected: not_json"
 
 
-def test_what_cannot_be_explained_says_so(lived: World) -> None:
-    with pytest.raises(NeedsOperator, match="not processed yet, the group stands at 750"):
+def test_events_that_cannot_be_explained_are_refused(lived: World) -> None:
+    with pytest.raises(NeedsOperator, match="not processed yet, the group is at 750"):
         auditor(lived).explain(0, 750, quiet)
     with pytest.raises(NeedsOperator, match="has committed nothing"):
         auditor(World()).explain(0, 1, quiet)
@@ -199,7 +199,7 @@ def test_what_cannot_be_explained_says_so(lived: World) -> None:
 # --- rollback ---------------------------------------------------------------------------------------------
 
 
-def test_a_rollback_forgets_what_was_learned_since_and_repeats_nothing() -> None:
+def test_a_rollback_restores_the_old_model_and_repeats_no_event() -> None:
     made = world(checkpoints=Checkpoints(interval=0.002, keep=1000))
     made.finish()
     before = len(made.broker.published)
@@ -225,7 +225,7 @@ def test_a_rollback_forgets_what_was_learned_since_and_repeats_nothing() -> None
     assert auditor(made).explain(0, 760, quiet).origin
 
 
-def test_a_rollback_whose_checkpoint_is_damaged_comes_to_the_same() -> None:
+def test_a_rollback_with_a_damaged_checkpoint_gives_the_same_outputs() -> None:
     told = []
     for damaged in (False, True):
         made = world(700)
@@ -241,7 +241,7 @@ def test_a_rollback_whose_checkpoint_is_damaged_comes_to_the_same() -> None:
     assert told[0] == told[1]
 
 
-def test_behind_a_rollback_no_older_model_is_taken_for_it() -> None:
+def test_recovery_never_goes_back_behind_a_rollback() -> None:
     made = world(700)
     made.finish()
     old = made.newest()
@@ -256,11 +256,11 @@ def test_only_a_whole_checkpoint_of_the_same_partition_can_be_rolled_back_to(liv
     name = lived.journal(1).checkpoint
     with pytest.raises(NeedsOperator, match="is of partition 1"):
         auditor(lived).rolled_back(0, name)
-    with pytest.raises(NeedsOperator, match="not there"):
+    with pytest.raises(NeedsOperator, match="it is missing"):
         auditor(lived).rolled_back(0, "00000/1-abc")
 
 
-# --- a log that forgot too much ---------------------------------------------------------------------------
+# --- a log that lost too many events ------------------------------------------------------------------------
 
 
 def outcomes(world: World) -> list[int]:
@@ -269,7 +269,7 @@ def outcomes(world: World) -> list[int]:
     return sorted(m.offset for m in published if m.partition == 0)
 
 
-def test_with_skip_a_lost_log_costs_what_was_lost_and_no_more() -> None:
+def test_with_skip_only_the_lost_events_are_missing() -> None:
     made = world(1200, on_data_loss="skip")
     runner = made.runner()
     until(lambda: made.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
@@ -290,11 +290,11 @@ def test_with_skip_a_lost_log_costs_what_was_lost_and_no_more() -> None:
     assert line["lost"] == 50
     position = read_manifest(made.store.objects[made.path(f"{line['model']}.json")]).since
     assert (position.checkpoint, position.position) == (model, stood + 50)
-    made.finish()  # and the next restart finds everything
+    made.finish()  # the next restart finds everything
     assert made.log.events().count("data_lost") == 1
 
 
-def test_with_skip_and_no_checkpoint_it_begins_anew() -> None:
+def test_with_skip_and_no_checkpoint_a_new_model_starts() -> None:
     made = world(400, on_data_loss="skip")
     made.finish()
     for name in made.store.list(made.path("")):
@@ -312,7 +312,7 @@ def test_with_skip_and_no_checkpoint_it_begins_anew() -> None:
     assert made.telemetry.partitions[0].lost == 0
 
 
-def test_feedback_that_is_gone_is_skipped_too() -> None:
+def test_with_skip_lost_feedback_is_skipped_too() -> None:
     made = world(400, on_data_loss="skip", checkpoints=Checkpoints(interval=1e6))
     made.feedback.append(b'{"time": 1, "label": "fraud", "event_id": "70"}')
     made.finish()

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from detector import cli
+from detector.cli import common
 from detector.core.shard.shard import Shard
-from detector.shell import files
+from detector.shell.files import line_reader
+from detector.shell.files.exchange import EXCHANGE
 from tests import talkative
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
@@ -145,7 +147,7 @@ def test_a_wrong_call_is_refused(detector: Detector, arguments: list[str]) -> No
     ids=" ".join,
 )
 def test_a_missing_configuration_is_refused(detector: Detector, arguments: list[str]) -> None:
-    refused(detector(*arguments), "nope.yaml", "nothing there")
+    refused(detector(*arguments), "nope.yaml", "got nothing")
 
 
 def test_an_unknown_override_is_refused(detector: Detector) -> None:
@@ -176,7 +178,7 @@ def test_our_own_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli, "load", broken)
+    monkeypatch.setattr(common, "load", broken)
     monkeypatch.setattr(sys, "argv", ["detector", "check-config", HANDBOOK])
     with pytest.raises(RuntimeError, match="a bug"):  # the interpreter makes exit code 1 of it
         cli.main()
@@ -188,7 +190,7 @@ def test_our_own_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fine_configuration_is_called_so(detector: Detector) -> None:
     done = detector("check-config", HANDBOOK)
     assert (done.code, done.err) == (0, "")
-    assert "handbook.yaml: fine (model " in done.out
+    assert "handbook.yaml: valid (model " in done.out
 
 
 def test_effective_is_a_configuration_again(detector: Detector, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_what_is_missing_here_is_a_warning(detector: Detector) -> None:
     missing += ("--set", "kafka.security={protocol: SSL, ca_file: /no/ca.pem}")
     done = detector("check-config", HANDBOOK, *missing)
     assert done.code == 0
-    assert "fine" in done.out
+    assert "valid" in done.out
     warnings = done.err.splitlines()
     assert [w.split(": ")[:3] for w in warnings] == [
         ["warning", "not on this machine", path]
@@ -230,7 +232,7 @@ def test_the_schema_is_json(detector: Detector) -> None:
 
 
 def test_init_config_writes_what_loads_and_overwrites_nothing(detector: Detector, events: Path) -> None:
-    assert detector("init-config", "--events", events).out.startswith("# Made by")
+    assert detector("init-config", "--events", events).out.startswith("# Written by")
     assert detector("init-config", "--events", events, "--out", "new.yaml").code == 0
     assert detector("check-config", "new.yaml").code == 0
     refused(detector("init-config", "--events", events, "--out", "new.yaml"), "nothing is overwritten")
@@ -239,10 +241,8 @@ def test_init_config_writes_what_loads_and_overwrites_nothing(detector: Detector
 def test_init_config_refuses(detector: Detector, events: Path, tmp_path: Path) -> None:
     refused(detector("init-config", "--events", "nope"), "nope", "No such file")
     refused(detector("init-config", "--events", tmp_path), "a readable file")
-    refused(detector("init-config", "--events", events, "--id", "nope"), "Fields of the sample")
-    refused(
-        detector("init-config", "--events", events, "--out", "no/such/x"), "--out", "a folder that exists"
-    )
+    refused(detector("init-config", "--events", events, "--id", "nope"), "one of the fields that fit")
+    refused(detector("init-config", "--events", events, "--out", "no/such/x"), "--out", "an existing folder")
     (tmp_path / "x.gz").write_text("{}")
     refused(detector("init-config", "--events", "x.gz"), "x.gz")
 
@@ -260,7 +260,7 @@ def test_simulate_writes_events_and_labels(detector: Detector, tmp_path: Path) -
 
 def test_simulate_refuses(detector: Detector) -> None:
     refused(detector("simulate", "--customers", 10**12), "customers must be between")
-    refused(detector("simulate", "--events", 5, "--out", "no/such/x"), "--out", "a folder that exists")
+    refused(detector("simulate", "--events", 5, "--out", "no/such/x"), "--out", "an existing folder")
 
 
 def test_simulate_overwrites_nothing(detector: Detector, tmp_path: Path) -> None:
@@ -349,12 +349,12 @@ def test_replay_says_what_shards_told_each_other_and_goes_on_with_it(
 ) -> None:
     monkeypatch.setattr(Shard, "_hear", talkative.hear)
     monkeypatch.setattr(Shard, "_tell", talkative.tell)
-    monkeypatch.setattr(files, "GROUP_LINES", 128)
+    monkeypatch.setattr(line_reader, "GROUP_LINES", 128)
     replay = ("replay", "-c", HANDBOOK, "--events", events, "--partitions", 2)
     done = detector(*replay, "--set", "topics.exchange=any", "--checkpoint-dir", "kept")
     assert "messages between shards, told: 4\n" in done.err
     assert "messages between shards, heard: " in done.err
-    assert (tmp_path / "kept" / files.EXCHANGE).stat().st_size > 0
+    assert (tmp_path / "kept" / EXCHANGE).stat().st_size > 0
     assert detector(*replay, "--checkpoint-dir", "kept", "--resume").code == 3
     assert "messages" not in detector(*replay).err
 
@@ -400,7 +400,7 @@ def test_a_replay_is_verified_and_its_events_are_explained(detector: Detector, e
     assert detector("replay", *kept, "--alerts", "alerts.jsonl", *often).code == 0
     verified = detector("checkpoint", "verify", *kept)
     assert verified.code == 0
-    assert " 0 different, 0 without a hash of then" in verified.out
+    assert " 0 different, 0 without a recorded hash" in verified.out
     explained = detector("explain", *kept, "--offset", "1003")
     assert explained.code == 0
     assert "transactions-0-1003: below the threshold, score" in explained.err
@@ -435,7 +435,7 @@ def test_a_model_is_exported_and_begun_with(detector: Detector, events: Path, tm
     assert all(float(row.split(",")[2]) > 0 for row in first.splitlines()[1:6])
 
     other = ("--set", "model.encoder.hidden=32")
-    refused(detector(*warm, *other), "model.encoder.hidden: found 32", "learned with 64")
+    refused(detector(*warm, *other), "model.encoder.hidden: got 32, expected 64")
     refused(detector("run", "-c", HANDBOOK, "--warm-start", "model.bin", *other), "model.encoder.hidden")
     Path("model.bin").write_bytes(Path("model.bin").read_bytes()[:-9])
     refused(detector(*warm), "--warm-start", "checksum", "detector checkpoint export")
@@ -445,7 +445,7 @@ def test_a_model_is_exported_and_begun_with(detector: Detector, events: Path, tm
 def test_nothing_to_export_needs_an_operator(detector: Detector) -> None:
     done = detector("checkpoint", "export", "-c", HANDBOOK, "--partition", 3, "--out", "model.bin")
     assert done.code == 3
-    assert "no whole checkpoint of partition 3" in done.err
+    assert "no undamaged checkpoint of partition 3" in done.err
     assert not Path("model.bin").exists()
 
 
@@ -476,12 +476,12 @@ def test_run_refuses_to_start_without_its_secrets(detector: Detector) -> None:
 
 
 def test_a_bug_of_the_daemon_is_one_record(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    from detector import wiring
+    from detector.wiring import daemon
 
     def broken(*_: object) -> None:
         raise BrokenPipeError("a bug at az://c/x?sig=hunter2")
 
-    monkeypatch.setattr(wiring, "KafkaStream", broken)
+    monkeypatch.setattr(daemon, "KafkaStream", broken)
     done = detector("run", "-c", HANDBOOK, "--set", "log.format=json")
     assert done.code == 1
     (line,) = done.err.splitlines()

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from detector.config.load import effective, json_schema, load
+from detector.config.load import effective, load
+from detector.config.schema import json_schema
 from detector.config.tree import Config, Duplicates, EntityField, Late, ValueField
 from detector.core.events.parser import ParsedEvent, Parser
 from detector.core.records import Record

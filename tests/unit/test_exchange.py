@@ -16,20 +16,20 @@ from threadpoolctl import threadpool_limits
 from detector.config.tree import ModelPart
 from detector.core.labels import peer_messages as exchange_module
 from detector.core.labels.peer_messages import (
-    HEARD_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     TOLD_MAX,
     Arrays,
     Exchange,
-    bounded,
 )
 from detector.core.records import Identity, Outputs, Record
 from detector.core.recovery.checkpoint import Snapshot
-from detector.core.recovery.journal import Journal
+from detector.core.recovery.journal import Barrier, Journal
+from detector.core.recovery.sides import SIDES, SideRange, SideRecords
 from detector.core.shard.partition import Partition
 from detector.core.shard.shard import Shard
 from detector.core.state import pack, unpack
 from tests import talkative
+from tests.sides import named
 from tests.unit.test_shard import log, part, partition, restored
 
 DTYPES = ("<f2", "<f4", "<f8", "<i4", "<i8", "<u4", "<u8", "|u1", ">f8", "<i4")
@@ -100,12 +100,12 @@ def test_only_siblings_are_heard_and_each_message_once() -> None:
 
 def test_who_was_heard_is_state() -> None:
     listener, records = shard(1), told(shard(0), 256, COUNTS)
-    assert listener.to_state() == {}
+    assert len(listener.to_state()["heard"]) == 0
     listen(listener, records)
     again = shard(1)
     again.load(unpack(pack({"exchange": listener.to_state()}))["exchange"])
     assert listen(again, records) == {"repeated": 1}
-    again.load({})
+    again.load(shard(1).to_state())
     assert listen(again, records) == {"heard": 1}
 
 
@@ -142,7 +142,7 @@ def test_a_message_that_is_none_is_counted_and_changes_nothing(changes: dict[str
     [(_, value)] = told(shard(0), 256, COUNTS)
     listener, ear = shard(1), Ear()
     assert listen(listener, [(0, changed(value, **changes))], ear) == {"malformed": 1}
-    assert (ear.heard, listener.to_state()) == ([], {})
+    assert (ear.heard, len(listener.to_state()["heard"])) == ([], 0)
     assert listen(listener, [(0, value)], ear) == {"heard": 1}
 
 
@@ -193,12 +193,24 @@ def test_what_is_collected_is_gone() -> None:
 
 
 def test_a_barrier_hears_so_many_bytes_but_one_message_at_least() -> None:
-    half = b"x" * (HEARD_BYTES_MAX // 2)
+    limit = SIDES["exchange"].bytes_max
+    assert limit is not None
+    half = b"x" * (limit // 2)
     records = [(3, half), (5, half), (8, b"x"), (9, half)]
     assert bounded(records, 12) == (records[:2], 8)
     assert bounded(records[:2], 8) == (records[:2], 8)
     assert bounded([(3, 3 * half), (5, b"x")], 6) == ([(3, 3 * half)], 5)
     assert bounded([], 12) == ([], 12)
+
+
+def bounded(records: SideRecords, stop: int) -> tuple[SideRecords, int]:
+    labels = SideRange(0, 2)
+    barrier = Barrier(position=9, cause="every", sides={"feedback": labels, "exchange": SideRange(2, stop)})
+    cut, kept = barrier.within_bytes({"feedback": [(0, b"a"), (1, b"b")], "exchange": records})
+    assert cut.sides["feedback"] == labels
+    assert len(kept["feedback"]) == 2
+    assert (cut.position, cut.sides["exchange"].start) == (9, 2)
+    return kept["exchange"], cut.sides["exchange"].stop
 
 
 # --- the shard ----------------------------------------------------------------------------------------------
@@ -222,10 +234,10 @@ def go(driven: Partition, until: int = 1 << 62) -> tuple[Went, list[Snapshot]]:
         step = driven.take(records)
         records = records[step.consumed :]
         visible = (driven.position - 1000) // 150
-        if step.block_ended and (barrier := driven.due(0, exchange_end=visible)) is not None:
-            start, stop = driven.exchange_range(barrier)
+        available = {"exchange": SideRange(0, visible)}
+        if step.block_ended and (barrier := driven.due(available)) is not None:
             live = driven.position > driven.until
-            outputs = driven.barrier(barrier, (), messages[start:stop])
+            outputs = driven.barrier(barrier, named(barrier, {"exchange": messages}))
             if live:
                 snapshots.append(driven.snapshot())
                 went.append((driven.position, outputs, pack(snapshots[-1].state)))
@@ -245,11 +257,11 @@ def test_a_shard_that_is_replayed_or_restored_tells_the_same() -> None:
     wanted = part(exchange=True)
     whole, snapshots = go(partition(wanted))
     assert len(whole) > 8
-    assert all(len(outputs.told) == 2 for _, outputs, _ in whole)
-    assert [told.offset for _, outputs, _ in whole for told in outputs.told][::2] == [
+    assert all(len(outputs.peer_messages) == 2 for _, outputs, _ in whole)
+    assert [message.offset for _, outputs, _ in whole for message in outputs.peer_messages][::2] == [
         position - 1 for position, _, _ in whole
     ]
-    assert sum(outputs.exchange.get("heard", 0) for _, outputs, _ in whole) > 20
+    assert sum(outputs.side_outcomes["exchange"].get("heard", 0) for _, outputs, _ in whole) > 20
 
     middle = len(whole) // 2
     until = whole[middle][0]
@@ -265,10 +277,9 @@ def test_a_shard_that_is_replayed_or_restored_tells_the_same() -> None:
 @pytest.mark.usefixtures("_talkative")
 def test_without_exchange_nothing_is_told_heard_or_kept() -> None:
     silent, snapshots = go(partition())
-    assert not any(outputs.told or outputs.exchange for _, outputs, _ in silent)
-    assert "exchange" not in unpack(pack(snapshots[-1].state))
+    assert not any(outputs.peer_messages or any(outputs.side_outcomes.values()) for _, outputs, _ in silent)
+    assert len(snapshots[-1].state["exchange"]["heard"]) == 0
     assert snapshots[-1].since.end("exchange") == 0
-    assert '"v":1,' in snapshots[-1].since.to_text()
     assert part().hash() != part(exchange=True).hash()
     assert ModelPart.model_validate_json(part().canonical()) == part()
     assert ModelPart.model_validate_json(part(exchange=True).canonical()) == part(exchange=True)
@@ -281,8 +292,8 @@ def test_the_exchange_begins_with_a_journaled_change() -> None:
     first, _ = go(driven, until=3000)
     driven.want(on)
     later, _ = go(driven)
-    assert not first[-1][1].told
-    assert later[0][1].told
-    assert later[0][1].exchange["heard"] > 0
+    assert not first[-1][1].peer_messages
+    assert later[0][1].peer_messages
+    assert later[0][1].side_outcomes["exchange"]["heard"] > 0
     changes = [barrier for barrier in driven.journal.barriers if barrier.config is not None]
     assert [barrier.config for barrier in changes] == [on.hash()]

@@ -72,14 +72,14 @@ def alerts() -> tuple[dict[str, Any], ...]:
             event["TX_AMOUNT"] = round(amount * FACTOR, 2)
         records.append(Record(n, 0, None, json.dumps(event).encode()))
     identity = Identity(topic="t", group="g", partition=0, entity_key=b"k")
-    driven = Partition(identity, wanted, Partition.begin(wanted, 0, 0), until=0)
+    driven = Partition(identity, wanted, Partition.begin(wanted, 0), until=0)
     bodies = []
     while records:
         step = driven.take(records[:500])
         records = records[step.consumed :]
         bodies += [json.loads(alert.body) for alert in step.outputs.alerts]
-        if step.block_ended and (barrier := driven.due(0)) is not None:
-            driven.barrier(barrier, [])
+        if step.block_ended and (barrier := driven.due({})) is not None:
+            driven.barrier(barrier, {})
     return tuple(bodies)
 
 

@@ -20,8 +20,9 @@ from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard import partition as partition_module
 from detector.errors import NeedsOperator
 from detector.ports import Commit, Committed, Message
-from detector.shell import files
-from detector.shell.files import FileExchange, FileSideLog, FileStream, OutputFiles
+from detector.shell.files import FileExchange, FileSideLog, FileStream, OutputFiles, line_reader
+from detector.shell.files.exchange import EXCHANGE
+from detector.shell.files.outputs import OutputFile
 from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, InlineExecutor, MemoryLog, MemoryStore
 from tests.chain import ChainShard
@@ -33,7 +34,7 @@ NAMES = {"alerts": "alerts.jsonl", "rejected": "rejected.jsonl", "scores": "scor
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_module, "Shard", ChainShard)
-    monkeypatch.setattr(files, "GROUP_LINES", 64)
+    monkeypatch.setattr(line_reader, "GROUP_LINES", 64)
 
 
 def key_of(line: bytes) -> bytes | None:
@@ -104,8 +105,7 @@ class Replay:
             entity_key=b"secret",
             stream=stream,
             store=self.store,
-            feedback=None,
-            exchange=stream.exchange,
+            sides={} if stream.exchange is None else {"exchange": stream.exchange},
             clock=self.clock,
             telemetry=self.telemetry,
             log=MemoryLog(),
@@ -131,7 +131,7 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
     assert all(expected.values())
     assert (undisturbed.telemetry.totals().exchange["heard"] > 0) == exchange
 
-    append, write, tell = files._Sink.append, Path.replace, FileExchange.append
+    append, write, tell = OutputFile.append, Path.replace, FileExchange.append
     for left in itertools.count():
         steps = itertools.count()
 
@@ -162,7 +162,7 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
 
         replay = Replay(tmp_path / f"killed{left}", **kind)
         with monkeypatch.context() as patch:
-            patch.setattr(files._Sink, "append", torn)
+            patch.setattr(OutputFile, "append", torn)
             patch.setattr(FileExchange, "append", torn_exchange)
             patch.setattr(Path, "replace", replaced)
             try:
@@ -214,7 +214,7 @@ def test_shards_of_a_replay_hear_each_other_with_and_without_a_folder(tmp_path: 
     alone.run()
     together.run()
     assert alone.result()["alerts.jsonl"] != together.result()["alerts.jsonl"]
-    assert not (alone.folder / "state" / files.EXCHANGE).exists()
+    assert not (alone.folder / "state" / EXCHANGE).exists()
     no_folder = Replay(tmp_path / "no_folder", partitions=3, exchange=True)
     stream = FileStream(
         no_folder.events,
@@ -268,7 +268,7 @@ def test_an_exchange_is_cut_to_what_was_committed_and_refused_if_it_is_another(t
     assert again.read(2, 3) == [(2, b"four")]
     again.file.close()
     for wrong in (size - 1, size + 100):
-        with pytest.raises(NeedsOperator, match="not what it was"):
+        with pytest.raises(NeedsOperator, match="has changed since"):
             FileExchange(path, wrong)
     path.unlink()
     with pytest.raises(NeedsOperator, match="cannot be written"):
@@ -369,8 +369,8 @@ def test_partitions_are_stable_and_can_be_read_again(tmp_path: Path) -> None:
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LINE_BYTES_MAX", 10)
-    monkeypatch.setattr(files, "POLL_BYTES_MAX", 12)
+    monkeypatch.setattr(line_reader, "LINE_BYTES_MAX", 10)
+    monkeypatch.setattr(line_reader, "POLL_BYTES_MAX", 12)
     path = tmp_path / "events.jsonl"
     path.write_bytes(b"0123456789" * 100 + b"\nab\n012345678\n0123456789\ncd")
     stream = FileStream(path, key_of=lambda line: None)
@@ -403,7 +403,7 @@ def test_unusable_files_are_told_in_a_sentence(tmp_path: Path) -> None:
     opened(events, outputs=OutputFiles(alerts=Path("/dev/null"), rejected=Path("/dev/null"))).close()
     events.write_bytes(events.read_bytes()[:-20])
     stream = opened(events)
-    with pytest.raises(NeedsOperator, match="is damaged or cut off after line"):
+    with pytest.raises(NeedsOperator, match="is damaged or truncated after line"):
         read_all(stream)
     stream.close()
 
@@ -423,7 +423,7 @@ def test_only_the_same_replay_is_resumed(tmp_path: Path) -> None:
     with pytest.raises(NeedsOperator, match=r"scores\.csv is shorter"):
         replay.stream()
     write_events(replay.events, 501)
-    with pytest.raises(NeedsOperator, match="is not the file that"):
+    with pytest.raises(NeedsOperator, match="has changed since"):
         replay.stream()
     (replay.folder / "state" / "progress.json").write_text("{")
     with pytest.raises(NeedsOperator, match="is damaged"):

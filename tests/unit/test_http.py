@@ -204,7 +204,7 @@ def test_bad_requests_get_an_error_that_does_not_name_our_versions(
 def test_a_client_that_does_not_finish_is_cut_off(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell_http, "_HEAD_DEADLINE_S", 0.02)
+    monkeypatch.setattr(shell_http, "_HEAD_TIMEOUT_S", 0.02)
     assert raw(server, b"GET /livez HTTP/1.1\r\nHost:") == b""
 
 

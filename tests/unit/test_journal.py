@@ -1,8 +1,9 @@
-"""The journal: small, exact, and never guessed at."""
+"""The journal: a short, exact text; any other text is refused."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 
 import pytest
@@ -10,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detector.core.recovery.journal import (
-    ENTRY_BYTES_MAX,
-    EXCHANGE_BYTES_MAX,
     FORMAT,
     NAME_BYTES_MAX,
     STATE_BYTES_MAX,
     Barrier,
     Cause,
     Journal,
+    entry_bytes_max,
 )
+from detector.core.recovery.sides import SIDES, Side, SideRange
 from detector.errors import NeedsOperator
 
 HASHES = st.text("0123456789abcdef", min_size=12, max_size=12)
@@ -32,41 +33,39 @@ GAPS = st.just(0) | st.integers(1, 2**40)
 
 @st.composite
 def journals(draw: st.DrawFn, count_max: int = 12) -> Journal:
-    told = draw(st.booleans())
+    used = draw(st.sets(st.sampled_from(sorted(SIDES))))
     journal = Journal(
         checkpoint=draw(NAMES),
         position=draw(OFFSETS),
-        labels=draw(OFFSETS),
         config=draw(HASHES),
-        exchange=draw(OFFSETS) if told else 0,
+        sides={side: draw(OFFSETS) for side in sorted(used)},
     )
     for _ in range(draw(st.integers(0, count_max))):
         position = journal.barriers[-1].position if journal.barriers else journal.position
-        labels_gap, exchange_gap = draw(GAPS), draw(GAPS) if told else 0
-        labels, exchange = journal.end("labels") + labels_gap, journal.end("exchange") + exchange_gap
-        cause: Cause = draw(st.sampled_from(["every", "labels", "config", "age"]))
+        sides = {}
+        for side in sorted(used):
+            start = journal.end(side) + draw(GAPS)
+            sides[side] = SideRange(start, start + draw(STEPS))
+        cause: Cause = draw(st.sampled_from(["every", "side_input", "config", "age"]))
         barrier = Barrier(
             position=position + draw(st.integers(1, 10_000) | st.integers(1, 2**40)),
-            labels=labels + draw(STEPS),
             cause=cause,
+            sides={side: found for side, found in sides.items() if found.stop > journal.end(side)},
             config=draw(HASHES) if cause == "config" else None,
-            labels_from=labels if labels_gap else None,
-            exchange=exchange + (draw(STEPS) if told else 0),
-            exchange_from=exchange if exchange_gap else None,
         )
         journal = journal.extended(barrier)
     return journal
 
 
 @given(journals())
-def test_text_tells_all(journal: Journal) -> None:
+def test_a_journal_is_read_back_from_its_text(journal: Journal) -> None:
     text = journal.to_text()
     assert text.isascii()
     assert Journal.from_text(text) == journal
 
 
 @given(journals(), st.data())
-def test_rebased_and_joined_is_what_it_was(journal: Journal, data: st.DataObject) -> None:
+def test_joining_what_rebasing_dropped_restores_the_journal(journal: Journal, data: st.DataObject) -> None:
     if not journal.barriers:
         with pytest.raises(ValueError, match="no barrier"):
             journal.rebased("K", journal.position)
@@ -77,32 +76,35 @@ def test_rebased_and_joined_is_what_it_was(journal: Journal, data: st.DataObject
     earlier = Journal(
         checkpoint=journal.checkpoint,
         position=journal.position,
-        labels=journal.labels,
         config=journal.config,
+        sides=journal.sides,
         barriers=journal.barriers[: index + 1],
-        exchange=journal.exchange,
     )
     assert earlier.joined(later) == journal
     assert later.position == barrier.position
-    assert (later.labels, later.config) == (earlier.end("labels"), earlier.config_end)
-    assert (later.end("labels"), later.config_end) == (journal.end("labels"), journal.config_end)
-    assert (later.exchange, later.end("exchange")) == (earlier.end("exchange"), journal.end("exchange"))
+    assert later.config == earlier.config_end
+    assert {side: later.sides.get(side, 0) for side in SIDES} == earlier.ends
+    assert (later.ends, later.config_end) == (journal.ends, journal.config_end)
     assert later.configs | earlier.configs == journal.configs
 
 
-@given(journals(), st.integers(1, 2**62), OFFSETS, OFFSETS, HASHES)
+@given(
+    journals(),
+    st.integers(1, 2**62),
+    st.fixed_dictionaries(dict.fromkeys(SIDES, OFFSETS)),
+    HASHES,
+)
 def test_one_more_barrier_fits_the_bound(
-    journal: Journal, step: int, labels: int, exchange: int, config: str
+    journal: Journal, step: int, skipped: Mapping[Side, int], config: str
 ) -> None:
     end = journal.barriers[-1].position if journal.barriers else journal.position
+    starts = {side: journal.end(side) + gap for side, gap in skipped.items()}
     barrier = Barrier(
         position=end + step,
-        labels=journal.end("labels") + labels,
         cause="config",
+        sides={side: SideRange(start, start) for side, start in starts.items() if start > journal.end(side)},
         config=config,
-        labels_from=journal.end("labels") + labels,
-        exchange=journal.end("exchange") + exchange,
-        exchange_from=journal.end("exchange") + exchange,
+        state=f"{FORMAT}:0123456789ab",
     )
     assert len(journal.extended(barrier).to_text()) <= journal.bytes_next_max()
 
@@ -114,66 +116,92 @@ def test_a_journal_that_has_room_has_room_under_any_checkpoint(journal: Journal)
         assert journal.rebased(name, barrier.position).bytes_next_max() <= journal.bytes_next_max()
 
 
-def test_labels_that_were_gone_before_are_not_asked_for_again() -> None:
-    journal = Journal(checkpoint="", position=0, labels=0, config="0" * 12)
-    assert journal.needed("labels") is None
-    journal = journal.extended(Barrier(position=10, labels=0, cause="every"))
-    assert journal.needed("labels") is None
-    journal = journal.extended(Barrier(position=20, labels=45, cause="labels", labels_from=40))
-    assert journal.needed("labels") == 40
+def test_lost_labels_are_not_needed_again() -> None:
+    journal = Journal(checkpoint="", position=0, config="0" * 12)
+    assert journal.needed("feedback") is None
+    journal = journal.extended(Barrier(position=10, cause="every"))
+    assert journal.needed("feedback") is None
+    barrier = Barrier(position=20, cause="side_input", sides={"feedback": SideRange(40, 45)})
+    journal = journal.extended(barrier)
+    assert journal.needed("feedback") == 40
     assert Journal.from_text(journal.to_text()) == journal
 
 
-def test_a_barrier_of_the_usual_kind_is_short() -> None:
-    journal = Journal(checkpoint="", position=0, labels=0, config="0" * 12)
+def test_usual_barriers_are_short() -> None:
+    journal = Journal(checkpoint="", position=0, config="0" * 12)
     for number in range(1, 101):
-        journal = journal.extended(Barrier(position=4096 * number, labels=0, cause="every"))
+        journal = journal.extended(Barrier(position=4096 * number, cause="every"))
     assert len(journal.to_text()) < 100 * 9
-    room = ENTRY_BYTES_MAX + NAME_BYTES_MAX + EXCHANGE_BYTES_MAX + STATE_BYTES_MAX
+    room = entry_bytes_max() + NAME_BYTES_MAX + STATE_BYTES_MAX
     assert journal.bytes_next_max() == len(journal.to_text()) + room
 
 
-OLD_TEXT = (
-    '{"v":1,"k":"00003/00000000000000008192-0123456789ab","p":8192,"l":40,"c":"aaaaaaaaaaaa","b":'
-    '[[4096],[2048,3,1],[4096,2,0],[256,0,2,"bbbbbbbbbbbb"],[4096,9,1,"",5],[512,7,2,"cccccccccccc",1],[7,0,3]]}'
+def test_barriers_with_peer_messages_are_short() -> None:
+    journal = Journal(checkpoint="", position=0, config="0" * 12, sides={"exchange": 70})
+    for number in range(1, 101):
+        sides = {"exchange": SideRange(54 + 16 * number, 70 + 16 * number)}
+        journal = journal.extended(Barrier(position=4096 * number, cause="every", sides=sides))
+    assert len(journal.to_text()) < 100 * 12
+    assert Journal.from_text(journal.to_text()) == journal
+    assert journal.needed("exchange") == 70
+    assert journal.needed("feedback") is None
+
+
+TEXT = (
+    '{"v":1,"k":"00003/00000000000000008192-0123456789ab","p":8192,"c":"aaaaaaaaaaaa","s":[7,40],"b":'
+    '[[4096],[2048,0,3,"s"],[4096,16,2],[256,"cbbbbbbbbbbbb"],[4096,1,9,"s",[0,5]],[512,9,"cdddddddddddd",[8]],'
+    '[7,"a"]],"h":"1:0123456789ab"}'
 )
+
+
+def test_a_text_is_read_and_written_as_it_is() -> None:
+    """The text of format 1: committed offsets hold it."""
+    journal = Journal.from_text(TEXT)
+    assert journal.to_text() == TEXT
+    assert (journal.position, journal.sides) == (8192, {"exchange": 7, "feedback": 40})
+    assert [(b.position, b.cause, b.config, b.sides) for b in journal.barriers] == [
+        (12288, "every", None, {}),
+        (14336, "side_input", None, {"feedback": (40, 43)}),
+        (18432, "every", None, {"exchange": (7, 23), "feedback": (43, 45)}),
+        (18688, "config", "b" * 12, {}),
+        (22784, "side_input", None, {"exchange": (23, 24), "feedback": (50, 54)}),
+        (23296, "config", "d" * 12, {"exchange": (32, 33)}),
+        (23303, "age", None, {}),
+    ]
+    assert journal.ends == {"exchange": 33, "feedback": 54}
+    assert journal.states == ("",) * 6 + ("1:0123456789ab",)
 
 
 @pytest.mark.parametrize(
-    "entry", ['[256,4,2,"111111111111",1e-320]', "[256.0]", "[true]", "[1,2,0,5]", '[1,2,0,"",0,0,0,0]', "[]"]
+    "entry",
+    [
+        "[256.0]",
+        "[true]",
+        "[-1]",
+        "[]",
+        '["c"]',
+        "[[1]]",
+        '[1,2,0,"x"]',
+        '[1,2,"s",3]',
+        '[1,2,"s","s"]',
+        "[1,2,[3]]",
+        "[1,2,[0.5]]",
+        "[1,2,[1],[1]]",
+        '{"0":1}',
+        "7",
+    ],
 )
 def test_an_entry_of_another_form_is_refused(entry: str) -> None:
-    with pytest.raises(NeedsOperator):
-        Journal.from_text(f'{{"v":1,"k":"","p":0,"l":0,"c":"000000000000","b":[{entry}]}}')
+    with pytest.raises(NeedsOperator, match="not a journal"):
+        Journal.from_text(f'{{"v":1,"k":"","p":0,"c":"000000000000","s":[],"b":[{entry}]}}')
 
 
-def test_a_text_of_before_the_exchange_is_read_and_written_as_it_was() -> None:
-    journal = Journal.from_text(OLD_TEXT)
-    assert journal.to_text() == OLD_TEXT
-    assert [(b.position, b.labels, b.cause, b.config, b.labels_from) for b in journal.barriers] == [
-        (12288, 40, "every", None, None),
-        (14336, 43, "labels", None, None),
-        (18432, 45, "every", None, None),
-        (18688, 45, "config", "b" * 12, None),
-        (22784, 54, "labels", None, 50),
-        (23296, 61, "config", "c" * 12, 55),
-        (23303, 61, "age", None, None),
-    ]
-    assert {journal.exchange, *(barrier.exchange for barrier in journal.barriers)} == {0}
-    assert journal.needed("exchange") is None
-
-
-def test_a_barrier_that_heard_siblings_is_short_and_needs_this_version() -> None:
-    journal = Journal(checkpoint="", position=0, labels=0, config="0" * 12, exchange=70)
-    for number in range(1, 101):
-        journal = journal.extended(
-            Barrier(position=4096 * number, labels=0, cause="every", exchange=70 + 16 * number)
-        )
-    assert len(journal.to_text()) < 100 * 12
-    assert json.loads(journal.to_text())["v"] == FORMAT == 2
-    assert Journal.from_text(journal.to_text()) == journal
-    assert journal.needed("exchange") == 70
-    assert journal.needed("labels") is None
+@pytest.mark.parametrize(
+    ("sides", "entry"), [("[1,2,3]", "[1]"), ("[]", "[1,2,3,4]"), ("[]", "[1,1,[0,0,1]]")]
+)
+def test_a_journal_with_a_side_input_that_is_not_known_is_refused(sides: str, entry: str) -> None:
+    with pytest.raises(NeedsOperator, match="3 side inputs, this version knows 2"):
+        Journal.from_text(f'{{"v":1,"k":"","p":0,"c":"000000000000","s":{sides},"b":[{entry}]}}')
 
 
 @given(st.text(max_size=200) | st.from_regex(r'\{"v":1,"k":.{0,20}\}'))
@@ -182,7 +210,7 @@ def test_other_text_is_refused(text: str) -> None:
         Journal.from_text(text)
 
 
-@given(journals(3), st.sampled_from("vkplcbe"), st.none() | st.booleans() | st.text(max_size=3) | st.floats())
+@given(journals(3), st.sampled_from("vkpcsbh"), st.none() | st.booleans() | st.text(max_size=3) | st.floats())
 def test_a_field_of_another_kind_is_refused_or_kept(journal: Journal, name: str, value: object) -> None:
     document = json.loads(journal.to_text()) | {name: value}
     with suppress(NeedsOperator):  # anything else would be a crash
@@ -190,6 +218,6 @@ def test_a_field_of_another_kind_is_refused_or_kept(journal: Journal, name: str,
 
 
 def test_another_format_is_refused() -> None:
-    document = json.loads(Journal(checkpoint="", position=0, labels=0, config="").to_text())
+    document = json.loads(Journal(checkpoint="", position=0, config="").to_text())
     with pytest.raises(NeedsOperator, match=f"format {FORMAT + 1}"):
         Journal.from_text(json.dumps(document | {"v": FORMAT + 1}))

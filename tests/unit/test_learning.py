@@ -321,7 +321,7 @@ def exported() -> Model:
 
 def test_a_warm_start_brings_no_labels_and_learns_its_own() -> None:
     wanted = settings_of()
-    snapshot = first_checkpoint(exported(), wanted, IDENTITY, Partition.begin(wanted, 1000, 0))
+    snapshot = first_checkpoint(exported(), wanted, IDENTITY, Partition.begin(wanted, 1000))
     assert len(snapshot.state["supervision"]["memory"]["ids"]) == 0
     runs = []
     for pieces in ((), [1] * 50):

@@ -230,7 +230,7 @@ def test_feedback_that_is_away_holds_back_the_barrier() -> None:
     world.feedback.down = False
     world.broker.closed = True
     runner.run()
-    assert world.journal().end("labels") == 1
+    assert world.journal().end("feedback") == 1
     assert world.telemetry.partitions[0].labels["applied"] == 1
     assert audited(world) == world.alerts()
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.alerts.score_record import decode_score
-from detector.core.labels import peer_messages as exchange_module
-from detector.core.shard import partition as partition_module
+from detector.core.recovery.sides import SIDES
 from detector.errors import NeedsOperator
 from tests.unit.runner_world import (
     BLOCK,
@@ -140,8 +139,8 @@ def test_an_exchange_that_is_away_holds_back_only_barriers_that_need_it() -> Non
 
 
 def test_messages_of_one_barrier_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_module, "HEARD_RECORDS_MAX", 4)
-    monkeypatch.setattr(exchange_module, "HEARD_BYTES_MAX", 20)
+    small = replace(SIDES["exchange"], records_max=lambda _: 4, bytes_max=20)
+    monkeypatch.setitem(SIDES, "exchange", small)
     world = World(config=config(checkpoints={"interval": 1e6}, **TALKATIVE))
     runner = world.runner()
     until(lambda: runner.status().ready, runner)  # it listens from here on
@@ -150,7 +149,14 @@ def test_messages_of_one_barrier_are_limited(monkeypatch: pytest.MonkeyPatch) ->
     world.broker.sides.clear()  # its own messages shall not be there
     world.produce(8 * 4 * BLOCK)
     until(lambda: len(world.journal().barriers) > 5, runner)
-    assert [barrier.exchange for barrier in world.journal().barriers][:6] == [2, 3, 4, 8, 10, 10]
+    assert [barrier.sides.get("exchange") for barrier in world.journal().barriers][:6] == [
+        (0, 2),
+        (2, 3),
+        (3, 4),
+        (4, 8),
+        (8, 10),
+        None,
+    ]
 
 
 def test_switching_the_exchange_on_and_off_is_a_change_of_configuration() -> None:
@@ -160,7 +166,7 @@ def test_switching_the_exchange_on_and_off_is_a_change_of_configuration() -> Non
     until(lambda: world.broker.committed.keys() == {0, 1}, runner)
     runner.stop()
     runner.run()
-    assert not json.loads(world.broker.committed[0].metadata).get("e")
+    assert world.journal().end("exchange") == 0
     silent = world.config
     world.config = config(checkpoints={"interval": 1e-6, "keep": 1000}, **TALKATIVE)
     world.produce(600, 300)

@@ -29,7 +29,7 @@ def test_a_log_that_lost_what_recovery_needs_is_refused() -> None:
     world.produce(100)
     world.finish()
     world.broker.trim(0, 50)
-    with pytest.raises(NeedsOperator, match=r"partition 0: going on needs the log from offset 0, .* 50"):
+    with pytest.raises(NeedsOperator, match=r"partition 0: recovery needs the log from offset 0, .* 50"):
         world.runner().run()
 
 
@@ -38,7 +38,7 @@ def test_labels_that_expired_before_they_were_read_are_skipped() -> None:
     for _ in range(40):
         world.feedback.append(b"label")
     world.produce(100)
-    runner = world.runner(feedback=None)
+    runner = world.runner(sides={})
     until(lambda: 0 in world.broker.committed, runner)
     runner.stop()
     runner.run()
@@ -57,7 +57,7 @@ def test_feedback_that_lost_what_recovery_needs_is_refused() -> None:
     with pytest.raises(NeedsOperator, match=r"feedback topic from offset 0, .* 1 now"):
         world.runner().run()
     with pytest.raises(NeedsOperator, match=r"set topics\.feedback again"):
-        world.runner(feedback=None).run()
+        world.runner(sides={}).run()
 
 
 def test_another_configuration_takes_effect_at_a_barrier_and_is_journaled() -> None:

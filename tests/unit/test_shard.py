@@ -26,11 +26,13 @@ from detector.core.jobs import AT_ONCE, Lane, Lanes
 from detector.core.records import Alert, DeadLetter, Identity, Record, Scored
 from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
 from detector.core.recovery.journal import Barrier, Journal
+from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
 from detector.core.state import pack
 from detector.demo.traffic import SimulationConfig, simulate, to_events
 from detector.errors import NeedsOperator
 from detector.shell.background import BackgroundThread
+from tests.sides import named
 
 T = TypeVar("T")
 
@@ -201,7 +203,7 @@ def partition(
     **more: Any,
 ) -> Partition:
     wanted = wanted or part()
-    return Partition(identity, wanted, journal or Partition.begin(wanted, 1000, 0), until=until, **more)
+    return Partition(identity, wanted, journal or Partition.begin(wanted, 1000), until=until, **more)
 
 
 def drive(
@@ -227,11 +229,12 @@ def drive(
             collect(run, step)
             batch = batch[step.consumed :]
             visible = sum(first <= driven.position for first, _ in lines)
-            if step.block_ended and (barrier := driven.due(visible)) is not None:
+            available = {"feedback": SideRange(0, visible)}
+            if step.block_ended and (barrier := driven.due(available)) is not None:
                 live = driven.position > driven.until
-                start, stop = driven.labels_range(barrier)
-                given_labels = [(position, lines[position][1]) for position in range(start, stop)]
-                for outcome, number in driven.barrier(barrier, given_labels).labels.items():
+                topic = [(position, line) for position, (_, line) in enumerate(lines)]
+                outputs = driven.barrier(barrier, named(barrier, {"feedback": topic}))
+                for outcome, number in outputs.side_outcomes["feedback"].items():
                     run.labels[outcome] = run.labels.get(outcome, 0) + number
                 run.barriers.append(barrier)
                 if snapshots and live:
@@ -288,7 +291,7 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert 20 < len(run.alerts) < 200
     assert len(run.dead) > 50
     assert len(run.barriers) > 10
-    assert {barrier.cause for barrier in run.barriers} == {"every", "labels"}
+    assert {barrier.cause for barrier in run.barriers} == {"every", "side_input"}
     assert set(run.labels) >= {"applied", "retracted", "repeated", "unknown_event"}
     assert run.suppressed.keys() == {"entity", "budget"}
     assert run.key_mismatches > 3
@@ -474,14 +477,14 @@ def test_a_barrier_for_age_may_come_within_a_block() -> None:
     while taken and not (len(taken) <= 30 and first.position > taken[0].offset - 5):
         step = first.take(taken)
         taken = taken[step.consumed :]
-        if step.block_ended and (barrier := first.due(0)) is not None:
-            first.barrier(barrier, [])
-    assert first.due(0) is None
-    barrier = first.due(0, aged=True)
+        if step.block_ended and (barrier := first.due({})) is not None:
+            first.barrier(barrier, {})
+    assert first.due({}) is None
+    barrier = first.due({}, aged=True)
     assert barrier is not None
     assert barrier.cause == "age"
-    first.barrier(barrier, [])
-    assert first.due(0, aged=True) is None
+    first.barrier(barrier, {})
+    assert first.due({}, aged=True) is None
     at, checkpoint, journal = first.position, *restored(first.snapshot())
     going = drive(first, labels=False, snapshots=True)
     assert len(going.alerts) > 5
@@ -500,18 +503,18 @@ def test_labels_that_were_gone_before_they_were_seen_are_passed_over() -> None:
     while records:
         step = fresh.take(records)
         records = records[step.consumed :]
-        if step.block_ended and (barrier := fresh.due(50, labels_beginning=40)) is not None:
+        if step.block_ended and (barrier := fresh.due({"feedback": SideRange(40, 50)})) is not None:
             break
     assert barrier is not None
-    assert fresh.labels_range(barrier) == (40, 44)
-    fresh.barrier(barrier, [(position, b"{}") for position in range(40, 44)])
+    assert barrier.sides == {"feedback": SideRange(40, 44)}
+    fresh.barrier(barrier, {"feedback": [(position, b"{}") for position in range(40, 44)]})
     again = partition(journal=Journal.from_text(fresh.journal.to_text()), until=fresh.position)
     planned, records = None, log()
     while planned is None:
         step = again.take(records)
         records = records[step.consumed :]
-        planned = again.due(0) if step.block_ended else None
-    assert again.labels_range(planned) == (40, 44)
+        planned = again.due({}) if step.block_ended else None
+    assert planned.sides == {"feedback": SideRange(40, 44)}
 
 
 @pytest.mark.parametrize("offset", [3000, 1000])
@@ -774,7 +777,7 @@ def test_what_is_expected_of_a_newcomer_is_no_single_customers_habit() -> None:
         "entities": [{"name": "e", "path": "e"}],
     }
     wanted = part({"id": "id", "time": TIME, **shape}, alerts={"budget": {"share": 0.1}})
-    run = drive(partition(wanted, Partition.begin(wanted, 0, 0)), stream(make, 2500), labels=False)
+    run = drive(partition(wanted, Partition.begin(wanted, 0)), stream(make, 2500), labels=False)
     told: dict[int, set[float]] = {}
     for body in run.bodies():
         assert body["exemplars"] == []
@@ -866,7 +869,7 @@ def test_other_kinds_of_streams_are_scored(kind: str) -> None:
     shape, make = STREAMS[kind]
     wanted = part({"id": "id", "time": TIME, **shape})
     records = stream(make)
-    run = drive(partition(wanted, Partition.begin(wanted, 0, 0)), records, labels=False, snapshots=True)
+    run = drive(partition(wanted, Partition.begin(wanted, 0)), records, labels=False, snapshots=True)
     scores = np.concatenate([s.scores for s in run.scored])
     assert len(scores) == len(records)
     assert np.isfinite(scores).all()
@@ -886,7 +889,7 @@ def test_other_kinds_of_streams_are_scored(kind: str) -> None:
 def test_what_is_strange_in_other_streams_scores_higher(kind: str) -> None:
     shape, make = STREAMS[kind]
     wanted = part({"id": "id", "time": TIME, **shape}, model={"features": {"cycles": []}})
-    run = drive(partition(wanted, Partition.begin(wanted, 0, 0)), stream(make, 2600), labels=False)
+    run = drive(partition(wanted, Partition.begin(wanted, 0)), stream(make, 2600), labels=False)
     scores = np.concatenate([s.scores for s in run.scored])
     strange = np.arange(len(scores)) % 200 == 199
     late = np.arange(len(scores)) > 1200
@@ -899,7 +902,7 @@ def test_alerts_are_marked_up_to_the_last_event_of_warm_up_though_it_ends_within
         model={"calibration": {"warm_up_events": warm_up}},
         alerts={"budget": {"share": 0.3}, "cooldown": "1s", "severity": {"medium": 0.1}},
     )
-    run = drive(partition(wanted, Partition.begin(wanted, 1000, 0)), log()[:2000], labels=False)
+    run = drive(partition(wanted, Partition.begin(wanted, 1000)), log()[:2000], labels=False)
     offsets = np.concatenate([scored.offsets for scored in run.scored]).tolist()
     marked = {body["source"]["offset"]: body["score"]["warm_up"] for body in run.bodies()}
     assert any(warm_up <= offsets.index(offset) < 21 * BLOCK for offset in marked)
@@ -908,7 +911,7 @@ def test_alerts_are_marked_up_to_the_last_event_of_warm_up_though_it_ends_within
 
 def test_the_first_barrier_comes_after_256_events_though_blocks_are_larger() -> None:
     wanted = part(model={"barriers": {"block_events": 512, "every_events": 2048, "early_events_min": 512}})
-    run = drive(partition(wanted, Partition.begin(wanted, 1000, 0)), log(), labels=False)
+    run = drive(partition(wanted, Partition.begin(wanted, 1000)), log(), labels=False)
     offsets = np.concatenate([scored.offsets for scored in run.scored])
     events = [int(np.sum(offsets < barrier.position)) for barrier in run.barriers]
     assert events[:3] == [256, 768, 1792]
@@ -933,7 +936,7 @@ def test_equally_busy_partitions_have_their_barriers_at_other_times() -> None:
 def test_large_blocks_pass_their_first_barrier_after_warm_up() -> None:
     barriers = {"block_events": 512, "every_events": 512, "early_events_min": 512}
     wanted = part(model={"barriers": barriers, "calibration": {"warm_up_events": 256}})
-    run = drive(partition(wanted, Partition.begin(wanted, 1000, 0)), log()[:3000], labels=False)
+    run = drive(partition(wanted, Partition.begin(wanted, 1000)), log()[:3000], labels=False)
     scores = np.concatenate([s.scores for s in run.scored])
     assert np.isfinite(scores).all()
     assert 0.2 < np.median(scores[512:1024]) < 1.0

@@ -20,11 +20,13 @@ from detector.core.labels.event_buffer import Memory
 from detector.core.labels.feedback import Answer, LabelBook
 from detector.core.labels.peers import AHEAD_MAX_S, Message, Sharing
 from detector.core.labels.supervision import Supervision
-from detector.core.records import Outputs, Told
+from detector.core.records import Outputs, PeerMessage
 from detector.core.recovery.checkpoint import Snapshot
 from detector.core.recovery.journal import Journal
+from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
 from detector.core.state import pack, unpack
+from tests.sides import named
 from tests.unit.test_shard import IDENTITY, feedback, log, part, partition, restored
 
 DAY = 20_000.0 * DAY_S  # of event time, where the tests begin
@@ -371,9 +373,13 @@ def test_what_was_heard_and_not_yet_told_is_state() -> None:
 Went = list[tuple[int, Outputs, bytes]]
 
 
-def go(driven: Partition, told: Sequence[Told] = (), poll: int = 300) -> tuple[Went, list[Snapshot]]:
+def go(driven: Partition, told: Sequence[PeerMessage] = (), poll: int = 300) -> tuple[Went, list[Snapshot]]:
     """Drive it over the test log; siblings' messages are there once it has come as far as they had."""
     lines, went, snapshots = feedback(), Went(), []
+    topics = {
+        "feedback": [(at, line) for at, (_, line) in enumerate(lines)],
+        "exchange": [(at, message.value) for at, message in enumerate(told)],
+    }
     records = [record for record in log()[:3400] if driven.position <= record.offset]
     while records:
         batch, records = records[:poll], records[poll:]
@@ -382,13 +388,10 @@ def go(driven: Partition, told: Sequence[Told] = (), poll: int = 300) -> tuple[W
             batch = batch[step.consumed :]
             labels = sum(first <= driven.position for first, _ in lines)
             heard = sum(message.offset < driven.position for message in told)
-            if step.block_ended and (barrier := driven.due(labels, exchange_end=heard)) is not None:
+            available = {"feedback": SideRange(0, labels), "exchange": SideRange(0, heard)}
+            if step.block_ended and (barrier := driven.due(available)) is not None:
                 live = driven.position > driven.until
-                outputs = driven.barrier(
-                    barrier,
-                    [(at, lines[at][1]) for at in range(*driven.labels_range(barrier))],
-                    [(at, told[at].value) for at in range(*driven.exchange_range(barrier))],
-                )
+                outputs = driven.barrier(barrier, named(barrier, topics))
                 if live:
                     snapshots.append(driven.snapshot())
                     went.append((driven.position, outputs, pack(snapshots[-1].state)))
@@ -399,13 +402,13 @@ def test_a_shard_that_is_cut_replayed_or_restored_tells_and_knows_the_same() -> 
     labels = {"buffer_events_max": 2048, "labels_max": 512, "per_barrier_max": 64, "maturity_delay": "1d"}
     wanted = part(exchange=True, model={**part().model.model_dump(mode="json"), "labels": labels})
     sibling, _ = go(partition(wanted, identity=replace(IDENTITY, partition=IDENTITY.partition + 1)))
-    told = [message for _, outputs, _ in sibling for message in outputs.told]
+    told = [message for _, outputs, _ in sibling for message in outputs.peer_messages]
     kinds = {msgspec.msgpack.decode(message.value)[6] for message in told}
     assert kinds == {"shares", "frauds", "encoder"}
 
     whole, snapshots = go(partition(wanted), told)
-    assert sum(outputs.exchange.get("heard", 0) for _, outputs, _ in whole) > 10
-    assert not any("unfit" in outputs.exchange for _, outputs, _ in whole)
+    assert sum(outputs.side_outcomes["exchange"].get("heard", 0) for _, outputs, _ in whole) > 10
+    assert not any("unfit" in outputs.side_outcomes["exchange"] for _, outputs, _ in whole)
 
     middle = len(whole) // 2
     until = whole[middle][0]

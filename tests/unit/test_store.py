@@ -1,4 +1,4 @@
-"""A checkpoint store keeps whole objects or none, nothing outside its folder, and ends every call."""
+"""A checkpoint store holds whole objects only, writes nothing outside its folder, and ends every call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BAD_NAMES = ("", "/", "/a", "../a", "a/../b", "a/..", "a//b", "a/", ".", "a\\b",
 
 
 class ServerFileSystem(MemoryFileSystem):
-    """Stands for sftp and the like: remote, and a write is visible while it grows."""
+    """A server like sftp: remote, and a file is visible while it is being written."""
 
     protocol = "testserver"
     store = {}  # noqa: RUF012 - fsspec's way
@@ -65,7 +65,7 @@ def failing(error: Exception) -> Callable[..., None]:
     return fail
 
 
-def test_what_was_put_is_read_back_also_by_another_replica(store: CheckpointStore, url: str) -> None:
+def test_an_object_is_read_back_by_another_replica(store: CheckpointStore, url: str) -> None:
     store.put("topic/0/000123-ab", b"\x00state\xff")
     assert FsspecStore(url).get("topic/0/000123-ab") == b"\x00state\xff"
 
@@ -77,13 +77,13 @@ def test_a_second_put_replaces_the_first(store: CheckpointStore) -> None:
     assert store.list("") == ["a"]
 
 
-def test_an_empty_object_is_an_object(store: CheckpointStore) -> None:
+def test_an_empty_object_exists(store: CheckpointStore) -> None:
     store.put("a", b"")
     assert store.get("a") == b""
     assert store.list("") == ["a"]
 
 
-def test_missing_objects_are_key_errors(store: CheckpointStore) -> None:
+def test_a_missing_object_raises_key_error(store: CheckpointStore) -> None:
     with pytest.raises(KeyError):
         store.get("never/written")
     store.put("a/b", b"1")
@@ -95,7 +95,7 @@ def test_missing_objects_are_key_errors(store: CheckpointStore) -> None:
     assert store.list("a/b/") == []
 
 
-def test_a_list_has_every_name_with_the_prefix_ascending(store: CheckpointStore) -> None:
+def test_list_returns_all_names_with_the_prefix_in_order(store: CheckpointStore) -> None:
     assert store.list("") == []
     assert store.list("1/") == []
     names = ["1/30", "1/4", "10/1", "1/2/3", "2"]
@@ -108,7 +108,7 @@ def test_a_list_has_every_name_with_the_prefix_ascending(store: CheckpointStore)
     assert store.list("3/") == []
 
 
-def test_a_list_shows_what_other_replicas_did_since_the_last_one(store: CheckpointStore, url: str) -> None:
+def test_list_shows_changes_of_other_replicas(store: CheckpointStore, url: str) -> None:
     other = FsspecStore(url)
     assert store.list("0/") == []
     other.put("0/1", b".")
@@ -172,10 +172,10 @@ def test_a_put_that_fails_leaves_the_old_object_and_nothing_else(
     assert files(tmp_path) == ["0/1"]
 
 
-def test_data_are_durable_before_the_name_and_the_name_before_the_return(
+def test_put_makes_the_data_durable_before_the_rename_and_the_rename_before_it_returns(
     folder: FsspecStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A power cut can lose whatever was not fsynced: the file, its folder entry, its new folder's entry."""
+    """A power cut can lose whatever was not fsynced: the file, its folder entry, a new folder's entry."""
     synced: list[str] = []
     fsync, replace = os.fsync, Path.replace
 
@@ -195,7 +195,7 @@ def test_data_are_durable_before_the_name_and_the_name_before_the_return(
     assert synced == [str(tmp_path / "0")]
 
 
-def test_what_a_crash_left_is_never_listed_and_goes_in_time(folder: FsspecStore, tmp_path: Path) -> None:
+def test_temporary_files_of_a_crash_are_not_listed_and_expire(folder: FsspecStore, tmp_path: Path) -> None:
     folder.put("0/1", b".")
     old, fresh = tmp_path / "0/.tmp-old", tmp_path / "0/.tmp-fresh"
     for torn in (old, fresh):
@@ -206,7 +206,7 @@ def test_what_a_crash_left_is_never_listed_and_goes_in_time(folder: FsspecStore,
     assert files(tmp_path) == ["0/.tmp-fresh", "0/1", "0/2"]  # the fresh one may be another replica's
 
 
-def test_a_server_that_shows_half_written_files_gets_them_under_another_name(
+def test_a_server_without_atomic_writes_gets_a_temporary_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = FsspecStore("testserver://half")
@@ -226,7 +226,7 @@ def test_a_server_that_shows_half_written_files_gets_them_under_another_name(
 @pytest.mark.parametrize(
     "error", [PermissionError(13, "denied"), ConnectionError("reset"), RuntimeError("sdk")]
 )
-def test_whatever_the_outside_does_is_store_unavailable(
+def test_every_error_of_a_client_becomes_store_unavailable(
     folder: FsspecStore, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     folder.put("0/1", b".")
@@ -240,13 +240,13 @@ def test_whatever_the_outside_does_is_store_unavailable(
         folder.list("")
 
 
-def test_a_file_where_a_folder_should_be_is_store_unavailable(folder: FsspecStore) -> None:
+def test_a_file_in_place_of_a_folder_raises_store_unavailable(folder: FsspecStore) -> None:
     folder.put("0", b".")
     with pytest.raises(StoreUnavailable):
         folder.put("0/1", b".")
 
 
-def test_a_store_that_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_never_answers_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
     store = FsspecStore(f"file://{tmp_path}")
     monkeypatch.setattr(store, "_timeout_s", 0.01)  # not while it opens, which takes longer on a busy machine
@@ -294,7 +294,7 @@ def test_a_usable_url_is_no_problem(url: str) -> None:
     assert url_problem("some/folder") is None
 
 
-def test_what_a_client_says_is_shown_without_secrets(
+def test_client_errors_are_shown_without_secrets(
     folder: FsspecStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusal = failing(RuntimeError("no access to az://c/x?sig=hunter2"))

@@ -64,10 +64,10 @@ def model() -> Model:
 def start(wanted: ModelPart) -> dict[str, Any]:
     """State of a new shard."""
     identity = Identity(topic="transactions", group="g", partition=1, entity_key=b"secret")
-    snapshot = first_checkpoint(model(), wanted, identity, Partition.begin(wanted, 70, 5))
+    snapshot = first_checkpoint(model(), wanted, identity, Partition.begin(wanted, 70, {"feedback": 5}))
     name, manifest_bytes, state = encode(snapshot)
     manifest = read_manifest(manifest_bytes)
-    assert (manifest.position, manifest.labels, name) == (70, 5, manifest.name)
+    assert (manifest.position, manifest.since.sides, name) == (70, {"feedback": 5}, manifest.name)
     return read_state(manifest, state)
 
 
@@ -83,7 +83,7 @@ def test_a_new_shard_has_the_population_part_and_nothing_else() -> None:
     assert here["supervision"]["memory"]["events"] == 0
 
 
-def test_scores_are_told_from_the_first_event_on() -> None:
+def test_scores_are_published_from_the_first_event_on() -> None:
     cold, warm = world(2), world(2)
     for each, more in ((cold, {}), (warm, {"warm_start": model()})):
         each.broker.closed = True
@@ -119,13 +119,13 @@ def test_crashes_right_after_a_warm_start_change_nothing() -> None:
         disturbed.hook = lambda step: None
         disturbed.broker.evict(disturbed.stream)
         disturbed.broker.closed = True
-        # What was committed names its origin: only partitions without progress look at the file again.
+        # A committed journal names its origin: only partitions without one read the file again.
         again = None if len(disturbed.broker.committed) == 2 else model()
         disturbed.runner(warm_start=again).run()
         assert in_order(disturbed) == in_order(undisturbed)
 
 
-def test_a_lost_warm_start_is_no_silent_cold_start() -> None:
+def test_a_damaged_warm_start_does_not_become_a_cold_start() -> None:
     begun = world(2)
     runner = begun.runner(warm_start=model())
     until(lambda: len(begun.broker.committed) == 2, runner)
@@ -161,7 +161,17 @@ def test_a_file_without_one_of_its_parts_is_refused(lost: str) -> None:
         read_model(magic + hashlib.sha256(body).digest() + body)
 
 
-def test_a_model_that_has_not_begun_is_not_exported() -> None:
+def test_a_file_of_another_format_is_refused() -> None:
+    data = export_model(*learned())
+    magic = data[: data.index(b"\n") + 1]
+    tree = unpack(data[len(magic) + 32 :])
+    tree["about"]["format"] += 1
+    body = pack(tree)
+    with pytest.raises(NeedsOperator, match="has format 2, this version reads format 1: export it again"):
+        read_model(magic + hashlib.sha256(body).digest() + body)
+
+
+def test_a_checkpoint_without_a_model_is_not_exported() -> None:
     manifest, state = learned()
     with pytest.raises(NeedsOperator, match="later"):
         export_model(manifest, {**state, "embedding": {}})
@@ -172,7 +182,7 @@ def test_equal_models_are_equal_files() -> None:
     assert model().config == model_config().model_part(1)
 
 
-def test_what_differs_is_named() -> None:
+def test_differing_settings_are_named() -> None:
     tree = model_config().model_part(1).model_dump(mode="json")
     assert differences(model(), ModelPart.model_validate(tree)) == []
     tree["alerts"]["cooldown"] = 5.0

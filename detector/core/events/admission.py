@@ -165,8 +165,8 @@ class Admission:
         return {} if self._duplicates is None else self._ids.to_state()
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave, perhaps under other settings or before there was any."""
-        if self._duplicates is not None and "hashes" in state:
+        """Take back what `to_state` gave, perhaps under other settings."""
+        if self._duplicates is not None and state:
             self._ids.load(state)
 
 

@@ -18,7 +18,7 @@ Rules
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -28,10 +28,6 @@ from numpy.typing import NDArray
 from detector.core.records import Identity
 
 VERSION = 1
-# What one barrier hears at most; the rest waits for the next one. As many records as labels: some for each of
-# hundreds of siblings. As many bytes as take well under a second to read.
-HEARD_RECORDS_MAX = 1024
-HEARD_BYTES_MAX = 8 << 20
 # A message fits where Kafka's default limit (1 MB) does, with its frame.
 MESSAGE_BYTES_MAX = 900_000
 TOLD_MAX = 64  # messages of one barrier: one noisy shard must not fill what all others hear
@@ -70,29 +66,6 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Message)
-
-
-def bounded(records: Sequence[tuple[int, bytes]], stop: int) -> tuple[Sequence[tuple[int, bytes]], int]:
-    """Cut what a barrier is to hear to `HEARD_BYTES_MAX`, but not below one record.
-
-    Parameters
-    ----------
-    records
-        Position and value, ascending.
-    stop
-        Position after them; there may be gaps before it.
-
-    Returns
-    -------
-    records, stop
-        The first ones, and the position from which the next barrier goes on.
-    """
-    size = 0
-    for index, (position, value) in enumerate(records):
-        size += len(value)
-        if index and size > HEARD_BYTES_MAX:
-            return records[:index], position
-    return records, stop
 
 
 class Exchange:
@@ -170,15 +143,13 @@ class Exchange:
         return told, outcomes
 
     def to_state(self) -> dict[str, Any]:
-        """What the future depends on; empty as long as nobody was heard."""
-        if not self._heard:
-            return {}
+        """What the future depends on."""
         rows = [(partition, *place) for partition, place in sorted(self._heard.items())]
-        return {"heard": np.array(rows, dtype=np.int64)}
+        return {"heard": np.array(rows, dtype=np.int64).reshape(-1, 3)}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `to_state` gave."""
-        rows = state["heard"].tolist() if state else []
+        rows = state["heard"].tolist()
         self._heard = {partition: (position, number) for partition, position, number in rows}
 
 

@@ -243,7 +243,7 @@ class Sharing:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `to_state` gave."""
-        self._trainings, self.dropped = state.get("trainings", 0), state.get("dropped", 0)
+        self._trainings, self.dropped = state["trainings"], state["dropped"]
 
 
 def _is(array: NDArray[Any] | None, dtype: str, form: tuple[int, ...]) -> bool:

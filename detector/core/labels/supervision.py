@@ -470,7 +470,7 @@ class Supervision:
         """Take back what `to_state` gave."""
         self._book.load(state["book"])
         self._memory.load(state["memory"])
-        self.risks.load(state.get("risks", {}))  # nothing without keys, and packing drops what is empty
+        self.risks.load(state["risks"])
         self.learner.load(state["learner"])
         self._frauds.load(state["frauds"])
         self._answers.load(state["answers"])

@@ -226,7 +226,7 @@ class Embedding:
         self.prototypes, self._usual = state["prototypes"], state["usual"]
         self.clusters.load(state["clusters"])
         self.fixed.load(state["fixed"])
-        self._index = build(self.clusters.centres, self._config.index, state.get("ef") or None)
+        self._index = build(self.clusters.centres, self._config.index, state["ef"] or None)
         self.exemplars = Exemplars(core, self._layout, len(self.clusters))
 
 

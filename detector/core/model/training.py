@@ -88,8 +88,7 @@ class Trainer:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave; before format 4 there was no generator."""
+        """Take back what `to_state` gave."""
         self.learner.load(state["learner"])
         self.loss = state["loss"]
-        if "training_rng" in state:
-            self._rng.bit_generator.state = state["training_rng"]
+        self._rng.bit_generator.state = state["training_rng"]

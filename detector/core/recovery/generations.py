@@ -1,18 +1,18 @@
-"""Generations of checkpoints: where a committed journal can start from, and which ones nobody needs any more.
+"""Generations of checkpoints: where a committed journal can start from, and which ones can be deleted.
 
-Each checkpoint names the one before it and holds the journal between the two, so a generation that cannot be
+Each checkpoint names the previous one and holds the journal between the two, so a generation that cannot be
 read costs a longer replay from its predecessor:
 
     bare start --since--> K1 --since--> K2 --since--> K3 <--names-- committed journal
 
 Rules
-    - The manifest is kept twice, as the barriers before a checkpoint stand nowhere else: without them the
-      generation before it would be of no use.
-    - A generation above the committed one is never garbage: the partition's next owner may be about to
+    - The manifest is kept twice. It alone holds the barriers before its checkpoint: without it the previous
+      generation is of no use.
+    - A generation above the committed one is never deleted: the partition's next owner may be about to
       commit it.
-    - A checkpoint that was moved (`moved`) has its predecessor's model at a later offset: the chain of
-      journals ends there, as nothing says what became of the events between the two.
-    - Nothing here reads or writes by itself: `get` and `put` do.
+    - A checkpoint made by `move_checkpoint` has its predecessor's model at a later offset. The chain of
+      journals ends there, as nothing records what became of the events between the two.
+    - Nothing here does IO by itself: `get` and `put` do.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from urllib.parse import quote
 
 from detector.config.tree import ModelPart
 from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
-from detector.core.recovery.journal import Journal, Side
+from detector.core.recovery.journal import Journal
+from detector.core.recovery.sides import Side
 from detector.errors import CheckpointDamaged, LogGone, NeedsOperator
 
 Get = Callable[[str], bytes]
-"""Reads one object of the store by name; KeyError when there is none."""
+"""Reads one object of the store by name; KeyError if there is none."""
 
 Put = Callable[[str, bytes], None]
-"""Writes one object whole or not at all; returns once it is durable."""
+"""Writes one object, whole or not at all; returns once it is durable."""
 
 _ANEW = "delete the group's offsets to start anew"
-# A topic's name may have 249; files' names have 255 bytes at most.
+# Topic names have up to 249 characters; file names have at most 255 bytes.
 _COMPONENT_CHARS_MAX = 249
-_SHORTENED_TO = 16  # characters of the name itself: 192 when all are quoted, then 33 of the hash
-_TEMPORARY = ".tmp-"  # names that stores keep for themselves
+_SHORTENED_TO = 16  # characters kept of a longer name: at most 192 when quoted, then 33 for the hash
+_TEMPORARY = ".tmp-"  # prefix of names that stores reserve
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +49,11 @@ class Origin:
     journal: Journal  # from that start on
     restored: tuple[Manifest, Mapping[str, Any]] | None  # manifest and state; None: a bare start
     manifests: tuple[Manifest, ...]  # all that were read on the way, newest first
-    damages: tuple[str, ...]  # what could not be used, and why
+    damages: tuple[str, ...]  # checkpoints that could not be used, and why
 
 
 def store_prefix(group: str, topic: str) -> str:
-    """What the names of all objects of one group and topic begin with: unique, for every legal name."""
+    """Prefix of the names of all objects of one group and topic: unique, for all legal names."""
     return f"{_component(group)}/{_component(topic)}/"
 
 
@@ -65,7 +66,7 @@ def write(snapshot: Snapshot, put: Put) -> str:
     """Make a snapshot durable; returns the checkpoint's name.
 
     1. The state.
-    2. Its manifest, then the manifest's copy: they never name what is not there.
+    2. Its manifest, then the manifest's copy: they never name a missing state.
     """
     name, manifest, state = encode(snapshot)
     # Step 1
@@ -77,12 +78,12 @@ def write(snapshot: Snapshot, put: Put) -> str:
 
 
 def read_journal(metadata: str, *, partition: int, group: str) -> Journal:
-    """Read what stands beside a committed offset.
+    """Read the metadata of a committed offset.
 
     Raises
     ------
     NeedsOperator
-        Nothing does, or it is not ours.
+        There is none, or it is not a journal.
     """
     if not metadata:
         raise NeedsOperator(
@@ -93,19 +94,19 @@ def read_journal(metadata: str, *, partition: int, group: str) -> Journal:
 
 
 def check_end(until: int, *, partition: int, group: str, end: int) -> None:
-    """Check that the log reaches to what is committed: else new events would pass for published ones.
+    """Check that the log reaches to the committed offset: else new events would count as published.
 
     Parameters
     ----------
     until
         Committed offset.
     end
-        Offset after the log's last record, asked for now.
+        Offset after the log's last record now.
 
     Raises
     ------
     NeedsOperator
-        It does not.
+        The log ends before it.
     """
     if end < until:
         raise NeedsOperator(
@@ -116,7 +117,7 @@ def check_end(until: int, *, partition: int, group: str, end: int) -> None:
 
 
 def check_side(journal: Journal, side: Side, *, partition: int, beginning: int | None) -> None:
-    """Check that the records of a side topic which a replay applies again are still there.
+    """Check that the records of a side topic which a replay applies are still there.
 
     Parameters
     ----------
@@ -126,33 +127,32 @@ def check_side(journal: Journal, side: Side, *, partition: int, beginning: int |
     Raises
     ------
     LogGone
-        They are not.
+        The topic no longer has them.
     NeedsOperator
         The topic is not configured.
     """
     needed = journal.needed(side)
     if needed is None:
         return
-    topic = "feedback" if side == "labels" else "exchange"
     if beginning is None:
         raise NeedsOperator(
-            f"partition {partition}: records {needed} to {journal.end(side)} of the {topic} topic are part "
-            f"of its state: set topics.{topic} again, or {_ANEW}"
+            f"partition {partition}: records {needed} to {journal.end(side)} of the {side} topic are part "
+            f"of its state: set topics.{side} again, or {_ANEW}"
         )
     if beginning > needed:
         raise LogGone(
-            f"partition {partition}: going on needs the {topic} topic from offset {needed}, but it begins "
+            f"partition {partition}: recovery needs the {side} topic from offset {needed}, but it begins "
             f"at {beginning} now: raise its retention above the checkpoints' age, then {_ANEW}"
         )
 
 
 def config_name(name: str) -> str:
-    """Where the configuration with hash `name` is kept."""
+    """Name of the object that holds the configuration with hash `name`."""
     return f"config/{name}.json"
 
 
 def read_configs(origin: Origin, wanted: ModelPart, get: Get) -> dict[str, ModelPart]:
-    """Configurations by hash that a replay needs, as far as they are found.
+    """Configurations that a replay needs, by hash, as far as the store has them.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def read_configs(origin: Origin, wanted: ModelPart, get: Get) -> dict[str, Model
         try:
             texts[name] = get(config_name(name))
         except KeyError:
-            continue  # the partition says what is missing
+            continue  # `Partition` reports what is missing
     try:
         return {name: ModelPart.from_canonical(text) for name, text in texts.items()}
     except ValueError as error:
@@ -185,16 +185,16 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
     Raises
     ------
     LogGone
-        The log no longer has what would follow it.
+        The log no longer has the events after it.
     NeedsOperator
-        There is none.
+        No checkpoint can be read.
     """
     manifests: list[Manifest] = []
     damages: list[str] = []
     while True:
         if journal.position < beginning:
             raise LogGone(
-                f"partition {partition}: going on needs the log from offset {journal.position}, but it "
+                f"partition {partition}: recovery needs the log from offset {journal.position}, but it "
                 f"begins at {beginning} now{_because(damages)}: raise the topic's retention above the "
                 f"checkpoints' age, then {_ANEW}"
             )
@@ -221,12 +221,12 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
 
 
 def read_manifest_of(name: str, get: Get) -> Manifest:
-    """Manifest of a checkpoint, from whichever of its two copies is whole.
+    """Read the manifest of a checkpoint from whichever of its two copies is whole.
 
     Raises
     ------
     CheckpointDamaged
-        Neither is.
+        Neither copy is whole.
     """
     problems = []
     for place in _manifest_names(name):
@@ -241,7 +241,7 @@ def read_manifest_of(name: str, get: Get) -> Manifest:
 
 
 def read_checkpoint(name: str, get: Get) -> tuple[Manifest, Mapping[str, Any]]:
-    """Manifest and state of one checkpoint.
+    """Read manifest and state of one checkpoint.
 
     Raises
     ------
@@ -252,10 +252,11 @@ def read_checkpoint(name: str, get: Get) -> tuple[Manifest, Mapping[str, Any]]:
     return manifest, _state_of(manifest, get)
 
 
-def moved(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapshot:
-    """The model of a checkpoint as a checkpoint at another offset: what lies between the two is not in it.
+def move_checkpoint(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapshot:
+    """Make a checkpoint with the same model at another offset; the events between are not in it.
 
-    Should it be damaged, its predecessor is the one that it was made of, to the same effect.
+    Its predecessor is the checkpoint that it was made of, with the same position: if the new one is damaged,
+    recovery uses the old model in the same way.
     """
     return Snapshot(
         partition=manifest.partition,
@@ -263,9 +264,8 @@ def moved(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapsh
         since=Journal(
             checkpoint=manifest.name,
             position=position,
-            labels=manifest.labels,
             config=manifest.config,
-            exchange=manifest.exchange,
+            sides=manifest.since.ends,
         ),
         config=manifest.config,
         config_json=manifest.config_json,
@@ -275,33 +275,34 @@ def moved(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapsh
     )
 
 
-def salvaged(journal: Journal, get: Get, position: int) -> Snapshot | None:
-    """The newest model on a journal's chain that can be read, moved to `position`; None: none can."""
+def move_newest(journal: Journal, get: Get, position: int) -> Snapshot | None:
+    """Move the newest readable checkpoint on a journal's chain to `position`; None: none can be read."""
     name = journal.checkpoint
     while name:
         try:
-            return moved(*read_checkpoint(name, get), position)
+            return move_checkpoint(*read_checkpoint(name, get), position)
         except CheckpointDamaged:
             name = _predecessor(name, get)
     return None
 
 
-def superfluous(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> list[str]:
-    """Choose what may be deleted.
+def expired(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> list[str]:
+    """Choose the objects to delete.
 
     Parameters
     ----------
     names
         All objects of one partition.
     journal
-        Committed for it.
+        The committed one.
     keep
-        Generations to keep: the one that `journal` names and those that come before it.
+        Number of generations to keep: the one that `journal` names and its predecessors.
 
     Returns
     -------
     list of str
-        Manifests first, so that none is left without its state. Empty when it cannot be told what to keep.
+        Manifests first, so that none is left without its state. Empty if a manifest of a generation to keep
+        cannot be read.
     """
     kept = [journal.checkpoint]
     while kept[-1] and len(kept) < keep:
@@ -316,7 +317,7 @@ def superfluous(names: Iterable[str], journal: Journal, get: Get, *, keep: int) 
 
 
 def _component(name: str) -> str:
-    """One part of an object's name; no two names give the same."""
+    """Escape one part of an object's name; different names give different parts."""
     quoted = quote(name, safe="")
     if len(quoted) > _COMPONENT_CHARS_MAX:  # "=" is in no quoted name
         return f"{quote(name[:_SHORTENED_TO], safe='')}={hashlib.sha256(name.encode()).hexdigest()[:32]}"
@@ -348,13 +349,13 @@ def _get(name: str, get: Get) -> bytes:
     try:
         return get(name)
     except KeyError as error:
-        raise CheckpointDamaged("not there") from error
+        raise CheckpointDamaged("it is missing") from error
 
 
 def _unusable(partition: int, damages: Iterable[str]) -> NeedsOperator:
     return NeedsOperator(
-        f"partition {partition}: the checkpoint store holds no usable checkpoint{_because(damages)}: bring "
-        f"it back (is checkpoints.url the one that the group used before?), or {_ANEW}"
+        f"partition {partition}: the checkpoint store holds no usable checkpoint{_because(damages)}: restore "
+        f"it (is checkpoints.url the one that the group used before?), or {_ANEW}"
     )
 
 

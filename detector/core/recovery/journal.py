@@ -1,75 +1,87 @@
-"""The journal: how to compute a shard's state again, small enough to ride beside a committed offset.
+"""The journal: how to compute a shard's state again, small enough to be stored beside a committed offset.
 
 A journal says where a shard's state comes from (its *origin*: a checkpoint, or a bare start at some offset)
-and every barrier since. Together with the log that is all the state depends on:
+and lists every barrier since. Together with the log that is all the state depends on:
 
     state at C = origin, then the log's events up to C, with exactly these barriers
 
 Rules
     - One atomic write commits outputs, offset and journal, so the three never disagree.
     - A barrier's effects are never visible before its entry: both are in the same commit.
-    - Side inputs (labels, what sibling shards tell: the exchange) are part of it: each barrier says up to
-      which position of each side topic it went.
-    - Kafka refuses metadata above 4,096 bytes for good (OffsetMetadataTooLargeError); the text is compact
-      JSON, about 9 bytes a barrier, 12 with exchange, and `Journal.bytes_next_max` tells whether one more is
-      sure to fit.
-    - The hash of the state after the last barrier is part of the text, so that whoever replays it knows
-      whether it came to the same; those of the barriers before it are in the checkpoints' manifests.
-    - The text begins with a format version; an unknown one needs an operator, it is never guessed at. A
-      journal in which nothing was exchanged is written in format 1, which older versions read too.
+    - A barrier names the positions that it applies of each side input (`detector.core.recovery.sides`).
+    - Kafka rejects metadata above 4,096 bytes for good (OffsetMetadataTooLargeError). The text is compact
+      JSON, about 9 bytes a barrier, 12 with exchange. `Journal.bytes_next_max` tells whether one more
+      barrier is sure to fit.
+    - The text holds the hash of the state after the last barrier, so a replay can check its result. The
+      hashes after earlier barriers are in the checkpoints' manifests.
+    - The text begins with a format version. A version that does not know it stops with a message.
+
+Text
+    ``v`` format, ``k`` checkpoint, ``p`` position, ``c`` configuration, ``s`` positions of the side inputs,
+    ``b`` barriers, ``h`` hash of the state after the last barrier. A barrier is a list::
+
+        [events, records of each side ..., "cause and configuration", [records skipped of each side ...]]
+
+    Numbers are differences to the barrier before. Sides come in the order of `SIDES`. Zeros at the end of a
+    list, the usual cause, and an empty list are left out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.errors import NeedsOperator
 
-FORMAT = 2
-FORMAT_WITHOUT_EXCHANGE = 1
+FORMAT = 1
 METADATA_BYTES_MAX = 4096
-# The longest entry: five deltas of 20 digits, a cause and a configuration's hash; 124 with what parts them.
-ENTRY_BYTES_MAX = 128
-# What the first checkpoint's name adds to a journal, and the first position in the exchange topic; both take
-# more than the barriers that go. Later ones take less, so what has room once has room under any checkpoint.
+# What the first checkpoint's name adds to a journal. Later names have the same length, and what else grows at
+# a new origin is shorter than the entries that are dropped: what has room once has room under any checkpoint.
 NAME_BYTES_MAX = 64
-EXCHANGE_BYTES_MAX = 16
-# What the hash of the last barrier's state adds: `,"h":"3:0123456789ab"`, and one digit to grow.
+# What the hash of the state adds: `,"h":"1:0123456789ab"`, and one digit to grow.
 STATE_BYTES_MAX = 22
 
-Cause = Literal["every", "labels", "config", "age"]
-_CAUSES: tuple[Cause, ...] = ("every", "labels", "config", "age")
-
-Side = Literal["labels", "exchange"]
-"""A side input: the feedback topic's labels, or what siblings tell in the exchange topic."""
-
-SIDES: tuple[Side, ...] = ("labels", "exchange")
+Cause = Literal["every", "side_input", "config", "age"]
+_LETTERS: dict[str, Cause] = {"e": "every", "s": "side_input", "c": "config", "a": "age"}
+_USUAL = "e"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Barrier:
-    """One barrier: where it was and what entered the shard there."""
+    """One barrier: where it is and what enters the shard there."""
 
     position: int  # offset after the last event before it
-    labels: int  # the feedback topic was applied up to here (exclusive)
     cause: Cause
-    config: str | None = None  # hash of the model's configuration from here on, when it changed
-    labels_from: int | None = None  # the feedback topic began only here: what came before was never seen
-    exchange: int = 0  # the exchange topic was applied up to here (exclusive)
-    exchange_from: int | None = None  # as `labels_from`
+    sides: Mapping[Side, SideRange] = field(default_factory=dict)  # applied here; others stay where they are
+    config: str | None = None  # hash of the model configuration from here on, if it changes here
     state: str = field(default="", compare=False)  # hash of the shard's state right after it; empty: unknown
 
-    def end(self, side: Side) -> int:
-        """Position in a side topic up to which it was applied."""
-        return self.labels if side == "labels" else self.exchange
+    def within_bytes(self, records: Mapping[Side, SideRecords]) -> tuple[Barrier, Mapping[Side, SideRecords]]:
+        """Leave what exceeds `SideInput.bytes_max` to the next barrier.
 
-    def start(self, side: Side, applied: int) -> int:
-        """Position in a side topic from which it was applied; `applied`: where the one before it ended."""
-        began = self.labels_from if side == "labels" else self.exchange_from
-        return applied if began is None else began
+        Parameters
+        ----------
+        records
+            What `sides` names.
+
+        Returns
+        -------
+        barrier, records
+            At least one record of each side that has any.
+        """
+        ranges, kept = dict(self.sides), dict(records)
+        for side, given in records.items():
+            size, limit = 0, SIDES[side].bytes_max
+            for index, (position, value) in enumerate(given):
+                size += len(value)
+                if limit is not None and index and size > limit:
+                    ranges[side] = SideRange(ranges[side].start, position)
+                    kept[side] = given[:index]
+                    break
+        return replace(self, sides=ranges), kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,26 +90,31 @@ class Journal:
 
     checkpoint: str  # name of the checkpoint to restore; empty: none, a bare start
     position: int  # of the origin: first offset that is not in it
-    labels: int  # of the origin: the feedback topic was applied up to here
-    config: str  # of the origin: hash of the model's configuration in force
+    config: str  # of the origin: hash of the model configuration in force
+    sides: Mapping[Side, int] = field(default_factory=dict)  # of the origin: applied up to here; 0 if missing
     barriers: tuple[Barrier, ...] = ()
-    exchange: int = 0  # of the origin: the exchange topic was applied up to here
 
-    def begin(self, side: Side) -> int:
-        """Position in a side topic of the origin."""
-        return self.labels if side == "labels" else self.exchange
+    def __post_init__(self) -> None:
+        moved = {side: position for side, position in self.sides.items() if position}
+        object.__setattr__(self, "sides", moved)  # equal journals have equal fields
 
     def end(self, side: Side) -> int:
         """Position in a side topic after the last barrier."""
-        return self.barriers[-1].end(side) if self.barriers else self.begin(side)
+        for barrier in reversed(self.barriers):
+            if side in barrier.sides:
+                return barrier.sides[side].stop
+        return self.sides.get(side, 0)
+
+    @property
+    def ends(self) -> dict[Side, int]:
+        """`end` of every side."""
+        return {side: self.end(side) for side in SIDES}
 
     def needed(self, side: Side) -> int | None:
         """Lowest position in a side topic that a replay reads; None: it reads none."""
-        applied = self.begin(side)
         for barrier in self.barriers:
-            start = barrier.start(side, applied)
-            applied = barrier.end(side)
-            if applied > start:
+            start, stop = barrier.sides.get(side, (0, 0))
+            if stop > start:
                 return start
         return None
 
@@ -114,13 +131,13 @@ class Journal:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """Hash of the state after each barrier, as far as known."""
+        """Hash of the state after each barrier; empty where it is unknown."""
         return tuple(barrier.state for barrier in self.barriers)
 
-    def stated(self, states: Sequence[str]) -> Journal:
-        """Note the hash of the state after each of the first barriers."""
-        told = [replace(barrier, state=state) for barrier, state in zip(self.barriers, states, strict=False)]
-        return replace(self, barriers=(*told, *self.barriers[len(told) :]))
+    def with_states(self, states: Sequence[str]) -> Journal:
+        """Record the hash of the state after each of the first barriers."""
+        known = [replace(barrier, state=state) for barrier, state in zip(self.barriers, states, strict=False)]
+        return replace(self, barriers=(*known, *self.barriers[len(known) :]))
 
     def extended(self, barrier: Barrier) -> Journal:
         """Append one barrier."""
@@ -142,50 +159,39 @@ class Journal:
         return Journal(
             checkpoint=checkpoint,
             position=position,
-            labels=past.end("labels"),
             config=past.config_end,
+            sides=past.ends,
             barriers=self.barriers[count:],
-            exchange=past.end("exchange"),
         )
 
     def joined(self, later: Journal) -> Journal:
-        """Go on with `later`, whose origin is where this one ends: what a damaged checkpoint costs."""
+        """Continue with `later`, whose origin is where this one ends: used when its checkpoint is damaged."""
         return replace(self, barriers=self.barriers + later.barriers)
 
     def bytes_next_max(self) -> int:
         """Upper bound of the text's size with one more barrier; `rebased` never raises it."""
         name = 0 if self.checkpoint else NAME_BYTES_MAX
-        exchange = 0 if self.exchange else EXCHANGE_BYTES_MAX
         state = 0 if self.barriers and self.barriers[-1].state else STATE_BYTES_MAX
-        return len(self.to_text()) + ENTRY_BYTES_MAX + name + exchange + state
+        return len(self.to_text()) + entry_bytes_max() + name + state
 
     def to_text(self) -> str:
-        """Compact ASCII JSON; positions as differences, and what is usual left out (`_entry`)."""
-        entries = []
-        position, labels, exchange = self.position, self.labels, self.exchange
-        for barrier in self.barriers:
-            entries.append(
-                _entry(
-                    barrier.position - position,
-                    barrier.labels - labels,
-                    _CAUSES.index(barrier.cause),
-                    barrier.config or "",
-                    barrier.start("labels", labels) - labels,
-                    barrier.exchange - exchange,
-                    barrier.start("exchange", exchange) - exchange,
-                )
-            )
-            position, labels, exchange = barrier.position, barrier.labels, barrier.exchange
+        """Write it as compact ASCII JSON (see the module's text)."""
+        position, ends = self.position, [self.sides.get(side, 0) for side in SIDES]
         document: dict[str, object] = {
-            "v": FORMAT if exchange else FORMAT_WITHOUT_EXCHANGE,
+            "v": FORMAT,
             "k": self.checkpoint,
-            "p": self.position,
-            "l": self.labels,
+            "p": position,
             "c": self.config,
-            "b": entries,
+            "s": _trimmed(ends),
         }
-        if exchange:
-            document["e"] = self.exchange
+        entries = []
+        for barrier in self.barriers:
+            ranges = [barrier.sides.get(side, (end, end)) for side, end in zip(SIDES, ends, strict=True)]
+            moved = [stop - end for (_, stop), end in zip(ranges, ends, strict=True)]
+            skipped = [start - end for (start, _), end in zip(ranges, ends, strict=True)]
+            entries.append(_entry(barrier, barrier.position - position, moved, skipped))
+            position, ends = barrier.position, [stop for _, stop in ranges]
+        document["b"] = entries
         if self.barriers and self.barriers[-1].state:
             document["h"] = self.barriers[-1].state
         return json.dumps(document, separators=(",", ":"))
@@ -197,44 +203,38 @@ class Journal:
         Raises
         ------
         NeedsOperator
-            It is not a journal, or one of a format that this version does not know.
+            It is not a journal, or this version does not know its format or one of its side inputs.
         """
         try:
             document = json.loads(text)
-            kinds = {"k": str, "p": int, "l": int, "c": str, "b": list, "e": int, "h": str}
+            kinds = {"k": str, "p": int, "c": str, "s": list, "b": list, "h": str}
             if any(type(document[name]) is not kind for name, kind in kinds.items() if name in document):
                 raise ValueError("a value of the wrong type")
-            version = document["v"]
-            if version not in (FORMAT_WITHOUT_EXCHANGE, FORMAT):
-                raise NeedsOperator(
-                    f"the committed offset has a journal of format {version}, this version reads up to "
-                    f"{FORMAT}: run the version that wrote it, or delete the group's offsets to start anew"
-                )
+            if document["v"] != FORMAT:
+                raise _unknown(f"of format {document['v']}", f"format {FORMAT}")
+            position, ends = document["p"], _by_side(document["s"])
+            origin = dict(ends)
             barriers = []
-            position, labels, exchange = document["p"], document["l"], document.get("e", 0)
             for entry in document["b"]:
-                step, labels_step, cause, config, labels_gap, exchange_step, exchange_gap = _whole(entry)
+                events, moved, letter, config, skipped = _parsed(entry)
+                position += events
+                sides = {
+                    side: SideRange(ends[side] + skipped[side], ends[side] + moved[side])
+                    for side in SIDES
+                    if moved[side]
+                }
+                ends |= {side: stop for side, (_, stop) in sides.items()}
                 barriers.append(
-                    Barrier(
-                        position=position + step,
-                        labels=labels + labels_step,
-                        cause=_CAUSES[cause],
-                        config=config or None,
-                        labels_from=labels + labels_gap if labels_gap else None,
-                        exchange=exchange + exchange_step,
-                        exchange_from=exchange + exchange_gap if exchange_gap else None,
-                    )
+                    Barrier(position=position, cause=_LETTERS[letter], sides=sides, config=config or None)
                 )
-                position, labels, exchange = position + step, barriers[-1].labels, barriers[-1].exchange
             if barriers:
                 barriers[-1] = replace(barriers[-1], state=document.get("h", ""))
             return cls(
                 checkpoint=document["k"],
                 position=document["p"],
-                labels=document["l"],
                 config=document["c"],
+                sides=origin,
                 barriers=tuple(barriers),
-                exchange=document.get("e", 0),
             )
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as cause:
             raise NeedsOperator(
@@ -243,32 +243,57 @@ class Journal:
             ) from cause
 
 
-def _entry(
-    step: int, labels: int, cause: int, config: str, labels_gap: int, exchange: int, exchange_gap: int
-) -> list[int | str]:
-    """One barrier: all seven without the zeros at the end, but at least three; the usual in one or two."""
-    if not (labels or cause or config or labels_gap or exchange_gap):
-        return [step, exchange] if exchange else [step]
-    entry: list[int | str] = [step, labels, cause, config, labels_gap, exchange, exchange_gap]
-    while len(entry) > 3 and not entry[-1]:
-        entry.pop()
-    return entry
+def entry_bytes_max() -> int:
+    """Longest entry of one barrier: numbers of 20 digits, a cause, a configuration's hash, separators."""
+    return 44 + 42 * len(SIDES)
 
 
-def _whole(entry: list[Any]) -> list[Any]:
-    """What `_entry` was given.
+def _entry(barrier: Barrier, events: int, moved: list[int], skipped: list[int]) -> list[Any]:
+    letter = next(letter for letter, cause in _LETTERS.items() if cause == barrier.cause)
+    reason = letter + (barrier.config or "")
+    skips = _trimmed(skipped)
+    return [events, *_trimmed(moved), *([] if reason == _USUAL else [reason]), *([skips] if skips else [])]
+
+
+def _parsed(entry: list[Any]) -> tuple[int, dict[Side, int], str, str, dict[Side, int]]:
+    """Events, records by side, letter of the cause, configuration, skipped records by side.
 
     Raises
     ------
     ValueError
-        It is nothing that `_entry` gives.
+        `_entry` never returns this.
     """
-    usual: list[Any] = [0, 0, 0, "", 0, 0, 0]
-    if len(entry) <= 2:
-        step, exchange = [*entry, 0][:2]
-        whole = [step, 0, 0, "", 0, exchange, 0]
-    else:
-        whole = entry + usual[len(entry) :]
-    if [type(value) for value in whole] != [type(value) for value in usual]:
-        raise ValueError("an entry of the wrong form")
-    return whole
+    rest = list(entry)
+    skipped = _by_side(rest.pop() if rest and type(rest[-1]) is list else [])
+    reason = rest.pop() if rest and type(rest[-1]) is str else _USUAL
+    moved = _by_side(rest[1:])
+    _check_numbers(rest[:1])
+    if any(skipped[side] > moved[side] for side in SIDES):
+        raise ValueError("more records are skipped than there are")
+    return rest[0], moved, reason[:1], reason[1:], skipped
+
+
+def _trimmed(numbers: Iterable[int]) -> list[int]:
+    kept = list(numbers)
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept
+
+
+def _by_side(numbers: list[Any]) -> dict[Side, int]:
+    _check_numbers(numbers)
+    if len(numbers) > len(SIDES):
+        raise _unknown(f"with {len(numbers)} side inputs", f"{len(SIDES)} side inputs")
+    return dict.fromkeys(SIDES, 0) | dict(zip(SIDES, numbers, strict=False))
+
+
+def _check_numbers(numbers: list[Any]) -> None:
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError("a number of the wrong kind")
+
+
+def _unknown(found: str, known: str) -> NeedsOperator:
+    return NeedsOperator(
+        f"the committed offset has a journal {found}, this version knows {known}: run the version that "
+        "wrote it, or delete the group's offsets to start anew"
+    )

@@ -38,8 +38,8 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
         numbers.key_mismatches += outputs.key_mismatches
         _add(numbers.irregular, outputs.irregular)
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
-        _add(numbers.labels, outputs.labels)
-        _add(numbers.exchange, outputs.exchange)
+        _add(numbers.labels, outputs.side_outcomes.get("feedback", {}))
+        _add(numbers.exchange, outputs.side_outcomes.get("exchange", {}))
 
 
 def measure_lag(

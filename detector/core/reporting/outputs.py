@@ -50,7 +50,7 @@ def _scores(outputs: Outputs, identity: Identity) -> Iterator[Content]:
 
 
 def _peer_messages(outputs: Outputs, _: Identity) -> Iterator[Content]:
-    for message in outputs.told:
+    for message in outputs.peer_messages:
         yield message.offset, None, message.value, ()
 
 

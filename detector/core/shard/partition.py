@@ -1,20 +1,20 @@
-"""One input partition: a shard, its journal, and where it stands between the two ways of living.
+"""One input partition: a shard and its journal.
 
-    replaying   records below `until` (what the group had committed) go through silently, with exactly the
+    replaying   records below `until` (the committed offset) are processed without outputs, with exactly the
                 journal's barriers: they were scored and published before
     live        records from `until` on give outputs, and barriers are made where they are due
 
-The caller drives it record by record and does all IO:
+The caller does all IO:
 
-    1. `take` records: at most up to the end of a block
-    2. at a block's end, or wherever a planned barrier stands, ask `due` whether a barrier belongs here; read
-       what it names of the side topics
-    3. `barrier` applies it, and gives what siblings are to be told
-    4. only right after a barrier, `snapshot` may be taken, and written beside scoring
+    1. `take` processes records, at most up to the end of a block
+    2. at a block's end, or at a planned barrier, `due` tells whether a barrier belongs here; the caller reads
+       the records of the side topics that it names
+    3. `barrier` applies it and returns the messages for peers
+    4. right after a barrier, and only there, `snapshot` may be taken and written in a background thread
     5. once that is durable, `rebase`: the next commit names it and drops the journal before it
 
-After each barrier the state is hashed. A replayed barrier whose hash is not the one that was noted when it
-was made counts in `differences`: then this machine does not compute what the one before it did.
+The state is hashed after each barrier. A replayed barrier whose hash differs from the recorded one counts in
+`differences`: this machine computes other numbers than the one that made the barrier.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from typing import Any
 
 from detector.config.tree import ModelPart
 from detector.core.jobs import AT_ONCE, Lanes
-from detector.core.labels.peer_messages import HEARD_RECORDS_MAX
-from detector.core.records import Identity, Lap, Outputs, Record, Told, no_lap
+from detector.core.records import Identity, Lap, Outputs, PeerMessage, Record, no_lap
 from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.recovery.journal import Barrier, Cause, Journal
+from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.shard.shard import Inquired, Shard
 from detector.core.state import State, copied
 from detector.errors import NeedsOperator
@@ -41,16 +41,17 @@ from detector.errors import NeedsOperator
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """What one call of `take` did."""
+    """Result of one call of `take`."""
 
-    consumed: int  # records taken from the front of what was given
-    replayed: int  # of these, silently
+    consumed: int  # records processed, from the front of those given
+    replayed: int  # of these, without outputs
     outputs: Outputs
-    block_ended: bool  # or a planned barrier stands here: ask `due` before the next record
+    block_ended: bool  # or a planned barrier is here: ask `due` before the next record
+    inquired: Inquired | None = None  # why the event to explain gave no alert; None: it did, or was rejected
 
 
 class Partition:
-    """See the module's text. Not thread safe; belongs to the loop."""
+    """See the module's text. Not thread safe; used by the loop's thread only."""
 
     def __init__(
         self,
@@ -59,40 +60,40 @@ class Partition:
         journal: Journal,
         *,
         until: int,
-        told_until: int | None = None,
+        silent_until: int | None = None,
         configs: Mapping[str, ModelPart] | None = None,
         restored: tuple[Manifest, Mapping[str, Any]] | None = None,
         lap: Lap = no_lap,
         lanes: Lanes = AT_ONCE,
     ) -> None:
-        """Stand at the journal's origin, with its barriers ahead.
+        """Start at the journal's origin, with all its barriers planned.
 
         Parameters
         ----------
         wanted
-            The configuration of now; takes effect at a barrier if another one is in force.
+            The current configuration; takes effect at a barrier if another one is in force.
         journal
-            What was committed, or `begin(...)`.
+            The committed one, or `begin(...)`.
         until
             Committed offset: up to it the journal's barriers are followed.
-        told_until
-            Records below this offset are silent; None: those below `until`. An audit hears more.
+        silent_until
+            Records below this offset give no outputs; None: those below `until`. An audit wants more outputs.
         configs
-            By hash, those that `journal.configs` names; `wanted` need not be among them.
+            By hash, those that `journal.configs` names; `wanted` may be missing.
         restored
             Manifest and state of `journal.checkpoint`, if it names one.
         lanes
-            Where what needs not be awaited is done.
+            Where background jobs run.
 
         Raises
         ------
         NeedsOperator
-            The entities of the checkpoint were hashed with another key, or a configuration is missing.
+            The checkpoint's entities were hashed with another key, or a configuration is missing.
         """
         self.identity = identity
         self.journal = journal
         self.until = until
-        self._told_until = until if told_until is None else told_until
+        self._silent_until = until if silent_until is None else silent_until
         self._wanted = wanted
         self._wanted_hash = wanted.hash()
         self._configs = {**(configs or {}), self._wanted_hash: wanted}
@@ -108,8 +109,6 @@ class Partition:
             in_force,
             identity,
             position=journal.position,
-            labels_end=journal.labels,
-            told_end=journal.exchange,
             lap=lap,
             lanes=lanes,
         )
@@ -118,8 +117,8 @@ class Partition:
             if manifest.entity_key_id != self._shard.entity_key_id:
                 raise NeedsOperator(
                     f"partition {identity.partition}: checkpoint {manifest.name} was made with entity key "
-                    f"{manifest.entity_key_id}, this process has {self._shard.entity_key_id}: give it "
-                    "the same entity_key, or start a new group"
+                    f"{manifest.entity_key_id}, this process has {self._shard.entity_key_id}: use the same "
+                    "entity_key, or start a new group"
                 )
             self._shard.load(state)
         self._lap = lap
@@ -128,49 +127,60 @@ class Partition:
         self.differences = 0
 
     @staticmethod
-    def begin(wanted: ModelPart, position: int, labels: int, exchange: int = 0) -> Journal:
-        """Journal of a partition that was never committed: a bare start at `position`."""
-        config = wanted.hash()
-        return Journal(checkpoint="", position=position, labels=labels, config=config, exchange=exchange)
+    def begin(wanted: ModelPart, position: int, sides: Mapping[Side, int] | None = None) -> Journal:
+        """Journal of a partition without a committed offset: a bare start at `position`.
+
+        Parameters
+        ----------
+        sides
+            Position in each side topic from which records are applied; 0 where it is missing.
+        """
+        return Journal(checkpoint="", position=position, config=wanted.hash(), sides=sides or {})
 
     @property
     def position(self) -> int:
-        """Offset after the last record taken."""
+        """Offset after the last record processed."""
         return self._shard.position
 
     @property
     def barrier_position(self) -> int:
-        """Where `state_hash` was taken: at the last barrier, or at the origin."""
+        """Position of `state_hash`: the last barrier, or the origin."""
         return self.journal.barriers[-1].position if self.journal.barriers else self.journal.position
 
     @property
     def event_time(self) -> float:
-        """How far event time has come, s since the epoch; -inf before the first event."""
+        """Current event time, s since the epoch; -inf before the first event."""
         return self._shard.event_time
 
     @property
     def replaying(self) -> bool:
-        """Whether records below `until` are still to come, as far as this side knows."""
+        """Whether the next record may be below `until`."""
         return self.position < self.until
 
     @property
     def gauges(self) -> dict[str, float]:
-        """Numbers of the model for people, e.g. clusters, threshold, warm_up."""
+        """Numbers that describe the model, e.g. clusters, threshold, warm_up."""
         return self._shard.gauges()
 
-    def take(self, records: Sequence[Record]) -> Step:
+    def take(self, records: Sequence[Record], *, explain: int | None = None) -> Step:
         """Process records up to the end of the current block, or all of them.
 
-        Ascending offsets from `position` on; gaps are normal (transaction markers, compaction).
+        Parameters
+        ----------
+        records
+            Ascending offsets from `position` on; gaps are normal (transaction markers, compaction).
+        explain
+            Offset of an event for which `Step.inquired` is wanted if it gives no alert.
         """
         self._state = None
         end = len(records)
-        if self._plan and records:  # a planned barrier may stand within a block
+        if self._plan and records:  # a planned barrier may be within a block
             if records[0].offset >= self._plan[0].position:
                 raise self._removed(records[0].offset)
             end = _count_below(records, self._plan[0].position)
-        silent = min(_count_below(records, self._told_until), end)
+        silent = min(_count_below(records, self._silent_until), end)
         batch = records[: silent or end]
+        self._shard.inquiry, self._shard.inquired = explain, None
         consumed, outputs, block_ended = self._shard.take(batch, silent=bool(silent))
         block_ended |= bool(self._plan) and self.position == self._plan[0].position
         return Step(
@@ -178,101 +188,78 @@ class Partition:
             replayed=consumed if silent else 0,
             outputs=outputs,
             block_ended=block_ended,
+            inquired=self._shard.inquired,
         )
 
-    def due(
-        self,
-        labels_end: int,
-        labels_beginning: int = 0,
-        exchange_end: int = 0,
-        exchange_beginning: int = 0,
-        *,
-        aged: bool = False,
-    ) -> Barrier | None:
-        """Tell which barrier belongs here.
+    def due(self, available: Mapping[Side, SideRange], *, aged: bool = False) -> Barrier | None:
+        """Return the barrier that belongs here; None: there is none.
 
         Parameters
         ----------
-        labels_end, exchange_end
-            Position in the side topic after the last record that may be applied now.
-        labels_beginning, exchange_beginning
-            Lowest position that is still there.
+        available
+            Positions of the side topics that may be applied now, from the lowest one that the topic still
+            has. A side that is missing has no new records. Not used in a replay.
         aged
-            The state's origin is so old that a barrier, and with it a checkpoint, should come before the log
-            forgets what a recovery needs; it may come within a block.
+            The state's origin is so old that the log may soon lose what a recovery needs. A barrier, and with
+            it a checkpoint, should come now, even within a block.
 
         Raises
         ------
         NeedsOperator
-            The log does not fit the journal: events that it counted are gone (expired or compacted).
+            The log does not match the journal: it lost events (expired or compacted).
         """
         if self.position <= self.until:
             return self._planned()
-        cause = self._cause(labels_end, aged=aged)
+        new = {
+            side: available[side]
+            for side in SIDES
+            if side in available and available[side].stop > self.journal.end(side)
+        }
+        cause = self._cause(new, aged=aged)
         if cause is None:
             return None
-        shard = self._shard
-        config = self._wanted if cause == "config" else shard.config
-        labels_max, told_max = shard.config.model.labels.per_barrier_max, HEARD_RECORDS_MAX
-        labels, labels_from = _next(shard.labels_end, labels_end, labels_beginning, labels_max)
-        exchange, exchange_from = _next(
-            shard.told_end, exchange_end, exchange_beginning, told_max if config.exchange else 0
-        )
+        config = self._wanted if cause == "config" else self._shard.config
+        ranges = {
+            side: _next(self.journal.end(side), found, SIDES[side].records_max(config))
+            for side, found in new.items()
+        }
         return Barrier(
             position=self.position,
-            labels=labels,
             cause=cause,
+            sides={side: found for side, found in ranges.items() if found.stop > self.journal.end(side)},
             config=self._wanted_hash if cause == "config" else None,
-            labels_from=labels_from,
-            exchange=exchange,
-            exchange_from=exchange_from,
         )
-
-    def inquire(self, offset: int) -> None:
-        """Ask for an explanation of the event at `offset`, also if it gives no alert; see `inquired`."""
-        self._shard.inquiry = offset
-
-    @property
-    def inquired(self) -> Inquired | None:
-        """Why the event that was asked for gave no alert; None: it did, was rejected, or is to come."""
-        return self._shard.inquired
 
     @property
     def state(self) -> State | None:
-        """The state right after a barrier, good until the next record; None elsewhere."""
+        """The state right after a barrier, valid until the next record; None elsewhere."""
         return self._state
 
     def want(self, config: ModelPart) -> None:
-        """Let another configuration take effect at the next block's end."""
+        """Let another configuration take effect at the end of the next block."""
         self._wanted, self._wanted_hash = config, config.hash()
         self._configs[self._wanted_hash] = config
 
-    def labels_range(self, barrier: Barrier) -> tuple[int, int]:
-        """Positions [start, stop) of the feedback records that `barrier` applies."""
-        return barrier.start("labels", self._shard.labels_end), barrier.labels
+    def barrier(self, barrier: Barrier, records: Mapping[Side, SideRecords]) -> Outputs:
+        """Apply records of the side topics, promote the learner, rebuild the index.
 
-    def exchange_range(self, barrier: Barrier) -> tuple[int, int]:
-        """Positions [start, stop) of the exchange's records that `barrier` applies."""
-        return barrier.start("exchange", self._shard.told_end), barrier.exchange
-
-    def barrier(
-        self,
-        barrier: Barrier,
-        labels: Sequence[tuple[int, bytes]],
-        told: Sequence[tuple[int, bytes]] = (),
-    ) -> Outputs:
-        """Apply labels and what siblings told, promote the learner, renew the index.
+        Parameters
+        ----------
+        barrier
+            What `due` returned, perhaps `within_bytes`.
+        records
+            What `barrier.sides` names.
 
         Returns
         -------
         Outputs
-            What is to be told, and labels and messages counted by outcome. Those of a replayed barrier were
-            published and counted before.
+            Messages for peers, and the side records by outcome. Those of a replayed barrier were published
+            and counted before.
         """
         shard = self._shard
         if barrier.config is not None:
             shard.reconfigure(self._configs[barrier.config])
-        outcomes = shard.barrier(labels, barrier.labels, told, barrier.exchange)
+        outcomes = shard.barrier(records)
         messages, exchanged = shard.exchange.collect()
         self._lap("barrier")
         self._state = shard.to_state()
@@ -283,9 +270,8 @@ class Partition:
             self.journal = self.journal.extended(replace(barrier, state=self.state_hash))
         self._lap("hash")
         return Outputs(
-            told=tuple(Told(self.position - 1, message) for message in messages),
-            labels=outcomes,
-            exchange=exchanged,
+            peer_messages=tuple(PeerMessage(self.position - 1, message) for message in messages),
+            side_outcomes={**outcomes, "exchange": exchanged},
         )
 
     def snapshot(self) -> Snapshot:
@@ -305,16 +291,16 @@ class Partition:
         )
 
     def rebase(self, name: str, position: int) -> None:
-        """Begin the journal at a checkpoint that is durable."""
+        """Let the journal begin at a durable checkpoint."""
         self.journal = self.journal.rebased(name, position)
 
     def _follow(self, planned: Barrier) -> None:
-        """Compare with what was noted then, if that was a hash of the same format."""
+        """Compare with the recorded hash, if that has the same format."""
         form, _, _ = self.state_hash.partition(":")
         if planned.state.startswith(f"{form}:") and planned.state != self.state_hash:
             self.differences += 1
         done = len(self.journal.barriers) - len(self._plan) - 1
-        self.journal = self.journal.stated([*self.journal.states[:done], self.state_hash])
+        self.journal = self.journal.with_states([*self.journal.states[:done], self.state_hash])
 
     def _planned(self) -> Barrier | None:
         if not self._plan or self._plan[0].position > self.position:
@@ -331,7 +317,7 @@ class Partition:
             "retention above the checkpoints' age, then delete the group's offsets to start anew"
         )
 
-    def _cause(self, labels_end: int, *, aged: bool) -> Cause | None:
+    def _cause(self, new: Mapping[Side, SideRange], *, aged: bool) -> Cause | None:
         barriers, shard = self._shard.config.model.barriers, self._shard
         if aged and shard.since_barrier + shard.pending > 0:
             return "age"
@@ -341,20 +327,21 @@ class Partition:
             return "config"
         if shard.since_barrier >= shard.interval:
             return "every"
-        if labels_end > shard.labels_end and shard.since_barrier >= barriers.early_events_min:
-            return "labels"
+        waiting = any(SIDES[side].causes_barriers for side in new)
+        if waiting and shard.since_barrier >= barriers.early_events_min:
+            return "side_input"
         return None
 
 
 def _count_below(records: Sequence[Record], offset: int) -> int:
-    """How many of the first records lie below `offset`; they ascend."""
+    """Number of records below `offset`; they ascend."""
     return bisect_left(records, offset, key=lambda record: record.offset)
 
 
-def _next(applied: int, end: int, beginning: int, limit: int) -> tuple[int, int | None]:
-    """Where a side input is applied up to, and from where if what came before is gone."""
-    start = max(applied, beginning) if end > applied else applied
-    return max(start, min(end, start + limit)), start if start > applied else None
+def _next(applied: int, available: SideRange, limit: int) -> SideRange:
+    """Next records of a side topic, at most `limit`; it may have lost some that were not applied."""
+    start = max(applied, available.start)
+    return SideRange(start, max(start, min(available.stop, start + limit)))
 
 
 @cache

@@ -1,8 +1,8 @@
-"""What a shard did, done again: a journal followed with its outputs, for verification and for explanations.
+"""Replay of a journal with outputs, for verification and for explanations.
 
     origin (a checkpoint, or a bare start) ── the log's records, the journal's barriers ──> the same outputs
 
-Nothing is published or committed. The caller reads the world; what it hands in must begin at the origin.
+Nothing is published or committed. The caller does all IO; its records must begin at the origin.
 """
 
 from __future__ import annotations
@@ -11,26 +11,33 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from detector.core.records import Outputs, Record
-from detector.core.recovery.journal import Barrier, Side
+from detector.core.recovery.journal import Barrier
+from detector.core.recovery.sides import Side, SideRange, SideRecords
 from detector.core.shard.partition import Partition
+from detector.core.shard.shard import Inquired
 
-ReadSide = Callable[[Side, int, int], Sequence[tuple[int, bytes]]]
-"""Reads positions [start, stop) of a side topic."""
+ReadSide = Callable[[Side, SideRange], SideRecords]
+"""Reads positions of a side topic."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passed:
-    """What one step gave."""
+    """Result of one step."""
 
     outputs: Outputs
-    barrier: Barrier | None = None  # that was made, with the hash that was noted the first time
-    state_hash: str = ""  # after it, now
+    inquired: Inquired | None = None  # see `Step`
+    barrier: Barrier | None = None  # the one made in this step, with the recorded hash
+    state_hash: str = ""  # computed now, after that barrier
 
 
 def follow(
-    partition: Partition, records: Iterable[Sequence[Record]], read_side: ReadSide
+    partition: Partition,
+    records: Iterable[Sequence[Record]],
+    read_side: ReadSide,
+    *,
+    explain: int | None = None,
 ) -> Iterator[Passed]:
-    """Take records below `partition.until`, and make the journal's barriers where they were made.
+    """Process records below `partition.until`, and apply the journal's barriers where they were made.
 
     Parameters
     ----------
@@ -38,6 +45,8 @@ def follow(
         At its journal's origin.
     records
         Ascending from there on, in pieces of any size.
+    explain
+        Offset of an event to explain, see `Partition.take`.
 
     Raises
     ------
@@ -47,16 +56,15 @@ def follow(
     for piece in records:
         backlog = [record for record in piece if record.offset < partition.until]
         while backlog:
-            step = partition.take(backlog)
+            step = partition.take(backlog, explain=explain)
             del backlog[: step.consumed]
-            yield Passed(outputs=step.outputs)
+            yield Passed(outputs=step.outputs, inquired=step.inquired)
             if step.block_ended:
                 yield from _barriers(partition, read_side)
 
 
 def _barriers(partition: Partition, read_side: ReadSide) -> Iterator[Passed]:
-    while (barrier := partition.due(0)) is not None:
-        labels = read_side("labels", *partition.labels_range(barrier))
-        told = read_side("exchange", *partition.exchange_range(barrier))
-        outputs = partition.barrier(barrier, labels, told)
+    while (barrier := partition.due({})) is not None:
+        applied = {side: read_side(side, wanted) for side, wanted in barrier.sides.items()}
+        outputs = partition.barrier(barrier, applied)
         yield Passed(outputs=outputs, barrier=barrier, state_hash=partition.state_hash)

@@ -59,6 +59,7 @@ from detector.core.model.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
 from detector.core.model.serving import Embedding, Located, Promotion
 from detector.core.model.training import Trainer
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.recovery.sides import Side, SideRecords
 from detector.core.state import copied
 
 # Events that the learner is given at once, at most: each time the interpreter's lock goes to and fro.
@@ -96,8 +97,6 @@ class Shard:
         identity: Identity,
         *,
         position: int,
-        labels_end: int,
-        told_end: int = 0,
         lap: Lap = no_lap,
         lanes: Lanes = AT_ONCE,
     ) -> None:
@@ -105,8 +104,6 @@ class Shard:
         self._lap = lap
         self._lanes = lanes
         self.position = position
-        self.labels_end = labels_end
-        self.told_end = told_end
         self.exchange = Exchange(identity)
         self._accepted = 0  # events ever; a new model begins to count its own
         self.inquiry: int | None = None  # offset of an event to be explained whether it is alerted or not
@@ -589,25 +586,20 @@ class Shard:
 
     # --- barriers ------------------------------------------------------------------------------------------
 
-    def barrier(
-        self,
-        labels: Sequence[tuple[int, bytes]],
-        labels_end: int,
-        told: Sequence[tuple[int, bytes]] = (),
-        told_end: int = 0,
-    ) -> dict[str, int]:
-        """Install what is due, apply labels and what siblings told, learn from them, tell siblings.
+    def side_handlers(self) -> dict[Side, Callable[[SideRecords], Mapping[str, int]]]:
+        """What applies the records of each side input, in this order; each returns counts by outcome."""
+        return {"feedback": self._apply, "exchange": self._receive}
 
-        Returns labels counted by outcome; what is to be told waits in `exchange`.
+    def barrier(self, records: Mapping[Side, SideRecords]) -> dict[Side, Mapping[str, int]]:
+        """Install what is due, apply records of the side inputs, learn from them, publish to peers.
+
+        Returns counts by outcome of each side input; messages to publish wait in `exchange`, with its counts.
         """
         if self._filled:
             self._learn()
         self._settle()
         self._promote()
-        outcomes = self._apply(labels)
-        self.labels_end = labels_end
-        self.exchange.hear(told, self._hear)
-        self.told_end = told_end
+        outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
         if self._embedding.ready:
             self._supervision.train(self._supervision.mature(self.event_time))
             frauds = self._supervision.frauds
@@ -642,7 +634,7 @@ class Shard:
             self._calibration.restart(self._calibration.combine(promotion.parts))
         self._since_promotion = 0
 
-    def _apply(self, labels: Sequence[tuple[int, bytes]]) -> dict[str, int]:
+    def _apply(self, labels: SideRecords) -> dict[str, int]:
         """Take in feedback records; returns counts by outcome."""
         outcomes, answers = self._book.apply(labels)
         self._supervision.apply(answers)
@@ -668,6 +660,11 @@ class Shard:
                 RECOUNTED * self.config.model.calibration.memory_events
             )
             self._calibration.recount(self._calibration.mix(*recent))
+
+    def _receive(self, messages: SideRecords) -> dict[str, int]:
+        """Apply messages of peers; their counts wait in `exchange`."""
+        self.exchange.hear(messages, self._hear)
+        return {}
 
     def _hear(self, kind: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
         """Take what a sibling told; False, with nothing changed, if it is of no use here.
@@ -758,25 +755,25 @@ class Shard:
     def load(self, state: Mapping[str, Any]) -> None:
         """Take back what `to_state` gave."""
         self._time.load(state["time"])
-        self._admission.load(state.get("admission", {}))
+        self._admission.load(state["admission"])
         self.events, self.since_barrier = state["events"], state["since_barrier"]
         self._accepted = state["accepted"]
         self._threshold = np.inf if state["threshold"] is None else state["threshold"]
         self._events_per_day = state["events_per_day"]
-        self._since_promotion = state.get("since_promotion", 0)
+        self._since_promotion = state["since_promotion"]
         self._set_units(Units(state["units"]))
         self._rng.bit_generator.state = state["rng"]
         self._profiles.load(state["profiles"])
         self._trainer.load(state)
         self._core.load(state["core"])
-        if state.get("embedding"):
+        if state["embedding"]:
             self._embedding.load(state["embedding"], self._core)
         self._calibration.load(state["calibration"])
         self._policy.load(state["policy"])
         self._exploration.load(state["exploration"])
         self._supervision.load(state["supervision"])
-        self.exchange.load(state.get("exchange", {}))
-        self._sharing.load(state.get("sharing", {}))
+        self.exchange.load(state["exchange"])
+        self._sharing.load(state["sharing"])
 
 
 def shape(config: ModelPart) -> dict[str, Any]:

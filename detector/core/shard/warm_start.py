@@ -1,17 +1,18 @@
-"""A model made elsewhere: what one shard learned about everybody, for a shard that begins.
+"""Warm start: a new shard begins with the population model of another shard.
 
     checkpoint of a shard ── export_model ──> model file ── first_checkpoint ──> checkpoint of a bare start
 
 The file holds the population part of a state (`POPULATION`): units, encoder and learner, core, clusters,
-calibration, and what profiles are shrunk to. Profiles, budget, cases and labels stay behind. The core is
-made of real events, without ids, their entities as keyed hashes: treat the file like a checkpoint.
+calibration, and the priors of profiles. It has no profiles, budget, cases or labels. The core consists of
+real events, without ids, their entities as keyed hashes: protect the file like a checkpoint. Its format is
+that of checkpoints, as it holds parts of their states.
 
 Rules
     - A warm start is an ordinary checkpoint at the shard's first offset. The first journal names it, so the
       state stays a function of log and journal, and recovery needs nothing new.
-    - Its predecessor is named after the model file and is in no store: should it be damaged, recovery ends
-      with a sentence; a silent cold start would give other alerts than those that were published.
-    - The new shard counts its events from 0: its alerts say warm-up until its own are enough.
+    - Its predecessor is named after the model file and is in no store. If the checkpoint is damaged, recovery
+      stops with a message: a cold start would give other alerts than those that were published.
+    - The new shard counts its events from 0: its alerts say warm-up until it has seen enough of its own.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from detector.config.tree import ModelPart
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Manifest, Snapshot
 from detector.core.recovery.journal import Journal
+from detector.core.recovery.upgrade import FORMAT
 from detector.core.shard.partition import library_versions
 from detector.core.shard.shard import Shard, shape
 from detector.core.state import copied, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
-FORMAT = 1
 POPULATION = ("units", "learner", "core", "embedding", "calibration", "loss")
 _MAGIC = b"detector model\n"
 _SEAL_BYTES = 32
@@ -38,10 +39,10 @@ _SEAL_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Model:
-    """A model file that was read."""
+    """Content of a model file."""
 
     name: str  # first 12 hex digits of its content's SHA-256
-    config: ModelPart  # it was learned with
+    config: ModelPart  # used to learn it
     population: Mapping[str, Any]
 
 
@@ -51,12 +52,10 @@ def export_model(manifest: Manifest, state: Mapping[str, Any]) -> bytes:
     Raises
     ------
     NeedsOperator
-        Its shard had not learned anything yet.
+        Its shard had no model yet.
     """
-    if not state.get("embedding"):
-        raise NeedsOperator(
-            f"checkpoint {manifest.name} is from before its model began: wait for a later one"
-        )
+    if not state["embedding"]:
+        raise NeedsOperator(f"checkpoint {manifest.name} has no model yet: wait for a later one")
     population = {name: state[name] for name in POPULATION}
     about = {"format": FORMAT, "config": manifest.config_json}
     body = pack({"about": about, "population": population, "priors": state["profiles"]["priors"]})
@@ -69,49 +68,49 @@ def read_model(data: bytes) -> Model:
     Raises
     ------
     CheckpointDamaged
-        It is torn, changed, or something else.
+        It is torn or changed, or not a model file.
     NeedsOperator
-        It was written by a version that is newer than this one.
+        It holds states of another format, or settings that this version does not know.
     """
     head = len(_MAGIC) + _SEAL_BYTES
     seal, body = hashlib.sha256(data[head:]), data[head:]
     if not data.startswith(_MAGIC):
-        raise CheckpointDamaged("it is not a model file")
+        raise CheckpointDamaged("not a model file")
     if seal.digest() != data[len(_MAGIC) : head]:
-        raise CheckpointDamaged("it does not match its checksum")
+        raise CheckpointDamaged("the content does not match its checksum")
     content = unpack(body)
     try:
         about = content["about"]
         population = {**content["population"], "priors": content["priors"]}
-        if about["format"] > FORMAT:
+        if about["format"] != FORMAT:
             raise NeedsOperator(
-                f"the model file has format {about['format']}, this version reads up to {FORMAT}: "
-                "run the version that wrote it"
+                f"the model file has format {about['format']}, this version reads format {FORMAT}: "
+                "export it again with this version"
             )
         config = ModelPart.from_canonical(about["config"])
     except (LookupError, TypeError) as error:
-        raise CheckpointDamaged(f"something is missing in it: {error}") from error
+        raise CheckpointDamaged(f"a part is missing: {error}") from error
     except ValueError as error:
         raise NeedsOperator(
-            f"the model file was made with settings that are unknown here: {error}"
+            f"the model file was made with settings that this version does not know: {error}"
         ) from error
     return Model(name=seal.hexdigest()[:12], config=config, population=population)
 
 
 def differences(model: Model, wanted: ModelPart) -> list[tuple[str, str, str]]:
-    """Settings that what was learned depends on and that are not the same: key, in the file, wanted."""
+    """Settings that the model depends on and that differ: key, value in the file, wanted value."""
     return [found for found in _differ("", shape(model.config), shape(wanted)) if found[0] != "model.seed"]
 
 
 def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: Journal) -> Snapshot:
-    """Checkpoint of a shard that has seen no event, but has the model's population part.
+    """Make a checkpoint of a shard that has seen no event, but has the model's population part.
 
     Parameters
     ----------
     bare
         Journal of the bare start, `Partition.begin(...)`.
     """
-    shard = Shard(wanted, identity, position=bare.position, labels_end=bare.labels, told_end=bare.exchange)
+    shard = Shard(wanted, identity, position=bare.position)
     state = copied(shard.to_state())
     learned = dict(model.population)
     state["profiles"]["priors"] = learned.pop("priors")
@@ -122,9 +121,8 @@ def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: 
         since=Journal(
             checkpoint=f"{identity.partition:05d}/model-{model.name}",
             position=bare.position,
-            labels=bare.labels,
             config=bare.config,
-            exchange=bare.exchange,
+            sides=bare.sides,
         ),
         config=bare.config,
         config_json=wanted.canonical().decode(),
@@ -142,10 +140,10 @@ def _differ(path: str, there: Any, here: Any) -> Iterator[tuple[str, str, str]]:
         for number, (one, other) in enumerate(zip(there, here, strict=True)):
             yield from _differ(f"{path}.{number}", one, other)
     elif there != here:
-        yield path, _told(there), _told(here)
+        yield path, _shown(there), _shown(here)
 
 
-def _told(value: Any) -> str:
+def _shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         named = [item.get("name", item) if isinstance(item, dict) else item for item in value]
         return f"[{', '.join(map(str, named))}]"

@@ -6,7 +6,7 @@ Rules
     - At most two snapshots of a partition are held: the one being written, and the newest one after it.
     - A journal must have room for the next barrier before that barrier is made. A full one holds its
       partition back until a checkpoint is written.
-    - Nothing is deleted that a committed journal could need (`superfluous`).
+    - Nothing is deleted that a committed journal could need (`expired`).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ and restored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import Executor
 from math import inf
@@ -39,7 +39,8 @@ from detector.config.tree import Config
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.records import Identity
 from detector.core.recovery.generations import store_prefix
-from detector.core.recovery.journal import METADATA_BYTES_MAX, Side
+from detector.core.recovery.journal import METADATA_BYTES_MAX
+from detector.core.recovery.sides import Side
 from detector.core.reporting.counting import StageTimer
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.warm_start import Model
@@ -75,10 +76,10 @@ class Runner:
     ----------
     config, topic, group, entity_key
         What to compute, and who we are.
-    stream, store, feedback, exchange, clock, log, executor
-        The world. Without `store` there are no checkpoints, without `feedback` no labels, without `exchange`
-        no messages of peers. `executor` writes checkpoints in the background. The runner closes `stream` and
-        the side topics, nothing else.
+    stream, store, sides, clock, log, executor
+        The world. Without `store` there are no checkpoints. A side input that `sides` lacks is not read.
+        `executor` writes checkpoints in the background. The runner closes `stream` and the side topics,
+        nothing else.
     telemetry
         Where numbers are kept.
     lanes
@@ -109,8 +110,7 @@ class Runner:
         entity_key: bytes,
         stream: Stream,
         store: CheckpointStore | None,
-        feedback: SideLog | None,
-        exchange: SideLog | None = None,
+        sides: Mapping[Side, SideLog],
         clock: Clock,
         telemetry: Telemetry,
         log: Log,
@@ -124,8 +124,7 @@ class Runner:
         warnings: Sequence[str] = (),
         warning_sources: Sequence[WarningSource] = (),
     ) -> None:
-        logs: dict[Side, SideLog | None] = {"labels": feedback, "exchange": exchange}
-        self._sides: dict[Side, SideLog] = {side: log for side, log in logs.items() if log is not None}
+        self._sides = sides
         self._stream, self._clock, self._telemetry, self._log = stream, clock, telemetry, log
         self._stops_on_data_loss = config.on_data_loss == "stop"
         self._on_revoked = on_revoked

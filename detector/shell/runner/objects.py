@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from detector.core.recovery.generations import folders, superfluous
+from detector.core.recovery.generations import expired, folders
 from detector.core.recovery.journal import Journal
 from detector.ports import CheckpointStore
 
@@ -67,5 +67,5 @@ class Objects:
         assert self._store is not None
         prefixes = [self._prefix + folder for folder in folders(partition)]
         names = [name.removeprefix(self._prefix) for prefix in prefixes for name in self._store.list(prefix)]
-        for name in superfluous(names, journal, self.get, keep=keep):
+        for name in expired(names, journal, self.get, keep=keep):
             self._store.delete(self._prefix + name)

@@ -9,12 +9,10 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from math import inf
 
-from detector.core.labels.peer_messages import bounded
-from detector.core.recovery.journal import SIDES, Side
+from detector.core.recovery.sides import Side, SideRange, SideRecords
 from detector.core.reporting.counting import block_signals
 from detector.core.shard.partition import Partition
 from detector.errors import CommitFailed, OutsideError
@@ -54,15 +52,16 @@ class SideInputs:
                 trouble = str(error)
         return trouble
 
-    def available(self, side: Side, partition: Partition) -> tuple[int, int]:
-        """End and beginning of what a barrier may apply now."""
-        applied = partition.journal.end(side)
-        log = self._logs.get(side)
-        end = applied if log is None else log.end(partition.event_time)
-        return end, self._beginning(side) if end > applied else 0
+    def available(self, partition: Partition) -> dict[Side, SideRange]:
+        """Positions of each side topic that a barrier may apply now."""
+        ranges = {}
+        for side, log in self._logs.items():
+            end = log.end(partition.event_time)
+            ranges[side] = SideRange(self._beginning(side) if end > partition.journal.end(side) else 0, end)
+        return ranges
 
-    def read(self, side: Side, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
-        """Position and value of the records in [start, stop).
+    def read(self, side: Side, wanted: SideRange) -> SideRecords:
+        """Position and value of the records in a range.
 
         Raises
         ------
@@ -71,6 +70,7 @@ class SideInputs:
         NeedsOperator
             They are no longer in the topic.
         """
+        start, stop = wanted
         if start >= stop:
             return ()
         log = self._logs[side]
@@ -181,8 +181,7 @@ class Processor:
         """
         partition = owned.partition
         # Step 1
-        labels, told = (self._sides.available(side, partition) for side in SIDES)
-        barrier = partition.due(*labels, *told, aged=self._checkpointer.aged(owned))
+        barrier = partition.due(self._sides.available(partition), aged=self._checkpointer.aged(owned))
         if barrier is None:
             self._report_block(owned)
             return True
@@ -191,14 +190,14 @@ class Processor:
         if live and not self._checkpointer.has_room(owned):
             return False
         # Step 3
-        applied = self._sides.read("labels", *partition.labels_range(barrier))
-        heard = self._sides.read("exchange", *partition.exchange_range(barrier))
+        records: Mapping[Side, SideRecords] = {
+            side: self._sides.read(side, wanted) for side, wanted in barrier.sides.items()
+        }
         if live:
-            heard, stop = bounded(heard, barrier.exchange)
-            barrier = replace(barrier, exchange=stop)
+            barrier, records = barrier.within_bytes(records)
         # Step 4
         self._timer.start()
-        outputs = partition.barrier(barrier, applied, heard)
+        outputs = partition.barrier(barrier, records)
         self._compare_state(owned)
         self._report_block(owned)
         # Step 5

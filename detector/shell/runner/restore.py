@@ -22,12 +22,13 @@ from detector.core.recovery.generations import (
     check_end,
     check_side,
     find_origin,
+    move_newest,
     read_configs,
     read_journal,
-    salvaged,
     write,
 )
-from detector.core.recovery.journal import SIDES, Journal, Side
+from detector.core.recovery.journal import Journal
+from detector.core.recovery.sides import SIDES, Side
 from detector.core.shard.partition import Partition, library_versions
 from detector.core.shard.warm_start import Model, first_checkpoint
 from detector.errors import LogGone, NeedsOperator, OutsideError
@@ -214,10 +215,12 @@ class Restorer:
         return self._ask(lambda: self._objects.get(name))
 
     def _bare(self, wanted: ModelPart, position: int, beginnings: Mapping[Side, int]) -> Journal:
-        """A start without a model. Peers are heard from now on: earlier messages may be of a former group."""
-        log = self._sides.get("exchange")
-        told = 0 if log is None else self._ask(log.log_end)
-        return Partition.begin(wanted, position, beginnings.get("labels", 0), told)
+        """A start without a model."""
+        starts = {
+            side: self._ask(log.log_end) if SIDES[side].starts_at_end else beginnings[side]
+            for side, log in self._sides.items()
+        }
+        return Partition.begin(wanted, position, starts)
 
     def _first_journal(self, identity: Identity, wanted: ModelPart, bare: Journal) -> Journal:
         """What a partition that was never committed begins with: nothing, or a model file."""
@@ -228,7 +231,7 @@ class Restorer:
 
     def _salvage(self, number: int, journal: Journal, bare: Journal) -> Journal:
         """Go on without what the log lost: the newest model that can be read, at `bare`'s position."""
-        snapshot = salvaged(journal, lambda name: self._get(number, name), bare.position)
+        snapshot = move_newest(journal, lambda name: self._get(number, name), bare.position)
         if snapshot is None:
             return bare
         return replace(snapshot.since, checkpoint=self._write(snapshot))

@@ -1,4 +1,4 @@
-"""Names in the store: every group and topic has a place of its own that any store can take."""
+"""Names in the store: every group and topic has its own prefix, valid in any store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONGEST = "manifests/00007/12345678901234567890-123456789abc.state"
 @example(".", "..")
 @example("..", ".")
 @example(".tmp-x", ".tmp-x")
-def test_every_legal_name_can_be_used(group: str, topic: str) -> None:
+def test_every_legal_name_gives_a_valid_prefix(group: str, topic: str) -> None:
     prefix = store_prefix(group, topic)
     assert prefix.isascii()
     assert len(prefix + LONGEST) <= 1024
@@ -39,14 +39,14 @@ def test_every_legal_name_can_be_used(group: str, topic: str) -> None:
 @example("a" * 199 + "é" * 1, "a" * 199 + "è" * 1)
 @example("é" * 200, "é" * 199 + "è")
 @example(".", "%2E")
-def test_no_two_groups_share_a_place(one: str, other: str) -> None:
+def test_no_two_groups_share_a_prefix(one: str, other: str) -> None:
     assert (store_prefix(one, "t") == store_prefix(other, "t")) == (one == other)
 
 
 @pytest.mark.parametrize(
     ("group", "topic"), [(".", ".."), ("é" * 200, "t" * 249), (".tmp-", "."), ("a/../b", "x"), ("..", "a")]
 )
-def test_a_store_takes_them(group: str, topic: str, tmp_path: Path) -> None:
+def test_a_store_accepts_the_prefixes(group: str, topic: str, tmp_path: Path) -> None:
     store = FsspecStore(str(tmp_path))
     prefix = store_prefix(group, topic)
     store.put(prefix + LONGEST, b"x")
@@ -54,12 +54,12 @@ def test_a_store_takes_them(group: str, topic: str, tmp_path: Path) -> None:
     assert store.get(prefix + LONGEST) == b"x"
 
 
-def test_usual_names_stay_as_they_were() -> None:
+def test_usual_names_stay_readable() -> None:
     assert store_prefix("group/1", "transactions.v2") == "group%2F1/transactions.v2/"
     assert store_prefix("g" * 200, "t" * 249) == f"{'g' * 200}/{'t' * 249}/"
 
 
-def test_a_log_must_reach_to_what_is_committed() -> None:
+def test_the_log_must_reach_to_the_committed_offset() -> None:
     check_end(7, partition=0, group="g", end=7)
     with pytest.raises(
         NeedsOperator, match=r"partition 3: group 'g' has committed offset 8, .* ends at 7 now"

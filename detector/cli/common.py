@@ -1,0 +1,122 @@
+"""What commands share: options, consoles, files, and how a wrong argument is reported."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any
+from zlib import error as ZlibError
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from detector.config.load import load
+from detector.config.tree import Config
+from detector.errors import ConfigError, Problem
+
+WRITABLE = "a file in an existing folder with write permission"
+NEW = "a file that does not exist yet: nothing is overwritten"
+
+out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+
+ConfigPath = Annotated[
+    Path, typer.Option("--config", "-c", help="Configuration file (YAML).", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override a key, e.g. log.level=debug.",
+        show_default=False,
+    ),
+]
+WarmStart = Annotated[
+    Path | None,
+    typer.Option(
+        "--warm-start",
+        metavar="FILE",
+        help="Model file of `checkpoint export`: the start of partitions without progress.",
+        show_default=False,
+    ),
+]
+
+
+def load_config(path: Path, overrides: list[str] | None) -> Config:
+    """Load the configuration with this process's environment."""
+    return load(path, overrides or (), os.environ)
+
+
+def wrong(path: str, value: str, allowed: str) -> ConfigError:
+    """Make the error of one argument: "path: got value, expected allowed"."""
+    return ConfigError("command line", [Problem(path=path, value=value, allowed=allowed)])
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal. Yields what to call with the work done and the work in all."""
+    columns = TextColumn(what), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def check_readable(path: Path | None) -> None:
+    """Refuse a file that cannot be opened. A pipe is not tried: that would take its content."""
+    if path is None:
+        return
+    if not path.exists() or path.is_file():
+        with reading(path) as file:
+            file.read(1)
+    elif path.is_dir():
+        raise wrong(str(path), "a folder", "a readable file")
+
+
+def check_writable(option: str, path: Path | None) -> None:
+    """Refuse what cannot become a file, without creating it."""
+    if path is None:
+        return
+    if str(path) == "-":
+        raise wrong(option, "-", f"{WRITABLE}; standard output is /dev/stdout")
+    if path.is_dir():
+        raise wrong(option, str(path), WRITABLE)
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise wrong(option, str(path), WRITABLE)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file, unpacked if its name ends in .gz."""
+    try:
+        with ExitStack() as files:
+            file: Any = files.enter_context(path.open("rb"))
+            if path.suffix == ".gz":
+                file = gzip.GzipFile(fileobj=file)
+            yield file
+    except (OSError, EOFError, ZlibError) as error:
+        raise wrong(str(path), getattr(error, "strerror", None) or str(error), "a readable file") from None
+
+
+@contextmanager
+def creating(option: str, path: Path | None) -> Iterator[IO[bytes]]:
+    """Create a file; None and `-` mean standard output. A pipe or device is written to."""
+    if path is None or str(path) == "-":
+        yield sys.stdout.buffer
+        return
+    try:
+        with ExitStack() as files:
+            file: Any = files.enter_context(path.open("wb" if path.exists() and not path.is_file() else "xb"))
+            if path.suffix == ".gz":  # without time and name: equal content, equal bytes
+                file = files.enter_context(gzip.GzipFile("", "wb", 6, file, mtime=0))
+            yield file
+    except FileExistsError:
+        raise wrong(option, str(path), NEW) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise wrong(option, f"{path} ({error.strerror or error})", WRITABLE) from None

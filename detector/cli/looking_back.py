@@ -1,0 +1,170 @@
+"""`explain` and `checkpoint verify`: compute again what was done."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detector.cli.common import (
+    ConfigPath,
+    Overrides,
+    check_readable,
+    err,
+    load_config,
+    out,
+    progress_bar,
+    wrong,
+)
+from detector.errors import NeedsOperator
+
+if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
+    from detector.ports import Archive
+    from detector.shell.auditor import Verified
+    from detector.wiring import ReplayFiles
+
+PARTS_SHOWN = 10  # of a state that differs
+
+Events = Annotated[
+    Path | None,
+    typer.Option("--events", help="Use a replay of this file instead of the topic.", show_default=False),
+]
+Feedback = Annotated[
+    Path | None, typer.Option("--feedback", help="Feedback file of that replay.", show_default=False)
+]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--checkpoint-dir", help="Checkpoint folder of that replay.", show_default=False),
+]
+
+
+def explain(
+    config: ConfigPath,
+    offset: Annotated[int, typer.Option(min=0, help="Offset of the event; in a replay, its line from 0.")],
+    partition: Annotated[int, typer.Option(min=0, help="Partition of the event.")] = 0,
+    topic: Annotated[
+        str | None, typer.Option(help="Topic, to check it against the configuration.", show_default=False)
+    ] = None,
+    events: Events = None,
+    feedback: Feedback = None,
+    checkpoint_dir: Folder = None,
+    set_: Overrides = None,
+) -> None:
+    """Compute one event again, from the nearest checkpoint before it.
+
+    Prints its alert, byte for byte as it was published. For an event without
+    an alert, prints what an alert would have said, or why it was rejected.
+    """
+    from detector import wiring
+
+    settings = load_config(config, set_)
+    if topic is not None and topic != settings.topics.transactions:
+        raise wrong("--topic", topic, f"the configured topic, {settings.topics.transactions}")
+    files = _replay_files(events, feedback, checkpoint_dir)
+    with (
+        wiring.auditing(settings, os.environ, files) as (auditor, archive),
+        progress_bar("explain") as progress,
+    ):
+        _check_partition(partition, archive)
+        explained = auditor.explain(partition, offset, progress)
+    score = "" if explained.score is None else f", score {explained.score:.4f}"
+    if explained.threshold is not None and explained.threshold < inf:
+        score += f", threshold {explained.threshold:.4f}"
+    err.print(
+        f"{settings.topics.transactions}-{partition}-{offset}: {explained.fate}{score}; "
+        f"computed from {explained.origin or 'the beginning'}, {explained.replayed:,} offsets before it"
+    )
+    if explained.alert is not None:
+        sys.stdout.write(explained.alert.body.decode() + "\n")
+    elif explained.rejected is not None:
+        sys.stdout.write(f"{explained.rejected.detail}\n")
+
+
+def verify(
+    config: ConfigPath,
+    partition: Annotated[
+        int | None, typer.Option(min=0, help="Partition; else all.", show_default=False)
+    ] = None,
+    generations: Annotated[
+        int, typer.Option(min=0, max=1000, help="How many checkpoints before the newest to begin.")
+    ] = 1,
+    events: Events = None,
+    feedback: Feedback = None,
+    checkpoint_dir: Folder = None,
+    set_: Overrides = None,
+) -> None:
+    """Replay from an earlier checkpoint and compare the state after every barrier.
+
+    Exits with code 3 if a state differs. Reasons are another CPU, other
+    library versions, or a bug.
+    """
+    from detector import wiring
+
+    settings = load_config(config, set_)
+    files = _replay_files(events, feedback, checkpoint_dir)
+    different = []
+    with wiring.auditing(settings, os.environ, files) as (auditor, archive):
+        if partition is not None:
+            _check_partition(partition, archive)
+        for number in range(archive.partitions_count()) if partition is None else [partition]:
+            if archive.committed(number) is None:
+                out.print(f"partition {number}: nothing is committed", highlight=False)
+                continue
+            with progress_bar(f"partition {number}") as progress:
+                verified = auditor.verify(number, generations=generations, progress=progress)
+            for line in _verdict(verified):
+                out.print(line, markup=False, highlight=False)
+            if not verified.equal:
+                different.append(number)
+    if different:
+        raise NeedsOperator(
+            f"the state differs in partition {', '.join(map(str, different))}. Was it computed on another "
+            "CPU or with other library versions (detector checkpoint show)? If not, please report a bug"
+        )
+
+
+def _replay_files(events: Path | None, feedback: Path | None, folder: Path | None) -> ReplayFiles | None:
+    from detector import wiring
+
+    if events is None and folder is None and feedback is None:
+        return None
+    if events is None or folder is None:
+        missing = "--events" if events is None else "--checkpoint-dir"
+        raise wrong(missing, "nothing", "both --events and --checkpoint-dir of a replay")
+    for file in (events, feedback):
+        check_readable(file)
+    return wiring.ReplayFiles(events=events, feedback=feedback, folder=folder)
+
+
+def _check_partition(partition: int, archive: Archive) -> None:
+    count = archive.partitions_count()
+    if partition >= count:
+        raise wrong("--partition", str(partition), f"0 to {count - 1}")
+
+
+def _verdict(verified: Verified) -> Iterator[str]:
+    """Summarise the verification of one partition."""
+    for damage in verified.damages:
+        yield f"partition {verified.partition}: could not be used: {damage}"
+    unknown = sum(barrier.equal is None for barrier in verified.barriers)
+    equal = sum(barrier.equal is True for barrier in verified.barriers)
+    yield (
+        f"partition {verified.partition}: {verified.start:,} to {verified.stop:,} from "
+        f"{verified.origin or 'the beginning'}: {len(verified.barriers)} barriers, {equal} equal, "
+        f"{len(verified.barriers) - equal - unknown} different, {unknown} without a recorded hash"
+    )
+    first = next((barrier for barrier in verified.barriers if barrier.equal is False), None)
+    if first is not None:
+        yield (
+            f"  first at offset {first.position:,} (barrier caused by {first.cause!r}): "
+            f"recorded {first.noted}, computed {first.found}"
+        )
+    for part in verified.differing[:PARTS_SHOWN]:
+        yield f"  differs: {part}"
+    if len(verified.differing) > PARTS_SHOWN:
+        yield f"  and {len(verified.differing) - PARTS_SHOWN} more parts"

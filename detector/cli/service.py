@@ -1,0 +1,141 @@
+"""`run` and `replay`: the shards over Kafka, and over a file."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from detector.cli.common import (
+    ConfigPath,
+    Overrides,
+    WarmStart,
+    check_readable,
+    check_writable,
+    err,
+    load_config,
+    wrong,
+)
+
+if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
+    from detector.wiring import Replayed
+
+
+def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None) -> None:
+    """Run the service until SIGTERM or SIGINT."""
+    from detector import wiring
+
+    wiring.run(load_config(config, set_), os.environ, warm_start)
+
+
+def replay(
+    config: ConfigPath,
+    events: Annotated[Path, typer.Option(help="Events, one JSON object per line; may be .gz.")],
+    feedback: Annotated[Path | None, typer.Option(help="Labels, one JSON object per line.")] = None,
+    partitions: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1024, help="Number of shards; the main entity selects one.")
+    ] = 1,
+    scores: Annotated[
+        Path | None, typer.Option(help="Write one CSV row per scored event; may be .gz.")
+    ] = None,
+    alerts: Annotated[Path | None, typer.Option(help="Write one alert per line.")] = None,
+    rejected: Annotated[Path | None, typer.Option(help="Write one rejected event per line.")] = None,
+    checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder for progress and checkpoints.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue the replay in --checkpoint-dir.")] = False,
+    warm_start: WarmStart = None,
+    set_: Overrides = None,
+) -> None:
+    """Run the same shards over a file of events."""
+    from detector import wiring
+    from detector.shell import logs
+
+    if resume and checkpoint_dir is None:
+        raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
+    for file in (events, feedback):
+        check_readable(file)
+    inputs = {file.resolve() for file in (events, feedback) if file is not None}
+    for option, file in (("--scores", scores), ("--alerts", alerts), ("--rejected", rejected)):
+        check_writable(option, file)
+        if file is not None and file.resolve() in inputs:
+            raise wrong(option, str(file), "another file than the inputs")
+    settings = load_config(config, set_)
+    if checkpoint_dir is not None:
+        _make_folder(checkpoint_dir)
+    logs.configure("warning", settings.log.format)
+    plan = wiring.Replay(
+        events=events,
+        feedback=feedback,
+        partitions=partitions,
+        scores=scores,
+        alerts=alerts,
+        rejected=rejected,
+        checkpoints=checkpoint_dir,
+        resume=resume,
+        warm_start=warm_start,
+    )
+    began = time.monotonic()
+    with Progress(
+        TextColumn("replay"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,
+    ) as bar:
+        task = bar.add_task("replay", total=events.stat().st_size if events.is_file() else None)
+        replayed = wiring.replay(
+            settings,
+            os.environ,
+            plan,
+            logs.get_logger("detector"),
+            lambda done: bar.update(task, completed=done),
+        )
+    _report(replayed, time.monotonic() - began, resume=resume, labels=feedback is not None)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = f"{folder} ({error.strerror or error})"
+        raise wrong("--checkpoint-dir", found, "a folder, or a place where one can be created") from None
+
+
+def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -> None:
+    """Summarise a replay."""
+    totals = replayed.telemetry.totals()
+    if resume and replayed.complete and not totals.received:
+        err.print("already complete: nothing was left to do")
+        return
+    rejected = sum(totals.rejected.values())
+    err.print(
+        f"{totals.received:,} events: {totals.scored:,} scored, {rejected:,} rejected, "
+        f"{sum(totals.alerts.values()):,} alerts, {sum(totals.suppressed.values()):,} suppressed; "
+        f"{seconds:.1f} s, {totals.received / max(seconds, 1e-9):,.0f} events/s",
+        highlight=False,
+    )
+    counts = [(f"rejected, {reason}", count) for reason, count in sorted(totals.rejected.items())]
+    counts += [(f"labels, {outcome}", count) for outcome, count in totals.labels.items() if labels]
+    counts += [(f"messages between shards, {outcome}", count) for outcome, count in totals.exchange.items()]
+    for what, count in counts:
+        if count:
+            err.print(f"  {what}: {count:,}")
+    if labels and not any(totals.labels.values()):
+        err.print("  labels: none was read")
+    if 2 * rejected > totals.received:
+        err.print(
+            f"most events were rejected, the first one at {replayed.rejection}\n"
+            "does the section `event` describe them? detector init-config --events FILE writes one that does"
+        )

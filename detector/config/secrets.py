@@ -1,0 +1,126 @@
+"""Secrets: fetched from where the configuration says they are kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from detector.config.tree import Config, Secret
+from detector.config.words import cut, plain
+from detector.errors import ConfigError, Problem
+
+SECRET_BYTES_MAX = 1 << 16  # a key, not a database; it also ends the reading of /dev/zero
+
+
+class Secrets(NamedTuple):
+    """Every secret of a configuration; None where it names none."""
+
+    password: str | None
+    key_password: str | None
+    entity_key: str | None
+
+
+def resolve_secret(secret: Secret | None, path: str, environ: Mapping[str, str]) -> str | None:
+    """Fetch one secret.
+
+    Parameters
+    ----------
+    secret
+        None gives None.
+    path
+        Dotted path of the key, for the error.
+    environ
+        A program passes `os.environ`.
+
+    Returns
+    -------
+    str or None
+        The secret without one trailing newline.
+
+    Raises
+    ------
+    ConfigError
+        Missing, empty or unreadable. Names the key and the variable or file, never the value.
+    """
+    if secret is None:
+        return None
+    if secret.env is not None:
+        place, text = f"the environment variable {secret.env}", environ.get(secret.env)
+    else:
+        place, text = f"the file {secret.file}", _read(path, str(secret.file))
+    text = re.sub(r"\r?\n\Z", "", text or "")
+    if not text:
+        missing = Problem(path=path, value=f"nothing in {place}", allowed="a secret")
+        raise ConfigError("secrets", [missing])
+    return text
+
+
+def resolve_secrets(config: Config, environ: Mapping[str, str]) -> Secrets:
+    """Fetch all secrets as `resolve_secret` does.
+
+    Raises
+    ------
+    ConfigError
+        With every secret that is missing.
+    """
+    found: list[str | None] = []
+    problems: list[Problem] = []
+    for path, secret in _secrets(config).items():
+        try:
+            found.append(resolve_secret(secret, path, environ))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError("secrets", problems)
+    return Secrets(*found)
+
+
+def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
+    """List the secrets and certificate files that a configuration names and this machine lacks.
+
+    `load` does not check this: a configuration is often checked on another machine than it runs on.
+    """
+    problems: list[Problem] = []
+    try:
+        resolve_secrets(config, environ)
+    except ConfigError as error:
+        problems += error.problems
+    for key in ("ca_file", "cert_file", "key_file"):
+        file = getattr(config.kafka.security, key)
+        try:
+            if file is not None:
+                with open(file, "rb") as stream:
+                    stream.read(1)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "an unusable path"
+            value = f"{cut(plain(file))} ({why})"
+            problems.append(Problem(path=f"kafka.security.{key}", value=value, allowed="a readable PEM file"))
+    return problems
+
+
+def _secrets(config: Config) -> dict[str, Secret | None]:
+    """By dotted path, in the order of `Secrets`."""
+    security = config.kafka.security
+    return {
+        "kafka.security.password": security.password,
+        "kafka.security.key_password": security.key_password,
+        "entity_key": config.entity_key,
+    }
+
+
+def _read(path: str, file: str) -> str:
+    try:
+        with open(file, "rb") as stream:
+            raw = stream.read(SECRET_BYTES_MAX + 1)
+        if len(raw) > SECRET_BYTES_MAX:
+            raise ValueError("more than 64 KiB")
+        return raw.decode()
+    except OSError as error:
+        why = error.strerror or "unreadable"
+    except UnicodeDecodeError:
+        why = "bytes that are not UTF-8"
+    except ValueError as error:
+        why = str(error)
+    problem = Problem(path=path, value=f"the file {file} ({why})", allowed="a file with the secret in it")
+    raise ConfigError("secrets", [problem])

@@ -1,0 +1,79 @@
+"""The configuration: one frozen tree of sections.
+
+Rules
+    - Unknown keys are refused.
+    - An object that exists is valid: types, bounds and relations between keys are checked by the sections
+      themselves, however they are built.
+    - All problems of a tree are reported at once. A relation is a validator of the later key and reads the
+      earlier ones from ``info.data``, where pydantic puts what is valid.
+    - Every key has a description. `detector config-schema` exports them to editors.
+
+`Config.model_part()` is what alerts depend on: `event`, `model`, `alerts`. A change there takes effect at a
+barrier, and the journal records its hash (see `detector.core.recovery.journal`). Every other key may change
+between two starts.
+"""
+
+from detector.config.tree.alerts import Alerts, Budget, Severity
+from detector.config.tree.base import Name, Part, Secret, Topic
+from detector.config.tree.config import Config, ModelPart
+from detector.config.tree.event import (
+    UNREADABLE,
+    Duplicates,
+    EntityField,
+    Event,
+    EventLimits,
+    Late,
+    Reversals,
+    TimeField,
+    ValueField,
+)
+from detector.config.tree.model import (
+    STEP_EVENTS_MAX,
+    Barriers,
+    Calibration,
+    Clusters,
+    Encoder,
+    Features,
+    Index,
+    Labels,
+    Model,
+    Objectives,
+)
+from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Security, Topics
+
+__all__ = [
+    "STEP_EVENTS_MAX",
+    "UNREADABLE",
+    "Alerts",
+    "Barriers",
+    "Budget",
+    "Calibration",
+    "Checkpoints",
+    "Clusters",
+    "Config",
+    "Duplicates",
+    "Encoder",
+    "EntityField",
+    "Event",
+    "EventLimits",
+    "Features",
+    "Http",
+    "Index",
+    "Kafka",
+    "Labels",
+    "Late",
+    "Log",
+    "Model",
+    "ModelPart",
+    "Name",
+    "Objectives",
+    "Part",
+    "Reversals",
+    "Secret",
+    "Security",
+    "Severity",
+    "TimeField",
+    "Topic",
+    "Topics",
+    "ValueField",
+]

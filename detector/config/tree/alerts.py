@@ -1,0 +1,64 @@
+"""`alerts`: from score to alert."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from detector.config.tree.base import Duration, Part, unfit
+
+
+class Budget(Part):
+    """How many alerts people can handle, after the cooldown. Set one of the two keys."""
+
+    share: float | None = Field(None, gt=0, le=0.5, description="Alerts as a share of events.")
+    per_day: float | None = Field(
+        None, gt=0, le=1e7, description="Alerts per day of event time, of all partitions together."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.share is None) == (self.per_day is None):
+            raise unfit("exactly one of share and per_day")
+        return self
+
+
+class Severity(Part):
+    """Lowest score of each severity: -log10 of the share of normal events that are at least as unusual."""
+
+    medium: float = Field(3.5, gt=0, description="Lowest score of severity medium.")
+    high: float = Field(4.0, gt=0, description="Lowest score of severity high.")
+    critical: float = Field(5.0, gt=0, description="Lowest score of severity critical.")
+
+    @field_validator("high", "critical")
+    @classmethod
+    def _ascending(cls, score: float, info: ValidationInfo) -> float:
+        below = "medium" if info.field_name == "high" else "high"
+        if score <= info.data.get(below, 0.0):
+            raise unfit(f"a score above {below} ({info.data[below]:g})")
+        return score
+
+
+class Alerts(Part):
+    """From score to alert."""
+
+    budget: Budget = Budget(share=0.001, per_day=None)
+    exploration_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the budget for randomly chosen events. Their labels show what is missed.",
+    )
+    cooldown: Duration = Field(
+        3600.0, description="Time between two alerts of one entity; a higher severity is alerted at once."
+    )
+    case_idle_timeout: Duration = Field(
+        7 * 86400.0, description="A case ends after this time without an alert of its entity."
+    )
+    cases_max: int = Field(
+        100_000, ge=16, le=1 << 24, description="Open cases kept; the one idle for longest is dropped."
+    )
+    severity: Severity = Severity()
+    reasons_max: int = Field(3, ge=1, le=16, description="Reasons in an alert, the largest share first.")
+    exemplars_max: int = Field(3, ge=0, le=16, description="Examples of normal behaviour in an alert.")

@@ -1,0 +1,116 @@
+"""What all sections share: their base class, types of values, and how a check reports a problem."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+PORT_MAX = 65_535
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+# --- problems --------------------------------------------------------------------------------------------
+
+WRONG, UNFIT, LEAK = "wrong", "unfit", "leak"  # types of the errors below
+
+
+def wrong(allowed: str) -> PydanticCustomError:
+    """Make the error of a value that is wrong by itself.
+
+    Parameters
+    ----------
+    allowed
+        Completes the sentence "got X, expected ...".
+    """
+    return _error(WRONG, allowed)
+
+
+def unfit(allowed: str) -> PydanticCustomError:
+    """Make the error of a value that does not fit other keys."""
+    return _error(UNFIT, allowed)
+
+
+def leak(allowed: str) -> PydanticCustomError:
+    """Make the error of a value that holds a secret. The value must not be shown."""
+    return _error(LEAK, allowed)
+
+
+def _error(type_: str, allowed: str) -> PydanticCustomError:
+    return PydanticCustomError(type_, "expected {allowed}", {"allowed": allowed})
+
+
+# --- types of values -------------------------------------------------------------------------------------
+
+
+def _to_seconds(value: Any) -> Any:
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if match is None:
+            raise ValueError("a duration like 500ms, 30s, 15m, 12h or 7d")
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+def _split(value: Any) -> Any:
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
+
+
+def _with_a_port(address: str) -> str:
+    if int(address.rpartition(":")[2]) > PORT_MAX:
+        raise wrong(f"a port of at most {PORT_MAX}")
+    return address
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_to_seconds, json_schema_input_type=float | str),
+    Field(gt=0, le=10 * 365 * 86400.0, description="Seconds, or a text like 500ms, 30s, 15m, 12h, 7d."),
+]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+Server = Annotated[
+    str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:,/]+):\d{1,5}$"), AfterValidator(_with_a_port)
+]
+Servers = Annotated[
+    tuple[Server, ...],
+    BeforeValidator(_split, json_schema_input_type=str | list[str]),
+    Field(min_length=1, max_length=64),
+]
+ListenAddress = Annotated[
+    str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:]*):\d{1,5}$"), AfterValidator(_with_a_port)
+]
+
+
+# --- sections --------------------------------------------------------------------------------------------
+
+
+class Part(BaseModel):
+    """Base of every section: frozen, and unknown keys are refused."""
+
+    # The text of a ValidationError shows no values: one of them may be a secret.
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Secret(Part):
+    """Where a secret is kept. A configuration never holds the secret itself."""
+
+    env: str | None = Field(None, description="Environment variable that holds the secret.", min_length=1)
+    file: str | None = Field(None, description="File that holds the secret.", min_length=1)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.env is None) == (self.file is None):
+            raise unfit("exactly one of env and file")
+        return self

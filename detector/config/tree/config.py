@@ -1,0 +1,115 @@
+"""The whole tree, and the part of it that alerts depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal, Self
+
+import msgspec
+from pydantic import Field, ValidationInfo, field_validator
+
+from detector.config.tree.alerts import Alerts
+from detector.config.tree.base import Part, Secret, unfit
+from detector.config.tree.event import Event
+from detector.config.tree.model import Model
+from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Topics
+
+
+class ModelPart(Part):
+    """Everything that a shard's alerts depend on, apart from its log and its journal."""
+
+    event: Event
+    model: Model = Model()
+    alerts: Alerts = Alerts()
+    require_key: bool = Field(False, description="As in the configuration.")
+    partitions: int = Field(
+        1, ge=1, le=1 << 20, description="Partitions of the topic; a budget per day is divided by it."
+    )
+    feedback: bool = Field(True, description="Whether labels may come; if so, events are kept for them.")
+    exchange: bool = Field(False, description="Whether shards send each other messages.")
+
+    def canonical(self) -> bytes:
+        """Encode as JSON with sorted keys: equal bytes for equal settings."""
+        return msgspec.json.encode(self.model_dump(mode="json"), order="deterministic")
+
+    @classmethod
+    def from_canonical(cls, text: str | bytes) -> Self:
+        """Read what `canonical` wrote.
+
+        Raises
+        ------
+        ValueError
+            The text is not a valid configuration.
+        """
+        try:
+            document = json.loads(text)
+        except RecursionError as error:
+            raise ValueError(f"not a configuration: {error}") from error
+        return cls.model_validate(document)
+
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of `canonical`."""
+        return hashlib.sha256(self.canonical()).hexdigest()[:12]
+
+
+class Config(Part):
+    """The whole configuration of one daemon."""
+
+    event: Event
+    kafka: Kafka = Kafka()
+    topics: Topics = Topics()
+    delivery: Literal["exactly_once", "at_least_once"] = Field(
+        "exactly_once",
+        description="at_least_once: for brokers without transactions. A "
+        "repeated alert has the same alert_id.",
+    )
+    commit_interval_ms: int = Field(
+        100, ge=1, le=60_000, description="Time between commits. It is part of an alert's latency."
+    )
+    start: Literal["earliest", "latest"] = Field(
+        "earliest", description="Where a group without committed offsets begins."
+    )
+    on_data_loss: Literal["stop", "skip"] = Field(
+        "stop",
+        description="What to do when a topic no longer holds what recovery needs. stop: report it and exit; "
+        "skip: continue with the newest checkpoint at the first event left, and count what was lost.",
+    )
+    require_key: bool = Field(
+        False, description="true: reject events whose record key is not the main entity's value."
+    )
+    entity_key: Secret | None = Field(
+        None,
+        description="Where the key of the entity hashes is kept; null: a public development key is used.",
+    )
+    checkpoints: Checkpoints = Checkpoints()
+    http: Http = Http()
+    log: Log = Log()
+    model: Model = Model()
+    alerts: Alerts = Alerts()
+
+    @field_validator("require_key")
+    @classmethod
+    def _has_a_key(cls, require_key: bool, info: ValidationInfo) -> bool:
+        event = info.data.get("event")
+        if require_key and event is not None and not event.entities:
+            raise unfit("false, or an entity in event.entities: its value is the key")
+        return require_key
+
+    def model_part(self, partitions: int) -> ModelPart:
+        """Extract what alerts depend on.
+
+        Parameters
+        ----------
+        partitions
+            Partitions of the topic. Only a budget per day depends on it.
+        """
+        return ModelPart(
+            event=self.event,
+            model=self.model,
+            alerts=self.alerts,
+            require_key=self.require_key,
+            partitions=1 if self.alerts.budget.per_day is None else partitions,
+            feedback=self.topics.feedback is not None,
+            exchange=self.topics.exchange is not None,
+        )

@@ -1,0 +1,257 @@
+"""`event`: how a JSON object becomes an event."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from detector.config.tree.base import Duration, Name, Part, unfit, wrong
+
+UNREADABLE = re.compile(r'["\\\x00-\x1f]')  # in a field name: the JSON decoder cannot look for it
+Loc = tuple[str | int, ...]
+
+
+def _readable(path: str) -> str:
+    if UNREADABLE.search(path):
+        raise wrong("a field name without quotes, backslashes and control characters")
+    if not all(path.split(".")):
+        raise wrong("field names with single dots between them, e.g. card.id")
+    return path
+
+
+def _known_zone(name: str) -> str:
+    try:
+        if name == "UTC" or zoneinfo.ZoneInfo(name):  # UTC needs no zone database
+            return name
+    except (KeyError, ValueError, OSError):
+        pass
+    raise wrong("an IANA time zone like UTC or Europe/Paris")
+
+
+Path = Annotated[
+    str,
+    Field(min_length=1, max_length=256, description="Name of the JSON field; dots lead into nested objects."),
+    AfterValidator(_readable),
+]
+
+
+class Late(Part):
+    """What happens to events that arrive long after their event time."""
+
+    after: Duration = Field(
+        86_400.0, description="An event is late if its time is further behind the partition's event time."
+    )
+    action: Literal["score", "reject"] = Field(
+        "score", description="score: score and count it; reject: send it to the dead letter topic."
+    )
+
+
+class TimeField(Part):
+    """The event's own time. It is the only clock of the model."""
+
+    path: Path
+    format: Literal["auto", "iso8601", "epoch_s", "epoch_ms"] = Field(
+        "auto",
+        description="auto: a text is ISO 8601; a number is epoch seconds, or milliseconds above 1e11.",
+    )
+    zone: Annotated[str, AfterValidator(_known_zone)] = Field(
+        "UTC", description="IANA time zone of times that state none.", max_length=64
+    )
+    late: Late = Late()
+
+
+class EntityField(Part):
+    """A key with a history of its own. The first one is the main entity: the topic is keyed by it."""
+
+    name: Name = Field(description="Name of the entity in alerts.")
+    path: Path
+    optional: bool = Field(
+        False, description="true: an event without it is scored without this entity's history."
+    )
+
+
+class ValueField(Part):
+    """A value of the event."""
+
+    name: Name = Field(description="Name of the field in alerts.")
+    path: Path
+    type: Literal["numeric", "categorical", "text"] = Field(description="Kind of the values.")
+    use: Literal["encode", "context", "segment"] = Field(
+        "encode",
+        description="encode: the model uses it; context, segment: only copied into alerts.",
+    )
+    optional: bool = Field(True, description="false: events without it are rejected.")
+    display: str | None = Field(None, description="Label for people, if not the name.", max_length=64)
+    unit: str | None = Field(None, description="Unit shown behind the values.", max_length=16)
+
+
+class Duplicates(Part):
+    """What happens to events whose id was seen before, as after a producer's retry."""
+
+    horizon_events: int = Field(
+        65_536,
+        ge=1,
+        le=1 << 20,
+        description="Number of recent events per partition whose ids are remembered (24 to 32 bytes each).",
+    )
+    action: Literal["reject", "score"] = Field(
+        "reject", description="reject: send it to the dead letter topic; score: score and count it."
+    )
+
+
+class Reversals(Part):
+    """Events that cancel an earlier one (ISO 8583: 0400, 0420). They are neither scored nor learned."""
+
+    path: Path
+    values: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
+        min_length=1, max_length=64, description="Values at `path` that mark a reversal."
+    )
+    original: Path | None = Field(None, description="Path of the id of the cancelled event.")
+
+
+class EventLimits(Part):
+    """Limits of one event. An event beyond one of them is rejected; the reason names the limit."""
+
+    bytes_max: int = Field(65536, ge=64, le=1 << 20, description="Size of an event.")
+    depth_max: int = Field(16, ge=1, le=64, description="Levels of nesting.")
+    key_chars_max: int = Field(256, ge=8, le=4096, description="Length of ids and entity values.")
+    text_chars_max: int = Field(1024, ge=8, le=65536, description="Length of categorical and text values.")
+    members_max: int | None = Field(
+        2048, ge=8, le=1 << 20, description="Object fields and list items together; null: no limit."
+    )
+    name_chars_max: int | None = Field(
+        256, ge=8, le=65536, description="Length of a field name; null: no limit."
+    )
+
+
+class Event(Part):
+    """How a JSON object becomes an event."""
+
+    id: Path = Field(description="Path of the event's id, which alerts and labels refer to.")
+    time: TimeField
+    entities: tuple[EntityField, ...] = Field(
+        (), max_length=8, description="Keys with a history of their own, the main entity first."
+    )
+    fields: tuple[ValueField, ...] = Field((), max_length=128, description="Values of the event.")
+    exposure: Name | None = Field(None, description="Numeric field that is the amount at stake.")
+    duplicates: Duplicates | None = Field(
+        Duplicates(), description="Events with an id that was seen before; null: ids are not compared."
+    )
+    reversals: Reversals | None = Field(
+        None, description="Events that cancel an earlier one; null: there are none."
+    )
+    limits: EventLimits = EventLimits()
+
+    @field_validator("fields")
+    @classmethod
+    def _something_to_learn(
+        cls, fields: tuple[ValueField, ...], info: ValidationInfo
+    ) -> tuple[ValueField, ...]:
+        if info.data.get("entities") == () and not any(field.use == "encode" for field in fields):
+            raise unfit("a field with use: encode, or an entity in event.entities: nothing to learn from")
+        return fields
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _consistent(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Add what does not fit together to what is wrong by itself.
+
+        One wrong item hides its whole list from the validators of fields. So this looks at the data as it
+        was given and judges what it can.
+        """
+        unfits = [
+            InitErrorDetails(type=error, loc=loc, input=value)
+            for loc, value, error in (*_name_problems(data), *_path_problems(data))
+        ]
+        try:
+            event = handler(data)
+        except ValidationError as invalid:
+            unfits = [*map(_again, invalid.errors(include_url=False)), *unfits]
+        if unfits:
+            raise ValidationError.from_exception_data(cls.__name__, unfits, hide_input=True)
+        return event
+
+
+def _again(error: Any) -> InitErrorDetails:
+    """Make an error anew from what `ValidationError.errors` says of it."""
+    context = error.get("ctx", {})
+    type_: Any = error["type"]
+    if set(context) == {"allowed"}:
+        type_ = PydanticCustomError(type_, "expected {allowed}", context)
+    return InitErrorDetails(type=type_, loc=error["loc"], input=error["input"], ctx=context)
+
+
+def _get(node: Any, key: str) -> Any:
+    return node.get(key) if isinstance(node, dict) else getattr(node, key, None)
+
+
+def _items(data: Any, key: str) -> list[Any]:
+    items = _get(data, key)
+    return list(items) if isinstance(items, list | tuple) else []
+
+
+def _name_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
+    """Names that are used twice, and an exposure that is not a numeric field."""
+    places: dict[str, str] = {}
+    types: dict[str, Any] = {}  # of the fields
+    for section in ("entities", "fields"):
+        for index, item in enumerate(_items(data, section)):
+            name = _get(item, "name")
+            if not isinstance(name, str):
+                continue
+            if name in places:
+                yield (
+                    (section, index, "name"),
+                    name,
+                    unfit(f"a name that is used once ({places[name]} has it)"),
+                )
+            places.setdefault(name, f"event.{section}[{index}].name")
+            if section == "fields":
+                types.setdefault(name, _get(item, "type"))
+    exposure, fields = _get(data, "exposure"), _get(data, "fields")
+    if not isinstance(exposure, str):
+        return
+    unnamed = not isinstance(fields, list | tuple | None) or len(_items(data, "fields")) > sum(
+        isinstance(_get(item, "name"), str) for item in _items(data, "fields")
+    )
+    if types[exposure] in ("categorical", "text") if exposure in types else not unnamed:
+        numeric = ", ".join(name[:64] for name, type_ in types.items() if type_ == "numeric")
+        yield (
+            ("exposure",),
+            exposure,
+            unfit(f"the name of a numeric field ({numeric or 'there is none'}), or null"),
+        )
+
+
+def _path_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
+    """Paths of objects: a value is read from a field."""
+    paths = dict(_paths(data))
+    for loc, path in paths.items():
+        below = next((other for other in paths.values() if other.startswith(path + ".")), None)
+        if below and all(path.split(".")):
+            yield loc, path, unfit(f"a field, not an object: {below[:256]} is inside it")
+
+
+def _paths(data: Any) -> Iterator[tuple[Loc, str]]:
+    places: list[tuple[Loc, Any]] = [
+        (("id",), _get(data, "id")),
+        (("time", "path"), _get(_get(data, "time"), "path")),
+    ]
+    places += [(("reversals", key), _get(_get(data, "reversals"), key)) for key in ("path", "original")]
+    for section in ("entities", "fields"):
+        for index, item in enumerate(_items(data, section)):
+            places.append(((section, index, "path"), _get(item, "path")))
+    return ((loc, path) for loc, path in places if isinstance(path, str))

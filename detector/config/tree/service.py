@@ -1,0 +1,162 @@
+"""What surrounds the model: Kafka, topics, checkpoints, HTTP and the log."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from detector.config.tree.base import Duration, ListenAddress, Part, Secret, Servers, Topic, leak, unfit
+
+T = TypeVar("T")
+_LOGIN = ("sasl_mechanism", "username", "password")
+_CERTIFICATES = ("ca_file", "cert_file", "key_file", "key_password")
+
+
+class Security(Part):
+    """How to connect to Kafka. The names are those of the Kafka client."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="SSL: encrypted; SASL: with a user name and a password."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="How the password is sent; required by SASL_*."
+    )
+    username: str | None = Field(None, description="Required by SASL_*.")
+    password: Secret | None = Field(None, description="Where the password is kept; required by SASL_*.")
+    ca_file: str | None = Field(
+        None, description="PEM file of trusted authorities; null: those of the system."
+    )
+    cert_file: str | None = Field(None, description="PEM file of the client certificate, for mutual TLS.")
+    key_file: str | None = Field(None, description="PEM file of the certificate's key.")
+    key_password: Secret | None = Field(None, description="Where the password of key_file is kept.")
+    check_hostname: bool = Field(True, description="Whether the server's certificate must name its host.")
+
+    @field_validator(*_LOGIN, *_CERTIFICATES)
+    @classmethod
+    def _as_the_protocol_wants(cls, value: T, info: ValidationInfo) -> T:
+        protocol = info.data.get("protocol")
+        login = info.field_name in _LOGIN
+        if protocol is None:
+            return value
+        used = ("SASL" if login else "SSL") in protocol
+        if value is not None and not used:
+            raise unfit(f"null: protocol {protocol} does not use it")
+        if value is None and used and login:
+            raise unfit(f"a value: protocol {protocol} needs it")
+        return value
+
+    @field_validator("key_file")
+    @classmethod
+    def _with_its_certificate(cls, key_file: str | None, info: ValidationInfo) -> str | None:
+        if "cert_file" in info.data and (key_file is None) != (info.data["cert_file"] is None):
+            raise unfit("both cert_file and key_file, or neither")
+        return key_file
+
+
+class Kafka(Part):
+    """The cluster, and the consumer group."""
+
+    bootstrap_servers: Servers = Field(
+        ("127.0.0.1:9092",), description="First brokers to contact: a list, or a text like a:9092,b:9092."
+    )
+    group_id: str = Field(
+        "detector",
+        min_length=1,
+        max_length=200,
+        description="Replicas of one group share the partitions.",
+    )
+    group_instance_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="Static membership: a restart within the session timeout moves no partition. Each "
+        "replica needs its own.",
+    )
+    leave_on_stop: bool = Field(
+        False, description="true: a static member gives up its partitions at once when it stops."
+    )
+    security: Security = Security()
+    session_timeout_ms: int = Field(
+        15_000, ge=1000, le=600_000, description="A member that is silent for this long loses its partitions."
+    )
+    poll_records_max: int = Field(2048, ge=1, le=100_000, description="Maximum records per poll.")
+    transaction_timeout_ms: int = Field(
+        15_000, ge=1000, le=900_000, description="The broker aborts a transaction that is open for longer."
+    )
+    request_timeout_ms: int = Field(
+        10_000, ge=1000, le=600_000, description="Longest wait for one answer of the broker."
+    )
+    api_version: tuple[int, int] | None = Field(
+        None, description="Protocol version; null: ask the broker. librdkafka's mock cluster needs [2, 3]."
+    )
+
+
+class Topics(Part):
+    """Topics that are read and written. Each has a name of its own."""
+
+    transactions: Topic = Field("transactions", description="Input: the events.")
+    alerts: Topic = Field("alerts", description="Output: the alerts.")
+    dead_letter: Topic = Field(
+        "dead_letter", description="Output: rejected events, with the reason and the original bytes."
+    )
+    feedback: Topic | None = Field(
+        None, description="Input: labels (one partition); null: there are no labels."
+    )
+    scores: Topic | None = Field(None, description="Output: the score of every event; null: alerts only.")
+    exchange: Topic | None = Field(
+        None,
+        description="Input and output: messages between shards (one partition); null: each shard learns from "
+        "its own partition alone.",
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _different(cls, topic: str | None, info: ValidationInfo) -> str | None:
+        others = {name: key for key, name in info.data.items() if name is not None}
+        if topic in others:
+            raise unfit(f"a name that no other topic has (topics.{others[topic]} has it)")
+        return topic
+
+
+def _without_a_secret(url: str) -> str:
+    if "?" in url or re.search(r"://[^/@:]*:(?!\d{1,5}/)[^@]*@", url):
+        raise leak("a URL without a password and a query string: configure them in the store's own client")
+    return url
+
+
+class Checkpoints(Part):
+    """Where checkpoints are kept. Every replica of the group must reach the same place."""
+
+    url: Annotated[str, AfterValidator(_without_a_secret)] = Field(
+        "file://./checkpoints",
+        min_length=1,
+        description="Any fsspec URL: a folder, s3://, gs://, abfs://; without a password.",
+    )
+    interval: Duration = Field(
+        30.0, description="A barrier starts a checkpoint if the last one is older than this."
+    )
+    keep: int = Field(3, ge=2, le=1000, description="Checkpoints kept per partition.")
+    age_max: Duration = Field(
+        86400.0,
+        description="Maximum age of a checkpoint: a partition too quiet for regular barriers makes one "
+        "before the log it needs is deleted.",
+    )
+
+
+class Http(Part):
+    """The pages /livez, /readyz and /metrics."""
+
+    address: ListenAddress = Field(
+        "127.0.0.1:9464", description="host:port to listen on; 0.0.0.0:9464 for all networks."
+    )
+
+
+class Log(Part):
+    """The service's own log."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.")
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, else json."
+    )

@@ -1,0 +1,9 @@
+"""Files in place of topics, for `replay`."""
+
+from detector.shell.files.archive import FileArchive
+from detector.shell.files.exchange import FileExchange
+from detector.shell.files.outputs import OutputFiles
+from detector.shell.files.side_log import FileSideLog
+from detector.shell.files.stream import FileStream
+
+__all__ = ["FileArchive", "FileExchange", "FileSideLog", "FileStream", "OutputFiles"]

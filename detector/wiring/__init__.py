@@ -1,0 +1,27 @@
+"""Puts the parts together: the only place that knows both the core and the world.
+
+run      Kafka stream, side topics, checkpoint store, HTTP pages    ─┐
+replay   events file, feedback file, progress folder                ─┴─> the same Runner, the same shards
+audits   the same logs and stores, read from outside the group      ───> Auditor, the same shards
+"""
+
+from detector.wiring.audit import ReplayFiles, auditing, roll_back
+from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
+from detector.wiring.common import entity_key
+from detector.wiring.daemon import run
+from detector.wiring.file_replay import Replay, Replayed, replay
+
+__all__ = [
+    "Replay",
+    "ReplayFiles",
+    "Replayed",
+    "auditing",
+    "checkpoints_place",
+    "entity_key",
+    "export",
+    "list_checkpoints",
+    "replay",
+    "roll_back",
+    "run",
+    "show_checkpoint",
+]

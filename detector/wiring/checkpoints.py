@@ -1,0 +1,127 @@
+"""`detector checkpoint list`, `show` and `export`: reading the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from detector.config.tree import Config
+from detector.config.words import redacted
+from detector.core.recovery.checkpoint import Manifest, read_manifest, read_state
+from detector.core.shard.warm_start import export_model
+from detector.errors import (
+    CheckpointDamaged,
+    ConfigError,
+    NeedsOperator,
+    Problem,
+)
+from detector.shell.store import FsspecStore, InvalidName
+from detector.wiring.common import checkpoint_prefix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundCheckpoint:
+    """One line of `detector checkpoint list`."""
+
+    name: str
+    manifest: Manifest | None
+    problem: str  # why there is no manifest
+
+
+def list_checkpoints(config: Config) -> list[FoundCheckpoint]:
+    """List the checkpoints of the group's topic, by partition and position.
+
+    Raises
+    ------
+    StoreUnavailable
+    """
+    store, prefix = FsspecStore(config.checkpoints.url), checkpoint_prefix(config)
+    found = []
+    for name in store.list(prefix):
+        stem = name.removeprefix(prefix).removesuffix(".json")
+        if not name.endswith(".json") or not stem[:1].isdigit():
+            continue
+        try:
+            found.append(FoundCheckpoint(name=stem, manifest=read_manifest(store.get(name)), problem=""))
+        except (CheckpointDamaged, KeyError) as error:
+            found.append(FoundCheckpoint(name=stem, manifest=None, problem=str(error)))
+    return found
+
+
+def export(config: Config, partition: int) -> tuple[str, bytes]:
+    """Make a model file from a partition's newest undamaged checkpoint.
+
+    Returns
+    -------
+    tuple
+        Name of the checkpoint, and the content of the file.
+
+    Raises
+    ------
+    StoreUnavailable
+    NeedsOperator
+        There is no such checkpoint.
+    """
+    store, prefix = FsspecStore(config.checkpoints.url), checkpoint_prefix(config)
+    manifests = [found.manifest for found in list_checkpoints(config) if found.manifest is not None]
+    own = [manifest for manifest in manifests if manifest.partition == partition]
+    for manifest in sorted(own, key=lambda manifest: manifest.position, reverse=True):
+        try:
+            return manifest.name, export_model(
+                manifest, read_state(manifest, store.get(f"{prefix}{manifest.name}.state"))
+            )
+        except (CheckpointDamaged, KeyError):
+            continue
+    raise NeedsOperator(f"no undamaged checkpoint of partition {partition} under {checkpoints_place(config)}")
+
+
+def checkpoints_place(config: Config) -> str:
+    """Where the checkpoints of the group's topic are, without secrets."""
+    return f"{redacted(config.checkpoints.url).rstrip('/')}/{checkpoint_prefix(config)}"
+
+
+def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
+    """Describe one checkpoint: its manifest and the arrays of its state.
+
+    Raises
+    ------
+    StoreUnavailable
+    ConfigError
+        There is no such checkpoint.
+    NeedsOperator
+        It is damaged.
+    """
+    store, prefix = FsspecStore(config.checkpoints.url), checkpoint_prefix(config)
+    unknown = Problem(
+        path="the checkpoint", value=repr(name), allowed="a name from `detector checkpoint list`"
+    )
+    try:
+        manifest = read_manifest(store.get(f"{prefix}{name}.json"))
+        state = read_state(manifest, store.get(f"{prefix}{name}.state"))
+    except (KeyError, InvalidName):
+        raise ConfigError("command line", [unknown]) from None
+    except CheckpointDamaged as error:
+        raise NeedsOperator(f"checkpoint {name}: {error}") from None
+    facts = asdict(manifest)
+    facts["since"] = json.loads(manifest.since.to_text())
+    facts["config_json"] = json.loads(manifest.config_json)
+    return {**facts, "state": _outline(state)}
+
+
+def _outline(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace arrays by dtype and shape, and long values by their length."""
+    outline: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, Mapping):
+            outline[name] = _outline(value)
+        elif isinstance(value, np.ndarray):
+            outline[name] = f"{value.dtype} {'x'.join(map(str, value.shape))}"
+        else:
+            outline[name] = (
+                value if isinstance(value, (int, float, str)) or value is None else f"{len(value)} items"
+            )
+    return outline

@@ -1,0 +1,150 @@
+"""`detector run`: the service over Kafka."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from detector import __version__
+from detector.config.secrets import Secrets, resolve_secrets
+from detector.config.tree import Config
+from detector.core.labels.feedback import feedback_time
+from detector.core.reporting.telemetry import Telemetry
+from detector.core.shard.warm_start import Model
+from detector.errors import (
+    EXIT_BUG,
+    BrokerUnavailable,
+    DetectorError,
+)
+from detector.ports import Log
+from detector.shell import logs
+from detector.shell.background import BackgroundThread
+from detector.shell.clock import SystemClock
+from detector.shell.drift import DriftMonitor
+from detector.shell.http import HttpServer
+from detector.shell.kafka import KafkaStream
+from detector.shell.metrics import TelemetryCollector, renderer
+from detector.shell.runner.loop import Runner
+from detector.shell.store import FsspecStore
+from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start, side_logs
+
+# Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
+RETENTION_MARGIN_S = 3 * 86_400.0
+
+
+def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = None) -> None:
+    """Run the service until SIGTERM or SIGINT.
+
+    Parameters
+    ----------
+    warm_start
+        Model file for partitions without a committed offset.
+
+    Raises
+    ------
+    OperatorError
+        Configuration, credentials, or something else that only a person can resolve.
+    SystemExit
+        With exit code 1 after a bug of ours, which is logged as one record.
+    """
+    secrets = resolve_secrets(config, environ)
+    logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
+    log = logs.get_logger("detector")
+    model = read_warm_start(warm_start, config)
+    try:
+        _run(config, secrets, log, model)
+        return
+    except DetectorError:
+        raise
+    except Exception:
+        log.exception("bug", version=__version__)
+    raise SystemExit(EXIT_BUG)  # outside the handler: no second traceback
+
+
+def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -> None:
+    password, key_password, entity_secret = secrets
+    telemetry, clock = Telemetry(), SystemClock()
+    store = FsspecStore(config.checkpoints.url)
+    stream = KafkaStream(config, password, key_password)
+    monitor = DriftMonitor(telemetry)
+    with threadpool_limits(1), Signals() as signals:
+        runner = Runner(
+            config=config,
+            topic=config.topics.transactions,
+            group=config.kafka.group_id,
+            entity_key=entity_key(entity_secret),
+            stream=stream,
+            store=store,
+            sides=side_logs(config, password, key_password, {"feedback": feedback_time}),
+            clock=clock,
+            telemetry=telemetry,
+            log=log,
+            executor=BackgroundThread("checkpoints"),
+            lanes=background_lanes(),
+            observe=monitor.observe,
+            on_revoked=monitor.forget,
+            warm_start=warm_start,
+            warnings=_warnings(config, stream, store, entity_secret, log),
+        )
+        signals.call(runner.stop)
+        server = HttpServer(
+            config.http.address,
+            runner.status,
+            lambda: None if telemetry.heartbeat is None else clock.monotonic() - telemetry.heartbeat,
+            renderer(TelemetryCollector(telemetry, build_info(), _config_info(config))),
+        )
+        server.start()
+        log.info("started", version=__version__, metrics=f"{server.url}/metrics")
+        try:
+            runner.run()
+        finally:
+            server.stop()
+    log.info("stopped")
+
+
+def build_info() -> dict[str, str]:
+    """Labels of the metric `detector_build_info`."""
+    return {"version": __version__, "python": platform.python_version()}
+
+
+def _config_info(config: Config) -> dict[str, str]:
+    return {"model": config.model_part(1).hash(), "delivery": config.delivery}
+
+
+def _warnings(
+    config: Config, stream: KafkaStream, store: FsspecStore, entity_secret: str | None, log: Log
+) -> list[str]:
+    """Problems that do not prevent a start. They are logged and shown on /readyz."""
+    found = []
+    if entity_secret is None:
+        found.append("entity_key is not set: entities are hashed with the public development key")
+    if not store.shared():
+        found.append(
+            "checkpoints.url is a local folder: all members of the group must share it, or a partition that "
+            "moves cannot be restored"
+        )
+    found += _retention_warnings(config, stream, log)
+    for warning in found:
+        log.warning("start_up", warning=warning)
+    return found
+
+
+def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterator[str]:
+    checkpoints = config.checkpoints
+    needed_s = max(checkpoints.interval, checkpoints.age_max) * checkpoints.keep + RETENTION_MARGIN_S
+    read = config.topics.transactions, config.topics.feedback, config.topics.exchange
+    topics = [topic for topic in read if topic is not None]
+    try:
+        stream.open()
+        for topic in topics:
+            kept_ms = stream.retention_ms(topic)
+            if kept_ms is not None and kept_ms / 1000.0 < needed_s:
+                yield (
+                    f"topic {topic} is kept for {kept_ms / 3.6e6:.1f} h, less than recovery may need "
+                    f"({needed_s / 3600:.1f} h: checkpoints.age_max x keep, plus three days)"
+                )
+    except BrokerUnavailable as error:
+        log.warning("broker_unavailable", reason=str(error))  # the runner tries again
