@@ -15,6 +15,7 @@ from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
 from detector.core.events.admission import IRREGULARITIES
 from detector.core.events.parser import REASONS
 from detector.core.labels.feedback import OUTCOMES
+from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.reporting.telemetry import Telemetry
 from detector.shell.metrics import METRICS, Metric, TelemetryCollector, markdown_table, renderer
 
@@ -64,6 +65,19 @@ def values(families: dict[str, Family], name: str) -> dict[tuple[str, ...], floa
 
 def test_the_documentation_has_the_table_of_the_metrics() -> None:
     assert f"\n{markdown_table()}\n" in DOCUMENT.read_text()
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        ("Outcomes of labels", OUTCOMES),
+        ("Outcomes of exchange messages", EXCHANGE_OUTCOMES),
+        ("Kinds of irregular events", IRREGULARITIES),
+    ],
+)
+def test_the_documentation_explains_every_value_of_a_label(heading: str, names: tuple[str, ...]) -> None:
+    section = DOCUMENT.read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(names)
 
 
 def test_the_documentation_names_no_other_metric() -> None:

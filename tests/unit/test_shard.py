@@ -922,7 +922,7 @@ def test_equally_busy_partitions_have_their_barriers_at_other_times() -> None:
     found = []
     for number in range(16):
         identity = replace(IDENTITY, partition=number)
-        run = drive(partition(wanted, identity=identity), log()[:1300], labels=False)
+        run = drive(partition(wanted, identity=identity), log()[:900], labels=False)
         counts = [barrier.position for barrier in run.barriers]
         offsets = np.concatenate([scored.offsets for scored in run.scored])
         found.append([int(np.sum(offsets < position)) for position in counts])
