@@ -26,7 +26,8 @@ demo: $(READY) ## run a broker, traffic with frauds and the daemon in one proces
 	$(BIN)/detector demo
 
 test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, and are skipped without
-	$(PYTEST) $(PARALLEL) tests/unit tests/simulation --cov --cov-report=term
+	$(PYTEST) $(PARALLEL) tests/unit --cov --cov-report=term
+	$(PYTEST) -n auto tests/simulation
 	$(PYTEST) tests/kafka
 
 test-fast: $(READY) ## run the unit tests on all cores, without coverage

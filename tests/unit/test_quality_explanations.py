@@ -42,10 +42,10 @@ def honest(events: int) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def stream() -> tuple[list[dict[str, Any]], dict[int, str]]:
-    """Traffic of which one event in 50 has 20 times its amount."""
-    events = honest(2600)
+    """Traffic of which one event in 25 has 20 times its amount after the first 1,600."""
+    events = honest(2100)
     wrong = {}
-    for number in range(1600, len(events), 50):
+    for number in range(1600, len(events), 25):
         events[number]["TX_AMOUNT"] = round(20 * events[number]["TX_AMOUNT"], 2)
         wrong[number] = "amount"
     return events, wrong

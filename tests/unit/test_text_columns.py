@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import zlib
+from bisect import bisect_left
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -69,16 +71,22 @@ def test_local_times_about_a_change_of_the_clock(zone: str, which: int, around: 
         assert math.isnan(found) or found == seconds(text, zone)
 
 
+@cache
 def _changes(zone: str) -> list[datetime]:
     """Local times at which a zone's offset changes, to the hour, over some decades."""
-    days = [datetime(1970, 1, 2) + timedelta(days=day) for day in range(0, 365 * 60, 5)]
-    offsets = [day.replace(tzinfo=ZoneInfo(zone)).utcoffset() for day in days]
-    found = []
-    for day, before, after in zip(days, offsets, offsets[1:], strict=False):
-        if before != after:
-            hours = [day + timedelta(hours=h) for h in range(121)]
-            found += [h for h in hours if h.replace(tzinfo=ZoneInfo(zone)).utcoffset() != before][:1]
-    return found
+    info = ZoneInfo(zone)
+    days = [datetime(1970, 1, 2) + timedelta(days=day) for day in range(0, 365 * 60, 20)]
+    offsets = [day.replace(tzinfo=info).utcoffset() for day in days]
+    hours = [timedelta(hours=hour) for hour in range(20 * 24 + 1)]
+
+    def changed(moment: datetime, before: timedelta | None) -> bool:
+        return moment.replace(tzinfo=info).utcoffset() != before
+
+    return [
+        day + hours[bisect_left(hours, True, key=lambda hour: changed(day + hour, before))]
+        for day, before, after in zip(days, offsets, offsets[1:], strict=False)
+        if before != after
+    ]
 
 
 @given(
