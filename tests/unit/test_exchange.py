@@ -16,9 +16,9 @@ from threadpoolctl import threadpool_limits
 from detector.config.tree import ModelPart
 from detector.core.labels import peer_messages as exchange_module
 from detector.core.labels.peer_messages import (
-    HEARD_BYTES_MAX,
     MESSAGE_BYTES_MAX,
-    TOLD_MAX,
+    PUBLISHED_MAX,
+    RECEIVED_BYTES_MAX,
     Arrays,
     Exchange,
     bounded,
@@ -52,12 +52,12 @@ class Ear:
 
 
 def told(teller: Exchange, position: int, *messages: tuple[str, Arrays]) -> list[tuple[int, bytes]]:
-    teller.tell(position, messages)
+    teller.publish(position, messages)
     return list(enumerate(teller.collect()[0], 100))
 
 
 def listen(listener: Exchange, records: list[tuple[int, bytes]], ear: Ear | None = None) -> dict[str, int]:
-    listener.hear(records, ear or Ear())
+    listener.receive(records, ear or Ear())
     return listener.collect()[1]
 
 
@@ -76,7 +76,7 @@ COUNTS: tuple[str, Arrays] = ("counts", {"n": np.arange(3)})
 def test_what_is_told_is_what_is_heard(arrays: dict[str, Any]) -> None:
     ear = Ear()
     records = told(shard(0), 4096, ("kind", arrays))
-    assert listen(shard(1), records, ear) == {"heard": 1}
+    assert listen(shard(1), records, ear) == {"applied": 1}
     [(kind, heard)] = ear.heard
     assert kind == "kind"
     assert heard.keys() == arrays.keys()
@@ -89,9 +89,9 @@ def test_what_is_told_is_what_is_heard(arrays: dict[str, Any]) -> None:
 def test_only_siblings_are_heard_and_each_message_once() -> None:
     listener = shard(1)
     first, second = told(shard(0), 256, COUNTS, COUNTS), told(shard(0), 512, COUNTS)
-    assert listen(listener, first) == {"heard": 2}
-    assert listen(listener, first + second + first) == {"repeated": 4, "heard": 1}
-    assert listen(listener, told(shard(2), 256, COUNTS)) == {"heard": 1}
+    assert listen(listener, first) == {"applied": 2}
+    assert listen(listener, first + second + first) == {"duplicate": 4, "applied": 1}
+    assert listen(listener, told(shard(2), 256, COUNTS)) == {"applied": 1}
     assert listen(listener, told(shard(1), 256, COUNTS)) == {"own": 1}
     assert listen(listener, told(shard(0, "other"), 9999, COUNTS)) == {"foreign": 1}
     assert listen(listener, told(shard(0, group="other"), 9999, COUNTS)) == {"foreign": 1}
@@ -104,9 +104,9 @@ def test_who_was_heard_is_state() -> None:
     listen(listener, records)
     again = shard(1)
     again.load(unpack(pack({"exchange": listener.to_state()}))["exchange"])
-    assert listen(again, records) == {"repeated": 1}
+    assert listen(again, records) == {"duplicate": 1}
     again.load({})
-    assert listen(again, records) == {"heard": 1}
+    assert listen(again, records) == {"applied": 1}
 
 
 def changed(value: bytes, **changes: Any) -> bytes:
@@ -143,19 +143,19 @@ def test_a_message_that_is_none_is_counted_and_changes_nothing(changes: dict[str
     listener, ear = shard(1), Ear()
     assert listen(listener, [(0, changed(value, **changes))], ear) == {"malformed": 1}
     assert (ear.heard, listener.to_state()) == ([], {})
-    assert listen(listener, [(0, value)], ear) == {"heard": 1}
+    assert listen(listener, [(0, value)], ear) == {"applied": 1}
 
 
 def test_another_version_is_not_understood_but_remembered() -> None:
     [(_, value)] = told(shard(0), 256, COUNTS)
     listener = shard(1)
-    assert listen(listener, [(0, changed(value, version=2)), (1, value)]) == {"unfit": 1, "repeated": 1}
+    assert listen(listener, [(0, changed(value, version=2)), (1, value)]) == {"unfit": 1, "duplicate": 1}
 
 
 @given(st.binary(max_size=64) | st.binary(max_size=8).map(lambda end: told(shard(0), 1, COUNTS)[0][1] + end))
 def test_any_bytes_are_harmless(value: bytes) -> None:
     outcomes = listen(shard(1), [(0, value)])
-    assert outcomes in ({"malformed": 1}, {"heard": 1})
+    assert outcomes in ({"malformed": 1}, {"applied": 1})
 
 
 @given(st.data())
@@ -169,31 +169,31 @@ def test_any_damage_to_a_message_is_harmless(data: st.DataObject) -> None:
 def test_messages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     large = np.zeros(MESSAGE_BYTES_MAX, dtype=np.uint8)
     teller = shard(0)
-    teller.tell(1, [("large", {"a": large}), COUNTS])
+    teller.publish(1, [("large", {"a": large}), COUNTS])
     messages, outcomes = teller.collect()
-    assert outcomes == {"told": 1, "too_large": 1}
-    assert listen(shard(1), list(enumerate(messages))) == {"heard": 1}
+    assert outcomes == {"published": 1, "too_large": 1}
+    assert listen(shard(1), list(enumerate(messages))) == {"applied": 1}
     monkeypatch.setattr(exchange_module, "MESSAGE_BYTES_MAX", 1 << 30)
-    teller.tell(2, [("large", {"a": large})])
+    teller.publish(2, [("large", {"a": large})])
     messages, _ = teller.collect()
     monkeypatch.undo()
     assert listen(shard(1), list(enumerate(messages))) == {"malformed": 1}
     with pytest.raises(ValueError, match="messages at one barrier"):
-        shard(0).tell(1, [COUNTS] * (TOLD_MAX + 1))
+        shard(0).publish(1, [COUNTS] * (PUBLISHED_MAX + 1))
     for array in (np.array(["text"]), np.zeros((1, 1, 1, 1, 1)), np.array([True]), np.array([None])):
-        with pytest.raises(ValueError, match="cannot be told"):
-            shard(0).tell(1, [("kind", {"a": array})])
+        with pytest.raises(ValueError, match="cannot be packed"):
+            shard(0).publish(1, [("kind", {"a": array})])
 
 
 def test_what_is_collected_is_gone() -> None:
     teller = shard(0)
-    teller.tell(1, [COUNTS])
+    teller.publish(1, [COUNTS])
     assert len(teller.collect()[0]) == 1
     assert teller.collect() == ((), {})
 
 
 def test_a_barrier_hears_so_many_bytes_but_one_message_at_least() -> None:
-    half = b"x" * (HEARD_BYTES_MAX // 2)
+    half = b"x" * (RECEIVED_BYTES_MAX // 2)
     records = [(3, half), (5, half), (8, b"x"), (9, half)]
     assert bounded(records, 12) == (records[:2], 8)
     assert bounded(records[:2], 8) == (records[:2], 8)
@@ -207,7 +207,7 @@ def test_a_barrier_hears_so_many_bytes_but_one_message_at_least() -> None:
 def from_a_sibling(count: int) -> list[tuple[int, bytes]]:
     teller = shard(7, "payments", "fraud")
     for number in range(count):
-        teller.tell(256 * (number + 1), [("chance", {"chance": np.array([number], dtype=np.uint64)})])
+        teller.publish(256 * (number + 1), [("chance", {"chance": np.array([number], dtype=np.uint64)})])
     return list(enumerate(teller.collect()[0]))
 
 
@@ -234,8 +234,8 @@ def go(driven: Partition, until: int = 1 << 62) -> tuple[Went, list[Snapshot]]:
 
 @pytest.fixture
 def _talkative(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Shard, "_hear", talkative.hear)
-    monkeypatch.setattr(Shard, "_tell", talkative.tell)
+    monkeypatch.setattr(Shard, "_receive", talkative.receive)
+    monkeypatch.setattr(Shard, "_publish", talkative.publish)
     with threadpool_limits(1):
         yield
 
@@ -249,7 +249,7 @@ def test_a_shard_that_is_replayed_or_restored_tells_the_same() -> None:
     assert [told.offset for _, outputs, _ in whole for told in outputs.told][::2] == [
         position - 1 for position, _, _ in whole
     ]
-    assert sum(outputs.exchange.get("heard", 0) for _, outputs, _ in whole) > 20
+    assert sum(outputs.exchange.get("applied", 0) for _, outputs, _ in whole) > 20
 
     middle = len(whole) // 2
     until = whole[middle][0]
@@ -283,6 +283,6 @@ def test_the_exchange_begins_with_a_journaled_change() -> None:
     later, _ = go(driven)
     assert not first[-1][1].told
     assert later[0][1].told
-    assert later[0][1].exchange["heard"] > 0
+    assert later[0][1].exchange["applied"] > 0
     changes = [barrier for barrier in driven.journal.barriers if barrier.config is not None]
     assert [barrier.config for barrier in changes] == [on.hash()]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
-from detector.core.labels.supervision import WEIGHT_STEP
+from detector.core.labels.label_weight import WEIGHT_STEP
 from detector.core.records import Record
 from detector.core.recovery.checkpoint import encode, read_manifest, read_state
 from detector.core.recovery.journal import Journal
@@ -174,12 +174,14 @@ def test_a_run_with_labels_has_all_its_stages() -> None:
     made = labelled()
     checked(made)
     assert set(made.labels) >= {"applied", "retracted"}
-    states = [snapshot.state["supervision"] for snapshot in made.snapshots.values()]
-    assert any(len(state["alerts"]["numbers"]) for state in states)
+    whole = [snapshot.state for snapshot in made.snapshots.values()]
+    states = [state["supervision"] for state in whole]
+    assert any(len(state["buffer"]["alerted"]["numbers"]) for state in whole)
     assert any(len(state["answers"]["numbers"]) for state in states)
     assert 0 < sum(state["learner"]["steps"] == 0 for state in states) < len(states)
-    assert states[-1]["judged"] > 0
-    assert states[-1]["memory"]["events"] > len(states[-1]["memory"]["ids"])  # the oldest have gone
+    assert states[-1]["maturity"]["end"] > 0
+    held = whole[-1]["buffer"]
+    assert held["events"] > len(held["ids"])  # the oldest have gone
 
 
 def test_labels_without_any_fraud_change_nothing() -> None:
@@ -293,12 +295,12 @@ def test_what_was_learned_from_labels_outlives_another_configuration(
     assert np.isfinite(scores_of(going)).all()
     barrier = next(b for b in going.barriers if b.cause == "config")
     at = going.snapshots[barrier.position].state
-    assert at["supervision"]["book"]["labels"]
+    assert at["book"]["labels"]
     if keeps:
         assert at["calibration"]["label_weight"] > 0.2
         assert at["supervision"]["learner"]["steps"] > 0
         assert going.partition.gauges["fraud_keys"] > 0
-        held = at["supervision"]["memory"]
+        held = at["buffer"]
         assert len(held["ids"]) == min(2048, wanted.model.labels.buffer_events_max)
         assert (held["offsets"] >= 1000).all()
     else:
@@ -322,7 +324,7 @@ def exported() -> Model:
 def test_a_warm_start_brings_no_labels_and_learns_its_own() -> None:
     wanted = settings_of()
     snapshot = first_checkpoint(exported(), wanted, IDENTITY, Partition.begin(wanted, 1000, 0))
-    assert len(snapshot.state["supervision"]["memory"]["ids"]) == 0
+    assert len(snapshot.state["buffer"]["ids"]) == 0
     runs = []
     for pieces in ((), [1] * 50):
         _, manifest, state = encode(snapshot)

@@ -289,7 +289,7 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert len(run.dead) > 50
     assert len(run.barriers) > 10
     assert {barrier.cause for barrier in run.barriers} == {"every", "labels"}
-    assert set(run.labels) >= {"applied", "retracted", "repeated", "unknown_event"}
+    assert set(run.labels) >= {"applied", "retracted", "duplicate", "unknown_event"}
     assert run.suppressed.keys() == {"entity", "budget"}
     assert run.key_mismatches > 3
     assert len({body["case_id"] for body in run.bodies()}) < len(run.alerts)
@@ -673,7 +673,7 @@ def test_partitions_differ_in_their_chance_only() -> None:
     positions = list(one.snapshots)
     left, right = (run.snapshots[positions[0]].state for run in (one, other))
     assert pack(left["profiles"]) == pack(right["profiles"])
-    assert pack(left["supervision"]["book"]) == pack(right["supervision"]["book"])
+    assert pack(left["book"]) == pack(right["book"])
     assert pack(left["units"] if isinstance(left["units"], dict) else {"units": left["units"]}) == pack(
         {"units": right["units"]}
     )

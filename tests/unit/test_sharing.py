@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from detector.core.features.features import DAY_S, Features, Layout, Profiles, empty_rows
 from detector.core.features.fraud_rates import MATURED
-from detector.core.labels import peers as sharing_module
-from detector.core.labels.event_buffer import Memory
-from detector.core.labels.feedback import Answer, LabelBook
-from detector.core.labels.peers import AHEAD_MAX_S, Message, Sharing
+from detector.core.labels import peers as peers_module
+from detector.core.labels.event_buffer import EventBuffer
+from detector.core.labels.feedback import Answer, AppliedLabels
+from detector.core.labels.peers import AHEAD_MAX_S, Message, Peers
 from detector.core.labels.supervision import Supervision
 from detector.core.records import Outputs, Told
 from detector.core.recovery.checkpoint import Snapshot
@@ -42,11 +42,10 @@ class World:
         self.features = Features(self.layout)
         self.profiles = Profiles(self.layout, config.features)
         self.profiles.reserve(256)
-        memory = Memory(config.labels, self.layout, len(self.features))
-        book = LabelBook(config.labels, "transactions", partition, memory)
+        self.buffer = EventBuffer(config.labels, self.layout, len(self.features))
         rng = np.random.default_rng(partition)
-        self.supervision = Supervision(config, self.layout, self.features, book, memory, rng, shares=True)
-        self.sharing = Sharing(self.supervision, self.layout, {"a": 1}, partition)
+        self.supervision = Supervision(config, self.layout, self.features, self.buffer, rng, shares=True)
+        self.peers = Peers(self.supervision, self.layout, {"a": 1}, partition)
         self.days: list[float] = []
         self.now = -np.inf
 
@@ -58,41 +57,51 @@ class World:
         self.profiles.observe(rows)
         distances = np.zeros(len(events))
         first = len(self.days)
-        self.supervision.remember(
-            [str(first + i) for i in range(len(events))],
-            np.arange(first, first + len(events)),
-            rows,
-            self.features.compute(rows),
-            distances,
-            distances,
-            np.zeros(len(events), dtype=bool),
+        self.buffer.remember(
+            ids=np.arange(first, first + len(events), dtype=np.uint64),
+            offsets=np.arange(first, first + len(events)),
+            rows=rows,
+            inputs=self.features.compute(rows),
+            plain=distances,
+            labelled=distances,
+            alerted=np.zeros(len(events), dtype=bool),
         )
         self.days += [day for day, _ in events]
         self.now = max(self.now, float(rows.times.max()))
 
     def label(self, *numbers: int, label: str = "fraud", delay_days: float = 1.0) -> None:
-        self.supervision.apply(
-            [Answer(n, n, label, DAY + (self.days[n] + delay_days) * DAY_S) for n in numbers]
-        )
+        answers = [Answer(n, n, label, DAY + (self.days[n] + delay_days) * DAY_S) for n in numbers]
+        self.supervision.apply(AppliedLabels.make(answers, self.buffer))
 
     def mature(self) -> None:
         self.supervision.mature(self.now)
 
-    def tell(self) -> list[Message]:
-        return self.sharing.tell()
+    def publish(self) -> list[Message]:
+        return self.peers.publish()
 
-    def hear(self, *messages: Message) -> list[bool]:
-        return [self.sharing.hear(kind, frozen(arrays), self.now) for kind, arrays in messages]
+    def receive(self, *messages: Message) -> list[bool]:
+        return [self.peers.receive(kind, frozen(arrays), self.now) for kind, arrays in messages]
 
     def risk(self, terminal: int, day: float) -> NDArray[np.float32]:
         rows = empty_rows(1, self.layout)
         rows.times[:], rows.entities[:, 1] = DAY + day * DAY_S, terminal
-        self.supervision.risks.read(rows)
+        self.supervision.fraud_rates.read(rows)
         risk: NDArray[np.float32] = rows.risk[0, self.layout.risks[1].columns]
         return risk
 
     def state(self) -> bytes:
-        return pack({"supervision": self.supervision.to_state(), "sharing": self.sharing.to_state()})
+        return pack(
+            {
+                "buffer": self.buffer.to_state(),
+                "supervision": self.supervision.to_state(),
+                "peers": self.peers.to_state(),
+            }
+        )
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.buffer.load(state["buffer"])
+        self.supervision.load(state["supervision"])
+        self.peers.load(state["peers"])
 
 
 def frozen(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -105,11 +114,11 @@ def frozen(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 def gossip(worlds: Sequence[World], rounds: int = 3) -> None:
     """Every shard hears what every other told in the round before."""
     for _ in range(rounds):
-        told = [world.tell() for world in worlds]
+        told = [world.publish() for world in worlds]
         for listener in worlds:
             for teller, messages in zip(worlds, told, strict=True):
                 if teller is not listener:
-                    assert all(listener.hear(*messages))
+                    assert all(listener.receive(*messages))
 
 
 # --- fraud shares -----------------------------------------------------------------------------------------
@@ -121,13 +130,13 @@ def test_a_fraud_raises_the_terminals_share_at_a_sibling_and_a_retraction_takes_
         world.see([(0.0, TERMINAL), (1.0, TERMINAL), (1.5, MERCHANT)])
     before = listener.risk(TERMINAL, 2.0)
     teller.label(1)
-    assert all(listener.hear(*teller.tell()))
+    assert all(listener.receive(*teller.publish()))
     raised = listener.risk(TERMINAL, 2.0)
     assert raised[0] > before[0] == 0.0
     assert raised[FRAUD_AGE] < before[FRAUD_AGE]
     np.testing.assert_array_equal(listener.risk(MERCHANT, 2.0), before)
     teller.label(1, label="retracted")
-    assert all(listener.hear(*teller.tell()))
+    assert all(listener.receive(*teller.publish()))
     assert listener.risk(TERMINAL, 2.0)[0] == 0.0
 
 
@@ -135,7 +144,7 @@ def test_nobody_tells_of_the_main_entity() -> None:
     world = World()
     world.see([(0.0, TERMINAL)])
     world.label(0)
-    keys = np.concatenate([arrays["keys"] for kind, arrays in world.tell() if kind == "shares"])
+    keys = np.concatenate([arrays["keys"] for kind, arrays in world.publish() if kind == "fraud_rates"])
     assert TERMINAL in keys
     assert CUSTOMER not in keys
 
@@ -180,16 +189,16 @@ def test_shards_together_count_what_one_would(seed: int) -> None:
 
 
 def test_what_is_told_is_bounded_and_keeps_labels_and_the_busiest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharing_module, "CHANGES_MAX", 3)
+    monkeypatch.setattr(peers_module, "CHANGES_MAX", 3)
     world = World()
     world.see([(0.1 * n, 100 + n) for n in range(6)])
     world.label(*range(4), delay_days=7.0)
-    [arrays] = [arrays for kind, arrays in world.tell() if kind == "shares"]
+    [arrays] = [arrays for kind, arrays in world.publish() if kind == "fraud_rates"]
     assert len(arrays["keys"]) == 3
-    assert world.sharing.dropped == 1
+    assert world.peers.dropped == 1
     world.see([(20.0, 100), (20.1, 101), (20.2, 102), (20.3, 103), (20.4, 103), (40.0, 99)])
     world.mature()
-    [arrays] = [arrays for kind, arrays in world.tell() if kind == "shares"]
+    [arrays] = [arrays for kind, arrays in world.publish() if kind == "fraud_rates"]
     assert (arrays["what"] == MATURED).all()
     assert len(arrays["keys"]) == 3
     assert 103 in arrays["keys"]
@@ -203,17 +212,17 @@ def test_a_siblings_frauds_are_learned_from_until_they_are_retracted() -> None:
     teller.see([(0.0, TERMINAL), (1.0, MERCHANT)])
     teller.supervision.learner.steps = listener.supervision.learner.steps = 1
     teller.label(0, 1)
-    messages = teller.tell()
+    messages = teller.publish()
     listener.see([(0.0, CUSTOMER)])
-    assert all(listener.hear(*messages))
+    assert all(listener.receive(*messages))
     np.testing.assert_array_equal(listener.supervision.frauds.inputs, teller.supervision.frauds.inputs)
     assert not any(
         name in ("keys", "entities", "ids") for kind, a in messages if kind == "frauds" for name in a
     )
-    assert all(listener.hear(*messages))  # the same again replaces
+    assert all(listener.receive(*messages))  # the same again replaces
     assert len(listener.supervision.frauds) == 2
     teller.label(0, label="legitimate")
-    assert all(listener.hear(*teller.tell()))
+    assert all(listener.receive(*teller.publish()))
     assert len(listener.supervision.frauds) == 1
 
 
@@ -223,7 +232,7 @@ def test_delays_of_siblings_count_where_own_labels_are_missing() -> None:
         world.see([(0.0, TERMINAL), (30.0, TERMINAL)])
     assert listener.supervision.mature(listener.now).size == 0
     teller.label(0, delay_days=10.0)
-    listener.hear(*teller.tell())
+    listener.receive(*teller.publish())
     assert listener.supervision.mature(listener.now).size == 1
 
 
@@ -247,20 +256,20 @@ def test_weights_are_averaged_where_bins_are_equal_and_adopted_where_they_are_ne
 
     newer = trained(World(5), bins=2)
     newer.supervision.learner.edges += 1.0
-    [message] = newer.tell()
-    assert worlds[0].hear(message) == [True]
+    [message] = newer.publish()
+    assert worlds[0].receive(message) == [True]
     learner = worlds[0].supervision.learner
     np.testing.assert_array_equal(learner.edges, newer.supervision.learner.edges)
     np.testing.assert_allclose(learner.weights["out"], newer.supervision.learner.weights["out"], atol=1e-3)
     before = worlds[0].state()
-    assert worlds[0].hear(trained(World(6)).tell()[0]) == [True]  # older: of no consequence
+    assert worlds[0].receive(trained(World(6)).publish()[0]) == [True]  # older: of no consequence
     assert worlds[0].state() == before
 
 
 def test_an_encoder_is_told_once_per_training() -> None:
     world = trained(World())
-    assert [kind for kind, _ in world.tell()] == ["encoder"]
-    assert world.tell() == []
+    assert [kind for kind, _ in world.publish()] == ["encoder"]
+    assert world.publish() == []
 
 
 # --- whatever anyone may send -----------------------------------------------------------------------------
@@ -270,7 +279,7 @@ def everything() -> dict[str, Mapping[str, NDArray[Any]]]:
     teller = trained(World(0))
     teller.see([(0.0, TERMINAL), (1.0, MERCHANT)])
     teller.label(0, 1)
-    return dict(teller.tell())
+    return dict(teller.publish())
 
 
 MESSAGES = everything()
@@ -298,14 +307,14 @@ def test_what_is_malformed_is_refused_without_change(data: st.DataObject) -> Non
     listener = World(1)
     listener.see([(0.0, TERMINAL)])
     before = listener.state()
-    assert listener.hear((kind, arrays)) == [False]
+    assert listener.receive((kind, arrays)) == [False]
     assert listener.state() == before
 
 
 @settings(max_examples=50)
 @given(st.data())
 def test_values_out_of_range_are_refused_without_change(data: st.DataObject) -> None:
-    places = [("shares", name) for name in ("times", "counts", "events")]
+    places = [("fraud_rates", name) for name in ("times", "counts", "events")]
     places += [("frauds", name) for name in ("inputs", "delays")]
     places += [
         ("encoder", name) for name in MESSAGES["encoder"] if name == "edges" or name.startswith("weight")
@@ -318,21 +327,21 @@ def test_values_out_of_range_are_refused_without_change(data: st.DataObject) -> 
     listener = World(1)
     listener.see([(0.0, TERMINAL)])
     before = listener.state()
-    assert listener.hear((kind, arrays)) == [False]
+    assert listener.receive((kind, arrays)) == [False]
     assert listener.state() == before
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "value"),
     [
-        ("shares", "kinds", 0),  # the main entity's
-        ("shares", "kinds", 200),
-        ("shares", "keys", 0),
-        ("shares", "what", 2),
-        ("shares", "counts", -1.0),
-        ("shares", "counts", 1e30),
-        ("shares", "events", -1.0),
-        ("shares", "times", DAY + AHEAD_MAX_S + 1.0),
+        ("fraud_rates", "kinds", 0),  # the main entity's
+        ("fraud_rates", "kinds", 200),
+        ("fraud_rates", "keys", 0),
+        ("fraud_rates", "what", 2),
+        ("fraud_rates", "counts", -1.0),
+        ("fraud_rates", "counts", 1e30),
+        ("fraud_rates", "events", -1.0),
+        ("fraud_rates", "times", DAY + AHEAD_MAX_S + 1.0),
         ("frauds", "delays", -1.0),
         ("encoder", "edges", 0.0),  # not ascending
         ("encoder", "counts", 0),
@@ -345,7 +354,7 @@ def test_values_that_make_no_sense_are_refused(kind: str, name: str, value: floa
     listener.see([(0.0, TERMINAL)])
     before = listener.state()
     arrays = {**MESSAGES[kind], name: np.full_like(MESSAGES[kind][name], value)}
-    assert listener.hear((kind, arrays)) == [False]
+    assert listener.receive((kind, arrays)) == [False]
     assert listener.state() == before
 
 
@@ -353,12 +362,11 @@ def test_what_was_heard_and_not_yet_told_is_state() -> None:
     world, again = World(1), World(1)
     world.see([(0.0, TERMINAL), (1.0, TERMINAL)])
     world.label(0)
-    assert world.hear(*MESSAGES.items()) == [True] * len(MESSAGES)
+    assert world.receive(*MESSAGES.items()) == [True] * len(MESSAGES)
     state = unpack(world.state())
-    again.supervision.load(state["supervision"])
-    again.sharing.load(state["sharing"])
+    again.load(state)
     assert again.state() == world.state()
-    told, retold = world.tell(), again.tell()
+    told, retold = world.publish(), again.publish()
     assert [kind for kind, _ in told] == [kind for kind, _ in retold]
     for (_, left), (_, right) in zip(told, retold, strict=True):
         assert left.keys() == right.keys()
@@ -401,10 +409,10 @@ def test_a_shard_that_is_cut_replayed_or_restored_tells_and_knows_the_same() -> 
     sibling, _ = go(partition(wanted, identity=replace(IDENTITY, partition=IDENTITY.partition + 1)))
     told = [message for _, outputs, _ in sibling for message in outputs.told]
     kinds = {msgspec.msgpack.decode(message.value)[6] for message in told}
-    assert kinds == {"shares", "frauds", "encoder"}
+    assert kinds == {"fraud_rates", "frauds", "encoder"}
 
     whole, snapshots = go(partition(wanted), told)
-    assert sum(outputs.exchange.get("heard", 0) for _, outputs, _ in whole) > 10
+    assert sum(outputs.exchange.get("applied", 0) for _, outputs, _ in whole) > 10
     assert not any("unfit" in outputs.exchange for _, outputs, _ in whole)
 
     middle = len(whole) // 2

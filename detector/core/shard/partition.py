@@ -30,11 +30,12 @@ from typing import Any
 
 from detector.config.tree import ModelPart
 from detector.core.jobs import AT_ONCE, Lanes
-from detector.core.labels.peer_messages import HEARD_RECORDS_MAX
+from detector.core.labels.peer_messages import RECEIVED_RECORDS_MAX
 from detector.core.records import Identity, Lap, Outputs, Record, Told, no_lap
 from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.recovery.journal import Barrier, Cause, Journal
-from detector.core.shard.shard import Inquired, Shard
+from detector.core.shard.alerting import Inquired
+from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
 from detector.errors import NeedsOperator
 
@@ -123,6 +124,8 @@ class Partition:
                 )
             self._shard.load(state)
         self._lap = lap
+        self._explain: int | None = None
+        self._inquired: Inquired | None = None
         self._state: State | None = None  # right after a barrier
         self.state_hash = "" if restored is None else restored[0].state_hash
         self.differences = 0
@@ -171,12 +174,13 @@ class Partition:
             end = _count_below(records, self._plan[0].position)
         silent = min(_count_below(records, self._told_until), end)
         batch = records[: silent or end]
-        consumed, outputs, block_ended = self._shard.take(batch, silent=bool(silent))
-        block_ended |= bool(self._plan) and self.position == self._plan[0].position
+        taken = self._shard.take(batch, silent=bool(silent), explain=self._explain)
+        self._inquired = taken.inquired or self._inquired
+        block_ended = taken.block_ended or (bool(self._plan) and self.position == self._plan[0].position)
         return Step(
-            consumed=consumed,
-            replayed=consumed if silent else 0,
-            outputs=outputs,
+            consumed=taken.consumed,
+            replayed=taken.consumed if silent else 0,
+            outputs=taken.outputs,
             block_ended=block_ended,
         )
 
@@ -213,7 +217,7 @@ class Partition:
             return None
         shard = self._shard
         config = self._wanted if cause == "config" else shard.config
-        labels_max, told_max = shard.config.model.labels.per_barrier_max, HEARD_RECORDS_MAX
+        labels_max, told_max = shard.config.model.labels.per_barrier_max, RECEIVED_RECORDS_MAX
         labels, labels_from = _next(shard.labels_end, labels_end, labels_beginning, labels_max)
         exchange, exchange_from = _next(
             shard.told_end, exchange_end, exchange_beginning, told_max if config.exchange else 0
@@ -230,12 +234,12 @@ class Partition:
 
     def inquire(self, offset: int) -> None:
         """Ask for an explanation of the event at `offset`, also if it gives no alert; see `inquired`."""
-        self._shard.inquiry = offset
+        self._explain = offset
 
     @property
     def inquired(self) -> Inquired | None:
         """Why the event that was asked for gave no alert; None: it did, was rejected, or is to come."""
-        return self._shard.inquired
+        return self._inquired
 
     @property
     def state(self) -> State | None:

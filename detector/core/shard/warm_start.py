@@ -31,7 +31,7 @@ from detector.core.state import copied, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
 FORMAT = 1
-POPULATION = ("units", "learner", "core", "embedding", "calibration", "loss")
+POPULATION = ("units", "learner", "core", "served", "calibration", "loss")
 _MAGIC = b"detector model\n"
 _SEAL_BYTES = 32
 
@@ -53,7 +53,7 @@ def export_model(manifest: Manifest, state: Mapping[str, Any]) -> bytes:
     NeedsOperator
         Its shard had not learned anything yet.
     """
-    if not state.get("embedding"):
+    if not state.get("served"):
         raise NeedsOperator(
             f"checkpoint {manifest.name} is from before its model began: wait for a later one"
         )
