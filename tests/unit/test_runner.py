@@ -281,10 +281,10 @@ def audited(world: World, told: list[bytes] | None = None) -> list[bytes]:
         plan = list(journal.barriers)
         records = list(world.broker.records(number))
         while records:
-            consumed, outputs, ended = shard.take(records, silent=False)
-            del records[:consumed]
-            alerts += [alert.body for alert in outputs.alerts]
-            if ended and plan and plan[0].position == shard.position:
+            taken = shard.take(records, silent=False)
+            del records[: taken.consumed]
+            alerts += [alert.body for alert in taken.outputs.alerts]
+            if taken.block_ended and plan and plan[0].position == shard.position:
                 barrier = plan.pop(0)
                 labels = world.feedback.read(shard.labels_end, barrier.labels)
                 heard = world.exchange.read(shard.told_end, barrier.exchange)
@@ -413,8 +413,8 @@ def test_an_exchange_that_is_away_holds_only_barriers_back_that_need_it() -> Non
 
 
 def test_what_one_barrier_hears_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_module, "HEARD_RECORDS_MAX", 4)
-    monkeypatch.setattr(exchange_module, "HEARD_BYTES_MAX", 20)
+    monkeypatch.setattr(partition_module, "RECEIVED_RECORDS_MAX", 4)
+    monkeypatch.setattr(exchange_module, "RECEIVED_BYTES_MAX", 20)
     world = World(config=config(checkpoints={"interval": 1e6}, **TALKATIVE))
     runner = world.runner()
     until(lambda: runner.status().ready, runner)  # it listens from here on
