@@ -1,4 +1,4 @@
-"""The parts of the score: the labelled one needs known frauds, and all of them serve what was learned."""
+"""The served parts of the score: the labelled one needs known frauds, and all of them restore."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def test_without_known_frauds_there_is_no_labelled_distance() -> None:
     assert np.isnan(found.labelled).all()
     assert np.isfinite(found.plain).all()
     assert trained.promote(5).knows_labels
-    assert not trained.promote(0).knows_labels  # they were taken back
+    assert not trained.promote(0).knows_labels  # all were retracted
 
 
 @pytest.mark.parametrize("frauds", [1, 5, 400])
-def test_what_is_like_known_frauds_is_far_from_normal(frauds: int) -> None:
+def test_events_like_known_frauds_are_far_from_normal(frauds: int) -> None:
     served = Trained().promote(frauds)
     prototypes = served.to_state()["parts"][LabelledPart.name]["prototypes"]
     assert 1 <= len(prototypes) <= min(PROTOTYPES_MAX, max(1, frauds // 4))
@@ -99,8 +99,8 @@ def test_what_is_like_known_frauds_is_far_from_normal(frauds: int) -> None:
     assert distances[32:].min() > distances[:32].max()
 
 
-def test_labels_move_no_distance_that_needs_none() -> None:
-    """What labels say of an event's keys is seen by the labelled part alone."""
+def test_labels_change_no_distance_of_a_part_without_labels() -> None:
+    """Only the labelled part sees the fraud rates of an event's keys."""
     served = Trained().promote(20)
     asked = rows(BLOCK, 5)
     before = measured(served, asked)

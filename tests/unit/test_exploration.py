@@ -1,4 +1,4 @@
-"""Answers to a few random low scores tell, without bias, what the score misses."""
+"""Answers to a few random alerts give an unbiased estimate of what the score misses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detector.core.state import pack, unpack
 def stream(
     seed: int, *, events: int = 20_000, probability: float = 0.05, answered: float = 1.0
 ) -> tuple[Exploration, float, float]:
-    """An exploration of a stream whose score finds some frauds; with the true numbers of missed and found."""
+    """Explore a stream whose score finds some frauds; also returns the true numbers of missed and found."""
     rng = np.random.default_rng(seed)
     fraud = rng.random(events) < 0.03
     by_score = rng.random(events) < np.where(fraud, 0.4, 0.01)
@@ -37,17 +37,17 @@ def stream(
 
 
 @pytest.mark.parametrize("answered", [1.0, 0.5])
-def test_the_estimate_is_unbiased_and_its_error_is_told(answered: float) -> None:
-    errors, told, recalls = [], [], []
+def test_the_estimate_is_unbiased_and_its_error_is_right(answered: float) -> None:
+    errors, estimated, recalls = [], [], []
     for seed in range(200):
         exploration, missed, found = stream(seed, answered=answered)
         estimates = exploration.estimates
         errors.append(estimates["missed_frauds"] - missed)
-        told.append(estimates["missed_frauds_error"])
+        estimated.append(estimates["missed_frauds_error"])
         recalls.append((estimates["recall"] - found / (found + missed)) / estimates["recall_error"])
     spread = np.std(errors)
     assert abs(np.mean(errors)) <= 3.0 * spread / np.sqrt(len(errors))
-    assert np.sqrt(np.mean(np.square(told))) == pytest.approx(spread, rel=0.2)
+    assert np.sqrt(np.mean(np.square(estimated))) == pytest.approx(spread, rel=0.2)
     assert 0.9 <= np.mean(np.abs(recalls) <= 2.5) <= 1.0
 
 
@@ -82,7 +82,7 @@ def filled(explored: int, by_score: int) -> Exploration:
     return exploration
 
 
-def test_nothing_is_told_before_enough_answers() -> None:
+def test_there_is_no_estimate_before_enough_answers() -> None:
     exploration = filled(ANSWERS_MIN, ANSWERS_MIN)
     answers = dict.fromkeys(range(2 * ANSWERS_MIN - 1), "legitimate")
     exploration.apply(answers)
@@ -90,11 +90,13 @@ def test_nothing_is_told_before_enough_answers() -> None:
     exploration.apply({2 * ANSWERS_MIN - 1: "fraud"})
     assert exploration.estimates["recall"] == 1.0
     assert exploration.estimates["missed_frauds"] == 0.0
-    assert exploration.estimates["missed_frauds_error"] == pytest.approx(100.0, rel=0.01)  # as if one was
+    assert exploration.estimates["missed_frauds_error"] == pytest.approx(
+        100.0, rel=0.01
+    )  # as if there was one
     assert exploration.estimates["recall_error"] > 0.9
 
 
-def test_an_answer_may_change_and_be_taken_back() -> None:
+def test_an_answer_may_change_and_be_retracted() -> None:
     exploration = filled(ANSWERS_MIN, ANSWERS_MIN)
     exploration.apply(dict.fromkeys(range(2 * ANSWERS_MIN), "legitimate"))
     exploration.apply({0: "fraud", 10**6: "fraud"})
@@ -105,7 +107,7 @@ def test_an_answer_may_change_and_be_taken_back() -> None:
     assert exploration.estimates == {"explored_answers": ANSWERS_MIN - 1}
 
 
-def test_without_exploration_nothing_is_told() -> None:
+def test_without_exploration_there_is_no_estimate() -> None:
     exploration = filled(0, 2 * ANSWERS_MIN)
     exploration.apply(dict.fromkeys(range(2 * ANSWERS_MIN), "fraud"))
     assert exploration.estimates == {}

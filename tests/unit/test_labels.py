@@ -1,4 +1,4 @@
-"""Feedback: whatever a line contains it has one outcome, and it is applied once to the event it names."""
+"""Every feedback record has one outcome, and is applied once to the event that it names."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_ids_are_text_or_whole_numbers_alike() -> None:
     assert dict(made.labels) == {7: "fraud"}
 
 
-def test_of_events_with_one_id_the_latest_is_meant() -> None:
+def test_a_label_means_the_latest_event_with_its_id() -> None:
     made = book()
     made.remember(["twice", "twice"], np.array([3, 9]))
     apply(made, line(event_id="twice"))
@@ -177,7 +177,7 @@ def test_a_feedback_id_is_applied_once() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mute", "", "LABEL"])
-def test_unknown_kinds_are_passed_over(kind: str) -> None:
+def test_unknown_kinds_are_skipped(kind: str) -> None:
     assert apply(filled(), line(kind=kind), line(kind=kind, label=..., event_id=...)) == ["unknown_kind"] * 2
 
 
@@ -209,7 +209,7 @@ def test_unknown_kinds_are_passed_over(kind: str) -> None:
         b'{"time":' * 5_000,
     ],
 )
-def test_what_is_no_feedback_is_malformed(raw: bytes) -> None:
+def test_malformed_records_change_nothing(raw: bytes) -> None:
     made = filled()
     assert apply(made, raw) == ["malformed"]
     assert not made.labels
@@ -288,7 +288,7 @@ def test_times_of_feedback(time: Any, seconds: float | None) -> None:
 # --- bounds and state --------------------------------------------------------------------------------------
 
 
-def test_events_are_found_until_so_many_came_after_them() -> None:
+def test_events_are_found_while_the_buffer_holds_them() -> None:
     made = filled(EVENTS_MAX + 10)
     assert apply(made, *(line(event_id=f"e-{n}") for n in (9, 10, EVENTS_MAX + 9))) == [
         "unknown_event",
@@ -341,7 +341,7 @@ def test_a_book_goes_on_from_its_state(count: int) -> None:
 # --- what is learned, and from whom ------------------------------------------------------------------------
 
 
-def test_what_was_applied_is_given_to_learn_from_in_order() -> None:
+def test_applied_labels_are_in_the_order_of_the_topic() -> None:
     lines = [line(), line(event_id="x"), line(event_id="e-6", label="legitimate"), line(label="retracted")]
     applied = filled().apply(list(enumerate(lines)))
     noon = 1_709_294_400.0

@@ -41,7 +41,7 @@ def buffer(events_max: int = CAPACITY, buffer_bytes_max: int = 1 << 28, inputs: 
 
 
 def columns(first: int, count: int, inputs: int = INPUTS) -> dict[str, NDArray[Any]]:
-    """Events first, first + 1, ...: each value tells which."""
+    """Columns of events first, first + 1, ...; every value is made from the event's number."""
     numbers = np.arange(first, first + count)
     return {
         "offsets": 10 + 3 * numbers,
@@ -84,7 +84,7 @@ def test_it_holds_the_last_events_as_they_were(pieces: list[int], events_max: in
 
 @given(pieces=PIECES, wanted=st.lists(st.integers(0, IDS + 5), max_size=20))
 @settings(max_examples=40, deadline=None)
-def test_of_events_of_one_id_the_latest_is_found(pieces: list[int], wanted: list[int]) -> None:
+def test_the_latest_event_with_an_id_is_found(pieces: list[int], wanted: list[int]) -> None:
     made = filled(pieces)
     model = {n % IDS + (1 << 63): n for n in range(made.oldest, made.events)}
     ids = [value + (1 << 63) for value in wanted]
@@ -134,7 +134,7 @@ def test_a_buffer_goes_on_from_its_state(pieces: list[int], more: list[int]) -> 
 
 @pytest.mark.parametrize(("there", "here"), [(4000, 1024), (1024, 4000), (5000, 4500), (9000, 5000)])
 @pytest.mark.parametrize("count", [0, 700, 3000, 10_000])
-def test_a_state_is_taken_back_as_far_as_it_fits(there: int, here: int, count: int) -> None:
+def test_a_smaller_buffer_loads_the_latest_events(there: int, here: int, count: int) -> None:
     state = filled([count], buffer(there)).to_state()
     made = buffer(here)
     made.load(state)
@@ -161,7 +161,7 @@ def test_it_keeps_to_its_bytes(inputs: int) -> None:
     assert used > 0.99 * (1 << 23)
 
 
-def test_few_events_are_remembered_whatever_their_size() -> None:
+def test_some_events_are_stored_whatever_their_size() -> None:
     assert buffer(buffer_bytes_max=1 << 20, inputs=10_000).capacity == CAPACITY
 
 

@@ -1,4 +1,4 @@
-"""What shards tell each other: counted once everywhere, taken back, bounded, and checked before use."""
+"""What shards publish to their peers: counted once, retractable, limited, and checked before use."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ from detector.core.shard.partition import Partition
 from detector.core.state import pack, unpack
 from tests.unit.test_shard import IDENTITY, feedback, log, part, partition, restored
 
-DAY = 20_000.0 * DAY_S  # of event time, where the tests begin
-SILENCE = part().model.labels.maturity_delay
+DAY = 20_000.0 * DAY_S  # event time at which the tests begin
 FRAUD_AGE = -3  # column of a terminal's risk inputs
 CUSTOMER, TERMINAL, MERCHANT = 7, 11, 13
 
 
 class World:
-    """One shard, as far as labels go; events are (day, terminal)."""
+    """The parts of a shard that learn from labels; events are (day, terminal)."""
 
     def __init__(self, partition: int = 0) -> None:
         config = part().model
@@ -111,36 +110,36 @@ def frozen(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return copies
 
 
-def gossip(worlds: Sequence[World], rounds: int = 3) -> None:
-    """Every shard hears what every other told in the round before."""
+def exchange(worlds: Sequence[World], rounds: int = 3) -> None:
+    """Every shard receives what every other published in the round before."""
     for _ in range(rounds):
-        told = [world.publish() for world in worlds]
-        for listener in worlds:
-            for teller, messages in zip(worlds, told, strict=True):
-                if teller is not listener:
-                    assert all(listener.receive(*messages))
+        published = [world.publish() for world in worlds]
+        for receiver in worlds:
+            for sender, messages in zip(worlds, published, strict=True):
+                if sender is not receiver:
+                    assert all(receiver.receive(*messages))
 
 
-# --- fraud shares -----------------------------------------------------------------------------------------
+# --- fraud rates ------------------------------------------------------------------------------------------
 
 
-def test_a_fraud_raises_the_terminals_share_at_a_sibling_and_a_retraction_takes_it_back() -> None:
-    teller, listener = World(0), World(1)
-    for world in (teller, listener):
+def test_a_fraud_raises_the_terminals_rate_at_a_peer_until_it_is_retracted() -> None:
+    sender, receiver = World(0), World(1)
+    for world in (sender, receiver):
         world.see([(0.0, TERMINAL), (1.0, TERMINAL), (1.5, MERCHANT)])
-    before = listener.risk(TERMINAL, 2.0)
-    teller.label(1)
-    assert all(listener.receive(*teller.publish()))
-    raised = listener.risk(TERMINAL, 2.0)
+    before = receiver.risk(TERMINAL, 2.0)
+    sender.label(1)
+    assert all(receiver.receive(*sender.publish()))
+    raised = receiver.risk(TERMINAL, 2.0)
     assert raised[0] > before[0] == 0.0
     assert raised[FRAUD_AGE] < before[FRAUD_AGE]
-    np.testing.assert_array_equal(listener.risk(MERCHANT, 2.0), before)
-    teller.label(1, label="retracted")
-    assert all(listener.receive(*teller.publish()))
-    assert listener.risk(TERMINAL, 2.0)[0] == 0.0
+    np.testing.assert_array_equal(receiver.risk(MERCHANT, 2.0), before)
+    sender.label(1, label="retracted")
+    assert all(receiver.receive(*sender.publish()))
+    assert receiver.risk(TERMINAL, 2.0)[0] == 0.0
 
 
-def test_nobody_tells_of_the_main_entity() -> None:
+def test_rates_of_the_main_entity_are_not_published() -> None:
     world = World()
     world.see([(0.0, TERMINAL)])
     world.label(0)
@@ -151,7 +150,7 @@ def test_nobody_tells_of_the_main_entity() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_shards_together_count_what_one_would(seed: int) -> None:
-    """Numerator and denominator cover the same events, whoever's they are."""
+    """Numerator and denominator cover the same events, those of all shards."""
     rng = np.random.default_rng(seed)
     days = np.sort(rng.uniform(0.0, 40.0, 240))
     terminals = rng.choice([TERMINAL, MERCHANT], 240)
@@ -175,11 +174,11 @@ def test_shards_together_count_what_one_would(seed: int) -> None:
                 elif owner[i] == worlds.index(world):
                     world.label(int(numbers[i]), delay_days=8.0)
             world.mature()
-        gossip(worlds, rounds=1)
+        exchange(worlds, rounds=1)
     for world in [*worlds, alone]:
         world.see([(60.0, CUSTOMER)])
         world.mature()
-    gossip(worlds)
+    exchange(worlds)
     for terminal in (TERMINAL, MERCHANT):
         whole = alone.risk(terminal, 60.0)
         assert whole[0] > 0.0
@@ -188,7 +187,9 @@ def test_shards_together_count_what_one_would(seed: int) -> None:
             np.testing.assert_allclose(world.risk(terminal, 60.0)[-3], whole[-3], rtol=1e-3)
 
 
-def test_what_is_told_is_bounded_and_keeps_labels_and_the_busiest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_changes_are_limited_to_labels_and_the_busiest_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(peers_module, "CHANGES_MAX", 3)
     world = World()
     world.see([(0.1 * n, 100 + n) for n in range(6)])
@@ -207,33 +208,33 @@ def test_what_is_told_is_bounded_and_keeps_labels_and_the_busiest(monkeypatch: p
 # --- confirmed frauds -------------------------------------------------------------------------------------
 
 
-def test_a_siblings_frauds_are_learned_from_until_they_are_retracted() -> None:
-    teller, listener = World(0), World(1)
-    teller.see([(0.0, TERMINAL), (1.0, MERCHANT)])
-    teller.supervision.learner.steps = listener.supervision.learner.steps = 1
-    teller.label(0, 1)
-    messages = teller.publish()
-    listener.see([(0.0, CUSTOMER)])
-    assert all(listener.receive(*messages))
-    np.testing.assert_array_equal(listener.supervision.frauds.inputs, teller.supervision.frauds.inputs)
+def test_a_peers_frauds_are_learned_from_until_they_are_retracted() -> None:
+    sender, receiver = World(0), World(1)
+    sender.see([(0.0, TERMINAL), (1.0, MERCHANT)])
+    sender.supervision.learner.steps = receiver.supervision.learner.steps = 1
+    sender.label(0, 1)
+    messages = sender.publish()
+    receiver.see([(0.0, CUSTOMER)])
+    assert all(receiver.receive(*messages))
+    np.testing.assert_array_equal(receiver.supervision.frauds.inputs, sender.supervision.frauds.inputs)
     assert not any(
         name in ("keys", "entities", "ids") for kind, a in messages if kind == "frauds" for name in a
     )
-    assert all(listener.receive(*messages))  # the same again replaces
-    assert len(listener.supervision.frauds) == 2
-    teller.label(0, label="legitimate")
-    assert all(listener.receive(*teller.publish()))
-    assert len(listener.supervision.frauds) == 1
+    assert all(receiver.receive(*messages))  # a repeated message replaces them
+    assert len(receiver.supervision.frauds) == 2
+    sender.label(0, label="legitimate")
+    assert all(receiver.receive(*sender.publish()))
+    assert len(receiver.supervision.frauds) == 1
 
 
-def test_delays_of_siblings_count_where_own_labels_are_missing() -> None:
-    teller, listener = World(0), World(1)
-    for world in (teller, listener):
+def test_delays_of_peers_count_where_own_labels_are_missing() -> None:
+    sender, receiver = World(0), World(1)
+    for world in (sender, receiver):
         world.see([(0.0, TERMINAL), (30.0, TERMINAL)])
-    assert listener.supervision.mature(listener.now).size == 0
-    teller.label(0, delay_days=10.0)
-    listener.receive(*teller.publish())
-    assert listener.supervision.mature(listener.now).size == 1
+    assert receiver.supervision.mature(receiver.now).size == 0
+    sender.label(0, delay_days=10.0)
+    receiver.receive(*sender.publish())
+    assert receiver.supervision.mature(receiver.now).size == 1
 
 
 # --- encoders ---------------------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ def test_weights_are_averaged_where_bins_are_equal_and_adopted_where_they_are_ne
     for world in worlds:
         world.supervision.learner.edges = worlds[0].supervision.learner.edges.copy()
     mean = np.mean([world.supervision.learner.weights["hidden"] for world in worlds], axis=0)
-    gossip(worlds, rounds=1)
+    exchange(worlds, rounds=1)
     for world in worlds:
         np.testing.assert_allclose(world.supervision.learner.weights["hidden"], mean, atol=1e-3)
 
@@ -262,11 +263,11 @@ def test_weights_are_averaged_where_bins_are_equal_and_adopted_where_they_are_ne
     np.testing.assert_array_equal(learner.edges, newer.supervision.learner.edges)
     np.testing.assert_allclose(learner.weights["out"], newer.supervision.learner.weights["out"], atol=1e-3)
     before = worlds[0].state()
-    assert worlds[0].receive(trained(World(6)).publish()[0]) == [True]  # older: of no consequence
+    assert worlds[0].receive(trained(World(6)).publish()[0]) == [True]  # older bins are ignored
     assert worlds[0].state() == before
 
 
-def test_an_encoder_is_told_once_per_training() -> None:
+def test_an_encoder_is_published_once_per_training() -> None:
     world = trained(World())
     assert [kind for kind, _ in world.publish()] == ["encoder"]
     assert world.publish() == []
@@ -276,10 +277,10 @@ def test_an_encoder_is_told_once_per_training() -> None:
 
 
 def everything() -> dict[str, Mapping[str, NDArray[Any]]]:
-    teller = trained(World(0))
-    teller.see([(0.0, TERMINAL), (1.0, MERCHANT)])
-    teller.label(0, 1)
-    return dict(teller.publish())
+    sender = trained(World(0))
+    sender.see([(0.0, TERMINAL), (1.0, MERCHANT)])
+    sender.label(0, 1)
+    return dict(sender.publish())
 
 
 MESSAGES = everything()
@@ -288,7 +289,7 @@ BAD = (np.nan, np.inf, -np.inf)
 
 @settings(max_examples=50)
 @given(st.data())
-def test_what_is_malformed_is_refused_without_change(data: st.DataObject) -> None:
+def test_malformed_messages_are_refused_without_change(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(sorted(MESSAGES)))
     arrays = {name: array.copy() for name, array in MESSAGES[kind].items()}
     name = data.draw(st.sampled_from(sorted(arrays)))
@@ -304,11 +305,11 @@ def test_what_is_malformed_is_refused_without_change(data: st.DataObject) -> Non
         arrays[name] = array[None]
     else:
         kind = "nobody knows this"
-    listener = World(1)
-    listener.see([(0.0, TERMINAL)])
-    before = listener.state()
-    assert listener.receive((kind, arrays)) == [False]
-    assert listener.state() == before
+    receiver = World(1)
+    receiver.see([(0.0, TERMINAL)])
+    before = receiver.state()
+    assert receiver.receive((kind, arrays)) == [False]
+    assert receiver.state() == before
 
 
 @settings(max_examples=50)
@@ -324,11 +325,11 @@ def test_values_out_of_range_are_refused_without_change(data: st.DataObject) -> 
     with np.errstate(over="ignore"):
         value = np.float64(data.draw(st.sampled_from(BAD))).astype(arrays[name].dtype)
     arrays[name].flat[data.draw(st.integers(0, arrays[name].size - 1))] = value
-    listener = World(1)
-    listener.see([(0.0, TERMINAL)])
-    before = listener.state()
-    assert listener.receive((kind, arrays)) == [False]
-    assert listener.state() == before
+    receiver = World(1)
+    receiver.see([(0.0, TERMINAL)])
+    before = receiver.state()
+    assert receiver.receive((kind, arrays)) == [False]
+    assert receiver.state() == before
 
 
 @pytest.mark.parametrize(
@@ -350,15 +351,15 @@ def test_values_out_of_range_are_refused_without_change(data: st.DataObject) -> 
     ],
 )
 def test_values_that_make_no_sense_are_refused(kind: str, name: str, value: float) -> None:
-    listener = World(1)
-    listener.see([(0.0, TERMINAL)])
-    before = listener.state()
+    receiver = World(1)
+    receiver.see([(0.0, TERMINAL)])
+    before = receiver.state()
     arrays = {**MESSAGES[kind], name: np.full_like(MESSAGES[kind][name], value)}
-    assert listener.receive((kind, arrays)) == [False]
-    assert listener.state() == before
+    assert receiver.receive((kind, arrays)) == [False]
+    assert receiver.state() == before
 
 
-def test_what_was_heard_and_not_yet_told_is_state() -> None:
+def test_what_is_not_published_yet_is_state() -> None:
     world, again = World(1), World(1)
     world.see([(0.0, TERMINAL), (1.0, TERMINAL)])
     world.label(0)
@@ -366,9 +367,9 @@ def test_what_was_heard_and_not_yet_told_is_state() -> None:
     state = unpack(world.state())
     again.load(state)
     assert again.state() == world.state()
-    told, retold = world.publish(), again.publish()
-    assert [kind for kind, _ in told] == [kind for kind, _ in retold]
-    for (_, left), (_, right) in zip(told, retold, strict=True):
+    one, other = world.publish(), again.publish()
+    assert [kind for kind, _ in one] == [kind for kind, _ in other]
+    for (_, left), (_, right) in zip(one, other, strict=True):
         assert left.keys() == right.keys()
         assert all(np.array_equal(left[name], right[name]) for name in left)
 
@@ -379,8 +380,8 @@ def test_what_was_heard_and_not_yet_told_is_state() -> None:
 Went = list[tuple[int, Outputs, bytes]]
 
 
-def go(driven: Partition, told: Sequence[Told] = (), poll: int = 300) -> tuple[Went, list[Snapshot]]:
-    """Drive it over the test log; siblings' messages are there once it has come as far as they had."""
+def go(driven: Partition, published: Sequence[Told] = (), poll: int = 300) -> tuple[Went, list[Snapshot]]:
+    """Drive it over the test log; a peer's message is visible from the offset of its barrier on."""
     lines, went, snapshots = feedback(), Went(), []
     records = [record for record in log()[:3400] if driven.position <= record.offset]
     while records:
@@ -389,13 +390,13 @@ def go(driven: Partition, told: Sequence[Told] = (), poll: int = 300) -> tuple[W
             step = driven.take(batch)
             batch = batch[step.consumed :]
             labels = sum(first <= driven.position for first, _ in lines)
-            heard = sum(message.offset < driven.position for message in told)
-            if step.block_ended and (barrier := driven.due(labels, exchange_end=heard)) is not None:
+            visible = sum(message.offset < driven.position for message in published)
+            if step.block_ended and (barrier := driven.due(labels, exchange_end=visible)) is not None:
                 live = driven.position > driven.until
                 outputs = driven.barrier(
                     barrier,
                     [(at, lines[at][1]) for at in range(*driven.labels_range(barrier))],
-                    [(at, told[at].value) for at in range(*driven.exchange_range(barrier))],
+                    [(at, published[at].value) for at in range(*driven.exchange_range(barrier))],
                 )
                 if live:
                     snapshots.append(driven.snapshot())
@@ -403,21 +404,23 @@ def go(driven: Partition, told: Sequence[Told] = (), poll: int = 300) -> tuple[W
     return went, snapshots
 
 
-def test_a_shard_that_is_cut_replayed_or_restored_tells_and_knows_the_same() -> None:
+def test_a_shard_that_is_replayed_or_restored_publishes_and_knows_the_same() -> None:
     labels = {"buffer_events_max": 2048, "labels_max": 512, "per_barrier_max": 64, "maturity_delay": "1d"}
     wanted = part(exchange=True, model={**part().model.model_dump(mode="json"), "labels": labels})
-    sibling, _ = go(partition(wanted, identity=replace(IDENTITY, partition=IDENTITY.partition + 1)))
-    told = [message for _, outputs, _ in sibling for message in outputs.told]
-    kinds = {msgspec.msgpack.decode(message.value)[6] for message in told}
+    peer, _ = go(partition(wanted, identity=replace(IDENTITY, partition=IDENTITY.partition + 1)))
+    published = [message for _, outputs, _ in peer for message in outputs.told]
+    kinds = {msgspec.msgpack.decode(message.value)[6] for message in published}
     assert kinds == {"fraud_rates", "frauds", "encoder"}
 
-    whole, snapshots = go(partition(wanted), told)
+    whole, snapshots = go(partition(wanted), published)
     assert sum(outputs.exchange.get("applied", 0) for _, outputs, _ in whole) > 10
     assert not any("unfit" in outputs.exchange for _, outputs, _ in whole)
 
     middle = len(whole) // 2
     until = whole[middle][0]
     journal = Journal.from_text(snapshots[middle].since.to_text())
-    assert go(partition(wanted, journal, until=until), told, poll=77)[0] == whole[middle + 1 :]
+    assert go(partition(wanted, journal, until=until), published, poll=77)[0] == whole[middle + 1 :]
     checkpoint, journal = restored(snapshots[middle])
-    assert go(partition(wanted, journal, until=until, restored=checkpoint), told)[0] == whole[middle + 1 :]
+    assert (
+        go(partition(wanted, journal, until=until, restored=checkpoint), published)[0] == whole[middle + 1 :]
+    )

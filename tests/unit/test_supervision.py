@@ -1,4 +1,4 @@
-"""What labels teach: nothing before they can be trusted, nothing that was taken back, never without bound."""
+"""Learning from labels: only from mature events, not from retracted labels, and within limits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODEL: dict[str, Any] = {
     "encoder": {"hidden": 8, "dimension": 8, "hash_rows": 64, "bins": 4, "learning_rate": 0.01},
     "labels": {"buffer_events_max": 4096, "maturity_delay": "2d"},
 }
-SILENCE_S = 2 * DAY_S
+MATURITY_S = 2 * DAY_S
 PER_DAY = 100
 CARDS, TERMINALS = 1 << 32, 1 << 40
 
@@ -66,7 +66,7 @@ class World:
         labelled: NDArray[np.float64] | None = None,
         plain: NDArray[np.float64] | None = None,
     ) -> World:
-        """So many events more; `alerted` by number."""
+        """Add `count` events; `alerted` are event numbers."""
         first = self.buffer.events
         rows = self.rows(first, count)
         self.taught.fraud_rates.read(rows)
@@ -104,7 +104,7 @@ class World:
         self.taught.load(state["supervision"])
 
     def mature(self, now: float | None = None) -> list[int]:
-        """At the end of all events, or at `now`."""
+        """Mature at the time after the last event, or at `now`."""
         if now is None:
             now = self.buffer.events * (DAY_S / PER_DAY)
         return self.taught.mature(now).tolist()
@@ -114,7 +114,7 @@ class World:
         return found
 
     def shares(self) -> NDArray[np.float32]:
-        """Of the cards and terminals of 40 events to come."""
+        """Fraud rates of the cards and terminals of the next 40 events."""
         rows = self.rows(self.buffer.events, 40)
         self.taught.fraud_rates.read(rows)
         columns = [slice(r.columns.start, r.columns.start + r.memories) for r in self.layout.risks]
@@ -125,11 +125,11 @@ def age(number: int, now: float) -> float:
     return now - number * (DAY_S / PER_DAY)
 
 
-# --- silence ---------------------------------------------------------------------------------------------
+# --- maturity --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("label", ["legitimate", "retracted"])
-def test_silence_says_nothing_before_the_first_fraud_label(label: str) -> None:
+def test_nothing_is_judged_before_the_first_fraud_label(label: str) -> None:
     world = World().happen(500, alerted=[3])
     assert world.mature(1e12) == []
     world.answer(label, 3, 4)
@@ -143,22 +143,22 @@ def test_silence_says_nothing_before_the_first_fraud_label(label: str) -> None:
     now=st.floats(0, 30).map(lambda days: days * DAY_S),
 )
 @settings(max_examples=40, deadline=None)
-def test_silence_is_judged_when_reports_of_unalerted_events_would_have_come(
+def test_unreported_events_are_judged_after_the_delays_of_unalerted_ones(
     delays: list[float], now: float
 ) -> None:
     alerted = list(range(200, 240))
     world = World().happen(1000, alerted=alerted)
     for number, delay in enumerate(delays):
         world.answer("fraud", number, delay_s=delay * DAY_S)
-    world.answer("fraud", *alerted, delay_s=0.0)  # analysts are quick
-    due = max(SILENCE_S, float(np.quantile(delays, DELAY_QUANTILE)) * DAY_S)
-    # Within a second: which of two equal doubles is the larger is nobody's concern.
+    world.answer("fraud", *alerted, delay_s=0.0)  # answers to alerts are quick
+    due = max(MATURITY_S, float(np.quantile(delays, DELAY_QUANTILE)) * DAY_S)
+    # Within a second, because of rounding.
     judged = set(world.mature(now))
     assert judged >= {n for n in range(1000) if age(n, now) > due + 1}
     assert not judged & {n for n in range(1000) if age(n, now) < due - 1}
 
 
-def test_few_reports_of_unalerted_events_are_judged_by_those_of_all() -> None:
+def test_delays_of_all_frauds_count_while_few_of_unalerted_ones_are_known() -> None:
     world = World().happen(1000, alerted=list(range(8)))
     world.answer("fraud", *range(8), delay_s=6 * DAY_S)
     world.answer("fraud", 20, delay_s=DAY_S)
@@ -182,16 +182,16 @@ def test_events_are_judged_once_and_alerts_only_when_answered(
     world = World().happen(1000, alerted=sorted(alerted)).answer("fraud", 999)
     for number, label in answered:
         world.answer(label, number)
-    told = {number for number, _ in answered} | {999}
+    known = {number for number, _ in answered} | {999}
     judged: list[int] = []
     now = 0.0
     for cut in [*cuts, 100_000]:
         now += cut * (DAY_S / PER_DAY)
         judged += world.mature(now)
-    assert judged == [n for n in range(1000) if n not in alerted or n in told]
+    assert judged == [n for n in range(1000) if n not in alerted or n in known]
 
 
-def test_events_that_were_forgotten_before_they_were_judged_are_passed_over() -> None:
+def test_events_that_left_the_buffer_are_not_judged() -> None:
     world = World().happen(100).answer("fraud", 50)
     for _ in range(6):
         world.happen(1000)
@@ -228,8 +228,8 @@ def test_a_fraud_is_in_rates_replay_buffer_and_flags_until_it_is_retracted() -> 
     at_once=st.integers(1, 30),
 )
 @settings(max_examples=40, deadline=None)
-def test_what_is_known_of_an_event_is_its_latest_label(labels: list[tuple[int, str]], at_once: int) -> None:
-    """However many come together; repeating one changes nothing."""
+def test_the_latest_label_of_an_event_counts(labels: list[tuple[int, str]], at_once: int) -> None:
+    """However many are applied together; repeating one changes nothing."""
     world, one_by_one = World().happen(50, alerted=[3, 4]), World().happen(50, alerted=[3, 4])
     for start in range(0, len(labels), at_once):
         world.apply([Answer(n, 2 * n, label, 1e6) for n, label in labels[start : start + at_once]])
@@ -247,8 +247,8 @@ def test_what_is_known_of_an_event_is_its_latest_label(labels: list[tuple[int, s
     np.testing.assert_allclose(world.shares(), one_by_one.shares(), atol=1e-6)
 
 
-def test_shares_are_frauds_over_judged_events() -> None:
-    """Terminal 3: four of its ten events of each day are frauds; in the longest memory the share is near."""
+def test_rates_are_frauds_over_judged_events() -> None:
+    """Terminal 3: four of its ten events of each day are frauds; the longest memory's rate is near .4."""
     frauds = [n for n in range(1000) if n % 10 == 2 and n // 10 % 10 < 4]
     world = World().happen(1000).answer("fraud", *frauds)
     world.mature(1e12)
@@ -292,7 +292,7 @@ def test_delays_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maturity, "DELAYS_MAX", 10)
     world = World().happen(100).answer("fraud", *range(10), delay_s=30 * DAY_S)
     assert world.mature(20 * DAY_S) == []
-    world.answer("fraud", *range(20, 30), delay_s=DAY_S)  # habits changed
+    world.answer("fraud", *range(20, 30), delay_s=DAY_S)  # reports come earlier now
     assert len(world.mature(20 * DAY_S)) == 100
     delays = world.taught.to_state()["maturity"]["delays"]
     assert [len(delays[kind]) for kind in ("all", "unalerted", "peers")] == [10, 10, 0]
@@ -327,7 +327,7 @@ def test_steps_follow_what_has_matured() -> None:
 
 
 class Watched(list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]):
-    """What a learner was given: amounts, which were frauds, weights."""
+    """Amounts, fraud flags and weights that a learner was given."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
@@ -359,22 +359,22 @@ def test_nothing_is_learned_as_legitimate_that_is_not_known_to_be(monkeypatch: p
         assert share == pytest.approx(len(frauds) / 1000, abs=0.01)
 
 
-def test_a_fraud_that_was_taken_back_is_learned_as_legitimate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retracted_fraud_is_learned_as_legitimate(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World().happen(300).answer("fraud", *range(0, 100, 10)).answer("retracted", 50)
     watched = Watched(world, monkeypatch)
     world.taught.train(world.taught.mature(1e12))
-    taken_back = np.float32(np.float16(np.sin(50)))
-    assert any(taken_back in amounts[fraud == 0] for amounts, fraud, _ in watched)
-    assert not any(taken_back in amounts[fraud == 1] for amounts, fraud, _ in watched)
+    retracted = np.float32(np.float16(np.sin(50)))
+    assert any(retracted in amounts[fraud == 0] for amounts, fraud, _ in watched)
+    assert not any(retracted in amounts[fraud == 1] for amounts, fraud, _ in watched)
 
 
-# --- the labelled part's say -------------------------------------------------------------------------------
+# --- weight of the labelled parts --------------------------------------------------------------------------
 
 
 def weighed(
     labelled: Any, count: int = 2000, frauds: int = 40, start: float = 0.0, plain: Any = None
 ) -> World:
-    """Frauds are every fiftieth event; `labelled` gives distances from which are frauds and a generator."""
+    """Every fiftieth event is a fraud; `labelled` makes distances from fraud flags and a generator."""
     rng = np.random.default_rng(4)
     is_fraud = np.arange(count) % 50 == 7
     plain = rng.normal(size=count) if plain is None else plain(is_fraud, rng)
@@ -401,7 +401,7 @@ def settled(world: World, weight: float = 0.0) -> float:
     return weight
 
 
-def test_a_part_with_skill_gets_a_say_step_by_step() -> None:
+def test_a_part_with_skill_gets_weight_step_by_step() -> None:
     world = weighed(skilled)
     assert world.taught.weigh(0.0) == pytest.approx(WEIGHT_STEP)
     assert settled(world) >= 0.5
@@ -409,17 +409,17 @@ def test_a_part_with_skill_gets_a_say_step_by_step() -> None:
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.05, 0.5, 0.95])
-def test_a_part_without_skill_loses_its_say(weight: float) -> None:
+def test_a_part_without_skill_loses_its_weight(weight: float) -> None:
     assert settled(weighed(unskilled, plain=skilled), weight) == 0.0
 
 
-def test_a_part_that_orders_as_the_others_do_gets_none() -> None:
+def test_a_part_that_ranks_as_the_others_do_gets_no_weight() -> None:
     same = np.random.default_rng(1).normal(size=2000)
     assert settled(weighed(lambda f, _: same + f, plain=lambda f, _: same + f), 0.3) == 0.0
 
 
 @pytest.mark.parametrize("frauds", [0, FRAUDS_MIN - 1])
-def test_too_few_frauds_give_no_say(frauds: int) -> None:
+def test_too_few_frauds_give_no_weight(frauds: int) -> None:
     assert settled(weighed(skilled, frauds=frauds), 0.5) == 0.0
 
 
@@ -428,7 +428,7 @@ def test_events_without_a_labelled_distance_do_not_count() -> None:
 
 
 def test_alerts_that_nobody_answered_do_not_count() -> None:
-    """Or the part that raises alerts would be punished for frauds that nobody looked at."""
+    """Otherwise a part that gives alerts would lose weight for frauds that nobody looked at."""
     rng = np.random.default_rng(0)
     labelled = rng.normal(size=2000)
     frauds = np.arange(7, 2000, 50)
@@ -443,7 +443,7 @@ def test_alerts_that_nobody_answered_do_not_count() -> None:
 # --- state -------------------------------------------------------------------------------------------------
 
 
-def test_all_that_was_taught_goes_on_from_its_state() -> None:
+def test_learning_goes_on_from_its_state() -> None:
     first = weighed(skilled)
     first.happen(500, alerted=[2010, 2020, 2030]).answer("legitimate", 2010)
     first.taught.train(first.taught.mature(1e12))
@@ -463,7 +463,7 @@ def test_all_that_was_taught_goes_on_from_its_state() -> None:
     assert pack(snapshot) == saved
 
 
-def test_nothing_taught_is_a_state_too() -> None:
+def test_the_state_before_anything_was_learned_loads() -> None:
     first, second = World(), World(seed=1)
     second.load(unpack(pack(first.state())))
     assert pack(first.state()) == pack(second.state())
