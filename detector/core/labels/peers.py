@@ -18,7 +18,7 @@ Rules
       with their weights.
     - Whoever may write to the topic can send anything. Names, types, shapes and ranges are checked before
       anything changes. What was made under another schema or model configuration is not used.
-    - Everything is limited: what a barrier publishes, and what is stored of it.
+    - Everything is limited: what a barrier publishes, and what its receivers store.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Peers:
     # --- publish -----------------------------------------------------------------------------------------
 
     def publish(self) -> list[Message]:
-        """Messages about what is new since the last barrier."""
+        """Messages about changes since the last barrier."""
         fresh, numbers, examples = self._supervision.take_unpublished()
         self._mass = 0.0
         messages: list[Message] = []

@@ -354,7 +354,7 @@ class Supervision:
         """Restore what `to_state` returned."""
         self.fraud_rates.load(
             state.get("fraud_rates", {})
-        )  # empty without keys, and packing drops what is empty
+        )  # without keys its state is empty, and `pack` drops it
         self.learner.load(state["learner"])
         self._frauds.load(state["frauds"])
         self._answers.load(state["answers"])

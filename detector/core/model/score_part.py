@@ -55,7 +55,7 @@ class Fit:
 
     sample: Sample  # of the core, n rows
     inputs: NDArray[np.float32]  # (n, F) of these rows
-    measured: slice  # rows of the sample, evenly spread, whose distances show what is usual
+    measured: slice  # rows of the sample, evenly spread, that median and span are measured on
     learned: Learned  # weights of the plain encoder
     rng: np.random.Generator  # of this promotion; parts draw from it in the order of the table
 
@@ -75,10 +75,10 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Explained:
-    """What a part says about one event."""
+    """What a part adds to the explanation of one event."""
 
     facts: Mapping[str, Any] = field(default_factory=dict)  # fields of the alert
-    typical: Rows | None = None  # one row: what is typical of events near it; None: the part cannot say
+    typical: Rows | None = None  # one row: typical values of events near it; None: unknown to this part
     shown: bool = True  # whether enough entities share `typical` for an alert to show it
 
 
@@ -106,7 +106,7 @@ class ScorePart(Protocol):
 
     @property
     def knows(self) -> bool:
-        """Whether its distances say anything; False in a labelled part before the first confirmed fraud."""
+        """Whether it has learned anything; False in a labelled part before the first confirmed fraud."""
         return True
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -37,7 +37,7 @@ from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetu
 # Weight of the learned part. It ranks ordinary events better than the robust part, but knows least where
 # there is least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
 LEARNED_WEIGHT = 0.1
-# Without numerics nothing is far out, and what is strange may be a combination, which this part alone sees.
+# Without numerics nothing is far out, and an anomaly may be a combination of values: only this part sees it.
 LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
 # Nearness to a confirmed fraud counts half of the distance from normal: few frauds are known, many normal
 # events.
@@ -46,7 +46,7 @@ PROTOTYPES_MAX = 32
 FRAUDS_PER_PROTOTYPE = 4
 # Core events whose median labelled distance counts as 0.
 CENTRED_BY = 1024
-# Core events whose distances show what is usual.
+# Core events that the median and span of distances are measured on.
 MEASURED_BY = 2048
 EMBEDDED_AT_ONCE = 8192
 # Core events whose true neighbours are searched, to choose how wide the graph is searched.
@@ -331,13 +331,13 @@ class ServedModel:
         return np.where(known > 0, total / np.maximum(known, 1.0), np.nan)
 
     def explain(self, rows: Rows, inputs: NDArray[np.float32], shown: Shown) -> Explained:
-        """Put together what all parts say about one event, given as one row.
+        """Explain one event, given as one row, with the facts of all parts.
 
-        What is typical near it is said by the first part that can.
+        `typical` is that of the first part that has one.
         """
-        said = [part.explain(rows, inputs, shown) for part in (*self._plain, *self._labelled)]
-        near = next(part for part in said if part.typical is not None)
-        facts = {name: fact for part in said for name, fact in part.facts.items()}
+        explained = [part.explain(rows, inputs, shown) for part in (*self._plain, *self._labelled)]
+        near = next(part for part in explained if part.typical is not None)
+        facts = {name: fact for part in explained for name, fact in part.facts.items()}
         return Explained(facts=facts, typical=near.typical, shown=near.shown)
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:

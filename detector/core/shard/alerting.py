@@ -31,7 +31,7 @@ ALERT_EVENTS_MIN = 512
 
 
 class Inquired(NamedTuple):
-    """Why an event that was asked for gave no alert."""
+    """Why an event gave no alert, for an event that `Shard.take` was asked to explain."""
 
     fate: str
     threshold: float  # inf: none yet
@@ -48,12 +48,12 @@ class Piece:
     scores: NDArray[np.float64]  # (n,)
     now: NDArray[np.float64]  # (n,) event time of the shard as of each event, s
     number: int  # of the first event, counted since the shard began
-    warm_up_left: int  # the first so many events are still in warm-up
+    warm_up_left: int  # number of these events that are still in warm-up; may be negative
 
 
 @dataclass(kw_only=True, slots=True)
 class Decided:
-    """What a piece gave."""
+    """Alerts and decisions of a piece."""
 
     alerted: NDArray[np.bool_]  # (n,)
     alerts: list[Alert] = field(default_factory=list)  # none when silent
@@ -117,7 +117,7 @@ class Alerting:
             return decided
         probability = self._policy.explore_probability(self._events_per_day)
         drawn = self._exploration.draw(piece.number + np.arange(len(piece.events)), probability)
-        fate = "below the threshold"  # of the event that is asked for
+        fate = "below the threshold"  # of the event to explain
         for i in np.flatnonzero((piece.scores >= self._threshold) | drawn).tolist():
             decision, chance = self._decision(piece, i), BY_SCORE
             offset = piece.events[i].record.offset
@@ -195,7 +195,7 @@ class Alerting:
     # --- learning ------------------------------------------------------------------------------------------
 
     def apply(self, answers: Mapping[int, str]) -> None:
-        """Take labels by the event's offset into the estimates of what is missed."""
+        """Apply labels, by the event's offset, to the estimates of missed frauds."""
         self._exploration.apply(answers)
 
     def measure_rate(self, last: Rows, layout: Layout) -> None:

@@ -77,7 +77,7 @@ class Scorer:
         return self.score(rows, self.features.compute(rows)).scores
 
     def explain(self, rows: Rows, inputs: NDArray[np.float32], exemplars_max: int) -> Explained:
-        """What the parts of the score say about one event, given as one row."""
+        """Explain one event, given as one row, by the parts of the score."""
         return self.served.explain(rows, inputs, Shown(self.units, exemplars_max))
 
     def learn(self, block: Block) -> NDArray[np.bool_]:

@@ -59,7 +59,9 @@ class Taken:
     consumed: int  # records taken from the front
     outputs: Outputs  # empty when silent
     block_ended: bool
-    inquired: Inquired | None = None  # the event to explain is among them and gave no alert: why
+    inquired: Inquired | None = (
+        None  # why the event to explain gave no alert; None: it did, was rejected, or is not here
+    )
 
 
 class Shard:
@@ -248,7 +250,7 @@ class Shard:
         return scores, decided
 
     def _outputs(self, events: Events, scores: Scores, decided: Decided, outputs: Outputs) -> Outputs:
-        """Put what scored events gave beside what rejected ones gave."""
+        """Add the outputs of scored events to those of rejected ones."""
         scored = Scored(
             offsets=events.offsets,
             times=events.times,
@@ -300,9 +302,9 @@ class Shard:
         told: Sequence[tuple[int, bytes]] = (),
         told_end: int = 0,
     ) -> dict[str, int]:
-        """Bring the model to its next version, in this order:
+        """Make the next version of the model, in this order:
 
-        1. learn from an incomplete block, wait for the learner, install the refitted parts
+        1. learn from an incomplete block, wait for the learner, install refitted parts
         2. apply labels (see `_apply`)
         3. apply peers' messages
         4. train on labels, update the parts of the score, weigh the labelled ones
@@ -332,7 +334,7 @@ class Shard:
         self._update_threshold()
         self.since_barrier = 0
         # Step 6
-        if self.config.exchange:  # also in a silent replay: to publish changes what is published next
+        if self.config.exchange:  # also in a silent replay, because publishing changes state
             self.exchange.publish(self.position, self._publish())
         return outcomes
 
@@ -341,9 +343,9 @@ class Shard:
 
         A label goes one way, in this order; nothing goes back:
 
-        1. book          finds the event, checks limits, and makes the value that all others take
+        1. book          finds the event, checks limits, and makes the value that the others get
         2. supervision   flags, fraud rates, replay buffers
-        3. alerting      estimates of what is missed
+        3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
         """
         applied = self._book.apply(labels)
