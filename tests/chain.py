@@ -17,6 +17,7 @@ from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.labels.peer_messages import Arrays, Exchange
 from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.recovery.sides import Side, SideRecords
+from detector.core.shard.shard import Taken
 
 MALFORMED = b"{"
 """What values begin with that are no events."""
@@ -55,7 +56,7 @@ class ChainShard:
     def gauges(self) -> dict[str, float]:
         return {"version": float(self.version)}
 
-    def take(self, records: Sequence[Record], *, silent: bool) -> tuple[int, Outputs, bool]:
+    def take(self, records: Sequence[Record], *, silent: bool, explain: int | None = None) -> Taken:
         block = self.config.model.barriers.block_events
         scored: list[Record] = []
         alerts, dead = [], []
@@ -84,7 +85,7 @@ class ChainShard:
             self._filled = 0
         self._lap("score")
         if silent:
-            return consumed, Outputs(), ended
+            return Taken(consumed=consumed, outputs=Outputs(), block_ended=ended)
         alerted = {alert.offset for alert in alerts}
         offsets = np.array([record.offset for record in scored], dtype=np.int64)
         batch = Scored(
@@ -98,7 +99,8 @@ class ChainShard:
             keys=tuple(record.key for record in scored),
             model_version=self.version,
         )
-        return consumed, Outputs(scored=(batch,), alerts=tuple(alerts), dead_letters=tuple(dead)), ended
+        outputs = Outputs(scored=(batch,), alerts=tuple(alerts), dead_letters=tuple(dead))
+        return Taken(consumed=consumed, outputs=outputs, block_ended=ended)
 
     def side_handlers(self) -> dict[Side, Callable[[SideRecords], Mapping[str, int]]]:
         return {"feedback": self._apply, "exchange": self._receive}
@@ -109,7 +111,7 @@ class ChainShard:
         self.since_barrier = self._filled = 0
         self.version += 1
         if self.config.exchange:
-            self.exchange.tell(self.position, self._tell())
+            self.exchange.publish(self.position, self._publish())
         return outcomes
 
     def reconfigure(self, config: ModelPart) -> None:
@@ -132,14 +134,14 @@ class ChainShard:
         return {"applied": len(labels)} if labels else {}
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
-        self.exchange.hear(messages, self._hear)
+        self.exchange.receive(messages, self._receive_message)
         return {}
 
-    def _hear(self, kind: str, arrays: Arrays) -> bool:
+    def _receive_message(self, kind: str, arrays: Arrays) -> bool:
         self._push(kind.encode(), arrays["link"].tobytes())
         return True
 
-    def _tell(self) -> list[tuple[str, Arrays]]:
+    def _publish(self) -> list[tuple[str, Arrays]]:
         link = np.frombuffer(bytes(self._link), dtype=np.uint8)
         return [("link", {"link": link})] * (1 + self.version % 2)
 

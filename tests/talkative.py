@@ -1,4 +1,4 @@
-"""`python -m tests.talkative`: the service with shards that tell something, and whom hearing changes."""
+"""`python -m tests.talkative`: the service with shards that publish something, and that messages change."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 from detector.core.shard.shard import Shard
 
 
-def hear(shard: Shard, kind: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
-    """Move the shard's chance on by what was told: all it learns and tells from here on differs."""
+def receive(shard: Shard, kind: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Advance the shard's generator by what was received, which changes all that it learns."""
     if kind != "chance":
         return False
-    shard._rng.random(int(arrays["chance"][0] % np.uint64(97)) + 1)
+    shard._learning.rng.random(int(arrays["chance"][0] % np.uint64(97)) + 1)
     return True
 
 
-def tell(shard: Shard) -> list[tuple[str, Mapping[str, NDArray[Any]]]]:
-    """Tell how many events there were, and what depends on all that was heard."""
-    chance = shard._rng.bit_generator.state["state"]["state"] & 0xFFFF_FFFF
-    told = {"events": np.array([shard.events]), "chance": np.array([chance], dtype=np.uint64)}
-    return [("chance", told), ("nobody knows this", {})]
+def publish(shard: Shard) -> list[tuple[str, Mapping[str, NDArray[Any]]]]:
+    """Publish the number of events, and a number that depends on all messages received."""
+    chance = shard._learning.rng.bit_generator.state["state"]["state"] & 0xFFFF_FFFF
+    counts = {"events": np.array([shard.events]), "chance": np.array([chance], dtype=np.uint64)}
+    return [("chance", counts), ("nobody knows this", {})]
 
 
 if __name__ == "__main__":
     from detector.cli import main
 
-    Shard._hear, Shard._tell = hear, tell  # type: ignore[method-assign]
+    Shard._receive_message, Shard._publish = receive, publish  # type: ignore[method-assign]
     main()

@@ -286,7 +286,7 @@ class Side(Target):
         outcomes = self._shard.barrier({self.name: waiting})[self.name]
         if self.name == "exchange":
             outcomes = self._shard.exchange.collect()[1]
-            outcomes.pop("told", None)
+            outcomes.pop("published", None)
         if sum(outcomes.values()) != len(waiting):
             raise Broken("a record has no outcome, or two")
         for outcome, count in outcomes.items():
@@ -454,11 +454,10 @@ def _feedback() -> list[bytes]:
 
 
 def _messages() -> list[bytes]:
-    sibling = Identity(topic="transactions", group="fuzz", partition=1, entity_key=b"fuzz")
-    tell = Exchange(sibling)
-    shares = _partition(events=1000)._shard._sharing
-    tell.tell(7, [*shares.tell(), ("frauds", {"n": np.arange(3), "x": np.zeros((2, 3), np.float32)})])
-    return list(tell.collect()[0])
+    peer = Exchange(Identity(topic="transactions", group="fuzz", partition=1, entity_key=b"fuzz"))
+    messages = _partition(events=1000)._shard._peers.publish()
+    peer.publish(7, [*messages, ("frauds", {"n": np.arange(3), "x": np.zeros((2, 3), np.float32)})])
+    return list(peer.collect()[0])
 
 
 # --- reading, with what must hold then ---------------------------------------------------------------------
@@ -499,7 +498,7 @@ def _read_feedback(data: bytes) -> str:
 
 def _read_message(data: bytes) -> str:
     alone = Exchange(IDENTITY)
-    alone.hear([(0, data)], lambda kind, arrays: sum(array.nbytes for array in arrays.values()) >= 0)
+    alone.receive([(0, data)], lambda kind, arrays: sum(array.nbytes for array in arrays.values()) >= 0)
     (outcome,) = alone.collect()[1]
     return outcome
 

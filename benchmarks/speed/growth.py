@@ -99,10 +99,10 @@ class Subject:
 
     def prepare(self) -> float:
         """Make anew what the next barrier installs, as a lane does it beside scoring; returns seconds."""
-        shard = self.partition._shard
+        learning, served = self.partition._shard._learning, self.partition._shard._scorer.served
         began_s = clock_s()
-        shard._promotion = None
-        shard._prepare()
+        learning._promotion = None
+        learning._prepare(served)
         return clock_s() - began_s
 
     def barrier(self) -> float:
@@ -169,7 +169,9 @@ def _with_clusters(config: Config, count: int) -> Config:
 
 def _scattered(state: Mapping[str, Any], count: int, rng: np.random.Generator) -> dict[str, Any]:
     """A state with `count` clusters, `EVENTS_PER_CLUSTER` core events for each."""
-    core, clusters = state["core"], state["embedding"]["clusters"]
+    core, served = state["core"], state["served"]
+    learned = served["parts"]["learned"]
+    clusters = learned["clusters"]
     size = EVENTS_PER_CLUSTER * count
     chosen = rng.integers(0, len(core["cluster"]), size)
     rows = {name: values[chosen] for name, values in core["rows"].items()}
@@ -187,7 +189,10 @@ def _scattered(state: Mapping[str, Any], count: int, rng: np.random.Generator) -
     return {
         **state,
         "core": {**core, "rows": rows, "cluster": members.astype(core["cluster"].dtype)},
-        "embedding": {**state["embedding"], "clusters": scattered},
+        "served": {
+            **served,
+            "parts": {**served["parts"], "learned": {**learned, "clusters": scattered}},
+        },
     }
 
 

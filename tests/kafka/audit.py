@@ -151,11 +151,11 @@ def _live(
         batch = records[at : at + wanted.model.barriers.block_events]
         if plan:  # a barrier may be within a block
             batch = [record for record in batch if record.offset < plan[0].position]
-        consumed, outputs, ended = shard.take(batch, silent=False)
-        at += consumed
-        yield outputs
+        taken = shard.take(batch, silent=False)
+        at += taken.consumed
+        yield taken.outputs
         if journal is None:
-            if ended and shard.since_barrier >= shard.interval:
+            if taken.block_ended and shard.since_barrier >= shard.interval:
                 shard.barrier({})
         elif plan and plan[0].position == shard.position:
             barrier = plan.pop(0)

@@ -194,7 +194,7 @@ def test_labels_are_journaled_and_applied_once(kafka: KafkaBroker, tmp_path: Pat
         for labels, value in outcomes.items():
             by_outcome[labels.split('outcome="')[1].split('"')[0]] += int(value)
         assert by_outcome["applied"] == 20
-        assert by_outcome["repeated"] == 1
+        assert by_outcome["duplicate"] == 1
         assert by_outcome["unknown_event"] == 21  # each shard reads all feedback
         assert by_outcome["unknown_kind"] == 2
         assert by_outcome["malformed"] == 2

@@ -23,7 +23,7 @@ EVENTS = 18_000
 class TalkativeShard(Shard):
     """As in `tests.talkative`."""
 
-    _hear, _tell = talkative.hear, talkative.tell
+    _receive_message, _publish = talkative.receive, talkative.publish
 
 
 def test_exchange_survives_kill_9_of_a_replica(kafka: KafkaBroker, tmp_path: Path, topic_name: str) -> None:
@@ -57,8 +57,8 @@ def test_exchange_survives_kill_9_of_a_replica(kafka: KafkaBroker, tmp_path: Pat
         for replica in replicas[1:]:
             for labels, value in replica.metrics("detector_exchange_messages_total").items():
                 heard[labels.split('outcome="')[1].split('"')[0]] += int(value)
-        assert min(heard["told"], heard["heard"], heard["own"], heard["unfit"]) > 0
-        assert heard["malformed"] == heard["foreign"] == heard["repeated"] == heard["too_large"] == 0
+        assert min(heard["published"], heard["applied"], heard["own"], heard["unfit"]) > 0
+        assert heard["malformed"] == heard["foreign"] == heard["duplicate"] == heard["too_large"] == 0
         for replica in replicas[1:]:
             assert replica.stop() == 0
 

@@ -94,7 +94,7 @@ def check_counts(simulation: Simulation) -> None:
             ACCEPTED: totals.scored,
             REJECTED: sum(totals.rejected.values()),
             ALERTS: sum(totals.alerts.values()),
-            "exchange": totals.exchange["told"],
+            "exchange": totals.exchange["published"],
         }
         most = Counter(message.topic for commit in member.counted for message in commit.messages)
         least = most.copy()
@@ -166,11 +166,11 @@ def _replay(
     while taken < len(records):
         stop = plan[0].position if plan else records[-1].offset + 1
         before = bisect_left(records, stop, lo=taken, key=lambda record: record.offset)
-        consumed, outputs, ended = shard.take(records[taken:before], silent=False)
-        taken += consumed
-        yield outputs
+        piece = shard.take(records[taken:before], silent=False)
+        taken += piece.consumed
+        yield piece.outputs
         here = bool(plan) and plan[0].position == shard.position
-        if ended and shard.since_barrier >= shard.interval and not here:
+        if piece.block_ended and shard.since_barrier >= shard.interval and not here:
             simulation.fail(f"partition {identity.partition}: no barrier at {shard.position}")
         while plan and plan[0].position == shard.position:
             barrier = plan.pop(0)

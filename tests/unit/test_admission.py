@@ -47,7 +47,8 @@ def take(taker: Shard, records: list[Record]) -> tuple[list[int], dict[int, Dead
     dead: dict[int, DeadLetter] = {}
     irregular: dict[str, int] = {}
     while records:
-        consumed, outputs, _ = taker.take(records, silent=False)
+        taken = taker.take(records, silent=False)
+        consumed, outputs = taken.consumed, taken.outputs
         assert isinstance(outputs, Outputs)
         records = records[consumed:]
         scored += [offset for s in outputs.scored for offset in s.offsets.tolist()]
@@ -191,9 +192,9 @@ def test_what_is_late_is_forgotten() -> None:
     late = {"after": "10m", "action": "reject"}
     taker = shard(late=late)
     take(taker, minutes())
-    before = pack(taker._admission.to_state()), taker.event_time
+    before = pack(taker._intake._admission.to_state()), taker.event_time
     take(taker, [record(200 + n, f"late-{n}", 5) for n in range(30)])
-    assert (pack(taker._admission.to_state()), taker.event_time) == before
+    assert (pack(taker._intake._admission.to_state()), taker.event_time) == before
 
 
 # --- reversals ----------------------------------------------------------------------------------------------
@@ -215,12 +216,12 @@ REVERSALS = {"path": "type", "values": ["0400", "0420"], "original": "of.id"}
 def test_a_reversal_is_accounted_for_and_teaches_nothing(more: dict[str, Any], detail: str) -> None:
     taker = shard(reversals=REVERSALS)
     take(taker, [record(0, "a")])
-    before = pack(taker._admission.to_state()), taker.event_time, taker.gauges()
+    before = pack(taker._intake._admission.to_state()), taker.event_time, taker.gauges()
     scored, dead, irregular = take(taker, [record(1, "b", 9, type="0400", **more)])
     assert (scored, irregular) == ([], {})
     assert dead[1].reason == "reversal"
     assert detail in dead[1].detail
-    assert (pack(taker._admission.to_state()), taker.event_time, taker.gauges()) == before
+    assert (pack(taker._intake._admission.to_state()), taker.event_time, taker.gauges()) == before
 
 
 @pytest.mark.parametrize("kind", ["0100", None, 400, "", True, 4.5])

@@ -1,4 +1,4 @@
-"""A score means the same whatever the stream: how rare so great a distance is among what was accepted."""
+"""A score means the same on every stream: how rare such a distance is among accepted events."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_any_distances_can_be_learned_from(distances: list[float]) -> None:
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_one_in_a_hundred_accepted_events_lies_above_percentile_99(stream: str) -> None:
+def test_one_in_a_hundred_accepted_events_lies_above_the_99_percent_quantile(stream: str) -> None:
     made = trained(stream)
     fresh = STREAMS[stream](np.random.default_rng(1), 100_000)
     accepted = made.accepts(fresh)
@@ -147,7 +147,7 @@ def test_a_burst_does_not_become_normal(stream: str) -> None:
     np.testing.assert_allclose(made.scores(probe), before, atol=0.05)
 
 
-def test_what_a_burst_left_behind_hides_nothing_for_long() -> None:
+def test_a_past_burst_soon_stops_raising_the_threshold() -> None:
     made, rng = trained(), np.random.default_rng(5)
     share = 0.99
     before = made.quantile(share)
@@ -196,7 +196,7 @@ def test_parts_count_in_their_own_spans() -> None:
     rng = np.random.default_rng(0)
     parts = np.stack([rng.normal(5, 1, 20_000), 1000 * rng.lognormal(0, 1, 20_000)], axis=1)
     made = calibration()
-    made.renew_parts(parts)
+    made.update_spans(parts)
     median, far = np.quantile(parts, [0.5, 0.95], axis=0)
     assert made.combine(median[None])[0] == pytest.approx(0)
     assert made.combine(far[None])[0] == pytest.approx(1)
@@ -204,14 +204,14 @@ def test_parts_count_in_their_own_spans() -> None:
     assert mixed == pytest.approx([0.5, 0.5])
 
 
-def test_weights_are_each_parts_say() -> None:
+def test_distances_are_combined_by_weight() -> None:
     made = Calibration(CONFIG, np.array([0.8, 0.2]))
     assert made.combine(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])) == pytest.approx([0.8, 0.2, 1.0])
 
 
 def test_a_part_that_never_varies_stays_finite() -> None:
     made = calibration()
-    made.renew_parts(np.full((100, 2), 7.0))
+    made.update_spans(np.full((100, 2), 7.0))
     combined = made.combine(np.array([[7.0, 7.0], [8.0, 7.0], [1e6, 0.0]]))
     assert np.isfinite(combined).all()
     assert combined[0] == 0 < combined[1] < combined[2]
@@ -220,7 +220,7 @@ def test_a_part_that_never_varies_stays_finite() -> None:
 def test_it_goes_on_from_its_state() -> None:
     rng = np.random.default_rng(7)
     first = trained()
-    first.renew_parts(rng.normal(0, 1, (500, 2)) + np.array([3, 4]))
+    first.update_spans(rng.normal(0, 1, (500, 2)) + np.array([3, 4]))
     second = calibration()
     snapshot = first.to_state()
     saved = pack(snapshot)
@@ -236,7 +236,7 @@ def test_it_goes_on_from_its_state() -> None:
 # --- labels ----------------------------------------------------------------------------------------------
 
 
-def test_labels_have_no_say_at_first_and_then_as_much_as_was_given() -> None:
+def test_labels_have_no_weight_at_first_and_then_as_much_as_was_set() -> None:
     made = calibration()
     plain, labelled = np.array([1.0, 2.0, 3.0]), np.array([10.0, np.nan, 0.0])
     assert made.mix(plain, labelled).tolist() == plain.tolist()

@@ -1,4 +1,4 @@
-"""The labelled part is there when frauds are known, and serves exactly what was learned."""
+"""The served parts of the score: the labelled one needs known frauds, and all of them restore."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from detector.config.tree import Event, Model
 from detector.core.features.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.model.clusters import Core
 from detector.core.model.encoder import LabelLearner, PlainLearner
-from detector.core.model.serving import PROTOTYPES_MAX, Embedding
+from detector.core.model.score_part import Update
+from detector.core.model.serving import PROTOTYPES_MAX, Distances, LabelledPart, ServedModel
 from detector.core.state import pack, unpack
 
 SCHEMA = Event.model_validate(
@@ -51,71 +52,81 @@ class Trained:
         self.core.learn(rows(500), np.arange(500), rng)
         self.plain = PlainLearner(config, FEATURES.plain_count, 0, 0, rng)
         self.labelled = LabelLearner(config, len(FEATURES), 0, 0, LAYOUT.risk_ends, rng)
-        self.embedding = Embedding(MODEL, LAYOUT, FEATURES, rng)
+        self.served = ServedModel(MODEL, LAYOUT, FEATURES, rng)
         both = Rows.joined([rows(200), rows(40, 1, 3.0)])
         fraud = (np.arange(240) >= 200).astype(np.float32)
         for _ in range(150):
             self.labelled.learn(FEATURES.compute(both), both, fraud, np.ones(240, dtype=np.float32))
 
-    def promote(self, frauds: int) -> Embedding:
+    def promote(self, frauds: int) -> ServedModel:
         known = rows(frauds, 2, 3.0)
-        rng, sample, fixed = np.random.default_rng(1), self.core.sample(), self.embedding.fixed.copy()
-        promotion = self.embedding.successor(self.plain.learned(), fixed, sample, rng)
-        self.core.assign(promotion.assigned)
-        self.embedding.install(promotion)
-        self.embedding.renew(self.labelled, (FEATURES.compute(known), known), self.core, rng)
-        return self.embedding
+        rng, sample, copies = np.random.default_rng(1), self.core.sample(), self.served.copies()
+        self.served.install(self.served.refitted(copies, sample, self.plain.learned(), rng), self.core)
+        self.served.update(
+            Update(
+                core=self.core,
+                learner=self.labelled,
+                fraud_inputs=FEATURES.compute(known),
+                fraud_hashes=known,
+                rng=rng,
+            )
+        )
+        return self.served
+
+
+def measured(served: ServedModel, asked: Rows) -> Distances:
+    return served.distances(asked, FEATURES.compute(asked))
 
 
 def test_without_known_frauds_there_is_no_labelled_distance() -> None:
     trained = Trained()
     asked = rows(BLOCK, 5)
-    embedding = trained.promote(0)
-    assert not embedding.knows_labels
-    located = embedding.locate(asked, FEATURES.compute(asked), slice(None))
-    assert np.isnan(located.labelled).all()
-    assert np.isfinite(located.parts).all()
+    served = trained.promote(0)
+    assert not served.knows_labels
+    found = measured(served, asked)
+    assert np.isnan(found.labelled).all()
+    assert np.isfinite(found.plain).all()
     assert trained.promote(5).knows_labels
-    assert not trained.promote(0).knows_labels  # they were taken back
+    assert not trained.promote(0).knows_labels  # all were retracted
 
 
 @pytest.mark.parametrize("frauds", [1, 5, 400])
-def test_what_is_like_known_frauds_is_far_from_normal(frauds: int) -> None:
-    embedding = Trained().promote(frauds)
-    assert 1 <= len(embedding.prototypes) <= min(PROTOTYPES_MAX, max(1, frauds // 4))
-    asked = Rows.joined([rows(32, 6), rows(32, 7, 3.0)])
-    distances = embedding.locate(asked, FEATURES.compute(asked), slice(None)).labelled
+def test_events_like_known_frauds_are_far_from_normal(frauds: int) -> None:
+    served = Trained().promote(frauds)
+    prototypes = served.to_state()["parts"][LabelledPart.name]["prototypes"]
+    assert 1 <= len(prototypes) <= min(PROTOTYPES_MAX, max(1, frauds // 4))
+    distances = measured(served, Rows.joined([rows(32, 6), rows(32, 7, 3.0)])).labelled
     assert distances[32:].min() > distances[:32].max()
 
 
-def test_labels_move_no_distance_that_needs_none() -> None:
-    """What labels say of an event's keys is seen by the labelled part alone."""
-    embedding = Trained().promote(20)
+def test_labels_change_no_distance_of_a_part_without_labels() -> None:
+    """Only the labelled part sees the fraud rates of an event's keys."""
+    served = Trained().promote(20)
     asked = rows(BLOCK, 5)
-    before = embedding.locate(asked, FEATURES.compute(asked), slice(None))
+    before = measured(served, asked)
     asked.risk[:] = LAYOUT.risk_ends / 2
-    after = embedding.locate(asked, FEATURES.compute(asked), slice(None))
-    assert before.parts.tobytes() == after.parts.tobytes()
+    after = measured(served, asked)
+    assert before.plain.tobytes() == after.plain.tobytes()
     assert not np.array_equal(before.labelled, after.labelled)
 
 
 def test_an_events_distances_do_not_depend_on_its_block() -> None:
-    embedding = Trained().promote(20)
+    served = Trained().promote(20)
     asked, others = rows(BLOCK, 5), rows(BLOCK, 8)
     others.put(slice(10, 13), asked.take(slice(10, 13)))
-    found = [
-        embedding.locate(block, FEATURES.compute(block), slice(10, 13)).labelled.tobytes()
-        for block in (asked, others)
-    ]
-    assert found[0] == found[1]
+    alone = measured(served, asked.take(slice(10, 13)))
+    for block in (asked, others):
+        found = measured(served, block)
+        assert found.labelled[10:13].tobytes() == alone.labelled.tobytes()
+        assert found.plain[10:13].tobytes() == alone.plain.tobytes()
 
 
-def test_an_embedding_returns_from_its_state() -> None:
+def test_what_serves_is_restored_from_its_state() -> None:
     trained = Trained()
-    first, second = trained.promote(20), Embedding(MODEL, LAYOUT, FEATURES, np.random.default_rng(9))
+    first, second = trained.promote(20), ServedModel(MODEL, LAYOUT, FEATURES, np.random.default_rng(9))
     second.load(unpack(pack(first.to_state())), trained.core)
     asked = rows(BLOCK, 5)
-    one, other = (each.locate(asked, FEATURES.compute(asked), slice(None)) for each in (first, second))
+    one, other = measured(first, asked), measured(second, asked)
     assert one.labelled.tobytes() == other.labelled.tobytes()
-    assert one.parts.tobytes() == other.parts.tobytes()
+    assert one.plain.tobytes() == other.plain.tobytes()
     assert pack(first.to_state()) == pack(second.to_state())

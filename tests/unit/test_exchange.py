@@ -1,4 +1,4 @@
-"""Messages between shards: whole, new, bounded, and harmless whatever they hold."""
+"""Messages between shards are applied once, limited, and harmless whatever they contain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detector.config.tree import ModelPart
 from detector.core.labels import peer_messages as exchange_module
 from detector.core.labels.peer_messages import (
     MESSAGE_BYTES_MAX,
-    TOLD_MAX,
+    PUBLISHED_MAX,
     Arrays,
     Exchange,
 )
@@ -39,26 +39,28 @@ def shard(partition: int, topic: str = "transactions", group: str = "group") -> 
     return Exchange(Identity(topic=topic, group=group, partition=partition, entity_key=b"k"))
 
 
-class Ear:
-    """Keeps what it hears."""
+class Receiver:
+    """Collects what it is given."""
 
     def __init__(self, answer: bool = True) -> None:
-        self.heard: list[tuple[str, Arrays]] = []
+        self.received: list[tuple[str, Arrays]] = []
         self.answer = answer
 
     def __call__(self, kind: str, arrays: Arrays) -> bool:
-        self.heard.append((kind, arrays))
+        self.received.append((kind, arrays))
         return self.answer
 
 
-def told(teller: Exchange, position: int, *messages: tuple[str, Arrays]) -> list[tuple[int, bytes]]:
-    teller.tell(position, messages)
-    return list(enumerate(teller.collect()[0], 100))
+def published(sender: Exchange, position: int, *messages: tuple[str, Arrays]) -> list[tuple[int, bytes]]:
+    sender.publish(position, messages)
+    return list(enumerate(sender.collect()[0], 100))
 
 
-def listen(listener: Exchange, records: list[tuple[int, bytes]], ear: Ear | None = None) -> dict[str, int]:
-    listener.hear(records, ear or Ear())
-    return listener.collect()[1]
+def outcomes_of(
+    shard_1: Exchange, records: list[tuple[int, bytes]], receive: Receiver | None = None
+) -> dict[str, int]:
+    shard_1.receive(records, receive or Receiver())
+    return shard_1.collect()[1]
 
 
 COUNTS: tuple[str, Arrays] = ("counts", {"n": np.arange(3)})
@@ -73,40 +75,40 @@ COUNTS: tuple[str, Arrays] = ("counts", {"n": np.arange(3)})
         max_size=4,
     )
 )
-def test_what_is_told_is_what_is_heard(arrays: dict[str, Any]) -> None:
-    ear = Ear()
-    records = told(shard(0), 4096, ("kind", arrays))
-    assert listen(shard(1), records, ear) == {"heard": 1}
-    [(kind, heard)] = ear.heard
+def test_what_is_published_is_what_is_received(arrays: dict[str, Any]) -> None:
+    receiver = Receiver()
+    records = published(shard(0), 4096, ("kind", arrays))
+    assert outcomes_of(shard(1), records, receiver) == {"applied": 1}
+    [(kind, received)] = receiver.received
     assert kind == "kind"
-    assert heard.keys() == arrays.keys()
+    assert received.keys() == arrays.keys()
     for name, array in arrays.items():
-        assert heard[name].shape == array.shape
-        assert not (heard[name].size and heard[name].flags.writeable)
-        np.testing.assert_array_equal(heard[name], array)
+        assert received[name].shape == array.shape
+        assert not (received[name].size and received[name].flags.writeable)
+        np.testing.assert_array_equal(received[name], array)
 
 
-def test_only_siblings_are_heard_and_each_message_once() -> None:
-    listener = shard(1)
-    first, second = told(shard(0), 256, COUNTS, COUNTS), told(shard(0), 512, COUNTS)
-    assert listen(listener, first) == {"heard": 2}
-    assert listen(listener, first + second + first) == {"repeated": 4, "heard": 1}
-    assert listen(listener, told(shard(2), 256, COUNTS)) == {"heard": 1}
-    assert listen(listener, told(shard(1), 256, COUNTS)) == {"own": 1}
-    assert listen(listener, told(shard(0, "other"), 9999, COUNTS)) == {"foreign": 1}
-    assert listen(listener, told(shard(0, group="other"), 9999, COUNTS)) == {"foreign": 1}
-    assert listen(listener, told(shard(0), 768, COUNTS), Ear(answer=False)) == {"unfit": 1}
+def test_messages_of_peers_are_applied_once() -> None:
+    shard_1 = shard(1)
+    first, second = published(shard(0), 256, COUNTS, COUNTS), published(shard(0), 512, COUNTS)
+    assert outcomes_of(shard_1, first) == {"applied": 2}
+    assert outcomes_of(shard_1, first + second + first) == {"duplicate": 4, "applied": 1}
+    assert outcomes_of(shard_1, published(shard(2), 256, COUNTS)) == {"applied": 1}
+    assert outcomes_of(shard_1, published(shard(1), 256, COUNTS)) == {"own": 1}
+    assert outcomes_of(shard_1, published(shard(0, "other"), 9999, COUNTS)) == {"foreign": 1}
+    assert outcomes_of(shard_1, published(shard(0, group="other"), 9999, COUNTS)) == {"foreign": 1}
+    assert outcomes_of(shard_1, published(shard(0), 768, COUNTS), Receiver(answer=False)) == {"unfit": 1}
 
 
-def test_who_was_heard_is_state() -> None:
-    listener, records = shard(1), told(shard(0), 256, COUNTS)
-    assert len(listener.to_state()["heard"]) == 0
-    listen(listener, records)
+def test_the_last_message_of_each_peer_is_state() -> None:
+    shard_1, records = shard(1), published(shard(0), 256, COUNTS)
+    assert len(shard_1.to_state()["last"]) == 0
+    outcomes_of(shard_1, records)
     again = shard(1)
-    again.load(unpack(pack({"exchange": listener.to_state()}))["exchange"])
-    assert listen(again, records) == {"repeated": 1}
+    again.load(unpack(pack({"exchange": shard_1.to_state()}))["exchange"])
+    assert outcomes_of(again, records) == {"duplicate": 1}
     again.load(shard(1).to_state())
-    assert listen(again, records) == {"heard": 1}
+    assert outcomes_of(again, records) == {"applied": 1}
 
 
 def changed(value: bytes, **changes: Any) -> bytes:
@@ -138,61 +140,63 @@ def changed(value: bytes, **changes: Any) -> bytes:
         {"arrays": {"a": ["<f8", [1 << 61, 1 << 61], b"12345678"]}},
     ],
 )
-def test_a_message_that_is_none_is_counted_and_changes_nothing(changes: dict[str, Any]) -> None:
-    [(_, value)] = told(shard(0), 256, COUNTS)
-    listener, ear = shard(1), Ear()
-    assert listen(listener, [(0, changed(value, **changes))], ear) == {"malformed": 1}
-    assert (ear.heard, len(listener.to_state()["heard"])) == ([], 0)
-    assert listen(listener, [(0, value)], ear) == {"heard": 1}
+def test_a_malformed_message_is_counted_and_changes_nothing(changes: dict[str, Any]) -> None:
+    [(_, value)] = published(shard(0), 256, COUNTS)
+    shard_1, receiver = shard(1), Receiver()
+    assert outcomes_of(shard_1, [(0, changed(value, **changes))], receiver) == {"malformed": 1}
+    assert (receiver.received, len(shard_1.to_state()["last"])) == ([], 0)
+    assert outcomes_of(shard_1, [(0, value)], receiver) == {"applied": 1}
 
 
-def test_another_version_is_not_understood_but_remembered() -> None:
-    [(_, value)] = told(shard(0), 256, COUNTS)
-    listener = shard(1)
-    assert listen(listener, [(0, changed(value, version=2)), (1, value)]) == {"unfit": 1, "repeated": 1}
+def test_a_message_of_another_version_is_unfit_but_recorded() -> None:
+    [(_, value)] = published(shard(0), 256, COUNTS)
+    shard_1 = shard(1)
+    assert outcomes_of(shard_1, [(0, changed(value, version=2)), (1, value)]) == {"unfit": 1, "duplicate": 1}
 
 
-@given(st.binary(max_size=64) | st.binary(max_size=8).map(lambda end: told(shard(0), 1, COUNTS)[0][1] + end))
+@given(
+    st.binary(max_size=64) | st.binary(max_size=8).map(lambda end: published(shard(0), 1, COUNTS)[0][1] + end)
+)
 def test_any_bytes_are_harmless(value: bytes) -> None:
-    outcomes = listen(shard(1), [(0, value)])
-    assert outcomes in ({"malformed": 1}, {"heard": 1})
+    outcomes = outcomes_of(shard(1), [(0, value)])
+    assert outcomes in ({"malformed": 1}, {"applied": 1})
 
 
 @given(st.data())
 def test_any_damage_to_a_message_is_harmless(data: st.DataObject) -> None:
-    value = bytearray(told(shard(0), 1, COUNTS)[0][1])
+    value = bytearray(published(shard(0), 1, COUNTS)[0][1])
     for _ in range(data.draw(st.integers(1, 4))):
         value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
-    assert sum(listen(shard(1), [(0, bytes(value))]).values()) == 1
+    assert sum(outcomes_of(shard(1), [(0, bytes(value))]).values()) == 1
 
 
 def test_messages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     large = np.zeros(MESSAGE_BYTES_MAX, dtype=np.uint8)
-    teller = shard(0)
-    teller.tell(1, [("large", {"a": large}), COUNTS])
-    messages, outcomes = teller.collect()
-    assert outcomes == {"told": 1, "too_large": 1}
-    assert listen(shard(1), list(enumerate(messages))) == {"heard": 1}
+    sender = shard(0)
+    sender.publish(1, [("large", {"a": large}), COUNTS])
+    messages, outcomes = sender.collect()
+    assert outcomes == {"published": 1, "too_large": 1}
+    assert outcomes_of(shard(1), list(enumerate(messages))) == {"applied": 1}
     monkeypatch.setattr(exchange_module, "MESSAGE_BYTES_MAX", 1 << 30)
-    teller.tell(2, [("large", {"a": large})])
-    messages, _ = teller.collect()
+    sender.publish(2, [("large", {"a": large})])
+    messages, _ = sender.collect()
     monkeypatch.undo()
-    assert listen(shard(1), list(enumerate(messages))) == {"malformed": 1}
+    assert outcomes_of(shard(1), list(enumerate(messages))) == {"malformed": 1}
     with pytest.raises(ValueError, match="messages at one barrier"):
-        shard(0).tell(1, [COUNTS] * (TOLD_MAX + 1))
+        shard(0).publish(1, [COUNTS] * (PUBLISHED_MAX + 1))
     for array in (np.array(["text"]), np.zeros((1, 1, 1, 1, 1)), np.array([True]), np.array([None])):
-        with pytest.raises(ValueError, match="cannot be told"):
-            shard(0).tell(1, [("kind", {"a": array})])
+        with pytest.raises(ValueError, match="cannot be packed"):
+            shard(0).publish(1, [("kind", {"a": array})])
 
 
 def test_what_is_collected_is_gone() -> None:
-    teller = shard(0)
-    teller.tell(1, [COUNTS])
-    assert len(teller.collect()[0]) == 1
-    assert teller.collect() == ((), {})
+    sender = shard(0)
+    sender.publish(1, [COUNTS])
+    assert len(sender.collect()[0]) == 1
+    assert sender.collect() == ((), {})
 
 
-def test_a_barrier_hears_so_many_bytes_but_one_message_at_least() -> None:
+def test_a_barrier_receives_limited_bytes_but_at_least_one_message() -> None:
     limit = SIDES["exchange"].bytes_max
     assert limit is not None
     half = b"x" * (limit // 2)
@@ -216,11 +220,11 @@ def bounded(records: SideRecords, stop: int) -> tuple[SideRecords, int]:
 # --- the shard ----------------------------------------------------------------------------------------------
 
 
-def from_a_sibling(count: int) -> list[tuple[int, bytes]]:
-    teller = shard(7, "payments", "fraud")
+def from_a_peer(count: int) -> list[tuple[int, bytes]]:
+    sender = shard(7, "payments", "fraud")
     for number in range(count):
-        teller.tell(256 * (number + 1), [("chance", {"chance": np.array([number], dtype=np.uint64)})])
-    return list(enumerate(teller.collect()[0]))
+        sender.publish(256 * (number + 1), [("chance", {"chance": np.array([number], dtype=np.uint64)})])
+    return list(enumerate(sender.collect()[0]))
 
 
 Went = list[tuple[int, Outputs, bytes]]
@@ -228,7 +232,7 @@ Went = list[tuple[int, Outputs, bytes]]
 
 def go(driven: Partition, until: int = 1 << 62) -> tuple[Went, list[Snapshot]]:
     """Drive it over the test log; returns each barrier with its outputs and the state after it."""
-    messages, went, snapshots = from_a_sibling(40), Went(), []
+    messages, went, snapshots = from_a_peer(40), Went(), []
     records: Sequence[Record] = [record for record in log() if driven.position <= record.offset < until]
     while records:
         step = driven.take(records)
@@ -246,14 +250,14 @@ def go(driven: Partition, until: int = 1 << 62) -> tuple[Went, list[Snapshot]]:
 
 @pytest.fixture
 def _talkative(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Shard, "_hear", talkative.hear)
-    monkeypatch.setattr(Shard, "_tell", talkative.tell)
+    monkeypatch.setattr(Shard, "_receive_message", talkative.receive)
+    monkeypatch.setattr(Shard, "_publish", talkative.publish)
     with threadpool_limits(1):
         yield
 
 
 @pytest.mark.usefixtures("_talkative")
-def test_a_shard_that_is_replayed_or_restored_tells_the_same() -> None:
+def test_a_shard_that_is_replayed_or_restored_publishes_the_same() -> None:
     wanted = part(exchange=True)
     whole, snapshots = go(partition(wanted))
     assert len(whole) > 8
@@ -261,7 +265,7 @@ def test_a_shard_that_is_replayed_or_restored_tells_the_same() -> None:
     assert [message.offset for _, outputs, _ in whole for message in outputs.peer_messages][::2] == [
         position - 1 for position, _, _ in whole
     ]
-    assert sum(outputs.side_outcomes["exchange"].get("heard", 0) for _, outputs, _ in whole) > 20
+    assert sum(outputs.side_outcomes["exchange"].get("applied", 0) for _, outputs, _ in whole) > 20
 
     middle = len(whole) // 2
     until = whole[middle][0]
@@ -275,10 +279,10 @@ def test_a_shard_that_is_replayed_or_restored_tells_the_same() -> None:
 
 
 @pytest.mark.usefixtures("_talkative")
-def test_without_exchange_nothing_is_told_heard_or_kept() -> None:
+def test_without_exchange_nothing_is_published_received_or_stored() -> None:
     silent, snapshots = go(partition())
     assert not any(outputs.peer_messages or any(outputs.side_outcomes.values()) for _, outputs, _ in silent)
-    assert len(snapshots[-1].state["exchange"]["heard"]) == 0
+    assert len(snapshots[-1].state["exchange"]["last"]) == 0
     assert snapshots[-1].since.end("exchange") == 0
     assert part().hash() != part(exchange=True).hash()
     assert ModelPart.model_validate_json(part().canonical()) == part()
@@ -294,6 +298,6 @@ def test_the_exchange_begins_with_a_journaled_change() -> None:
     later, _ = go(driven)
     assert not first[-1][1].peer_messages
     assert later[0][1].peer_messages
-    assert later[0][1].side_outcomes["exchange"]["heard"] > 0
+    assert later[0][1].side_outcomes["exchange"]["applied"] > 0
     changes = [barrier for barrier in driven.journal.barriers if barrier.config is not None]
     assert [barrier.config for barrier in changes] == [on.hash()]

@@ -1,4 +1,4 @@
-"""Answers to a few random low scores tell, without bias, what the score misses."""
+"""Answers to a few random alerts give an unbiased estimate of what the score misses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from detector.core.state import pack, unpack
 def stream(
     seed: int, *, events: int = 20_000, probability: float = 0.05, answered: float = 1.0
 ) -> tuple[Exploration, float, float]:
-    """An exploration of a stream whose score finds some frauds; with the true numbers of missed and found."""
+    """Explore a stream whose score finds some frauds; also returns the true numbers of missed and found."""
     rng = np.random.default_rng(seed)
     fraud = rng.random(events) < 0.03
     by_score = rng.random(events) < np.where(fraud, 0.4, 0.01)
@@ -29,25 +29,25 @@ def stream(
     )
     answers = {}
     for offset in np.flatnonzero(drawn | by_score).tolist():
-        exploration.publish(offset, BY_SCORE if by_score[offset] else float(chances[offset]))
+        exploration.record(offset, BY_SCORE if by_score[offset] else float(chances[offset]))
         if rng.random() < answered:
             answers[offset] = "fraud" if fraud[offset] else "legitimate"
-    exploration.answer(answers)
+    exploration.apply(answers)
     return exploration, float((fraud & ~by_score).sum()), float((fraud & by_score).sum())
 
 
 @pytest.mark.parametrize("answered", [1.0, 0.5])
-def test_the_estimate_is_unbiased_and_its_error_is_told(answered: float) -> None:
-    errors, told, recalls = [], [], []
+def test_the_estimate_is_unbiased_and_its_error_is_right(answered: float) -> None:
+    errors, estimated, recalls = [], [], []
     for seed in range(200):
         exploration, missed, found = stream(seed, answered=answered)
         estimates = exploration.estimates
         errors.append(estimates["missed_frauds"] - missed)
-        told.append(estimates["missed_frauds_error"])
+        estimated.append(estimates["missed_frauds_error"])
         recalls.append((estimates["recall"] - found / (found + missed)) / estimates["recall_error"])
     spread = np.std(errors)
     assert abs(np.mean(errors)) <= 3.0 * spread / np.sqrt(len(errors))
-    assert np.sqrt(np.mean(np.square(told))) == pytest.approx(spread, rel=0.2)
+    assert np.sqrt(np.mean(np.square(estimated))) == pytest.approx(spread, rel=0.2)
     assert 0.9 <= np.mean(np.abs(recalls) <= 2.5) <= 1.0
 
 
@@ -76,44 +76,46 @@ def test_draws_are_even_and_differ_between_partitions() -> None:
 def filled(explored: int, by_score: int) -> Exploration:
     exploration = Exploration(0, 0)
     for offset in range(explored):
-        exploration.publish(offset, 0.01)
+        exploration.record(offset, 0.01)
     for offset in range(explored, explored + by_score):
-        exploration.publish(offset, BY_SCORE)
+        exploration.record(offset, BY_SCORE)
     return exploration
 
 
-def test_nothing_is_told_before_enough_answers() -> None:
+def test_there_is_no_estimate_before_enough_answers() -> None:
     exploration = filled(ANSWERS_MIN, ANSWERS_MIN)
     answers = dict.fromkeys(range(2 * ANSWERS_MIN - 1), "legitimate")
-    exploration.answer(answers)
+    exploration.apply(answers)
     assert exploration.estimates == {"explored_answers": ANSWERS_MIN}
-    exploration.answer({2 * ANSWERS_MIN - 1: "fraud"})
+    exploration.apply({2 * ANSWERS_MIN - 1: "fraud"})
     assert exploration.estimates["recall"] == 1.0
     assert exploration.estimates["missed_frauds"] == 0.0
-    assert exploration.estimates["missed_frauds_error"] == pytest.approx(100.0, rel=0.01)  # as if one was
+    assert exploration.estimates["missed_frauds_error"] == pytest.approx(
+        100.0, rel=0.01
+    )  # as if there was one
     assert exploration.estimates["recall_error"] > 0.9
 
 
-def test_an_answer_may_change_and_be_taken_back() -> None:
+def test_an_answer_may_change_and_be_retracted() -> None:
     exploration = filled(ANSWERS_MIN, ANSWERS_MIN)
-    exploration.answer(dict.fromkeys(range(2 * ANSWERS_MIN), "legitimate"))
-    exploration.answer({0: "fraud", 10**6: "fraud"})
+    exploration.apply(dict.fromkeys(range(2 * ANSWERS_MIN), "legitimate"))
+    exploration.apply({0: "fraud", 10**6: "fraud"})
     assert exploration.estimates["missed_frauds"] == pytest.approx(100.0)
-    exploration.answer({0: "legitimate"})
+    exploration.apply({0: "legitimate"})
     assert exploration.estimates["missed_frauds"] == 0.0
-    exploration.answer({0: "retracted"})
+    exploration.apply({0: "retracted"})
     assert exploration.estimates == {"explored_answers": ANSWERS_MIN - 1}
 
 
-def test_without_exploration_nothing_is_told() -> None:
+def test_without_exploration_there_is_no_estimate() -> None:
     exploration = filled(0, 2 * ANSWERS_MIN)
-    exploration.answer(dict.fromkeys(range(2 * ANSWERS_MIN), "fraud"))
+    exploration.apply(dict.fromkeys(range(2 * ANSWERS_MIN), "fraud"))
     assert exploration.estimates == {}
 
 
 def test_the_table_is_bounded_and_the_oldest_go() -> None:
     exploration = filled(ANSWERS_MIN, ALERTS_MAX)
-    exploration.answer(dict.fromkeys(range(ALERTS_MAX), "fraud"))
+    exploration.apply(dict.fromkeys(range(ALERTS_MAX), "fraud"))
     assert exploration.estimates == {}
     assert len(exploration.to_state()["offsets"]) == ALERTS_MAX
 
@@ -126,8 +128,8 @@ def test_it_goes_on_from_its_state() -> None:
     assert other.estimates == exploration.estimates
     more: dict[int, Any] = dict.fromkeys(range(0, 20_000, 7), "retracted")
     for one in (exploration, other):
-        one.publish(30_000, 0.25)
-        one.answer(more)
+        one.record(30_000, 0.25)
+        one.apply(more)
     assert other.estimates == exploration.estimates
     assert pack(other.to_state()) == pack(exploration.to_state())
     numbers: NDArray[np.int64] = np.arange(500)

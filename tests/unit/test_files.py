@@ -129,7 +129,7 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
     undisturbed.run()
     expected = undisturbed.result()
     assert all(expected.values())
-    assert (undisturbed.telemetry.totals().exchange["heard"] > 0) == exchange
+    assert (undisturbed.telemetry.totals().exchange["applied"] > 0) == exchange
 
     append, write, tell = OutputFile.append, Path.replace, FileExchange.append
     for left in itertools.count():

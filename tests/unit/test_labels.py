@@ -1,4 +1,4 @@
-"""Feedback: whatever a line contains it has one outcome, and it is applied once to the event it names."""
+"""Every feedback record has one outcome, and is applied once to the event that it names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Labels as LabelsConfig
 from detector.core.events.parser import TEXT_GRAMS_MAX, id_hash
 from detector.core.features.features import Layout
-from detector.core.labels.event_buffer import Memory
+from detector.core.labels.event_buffer import EventBuffer
 from detector.core.labels.feedback import OUTCOMES, Answer, LabelBook, feedback_time, read_feedback
 from detector.core.state import pack, unpack
 
@@ -29,16 +29,16 @@ INPUTS = 3
 
 
 class Book(LabelBook):
-    """A book with a memory of its own, kept and restored together."""
+    """A book with a buffer of its own, saved and restored together."""
 
     def __init__(self, **changes: int) -> None:
         config = LabelsConfig(**{"buffer_events_max": EVENTS_MAX, "labels_max": 16, **changes})
-        self.memory = Memory(config, LAYOUT, INPUTS)
-        super().__init__(config, TOPIC, PARTITION, self.memory)
+        self.buffer = EventBuffer(config, LAYOUT, INPUTS)
+        super().__init__(config, TOPIC, PARTITION, self.buffer)
 
     def remember(self, ids: list[str], offsets: np.ndarray[Any, Any], card: int = 7) -> None:
         count = len(ids)
-        self.memory.remember(
+        self.buffer.append(
             ids=np.array([id_hash(id_) for id_ in ids], dtype=np.uint64),
             offsets=offsets,
             times=np.zeros(count),
@@ -51,11 +51,11 @@ class Book(LabelBook):
         )
 
     def to_state(self) -> dict[str, Any]:
-        return {"book": super().to_state(), "memory": self.memory.to_state()}
+        return {"book": super().to_state(), "buffer": self.buffer.to_state()}
 
     def load(self, state: Any) -> None:
         super().load(state["book"])
-        self.memory.load(state["memory"])
+        self.buffer.load(state["buffer"])
 
 
 def book(**changes: int) -> Book:
@@ -80,7 +80,7 @@ def apply(made: Book, *lines: bytes) -> list[str]:
     """Outcome of each line."""
     outcomes = []
     for position, raw in enumerate(lines):
-        ((outcome, count),) = made.apply([(position, raw)])[0].items()
+        ((outcome, count),) = made.apply([(position, raw)]).outcomes.items()
         assert count == 1
         outcomes.append(outcome)
     return outcomes
@@ -104,14 +104,15 @@ def test_outcomes_are_counted() -> None:
         line(kind="mute"),
         line(label="retracted"),
     ]
-    assert filled().apply(list(enumerate(lines)))[0] == {
+    assert filled().apply(list(enumerate(lines))).outcomes == {
         "applied": 2,
         "unknown_event": 1,
         "malformed": 1,
         "unknown_kind": 1,
         "retracted": 1,
     }
-    assert filled().apply([]) == ({}, [])
+    nothing = filled().apply([])
+    assert (nothing.outcomes, nothing.answers, nothing.cleared) == ({}, (), None)
 
 
 def test_a_later_answer_replaces_an_earlier_one() -> None:
@@ -156,7 +157,7 @@ def test_ids_are_text_or_whole_numbers_alike() -> None:
     assert dict(made.labels) == {7: "fraud"}
 
 
-def test_of_events_with_one_id_the_latest_is_meant() -> None:
+def test_a_label_means_the_latest_event_with_its_id() -> None:
     made = book()
     made.remember(["twice", "twice"], np.array([3, 9]))
     apply(made, line(event_id="twice"))
@@ -168,15 +169,15 @@ def test_a_feedback_id_is_applied_once() -> None:
     once = line(feedback_id="f-1")
     assert apply(made, once, once, line(feedback_id="f-1", label="legitimate")) == [
         "applied",
-        "repeated",
-        "repeated",
+        "duplicate",
+        "duplicate",
     ]
     assert dict(made.labels) == {1010: "fraud"}
     assert apply(made, line(feedback_id="f-2", label="legitimate")) == ["applied"]
 
 
 @pytest.mark.parametrize("kind", ["mute", "", "LABEL"])
-def test_unknown_kinds_are_passed_over(kind: str) -> None:
+def test_unknown_kinds_are_skipped(kind: str) -> None:
     assert apply(filled(), line(kind=kind), line(kind=kind, label=..., event_id=...)) == ["unknown_kind"] * 2
 
 
@@ -208,7 +209,7 @@ def test_unknown_kinds_are_passed_over(kind: str) -> None:
         b'{"time":' * 5_000,
     ],
 )
-def test_what_is_no_feedback_is_malformed(raw: bytes) -> None:
+def test_malformed_records_change_nothing(raw: bytes) -> None:
     made = filled()
     assert apply(made, raw) == ["malformed"]
     assert not made.labels
@@ -253,7 +254,7 @@ NAMES = (
 @settings(max_examples=300, deadline=None)
 def test_any_line_has_an_outcome(lines: list[bytes]) -> None:
     made = filled()
-    outcomes, _ = made.apply(list(enumerate(lines)))
+    outcomes = made.apply(list(enumerate(lines))).outcomes
     assert sum(outcomes.values()) == len(lines)
     assert set(outcomes) <= set(OUTCOMES)
     assert set(made.labels) <= {1000 + 2 * n for n in range(100)}
@@ -287,7 +288,7 @@ def test_times_of_feedback(time: Any, seconds: float | None) -> None:
 # --- bounds and state --------------------------------------------------------------------------------------
 
 
-def test_events_are_found_until_so_many_came_after_them() -> None:
+def test_events_are_found_while_the_buffer_holds_them() -> None:
     made = filled(EVENTS_MAX + 10)
     assert apply(made, *(line(event_id=f"e-{n}") for n in (9, 10, EVENTS_MAX + 9))) == [
         "unknown_event",
@@ -304,7 +305,7 @@ def test_labels_and_feedback_ids_are_bounded_and_the_oldest_goes() -> None:
     assert list(made.labels) == [1000 + 2 * n for n in range(4, 20)]
     state = made.to_state()["book"]
     assert len(state["applied"]) == len(state["labels"]) == 16
-    assert apply(made, line(feedback_id="f-19"), line(feedback_id="f-0")) == ["repeated", "applied"]
+    assert apply(made, line(feedback_id="f-19"), line(feedback_id="f-0")) == ["duplicate", "applied"]
 
 
 def test_an_answer_given_again_counts_as_new() -> None:
@@ -340,21 +341,23 @@ def test_a_book_goes_on_from_its_state(count: int) -> None:
 # --- what is learned, and from whom ------------------------------------------------------------------------
 
 
-def test_what_was_applied_is_given_to_learn_from_in_order() -> None:
+def test_applied_labels_are_in_the_order_of_the_topic() -> None:
     lines = [line(), line(event_id="x"), line(event_id="e-6", label="legitimate"), line(label="retracted")]
-    _, answers = filled().apply(list(enumerate(lines)))
+    applied = filled().apply(list(enumerate(lines)))
     noon = 1_709_294_400.0
-    assert answers == [
+    assert applied.answers == (
         Answer(5, 1010, "fraud", noon),
         Answer(6, 1012, "legitimate", noon),
         Answer(5, 1010, "retracted", noon),
-    ]
+    )
+    assert applied.by_offset == {1010: "retracted", 1012: "legitimate"}
+    assert [array.tolist() for array in applied.fraud_events] == [[0.0], [[7]]]
 
 
 def test_frauds_of_one_entity_are_limited_and_a_retraction_makes_room() -> None:
     made = filled(per_entity_max=3)
     frauds = [line(event_id=f"e-{n}") for n in range(4)]
-    assert apply(made, *frauds) == ["applied"] * 3 + ["limited"]
+    assert apply(made, *frauds) == ["applied"] * 3 + ["rate_limited"]
     assert apply(made, frauds[0], line(event_id="e-9", label="legitimate")) == ["applied", "applied"]
     assert apply(made, line(event_id="e-1", label="retracted"), frauds[3]) == ["retracted", "applied"]
     made.remember(["other"], np.array([9_000]), card=8)
@@ -364,7 +367,7 @@ def test_frauds_of_one_entity_are_limited_and_a_retraction_makes_room() -> None:
 def test_labels_of_one_actor_are_limited_a_day() -> None:
     made = filled(per_actor_max=2)
     tuesday = [line(event_id=f"e-{n}", actor="ann") for n in range(3)]
-    assert apply(made, *tuesday) == ["applied", "applied", "limited"]
+    assert apply(made, *tuesday) == ["applied", "applied", "rate_limited"]
     assert apply(made, line(event_id="e-3", actor="bob"), line(event_id="e-4")) == ["applied", "applied"]
     assert apply(made, line(event_id="e-5", actor="ann", time="2024-03-02T00:00:00Z")) == ["applied"]
     assert apply(made, line(event_id="e-0", actor="ann", label="retracted")) == ["retracted"]
@@ -375,9 +378,9 @@ def test_limits_go_on_from_a_books_state() -> None:
     apply(made, line(event_id="e-1", actor="ann"), line(event_id="e-2", actor="ann"))
     again = book(per_entity_max=2, per_actor_max=3)
     again.load(unpack(pack(made.to_state())))
-    assert apply(again, line(event_id="e-3")) == ["limited"]
+    assert apply(again, line(event_id="e-3")) == ["rate_limited"]
     answers = [line(event_id=f"e-{n}", actor="ann", label="legitimate") for n in (4, 5)]
-    assert apply(again, *answers) == ["applied", "limited"]
+    assert apply(again, *answers) == ["applied", "rate_limited"]
     assert apply(again, line(event_id="e-1", label="retracted"), line(event_id="e-3")) == [
         "retracted",
         "applied",

@@ -1,4 +1,4 @@
-"""A shard with labels: they teach it, and all promises of one without them hold."""
+"""A shard with labels learns from them, and is as reproducible as one without."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
-from detector.core.labels.supervision import WEIGHT_STEP
+from detector.core.labels.label_weight import WEIGHT_STEP
 from detector.core.records import Record
 from detector.core.recovery.checkpoint import encode, read_manifest, read_state
 from detector.core.recovery.journal import Journal
@@ -63,7 +63,7 @@ def terminals() -> NDArray[np.int64]:
 
 @cache
 def payments() -> tuple[Record, ...]:
-    """Payments like any others, at a compromised terminal too."""
+    """Payments; those at the compromised terminal look like all others."""
     rng = np.random.default_rng(3)
     records = []
     for number, terminal in enumerate(terminals().tolist()):
@@ -84,7 +84,7 @@ def fraudulent() -> list[int]:
 
 
 def label(number: int, what: str, seen: int | None = None) -> tuple[int, bytes]:
-    """About event `number`, visible once event `seen` is."""
+    """A label of event `number`, visible from event `seen` on."""
     seen = number + DELAY if seen is None else seen
     line = {"time": seconds(seen), "label": what, "event_id": f"tx-{number}"}
     return 1000 + seen, json.dumps(line).encode()
@@ -97,14 +97,14 @@ def reports() -> Lines:
 
 @cache
 def answers() -> Lines:
-    """Reports, and what an analyst says of some of the alerts on the run without labels."""
+    """Reports, answers to some alerts of the run without labels, and retractions."""
     alerted = [alert.offset - 1000 for alert in unlabelled().alerts][::2]
-    said = [
+    answered = [
         label(number, "fraud" if number in fraudulent() else "legitimate", number + PER_DAY // 4)
         for number in alerted
     ]
-    taken_back = [label(number, "retracted", number + 2 * DELAY) for number in fraudulent()[::9]]
-    return sorted([*reports(), *said, *taken_back], key=lambda line: line[0])
+    retracted = [label(number, "retracted", number + 2 * DELAY) for number in fraudulent()[::9]]
+    return sorted([*reports(), *answered, *retracted], key=lambda line: line[0])
 
 
 def run(
@@ -129,7 +129,7 @@ def scores_of(made: Run) -> NDArray[np.float64]:
 
 
 def checked(made: Run) -> None:
-    """What holds whatever anyone labels."""
+    """Check what holds whatever the labels are."""
     scores = scores_of(made)
     assert np.isfinite(scores).all()
     assert (scores >= 0.0).all()
@@ -144,7 +144,7 @@ def checked(made: Run) -> None:
 
 
 def outranked(made: Run) -> float:
-    """Share of the last days' other events that one at the compromised terminal outranks."""
+    """Share of the last days' other events that score below an event at the compromised terminal."""
     late = np.arange(len(payments())) >= 16 * PER_DAY
     there = terminals() == COMPROMISED
     scores = scores_of(made)
@@ -152,7 +152,7 @@ def outranked(made: Run) -> float:
 
 
 def frauds_found(made: Run) -> int:
-    """Alerts of the last days that were given for their score, and right."""
+    """Number of correct alerts of the last days that were given for their score."""
     offsets = {
         alert.offset
         for alert, body in zip(made.alerts, made.bodies(), strict=True)
@@ -174,16 +174,18 @@ def test_a_run_with_labels_has_all_its_stages() -> None:
     made = labelled()
     checked(made)
     assert set(made.labels) >= {"applied", "retracted"}
-    states = [snapshot.state["supervision"] for snapshot in made.snapshots.values()]
-    assert any(len(state["alerts"]["numbers"]) for state in states)
+    whole = [snapshot.state for snapshot in made.snapshots.values()]
+    states = [state["supervision"] for state in whole]
+    assert any(len(state["buffer"]["alerted"]["numbers"]) for state in whole)
     assert any(len(state["answers"]["numbers"]) for state in states)
     assert 0 < sum(state["learner"]["steps"] == 0 for state in states) < len(states)
-    assert states[-1]["judged"] > 0
-    assert states[-1]["memory"]["events"] > len(states[-1]["memory"]["ids"])  # the oldest have gone
+    assert states[-1]["maturity"]["end"] > 0
+    held = whole[-1]["buffer"]
+    assert held["events"] > len(held["ids"])  # the oldest have gone
 
 
 def test_labels_without_any_fraud_change_nothing() -> None:
-    """That an event which was not alerted is legitimate is what everybody assumed."""
+    """Unalerted events count as legitimate without a label, too."""
     alerted = {alert.offset - 1000 for alert in unlabelled().alerts}
     legitimate = [label(n, "legitimate") for n in range(0, 2500, 7) if n not in alerted]
     garbage = [(1000 + 50 * n, (b"{}", b"garbage", b"\xff")[n % 3]) for n in range(50)]
@@ -198,7 +200,7 @@ def test_labels_without_any_fraud_change_nothing() -> None:
     assert made.partition.gauges["fraud_keys"] == 0
 
 
-def test_when_all_is_taken_back_labels_have_no_say() -> None:
+def test_when_all_labels_are_retracted_they_have_no_weight() -> None:
     frauds = [number for number in fraudulent() if number < 14 * PER_DAY]
     lines = [label(number, "fraud") for number in frauds]
     lines += [label(number, "retracted", 15 * PER_DAY) for number in frauds]
@@ -207,7 +209,7 @@ def test_when_all_is_taken_back_labels_have_no_say() -> None:
     weights = [snapshot.state["calibration"]["label_weight"] for snapshot in made.snapshots.values()]
     assert max(weights) >= 0.3
     assert weights[-1] == 0.0
-    # Scores mean again what they meant: shares of events at least as far.
+    # Scores are again shares of events at least as far.
     last = np.arange(len(payments())) >= 17 * PER_DAY
     shares = 1.0 - 10.0 ** -scores_of(made)[last]
     assert 0.35 < np.median(shares) < 0.65
@@ -255,7 +257,7 @@ def test_a_silent_replay_learns_the_same() -> None:
     pieces=st.lists(st.integers(1, 400), min_size=1, max_size=9),
 )
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-def test_whatever_anyone_labels_promises_hold(said: list[tuple[int, int, str]], pieces: list[int]) -> None:
+def test_any_labels_keep_the_run_reproducible(said: list[tuple[int, int, str]], pieces: list[int]) -> None:
     hasty = settings_of(
         model={"calibration": {"warm_up_events": 256}, "labels": {**LABELS, "maturity_delay": "1h"}},
     )
@@ -293,12 +295,12 @@ def test_what_was_learned_from_labels_outlives_another_configuration(
     assert np.isfinite(scores_of(going)).all()
     barrier = next(b for b in going.barriers if b.cause == "config")
     at = going.snapshots[barrier.position].state
-    assert at["supervision"]["book"]["labels"]
+    assert at["book"]["labels"]
     if keeps:
         assert at["calibration"]["label_weight"] > 0.2
         assert at["supervision"]["learner"]["steps"] > 0
         assert going.partition.gauges["fraud_keys"] > 0
-        held = at["supervision"]["memory"]
+        held = at["buffer"]
         assert len(held["ids"]) == min(2048, wanted.model.labels.buffer_events_max)
         assert (held["offsets"] >= 1000).all()
     else:
@@ -313,7 +315,7 @@ def test_what_was_learned_from_labels_outlives_another_configuration(
 
 @cache
 def exported() -> Model:
-    """What others learned, labels among it."""
+    """A model file of the labelled run."""
     _, manifest, state = encode(list(labelled().snapshots.values())[-1])
     read = read_manifest(manifest)
     return read_model(export_model(read, read_state(read, state)))
@@ -322,7 +324,7 @@ def exported() -> Model:
 def test_a_warm_start_brings_no_labels_and_learns_its_own() -> None:
     wanted = settings_of()
     snapshot = first_checkpoint(exported(), wanted, IDENTITY, Partition.begin(wanted, 1000))
-    assert len(snapshot.state["supervision"]["memory"]["ids"]) == 0
+    assert len(snapshot.state["buffer"]["ids"]) == 0
     runs = []
     for pieces in ((), [1] * 50):
         _, manifest, state = encode(snapshot)

@@ -1,4 +1,4 @@
-"""The memory is a list of the last events, in fewer bytes than it was given."""
+"""The event buffer is a list of the last events, within its limit of bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Labels as LabelsConfig
 from detector.core.events.parser import TEXT_GRAMS_MAX
 from detector.core.features.features import Layout
-from detector.core.labels.event_buffer import ALERTED, FRAUD, HALF_MAX, Memory, halves
+from detector.core.labels.event_buffer import ALERTED, FRAUD, HALF_MAX, EventBuffer, halves
 from detector.core.state import pack, unpack
 
 SCHEMA = Event.model_validate(
@@ -32,16 +32,16 @@ SCHEMA = Event.model_validate(
 LAYOUT = Layout(SCHEMA, FeaturesConfig())
 INPUTS = 5
 CAPACITY = 1024
-IDS = 700  # so many different ids: old ones come again while the first are still here
+IDS = 700  # different ids; each comes again while its first event is still stored
 
 
-def memory(events_max: int = CAPACITY, buffer_bytes_max: int = 1 << 28, inputs: int = INPUTS) -> Memory:
+def buffer(events_max: int = CAPACITY, buffer_bytes_max: int = 1 << 28, inputs: int = INPUTS) -> EventBuffer:
     config = LabelsConfig(buffer_events_max=events_max, buffer_bytes_max=buffer_bytes_max)
-    return Memory(config, LAYOUT, inputs)
+    return EventBuffer(config, LAYOUT, inputs)
 
 
 def columns(first: int, count: int, inputs: int = INPUTS) -> dict[str, NDArray[Any]]:
-    """Events first, first + 1, ...: each value tells which."""
+    """Columns of events first, first + 1, ...; every value is made from the event's number."""
     numbers = np.arange(first, first + count)
     return {
         "offsets": 10 + 3 * numbers,
@@ -56,10 +56,10 @@ def columns(first: int, count: int, inputs: int = INPUTS) -> dict[str, NDArray[A
     }
 
 
-def filled(pieces: list[int], made: Memory | None = None) -> Memory:
-    made = memory() if made is None else made
+def filled(pieces: list[int], made: EventBuffer | None = None) -> EventBuffer:
+    made = buffer() if made is None else made
     for count in pieces:
-        made.remember(**columns(made.events, count))
+        made.append(**columns(made.events, count))
     return made
 
 
@@ -69,7 +69,7 @@ PIECES = st.lists(st.integers(0, 300) | st.integers(0, 3000), max_size=12)
 @given(pieces=PIECES, events_max=st.integers(1024, 9000))
 @settings(max_examples=40, deadline=None)
 def test_it_holds_the_last_events_as_they_were(pieces: list[int], events_max: int) -> None:
-    made = filled(pieces, memory(events_max))
+    made = filled(pieces, buffer(events_max))
     total = sum(pieces)
     assert made.events == total
     assert made.capacity == events_max
@@ -84,7 +84,7 @@ def test_it_holds_the_last_events_as_they_were(pieces: list[int], events_max: in
 
 @given(pieces=PIECES, wanted=st.lists(st.integers(0, IDS + 5), max_size=20))
 @settings(max_examples=40, deadline=None)
-def test_of_events_of_one_id_the_latest_is_found(pieces: list[int], wanted: list[int]) -> None:
+def test_the_latest_event_with_an_id_is_found(pieces: list[int], wanted: list[int]) -> None:
     made = filled(pieces)
     model = {n % IDS + (1 << 63): n for n in range(made.oldest, made.events)}
     ids = [value + (1 << 63) for value in wanted]
@@ -97,7 +97,7 @@ def test_numbers_that_no_event_can_have_are_not_found() -> None:
     made = filled([100])
     assert made.find("offsets", [2**63, 2**64, 10**30, -1, 10]) == {10: 0}
     assert made.find("ids", [2**64, 0]) == {}
-    assert memory().find("ids", [1 << 63]) == {}
+    assert buffer().find("ids", [1 << 63]) == {}
 
 
 @given(pieces=PIECES, seed=st.integers(0, 99))
@@ -116,15 +116,15 @@ def test_flags_are_put_on_one_event_and_go_with_it() -> None:
     expected = (held % 2).astype(np.uint8)
     expected[held == CAPACITY + 5] = ALERTED | FRAUD
     assert made.column("flags", held).tolist() == expected.tolist()
-    made.remember(**columns(made.events, CAPACITY))
+    made.append(**columns(made.events, CAPACITY))
     held = np.arange(made.oldest, made.events)
     assert made.column("flags", held).tolist() == (held % 2).tolist()
 
 
 @given(pieces=PIECES, more=PIECES)
 @settings(max_examples=20, deadline=None)
-def test_a_memory_goes_on_from_its_state(pieces: list[int], more: list[int]) -> None:
-    first, second = filled(pieces), memory()
+def test_a_buffer_goes_on_from_its_state(pieces: list[int], more: list[int]) -> None:
+    first, second = filled(pieces), buffer()
     second.load(unpack(pack(first.to_state())))
     for made in (first, second):
         filled(more, made)
@@ -134,9 +134,9 @@ def test_a_memory_goes_on_from_its_state(pieces: list[int], more: list[int]) -> 
 
 @pytest.mark.parametrize(("there", "here"), [(4000, 1024), (1024, 4000), (5000, 4500), (9000, 5000)])
 @pytest.mark.parametrize("count", [0, 700, 3000, 10_000])
-def test_a_state_is_taken_back_as_far_as_it_fits(there: int, here: int, count: int) -> None:
-    state = filled([count], memory(there)).to_state()
-    made = memory(here)
+def test_a_smaller_buffer_loads_the_latest_events(there: int, here: int, count: int) -> None:
+    state = filled([count], buffer(there)).to_state()
+    made = buffer(here)
     made.load(state)
     assert made.events == count
     assert made.events - made.oldest == min(count, there, here)
@@ -150,10 +150,10 @@ def test_a_state_is_taken_back_as_far_as_it_fits(there: int, here: int, count: i
 
 @pytest.mark.parametrize("inputs", [1, 100, 1000])
 def test_it_keeps_to_its_bytes(inputs: int) -> None:
-    made = memory(events_max=1 << 20, buffer_bytes_max=1 << 23, inputs=inputs)
+    made = buffer(events_max=1 << 20, buffer_bytes_max=1 << 23, inputs=inputs)
     assert made.capacity >= CAPACITY
     while made.events < made.capacity + 100:
-        made.remember(**columns(made.events, 512, inputs))
+        made.append(**columns(made.events, 512, inputs))
     held = np.arange(made.oldest, made.events)
     assert len(held) == made.capacity
     used = sum(values.nbytes for values in made.to_state().values() if isinstance(values, np.ndarray))
@@ -161,8 +161,8 @@ def test_it_keeps_to_its_bytes(inputs: int) -> None:
     assert used > 0.99 * (1 << 23)
 
 
-def test_few_events_are_remembered_whatever_their_size() -> None:
-    assert memory(buffer_bytes_max=1 << 20, inputs=10_000).capacity == CAPACITY
+def test_some_events_are_stored_whatever_their_size() -> None:
+    assert buffer(buffer_bytes_max=1 << 20, inputs=10_000).capacity == CAPACITY
 
 
 def test_examples_are_what_the_encoder_saw() -> None:

@@ -31,10 +31,10 @@ NOT_MOVED: dict[Series, str] = {
     ("detector_events_rejected_total", "key_mismatch"): "only with require_key; see test_shard.py",
     ("detector_exchange_changes_dropped_total", ""): "needs 16,384 changes at once; see test_sharing.py",
     ("detector_exchange_messages_total", "foreign"): "needs another group; see test_exchange.py",
-    ("detector_exchange_messages_total", "repeated"): "needs at_least_once; see test_exchange.py",
+    ("detector_exchange_messages_total", "duplicate"): "needs at_least_once; see test_exchange.py",
     ("detector_exchange_messages_total", "too_large"): "needs 900,000 bytes; see test_exchange.py",
     ("detector_exchange_messages_total", "unfit"): "needs another schema; see test_sharing.py",
-    ("detector_labels_total", "limited"): "needs 64 frauds of one entity; see test_labels.py",
+    ("detector_labels_total", "rate_limited"): "needs 64 frauds of one entity; see test_labels.py",
     **dict.fromkeys(
         [
             ("detector_events_rejected_total", reason)

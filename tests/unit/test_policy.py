@@ -1,4 +1,4 @@
-"""Few alerts: once per entity, within the budget, nothing held back in silence, whatever the cut."""
+"""Alerts respect cooldown and budget, and what is suppressed is counted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config(**changes: Any) -> AlertsConfig:
 
 @dataclass
 class Driver:
-    """Gives candidates to a policy with as many events around them as are needed."""
+    """Gives candidates to a policy, with a number of other events before each."""
 
     policy: Policy
     events_per_day: float = 1000.0
@@ -70,7 +70,7 @@ def published(decision: Published | Suppressed) -> Published:
 # --- once per entity ---------------------------------------------------------------------------------------
 
 
-def test_an_entity_alerts_once_in_the_window() -> None:
+def test_an_entity_alerts_once_in_the_cooldown() -> None:
     decide = driver()
     published(decide(5, time=0))
     assert decide(5, time=3599) == Suppressed("entity")
@@ -79,7 +79,7 @@ def test_an_entity_alerts_once_in_the_window() -> None:
     assert decide(5, time=7199) == Suppressed("entity")
 
 
-def test_a_late_event_of_an_entity_is_still_within_the_window() -> None:
+def test_a_late_event_of_an_entity_is_within_the_cooldown() -> None:
     decide = driver()
     published(decide(5, time=0))
     assert decide(5, time=-100) == Suppressed("entity")
@@ -97,7 +97,7 @@ def test_only_a_higher_severity_breaks_through() -> None:
     assert decide(5, CRITICAL) == Suppressed("entity")
 
 
-def test_what_was_held_back_is_told_in_the_next_alert() -> None:
+def test_the_next_alert_counts_suppressed_candidates() -> None:
     decide = driver()
     assert published(decide(5)).suppressed == 0
     for _ in range(3):
@@ -109,7 +109,7 @@ def test_what_was_held_back_is_told_in_the_next_alert() -> None:
     assert published(decide(5, time=9000)).suppressed == 1
 
 
-def test_what_the_budget_held_back_is_told_too() -> None:
+def test_the_next_alert_counts_candidates_beyond_the_budget() -> None:
     decide = driver(budget={"share": 0.001, "per_day": None})
     published(decide(5, events=0))
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_what_the_budget_held_back_is_told_too() -> None:
     assert published(decide(5, time=4000, events=1000)).suppressed == 1
 
 
-def test_without_an_entity_nothing_is_once_per_entity() -> None:
+def test_without_an_entity_there_is_no_cooldown() -> None:
     decide = driver()
     cases = [published(decide(0)) for _ in range(5)]
     assert len({alert.case for alert in cases}) == 5
@@ -229,7 +229,7 @@ def test_a_days_alerts_are_near_its_budget(share: float, per_day: float, misjudg
 def test_the_threshold_follows_what_is_left(
     share: float, per_day: float, block: int, spent: list[int]
 ) -> None:
-    """More lenient while alerts are left over, stricter while they are short; by 20 times at most."""
+    """Unused alerts lower it, overdrawn ones raise it, by a factor of 20 at most."""
     policy = Policy(config(budget={"share": share, "per_day": None}), 1)
     event, room = 0, {}
     for number in [*spent, 0]:
@@ -256,7 +256,7 @@ def test_the_threshold_follows_what_is_left(
 def test_no_stream_of_candidates_goes_far_beyond_the_budget(
     candidates: list[tuple[int, int, int]], share: float
 ) -> None:
-    """What was earned, half a day's worth and, for critical ones, a day's more."""
+    """At most what was earned, half a day's alerts more, and for critical ones another day's."""
     decide = driver(budget={"share": share, "per_day": None})
     day = max(CAPACITY_MIN, share * decide.events_per_day)
     spent, urgent = 0, 0
@@ -274,13 +274,13 @@ def test_no_stream_of_candidates_goes_far_beyond_the_budget(
 def test_critical_ones_at_most_double_a_days_budget(budget: dict[str, float | None]) -> None:
     decide = driver(budget=budget)
     published(decide(1, events=0))
-    decide(2, time=3 * DAY_S, events=3000)  # the bucket is full again
+    decide(2, time=3 * DAY_S, events=3000)  # the balance is full again
     flood = [decide(100 + n, CRITICAL, time=3 * DAY_S, events=0) for n in range(50)]
     assert sum(isinstance(decision, Published) for decision in flood) == 2 * 10 - 1
     assert flood[-1] == Suppressed("budget")
     assert decide(500, HIGH, time=3.9 * DAY_S, events=900) == Suppressed(
         "budget"
-    )  # what was lent is paid back
+    )  # the overdraft is paid back
     published(decide(501, HIGH, time=5.2 * DAY_S, events=1300))
 
 
@@ -292,7 +292,7 @@ def test_others_do_not_overdraw() -> None:
     assert sum(isinstance(decision, Published) for decision in flood) == 9
 
 
-def test_the_bucket_holds_one_day() -> None:
+def test_the_balance_holds_one_day() -> None:
     decide = driver(budget={"share": 0.01, "per_day": None})
     decide(1, events=10**6)
     flood = [decide(100 + n, events=0) for n in range(50)]
@@ -319,7 +319,7 @@ def test_a_budget_per_day_is_shared_by_the_partitions() -> None:
 # --- bounds and state --------------------------------------------------------------------------------------
 
 
-def test_cases_are_bounded_and_the_longest_quiet_goes() -> None:
+def test_cases_are_limited_and_the_quietest_goes() -> None:
     decide = driver(cases_max=16)
     firsts = {entity: published(decide(entity)).case for entity in range(1, 17)}
     assert published(decide(1, time=4000)).case == firsts[1]  # seen again, so 2 is the longest quiet
@@ -330,14 +330,14 @@ def test_cases_are_bounded_and_the_longest_quiet_goes() -> None:
     assert published(decide(2, time=8000)).case != firsts[2]
 
 
-def test_what_is_held_is_bounded() -> None:
+def test_suppressed_counts_are_limited() -> None:
     decide = driver(cases_max=16, budget={"share": 0.0001, "per_day": None})
     for entity in range(1, 100):
         decide(entity, events=0)
     assert len(decide.policy.to_state()["held"]) == 16
 
 
-def test_a_smaller_bound_is_kept_to_from_the_next_alert_on() -> None:
+def test_a_smaller_limit_applies_from_the_next_alert_on() -> None:
     decide = driver(cases_max=64)
     for entity in range(1, 65):
         published(decide(entity))
@@ -389,5 +389,5 @@ def test_a_policy_goes_on_from_its_state(first: list[Any], second: list[Any], bu
     assert pack(snapshot) == saved
 
 
-def test_every_reason_to_hold_back_is_known() -> None:
+def test_every_reason_of_suppression_is_listed() -> None:
     assert SUPPRESSED_REASONS == ("entity", "budget")

@@ -1,4 +1,4 @@
-"""What a partition gives is a function of its log and its journal: however polled, restored or replayed."""
+"""A partition's outputs are a function of its log and its journal, however they are read."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_m
 from detector.core.recovery.journal import Barrier, Journal
 from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
+from detector.core.shard.shard import Shard, Taken
 from detector.core.state import pack
 from detector.demo.traffic import SimulationConfig, simulate, to_events
 from detector.errors import NeedsOperator
@@ -59,7 +60,7 @@ SCHEMA: dict[str, Any] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As the daemon runs: results are promised for BLAS on one thread."""
+    """As in the daemon: results are reproducible with BLAS on one thread only."""
     with threadpool_limits(1):
         yield
 
@@ -97,7 +98,7 @@ def days(count: int, seed: int = 5) -> tuple[dict[str, Any], ...]:
 
 @cache
 def log(count: int = 6000, seed: int = 5) -> tuple[Record, ...]:
-    """Simulated payments, and what a log has besides: gaps, tombstones, garbage, foreign keys."""
+    """Simulated payments, with gaps, tombstones, garbage and wrong keys."""
     records: list[Record] = []
     offset = 1000
     for number, event in enumerate(days(count, seed)):
@@ -122,7 +123,7 @@ def log(count: int = 6000, seed: int = 5) -> tuple[Record, ...]:
             bad: list[bytes | None] = [None, b"garbage", b"{}", json.dumps({**value, "amount": "?"}).encode()]
             records.append(Record(offset, 0, b"k", bad[number // 97 % 4], (("kept", b"1"),)))
             offset += 1
-        if number % 200 == 199:  # a producer's retry brings A, B, A; a copy comes after the horizon too
+        if number % 200 == 199:  # a producer repeats A, B, A; one copy comes after the horizon
             for back in (2, 1, 2, 90, 320):
                 old = records[max(0, len(records) - back)]
                 records.append(old._replace(offset=offset))
@@ -140,7 +141,7 @@ def log(count: int = 6000, seed: int = 5) -> tuple[Record, ...]:
 
 @cache
 def feedback() -> tuple[tuple[int, bytes], ...]:
-    """Labels and the offset from which on each is visible."""
+    """Labels, each with the offset from which on it is visible."""
     lines = [
         (
             1000 + 61 * n,
@@ -160,7 +161,7 @@ def feedback() -> tuple[tuple[int, bytes], ...]:
 
 @dataclass
 class Run:
-    """Everything that came out, and everything that a process could have committed or saved."""
+    """All outputs, journals and snapshots of a run."""
 
     partition: Partition
     alerts: list[Alert] = field(default_factory=list)
@@ -214,7 +215,7 @@ def drive(
     labels: bool | Sequence[tuple[int, bytes]] = True,
     snapshots: bool = False,
 ) -> Run:
-    """Do what the runner does, with polls of the given sizes (then of 300); `labels` as `feedback` gives."""
+    """Do what the runner does, with polls of the given sizes (then of 300); `labels` as of `feedback`."""
     records = log() if records is None else records
     lines = feedback() if labels is True else labels or ()
     run = Run(driven)
@@ -261,7 +262,7 @@ def undisturbed() -> Run:
 
 
 def after(run: Run, offset: int) -> tuple[list[Alert], list[DeadLetter], dict[int, float]]:
-    """What a run gave for records from `offset` on."""
+    """Alerts, dead letters and scores of a run, of records from `offset` on."""
     scores = {
         o: score
         for scored in run.scored
@@ -276,7 +277,7 @@ def after(run: Run, offset: int) -> tuple[list[Alert], list[DeadLetter], dict[in
 
 
 def restored(snapshot: Snapshot) -> tuple[tuple[Manifest, Mapping[str, Any]], Journal]:
-    """Through the bytes of a checkpoint, and the journal that begins there."""
+    """A checkpoint, written and read, and the journal that begins there."""
     name, manifest_bytes, state_bytes = encode(snapshot)
     manifest = read_manifest(manifest_bytes)
     state = read_state(manifest, state_bytes)
@@ -292,14 +293,14 @@ def test_the_undisturbed_run_is_worth_comparing_with() -> None:
     assert len(run.dead) > 50
     assert len(run.barriers) > 10
     assert {barrier.cause for barrier in run.barriers} == {"every", "side_input"}
-    assert set(run.labels) >= {"applied", "retracted", "repeated", "unknown_event"}
+    assert set(run.labels) >= {"applied", "retracted", "duplicate", "unknown_event"}
     assert run.suppressed.keys() == {"entity", "budget"}
     assert run.key_mismatches > 3
     assert len({body["case_id"] for body in run.bodies()}) < len(run.alerts)
     assert any(body["suppressed"] for body in run.bodies())
 
 
-def test_explored_alerts_say_so_and_touch_nobodys_case() -> None:
+def test_explored_alerts_are_marked_and_change_no_case() -> None:
     bodies = undisturbed().bodies()
     explored = [body for body in bodies if body["selection"] == "exploration"]
     others = [body for body in bodies if body["selection"] == "score"]
@@ -341,7 +342,7 @@ def test_outputs_do_not_depend_on_any_cut(pieces: list[int]) -> None:
 
 
 class LateLane:
-    """Does nothing until something is awaited; then everything up to that."""
+    """Runs jobs only when one is awaited, and then all up to that one."""
 
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
@@ -359,8 +360,8 @@ class LateLane:
 
 
 @pytest.mark.parametrize("at", [3200, 3400, 3600, 3800])
-def test_other_barriers_take_effect_alike_whenever_work_beside_scoring_is_done(at: int) -> None:
-    """Also where a promotion is under way."""
+def test_a_change_of_barriers_does_not_depend_on_when_background_jobs_run(at: int) -> None:
+    """Also while a refit is under way."""
     before = part()
     wanted = part(model={"barriers": {"block_events": 16, "every_events": 512, "early_events_min": 256}})
     runs = []
@@ -374,13 +375,13 @@ def test_other_barriers_take_effect_alike_whenever_work_beside_scoring_is_done(a
 
 
 @pytest.mark.parametrize("lane", [LateLane, lambda: BackgroundThread("training").lane])
-def test_outputs_do_not_depend_on_when_work_beside_scoring_is_done(lane: Callable[[], Lane]) -> None:
+def test_outputs_do_not_depend_on_when_background_jobs_run(lane: Callable[[], Lane]) -> None:
     run = drive(partition(lanes=Lanes(lane(), lane())), snapshots=True)
     assert run.outputs() == undisturbed().outputs()
     assert run.states() == undisturbed().states()
 
 
-def test_what_goes_wrong_beside_scoring_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_background_jobs_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def learn(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -428,7 +429,7 @@ def test_taking_a_snapshot_changes_nothing() -> None:
 def test_recovery_goes_on_with_the_outputs_of_an_undisturbed_run(
     committed: int, barriers_back: int | None
 ) -> None:
-    """Restore a checkpoint (or start bare), replay in silence to what was committed, go on."""
+    """Restore a checkpoint (or start without one), replay silently to the committed offset, go on."""
     whole = undisturbed()
     until, journal = whole.journals[committed]
     checkpoint = None
@@ -497,7 +498,7 @@ def test_a_barrier_for_age_may_come_within_a_block() -> None:
     assert silent.partition.gauges == going.partition.gauges
 
 
-def test_labels_that_were_gone_before_they_were_seen_are_passed_over() -> None:
+def test_labels_that_expired_before_they_were_read_are_skipped() -> None:
     fresh = partition()
     records = log()
     while records:
@@ -518,7 +519,7 @@ def test_labels_that_were_gone_before_they_were_seen_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("offset", [3000, 1000])
-def test_events_that_the_journal_counted_and_the_log_lost_need_an_operator(offset: int) -> None:
+def test_a_log_that_lost_events_of_the_journal_needs_an_operator(offset: int) -> None:
     until, journal = undisturbed().journals[-1]
     holed = [record for record in log() if not offset <= record.offset < offset + 20]
     with pytest.raises(NeedsOperator, match="retention"):
@@ -579,7 +580,7 @@ def test_event_time_follows_the_blocks() -> None:
     assert times[-512] < undisturbed().partition.event_time < max(times)
 
 
-def test_an_event_from_the_far_future_moves_nobody_elses_time() -> None:
+def test_an_event_from_the_far_future_moves_no_other_events_time() -> None:
     records = list(log())
     late = json.loads(next(r.value for r in records if r.value and r.value[:3] == b'{"t'))
     late["tx"]["time"] = "2199-01-01T00:00:00Z"
@@ -662,8 +663,8 @@ def test_a_checkpoint_of_another_entity_key_needs_an_operator() -> None:
         partition(journal=journal, restored=checkpoint, identity=other)
 
 
-def test_partitions_differ_in_their_chance_only() -> None:
-    """The seed is the partition's, and when its first usual barrier comes; all else is given to it."""
+def test_partitions_differ_in_their_seed_only() -> None:
+    """And in the place of the first barrier after an interval of full length."""
     records = log()[:1000]
     one, same, other = (
         drive(partition(identity=replace(IDENTITY, partition=n)), records, snapshots=True) for n in (0, 0, 1)
@@ -676,7 +677,7 @@ def test_partitions_differ_in_their_chance_only() -> None:
     positions = list(one.snapshots)
     left, right = (run.snapshots[positions[0]].state for run in (one, other))
     assert pack(left["profiles"]) == pack(right["profiles"])
-    assert pack(left["supervision"]["book"]) == pack(right["supervision"]["book"])
+    assert pack(left["book"]) == pack(right["book"])
     assert pack(left["units"] if isinstance(left["units"], dict) else {"units": left["units"]}) == pack(
         {"units": right["units"]}
     )
@@ -752,7 +753,7 @@ def test_headers_are_those_of_a_cloud_event_and_carry_the_trace() -> None:
     assert 0 < traced < len(undisturbed().alerts)
 
 
-def test_no_alert_tells_of_another_customer() -> None:
+def test_no_alert_names_another_customer() -> None:
     for alert, body in zip(undisturbed().alerts, undisturbed().bodies(), strict=True):
         text = alert.body + b" ".join(value for _, value in alert.headers)
         assert set(re.findall(rb"cust-\d+", text)) == {body["entity"]["value"].encode()}
@@ -763,8 +764,8 @@ def test_no_alert_tells_of_another_customer() -> None:
     assert any(body["exemplars"] for body in undisturbed().bodies())
 
 
-def test_what_is_expected_of_a_newcomer_is_no_single_customers_habit() -> None:
-    """Each customer's amounts are a cluster of their own, so only what all do together may be told."""
+def test_expected_values_of_a_new_customer_are_not_those_of_one_other() -> None:
+    """Each customer's amounts form a cluster of their own, so only medians over all may be shown."""
 
     def make(rng: np.random.Generator, n: int) -> dict[str, Any]:
         customer = int(rng.integers(8))
@@ -778,14 +779,14 @@ def test_what_is_expected_of_a_newcomer_is_no_single_customers_habit() -> None:
     }
     wanted = part({"id": "id", "time": TIME, **shape}, alerts={"budget": {"share": 0.1}})
     run = drive(partition(wanted, Partition.begin(wanted, 0)), stream(make, 2500), labels=False)
-    told: dict[int, set[float]] = {}
+    shown: dict[int, set[float]] = {}
     for body in run.bodies():
         assert body["exemplars"] == []
         for reason in body["reasons"]:
             if reason["field"] == "x" and reason["basis"] == "cluster":
-                told.setdefault(body["model"]["version"], set()).add(reason["expected"])
-    assert len(told) > 1
-    assert all(len(values) == 1 for values in told.values())
+                shown.setdefault(body["model"]["version"], set()).add(reason["expected"])
+    assert len(shown) > 1
+    assert all(len(values) == 1 for values in shown.values())
 
 
 def test_an_amount_beyond_all_others_scores_high_and_stops_nothing() -> None:
@@ -794,6 +795,61 @@ def test_an_amount_beyond_all_others_scores_high_and_stops_nothing() -> None:
     found = [scores[offset] for offset in huge if offset in scores]
     assert len(found) == 4
     assert min(found[1:]) > 3
+
+
+def taken(records: Sequence[Record], *, silent: bool = False, explain: int | None = None) -> list[Taken]:
+    """Every call of a shard that takes the records, without labels."""
+    shard, calls = Shard(part(), IDENTITY, position=1000, labels_end=0), []
+    while records:
+        calls.append(shard.take(records, silent=silent, explain=explain))
+        records = records[calls[-1].consumed :]
+        if calls[-1].block_ended and shard.since_barrier >= shard.interval:
+            shard.barrier((), 0)
+    return calls
+
+
+@cache
+def unalerted() -> dict[str, int]:
+    """Offset of an event without an alert, for each reason."""
+    found = {"there is no threshold yet": 1000}
+    for call in taken(log()[:3000]):
+        for scored in call.outputs.scored:
+            scores = np.where(scored.alerted, -1.0, scored.scores)
+            if call.outputs.suppressed:
+                found["held back"] = int(scored.offsets[scores.argmax()])
+            elif call.outputs.alerts:
+                found["below the threshold"] = int(scored.offsets[scores.argmax()])
+    return found
+
+
+@pytest.mark.parametrize("silent", [False, True])
+@pytest.mark.parametrize("fate", ["there is no threshold yet", "held back", "below the threshold"])
+def test_an_event_without_an_alert_is_explained_on_request(fate: str, silent: bool) -> None:
+    offset = unalerted()[fate]
+    end = next(number for number, record in enumerate(log()) if record.offset > offset + BLOCK)
+    [inquired] = [
+        call.inquired
+        for call in taken(log()[:end], silent=silent, explain=offset)
+        if call.inquired is not None
+    ]
+    assert inquired.fate.startswith(fate)
+    if inquired.alert is None:
+        assert inquired.threshold == np.inf
+        return
+    body = json.loads(inquired.alert.body)
+    assert body["source"]["offset"] == offset
+    assert body["score"]["threshold"] == inquired.threshold
+    assert (body["score"]["raw"] < inquired.threshold) == (fate == "below the threshold")
+
+
+def test_explaining_an_event_changes_no_output() -> None:
+    records = log()[:3000]
+    plain = taken(records)
+    alerted = next(call.outputs.alerts[0].offset for call in plain if call.outputs.alerts)
+    for offset in (alerted, unalerted()["below the threshold"]):
+        calls = taken(records, explain=offset)
+        assert [call.outputs.alerts for call in calls] == [call.outputs.alerts for call in plain]
+        assert any(call.inquired is not None for call in calls) == (offset != alerted)
 
 
 # --- other streams ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from detector.errors import NeedsOperator
 from detector.testing import MemorySideLog
 from tests.chain import ChainShard
 from tests.sides import named
-from tests.unit.test_runner import BLOCK, World, config, until
+from tests.unit.runner_world import BLOCK, World, config, until
 from tests.unit.test_shard import IDENTITY, part
 
 RULES = [(position, b"rule %d" % position) for position in range(9)]

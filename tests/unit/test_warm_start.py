@@ -77,10 +77,10 @@ def test_a_new_shard_has_the_population_part_and_nothing_else() -> None:
         assert pack({"of": here[part]}) == pack({"of": there[part]})
     assert np.array_equal(here["profiles"]["priors"], there["profiles"]["priors"])
     assert all(len(table["used"]) == 0 for table in here["profiles"]["tables"].values())
-    assert here["events"] == here["accepted"] == here["policy"]["events"] == 0
-    assert not here["policy"]["cases"]
-    assert not here["supervision"]["book"]["labels"]
-    assert here["supervision"]["memory"]["events"] == 0
+    assert here["events"] == here["accepted"] == here["alerting"]["policy"]["events"] == 0
+    assert not here["alerting"]["policy"]["cases"]
+    assert not here["book"]["labels"]
+    assert here["buffer"]["events"] == 0
 
 
 def test_scores_are_published_from_the_first_event_on() -> None:
@@ -94,7 +94,7 @@ def test_scores_are_published_from_the_first_event_on() -> None:
     }
     assert not any(scores["cold"][:60])
     assert all(score > 0 for score in scores["warm"][:10] if score is not None)
-    assert json.loads(warm.alerts()[0])["model"]["version"] >= learned()[1]["embedding"]["version"]
+    assert json.loads(warm.alerts()[0])["model"]["version"] >= learned()[1]["served"]["version"]
 
 
 def test_crashes_right_after_a_warm_start_change_nothing() -> None:
@@ -174,7 +174,7 @@ def test_a_file_of_another_format_is_refused() -> None:
 def test_a_checkpoint_without_a_model_is_not_exported() -> None:
     manifest, state = learned()
     with pytest.raises(NeedsOperator, match="later"):
-        export_model(manifest, {**state, "embedding": {}})
+        export_model(manifest, {**state, "served": {}})
 
 
 def test_equal_models_are_equal_files() -> None:

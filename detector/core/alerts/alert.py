@@ -1,12 +1,12 @@
 """An alert as people and programs receive it: a CloudEvent in Kafka's binary mode.
 
-The body is described by `detector/schemas/alert.v1.json`; headers follow the CloudEvents Kafka binding 1.0.2.
-Ids are made from topic, partition and offset, so whoever sees an alert twice can tell.
+`detector/schemas/alert.v1.json` describes the body. Headers follow the CloudEvents Kafka binding 1.0.2. Ids
+are made from topic, partition and offset, so a consumer can drop duplicates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -38,11 +38,22 @@ def make_alert(
     main_name: str | None,
     score: dict[str, Any],
     reasons: Sequence[Reason],
-    exemplars: Sequence[dict[str, Any]],
-    cluster: dict[str, Any],
+    facts: Mapping[str, Any],
     model: dict[str, Any],
 ) -> Alert:
-    """Put an alert together; `score`, `cluster` and `model` are parts of the body as the schema has them."""
+    """Make an alert.
+
+    Parameters
+    ----------
+    severity
+        Rank in SEVERITIES.
+    main_name
+        Name of the main entity; None without one.
+    score, model
+        The body's fields of these names, as the schema has them.
+    facts
+        Fields of the body that the parts of the score add: `exemplars` and `cluster`.
+    """
     offset = event.record.offset
     id_ = alert_id(identity, offset)
     assert event.record.value is not None
@@ -60,8 +71,7 @@ def make_alert(
         "exposure": exposure,
         "score": {**score, "severity": SEVERITIES[severity]},
         "reasons": [msgspec.to_builtins(reason) for reason in reasons],
-        "exemplars": list(exemplars),
-        "cluster": cluster,
+        **facts,
         "suppressed": decision.suppressed,
         "model": model,
         "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},

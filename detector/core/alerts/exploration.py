@@ -1,17 +1,17 @@
-"""What the score misses: a few random low scores are published, and their answers stand for all others.
+"""Estimates of what the score misses, from the answers to a few random alerts.
 
-Whoever looks only at alerts never learns what was missed. With `alerts.exploration_share` above 0 every event
-that is not published for its score is published with a small known probability p. A fraud among these stands
-for 1/p frauds (Horvitz and Thompson 1952); a fraud found by its score stands for itself. So
+Whoever looks only at alerts never learns which frauds had none. With `alerts.exploration_share` above 0,
+every event that gives no alert for its score gives one with a small known probability p. A fraud among
+these stands for 1/p frauds (Horvitz and Thompson 1952); a fraud alerted for its score stands for itself. So
 
     missed = sum of 1/p over explored frauds          recall = found / (found + missed)
 
 Rules
-    - Drawn by a hash of the event's number: the same however the log was cut, and independent of the score.
-    - Both kinds of alerts lie in one bounded table, oldest out first, so both sums cover the same time.
+    - The draw is a hash of the event's number: it does not depend on how the log was cut, nor on the score.
+    - Both kinds of alerts are in one table, which drops the oldest, so both sums cover the same time.
     - Where not all alerts are answered, each answered one stands for the others of its kind: p is multiplied
-      by the answered share. That is unbiased as long as whether one is answered does not depend on the truth.
-    - Nothing is told before `ANSWERS_MIN` alerts of each kind were answered.
+      by the answered share. That is unbiased as long as the answered share does not depend on the truth.
+    - There are no estimates before `ANSWERS_MIN` alerts of each kind were answered.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ALERTS_MAX = 16_384  # alerts remembered, of both kinds
+ALERTS_MAX = 16_384  # alerts in the table, of both kinds
 ANSWERS_MIN = 100  # of each kind
-BY_SCORE = 1.0  # probability of what was published for its score
+BY_SCORE = 1.0  # probability of an alert that was given for its score
 
 _UNANSWERED, _LEGITIMATE, _FRAUD = range(3)
 _ANSWERS = {"retracted": _UNANSWERED, "legitimate": _LEGITIMATE, "fraud": _FRAUD}
 
 
 class Exploration:
-    """Draws events of one shard, and estimates from their answers."""
+    """Draws events of one shard, and estimates from the answers to their alerts."""
 
     def __init__(self, seed: int, partition: int) -> None:
         self._key = np.uint64(seed << 32 | partition)
-        self._alerts: OrderedDict[int, tuple[float, int]] = OrderedDict()  # by offset: probability, answer
+        self._alerts: OrderedDict[int, tuple[float, int]] = OrderedDict()  # by offset: p, answer
         self.estimates: dict[str, float] = {}
 
     def draw(self, numbers: NDArray[np.int64], probability: float) -> NDArray[np.bool_]:
-        """Which of the events with these numbers (n,) are to be published, whatever their score."""
+        """Which of the events with these numbers (n,) give an alert, whatever their score."""
         if probability <= 0.0:
             return np.zeros(len(numbers), dtype=bool)
         uniform = _mixed(numbers.astype(np.uint64) ^ _mixed(self._key)) * 2.0**-64
         chosen: NDArray[np.bool_] = uniform < probability
         return chosen
 
-    def publish(self, offset: int, probability: float) -> None:
-        """Remember an alert; `BY_SCORE` where it was not drawn."""
+    def record(self, offset: int, probability: float) -> None:
+        """Record an alert with its probability; `BY_SCORE` if it was not drawn."""
         self._alerts[offset] = probability, _UNANSWERED
         if len(self._alerts) > ALERTS_MAX:
             self._alerts.popitem(last=False)
 
-    def answer(self, labels: Mapping[int, str]) -> None:
-        """Take fraud, legitimate or retracted by the event's offset, and estimate anew."""
+    def apply(self, labels: Mapping[int, str]) -> None:
+        """Apply labels (fraud, legitimate or retracted) by the event's offset, and estimate again."""
         for offset, label in labels.items():
             if offset in self._alerts:
                 self._alerts[offset] = self._alerts[offset][0], _ANSWERS[label]
@@ -83,6 +83,7 @@ class Exploration:
         }
 
     def to_state(self) -> dict[str, Any]:
+        """State, as copies."""
         values = np.array(list(self._alerts.values()), dtype=np.float64).reshape(-1, 2)
         return {
             "offsets": np.array(list(self._alerts), dtype=np.int64),
@@ -91,6 +92,7 @@ class Exploration:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned."""
         rows = zip(state["probabilities"].tolist(), state["answers"].tolist(), strict=True)
         self._alerts = OrderedDict(zip(state["offsets"].tolist(), rows, strict=True))
         self._estimate()
@@ -101,13 +103,13 @@ def _total(probability: NDArray[np.float64], answer: NDArray[np.float64]) -> tup
     answered = answer != _UNANSWERED
     chance = probability * answered.mean()
     weights = 1.0 / chance[answer == _FRAUD]
-    # Where none was found, the error is that of one: not to have seen any does not mean that there is none.
+    # Without any fraud the error is that of one fraud: none seen does not mean that there is none.
     counted = weights if len(weights) else 1.0 / chance[answered].mean(keepdims=True)
     return float(weights.sum()), math.sqrt(float((counted**2 - counted).sum()))
 
 
 def _mixed(numbers: Any) -> Any:
-    """Finalizer of SplitMix64 (Steele, Lea and Flood 2014): uint64 to evenly spread uint64."""
+    """Hash uint64 to evenly spread uint64: the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
     with np.errstate(over="ignore"):
         mixed = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

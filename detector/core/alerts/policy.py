@@ -1,17 +1,17 @@
-"""From scores to alerts: severity, the budget, once per entity, cases.
+"""From scores to alerts: severity, the budget, the cooldown of an entity, cases.
 
-An event is a *candidate* when its score reaches the threshold. Of the candidates those are published that
+An event is a *candidate* if its score reaches the threshold. A candidate is published if
 
-    1. are the entity's first in `cooldown`, or of a higher severity than its last alert, and
-    2. the budget has room for: its *balance* (alerts earned less alerts published) stays within half a day's
-       worth of zero; `critical` may overdraw it by one more day's worth.
+    1. it is the entity's first in `cooldown`, or has a higher severity than the entity's last alert, and
+    2. the budget has room: its *balance* (alerts earned less alerts published) stays above minus half a day's
+       alerts. `critical` may overdraw it by one more day's alerts.
 
-The balance also steers the threshold, at every block's end: alerts left over make it more lenient, alerts
-short make it stricter. So a day's number stays near the budget (the noise of chance alone would be a third of
-10 alerts), most of what becomes a candidate is published, and the highest scores come first.
+The balance also steers the threshold at every block's end: unused alerts lower it, overdrawn ones raise it.
+So the number of alerts per day stays near the budget (chance alone would vary 10 alerts by a third), most
+candidates are published, and the highest scores come first.
 
-What is held back is counted and told in the entity's next alert. Everything here goes by event number and
-event time, so it does not depend on how the log was cut.
+Candidates that are not published are counted, and the entity's next alert says how many there were.
+Everything here goes by event number and event time, so it does not depend on how the log was cut.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from detector.core.features.features import DAY_S
 
 SEVERITIES = ("low", "medium", "high", "critical")
 SUPPRESSED_REASONS = ("entity", "budget")
-# How many times more candidates there may be at one end of the balance than at zero, and fewer at the other.
-# Small: what once-per-entity holds back is not made up for. Large: low scores are taken to fill a quiet day.
+# Factor of candidates at one end of the balance over those at zero, and of those at zero over the other
+# end. If small, alerts that the cooldown suppresses are not made up for. If large, a quiet day is filled
+# with low scores.
 STEERING_MAX = 20.0
-# Alerts that the balance has room for in all, at least: one each way.
+# Smallest number of alerts between the two ends of the balance: one each way.
 CAPACITY_MIN = 2.0
-# The balance moves by a block's worth before the threshold follows. With at least so many blocks' worth to
-# either end it settles: its step back is then ln(STEERING_MAX) / 3, about the distance to zero.
+# Smallest distance from zero to an end of the balance, in alerts of a block. The balance moves by those of
+# one block before the threshold follows. With 3 it settles: its step back is then ln(STEERING_MAX) / 3,
+# about the distance to zero.
 STEERING_BLOCKS = 3.0
 
 
@@ -49,7 +51,7 @@ class Published:
     """A candidate that becomes an alert."""
 
     case: str  # id of the first alert of the entity's case
-    suppressed: int  # candidates of the entity held back since its last alert
+    suppressed: int  # candidates of the entity that were not published since its last alert
     selection: Literal["score", "exploration"] = "score"
 
 
@@ -62,7 +64,7 @@ class _Case:
 
 
 class Policy:
-    """State of budget and cases of one shard."""
+    """Budget, cooldowns and cases of one shard."""
 
     def __init__(self, config: AlertsConfig, partitions: int) -> None:
         self._config = config
@@ -71,8 +73,10 @@ class Policy:
         self._events = 0  # number of the event up to which alerts were earned
         self._time = 0.0
         self.overdrafts = 0  # alerts published beyond the balance's lower end, ever
-        self._cases: OrderedDict[int, _Case] = OrderedDict()  # by entity; the longest quiet first
-        self._held: OrderedDict[int, int] = OrderedDict()  # candidates of entities without a case
+        self._cases: OrderedDict[int, _Case] = (
+            OrderedDict()
+        )  # by entity; the one without an alert for longest first
+        self._held: OrderedDict[int, int] = OrderedDict()  # suppressed candidates of entities without a case
 
     def severity(self, score: float) -> int:
         """Rank in SEVERITIES, from the score alone."""
@@ -85,9 +89,9 @@ class Policy:
         Parameters
         ----------
         event, now
-            As in `decide`: where we are.
+            As in `decide`.
         block_events
-            After so many events it is asked again.
+            Events until the next call.
         """
         self._credit(event, now, events_per_day)
         share = self._score_share(events_per_day)
@@ -96,7 +100,7 @@ class Policy:
         return min(share * steering, 0.5)
 
     def explore_probability(self, events_per_day: float) -> float:
-        """Chance of an event that is not published for its score to be published all the same."""
+        """Probability that an event that gives no alert for its score gives one for exploration."""
         return self._budget_share(events_per_day) * self._config.exploration_share
 
     def decide(
@@ -115,15 +119,15 @@ class Policy:
         Parameters
         ----------
         entity
-            Hash of the main entity, 0 without one: then nothing is once per entity.
+            Hash of the main entity; 0 without one: then there is no cooldown.
         severity
             Rank in SEVERITIES.
         event
-            Number of the event in the shard, counted from its beginning.
+            Number of the event, counted since the shard began.
         time
-            The event's own time, s: what is once per entity goes by it.
+            The event's own time, s: cooldowns go by it.
         now
-            How far event time had come, s: a budget per day is earned by it.
+            Event time of the shard, s: a budget per day is earned by it.
         """
         self._credit(event, now, events_per_day)
         case = self._cases.get(entity)
@@ -148,10 +152,10 @@ class Policy:
         held = self._held.pop(entity, 0) if case is None else case.suppressed
         quiet = case is None or time - case.time > self._config.case_idle_timeout
         first = alert_id if case is None or quiet else case.first
-        latest = time if case is None else max(time, case.time)  # events may come late
+        latest = time if case is None else max(time, case.time)  # events may be late
         self._cases[entity] = _Case(first, latest, severity, 0)
         self._cases.move_to_end(entity)
-        while len(self._cases) > self._config.cases_max:  # many at once when the bound was lowered
+        while len(self._cases) > self._config.cases_max:  # several at once if the limit was lowered
             self._cases.popitem(last=False)
         return Published(first, held)
 
@@ -171,11 +175,11 @@ class Policy:
         return budget.per_day / self._partitions / max(events_per_day, 1.0)
 
     def _score_share(self, events_per_day: float) -> float:
-        """What exploration leaves of the budget."""
+        """Share of events that the budget has for scores; exploration has the rest."""
         return self._budget_share(events_per_day) * (1.0 - self._config.exploration_share)
 
     def _capacity(self, events_per_day: float) -> float:
-        """Alerts between the ends of the balance: a day's worth."""
+        """Alerts between the two ends of the balance: those of a day."""
         return max(CAPACITY_MIN, self._score_share(events_per_day) * events_per_day)
 
     def _credit(self, event: int, now: float, events_per_day: float) -> None:
@@ -192,6 +196,7 @@ class Policy:
         self._time = now
 
     def to_state(self) -> dict[str, Any]:
+        """State as plain values."""
         return {
             "balance": self._balance,
             "events": self._events,
@@ -202,6 +207,7 @@ class Policy:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned."""
         self._balance, self._events, self._time = state["balance"], state["events"], state["time"]
         self.overdrafts = state["overdrafts"]
         self._cases = OrderedDict((entity, _Case(*case)) for entity, *case in state["cases"])

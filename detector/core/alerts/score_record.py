@@ -1,4 +1,4 @@
-"""One score as it is published: the JSON of the scores topic."""
+"""The JSON of the scores topic: one record per scored event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEADERS: Headers = (("content-type", b"application/json"),)
 
 
 class Score(msgspec.Struct, frozen=True):
-    """Fields as in the JSON."""
+    """Value of one record."""
 
     event_id: str
     event_time: str  # ISO 8601, UTC
@@ -31,7 +31,7 @@ decode_score = msgspec.json.Decoder(Score).decode
 
 
 def encode_scores(scored: Scored, identity: Identity) -> Iterator[tuple[int, bytes | None, bytes]]:
-    """Give offset, key and JSON of each scored event, in log order."""
+    """Yield offset, record key and JSON of each scored event, in log order."""
     rows = zip(
         scored.offsets.tolist(),
         scored.keys,
@@ -50,5 +50,5 @@ def encode_scores(scored: Scored, identity: Identity) -> Iterator[tuple[int, byt
 
 
 def iso(time: float) -> str:
-    """Write s since the epoch as ISO 8601 in UTC, to the microsecond, without zeros that say nothing."""
+    """Format s since the epoch as ISO 8601 in UTC, to the microsecond; whole seconds without a fraction."""
     return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")

@@ -1,8 +1,11 @@
-"""Analysts' answers: read, checked, found, kept.
+"""Feedback: analysts' answers and late reports, read, checked and matched with their events.
 
-A feedback record names an event by its id, or by the topic, partition and offset of its alert. It is applied
-at a barrier by the shard whose bounded memory still holds that event; every other shard counts it as unknown.
-What is kept is a function of the records and of the log.
+A feedback record names an event by its id, or by the topic, partition and offset of its alert. The shard
+whose event buffer still holds that event applies the record at a barrier. Every other shard counts it as
+unknown. What is applied is a function of the records and of the log.
+
+A label goes one way: the book turns the records of a barrier into `AppliedLabels`, and the shard gives that
+value to each part that learns from it (see `detector.core.shard.shard.Shard.barrier`).
 """
 
 from __future__ import annotations
@@ -10,24 +13,31 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
 from detector.core.events.parser import id_hash
-from detector.core.features.features import DAY_S
-from detector.core.labels.event_buffer import Memory
+from detector.core.features.features import DAY_S, Rows
+from detector.core.labels.event_buffer import EventBuffer
 
-OUTCOMES = ("applied", "retracted", "repeated", "limited", "unknown_event", "unknown_kind", "malformed")
-ACTORS_MAX = 1024
+OUTCOMES = ("applied", "retracted", "duplicate", "rate_limited", "unknown_event", "unknown_kind", "malformed")
+"""What becomes of a feedback record."""
+
+ACTORS_MAX = 1024  # actors whose labels of a day are counted; the one least recently seen goes
 TEXT_CHARS_MAX = 1024
+RECORD_BYTES_MAX = 64 * TEXT_CHARS_MAX
+# Alerted events answered as legitimate that one barrier adds to the core of normal events.
+CLEARED_MAX = 32
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of feedback; unknown keys are ignored, as producers add to theirs."""
+    """One feedback record. Unknown keys are ignored, because producers add fields of their own."""
 
     time: str | int | float
     label: Literal["fraud", "legitimate", "retracted"] | None = None
@@ -47,8 +57,8 @@ _decoder = msgspec.json.Decoder(Feedback)
 
 
 def read_feedback(raw: bytes) -> Feedback | None:
-    """Read one record; None if it is none."""
-    if len(raw) > 64 * TEXT_CHARS_MAX:
+    """Parse one record; None if it is malformed."""
+    if len(raw) > RECORD_BYTES_MAX:
         return None
     try:
         feedback = _decoder.decode(raw)
@@ -61,7 +71,7 @@ def read_feedback(raw: bytes) -> Feedback | None:
 
 
 def feedback_time(raw: bytes) -> float | None:
-    """Time of a feedback record, s since the epoch; None if it has none that can be read."""
+    """Time of a feedback record, s since the epoch; None if it is missing or malformed."""
     try:
         return _seconds(msgspec.json.decode(raw)["time"])
     except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError):
@@ -80,66 +90,107 @@ def _seconds(time: Any) -> float | None:
 
 
 class Answer(NamedTuple):
-    """A label that found its event."""
+    """A label that was matched with its event."""
 
-    number: int  # of the event, see `Memory`
+    number: int  # of the event, see `EventBuffer`
     offset: int  # of the event's record
     label: str  # fraud, legitimate or retracted
     time: float  # of the feedback, s since the epoch
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AppliedLabels:
+    """The labels of one barrier; m of them."""
+
+    answers: tuple[Answer, ...]  # in the order of the topic
+    times: NDArray[np.float64]  # (m,) event time of each answer's event
+    keys: NDArray[np.uint64]  # (m, E + C) its entities and categories
+    cleared: Rows | None  # alerted events answered as legitimate, at most CLEARED_MAX; None without any
+    outcomes: Mapping[str, int] = field(default_factory=dict)  # feedback records by outcome; no zeros
+
+    @classmethod
+    def make(
+        cls, answers: Sequence[Answer], buffer: EventBuffer, outcomes: Mapping[str, int] | None = None
+    ) -> AppliedLabels:
+        """Look up the answers' events, which must be in the buffer."""
+        numbers = np.array([answer.number for answer in answers], dtype=np.int64)
+        legitimate = [answer.number for answer in answers if answer.label == "legitimate"]
+        cleared = buffer.alerted_rows(legitimate)[:CLEARED_MAX]
+        return cls(
+            answers=tuple(answers),
+            times=buffer.column("times", numbers),
+            keys=buffer.column("keys", numbers),
+            cleared=Rows.joined(cleared) if cleared else None,
+            outcomes=outcomes or {},
+        )
+
+    @property
+    def fraud_events(self) -> tuple[NDArray[np.float64], NDArray[np.uint64]]:
+        """Event times (f,) and keys (f, E + C) of the events that were answered as fraud."""
+        fraud = np.flatnonzero([answer.label == "fraud" for answer in self.answers])
+        return self.times[fraud], self.keys[fraud]
+
+    @property
+    def by_offset(self) -> dict[int, str]:
+        """Offset of the event's record -> its latest label."""
+        return {answer.offset: answer.label for answer in self.answers}
+
+
 class LabelBook:
-    """The labels that found an event, and what keeps anyone from having too much of a say.
+    """The labels in force, and the limits on how many anyone may give.
 
     Rules
         - A record with a `feedback_id` is applied once.
         - At most `per_entity_max` frauds of one main entity are in force, and at most `per_actor_max` labels
-          of one named actor a day of feedback time: no card and no account decides alone what a fraud is.
+          of one named actor are applied per day of feedback time. So no single card and no single account
+          decides what a fraud is.
     """
 
-    def __init__(self, config: LabelsConfig, topic: str, partition: int, memory: Memory) -> None:
+    def __init__(self, config: LabelsConfig, topic: str, partition: int, buffer: EventBuffer) -> None:
         self._config = config
         self._topic = topic
         self._partition = partition
-        self._memory = memory
+        self._buffer = buffer
         self.labels: OrderedDict[int, str] = OrderedDict()  # offset of the event -> label; oldest first
         self._entities: dict[int, int] = {}  # offset -> main entity, of the frauds among them
         self._frauds: dict[int, int] = {}  # main entity -> frauds in force
         self._applied: OrderedDict[str, None] = OrderedDict()  # feedback ids
         self._actors: OrderedDict[str, tuple[int, int]] = OrderedDict()  # actor -> day, labels on that day
 
-    def apply(self, records: Sequence[tuple[int, bytes]]) -> tuple[dict[str, int], list[Answer]]:
-        """Apply feedback records in order; returns counts by outcome, and what is to be learned."""
+    def apply(self, records: Sequence[tuple[int, bytes]]) -> AppliedLabels:
+        """Apply feedback records, given as position and value, in order."""
         outcomes = dict.fromkeys(OUTCOMES, 0)
         answers: list[Answer] = []
         read = [read_feedback(raw) for _, raw in records]
         labels = [one for one in read if one is not None and one.kind == "label"]
-        by_id = self._memory.find("ids", [_named(one) for one in labels if one.event_id is not None])
-        by_offset = self._memory.find("offsets", [one.offset for one in labels if one.offset is not None])
+        by_id = self._buffer.find("ids", [_id_hash(one) for one in labels if one.event_id is not None])
+        by_offset = self._buffer.find("offsets", [one.offset for one in labels if one.offset is not None])
         for feedback in read:
             outcome = "malformed"
             if feedback is not None:
                 number = self._number(feedback, by_id, by_offset)
                 outcome = self._apply(feedback, number, answers)
             outcomes[outcome] += 1
-        return {outcome: count for outcome, count in outcomes.items() if count}, answers
+        counted = {outcome: count for outcome, count in outcomes.items() if count}
+        return AppliedLabels.make(answers, self._buffer, counted)
 
     def _apply(self, feedback: Feedback, number: int | None, answers: list[Answer]) -> str:
+        """Apply one record and append its answer; returns its outcome."""
         if feedback.kind != "label":
             return "unknown_kind"
         if feedback.feedback_id is not None and feedback.feedback_id in self._applied:
-            return "repeated"
+            return "duplicate"
         if number is None:
-            return "unknown_event"  # the same record may come again when the event is there
+            return "unknown_event"  # the same feedback id may be applied later, when the event is known
         time = _seconds(feedback.time)
         assert feedback.label is not None
         assert time is not None
         here = np.array([number])
-        offset = int(self._memory.column("offsets", here)[0])
-        keys = self._memory.column("keys", here)[0]
+        offset = int(self._buffer.column("offsets", here)[0])
+        keys = self._buffer.column("keys", here)[0]
         entity = int(keys[0]) if len(keys) else 0
-        if feedback.label != "retracted" and self._limited(feedback, offset, entity, time):
-            return "limited"
+        if feedback.label != "retracted" and self._exceeds(feedback, offset, entity, time):
+            return "rate_limited"
         if feedback.feedback_id is not None:
             _push(self._applied, feedback.feedback_id, None, self._config.labels_max)
         self._forget(offset)
@@ -157,12 +208,14 @@ class LabelBook:
     def _number(
         self, feedback: Feedback, by_id: Mapping[int, int], by_offset: Mapping[int, int]
     ) -> int | None:
+        """Number of the event that a record names; None if it is not in the buffer."""
         if feedback.event_id is not None:
-            return by_id.get(_named(feedback))
+            return by_id.get(_id_hash(feedback))
         here = feedback.topic in (None, self._topic) and feedback.partition == self._partition
         return by_offset.get(feedback.offset) if here and feedback.offset is not None else None
 
-    def _limited(self, feedback: Feedback, offset: int, entity: int, time: float) -> bool:
+    def _exceeds(self, feedback: Feedback, offset: int, entity: int, time: float) -> bool:
+        """Whether a label exceeds a limit; otherwise it is counted for its actor."""
         new = feedback.label == "fraud" and offset not in self._entities
         if new and self._frauds.get(entity, 0) >= self._config.per_entity_max:
             return True
@@ -185,6 +238,7 @@ class LabelBook:
                 del self._frauds[entity]
 
     def to_state(self) -> dict[str, Any]:
+        """State as plain values."""
         return {
             "labels": list(self.labels.items()),
             "entities": [[offset, str(entity)] for offset, entity in self._entities.items()],
@@ -193,6 +247,7 @@ class LabelBook:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned."""
         self.labels = OrderedDict((offset, label) for offset, label in state["labels"])
         self._entities = {offset: int(entity) for offset, entity in state["entities"]}
         self._frauds = dict(Counter(self._entities.values()))
@@ -201,11 +256,12 @@ class LabelBook:
 
 
 def _push(table: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> None:
+    """Put a value last; the first one goes if that makes more than `limit`."""
     table[key] = value
     table.move_to_end(key)
     if len(table) > limit:
         table.popitem(last=False)
 
 
-def _named(feedback: Feedback) -> int:
+def _id_hash(feedback: Feedback) -> int:
     return id_hash(str(feedback.event_id))

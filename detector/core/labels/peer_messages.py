@@ -1,18 +1,19 @@
-"""What shards tell each other: messages, whom they come from, and which of them are new.
+"""Messages between shards: how they are packed, who sent them, and which of them are new.
 
-A partition alone is data-poor. At a barrier a shard may tell its siblings something: its messages are
-published with the outputs of that barrier's commit, and every sibling hears them at a barrier of its own.
+One partition alone has little data. At a barrier a shard may publish messages for its peers, the shards of
+the other partitions. They are published with the outputs of that barrier's commit, and every peer receives
+them at a barrier of its own.
 
-    shard A, barrier ─ tell ─> pack ─> exchange topic ─> unpack ─ sift ─ hear ─> shard B, some later barrier
+    shard A, barrier ─ publish, pack ─> exchange topic ─> unpack, filter, receive ─> shard B, later barrier
 
 Rules
     - A message names its shard (topic, group, partition), the barrier (position) and its number there. Of
-      each sibling the highest (position, number) heard is kept: what does not come after it is a repeat, as
-      at-least-once delivery makes them, and ignored.
-    - A message may be anything: whoever may write to the topic can send it. It is arrays of plain numbers,
-      bounded in size, never code; what cannot be read is counted and changes nothing. Whether kind, shapes
-      and values make sense is for `hear` to judge.
-    - Siblings may run other versions and configurations. A kind that is not known is no mistake.
+      each peer the highest (position, number) received is stored. A message that does not come after it is a
+      duplicate, as at-least-once delivery makes them, and is ignored.
+    - Whoever may write to the topic can send anything. A message is arrays of plain numbers, limited in size,
+      never code. What cannot be read is counted and changes nothing. `receive` decides whether kind, shapes
+      and values make sense.
+    - Peers may run other versions and configurations, so an unknown kind is not an error.
 """
 
 from __future__ import annotations
@@ -28,19 +29,20 @@ from numpy.typing import NDArray
 from detector.core.records import Identity
 
 VERSION = 1
-# A message fits where Kafka's default limit (1 MB) does, with its frame.
+# Below Kafka's default limit for a record (1 MB), with its frame.
 MESSAGE_BYTES_MAX = 900_000
-TOLD_MAX = 64  # messages of one barrier: one noisy shard must not fill what all others hear
+PUBLISHED_MAX = 64  # messages of one barrier: one noisy shard must not use up what all others receive
 ARRAYS_MAX = 64  # of one message
 DIMENSIONS_MAX = 4
 
-HEARD_OUTCOMES = ("heard", "own", "foreign", "repeated", "unfit", "malformed")
-TOLD_OUTCOMES = ("told", "too_large")
-OUTCOMES = TOLD_OUTCOMES + HEARD_OUTCOMES
+RECEIVED_OUTCOMES = ("applied", "own", "foreign", "duplicate", "unfit", "malformed")
+PUBLISHED_OUTCOMES = ("published", "too_large")
+OUTCOMES = PUBLISHED_OUTCOMES + RECEIVED_OUTCOMES
+"""What becomes of a message."""
 
 Arrays = Mapping[str, NDArray[Any]]
-Hear = Callable[[str, Arrays], bool]
-"""Takes kind and arrays of a new message; False, with nothing changed, if it can make nothing of it."""
+Receive = Callable[[str, Arrays], bool]
+"""Applies kind and arrays of a new message; returns False, with nothing changed, if they are of no use."""
 
 _Dtype = Literal["<f2", "<f4", "<f8", "<i4", "<i8", "<u4", "<u8", "|u1"]
 _Name = Annotated[str, msgspec.Meta(max_length=64)]
@@ -57,7 +59,7 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
     version: int
     topic: Annotated[str, msgspec.Meta(max_length=249)]  # of the transactions, not of the exchange
     group: Annotated[str, msgspec.Meta(max_length=200)]
-    partition: Annotated[int, msgspec.Meta(ge=0, lt=1 << 16)]  # bounds how many siblings are kept in mind
+    partition: Annotated[int, msgspec.Meta(ge=0, lt=1 << 16)]  # limits the number of peers stored
     position: _Natural  # of the barrier
     number: _Natural  # among the messages of that barrier
     kind: _Name
@@ -69,25 +71,25 @@ _decoder = msgspec.msgpack.Decoder(_Message)
 
 
 class Exchange:
-    """One shard's part in the exchange.
+    """One shard's side of the exchange topic.
 
     Parameters
     ----------
     identity
-        Who tells, and so whose own messages are not heard.
+        The shard. Its messages carry it, and its own messages are not applied.
     """
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
-        self._heard: dict[int, tuple[int, int]] = {}  # sibling -> (position, number) of its last message
+        self._last: dict[int, tuple[int, int]] = {}  # peer -> (position, number) of its last message
         self._outcomes: Counter[str] = Counter()
-        self._told: list[bytes] = []
+        self._packed: list[bytes] = []
 
-    def hear(self, records: Iterable[tuple[int, bytes]], hear: Hear) -> None:
-        """Give every new message of a sibling to `hear`, in the order of the topic."""
-        self._outcomes.update(self._listen(value, hear) for _, value in records)
+    def receive(self, records: Iterable[tuple[int, bytes]], receive: Receive) -> None:
+        """Pass every new message of a peer to `receive`, in the order of the topic."""
+        self._outcomes.update(self._outcome(value, receive) for _, value in records)
 
-    def _listen(self, value: bytes, hear: Hear) -> str:
+    def _outcome(self, value: bytes, receive: Receive) -> str:
         message = _read(value)
         if message is None:
             return "malformed"
@@ -97,28 +99,28 @@ class Exchange:
         if message.partition == identity.partition:
             return "own"
         place = message.position, message.number
-        if place <= self._heard.get(message.partition, (-1, -1)):
-            return "repeated"
+        if place <= self._last.get(message.partition, (-1, -1)):
+            return "duplicate"
         try:
             arrays = {name: _unpacked(array) for name, array in message.arrays.items()}
         except ValueError:
             return "malformed"
-        self._heard[message.partition] = place
+        self._last[message.partition] = place
         known = message.version == VERSION
-        return "heard" if known and hear(message.kind, arrays) else "unfit"
+        return "applied" if known and receive(message.kind, arrays) else "unfit"
 
-    def tell(self, position: int, messages: Iterable[tuple[str, Arrays]]) -> None:
-        """Pack what is to be published with the barrier at `position`; what is too large is left out.
+    def publish(self, position: int, messages: Iterable[tuple[str, Arrays]]) -> None:
+        """Pack the messages (kind, arrays) of the barrier at `position`; too large ones are dropped.
 
         Raises
         ------
         ValueError
-            More than `TOLD_MAX` messages, or an array of a type that cannot be told: our own mistake.
+            More than `PUBLISHED_MAX` messages, or an array that cannot be packed: a bug of the caller.
         """
         identity = self._identity
         for number, (kind, arrays) in enumerate(messages):
-            if number >= TOLD_MAX:
-                raise ValueError(f"more than {TOLD_MAX} messages at one barrier")
+            if number >= PUBLISHED_MAX:
+                raise ValueError(f"more than {PUBLISHED_MAX} messages at one barrier")
             message = _Message(
                 version=VERSION,
                 topic=identity.topic,
@@ -131,29 +133,30 @@ class Exchange:
             )
             value = _encoder.encode(message)
             fits = len(value) <= MESSAGE_BYTES_MAX
-            self._outcomes["told" if fits else "too_large"] += 1
+            self._outcomes["published" if fits else "too_large"] += 1
             if fits:
-                self._told.append(value)
+                self._packed.append(value)
 
     def collect(self) -> tuple[tuple[bytes, ...], dict[str, int]]:
-        """Take what is to be published, and counts by outcome, since the last call."""
-        told, outcomes = tuple(self._told), dict(self._outcomes)
-        self._told.clear()
+        """Messages to publish, and messages counted by outcome, since the last call."""
+        messages, outcomes = tuple(self._packed), dict(self._outcomes)
+        self._packed.clear()
         self._outcomes.clear()
-        return told, outcomes
+        return messages, outcomes
 
     def to_state(self) -> dict[str, Any]:
-        """What the future depends on."""
-        rows = [(partition, *place) for partition, place in sorted(self._heard.items())]
-        return {"heard": np.array(rows, dtype=np.int64).reshape(-1, 3)}
+        """State: the last message of each peer."""
+        rows = [(partition, *place) for partition, place in sorted(self._last.items())]
+        return {"last": np.array(rows, dtype=np.int64).reshape(-1, 3)}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave."""
-        rows = state["heard"].tolist()
-        self._heard = {partition: (position, number) for partition, position, number in rows}
+        """Restore what `to_state` returned."""
+        rows = state["last"].tolist()
+        self._last = {partition: (position, number) for partition, position, number in rows}
 
 
 def _read(value: bytes) -> _Message | None:
+    """Decode a message; None if it is malformed."""
     if len(value) > MESSAGE_BYTES_MAX:
         return None
     try:
@@ -166,11 +169,11 @@ def _packed(array: NDArray[Any]) -> _Array:
     dtype = array.dtype.newbyteorder("<")
     known = next((name for name in get_args(_Dtype) if name == dtype.str), None)
     if known is None or array.ndim > DIMENSIONS_MAX:
-        raise ValueError(f"an array of {array.ndim} dimensions of {array.dtype} cannot be told")
+        raise ValueError(f"an array of {array.ndim} dimensions of {array.dtype} cannot be packed")
     return _Array(dtype=known, shape=array.shape, data=array.astype(dtype, copy=False).tobytes())
 
 
 def _unpacked(array: _Array) -> NDArray[Any]:
-    """Read-only; ValueError if shape and bytes do not fit each other."""
+    """Make a read-only array; ValueError if shape and bytes do not match."""
     flat = np.frombuffer(array.data, dtype=array.dtype) if array.data else np.zeros(0, dtype=array.dtype)
     return flat.reshape(array.shape)

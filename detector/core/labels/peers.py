@@ -1,24 +1,24 @@
-"""What shards tell each other, and what they make of it: fraud shares, confirmed frauds, encoders.
+"""What shards publish to their peers, and what they learn from it: fraud rates, confirmed frauds, encoders.
 
-A shard sees all events of a main entity, but only its part of a terminal's or a merchant's. Three kinds of
-messages make up for that:
+A shard sees all events of a main entity, but only its share of the events of a terminal or a merchant. Three
+kinds of messages make up for that:
 
-    shares    changes of the fraud shares of all keys but the main entity's: known frauds one by one, events
-              that matured added up per key
-    frauds    events confirmed as fraud, as the encoder saw them (no ids, no entities), by opaque numbers that
-              a later message may take back; and how late their labels came
-    encoder   weights and bins of the labelled encoder, after it learned
+    fraud_rates   changes of the fraud rates of all keys but the main entity's: known frauds one by one,
+                  events that matured added up per key
+    frauds        events confirmed as fraud, as the encoder saw them (no ids, no entities), by opaque numbers
+                  that a later message may retract; and the delays of their labels
+    encoder       weights and bins of the labelled encoder, after it learned
 
 Rules
-    - Each shard counts and tells its own events only. Whoever hears of a fraud at a key that is new to it
-      adds what it knows of that key from before, tells that, and follows the key from then on: numerator and
-      denominator of a share cover the same events, those of all shards. Everything is linear and decayed to
-      event times, so neither the order of messages nor a sibling's lead or lag matters much.
-    - Weights are averaged only where bins are equal (McMahan 2017): bins that were laid more often win, with
-      their weights.
-    - Whoever may write to the topic can send anything: names, types, shapes, ranges are checked before
-      anything changes. What was made under another schema or model configuration is of no use.
-    - Everything is bounded: what a barrier tells, and what is kept of it.
+    - Each shard counts and publishes its own events only. A shard that receives a fraud of a key new to it
+      adds its earlier events of that key, publishes those, and follows the key from then on. So numerator
+      and denominator of a rate cover the same events, those of all shards. All counts are linear and decay
+      to event times, so the order of messages and the lead or lag of a peer matter little.
+    - Weights are averaged only where bins are equal (McMahan 2017). Bins that were placed more often win,
+      with their weights.
+    - Whoever may write to the topic can send anything. Names, types, shapes and ranges are checked before
+      anything changes. What was made under another schema or model configuration is not used.
+    - Everything is limited: what a barrier publishes, and what its receivers store.
 """
 
 from __future__ import annotations
@@ -34,32 +34,33 @@ from numpy.typing import NDArray
 from detector.core.features.features import Layout
 from detector.core.features.fraud_rates import FRAUD, MATURED, RETRACTED, Changes
 from detector.core.labels.event_buffer import Examples, halves
-from detector.core.labels.supervision import DELAYS_MAX, Supervision
+from detector.core.labels.maturity import DELAYS_MAX
+from detector.core.labels.supervision import Supervision
 from detector.core.model.encoder import Floats
 
 DAY_S = 86_400.0
-# Of one barrier, and so of a message; about 650 kB with three memories.
+# Changes of fraud rates that one barrier publishes, in one message: about 650 kB with three memories.
 CHANGES_MAX = 16_384
 # Bytes of the arrays of other messages.
 BYTES_MAX = 800_000
-# A sibling's event time may be ahead by so much; what is further is a mistake.
+# A peer's event time may be ahead by this much; anything further is an error.
 AHEAD_MAX_S = 365.0 * DAY_S
-# More events of a key than this, or larger weights, are no honest count and no trained encoder.
+# Larger counts of one key, and larger weights, are refused: no real stream and no training gives them.
 COUNT_MAX = 1e9
 WEIGHT_MAX = 1e4
 
 Message = tuple[str, Mapping[str, NDArray[Any]]]
 
 
-class Sharing:
-    """One shard's side of it.
+class Peers:
+    """What one shard publishes to its peers and receives from them.
 
     Parameters
     ----------
     model
-        Plain values that all shards must agree on to understand each other.
+        Plain values that must be equal at all shards for their messages to be of use.
     partition
-        Makes the numbers of events differ from those of siblings.
+        Makes the event numbers of this shard differ from those of its peers.
     """
 
     def __init__(
@@ -70,26 +71,26 @@ class Sharing:
         digest = hashlib.blake2b(json.dumps(model, sort_keys=True, default=str).encode(), digest_size=8)
         self._model = np.frombuffer(digest.digest(), dtype="<u8")
         self._partition = partition
-        self._trainings = 0  # when the encoder was last told
-        self._mass = 0.0  # steps that are in the weights already, since the last barrier; 0: own ones
-        self.dropped = 0  # changes that were too many to tell
+        self._trainings = 0  # of the supervision when the encoder was last published
+        self._mass = 0.0  # steps in the averaged weights since the last barrier; 0: own steps only
+        self.dropped = 0  # changes beyond CHANGES_MAX
 
     def gauges(self) -> dict[str, float]:
-        """Numbers for people."""
-        return {"untold": float(self.dropped), "told_frauds": float(self._supervision.told_frauds)}
+        """Numbers for the metrics."""
+        return {"untold": float(self.dropped), "told_frauds": float(self._supervision.peer_frauds)}
 
-    # --- telling -----------------------------------------------------------------------------------------
+    # --- publish -----------------------------------------------------------------------------------------
 
-    def tell(self) -> list[Message]:
-        """What is new since the last barrier."""
-        news, numbers, examples = self._supervision.take_news()
+    def publish(self) -> list[Message]:
+        """Messages about changes since the last barrier."""
+        fresh, numbers, examples = self._supervision.take_unpublished()
         self._mass = 0.0
         messages: list[Message] = []
-        changes = self._bounded(self._supervision.risks.merged(news.changes))
+        changes = self._bounded(self._supervision.fraud_rates.merged(fresh.changes))
         if len(changes):
-            messages.append(("shares", changes.to_state()))
-        if len(numbers) or news.retracted or news.delays:
-            messages.append(("frauds", self._frauds(numbers, news.retracted, examples, news.delays)))
+            messages.append(("fraud_rates", changes.to_state()))
+        if len(numbers) or fresh.retracted or fresh.delays:
+            messages.append(("frauds", self._frauds(numbers, fresh.retracted, examples, fresh.delays)))
         if self._supervision.trainings > self._trainings:
             self._trainings = self._supervision.trainings
             encoder = self._encoder()
@@ -98,7 +99,7 @@ class Sharing:
         return [(kind, {**arrays, "model": self._model}) for kind, arrays in messages]
 
     def _bounded(self, changes: Changes) -> Changes:
-        """Keep labels, then the keys whose matured events are most."""
+        """Cut to `CHANGES_MAX`: labels first, then the keys with the most matured events."""
         if len(changes) <= CHANGES_MAX:
             return changes
         self.dropped += len(changes) - CHANGES_MAX
@@ -108,6 +109,7 @@ class Sharing:
     def _frauds(
         self, numbers: NDArray[np.int64], retracted: list[int], examples: Examples, delays: list[float]
     ) -> dict[str, NDArray[Any]]:
+        """Message about the latest confirmed frauds, as many as `BYTES_MAX` allows."""
         row_bytes = (
             8
             + 2 * examples.inputs.shape[1]
@@ -124,6 +126,7 @@ class Sharing:
         }
 
     def _opaque(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Event numbers that no peer uses."""
         return numbers * np.int64(1 << 16) + np.int64(self._partition)
 
     def _encoder(self) -> dict[str, NDArray[Any]]:
@@ -132,47 +135,54 @@ class Sharing:
         counts = np.array([self._supervision.bins, learner.steps], dtype=np.int64)
         return {**weights, "edges": learner.edges, "counts": counts}
 
-    # --- hearing -----------------------------------------------------------------------------------------
+    # --- receive -----------------------------------------------------------------------------------------
 
-    def hear(self, kind: str, arrays: Mapping[str, NDArray[Any]], now: float) -> bool:
-        """Take what a sibling told; False, with nothing changed, if it is of no use here.
+    def receive(self, kind: str, arrays: Mapping[str, NDArray[Any]], now: float) -> bool:
+        """Apply a peer's message.
 
         Parameters
         ----------
+        arrays
+            Read-only; of any name, dtype, shape and value (also not finite).
         now
-            How far event time has come here, s.
+            Event time of this shard, s.
+
+        Returns
+        -------
+        bool
+            False if the message is of no use here; then nothing has changed.
         """
         if not _is(arrays.get("model"), "<u8", (1,)) or arrays["model"][0] != self._model[0]:
             return False
-        if kind == "shares":
-            return self._hear_shares(arrays, now)
+        if kind == "fraud_rates":
+            return self._receive_rates(arrays, now)
         if kind == "frauds":
-            return self._hear_frauds(arrays)
-        return kind == "encoder" and self._hear_encoder(arrays)
+            return self._receive_frauds(arrays)
+        return kind == "encoder" and self._receive_encoder(arrays)
 
-    def _hear_shares(self, arrays: Mapping[str, NDArray[Any]], now: float) -> bool:
-        risks = self._supervision.risks
+    def _receive_rates(self, arrays: Mapping[str, NDArray[Any]], now: float) -> bool:
+        rates = self._supervision.fraud_rates
         count = len(arrays["keys"]) if "keys" in arrays and arrays["keys"].ndim == 1 else 0
         forms = {
             name: (a.dtype.str, (count, *a.shape[1:]))
-            for name, a in Changes.none(risks.memories).to_state().items()
+            for name, a in Changes.none(rates.memories).to_state().items()
         }
         if not 0 < count <= CHANGES_MAX or not _fit(arrays, forms):
             return False
-        told = Changes.from_state(arrays)
+        changes = Changes.from_state(arrays)
         sensible = (
-            np.isin(told.kinds, np.array(risks.shared)).all()
-            and (told.keys != 0).all()
-            and (np.abs(told.times) <= max(now, 0.0) + AHEAD_MAX_S).all()  # NaN is none of these
-            and np.isin(told.what, (FRAUD, MATURED, RETRACTED)).all()
-            and ((told.counts >= 0.0) & (told.counts <= COUNT_MAX)).all()
-            and ((told.events >= 0.0) & (told.events <= COUNT_MAX)).all()
+            np.isin(changes.kinds, np.array(rates.shared)).all()
+            and (changes.keys != 0).all()
+            and (np.abs(changes.times) <= max(now, 0.0) + AHEAD_MAX_S).all()  # False for NaN
+            and np.isin(changes.what, (FRAUD, MATURED, RETRACTED)).all()
+            and ((changes.counts >= 0.0) & (changes.counts <= COUNT_MAX)).all()
+            and ((changes.events >= 0.0) & (changes.events <= COUNT_MAX)).all()
         )
         if sensible:
-            self._supervision.add_changes(told, now)
+            self._supervision.add_changes(changes, now)
         return bool(sensible)
 
-    def _hear_frauds(self, arrays: Mapping[str, NDArray[Any]]) -> bool:
+    def _receive_frauds(self, arrays: Mapping[str, NDArray[Any]]) -> bool:
         nothing = self._supervision.frauds.take(slice(0))
         counts = {
             name: len(arrays[name]) if name in arrays and arrays[name].ndim else 0
@@ -199,7 +209,7 @@ class Sharing:
         self._supervision.add_frauds(arrays["retracted"], numbers, examples, delays)
         return True
 
-    def _hear_encoder(self, arrays: Mapping[str, NDArray[Any]]) -> bool:
+    def _receive_encoder(self, arrays: Mapping[str, NDArray[Any]]) -> bool:
         supervision = self._supervision
         learner = supervision.learner
         forms = {f"weight {name}": ("<f2", weight.shape) for name, weight in learner.weights.items()}
@@ -220,6 +230,7 @@ class Sharing:
         return True
 
     def _average(self, edges: Floats, weights: Mapping[str, Floats], bins: int, steps: int) -> None:
+        """Average with a peer's encoder, or adopt it if its bins were placed more often."""
         supervision = self._supervision
         learner = supervision.learner
         theirs, ours = (bins, edges.tobytes()), (supervision.bins, learner.edges.tobytes())
@@ -231,22 +242,23 @@ class Sharing:
             self._mass = float(learner.steps)
             return
         mass = self._mass or float(max(learner.steps, 1))
-        more = float(min(steps, learner.steps))  # nobody outweighs this shard
+        more = float(min(steps, learner.steps))  # no peer outweighs this shard
         learner.approach(weights, more / (mass + more))
         self._mass = mass + more
 
     # --- state -------------------------------------------------------------------------------------------
 
     def to_state(self) -> dict[str, Any]:
-        """What the future depends on, right after a barrier."""
+        """State right after a barrier."""
         return {"trainings": self._trainings, "dropped": self.dropped}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave."""
+        """Restore what `to_state` returned."""
         self._trainings, self.dropped = state["trainings"], state["dropped"]
 
 
 def _is(array: NDArray[Any] | None, dtype: str, form: tuple[int, ...]) -> bool:
+    """Whether an array is there, with this dtype and shape."""
     return array is not None and array.dtype == np.dtype(dtype) and array.shape == form
 
 

@@ -1,22 +1,22 @@
-"""From distances to one score whose meaning stays.
+"""From distances to one score whose meaning stays the same.
 
 Two stages:
 
-    1. parts to one distance   each part is shifted by its accepted median and divided by the span from there
-                               to its accepted .95 quantile, as read at the last barrier; then their weighted
-                               mean is taken. The labelled part is in log-odds as it is; it has the weight
-                               that it has earned (see `supervision`), the others share the rest
+    1. parts to one distance   each distance of the parts without labels is shifted by its accepted median and
+                               divided by the span from there to its accepted .95 quantile, as read at the
+                               last barrier; then the weighted mean is taken. The labelled parts' distance,
+                               in log-odds, is mixed in unscaled, with the weight it has earned (see
+                               `labels.label_weight`)
     2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram
-                               in its body, a Pareto tail
-                               (peaks over threshold, Siffer 2017) above `tail_from`, which neither ends nor
-                               underflows
+                               for the body, and above the quantile `tail_from` a Pareto tail (peaks over
+                               threshold, Siffer 2017), which neither ends nor underflows
 
-A second histogram of *all* events gives the trim quantile (what lies above is not accepted) and the alert
-threshold. Its memory is long, or a burst would raise its own threshold. A third one remembers an eighth of
-that and may only lower them, where it clearly differs: once a burst is over or a shift is followed, what is
-far is not hidden behind it.
+A second histogram of *all* events gives the trim quantile and the alert threshold. Events above the trim
+are not accepted. Its memory is long, because a burst would otherwise raise its own threshold. A third
+histogram has an eighth of that memory and may only lower both, where it clearly differs. So once a burst is
+over, or a shift is followed, far events are not hidden behind it.
 
-Tables are renewed at a block's end only: all events of a block are scored by the same ones.
+Tables are updated at a block's end only: all events of a block are scored by the same ones.
 """
 
 from __future__ import annotations
@@ -32,46 +32,55 @@ from detector.config.tree import Calibration as CalibrationConfig
 
 Doubles = NDArray[np.float64]
 
-# Histogram of asinh(distance * SHARPNESS): linear around the median, logarithmic far out, so that one grid
-# serves every stream. 1/64 wide bins are 1.6 % of a distance in the tail.
+# The histogram's bins are even in asinh(distance * SHARPNESS): linear around the median, logarithmic far
+# out. So one grid fits every stream. A bin of 1/64 is 1.6 % of a distance in the tail.
 SHARPNESS = 4.0
 BIN = 1.0 / 64.0
 LOW, HIGH = -8.0, 40.0
 BINS = int((HIGH - LOW) / BIN)
 EDGES = LOW + BIN * np.arange(BINS + 1, dtype=np.float64)
-# Weight of an even prior over all bins: keeps the score strictly increasing where nothing was ever seen.
+# Weight of an even prior over all bins: the score increases strictly also where nothing was ever seen.
 PRIOR = 1e-3
-# The Pareto tail's shape is its mean excess on the asinh scale, read from this quantile of accepted events
-# to `tail_from`; above 1 its mean is infinite, and below .15 twice the distance would be 100 times as rare.
+# The Pareto tail's shape is the mean excess on the asinh scale, measured from this quantile of accepted
+# events to `tail_from`. Above 1 the tail's mean is infinite; below .15 twice the distance would be 100
+# times as rare.
 SHAPE_FROM = 0.9
 SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 SPAN_MIN = 1e-6
-# Of 32,768 events an eighth holds 4 of the 1 in 1,000 that the default budget asks for; less is noise alone.
-# A quarter takes a day longer to lower the threshold after a shift (docs/ROBUSTNESS.md).
+# The recent histogram's memory is the long one divided by this. An eighth of 32,768 events holds 4 of the 1
+# in 1,000 that the default budget asks for; fewer would be noise alone. A quarter takes a day longer to
+# lower the threshold after a shift (docs/ROBUSTNESS.md).
 RECENT_PART = 8
-# It counts where fewer than this part of the share that is asked for lie beyond: the lower of two even
-# estimates would be too low always, and a trim lowered by noise alone cuts accepted events' upper quantile.
+# The recent histogram lowers a quantile only if fewer than this part of the requested share lie beyond it.
+# The lower of two equally good estimates would always be too low, and a trim lowered by noise alone cuts
+# the upper quantiles of accepted events.
 RECENT_SHARE = 0.75
 
 
 class Sketch:
-    """Decayed histogram of distances."""
+    """Decayed histogram of distances.
+
+    Parameters
+    ----------
+    memory_events
+        Events after which an event's weight has decayed to 1/e.
+    """
 
     def __init__(self, memory_events: int) -> None:
         self._memory_events = memory_events
         self.counts: Doubles = np.zeros(BINS)
 
     def recount(self, distances: Doubles) -> None:
-        """Count these instead of all before, as if they had been learned one after another."""
+        """Count these (n,) instead of all before, as if they had been learned one after another."""
         weights = np.exp((np.arange(len(distances)) + 1 - len(distances)) / self._memory_events)
         self.counts = np.bincount(_bins(distances), weights=weights, minlength=BINS).astype(np.float64)
 
     def learn(self, distances: Doubles) -> None:
-        """Forget a little, then count."""
+        """Decay, then count distances (n,)."""
         self.add(np.bincount(_bins(distances), minlength=BINS), len(distances))
 
     def add(self, counts: NDArray[np.int64], events: int) -> None:
-        """Forget as much as so many events do, then add what was counted of them in each bin."""
+        """Decay by `events`, then add their counts per bin, (BINS,)."""
         self.counts *= np.exp(-events / self._memory_events)
         self.counts += counts
 
@@ -84,47 +93,52 @@ class Sketch:
 
 
 class Calibration:
-    """Both stages and both sketches; P parts that need no labels, and the labelled one.
+    """Both stages and all three histograms.
 
     Parameters
     ----------
     weights : (P,) float64
-        Say of each part that needs no labels; they sum to 1.
-    bounded
-        Numbers of parts that may move a distance by at most their weight (through tanh).
+        Weight of each distance of the parts without labels; they sum to 1.
+    bounded : (P,) bool
+        Which distances may change the mean by at most their weight (through tanh); None: no one.
     """
 
-    def __init__(self, config: CalibrationConfig, weights: Doubles, bounded: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, config: CalibrationConfig, weights: Doubles, bounded: NDArray[np.bool_] | None = None
+    ) -> None:
         self._config = config
         self._weights = weights
-        self._bounded = list(bounded)
+        self._bounded = np.zeros(len(weights), dtype=bool) if bounded is None else bounded
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
         self.recent = Sketch(config.memory_events // RECENT_PART)
         self.shift: Doubles = np.zeros(len(weights))
         self.span: Doubles = np.ones(len(weights))
-        self.label_weight = 0.0  # the labelled part's say, in [0, 1)
+        self.label_weight = 0.0  # weight of the labelled parts, in [0, 1)
         self._trim = np.inf
-        self._renew_tables()
+        self._update_tables()
 
-    def renew_parts(self, parts: Doubles) -> None:
-        """Read shift and span from the parts' distances (n, P) of the core."""
+    def update_spans(self, parts: Doubles) -> None:
+        """Read shift and span from the distances (n, P) of core events."""
         median, far = np.quantile(parts, [0.5, 0.95], axis=0)
         self.shift, self.span = median, np.maximum(far - median, SPAN_MIN)
 
     def combine(self, parts: Doubles) -> Doubles:
-        """(n, P) distances of the parts to (n,) distances without labels."""
+        """Put distances (n, P) of the parts without labels together, (n,)."""
         scaled = (parts - self.shift) / self.span
         scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
         combined: Doubles = (scaled * self._weights).sum(axis=1)
         return combined
 
     def mix(self, plain: Doubles, labelled: Doubles) -> Doubles:
-        """Put (n,) distances without labels and those of the labelled part together."""
+        """Put distances without labels (n,) and labelled ones (n,) together, (n,)."""
         return mixed(plain, labelled, self.label_weight)
 
     def scores(self, distances: Doubles) -> Doubles:
-        """Score (n,) distances: -log10 of the share of accepted events at least as far."""
+        """Scores (n,) of distances (n,): -log10 of the share of accepted events at least as far.
+
+        In [0, inf); higher = more anomalous.
+        """
         place = np.arcsinh(distances * SHARPNESS)
         body = np.interp(place, EDGES, self._scores)
         tail = self._tail_score + (place - self._tail_place) / (self._shape * np.log(10.0))
@@ -137,27 +151,27 @@ class Calibration:
         return float(self.scores(np.array([self._trim]))[0])
 
     def accepts(self, distances: Doubles) -> NDArray[np.bool_]:
-        """Whether events are near enough to be learned from."""
+        """Which events, given by distances (n,), are near enough to be learned from as normal."""
         return distances <= self._trim
 
     def quantile(self, share: float) -> float:
-        """Distance below which `share` of all events lie; nearer if far fewer recent ones lie beyond."""
+        """Distance below which `share` of all events lie; lower if clearly fewer recent ones lie beyond."""
         return min(self.all.quantile(share), self.recent.quantile(1.0 - RECENT_SHARE * (1.0 - share)))
 
     def learn(self, distances: Doubles, accepted: NDArray[np.bool_]) -> None:
-        """Count a block and renew the tables."""
+        """Count a block's distances (n,), of which `accepted` (n,) are, and update the tables."""
         bins = _bins(distances)
         counts = np.bincount(bins, minlength=BINS)
         self.all.add(counts, len(bins))
         self.recent.add(counts, len(bins))
         bins = bins[accepted]
         self.accepted.add(np.bincount(bins, minlength=BINS), len(bins))
-        self._renew_tables()
+        self._update_tables()
 
     def restart(self, distances: Doubles) -> None:
-        """Count anew from the core's distances: while young, older ones were measured by another model.
+        """Count again from the core's distances (n,): a young model changes too much to keep older counts.
 
-        The core is of accepted events only, so what had been counted beyond the trim stays.
+        The core holds accepted events only, so counts beyond the trim are kept.
         """
         accepted = EDGES[:-1] <= np.arcsinh(self._trim * SHARPNESS)
         for sketch in (self.all, self.recent):
@@ -166,31 +180,38 @@ class Calibration:
         self._trim = self.quantile(self._config.trim)
         self.accepted.counts[:] = 0.0
         self.accepted.learn(distances[self.accepts(distances)])
-        self._renew_tables()
+        self._update_tables()
 
     def recount(self, distances: Doubles) -> None:
-        """Count recent events (n,), in log order, by the distances they would have had: their mix changed."""
+        """Count again after the weight of labels changed.
+
+        Parameters
+        ----------
+        distances : (n,) float64
+            Distances that recent events would have had with that weight, in log order.
+        """
         self.all.recount(distances)
         self.recent.recount(distances)
         self._trim = self.quantile(self._config.trim)
         self.accepted.recount(distances[self.accepts(distances)])
-        self._renew_tables()
+        self._update_tables()
 
-    def _renew_tables(self) -> None:
+    def _update_tables(self) -> None:
         self._trim = self.quantile(self._config.trim)
         above = _sums_above(self.accepted.counts, PRIOR / BINS)
         self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
-        # Two different places are needed, also where the tail begins early.
+        # The two places must differ, also where the tail begins early.
         shape_from = min(SHAPE_FROM, 1.0 - 2.0 * (1.0 - self._config.tail_from))
         near, start = (
             min(int(np.searchsorted(-above, -above[0] * (1.0 - share))), BINS)
             for share in (shape_from, self._config.tail_from)
         )
         self._tail_place = EDGES[start]
-        # By definition; counts this far out are few and may fall from many to none within one bin.
+        # By definition. Counts this far out are few and may fall from many to none within one bin.
         self._tail_score = self._scores[start] = -np.log10(1.0 - self._config.tail_from)
-        # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin:
-        # the shape is read where both shares of *all* events are known, and the tail goes on from there.
+        # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin.
+        # The shape is measured where both shares of *all* events are known, and the tail continues from
+        # there.
         shares = (
             self._config.trim * (1.0 - np.array([shape_from, self._config.tail_from]))
             + 1.0
@@ -200,6 +221,7 @@ class Calibration:
         self._shape = min(max(float(shape), SHAPE_MIN), SHAPE_MAX)
 
     def to_state(self) -> dict[str, Any]:
+        """State, as copies."""
         return {
             "accepted": self.accepted.counts.copy(),
             "all": self.all.counts.copy(),
@@ -210,15 +232,16 @@ class Calibration:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned."""
         self.accepted.counts, self.all.counts = state["accepted"], state["all"]
         self.recent.counts = state["recent"]
         self.shift, self.span = state["shift"], state["span"]
         self.label_weight = state["label_weight"]
-        self._renew_tables()
+        self._update_tables()
 
 
 def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
-    """Put both distances (n,) together; without a labelled one the plain one stands for both."""
+    """Mix distances without labels (n,) and labelled ones (n,); a NaN of those stands for the plain one."""
     known = np.where(np.isnan(labelled), plain, labelled)
     distances: Doubles = (1.0 - label_weight) * plain + label_weight * known
     return distances
@@ -231,7 +254,7 @@ def _bins(distances: Doubles) -> NDArray[np.int64]:
 
 @numba.njit(cache=True, nogil=True)
 def _place(counts: Any, total: float, share: float) -> float:
-    """Where in (BINS,) counts a share of their total is reached, in bins."""
+    """Place, in bins, at which counts (BINS,) reach a share of their total."""
     below, passed = 0.0, 0.0
     for index in range(len(counts)):
         passed += counts[index]
@@ -245,7 +268,7 @@ def _place(counts: Any, total: float, share: float) -> float:
 
 @numba.njit(cache=True, nogil=True)
 def _sums_above(counts: Any, prior: float) -> Any:
-    """Weight at or above each edge, (BINS + 1,), with so much more in each bin."""
+    """Weight at or above each edge, (BINS + 1,), with `prior` added to each bin."""
     above = np.empty(len(counts) + 1)
     above[-1] = prior / 2.0
     passed = 0.0

@@ -1,238 +1,405 @@
-"""The embedding that serves: fixed, learned and labelled parts, each with its distance to normal.
+"""The model that serves: the parts of the score as they were installed at the last barrier.
 
-fixed     the event's own values and their deviations from its entities' profiles; distances to the core's
-          median at two scales (see `robust_distance`), which count as two parts. Holds where extremes
-          matter, from the start.
-learned   the plain encoder's output; logarithm of 1 + the distance to the nearest cluster, as the contrastive
-          objective lets distances outside its ball grow without limit. Holds where fields depend on each
-          other.
-labelled  the output of the encoder that learned from labels, once there is one: squared distance from the
-          origin, where its objective puts what is legitimate, less half of that to the nearest prototype of
-          confirmed fraud, in log-odds. Clusters would not do: frauds that nobody has reported yet are in the
-          core and form some (docs/EXPERIMENTS.md).
+What serves is replaced at barriers and does not change in between. Parts without labels are replaced when
+their successors (`Promotion`) are ready. All parts are updated at every barrier. So scores never mix
+versions.
 
-What serves is replaced at barriers and never changes in between: the labelled part at each, the others when
-their successor (`Promotion`) is ready.
+`PARTS` is the table of parts; `detector.core.model.score_part` says what a part is and how one is added.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.features.features import Features, Layout, Rows
-from detector.core.model.clusters import Clusters, Core, Exemplars, Sample, centres_of, nearest_squares
-from detector.core.model.encoder import Encoder, Hashes, LabelLearner, Learned
+from detector.core.model.clusters import (
+    ENTITIES_SHOWN_MIN,
+    EVERYTHING,
+    Clusters,
+    Core,
+    Exemplars,
+    Sample,
+    centres_of,
+    nearest_squares,
+)
+from detector.core.model.encoder import Encoder, Hashes, Learned
 from detector.core.model.index import NearestCentres, build, tuned
 from detector.core.model.robust_distance import SCALES, FixedPart
+from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetup, ScorePart, Shown, Update
 
-# The learned part's say. It orders what is ordinary better than the fixed one, but knows least where there is
-# least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
+# Weight of the learned part. It ranks ordinary events better than the robust part, but knows least where
+# there is least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
 LEARNED_WEIGHT = 0.1
-# Without numerics there is no far out, and what is strange may be a combination, which it alone sees.
+# Without numerics nothing is far out, and an anomaly may be a combination of values: only this part sees it.
 LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
-# Nearness to a confirmed fraud counts half of distance from normal: frauds known are few, normal events many.
+# Nearness to a confirmed fraud counts half of the distance from normal: few frauds are known, many normal
+# events.
 PROTOTYPE_WEIGHT = 0.5
 PROTOTYPES_MAX = 32
-# So many core events are looked at for the labelled distance that counts as 0.
+FRAUDS_PER_PROTOTYPE = 4
+# Core events whose median labelled distance counts as 0.
 CENTRED_BY = 1024
-# Distances of so many core events say what is usual.
+# Core events that the median and span of distances are measured on.
 MEASURED_BY = 2048
 EMBEDDED_AT_ONCE = 8192
-# Core events whose true neighbours are looked for, to choose how wide the graph is searched.
+# Core events whose true neighbours are searched, to choose how wide the graph is searched.
 PROBES = 256
-FRAUDS_PER_PROTOTYPE = 4
+
+
+class RobustPart(ScorePart):
+    """Values and their deviations from profiles, at two robust scales (see `robust_distance`).
+
+    Each scale is a column. It works from the start, and where extremes matter.
+    """
+
+    name: ClassVar[str] = "robust"
+    columns = SCALES
+
+    def __init__(self, setup: PartSetup) -> None:
+        self.weight = 1.0 - _learned_weight(setup.layout)
+        self._fixed = FixedPart(setup.layout, setup.features, setup.config.calibration.memory_events)
+
+    @classmethod
+    def make(cls, setup: PartSetup) -> Self | None:
+        """None where there are neither numerics nor categories."""
+        return cls(setup) if setup.features.fixed_count else None
+
+    def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self._fixed.distances(inputs)
+
+    def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
+        self._fixed.learn(inputs)
+
+    def copy(self) -> Self:
+        other = copy(self)
+        other._fixed = self._fixed.copy()
+        return other
+
+    def refit(self, fit: Fit) -> None:
+        self._fixed.renew(fit.sample.rows, fit.inputs)
+
+    def succeed(self, before: Self, core: Core) -> None:
+        self._fixed.count_as(before._fixed)
+
+    def to_state(self) -> dict[str, Any]:
+        return self._fixed.to_state()
+
+    def load(self, state: Mapping[str, Any], core: Core) -> None:
+        self._fixed.load(state)
+
+
+class LearnedPart(ScorePart):
+    """Logarithm of 1 + the distance to the nearest cluster in the plain encoder's embedding.
+
+    The logarithm, because the contrastive objective lets distances outside its ball grow without limit. It
+    works where fields depend on each other. Its clusters also show in alerts what is normal near an event.
+    """
+
+    name: ClassVar[str] = "learned"
+
+    def __init__(self, setup: PartSetup) -> None:
+        config, layout, features = setup.config, setup.layout, setup.features
+        self.weight = _learned_weight(layout)
+        self.bounded = bool(layout.numerics)
+        self._config = config
+        self._layout = layout
+        hashed, texts = len(layout.categories), len(layout.texts)
+        self._encoder = Encoder(config.encoder, features.plain_count, hashed, texts, setup.rng)
+        self._clusters = Clusters(config.clusters, config.index, config.encoder.dimension)
+        self._assigned = np.zeros(0, dtype=np.int64)  # cluster of each row that it was refitted to; -1: none
+        self._index: NearestCentres | None = None
+        self._exemplars: Exemplars | None = None
+
+    def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        _, found = self._nearest(rows, inputs)
+        return np.log1p(found[:, :1].astype(np.float64))
+
+    def _nearest(
+        self, rows: Rows, inputs: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Numbers of the nearest clusters, nearest first, and distances to their centres, (n, k) each."""
+        assert self._index is not None
+        k = min(self._config.clusters.neighbours, len(self._clusters))
+        return self._index.search(self._encoder.encode(inputs, rows), k)
+
+    def copy(self) -> Self:
+        other = copy(self)
+        other._encoder, other._clusters = copy(self._encoder), copy(self._clusters)
+        return other
+
+    def refit(self, fit: Fit) -> None:
+        self._encoder.serve(fit.learned)
+        embedded = self._encode_pieces(fit.sample.rows, fit.inputs)
+        self._assigned = self._clusters.renew(fit.sample, embedded, fit.rng)
+        k = min(self._config.clusters.neighbours, len(self._clusters))
+        self._index = tuned(self._clusters.centres, self._config.index, embedded[fit.measured][:PROBES], k)
+
+    def _encode_pieces(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Embed the core in pieces, because layers need far more memory than embeddings."""
+        pieces = [slice(start, start + EMBEDDED_AT_ONCE) for start in range(0, len(rows), EMBEDDED_AT_ONCE)]
+        return np.concatenate([self._encoder.encode(inputs[piece], rows.take(piece)) for piece in pieces])
+
+    def succeed(self, before: Self, core: Core) -> None:
+        core.assign(self._assigned)
+
+    def update(self, update: Update) -> None:
+        self._exemplars = Exemplars(update.core, self._layout, len(self._clusters))
+
+    def explain(self, rows: Rows, inputs: NDArray[np.float32], shown: Shown) -> Explained:
+        """Nearest cluster, and medians of near clusters that enough entities share; no ids, no text."""
+        assert self._exemplars is not None
+        people = self._exemplars.people
+        found = [array[0].tolist() for array in self._nearest(rows, inputs)]
+        near = list(zip(*found, strict=True))
+        shared = [(number, distance) for number, distance in near if people[number] >= ENTITIES_SHOWN_MIN]
+        nearest, nearest_distance = near[0]
+        typical = shared[0][0] if shared else EVERYTHING
+        cluster = {
+            "id": nearest,
+            "distance": float(nearest_distance),
+            "events": int(self._clusters.sizes[nearest]),
+            "radius": float(self._clusters.radii[nearest]),
+        }
+        exemplars = [
+            {
+                "cluster": number,
+                "distance": distance,
+                "events": int(self._clusters.sizes[number]),
+                "medians": self._medians(number, shown),
+            }
+            for number, distance in shared[: shown.exemplars_max]
+        ]
+        return Explained(
+            facts={"exemplars": exemplars, "cluster": cluster},
+            typical=self._exemplars.typical(typical),
+            shown=typical != EVERYTHING or self._exemplars.everybody >= ENTITIES_SHOWN_MIN,
+        )
+
+    def _medians(self, cluster: int, shown: Shown) -> dict[str, float | None]:
+        """Medians of a cluster's numerics, in the units of the fields; None: mostly missing."""
+        assert self._exemplars is not None
+        values = shown.units.restore(self._exemplars.typical(cluster).numerics)[0]
+        return {
+            field.name: None if np.isnan(value) else float(f"{value:.6g}")
+            for field, value in zip(self._layout.numerics, values, strict=True)
+        }
+
+    def gauges(self) -> dict[str, float]:
+        return {"clusters": float(len(self._clusters))}
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "encoder": self._encoder.to_state(),
+            "clusters": self._clusters.to_state(),
+            "ef": 0 if self._index is None else self._index.ef,
+        }
+
+    def load(self, state: Mapping[str, Any], core: Core) -> None:
+        self._encoder.load(state["encoder"])
+        self._clusters.load(state["clusters"])
+        self._index = build(self._clusters.centres, self._config.index, state["ef"] or None)
+        self._exemplars = Exemplars(core, self._layout, len(self._clusters))
+
+
+class LabelledPart(ScorePart):
+    """Log-odds of fraud from the embedding of the encoder that learned from labels, once there is one.
+
+    Squared distance from the origin, where its objective puts legitimate events, less half of that to the
+    nearest prototype of confirmed fraud. Clusters would not do: frauds that nobody has reported yet are in
+    the core and form some (docs/EXPERIMENTS.md).
+    """
+
+    name: ClassVar[str] = "labelled"
+    labelled: ClassVar[bool] = True
+
+    def __init__(self, setup: PartSetup) -> None:
+        config, layout = setup.config.encoder, setup.layout
+        self._features = setup.features
+        hashed, texts = len(layout.categories), len(layout.texts)
+        self._encoder = Encoder(config, len(setup.features), hashed, texts, setup.rng)
+        self._prototypes = np.zeros((0, config.dimension), dtype=np.float32)  # of confirmed frauds
+        self._usual = 0.0  # distance of normal events, subtracted so that versions are comparable
+
+    @property
+    def knows(self) -> bool:
+        return len(self._prototypes) > 0
+
+    def distances(self, rows: Hashes, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        if not self.knows:
+            return np.full((len(inputs), 1), np.nan)
+        embedded = self._encoder.encode(inputs, rows)
+        squares = np.square(embedded).sum(axis=1)
+        squares -= PROTOTYPE_WEIGHT * nearest_squares(embedded, self._prototypes)
+        scale = self._encoder.weights["link"][0]
+        distance: NDArray[np.float64] = (scale * squares / embedded.shape[1]).astype(np.float64)
+        return (distance - self._usual)[:, None]
+
+    def update(self, update: Update) -> None:
+        self._encoder.serve(update.learner.learned())
+        self._prototypes = self._find_prototypes(update)
+        self._usual = 0.0
+        if self.knows:
+            core = update.core
+            rows = core.filled().take(slice(None, None, -(-len(core) // CENTRED_BY)))
+            self._usual = float(np.median(self.distances(rows, self._features.compute(rows))))
+
+    def _find_prototypes(self, update: Update) -> NDArray[np.float32]:
+        inputs = update.fraud_inputs
+        if not len(inputs):
+            return self._prototypes[:0]
+        count = min(PROTOTYPES_MAX, max(1, len(inputs) // FRAUDS_PER_PROTOTYPE))
+        return centres_of(self._encoder.encode(inputs, update.fraud_hashes), count, update.rng)
+
+    def to_state(self) -> dict[str, Any]:
+        return {"encoder": self._encoder.to_state(), "prototypes": self._prototypes, "usual": self._usual}
+
+    def load(self, state: Mapping[str, Any], core: Core) -> None:
+        self._encoder.load(state["encoder"])
+        self._prototypes, self._usual = state["prototypes"], state["usual"]
+
+
+PARTS: tuple[PartFactory, ...] = (RobustPart.make, LearnedPart, LabelledPart)
+"""The parts of the score, in the order of their columns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Located:
-    """n events in the embedding."""
+class Distances:
+    """Distances of n events to normal."""
 
-    parts: NDArray[np.float64]  # (n, P) distance to normal of each part that needs no labels
-    labelled: NDArray[np.float64]  # (n,) that of the labelled part; NaN: there is none
-    clusters: NDArray[np.int64]  # (n, k) nearest clusters, nearest first
-    distances: NDArray[np.float32]  # (n, k) to their centres
+    plain: NDArray[np.float64]  # (n, P) one column for each distance of the parts without labels
+    labelled: NDArray[np.float64]  # (n,) mean of the labelled parts; NaN: none of them knows anything
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Promotion:
-    """Successors of the parts that need no labels, made of a sample of the core of n rows."""
+    """Successors of the parts without labels."""
 
-    plain: Encoder
-    step: int  # of the plain learner
-    fixed: FixedPart
-    clusters: Clusters
-    index: NearestCentres
-    assigned: NDArray[np.int64]  # (n,) cluster of each row, -1: none
-    parts: NDArray[np.float64]  # (m, P) distances of rows spread evenly over the sample, all if they are few
+    parts: Sequence[ScorePart]
+    step: int  # of the plain learner whose weights they have
+    measured: NDArray[np.float64]  # (m, P) distances of core events evenly spread over the sample
 
 
-class Embedding:
-    """Encoders, clusters and index of one version; not ready before the first barrier."""
+class ServedModel:
+    """The parts of one version; not ready before the first barrier."""
 
     def __init__(self, config: Model, layout: Layout, features: Features, rng: np.random.Generator) -> None:
-        self._config = config
-        self._layout = layout
+        setup = PartSetup(config=config, layout=layout, features=features, rng=rng)
+        made = [part for make in PARTS if (part := make(setup)) is not None]
+        self._plain = [part for part in made if not part.labelled]
+        self._labelled = [part for part in made if part.labelled]
         self._features = features
         self.version = 0
-        self.step = 0  # of the plain learner when it was copied
-        hashed, texts = len(layout.categories), len(layout.texts)
-        self.plain = Encoder(config.encoder, features.plain_count, hashed, texts, rng)
-        self.labelled = Encoder(config.encoder, len(features), hashed, texts, rng)
-        self.prototypes = np.zeros((0, config.encoder.dimension), dtype=np.float32)  # of confirmed frauds
-        self.clusters = Clusters(config.clusters, config.index, config.encoder.dimension)
-        self.fixed = FixedPart(layout, features, config.calibration.memory_events)
-        self._usual = 0.0  # labelled distance of what is normal, without which it would differ by version
-        self._index: NearestCentres | None = None
-        self.exemplars: Exemplars | None = None
-
-    @property
-    def ready(self) -> bool:
-        return self._index is not None
-
-    @property
-    def knows_labels(self) -> bool:
-        """Whether there is a labelled part; it begins with the first prototypes."""
-        return len(self.prototypes) > 0
+        self.step = 0  # of the plain learner when its weights were copied
+        self.ready = False
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Each of the other parts' say, (P,), summing to 1; of texts alone there is no fixed part."""
-        if not self.fixed.columns:
-            return np.ones(1)
-        learned = LEARNED_WEIGHT if self._layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS
-        return np.array([(1.0 - learned) / SCALES] * SCALES + [learned])
-
-    @property
-    def bounded(self) -> tuple[int, ...]:
-        """Parts that may not outbid the others: the learned one, where there are numerics."""
-        return (SCALES,) if self._layout.numerics else ()
-
-    def learn(self, inputs: NDArray[np.float32]) -> None:
-        """Count events, accepted or not."""
-        self.fixed.learn(inputs)
-
-    def locate(self, rows: Rows, inputs: NDArray[np.float32], count: slice) -> Located:
-        """Embed rows of a block, those in `count`, and find their distances."""
-        assert self._index is not None
-        rows, inputs = rows.take(count), inputs[count]
-        embedded = self.plain.encode(inputs, rows)
-        k = min(self._config.clusters.neighbours, len(self.clusters))
-        numbers, distances = self._index.search(embedded, k)
-        parts = _parts(self.fixed, inputs, distances[:, 0])
-        return Located(parts, self._labelled_distances(rows, inputs), numbers, distances)
-
-    def successor(
-        self, learned: Learned, fixed: FixedPart, sample: Sample, rng: np.random.Generator
-    ) -> Promotion:
-        """Make what is to serve next; changes nothing but `fixed`, a copy of the fixed part."""
-        plain, clusters = copy(self.plain), copy(self.clusters)
-        plain.serve(learned)
-        inputs = self._features.compute(sample.rows)
-        if fixed.columns:
-            fixed.renew(sample.rows, inputs)
-        embedded = self._encode_blocks(plain, sample.rows, inputs)
-        assigned = clusters.renew(sample, embedded, rng)
-        measured = slice(None, None, -(-len(embedded) // MEASURED_BY))
-        points, k = embedded[measured], min(self._config.clusters.neighbours, len(clusters))
-        index = tuned(clusters.centres, self._config.index, points[:PROBES], k)
-        return Promotion(
-            plain=plain,
-            step=learned.step,
-            fixed=fixed,
-            clusters=clusters,
-            index=index,
-            assigned=assigned,
-            parts=_parts(fixed, inputs[measured], index.search(points, 1)[1][:, 0]),
+        """Weight of each column without labels, (P,), summing to 1."""
+        total = sum(part.weight for part in self._plain)
+        return np.concatenate(
+            [np.full(part.columns, part.weight / total / part.columns) for part in self._plain]
         )
 
-    def install(self, promotion: Promotion) -> None:
-        """Serve what was prepared, with all events counted that came meanwhile."""
-        self.plain, self.step = promotion.plain, promotion.step
-        self.clusters, self._index = promotion.clusters, promotion.index
-        promotion.fixed.count_as(self.fixed)
-        self.fixed = promotion.fixed
+    @property
+    def bounded(self) -> NDArray[np.bool_]:
+        """Which columns without labels are bounded, (P,)."""
+        return np.concatenate([np.full(part.columns, part.bounded) for part in self._plain])
 
-    def renew(
-        self,
-        labelled: LabelLearner,
-        frauds: tuple[NDArray[np.float32], Hashes],
-        core: Core,
-        rng: np.random.Generator,
-    ) -> None:
-        """Serve what was learned from labels, and show the core as it is now.
+    @property
+    def knows_labels(self) -> bool:
+        """Whether any labelled part knows anything."""
+        return any(part.knows for part in self._labelled)
 
-        Parameters
-        ----------
-        frauds
-            Inputs (m, F) and hashes of confirmed frauds; none while nothing was learned from labels.
+    def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> Distances:
+        """Measure n events, given as rows and inputs (n, F)."""
+        return Distances(_columns(self._plain, rows, inputs), self._labelled_distances(rows, inputs))
+
+    def _labelled_distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        known, total = np.zeros(len(inputs)), np.zeros(len(inputs))
+        for part in self._labelled:
+            distance = part.distances(rows, inputs)[:, 0]
+            there = ~np.isnan(distance)
+            known += there
+            total[there] += distance[there]
+        return np.where(known > 0, total / np.maximum(known, 1.0), np.nan)
+
+    def explain(self, rows: Rows, inputs: NDArray[np.float32], shown: Shown) -> Explained:
+        """Explain one event, given as one row, with the facts of all parts.
+
+        `typical` is that of the first part that has one.
         """
+        explained = [part.explain(rows, inputs, shown) for part in (*self._plain, *self._labelled)]
+        near = next(part for part in explained if part.typical is not None)
+        facts = {name: fact for part in explained for name, fact in part.facts.items()}
+        return Explained(facts=facts, typical=near.typical, shown=near.shown)
+
+    def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
+        """Let all parts learn from a block of n events; `accepted` (n,) are near enough to be normal."""
+        for part in (*self._plain, *self._labelled):
+            part.learn(rows, inputs, accepted)
+
+    def copies(self) -> list[ScorePart]:
+        """Copies of the parts without labels, to be refitted."""
+        return [part.copy() for part in self._plain]
+
+    def refitted(
+        self, copies: Sequence[ScorePart], sample: Sample, learned: Learned, rng: np.random.Generator
+    ) -> Promotion:
+        """Refit copies to a sample of the core; changes nothing else."""
+        inputs = self._features.compute(sample.rows)
+        measured = slice(None, None, -(-len(inputs) // MEASURED_BY))
+        fit = Fit(sample=sample, inputs=inputs, measured=measured, learned=learned, rng=rng)
+        for part in copies:
+            part.refit(fit)
+        return Promotion(copies, learned.step, _columns(copies, sample.rows.take(measured), inputs[measured]))
+
+    def install(self, promotion: Promotion, core: Core) -> None:
+        """Serve the successors, and assign the core's rows to their clusters."""
+        for part, before in zip(promotion.parts, self._plain, strict=True):
+            part.succeed(before, core)
+        self._plain = list(promotion.parts)
+        self.step = promotion.step
+        self.ready = True
+
+    def update(self, update: Update) -> None:
+        """Begin the next version: bring all parts up to date."""
         self.version += 1
-        self.labelled.serve(labelled.learned())
-        self.prototypes = self._find_prototypes(*frauds, rng)
-        self.exemplars = Exemplars(core, self._layout, len(self.clusters))
-        self._usual = 0.0
-        if self.knows_labels:
-            rows = core.filled().take(slice(None, None, -(-len(core) // CENTRED_BY)))
-            self._usual = float(np.median(self._labelled_distances(rows, self._features.compute(rows))))
+        for part in (*self._plain, *self._labelled):
+            part.update(update)
 
-    def _find_prototypes(
-        self, inputs: NDArray[np.float32], hashes: Hashes, rng: np.random.Generator
-    ) -> NDArray[np.float32]:
-        if not len(inputs):
-            return self.prototypes[:0]
-        count = min(PROTOTYPES_MAX, max(1, len(inputs) // FRAUDS_PER_PROTOTYPE))
-        return centres_of(self.labelled.encode(inputs, hashes), count, rng)
-
-    def _labelled_distances(self, rows: Hashes, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        if not self.knows_labels:
-            return np.full(len(inputs), np.nan)
-        embedded = self.labelled.encode(inputs, rows)
-        squares = np.square(embedded).sum(axis=1)
-        squares -= PROTOTYPE_WEIGHT * nearest_squares(embedded, self.prototypes)
-        scale = self.labelled.weights["link"][0]
-        distance: NDArray[np.float64] = (scale * squares / embedded.shape[1]).astype(np.float64)
-        return distance - self._usual
-
-    def _encode_blocks(self, plain: Encoder, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed the core in pieces, as layers take far more memory than what comes out of them."""
-        pieces = [slice(start, start + EMBEDDED_AT_ONCE) for start in range(0, len(rows), EMBEDDED_AT_ONCE)]
-        return np.concatenate([plain.encode(inputs[piece], rows.take(piece)) for piece in pieces])
+    def gauges(self) -> dict[str, float]:
+        """Numbers for the metrics."""
+        found = {name: n for part in (*self._plain, *self._labelled) for name, n in part.gauges().items()}
+        return {"version": float(self.version), "encoder_step": float(self.step), **found}
 
     def to_state(self) -> dict[str, Any]:
-        return {
-            "version": self.version,
-            "step": self.step,
-            "plain": self.plain.to_state(),
-            "labelled": self.labelled.to_state(),
-            "prototypes": self.prototypes,
-            "usual": self._usual,
-            "ef": 0 if self._index is None else self._index.ef,
-            "clusters": self.clusters.to_state(),
-            "fixed": self.fixed.to_state(),
-        }
+        """State right after a barrier; empty before the first one."""
+        if not self.ready:
+            return {}
+        parts = {part.name: part.to_state() for part in (*self._plain, *self._labelled)}
+        return {"version": self.version, "step": self.step, "parts": parts}
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
-        """Take back what `to_state` gave right after a barrier, with the core as it was then."""
+        """Restore what `to_state` returned, with the core as it was then."""
+        if not state:
+            return
         self.version, self.step = state["version"], state["step"]
-        self.plain.load(state["plain"])
-        self.labelled.load(state["labelled"])
-        self.prototypes, self._usual = state["prototypes"], state["usual"]
-        self.clusters.load(state["clusters"])
-        self.fixed.load(state["fixed"])
-        self._index = build(self.clusters.centres, self._config.index, state["ef"] or None)
-        self.exemplars = Exemplars(core, self._layout, len(self.clusters))
+        for part in (*self._plain, *self._labelled):
+            part.load(state["parts"][part.name], core)
+        self.ready = True
 
 
-def _parts(fixed: FixedPart, inputs: NDArray[np.float32], nearest: NDArray[Any]) -> NDArray[np.float64]:
-    """Distances of all parts, given those of the learned one to the nearest cluster."""
-    learned = np.log1p(nearest.astype(np.float64))[:, None]
-    if not fixed.columns:
-        return learned
-    return np.concatenate([fixed.distances(inputs), learned], axis=1)
+def _columns(parts: Sequence[ScorePart], rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Distances (n, P) of all parts, side by side."""
+    return np.concatenate([part.distances(rows, inputs) for part in parts], axis=1)
+
+
+def _learned_weight(layout: Layout) -> float:
+    return LEARNED_WEIGHT if layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS

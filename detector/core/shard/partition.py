@@ -34,7 +34,8 @@ from detector.core.records import Identity, Lap, Outputs, PeerMessage, Record, n
 from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.recovery.journal import Barrier, Cause, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
-from detector.core.shard.shard import Inquired, Shard
+from detector.core.shard.alerting import Inquired
+from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
 from detector.errors import NeedsOperator
 
@@ -180,15 +181,14 @@ class Partition:
             end = _count_below(records, self._plan[0].position)
         silent = min(_count_below(records, self._silent_until), end)
         batch = records[: silent or end]
-        self._shard.inquiry, self._shard.inquired = explain, None
-        consumed, outputs, block_ended = self._shard.take(batch, silent=bool(silent))
-        block_ended |= bool(self._plan) and self.position == self._plan[0].position
+        taken = self._shard.take(batch, silent=bool(silent), explain=explain)
+        block_ended = taken.block_ended or (bool(self._plan) and self.position == self._plan[0].position)
         return Step(
-            consumed=consumed,
-            replayed=consumed if silent else 0,
-            outputs=outputs,
+            consumed=taken.consumed,
+            replayed=taken.consumed if silent else 0,
+            outputs=taken.outputs,
             block_ended=block_ended,
-            inquired=self._shard.inquired,
+            inquired=taken.inquired,
         )
 
     def due(self, available: Mapping[Side, SideRange], *, aged: bool = False) -> Barrier | None:

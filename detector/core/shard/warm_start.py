@@ -32,7 +32,7 @@ from detector.core.shard.shard import Shard, shape
 from detector.core.state import copied, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
-POPULATION = ("units", "learner", "core", "embedding", "calibration", "loss")
+POPULATION = ("units", "learner", "core", "served", "calibration", "loss")
 _MAGIC = b"detector model\n"
 _SEAL_BYTES = 32
 
@@ -54,7 +54,7 @@ def export_model(manifest: Manifest, state: Mapping[str, Any]) -> bytes:
     NeedsOperator
         Its shard had no model yet.
     """
-    if not state["embedding"]:
+    if not state["served"]:
         raise NeedsOperator(f"checkpoint {manifest.name} has no model yet: wait for a later one")
     population = {name: state[name] for name in POPULATION}
     about = {"format": FORMAT, "config": manifest.config_json}

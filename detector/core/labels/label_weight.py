@@ -1,0 +1,62 @@
+"""The weight of the labelled parts in the score: the one that would have ranked judged events best.
+
+Events are ranked by the distances they had when they were scored (prequential evaluation). A labelled part
+without skill of its own gets the weight 0.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.model.calibration import mixed
+
+# Judged frauds below which the weight is 0: few frauds show more about themselves than about fraud.
+FRAUDS_MIN = 8
+# Judged events looked at, and how many legitimate ones among them, evenly spread.
+EVENTS_MAX = 65_536
+LEGITIMATE_MAX = 8192
+WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
+# Labels get a weight only if that is better than none by this factor: what they replace needs no labels and
+# cannot be misled. Of weights within the second factor of the best the largest is taken, so that noise alone
+# changes nothing.
+BETTER_BY, AS_GOOD = 1.02, 1.01
+# Largest change at one barrier: alerts should not change their ranking abruptly.
+WEIGHT_STEP = 0.25
+
+
+def moved(weight: float, target: float) -> float:
+    """Move a weight towards `target`, by at most `WEIGHT_STEP`."""
+    return weight + min(max(target - weight, -WEIGHT_STEP), WEIGHT_STEP)
+
+
+def best_weight(plain: NDArray[np.float64], labelled: NDArray[np.float64], fraud: NDArray[np.bool_]) -> float:
+    """Choose from `WEIGHTS` by average precision.
+
+    Parameters
+    ----------
+    plain, labelled : (n,) float64
+        Distances of judged events without labels, and of the labelled parts; no NaN.
+    fraud : (n,) bool
+        Which of the events are frauds.
+    """
+    frauds = int(fraud.sum())
+    if frauds < FRAUDS_MIN or fraud.all():
+        return 0.0
+    legitimate = np.flatnonzero(~fraud)
+    every = -(-len(legitimate) // LEGITIMATE_MAX)
+    chosen = np.concatenate([np.flatnonzero(fraud), legitimate[::every]])
+    plain, labelled = plain[chosen], labelled[chosen]
+    skills = [_average_precision(mixed(plain, labelled, weight), frauds, every) for weight in WEIGHTS]
+    if max(skills) <= BETTER_BY * skills[0]:
+        return 0.0
+    return max(w for w, skill in zip(WEIGHTS, skills, strict=True) if AS_GOOD * skill >= max(skills))
+
+
+def _average_precision(distances: NDArray[np.float64], frauds: int, every: int) -> float:
+    """Average precision; the first `frauds` are frauds, each of the others stands for `every`."""
+    order = np.argsort(-distances, kind="stable")
+    fraud = order < frauds
+    found = np.cumsum(fraud)
+    passed = found + every * np.cumsum(~fraud)
+    return float((found[fraud] / passed[fraud]).mean())

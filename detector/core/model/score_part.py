@@ -1,0 +1,147 @@
+"""What a part of the score is.
+
+A part gives each event one or more distances to normal. The score is made of all of them:
+
+    parts without labels   each distance is shifted by its median over accepted events and divided by the span
+                           from there to its .95 quantile, both read at the last barrier; then the weighted
+                           mean is taken. A part's weight is relative to those of the others, and its columns
+                           share it evenly. See `calibration`
+    labelled parts         give log-odds, or NaN while they know nothing. They are mixed in with the weight
+                           that they have earned on judged events. See `labels.label_weight`
+
+The calls that a part gets, in this order:
+
+    1. distances, explain   between two barriers. They change nothing, and a row's result depends on that row
+                            alone
+    2. learn                after each block
+    3. copy                 well before a barrier, unless the part is labelled
+    4. refit                on the copy, from a sample of the core, in a background thread; meanwhile the part
+                            itself gets 1 and 2
+    5. succeed              on the copy at the barrier, where it replaces the part
+    6. update               at every barrier, also where nothing was refitted
+
+To add a part, write a class that inherits from `ScorePart`, and put it in the table `PARTS` of
+`detector.core.model.serving`. What it adds to alerts must be in `detector/schemas/alert.v1.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Model
+from detector.core.features.features import Features, Layout, Rows, Units
+from detector.core.model.clusters import Core, Sample
+from detector.core.model.encoder import Hashes, LabelLearner, Learned
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PartSetup:
+    """What parts are made of."""
+
+    config: Model
+    layout: Layout
+    features: Features
+    rng: np.random.Generator  # the shard's; parts draw from it in the order of the table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Fit:
+    """What parts without labels are refitted from."""
+
+    sample: Sample  # of the core, n rows
+    inputs: NDArray[np.float32]  # (n, F) of these rows
+    measured: slice  # rows of the sample, evenly spread, that median and span are measured on
+    learned: Learned  # weights of the plain encoder
+    rng: np.random.Generator  # of this promotion; parts draw from it in the order of the table
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Update:
+    """What parts are brought up to date with at every barrier."""
+
+    core: Core  # as it is now
+    learner: LabelLearner  # of the labelled encoder
+    fraud_inputs: NDArray[
+        np.float32
+    ]  # (f, F) of confirmed frauds; none before anything was learned from labels
+    fraud_hashes: Hashes  # of the same events
+    rng: np.random.Generator  # the shard's
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Explained:
+    """What a part adds to the explanation of one event."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)  # fields of the alert
+    typical: Rows | None = None  # one row: typical values of events near it; None: unknown to this part
+    shown: bool = True  # whether enough entities share `typical` for an alert to show it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """How an alert shows values."""
+
+    units: Units
+    exemplars_max: int
+
+
+class ScorePart(Protocol):
+    """See the module's text. Subclasses override what they need."""
+
+    name: ClassVar[str]
+    """Key of its state."""
+    labelled: ClassVar[bool] = False
+    """Whether it learns from labels: then it has one column, and is never refitted."""
+    columns: int = 1
+    """Number of its distances, C."""
+    weight: float = 1.0
+    """Weight in the mean, relative to the other parts; of no effect in labelled parts."""
+    bounded: bool = False
+    """Whether a distance may change the mean by at most its weight (through tanh)."""
+
+    @property
+    def knows(self) -> bool:
+        """Whether it has learned anything; False in a labelled part before the first confirmed fraud."""
+        return True
+
+    def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Distances (n, C) of n events; higher = stranger. Finite; NaN if a labelled part knows nothing."""
+
+    def explain(self, rows: Rows, inputs: NDArray[np.float32], shown: Shown) -> Explained:
+        """Explain one event, given as one row, for its alert."""
+        return Explained()
+
+    def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
+        """Learn from a block of n events; `accepted` (n,) are those near enough to be normal."""
+
+    def copy(self) -> Self:
+        """Return a copy that shares nothing that `learn` or `refit` change in place."""
+        raise NotImplementedError(f"part {self.name} cannot be refitted")
+
+    def refit(self, fit: Fit) -> None:
+        """Fit to a sample of the core; only called on copies, in a background thread."""
+
+    def succeed(self, before: Self, core: Core) -> None:
+        """Take over what `before` has learned since it was copied, and assign the core's rows anew."""
+
+    def update(self, update: Update) -> None:
+        """Bring up to date at a barrier."""
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for the metrics."""
+        return {}
+
+    def to_state(self) -> dict[str, Any]:
+        """State right after a barrier."""
+
+    def load(self, state: Mapping[str, Any], core: Core) -> None:
+        """Restore what `to_state` returned, with the core as it was then."""
+
+
+PartFactory = Callable[[PartSetup], ScorePart | None]
+"""Makes a part; None where the schema has nothing for it."""

@@ -1,0 +1,201 @@
+"""Learning without labels: the core, the plain learner, and what the next barrier installs.
+
+    each block         the core takes accepted events in; the learner gets the block
+    before a barrier   a sample of the core is taken, and the parts of the score are refitted to it
+    at the barrier     the refitted parts are installed
+
+The learner's steps and the refit run in background threads (`Lanes`). They are started and awaited at fixed
+places of the log, so results do not depend on when they ran. After a barrier none is under way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Model
+from detector.core.features.features import Features, Layout, Rows
+from detector.core.jobs import Lanes
+from detector.core.labels.feedback import AppliedLabels
+from detector.core.model.clusters import Core
+from detector.core.model.serving import Promotion, ServedModel
+from detector.core.model.training import Trainer
+from detector.core.shard.block import Block
+from detector.core.shard.scoring import Scorer
+
+# Events given to the learner at once, at most: each call moves the interpreter's lock between threads.
+TRAINED_AT_ONCE = 2048
+# Maximum queued training jobs; a further one waits for the first of them.
+TRAININGS_QUEUED_MAX = 4
+# Stream ids of derived random generators.
+TRAINED, PROMOTED = 1, 2
+# Multiples of it are spread evenly modulo 1, however many there are (Knuth 6.4).
+GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+# Share of the interval between barriers that a refit has. With more the served model is older; with less
+# barriers wait for it.
+LEAD = 0.75
+
+
+class Learning:
+    """What one shard learns without labels.
+
+    Parameters
+    ----------
+    partition
+        Number of the shard's partition; part of the seeds.
+    """
+
+    def __init__(
+        self, model: Model, layout: Layout, features: Features, partition: int, lanes: Lanes
+    ) -> None:
+        self._barriers = model.barriers
+        self._layout = layout
+        self._partition = partition
+        self._lanes = lanes
+        self._seed = model.seed, partition
+        self.rng = np.random.Generator(np.random.PCG64(self._seed))  # the shard's
+        trained = np.random.Generator(np.random.PCG64([*self._seed, TRAINED]))
+        self._trainer = Trainer(model, layout, features, self.rng, trained)
+        self.core = Core(model.clusters, layout)
+        self._untrained: list[tuple[Rows, NDArray[np.float32], NDArray[np.bool_]]] = []  # blocks, accepted
+        self._trainings: deque[Callable[[], None]] = deque()  # under way
+        self._promotion: Callable[[], Promotion] | None = None  # under way, or done and not installed
+        self._since_promotion = 0  # events
+
+    @property
+    def loss(self) -> float:
+        """Running mean of the learner's loss."""
+        return self._trainer.loss
+
+    def reconfigure(self, model: Model) -> None:
+        """Use other settings of barriers."""
+        self._barriers = self._trainer.barriers = model.barriers
+
+    def interval(self, version: int) -> int:
+        """Events from the barrier that made `version` to the next regular one.
+
+        The first interval of full length is shortened by partition. Otherwise equally busy partitions would
+        have all their barriers at the same time.
+        """
+        barriers = self._barriers
+        usual = barriers.interval(version)
+        if version == 0 or barriers.young(version) or not barriers.young(version - 1):
+            return usual
+        blocks = self._partition * GOLDEN % 1.0 * (usual // barriers.block_events)
+        return usual - int(blocks) * barriers.block_events
+
+    # --- blocks --------------------------------------------------------------------------------------------
+
+    def learn(self, block: Block, accepted: NDArray[np.bool_], served: ServedModel) -> None:
+        """Learn from a block; `accepted` (B,) are the rows near enough to be normal."""
+        if served.ready:
+            self._queue(block, accepted, served.version)
+        self.core.learn(block.rows, np.flatnonzero(accepted), self.rng)
+        self._since_promotion += block.filled
+        if served.ready and self._since_promotion >= self.interval(served.version) - self._lead(
+            served.version
+        ):
+            self._prepare(served)
+
+    def _queue(self, block: Block, accepted: NDArray[np.bool_], version: int) -> None:
+        """Queue a block for the learner; near a barrier, which waits for the last job, jobs are small."""
+        self._untrained.append((block.rows.copy(), block.inputs.copy(), accepted))
+        waiting = len(self._untrained) * len(block)
+        to_barrier = self.interval(version) - self._since_promotion - len(block)
+        if waiting >= TRAINED_AT_ONCE or waiting > to_barrier:
+            self._train_queued()
+
+    def _train_queued(self) -> None:
+        if not self._untrained:
+            return
+        if len(self._trainings) == TRAININGS_QUEUED_MAX:
+            self._trainings.popleft()()
+        trainer, blocks, self._untrained = self._trainer, self._untrained, []
+
+        def learn() -> None:
+            rows, inputs, accepted = zip(*blocks, strict=True)
+            trainer.learn(Rows.joined(rows), np.concatenate(inputs), np.concatenate(accepted))
+
+        self._trainings.append(self._lanes.training(learn))
+
+    def _lead(self, version: int) -> int:
+        """Events before a regular barrier at which its refit starts; whole blocks.
+
+        A young model is too far behind already, so its barriers wait for the refit.
+        """
+        if self._barriers.young(version):
+            return 0
+        block = self._barriers.block_events
+        return int(self._barriers.every_events * LEAD) // block * block
+
+    def _prepare(self, served: ServedModel) -> None:
+        """Start the refit for the next barrier, unless it has been started."""
+        if self._promotion is not None:
+            return
+        self._train_queued()
+        trainer, lanes, version = self._trainer, self._lanes, served.version
+        copies, sample = served.copies(), self.core.sample()
+        rng = np.random.Generator(np.random.PCG64([*self._seed, PROMOTED, version]))
+        learned = lanes.training(lambda: trainer.rehearse(sample, version))
+        self._promotion = lanes.promotion(lambda: served.refitted(copies, sample, learned(), rng))
+
+    # --- barriers ------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Wait for the learner."""
+        self._train_queued()
+        while self._trainings:
+            self._trainings.popleft()()
+
+    def settle_all(self) -> None:
+        """Wait for the learner and for the refit, which is installed later."""
+        self.settle()
+        if self._promotion is not None:
+            promotion = self._promotion()
+            self._promotion = lambda: promotion
+
+    def promote(self, scorer: Scorer, *, warming_up: bool) -> None:
+        """Install the refitted parts; nothing at a barrier that comes before a refit was started."""
+        served = scorer.served
+        first = not served.ready
+        if first and len(self.core):
+            scorer.choose_units(self.core)
+        if len(self.core) and (first or self._since_promotion >= self.interval(served.version)):
+            self._prepare(served)
+        if self._promotion is None:
+            return
+        promotion, self._promotion = self._promotion(), None
+        scorer.install(promotion, self.core, restart=warming_up or first)
+        self._since_promotion = 0
+
+    def apply(self, applied: AppliedLabels) -> None:
+        """Remove confirmed frauds from the core, and add alerted events that were answered as legitimate."""
+        times, keys = applied.fraud_events
+        self.core.forget(times, keys[:, : len(self._layout.entities)])
+        if applied.cleared is not None:
+            self.core.admit(applied.cleared, self.rng)
+
+    # --- state ---------------------------------------------------------------------------------------------
+
+    def to_state(self) -> dict[str, Any]:
+        """State right after a barrier."""
+        assert self._promotion is None
+        assert not self._trainings
+        return {
+            "rng": self.rng.bit_generator.state,
+            **self._trainer.to_state(),
+            "core": self.core.to_state(),
+            "since_promotion": self._since_promotion,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned."""
+        self.rng.bit_generator.state = state["rng"]
+        self._trainer.load(state)
+        self.core.load(state["core"])
+        self._since_promotion = state["since_promotion"]

@@ -1,0 +1,125 @@
+"""From events to scores.
+
+    events ─> rows ─ profiles, fraud rates ─> context ─ features ─> inputs ─ parts ─> distances ─> scores
+
+Profiles follow event by event, and each event sees them as they were before it. Everything else here
+changes at a block's end or at a barrier only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Model
+from detector.core.events.block_reader import Events
+from detector.core.features.features import Features, Layout, Profiles, Risks, Rows, Units, to_rows
+from detector.core.model.calibration import Calibration
+from detector.core.model.clusters import Core
+from detector.core.model.score_part import Explained, Shown
+from detector.core.model.serving import Promotion, ServedModel
+from detector.core.shard.block import Block
+
+
+class Scores(NamedTuple):
+    """Of n events; zeros before the first barrier."""
+
+    plain: NDArray[np.float64]  # (n,) distances without labels
+    labelled: NDArray[np.float64]  # (n,) labelled distances; NaN: there are none
+    distances: NDArray[np.float64]  # (n,) both mixed
+    scores: NDArray[np.float64]  # (n,) -log10 of the share of accepted events at least as far
+
+
+class Scorer:
+    """Everything between an event and its score.
+
+    Parameters
+    ----------
+    rng
+        Initialises the encoders that serve.
+    """
+
+    def __init__(self, model: Model, layout: Layout, features: Features, rng: np.random.Generator) -> None:
+        self._config = model.features
+        self.layout = layout
+        self.features = features
+        self.units = Units(np.ones(len(layout.numerics)))
+        self.profiles = Profiles(layout, model.features)
+        self.served = ServedModel(model, layout, features, rng)
+        self.calibration = Calibration(model.calibration, self.served.weights, self.served.bounded)
+
+    def fill(self, block: Block, events: Events, piece: slice, rates: Risks) -> None:
+        """Write events to a piece of the block, with their context and inputs; profiles learn them."""
+        if piece.start == 0:
+            self.profiles.reserve(len(block))
+        block.rows.put(piece, to_rows(events, self.layout, self.units))
+        block.rows.times[piece] = block.times[piece]
+        rows = block.rows.take(piece)
+        self.profiles.observe(rows)
+        rates.read(rows)
+        block.inputs[piece] = self.features.compute(rows)
+
+    def score(self, rows: Rows, inputs: NDArray[np.float32]) -> Scores:
+        """Score n events, given as rows and inputs (n, F)."""
+        if not self.served.ready:
+            nothing = np.zeros(len(inputs))
+            return Scores(nothing, np.full(len(inputs), np.nan), nothing, nothing)
+        found = self.served.distances(rows, inputs)
+        plain = self.calibration.combine(found.plain)
+        distances = self.calibration.mix(plain, found.labelled)
+        return Scores(plain, found.labelled, distances, self.calibration.scores(distances))
+
+    def score_rows(self, rows: Rows) -> NDArray[np.float64]:
+        """Scores (n,) of rows as they would be with other values, for explanations."""
+        return self.score(rows, self.features.compute(rows)).scores
+
+    def explain(self, rows: Rows, inputs: NDArray[np.float32], exemplars_max: int) -> Explained:
+        """Explain one event, given as one row, by the parts of the score."""
+        return self.served.explain(rows, inputs, Shown(self.units, exemplars_max))
+
+    def learn(self, block: Block) -> NDArray[np.bool_]:
+        """Learn from a block's distances and inputs; returns which rows are accepted, (B,)."""
+        accepted = np.arange(len(block)) < block.filled
+        if self.served.ready:
+            used = block.used
+            accepted &= self.calibration.accepts(block.distances)
+            self.calibration.learn(block.distances[used], accepted[used])
+            self.served.learn(block.rows.take(used), block.inputs[used], accepted[used])
+        return accepted
+
+    def choose_units(self, core: Core) -> None:
+        """Read units from the first events, which the core holds, and restart profiles with them."""
+        rows = core.filled()
+        values = self.units.restore(rows.numerics)
+        self.units = Units.read(values)
+        rows.numerics[:] = self.units.scale(values)
+        self.profiles = Profiles(self.layout, self._config)
+        self.profiles.reserve(len(rows))
+        self.profiles.observe(rows)
+        self.profiles.renew_priors(rows)
+
+    def install(self, promotion: Promotion, core: Core, *, restart: bool) -> None:
+        """Serve the successors; with `restart` the calibration counts again from the core."""
+        self.served.install(promotion, core)
+        self.calibration.update_spans(promotion.measured)
+        if restart:
+            self.calibration.restart(self.calibration.combine(promotion.measured))
+
+    def to_state(self) -> dict[str, Any]:
+        """State right after a barrier."""
+        return {
+            "units": self.units.units.copy(),
+            "profiles": self.profiles.to_state(),
+            "served": self.served.to_state(),
+            "calibration": self.calibration.to_state(),
+        }
+
+    def load(self, state: Mapping[str, Any], core: Core) -> None:
+        """Restore what `to_state` returned, with the core as it was then."""
+        self.units = Units(state["units"])
+        self.profiles.load(state["profiles"])
+        self.served.load(state["served"], core)
+        self.calibration.load(state["calibration"])
