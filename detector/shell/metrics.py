@@ -276,11 +276,11 @@ METRICS: tuple[Metric, ...] = (
     ),
     _model(
         "detector_exchange_changes_dropped_total",
-        "untold",
+        "changes_dropped",
         "changes",
         "Changes of fraud rates that were too many to publish to peers.",
     ),
-    _model("detector_peer_frauds", "told_frauds", "frauds", "Confirmed frauds received from peers and kept."),
+    _model("detector_peer_frauds", "peer_frauds", "frauds", "Confirmed frauds received from peers and kept."),
     _model(
         "detector_exploration_answers",
         "explored_answers",

@@ -77,7 +77,7 @@ class Peers:
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
-        return {"untold": float(self.dropped), "told_frauds": float(self._supervision.peer_frauds)}
+        return {"changes_dropped": float(self.dropped), "peer_frauds": float(self._supervision.peer_frauds)}
 
     # --- publish -----------------------------------------------------------------------------------------
 
