@@ -158,10 +158,10 @@ def audited(world: World, told: list[bytes] | None = None) -> list[bytes]:
         plan = list(journal.barriers)
         records = list(world.broker.records(number))
         while records:
-            consumed, outputs, ended = shard.take(records, silent=False)
-            del records[:consumed]
-            alerts += [alert.body for alert in outputs.alerts]
-            if ended and plan and plan[0].position == shard.position:
+            taken = shard.take(records, silent=False)
+            del records[: taken.consumed]
+            alerts += [alert.body for alert in taken.outputs.alerts]
+            if taken.block_ended and plan and plan[0].position == shard.position:
                 barrier = plan.pop(0)
                 topics = {"feedback": world.feedback, "exchange": world.exchange}
                 shard.barrier({side: topics[side].read(*wanted) for side, wanted in barrier.sides.items()})

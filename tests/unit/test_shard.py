@@ -799,7 +799,7 @@ def test_an_amount_beyond_all_others_scores_high_and_stops_nothing() -> None:
 
 def taken(records: Sequence[Record], *, silent: bool = False, explain: int | None = None) -> list[Taken]:
     """Every call of a shard that takes the records, without labels."""
-    shard, calls = Shard(part(), IDENTITY, position=1000, labels_end=0), []
+    shard, calls = Shard(part(), IDENTITY, position=1000), []
     while records:
         calls.append(shard.take(records, silent=silent, explain=explain))
         records = records[calls[-1].consumed :]
