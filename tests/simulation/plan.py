@@ -87,7 +87,9 @@ def make_plan(seed: int) -> Plan:
     make = _model_config if real else _chain_config
     configs = [make(rng, changes)]
     if rng.random() < 0.25:
-        configs.append(make(rng, changes | {"require_key": True}))
+        # Without entities, as in the chain's events, there is no key to require.
+        other = {"require_key": True} if real else {"alerts": changes["alerts"] | {"reasons_max": 2}}
+        configs.append(make(rng, changes | other))
     return Plan(
         seed=seed,
         real=real,

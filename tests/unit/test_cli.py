@@ -120,7 +120,7 @@ def test_no_command_shows_the_help(detector: Detector) -> None:
     assert "config-schema" in detector("--help").out
 
 
-def test_the_version_is_said(detector: Detector) -> None:
+def test_version_prints_the_version(detector: Detector) -> None:
     done = detector("--version")
     assert (done.code, done.err) == (0, "")
     assert done.out == f"detector {version('detector')}\n"
@@ -155,7 +155,7 @@ def test_an_unknown_override_is_refused(detector: Detector) -> None:
 
 
 @pytest.mark.parametrize("command", ["config-schema", f"check-config --effective {HANDBOOK}"])
-def test_a_reader_that_leaves_is_no_error(command: str) -> None:
+def test_a_closed_pipe_is_no_error(command: str) -> None:
     call = [sys.executable, "-m", "detector", *command.split()]
     with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -165,7 +165,7 @@ def test_a_reader_that_leaves_is_no_error(command: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_said() -> None:
+def test_a_full_disk_is_reported() -> None:
     with open("/dev/full", "wb") as full:
         call = [sys.executable, "-m", "detector", "config-schema"]
         done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, check=False)
@@ -187,7 +187,7 @@ def test_our_own_bug_is_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- configurations -----------------------------------------------------------------------------------------
 
 
-def test_a_fine_configuration_is_called_so(detector: Detector) -> None:
+def test_a_valid_configuration_is_confirmed(detector: Detector) -> None:
     done = detector("check-config", HANDBOOK)
     assert (done.code, done.err) == (0, "")
     assert "handbook.yaml: valid (model " in done.out
@@ -199,7 +199,7 @@ def test_effective_is_a_configuration_again(detector: Detector, tmp_path: Path) 
     assert detector("check-config", "again.yaml", "--effective").out == done.out
 
 
-def test_all_problems_of_a_configuration_are_said(detector: Detector) -> None:
+def test_all_problems_of_a_configuration_are_reported(detector: Detector) -> None:
     done = detector("check-config", HANDBOOK, "--set", "http.address=x", "--set", "kafka.poll=1")
     refused(done, "2 problems", "http.address", "kafka.poll")
 
@@ -326,14 +326,14 @@ def test_replay_refuses_what_it_cannot_write(
         refused(detector(*replay, option, wrong), option, str(wrong))
 
 
-def test_replay_refuses_a_folder_that_is_none(detector: Detector, events: Path) -> None:
+def test_replay_refuses_a_checkpoint_dir_that_is_a_file(detector: Detector, events: Path) -> None:
     replay = ("replay", "-c", HANDBOOK, "--events", events)
     for folder in (events, events / "below", "/proc/nope"):
         refused(detector(*replay, "--checkpoint-dir", folder), "--checkpoint-dir", str(folder))
     refused(detector(*replay, "--resume"), "--resume")
 
 
-def test_replay_says_what_became_of_labels(detector: Detector, events: Path, tmp_path: Path) -> None:
+def test_replay_reports_the_outcomes_of_labels(detector: Detector, events: Path, tmp_path: Path) -> None:
     label = '{{"event_id": "{}", "label": "fraud", "time": "2018-04-01T10:00:00Z"}}\n'
     (tmp_path / "feedback.jsonl").write_text(label.format("t5") + label.format("nope") + "{}\n")
     replay = ("replay", "-c", HANDBOOK, "--events", events)
@@ -344,7 +344,7 @@ def test_replay_says_what_became_of_labels(detector: Detector, events: Path, tmp
     assert "labels" not in detector(*replay).err
 
 
-def test_replay_says_what_shards_told_each_other_and_goes_on_with_it(
+def test_replay_reports_messages_between_shards_and_resumes_with_them(
     detector: Detector, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Shard, "_receive_message", talkative.receive)
@@ -360,7 +360,9 @@ def test_replay_says_what_shards_told_each_other_and_goes_on_with_it(
 
 
 @pytest.mark.parametrize("partitions", [1, 3])
-def test_replay_says_why_most_events_are_rejected(detector: Detector, events: Path, partitions: int) -> None:
+def test_replay_reports_why_most_events_are_rejected(
+    detector: Detector, events: Path, partitions: int
+) -> None:
     replay = ("replay", "-c", CONFIGS / "card.yaml", "--events", events, "--partitions", partitions)
     done = detector(*replay)
     assert done.code == 0
@@ -371,7 +373,7 @@ def test_replay_says_why_most_events_are_rejected(detector: Detector, events: Pa
     assert "detector init-config" in done.err
 
 
-def test_a_replay_that_is_done_is_not_done_again(detector: Detector, events: Path) -> None:
+def test_a_complete_replay_is_not_repeated(detector: Detector, events: Path) -> None:
     replay = ("replay", "-c", HANDBOOK, "--events", events, "--checkpoint-dir", "kept")
     assert "1,200 events" in detector(*replay).err
     assert detector(*replay).code == 3
@@ -418,7 +420,9 @@ def test_a_rollback_asks_before_anything(detector: Detector, monkeypatch: pytest
     assert "forget what was learned since the checkpoint before the newest?" in done.err
 
 
-def test_a_model_is_exported_and_begun_with(detector: Detector, events: Path, tmp_path: Path) -> None:
+def test_a_model_is_exported_and_used_for_a_warm_start(
+    detector: Detector, events: Path, tmp_path: Path
+) -> None:
     often = ("--set", "checkpoints.interval=1ms", "--set", "checkpoints.url=file://./kept")
     replay = ("replay", "-c", HANDBOOK, "--events", events)
     assert detector(*replay, "--checkpoint-dir", "kept", *often).code == 0

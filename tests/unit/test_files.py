@@ -209,7 +209,7 @@ def test_outputs_are_in_the_order_of_the_input(tmp_path: Path) -> None:
 # --- what shards tell each other ----------------------------------------------------------------------------
 
 
-def test_shards_of_a_replay_hear_each_other_with_and_without_a_folder(tmp_path: Path) -> None:
+def test_shards_of_a_replay_exchange_messages_with_and_without_a_folder(tmp_path: Path) -> None:
     alone, together = (Replay(tmp_path / str(on), partitions=3, exchange=on) for on in (False, True))
     alone.run()
     together.run()
@@ -227,7 +227,7 @@ def test_shards_of_a_replay_hear_each_other_with_and_without_a_folder(tmp_path: 
     assert no_folder.result() == together.result()
 
 
-def test_what_is_told_is_seen_when_all_stand_at_the_same_line_and_in_their_order(tmp_path: Path) -> None:
+def test_messages_are_visible_in_order_once_all_partitions_reach_the_same_line(tmp_path: Path) -> None:
     path = write_events(tmp_path / "events.jsonl", 2 * 64)
     stream = FileStream(path, key_of=key_of, partitions=2, topics=Topics(exchange="told"))
     exchange = stream.exchange
@@ -254,7 +254,7 @@ def test_what_is_told_is_seen_when_all_stand_at_the_same_line_and_in_their_order
     stream.close()
 
 
-def test_an_exchange_is_cut_to_what_was_committed_and_refused_if_it_is_another(tmp_path: Path) -> None:
+def test_an_exchange_is_cut_to_what_was_committed_and_refused_if_it_changed(tmp_path: Path) -> None:
     path = tmp_path / "exchange"
     log = FileExchange(path)
     log.append([b"one", b"two"])
@@ -284,7 +284,7 @@ def test_a_replay_is_not_resumed_with_the_exchange_switched(tmp_path: Path) -> N
             replay.stream()
 
 
-def test_rejected_lines_say_why_and_what(tmp_path: Path) -> None:
+def test_rejected_lines_have_reason_and_value(tmp_path: Path) -> None:
     path = write_events(tmp_path / "events.jsonl", 3)
     stream = FileStream(path, key_of=key_of, topics=Topics(), outputs=outputs(tmp_path))
     while not stream.poll(0).exhausted:
@@ -382,7 +382,7 @@ def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch
 # --- what only an operator can mend -------------------------------------------------------------------------
 
 
-def test_unusable_files_are_told_in_a_sentence(tmp_path: Path) -> None:
+def test_unusable_files_are_reported_in_a_sentence(tmp_path: Path) -> None:
     def opened(path: Path, **arguments: Any) -> FileStream:
         return FileStream(path, key_of=key_of, **arguments)
 

@@ -84,7 +84,7 @@ def raw(server: HttpServer, data: bytes) -> bytes:
             return b""
 
 
-def test_alive_while_the_loop_turns(server: HttpServer, world: World) -> None:
+def test_alive_while_the_loop_runs(server: HttpServer, world: World) -> None:
     world.heartbeat_age_s = 59.9
     assert ask(server, "/livez").status == 200
     world.heartbeat_age_s = 60.0
@@ -93,7 +93,7 @@ def test_alive_while_the_loop_turns(server: HttpServer, world: World) -> None:
     assert "60 s" in reply.body
 
 
-def test_before_its_first_turn_the_loop_has_the_same_time_to_begin(server: HttpServer, world: World) -> None:
+def test_before_its_first_round_the_loop_has_the_same_time_limit(server: HttpServer, world: World) -> None:
     world.heartbeat_age_s = None
     assert ask(server, "/livez").status == 200
     impatient = world.server(heartbeat_limit_s=0.0)
@@ -107,7 +107,7 @@ def test_alive_does_not_mean_ready(server: HttpServer) -> None:
     assert ask(server, "/readyz").status == 503
 
 
-def test_readiness_tells_everything(server: HttpServer, world: World) -> None:
+def test_readiness_reports_the_whole_status(server: HttpServer, world: World) -> None:
     world.status = Status(
         ready=False,
         reason="restoring",
@@ -208,7 +208,7 @@ def test_a_client_that_does_not_finish_is_cut_off(
     assert raw(server, b"GET /livez HTTP/1.1\r\nHost:") == b""
 
 
-def test_clients_above_the_bound_are_turned_away_until_others_go(
+def test_clients_above_the_limit_are_refused_until_others_leave(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shell_http, "_WORKERS_MAX", 2)
@@ -262,9 +262,7 @@ def test_all_interfaces_means_both_families(world: World) -> None:
 
 
 @pytest.mark.parametrize("address", ["taken", "127.0.0.1:99999", "192.0.2.1:0"])
-def test_an_address_nobody_can_listen_on_names_the_setting(
-    world: World, server: HttpServer, address: str
-) -> None:
+def test_an_unusable_address_names_the_key(world: World, server: HttpServer, address: str) -> None:
     if address == "taken":
         address = server.url.removeprefix("http://")
     with pytest.raises(ConfigError) as caught:

@@ -42,7 +42,7 @@ def written(secrets: tuple[str, ...] = (), **values: object) -> dict[str, Any]:
     return line
 
 
-def test_a_line_says_when_how_grave_who_and_what() -> None:
+def test_a_line_has_time_level_logger_and_event() -> None:
     line = written(partition=3, share=0.5, name="x", known=True, missing=None)
     assert abs(datetime.fromisoformat(line.pop("timestamp")) - datetime.now(UTC)) < timedelta(seconds=10)
     assert line == {
@@ -166,7 +166,7 @@ def test_any_value_gives_one_line_of_valid_json(value: object, shown: object) ->
     assert written(value=value)["value"] == shown
 
 
-def test_a_line_has_an_end() -> None:
+def test_the_length_of_a_line_is_limited() -> None:
     endless: list[object] = []
     endless.append(endless)
     deep: dict[str, object] = {}

@@ -68,7 +68,7 @@ def test_another_configuration_takes_effect_at_a_barrier_and_is_journaled() -> N
     runner.stop()
     runner.run()
     old = world.config.model_part(1).hash()
-    world.config = config(require_key=True, checkpoints={"interval": 1e6})
+    world.config = config(alerts={"reasons_max": 2}, checkpoints={"interval": 1e6})
     world.finish()
     assert [b.cause for b in world.journal().barriers].count("config") == 1
     assert world.journal().configs == {old, world.config.model_part(1).hash()}
