@@ -347,13 +347,13 @@ def test_replay_says_what_became_of_labels(detector: Detector, events: Path, tmp
 def test_replay_says_what_shards_told_each_other_and_goes_on_with_it(
     detector: Detector, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Shard, "_hear", talkative.hear)
-    monkeypatch.setattr(Shard, "_tell", talkative.tell)
+    monkeypatch.setattr(Shard, "_receive", talkative.receive)
+    monkeypatch.setattr(Shard, "_publish", talkative.publish)
     monkeypatch.setattr(files, "GROUP_LINES", 128)
     replay = ("replay", "-c", HANDBOOK, "--events", events, "--partitions", 2)
     done = detector(*replay, "--set", "topics.exchange=any", "--checkpoint-dir", "kept")
-    assert "messages between shards, told: 4\n" in done.err
-    assert "messages between shards, heard: " in done.err
+    assert "messages between shards, published: 4\n" in done.err
+    assert "messages between shards, applied: " in done.err
     assert (tmp_path / "kept" / files.EXCHANGE).stat().st_size > 0
     assert detector(*replay, "--checkpoint-dir", "kept", "--resume").code == 3
     assert "messages" not in detector(*replay).err
