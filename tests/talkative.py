@@ -29,5 +29,5 @@ def publish(shard: Shard) -> list[tuple[str, Mapping[str, NDArray[Any]]]]:
 if __name__ == "__main__":
     from detector.cli import main
 
-    Shard._receive, Shard._publish = receive, publish  # type: ignore[method-assign]
+    Shard._receive_message, Shard._publish = receive, publish  # type: ignore[method-assign]
     main()

@@ -21,7 +21,7 @@ EVENTS = 18_000
 class TalkativeShard(Shard):
     """As in `tests.talkative`."""
 
-    _receive, _publish = talkative.receive, talkative.publish
+    _receive_message, _publish = talkative.receive, talkative.publish
 
 
 def test_exchange_survives_kill_9_of_a_replica(kafka: KafkaBroker, tmp_path: Path, topic_name: str) -> None:

@@ -347,7 +347,7 @@ def test_replay_says_what_became_of_labels(detector: Detector, events: Path, tmp
 def test_replay_says_what_shards_told_each_other_and_goes_on_with_it(
     detector: Detector, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Shard, "_receive", talkative.receive)
+    monkeypatch.setattr(Shard, "_receive_message", talkative.receive)
     monkeypatch.setattr(Shard, "_publish", talkative.publish)
     monkeypatch.setattr(files, "GROUP_LINES", 128)
     replay = ("replay", "-c", HANDBOOK, "--events", events, "--partitions", 2)

@@ -238,7 +238,7 @@ def go(driven: Partition, until: int = 1 << 62) -> tuple[Went, list[Snapshot]]:
 
 @pytest.fixture
 def _talkative(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Shard, "_receive", talkative.receive)
+    monkeypatch.setattr(Shard, "_receive_message", talkative.receive)
     monkeypatch.setattr(Shard, "_publish", talkative.publish)
     with threadpool_limits(1):
         yield

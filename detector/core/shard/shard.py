@@ -325,7 +325,7 @@ class Shard:
         outcomes = self._apply(labels)
         self.labels_end = labels_end
         # Step 3
-        self.exchange.receive(told, self._receive)
+        self.exchange.receive(told, self._receive_message)
         self.told_end = told_end
         # Step 4
         if self._scorer.served.ready:
@@ -383,7 +383,7 @@ class Shard:
             memory = self.config.model.calibration.memory_events
             calibration.recount(calibration.mix(*self._supervision.recent_distances(RECOUNTED * memory)))
 
-    def _receive(self, kind: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
+    def _receive_message(self, kind: str, arrays: Mapping[str, NDArray[Any]]) -> bool:
         """Apply a peer's message; False, with nothing changed, if it is of no use here.
 
         The arrays are read-only and may be of any name, shape and value (also not finite).
