@@ -48,9 +48,9 @@ from detector.core.recovery.checkpoint import encode
 from detector.core.shard.partition import Partition
 
 PARTS = {
-    "detector.core.shard.shard:to_rows": "rows",
+    "detector.core.shard.scoring:to_rows": "rows",
     "detector.core.features.features:Profiles.observe": "profiles",
-    "detector.core.features.features:Risks.read": "fraud shares",
+    "detector.core.features.features:Risks.read": "fraud rates",
     "detector.core.features.features:Features.compute": "inputs",
     "detector.core.model.encoder:Encoder.encode": "encode",
     "detector.core.model.index:Exact.search": "search",
