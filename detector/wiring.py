@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from detector.config.load import Secrets, redacted, resolve_secret, resolve_secrets
 from detector.config.tree import Config, Topics
-from detector.core.events.parser import Parser
+from detector.core.events import Parser
 from detector.core.jobs import Lanes
 from detector.core.labels.feedback import feedback_time
 from detector.core.recovery.checkpoint import Manifest, read_manifest, read_state

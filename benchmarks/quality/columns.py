@@ -24,9 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.quality.streams import Facts, FactsBuilder, Stream, blocks
-from detector.core.events.block_reader import Events
-from detector.core.events.event_time import EventTime
-from detector.core.features.features import Features, Layout, Profiles, Units, to_rows
+from detector.core.events import Events, EventTime
+from detector.core.features import Features, Layout, Profiles, Units, to_rows
 
 SETS = ("plain", "compact", "features")
 

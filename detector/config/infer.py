@@ -25,10 +25,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from detector.config.kinds import FEW_EVENTS as FEW
+from detector.config.kinds import KINDS, recognise
 from detector.config.load import UNREADABLE, nearest, spell
 from detector.config.tree import EventLimits
 from detector.errors import ConfigError, Problem
@@ -36,7 +38,6 @@ from detector.errors import ConfigError, Problem
 SAMPLE_LINES_MAX = 5_000  # enough to see a 0.1 % of missing values, read in a second
 SAMPLE_BYTES_MAX = 1 << 26  # all of the sample is held
 COLUMNS_MAX = 1_024  # an event with more is a map of values to values; the first ones are looked at
-FEW = 100  # below so many events nothing is called constant or always there
 ENTITIES_MAX, FIELDS_MAX, PATH_CHARS_MAX = 8, 128, 256  # of the tree
 EXAMPLES_MAX = 3
 REPEATED_MAX = 0.01  # share of an id's values that came before: more than retries explain
@@ -52,8 +53,6 @@ ID_WORDS = _words("id uuid guid key ref reference number no nr num token hash rr
 EVENT_WORDS = _words("event transaction txn tx trx message msg record payment transfer order")
 AMOUNT_WORDS = ("amount", "amt", "value", "total", "price", "sum")
 TIME_WORDS = _words("time datetime date ts timestamp at epoch when created occurred")
-CODE_WORDS = _words("code mcc type mode category country currency status flag channel class")
-TEXT_WORDS = _words("name description memo note narrative text title remark comment")
 ENTITY_WORDS = {
     word: rank
     for rank, words in enumerate(
@@ -69,7 +68,7 @@ ENTITY_WORDS = {
     for word in _words(words)
 }
 
-Kind = Literal["id", "time", "entity", "numeric", "categorical", "text", "ignored"]
+Kind = str  # id, time, entity, ignored, or the kind of a field, see `detector.config.kinds`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +137,7 @@ def infer(
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
     found = sorted((c for c in rest if c.kind == "entity"), key=_main_first)
     used_entities = given or found[:ENTITIES_MAX]
-    values = [c for c in rest if c.kind in ("numeric", "categorical", "text")]
+    values = [c for c in rest if c.kind in KINDS]
     if not used_entities and not values:
         raise _error("the sample", "no field that differs", "at least one value or entity to learn from")
     spare = (
@@ -436,33 +435,16 @@ def _judge(column: _Column) -> tuple[Kind, str]:
     comes_back = max(20, 0.01 * n) <= distinct <= 0.9 * n
     if column.is_key() and column.says_id and n >= FEW:
         return ("entity", "an identifier that comes back") if comes_back else ("ignored", "an identifier")
-    if column.decimal:
-        return _judge_number(column)
-    return _judge_text(column, comes_back)
-
-
-def _judge_number(column: _Column) -> tuple[Kind, str]:
-    if column.types == {int} and column.words and column.words[-1] in CODE_WORDS:
-        return "categorical", "a code by its name"
-    if column.events >= FEW and column.types == {int} and column.distinct <= 2:
-        return "categorical", "a whole number with two values"
-    if column.events >= FEW and column.ascending:
+    ((kind, found),) = recognise([column])
+    if kind == "numeric" and column.events >= FEW and column.ascending:
         return "ignored", "a counter"
-    return "numeric", "decimal numbers in text" if column.types == {str} else "numbers"
-
-
-def _judge_text(column: _Column, comes_back: bool) -> tuple[Kind, str]:
-    n, distinct = len(column.values), column.distinct
-    if column.types != {str}:
-        return "categorical", "true or false" if column.types == {bool} else "values of several types"
-    if distinct > 20 and (column.spaced >= 0.5 or TEXT_WORDS & set(column.words[-1:])):
-        return "text", "words" if column.spaced >= 0.5 else "by its name"
-    with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
-    if comes_back and distinct >= 50 and column.is_key() and with_digits >= 0.5 * distinct:
-        return "entity", "values come back like a key's"
-    if n >= FEW and distinct > 0.9 * n:
-        return "ignored", "nearly every event has another value"
-    return "categorical", "text"
+    if kind == "categorical" and column.types == {str}:
+        with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
+        if comes_back and distinct >= 50 and column.is_key() and with_digits >= 0.5 * distinct:
+            return "entity", "values come back like a key's"
+        if n >= FEW and distinct > 0.9 * n:
+            return "ignored", "nearly every event has another value"
+    return kind, found.reason
 
 
 def _id_rank(column: _Column) -> int | None:

@@ -12,10 +12,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from detector.config.formats import FORMATS
+from detector.config.kinds import KINDS
 
 # Events of one step of the learner, at most.
 STEP_EVENTS_MAX = 256
@@ -55,6 +59,26 @@ HostPorts = Annotated[
 ]
 
 
+def _member_of(table: Mapping[str, Any]) -> Callable[[str], str]:
+    """Make a check that a text is a name of a table."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise ValueError(f"one of: {', '.join(table)}")
+        return name
+
+    return check
+
+
+def _names_of(table: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Make an addition to the JSON schema that lists a table's names."""
+    return lambda schema: schema.update(enum=list(table))
+
+
+EventFormat = Annotated[str, AfterValidator(_member_of(FORMATS)), Field(json_schema_extra=_names_of(FORMATS))]
+FieldKind = Annotated[str, AfterValidator(_member_of(KINDS)), Field(json_schema_extra=_names_of(KINDS))]
+
+
 class Part(BaseModel):
     """Base of every section: frozen, strict about unknown keys."""
 
@@ -74,7 +98,7 @@ class Secret(Part):
         return self
 
 
-# --- event: how a JSON object becomes an event ------------------------------------------------------------
+# --- event: how a record becomes an event ------------------------------------------------------------
 
 
 class Late(Part):
@@ -109,8 +133,11 @@ class ValueField(Part):
     """A value of the event."""
 
     name: Name
-    path: Path
-    type: Literal["numeric", "categorical", "text"]
+    path: Path = Field(
+        description="field name; dots go into nested objects; a type of several values takes as many, "
+        "separated by commas"
+    )
+    type: FieldKind
     use: Literal["encode", "context", "segment"] = Field(
         "encode",
         description="encode: the model sees it; context, segment: carried into alerts, never encoded",
@@ -118,6 +145,20 @@ class ValueField(Part):
     optional: bool = Field(True, description="false: events without it are rejected")
     display: str | None = Field(None, description="what people call it", max_length=64)
     unit: str | None = Field(None, description="unit shown behind its values", max_length=16)
+
+    @model_validator(mode="after")
+    def _parts(self) -> Self:
+        parts = KINDS[self.type].parts
+        if len(self.paths) != len(parts) or not all(self.paths):
+            raise ValueError(f"path: {len(parts)} field names for {', '.join(parts)}, separated by commas")
+        return self
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where each part of the value is."""
+        if len(KINDS[self.type].parts) == 1:
+            return (self.path,)
+        return tuple(path.strip() for path in self.path.split(","))
 
 
 class Duplicates(Part):
@@ -160,6 +201,7 @@ class EventLimits(Part):
 class Event(Part):
     """The event schema."""
 
+    format: EventFormat = Field("json", description="what the value of a record is")
     id: Path
     time: TimeField
     entities: tuple[EntityField, ...] = Field((), max_length=8)
@@ -178,7 +220,7 @@ class Event(Part):
         if twice:
             raise ValueError(f"names used twice: {', '.join(twice)}")
         if self.exposure is not None and self.exposure not in {
-            f.name for f in self.fields if f.type == "numeric"
+            f.name for f in self.fields if KINDS[f.type].can_be_exposure
         }:
             raise ValueError(f"exposure {self.exposure!r} is not the name of a numeric field")
         if not any(f.use == "encode" for f in self.fields) and not self.entities:

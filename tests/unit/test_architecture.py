@@ -48,6 +48,7 @@ ARROWS_MAX = 16  # between rooms of the core
 # All that the core may import besides itself, the configuration and the errors.
 CORE_MAY_IMPORT = {
     "__future__",
+    "abc",
     "array",
     "bisect",
     "collections",
@@ -61,6 +62,7 @@ CORE_MAY_IMPORT = {
     "math",
     "operator",
     "re",
+    "types",
     "typing",
     "zlib",
     "hnswlib",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
 from detector.config.tree import Objectives
-from detector.core.events.parser import TEXT_GRAMS_MAX
+from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features.features import Rows
 from detector.core.model.encoder import (
     MARGIN,

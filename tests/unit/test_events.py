@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import EntityField, Event, EventLimits, TimeField, ValueField
-from detector.core.events.parser import REASONS, ParsedEvent, Parser, Rejected
+from detector.core.events import REASONS, ParsedEvent, Parser, Rejected
 from detector.core.records import Record
 
 KEY = b"a secret of the tests"

@@ -13,7 +13,7 @@ import pytest
 from detector.config.tree import Event, ModelPart
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.explain import Explainer, Reason
-from detector.core.events.parser import View
+from detector.core.events import View
 from detector.core.features.features import DAY_S, Layout, Rows, Units, empty_rows
 from detector.core.records import Identity, Record
 from detector.core.shard.partition import Partition
@@ -165,6 +165,7 @@ VIEW = View(
     values={"amount": 250.0, "items": None, "country": "DE", "note": "hello"},
     carried={},
     traces=(),
+    document=b"{}",
 )
 
 

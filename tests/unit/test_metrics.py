@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
+from detector.core.events import REASONS
 from detector.core.events.admission import IRREGULARITIES
-from detector.core.events.parser import REASONS
 from detector.core.labels.feedback import OUTCOMES
 from detector.core.reporting.telemetry import Telemetry
 from detector.shell.metrics import TelemetryCollector, renderer

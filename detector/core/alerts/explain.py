@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.events.parser import View
-from detector.core.features.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
+from detector.core.events import View
+from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
 from detector.core.features.fraud_rates import inputs_of
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.

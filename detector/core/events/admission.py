@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from detector.config.tree import Event
 from detector.core.events.block_reader import Events
 from detector.core.events.event_time import EventTime, follow, is_behind, time_latest, time_now
-from detector.core.events.parser import Rejected, id_hash
+from detector.core.events.parser import id_hash
+from detector.core.events.rejection import Rejected
 
 IRREGULARITIES = ("out_of_order", "late", "duplicate")
 _OUT_OF_ORDER, _LATE, _DUPLICATE = range(3)

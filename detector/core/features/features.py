@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event, ValueField
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.events.block_reader import Events
-from detector.core.events.parser import TEXT_GRAMS_MAX
+from detector.core.events import TEXT_GRAMS_MAX, Events
 from detector.core.features import feature_kernels
 from detector.core.features.fraud_rates import (
     BEGUN,

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events.parser import TEXT_GRAMS_MAX
-from detector.core.features.features import Layout
+from detector.core.events import TEXT_GRAMS_MAX
+from detector.core.features import Layout
 
 ALERTED, FRAUD, LEGITIMATE = 1, 2, 4
 """What is known of an event, as flags."""

@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events.parser import id_hash
-from detector.core.features.features import DAY_S
+from detector.core.events import id_hash
+from detector.core.features import DAY_S
 from detector.core.labels.event_buffer import Memory
 
 OUTCOMES = ("applied", "retracted", "repeated", "limited", "unknown_event", "unknown_kind", "malformed")

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features.features import Features, Layout, Risks, Rows
+from detector.core.features import Features, Layout, Risks, Rows
 from detector.core.features.fraud_rates import FRAUD as COUNT_FRAUD
 from detector.core.features.fraud_rates import MATURED as COUNT_MATURED
 from detector.core.features.fraud_rates import RETRACTED as COUNT_RETRACTED

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Index as IndexConfig
-from detector.core.features.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.features import DAY_S, Layout, Rows, empty_rows
 from detector.core.model.index import Exact, build
 
 ROUNDS = 2

@@ -27,7 +27,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.features import Features, Layout, Rows, explained_shares
+from detector.core.features import Features, Layout, Rows, explained_shares
 
 Doubles = NDArray[np.float64]
 

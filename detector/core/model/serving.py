@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features.features import Features, Layout, Rows
+from detector.core.features import Features, Layout, Rows
 from detector.core.model.clusters import Clusters, Core, Exemplars, Sample, centres_of, nearest_squares
 from detector.core.model.encoder import Encoder, Hashes, LabelLearner, Learned
 from detector.core.model.index import NearestCentres, build, tuned

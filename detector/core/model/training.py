@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features.features import Features, Layout, Rows, swap
+from detector.core.features import Features, Layout, Rows, swap
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned, Looked, PlainLearner
 

@@ -34,20 +34,8 @@ from detector.core.alerts.alert import alert_id, make_alert
 from detector.core.alerts.explain import Explainer
 from detector.core.alerts.exploration import BY_SCORE, Exploration
 from detector.core.alerts.policy import Policy, Published, Suppressed
-from detector.core.events.admission import Admission
-from detector.core.events.block_reader import BlockReader, Events
-from detector.core.events.event_time import EventTime
-from detector.core.events.parser import ParsedEvent, Rejected
-from detector.core.features.features import (
-    DAY_S,
-    Features,
-    Layout,
-    Profiles,
-    Rows,
-    Units,
-    empty_rows,
-    to_rows,
-)
+from detector.core.events import Admission, BlockReader, Events, EventTime, ParsedEvent, Rejected
+from detector.core.features import DAY_S, Features, Layout, Profiles, Rows, Units, empty_rows, to_rows
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.labels.event_buffer import Memory
 from detector.core.labels.feedback import LabelBook
@@ -785,7 +773,14 @@ def shape(config: ModelPart) -> dict[str, Any]:
     Not how alerts are made and spelled, nor which events enter, nor when it learns.
     """
     event = config.event.model_dump(
-        exclude={"exposure": True, "limits": True, "duplicates": True, "reversals": True, "time": {"late"}}
+        exclude={
+            "format": True,
+            "exposure": True,
+            "limits": True,
+            "duplicates": True,
+            "reversals": True,
+            "time": {"late"},
+        }
     )
     for value in event["fields"]:
         del value["display"], value["unit"]
