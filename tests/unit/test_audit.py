@@ -186,7 +186,7 @@ def test_any_other_event_says_why_it_gave_no_alert(lived: World) -> None:
             assert json.loads(explained.alert.body)["source"]["offset"] == offset
     assert fates >= {"below the threshold", "there is no threshold yet"}
     rejected = auditor(lived).explain(1, 6, quiet)  # event 13
-    assert rejected.fate == "rejected: not_json"
+    assert rejected.fate == "rejected: malformed"
 
 
 def test_what_cannot_be_explained_says_so(lived: World) -> None:

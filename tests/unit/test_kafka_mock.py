@@ -190,7 +190,7 @@ def test_what_cannot_be_decoded_needs_an_operator(
 # --- what does not fit --------------------------------------------------------------------------------------
 
 BIG = b"x" * (MESSAGE_BYTES_MAX + 1)
-FACTS: Headers = (("detector_reason", b"not_json"), ("detector_offset", b"7"))
+FACTS: Headers = (("detector_reason", b"malformed"), ("detector_offset", b"7"))
 
 
 def fitted(

@@ -30,7 +30,7 @@ def busy() -> Telemetry:
     telemetry.owned = frozenset({3})
     numbers = telemetry.partitions[3]
     numbers.received, numbers.scored, numbers.replayed, numbers.key_mismatches = 10, 8, 5, 1
-    numbers.rejected["not_json"] += 2
+    numbers.rejected["malformed"] += 2
     numbers.alerts["high"] += 4
     numbers.suppressed["budget"] += 6
     numbers.labels["applied"] += 7
@@ -93,7 +93,7 @@ def test_numbers_arrive_as_they_were_written() -> None:
     for name, expected in {
         "detector_events_received_total": {("3",): 10},
         "detector_events_scored_total": {("3",): 8},
-        "detector_events_rejected_total": {("3", reason): 2 * (reason == "not_json") for reason in REASONS},
+        "detector_events_rejected_total": {("3", reason): 2 * (reason == "malformed") for reason in REASONS},
         "detector_events_replayed_total": {("3",): 5},
         "detector_alerts_suppressed_total": {
             ("3", reason): 6 * (reason == "budget") for reason in SUPPRESSED_REASONS

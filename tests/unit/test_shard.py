@@ -553,7 +553,7 @@ def test_dead_letters_carry_the_original_and_why() -> None:
         reasons.add(letter.reason)
     assert reasons == {
         "tombstone",
-        "not_json",
+        "malformed",
         "missing",
         "wrong_type",
         "duplicate",

@@ -9,8 +9,7 @@ REASONS = (
     "empty",
     "too_large",
     "too_deep",
-    "malformed",  # not of the event's format, where that is not JSON
-    "not_json",  # includes bytes that are not UTF-8 and the token NaN, which JSON does not have
+    "malformed",  # not of the event's format; of JSON: also bytes that are not UTF-8, and the token NaN
     "not_an_object",
     "missing",  # id, time, a required entity or a required field
     "wrong_type",

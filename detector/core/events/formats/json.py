@@ -59,7 +59,7 @@ class Json(Format):
             reason = "out_of_range" if "out of range" in str(error) else "wrong_type"
             raise Bad(reason, str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Bad("not_json", str(error)) from None
+            raise Bad("malformed", str(error)) from None
         except RecursionError:
             raise Bad("too_deep", "nested too deeply to be read") from None
 
