@@ -49,8 +49,8 @@ from detector.core.shard.partition import Partition
 
 PARTS = {
     "detector.core.shard.shard:to_rows": "rows",
-    "detector.core.features.features:Profiles.observe": "profiles",
-    "detector.core.features.features:Risks.read": "fraud shares",
+    "detector.core.features.profiles:Profiles.observe": "profiles",
+    "detector.core.features.fraud_rates:FraudRates.read": "fraud rates",
     "detector.core.features.features:Features.compute": "inputs",
     "detector.core.model.encoder:Encoder.encode": "encode",
     "detector.core.model.index:Exact.search": "search",

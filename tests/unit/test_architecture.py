@@ -369,7 +369,7 @@ def test_a_right_direction_is_let_pass(path: str, source: str) -> None:
         ("core/records.py", "from detector.core.events.parser import Parser", 1),
         ("core/attic/x.py", "import math", 1),
         ("core/model/x.py", "from detector.core.model.index import Index", 0),
-        ("core/model/x.py", "from detector.core.features.features import Rows", 0),
+        ("core/model/x.py", "from detector.core.features import Rows", 0),
         ("core/model/x.py", "from detector.core.state import State", 0),
     ],
 )

@@ -12,7 +12,7 @@ from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Index as IndexConfig
-from detector.core.features.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.features import DAY_S, Layout, Rows, empty_rows
 from detector.core.model.clusters import Clusters, Core, Exemplars, centres_of, nearest_squares
 from detector.core.model.index import Exact
 from detector.core.state import pack, unpack

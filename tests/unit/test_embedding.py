@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.config.tree import Event, Model
-from detector.core.features.features import DAY_S, Features, Layout, Rows, empty_rows
+from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.model.clusters import Core
 from detector.core.model.encoder import LabelLearner, PlainLearner
 from detector.core.model.serving import PROTOTYPES_MAX, Embedding
@@ -50,7 +50,7 @@ class Trained:
         self.core = Core(MODEL.clusters, LAYOUT)
         self.core.learn(rows(500), np.arange(500), rng)
         self.plain = PlainLearner(config, FEATURES.plain_count, 0, 0, rng)
-        self.labelled = LabelLearner(config, len(FEATURES), 0, 0, LAYOUT.risk_ends, rng)
+        self.labelled = LabelLearner(config, len(FEATURES), 0, 0, LAYOUT.fraud_rate_ends, rng)
         self.embedding = Embedding(MODEL, LAYOUT, FEATURES, rng)
         both = Rows.joined([rows(200), rows(40, 1, 3.0)])
         fraud = (np.arange(240) >= 200).astype(np.float32)
@@ -93,7 +93,7 @@ def test_labels_move_no_distance_that_needs_none() -> None:
     embedding = Trained().promote(20)
     asked = rows(BLOCK, 5)
     before = embedding.locate(asked, FEATURES.compute(asked), slice(None))
-    asked.risk[:] = LAYOUT.risk_ends / 2
+    asked.fraud_rates[:] = LAYOUT.fraud_rate_ends / 2
     after = embedding.locate(asked, FEATURES.compute(asked), slice(None))
     assert before.parts.tobytes() == after.parts.tobytes()
     assert not np.array_equal(before.labelled, after.labelled)

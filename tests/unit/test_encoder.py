@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Encoder as EncoderConfig
 from detector.config.tree import Objectives
 from detector.core.events import TEXT_GRAMS_MAX
-from detector.core.features.features import Rows
+from detector.core.features import Rows
 from detector.core.model.encoder import (
     MARGIN,
     Encoder,
@@ -64,7 +64,7 @@ def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEX
         categories=categories,
         grams=grams,
         context=np.zeros((count, 0), dtype=np.float32),
-        risk=np.zeros((count, 0), dtype=np.float32),
+        fraud_rates=np.zeros((count, 0), dtype=np.float32),
     )
     return rng.normal(0, 1.5, (count, INPUTS)).astype(np.float32), rows
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event, Model
 from detector.core.events.parser import id_hash
-from detector.core.features.features import DAY_S, Features, Layout, Rows, empty_rows
+from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.labels import supervision as module
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, Memory
 from detector.core.labels.feedback import Answer, LabelBook
@@ -100,8 +100,8 @@ class World:
         """Of the cards and terminals of 40 events to come."""
         rows = self.rows(self.memory.events, 40)
         self.taught.risks.read(rows)
-        columns = [slice(r.columns.start, r.columns.start + r.memories) for r in self.layout.risks]
-        return np.concatenate([rows.risk[:, c] for c in columns], axis=1)
+        columns = [slice(r.columns.start, r.columns.start + r.memories) for r in self.layout.fraud_rate_kinds]
+        return np.concatenate([rows.fraud_rates[:, c] for c in columns], axis=1)
 
 
 def age(number: int, now: float) -> float:

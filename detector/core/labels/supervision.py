@@ -26,11 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features import Features, Layout, Risks, Rows
-from detector.core.features.fraud_rates import FRAUD as COUNT_FRAUD
-from detector.core.features.fraud_rates import MATURED as COUNT_MATURED
-from detector.core.features.fraud_rates import RETRACTED as COUNT_RETRACTED
-from detector.core.features.fraud_rates import Changes
+from detector.core.features import FRAUD as COUNT_FRAUD
+from detector.core.features import MATURED as COUNT_MATURED
+from detector.core.features import RETRACTED as COUNT_RETRACTED
+from detector.core.features import Changes, Features, FraudRates, Layout, Rows
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, Examples, Memory, halves
 from detector.core.labels.feedback import Answer, LabelBook
 from detector.core.model.calibration import mixed
@@ -145,15 +144,20 @@ class Supervision:
     ) -> None:
         self._config = config.labels
         self._shares = shares
-        self._risk_columns = [risk.columns for risk in layout.risks]
-        self._unknown = layout.risk_unknown
+        self._risk_columns = [risk.columns for risk in layout.fraud_rate_kinds]
+        self._unknown = layout.fraud_rates_unknown
         self._features = features
         self._book = book
         self._memory = memory
         self._rng = rng
-        self.risks = Risks(layout, config.features)
+        self.risks = FraudRates(layout, config.features)
         self.learner = LabelLearner(
-            config.encoder, len(features), len(layout.categories), len(layout.texts), layout.risk_ends, rng
+            config.encoder,
+            len(features),
+            len(layout.categories),
+            len(layout.texts),
+            layout.fraud_rate_ends,
+            rng,
         )
         nothing = memory.examples(np.zeros(0, dtype=np.int64))
         self._frauds, self._answers = Bank(nothing), Bank(nothing)
@@ -326,7 +330,7 @@ class Supervision:
         self._judged = int(fresh[-1]) + 1 if len(fresh) else int(held[0]) if len(held) else self._judged
         fresh = fresh[self._is_judged(fresh)]
         if len(fresh) and len(self.risks):
-            memories = [np.zeros((len(fresh), n)) for n in self._features.risk_memories]
+            memories = [np.zeros((len(fresh), n)) for n in self._features.fraud_rate_memories]
             changes = self.risks.count(
                 self._memory.column("keys", fresh),
                 self._memory.column("times", fresh),

@@ -317,7 +317,7 @@ class Exemplars:
             never = np.isnan(context[:, 0])
             seen = context[~never] if never.mean() < 0.5 else context[never]
             typical.context[0, kind.columns] = np.median(seen, axis=0)
-        typical.risk[0] = np.median(members.risk, axis=0)
+        typical.fraud_rates[0] = np.median(members.fraud_rates, axis=0)
         typical.clocks[0] = _mean_time_of_day(members.clocks)
         return typical
 

@@ -7,7 +7,7 @@ import pytest
 
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.features import Features, Layout, Rows, empty_rows, explained_shares
+from detector.core.features import Features, Layout, Rows, empty_rows, explained_shares
 from detector.core.model.robust_distance import NORMAL_RANGE, FixedPart
 from detector.core.state import pack, unpack
 
