@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from benchmarks.quality.streams import Facts, FactsBuilder, Stream, blocks
 from detector.core.events import Events, EventTime
+from detector.core.events.event_time import update_time
 from detector.core.features import Features, Layout, Profiles, Units, to_rows
 
 SETS = ("plain", "compact", "features")
@@ -96,8 +97,9 @@ class _Builder:
         if self._units is None:
             self._units = Units.read(raw)
         rows = to_rows(events, self._layout, self._units)
-        believed, _ = self._time.believe(events.times)
-        rows = replace(rows, times=believed)
+        time = self._time
+        bounded = [update_time(time.last, time.held, sent)[0] for sent in events.times]
+        rows = replace(rows, times=np.array(bounded))
         self._profiles.reserve(len(rows))
         self._profiles.observe(rows)
         features = self.features.compute(rows)[:, : self.features.plain_count]

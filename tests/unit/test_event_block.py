@@ -228,7 +228,7 @@ class Slow:
         if first is not None:
             self.counts["duplicate"] += 1
             if duplicates is not None and duplicates.action == "reject":
-                return f"the id came before, at offset {first}"
+                return f"the event at offset {first} has the same id"
         now = float(np.median(self.last)) if self.last else -math.inf
         if now > parsed.time + late.after:
             self.counts["late"] += 1
@@ -260,7 +260,7 @@ def test_it_is_decided_event_by_event(name: str, batch: list[Record], rooms: lis
         assert len(admitted.rows) == room or admitted.consumed == len(batch) - start
         assert len(admitted.rows) <= room
         assert list(admitted.refused) == sorted(admitted.refused)
-        times = zip(admitted.believed.tolist(), admitted.now.tolist(), strict=True)
+        times = zip(admitted.bounded_times.tolist(), admitted.now.tolist(), strict=True)
         entered = dict(zip(admitted.rows.tolist(), times, strict=True))
         got += [
             admitted.refused[row].detail if row in admitted.refused else entered[row]

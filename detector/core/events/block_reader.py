@@ -30,7 +30,7 @@ from detector.core.records import Record
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Events:
-    """Events as the model sees them, n rows in log order, with what is needed to find their originals."""
+    """Events as the model sees them, n rows in log order, with their records."""
 
     records: Sequence[Record]
     offsets: NDArray[np.int64]  # (n,)
@@ -83,7 +83,7 @@ class Events:
     def blank(
         records: Sequence[Record], *, entities: int, numerics: int, categories: int, texts: int
     ) -> Events:
-        """Rows to be overwritten: nothing but the records, and columns enough."""
+        """Make rows to be overwritten, with as many columns per array as stated."""
         n = len(records)
         return Events(
             records=records,
@@ -99,7 +99,7 @@ class Events:
         )
 
     def put(self, row: int, event: ParsedEvent) -> None:
-        """Overwrite a row with what is of the same record."""
+        """Overwrite a row with the same record's event."""
         self.ids[row], self.id_hashes[row], self.times[row] = event.id, event.id_hash, event.time
         self.entities[row], self.numerics[row] = event.entities, event.numerics
         self.categories[row], self.key_matches[row] = event.categories, event.key_matches

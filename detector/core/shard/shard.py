@@ -259,7 +259,7 @@ class Shard:
             events, rejected = self._reader.read(piece)
             admitted = self._admission.admit(events, rejected, self._time, room)
             entered = slice(filled, filled + len(admitted.rows))
-            self._believed[entered], self._now[entered] = admitted.believed, admitted.now
+            self._believed[entered], self._now[entered] = admitted.bounded_times, admitted.now
             pieces.append(events.take(admitted.rows))
             dead += [self._dead_letter(piece[row], why) for row, why in admitted.refused.items()]
             consumed, filled = consumed + admitted.consumed, entered.stop
