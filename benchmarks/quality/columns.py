@@ -103,7 +103,7 @@ class _Builder:
         self._profiles.reserve(len(rows))
         self._profiles.observe(rows)
         features = self.features.compute(rows)[:, : self.features.plain_count]
-        self._profiles.renew_priors(rows.take(slice(len(rows) - 1, len(rows))))
+        self._profiles.update_priors(rows.take(slice(len(rows) - 1, len(rows))))
         limit = np.finfo(np.float32).max
         plain = np.clip(np.nan_to_num(raw, nan=0.0), -limit, limit).astype(np.float32)
         return plain, features

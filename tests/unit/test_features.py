@@ -498,7 +498,7 @@ def test_profiles_go_on_from_their_state() -> None:
     rows = rows_of(stream[:400])
     first.reserve(400)
     first.observe(rows)
-    first.renew_priors(rows)
+    first.update_priors(rows)
     second.load(unpack(pack(first.to_state())))
     assert len(first) == len(second)
     contexts = []

@@ -1,23 +1,29 @@
-"""How much of what each key did turned out to be fraud: decayed shares, and where the key stands in a run.
+"""Fraud rates of one kind of key: the decayed share of a key's events that were fraud, and its latest run of
+frauds.
 
-A terminal that was compromised, a merchant where cards are tested, a card in a thief's hand: known frauds of
-a key say more about its next event than the event does. A key has a row from its first known fraud on:
+A compromised terminal, a merchant where cards are tested, a stolen card: known frauds of a key say more about
+its next event than the event does. A key has a row from its first known fraud on:
 
     frauds    decayed count of known frauds per memory
-    matured   decayed count of the key's events that are old enough to be judged, per memory
+    matured   decayed count of the key's events older than the label maturity delay, per memory
     last      event time of the latest known fraud
-    run       event time of the first fraud of the present run of frauds
-    since     matured events after `last` that are no known frauds: a run may have ended
+    run       event time of the first fraud of the current run of frauds
+    since     matured events after `last` that are not known to be fraud: the run may have ended
+    followed  event time from which this shard counts the key's events one by one
 
 Rules
-    - All counts decay by *event* time, so a label's lateness does not change what it means. A share is as of
-      the latest event judged, or a short memory would know nothing by the time labels come.
-    - Numerator and denominator cover the same events: a new key's `matured` begins with what the profiles had
-      counted up to that fraud, and goes on with every event that matures after it.
-    - Counts are linear in the labels, so a retraction takes its fraud out again. Ages are not: they stay as
-      the latest fraud ever known left them, until there is none.
-    - So are counts in what siblings count (see `detector.core.labels.peers`): what they tell is added to
-      what is counted here, each shard counting its own share of a key's events and no other's.
+    - All counts decay by *event* time, so the lateness of a label does not change its effect. A rate is as of
+      the
+      latest event counted; as of now, a short memory would have decayed before labels come.
+    - Numerator and denominator cover the same events: `matured` of a new key starts with the profile's count
+      up to
+      its first fraud, and grows with every event that matures later.
+    - Counts are linear in the labels, so a retraction removes its fraud. Ages are not: they keep the latest
+      fraud
+      ever known, until no fraud is left.
+    - Counts add up over shards (see `detector.core.labels.peers`): each shard counts its own events, and adds
+      what
+      its peers publish.
 """
 
 from __future__ import annotations
@@ -33,31 +39,31 @@ from numpy.typing import NDArray
 from detector.core.features.key_table import KeyTable, find_slot, slot_for, take_slot
 
 DAY_S = 86_400.0
-# A share is frauds / (matured + 1): one fraud of one event is not yet certain.
+# A rate is frauds / (matured + 1): one fraud in one event does not make the next one certain.
 PRIOR_EVENTS = 1.0
-# Ages beyond a year say no more, nor do more than 100 events without fraud.
+# Bounds of ages and of events without fraud; larger values say no more.
 AGE_DAYS_MAX = 365.0
 SINCE_MAX = 100.0
-# So many events without fraud end a run.
+# Events without fraud that end a run.
 RUN_ENDS_AFTER = 3
-# A count that a retraction leaves below this is none: what rounding leaves.
+# A smaller count after a retraction is a rounding error.
 NOTHING = 1e-9
 FRAUD, MATURED, RETRACTED = 1, 0, -1
-"""What `FraudRateTable.count` is told of an event."""
-PASSED, FOLLOWED, BEGUN = 0, 1, 2
-"""What became of it: not counted; counted; counted as the first of its key."""
+"""Changes of an event that `FraudRateTable.count` counts."""
+IGNORED, COUNTED, STARTED = 0, 1, 2
+"""Outcomes: not counted; counted; counted as the first fraud of its key."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Changes:
-    """n changes of fraud shares, as one shard tells them to another."""
+    """n changes of fraud rates, as shards publish them to their peers."""
 
     kinds: NDArray[np.uint8]  # (n,) number of the kind of key
     keys: NDArray[np.uint64]  # (n,)
     times: NDArray[np.float64]  # (n,) event time, s
     what: NDArray[np.int32]  # (n,) FRAUD, MATURED or RETRACTED
     counts: NDArray[np.float32]  # (n, H) events to add to `matured`, decayed to `times`
-    events: NDArray[np.float32]  # (n,) how many of them happened after the key began to be followed
+    events: NDArray[np.float32]  # (n,) how many of these were counted one by one, after the key's first fraud
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -92,14 +98,14 @@ class Changes:
 
 
 class FraudRateTable(KeyTable):
-    """Fraud shares of one kind of key.
+    """Fraud rates of one kind of key.
 
     Parameters
     ----------
     half_lives_s : (H,) float64
         Memories, shortest first, seconds of event time.
     keys_max
-        Bound on keys; the one whose frauds are the oldest goes.
+        Bound on keys; a full bucket drops the key with the oldest change.
     """
 
     def __init__(self, half_lives_s: NDArray[np.float64], keys_max: int) -> None:
@@ -107,8 +113,11 @@ class FraudRateTable(KeyTable):
         super().__init__(2 * len(self._rates) + 4, keys_max, np.float64)
 
     def read(self, keys: NDArray[np.uint64], times: NDArray[np.float64], out: NDArray[np.float32]) -> None:
-        """Write inputs of the encoder, (n, H + 3): shares, then log1p of days since the latest fraud, of days
-        since its run began, and of events since."""
+        """Write inputs of the encoder, (n, H + 3).
+
+        They are the rates, then log1p of: days since the latest fraud, days since its run began, events since
+        it.
+        """
         _read(self._keys, self._stats, len(self._rates), keys, times, out)
 
     def count(
@@ -118,7 +127,7 @@ class FraudRateTable(KeyTable):
         what: NDArray[np.int8],
         before: NDArray[np.float64],
     ) -> NDArray[np.int8]:
-        """Count n events of this shard, one after another; returns what became of each, (n,).
+        """Count n events of this shard, one after another; returns the outcome of each, (n,).
 
         Parameters
         ----------
@@ -127,25 +136,25 @@ class FraudRateTable(KeyTable):
         times : (n,) float64
             Event time, s.
         what : (n,) int8
-            FRAUD, MATURED (only keys that had a fraud are followed) or RETRACTED.
+            FRAUD, MATURED (ignored for keys without a fraud) or RETRACTED.
         before : (n, H) float64
-            Decayed counts of the key's events up to this one, for keys that are new.
+            Decayed counts of the key's events up to this one, used for new keys.
         """
         counts = np.where((what == MATURED)[:, None], 1.0, before)
-        return self._add(keys, times, what, counts, np.ones(len(keys)), np.inf, told=False)
+        return self._add(keys, times, what, counts, np.ones(len(keys)), np.inf, from_peer=False)
 
-    def add(self, told: Changes, now: float) -> NDArray[np.int8]:
-        """Add what a sibling counted; returns what became of each change, (n,).
+    def add(self, changes: Changes, now: float) -> NDArray[np.int8]:
+        """Add changes of a peer; returns the outcome of each, (n,).
 
-        This shard's own events of a new key are followed from that fraud on, or from `now` (s of event time)
-        if this shard has not come so far.
+        This shard counts its own events of a new key one by one from that fraud on, or from `now` (event time)
+        if that is earlier.
         """
-        counts = told.counts[:, : len(self._rates)].astype(np.float64)
-        what, events = told.what.astype(np.int8), told.events.astype(np.float64)
-        return self._add(told.keys, told.times, what, counts, events, now, told=True)
+        counts = changes.counts[:, : len(self._rates)].astype(np.float64)
+        what, events = changes.what.astype(np.int8), changes.events.astype(np.float64)
+        return self._add(changes.keys, changes.times, what, counts, events, now, from_peer=True)
 
     def followed_from(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """Event time after which this shard's events of the keys are counted one by one, (n,)."""
+        """Event time from which this shard counts the keys' events one by one, (n,); inf: it does not."""
         slots = [find_slot(self._keys, key) for key in keys]
         return np.array([self._stats[slot, -1] if slot >= 0 else np.inf for slot in slots])
 
@@ -158,28 +167,28 @@ class FraudRateTable(KeyTable):
         events: NDArray[np.float64],
         now: float,
         *,
-        told: bool,
+        from_peer: bool,
     ) -> NDArray[np.int8]:
         self.reserve(int(np.count_nonzero(what == FRAUD)))
         state = self._keys, self._times, self._stats, self._count
-        became = np.full(len(keys), PASSED, dtype=np.int8)
-        _count(*state, self._rates, keys, times, what, counts, events, now, told, became)
-        return became
+        outcomes = np.full(len(keys), IGNORED, dtype=np.int8)
+        _count(*state, self._rates, keys, times, what, counts, events, now, from_peer, outcomes)
+        return outcomes
 
 
 def inputs_of(memories: int) -> int:
-    """Number of inputs a kind with so many memories gives."""
+    """Number of inputs of a kind with this many memories."""
     return memories + 3
 
 
 def upper_ends(memories: int) -> NDArray[np.float32]:
-    """Largest value of each input: the range over which the encoder lays its bins, from 0."""
+    """Largest value of each input; the encoder's bins cover the range from 0 to it."""
     ends = [1.0] * memories + [np.log1p(AGE_DAYS_MAX)] * 2 + [np.log1p(SINCE_MAX)]
     return np.array(ends, dtype=np.float32)
 
 
 def unknown(memories: int) -> NDArray[np.float32]:
-    """Inputs of a key that never had a fraud."""
+    """Inputs of a key without a fraud."""
     row = upper_ends(memories)
     row[:memories] = 0.0
     return row
@@ -217,12 +226,12 @@ def _count(
     counts: Any,
     events: Any,
     now: float,
-    told: bool,
-    became: Any,
+    from_peer: bool,
+    outcomes: Any,
 ) -> None:
     memories = len(rates)
     last_at = 2 * memories
-    run_at, since_at, born_at = last_at + 1, last_at + 2, last_at + 3
+    run_at, since_at, followed_at = last_at + 1, last_at + 2, last_at + 3
     for event in range(len(event_keys)):
         key, time, kind = event_keys[event], event_times[event], what[event]
         if key == 0:
@@ -236,15 +245,15 @@ def _count(
                 row[:] = 0.0
                 row[last_at] = -np.inf
                 row[run_at] = times[slot] = time
-                row[born_at] = min(time, now)
+                row[followed_at] = min(time, now)
         else:
             slot = find_slot(keys, key)
             if slot < 0:
                 continue
             row = stats[slot]
-            if kind == MATURED and not told and time < row[born_at]:
-                continue  # among those that the key began with
-        became[event] = BEGUN if new else FOLLOWED
+            if kind == MATURED and not from_peer and time < row[followed_at]:
+                continue  # included in the count that the row started with
+        outcomes[event] = STARTED if new else COUNTED
         passed = max(0.0, time - times[slot])
         times[slot] = max(times[slot], time)
         late = times[slot] - time
@@ -252,7 +261,7 @@ def _count(
             decay, weight = np.exp(-passed * rates[h]), np.exp(-late * rates[h])
             row[h] *= decay
             row[memories + h] *= decay
-            if told or new or kind == MATURED:
+            if from_peer or new or kind == MATURED:
                 row[memories + h] += counts[event, h] * weight
             row[h] = max(0.0, row[h] + kind * weight)
         if kind == RETRACTED and row[memories - 1] < NOTHING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.fraud_rate_table import BEGUN, MATURED, PASSED, Changes, FraudRateTable
+from detector.core.features.fraud_rate_table import IGNORED, MATURED, STARTED, Changes, FraudRateTable
 from detector.core.features.layout import Layout
 from detector.core.features.rows import Rows
 
@@ -44,31 +44,32 @@ class FraudRates:
     ) -> Changes:
         """Count n events of `keys` (n, E + C); `before` has (n, H) per kind, see `FraudRateTable.count`.
 
-        Returns what siblings must know of it: all but the main entity's, whose events lie here alone.
+        Returns the changes to publish to peers: of all kinds but the main entity's, whose events are all
+        here.
         """
         changes = [Changes.none(self.memories)]
         for number, (rated, table, counts) in enumerate(zip(self._kinds, self._tables, before, strict=True)):
-            became = table.count(keys[:, rated.column], times, what, counts)
+            outcomes = table.count(keys[:, rated.column], times, what, counts)
             if number not in self.shared:
                 continue
-            counted = np.flatnonzero(became != PASSED)
+            counted = np.flatnonzero(outcomes != IGNORED)
             added = np.where((what[counted] == MATURED)[:, None], 1.0, counts[counted])
-            added[(what[counted] != MATURED) & (became[counted] != BEGUN)] = 0.0
+            added[(what[counted] != MATURED) & (outcomes[counted] != STARTED)] = 0.0
             changes.append(
                 self.changes(number, keys[counted, rated.column], times[counted], added, what[counted])
             )
         return changes[0].joined(*changes[1:])
 
-    def add(self, told: Changes, now: float) -> list[tuple[int, NDArray[np.uint64]]]:
-        """Add what a sibling counted; returns kinds with keys that are new here, see `FraudRateTable.add`."""
-        begun = []
+    def add(self, received: Changes, now: float) -> list[tuple[int, NDArray[np.uint64]]]:
+        """Add changes of a peer; returns kinds with keys that are new here, see `FraudRateTable.add`."""
+        started = []
         for number in self.shared:
-            of_kind = told.take(told.kinds == number)
-            became = self._tables[number].add(of_kind, now)
-            keys = np.unique(of_kind.keys[became == BEGUN])
+            of_kind = received.take(received.kinds == number)
+            outcomes = self._tables[number].add(of_kind, now)
+            keys = np.unique(of_kind.keys[outcomes == STARTED])
             if len(keys):
-                begun.append((number, keys))
-        return begun
+                started.append((number, keys))
+        return started
 
     def followed_from(self, kind: int, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
         """See `FraudRateTable.followed_from`."""
@@ -86,7 +87,7 @@ class FraudRates:
         counts: NDArray[np.float64],
         what: NDArray[np.int8],
     ) -> Changes:
-        """Changes of one kind, `counts` (n, H of the kind), of an event each."""
+        """Make changes of one kind, one event each; `counts` is (n, H of the kind)."""
         padded = np.zeros((len(keys), self.memories), dtype=np.float32)
         padded[:, : counts.shape[1]] = counts
         return Changes(
@@ -99,7 +100,7 @@ class FraudRates:
         )
 
     def merged(self, changes: Changes) -> Changes:
-        """The same with matured events of one key added up to one change, as of the latest of them."""
+        """Add up the matured events of each key to one change, as of the latest of them."""
         labels, matured = changes.take(changes.what != MATURED), changes.take(changes.what == MATURED)
         if not len(matured):
             return labels
@@ -121,7 +122,7 @@ class FraudRates:
         ).joined(labels)
 
     def __len__(self) -> int:
-        """Keys that had a fraud, over all kinds."""
+        """Keys that had a fraud, of all kinds."""
         return sum(len(table) for table in self._tables)
 
     def to_state(self) -> dict[str, Any]:

@@ -1,16 +1,18 @@
-"""Bounded memory of what each key (a card, a merchant, a pair of them) usually does.
+"""Profiles of one kind of key: what each card, merchant or pair of them usually does.
 
 A slot of the table (see `key_table`) holds, per half-life, a decayed count and, per numeric, a decayed mean
-and two variances, of what lies above the mean and of what lies below: amounts are skewed, and one spread for
-both sides would hide the long one's extremes or exaggerate the short one's.
+and two variances, of values above the mean and of values below. Amounts are skewed: one spread for both sides
+would hide extremes on the long side or exaggerate them on the short side.
 
 Rules
-    - A row is read as it was just before its event, then updated with it, event by event in log order: what
-      an event sees does not depend on how the log was cut into polls.
-    - Once a profile has history, a value beyond some of its own spreads moves it by at most that much, and
-      the less the farther out it lies (a redescending influence, Hampel 1974): a profile must not learn the
-      fraud.
-    - A slot's time is when its key was last seen, so beyond the bound the longest unseen key goes.
+    - An event sees the row as it was just before the event; then the row is updated with it. This goes event
+      by
+      event in log order, so the result does not depend on how polls cut the log.
+    - Once a profile has history, the effect of a value is clipped at some of the profile's own spreads, and
+      falls
+      again farther out (a redescending influence, Hampel 1974): a profile must not learn the fraud.
+    - A slot's time is when its key was last seen, so a full bucket drops the key that was not seen for
+      longest.
     - No fast-math and no threads: equal bytes on equal machines.
 """
 
@@ -27,9 +29,9 @@ from numpy.typing import NDArray
 from detector.core.features.key_table import KeyTable, slot_for, take_slot
 from detector.core.state import row_hash, words
 
-# Updates are clipped only after so many (decayed) events; before that a spread means nothing.
+# Decayed events before updates are clipped; with fewer a spread means nothing.
 HISTORY_MIN = 5.0
-# Influence falls with the square of the distance from so many times the clipping bound.
+# Beyond this many clipping bounds, influence falls with the square of the distance.
 DOUBTED_FROM = 1.5
 # Weight of the population's variance in a profile's own.
 PRIOR_WEIGHT = 2.0
@@ -47,15 +49,12 @@ class ProfileTable(KeyTable):
     keys_max : int
         Bound on keys.
     clip_spreads : float
-        An update is clipped at so many spreads.
+        Spreads at which an update is clipped.
 
-    Notes
-    -----
-    Context rows, as `observe` writes them, are float32 of `width` = 1 + H + 3 H J columns: seconds since the
-    key was last seen (NaN: never), decayed counts per half-life, means (H x J; NaN before the
-    first value), upper variances (H x J),
-    lower variances (H x J). An upper variance is twice the mean square of the steps above the mean, so that
-    both equal the variance where values are symmetric.
+    Notes ----- `observe` writes context rows, float32 of `width` = 1 + H + 3 H J columns: seconds since the
+    key was last seen (NaN: never), decayed counts per half-life, means (H x J; NaN before the first value),
+    upper variances (H x J), lower variances (H x J). An upper variance is twice the mean square of the steps
+    above the mean, so that both variances equal the usual one for symmetric values.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class ProfileTable(KeyTable):
         self.numerics = numerics
         self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics)
         self._clip_spreads = clip_spreads
-        self._hashed = np.zeros(1, dtype=np.uint64)  # of the rows; kept as they change
+        self._hashed = np.zeros(1, dtype=np.uint64)  # hash of the rows, updated with each change
         super().__init__(self.width - 1, keys_max, np.float32)
 
     @property
@@ -84,20 +83,20 @@ class ProfileTable(KeyTable):
         prior_variances: NDArray[np.float64],
         context: NDArray[np.float32],
     ) -> None:
-        """Read each event's row as it was before it, then update it.
+        """Read each event's row as it was before the event, then update the row.
 
         Parameters
         ----------
         keys : (n,) uint64
-            0: the event has no such key; its context is that of a key never seen, and nothing is learned.
+            0: the event has no such key. It gets the context of a key never seen, and nothing is learned.
         times : (n,) float64
-            Event time, s. An event that is late decays nothing.
+            Event time, s. A late event decays nothing.
         values : (n, J) float64
             NaN: missing.
         prior_variances : (2 J,) float64
-            The population's variances, upper then lower: what a profile's own are shrunk to.
+            The population's variances, upper then lower; a profile's variances are shrunk to them.
         context : (n, width) float32
-            Written.
+            Output.
         """
         _observe(
             self._keys,

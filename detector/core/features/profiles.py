@@ -16,9 +16,9 @@ from detector.core.features.rows import Rows
 
 
 class Profiles:
-    """The tables of all kinds.
+    """One table for each kind of key.
 
-    `observe` must see events in log order; `reserve` is called at the beginning of a block only.
+    `observe` must see events in log order; `reserve` may only be called at the beginning of a block.
     """
 
     def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
@@ -31,7 +31,7 @@ class Profiles:
         self._priors = np.ones(2 * len(layout.numerics))
 
     def __len__(self) -> int:
-        """Profiles held, over all kinds."""
+        """Profiles held, of all kinds."""
         return sum(len(table) for table in self._tables)
 
     def reserve(self, events: int) -> None:
@@ -61,8 +61,8 @@ class Profiles:
                 rows.context[:, kind.columns],
             )
 
-    def renew_priors(self, rows: Rows) -> None:
-        """Shrink profiles to the population's spread as the block's last row saw it."""
+    def update_priors(self, rows: Rows) -> None:
+        """Take the population's variances as seen by the block's last row; profiles are shrunk to them."""
         if len(self._priors):
             self._priors = population_variances(rows.context[-1:], self._layout)[0].astype(np.float64)
 
@@ -77,9 +77,9 @@ class Profiles:
 
 
 def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
-    """Variances of the numerics over all events in the longest memory, (n, 2 J): upper, then lower.
+    """Variances of the numerics of all events in the longest memory, (n, 2 J): upper, then lower.
 
-    1 before there is history.
+    They are 1 before there is history.
     """
     variances = np.empty((len(context), 2 * len(layout.numerics)), dtype=np.float32)
     feature_kernels.variances(context, *layout.population.variances, variances)
@@ -87,10 +87,10 @@ def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArra
 
 
 def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
-    """Share of each numeric's variance that an entity's mean, as known before the event, explains; (E, J).
+    """Share of each numeric's variance explained by an entity's mean as known before the event, (E, J).
 
-    In the longest memory, over the rows whose key had a history; 0 without any, and where means of short
-    histories mislead more than they tell.
+    Means are those of the longest memory; only rows whose key had a history count. The share is 0 without
+    such rows, and where the mean predicts worse than the average of all, as with short histories.
     """
     numerics = len(layout.numerics)
     shares = np.zeros((len(layout.entities), numerics))
@@ -108,11 +108,11 @@ def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
 
 
 def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float64]:
-    """How far the population's means of the numerics moved of late, (n, J): shortest less longest memory.
+    """Recent change of the population's means, (n, J): mean in the shortest less mean in the longest memory.
 
-    Entities' profiles follow values less this: when all prices rise, no customer's habits have changed, and
-    few of them pay often enough for their profiles to learn a new level within days. As the long memory
-    follows, the shift goes back to 0 and the profiles take over at their own pace.
+    Entities' profiles learn values less this shift. When all prices rise, no customer's habits have changed,
+    and few customers pay often enough for their profiles to learn a new level within days. As the long memory
+    follows, the shift returns to 0 and the profiles take over at their own pace.
     """
     shift = np.empty((len(context), len(layout.numerics)))
     feature_kernels.shifts(context, layout.population.means, shift)
@@ -120,7 +120,7 @@ def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np
 
 
 def _mix(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """One key from two (the finalizer of SplitMix64, Steele 2014); 0 if one of them is missing."""
+    """Combine two keys into one (finalizer of SplitMix64, Steele 2014); 0 if one of them is missing."""
     z = left * np.uint64(0x9E3779B97F4A7C15) + right
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

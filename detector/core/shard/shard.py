@@ -507,7 +507,7 @@ class Shard:
             self._keep_to_train(accepted)
         self._core.learn(self._block, np.flatnonzero(accepted), self._rng)
         self._last_row = self._block.take(slice(self._filled - 1, self._filled)).copy()
-        self._profiles.renew_priors(self._last_row)
+        self._profiles.update_priors(self._last_row)
         self.since_barrier += self._filled
         self._since_promotion += self._filled
         self._filled = 0
@@ -677,7 +677,7 @@ class Shard:
         self._profiles = Profiles(self._layout, self.config.model.features)
         self._profiles.reserve(len(rows))
         self._profiles.observe(rows)
-        self._profiles.renew_priors(rows)
+        self._profiles.update_priors(rows)
 
     def _set_units(self, units: Units) -> None:
         self._units = units
