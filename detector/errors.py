@@ -14,7 +14,7 @@
     │   └── CommitFailed         the commit failed or its fate is unknown: rebuild from what is committed
     └── CheckpointDamaged        detected by checksum or format: the one before it is used
 
-Bad events are not errors but values (`detector.core.events.parser.Rejected`). Everything else that is
+Bad events are not errors but values (`detector.core.events.Rejected`). Everything else that is
 raised is our own bug and crashes with exit code 1.
 """
 

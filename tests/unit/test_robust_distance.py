@@ -34,7 +34,7 @@ def plain(values: np.ndarray) -> tuple[Layout, Rows]:
 def fitted(layout: Layout, rows: Rows) -> tuple[FixedPart, Features]:
     features = Features(layout)
     part = FixedPart(layout, features, 32_768)
-    part.renew(rows, features.compute(rows))
+    part.update(rows, features.compute(rows))
     return part, features
 
 
@@ -88,7 +88,7 @@ def test_a_column_constant_in_the_core_has_the_spread_of_all_events() -> None:
     seen = core.copy()
     seen[:40, 1] = 5.0
     part.learn(features.compute(plain(seen)[1]))
-    part.renew(rows, features.compute(rows))
+    part.update(rows, features.compute(rows))
     spread = np.concatenate([core[:, 1], seen[:, 1]]).std()
     assert distances(part, features, probe) == pytest.approx(
         np.full((1, 2), 0.5 / (NORMAL_RANGE * spread) / np.sqrt(2.0)), rel=0.05
@@ -165,5 +165,5 @@ def test_it_goes_on_from_its_state() -> None:
     inputs = features.compute(rows)
     for one in (part, other):
         one.learn(inputs[:100])
-        one.renew(rows, inputs)
+        one.update(rows, inputs)
     assert np.array_equal(part.distances(inputs), other.distances(inputs))

@@ -4,8 +4,7 @@ Rules
     - Each event is decided in log order, from the log alone; how polls cut the log does not matter.
     - A refused event leaves no trace: neither its id nor its time is kept.
     - Memory is bounded: the ids of the last `horizon_events` events, as 64-bit hashes. With 65,536 of them,
-      two
-      different ids share a hash once in 2^48 events.
+      two different ids share a hash once in 2^48 events.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Fraud rates of one kind of key: the decayed share of a key's events that were fraud, and its latest run of
-frauds.
+"""Fraud rates of one kind of key: decayed shares of its events, and its latest run of frauds.
 
 A compromised terminal, a merchant where cards are tested, a stolen card: known frauds of a key say more about
 its next event than the event does. A key has a row from its first known fraud on:
@@ -13,17 +12,13 @@ its next event than the event does. A key has a row from its first known fraud o
 
 Rules
     - All counts decay by *event* time, so the lateness of a label does not change its effect. A rate is as of
-      the
-      latest event counted; as of now, a short memory would have decayed before labels come.
+      the latest event counted; as of now, a short memory would have decayed before labels come.
     - Numerator and denominator cover the same events: `matured` of a new key starts with the profile's count
-      up to
-      its first fraud, and grows with every event that matures later.
+      up to its first fraud, and grows with every event that matures later.
     - Counts are linear in the labels, so a retraction removes its fraud. Ages are not: they keep the latest
-      fraud
-      ever known, until no fraud is left.
+      fraud ever known, until no fraud is left.
     - Counts add up over shards (see `detector.core.labels.peers`): each shard counts its own events, and adds
-      what
-      its peers publish.
+      what its peers publish.
 """
 
 from __future__ import annotations
@@ -146,8 +141,8 @@ class FraudRateTable(KeyTable):
     def add(self, changes: Changes, now: float) -> NDArray[np.int8]:
         """Add changes of a peer; returns the outcome of each, (n,).
 
-        This shard counts its own events of a new key one by one from that fraud on, or from `now` (event time)
-        if that is earlier.
+        This shard counts its own events of a new key one by one from that fraud on, or from `now` (event
+        time, s) if that is earlier.
         """
         counts = changes.counts[:, : len(self._rates)].astype(np.float64)
         what, events = changes.what.astype(np.int8), changes.events.astype(np.float64)

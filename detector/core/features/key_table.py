@@ -4,8 +4,7 @@ A table is a set-associative cache: a key has one of the 16 slots of its bucket.
 
 Rules
     - A table grows only when the caller asks (at the beginning of a block, at a barrier), so that its size is
-      a
-      function of the log. A full bucket drops the key with the oldest time.
+      a function of the log. A full bucket drops the key with the oldest time.
     - Keys are hashes, uint64; 0 stands for a missing key.
 """
 

@@ -6,11 +6,9 @@ would hide extremes on the long side or exaggerate them on the short side.
 
 Rules
     - An event sees the row as it was just before the event; then the row is updated with it. This goes event
-      by
-      event in log order, so the result does not depend on how polls cut the log.
+      by event in log order, so the result does not depend on how polls cut the log.
     - Once a profile has history, the effect of a value is clipped at some of the profile's own spreads, and
-      falls
-      again farther out (a redescending influence, Hampel 1974): a profile must not learn the fraud.
+      falls again farther out (a redescending influence, Hampel 1974): a profile must not learn the fraud.
     - A slot's time is when its key was last seen, so a full bucket drops the key that was not seen for
       longest.
     - No fast-math and no threads: equal bytes on equal machines.

@@ -366,7 +366,7 @@ class Supervision:
             self.bins = laid
             recent = np.arange(max(start, self._judged - EDGE_EVENTS), self._judged)
             inputs = self._memory.column("inputs", recent).astype(np.float32)
-            self.learner.renew_edges(self._samples(inputs))
+            self.learner.update_edges(self._samples(inputs))
         self._trainings += 1
         held = np.arange(start, self._judged)
         share = float(np.mean(self._memory.column("flags", held) & FRAUD != 0))

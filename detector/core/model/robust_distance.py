@@ -90,7 +90,7 @@ class FixedPart:
         self._moments *= np.exp(-len(values) / self._memory_events)
         self._moments += np.stack([np.ones_like(values), values, np.square(values)]).sum(axis=1)
 
-    def renew(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
+    def update(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
         """Read centre, scales and weights from the core's rows and their inputs."""
         if not self._moments.any():
             self.learn(inputs)

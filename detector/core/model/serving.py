@@ -136,9 +136,9 @@ class Embedding:
         plain.serve(learned)
         inputs = self._features.compute(sample.rows)
         if fixed.columns:
-            fixed.renew(sample.rows, inputs)
+            fixed.update(sample.rows, inputs)
         embedded = self._encode_blocks(plain, sample.rows, inputs)
-        assigned = clusters.renew(sample, embedded, rng)
+        assigned = clusters.update(sample, embedded, rng)
         measured = slice(None, None, -(-len(embedded) // MEASURED_BY))
         points, k = embedded[measured], min(self._config.clusters.neighbours, len(clusters))
         index = tuned(clusters.centres, self._config.index, points[:PROBES], k)

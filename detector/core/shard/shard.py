@@ -108,7 +108,12 @@ class Shard:
         self.config = config
         self._config_hash = config.hash()
         self._layout = Layout(config.event, config.model.features)
-        self._reader = BlockReader(config.event, self._identity.entity_key, require_key=config.require_key)
+        self._reader = BlockReader(
+            config.event,
+            self._identity.entity_key,
+            require_key=config.require_key,
+            resources=self._identity.resources,
+        )
         self.entity_key_id = self._reader.parser.entity_key_id
         self._policy = Policy(config.alerts, config.partitions)
         self._exploration = Exploration(config.model.seed, self._identity.partition)
