@@ -167,3 +167,15 @@ def test_it_goes_on_from_its_state() -> None:
         one.learn(inputs[:100])
         one.update(rows, inputs)
     assert np.array_equal(part.distances(inputs), other.distances(inputs))
+
+
+def test_values_are_summed_in_the_order_of_the_rows() -> None:
+    """A sum's last bits depend on its order, which numpy chooses by an array's layout in memory."""
+    layout = layout_of(["card"], 3)
+    features = Features(layout)
+    inputs = np.random.default_rng(0).normal(0, 1, (1000, len(features))).astype(np.float32)
+    part = FixedPart(layout, features, 1000)
+    part.learn(inputs)
+    values = inputs[:, : len(layout.numerics)].astype(np.float64)
+    expected = np.stack([np.ones_like(values), values, np.square(values)]).sum(axis=1)
+    assert part.to_state()["moments"].tobytes() == expected.tobytes()

@@ -86,7 +86,7 @@ class FixedPart:
 
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count the values of events, accepted or not."""
-        values = inputs[:, self._places[self._is_value]].astype(np.float64)
+        values = np.ascontiguousarray(inputs[:, self._places[self._is_value]], dtype=np.float64)
         self._moments *= np.exp(-len(values) / self._memory_events)
         self._moments += np.stack([np.ones_like(values), values, np.square(values)]).sum(axis=1)
 
