@@ -14,7 +14,7 @@
     │   └── CommitFailed         refused, or of unknown outcome: rebuild from what is committed
     └── CheckpointDamaged        checksum or format is wrong: the checkpoint before it is used
 
-A bad event is a value, not an error (`detector.core.events.parser.Rejected`). Every other exception is a bug
+A bad event is a value, not an error (`detector.core.events.Rejected`). Every other exception is a bug
 of ours and ends the process with exit code 1.
 """
 

@@ -150,7 +150,7 @@ class ChainShard:
 
 
 def _rejected(record: Record) -> DeadLetter:
-    reason = "tombstone" if record.value is None else "not_json" if record.value else "empty"
+    reason = "tombstone" if record.value is None else "malformed" if record.value else "empty"
     return DeadLetter(
         offset=record.offset, key=record.key, value=record.value, headers=(), reason=reason, detail=reason
     )

@@ -18,7 +18,7 @@ import yaml
 from benchmarks.fuzz.mutate import Mutator
 from detector.config.load import effective, load
 from detector.config.tree import Config, Event, ModelPart
-from detector.core.events.parser import ParsedEvent, Parser
+from detector.core.events import ParsedEvent, Parser
 from detector.core.labels.feedback import feedback_time, read_feedback
 from detector.core.labels.peer_messages import Exchange
 from detector.core.records import Identity, Outputs, Record

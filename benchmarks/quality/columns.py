@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.quality.streams import Facts, FactsBuilder, Stream, blocks
-from detector.core.events.block_reader import Events
-from detector.core.events.event_time import EventTime
-from detector.core.features.features import Features, Layout, Profiles, Units, to_rows
+from detector.core.events import Events, EventTime
+from detector.core.events.event_time import update_time
+from detector.core.features import Features, Layout, Profiles, Units, to_rows
 
 SETS = ("plain", "compact", "features")
 
@@ -97,12 +97,13 @@ class _Builder:
         if self._units is None:
             self._units = Units.read(raw)
         rows = to_rows(events, self._layout, self._units)
-        believed, _ = self._time.believe(events.times)
-        rows = replace(rows, times=believed)
+        time = self._time
+        bounded = [update_time(time.last, time.held, sent)[0] for sent in events.times]
+        rows = replace(rows, times=np.array(bounded))
         self._profiles.reserve(len(rows))
         self._profiles.observe(rows)
         features = self.features.compute(rows)[:, : self.features.plain_count]
-        self._profiles.renew_priors(rows.take(slice(len(rows) - 1, len(rows))))
+        self._profiles.update_priors(rows.take(slice(len(rows) - 1, len(rows))))
         limit = np.finfo(np.float32).max
         plain = np.clip(np.nan_to_num(raw, nan=0.0), -limit, limit).astype(np.float32)
         return plain, features

@@ -35,8 +35,7 @@ from benchmarks.quality.metrics import FloatArray, IntArray
 from detector.config.infer import infer, render
 from detector.config.load import load
 from detector.config.tree import Config
-from detector.core.events.block_reader import BlockReader, Events
-from detector.core.events.parser import Parser, Rejected
+from detector.core.events import BlockReader, Events, Parser, Rejected
 from detector.core.records import Record
 from detector.demo.traffic import SimulationConfig, label_rows, simulate, to_events
 from detector.errors import ConfigError

@@ -49,15 +49,15 @@ from detector.core.shard.partition import Partition
 
 PARTS = {
     "detector.core.shard.scoring:to_rows": "rows",
-    "detector.core.features.features:Profiles.observe": "profiles",
-    "detector.core.features.features:Risks.read": "fraud rates",
+    "detector.core.features.profiles:Profiles.observe": "profiles",
+    "detector.core.features.fraud_rates:FraudRates.read": "fraud rates",
     "detector.core.features.features:Features.compute": "inputs",
     "detector.core.model.encoder:Encoder.encode": "encode",
     "detector.core.model.index:Exact.search": "search",
     "detector.core.model.index:Hnsw.search": "search",
     "detector.core.model.encoder:PlainLearner.learn_each": "gradient steps",
     "detector.core.alerts.explain:Explainer.reasons": "explain",
-    "detector.core.model.clusters:Clusters.renew": "cluster",
+    "detector.core.model.clusters:Clusters.update": "cluster",
     "detector.core.model.serving:tuned": "build index",
 }
 """What is timed within stages, by where it is; what is not there (any more) is named in the output."""

@@ -59,8 +59,8 @@ from benchmarks.speed.common import (
     transactions,
 )
 from detector.config.tree import Clusters, Config
-from detector.core.features.features import Layout
-from detector.core.features.profiles import ProfileTable
+from detector.core.features import Layout
+from detector.core.features.profile_table import ProfileTable
 from detector.core.model.clusters import EVENTS_PER_CLUSTER
 from detector.core.records import Record
 from detector.core.recovery.checkpoint import encode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ class Identity:
     group: str
     partition: int
     entity_key: bytes  # key of the hashes that replace entity values
+    resources: Mapping[str, Any] = field(default_factory=dict)  # for the event format, see `Format`
 
 
 class Record(NamedTuple):
@@ -58,7 +59,7 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Headers  # the record's own, then detector_reason, detector_detail, detector_topic, ...
-    reason: str  # one of detector.core.events.parser.REASONS
+    reason: str  # one of detector.core.events.REASONS
     detail: str
 
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from detector.config.secrets import resolve_secrets
 from detector.config.tree import Config
-from detector.core.events.parser import Parser
+from detector.core.events import Parser
 from detector.core.recovery.sides import Side
 from detector.ports import Archive, SideLog
 from detector.shell.auditor import Auditor

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from detector.config.secrets import resolve_secret
 from detector.config.tree import Config, Topics
-from detector.core.events.parser import Parser
+from detector.core.events import Parser
 from detector.core.recovery.sides import Side
 from detector.core.reporting.telemetry import Telemetry
 from detector.ports import Commit, Log, SideLog

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from detector.core.events.parser import REASONS
+from detector.core.events import REASONS
 from detector.demo.traffic import SimulationConfig, simulate, to_events
 from tests.alerts import check_alert
 from tests.kafka.broker import PLAINTEXT, SASL_SSL, KafkaBroker
@@ -45,11 +45,11 @@ def broken(number: int) -> tuple[bytes | None, str]:
         (None, "tombstone"),
         (b"", "empty"),
         (b" \n", "empty"),
-        (b"{not json", "not_json"),
-        (b'{"TRANSACTION_ID": "1", ', "not_json"),
-        (b"\xff\xfe\x00binary", "not_json"),
-        (changed(TX_AMOUNT=float("nan")), "not_json"),
-        (changed(TX_AMOUNT=float("inf")), "not_json"),
+        (b"{not json", "malformed"),
+        (b'{"TRANSACTION_ID": "1", ', "malformed"),
+        (b"\xff\xfe\x00binary", "malformed"),
+        (changed(TX_AMOUNT=float("nan")), "malformed"),
+        (changed(TX_AMOUNT=float("inf")), "malformed"),
         (b"[1, 2, 3]", "not_an_object"),
         (b'"text"', "not_an_object"),
         (b"null", "not_an_object"),

@@ -186,7 +186,7 @@ def test_an_event_without_an_alert_is_explained(lived: World) -> None:
             assert json.loads(explained.alert.body)["source"]["offset"] == offset
     assert fates >= {"below the threshold", "there is no threshold yet"}
     rejected = auditor(lived).explain(1, 6, quiet)  # event 13
-    assert rejected.fate == "rejected: not_json"
+    assert rejected.fate == "rejected: malformed"
 
 
 def test_events_that_cannot_be_explained_are_refused(lived: World) -> None:

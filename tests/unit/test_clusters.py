@@ -12,7 +12,7 @@ from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Index as IndexConfig
-from detector.core.features.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.features import DAY_S, Layout, Rows, empty_rows
 from detector.core.model.clusters import Clusters, Core, Exemplars, centres_of, nearest_squares
 from detector.core.model.index import Exact
 from detector.core.state import pack, unpack
@@ -209,7 +209,7 @@ def renew(
     clusters: Clusters, core: Core, points: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Cluster the core as it is; returns distances to the nearest centre."""
-    core.assign(clusters.renew(core.sample(), points, rng))
+    core.assign(clusters.update(core.sample(), points, rng))
     return Exact(clusters.centres).search(points, 1)[1][:, 0].astype(np.float64)
 
 
@@ -352,7 +352,7 @@ def test_exemplars_are_medians_and_never_an_event() -> None:
 def test_a_cluster_whose_events_have_left_the_core_is_nobodys() -> None:
     core = filled(Core(config(), LAYOUT), 512)
     clusters = Clusters(config(), IndexConfig(), DIMENSION)
-    assigned = clusters.renew(core.sample(), embedded(512), np.random.default_rng(0))
+    assigned = clusters.update(core.sample(), embedded(512), np.random.default_rng(0))
     for seed in range(20):  # nearly all of the sample is replaced before its clusters are installed
         learn(core, rows(1000 * seed + 1000, 2000), np.random.default_rng(seed))
     core.assign(assigned)

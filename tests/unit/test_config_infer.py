@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from detector.config.infer import COLUMNS_MAX, SAMPLE_LINES_MAX, Inference, infer, render
 from detector.config.load import load
 from detector.config.tree import Event
-from detector.core.events.parser import Parser, Rejected
+from detector.core.events import Parser, Rejected
 from detector.core.records import Record
 from detector.errors import ConfigError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from detector.config.tree import Event, Model
-from detector.core.features.features import DAY_S, Features, Layout, Rows, empty_rows
+from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.model.clusters import Core
 from detector.core.model.encoder import LabelLearner, PlainLearner
 from detector.core.model.score_part import Update
@@ -51,7 +51,7 @@ class Trained:
         self.core = Core(MODEL.clusters, LAYOUT)
         self.core.learn(rows(500), np.arange(500), rng)
         self.plain = PlainLearner(config, FEATURES.plain_count, 0, 0, rng)
-        self.labelled = LabelLearner(config, len(FEATURES), 0, 0, LAYOUT.risk_ends, rng)
+        self.labelled = LabelLearner(config, len(FEATURES), 0, 0, LAYOUT.fraud_rate_ends, rng)
         self.served = ServedModel(MODEL, LAYOUT, FEATURES, rng)
         both = Rows.joined([rows(200), rows(40, 1, 3.0)])
         fraud = (np.arange(240) >= 200).astype(np.float32)
@@ -104,7 +104,7 @@ def test_labels_change_no_distance_of_a_part_without_labels() -> None:
     served = Trained().promote(20)
     asked = rows(BLOCK, 5)
     before = measured(served, asked)
-    asked.risk[:] = LAYOUT.risk_ends / 2
+    asked.fraud_rates[:] = LAYOUT.fraud_rate_ends / 2
     after = measured(served, asked)
     assert before.plain.tobytes() == after.plain.tobytes()
     assert not np.array_equal(before.labelled, after.labelled)

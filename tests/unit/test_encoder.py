@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
 from detector.config.tree import Objectives
-from detector.core.events.parser import TEXT_GRAMS_MAX
-from detector.core.features.features import Rows
+from detector.core.events import TEXT_GRAMS_MAX
+from detector.core.features import Rows
 from detector.core.model.encoder import (
     MARGIN,
     Encoder,
@@ -64,7 +64,7 @@ def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEX
         categories=categories,
         grams=grams,
         context=np.zeros((count, 0), dtype=np.float32),
-        risk=np.zeros((count, 0), dtype=np.float32),
+        fraud_rates=np.zeros((count, 0), dtype=np.float32),
     )
     return rng.normal(0, 1.5, (count, INPUTS)).astype(np.float32), rows
 
@@ -110,7 +110,7 @@ def test_kernels_do_what_the_network_says(
     config_ = EncoderConfig(hidden=hidden, dimension=dimension, bins=bins, hash_rows=64)
     encoder = Encoder(config_, INPUTS, hashed, texts, np.random.default_rng(0))
     inputs, rows = batch(count, hashed=hashed, texts=texts)
-    encoder.renew_edges(np.random.default_rng(1).normal(0, 1, (INPUTS, 100)).astype(np.float32))
+    encoder.update_edges(np.random.default_rng(1).normal(0, 1, (INPUTS, 100)).astype(np.float32))
     inputs[0] = 1e4, -1e4, encoder.edges[2, 1]  # far outliers, and right on an edge
     inputs[-1, 1:] = encoder.edges[1, 0], encoder.edges[2, -1]
     expected = embedded_by(encoder, in_double(encoder), inputs, rows)[1]
@@ -259,7 +259,7 @@ def test_learning_tells_what_belongs_together(reconstructive: float) -> None:
     settings_ = config(1.0, reconstructive, learning_rate=0.01)
     model = learner(settings_, hashed=1, texts=0)
     inputs, _, _ = dependent(rng, 512)
-    model.renew_edges(inputs.T)
+    model.update_edges(inputs.T)
     weight = np.ones(256, dtype=np.float32)
     losses = []
     for _ in range(300):
@@ -298,7 +298,7 @@ def test_learning_lowers_what_cannot_be_restored() -> None:
 @settings(max_examples=120, deadline=None)
 def test_bins_ascend_strictly_whatever_they_are_put_on(columns: Floats, bins: int) -> None:
     encoder = Encoder(EncoderConfig(bins=bins, hidden=8), INPUTS, 0, 0, np.random.default_rng(0))
-    encoder.renew_edges(columns.T)
+    encoder.update_edges(columns.T)
     assert encoder.edges.shape == (INPUTS, bins + 1)
     assert encoder.edges.dtype == np.float32
     assert (np.diff(encoder.edges, axis=1) > 0).all()
@@ -311,7 +311,7 @@ def test_bins_are_where_the_many_are() -> None:
     rng = np.random.default_rng(0)
     columns = np.concatenate([rng.normal(0, 1, (10_000, INPUTS)), [[1e4] * INPUTS]]).astype(np.float32)
     encoder = Encoder(config(), INPUTS, 0, 0, rng)
-    encoder.renew_edges(columns.T)
+    encoder.update_edges(columns.T)
     assert np.abs(encoder.edges).max() < 3.5
     shares = [
         np.mean((columns[:, 0] > a) & (columns[:, 0] <= b))
@@ -364,7 +364,7 @@ def test_what_serves_is_what_was_learned_and_stays() -> None:
     model = learner(config(1.0, 1.0))
     inputs, rows = batch(64)
     real, weight = np.arange(64) < 32, np.ones(64, dtype=np.float32)
-    model.renew_edges(inputs.T)
+    model.update_edges(inputs.T)
     model.learn(inputs, rows, real, weight)
     served = Encoder(model.config, INPUTS, HASHED, TEXTS, np.random.default_rng(77))
     served.serve(model.learned())
@@ -372,7 +372,7 @@ def test_what_serves_is_what_was_learned_and_stays() -> None:
     assert served.encode(inputs, rows).tobytes() == then
     for _ in range(3):
         model.learn(inputs, rows, real, weight)
-    model.renew_edges(inputs.T * 2)
+    model.update_edges(inputs.T * 2)
     assert served.encode(inputs, rows).tobytes() == then != model.encode(inputs, rows).tobytes()
 
 
@@ -384,7 +384,7 @@ def test_a_learner_goes_on_from_its_state(reconstructive: float) -> None:
     real, weight = np.arange(64) < 32, np.ones(64, dtype=np.float32)
     for _ in range(3):
         first.learn(inputs, rows, real, weight)
-    first.renew_edges(inputs.T)
+    first.update_edges(inputs.T)
     snapshot = first.to_state()
     saved = pack(snapshot)
     second.load(unpack(saved))

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Event
-from detector.core.events import block_reader as event_block
+from detector.core.events import ParsedEvent, Parser, Rejected, id_hash
 from detector.core.events.admission import Admission
 from detector.core.events.block_reader import BlockReader, Events
 from detector.core.events.event_time import AHEAD_MIN_S, AHEAD_PACES, MIDDLE, OLDER, WINDOW, EventTime
-from detector.core.events.parser import ParsedEvent, Parser, Rejected, id_hash
+from detector.core.events.kinds.categorical import Categorical
 from detector.core.records import Record
 
 KEY = b"a secret of the tests"
@@ -185,7 +185,7 @@ def test_good_events_need_no_care(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_remembered_of_values_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_block, "CACHE_VALUES_MAX", 3)
+    monkeypatch.setattr("detector.core.events.values.CACHE_VALUES_MAX", 3)
     reader, parser = BlockReader(SCHEMAS["rich"], KEY), Parser(SCHEMAS["rich"], KEY)
     time = "2024-03-01T12:00:00Z"
     for n in [0, 1, 2, 0, 3, 4, 1, 1, 0, 100, 4]:
@@ -195,9 +195,12 @@ def test_what_is_remembered_of_values_is_bounded_and_changes_nothing(monkeypatch
         ]
         read, _ = reader.read(batch)
         assert repr([read[row] for row in range(3)]) == repr([parser.parse(record) for record in batch])
-        for memory in (*reader._entities, *reader._categories):
-            assert len(memory) <= 3
-            assert "x" * 100 not in memory
+        kinds = [value.kind for value in reader.parser.encoded]
+        caches = [*reader._entities, *(kind.cache for kind in kinds if isinstance(kind, Categorical))]
+        assert len(caches) == 4
+        for cache in caches:
+            assert len(cache) <= 3
+            assert "x" * 100 not in cache
 
 
 # --- which enter --------------------------------------------------------------------------------------------
@@ -225,7 +228,7 @@ class Slow:
         if first is not None:
             self.counts["duplicate"] += 1
             if duplicates is not None and duplicates.action == "reject":
-                return f"the id came before, at offset {first}"
+                return f"the event at offset {first} has the same id"
         now = float(np.median(self.last)) if self.last else -math.inf
         if now > parsed.time + late.after:
             self.counts["late"] += 1
@@ -257,7 +260,7 @@ def test_it_is_decided_event_by_event(name: str, batch: list[Record], rooms: lis
         assert len(admitted.rows) == room or admitted.consumed == len(batch) - start
         assert len(admitted.rows) <= room
         assert list(admitted.refused) == sorted(admitted.refused)
-        times = zip(admitted.believed.tolist(), admitted.now.tolist(), strict=True)
+        times = zip(admitted.bounded_times.tolist(), admitted.now.tolist(), strict=True)
         entered = dict(zip(admitted.rows.tolist(), times, strict=True))
         got += [
             admitted.refused[row].detail if row in admitted.refused else entered[row]

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import EntityField, Event, EventLimits, TimeField, ValueField
-from detector.core.events.parser import REASONS, ParsedEvent, Parser, Rejected
+from detector.core.events import REASONS, ParsedEvent, Parser, Rejected
 from detector.core.records import Record
 
 KEY = b"a secret of the tests"
@@ -178,19 +178,19 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "tombstone": (None, "tombstone"),
     "empty": (b"", "empty"),
     "blank": (b" \r\n\t ", "empty"),
-    "garbage": (b"hello", "not_json"),
-    "cut short": (raw()[:-1], "not_json"),
-    "two events": (raw() + raw(), "not_json"),
-    "byte order mark": (b"\xef\xbb\xbf" + raw(), "not_json"),
-    "UTF-16": (raw().decode().encode("utf-16"), "not_json"),
-    "NaN token": (raw(amount=math.nan), "not_json"),
-    "Infinity token": (raw(amount=math.inf), "not_json"),
-    "NaN token in a skipped field": (raw(unknown=math.nan), "not_json"),
-    "invalid UTF-8": (raw(card="@").replace(b"@", b"\xff"), "not_json"),
-    "invalid UTF-8 in a skipped field": (raw(unknown="@").replace(b"@", b"\xff\xfe"), "not_json"),
-    "encoded surrogate in a skipped field": (raw(unknown="@").replace(b"@", b"\xed\xa0\x80"), "not_json"),
-    "half a surrogate pair": (raw(card="\ud800"), "not_json"),
-    "control character in a skipped field": (raw(unknown="@").replace(b"@", b"\n"), "not_json"),
+    "garbage": (b"hello", "malformed"),
+    "cut short": (raw()[:-1], "malformed"),
+    "two events": (raw() + raw(), "malformed"),
+    "byte order mark": (b"\xef\xbb\xbf" + raw(), "malformed"),
+    "UTF-16": (raw().decode().encode("utf-16"), "malformed"),
+    "NaN token": (raw(amount=math.nan), "malformed"),
+    "Infinity token": (raw(amount=math.inf), "malformed"),
+    "NaN token in a skipped field": (raw(unknown=math.nan), "malformed"),
+    "invalid UTF-8": (raw(card="@").replace(b"@", b"\xff"), "malformed"),
+    "invalid UTF-8 in a skipped field": (raw(unknown="@").replace(b"@", b"\xff\xfe"), "malformed"),
+    "encoded surrogate in a skipped field": (raw(unknown="@").replace(b"@", b"\xed\xa0\x80"), "malformed"),
+    "half a surrogate pair": (raw(card="\ud800"), "malformed"),
+    "control character in a skipped field": (raw(unknown="@").replace(b"@", b"\n"), "malformed"),
     "array": (b"[1]", "not_an_object"),
     "text": (b'"x"', "not_an_object"),
     "null": (b"null", "not_an_object"),

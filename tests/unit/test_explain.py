@@ -13,8 +13,8 @@ import pytest
 from detector.config.tree import Event, ModelPart
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.explain import Explainer, Reason
-from detector.core.events.parser import View
-from detector.core.features.features import DAY_S, Layout, Rows, Units, empty_rows
+from detector.core.events import View
+from detector.core.features import DAY_S, Layout, Rows, Units, empty_rows
 from detector.core.records import Identity, Record
 from detector.core.shard.partition import Partition
 from detector.demo.traffic import SimulationConfig, simulate, to_events
@@ -165,6 +165,7 @@ VIEW = View(
     values={"amount": 250.0, "items": None, "country": "DE", "note": "hello"},
     carried={},
     traces=(),
+    document=b"{}",
 )
 
 
@@ -291,8 +292,8 @@ def test_only_the_fields_own_columns_are_replaced() -> None:
         one = variants.take(slice(row, row + 1))
         assert one.entities.tolist() == rows.entities.tolist()
         changed = {
-            "numerics": group.numeric is not None,
-            "categories": group.category is not None,
+            "numerics": group.numerics.stop > 0,
+            "categories": group.categories.stop > 0,
             "context": bool(group.context),
             "clocks": group.clock,
         }

@@ -15,22 +15,22 @@ from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.events.block_reader import Events
 from detector.core.events.parser import ParsedEvent
-from detector.core.features.feature_kernels import DEVIATION_MAX, SPREAD_MIN, SURPRISE_PRIOR
-from detector.core.features.features import (
+from detector.core.features import (
     DAY_S,
+    FRAUD,
     Features,
-    Kind,
+    FraudRates,
+    KeyKind,
     Layout,
     Profiles,
-    Risks,
     Rows,
     Units,
     empty_rows,
     swap,
     to_rows,
 )
-from detector.core.features.fraud_rates import FRAUD
-from detector.core.features.profiles import PRIOR_WEIGHT
+from detector.core.features.feature_kernels import DEVIATION_MAX, SPREAD_MIN, SURPRISE_PRIOR
+from detector.core.features.profile_table import PRIOR_WEIGHT
 from detector.core.records import Record
 from detector.core.state import pack, unpack
 
@@ -104,7 +104,7 @@ events = st.lists(
 
 def observed(given_events: list[ParsedEvent], units: Units | None = None) -> Rows:
     rows = rows_of(given_events, units=units)
-    rows.risk[:] = np.arange(rows.risk.size).reshape(rows.risk.shape) % 97
+    rows.fraud_rates[:] = np.arange(rows.fraud_rates.size).reshape(rows.fraud_rates.shape) % 97
     profiles = Profiles(LAYOUT, CONFIG)
     profiles.reserve(len(rows))
     profiles.observe(rows)
@@ -156,7 +156,7 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
         np.where(known, np.maximum(side[:, at], np.float32(SPREAD_MIN**2)), 1.0) for side in (upper, lower)
     ]
 
-    def deviations(kind: Kind) -> NDArray[np.float64]:
+    def deviations(kind: KeyKind) -> NDArray[np.float64]:
         own = rows.context[:, kind.columns].astype(np.float64)
         weight = np.repeat(own[:, 1 : 1 + memories], numerics, axis=1)
         mean, upper, lower = np.split(own[:, 1 + memories :], 3, axis=1)
@@ -170,7 +170,7 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
         deviation = np.where(weight > 0, deviation * np.sqrt(weight / (weight + 1.0)), 0.0)
         return np.clip(np.nan_to_num(deviation, nan=0.0), -DEVIATION_MAX, DEVIATION_MAX)
 
-    def count(kind: Kind) -> NDArray[np.float64]:
+    def count(kind: KeyKind) -> NDArray[np.float64]:
         return rows.context[:, kind.start + kind.memories].astype(np.float64)
 
     entities, surprises = len(layout.entities), np.zeros(rows.categories.shape)
@@ -190,7 +190,7 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
         longest = np.where(never, layout.half_lives_s[-1], gap)
         parts += [np.log1p(counts[:, : kind.memories]), np.log1p(longest), never]
     phase = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
-    parts += [np.sin(phase), np.cos(phase), rows.risk]
+    parts += [np.sin(phase), np.cos(phase), rows.fraud_rates]
     return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
 
@@ -215,7 +215,7 @@ def test_kernels_read_every_schema_as_the_columns_do(
     rows.numerics[:] = rng.normal(0, 2, rows.numerics.shape)
     rows.categories[:] = rng.integers(0, 3, rows.categories.shape)
     rows.context[:] = rng.exponential(2.0, rows.context.shape)
-    rows.risk[:] = rng.random(rows.risk.shape)
+    rows.fraud_rates[:] = rng.random(rows.fraud_rates.shape)
     for array in (rows.numerics, rows.context):
         array[rng.random(array.shape) < 0.1] = np.nan
     for kind in layout.kinds:  # only gaps and means can be missing
@@ -335,6 +335,10 @@ def test_everything_is_one_profile() -> None:
     assert rows.context[:, LAYOUT.kinds[0].start + 1].tolist() == [0, 1, 2, 3, 4]
 
 
+def numbers(columns: slice) -> list[int]:
+    return list(range(columns.start, columns.stop))
+
+
 @given(given_events=events, donors=events, data=st.data())
 @settings(max_examples=40, deadline=None)
 def test_a_swap_changes_only_its_group(
@@ -350,12 +354,12 @@ def test_a_swap_changes_only_its_group(
     for row, number in enumerate(chosen.tolist()):
         group = groups[number]
         taken: dict[str, list[Any]] = {
-            "numerics": [group.numeric] if group.numeric is not None else [],
-            "categories": [group.category] if group.category is not None else [],
-            "grams": [group.text] if group.text is not None else [],
+            "numerics": numbers(group.numerics),
+            "categories": numbers(group.categories),
+            "grams": numbers(group.texts),
             "entities": [group.entity] if group.entity is not None else [],
-            "context": [column for columns in group.context for column in range(columns.start, columns.stop)],
-            "risk": list(range(group.risk.start, group.risk.stop)) if group.risk is not None else [],
+            "context": [column for columns in group.context for column in numbers(columns)],
+            "fraud_rates": [column for rated in group.fraud_rates for column in numbers(rated.columns)],
         }
         donor = others if group.clock else rows
         assert swapped.clocks[row] == donor.clocks[row]
@@ -369,15 +373,15 @@ def test_a_swap_changes_only_its_group(
 def test_every_column_of_values_belongs_to_exactly_one_group() -> None:
     groups = LAYOUT.groups
     assert len({group.name for group in groups}) == len(groups)
-    assert sorted(g.numeric for g in groups if g.numeric is not None) == [0, 1]
+    assert [number for g in groups for number in numbers(g.numerics)] == [0, 1]
     assert sorted(g.entity for g in groups if g.entity is not None) == [0, 1]
-    assert sorted(g.category for g in groups if g.category is not None) == [0]
-    assert sorted(g.text for g in groups if g.text is not None) == [0]
-    columns = [c for g in groups for columns in g.context for c in range(columns.start, columns.stop)]
+    assert [number for g in groups for number in numbers(g.categories)] == [0]
+    assert [number for g in groups for number in numbers(g.texts)] == [0]
+    columns = [c for g in groups for columns in g.context for c in numbers(columns)]
     assert len(columns) == len(set(columns))
     assert set(columns) == set(range(LAYOUT.kinds[0].stop, LAYOUT.width))  # all but everything's profile
-    risk = [c for g in groups if g.risk is not None for c in range(g.risk.start, g.risk.stop)]
-    assert sorted(risk) == list(range(LAYOUT.risk_width))
+    rates = [c for g in groups for rated in g.fraud_rates for c in numbers(rated.columns)]
+    assert sorted(rates) == list(range(LAYOUT.fraud_rate_width))
 
 
 # --- labels ----------------------------------------------------------------------------------------------
@@ -389,57 +393,57 @@ def test_inputs_that_need_no_labels_come_first(given_events: list[ParsedEvent]) 
     features = Features(LAYOUT)
     rows = observed(given_events)
     before = features.compute(rows)
-    rows.risk[:] += 1.0
+    rows.fraud_rates[:] += 1.0
     after = features.compute(rows)
     plain = features.plain_count
     assert after[:, :plain].tobytes() == before[:, :plain].tobytes()
-    assert len(features) - plain == LAYOUT.risk_width
-    np.testing.assert_array_equal(after[:, plain:], rows.risk)
+    assert len(features) - plain == LAYOUT.fraud_rate_width
+    np.testing.assert_array_equal(after[:, plain:], rows.fraud_rates)
 
 
-def test_shares_are_told_of_entities_and_categories() -> None:
+def test_entities_and_categories_have_fraud_rates() -> None:
     names = Features(LAYOUT).names
-    assert [name for name in names if "share" in name] == [
-        "e0 fraud share 1d",
-        "e0 fraud share 7d",
-        "e1 fraud share 1d",
-        "e1 fraud share 7d",
-        "c0 fraud share 7d",
+    assert [name for name in names if "rate" in name] == [
+        "e0 fraud rate 1d",
+        "e0 fraud rate 7d",
+        "e1 fraud rate 1d",
+        "e1 fraud rate 7d",
+        "c0 fraud rate 7d",
     ]
-    assert len(Layout(schema(0, 1, 0, 0), CONFIG).risk_unknown) == 0
+    assert len(Layout(schema(0, 1, 0, 0), CONFIG).fraud_rates_unknown) == 0
 
 
 def test_counts_of_earlier_events_can_be_read_back() -> None:
     rows = observed([event(time=START_S + 3600.0 * n, entities=(11, 21 + n % 2)) for n in range(30)])
     counts = Features(LAYOUT).counts_before(Features(LAYOUT).compute(rows))
-    for risk, read in zip(LAYOUT.risks, counts, strict=True):
-        start = risk.kind.start + 1
-        expected = rows.context[:, start : start + risk.memories]
+    for rated, read in zip(LAYOUT.fraud_rate_kinds, counts, strict=True):
+        start = rated.kind.start + 1
+        expected = rows.context[:, start : start + rated.memories]
         np.testing.assert_allclose(read, expected, rtol=1e-4, atol=1e-5)
     assert [c.shape for c in counts] == [(30, 2), (30, 2), (30, 1)]
 
 
 def test_what_labels_say_is_asked_of_the_events_own_keys() -> None:
-    risks = Risks(LAYOUT, CONFIG)
+    rates = FraudRates(LAYOUT, CONFIG)
     rows = observed([event(), event(entities=(11, 0)), event(entities=(12, 21)), event(categories=(0,))])
     untouched = rows.copy()
-    risks.read(rows)
-    np.testing.assert_array_equal(rows.risk, np.tile(LAYOUT.risk_unknown, (4, 1)))
-    before = [np.zeros((1, risk.memories)) for risk in LAYOUT.risks]
+    rates.read(rows)
+    np.testing.assert_array_equal(rows.fraud_rates, np.tile(LAYOUT.fraud_rates_unknown, (4, 1)))
+    before = [np.zeros((1, rated.memories)) for rated in LAYOUT.fraud_rate_kinds]
     fraud = event(entities=(11, 0), categories=(0,))
-    risks.count(rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before)
-    assert len(risks) == 1
-    risks.read(rows)
-    first, second, third = (rows.risk[:, risk.columns] for risk in LAYOUT.risks)
+    rates.count(rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before)
+    assert len(rates) == 1
+    rates.read(rows)
+    first, second, third = (rows.fraud_rates[:, rated.columns] for rated in LAYOUT.fraud_rate_kinds)
     assert first[:, 0].tolist() == [0.5, 0.5, 0.0, 0.5]
     assert not second[:, :2].any()
     assert not third[:, :1].any()
     for one, other in zip(rows.arrays()[:-1], untouched.arrays()[:-1], strict=True):
         np.testing.assert_array_equal(one, other)
-    again = Risks(LAYOUT, CONFIG)
-    again.load(unpack(pack(risks.to_state())))
+    again = FraudRates(LAYOUT, CONFIG)
+    again.load(unpack(pack(rates.to_state())))
     again.read(untouched)
-    np.testing.assert_array_equal(untouched.risk, rows.risk)
+    np.testing.assert_array_equal(untouched.fraud_rates, rows.fraud_rates)
 
 
 # --- units -----------------------------------------------------------------------------------------------
@@ -494,7 +498,7 @@ def test_profiles_go_on_from_their_state() -> None:
     rows = rows_of(stream[:400])
     first.reserve(400)
     first.observe(rows)
-    first.renew_priors(rows)
+    first.update_priors(rows)
     second.load(unpack(pack(first.to_state())))
     assert len(first) == len(second)
     contexts = []

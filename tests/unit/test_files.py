@@ -289,7 +289,7 @@ def test_rejected_lines_have_reason_and_value(tmp_path: Path) -> None:
     stream = FileStream(path, key_of=key_of, topics=Topics(), outputs=outputs(tmp_path))
     while not stream.poll(0).exhausted:
         pass
-    headers = (("detector_reason", b"not_json"), ("detector_detail", b"at byte 0"))
+    headers = (("detector_reason", b"malformed"), ("detector_detail", b"at byte 0"))
     messages = [
         Message(topic="dead_letter", key=None, value=value, headers=headers, partition=0, offset=offset)
         for offset, value in enumerate((b"text", b"\xff\x00", None))
@@ -297,7 +297,7 @@ def test_rejected_lines_have_reason_and_value(tmp_path: Path) -> None:
     stream.commit(Commit(messages=messages, positions={0: Committed(offset=3, metadata="")}, membership=None))
     stream.close()
     lines = [json.loads(line) for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
-    assert lines[0] == {"reason": "not_json", "detail": "at byte 0", "offset": 0, "value": "text"}
+    assert lines[0] == {"reason": "malformed", "detail": "at byte 0", "offset": 0, "value": "text"}
     assert base64.b64decode(lines[1]["value_base64"]) == b"\xff\x00"
     assert lines[2]["value"] is None
 

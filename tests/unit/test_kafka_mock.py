@@ -196,7 +196,7 @@ def test_records_that_cannot_be_decoded_need_an_operator(
 # --- messages that are too large --------------------------------------------------------------------------
 
 BIG = b"x" * (MESSAGE_BYTES_MAX + 1)
-FACTS: Headers = (("detector_reason", b"not_json"), ("detector_offset", b"7"))
+FACTS: Headers = (("detector_reason", b"malformed"), ("detector_offset", b"7"))
 
 
 def fitted(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events.parser import TEXT_GRAMS_MAX, id_hash
-from detector.core.features.features import Layout
+from detector.core.events import TEXT_GRAMS_MAX, id_hash
+from detector.core.features import Layout
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.labels.feedback import OUTCOMES, Answer, LabelBook, feedback_time, read_feedback
 from detector.core.state import pack, unpack

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events.parser import TEXT_GRAMS_MAX
-from detector.core.features.features import Layout
+from detector.core.events import TEXT_GRAMS_MAX
+from detector.core.features import Layout
 from detector.core.labels.event_buffer import ALERTED, FRAUD, HALF_MAX, EventBuffer, halves
 from detector.core.state import pack, unpack
 

@@ -12,8 +12,8 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
+from detector.core.events import REASONS
 from detector.core.events.admission import IRREGULARITIES
-from detector.core.events.parser import REASONS
 from detector.core.labels.feedback import OUTCOMES
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.reporting.telemetry import Telemetry
@@ -31,7 +31,7 @@ def busy() -> Telemetry:
     telemetry.owned = frozenset({3})
     numbers = telemetry.partitions[3]
     numbers.received, numbers.scored, numbers.replayed, numbers.key_mismatches = 10, 8, 5, 1
-    numbers.rejected["not_json"] += 2
+    numbers.rejected["malformed"] += 2
     numbers.alerts["high"] += 4
     numbers.suppressed["budget"] += 6
     numbers.labels["applied"] += 7
@@ -125,7 +125,7 @@ def test_numbers_arrive_as_they_were_written() -> None:
     for name, expected in {
         "detector_events_received_total": {("3",): 10},
         "detector_events_scored_total": {("3",): 8},
-        "detector_events_rejected_total": {("3", reason): 2 * (reason == "not_json") for reason in REASONS},
+        "detector_events_rejected_total": {("3", reason): 2 * (reason == "malformed") for reason in REASONS},
         "detector_events_replayed_total": {("3",): 5},
         "detector_alerts_suppressed_total": {
             ("3", reason): 6 * (reason == "budget") for reason in SUPPRESSED_REASONS

@@ -21,7 +21,7 @@ from detector.core.alerts.policy import (
     Published,
     Suppressed,
 )
-from detector.core.features.features import DAY_S
+from detector.core.features import DAY_S
 from detector.core.state import pack, unpack
 
 START_S = 1_700_000_000.0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.core.features.key_table import SLOTS_MIN, WAYS
-from detector.core.features.profiles import DOUBTED_FROM, HISTORY_MIN, PRIOR_WEIGHT, ProfileTable
+from detector.core.features.profile_table import DOUBTED_FROM, HISTORY_MIN, PRIOR_WEIGHT, ProfileTable
 from detector.core.state import copied, digest, pack, rows_hash, unpack
 
 DAY_S = 86_400.0

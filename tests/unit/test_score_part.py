@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from detector.core.features.features import Rows
+from detector.core.features import Rows
 from detector.core.labels.label_weight import WEIGHT_STEP
 from detector.core.model import serving
 from detector.core.model.clusters import Core
@@ -64,7 +64,7 @@ class CompromisedPart(ScorePart):
     labelled: ClassVar[bool] = True
 
     def __init__(self, setup: PartSetup) -> None:
-        self._columns = setup.layout.risks[1].columns
+        self._columns = setup.layout.fraud_rate_kinds[1].columns
         self._frauds = 0
 
     @property
@@ -74,7 +74,7 @@ class CompromisedPart(ScorePart):
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         if not self.knows:
             return np.full((len(rows), 1), np.nan)
-        return rows.risk[:, self._columns][:, :1].astype(np.float64)
+        return rows.fraud_rates[:, self._columns][:, :1].astype(np.float64)
 
     def explain(self, rows: Rows, inputs: NDArray[np.float32], shown: Shown) -> Explained:
         return Explained(facts={"compromised": float(self.distances(rows, inputs)[0, 0])})

@@ -557,7 +557,7 @@ def test_dead_letters_carry_the_original_and_why() -> None:
         reasons.add(letter.reason)
     assert reasons == {
         "tombstone",
-        "not_json",
+        "malformed",
         "missing",
         "wrong_type",
         "duplicate",
@@ -804,7 +804,7 @@ def taken(records: Sequence[Record], *, silent: bool = False, explain: int | Non
         calls.append(shard.take(records, silent=silent, explain=explain))
         records = records[calls[-1].consumed :]
         if calls[-1].block_ended and shard.since_barrier >= shard.interval:
-            shard.barrier((), 0)
+            shard.barrier({})
     return calls
 
 

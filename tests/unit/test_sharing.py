@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.features.features import DAY_S, Features, Layout, Profiles, empty_rows
-from detector.core.features.fraud_rates import MATURED
+from detector.core.features import DAY_S, MATURED, Features, Layout, Profiles, empty_rows
 from detector.core.labels import peers as peers_module
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.labels.feedback import Answer, AppliedLabels
@@ -87,7 +86,7 @@ class World:
         rows = empty_rows(1, self.layout)
         rows.times[:], rows.entities[:, 1] = DAY + day * DAY_S, terminal
         self.supervision.fraud_rates.read(rows)
-        risk: NDArray[np.float32] = rows.risk[0, self.layout.risks[1].columns]
+        risk: NDArray[np.float32] = rows.risk[0, self.layout.fraud_rate_kinds[1].columns]
         return risk
 
     def state(self) -> bytes:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import Event, Model
-from detector.core.events.parser import id_hash
-from detector.core.features.features import DAY_S, Features, Layout, Rows, empty_rows
+from detector.core.events import id_hash
+from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.labels import event_buffer, feedback, maturity, replay_buffer
 from detector.core.labels import supervision as module
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer
@@ -117,8 +117,8 @@ class World:
         """Fraud rates of the cards and terminals of the next 40 events."""
         rows = self.rows(self.buffer.events, 40)
         self.taught.fraud_rates.read(rows)
-        columns = [slice(r.columns.start, r.columns.start + r.memories) for r in self.layout.risks]
-        return np.concatenate([rows.risk[:, c] for c in columns], axis=1)
+        columns = [slice(r.columns.start, r.columns.start + r.memories) for r in self.layout.fraud_rate_kinds]
+        return np.concatenate([rows.fraud_rates[:, c] for c in columns], axis=1)
 
 
 def age(number: int, now: float) -> float:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.core.events.parser import TextGrams
+from detector.core.events.kinds.text import TextGrams
 from detector.core.events.text_kernels import IsoTimes, beyond, split_grams
 
 zones = st.sampled_from(sorted(available_timezones()))

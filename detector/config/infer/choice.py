@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["id", "time", "entity", "numeric", "categorical", "text", "ignored"]
+Kind = str
+"""id, time, entity, ignored, or the kind of a field (see `detector.config.kinds`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

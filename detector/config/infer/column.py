@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from detector.config.infer.choice import Kind
+from detector.config.kinds import FEW_EVENTS as FEW
+from detector.config.kinds import recognise
 from detector.config.tree import EventLimits
 
-FEW = 100  # with fewer events, nothing is called constant or never missing
 LIMITS = EventLimits()
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -25,8 +26,6 @@ ID_WORDS = _words("id uuid guid key ref reference number no nr num token hash rr
 EVENT_WORDS = _words("event transaction txn tx trx message msg record payment transfer order")
 AMOUNT_WORDS = ("amount", "amt", "value", "total", "price", "sum")
 TIME_WORDS = _words("time datetime date ts timestamp at epoch when created occurred")
-CODE_WORDS = _words("code mcc type mode category country currency status flag channel class")
-TEXT_WORDS = _words("name description memo note narrative text title remark comment")
 ENTITY_WORDS = {
     word: rank
     for rank, words in enumerate(
@@ -165,33 +164,16 @@ def judge(column: Column) -> tuple[Kind, str]:
     comes_back = max(20, 0.01 * n) <= distinct <= 0.9 * n
     if column.is_key() and column.says_id and n >= FEW:
         return ("entity", "an identifier that recurs") if comes_back else ("ignored", "an identifier")
-    if column.decimal:
-        return _judge_number(column)
-    return _judge_text(column, comes_back)
-
-
-def _judge_number(column: Column) -> tuple[Kind, str]:
-    if column.types == {int} and column.words and column.words[-1] in CODE_WORDS:
-        return "categorical", "a code by its name"
-    if column.events >= FEW and column.types == {int} and column.distinct <= 2:
-        return "categorical", "a whole number with two values"
-    if column.events >= FEW and column.ascending:
+    ((kind, found),) = recognise([column])
+    if kind == "numeric" and column.events >= FEW and column.ascending:
         return "ignored", "a counter"
-    return "numeric", "decimal numbers in text" if column.types == {str} else "numbers"
-
-
-def _judge_text(column: Column, comes_back: bool) -> tuple[Kind, str]:
-    n, distinct = len(column.values), column.distinct
-    if column.types != {str}:
-        return "categorical", "true or false" if column.types == {bool} else "values of several types"
-    if distinct > 20 and (column.spaced >= 0.5 or TEXT_WORDS & set(column.words[-1:])):
-        return "text", "words" if column.spaced >= 0.5 else "by its name"
-    with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
-    if comes_back and distinct >= 50 and column.is_key() and with_digits >= 0.5 * distinct:
-        return "entity", "values recur like those of a key"
-    if n >= FEW and distinct > 0.9 * n:
-        return "ignored", "nearly every event has a different value"
-    return "categorical", "text"
+    if kind == "categorical" and column.types == {str}:
+        with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
+        if comes_back and distinct >= 50 and column.is_key() and with_digits >= 0.5 * distinct:
+            return "entity", "values recur like those of a key"
+        if n >= FEW and distinct > 0.9 * n:
+            return "ignored", "nearly every event has a different value"
+    return kind, found.reason
 
 
 def id_rank(column: Column) -> int | None:

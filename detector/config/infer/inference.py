@@ -26,6 +26,7 @@ from dataclasses import replace
 from detector.config.infer.choice import Choice, Inference
 from detector.config.infer.column import AMOUNT_WORDS, ENTITY_WORDS, Column
 from detector.config.infer.sample import Sample, sample_error
+from detector.config.kinds import KINDS
 
 ENTITIES_MAX = 8  # of the tree
 FIELDS_MAX = 128  # of the tree
@@ -68,7 +69,7 @@ def infer(
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
     found = sorted((c for c in rest if c.kind == "entity"), key=_main_first)
     used_entities = given or found[:ENTITIES_MAX]
-    values = [c for c in rest if c.kind in ("numeric", "categorical", "text")]
+    values = [c for c in rest if c.kind in KINDS]
     if not used_entities and not values:
         raise sample_error(
             "the sample", "no field with different values", "at least one value or entity to learn from"

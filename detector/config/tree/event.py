@@ -1,10 +1,10 @@
-"""`event`: how a JSON object becomes an event."""
+"""`event`: how a record becomes an event."""
 
 from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -18,6 +18,8 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from detector.config.formats import FORMATS
+from detector.config.kinds import KINDS
 from detector.config.tree.base import Duration, Name, Part, unfit, wrong
 
 UNREADABLE = re.compile(r'["\\\x00-\x1f]')  # in a field name: the JSON decoder cannot look for it
@@ -46,6 +48,26 @@ Path = Annotated[
     Field(min_length=1, max_length=256, description="Name of the JSON field; dots lead into nested objects."),
     AfterValidator(_readable),
 ]
+
+
+def _member_of(table: Mapping[str, Any]) -> Callable[[str], str]:
+    """Make a check that a text is a name of a table."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise wrong(f"one of {', '.join(table)}")
+        return name
+
+    return check
+
+
+def _names_of(table: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Make an addition to the JSON schema that lists a table's names."""
+    return lambda schema: schema.update(enum=list(table))
+
+
+EventFormat = Annotated[str, AfterValidator(_member_of(FORMATS)), Field(json_schema_extra=_names_of(FORMATS))]
+FieldKind = Annotated[str, AfterValidator(_member_of(KINDS)), Field(json_schema_extra=_names_of(KINDS))]
 
 
 class Late(Part):
@@ -87,8 +109,11 @@ class ValueField(Part):
     """A value of the event."""
 
     name: Name = Field(description="Name of the field in alerts.")
-    path: Path
-    type: Literal["numeric", "categorical", "text"] = Field(description="Kind of the values.")
+    type: FieldKind = Field(description="Kind of the values.")
+    path: Path = Field(
+        description="Name of the JSON field; dots lead into nested objects. A type of several values has as "
+        "many paths, separated by commas."
+    )
     use: Literal["encode", "context", "segment"] = Field(
         "encode",
         description="encode: the model uses it; context, segment: only copied into alerts.",
@@ -96,6 +121,23 @@ class ValueField(Part):
     optional: bool = Field(True, description="false: events without it are rejected.")
     display: str | None = Field(None, description="Label for people, if not the name.", max_length=64)
     unit: str | None = Field(None, description="Unit shown behind the values.", max_length=16)
+
+    @field_validator("path")
+    @classmethod
+    def _a_path_for_each_part(cls, path: str, info: ValidationInfo) -> str:
+        parts = KINDS[info.data["type"]].parts if "type" in info.data else None
+        if parts is not None and (len(_split(path, parts)) != len(parts) or not all(_split(path, parts))):
+            raise wrong(f"{len(parts)} field names for {', '.join(parts)}, separated by commas")
+        return path
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where each part of the value is."""
+        return _split(self.path, KINDS[self.type].parts)
+
+
+def _split(path: str, parts: tuple[str, ...]) -> tuple[str, ...]:
+    return (path,) if len(parts) == 1 else tuple(one.strip() for one in path.split(","))
 
 
 class Duplicates(Part):
@@ -138,8 +180,9 @@ class EventLimits(Part):
 
 
 class Event(Part):
-    """How a JSON object becomes an event."""
+    """How a record becomes an event."""
 
+    format: EventFormat = Field("json", description="Format of the records.")
     id: Path = Field(description="Path of the event's id, which alerts and labels refer to.")
     time: TimeField
     entities: tuple[EntityField, ...] = Field(
@@ -227,8 +270,9 @@ def _name_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
     unnamed = not isinstance(fields, list | tuple | None) or len(_items(data, "fields")) > sum(
         isinstance(_get(item, "name"), str) for item in _items(data, "fields")
     )
-    if types[exposure] in ("categorical", "text") if exposure in types else not unnamed:
-        numeric = ", ".join(name[:64] for name, type_ in types.items() if type_ == "numeric")
+    amounts = [name for name, type_ in types.items() if type_ in KINDS and KINDS[type_].can_be_exposure]
+    if exposure not in amounts and types.get(exposure) in KINDS if exposure in types else not unnamed:
+        numeric = ", ".join(name[:64] for name in amounts)
         yield (
             ("exposure",),
             exposure,

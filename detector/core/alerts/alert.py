@@ -14,7 +14,7 @@ import msgspec
 from detector.core.alerts.explain import Reason
 from detector.core.alerts.policy import SEVERITIES, Published
 from detector.core.alerts.score_record import iso
-from detector.core.events.parser import ParsedEvent, View
+from detector.core.events import ParsedEvent, View
 from detector.core.records import Alert, Identity
 
 TYPE = "detector.alert.v1"
@@ -56,7 +56,6 @@ def make_alert(
     """
     offset = event.record.offset
     id_ = alert_id(identity, offset)
-    assert event.record.value is not None
     body = {
         "schema_version": SCHEMA_VERSION,
         "alert_id": id_,
@@ -75,7 +74,7 @@ def make_alert(
         "suppressed": decision.suppressed,
         "model": model,
         "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},
-        "event": msgspec.Raw(event.record.value.strip()),
+        "event": msgspec.Raw(view.document),
     }
     headers = [
         ("ce_specversion", "1.0"),

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from detector.config.tree import Alerts as AlertsConfig
-from detector.core.features.features import DAY_S
+from detector.core.features import DAY_S
 
 SEVERITIES = ("low", "medium", "high", "critical")
 SUPPRESSED_REASONS = ("entity", "budget")

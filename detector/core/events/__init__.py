@@ -1,0 +1,30 @@
+"""From records to events.
+
+What other rooms use is exported here; modules of this room import each other directly.
+"""
+
+from __future__ import annotations
+
+from detector.core.events.admission import IRREGULARITIES, Admission
+from detector.core.events.block_reader import BlockReader, Events
+from detector.core.events.event_time import EventTime
+from detector.core.events.kinds import KINDS, TEXT_GRAMS_MAX, Explanation
+from detector.core.events.parser import ParsedEvent, Parser, View, id_hash
+from detector.core.events.rejection import REASONS, Rejected
+
+__all__ = [
+    "IRREGULARITIES",
+    "KINDS",
+    "REASONS",
+    "TEXT_GRAMS_MAX",
+    "Admission",
+    "BlockReader",
+    "EventTime",
+    "Events",
+    "Explanation",
+    "ParsedEvent",
+    "Parser",
+    "Rejected",
+    "View",
+    "id_hash",
+]

@@ -1,10 +1,10 @@
-"""Which events enter a shard: not again what entered before, and not late where late ones are unwanted.
+"""Which events enter a shard: no duplicates, and no late events where the configuration refuses them.
 
 Rules
-    - It is decided event by event in log order, from the log alone: how polls cut it does not matter.
-    - What is refused leaves nothing behind: neither its id nor its time.
-    - Bounded: the ids of the last `horizon_events` events, as 64-bit hashes. Two of so many different ids
-      share one by chance once in 2^48 events.
+    - Each event is decided in log order, from the log alone; how polls cut the log does not matter.
+    - A refused event leaves no trace: neither its id nor its time is kept.
+    - Memory is bounded: the ids of the last `horizon_events` events, as 64-bit hashes. With 65,536 of them,
+      two different ids share a hash once in 2^48 events.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event
 from detector.core.events.block_reader import Events
-from detector.core.events.event_time import EventTime, follow, is_behind, time_latest, time_now
-from detector.core.events.parser import Rejected, id_hash
+from detector.core.events.event_time import EventTime, is_behind, time_latest, time_now, update_time
+from detector.core.events.parser import id_hash
+from detector.core.events.rejection import Rejected
 
 IRREGULARITIES = ("out_of_order", "late", "duplicate")
 _OUT_OF_ORDER, _LATE, _DUPLICATE = range(3)
-_ENTERS, _REJECTED = 3, 4  # what became of a row; or one of the above: why it was refused
+_ENTERS, _REJECTED = 3, 4  # fates of a row; the other fates are the numbers above: why it was refused
 _IDS_MIN = 1024  # places of a new ring
 
 
 class RecentIds:
-    """Hashes of the last ids and the offsets they came with: a ring, and a table of where in it each lies.
+    """Hashes of the last ids with their offsets: a ring, and a hash table of places in the ring.
 
     The table (open addressing) has at least twice as many slots as the ring has places.
     """
@@ -44,15 +45,15 @@ class RecentIds:
         self.slots = np.full(1 << (2 * places - 1).bit_length(), -1, dtype=np.int32)  # a place, -1: none
         self.ends = np.zeros(
             2, dtype=np.int64
-        )  # ids held; where the next one goes: over the oldest, once full
+        )  # ids held; place of the next one, which is that of the oldest once the ring is full
 
     @property
     def arrays(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-        """What kernels work on."""
+        """All arrays, for kernels."""
         return self.hashes, self.offsets, self.slots, self.ends
 
     def reserve(self, ids: int) -> None:
-        """Make room for so many more, within the capacity."""
+        """Make room for `ids` more, within the capacity."""
         places = len(self.hashes)
         while places < self._capacity and self.ends[0] + ids > places:
             places = min(2 * places, self._capacity)
@@ -60,17 +61,17 @@ class RecentIds:
             self._fill(self.to_state(), places)
 
     def find(self, hashed: int) -> int | None:
-        """Offset of the event with this id."""
+        """Offset of the event with this id hash; None: it is not held."""
         place = _find(self.hashes, self.slots, np.uint64(hashed))
         return None if place < 0 else int(self.offsets[place])
 
     def remember(self, hashed: int, offset: int) -> None:
-        """Hold an id that is not here; the oldest goes."""
+        """Add an id that is not held; a full ring drops the oldest."""
         self.reserve(1)
         _remember(*self.arrays, np.uint64(hashed), offset)
 
     def to_state(self) -> dict[str, Any]:
-        """Oldest first."""
+        """Return hashes and offsets, oldest first."""
         held, after = self.ends.tolist()
         oldest = after % max(held, 1)
         return {
@@ -79,7 +80,7 @@ class RecentIds:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave, as far as it fits."""
+        """Load what `to_state` returned; the newest ids, if not all fit."""
         held = min(len(state["hashes"]), self._capacity)
         self._fill(state, min(max(held, _IDS_MIN), self._capacity))
 
@@ -90,17 +91,17 @@ class RecentIds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Admitted:
-    """What became of the first `consumed` rows."""
+    """The outcome for the first `consumed` rows."""
 
     consumed: int
-    rows: NDArray[np.int64]  # (n,) those that entered
-    believed: NDArray[np.float64]  # (n,) their times, not too far ahead of the others, s since the epoch
-    now: NDArray[np.float64]  # (n,) how far event time had come with each
+    rows: NDArray[np.int64]  # (n,) that entered
+    bounded_times: NDArray[np.float64]  # (n,) their event times, bounded by `event_time`, s since the epoch
+    now: NDArray[np.float64]  # (n,) event time of the shard after each
     refused: Mapping[int, Rejected]  # by row, ascending
 
 
 class Admission:
-    """See the module's text."""
+    """Admits the events of one shard; see the module's docstring."""
 
     def __init__(self, schema: Event) -> None:
         self._duplicates, self._late = schema.duplicates, schema.time.late
@@ -108,14 +109,14 @@ class Admission:
         self._counts = np.zeros(len(IRREGULARITIES), dtype=np.int64)
 
     def admit(self, events: Events, rejected: Mapping[int, Rejected], time: EventTime, room: int) -> Admitted:
-        """Let events in, in log order, until `room` have entered; what enters is remembered, `time` follows.
+        """Admit events in log order until `room` have entered; their ids are kept and `time` is updated.
 
         Parameters
         ----------
         events
             n rows as they were read.
         rejected
-            By row, those that are no events.
+            Rows that are not events.
         """
         n = len(events)
         hashes, fates = events.id_hashes.copy(), np.full(n, _ENTERS, dtype=np.int8)
@@ -123,9 +124,9 @@ class Admission:
             fates[row] = _REJECTED
             hashes[row] = 0 if why.original is None else id_hash(why.original)
         self._ids.reserve(n)
-        first, believed, now = np.full(n, -1), np.empty(n), np.empty(n)
+        first, bounded, now = np.full(n, -1), np.empty(n), np.empty(n)
         consumed = _admit(
-            room, hashes, events.times, events.offsets, fates, first, believed, now,
+            room, hashes, events.times, events.offsets, fates, first, bounded, now,
             self._duplicates is not None,
             self._duplicates is not None and self._duplicates.action == "reject",
             self._late.after,
@@ -142,21 +143,21 @@ class Admission:
             if fates[row] == _REJECTED:
                 refused[row] = self._explain(rejected[row], int(first[row]))
             elif fates[row] == _DUPLICATE:
-                refused[row] = Rejected("duplicate", f"the id came before, at offset {first[row]}")
+                refused[row] = Rejected("duplicate", f"the event at offset {first[row]} has the same id")
             else:
                 behind = float(now[row] - events.times[row])
                 refused[row] = Rejected("late", f"{behind:.0f} s behind event time")
-        return Admitted(consumed, rows, believed[rows], now[rows], refused)
+        return Admitted(consumed, rows, bounded[rows], now[rows], refused)
 
     def _explain(self, rejected: Rejected, offset: int) -> Rejected:
-        """Add where the event is that a reversal takes back, if it is remembered."""
+        """Add the offset of the event that a reversal takes back, if its id is held."""
         if rejected.original is None or self._duplicates is None:
             return rejected
         where = "not among the last events" if offset < 0 else f"at offset {offset}"
         return Rejected(rejected.reason, f"{rejected.detail}, {where}")
 
     def collect(self) -> dict[str, int]:
-        """Irregular events since the last call, refused or not, by what they are."""
+        """Count irregular events since the last call, refused or not, by irregularity."""
         counts = dict(zip(IRREGULARITIES, self._counts.tolist(), strict=True))
         self._counts[:] = 0
         return {name: count for name, count in counts.items() if count}
@@ -165,7 +166,7 @@ class Admission:
         return {} if self._duplicates is None else self._ids.to_state()
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave, perhaps under other settings."""
+        """Load what `to_state` returned, perhaps under other settings."""
         if self._duplicates is not None and state:
             self._ids.load(state)
 
@@ -178,9 +179,9 @@ def _admit(
     log_offsets: Any,
     fates: Any,
     first: Any,
-    believed: Any,
+    bounded: Any,
     now: Any,
-    remembering: bool,
+    keep_ids: bool,
     reject_duplicates: bool,
     late_after: float,
     reject_late: bool,
@@ -192,16 +193,16 @@ def _admit(
     last: Any,
     held: Any,
 ) -> int:
-    """Decide event by event; returns rows consumed.
+    """Decide event by event; returns the number of rows consumed.
 
-    Writes `fates`, the offset at which a row's id came before (`first`), and for those that enter `believed`
-    and `now`; for a late one `now` is where time stood before it.
+    Writes `fates`; `first`, the offset of an earlier event with the same id; and for events that enter
+    `bounded` and `now`. For a late event `now` is the time before it.
     """
     entered = 0
     for row in range(len(id_hashes)):
         if entered == room:
             return row
-        place = _find(hashes, slots, id_hashes[row]) if remembering else -1
+        place = _find(hashes, slots, id_hashes[row]) if keep_ids else -1
         if place >= 0:
             first[row] = offsets[place]
         if fates[row] == _REJECTED:
@@ -219,16 +220,16 @@ def _admit(
                 continue
         if times[row] < time_latest(last, held):
             counts[_OUT_OF_ORDER] += 1
-        if remembering and place < 0:
+        if keep_ids and place < 0:
             _remember(hashes, offsets, slots, ends, id_hashes[row], log_offsets[row])
-        believed[row], now[row] = follow(last, held, times[row])
+        bounded[row], now[row] = update_time(last, held, times[row])
         entered += 1
     return len(id_hashes)
 
 
 @numba.njit(cache=True)
 def _slot_of(hashes: Any, slots: Any, hashed: Any) -> Any:
-    """Return the slot of this id, or the empty one where it belongs."""
+    """Return the slot of this id, or the empty slot for it."""
     last = len(slots) - 1
     slot = np.int64(hashed & np.uint64(last))
     while slots[slot] >= 0 and hashes[slots[slot]] != hashed:
@@ -238,14 +239,14 @@ def _slot_of(hashes: Any, slots: Any, hashed: Any) -> Any:
 
 @numba.njit(cache=True)
 def _find(hashes: Any, slots: Any, hashed: Any) -> int:
-    """Return the id's place in the ring, -1 if it is not there."""
+    """Return the id's place in the ring, -1 if it is not held."""
     place: int = slots[_slot_of(hashes, slots, hashed)]
     return place
 
 
 @numba.njit(cache=True)
 def _remember(hashes: Any, offsets: Any, slots: Any, ends: Any, hashed: Any, offset: int) -> None:
-    """Hold an id that is not here; once the ring is full the oldest goes."""
+    """Add an id that is not held; a full ring drops the oldest."""
     place = ends[1]
     if ends[0] == len(hashes):
         _forget(hashes, slots, hashes[place])
@@ -258,7 +259,7 @@ def _remember(hashes: Any, offsets: Any, slots: Any, ends: Any, hashed: Any, off
 
 @numba.njit(cache=True)
 def _forget(hashes: Any, slots: Any, hashed: Any) -> None:
-    """Empty an id's slot; what was put behind it for want of room moves up (Knuth 6.4, algorithm R)."""
+    """Empty an id's slot; later ids of the same probe sequence move up (Knuth 6.4, algorithm R)."""
     last = len(slots) - 1
     hole = _slot_of(hashes, slots, hashed)
     slot = hole

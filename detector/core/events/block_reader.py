@@ -1,54 +1,36 @@
 """Many records at once, as columns: what `Parser.parse` gives for each, without an object per event.
 
 A block is read column by column. What is plain (text where text is usual, numbers, times of the usual form)
-is checked and converted for the whole column; any other value goes through the parser's leaf for it. A record
-that is not accepted so, for whatever reason, is doubtful and left to `Parser.parse`, which has the last word:
-it accepts it after all, or tells what is wrong with it. So there is one place for speed and one for care.
+is checked and converted for the whole column; any other value is converted by itself. A record that is not
+accepted in this way, for whatever reason, is doubtful and left to `Parser.parse`, which decides: it accepts
+the record, or says what is wrong with it. So the fast way needs no care for odd records, and the careful way
+no speed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from hashlib import blake2b
-from operator import attrgetter
+from itertools import islice
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Event
-from detector.core.events.parser import (
-    DIGITS_MAX,
-    TEXT_GRAMS_MAX,
-    TIME_MAX_S,
-    Bad,
-    Leaf,
-    ParsedEvent,
-    Parser,
-    Rejected,
-    from_epoch,
-    plain,
-    to_float,
-)
-from detector.core.events.text_kernels import IsoTimes, beyond, split_grams
+from detector.core.events.kinds import TEXT_GRAMS_MAX
+from detector.core.events.parser import NO_RESOURCES, TIME_MAX_S, Entity, ParsedEvent, Parser, from_epoch
+from detector.core.events.rejection import Bad, Rejected
+from detector.core.events.text_kernels import IsoTimes
+from detector.core.events.values import Column, HashCache, are_texts, convert_each, plain, to_doubles
 from detector.core.records import Record
-
-# Values whose hashes are remembered, per entity and categorical field: at most so many of at most so many
-# characters; longer ones hardly come back. Texts are not remembered: free text never repeats.
-CACHE_VALUES_MAX = 32_768
-CACHE_CHARS_MAX = 64
-NoneType = type(None)
-
-Column = Sequence[Any]
-"""What was decoded of one field, n values."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Events:
-    """Events as the model sees them, n rows in log order, with what is needed to find their originals."""
+    """Events as the model sees them, n rows in log order, with their records."""
 
     records: Sequence[Record]
     offsets: NDArray[np.int64]  # (n,)
@@ -101,7 +83,7 @@ class Events:
     def blank(
         records: Sequence[Record], *, entities: int, numerics: int, categories: int, texts: int
     ) -> Events:
-        """Rows to be overwritten: nothing but the records, and columns enough."""
+        """Make rows to be overwritten, with as many columns per array as stated."""
         n = len(records)
         return Events(
             records=records,
@@ -117,7 +99,7 @@ class Events:
         )
 
     def put(self, row: int, event: ParsedEvent) -> None:
-        """Overwrite a row with what is of the same record."""
+        """Overwrite a row with the same record's event."""
         self.ids[row], self.id_hashes[row], self.times[row] = event.id, event.id_hash, event.time
         self.entities[row], self.numerics[row] = event.entities, event.numerics
         self.categories[row], self.key_matches[row] = event.categories, event.key_matches
@@ -129,15 +111,25 @@ class Events:
 class BlockReader:
     """Reads events of one schema, many at once; see `Parser` for the parameters."""
 
-    def __init__(self, schema: Event, entity_key: bytes, *, require_key: bool = False) -> None:
-        self.parser = parser = Parser(schema, entity_key, require_key=require_key)
-        leaves = [parser.id, parser.time, parser.kind, *parser.entities, *parser.checked]
-        self._leaves = [*leaves, *parser.numerics, *parser.categories, *parser.texts]
-        self._columns = attrgetter(*(leaf.path for leaf in self._leaves))
-        self._iso = IsoTimes(parser.zone)
-        keys_max, texts_max = parser.limits.key_chars_max, parser.limits.text_chars_max
-        self._entities = [_Hashes(parser.entity, leaf, keys_max) for leaf in parser.entities]
-        self._categories = [_Hashes(parser.category, leaf, texts_max) for leaf in parser.categories]
+    def __init__(
+        self,
+        schema: Event,
+        entity_key: bytes,
+        *,
+        require_key: bool = False,
+        resources: Mapping[str, Any] = NO_RESOURCES,
+    ) -> None:
+        self.parser = Parser(schema, entity_key, require_key=require_key, resources=resources)
+        self._iso = IsoTimes(self.parser.zone)
+        self._time_format = schema.time.format
+        self._entities = [
+            HashCache(partial(self._entity_hash, entity), entity.digest, schema.limits.key_chars_max)
+            for entity in self.parser.entities
+        ]
+
+    def _entity_hash(self, entity: Entity, found: Any) -> int:
+        text = self.parser.key_text(entity.field, found)
+        return 0 if text is None else entity.digest(text)
 
     def read(self, records: Sequence[Record]) -> tuple[Events, dict[int, Rejected]]:
         """Read records.
@@ -145,21 +137,15 @@ class BlockReader:
         Returns
         -------
         events
-            A row per record; that of a rejected one has no meaning.
+            A row per record; the row of a rejected one has no meaning.
         rejected
             By row.
         """
         parser = self.parser
-        events = Events.blank(
-            records,
-            entities=len(parser.entities),
-            numerics=len(parser.numerics),
-            categories=len(parser.categories),
-            texts=len(parser.texts),
-        )
-        decoded, doubtful = self._decode([record.value for record in records])
+        events = Events.blank(records, entities=len(parser.entities), **parser.widths)
+        columns, doubtful = parser.format.columns(records)
         if len(doubtful) < len(records):
-            self._fill(events, decoded, doubtful)
+            self._fill(events, columns, doubtful)
         rejected = {}
         for row in doubtful:
             parsed = parser.parse(records[row])
@@ -169,74 +155,56 @@ class BlockReader:
                 events.put(row, parsed)
         return events, rejected
 
-    def _decode(self, values: Sequence[bytes | None]) -> tuple[list[Any], set[int]]:
-        """Decode what is within the limits; the other rows are doubtful, and show what another one has."""
-        limits, decode = self.parser.limits, self.parser.decoder.decode
-        raws = [b"" if raw is None or len(raw) > limits.bytes_max else raw for raw in values]
-        doubtful = set(
-            beyond(raws, limits.depth_max, limits.members_max, limits.name_chars_max, DIGITS_MAX - 1)
-        )
-        if not doubtful:
-            try:
-                return list(map(decode, raws)), doubtful
-            except msgspec.DecodeError:
-                pass
-        decoded: dict[int, Any] = {}
-        for row, raw in enumerate(raws):
-            if row not in doubtful:
-                try:
-                    decoded[row] = decode(raw)
-                except msgspec.DecodeError:
-                    doubtful.add(row)
-        some = next(iter(decoded.values()), None)
-        return [decoded.get(row, some) for row in range(len(raws))], doubtful
-
-    def _fill(self, events: Events, decoded: Sequence[Any], doubtful: set[int]) -> None:
-        """Write the columns of what was decoded; rows that are not plainly right become doubtful."""
+    def _fill(self, events: Events, found: Sequence[Column], doubtful: set[int]) -> None:
+        """Write what was decoded; rows that are not plainly right become doubtful."""
         parser = self.parser
-        try:
-            columns: Iterator[Sequence[Any]] = iter(list(zip(*map(self._columns, decoded), strict=True)))
-        except AttributeError:  # an object within some event is missing
-            columns = iter([_column(decoded, leaf.path) for leaf in self._leaves])
-        events.ids[:] = self._key_texts(parser.id_text, next(columns), doubtful, "")
+        columns = iter(found)  # in the order of the format's paths
+        ids, times, kinds, _ = islice(columns, 4)
+        events.ids[:] = self._ids(ids, doubtful)
         hashes = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in events.ids])
         events.id_hashes[:] = np.frombuffer(hashes, dtype="<u8")
-        events.times[:] = self._times(next(columns), doubtful)
-        kinds = next(columns)
+        events.times[:] = self._times(times, doubtful)
         if parser.reversals:
             doubtful.update(row for row, kind in enumerate(kinds) if plain(kind) in parser.reversals)
-        for e, leaf in enumerate(parser.entities):
+        for e, entity in enumerate(parser.entities):
             column = next(columns)
-            events.entities[:, e] = self._entities[e].of(column, doubtful)
+            events.entities[:, e] = self._entities[e].hash_column(column, doubtful)
             if e == 0:
-                events.key_matches[:] = self._match(leaf, column, events.records, doubtful)
-        for leaf in parser.checked:
-            check = self._numbers if leaf.field.type == "numeric" else self._texts
-            check(leaf, next(columns), doubtful)
-        for j, leaf in enumerate(parser.numerics):
-            events.numerics[:, j] = self._numbers(leaf, next(columns), doubtful)
-        for c in range(len(parser.categories)):
-            events.categories[:, c] = self._categories[c].of(next(columns), doubtful)
-        for t, leaf in enumerate(parser.texts):
-            texts = self._texts(leaf, next(columns), doubtful)
-            padded = ["" if text is None else leaf.digest.padded(text) for text in texts]
-            split_grams(padded, leaf.digest.salt, events.grams[:, t])
+                events.key_matches[:] = self._match(entity, column, events.records, doubtful)
+        stores: dict[str, NDArray[Any]] = {
+            "numerics": events.numerics,
+            "categories": events.categories,
+            "texts": events.grams,
+        }
+        used = dict.fromkeys(stores, 0)
+        for value in parser.values:
+            parts = list(islice(columns, len(value.kind.field.paths)))
+            column = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
+            if value.kind.field.use != "encode":
+                value.kind.parse_column(column, doubtful)
+                continue
+            store, first = value.kind.store, used[value.kind.store]
+            used[store] += len(value.kind.places(value.kind.field))
+            value.kind.read_column(column, doubtful, stores[store][:, first : used[store]])
 
-    def _key_texts(
-        self, leaf: Callable[[Any], Any], column: Column, doubtful: set[int], blank: Any
-    ) -> Column:
-        if _are_texts(column, self.parser.limits.key_chars_max) and "" not in column:
+    def _ids(self, column: Column, doubtful: set[int]) -> Column:
+        plainly = self._as_texts(column)
+        return convert_each(self.parser.id_text, column, doubtful, "") if plainly is None else plainly
+
+    def _as_texts(self, column: Column) -> Column | None:
+        """Ids or entity values as texts, if all of them plainly are; else None."""
+        if are_texts(column, self.parser.limits.key_chars_max) and "" not in column:
             return column
         if set(map(type, column)) == {int}:
-            return self._key_texts(leaf, list(map(str, column)), doubtful, blank)
-        return _each(leaf, column, doubtful, blank)
+            return self._as_texts(list(map(str, column)))
+        return None
 
     def _times(self, column: Column, doubtful: set[int]) -> NDArray[np.float64]:
-        types, form = set(map(type, column)), self.parser.time.field.format
+        types, form = set(map(type, column)), self._time_format
         if types == {str} and form in ("auto", "iso8601"):
             seconds = self._iso.read(column)
         elif types <= {int, float} and form != "iso8601":
-            seconds = from_epoch(_doubles(column), form)
+            seconds = from_epoch(to_doubles(column), form)
         else:
             seconds = np.full(len(column), np.nan)
         for row in np.flatnonzero(~((seconds >= 0.0) & (seconds < TIME_MAX_S))).tolist():
@@ -246,84 +214,16 @@ class BlockReader:
                 doubtful.add(row)
         return seconds
 
-    def _match(self, leaf: Leaf, column: Column, records: Sequence[Record], doubtful: set[int]) -> list[bool]:
-        """Tell whether the records' keys are the main entity's values."""
-        mains = self._key_texts(partial(self.parser.key_text, leaf.field), column, doubtful, None)
-        wanted = [None if main is None else main.encode() for main in mains]
+    def _match(
+        self, main: Entity, column: Column, records: Sequence[Record], doubtful: set[int]
+    ) -> list[bool]:
+        """Say whether the records' keys are the main entity's values."""
+        texts = self._as_texts(column)
+        if texts is None:
+            texts = convert_each(partial(self.parser.key_text, main.field), column, doubtful, None)
+        wanted = [None if text is None else text.encode() for text in texts]
         keys = [record.key for record in records]
         if self.parser.require_key:
             pairs = enumerate(zip(keys, wanted, strict=True))
-            doubtful.update(row for row, (key, main) in pairs if main is not None and key != main)
-        return [key is None or main is None or key == main for key, main in zip(keys, wanted, strict=True)]
-
-    def _numbers(self, leaf: Leaf, column: Column, doubtful: set[int]) -> NDArray[np.float64]:
-        if set(map(type, column)) <= {int, float, NoneType}:
-            numbers = _doubles(column)
-            wrong = np.isinf(numbers) if leaf.field.optional else ~np.isfinite(numbers)
-            doubtful.update(np.flatnonzero(wrong).tolist())
-            return numbers
-        return np.array(_each(partial(self.parser.number, leaf), column, doubtful, np.nan))
-
-    def _texts(self, leaf: Leaf, column: Column, doubtful: set[int]) -> Column:
-        if _are_texts(column, self.parser.limits.text_chars_max):
-            return column
-        return _each(partial(self.parser.check, leaf.field), column, doubtful, None)
-
-
-class _Hashes(dict[Any, int]):
-    """Hashes of the values of one entity or category that came lately; none depends on what came before."""
-
-    def __init__(self, read: Callable[[Leaf, Any], int], leaf: Leaf, chars_max: int) -> None:
-        self._leaf = partial(read, leaf)
-        self._digest = leaf.digest
-        self._chars_max = chars_max
-
-    def of(self, column: Column, doubtful: set[int]) -> NDArray[np.uint64]:
-        # Python's True and 1.0 are the key 1, though their texts differ.
-        remembered = set(map(type, column)) <= {str, int, NoneType}
-        hashes = _each(self.__getitem__ if remembered else self._leaf, column, doubtful, 0)
-        return np.array(hashes, dtype=np.uint64)
-
-    def __missing__(self, found: Any) -> int:
-        plain_text = type(found) is str and 0 < len(found) <= self._chars_max
-        hashed: int = self._digest(found) if plain_text else self._leaf(found)
-        if len(self) >= CACHE_VALUES_MAX:
-            self.clear()
-        if len(str(found)) <= CACHE_CHARS_MAX:
-            self[found] = hashed
-        return hashed
-
-
-def _column(decoded: Column, path: str) -> Column:
-    column = decoded
-    for attribute in path.split("."):
-        column = [None if parent is None else getattr(parent, attribute) for parent in column]
-    return column
-
-
-def _each(leaf: Callable[[Any], Any], column: Column, doubtful: set[int], blank: Any) -> Column:
-    """Read each value by itself; those that are refused are `blank`, and doubtful."""
-    try:
-        return list(map(leaf, column))
-    except Bad:
-        pass
-    values = []
-    for row, found in enumerate(column):
-        try:
-            values.append(leaf(found))
-        except Bad:
-            values.append(blank)
-            doubtful.add(row)
-    return values
-
-
-def _are_texts(column: Column, chars_max: int) -> bool:
-    return set(map(type, column)) == {str} and max(map(len, column)) <= chars_max
-
-
-def _doubles(column: Column) -> NDArray[np.float64]:
-    """Numbers, NaN for None; beyond the largest double inf."""
-    try:
-        return np.array(column, dtype=np.float64)
-    except OverflowError:
-        return np.array([np.nan if number is None else to_float(number) for number in column])
+            doubtful.update(row for row, (key, value) in pairs if value is not None and key != value)
+        return [key is None or value is None or key == value for key, value in zip(keys, wanted, strict=True)]

@@ -1,12 +1,12 @@
-"""How far event time has come, whatever single events claim.
+"""The current event time of a shard, robust against single events with a wrong time.
 
 An event dated far ahead (a producer's broken clock, milliseconds taken for seconds) must not move the time of
-everybody else: histories would fade, budgets fill, labels come before their time. So *now* is the median of
-the last 15 events, and an event counts as at most so far ahead of it as a day, or eight times what the four
-events before the median took, whichever is more: slow streams take long over 15 events. After a silence the
-time is behind until eight events agree.
+all others: profiles would decay, budgets refill, labels be applied too early. So *now* is the median of the
+last 15 events, and the time of an event is bounded: it counts as at most one day ahead of now, or eight times
+the span of the four events before the median if that is more, because in slow streams 15 events span a long
+time. After a long pause, now lags behind until eight events agree.
 
-It goes event by event, so it does not depend on how the log was cut.
+The time is updated event by event, so it does not depend on how polls cut the log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 WINDOW = 15
 AHEAD_MIN_S = 86_400.0
@@ -24,15 +23,13 @@ MIDDLE = WINDOW // 2
 OLDER = MIDDLE - 4
 AHEAD_PACES = 8.0
 
-Doubles = NDArray[np.float64]
-
 
 class EventTime:
     """Time of one shard, s since the epoch."""
 
     def __init__(self) -> None:
-        self.last = np.zeros(WINDOW - 1)  # own times of the last events, oldest first
-        self.held = np.zeros(1, dtype=np.int64)  # so many of them; an array so that kernels can count
+        self.last = np.zeros(WINDOW - 1)  # times of the last events as sent, oldest first
+        self.held = np.zeros(1, dtype=np.int64)  # how many of them; an array so that kernels can count
 
     @property
     def now(self) -> float:
@@ -41,25 +38,8 @@ class EventTime:
 
     @property
     def latest(self) -> float:
-        """Own time of the last event; -inf before the first."""
+        """Time of the last event as sent; -inf before the first."""
         return float(time_latest(self.last, self.held))
-
-    def believe(self, times: Doubles) -> tuple[Doubles, Doubles]:
-        """Follow events in log order.
-
-        Parameters
-        ----------
-        times : (n,) float64
-            What the events claim.
-
-        Returns
-        -------
-        believed, now : (n,) float64
-            Each event's time, not too far ahead of the others, and how far time had come with it.
-        """
-        believed, now = np.empty(len(times)), np.empty(len(times))
-        _follow_all(self.last, self.held, times, believed, now)
-        return believed, now
 
     def to_state(self) -> dict[str, Any]:
         return {"last": self.last[: self.held[0]].copy()}
@@ -88,7 +68,10 @@ def time_latest(last: Any, held: Any) -> float:
 
 @numba.njit(cache=True)
 def is_behind(last: Any, held: Any, time: float, seconds: float) -> bool:
-    """Whether `time` lies more than `seconds` before *now*; the median is at most the highest."""
+    """Whether `time` is more than `seconds` before *now*.
+
+    The median is at most the highest, so it is computed only if some event is that far ahead.
+    """
     bound = time + seconds
     for i in range(held[0]):
         if last[i] > bound:
@@ -97,13 +80,13 @@ def is_behind(last: Any, held: Any, time: float, seconds: float) -> bool:
 
 
 @numba.njit(cache=True)
-def follow(last: Any, held: Any, time: float) -> tuple[float, float]:
-    """Follow one event; returns its time, not too far ahead of the others, and now with it."""
+def update_time(last: Any, held: Any, time: float) -> tuple[float, float]:
+    """Update with one event; returns its bounded time, and now including it."""
     window = np.empty(WINDOW)
     count = held[0]
     window[:count] = last[:count]
     window[count] = time
-    window[count + 1 :] = window[0]  # the first stands in for those before it
+    window[count + 1 :] = window[0]  # the first stands for those before it
     if count < WINDOW - 1:
         last[count] = time
         held[0] = count + 1
@@ -113,9 +96,3 @@ def follow(last: Any, held: Any, time: float) -> tuple[float, float]:
     window.sort()
     now = window[MIDDLE]
     return min(time, now + max(AHEAD_MIN_S, AHEAD_PACES * (now - window[OLDER]))), now
-
-
-@numba.njit(cache=True)
-def _follow_all(last: Any, held: Any, times: Any, believed: Any, now: Any) -> None:
-    for i in range(len(times)):
-        believed[i], now[i] = follow(last, held, times[i])

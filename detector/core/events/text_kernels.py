@@ -1,6 +1,6 @@
 """Columns of text in one pass each: limits of JSON documents, ISO 8601 times, hashed trigrams.
 
-What is not of the usual form is said to be so, never guessed: the caller reads it the careful way.
+What is not of the usual form is reported, never guessed; the caller reads it one by one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 _HOUR_US = 3_600_000_000
 _EXACT_MAX = 1 << 53  # whole numbers below are doubles
-# Hours whose offsets from UTC are remembered; streams stay around a few.
+# Hours whose offsets from UTC are cached; the events of a stream are usually within a few.
 _HOURS_MAX = 4096
 _EPOCH, _HOUR, _US = datetime(1970, 1, 1), timedelta(hours=1), timedelta(microseconds=1)
 _ODD, _LOCAL, _ZONED = range(3)  # forms of a time
@@ -29,14 +29,14 @@ def beyond(
     name_bytes_max: int | None,
     digits_max: int,
 ) -> list[int]:
-    """Rows that may be beyond a limit or are not UTF-8; the others, if they are JSON, are not.
+    """Find rows that may exceed a limit or are not UTF-8. Other rows, if they are JSON, are within limits.
 
     Parameters
     ----------
     depth_max, members_max
-        Levels, and fields and items of all objects and lists (an empty one may count as one).
+        Levels; fields and items of all objects and lists (an empty one may count as one).
     name_bytes_max, digits_max
-        Lengths of a field's name as it is written, and of a run of digits.
+        Length of a field's name as written; length of a run of digits.
     """
     joined = b"\n".join(documents)
     lengths = np.fromiter(map(len, documents), dtype=np.int64, count=len(documents))
@@ -74,7 +74,7 @@ def _measure(
     digits_max: int,
     odd: Any,
 ) -> None:
-    """Scan documents, a separator after each; what is in strings only has a length."""
+    """Scan documents, one byte of separator after each. Of strings only the length counts."""
     start = 0
     for row in range(len(lengths)):
         stop = start + lengths[row]
@@ -122,16 +122,17 @@ def _longest_digits(text: Any, start: int, stop: int) -> int:
 
 
 class IsoTimes:
-    """Reads times like `2024-03-01T12:00:00Z`; those without an offset are local times of `zone`."""
+    """Reads times like `2024-03-01T12:00:00Z`; a time without an offset is a local time of `zone`."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
 
     def read(self, column: Sequence[str]) -> NDArray[np.float64]:
-        """Give s since the epoch as `datetime.fromisoformat` and `timestamp` do; NaN: not of the usual form.
+        """Return s since the epoch as `datetime.fromisoformat` and `timestamp` do; NaN: not of the usual
+        form.
 
-        Usual are a date since 1970, T or a blank, h:min:s, perhaps three or six digits of a second, perhaps Z
-        or ±h:min; in micros a double must hold it.
+        The usual form is a date since 1970, `T` or a space, h:min:s, optionally three or six digits of a
+        second, optionally `Z` or ±h:min; the microseconds must be exact in a double.
         """
         joined = "".join(column)
         if not joined.isascii():
@@ -151,21 +152,21 @@ class IsoTimes:
 
 @lru_cache(maxsize=_HOURS_MAX)
 def _offset_us(zone: tzinfo, hour: int) -> int | None:
-    """How far local time is ahead of UTC all through a local hour since 1970; None: it changes in between.
+    """Offset of local time from UTC throughout a local hour since 1970; None: it changes within the hour.
 
-    No zone changes its offset twice within an hour, so both ends tell.
+    No zone changes its offset twice within an hour, so comparing both ends is enough.
     """
     try:
         start = _EPOCH + hour * _HOUR
         first, last = (moment.replace(tzinfo=zone).utcoffset() for moment in (start, start + _HOUR - _US))
-    except OverflowError:  # a year that is none
+    except OverflowError:  # a year out of range
         return None
     return None if first is None or first != last else first // _US
 
 
 @numba.njit(cache=True)
 def _number(text: Any, start: int, digits: int) -> int:
-    """Return the number of so many digits; -1: they are not digits."""
+    """Return the number that is written in `digits` digits; -1: not all are digits."""
     number = 0
     for at in range(start, start + digits):
         digit = int(text[at]) - 48
@@ -177,7 +178,7 @@ def _number(text: Any, start: int, digits: int) -> int:
 
 @numba.njit(cache=True)
 def _read_iso(text: Any, lengths: Any, micros: Any, forms: Any) -> None:
-    """Write micros since 1970 (local ones without an offset) and which form a time has."""
+    """Write micros since 1970, local ones for a time without an offset, and the form of each time."""
     stop = 0
     for row in range(len(lengths)):
         start, stop = stop, stop + lengths[row]
@@ -229,14 +230,15 @@ def _month_days(year: int, month: int) -> int:
 
 @numba.njit(cache=True)
 def _days(year: int, month: int, day: int) -> int:
-    """Days since 1970; years begin in March, so that the leap day is their last."""
+    """Days since 1970. Years are counted from March, so that a leap day is the last of its year."""
     years = year - 1 if month <= 2 else year
     of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     return 365 * years + years // 4 - years // 100 + years // 400 + of_year - 719_468
 
 
 def split_grams(padded: Sequence[str], salt: int, grams: NDArray[np.uint32]) -> None:
-    """Write hashed trigrams (CRC-32 of their UTF-8, begun at `salt`) of texts, the lowest, ascending, then 0.
+    """Write the lowest hashed trigrams of texts, ascending, then 0. The hash is CRC-32 of the UTF-8 from
+    `salt`.
 
     Parameters
     ----------
@@ -267,7 +269,7 @@ def _crc(crc: Any, byte: Any, table: Any) -> Any:
 
 @numba.njit(cache=True)
 def _crc_character(crc: Any, character: Any, table: Any) -> Any:
-    """Go on with the character's UTF-8."""
+    """Update with the UTF-8 of a character."""
     low, more = np.uint32(0x3F), np.uint32(0x80)
     if character < 0x80:
         return _crc(crc, character, table)

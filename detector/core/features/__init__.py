@@ -1,0 +1,34 @@
+"""From events to inputs of the encoder.
+
+What other rooms use is exported here; modules of this room import each other directly.
+"""
+
+from __future__ import annotations
+
+from detector.core.features.features import Features
+from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, Changes
+from detector.core.features.fraud_rates import FraudRates
+from detector.core.features.layout import DAY_S, Group, KeyKind, Layout
+from detector.core.features.profiles import Profiles, explained_shares, population_shift
+from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
+
+__all__ = [
+    "DAY_S",
+    "FRAUD",
+    "MATURED",
+    "RETRACTED",
+    "Changes",
+    "Features",
+    "FraudRates",
+    "Group",
+    "KeyKind",
+    "Layout",
+    "Profiles",
+    "Rows",
+    "Units",
+    "empty_rows",
+    "explained_shares",
+    "population_shift",
+    "swap",
+    "to_rows",
+]

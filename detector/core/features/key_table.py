@@ -1,11 +1,11 @@
-"""Bounded table of numbers per key: what profiles and fraud shares are kept in.
+"""Bounded table of numbers per key, for profiles and fraud rates.
 
-A table is a set-associative cache: a key may lie in one of the 16 slots of its bucket. O(1) time per key.
+A table is a set-associative cache: a key has one of the 16 slots of its bucket. O(1) time per key.
 
 Rules
-    - Growth happens only when the caller asks (at the beginning of a block, at a barrier), so that it is a
-      function of the log; beyond the bound the key of the bucket whose time is oldest goes.
-    - Keys are hashes already, uint64; 0 stands for a missing one.
+    - A table grows only when the caller asks (at the beginning of a block, at a barrier), so that its size is
+      a function of the log. A full bucket drops the key with the oldest time.
+    - Keys are hashes, uint64; 0 stands for a missing key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import DTypeLike
 from detector.core.state import Table, rows_hash
 
 WAYS = 16
-# Buckets overflow before a table is full: filled up to half load, 16 ways lose 2 keys in 1,000 (measured).
+# Buckets overflow before a table is full: at half load, 16 ways lose 2 keys in 1,000 (measured).
 LOAD_MAX = 0.5
 SLOTS_MIN = 1024
 
@@ -48,7 +48,7 @@ class KeyTable:
         return int(self._count[0])
 
     def reserve(self, keys: int) -> None:
-        """Make room for so many new keys, within the bound."""
+        """Make room for `keys` new keys, within the bound."""
         slots = len(self._keys)
         while (len(self) + keys) > slots * LOAD_MAX and slots < self._slots_max:
             slots *= 2
@@ -59,7 +59,7 @@ class KeyTable:
 
     @property
     def hashed(self) -> int:
-        """Hash of its rows, of all anew."""
+        """Hash of all rows, computed from scratch."""
         return rows_hash(self._keys, self._times, self._stats)
 
     def to_state(self) -> Table:
@@ -77,7 +77,7 @@ class KeyTable:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back the rows of what `to_state` gave."""
+        """Load the rows of what `to_state` returned."""
         self._allocate(int(state["slots"]))
         used = state["used"]
         self._keys[used], self._times[used], self._stats[used] = state["keys"], state["last"], state["stats"]
@@ -105,7 +105,7 @@ def find_slot(keys: Any, key: Any) -> int:
 
 @numba.njit(cache=True)
 def slot_for(keys: Any, times: Any, key: Any) -> int:
-    """Return the key's slot, or the one that it may have: an empty one, or its bucket's oldest key's."""
+    """Return the key's slot, or the slot it may take: an empty one, else that of its bucket's oldest key."""
     buckets = len(keys) // WAYS
     first = int((key >> np.uint64(7)) % np.uint64(buckets)) * WAYS
     oldest = first
@@ -119,7 +119,7 @@ def slot_for(keys: Any, times: Any, key: Any) -> int:
 
 @numba.njit(cache=True)
 def take_slot(keys: Any, slot: int, key: Any, count: Any) -> bool:
-    """Give a key its `slot_for`; tells whether it is new. A new slot's contents are anything."""
+    """Put a key into its `slot_for`; returns whether it is new. The numbers of a new slot are arbitrary."""
     if keys[slot] == key:
         return False
     if keys[slot] == 0:

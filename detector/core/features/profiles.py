@@ -1,189 +1,128 @@
-"""Bounded memory of what each key (a card, a merchant, a pair of them) usually does.
-
-A slot of the table (see `key_table`) holds, per half-life, a decayed count and, per numeric, a decayed mean
-and two variances, of what lies above the mean and of what lies below: amounts are skewed, and one spread for
-both sides would hide the long one's extremes or exaggerate the short one's.
-
-Rules
-    - A row is read as it was just before its event, then updated with it, event by event in log order: what
-      an event sees does not depend on how the log was cut into polls.
-    - Once a profile has history, a value beyond some of its own spreads moves it by at most that much, and
-      the less the farther out it lies (a redescending influence, Hampel 1974): a profile must not learn the
-      fraud.
-    - A slot's time is when its key was last seen, so beyond the bound the longest unseen key goes.
-    - No fast-math and no threads: equal bytes on equal machines.
-"""
+"""Profiles of all kinds of keys, and what they say of the population as a whole."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.key_table import KeyTable, slot_for, take_slot
-from detector.core.state import row_hash, words
-
-# Updates are clipped only after so many (decayed) events; before that a spread means nothing.
-HISTORY_MIN = 5.0
-# Influence falls with the square of the distance from so many times the clipping bound.
-DOUBTED_FROM = 1.5
-# Weight of the population's variance in a profile's own.
-PRIOR_WEIGHT = 2.0
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.features import feature_kernels
+from detector.core.features.layout import Layout
+from detector.core.features.profile_table import ProfileTable
+from detector.core.features.rows import Rows
 
 
-class ProfileTable(KeyTable):
-    """Profiles of one kind of key.
+class Profiles:
+    """One table for each kind of key.
 
-    Parameters
-    ----------
-    half_lives_s : (H,) float64
-        Memories, shortest first, seconds of event time.
-    numerics : int
-        J, number of numeric values followed per key; 0 for pure counts.
-    keys_max : int
-        Bound on keys.
-    clip_spreads : float
-        An update is clipped at so many spreads.
-
-    Notes
-    -----
-    Context rows, as `observe` writes them, are float32 of `width` = 1 + H + 3 H J columns: seconds since the
-    key was last seen (NaN: never), decayed counts per half-life, means (H x J; NaN before the
-    first value), upper variances (H x J),
-    lower variances (H x J). An upper variance is twice the mean square of the steps above the mean, so that
-    both equal the variance where values are symmetric.
+    `observe` must see events in log order; `reserve` may only be called at the beginning of a block.
     """
 
-    def __init__(
-        self, half_lives_s: NDArray[np.float64], numerics: int, keys_max: int, clip_spreads: float
-    ) -> None:
-        self.half_lives_s = np.asarray(half_lives_s, dtype=np.float64)
-        self.numerics = numerics
-        self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics)
-        self._clip_spreads = clip_spreads
-        self._hashed = np.zeros(1, dtype=np.uint64)  # of the rows; kept as they change
-        super().__init__(self.width - 1, keys_max, np.float32)
+    def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
+        self._layout = layout
+        self._tables = []
+        for kind in layout.kinds:
+            half_lives = layout.half_lives_of(kind)
+            keys_max = config.pairs_max if kind.right is not None else config.entities_max
+            self._tables.append(ProfileTable(half_lives, kind.numerics, keys_max, config.clip_spreads))
+        self._priors = np.ones(2 * len(layout.numerics))
 
-    @property
-    def hashed(self) -> int:
-        return int(self._hashed[0])
+    def __len__(self) -> int:
+        """Profiles held, of all kinds."""
+        return sum(len(table) for table in self._tables)
+
+    def reserve(self, events: int) -> None:
+        """Make room for a block."""
+        for table in self._tables:
+            table.reserve(events)
+
+    def observe(self, rows: Rows) -> None:
+        """Fill `rows.context` and learn from the rows, one after another."""
+        keys = rows.keys()
+        everything = np.ones(len(rows), dtype=np.uint64)
+        for kind, table in zip(self._layout.kinds, self._tables, strict=True):
+            if kind.left is None:
+                key = everything
+            elif kind.right is None:
+                key = keys[:, kind.left]
+            else:
+                key = _mix(keys[:, kind.left], keys[:, kind.right])
+            values = rows.numerics[:, : kind.numerics]
+            if kind.left is not None and kind.numerics:
+                values = values - population_shift(rows.context, self._layout)
+            table.observe(
+                key,
+                rows.times,
+                values,
+                self._priors[: 2 * kind.numerics],
+                rows.context[:, kind.columns],
+            )
+
+    def update_priors(self, rows: Rows) -> None:
+        """Take the population's variances as seen by the block's last row; profiles are shrunk to them."""
+        if len(self._priors):
+            self._priors = population_variances(rows.context[-1:], self._layout)[0].astype(np.float64)
+
+    def to_state(self) -> dict[str, Any]:
+        tables = {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
+        return {"priors": self._priors.copy(), "tables": tables}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        super().load(state)
-        self._hashed[0] = super().hashed
-
-    def observe(
-        self,
-        keys: NDArray[np.uint64],
-        times: NDArray[np.float64],
-        values: NDArray[np.float64],
-        prior_variances: NDArray[np.float64],
-        context: NDArray[np.float32],
-    ) -> None:
-        """Read each event's row as it was before it, then update it.
-
-        Parameters
-        ----------
-        keys : (n,) uint64
-            0: the event has no such key; its context is that of a key never seen, and nothing is learned.
-        times : (n,) float64
-            Event time, s. An event that is late decays nothing.
-        values : (n, J) float64
-            NaN: missing.
-        prior_variances : (2 J,) float64
-            The population's variances, upper then lower: what a profile's own are shrunk to.
-        context : (n, width) float32
-            Written.
-        """
-        _observe(
-            self._keys,
-            self._times,
-            self._stats,
-            self._count,
-            self._hashed,
-            *words(self._times, self._stats),
-            np.log(2.0) / self.half_lives_s,
-            keys,
-            times,
-            values,
-            prior_variances,
-            self._clip_spreads,
-            context,
-        )
+        self._priors = state["priors"]
+        for i, table in enumerate(self._tables):
+            table.load(state["tables"][f"{i:03d}"])
 
 
-@numba.njit(cache=True)
-def _observe(
-    keys: Any,
-    last: Any,
-    stats: Any,
-    count: Any,
-    hashed: Any,
-    last_words: Any,
-    stats_words: Any,
-    rates: Any,
-    event_keys: Any,
-    times: Any,
-    values: Any,
-    prior_variances: Any,
-    clip_spreads: float,
-    context: Any,
-) -> None:
-    memories = len(rates)
-    numerics = values.shape[1]
-    means_at = memories
-    for event in range(len(event_keys)):
-        key = event_keys[event]
-        if key == 0:
-            context[event, 0] = np.nan
-            context[event, 1:] = 0.0
-            continue
-        slot = slot_for(keys, last, key)
-        if keys[slot] != 0:
-            hashed[0] -= row_hash(keys, last_words, stats_words, slot)
-        new = take_slot(keys, slot, key, count)
-        row = stats[slot]
-        if new:
-            row[:] = 0.0
-            row[means_at : means_at + memories * numerics] = np.nan
-            gap = 0.0
-            context[event, 0] = np.nan
-        else:
-            gap = max(0.0, times[event] - last[slot])
-            context[event, 0] = gap
-        for h in range(memories):
-            row[h] *= math.exp(-gap * rates[h])
-        context[event, 1:] = row
-        last[slot] = times[event] if new else max(last[slot], times[event])
-        for h in range(memories):
-            weight = row[h]
-            for j in range(numerics):
-                value = values[event, j]
-                if math.isnan(value):
-                    continue
-                mean_at = means_at + h * numerics + j
-                upper_at = mean_at + memories * numerics
-                lower_at = upper_at + memories * numerics
-                if math.isnan(row[mean_at]):
-                    row[mean_at] = value
-                step = value - row[mean_at]
-                side = 0 if step > 0.0 else 1
-                trust = 1.0
-                if weight > HISTORY_MIN:
-                    variance = row[lower_at if side else upper_at]
-                    prior = prior_variances[side * numerics + j]
-                    shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
-                    bound = clip_spreads * math.sqrt(shrunk)
-                    trust = min(1.0, (DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2)
-                    step = min(max(step, -bound), bound)
-                share = trust / (weight + 1.0)
-                row[mean_at] += share * step
-                square = (1.0 - share) * 2.0 * step * step
-                row[upper_at] += share * ((0.0 if side else square) - row[upper_at])
-                row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
-            row[h] = weight + 1.0
-        hashed[0] += row_hash(keys, last_words, stats_words, slot)
+def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:
+    """Variances of the numerics of all events in the longest memory, (n, 2 J): upper, then lower.
+
+    They are 1 before there is history.
+    """
+    variances = np.empty((len(context), 2 * len(layout.numerics)), dtype=np.float32)
+    feature_kernels.variances(context, *layout.population.variances, variances)
+    return variances
+
+
+def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
+    """Share of each numeric's variance explained by an entity's mean as known before the event, (E, J).
+
+    Means are those of the longest memory; only rows whose key had a history count. The share is 0 without
+    such rows, and where the mean predicts worse than the average of all, as with short histories.
+    """
+    numerics = len(layout.numerics)
+    shares = np.zeros((len(layout.entities), numerics))
+    level = rows.numerics - population_shift(rows.context, layout)
+    for share, kind in zip(shares, layout.kinds[1:], strict=False):
+        weight = rows.context[:, kind.count(-1)]
+        for j in range(numerics):
+            mean = rows.context[:, kind.mean(-1, j)]
+            known = (weight > 0) & ~np.isnan(mean + level[:, j])
+            values = level[known, j]
+            left = np.square(values - mean[known]).sum()
+            total = np.square(values - values.mean()).sum() if len(values) else 0.0
+            share[j] = max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
+    return shares
+
+
+def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float64]:
+    """Recent change of the population's means, (n, J): mean in the shortest less mean in the longest memory.
+
+    Entities' profiles learn values less this shift. When all prices rise, no customer's habits have changed,
+    and few customers pay often enough for their profiles to learn a new level within days. As the long memory
+    follows, the shift returns to 0 and the profiles take over at their own pace.
+    """
+    shift = np.empty((len(context), len(layout.numerics)))
+    feature_kernels.shifts(context, layout.population.means, shift)
+    return shift
+
+
+def _mix(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Combine two keys into one (finalizer of SplitMix64, Steele 2014); 0 if one of them is missing."""
+    z = left * np.uint64(0x9E3779B97F4A7C15) + right
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return np.where((left == 0) | (right == 0), np.uint64(0), np.maximum(z, np.uint64(1)))

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events.parser import TEXT_GRAMS_MAX
-from detector.core.features.features import Layout, Rows
+from detector.core.events import TEXT_GRAMS_MAX
+from detector.core.features import Layout, Rows
 
 ALERTED, FRAUD, LEGITIMATE = 1, 2, 4
 """Flags of an event; they may be combined."""

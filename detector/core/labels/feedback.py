@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events.parser import id_hash
-from detector.core.features.features import DAY_S, Rows
+from detector.core.events import id_hash
+from detector.core.features import DAY_S, Rows
 from detector.core.labels.event_buffer import EventBuffer
 
 OUTCOMES = ("applied", "retracted", "duplicate", "rate_limited", "unknown_event", "unknown_kind", "malformed")

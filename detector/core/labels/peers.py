@@ -31,8 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.features import Layout
-from detector.core.features.fraud_rates import FRAUD, MATURED, RETRACTED, Changes
+from detector.core.features import FRAUD, MATURED, RETRACTED, Changes, Layout
 from detector.core.labels.event_buffer import Examples, halves
 from detector.core.labels.maturity import DELAYS_MAX
 from detector.core.labels.supervision import Supervision

@@ -24,11 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features.features import Features, Layout, Risks
-from detector.core.features.fraud_rates import FRAUD as COUNT_FRAUD
-from detector.core.features.fraud_rates import MATURED as COUNT_MATURED
-from detector.core.features.fraud_rates import RETRACTED as COUNT_RETRACTED
-from detector.core.features.fraud_rates import Changes
+from detector.core.features import FRAUD as COUNT_FRAUD
+from detector.core.features import MATURED as COUNT_MATURED
+from detector.core.features import RETRACTED as COUNT_RETRACTED
+from detector.core.features import Changes, Features, FraudRates, Layout
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer, Examples
 from detector.core.labels.feedback import AppliedLabels
 from detector.core.labels.label_weight import EVENTS_MAX as WEIGHED_EVENTS_MAX
@@ -109,9 +108,14 @@ class Supervision:
         self._buffer = buffer
         self._rng = rng
         self._shares = shares
-        self.fraud_rates = Risks(layout, config.features)
+        self.fraud_rates = FraudRates(layout, config.features)
         self.learner = LabelLearner(
-            config.encoder, len(features), len(layout.categories), len(layout.texts), layout.risk_ends, rng
+            config.encoder,
+            len(features),
+            len(layout.categories),
+            len(layout.texts),
+            layout.fraud_rate_ends,
+            rng,
         )
         nothing = buffer.examples(np.zeros(0, dtype=np.int64))
         self._frauds, self._answers = ReplayBuffer(nothing), ReplayBuffer(nothing)
@@ -241,7 +245,7 @@ class Supervision:
         """Count events that are judged from event time `now` on; returns their numbers (m,)."""
         fresh = self._maturity.advance(now)
         if len(fresh) and len(self.fraud_rates):
-            memories = [np.zeros((len(fresh), n)) for n in self._features.risk_memories]
+            memories = [np.zeros((len(fresh), n)) for n in self._features.fraud_rate_memories]
             changes = self.fraud_rates.count(
                 self._buffer.column("keys", fresh),
                 self._buffer.column("times", fresh),
@@ -262,7 +266,7 @@ class Supervision:
             self.bins = placed
             recent = np.arange(max(start, end - EDGE_EVENTS), end)
             inputs = self._buffer.column("inputs", recent).astype(np.float32)
-            self.learner.renew_edges(self._samples(inputs))
+            self.learner.update_edges(self._samples(inputs))
         self._trainings += 1
         held = np.arange(start, end)
         share = float(np.mean(self._buffer.column("flags", held) & FRAUD != 0))
@@ -283,8 +287,8 @@ class Supervision:
         """
         plain = self._features.plain_count
         yield from inputs[:, :plain].T
-        rates, unknown = inputs[:, plain:], self._layout.risk_unknown
-        for columns in (risk.columns for risk in self._layout.risks):
+        rates, unknown = inputs[:, plain:], self._layout.fraud_rates_unknown
+        for columns in (kind.columns for kind in self._layout.fraud_rate_kinds):
             known = rates[np.any(np.abs(rates[:, columns] - unknown[columns]) > UNKNOWN_WITHIN, axis=1)]
             if len(known) < KNOWN_MIN:
                 yield from self.learner.edges[plain:][columns]

@@ -1,12 +1,12 @@
 """Normal behaviour: a bounded sample of accepted events (the *core*) and the clusters it forms.
 
-The core holds raw rows, not embeddings, so that each new encoder can embed it afresh. It forgets
-exponentially: an accepted event comes in with probability capacity / memory and takes a random place
-(Aggarwal 2006). What was not accepted never comes in, however often it is seen.
+The core holds rows, not embeddings, so that each new encoder can embed them. It forgets exponentially: an
+accepted event enters with probability capacity / memory and replaces a random row (Aggarwal 2006). Events
+that are not accepted never enter, however frequent they are.
 
-Before a barrier a sample of the core is embedded again and clustered from where the clusters were: previous
-members give the first centres, unassigned events the rest, two rounds of k-means follow, and clusters of
-fewer than `members_min` events are dropped: what few do is not normal yet.
+Before a barrier a copy of the core is embedded and clustered again, starting from the current clusters: the
+means of their members are the first centres, and events in no cluster give the others. Two rounds of k-means
+follow. Clusters of fewer than `members_min` events are dropped: what few events do is not normal yet.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Index as IndexConfig
-from detector.core.features.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.features import DAY_S, Layout, Rows, empty_rows
 from detector.core.model.index import Exact, build
 
 ROUNDS = 2
-BESIDE = 16  # centres that count as beside one
-# A cluster of so many core events on average; fewer would make every event its own neighbour.
+NEIGHBOURS = 16  # centres compared per step of the search for a point's centre, itself included
+# Average core events per cluster at least; with fewer, every event would be its own neighbour.
 EVENTS_PER_CLUSTER = 16
-# Medians over fewer customers could be one customer's transaction.
+# Medians over fewer customers could show one customer's transaction.
 ENTITIES_SHOWN_MIN = 10
-# Core events, evenly spread, that stand for all where medians of everything are told.
+# Core events, evenly spread, of which the medians of everything are computed.
 TYPICAL_OF = 1024
-EVERYTHING = -2  # stands for the whole core, where no near cluster is shared by so many
+EVERYTHING = -2  # in place of a cluster's number: the whole core, if no near cluster has enough entities
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """The core as it was; n rows."""
+    """A copy of the core, n rows."""
 
     rows: Rows
     cluster: NDArray[np.int64]  # (n,) of each row; -1: in none
@@ -48,22 +48,25 @@ class Sample:
 
 
 class Core:
-    """Accepted events; `rows` has `capacity` rows of which the first `len(core)` are filled."""
+    """A sample of accepted events: the first `len(core)` of `capacity` rows are in use."""
 
     def __init__(self, config: ClustersConfig, layout: Layout) -> None:
         self._memory_events = config.memory_events
         self.capacity = config.core_events
         self.rows = empty_rows(self.capacity, layout)
-        # Cluster of each row in what serves; -1: came since it was made, or lies in none.
+        # Cluster of each row in the served clusters; -1: it came later, or is in none.
         self.cluster = np.full(self.capacity, -1, dtype=np.int32)
-        self._sampled = np.zeros(self.capacity, dtype=bool)  # is still the row of the last sample
+        self._sampled = np.zeros(self.capacity, dtype=bool)  # whether the row is that of the last sample
         self._filled = 0
 
     def __len__(self) -> int:
         return self._filled
 
     def learn(self, rows: Rows, accepted: NDArray[np.int64], rng: np.random.Generator) -> None:
-        """Take in accepted events, given by their row numbers (m,)."""
+        """Add accepted events, given by their row numbers (m,).
+
+        Once the core is full, each enters with probability capacity / memory.
+        """
         free = min(self.capacity - self._filled, len(accepted))
         places = np.arange(self._filled, self._filled + free)
         self._filled += free
@@ -75,29 +78,32 @@ class Core:
             self._put(rng.integers(0, self.capacity, len(chosen)), rows.take(chosen))
 
     def admit(self, rows: Rows, rng: np.random.Generator) -> None:
-        """Take in events for certain, at random places once it is full."""
+        """Add all of the rows, at random places once the core is full."""
         free = np.arange(self._filled, min(self._filled + len(rows), self.capacity))
         self._filled += len(free)
         places = np.concatenate([free, rng.integers(0, self.capacity, len(rows) - len(free))])
         self._put(places, rows)
 
     def sample(self) -> Sample:
-        """A copy to make clusters of."""
+        """Copy the core, for clustering in a background thread."""
         self._sampled[: self._filled] = True
         return Sample(self.filled().copy(), self.cluster[: self._filled].astype(np.int64))
 
     def assign(self, cluster: NDArray[np.int64]) -> None:
-        """Take the clusters (n,) that were made of the last sample; rows that came since are in none."""
+        """Set the clusters (n,) of the last sample's rows; rows added since are in none."""
         self.cluster[: self._filled] = -1
         here = np.flatnonzero(self._sampled[: len(cluster)])
         self.cluster[here] = cluster[here]
 
     def filled(self) -> Rows:
-        """Rows in use (views)."""
+        """Return views of the rows in use."""
         return self.rows.take(slice(0, self._filled))
 
     def forget(self, times: NDArray[np.float64], entities: NDArray[np.uint64]) -> int:
-        """Take out what turned out to be fraud, known by times and entities (m, E); returns how many."""
+        """Remove events that turned out to be fraud, found by times (m,) and entities (m, E).
+
+        Returns how many were removed.
+        """
         rows = self.filled()
         wrong = np.isin(rows.times, times)
         if entities.shape[1]:
@@ -128,7 +134,7 @@ class Core:
 
 
 class Clusters:
-    """Clusters of the core in the embedding that serves; K of them."""
+    """K clusters of the core in the served embedding."""
 
     def __init__(self, config: ClustersConfig, index: IndexConfig, dimension: int) -> None:
         self._config = config
@@ -140,16 +146,16 @@ class Clusters:
     def __len__(self) -> int:
         return len(self.centres)
 
-    def renew(
+    def update(
         self, sample: Sample, embedded: NDArray[np.float32], rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """Cluster a sample of the core, of which `embedded` (n, D) are the embeddings.
+        """Cluster a sample of the core with embeddings `embedded` (n, D).
 
-        Returns each event's cluster, -1 for none, (n,).
+        Returns each row's cluster, (n,), -1 for none.
         """
-        centres, begun = self._seeds(embedded, sample.cluster, rng)
-        near = _Near(embedded, begun, centres, self._index)
-        nearest = begun
+        centres, previous = self._seeds(embedded, sample.cluster, rng)
+        near = _Near(embedded, previous, centres, self._index)
+        nearest = previous
         for _ in range(ROUNDS):
             nearest = near.find(centres)
             centres, sizes = _means(embedded, nearest, centres)
@@ -169,24 +175,24 @@ class Clusters:
     def _seeds(
         self, embedded: NDArray[np.float32], assigned: NDArray[np.int64], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Centres to begin with, and the one of each event (n,) that is known; -1: none."""
+        """First centres, and for each event (n,) the number of its centre; -1: not known."""
         wanted = min(self._config.count_max, max(1, len(embedded) // EVENTS_PER_CLUSTER))
         means, sizes = _means(embedded, assigned, self.centres)
         kept = np.flatnonzero(sizes >= self._members_min(sizes))[:wanted]
         fresh = np.flatnonzero(assigned < 0)
         fresh = fresh[rng.permutation(len(fresh))][: wanted - len(kept)]
         seeds = np.concatenate([means[kept], embedded[fresh]])
-        # Equal ones would cut the graph apart.
+        # Equal centres would disconnect the HNSW graph.
         distinct, place = np.unique(seeds, axis=0, return_inverse=True)
         place = place.reshape(-1)
-        of_cluster = np.full(len(means) + 1, -1, dtype=np.int64)  # the last one is for those in no cluster
+        of_cluster = np.full(len(means) + 1, -1, dtype=np.int64)  # the last entry is for events in no cluster
         of_cluster[kept] = place[: len(kept)]
         begun = of_cluster[assigned]
         begun[fresh] = place[len(kept) :]
         return distinct, begun
 
     def _members_min(self, sizes: NDArray[np.int64]) -> int:
-        """The largest stays in any case: without a centre nothing could be told from anything."""
+        """Least members of a cluster; the largest cluster always stays, as a model needs a centre."""
         return max(1, min(self._config.members_min, int(sizes.max(initial=0))))
 
     def to_state(self) -> dict[str, Any]:
@@ -197,7 +203,7 @@ class Clusters:
 
 
 def centres_of(points: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """At most `count` centres of (n, D) points, by k-means from random ones."""
+    """Find at most `count` centres of (n, D) points, by k-means from random points."""
     centres = np.unique(points[rng.permutation(len(points))[:count]], axis=0)
     for _ in range(ROUNDS):
         means, sizes = _means(points, Exact(centres).search(points, 1)[0][:, 0], centres)
@@ -211,15 +217,16 @@ def nearest_squares(points: NDArray[np.float32], centres: NDArray[np.float32]) -
 
 
 class _Near:
-    """Finds the centre near each of (n, D) points from the one that it had.
+    """Finds a centre near each of (n, D) points, starting from the point's previous centre.
 
-    A point goes to the nearest centre beside its own while that is nearer: of the cost of a few distances,
-    and nearly always the nearest of all, as centres and points have moved little.
+    A point moves to the nearest neighbour of its centre as long as that is nearer. This costs a few
+    distances, and nearly always finds the nearest centre of all, because centres and points have moved
+    little.
 
     Parameters
     ----------
     begun : (n,) int64
-        Number of each point's centre; -1: not known, it is searched for.
+        Number of each point's previous centre; -1: unknown, the index finds it.
     """
 
     def __init__(
@@ -231,7 +238,7 @@ class _Near:
     ) -> None:
         index = build(centres, config)
         self._points = points
-        self._beside, _ = index.search(centres, min(BESIDE, len(centres)))  # (K, m), itself first
+        self._neighbours, _ = index.search(centres, min(NEIGHBOURS, len(centres)))  # (K, m), itself first
         self._at = begun.copy()
         unknown = np.flatnonzero(begun < 0)
         if len(unknown):
@@ -239,26 +246,26 @@ class _Near:
 
     def find(self, centres: NDArray[np.float32]) -> NDArray[np.int64]:
         """Number of the centre near each point, (n,)."""
-        self._at = _approach(self._points, centres, self._at, self._beside)
+        self._at = _approach(self._points, centres, self._at, self._neighbours)
         return self._at
 
     def keep(self, kept: NDArray[np.int64], renumbered: NDArray[np.int64]) -> None:
-        """Go on without some centres; their points begin at a kept one beside them."""
-        beside = renumbered[self._beside]
-        heirs = beside[np.arange(len(beside)), (beside >= 0).argmax(axis=1)]
-        self._at = np.maximum(heirs, 0)[self._at]
-        self._beside = beside[kept]
+        """Drop all but the kept centres; the others' points start at the nearest kept neighbour."""
+        neighbours = renumbered[self._neighbours]
+        nearest_kept = neighbours[np.arange(len(neighbours)), (neighbours >= 0).argmax(axis=1)]
+        self._at = np.maximum(nearest_kept, 0)[self._at]
+        self._neighbours = neighbours[kept]
 
 
 @numba.njit(cache=True, nogil=True)
-def _approach(points: Any, centres: Any, begun: Any, beside: Any) -> Any:
+def _approach(points: Any, centres: Any, begun: Any, neighbours: Any) -> Any:
     nearest = np.empty(len(points), dtype=np.int64)
     for row in range(len(points)):
         best, at = begun[row], -1
         square = _square(points[row], centres[best])
         while best != at:
             at = best
-            for number in beside[at]:
+            for number in neighbours[at]:
                 if number >= 0:
                     candidate = _square(points[row], centres[number])
                     if candidate < square:
@@ -277,10 +284,10 @@ def _square(point: Any, centre: Any) -> Any:
 
 
 class Exemplars:
-    """What is typical of each of K clusters: medians of their events that the core held at a barrier.
+    """Typical events of each of K clusters: medians of their events in the core at a barrier.
 
-    Computed when asked for and kept until the next barrier; asking changes nothing. Events have left the core
-    since the clusters were made, so whether enough people share one is a matter of now, too.
+    A median is computed when it is first needed and kept until the next barrier. Events have left the core
+    since the clusters were made, so the number of entities in each is counted again.
     """
 
     def __init__(self, core: Core, layout: Layout, count: int) -> None:
@@ -289,14 +296,14 @@ class Exemplars:
         self._everything = slice(None, None, -(-len(core) // TYPICAL_OF))
         self._layout = layout
         self._typical: dict[int, Rows] = {}
-        # (K,) distinct main entities among the events of each cluster, and of those that stand for all;
-        # events, where there are no entities.
+        # (K,) distinct main entities among the events of each cluster, and among those that stand for all;
+        # the number of events if the schema has no entities.
         self.people = _distinct(self._cluster, self._rows.entities, count)
         everything = self._rows.entities[self._everything]
         self.everybody = int(_distinct(np.zeros(len(everything), dtype=np.int64), everything, 1)[0])
 
     def typical(self, cluster: int) -> Rows:
-        """One row: medians of numerics and contexts, the most frequent category, the mean time of day."""
+        """Return one row: medians of numerics and contexts, most frequent categories, mean time of day."""
         if cluster not in self._typical:
             everything = cluster == EVERYTHING
             of = self._everything if everything else np.flatnonzero(self._cluster == cluster)
@@ -317,13 +324,13 @@ class Exemplars:
             never = np.isnan(context[:, 0])
             seen = context[~never] if never.mean() < 0.5 else context[never]
             typical.context[0, kind.columns] = np.median(seen, axis=0)
-        typical.risk[0] = np.median(members.risk, axis=0)
+        typical.fraud_rates[0] = np.median(members.fraud_rates, axis=0)
         typical.clocks[0] = _mean_time_of_day(members.clocks)
         return typical
 
 
 def _distinct(cluster: NDArray[np.int64], entities: NDArray[np.uint64], count: int) -> NDArray[np.int64]:
-    """Distinct main entities among the rows of each cluster, (count,); rows, where there are none."""
+    """Distinct main entities among the rows of each cluster, (count,); without entities the rows."""
     known = cluster >= 0
     if not entities.shape[1]:
         return np.bincount(cluster[known], minlength=count)

@@ -1,23 +1,24 @@
 """From inputs to an embedding: a small network that learns from every block.
 
-Numeric inputs go through piecewise-linear encoding on quantile bins (Gorishniy 2022: it decides more than the
-network does), categories and text trigrams through hashed embedding rows (Weinberger 2009), then one hidden
-layer.
+Numeric inputs are encoded piecewise-linearly on quantile bins (Gorishniy 2022: this matters more than the
+network), categories and text trigrams by rows of a hashed table (Weinberger 2009). One hidden layer follows.
 
-Two networks of this form make up an embedding, each with its own objectives:
+Two networks of this form are trained, each with its own objectives:
 
-    plain       sees no labels, nor anything counted from them
-      contrastive      accepted events lie near the origin, the same events with one thing swapped for another
-                       event's lie outside a ball around it (logistic loss on the squared distance)
-      reconstructive   the piecewise-linear code is restored from the embedding by a linear map
-    labelled    sees fraud shares as well
-      supervised       legitimate events lie near the origin, frauds far from it (logistic loss on the squared
-                       distance, scale and offset learned)
+    plain       sees no labels, nor anything counted from labels
+      contrastive      accepted events are near the origin; the same events with one group swapped for another
+                       event's are outside a ball around it (logistic loss on the squared distance)
+      reconstructive   a linear map restores the piecewise-linear code from the embedding; off by default
+                       (docs/EXPERIMENTS.md)
+    labelled    sees fraud rates as well
+      supervised       legitimate events are near the origin, frauds far from it (logistic loss on the squared
+                       distance, with a learned scale and offset)
 
 Rules
-    - Two speeds: the learner is trained on every block; what serves is a copy of it, made at barriers.
-    - A row's result depends on that row alone, not on its neighbours or on how many there are
-      (`detector.core.model.encoder_kernels` has the arithmetic).
+    - Two speeds: the learner is trained on every block; a copy of it is served, and replaced at barriers
+      only.
+    - A row's result depends on that row alone, not on other rows or on how many there are (see
+      `detector.core.model.encoder_kernels`).
 """
 
 from __future__ import annotations
@@ -33,21 +34,22 @@ from detector.core.model import encoder_kernels
 
 Floats = NDArray[np.float32]
 
-# Share of events outside the outermost edges on each side: the bins are for the many.
+# Share of events outside the outermost edges on each side, so that extremes do not stretch the bins.
 EDGE_TAIL = 0.005
 MARGIN = 1.0  # squared radius of the ball, per dimension
-# Started larger, what is far from the origin by chance is pushed there until most hidden units are dead.
+# Factor of the output layer's first weights. With larger ones, the loss first pulls in events that are far
+# out by chance until most hidden units are dead.
 OUT_START = 0.3
-# Scale and offset from squared distance to the log-odds of fraud: at first nothing is likely to be one.
+# Scale and offset from squared distance to the log-odds of fraud; at first every event is unlikely to be one.
 LINK_START = np.array([1.0, -3.0], dtype=np.float32)
-# The average that is served reaches back over some hundred steps, at first over an eighth of all.
+# The served average covers about the last 100 steps, at first the last eighth of all steps.
 AVERAGE_RATE, YOUNG_RATE = 0.01, 8.0
 ADAM_BETA_1, ADAM_BETA_2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
 ADAM_NUMBERS = (np.float32(1.0 - ADAM_BETA_1), np.float32(1.0 - ADAM_BETA_2), np.float32(ADAM_EPSILON))
 
 
 class Hashes(Protocol):
-    """What is looked up in the hashed table; `Rows` has it."""
+    """Hashes that are looked up in the hashed table; `Rows` has them."""
 
     @property
     def categories(self) -> NDArray[np.uint64]:
@@ -59,17 +61,17 @@ class Hashes(Protocol):
 
 
 class Looked(NamedTuple):
-    """Hashes alone."""
+    """Hashes without the rest of their rows."""
 
     categories: NDArray[np.uint64]
     grams: NDArray[np.uint32]
 
 
 class Pass(NamedTuple):
-    """n events on their way through the network, with what the way back needs."""
+    """Results of a forward pass over n events, as the backward pass needs them."""
 
     places: NDArray[np.int8]  # (n, F) bin of each numeric input
-    amounts: Floats  # (n, F) what its code holds there
+    amounts: Floats  # (n, F) value of its code in that bin
     categories: NDArray[np.uint64]
     grams: NDArray[np.uint32]
     means: Floats  # (n, S * hash_width) embedding rows of categories and texts
@@ -78,7 +80,7 @@ class Pass(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What a learner has to be served, as copies."""
+    """Copies of a learner's weights, to be served."""
 
     edges: Floats
     weights: Mapping[str, Floats]
@@ -86,9 +88,12 @@ class Learned(NamedTuple):
 
 
 class Encoder:
-    """The network with its weights; it sees the first `inputs` columns, `hashed` categories, `texts` texts.
+    """The network with its weights, float32. Embeddings are (n, dimension) float32.
 
-    Weights are float32 arrays in `weights`; embeddings are (n, dimension) float32.
+    Parameters
+    ----------
+    inputs, hashed, texts
+        Numbers of numeric inputs (the first columns are taken), of categories and of texts.
     """
 
     def __init__(
@@ -109,26 +114,22 @@ class Encoder:
             self.weights["rows"] = 0.1 * rng.standard_normal(
                 (config.hash_rows, config.hash_width), dtype=np.float32
             )
-        self._renew_sums()
+        self._update_sums()
 
     def encode(self, inputs: Floats, rows: Hashes) -> Floats:
-        """Embed n events, (n, dimension).
-
-        Each row's result is the same whatever the other rows are and however many: only rows that are
-        needed need to be given.
-        """
+        """Embed n events, (n, dimension). A row's result does not depend on the other rows."""
         return self._forward(inputs, rows).out
 
-    def renew_edges(self, samples: Iterable[Floats]) -> None:
-        """Put each column's bins, from the first on, on the quantiles of a sample of its inputs."""
+    def update_edges(self, samples: Iterable[Floats]) -> None:
+        """Move each column's bins, from the first on, to the quantiles of a sample of its inputs."""
         ends = np.linspace(EDGE_TAIL, 1.0 - EDGE_TAIL, self.config.bins + 1)
         for column, sample in enumerate(samples):
             self.edges[column] = _ascending(np.quantile(sample, ends).astype(np.float32))
 
     def serve(self, learned: Learned) -> None:
-        """Have what a learner gave."""
+        """Use weights of a learner."""
         self.edges, self.weights = learned.edges, dict(learned.weights)
-        self._renew_sums()
+        self._update_sums()
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -139,10 +140,10 @@ class Encoder:
     def load(self, state: Mapping[str, Any]) -> None:
         self.edges = state["edges"]
         self.weights = dict(state["weights"])
-        self._renew_sums()
+        self._update_sums()
 
-    def _renew_sums(self) -> None:
-        """Derive what the forward pass needs besides the weights; whenever they have changed."""
+    def _update_sums(self) -> None:
+        """Compute what the forward pass derives from the weights; call it whenever they change."""
         self._below = encoder_kernels.sums_below(self.weights["hidden"], self._inputs, self.config.bins)
 
     def _forward(self, inputs: Floats, rows: Hashes) -> Pass:
@@ -189,7 +190,7 @@ class Learner(Encoder):
         self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
 
     def learned(self) -> Learned:
-        """What is to be served now."""
+        """Copy what is to be served."""
         weights = {name: weight.copy() for name, weight in self._to_serve().items()}
         return Learned(self.edges.copy(), weights, self.steps)
 
@@ -197,7 +198,7 @@ class Learner(Encoder):
         return self.weights
 
     def _descend(self, found: Pass, grad: Floats, others: Mapping[str, Floats]) -> None:
-        """Take a step against the loss's gradient by the embedding, (n, dimension), and by `others`."""
+        """Take one step against the loss's gradient by the embedding, (n, dimension), and by `others`."""
         weights, bins = self.weights, self.config.bins
         names = ("hidden", "hidden_bias", "out", "out_bias", *(("rows",) if self._slots else ()))
         gradients = {**others, **{name: np.zeros_like(weights[name]) for name in names}}
@@ -220,7 +221,7 @@ class Learner(Encoder):
                 found.categories, found.grams, grad_hidden, behind, gradients["rows"]
             )
         self._step(gradients)
-        self._renew_sums()
+        self._update_sums()
 
     def _step(self, gradients: Mapping[str, Floats]) -> None:
         rate = self._next_rate()
@@ -235,7 +236,7 @@ class Learner(Encoder):
             )
 
     def _next_rate(self) -> np.float32:
-        """Adam's rate for one step more."""
+        """Count one more step and return Adam's rate for it."""
         self.steps += 1
         rate = self.config.learning_rate
         return np.float32(rate * np.sqrt(1.0 - ADAM_BETA_2**self.steps) / (1.0 - ADAM_BETA_1**self.steps))
@@ -256,7 +257,7 @@ class Learner(Encoder):
 
 
 class PlainLearner(Learner):
-    """Learns from events alone."""
+    """Learns from events without labels."""
 
     def __init__(
         self, config: EncoderConfig, inputs: int, hashed: int, texts: int, rng: np.random.Generator
@@ -276,7 +277,7 @@ class PlainLearner(Learner):
             n events, real and swapped ones.
         real : (n,) bool
         weight : (n,) float32
-            0 leaves a row out (padding, events that were not accepted).
+            0 leaves a row out (padding, and events that were not accepted).
         """
         objectives = self.config.objectives
         found = self._forward(inputs, rows)
@@ -296,9 +297,9 @@ class PlainLearner(Learner):
     def learn_each(
         self, inputs: Floats, hashes: Looked, real: NDArray[np.bool_], weight: Floats
     ) -> NDArray[np.float64]:
-        """Do what `learn` does with each of S batches, one after another; returns the losses, (S,).
+        """Call `learn` for each of S batches, one after another; returns the losses, (S,).
 
-        All at once, so that the interpreter's lock is let go once.
+        All steps run in one kernel, so that the interpreter's lock is released once.
 
         Parameters
         ----------
@@ -329,20 +330,25 @@ class PlainLearner(Learner):
             np.array([self._next_rate() for _ in inputs], dtype=np.float32),
             losses,
         )
-        self._renew_sums()
+        self._update_sums()
         return losses
 
     def _wide(self, inputs: Floats, means: Floats) -> Floats:
-        """The input layer in full: the piecewise-linear code, then what was looked up."""
+        """The input layer in full: the piecewise-linear code, then rows of the hashed table."""
         code = piecewise_linear(inputs[:, : self._inputs], self.edges)
         return np.concatenate([code.reshape(len(inputs), -1), means], axis=1)
 
 
 class LabelLearner(Learner):
-    """Learns from labels; `ends` are the largest values of the inputs that count labels, the last columns.
+    """Learns from labels.
 
-    What is served is the average of its weights over the last steps (Polyak and Juditsky 1992): a batch has
-    few frauds, so single steps are noisy.
+    The average of its weights over the last steps is served (Polyak and Juditsky 1992): a batch has few
+    frauds, so single steps are noisy.
+
+    Parameters
+    ----------
+    ends : (R,) float32
+        Largest values of the fraud rates, which are the last inputs; their bins cover the range from 0.
     """
 
     def __init__(
@@ -366,25 +372,25 @@ class LabelLearner(Learner):
     def _to_serve(self) -> dict[str, Floats]:
         return self._average
 
-    def renew_edges(self, samples: Iterable[Floats]) -> None:
-        super().renew_edges(samples)
+    def update_edges(self, samples: Iterable[Floats]) -> None:
+        super().update_edges(samples)
         self._averaged = 0
 
     def adopt(self, edges: Floats, weights: Mapping[str, Floats]) -> None:
-        """Go on from another learner's bins and weights."""
+        """Replace bins and weights by another learner's."""
         self.edges = edges.copy()
         self.weights = {name: weight.copy() for name, weight in weights.items()}
         self._average = {name: weight.copy() for name, weight in weights.items()}
         self._averaged = 0
         self.steps = max(self.steps, 1)
-        self._renew_sums()
+        self._update_sums()
 
     def approach(self, weights: Mapping[str, Floats], share: float) -> None:
-        """Move a share of the way to another learner's weights; the bins must be the same."""
+        """Move the weights towards another learner's by a share of the difference; bins must be equal."""
         for own in (self.weights, self._average):
             for name, weight in weights.items():
                 own[name] += np.float32(share) * (weight - own[name])
-        self._renew_sums()
+        self._update_sums()
 
     def learn(self, inputs: Floats, rows: Hashes, fraud: Floats, weight: Floats) -> float:
         """Take one step; returns the loss before it.
@@ -417,7 +423,7 @@ class LabelLearner(Learner):
 
 
 def _flat(array: Floats) -> Floats:
-    """A view, (m,), of an array that lies in one piece."""
+    """Return a view (m,) of a contiguous array."""
     assert array.flags.c_contiguous
     return array.reshape(-1)
 
@@ -436,7 +442,7 @@ def piecewise_linear(inputs: Floats, edges: Floats) -> Floats:
 
 
 def _ascending(quantiles: Floats) -> Floats:
-    """Strictly ascending edges from quantiles that may repeat (flags, constants, counts)."""
+    """Make strictly ascending edges from quantiles that may repeat (flags, constants, counts)."""
     distinct = np.unique(quantiles)
     if len(distinct) == 1:
         distinct = distinct + np.array([-0.5, 0.5], dtype=np.float32)

@@ -1,24 +1,24 @@
 """The encoder's arithmetic as compiled loops: forward, backward, losses, optimiser.
 
-The piecewise-linear code of an input is a thermometer: bins below the one where its value lies are 1, that
-one holds an amount, those above are 0. So the code is never written out:
+The piecewise-linear code of an input is a thermometer: bins below the value's bin are 1, the value's bin
+holds an amount, bins above are 0. So the code is never written out:
 
     hidden  = max(0, bias + sum over inputs (below[input, bin] + amount * weights[input, bin])
-                          + what categories and texts add)
-    below   = sums of an input's weights over its lower bins, made once for given weights
-    amount  = how far the value has come through its bin, in [0, 1]; -log(1 + ...) below the first bin and
+                          + terms of categories and texts)
+    below   = sums of an input's weights over its lower bins, computed once for given weights
+    amount  = position of the value in its bin, in [0, 1]; -log(1 + ...) below the first bin and
               1 + log(1 + ...) above the last, in widths of that bin
 
-and backwards each event adds its gradient at two places per input, once to what lies below its bin and, times
-the amount, to the bin itself; sums over the bins above then give the gradient of every weight.
+In the backward pass each event adds its gradient in two places per input: to the sum of the bins below its
+bin, and, times the amount, to its bin. Sums over the bins above then give the gradient of every weight.
 
 Rules
-    - The innermost loop is over what is independent, mostly the hidden dimension, so that the compiler can
-      use vector instructions; nothing is summed within a vector. No fast-math and no threads: equal bytes on
-      equal machines.
+    - The innermost loop is over independent elements, mostly the hidden dimension, so that the compiler can
+      vectorise it; nothing is summed within a vector. No fast-math and no threads: equal bytes on equal
+      machines.
     - A row's result depends on that row alone, and not on how many rows there are. Gradients are summed in
       the order of the rows.
-    - Kernels hold no lock of the interpreter; their arrays must not be changed meanwhile.
+    - Kernels release the interpreter's lock; their arrays must not be changed meanwhile.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from typing import Any
 import numba
 import numpy as np
 
-# Rows taken through all inputs before the next ones are, so that their hidden layers stay in the CPU's cache.
+# Rows that go through all inputs together, so that their hidden layers stay in the CPU's cache.
 PIECE = 64
-# A division that is checked for 0 is not made a vector instruction; nothing here divides by 0.
+# With a check for division by 0, loops are not vectorised; nothing here divides by 0.
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
@@ -136,7 +136,7 @@ def forward(
 
 @_compiled
 def _product(left: Any, right: Any, bias: Any, product: Any) -> None:
-    """Write `bias` + `left` @ `right` for a piece; rows are innermost, as `right` has few columns."""
+    """Write `bias` + `left` @ `right` for a piece. Rows are the innermost loop, as `right` is narrow."""
     rows, width, columns = len(left), len(right), len(bias)
     across, sums = np.empty((width, rows), dtype=right.dtype), np.empty((columns, rows), dtype=right.dtype)
     across[:] = left.T
@@ -153,8 +153,11 @@ def _product(left: Any, right: Any, bias: Any, product: Any) -> None:
 def backward_out(
     grad: Any, hidden: Any, out: Any, grad_out: Any, grad_out_bias: Any, grad_hidden: Any
 ) -> None:
-    """From the loss's gradient by the embedding, (n, D), to that of the output layer, added to the zeros
-    given, and to that by the hidden layer before its maximum with 0, (n, H)."""
+    """Compute gradients of the output layer from the loss's gradient by the embedding, (n, D).
+
+    Adds to `grad_out` and `grad_out_bias`, which must be zero. Writes `grad_hidden` (n, H), by the hidden
+    layer before its maximum with 0.
+    """
     across = np.ascontiguousarray(out.T)
     sums = np.zeros_like(across)
     width = hidden.shape[1]
@@ -177,10 +180,10 @@ def backward_out(
 def backward_inputs(
     places: Any, amounts: Any, means: Any, grad_hidden: Any, bins: int, grad_weights: Any, grad_bias: Any
 ) -> None:
-    """From the gradient by the hidden layer to that of its weights and bias, added to the zeros given."""
+    """Compute gradients of the hidden layer's weights and bias, added to arrays that must be zero."""
     inputs, width = places.shape[1], grad_hidden.shape[1]
     first = inputs * bins
-    under = np.zeros((inputs, bins, width), dtype=grad_weights.dtype)  # of all bins below the one where it is
+    under = np.zeros((inputs, bins, width), dtype=grad_weights.dtype)  # of the sum of the bins below
     for start in range(0, len(places), PIECE):
         stop = min(start + PIECE, len(places))
         for i in range(inputs):
@@ -204,9 +207,9 @@ def backward_inputs(
 
 @_compiled
 def backward_rows(categories: Any, grams: Any, grad_hidden: Any, weights: Any, grad_table: Any) -> None:
-    """From the gradient by the hidden layer to that of the hashed table, added to the zeros given.
+    """Compute the gradient of the hashed table, added to an array that must be zero.
 
-    `weights` are those of the hidden layer behind the numeric inputs, ((C + T) W, H).
+    `weights` are the rows of the hidden layer's weights after those of the numeric inputs, ((C + T) W, H).
     """
     across, still = np.ascontiguousarray(weights.T), np.zeros(len(weights), dtype=weights.dtype)
     grad = np.empty((len(grad_hidden), len(weights)), dtype=weights.dtype)
@@ -290,7 +293,7 @@ def train(
     rates: Any,
     losses: Any,
 ) -> None:
-    """Take a step against the contrastive loss on each batch of n rows, one after another.
+    """Take one step against the contrastive loss on each batch of n rows, one after another.
 
     Parameters
     ----------
@@ -298,23 +301,21 @@ def train(
         (S, n, ...) of S batches; `weight` (S, n), `real` (n,).
     weights
         Hidden layer, its bias, output layer, its bias, hashed table (empty without categories and texts);
-        `flat` are the same flat, `first` and `second` their moments.
+        `flat` are the same as (m,) views, `first` and `second` their moments.
     adam_numbers
         keep_1, keep_2 and epsilon of `adam`; `rates` (S,).
     losses : (S,)
-        Written: those before each step.
+        Output: the loss before each step.
     """
-    steps, count, bins = len(inputs), inputs.shape[1], edges.shape[1] - 1
+    count, bins = inputs.shape[1], edges.shape[1] - 1
     hidden, hidden_bias, out, out_bias, table = weights
     places = np.empty((count, len(edges)), dtype=np.int8)
     amounts = np.empty((count, len(edges)), dtype=hidden.dtype)
     behind = hidden[len(edges) * bins :]
     means = np.empty((count, len(behind)), dtype=hidden.dtype)
-    layer, grad_layer = (
-        np.empty((count, len(out)), dtype=out.dtype),
-        np.empty((count, len(out)), dtype=out.dtype),
-    )
-    embedded, grad = np.empty((count, len(out_bias)), out.dtype), np.empty((count, len(out_bias)), out.dtype)
+    layer = np.empty((count, len(out)), dtype=out.dtype)
+    embedded = np.empty((count, len(out_bias)), out.dtype)
+    grad, grad_layer = np.empty_like(embedded), np.empty_like(layer)
     grad_hidden, grad_hidden_bias = np.empty_like(hidden), np.empty_like(hidden_bias)
     grad_out, grad_out_bias, grad_table = np.empty_like(out), np.empty_like(out_bias), np.empty_like(table)
     gradients = (
@@ -324,7 +325,8 @@ def train(
         grad_out_bias,
         grad_table.reshape(-1),
     )
-    for step in range(steps):
+    keep_1, keep_2, epsilon = adam_numbers
+    for step in range(len(inputs)):
         below = sums_below(hidden, len(edges), bins)
         locate(inputs[step], edges, places, amounts)
         if len(behind):
@@ -338,16 +340,7 @@ def train(
         if len(behind):
             backward_rows(categories[step], grams[step], grad_layer, behind, grad_table)
         for i in range(len(flat)):
-            adam(
-                flat[i],
-                gradients[i],
-                first[i],
-                second[i],
-                adam_numbers[0],
-                adam_numbers[1],
-                adam_numbers[2],
-                rates[step],
-            )
+            adam(flat[i], gradients[i], first[i], second[i], keep_1, keep_2, epsilon, rates[step])
 
 
 @_compiled

@@ -1,9 +1,9 @@
-"""Nearest cluster centres: HNSW for many, exact search behind the same protocol for few and as oracle.
+"""Nearest cluster centres: HNSW for many, exact search with the same protocol for few and as oracle.
 
-The arrays are the truth and the graph is derived from them: it is built afresh at each barrier, by one
-thread, in array order, and never saved, because hnswlib saves neither its generator nor `ef`, grows
-different graphs with two threads, and loses nodes under in-place updates (all measured). How wide it is
-searched is measured once per graph, against exact search, and kept.
+The graph is derived from the arrays: it is built from scratch for each barrier, by one thread, in array
+order, and never saved. hnswlib saves neither its generator nor `ef`, builds different graphs with two
+threads, and loses nodes under in-place updates (all measured). `ef`, how many candidates a search keeps, is
+chosen once per graph by comparison with exact search, and saved.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Index as IndexConfig
 
-SEED = 100  # hnswlib's own default; any fixed number will do
+SEED = 100  # hnswlib's own default; any fixed number works
 WIDTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 
 
 class NearestCentres(Protocol):
     """Search over (K, D) centres."""
 
-    ef: int  # candidates looked at; 0: all centres
+    ef: int  # candidates that a search keeps; 0: it compares with all centres
 
     def search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Find the k nearest centres of each of (n, D) points: numbers and Euclidean distances, both (n, k).
+        """Find the k nearest centres of each of (n, D) points, nearest first; k is at most K.
 
-        Nearest first; each row's answer depends on that row alone. k must not exceed K.
+        Returns their numbers and Euclidean distances, both (n, k). A row's result depends on that row alone.
         """
 
 
@@ -39,7 +39,7 @@ def build(centres: NDArray[np.float32], config: IndexConfig, ef: int | None = No
     Parameters
     ----------
     ef
-        How wide a graph is searched; None: `config.ef`.
+        Candidates that a search of a graph keeps; None: `config.ef`.
     """
     return Exact(centres) if len(centres) < config.exact_below else Hnsw(centres, config, ef)
 
@@ -47,7 +47,7 @@ def build(centres: NDArray[np.float32], config: IndexConfig, ef: int | None = No
 def tuned(
     centres: NDArray[np.float32], config: IndexConfig, points: NDArray[np.float32], k: int
 ) -> NearestCentres:
-    """Index centres; searched no wider than finds `config.recall` of the k neighbours of (n, D) points."""
+    """Index centres, with the least `ef` that finds `config.recall` of the k neighbours of (n, D) points."""
     index = build(centres, config)
     if isinstance(index, Hnsw) and config.recall is not None:
         index.narrow(points, Exact(centres).search(points, k)[0], config.recall)
@@ -82,19 +82,19 @@ class Hnsw:
         )
         self._graph.set_num_threads(1)
         self._graph.add_items(centres, np.arange(self._count), num_threads=1)
-        self._widen(config.ef if ef is None else ef)
+        self._set_ef(config.ef if ef is None else ef)
 
     def narrow(self, points: NDArray[np.float32], true: NDArray[np.int64], recall: float) -> None:
-        """Search as narrow as `recall` of the true neighbours (n, k) of (n, D) points allows."""
-        widest, k = self.ef, true.shape[1]
-        for ef in (width for width in WIDTHS if k <= width < widest):
-            self._widen(ef)
+        """Choose the least `ef` that finds `recall` of the true neighbours (n, k) of (n, D) points."""
+        largest, k = self.ef, true.shape[1]
+        for ef in (width for width in WIDTHS if k <= width < largest):
+            self._set_ef(ef)
             found = self.search(points, k)[0]
             if (found[:, :, None] == true[:, None, :]).any(axis=2).mean() >= recall:
                 return
-        self._widen(widest)
+        self._set_ef(largest)
 
-    def _widen(self, ef: int) -> None:
+    def _set_ef(self, ef: int) -> None:
         self.ef = ef
         self._graph.set_ef(ef)
 
@@ -108,7 +108,7 @@ class Hnsw:
 def _checked(points: NDArray[np.float32], dimension: int) -> NDArray[np.float32]:
     points = np.ascontiguousarray(points, dtype=np.float32)
     if points.ndim != 2 or points.shape[1] != dimension:
-        raise ValueError(f"points of shape {points.shape}, (n, {dimension}) is needed")
+        raise ValueError(f"got points of shape {points.shape}, expected (n, {dimension})")
     if not np.isfinite(points).all():
         raise ValueError("points must be finite")
     return points
@@ -116,12 +116,12 @@ def _checked(points: NDArray[np.float32], dimension: int) -> NDArray[np.float32]
 
 def _check_k(k: int, count: int) -> None:
     if not 1 <= k <= count:
-        raise ValueError(f"k = {k} of {count} centres")
+        raise ValueError(f"got k = {k}, expected 1 to {count}, the number of centres")
 
 
 @numba.njit(cache=True, nogil=True)
 def _nearest(columns: Any, points: Any, k: int) -> Any:
-    """Squares are summed column by column for all centres at once: vectors of centres, one order of sums."""
+    """Sum squares column by column, for all centres at once: vectorised over centres, always in one order."""
     dimension, count = columns.shape
     numbers = np.empty((len(points), k), dtype=np.int64)
     distances = np.empty((len(points), k), dtype=np.float32)

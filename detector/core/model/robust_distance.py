@@ -1,19 +1,19 @@
-"""The fixed part of the embedding: how far out values and their deviations from profiles lie.
+"""The fixed part of the embedding: how far values and their deviations from profiles are from normal.
 
-A column is a numeric's value, its deviation from an entity's profile, or a category's surprise. All of this
-is read from the core at a barrier:
+Its columns are the inputs marked `robust`: numeric values, their deviations from the profiles of entities,
+and how surprising categories are. At a barrier it reads from the core:
 
 centre    the median
-scales    two, each the same on both sides: with spreads of their own the long side's extremes would shrink
-          and the short side's be made up. *far* is the range from the 1 to the 99 % quantile, *middle* the
-          geometric mean of that and the range of the inner half
-weights   an entity's deviation counts by the share of the value's variance that its profiles' means explained
-          beforehand, the value itself by what none of them explains: a terminal that all kinds of customers
-          use says nothing about amounts, and its deviations would only be noise. Of a key without a history
-          nothing is explained, so there the value counts in full
+scales    two, each the same on both sides: with spreads of their own, the long side's extremes would shrink
+          and the short side would show extremes where there are none. *far* is the range from the 1 to the
+          99 % quantile, *middle* the geometric mean of that and the range of the inner half
+weights   a deviation from an entity's profile counts by the share of the value's variance that the
+          entity's means explained beforehand, the value itself by what none of them explains. A terminal that
+          all kinds of customers use says nothing about amounts; its deviations would only be noise. Without a
+          history nothing is explained, so the value counts in full
 
-A column that is constant in the core has no spread there, as what differs is trimmed if it is rare; it takes
-that of *all* recent events, so that a rare value is as strange as it is rare, and no more.
+A column that is constant in the core has no spread there, because rare values are trimmed. It takes the
+spread of *all* recent events, so that a rare value is as strange as it is rare, and no more.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.features import Features, Layout, Rows, explained_shares
+from detector.core.features import Features, Layout, Rows, explained_shares
 
 Doubles = NDArray[np.float64]
 
 SCALES = 2
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
-# The same ranges of a standard normal: deviations are in spreads already, and while profiles are young and
-# all near 0, what the core shows is too narrow for those to come. Surprises are in nats; as many of these
-# are the least that is far, or the first foreign card of a country would be.
+# The same ranges of a standard normal, and the least that these columns have. Deviations are in spreads
+# already, and while profiles are young and all near 0, the core shows less than what will come. Surprises are
+# in nats: with a smaller range the first foreign card of a country would be far away.
 NORMAL_RANGE, NORMAL_INNER = 4.65, 1.35
 # More than half of a column may be one value; its inner half is taken as at least this share of the range.
 INNER_MIN = 0.03
-# A column that was never seen to vary has no spread of its own; this share of the others' keeps it finite.
+# A column that never varied has no spread; this share of the largest one keeps it finite.
 SPREAD_FLOOR = 1e-3
-# Share explained that counts as nothing when entities are compared: of two useless ones none has a say.
+# Share explained that counts as nothing when entities are compared: two useless ones both get no weight.
 EXPLAINED_MIN = 0.05
 
 
@@ -50,58 +50,63 @@ class FixedPart:
 
     Parameters
     ----------
-    features : Features
-        Its first `fixed_count` inputs are the columns: J values, J deviations per entity, C surprises.
     memory_events : int
-        How far back the spread of all events reaches.
+        Memory of the spread of all events.
     """
 
     def __init__(self, layout: Layout, features: Features, memory_events: int) -> None:
         self._layout = layout
         self._memory_events = memory_events
-        self.columns = features.fixed_count
-        self._counts = features.count_columns
-        self._moments = np.zeros(
-            (3, len(layout.numerics))
-        )  # of all events' values: count, sum, sum of squares
+        numbered = [(place, column) for place, column in enumerate(features.columns) if column.robust]
+        self.columns = len(numbered)  # P
+        self._places = np.array([place for place, _ in numbered], dtype=np.int64)
+        # Numeric of each value and deviation, entity of each deviation; -1 for others.
+        self._is_value = np.array([column.source == "value" for _, column in numbered], dtype=bool)
+        compared = np.array([column.source == "deviation" for _, column in numbered], dtype=bool)
+        place = np.array([column.place for _, column in numbered], dtype=np.int64)
+        entity = [-1 if c.kind is None or c.kind.left is None else c.kind.left for _, c in numbered]
+        self._numeric = np.where(self._is_value | compared, place, -1)
+        self._entity = np.where(compared, np.array(entity, dtype=np.int64), -1)
+        self._counts = [features.count_column(layout.kind_of(e)) for e in range(len(layout.entities))]
+        self._moments = np.zeros((3, len(layout.numerics)))  # of all values: count, sum, sum of squares
         self._centre = np.zeros(self.columns)
         self._scales = np.ones((SCALES, self.columns))
         self._explained = np.zeros((len(layout.entities), len(layout.numerics)))
 
     def copy(self) -> FixedPart:
-        """One that goes its own way from here."""
+        """Return a copy; the two learn independently."""
         other = copy(self)
         other._moments = self._moments.copy()
         return other
 
     def count_as(self, other: FixedPart) -> None:
-        """Take over which events were counted."""
+        """Take over the moments of another part that went on counting."""
         if other._moments.any():
             self._moments = other._moments
 
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count the values of events, accepted or not."""
-        values = inputs[:, : len(self._layout.numerics)].astype(np.float64)
+        values = np.ascontiguousarray(inputs[:, self._places[self._is_value]], dtype=np.float64)
         self._moments *= np.exp(-len(values) / self._memory_events)
         self._moments += np.stack([np.ones_like(values), values, np.square(values)]).sum(axis=1)
 
-    def renew(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
+    def update(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
         """Read centre, scales and weights from the core's rows and their inputs."""
         if not self._moments.any():
             self.learn(inputs)
-        numerics = len(self._layout.numerics)
         low, lower, self._centre, upper, high = np.quantile(
-            inputs[:, : self.columns].astype(np.float64), QUANTILES, axis=0
+            inputs[:, self._places].astype(np.float64), QUANTILES, axis=0
         )
         far, inner = high - low, upper - lower
-        far[numerics:] = np.maximum(far[numerics:], NORMAL_RANGE)
-        inner[numerics:] = np.maximum(inner[numerics:], NORMAL_INNER)
+        far = np.where(self._is_value, far, np.maximum(far, NORMAL_RANGE))
+        inner = np.where(self._is_value, inner, np.maximum(inner, NORMAL_INNER))
         inner = np.maximum(inner, INNER_MIN * far)
         floor = max(SPREAD_FLOOR * float(far.max()), 1e-9)
         count, total, squares = self._moments
         variance = np.maximum(squares / count - np.square(total / count), 0.0)
-        constant = np.flatnonzero(far[:numerics] < floor)
-        far[constant] = inner[constant] = np.maximum(NORMAL_RANGE * np.sqrt(variance[constant]), floor)
+        constant = np.flatnonzero(self._is_value & (far < floor))
+        spread = np.sqrt(variance[self._numeric[constant]])
+        far[constant] = inner[constant] = np.maximum(NORMAL_RANGE * spread, floor)
         self._scales = np.stack([far, np.sqrt(far * inner)])
         self._explained = explained_shares(rows, self._layout)
 
@@ -109,10 +114,23 @@ class FixedPart:
         """Weighted root mean square of the scaled columns, (n, SCALES)."""
         explained = self._explained
         known = -np.expm1(-inputs[:, self._counts].astype(np.float64))  # count / (count + 1)
-        deviations = (explained / (explained.sum(axis=0) + EXPLAINED_MIN)).ravel()
-        weights = np.concatenate([deviations, np.ones(len(self._layout.categories))])
+        weights = np.ones(self.columns)
+        deviates = np.flatnonzero(self._entity >= 0)
+        among = explained / (explained.sum(axis=0) + EXPLAINED_MIN)
+        weights[deviates] = among[self._entity[deviates], self._numeric[deviates]]
+        values = np.where(self._is_value, self._numeric, -1)
         distances = np.empty((len(inputs), SCALES))
-        _distances(inputs, self._centre, np.square(self._scales), known, explained, weights, distances)
+        _distances(
+            inputs,
+            self._places,
+            self._centre,
+            np.square(self._scales),
+            known,
+            explained,
+            values,
+            weights,
+            distances,
+        )
         return distances
 
     def to_state(self) -> dict[str, Any]:
@@ -130,32 +148,41 @@ class FixedPart:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _distances(
-    inputs: Any, centre: Any, squared_scales: Any, known: Any, explained: Any, others: Any, out: Any
+    inputs: Any,
+    places: Any,
+    centre: Any,
+    squared_scales: Any,
+    known: Any,
+    explained: Any,
+    values: Any,
+    weights: Any,
+    out: Any,
 ) -> None:
     """Write distances (n, SCALES); a row's columns are summed from the first to the last.
 
     Parameters
     ----------
+    places : (P,)
+        Of the columns among the inputs.
     known : (n, E)
         How far each entity's history counts, in [0, 1].
     explained : (E, J)
-    others : (columns - J,)
-        Say of the columns behind the values.
+    values : (P,)
+        Numeric of a column that is a value, else -1.
+    weights : (P,)
+        Of columns that are not.
     """
-    entities, numerics = explained.shape
     for row in range(len(out)):
         for scale in range(len(squared_scales)):
             out[row, scale] = 0.0
         for column in range(len(centre)):
-            weight = 1.0
-            if column < numerics:
+            weight = weights[column]
+            if values[column] >= 0:
                 most = 0.0
-                for entity in range(entities):
-                    most = max(most, known[row, entity] * explained[entity, column])
-                weight -= most
-            else:
-                weight = others[column - numerics]
-            difference = np.float64(inputs[row, column]) - centre[column]
+                for entity in range(len(explained)):
+                    most = max(most, known[row, entity] * explained[entity, values[column]])
+                weight = 1.0 - most
+            difference = np.float64(inputs[row, places[column]]) - centre[column]
             square = difference * difference * weight
             for scale in range(len(squared_scales)):
                 out[row, scale] += square / squared_scales[scale, column]

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features.features import Features, Layout, Rows, Units
+from detector.core.features import Features, Layout, Rows, Units
 from detector.core.model.clusters import Core, Sample
 from detector.core.model.encoder import Hashes, LabelLearner, Learned
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features.features import Features, Layout, Rows
+from detector.core.features import Features, Layout, Rows
 from detector.core.model.clusters import (
     ENTITIES_SHOWN_MIN,
     EVERYTHING,
@@ -69,7 +69,7 @@ class RobustPart(ScorePart):
     @classmethod
     def make(cls, setup: PartSetup) -> Self | None:
         """None where there are neither numerics nor categories."""
-        return cls(setup) if setup.features.fixed_count else None
+        return cls(setup) if any(column.robust for column in setup.features.columns) else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         return self._fixed.distances(inputs)
@@ -83,7 +83,7 @@ class RobustPart(ScorePart):
         return other
 
     def refit(self, fit: Fit) -> None:
-        self._fixed.renew(fit.sample.rows, fit.inputs)
+        self._fixed.update(fit.sample.rows, fit.inputs)
 
     def succeed(self, before: Self, core: Core) -> None:
         self._fixed.count_as(before._fixed)
@@ -137,7 +137,7 @@ class LearnedPart(ScorePart):
     def refit(self, fit: Fit) -> None:
         self._encoder.serve(fit.learned)
         embedded = self._encode_pieces(fit.sample.rows, fit.inputs)
-        self._assigned = self._clusters.renew(fit.sample, embedded, fit.rng)
+        self._assigned = self._clusters.update(fit.sample, embedded, fit.rng)
         k = min(self._config.clusters.neighbours, len(self._clusters))
         self._index = tuned(self._clusters.centres, self._config.index, embedded[fit.measured][:PROBES], k)
 

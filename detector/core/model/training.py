@@ -1,10 +1,9 @@
-"""What learns beside scoring: the plain learner's steps.
+"""Training of the plain encoder, in a background thread.
 
-    some blocks      learn       one contrastive step on each, some on large ones
-    before a barrier rehearse    steps on a sample of the core; what is served next is the learner after them
+    blocks             learn      one contrastive step per 256 events
+    before a barrier   rehearse   steps on a sample of the core; the encoder after them is served next
 
-Everything here runs on a `Lane`, in order, with a generator of its own, on copies of what the shard goes on
-changing.
+The jobs run in order, with a random generator of their own, on copies of whatever the shard goes on changing.
 """
 
 from __future__ import annotations
@@ -16,18 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features.features import Features, Layout, Rows, swap
+from detector.core.features import Features, Layout, Rows, swap
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned, Looked, PlainLearner
 
-# Steps on the core before each promotion: most of what a young encoder learns, little to an old one.
+# Steps on the core before each promotion. A young encoder learns most from them, an old one little.
 REHEARSED, REHEARSED_YOUNG = 4, 16
-# Share of the newest loss in the one that is told.
+# Share of the newest loss in the published average.
 LOSS_RATE = 0.05
 
 
 class Trainer:
-    """The plain learner of one shard. `rng` initialises it, `own` is what it draws from later."""
+    """Trains the plain learner of one shard.
+
+    Parameters
+    ----------
+    rng
+        Initialises the weights.
+    own
+        Generator of everything drawn later.
+    """
 
     def __init__(
         self,
@@ -47,7 +54,15 @@ class Trainer:
         self.loss = 0.0
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
-        """Contrastive steps on the rows, some whole ones: against themselves with one group swapped."""
+        """Take contrastive steps on rows: real events against the same events with one group swapped.
+
+        Parameters
+        ----------
+        rows, inputs
+            A multiple of the step size, with their inputs (n, F).
+        accepted : (n,) bool
+            Others are left out.
+        """
         groups, size = self._layout.groups, self.barriers.step_events
         if not groups:
             return
@@ -72,9 +87,9 @@ class Trainer:
             self.loss += LOSS_RATE * (loss - self.loss)
 
     def rehearse(self, sample: Sample, version: int) -> Learned:
-        """Steps on a sample of the core, for the barrier after `version` others; returns what is to serve."""
-        if version & (version - 1) == 0:  # ever rarer: moving the bins sets the learner back a little
-            self.learner.renew_edges(self._features.compute(sample.rows)[:, : self._features.plain_count].T)
+        """Take steps on a sample of the core, before barrier `version` + 1; returns what it serves."""
+        if version & (version - 1) == 0:  # 0, 1, 2, 4, ...: moving the bins sets the learner back a little
+            self.learner.update_edges(self._features.compute(sample.rows)[:, : self._features.plain_count].T)
         steps = REHEARSED_YOUNG if self.barriers.young(version) else REHEARSED
         rows = sample.rows.take(sample.draw(steps * self.barriers.step_events, self._rng))
         self.learn(rows, self._features.compute(rows), np.ones(len(rows), dtype=bool))
@@ -88,7 +103,7 @@ class Trainer:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take back what `to_state` gave."""
+        """Load what `to_state` returned."""
         self.learner.load(state["learner"])
         self.loss = state["loss"]
         self._rng.bit_generator.state = state["training_rng"]

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
-from detector.core.events.admission import IRREGULARITIES
-from detector.core.events.parser import REASONS
+from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.feedback import OUTCOMES
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 

@@ -19,9 +19,8 @@ from detector.core.alerts.alert import alert_id, make_alert
 from detector.core.alerts.explain import Explainer
 from detector.core.alerts.exploration import BY_SCORE, Exploration
 from detector.core.alerts.policy import Policy, Published, Suppressed
-from detector.core.events.block_reader import Events
-from detector.core.events.parser import Parser
-from detector.core.features.features import DAY_S, Layout, Rows
+from detector.core.events import Events, Parser
+from detector.core.features import DAY_S, Layout, Rows
 from detector.core.model.calibration import Calibration
 from detector.core.records import Alert, Identity
 from detector.core.shard.scoring import Scorer

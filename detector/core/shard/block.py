@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.core.features.features import Layout, Rows, empty_rows
+from detector.core.features import Layout, Rows, empty_rows
 
 
 class Block:

@@ -6,10 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from detector.config.tree import ModelPart
-from detector.core.events.admission import Admission
-from detector.core.events.block_reader import BlockReader, Events
-from detector.core.events.event_time import EventTime
-from detector.core.events.parser import Parser, Rejected
+from detector.core.events import Admission, BlockReader, Events, EventTime, Parser, Rejected
 from detector.core.records import DeadLetter, Identity, Record
 from detector.core.shard.block import Block
 
@@ -37,7 +34,12 @@ class Intake:
         self.time = EventTime()
 
     def _make_reader(self, config: ModelPart) -> BlockReader:
-        return BlockReader(config.event, self._identity.entity_key, require_key=config.require_key)
+        return BlockReader(
+            config.event,
+            self._identity.entity_key,
+            require_key=config.require_key,
+            resources=self._identity.resources,
+        )
 
     def reconfigure(self, config: ModelPart) -> None:
         """Use another configuration; which events came before stays known."""
@@ -65,7 +67,7 @@ class Intake:
             events, rejected = self._reader.read(piece)
             admitted = self._admission.admit(events, rejected, self.time, room)
             entered = slice(filled, filled + len(admitted.rows))
-            block.times[entered], block.now[entered] = admitted.believed, admitted.now
+            block.times[entered], block.now[entered] = admitted.bounded_times, admitted.now
             pieces.append(events.take(admitted.rows))
             dead += [self._dead_letter(piece[row], why) for row, why in admitted.refused.items()]
             consumed, filled = consumed + admitted.consumed, entered.stop

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features.features import Features, Layout, Rows
+from detector.core.features import Features, Layout, Rows
 from detector.core.jobs import Lanes
 from detector.core.labels.feedback import AppliedLabels
 from detector.core.model.clusters import Core

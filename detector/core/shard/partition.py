@@ -52,7 +52,32 @@ class Step:
 
 
 class Partition:
-    """See the module's text. Not thread safe; used by the loop's thread only."""
+    """See the module's text. It starts at the journal's origin, with all its barriers planned.
+
+    Not thread safe; used by the loop's thread only.
+
+    Parameters
+    ----------
+    wanted
+        The current configuration; takes effect at a barrier if another one is in force.
+    journal
+        The committed one, or `begin(...)`.
+    until
+        Committed offset: up to it the journal's barriers are followed.
+    silent_until
+        Records below this offset give no outputs; None: those below `until`. An audit wants more outputs.
+    configs
+        By hash, those that `journal.configs` names; `wanted` may be missing.
+    restored
+        Manifest and state of `journal.checkpoint`, if it names one.
+    lanes
+        Where background jobs run.
+
+    Raises
+    ------
+    NeedsOperator
+        The checkpoint's entities were hashed with another key, or a configuration is missing.
+    """
 
     def __init__(
         self,
@@ -67,30 +92,6 @@ class Partition:
         lap: Lap = no_lap,
         lanes: Lanes = AT_ONCE,
     ) -> None:
-        """Start at the journal's origin, with all its barriers planned.
-
-        Parameters
-        ----------
-        wanted
-            The current configuration; takes effect at a barrier if another one is in force.
-        journal
-            The committed one, or `begin(...)`.
-        until
-            Committed offset: up to it the journal's barriers are followed.
-        silent_until
-            Records below this offset give no outputs; None: those below `until`. An audit wants more outputs.
-        configs
-            By hash, those that `journal.configs` names; `wanted` may be missing.
-        restored
-            Manifest and state of `journal.checkpoint`, if it names one.
-        lanes
-            Where background jobs run.
-
-        Raises
-        ------
-        NeedsOperator
-            The checkpoint's entities were hashed with another key, or a configuration is missing.
-        """
         self.identity = identity
         self.journal = journal
         self.until = until
@@ -106,13 +107,7 @@ class Partition:
             )
         self._plan = deque(journal.barriers)
         in_force = self._configs[journal.config]
-        self._shard = Shard(
-            in_force,
-            identity,
-            position=journal.position,
-            lap=lap,
-            lanes=lanes,
-        )
+        self._shard = Shard(in_force, identity, position=journal.position, lap=lap, lanes=lanes)
         if restored is not None:
             manifest, state = restored
             if manifest.entity_key_id != self._shard.entity_key_id:

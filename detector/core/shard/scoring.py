@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.events.block_reader import Events
-from detector.core.features.features import Features, Layout, Profiles, Risks, Rows, Units, to_rows
+from detector.core.events import Events
+from detector.core.features import Features, FraudRates, Layout, Profiles, Rows, Units, to_rows
 from detector.core.model.calibration import Calibration
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Explained, Shown
@@ -51,7 +51,7 @@ class Scorer:
         self.served = ServedModel(model, layout, features, rng)
         self.calibration = Calibration(model.calibration, self.served.weights, self.served.bounded)
 
-    def fill(self, block: Block, events: Events, piece: slice, rates: Risks) -> None:
+    def fill(self, block: Block, events: Events, piece: slice, rates: FraudRates) -> None:
         """Write events to a piece of the block, with their context and inputs; profiles learn them."""
         if piece.start == 0:
             self.profiles.reserve(len(block))
@@ -99,7 +99,7 @@ class Scorer:
         self.profiles = Profiles(self.layout, self._config)
         self.profiles.reserve(len(rows))
         self.profiles.observe(rows)
-        self.profiles.renew_priors(rows)
+        self.profiles.update_priors(rows)
 
     def install(self, promotion: Promotion, core: Core, *, restart: bool) -> None:
         """Serve the successors; with `restart` the calibration counts again from the core."""

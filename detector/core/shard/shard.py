@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
-from detector.core.events.block_reader import Events
-from detector.core.features.features import Features, Layout
+from detector.core.events import Events
+from detector.core.features import Features, Layout
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.labels.feedback import LabelBook
@@ -274,7 +274,7 @@ class Shard:
         self.since_barrier += block.filled
         last = block.row(block.filled - 1).copy()
         self._learning.learn(block, accepted, scorer.served)
-        scorer.profiles.renew_priors(last)
+        scorer.profiles.update_priors(last)
         block.filled = 0
         self._alerting.measure_rate(last, scorer.layout)
         self._update_threshold()
@@ -461,7 +461,14 @@ def shape(config: ModelPart) -> dict[str, Any]:
     Without those of how alerts are made and worded, which events enter, and when the model learns.
     """
     event = config.event.model_dump(
-        exclude={"exposure": True, "limits": True, "duplicates": True, "reversals": True, "time": {"late"}}
+        exclude={
+            "format": True,
+            "exposure": True,
+            "limits": True,
+            "duplicates": True,
+            "reversals": True,
+            "time": {"late"},
+        }
     )
     for value in event["fields"]:
         del value["display"], value["unit"]

@@ -7,7 +7,7 @@ import pytest
 
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.features import Features, Layout, Rows, empty_rows, explained_shares
+from detector.core.features import Features, Layout, Rows, empty_rows, explained_shares
 from detector.core.model.robust_distance import NORMAL_RANGE, FixedPart
 from detector.core.state import pack, unpack
 
@@ -34,7 +34,7 @@ def plain(values: np.ndarray) -> tuple[Layout, Rows]:
 def fitted(layout: Layout, rows: Rows) -> tuple[FixedPart, Features]:
     features = Features(layout)
     part = FixedPart(layout, features, 32_768)
-    part.renew(rows, features.compute(rows))
+    part.update(rows, features.compute(rows))
     return part, features
 
 
@@ -88,7 +88,7 @@ def test_a_column_constant_in_the_core_has_the_spread_of_all_events() -> None:
     seen = core.copy()
     seen[:40, 1] = 5.0
     part.learn(features.compute(plain(seen)[1]))
-    part.renew(rows, features.compute(rows))
+    part.update(rows, features.compute(rows))
     spread = np.concatenate([core[:, 1], seen[:, 1]]).std()
     assert distances(part, features, probe) == pytest.approx(
         np.full((1, 2), 0.5 / (NORMAL_RANGE * spread) / np.sqrt(2.0)), rel=0.05
@@ -165,5 +165,17 @@ def test_it_goes_on_from_its_state() -> None:
     inputs = features.compute(rows)
     for one in (part, other):
         one.learn(inputs[:100])
-        one.renew(rows, inputs)
+        one.update(rows, inputs)
     assert np.array_equal(part.distances(inputs), other.distances(inputs))
+
+
+def test_values_are_summed_in_the_order_of_the_rows() -> None:
+    """A sum's last bits depend on its order, which numpy chooses by an array's layout in memory."""
+    layout = layout_of(["card"], 3)
+    features = Features(layout)
+    inputs = np.random.default_rng(0).normal(0, 1, (1000, len(features))).astype(np.float32)
+    part = FixedPart(layout, features, 1000)
+    part.learn(inputs)
+    values = inputs[:, : len(layout.numerics)].astype(np.float64)
+    expected = np.stack([np.ones_like(values), values, np.square(values)]).sum(axis=1)
+    assert part.to_state()["moments"].tobytes() == expected.tobytes()

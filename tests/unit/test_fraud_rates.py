@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from detector.core.features.fraud_rates import (
+from detector.core.features.fraud_rate_table import (
     AGE_DAYS_MAX,
     DAY_S,
     FRAUD,
@@ -17,7 +17,7 @@ from detector.core.features.fraud_rates import (
     RETRACTED,
     RUN_ENDS_AFTER,
     SINCE_MAX,
-    RiskTable,
+    FraudRateTable,
     inputs_of,
     unknown,
     upper_ends,
@@ -37,7 +37,7 @@ def key_of(number: int) -> int:
     return number * 0x9E3779B97F4A7C15 % (1 << 64)
 
 
-def count(table: RiskTable, events: list[Counted], before: float = 0.0) -> RiskTable:
+def count(table: FraudRateTable, events: list[Counted], before: float = 0.0) -> FraudRateTable:
     keys, days, what = zip(*events, strict=True) if events else ((), (), ())
     table.count(
         np.array([key_of(key) for key in keys], dtype=np.uint64),
@@ -48,11 +48,11 @@ def count(table: RiskTable, events: list[Counted], before: float = 0.0) -> RiskT
     return table
 
 
-def fresh(keys_max: int = 1024) -> RiskTable:
-    return RiskTable(HALF_LIVES_S, keys_max)
+def fresh(keys_max: int = 1024) -> FraudRateTable:
+    return FraudRateTable(HALF_LIVES_S, keys_max)
 
 
-def read(table: RiskTable, keys: list[int], day: float = 100.0) -> NDArray[np.float32]:
+def read(table: FraudRateTable, keys: list[int], day: float = 100.0) -> NDArray[np.float32]:
     out = np.full((len(keys), inputs_of(MEMORIES)), -1.0, dtype=np.float32)
     table.read(np.array([key_of(key) for key in keys], dtype=np.uint64), np.full(len(keys), day * DAY_S), out)
     return out

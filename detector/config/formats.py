@@ -1,0 +1,10 @@
+"""Event formats that a configuration may name.
+
+`detector.core.events.formats.FORMATS` has the code of each. A new format is one line here, one line there,
+and a module of its own (docs/EXTENDING.md).
+"""
+
+from __future__ import annotations
+
+FORMATS: dict[str, str] = {"json": "one JSON object per record (RFC 8259, UTF-8)"}
+"""Names, with what a record's value is."""

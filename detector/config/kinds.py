@@ -1,0 +1,134 @@
+"""Kinds of event fields that a configuration may name, and how `init-config` recognises them.
+
+`detector.core.events.kinds.KINDS` has the code of each: how values are parsed, what the model sees of them
+and how they are explained. A new kind is one line here, one line there, and a module of its own
+(docs/EXTENDING.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+FEW_EVENTS = 100  # in a smaller sample nothing is called constant or always present
+CODE_WORDS = frozenset(
+    ["code", "mcc", "type", "mode", "category", "country", "currency", "status", "flag", "channel", "class"]
+)
+TEXT_WORDS = frozenset(
+    ["name", "description", "memo", "note", "narrative", "text", "title", "remark", "comment"]
+)
+TEXTS_DISTINCT_MIN = 20  # fewer different texts are categories
+
+
+class SampleColumn(Protocol):
+    """All values of one path in a sample of events, in order. Missing ones are left out."""
+
+    @property
+    def path(self) -> str:
+        """Dotted path."""
+
+    @property
+    def events(self) -> int:
+        """Events of the sample."""
+
+    @property
+    def values(self) -> Sequence[str | int | float | bool]:
+        """Values as decoded."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often each value occurs, by its text."""
+
+    @property
+    def types(self) -> set[type]:
+        """Python types of the values."""
+
+    @property
+    def words(self) -> Sequence[str]:
+        """Words of the path, lower case: `card.holderId` has card, holder, id."""
+
+    @property
+    def decimal(self) -> bool:
+        """Whether the values are numbers, or texts that are decimal numbers."""
+
+    @property
+    def spaced(self) -> float:
+        """Share of values with a space in them."""
+
+
+class Found(NamedTuple):
+    """A field that a kind recognised."""
+
+    columns: Sequence[SampleColumn]  # one per part
+    reason: str  # for the comment in the configuration
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldRules:
+    """What the configuration needs to know of a kind."""
+
+    summary: str
+    tried: int  # place in the order in which `init-config` tries kinds
+    find: Callable[[Sequence[SampleColumn]], Iterator[Found]]  # fields of this kind among the columns left
+    parts: tuple[str, ...] = ("value",)  # what its paths lead to, in order
+    can_be_exposure: bool = False  # whether a value is one number that may be an amount at stake
+
+
+def single(
+    reason_of: Callable[[SampleColumn], str | None],
+) -> Callable[[Sequence[SampleColumn]], Iterator[Found]]:
+    """Make a `FieldRules.find` for a kind of one part; `reason_of` gives None for columns of other kinds."""
+
+    def find(columns: Sequence[SampleColumn]) -> Iterator[Found]:
+        for column in columns:
+            if (reason := reason_of(column)) is not None:
+                yield Found((column,), reason)
+
+    return find
+
+
+def _text(column: SampleColumn) -> str | None:
+    if column.decimal or column.types != {str} or len(column.counts) <= TEXTS_DISTINCT_MIN:
+        return None
+    if column.spaced >= 0.5:
+        return "words"
+    return "by its name" if TEXT_WORDS & set(column.words[-1:]) else None
+
+
+def _categorical(column: SampleColumn) -> str | None:
+    if column.decimal:
+        if column.types == {int} and column.words and column.words[-1] in CODE_WORDS:
+            return "a code by its name"
+        few = column.events >= FEW_EVENTS and column.types == {int} and len(column.counts) <= 2
+        return "a whole number with two values" if few else None
+    if column.types == {str}:
+        return "text"
+    return "true or false" if column.types == {bool} else "values of several types"
+
+
+def _numeric(column: SampleColumn) -> str | None:
+    if not column.decimal:
+        return None
+    return "decimal numbers in text" if column.types == {str} else "numbers"
+
+
+KINDS: dict[str, FieldRules] = {
+    "numeric": FieldRules(summary="a number", tried=3, find=single(_numeric), can_be_exposure=True),
+    "categorical": FieldRules(summary="one of a set of values", tried=2, find=single(_categorical)),
+    "text": FieldRules(summary="free text", tried=1, find=single(_text)),
+}
+"""Rules by name, in the order in which they are listed to people."""
+
+
+def recognise(columns: Sequence[SampleColumn]) -> list[tuple[str, Found]]:
+    """Find fields in columns that are neither id, time nor entity: names of kinds, with what they found.
+
+    Kinds are tried in the order of `FieldRules.tried`; a column belongs to the first that recognises it.
+    """
+    left, fields = list(columns), []
+    for name in sorted(KINDS, key=lambda name: KINDS[name].tried):
+        for found in KINDS[name].find(tuple(left)):
+            fields.append((name, found))
+            left = [column for column in left if all(column is not one for one in found.columns)]
+    return fields

@@ -1,0 +1,266 @@
+"""The inputs of the encoder, one by one: what each is called, where its number comes from, what it belongs
+to.
+
+`columns_of` is the specification. Names, order, what kernels read, what the robust distance uses and how
+inputs are found again all follow from it. A *source* computes the columns that name it, from rows and nothing
+else; a new column is a line in `columns_of`, and an entry in `SOURCES` if none computes it yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.features import feature_kernels
+from detector.core.features.layout import DAY_S, KeyKind, Layout
+from detector.core.features.profiles import population_shift, population_variances
+from detector.core.features.rows import Rows
+
+Floats = NDArray[np.float32]
+LONGEST = -1
+"""The last memory."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """One input of the encoder."""
+
+    name: str
+    source: str  # one of SOURCES
+    kind: KeyKind | None = None  # kind of key whose profile or fraud rate is read
+    memory: int = LONGEST  # of that profile
+    place: int = 0  # column of numerics, of categories, of cycles or of fraud rates, as the source has it
+    robust: bool = False  # also a part of the robust distance
+    labelled: bool = False  # depends on labels; these columns come last
+
+
+def columns_of(layout: Layout) -> tuple[Column, ...]:
+    """All inputs of a schema, in order."""
+    columns = [*_robust(layout), *_plain(layout), *_labelled(layout)]
+    assert [column.labelled for column in columns] == sorted(column.labelled for column in columns)
+    return tuple(columns)
+
+
+def _robust(layout: Layout) -> Iterator[Column]:
+    """Values, their deviations from each entity's profile in its longest memory, surprises of categories.
+
+    Shorter memories are mostly noise.
+    """
+    for j, value in enumerate(layout.numerics):
+        yield Column(name=value.name, source="value", place=j, robust=True)
+    for e in range(len(layout.entities)):
+        yield from _deviations(layout, layout.kind_of(e), LONGEST, robust=True)
+    for c, category in enumerate(layout.categories):
+        yield Column(name=f"{category.name} surprise", source="surprise", place=c, robust=True)
+
+
+def _plain(layout: Layout) -> Iterator[Column]:
+    everything = layout.kind_of(None)
+    for e in range(len(layout.entities)):
+        for h in range(len(layout.half_lives_s) - 1):
+            yield from _deviations(layout, layout.kind_of(e), h)
+    for h in range(len(layout.half_lives_s)):
+        yield from _deviations(layout, everything, h)
+    for j, value in enumerate(layout.numerics):
+        yield Column(name=f"{value.name} missing", source="missing", place=j)
+    for kind in layout.kinds[1:]:
+        for h, days in enumerate(_days(layout, kind)):
+            yield Column(name=f"{kind.name} count {days}", source="count", kind=kind, memory=h)
+        yield Column(name=f"{kind.name} gap", source="gap", kind=kind)
+        yield Column(name=f"{kind.name} new", source="new", kind=kind)
+    for source, spelled in (("sine", "sin"), ("cosine", "cos")):
+        for i, period in enumerate(layout.cycles_s):
+            yield Column(name=f"{spelled} of {period / DAY_S:g}d", source=source, place=i)
+
+
+def _labelled(layout: Layout) -> Iterator[Column]:
+    for rated in layout.fraud_rate_kinds:
+        names = [f"fraud rate {days}" for days in _days(layout, rated.kind)]
+        names += ["fraud age", "fraud run age", "events since fraud"]
+        for place, name in enumerate(names, start=rated.start):
+            yield Column(
+                name=f"{rated.kind.name} {name}",
+                source="fraud rate",
+                kind=rated.kind,
+                place=place,
+                labelled=True,
+            )
+
+
+def _deviations(layout: Layout, kind: KeyKind, memory: int, *, robust: bool = False) -> Iterator[Column]:
+    days = _days(layout, kind)[memory]
+    for j, value in enumerate(layout.numerics):
+        name = f"{value.name} against {kind.name} {days}"
+        yield Column(name=name, source="deviation", kind=kind, memory=memory, place=j, robust=robust)
+
+
+def _days(layout: Layout, kind: KeyKind) -> list[str]:
+    """Memories of a kind, for people."""
+    return [f"{half_life / DAY_S:g}d" for half_life in layout.half_lives_of(kind)]
+
+
+# --- sources: how columns are computed -------------------------------------------------------------------
+
+Fill = Callable[[Rows, Floats], None]
+"""Writes a source's columns of inputs (n, F), all finite, row by row from rows."""
+Source = Callable[[Layout, Sequence[Column], Sequence[int]], Fill]
+"""Makes a `Fill` of a layout, the source's columns, and their places among all inputs."""
+
+
+def _values(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    numerics = _index([column.place for column in columns])
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        values = rows.numerics[:, numerics]
+        inputs[:, at] = np.where(np.isnan(values), 0.0, values)
+
+    return fill
+
+
+def _missing(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    numerics = _index([column.place for column in columns])
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        inputs[:, at] = np.isnan(rows.numerics[:, numerics])
+
+    return fill
+
+
+def _deviation(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """Deviations from a profile, 0 without a history.
+
+    Entities' profiles follow values less the population's shift, see `population_shift`.
+    """
+    table = np.zeros((len(columns), 6), dtype=np.int64)
+    for row, column in zip(table, columns, strict=True):
+        kind, j, h = _kind(column), column.place, column.memory
+        variances = [kind.variance(h, j, upper=upper) for upper in (True, False)]
+        row[:] = j, kind.count(h), kind.mean(h, j), *variances, kind.left is not None
+    numbers = np.array(places, dtype=np.int64)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        shift = population_shift(rows.context, layout)
+        prior = population_variances(rows.context, layout)
+        feature_kernels.deviations(rows.numerics, rows.context, shift, prior, table, numbers, inputs)
+
+    return fill
+
+
+def _surprise(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """-log of the category's share among the main entity's events, in nats; 0 where it is missing.
+
+    The share is (events with it + q) / (events + 1), where q is its share of all events by the same rule, so
+    that a newcomer starts with everybody's share.
+    """
+    entities = len(layout.entities)
+    table = np.full((len(columns), 4), -1, dtype=np.int64)
+    for row, column in zip(table, columns, strict=True):
+        key = entities + column.place
+        row[:2] = layout.kind_of(None).count(LONGEST), layout.kind_of(key).count(LONGEST)
+        if entities:
+            row[2:] = layout.kind_of(0).count(LONGEST), layout.kind_of(0, key).count(LONGEST)
+    categories = _index([column.place for column in columns])
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        shares = np.empty((len(rows), len(table)))
+        feature_kernels.shares(rows.context, table, shares)
+        inputs[:, at] = np.where(rows.categories[:, categories] == 0, 0.0, -np.log(shares))
+
+    return fill
+
+
+def _counts(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    counts = [_kind(column).count(column.memory) for column in columns]
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        inputs[:, at] = np.log1p(rows.context[:, counts])
+
+    return fill
+
+
+def _gaps(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    gaps, longest = [_kind(column).gap for column in columns], layout.half_lives_s[-1]
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        seconds = rows.context[:, gaps].astype(np.float64)
+        seconds[np.isnan(seconds)] = longest
+        inputs[:, at] = np.log1p(seconds)
+
+    return fill
+
+
+def _new(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    gaps = [_kind(column).gap for column in columns]
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        inputs[:, at] = np.isnan(rows.context[:, gaps])
+
+    return fill
+
+
+def _cycle(wave: np.ufunc) -> Source:
+    def source(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+        at = _index(places)
+        periods_s = layout.cycles_s[[column.place for column in columns]]
+
+        def fill(rows: Rows, inputs: Floats) -> None:
+            inputs[:, at] = wave(2.0 * np.pi * (rows.clocks[:, None] / periods_s))
+
+        return fill
+
+    return source
+
+
+def _fraud_rates(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    rates = _index([column.place for column in columns])
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        inputs[:, at] = rows.fraud_rates[:, rates]
+
+    return fill
+
+
+SOURCES: dict[str, Source] = {
+    "value": _values,
+    "missing": _missing,
+    "deviation": _deviation,
+    "surprise": _surprise,
+    "count": _counts,
+    "gap": _gaps,
+    "new": _new,
+    "sine": _cycle(np.sin),
+    "cosine": _cycle(np.cos),
+    "fraud rate": _fraud_rates,
+}
+
+
+def fills_of(layout: Layout, columns: Sequence[Column]) -> list[Fill]:
+    """What computes the columns, source by source."""
+    fills = []
+    for name in dict.fromkeys(column.source for column in columns):
+        places = [number for number, column in enumerate(columns) if column.source == name]
+        fills.append(SOURCES[name](layout, [columns[place] for place in places], places))
+    return fills
+
+
+def _index(numbers: Sequence[int]) -> Any:
+    """The numbers as an index, as a slice if they are consecutive: that is faster."""
+    if list(numbers) == list(range(numbers[0], numbers[0] + len(numbers))):
+        return slice(numbers[0], numbers[0] + len(numbers))
+    return list(numbers)
+
+
+def _kind(column: Column) -> KeyKind:
+    assert column.kind is not None
+    return column.kind

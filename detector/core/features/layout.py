@@ -1,0 +1,267 @@
+"""Where things are: the kinds of keys, the groups of columns, and the widths that follow from a schema.
+
+A *context row* holds what the profiles knew of an event's keys just before it, one slice per kind of key, in
+this order: everything (one key for all events), each entity, each pair (main entity, other entity), each
+category, each pair (main entity, category). `profile_table` defines what a slice holds.
+
+A *fraud rate row* holds what labels say of its keys, one slice per entity and category; `fraud_rate_table`
+defines what a slice holds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Event, ValueField
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.events import KINDS
+from detector.core.events.kinds import STORES
+from detector.core.features.fraud_rate_table import inputs_of, unknown, upper_ends
+
+DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
+_CYCLES_S = {"day": DAY_S, "week": WEEK_S}
+
+
+def _nothing() -> slice:
+    return slice(0, 0)
+
+
+class Place(NamedTuple):
+    """One column of `Rows.numerics` or `Rows.categories`, or one text of `Rows.grams`."""
+
+    name: str
+    field: ValueField
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyKind:
+    """One kind of key, and where its profile is in a context row."""
+
+    name: str
+    left: int | None  # column of its key in (entities ++ categories); None: one key for all events
+    right: int | None  # column of the second key of a pair
+    start: int
+    memories: int  # H
+    numerics: int  # J; 0: counts only
+
+    @property
+    def stop(self) -> int:
+        return self.count(0) + self.memories * (1 + 3 * self.numerics)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.start, self.stop)
+
+    # A memory is a number from the shortest, 0; -1 is the longest.
+
+    @property
+    def gap(self) -> int:
+        """Column of the seconds since the key was last seen."""
+        return self.start
+
+    def count(self, memory: int) -> int:
+        """Column of the decayed count in a memory."""
+        return self.start + 1 + memory % self.memories
+
+    def mean(self, memory: int, numeric: int) -> int:
+        """Column of a numeric's mean."""
+        return self.count(0) + self.memories + memory % self.memories * self.numerics + numeric
+
+    def variance(self, memory: int, numeric: int, *, upper: bool) -> int:
+        """Column of a numeric's variance above or below its mean."""
+        return self.mean(memory, numeric) + (1 if upper else 2) * self.memories * self.numerics
+
+    def means(self, memory: int) -> slice:
+        """Columns of all means in a memory."""
+        return slice(self.mean(memory, 0), self.mean(memory, self.numerics))
+
+    @property
+    def compared(self) -> slice:
+        """Columns that values are compared with: means and variances."""
+        return slice(self.mean(0, 0), self.stop)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FraudRateKind:
+    """One kind of key that labels are counted for, and where its inputs are in a fraud rate row."""
+
+    kind: KeyKind  # of profiles, whose counts a new key's begin with
+    column: int  # of its key in (entities ++ categories)
+    start: int
+
+    @property
+    def memories(self) -> int:
+        return self.kind.memories
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.start, self.start + inputs_of(self.memories))
+
+    @property
+    def longest(self) -> int:
+        """Column of the fraud rate in the longest memory."""
+        return self.start + self.memories - 1
+
+    @property
+    def age(self) -> int:
+        """Column of log(1 + days since the latest fraud)."""
+        return self.start + self.memories
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """Columns of rows that belong to one thing people can name: a field, an entity, the time of day."""
+
+    name: str
+    field: ValueField | None = None
+    numerics: slice = dataclasses.field(default_factory=_nothing)  # of Rows.numerics
+    categories: slice = dataclasses.field(default_factory=_nothing)
+    texts: slice = dataclasses.field(default_factory=_nothing)
+    entity: int | None = None
+    clock: bool = False
+    context: tuple[slice, ...] = ()  # profiles of that entity or category
+    fraud_rates: tuple[FraudRateKind, ...] = ()  # of that entity or category
+
+
+class Population(NamedTuple):
+    """Columns of a context row that describe all events, as kernels read them."""
+
+    means: NDArray[np.int64]  # (J, 2) of each numeric's mean in the shortest and in the longest memory
+    variances: tuple[
+        int, NDArray[np.int64]
+    ]  # of the longest memory: the count; (2 J,) upper, then lower ones
+
+    @classmethod
+    def of(cls, kind: KeyKind) -> Population:
+        """Columns of the profile of everything."""
+        numerics = range(kind.numerics)
+        means = [(kind.mean(0, j), kind.mean(-1, j)) for j in numerics]
+        variances = [kind.variance(-1, j, upper=upper) for upper in (True, False) for j in numerics]
+        return cls(
+            np.array(means, dtype=np.int64).reshape(-1, 2),
+            (kind.count(-1), np.array(variances, dtype=np.int64)),
+        )
+
+
+class Layout:
+    """Kinds of keys, groups and widths that follow from a schema."""
+
+    def __init__(self, schema: Event, config: FeaturesConfig) -> None:
+        self._places: dict[str, list[Place]] = {store: [] for store in STORES}
+        for value in schema.fields:
+            if value.use == "encode":
+                kind = KINDS[value.type]
+                self._places[kind.store] += [Place(name, value) for name in kind.places(value)]
+        self.numerics = self._places["numerics"]
+        self.categories = self._places["categories"]
+        self.texts = self._places["texts"]
+        self.entities = [entity.name for entity in schema.entities]
+        self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
+        self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
+        self.kinds = self._kinds()
+        self.width = self.kinds[-1].stop
+        self.population = Population.of(self.kinds[0])
+        self.fraud_rate_kinds = self._fraud_rate_kinds()
+        self.fraud_rate_width = sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)
+        self.fraud_rates_unknown = self._fraud_rate_row(unknown)
+        self.fraud_rate_ends = self._fraud_rate_row(upper_ends)
+        self.groups = tuple(self._groups())
+        self.group_table = _group_table(self.groups)
+
+    def half_lives_of(self, kind: KeyKind) -> NDArray[np.float64]:
+        """Memories of a kind: all of them, or the longest alone."""
+        return self.half_lives_s[: kind.memories] if kind.memories > 1 else self.half_lives_s[-1:]
+
+    def kind_of(self, left: int | None, right: int | None = None) -> KeyKind:
+        """The kind with these key columns."""
+        return next(kind for kind in self.kinds if (kind.left, kind.right) == (left, right))
+
+    def _kinds(self) -> tuple[KeyKind, ...]:
+        entities, categories = len(self.entities), len(self.categories)
+        memories, numerics = len(self.half_lives_s), len(self.numerics)
+        plan: list[tuple[str, int | None, int | None, int, int]] = [("all", None, None, memories, numerics)]
+        plan += [(name, e, None, memories, numerics) for e, name in enumerate(self.entities)]
+        plan += [(f"{self.entities[0]}+{self.entities[e]}", 0, e, 1, 0) for e in range(1, entities)]
+        for c in range(categories):
+            plan.append((self.categories[c].name, entities + c, None, 1, 0))
+        for c in range(categories if entities else 0):
+            plan.append((f"{self.entities[0]}+{self.categories[c].name}", 0, entities + c, 1, 0))
+        kinds: list[KeyKind] = []
+        for name, left, right, h, j in plan:
+            start = kinds[-1].stop if kinds else 0
+            kinds.append(KeyKind(name=name, left=left, right=right, start=start, memories=h, numerics=j))
+        return tuple(kinds)
+
+    def _fraud_rate_kinds(self) -> tuple[FraudRateKind, ...]:
+        rated: list[FraudRateKind] = []
+        for kind in self.kinds:
+            if kind.left is not None and kind.right is None:
+                start = rated[-1].columns.stop if rated else 0
+                rated.append(FraudRateKind(kind=kind, column=kind.left, start=start))
+        return tuple(rated)
+
+    def _fraud_rate_row(self, of: Callable[[int], NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.concatenate(
+            [np.zeros(0, np.float32), *(of(rated.memories) for rated in self.fraud_rate_kinds)]
+        )
+
+    def _groups(self) -> Iterator[Group]:
+        """Numeric fields, entities, categorical fields, texts, the time of day."""
+        yield from self._fields("numerics")
+        for e, name in enumerate(self.entities):
+            yield Group(name=name, entity=e, context=self._about(e), fraud_rates=self._rates(e))
+        yield from self._fields("categories")
+        yield from self._fields("texts")
+        if len(self.cycles_s):
+            yield Group(name="time", clock=True)
+
+    def _fields(self, store: str) -> Iterator[Group]:
+        """A group for each field that has places in a store."""
+        places = self._places[store]
+        for value in dict.fromkeys(place.field for place in places):
+            own = [number for number, place in enumerate(places) if place.field is value]
+            columns = slice(own[0], own[-1] + 1)
+            if store == "numerics":
+                yield Group(name=value.name, field=value, numerics=columns)
+            elif store == "texts":
+                yield Group(name=value.name, field=value, texts=columns)
+            else:
+                keys = [len(self.entities) + number for number in own]
+                yield Group(
+                    name=value.name,
+                    field=value,
+                    categories=columns,
+                    context=tuple(piece for key in keys for piece in self._about(key)),
+                    fraud_rates=tuple(rated for key in keys for rated in self._rates(key)),
+                )
+
+    def _about(self, column: int) -> tuple[slice, ...]:
+        """Profiles of a key: its own, and those of its pairs with the main entity."""
+        return tuple(
+            kind.columns
+            for kind in self.kinds
+            if (kind.left == column and kind.right is None) or kind.right == column
+        )
+
+    def _rates(self, column: int) -> tuple[FraudRateKind, ...]:
+        return tuple(rated for rated in self.fraud_rate_kinds if rated.column == column)
+
+
+def _group_table(groups: Sequence[Group]) -> NDArray[np.int64]:
+    """Groups as `feature_kernels.swap` reads them."""
+    pieces = max((len(group.context) for group in groups), default=0)
+    table = np.zeros((len(groups), 10 + 2 * pieces), dtype=np.int64)
+    for row, group in zip(table, groups, strict=True):
+        rates = [rated.columns for rated in group.fraud_rates] or [_nothing()]
+        ranges = [group.numerics, group.categories, group.texts, slice(rates[0].start, rates[-1].stop)]
+        ranges += group.context
+        row[:2] = -1 if group.entity is None else group.entity, group.clock
+        row[2 : 2 + 2 * len(ranges)] = [end for piece in ranges for end in (piece.start, piece.stop)]
+    return table

@@ -1,0 +1,186 @@
+"""Profiles of one kind of key: what each card, merchant or pair of them usually does.
+
+A slot of the table (see `key_table`) holds, per half-life, a decayed count and, per numeric, a decayed mean
+and two variances, of values above the mean and of values below. Amounts are skewed: one spread for both sides
+would hide extremes on the long side or exaggerate them on the short side.
+
+Rules
+    - An event sees the row as it was just before the event; then the row is updated with it. This goes event
+      by event in log order, so the result does not depend on how polls cut the log.
+    - Once a profile has history, the effect of a value is clipped at some of the profile's own spreads, and
+      falls again farther out (a redescending influence, Hampel 1974): a profile must not learn the fraud.
+    - A slot's time is when its key was last seen, so a full bucket drops the key that was not seen for
+      longest.
+    - No fast-math and no threads: equal bytes on equal machines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.features.key_table import KeyTable, slot_for, take_slot
+from detector.core.state import row_hash, words
+
+# Decayed events before updates are clipped; with fewer a spread means nothing.
+HISTORY_MIN = 5.0
+# Beyond this many clipping bounds, influence falls with the square of the distance.
+DOUBTED_FROM = 1.5
+# Weight of the population's variance in a profile's own.
+PRIOR_WEIGHT = 2.0
+
+
+class ProfileTable(KeyTable):
+    """Profiles of one kind of key.
+
+    Parameters
+    ----------
+    half_lives_s : (H,) float64
+        Memories, shortest first, seconds of event time.
+    numerics : int
+        J, number of numeric values followed per key; 0 for pure counts.
+    keys_max : int
+        Bound on keys.
+    clip_spreads : float
+        Spreads at which an update is clipped.
+
+    Notes ----- `observe` writes context rows, float32 of `width` = 1 + H + 3 H J columns: seconds since the
+    key was last seen (NaN: never), decayed counts per half-life, means (H x J; NaN before the first value),
+    upper variances (H x J), lower variances (H x J). An upper variance is twice the mean square of the steps
+    above the mean, so that both variances equal the usual one for symmetric values.
+    """
+
+    def __init__(
+        self, half_lives_s: NDArray[np.float64], numerics: int, keys_max: int, clip_spreads: float
+    ) -> None:
+        self.half_lives_s = np.asarray(half_lives_s, dtype=np.float64)
+        self.numerics = numerics
+        self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics)
+        self._clip_spreads = clip_spreads
+        self._hashed = np.zeros(1, dtype=np.uint64)  # hash of the rows, updated with each change
+        super().__init__(self.width - 1, keys_max, np.float32)
+
+    @property
+    def hashed(self) -> int:
+        return int(self._hashed[0])
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self._hashed[0] = super().hashed
+
+    def observe(
+        self,
+        keys: NDArray[np.uint64],
+        times: NDArray[np.float64],
+        values: NDArray[np.float64],
+        prior_variances: NDArray[np.float64],
+        context: NDArray[np.float32],
+    ) -> None:
+        """Read each event's row as it was before the event, then update the row.
+
+        Parameters
+        ----------
+        keys : (n,) uint64
+            0: the event has no such key. It gets the context of a key never seen, and nothing is learned.
+        times : (n,) float64
+            Event time, s. A late event decays nothing.
+        values : (n, J) float64
+            NaN: missing.
+        prior_variances : (2 J,) float64
+            The population's variances, upper then lower; a profile's variances are shrunk to them.
+        context : (n, width) float32
+            Output.
+        """
+        _observe(
+            self._keys,
+            self._times,
+            self._stats,
+            self._count,
+            self._hashed,
+            *words(self._times, self._stats),
+            np.log(2.0) / self.half_lives_s,
+            keys,
+            times,
+            values,
+            prior_variances,
+            self._clip_spreads,
+            context,
+        )
+
+
+@numba.njit(cache=True)
+def _observe(
+    keys: Any,
+    last: Any,
+    stats: Any,
+    count: Any,
+    hashed: Any,
+    last_words: Any,
+    stats_words: Any,
+    rates: Any,
+    event_keys: Any,
+    times: Any,
+    values: Any,
+    prior_variances: Any,
+    clip_spreads: float,
+    context: Any,
+) -> None:
+    memories = len(rates)
+    numerics = values.shape[1]
+    means_at = memories
+    for event in range(len(event_keys)):
+        key = event_keys[event]
+        if key == 0:
+            context[event, 0] = np.nan
+            context[event, 1:] = 0.0
+            continue
+        slot = slot_for(keys, last, key)
+        if keys[slot] != 0:
+            hashed[0] -= row_hash(keys, last_words, stats_words, slot)
+        new = take_slot(keys, slot, key, count)
+        row = stats[slot]
+        if new:
+            row[:] = 0.0
+            row[means_at : means_at + memories * numerics] = np.nan
+            gap = 0.0
+            context[event, 0] = np.nan
+        else:
+            gap = max(0.0, times[event] - last[slot])
+            context[event, 0] = gap
+        for h in range(memories):
+            row[h] *= math.exp(-gap * rates[h])
+        context[event, 1:] = row
+        last[slot] = times[event] if new else max(last[slot], times[event])
+        for h in range(memories):
+            weight = row[h]
+            for j in range(numerics):
+                value = values[event, j]
+                if math.isnan(value):
+                    continue
+                mean_at = means_at + h * numerics + j
+                upper_at = mean_at + memories * numerics
+                lower_at = upper_at + memories * numerics
+                if math.isnan(row[mean_at]):
+                    row[mean_at] = value
+                step = value - row[mean_at]
+                side = 0 if step > 0.0 else 1
+                trust = 1.0
+                if weight > HISTORY_MIN:
+                    variance = row[lower_at if side else upper_at]
+                    prior = prior_variances[side * numerics + j]
+                    shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
+                    bound = clip_spreads * math.sqrt(shrunk)
+                    trust = min(1.0, (DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2)
+                    step = min(max(step, -bound), bound)
+                share = trust / (weight + 1.0)
+                row[mean_at] += share * step
+                square = (1.0 - share) * 2.0 * step * step
+                row[upper_at] += share * ((0.0 if side else square) - row[upper_at])
+                row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
+            row[h] = weight + 1.0
+        hashed[0] += row_hash(keys, last_words, stats_words, slot)
