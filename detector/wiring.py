@@ -13,7 +13,7 @@ import platform
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -41,7 +41,7 @@ from detector.errors import (
     NeedsOperator,
     Problem,
 )
-from detector.ports import Archive, Commit, Log, SideLog
+from detector.ports import Archive, Commit, Log, SideLog, Status
 from detector.shell import logs
 from detector.shell.auditor import Auditor
 from detector.shell.background import BackgroundThread
@@ -49,7 +49,16 @@ from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
 from detector.shell.files import FileArchive, FileExchange, FileSideLog, FileStream, OutputFiles
 from detector.shell.http import HttpServer
-from detector.shell.kafka import KafkaArchive, KafkaSideLog, KafkaStream, TimeOf
+from detector.shell.kafka import (
+    Hanging,
+    KafkaArchive,
+    KafkaSideLog,
+    KafkaStream,
+    OutputWatch,
+    TimeOf,
+    Transactions,
+)
+from detector.shell.kafka.client import client_settings
 from detector.shell.metrics import TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore, InvalidName
@@ -123,17 +132,25 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             warnings=_warnings(config, stream, store, entity_secret, log),
         )
         signals.call(runner.stop)
+        watch = OutputWatch(config, stream, telemetry, log)
+
+        def status() -> Status:
+            found = runner.status()
+            return replace(found, warnings=found.warnings + watch.warnings())
+
         server = HttpServer(
             config.http.address,
-            runner.status,
+            status,
             lambda: None if telemetry.heartbeat is None else clock.monotonic() - telemetry.heartbeat,
             renderer(TelemetryCollector(telemetry, build_info(), _config_info(config))),
         )
         server.start()
         log.info("started", version=version("detector"), metrics=f"{server.url}/metrics")
+        watch.start()
         try:
             runner.run()
         finally:
+            watch.stop()
             server.stop()
     log.info("stopped")
 
@@ -424,6 +441,39 @@ def roll_back(config: Config, environ: Mapping[str, str], partition: int, name: 
         chosen = auditor.predecessor(partition) if name is None else name
         archive.commit(partition, auditor.rolled_back(partition, chosen))
     return chosen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Diagnosis:
+    """What `doctor` found."""
+
+    hanging: tuple[Hanging, ...]
+    ended: tuple[Hanging, ...]
+    fenced: tuple[str, ...]  # transactional ids of members that are gone, whose transactions were open
+
+    @property
+    def left(self) -> tuple[Hanging, ...]:
+        """What still hangs."""
+        return tuple(one for one in self.hanging if one not in self.ended)
+
+
+def diagnose(config: Config, environ: Mapping[str, str], *, mend: bool) -> Diagnosis:
+    """Look for transactions of the group that hide outputs, and end them if wanted.
+
+    Raises
+    ------
+    OperatorError
+        Credentials, or a permission is missing.
+    OutsideError
+        The broker is away.
+    """
+    password, key_password, _ = resolve_secrets(config, environ)
+    transactions = Transactions(config, client_settings(config, password, key_password))
+    with transactions.connected():
+        fenced = transactions.end_those_of_dead_members() if mend else []
+        hanging = transactions.hanging()
+        ended = transactions.mend(hanging) if mend else []
+    return Diagnosis(hanging=tuple(hanging), ended=tuple(ended), fenced=tuple(fenced))
 
 
 def checkpoints_place(config: Config) -> str:

@@ -191,6 +191,22 @@ class TelemetryCollector(Collector):
             "Time from being assigned a partition until its model was there.",
             telemetry.restores,
         )
+        ages = GaugeMetricFamily(
+            "detector_output_stable_offset_age_seconds",
+            "How long the last stable offset has stood still behind the end of an output partition.",
+            labels=("topic", "partition"),
+        )
+        for (topic, partition), age_s in sorted(telemetry.stable_offset_ages.items()):
+            ages.add_metric((topic, str(partition)), age_s)
+        yield ages
+        ended = CounterMetricFamily(
+            "detector_transactions_ended_total",
+            "Transactions that nobody else ended, of dead members or hanging.",
+            labels=("cause",),
+        )
+        for cause, number in sorted(telemetry.transactions_ended.items()):
+            ended.add_metric((cause,), number)
+        yield ended
         yield _info("detector_build_info", "What is running; always 1.", self._build)
         yield _info("detector_config_info", "What it was told; always 1.", self._config_info)
 

@@ -47,6 +47,7 @@ from detector.core.recovery.journal import METADATA_BYTES_MAX
 from detector.errors import (
     BrokerUnavailable,
     CommitFailed,
+    CredentialsError,
 )
 from detector.ports import Change, Commit, Committed, Message, Poll
 from detector.shell.kafka.client import (
@@ -62,6 +63,7 @@ from detector.shell.kafka.client import (
 )
 from detector.shell.kafka.probe import PROBE_ONE_S, PROBE_S, Use, probe
 from detector.shell.kafka.size_limits import MESSAGE_BYTES_MAX, fitted
+from detector.shell.kafka.transactions import Transactions, client_id, transactional_id
 from detector.shell.kafka.workarounds import (
     abandon,
     join_after_commit,
@@ -113,10 +115,13 @@ class KafkaStream:
         # A static member keeps its id over a restart, so that the next incarnation aborts at once what a
         # crash left open. Without one, a fresh id per process is right since KIP-447: it is the membership
         # that fences a former owner, and an id that two replicas shared would make them fence each other.
-        # Operators grant the prefix.
-        self.transactional_id = (
-            f"{config.kafka.group_id}-{config.kafka.group_instance_id or uuid.uuid4().hex}"
-        )
+        # Operators grant the prefix. The client id names the same member, so that the others see in the group
+        # whose transactions are alive.
+        member = config.kafka.group_instance_id or uuid.uuid4().hex
+        self.transactional_id = transactional_id(config.kafka.group_id, member)
+        self._settings["client_id"] = client_id(member)
+        self.taken_over = threading.Event()  # partitions are taken over: former owners may have died
+        self._fenced = config.kafka.group_instance_id is not None  # our id may have had a producer before
         self._consumer: KafkaConsumer | None = None
         self._producer: KafkaProducer | None = None
         self._changes: deque[Change] = deque()
@@ -225,6 +230,7 @@ class KafkaStream:
         found: dict[int, Committed | None] = {}
         with self._translated("read committed offsets"):
             self._ensure_producer()  # first: it aborts what a failed commit may have left pending
+            self.taken_over.set()
             for partition in partitions:
                 got = self._client.committed(self._at(partition), metadata=True, timeout_ms=left_ms(deadline))
                 found[partition] = got and Committed(offset=got.offset, metadata=got.metadata)
@@ -367,6 +373,16 @@ class KafkaStream:
         consumer = self._consumer
         return consumer is not None and consumer.group_metadata().state is MemberState.STABLE
 
+    def transactions(self) -> Transactions:
+        """Return what sees and ends our group's transactions; for one thread."""
+        return Transactions(self._config, self._settings, self.transactional_id)
+
+    @contextmanager
+    def between_commits(self) -> Iterator[None]:
+        """Keep commits waiting: inside, no transaction of ours is under way."""
+        with self._committing:
+            yield
+
     def close(self) -> None:
         """Leave within 5 s; never raises. A static member keeps its partitions unless `leave_on_stop`."""
         kafka = self._config.kafka
@@ -452,7 +468,7 @@ class KafkaStream:
 
         Not before all outputs have leaders: what the predecessor left open is aborted now, and a broker (4.3)
         that starts again leaves out the markers of partitions whose leader it does not know yet. What was
-        aborted would then be committed with the next transaction.
+        aborted would then be committed with the next transaction, so it is mended before there is one.
         """
         if self._producer is None:
             self._probe(self._outputs())
@@ -475,11 +491,22 @@ class KafkaStream:
             try:
                 if self._exactly_once:
                     producer.init_transactions()
+                    if self._fenced:
+                        within(self._deadline_s, self._mend_own)
             except BaseException:
                 abandon(producer)
                 raise
-            self._producer = producer
+            self._producer, self._fenced = producer, True
         return self._producer
+
+    def _mend_own(self) -> None:
+        transactions = self.transactions()
+        try:
+            with transactions.connected():
+                for one in transactions.mend(transactions.hanging(own_only=True)):
+                    _log.warning("ended a hanging transaction of our own: %s", one)
+        except CredentialsError as error:
+            _log.warning("hanging transactions of our own were not looked for: %s", error)
 
     def _outputs(self) -> dict[str, Use]:
         topics = self._config.topics
