@@ -216,3 +216,31 @@ def test_a_living_member_is_never_fenced(deployment: Deployment) -> None:
     deployment.await_done(120)
     assert [member.metric("detector_commit_failures_total") for member in [*members, third]] == [0, 0, 0]
     assert set(deployment.scored_events().values()) == {1}
+
+
+def test_every_committed_output_becomes_visible(
+    deployment: Deployment, own_kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lone broker crashes with two open transactions, a dead member's and a living one's."""
+    gate = tmp_path / "die"
+    monkeypatch.setenv(DIE, str(gate))
+    short = f"kafka.transaction_timeout_ms={TIMEOUT_MS}"
+    events = traffic(16_000)
+    deployment.produce(islice(events, 15_000))
+    survivor = deployment.start(short)
+    deployment.module = "tests.kafka.dies_in_transaction"
+    dying = deployment.start(short)
+    assert poll_until(lambda: bool(dying.owns()), timeout_s=90)
+    gate.touch()
+    deployment.produce(events)
+    assert poll_until(lambda: not dying.alive, timeout_s=60)
+    own_kafka.kill()
+    assert poll_until(lambda: not survivor.ready(), timeout_s=30)
+    own_kafka.start()
+    deployment.module = "detector"
+    deployment.start(short)
+    deployment.await_done(120)
+    assert poll_until(deployment.all_visible, timeout_s=60)
+    scored = deployment.scored_events()
+    assert len(scored) == 16_000
+    assert set(scored.values()) == {1}

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import TopicPartition
 
-from detector.shell.kafka.output_watch import StableOffsetAges
+from detector.config.tree import Config
+from detector.core.reporting.telemetry import Telemetry
+from detector.errors import CredentialsError
+from detector.shell.kafka.output_watch import OutputWatch, StableOffsetAges
 from detector.shell.kafka.state_log import STATES, StateEntry, read_entry, state_partition
 from detector.shell.kafka.transactions import (
     ENDED,
     Coordinated,
     Fate,
+    Hanging,
     OpenTransaction,
     client_id,
     ids_of_members,
     judge,
     transactional_id,
 )
+from detector.shell.logs import get_logger
 
 GROUP, ID = "cards", "cards-a"
 PLACES = [("alerts", 0), ("alerts", 1), ("scores", 0)]
@@ -263,3 +272,127 @@ def test_an_age_is_the_time_since_the_last_move(looks: list[tuple[float, int, in
             since = now
         [age] = ages.update(now, {A: (stable, stable + behind)}).values()
         assert age == pytest.approx(0.0 if since is None else now - since)
+
+
+# --- the watch ---------------------------------------------------------------------------------------------
+
+
+class FakeTransactions:
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.stable_and_end = (5, 5)
+        self.found: list[Hanging] = []
+        self.refuses = False
+        self.asked: list[str] = []
+
+    def outputs(self) -> list[TopicPartition]:
+        return [A]
+
+    def ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        return dict.fromkeys(partitions, self.stable_and_end)
+
+    def end_those_of_dead_members(self) -> list[str]:
+        self.asked.append("dead")
+        return []
+
+    def hanging(self) -> list[Hanging]:
+        self.asked.append("hanging")
+        return self.found
+
+    def mend(self, hanging: list[Hanging]) -> list[Hanging]:
+        self.asked.append("mend")
+        if self.refuses:
+            raise CredentialsError("Not allowed.")
+        self.stable_and_end = (9, 9)
+        return hanging
+
+
+class FakeStream:
+    """As much of a stream as the watch knows."""
+
+    def __init__(self) -> None:
+        self.fake = FakeTransactions()
+        self.taken_over = threading.Event()
+        self.between = 0
+
+    def transactions(self) -> FakeTransactions:
+        return self.fake
+
+    @contextmanager
+    def between_commits(self) -> Iterator[None]:
+        self.between += 1
+        yield
+
+
+FIELD = {"name": "x", "path": "x", "type": "numeric"}
+
+
+class Watched:
+    """A watch with a clock of the test's own."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.stream, self.telemetry = FakeStream(), Telemetry()
+        config = Config.model_validate(
+            {
+                "event": {"id": "id", "time": {"path": "t"}, "fields": [FIELD]},
+                "kafka": {"transaction_timeout_ms": 15_000},
+                "checkpoints": {"url": "memory://"},
+            }
+        )
+        self.watch = OutputWatch(
+            config, cast(Any, self.stream), self.telemetry, get_logger("test"), lambda: self.now_s
+        )
+
+    def look(self, at_s: float, *, taken_over: bool = False) -> list[str]:
+        self.now_s = at_s
+        self.stream.fake.asked.clear()
+        self.watch.look(taken_over=taken_over)
+        return list(self.stream.fake.asked)
+
+
+def a_hanging_one() -> Hanging:
+    coordinator = lived([(frozenset(PLACES), "abort", True, frozenset(PLACES))])
+    found = coordinator.found(PLACES[0])
+    verdict = judge(found, coordinator.now(), coordinator.log, group=GROUP)
+    return Hanging(found=found, transactional_id=ID, verdict=verdict)
+
+
+def test_nothing_is_looked_for_while_everything_is_visible() -> None:
+    watched = Watched()
+    assert [watched.look(at_s) for at_s in (0.0, 100.0)] == [[], []]
+    assert watched.telemetry.stable_offset_ages == {("alerts", 0): 0.0}
+    assert watched.watch.warnings() == ()
+
+
+def test_dead_members_are_looked_for_whenever_partitions_are_taken_over() -> None:
+    assert Watched().look(0.0, taken_over=True) == ["dead"]
+
+
+def test_what_stays_hidden_is_looked_into_and_ended_between_two_commits() -> None:
+    watched = Watched()
+    watched.stream.fake.stable_and_end = (5, 9)
+    watched.stream.fake.found = [a_hanging_one()]
+    assert watched.look(0.0) == []
+    assert watched.look(3.0) == ["dead"]
+    assert watched.stream.between == 0
+    assert watched.look(7.0) == ["dead", "hanging", "mend"]
+    assert watched.stream.between == 1
+    assert watched.telemetry.transactions_ended["hanging"] == 1
+    assert watched.look(8.0) == []
+    assert watched.telemetry.stable_offset_ages == {("alerts", 0): 0.0}
+
+
+def test_a_refusal_is_no_end_of_the_watch_and_the_warning_says_what_to_run() -> None:
+    watched = Watched()
+    fake = watched.stream.fake
+    fake.stable_and_end, fake.found, fake.refuses = (5, 9), [a_hanging_one()], True
+    watched.look(0.0)
+    with pytest.raises(CredentialsError):
+        watched.look(29.0)
+    assert watched.watch.warnings() == ()
+    watched.look(31.0)
+    [warning] = watched.watch.warnings()
+    assert "alerts/0 for 31 s" in warning
+    assert "detector doctor --mend" in warning

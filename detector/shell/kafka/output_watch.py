@@ -176,6 +176,8 @@ class OutputWatch:
         for one in found:
             if one.verdict.fate is None:
                 self._log.warning("transaction_hangs", transaction=str(one))
+        if not found:
+            return
         with self._stream.between_commits():
             ended = self._transactions.mend(found)
         for one in ended:
