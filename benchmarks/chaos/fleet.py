@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from kafka import KafkaConsumer, TopicPartition
 
-from tests.kafka.broker import poll_until
 from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.waiting import poll_until
 
 STOP_SECONDS_MAX = 20.0  # a stop promises 10 s to whoever asks; the machine is busy
 LOOK_S = 0.1

@@ -38,7 +38,10 @@ from detector.errors import DetectorError
 from detector.shell.kafka.client import client_settings
 from detector.shell.kafka.transactions import Transactions, transactional_id
 from detector.shell.kafka.workarounds import abandon
-from tests.kafka.broker import KafkaBroker, KafkaCluster, create_topic, poll_until, read_all
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.cluster import KafkaCluster
+from tests.kafka.topics import create_topic, read_all
+from tests.kafka.waiting import poll_until
 
 GROUP, TOPIC = "hanging", "hanging-alerts"
 PARTITIONS = 8

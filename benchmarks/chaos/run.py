@@ -76,8 +76,11 @@ from tests.kafka.audit import (
     to_record,
     undisturbed,
 )
-from tests.kafka.broker import KAFKA_VERSION, KafkaBroker, KafkaCluster, poll_until
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.cluster import KafkaCluster
 from tests.kafka.daemons import Deployment
+from tests.kafka.distribution import KAFKA_VERSION
+from tests.kafka.waiting import poll_until
 
 SESSION_S = 3.0
 REPLICAS_MIN, REPLICAS_MAX = 2, 4

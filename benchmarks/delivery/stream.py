@@ -24,8 +24,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from tests.kafka.broker import KAFKA_VERSION, KafkaBroker, poll_until
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.distribution import KAFKA_VERSION
+from tests.kafka.waiting import poll_until
 
 DONE_SECONDS_MAX = 540.0
 # Small polls keep both replicas busy until after the faults.

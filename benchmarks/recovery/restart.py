@@ -24,8 +24,10 @@ from typing import Any
 import msgspec
 
 from detector.demo.traffic import SimulationConfig, simulate, to_events
-from tests.kafka.broker import KAFKA_VERSION, KafkaBroker, poll_until
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.distribution import KAFKA_VERSION
+from tests.kafka.waiting import poll_until
 
 DONE_SECONDS_MAX = 3600.0
 READS = 5

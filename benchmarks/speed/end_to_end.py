@@ -57,7 +57,8 @@ from detector.shell.clock import SystemClock
 from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, MemoryBroker, MemoryLog, MemoryStore, MemoryStream
 from detector.wiring import entity_key
-from tests.kafka.broker import KafkaBroker, KafkaUnavailable, distribution, java
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.distribution import KafkaUnavailable, distribution, java
 
 PARTITIONS = (1, 4, 16)
 OURS = "detector"

@@ -27,8 +27,9 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from benchmarks.speed.common import CONFIG, WARM_UP_SHARE, Event
-from tests.kafka.broker import KAFKA_VERSION, KafkaBroker
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.distribution import KAFKA_VERSION
 
 SAMPLE_S = 0.1
 DONE_SECONDS_MAX = 3_600.0

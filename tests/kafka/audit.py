@@ -30,8 +30,8 @@ from detector.core.reporting.counting import publications
 from detector.core.shard.shard import Shard
 from detector.errors import CheckpointDamaged
 from detector.wiring import entity_key
-from tests.kafka.broker import read_all
 from tests.kafka.daemons import Deployment
+from tests.kafka.topics import read_all
 
 About = tuple[str, int, int]
 """Kind of output (`alerts`, `rejected`, `scores`, `exchange`), partition and offset of its event."""

@@ -1,24 +1,24 @@
-"""Apache Kafka for tests, one broker or several: KRaft, a JVM each, loopback only, gone when the test is.
+"""A Kafka broker for tests: KRaft, one JVM, loopback only, temporary.
 
 What it does, in order:
 
-1. `distribution()` fetches the published Maven artifacts once, into a cache outside the checkout.
-2. `KafkaBroker.start()` formats a temporary folder (first time only), runs the JVM and waits until every
-   listener accepts a connection.
-3. `stop()`, `kill()`, `restart()`, `suspend()` and `resume()` do to it what operators and accidents do.
+1. `distribution()` fetches Kafka's published Maven artifacts once, into a cache outside the checkout.
+2. `KafkaBroker.start()` formats a temporary folder (the first time only), runs the JVM and waits until every
+   listener accepts connections.
+3. `stop()`, `kill()`, `restart()`, `suspend()` and `resume()` simulate operators and failures.
 
-`KafkaCluster` is some of them that have every partition in common: with three, one may be away.
+Several brokers form a `KafkaCluster` (cluster.py).
 
 Rules:
 
-- Ports and data outlive the process: `restart()` brings back the same broker. They go at `__exit__`.
-- Processes are stopped by the id this object started, never by name.
+- Ports and data outlive the process, so `restart()` brings back the same broker. `__exit__` removes them.
+- Only processes that the object itself started are stopped, by their id.
 - A broker does not outlive the tests, even when they are killed: a shell waits on a pipe that only this
-  process holds and ends the JVM when the pipe closes.
-- Waiting is bounded, and running out of time is a sentence with the end of the broker's log.
+  process holds, and kills the JVM when the pipe closes.
+- Every wait has a limit. The error contains the end of the broker's log.
 
-PLAINTEXT is always there, as the harness sets things up through it; with the authorizer on its principal
-is a super user, and everybody else may do only what `allow()` granted.
+The PLAINTEXT listener is always there, as the tests use it for their own set-up. With the authorizer on, its
+principal is a super user, and all others may do only what `allow()` has granted.
 """
 
 from __future__ import annotations
@@ -32,18 +32,16 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from abc import ABC, abstractmethod
 from base64 import urlsafe_b64encode
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient
 from kafka.admin import (
     ACL,
     ACLOperation,
@@ -52,99 +50,38 @@ from kafka.admin import (
     ResourcePattern,
     ResourceType,
 )
-from kafka.consumer.fetcher import ConsumerRecord
 
+from tests.kafka.distribution import KAFKA_VERSION, distribution, java, run, tail
 from tests.kafka.pki import CLIENT_NAME, Pki, create_pki
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
-KAFKA_VERSION = "4.3.0"
 PLAINTEXT, SASL_SSL, MTLS = "PLAINTEXT", "SASL_SSL", "MTLS"
 LISTENERS = (PLAINTEXT, SASL_SSL, MTLS)
 SCRAM_USER = "detector"
-
-# Below 32768, where Linux starts handing out ports to outgoing connections: a client that retries a dead port
-# of that range can be given the same port on its own side, connect to itself, and keep the broker from
-# coming back.
+# Below 32768, from where Linux assigns ports to outgoing connections. A client that retries a dead port of
+# that range may get the same port on its own side, connect to itself, and keep the broker from starting.
 _PORTS = range(20_000, 32_000)
-_START_TIMEOUT_S = 60.0  # a start takes 2 to 3 s; two busy cores have taken 20
-_STOP_TIMEOUT_S = 20.0
-_FETCH_TIMEOUT_S = 300.0  # 44 MB
-_POLL_INTERVAL_S = 0.02
-_LOG_TAIL_LINES = 20
-
-_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
-<modelVersion>4.0.0</modelVersion>
-<groupId>detector.tests</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
-<dependencies>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
-<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
-</dependencies>
-</project>
-"""
-
-
-class KafkaUnavailable(Exception):
-    """There is no Kafka to run on this machine: no Java, no Maven, or no artifacts. The text says which."""
 
 
 class KafkaStartError(Exception):
-    """The broker did not come up. The text ends with the tail of its log."""
-
-
-# --- the software ---------------------------------------------------------------------------------------
-
-
-def java() -> str:
-    """Return the path of the Java to use: JAVA_HOME's, else the first on the path."""
-    home = os.environ.get("JAVA_HOME")
-    found = shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
-    if found is None:
-        raise KafkaUnavailable("no Java: install a JRE 17 or later, or set KAFKA_BOOTSTRAP_SERVERS")
-    return found
-
-
-def distribution() -> Path:
-    """Return the folder with the broker's jars, fetched by Maven if this machine does not have it yet."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / f"detector-kafka-{KAFKA_VERSION}"
-    if folder.is_dir():
-        return folder
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise KafkaUnavailable("no Maven to fetch Apache Kafka: install it, or set KAFKA_BOOTSTRAP_SERVERS")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="detector-kafka-fetch-", dir=cache) as work:
-        jars = Path(work) / "jars"
-        (Path(work) / "pom.xml").write_text(_POM)
-        command = [maven, "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
-        done = _run(command, cwd=Path(work), timeout_s=_FETCH_TIMEOUT_S)
-        if done.returncode != 0:
-            raise KafkaUnavailable(f"Maven could not fetch Apache Kafka:\n{_tail(done.stdout)}")
-        # The rename makes a complete folder appear at once; losing a race against another run is fine.
-        with contextlib.suppress(OSError):
-            jars.rename(folder)
-    if not folder.is_dir():
-        raise KafkaUnavailable(f"could not put Apache Kafka into {folder}")
-    return folder
-
-
-# --- the broker -----------------------------------------------------------------------------------------
+    """The broker did not start. The text ends with the end of its log."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Quorum:
-    """What the brokers of a cluster have in common. Each is a controller, too."""
+    """What the brokers of a cluster have in common. Each broker is a controller, too."""
 
     cluster_id: str
     ports: tuple[int, ...]  # where the controllers of nodes 1, 2, ... listen
 
     @classmethod
     def of(cls, count: int) -> Self:
-        """A new cluster of so many."""
+        """Return the quorum of a new cluster of `count` brokers."""
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         return cls(cluster_id=cluster_id, ports=tuple(free_ports(count)))
 
     def properties(self) -> dict[str, str]:
-        """Settings of every member: each partition is on all of them, and one may be away."""
+        """Settings of every broker. Each partition is on all brokers, and one of them may be down."""
         count = str(len(self.ports))
         in_sync_min = str(max(1, len(self.ports) - 1))
         voters = (f"{node}@127.0.0.1:{port}" for node, port in enumerate(self.ports, 1))
@@ -160,8 +97,8 @@ class Quorum:
         }
 
 
-class _Temporary(ABC):
-    """Runs as long as its `with` block; nothing stays behind, also when it does not come up."""
+class Temporary(ABC):
+    """Runs as long as its `with` block. Leaves nothing behind, even when the start fails."""
 
     def __enter__(self) -> Self:
         try:
@@ -178,14 +115,14 @@ class _Temporary(ABC):
 
     @abstractmethod
     def start(self) -> None:
-        """Come up."""
+        """Start."""
 
     @abstractmethod
     def remove(self) -> None:
-        """Go, with all data."""
+        """Stop, and delete all data."""
 
 
-class KafkaBroker(_Temporary):
+class KafkaBroker(Temporary):
     """A broker in a temporary folder.
 
     Parameters
@@ -193,13 +130,13 @@ class KafkaBroker(_Temporary):
     listeners : sequence of str
         Any of PLAINTEXT, SASL_SSL (SCRAM-SHA-512, server certificate) and MTLS (client certificate required).
     authorizer : bool
-        Refuse everybody but the PLAINTEXT principal what `allow` did not grant.
+        Forbid everything that `allow` has not granted, except to the PLAINTEXT principal.
     properties : mapping
-        Broker settings beside those that are needed here.
+        Additional broker settings.
     quorum : Quorum
-        The cluster it belongs to; None: it is alone.
+        The cluster of the broker; None: a cluster of its own.
     node : int
-        Its number there, from 1.
+        Its number in the cluster, from 1.
 
     Examples
     --------
@@ -231,24 +168,24 @@ class KafkaBroker(_Temporary):
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
 
-    # --- life ---
+    # --- start and stop ---
 
     def start(self) -> None:
         """Run the broker and return when every listener accepts connections.
 
-        Raises KafkaUnavailable without Java or artifacts, KafkaStartError if it is not up within 60 s.
+        Raises KafkaUnavailable without Java or artifacts, KafkaStartError if it does not come up.
         """
         self.launch()
         self.await_up()
 
     def launch(self) -> None:
-        """Run the broker, which may need others to come up. Raises KafkaUnavailable."""
+        """Run the broker, and do not wait: it may need other brokers to start. Raises KafkaUnavailable."""
         if self.running:
             raise RuntimeError("the broker is already running")
         classpath = f"{distribution()}/*"
         if self._folder is None:
             self._prepare(classpath)
-        # C1 only and the serial collector: a broker that lives for seconds never earns back more than that.
+        # C1 only and the serial collector: more does not pay off for a broker that runs for seconds.
         options = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         options.append("-Dorg.slf4j.simpleLogger.showDateTime=true")
         with self.log_file.open("ab") as log:
@@ -258,7 +195,7 @@ class KafkaBroker(_Temporary):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                start_new_session=True,  # Ctrl-C is for the tests; they end the broker themselves
+                start_new_session=True,  # Ctrl-C must reach only the tests; they stop the broker
             )
         self._watcher = subprocess.Popen(
             ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(self._process.pid)],
@@ -271,7 +208,7 @@ class KafkaBroker(_Temporary):
     def await_up(self) -> None:
         """Return when every listener accepts connections.
 
-        Raises KafkaStartError, and kills the broker, if that takes more than 60 s.
+        Raises KafkaStartError, and kills the broker, if they do not.
         """
         missing = [self._ports[name] for name in self.listeners]
 
@@ -283,26 +220,31 @@ class KafkaBroker(_Temporary):
             return not missing
 
         try:
-            if not poll_until(up, timeout_s=_START_TIMEOUT_S):
-                raise self._start_error(f"was not up after {_START_TIMEOUT_S:.0f} s")
+            if not poll_until(up):
+                raise self._start_error(f"was not up after {PATIENCE_S:.0f} s")
         except BaseException:
             self.kill()
             raise
 
     def stop(self) -> None:
-        """Stop in an orderly way (SIGTERM), by SIGKILL once that has taken 20 s. Does nothing when down."""
+        """Stop in an orderly way (SIGTERM). Does nothing when down.
+
+        Raises subprocess.TimeoutExpired, and kills the broker, if it does not stop.
+        """
         if self._process is None:
             return
         self.resume()  # a suspended process would not see the signal
         self._process.terminate()
         try:
-            self._process.wait(_STOP_TIMEOUT_S)
+            self._process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        self._reap()
+            raise
+        finally:
+            self._reap()
 
     def kill(self) -> None:
-        """Stop at once (SIGKILL), as a crash or the kernel's memory killer does. Does nothing when down."""
+        """Stop at once (SIGKILL), like a crash. Does nothing when down."""
         if self._process is None:
             return
         self._process.kill()
@@ -314,21 +256,24 @@ class KafkaBroker(_Temporary):
         self.start()
 
     def suspend(self) -> None:
-        """Freeze the broker (SIGSTOP): connections stay open and nothing is answered."""
-        self._require_process().send_signal(signal.SIGSTOP)
+        """Freeze the broker (SIGSTOP): connections stay open and nothing is answered. Returns when it has."""
+        process = self._require_process()
+        process.send_signal(signal.SIGSTOP)
+        # The signal takes effect later on a busy machine, and a request sent before that would be answered.
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """Let a suspended broker go on (SIGCONT); harmless otherwise."""
+        """Let a suspended broker continue (SIGCONT). Has no effect otherwise."""
         self._require_process().send_signal(signal.SIGCONT)
 
     def remove(self) -> None:
-        """Kill the broker and delete its data; nobody reads them any more: an orderly stop buys nothing."""
+        """Kill the broker and delete its data. No orderly stop, as nobody reads the data again."""
         self.kill()
         if self._folder is not None:
             shutil.rmtree(self._folder)
             self._folder = None
 
-    # --- facts ---
+    # --- properties ---
 
     @property
     def running(self) -> bool:
@@ -357,12 +302,12 @@ class KafkaBroker(_Temporary):
         return f"127.0.0.1:{self._ports[listener]}"
 
     def principal_for(self, listener: str) -> str:
-        """Return the name under which the authorizer knows who comes through `listener`."""
+        """Return the authorizer's name for clients of `listener`."""
         names = {PLAINTEXT: "ANONYMOUS", SASL_SSL: SCRAM_USER, MTLS: f"CN={CLIENT_NAME}"}
         return f"User:{names[listener]}"
 
     def client_settings(self, listener: str = PLAINTEXT) -> dict[str, Any]:
-        """Return the keywords that kafka-python's clients need to connect through `listener`."""
+        """Return the keyword arguments with which kafka-python's clients connect to `listener`."""
         settings: dict[str, Any] = {"bootstrap_servers": self.bootstrap_for(listener)}
         if listener == PLAINTEXT:
             return settings | {"security_protocol": "PLAINTEXT"}
@@ -428,14 +373,14 @@ class KafkaBroker(_Temporary):
         properties = self._properties()
         self._properties_file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         command = [program, "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", classpath]
-        # In one word: one id in 64 begins with a dash.
+        # As one argument, since one id in 64 begins with a dash.
         command += ["kafka.tools.StorageTool", "format", f"--cluster-id={self._quorum.cluster_id}"]
         command += ["-c", str(self._properties_file)]
         if SASL_SSL in self.listeners:
             command += ["--add-scram", f"SCRAM-SHA-512=[name={SCRAM_USER},password={self.password}]"]
-        done = _run(command, cwd=self._folder, timeout_s=_START_TIMEOUT_S)
+        done = run(command, cwd=self._folder, timeout_s=PATIENCE_S)
         if done.returncode != 0:
-            raise KafkaStartError(f"Kafka's StorageTool could not format a folder:\n{_tail(done.stdout)}")
+            raise KafkaStartError(f"Kafka's StorageTool could not format a folder:\n{tail(done.stdout)}")
 
     def _properties(self) -> dict[str, str]:
         addresses = {name: f"{name}://127.0.0.1:{port}" for name, port in self._ports.items()}
@@ -449,18 +394,18 @@ class KafkaBroker(_Temporary):
             "inter.broker.listener.name": PLAINTEXT,
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.folder / "data"),
-            "auto.create.topics.enable": "false",  # a misspelt topic must fail the test
-            # Fewer internal partitions and buffers: a faster start and a smaller process.
+            "auto.create.topics.enable": "false",  # a wrong topic name must fail the test
+            # Fewer internal partitions and smaller buffers: a faster start and a smaller process.
             "offsets.topic.num.partitions": "8",
             "transaction.state.log.num.partitions": "8",
             "log.cleaner.dedupe.buffer.size": "4194304",
             "num.network.threads": "2",
             "num.io.threads": "4",
-            # A broker killed with -9 is not let back in before its old registration has expired (9 s by
-            # default).
+            # A broker that was killed cannot register again before its old registration has expired, after
+            # 9 s by default.
             "broker.session.timeout.ms": "2000",
             "broker.heartbeat.interval.ms": "200",
-            # Members may use short sessions, groups form at once, timed-out transactions are aborted soon.
+            # Short sessions are allowed, groups form at once, expired transactions are aborted soon.
             "group.min.session.timeout.ms": "500",
             "group.initial.rebalance.delay.ms": "0",
             "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
@@ -490,146 +435,18 @@ class KafkaBroker(_Temporary):
 
     def _start_error(self, what: str) -> KafkaStartError:
         log = self.log_file.read_text(errors="replace")
-        return KafkaStartError(f"Kafka {KAFKA_VERSION} {what}; its log ends with:\n{_tail(log)}")
+        return KafkaStartError(f"Kafka {KAFKA_VERSION} {what}; its log ends with:\n{tail(log)}")
 
     def _reap(self) -> None:
         self._require_process().wait()
         self._process = None
         if self._watcher is not None:
-            # Only now: the watcher must stay while there is a broker, and go before its number is used again.
+            # Only now: the watcher must run as long as the broker, and end before its process id is reused.
             self._watcher.kill()
             assert self._watcher.stdin is not None
             self._watcher.stdin.close()
             self._watcher.wait()
             self._watcher = None
-
-
-class KafkaCluster(_Temporary):
-    """Brokers that stand in for each other, with the PLAINTEXT listener only.
-
-    Every partition, internal ones too, is on all of them, and a record counts when all but one have it.
-
-    Parameters
-    ----------
-    count : int
-        How many; with three, one may be away.
-    properties : mapping
-        As for `KafkaBroker`.
-    """
-
-    def __init__(self, count: int = 3, *, properties: Mapping[str, str] | None = None) -> None:
-        quorum = Quorum.of(count)
-        self.brokers = tuple(
-            KafkaBroker(properties=properties, quorum=quorum, node=node) for node in range(1, count + 1)
-        )
-
-    def start(self) -> None:
-        """Run all brokers; returns and raises as `KafkaBroker.start`."""
-        for broker in self.brokers:
-            broker.launch()  # none comes up before most of them run
-        for broker in self.brokers:
-            broker.await_up()
-
-    def remove(self) -> None:
-        """Kill all brokers and delete their data."""
-        for broker in self.brokers:
-            broker.remove()
-
-    @property
-    def bootstrap(self) -> str:
-        """Addresses of all brokers, those that are away too, separated by commas."""
-        return ",".join(broker.bootstrap for broker in self.brokers)
-
-    def controller(self) -> KafkaBroker:
-        """Return the one that is the active controller."""
-        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
-            (topic,) = admin.describe_metadata_quorum()["topics"]
-        return self.brokers[topic["partitions"][0]["leader_id"] - 1]
-
-    def led(self) -> Counter[int]:
-        """Return how many partitions each node leads."""
-        return Counter(partition["leader_id"] for partition in self._partitions())
-
-    def in_sync(self) -> bool:
-        """Return whether every broker has all that is committed of every partition."""
-        return all(len(partition["isr_nodes"]) == len(self.brokers) for partition in self._partitions())
-
-    def _partitions(self) -> list[dict[str, Any]]:
-        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
-            return [partition for topic in admin.describe_topics() for partition in topic["partitions"]]
-
-
-# --- topics and records, through the PLAINTEXT listener ---------------------------------------------------
-
-
-def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
-    """Create a topic, on as many brokers as is their default; return when each partition has a leader."""
-    topic = {"num_partitions": partitions, "configs": dict(config or {})}
-    with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
-        admin.create_topics({name: topic}, wait_for_metadata=True)
-
-
-def produce_all(
-    bootstrap: str,
-    topic: str,
-    records: Iterable[tuple[bytes | None, bytes | None, list[tuple[str, bytes]] | None, int | None]],
-) -> None:
-    """Send (key, value, headers, partition) records in order; return when all are acknowledged, or raise."""
-    with contextlib.closing(KafkaProducer(bootstrap_servers=bootstrap, linger_ms=5)) as producer:
-        sent = [
-            producer.send(topic, key=key, value=value, headers=headers, partition=partition)
-            for key, value, headers, partition in records
-        ]
-        producer.flush(timeout=60)
-        for future in sent:
-            future.get(timeout=0)
-
-
-def read_all(
-    bootstrap: str, topic: str, isolation_level: str = "read_committed", idle_ms: int = 10_000
-) -> list[ConsumerRecord]:
-    """Read a topic from its beginning to where it ends now, without a group.
-
-    Parameters
-    ----------
-    isolation_level : str
-        "read_committed" ends at the last stable offset: an open transaction hides all that follows it.
-    idle_ms : int
-        Fail if the end is not reached and nothing has arrived for this long.
-
-    Returns
-    -------
-    list of ConsumerRecord
-        By partition, then by offset.
-    """
-    with contextlib.closing(
-        KafkaConsumer(
-            bootstrap_servers=bootstrap,
-            isolation_level=isolation_level,
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-    ) as consumer:
-        partitions = sorted(TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic))
-        if not partitions:
-            raise LookupError(f"no topic {topic!r}")
-        consumer.assign(partitions)
-        ends = consumer.end_offsets(partitions)
-        records: dict[TopicPartition, list[ConsumerRecord]] = {tp: [] for tp in partitions}
-        deadline = time.monotonic() + idle_ms / 1000
-        while any(consumer.position(tp) < ends[tp] for tp in partitions):
-            got = consumer.poll(timeout_ms=100)
-            for tp, batch in got.items():
-                records[tp] += [record for record in batch if record.offset < ends[tp]]
-            if got:
-                deadline = time.monotonic() + idle_ms / 1000
-            elif time.monotonic() > deadline:
-                at = {tp.partition: (consumer.position(tp), ends[tp]) for tp in partitions}
-                raise TimeoutError(f"{topic}: nothing for {idle_ms} ms; partition: (position, end) {at}")
-    return [record for tp in partitions for record in records[tp]]
-
-
-# --- leaves ---------------------------------------------------------------------------------------------
 
 
 def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
@@ -644,42 +461,9 @@ def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
     raise KafkaStartError(f"fewer than {count} free ports between {_PORTS[0]} and {_PORTS[-1]}")
 
 
-def poll_until(condition: Callable[[], bool], *, timeout_s: float) -> bool:
-    """Return True as soon as the condition holds, False when it has not within the time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_INTERVAL_S)
-    return True
-
-
 def _accepts(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
         return False
     return True
-
-
-def _run(command: list[str], *, cwd: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as late:
-        output = late.stdout or b""
-        text = output.decode(errors="replace") if isinstance(output, bytes) else output
-        return subprocess.CompletedProcess(command, 1, stdout=f"{text}\nnot done after {timeout_s:.0f} s")
-
-
-def _tail(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-_LOG_TAIL_LINES:])

@@ -1,11 +1,12 @@
-"""Which Kafka the tests of this folder talk to.
+"""Which Kafka the tests of this folder use.
 
-- `kafka`: one broker for the whole run, with every listener and the authorizer on. Where
-  KAFKA_BOOTSTRAP_SERVERS is set, that cluster instead: nothing is started and only PLAINTEXT is offered.
-- `own_kafka`: a broker of the test's own, to kill, freeze and restart; `own_cluster`: three of them.
+- `kafka`: one broker for the whole run, with all listeners and the authorizer on. If KAFKA_BOOTSTRAP_SERVERS
+  is set, that cluster is used instead: nothing is started, and only PLAINTEXT is available.
+- `own_kafka`: a broker for one test, to kill, freeze and restart. `own_cluster`: three of them.
+- `place`, `own_place`: topics and a group for one test, on `kafka` or `own_kafka`.
 
-A test that asks for one of these is marked `kafka`. Without Java or Maven it is skipped; with CI=true, and
-Java there, it fails, so that a broken runner does not pass for a green one.
+A test that uses one of these is marked `kafka`. Without Java or Maven it is skipped. With CI=true and Java it
+fails instead, so that a broken CI machine is noticed.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from tests.kafka.broker import LISTENERS, PLAINTEXT, KafkaBroker, KafkaCluster, KafkaUnavailable, java
+from tests.kafka.broker import LISTENERS, PLAINTEXT, KafkaBroker
+from tests.kafka.cluster import KafkaCluster
+from tests.kafka.distribution import KafkaUnavailable, java
+from tests.kafka.place import Place
 
 _EXTERNAL = "KAFKA_BOOTSTRAP_SERVERS"
 Own = TypeVar("Own", KafkaBroker, KafkaCluster)
 
 
 class ExternalKafka:
-    """A cluster that somebody else runs, as far as a KafkaBroker's users need it."""
+    """A cluster that was not started here, with the part of KafkaBroker's interface that tests need."""
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
@@ -63,8 +67,23 @@ def own_cluster() -> Iterator[KafkaCluster]:
 
 
 @pytest.fixture
+def place(kafka: KafkaBroker, topic_name: str) -> Iterator[Place]:
+    place = Place(kafka, topic_name)
+    yield place
+    place.close()
+
+
+@pytest.fixture
+def own_place(own_kafka: KafkaBroker, topic_name: str) -> Iterator[Place]:
+    place = Place(own_kafka, topic_name)
+    yield place
+    own_kafka.resume() if own_kafka.running else None
+    place.close()
+
+
+@pytest.fixture
 def topic_name(request: pytest.FixtureRequest) -> str:
-    """Return a topic name of the test's own; groups and transactional ids may begin with it too."""
+    """Return a topic name for this test. Groups and transactional ids may begin with it too."""
     return f"{request.node.originalname.removeprefix('test_')}-{uuid.uuid4().hex[:8]}"
 
 

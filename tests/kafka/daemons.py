@@ -1,4 +1,4 @@
-"""Real daemons on a real Kafka: topics of one run, `detector run` processes, and what they published."""
+"""`detector run` processes on a real Kafka, their topics, and what they published."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 import zlib
@@ -19,7 +18,9 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
-from tests.kafka.broker import create_topic, free_ports, poll_until, read_all
+from tests.kafka.broker import free_ports
+from tests.kafka.topics import create_topic, read_all
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 HANDBOOK_EVENT: dict[str, Any] = {
     "id": "TRANSACTION_ID",
@@ -34,7 +35,7 @@ KINDS = ("transactions", "alerts", "dead_letter", "scores")
 
 
 class Daemon:
-    """One `detector run` process; its log is in `log_file`."""
+    """One `detector run` process. Its log is in `log_file`."""
 
     def __init__(self, config: Path, settings: Iterable[str], log_file: Path, module: str) -> None:
         self.log_file = log_file
@@ -46,9 +47,9 @@ class Daemon:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
     def page(self, path: str) -> tuple[int, str]:
-        """Status and body of a page; (0, "") while nothing answers."""
+        """Status and body of a page; (0, "") when nothing answers."""
         try:
-            with urllib.request.urlopen(f"http://{self._address}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self._address}{path}", timeout=PATIENCE_S) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -60,7 +61,7 @@ class Daemon:
         return sum(self.metrics(name).values())
 
     def metrics(self, name: str) -> dict[str, float]:
-        """Values of a metric by labels, as they are spelled."""
+        """Values of a metric by labels, as written in the exposition format."""
         found = {}
         for line in self.page("/metrics")[1].splitlines():
             if line.startswith((f"{name}{{", f"{name} ")):
@@ -72,15 +73,15 @@ class Daemon:
         return self.page("/readyz")[0] == 200
 
     def owns(self) -> int:
-        """Number of partitions that are ours and running."""
+        """Number of assigned partitions that are running."""
         return len(self.running())
 
     def running(self) -> set[int]:
-        """Partitions that are ours and running."""
+        """Assigned partitions that are running."""
         return {number for number, state in self.states().items() if state == "running"}
 
     def states(self) -> dict[int, str]:
-        """Partitions that are ours, and what they are doing."""
+        """States of the assigned partitions."""
         status, body = self.page("/readyz")
         found = json.loads(body)["partitions"] if status else []
         return {p["partition"]: p["state"] for p in found}
@@ -90,20 +91,20 @@ class Daemon:
         return self.process.poll() is None
 
     def suspend(self) -> None:
-        """SIGSTOP: its connections stay open and it does nothing."""
+        """Freeze the process (SIGSTOP): its connections stay open."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Let a suspended process continue (SIGCONT)."""
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill the process (SIGKILL)."""
         self.process.kill()
         self.process.wait()
 
-    def stop(self, timeout_s: float = 20.0) -> int:
-        """SIGTERM; returns the exit code."""
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
+        """Stop the process (SIGTERM). Returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
@@ -111,13 +112,13 @@ class Daemon:
         return self.log_file.read_text(errors="replace")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        """Lines of the log about one kind of event."""
+        """Log lines of one event."""
         lines = [line for line in self.log().splitlines() if f'"event": "{event}"' in line]
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 class Deployment:
-    """One group working on one topic; start any number of daemons."""
+    """The topics, the group and the configuration of any number of daemons."""
 
     def __init__(
         self,
@@ -137,11 +138,11 @@ class Deployment:
         Parameters
         ----------
         config
-            Settings beside the usual ones.
+            Additional settings.
         kafka
-            Those of its part `kafka`.
+            Additional settings of the section `kafka`.
         log
-            Settings of the transactions topic.
+            Topic configuration of the transactions topic.
         sides
             Any of "feedback" and "exchange".
         """
@@ -179,19 +180,19 @@ class Deployment:
                 daemon.kill()
 
     def produce(self, events: Iterable[tuple[bytes | None, bytes | None]]) -> int:
-        """Send (key, value) records, each to the partition that its key's CRC-32 says; returns how many."""
+        """Send (key, value) records to the partitions given by the keys' CRC-32. Returns their number."""
         count = 0
         with contextlib.closing(KafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=20)) as producer:
             for key, value in events:
                 partition = zlib.crc32(key or b"") % self.partitions
                 producer.send(self.topics["transactions"], key=key, value=value, partition=partition)
                 count += 1
-            producer.flush(timeout=120)
+            producer.flush(timeout=PATIENCE_S)
         return count
 
     @property
     def checkpoints(self) -> Path:
-        """Where the group's checkpoints are."""
+        """Folder of the group's checkpoints."""
         url: str = json.loads(self.config.read_text())["checkpoints"]["url"]
         return Path(url.removeprefix("file://"))
 
@@ -208,28 +209,27 @@ class Deployment:
             found = [consumer.committed(at) for at in self._inputs()]
         return sum(offset or 0 for offset in found)
 
-    def await_done(self, timeout_s: float) -> None:
+    def await_done(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until everything produced is committed."""
         with self._consumer() as consumer:
             end = sum(consumer.end_offsets(self._inputs()).values())
-        if not poll_until(lambda: self._progress() >= end, timeout_s=timeout_s):
+        if not poll_until(lambda: self._progress() >= end, timeout_s=timeout_s, interval_s=0.3):
             logs = "\n".join(daemon.log()[-3000:] for daemon in self.daemons)
             raise TimeoutError(f"committed {self.committed()} of {end} after {timeout_s:g} s\n{logs}")
 
     def _progress(self) -> int:
-        time.sleep(0.3)
-        with contextlib.suppress(Exception):  # the broker may be down: that is what some tests are about
+        with contextlib.suppress(Exception):  # some tests stop the broker
             return self.committed()
         return -1
 
     def forget_group(self) -> None:
-        """Let the group begin again, and its checkpoints with it: for another run over the same log."""
+        """Delete the group and use another checkpoint folder, for another run over the same log."""
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.bootstrap)) as admin:
             admin.delete_groups([self.group])
         self.config.write_text(self.config.read_text().replace("/checkpoints", "/checkpoints-again"))
 
     def rename_outputs(self, suffix: str) -> None:
-        """Let the next daemons publish to fresh topics."""
+        """Create new output topics for the next daemons."""
         text = self.config.read_text()
         for name in ("alerts", "dead_letter", "scores"):
             fresh = self.topics[name] + suffix
@@ -239,7 +239,7 @@ class Deployment:
         self.config.write_text(text)
 
     def published(self, topic: str) -> list[ConsumerRecord]:
-        """What a read_committed consumer sees of one of the output topics."""
+        """Committed records of an output topic."""
         return read_all(self.bootstrap, self.topics[topic])
 
     def all_visible(self) -> bool:
@@ -256,7 +256,7 @@ class Deployment:
         return ends[0] == ends[1]
 
     def alerts(self) -> dict[str, tuple[Any, ...]]:
-        """Alerts by id: key, headers, body. Fails if one is there twice."""
+        """Alerts by id: key, headers, body. Fails if one was published twice."""
         records = self.published("alerts")
         ids = [json.loads(record.value)["alert_id"] for record in records]
         twice = [id_ for id_, count in Counter(ids).items() if count > 1]
@@ -267,7 +267,7 @@ class Deployment:
         }
 
     def scored_events(self) -> Counter[tuple[int, int]]:
-        """How often each (partition, offset) stands in the scores topic."""
+        """Number of scores for each (partition, offset)."""
         scores = (json.loads(record.value) for record in self.published("scores"))
         return Counter((score["partition"], score["offset"]) for score in scores)
 

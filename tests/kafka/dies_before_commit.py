@@ -1,5 +1,5 @@
-"""`python -m tests.kafka.dies_before_commit`: the service, killed when a checkpoint lies in the store for the
-first time and no commit has named it."""
+"""`python -m tests.kafka.dies_before_commit`: the service, which is killed when the first checkpoint is in
+the store and no commit has named it."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from detector.core.shard.partition import Partition
 
 
 def die(self: Partition, name: str, position: int) -> None:
-    """In place of `rebase`, which the loop calls between the write and the commit."""
+    """Replaces `rebase`, which the loop calls between the write and the commit."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -1,7 +1,7 @@
-"""A throw-away certificate authority: one server and one client certificate, as PEM files.
+"""A temporary certificate authority with one server and one client certificate, as PEM files.
 
-Kafka reads PEM stores directly (KIP-651), so there is no keytool and no password: a key store is a file with
-the unencrypted PKCS#8 key followed by its certificate, a trust store is the authority's certificate.
+Kafka reads PEM stores (KIP-651), so neither keytool nor passwords are needed. A key store is a file with the
+unencrypted PKCS#8 key, followed by its certificate. A trust store is the authority's certificate.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KEY_USAGES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pki:
-    """Where the files are."""
+    """Paths of the files."""
 
     ca: Path  # the authority's certificate: what both sides trust
     server_store: Path  # the broker's key and certificate, for 127.0.0.1 and localhost

@@ -1,5 +1,5 @@
-"""`python -m tests.kafka.recovers_slowly`: the service, replaying some hundred events a second until the
-file that `GATE` names is there."""
+"""`python -m tests.kafka.recovers_slowly`: the service, which replays a few hundred events per second until
+the file named by the environment variable `GATE` exists."""
 
 import os
 import time
@@ -15,7 +15,7 @@ _take = Partition.take
 
 
 def take(self: Partition, records: Sequence[Record]) -> Step:
-    """In place of `Partition.take`."""
+    """Replaces `Partition.take`."""
     if self.replaying and not Path(os.environ[GATE]).exists():
         time.sleep(0.02)
         records = records[:8]

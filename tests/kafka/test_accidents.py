@@ -1,7 +1,7 @@
-"""What has bitten other services of this kind, by name: real daemons on a real Kafka.
+"""Failures that other services of this kind have had, with real daemons on a real Kafka.
 
-At the end of each, alerts, dead letters and scores are those of undisturbed shards over the same log: the
-same bytes, each exactly once.
+Each test ends with a comparison: alerts, dead letters and scores must be those of undisturbed shards over the
+same log, with equal bytes, each exactly once.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from detector.errors import EXIT_NEEDS_OPERATOR
 from tests.kafka.audit import committed_journal, compare, log_of, published, undisturbed
-from tests.kafka.broker import KafkaBroker, poll_until
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.recovers_slowly import GATE
 from tests.kafka.test_end_to_end import Event, traffic
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 CONFIG = {
     "commit_interval_ms": 20,
@@ -32,9 +33,8 @@ CONFIG = {
     "alerts": {"budget": {"share": 0.01}},
 }
 KAFKA = {"session_timeout_ms": 8000, "transaction_timeout_ms": 2000}
-NO_CHECKPOINT = "checkpoints.interval=3600"  # a recovery replays all from the first event on
-PATIENCE_S = 90.0
-PATIENT = "kafka.session_timeout_ms=60000"  # nobody is put out for being frozen on a busy machine
+NO_CHECKPOINT = "checkpoints.interval=3600"  # a recovery replays everything
+PATIENT = "kafka.session_timeout_ms=60000"  # a frozen process on a busy machine keeps its membership
 STATIC = "kafka.group_instance_id=a"  # the next process takes over at once
 FREQUENT = "checkpoints.interval=200ms"
 
@@ -58,8 +58,8 @@ def events() -> Iterator[Event]:
 
 
 def all_there_once(deployment: Deployment) -> None:
-    """Wait for the log's end; everything published is as it has to be."""
-    deployment.await_done(PATIENCE_S)
+    """Wait for the end of the log, and compare everything published with an undisturbed run."""
+    deployment.await_done()
     log = log_of(deployment)
     reference, _ = undisturbed(deployment, log)
     assert not compare(published(deployment), reference)
@@ -74,10 +74,10 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def recovering(deployment: Deployment, events: Iterator[Event], count: int) -> list[Daemon]:
-    """So many replicas that share the partitions and replay them, slowly until the gate is open."""
+    """Start `count` replicas that share the partitions and replay them slowly until the gate is open."""
     deployment.produce(islice(events, 6_000))
     first = deployment.start(NO_CHECKPOINT)
-    deployment.await_done(PATIENCE_S)
+    deployment.await_done()
     assert first.stop() == 0
     deployment.module = "tests.kafka.recovers_slowly"
     replicas = [deployment.start(NO_CHECKPOINT, PATIENT, "kafka.poll_records_max=20") for _ in range(count)]
@@ -88,16 +88,16 @@ def recovering(deployment: Deployment, events: Iterator[Event], count: int) -> l
             deployment.partitions
         )
 
-    assert poll_until(replaying, timeout_s=PATIENCE_S)
+    assert poll_until(replaying)
     return replicas
 
 
 def join_while_frozen(deployment: Deployment, frozen: list[Daemon]) -> Daemon:
-    """One more replica asks for its share while the others do nothing, so the others learn of it late."""
+    """Start another replica while the others are frozen, so that they learn of the rebalance late."""
     for replica in frozen:
         replica.suspend()
     joining = deployment.start(NO_CHECKPOINT, PATIENT)
-    assert poll_until(lambda: bool(joining.logged("started")), timeout_s=PATIENCE_S)
+    assert poll_until(lambda: bool(joining.logged("started")))
     for replica in frozen:
         replica.resume()
     return joining
@@ -111,9 +111,9 @@ def evenly(*replicas: Daemon) -> bool:
 def test_rebalance_during_restore(deployment: Deployment, events: Iterator[Event], gate: Path) -> None:
     [first] = recovering(deployment, events, 1)
     second = join_while_frozen(deployment, [first])
-    assert poll_until(lambda: bool(first.logged("partitions_revoked")), timeout_s=PATIENCE_S)
+    assert poll_until(lambda: bool(first.logged("partitions_revoked")))
     gate.touch()
-    assert poll_until(lambda: second.owns() == 1, timeout_s=PATIENCE_S)
+    assert poll_until(lambda: second.owns() == 1)
     given_up = {number for line in first.logged("partitions_revoked") for number in line["partitions"]}
     assert given_up == second.running()
     assert not given_up & {line["partition"] for line in first.logged("running")}
@@ -127,9 +127,9 @@ def test_a_replica_that_joins_does_not_restart_the_recovery_of_others(
 ) -> None:
     recovering_ones = recovering(deployment, events, 2)
     third = join_while_frozen(deployment, recovering_ones)
-    assert poll_until(lambda: bool(third.logged("partitions_assigned")), timeout_s=PATIENCE_S)
+    assert poll_until(lambda: bool(third.logged("partitions_assigned")))
     gate.touch()
-    assert poll_until(lambda: evenly(third, *recovering_ones), timeout_s=PATIENCE_S)
+    assert poll_until(lambda: evenly(third, *recovering_ones))
     for replica in recovering_ones:
         restored = [line["partition"] for line in replica.logged("restored")]
         for number in replica.running():
@@ -141,14 +141,14 @@ def test_a_replica_that_joins_does_not_restart_the_recovery_of_others(
 
 
 def test_slow_revoke(deployment: Deployment, events: Iterator[Event]) -> None:
-    # It learns late that partitions are no longer its own, with much processed and nothing of it committed.
+    # The replica has processed much and committed nothing when it learns that partitions were revoked.
     first = deployment.start("commit_interval_ms=30000", NO_CHECKPOINT, PATIENT)
-    assert poll_until(lambda: first.owns() == 2, timeout_s=PATIENCE_S)
+    assert poll_until(lambda: first.owns() == 2)
     deployment.produce(islice(events, 2_000))
-    assert poll_until(lambda: first.metric("detector_stage_duration_seconds_count") > 0, timeout_s=PATIENCE_S)
+    assert poll_until(lambda: first.metric("detector_stage_duration_seconds_count") > 0)
     second = join_while_frozen(deployment, [first])
     deployment.produce(islice(events, 2_000))
-    assert poll_until(lambda: second.owns() == 1, timeout_s=PATIENCE_S)
+    assert poll_until(lambda: second.owns() == 1)
     assert first.stop() == 0
     all_there_once(deployment)
 
@@ -159,12 +159,12 @@ def test_replicas_are_added_and_removed(deployment: Deployment, events: Iterator
     for count in (2, 3):
         deployment.produce(islice(events, 2_000))
         replicas.append(deployment.start(FREQUENT))
-        assert poll_until(lambda: evenly(*replicas), timeout_s=PATIENCE_S)
+        assert poll_until(lambda: evenly(*replicas))
         assert len(replicas) == count
     while len(replicas) > 1:
         deployment.produce(islice(events, 1_000))
         assert replicas.pop(0).stop() == 0
-        assert poll_until(lambda: evenly(*replicas), timeout_s=PATIENCE_S)
+        assert poll_until(lambda: evenly(*replicas))
     deployment.produce(islice(events, 1_000))
     all_there_once(deployment)
 
@@ -192,18 +192,18 @@ def test_markers_at_the_tail_leave_no_lag(deployment: Deployment, events: Iterat
         KafkaProducer(bootstrap_servers=deployment.bootstrap, transactional_id=f"{topic}-x")
     ) as producer:
         producer.init_transactions()
-        for commit in (True, False):  # each partition ends with a commit or an abort, or with both
+        for commit in (True, False):  # each partition ends with a commit marker, an abort marker, or both
             producer.begin_transaction()
             for key, value in islice(events, 40):
                 number = zlib.crc32(key or b"") % deployment.partitions
                 if number != (0 if commit else 1):
                     producer.send(topic, key=key, value=value, partition=number)
             (producer.commit_transaction if commit else producer.abort_transaction)()
-    for _ in range(2):  # and a restart finds the end again
+    for _ in range(2):  # the second time after a restart
         daemon = deployment.start()
-        assert poll_until(lambda: daemon.owns() == deployment.partitions, timeout_s=PATIENCE_S)  # noqa: B023
-        deployment.await_done(PATIENCE_S)
-        assert poll_until(lambda: daemon.metric("detector_partition_lag_records") == 0, timeout_s=PATIENCE_S)  # noqa: B023
+        assert poll_until(lambda: daemon.owns() == deployment.partitions)  # noqa: B023
+        deployment.await_done()
+        assert poll_until(lambda: daemon.metric("detector_partition_lag_records") == 0)  # noqa: B023
         assert daemon.stop() == 0
     all_there_once(deployment)
 
@@ -215,7 +215,7 @@ def test_a_b_a_redelivery_accounts_for_every_offset_once(
     a, b = islice(events, 2)
     deployment.produce([a, b, a])
     first = deployment.start(STATIC)
-    deployment.await_done(PATIENCE_S)
+    deployment.await_done()
     first.kill()
     deployment.produce([b, a])
     deployment.start(STATIC)
@@ -228,7 +228,7 @@ def test_what_the_log_no_longer_has_is_told(
 ) -> None:
     deployment.produce(islice(events, 3_000))
     first = deployment.start(NO_CHECKPOINT)
-    deployment.await_done(PATIENCE_S)
+    deployment.await_done()
     assert first.stop() == 0
     deployment.produce(islice(events, 2_000))
     topic = deployment.topics["transactions"]
@@ -244,7 +244,7 @@ def test_what_the_log_no_longer_has_is_told(
     assert "Traceback" not in daemon.log()
 
     daemon = deployment.start(NO_CHECKPOINT, "on_data_loss=skip")
-    deployment.await_done(PATIENCE_S)
+    deployment.await_done()
     lost = sum(line["lost"] for line in daemon.logged("log_lost"))
     assert len(daemon.logged("log_lost")) == deployment.partitions
     assert (lost > 0) == (what == "committed offset")

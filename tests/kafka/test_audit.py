@@ -1,4 +1,4 @@
-"""The comparison that chaos and the tests of this folder rest on must see every kind of difference."""
+"""The comparison of outputs finds every kind of difference."""
 
 from __future__ import annotations
 

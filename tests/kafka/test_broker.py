@@ -1,26 +1,18 @@
-"""The harness itself: every listener works, and says no when it should."""
+"""The tests' own broker: every listener works, and rejects what it should."""
 
 from __future__ import annotations
 
 import contextlib
-import time
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ACLOperation, ResourceType
 from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError, TopicAuthorizationFailedError
 
-from tests.kafka.broker import (
-    LISTENERS,
-    MTLS,
-    SASL_SSL,
-    KafkaBroker,
-    KafkaCluster,
-    create_topic,
-    poll_until,
-    produce_all,
-    read_all,
-)
+from tests.kafka.broker import LISTENERS, MTLS, SASL_SSL, KafkaBroker
+from tests.kafka.cluster import KafkaCluster
+from tests.kafka.topics import create_topic, produce_all, read_all
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 
 @pytest.mark.parametrize("listener", LISTENERS)
@@ -30,10 +22,10 @@ def test_roundtrip(kafka: KafkaBroker, topic_name: str, listener: str) -> None:
     kafka.allow(listener, ResourceType.TOPIC, topic_name, ACLOperation.READ, ACLOperation.WRITE)
 
     with contextlib.closing(KafkaProducer(**settings)) as producer:
-        producer.send(topic_name, key=b"key", value=b"value", headers=[("h", b"1")]).get(timeout=10)
+        producer.send(topic_name, key=b"key", value=b"value", headers=[("h", b"1")]).get(timeout=PATIENCE_S)
     with contextlib.closing(KafkaConsumer(**settings, auto_offset_reset="earliest")) as consumer:
         consumer.assign([TopicPartition(topic_name, 0)])
-        ((record,),) = consumer.poll(timeout_ms=10_000).values()
+        ((record,),) = consumer.poll(timeout_ms=PATIENCE_S * 1000).values()
 
     assert (record.key, record.value, record.headers) == (b"key", b"value", [("h", b"1")])
 
@@ -47,13 +39,13 @@ def test_unauthorised_principal_is_refused(kafka: KafkaBroker, topic_name: str, 
     with contextlib.closing(KafkaProducer(**settings)) as producer:
         sent = producer.send(topic_name, value=b"value")
         with pytest.raises(TopicAuthorizationFailedError):
-            sent.get(timeout=10)
+            sent.get(timeout=PATIENCE_S)
 
     assert read_all(kafka.bootstrap, topic_name) == []
 
 
 def test_wrong_password_is_refused(kafka: KafkaBroker) -> None:
-    # The client retries until it times out, and seldom tells why.
+    # The client retries until it times out, and rarely reports the reason.
     settings = kafka.client_settings(SASL_SSL) | {"sasl_plain_password": "not it"}
     with pytest.raises((SaslAuthenticationFailedError, KafkaTimeoutError)):
         KafkaConsumer(**settings, bootstrap_timeout_ms=500)
@@ -84,7 +76,7 @@ def test_read_all_sees_what_is_committed(kafka: KafkaBroker, topic_name: str) ->
         producer.init_transactions()
         for value in (b"aborted", b"committed", b"open"):
             producer.begin_transaction()
-            producer.send(topic_name, value=value).get(timeout=10)
+            producer.send(topic_name, value=value).get(timeout=PATIENCE_S)
             if value == b"aborted":
                 producer.abort_transaction()
             elif value == b"committed":
@@ -113,21 +105,19 @@ def test_kill_and_restart_keeps_data(own_kafka: KafkaBroker) -> None:
 def test_suspended_broker_answers_when_resumed(own_kafka: KafkaBroker) -> None:
     create_topic(own_kafka.bootstrap, "frozen", 1)
     with contextlib.closing(KafkaProducer(**own_kafka.client_settings())) as producer:
-        producer.send("frozen", value=b"before").get(timeout=10)
+        producer.send("frozen", value=b"before").get(timeout=PATIENCE_S)
         own_kafka.suspend()
         during = producer.send("frozen", value=b"during")
         assert not poll_until(lambda: during.is_done, timeout_s=0.3)
         own_kafka.resume()
-        during.get(timeout=20)
+        during.get(timeout=PATIENCE_S)
 
     assert [record.value for record in read_all(own_kafka.bootstrap, "frozen")] == [b"before", b"during"]
 
 
 def test_orderly_stop_of_a_suspended_broker(own_kafka: KafkaBroker) -> None:
     own_kafka.suspend()
-    began = time.monotonic()
-    own_kafka.stop()
-    assert time.monotonic() - began < 15
+    own_kafka.stop()  # raises if the broker had to be killed
     assert not own_kafka.running
 
 
@@ -145,5 +135,5 @@ def test_cluster_goes_on_without_its_controller(own_cluster: KafkaCluster) -> No
     assert gone.node not in own_cluster.led()
 
     gone.start()
-    assert poll_until(own_cluster.in_sync, timeout_s=30)
+    assert poll_until(own_cluster.in_sync)
     assert len(read_all(bootstrap, "kept")) == 99

@@ -1,4 +1,4 @@
-"""Shards of real daemons on a real Kafka tell each other something, and a kill -9 changes none of it."""
+"""Shards of real daemons exchange messages on a real Kafka, and a kill -9 changes none of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import msgspec
 from detector.core.shard.shard import Shard
 from tests import talkative
 from tests.kafka.audit import compare, log_of, published, undisturbed
-from tests.kafka.broker import KafkaBroker, poll_until, read_all
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Deployment
 from tests.kafka.test_end_to_end import traffic
+from tests.kafka.topics import read_all
+from tests.kafka.waiting import poll_until
 
 PARTITIONS = 3
 EVENTS = 18_000
@@ -42,15 +44,15 @@ def test_exchange_survives_kill_9_of_a_replica(kafka: KafkaBroker, tmp_path: Pat
         exchange = deployment.topics["exchange"]
         slow = "kafka.poll_records_max=200"
         replicas = [deployment.start(slow), deployment.start(slow)]
-        assert poll_until(lambda: all(replica.owns() > 0 for replica in replicas), timeout_s=60)
+        assert poll_until(lambda: all(replica.owns() > 0 for replica in replicas))
         deployment.produce(events[: EVENTS // 2])
-        assert poll_until(lambda: len(read_all(kafka.bootstrap, exchange)) > 12, timeout_s=60)
+        assert poll_until(lambda: len(read_all(kafka.bootstrap, exchange)) > 12)
         replicas[0].kill()
         deployment.produce(events[EVENTS // 2 :])
-        assert poll_until(lambda: replicas[1].owns() == PARTITIONS, timeout_s=60)
+        assert poll_until(lambda: replicas[1].owns() == PARTITIONS)
         replicas.append(deployment.start(slow))
-        deployment.await_done(90)
-        assert poll_until(lambda: all(replica.ready() for replica in replicas[1:]), timeout_s=60)
+        deployment.await_done()
+        assert poll_until(lambda: all(replica.ready() for replica in replicas[1:]))
         heard: Counter[str] = Counter()
         for replica in replicas[1:]:
             for labels, value in replica.metrics("detector_exchange_messages_total").items():

@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.kafka.broker import KafkaBroker, poll_until
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Deployment
 from tests.kafka.test_end_to_end import traffic
+from tests.kafka.waiting import poll_until
 
 PARTITIONS = 2
 EVENTS, CHUNK = 8_000, 1_000
@@ -29,14 +30,14 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
     ) as deployment:
         events = list(traffic(EVENTS + 2_000))
         killed = deployment.start()
-        assert poll_until(killed.ready, timeout_s=60)
+        assert poll_until(killed.ready)
         deployment.produce(events[: EVENTS // 2])
-        deployment.await_done(60)
+        deployment.await_done()
         killed.kill()
         daemon = deployment.start()
-        for begin in range(EVENTS // 2, EVENTS, CHUNK):  # a generation may come with each
+        for begin in range(EVENTS // 2, EVENTS, CHUNK):  # each may write a generation of checkpoints
             deployment.produce(events[begin : begin + CHUNK])
-            deployment.await_done(60)
+            deployment.await_done()
         alerts = deployment.alerts()
         assert len(alerts) > 3
 
@@ -44,7 +45,7 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
         assert verified.returncode == 0, verified.stderr
         lines = verified.stdout.decode().splitlines()
         assert len(lines) == PARTITIONS
-        # Of the barriers since the newest checkpoint the journal notes the last one's hash only.
+        # For the barriers since the newest checkpoint, the journal has only the hash of the last one.
         assert all(" 0 different" in line and "from the beginning" in line for line in lines), lines
 
         for id_, (_, _, body) in list(alerts.items())[:2]:
@@ -61,7 +62,7 @@ def test_what_a_group_did_is_verified_explained_and_taken_back(
         assert taken.returncode == 0, taken.stderr
         again = deployment.start()
         deployment.produce(events[EVENTS:])
-        deployment.await_done(60)
+        deployment.await_done()
         assert again.stop() == 0
         assert set(deployment.scored_events().values()) == {1}
         assert len(deployment.scored_events()) == EVENTS + 2_000

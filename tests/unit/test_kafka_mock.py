@@ -1,12 +1,13 @@
-"""The Kafka client against librdkafka's mock cluster: a broker inside this process, real sockets, no server.
+"""The Kafka package against librdkafka's mock cluster: a broker inside this process, real sockets, no server.
 
-It has no real transactions and no group of two, so delivery is at_least_once and there is one member. Truth
-about the rest is in tests/kafka.
+The mock cluster has no real transactions and no groups of two members, so delivery is at_least_once and there
+is one member. The rest is tested in tests/kafka.
 """
 
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,25 +27,26 @@ from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator
 from detector.ports import Commit, Committed, Message
 from detector.shell.kafka import KafkaSideLog, KafkaStream, probe, side_log, size_limits
 from detector.shell.kafka.size_limits import MESSAGE_BYTES_MAX
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 confluent = pytest.importorskip("confluent_kafka")
 
 
 @pytest.fixture(scope="module")
 def producer() -> Iterator[Any]:
-    """Keep the mock cluster alive, and fill its topics."""
+    """The mock cluster lives as long as this producer; its topics have one record each."""
     producer = confluent.Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "ignored"})
     for topic in ("transactions", "alerts", "dead_letter", "feedback"):
-        # It creates a topic, with four partitions, when something is sent there.
+        # The first record creates a topic with four partitions.
         producer.produce(topic, key=b"key", value=b"first", headers=[("h", b"1")], partition=0)
-    assert producer.flush(10) == 0
+    assert producer.flush(PATIENCE_S) == 0
     yield producer
     producer.purge()
 
 
 @pytest.fixture
 def config(producer: Any, request: pytest.FixtureRequest) -> Config:
-    (address,) = (f"{b.host}:{b.port}" for b in producer.list_topics(timeout=10).brokers.values())
+    (address,) = (f"{b.host}:{b.port}" for b in producer.list_topics(timeout=PATIENCE_S).brokers.values())
     return Config.model_validate(
         {
             "event": {"id": "id", "time": {"path": "t"}, "entities": [{"name": "card", "path": "card"}]},
@@ -52,8 +54,8 @@ def config(producer: Any, request: pytest.FixtureRequest) -> Config:
                 "bootstrap_servers": [address],
                 "group_id": request.node.name,
                 "api_version": [2, 3],
-                "request_timeout_ms": 5000,
-                "session_timeout_ms": 6000,  # the mock may forget a member by it only
+                "request_timeout_ms": 30_000,
+                "session_timeout_ms": 6000,  # the mock cluster forgets members only when it is over
             },
             "delivery": "at_least_once",
         }
@@ -68,7 +70,7 @@ def stream(config: Config) -> Iterator[KafkaStream]:
 
 
 class Reader:
-    """Polls a stream; a partition begins where it is committed."""
+    """Polls a stream. A partition begins at its committed offset."""
 
     def __init__(self, stream: KafkaStream) -> None:
         self.stream = stream
@@ -77,19 +79,23 @@ class Reader:
         self.membership: object = None
 
     def poll_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline
-            poll = self.stream.poll(50)
-            self.membership = poll.membership
-            fresh = {p for change in poll.changes for p in change.partitions if change.kind == "assigned"}
-            self.owned |= fresh
-            for partition, committed in self.stream.committed(fresh).items():
-                begin = self.stream.start(partition) if committed is None else committed.offset
-                self.stream.seek(partition, begin)
-            for partition, records in poll.records.items():
-                if partition not in fresh:
-                    self.records += records
+        def step() -> bool:
+            self.poll()
+            return condition()
+
+        assert condition() or poll_until(step, interval_s=0.0)
+
+    def poll(self) -> None:
+        poll = self.stream.poll(50)
+        self.membership = poll.membership
+        fresh = {p for change in poll.changes for p in change.partitions if change.kind == "assigned"}
+        self.owned |= fresh
+        for partition, committed in self.stream.committed(fresh).items():
+            begin = self.stream.start(partition) if committed is None else committed.offset
+            self.stream.seek(partition, begin)
+        for partition, records in poll.records.items():
+            if partition not in fresh:
+                self.records += records
 
 
 def test_consumes_and_commits(config: Config, stream: KafkaStream) -> None:
@@ -124,7 +130,7 @@ def test_nothing_is_known_before_it_is_connected(stream: KafkaStream) -> None:
 
 def test_a_membership_without_id_is_refused(stream: KafkaStream) -> None:
     membership = stream.poll(0).membership  # too short to join
-    with pytest.raises(CommitFailed, match="lost its place"):
+    with pytest.raises(CommitFailed, match="no longer in the group"):
         stream.commit(
             Commit(messages=[], positions={0: Committed(offset=1, metadata="")}, membership=membership)
         )
@@ -150,11 +156,11 @@ def test_closing_twice_and_unopened_is_fine(config: Config) -> None:
     stream.close()
 
 
-# --- records that are not as they should be ---------------------------------------------------------------
+# --- malformed records ---------------------------------------------------------------
 
 
 class _Latin(str):
-    """A header's name as a producer in another language may write it."""
+    """A header name that is not UTF-8, as producers in other languages may write it."""
 
     __slots__ = ()
 
@@ -166,28 +172,28 @@ def produce_latin(config: Config, topic: str, value: bytes) -> None:
     producer = KafkaProducer(bootstrap_servers=config.kafka.bootstrap_servers, api_version=(2, 3))
     with closing(producer):
         headers = [("good", b"1"), (_Latin("gr\xfc\xdfe"), b"\xff"), (_Latin("\xe9"), b"")]
-        producer.send(topic, key=b"k", value=value, headers=headers, partition=1).get(timeout=10)
+        producer.send(topic, key=b"k", value=value, headers=headers, partition=1).get(timeout=PATIENCE_S)
 
 
 def test_header_names_may_be_any_bytes(config: Config, stream: KafkaStream) -> None:
-    produce_latin(config, "transactions", b"mended")
+    produce_latin(config, "transactions", b"repaired")
     reader = Reader(stream)
-    reader.poll_until(lambda: any(record.value == b"mended" for record in reader.records))
-    (record,) = (record for record in reader.records if record.value == b"mended")
+    reader.poll_until(lambda: any(record.value == b"repaired" for record in reader.records))
+    (record,) = (record for record in reader.records if record.value == b"repaired")
     assert record.key == b"k"
     assert record.headers == (("good", b"1"), ("gr??e", b"\xff"), ("?", b""))
 
 
-def test_what_cannot_be_decoded_needs_an_operator(
+def test_records_that_cannot_be_decoded_need_an_operator(
     stream: KafkaStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DefaultRecordBatch, "validate_crc", lambda batch: False)
-    for _ in range(2):  # the client alone would spin in the second poll
-        with pytest.raises(NeedsOperator, match=r"transactions/\d cannot be read on from offset 0: .*crc"):
+    for _ in range(2):  # the library would loop for ever in the second poll
+        with pytest.raises(NeedsOperator, match=r"transactions/\d cannot be read from offset 0 on: .*crc"):
             Reader(stream).poll_until(lambda: False)
 
 
-# --- what does not fit --------------------------------------------------------------------------------------
+# --- messages that are too large --------------------------------------------------------------------------
 
 BIG = b"x" * (MESSAGE_BYTES_MAX + 1)
 FACTS: Headers = (("detector_reason", b"not_json"), ("detector_offset", b"7"))
@@ -204,7 +210,7 @@ def fitted(
 
 
 def test_a_dead_letter_loses_its_value_first() -> None:
-    own = (("own", b"1"), ("detector_reason", b"of an earlier life"))
+    own = (("own", b"1"), ("detector_reason", b"of an earlier dead letter"))
     key, value, headers = fitted("dead_letter", b"key", BIG, own + FACTS)
     assert key == b"key"
     assert value is not None
@@ -221,7 +227,7 @@ def test_a_dead_letter_loses_its_value_first() -> None:
         tuple((f"detector_{n}", b"") for n in range(100_000)),
     ],
 )
-def test_then_the_headers_of_the_record(own: Headers) -> None:
+def test_a_dead_letter_loses_its_own_headers_second(own: Headers) -> None:
     key, value, headers = fitted("dead_letter", b"key", b"value", own + FACTS)
     assert (key, value) == (b"key", b"value")
     assert dict(FACTS).items() <= headers.items()
@@ -229,7 +235,7 @@ def test_then_the_headers_of_the_record(own: Headers) -> None:
     assert "detector_cut_from_bytes" not in headers
 
 
-def test_then_the_key() -> None:
+def test_a_dead_letter_loses_its_key_last() -> None:
     key, value, headers = fitted("dead_letter", BIG, b"value", (("own", b"1"), *FACTS))
     assert key is not None
     assert BIG.startswith(key)
@@ -242,7 +248,7 @@ def test_then_the_key() -> None:
     }
 
 
-def test_a_message_that_fits_stays_as_it_is() -> None:
+def test_a_message_that_fits_is_not_changed() -> None:
     assert fitted("dead_letter", None, None, FACTS) == (None, b"", dict(FACTS))
     assert fitted("dead_letter", b"k", None, FACTS) == (b"k", None, dict(FACTS))
     traced: Headers = (("ce_id", b"1"), ("traceparent", b"0" * 55), ("tracestate", b"a=1"))
@@ -250,14 +256,14 @@ def test_a_message_that_fits_stays_as_it_is() -> None:
 
 
 def test_a_large_alert_loses_the_event_and_stays_json() -> None:
-    digits = b"1" * 5000  # more than Python's own reader takes
+    digits = b"1" * 5000  # more than Python's json module accepts
     body = b'{"alert_id":"t-0-7","score":1.50,"event":{"n":%b,"text":"%b"}}' % (digits, BIG)
     key, value, headers = fitted("alerts", b"card", body, (("ce_id", b"1"),))
     assert (key, value) == (b"card", b'{"alert_id":"t-0-7","score":1.50,"event":{}}')
     assert headers == {"ce_id": b"1", "detector_event_cut": b"%d" % len(body)}
 
 
-def test_trace_headers_are_short_or_left_out() -> None:
+def test_long_trace_headers_are_dropped() -> None:
     long: Headers = (("traceparent", b"0" * 65), ("TraceState", b"a" * 513), ("ce_id", b"1"))
     many: Headers = tuple(("tracestate", b"") for _ in range(200_000))
     assert fitted("alerts", b"k", b"{}", long + many)[2] == {"ce_id": b"1", "tracestate": b""}
@@ -277,7 +283,7 @@ NOW = 1_900_000_000.0
 
 
 class _SideConsumer:
-    """Serves prepared records of a side topic once, to be read without a broker."""
+    """Delivers prepared records of a side topic, without a broker."""
 
     def __init__(self, beginning: int = 0) -> None:
         self.at, self.first = beginning, beginning
@@ -314,11 +320,13 @@ def side(monkeypatch: pytest.MonkeyPatch) -> tuple[KafkaSideLog, _SideConsumer]:
     return log, consumer
 
 
-def test_labels_wait_until_the_events_have_come_to_them(side: tuple[KafkaSideLog, _SideConsumer]) -> None:
+def test_labels_are_held_back_until_the_event_time_reaches_them(
+    side: tuple[KafkaSideLog, _SideConsumer],
+) -> None:
     log, consumer = side
     for label_time in (100.0, 300.0, 200.0, 400.0):
         consumer.add(label_time)
-    assert log.end(1000.0) == 0  # nothing was read yet
+    assert log.end(1000.0) == 0  # nothing has been read yet
     log.refresh()
     assert [log.end(t) for t in (0.0, 100.0, 250.0, 300.0, 399.0, 400.0)] == [0, 1, 1, 3, 3, 4]
     consumer.add(500.0)
@@ -326,7 +334,7 @@ def test_labels_wait_until_the_events_have_come_to_them(side: tuple[KafkaSideLog
     assert [log.end(t) for t in (250.0, 400.0, 500.0)] == [1, 4, 5]
 
 
-def test_a_label_without_a_time_hides_nothing(side: tuple[KafkaSideLog, _SideConsumer]) -> None:
+def test_a_label_without_a_time_holds_back_nothing(side: tuple[KafkaSideLog, _SideConsumer]) -> None:
     log, consumer = side
     for value in (b"nonsense", b"{}", "no time", None):
         consumer.add(value)
@@ -336,7 +344,7 @@ def test_a_label_without_a_time_hides_nothing(side: tuple[KafkaSideLog, _SideCon
 
 
 @pytest.mark.parametrize("arrived_s", [NOW - 60.0, NOW + 1e9, -0.001])
-def test_a_label_of_the_far_future_waits_for_the_present_only(
+def test_a_label_of_the_far_future_is_held_back_until_the_present_only(
     side: tuple[KafkaSideLog, _SideConsumer], arrived_s: float
 ) -> None:
     log, consumer = side
@@ -347,7 +355,7 @@ def test_a_label_of_the_far_future_waits_for_the_present_only(
     assert log.end(min(NOW, arrived_s) - 1.0) == 0
 
 
-def test_the_times_remembered_are_bounded(
+def test_the_number_of_remembered_times_is_bounded(
     side: tuple[KafkaSideLog, _SideConsumer],
 ) -> None:
     log, consumer = side
@@ -371,16 +379,33 @@ def test_retention_that_overtakes_the_side_log(side: tuple[KafkaSideLog, _SideCo
 
 
 @pytest.mark.parametrize(
-    ("use", "leader", "told"), [("write", -1, True), ("write", 1, False), ("read", -1, False)]
+    ("use", "leader", "raises"), [("write", -1, True), ("write", 1, False), ("read", -1, False)]
 )
-def test_outputs_without_a_leader_are_waited_for(use: Any, leader: int, told: bool) -> None:
-    """Else a broker that starts again forgets the markers of what an earlier producer left open."""
+def test_outputs_without_a_leader_are_waited_for(use: Any, leader: int, raises: bool) -> None:
+    """A restarting broker would lose the abort markers of what an earlier producer left open."""
     partitions = [SimpleNamespace(leader_id=1), SimpleNamespace(leader_id=leader)]
     topic = SimpleNamespace(name="alerts", error_code=0, topic_authorized_operations=0, partitions=partitions)
-    attempt = probe._Probe("127.0.0.1:1", {"security_protocol": "PLAINTEXT"}, 0.0)
-    if told:
-        with pytest.raises(probe._TopicTrouble) as caught:
-            attempt._check(topic, use)
+    attempt = probe._Attempt("127.0.0.1:1", {"security_protocol": "PLAINTEXT"}, 0.0)
+    if raises:
+        with pytest.raises(probe._TopicError) as caught:
+            attempt._check_topic(topic, use)
         assert "without a leader" in str(caught.value.error)
     else:
-        assert attempt._check(topic, use) == 2
+        assert attempt._check_topic(topic, use) == 2
+
+
+def test_servers_that_do_not_answer_share_one_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start fails within 10 s, whatever the number of servers. The clock is not the machine's."""
+    now, waits = [100.0], []
+
+    def connect(address: object, timeout: float) -> None:
+        waits.append(timeout)
+        now[0] += timeout
+        raise TimeoutError
+
+    monkeypatch.setattr(probe, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(probe, "socket", SimpleNamespace(create_connection=connect, gaierror=socket.gaierror))
+    servers = [f"10.0.0.{number}:9092" for number in range(9)]
+    with pytest.raises(BrokerUnavailable, match=r"10.0.0.0:9092: the host does not answer.* 10.0.0.2:9092"):
+        probe.probe({"bootstrap_servers": servers, "security_protocol": "PLAINTEXT"}, {}, probe.PROBE_S)
+    assert waits == pytest.approx([3.0, 3.0, 2.0])

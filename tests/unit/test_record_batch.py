@@ -1,4 +1,4 @@
-"""Records are read as Kafka's own client reads them, and bytes that are none raise a ValueError."""
+"""Records are read as kafka-python reads them, and malformed bytes raise a ValueError."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENTRIES: st.SearchStrategy[list[Entry]] = st.lists(
 
 
 class Raw(str):
-    """A header's name as a producer in another language may write it."""
+    """A header name that is not UTF-8, as producers in other languages may write it."""
 
     __slots__ = ()
 
@@ -73,13 +73,13 @@ def test_records_are_what_the_client_reads(entries: list[Entry]) -> None:
     ]
 
 
-def test_times_may_be_the_brokers() -> None:
+def test_the_broker_may_set_the_times() -> None:
     batch = batch_of([(5, None, b"", []), (9, b"", None, [])])
     found = read_records(payload_of(batch), 2, base_offset=0, base_timestamp_ms=77, append_time=True)
     assert found == [Record(0, 77, None, b""), Record(1, 77, b"", None)]
 
 
-def test_every_name_that_is_no_text_is_mended() -> None:
+def test_header_names_that_are_not_utf_8_are_repaired() -> None:
     names = ["a", Raw("\xff"), "b", Raw("c\xe9")]
     batch = batch_of([(0, None, b"\xff" * 200, [(name, b"\xff"), ("ok", None)]) for name in names])
     found = [record.headers for record in read(batch, payload_of(batch))]
@@ -88,7 +88,7 @@ def test_every_name_that_is_no_text_is_mended() -> None:
 
 @given(entries=ENTRIES, data=st.data())
 @settings(max_examples=200, deadline=None)
-def test_bytes_that_are_no_records_are_refused_and_nothing_else_happens(
+def test_malformed_bytes_raise_a_value_error_and_nothing_else(
     entries: list[Entry], data: st.DataObject
 ) -> None:
     batch = batch_of(entries)
@@ -106,13 +106,13 @@ def test_bytes_that_are_no_records_are_refused_and_nothing_else_happens(
 @pytest.mark.parametrize(
     "payload", [b"", b"\xff" * 30, b"\x80" * 30, b"\x00", b"\x02\x00", b"\x0c" + b"\x00" * 5 + b"\x02"]
 )
-def test_lengths_that_lead_nowhere_are_refused(payload: bytes) -> None:
+def test_wrong_lengths_raise(payload: bytes) -> None:
     with pytest.raises(ValueError, match="record"):
         read_records(payload, 1, base_offset=0, base_timestamp_ms=0, append_time=False)
 
 
 @pytest.mark.parametrize("count", [-1, 2, 1 << 40])
-def test_a_count_that_cannot_be_is_refused(count: int) -> None:
+def test_a_wrong_count_raises(count: int) -> None:
     payload = payload_of(batch_of([(0, None, b"value", [])]))
     with pytest.raises(ValueError, match="record"):
         read_records(payload, count, base_offset=0, base_timestamp_ms=0, append_time=False)

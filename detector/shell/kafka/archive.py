@@ -1,10 +1,10 @@
-"""The transactions topic and the group's offsets, from outside the group."""
+"""Read the transactions topic and the group's offsets from outside the group."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
@@ -18,20 +18,16 @@ from detector.errors import (
 )
 from detector.ports import Committed
 from detector.shell.kafka.client import (
-    LEAVE_S,
-    SILENCE_ASK_MS,
+    SHORT_REQUEST_MS,
     client_settings,
-    make,
+    close_consumer,
+    make_consumer,
     partitions_count,
     translated,
-    within,
 )
 from detector.shell.kafka.probe import PROBE_S, probe
-from detector.shell.kafka.workarounds import (
-    read_whole,
-)
 
-_NOT_EMPTY = (  # what a broker says to offsets of somebody who is no member of a group that has some
+_HAS_MEMBERS = (  # how a broker rejects offsets from outside of a group that has members
     kafka_errors.CommitFailedError,
     kafka_errors.UnknownMemberIdError,
     kafka_errors.IllegalGenerationError,
@@ -40,14 +36,14 @@ _NOT_EMPTY = (  # what a broker says to offsets of somebody who is no member of 
 
 
 class KafkaArchive:
-    """A `detector.ports.Archive`: the transactions topic and the group's offsets, from outside the group.
+    """A `detector.ports.Archive`. It connects with the first call.
 
     Parameters
     ----------
     config
         The daemon's configuration.
     password, key_password
-        Resolved secrets of `kafka.security`.
+        Resolved values of `kafka.security.password` and `kafka.security.key_password`.
 
     Raises
     ------
@@ -59,89 +55,78 @@ class KafkaArchive:
         self._config = config
         self._topic = config.topics.transactions
         self._settings = client_settings(config, password, key_password)
-        self._deadline_s = config.kafka.request_timeout_ms / 1000
+        self._timeout_s = config.kafka.request_timeout_ms / 1000
         self._consumer: KafkaConsumer | None = None
 
     def partitions_count(self) -> int:
-        """Partitions of the transactions topic."""
+        """Return the number of partitions of the transactions topic."""
         return partitions_count(self._open(), self._config)
 
     def committed(self, partition: int) -> Committed | None:
-        """What the group has committed, waiting for pending transactions."""
+        """Return what the group has committed, waiting for pending transactions."""
         consumer, at = self._open(), TopicPartition(self._topic, partition)
         with self._translated("read committed offsets"):
             got = consumer.committed(at, metadata=True, timeout_ms=self._config.kafka.request_timeout_ms)
         return None if got is None else Committed(offset=got.offset, metadata=got.metadata)
 
     def beginning(self, partition: int) -> int:
-        """Lowest offset still in the log."""
+        """Return the lowest offset still in the log."""
         consumer, at = self._open(), TopicPartition(self._topic, partition)
         with self._translated("read the beginning"):
             return int(consumer.beginning_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)[at])
 
     def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
-        """Records in [start, stop), ascending, in pieces."""
+        """Yield the records in [start, stop), ascending, in batches."""
         consumer, at = self._open(), TopicPartition(self._topic, partition)
         with self._translated("read the log"):
             end = int(consumer.end_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)[at])
             consumer.assign([at])
             consumer.seek(at, start)
-            heard_s = time.monotonic()
-            while (position := consumer.position(at, timeout_ms=SILENCE_ASK_MS)) is not None:
+            answered_s = time.monotonic()
+            while (position := consumer.position(at, timeout_ms=SHORT_REQUEST_MS)) is not None:
                 if position >= min(stop, end):
                     return
                 batch = consumer.poll(timeout_ms=1000).get(at, ())
                 if batch:
-                    heard_s = time.monotonic()
+                    answered_s = time.monotonic()
                     yield [record for record in batch if record.offset < stop]
-                elif time.monotonic() - heard_s > self._deadline_s:
+                elif time.monotonic() - answered_s > self._timeout_s:
                     break
         raise BrokerUnavailable(f"{self._topic}/{partition} could not be read to offset {min(stop, end)}.")
 
     def commit(self, partition: int, position: Committed) -> None:
-        """Move the group, which must have no members.
+        """Commit for the group, which must have no members.
 
         Raises
         ------
         NeedsOperator
-            It has.
+            The group has members.
         BrokerUnavailable
+            No answer in time.
         """
         consumer, at = self._open(), TopicPartition(self._topic, partition)
         offsets = {at: OffsetAndMetadata(position.offset, position.metadata, -1)}
         with self._translated("move the group"):
             try:
                 consumer.commit(offsets, timeout_ms=self._config.kafka.request_timeout_ms)
-            except _NOT_EMPTY as error:
+            except _HAS_MEMBERS as error:
                 group = self._config.kafka.group_id
                 raise NeedsOperator(
                     f"Group {group} has members: stop all of them first, then try again."
                 ) from error
 
     def close(self) -> None:
-        """Let go of the connection; never raises."""
+        """Close the connection. Never raises."""
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            with suppress(Exception):
-                within(LEAVE_S, lambda: consumer.close(timeout_ms=1500))
+        close_consumer(consumer)
 
     # --- inside ---
 
     def _open(self) -> KafkaConsumer:
         if self._consumer is None:
-            probe(self._settings, {self._topic: "read"}, min(PROBE_S, self._deadline_s))
+            probe(self._settings, {self._topic: "read"}, min(PROBE_S, self._timeout_s))
             with self._translated("connect"):
-                self._consumer = make(
-                    KafkaConsumer,
-                    self._settings,
-                    group_id=self._config.kafka.group_id,
-                    enable_auto_commit=False,
-                    isolation_level="read_committed",
-                    auto_offset_reset="none",
-                    allow_auto_create_topics=False,
-                    metrics_enabled=False,
-                )
-            read_whole(self._consumer)
+                self._consumer = make_consumer(self._settings, group_id=self._config.kafka.group_id)
         return self._consumer
 
     @contextmanager

@@ -1,14 +1,12 @@
-"""Settings, clients, calls with a timeout, and errors."""
+"""kafka-python's clients: settings, construction, timeouts, and translation of errors."""
 
 from __future__ import annotations
 
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka import errors as kafka_errors
@@ -23,24 +21,27 @@ from detector.errors import (
     LogGone,
     NeedsOperator,
 )
-from detector.shell.kafka.size_limits import MESSAGE_BYTES_MAX
-from detector.shell.kafka.workarounds import Client
+from detector.shell import calls
+from detector.shell.kafka.size_limits import REQUEST_BYTES_MAX
+from detector.shell.kafka.workarounds import NetClient, read_batches_whole
 
-T = TypeVar("T")
 Settings = dict[str, Any]
-SILENCE_ASK_MS = 1500  # how long that answer may take
-LEAVE_S = 4.5  # close() returns within 5 s
+
+SHORT_REQUEST_MS = 1500  # timeout of a small request between two polls
+CLOSE_S = 4.5  # maximum duration of close(), so that a caller has it within 5 s
+CONSUMER_CLOSE_MS = 1500
+CALL = "kafka-call"  # name of the threads of calls that have no timeout of their own
 
 
 def client_settings(config: Config, password: str | None = None, key_password: str | None = None) -> Settings:
-    """Keywords that all of kafka-python's clients understand.
+    """Return the keyword arguments that are common to all of kafka-python's clients.
 
     Parameters
     ----------
     config
         The daemon's configuration.
     password, key_password
-        The values of `kafka.security.password` and `key_password`, resolved.
+        The resolved values of `kafka.security.password` and `kafka.security.key_password`.
 
     Raises
     ------
@@ -53,10 +54,10 @@ def client_settings(config: Config, password: str | None = None, key_password: s
         "client_id": f"detector-{kafka.group_instance_id or kafka.group_id}",
         "security_protocol": security.protocol,
         "request_timeout_ms": kafka.request_timeout_ms,
-        "bootstrap_timeout_ms": kafka.request_timeout_ms // 2,  # the other half is for what is asked then
+        "bootstrap_timeout_ms": kafka.request_timeout_ms // 2,  # the other half is for the first request
         "connections_max_idle_ms": 540_000 + kafka.request_timeout_ms,  # must exceed request_timeout_ms
-        "reconnect_backoff_max_ms": 1000,  # the default of 30 s would be added to every outage
-        "metadata_max_age_ms": 60_000,  # added partitions are seen within a minute
+        "reconnect_backoff_max_ms": 1000,  # the default of 30 s would prolong every outage
+        "metadata_max_age_ms": 60_000,  # added partitions are noticed within a minute
         "api_version": kafka.api_version,
     }
     if security.protocol.endswith("SSL"):
@@ -74,100 +75,127 @@ def _ssl_context(config: Config, key_password: str | None) -> ssl.SSLContext:
     security = config.kafka.security
     name, path = "ca_file", security.ca_file
     try:
-        context = ssl.create_default_context(cafile=security.ca_file)  # without one the system's
+        context = ssl.create_default_context(cafile=security.ca_file)  # None: the system's authorities
         context.check_hostname = security.check_hostname
         if security.cert_file is not None:
             name, path = "cert_file or key_file", security.cert_file
-            # Never None: OpenSSL would ask for it on the terminal.
+            # With None as password OpenSSL would ask for it on the terminal.
             context.load_cert_chain(security.cert_file, security.key_file, key_password or "")
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # includes ssl.SSLError
         raise CredentialsError(f"kafka.security.{name}: {path} cannot be used: {error}.") from error
     return context
 
 
-def partitions_count(consumer: KafkaConsumer, config: Config) -> int:
-    topic = config.topics.transactions
-    with translated("count partitions", config):
-        # From the metadata at hand; where they lack the topic it asks, without a timeout of its own.
-        known = within(config.kafka.request_timeout_ms / 1000, lambda: consumer.partitions_for_topic(topic))
-    if not known:
-        raise BrokerUnavailable(f"Topic {topic} does not exist.")
-    return len(known)
+# --- clients ----------------------------------------------------------------------------------------------
 
 
-def left_ms(deadline: float) -> int:
-    """Milliseconds until `deadline` (monotonic s); at least one, as 0 means for ever in some calls.
+def make_client(kind: Callable[..., Any], settings: Settings, **more: Any) -> Any:
+    """Make one of kafka-python's clients. If it cannot connect, its IO thread is stopped."""
+    made: list[NetClient] = []
 
-    Raises
-    ------
-    KafkaTimeoutError
-        It is over.
-    """
-    left_ms = int((deadline - time.monotonic()) * 1000)
-    if left_ms <= 0:
-        raise KafkaTimeoutError("no answer in time")
-    return left_ms
-
-
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """Run `call` on a helper thread and wait so long for it.
-
-    Raises
-    ------
-    TimeoutError
-        It is overdue. The thread stays behind until the call returns.
-    """
-    answer: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            answer.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-            answer.set_exception(error)
-
-    threading.Thread(target=work, name="kafka-call", daemon=True).start()
-    return answer.result(timeout=max(0.0, seconds))
-
-
-def make(kind: Callable[..., Any], settings: Settings, **more: Any) -> Any:
-    """Build one of kafka-python's clients; one that cannot connect would leave its IO thread running."""
-    made: list[Client] = []
-
-    def remember(**options: Any) -> Client:
-        made.append(Client(**options))
+    def make_connections(**options: Any) -> NetClient:
+        made.append(NetClient(**options))
         return made[-1]
 
     try:
-        return kind(kafka_client=remember, **settings, **more)
+        return kind(kafka_client=make_connections, **settings, **more)
     except BaseException:
-        for client in made:
-            client.close()
+        for connections in made:
+            connections.close()
         raise
+
+
+def make_consumer(settings: Settings, **more: Any) -> KafkaConsumer:
+    """Make a consumer that commits nothing by itself, chooses no offset by itself, and returns `Record`s."""
+    consumer = make_client(
+        KafkaConsumer,
+        settings,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="none",
+        allow_auto_create_topics=False,
+        metrics_enabled=False,
+        **more,
+    )
+    read_batches_whole(consumer)
+    return consumer
+
+
+def close_consumer(consumer: KafkaConsumer | None) -> None:
+    """Close a consumer that is in no group. Returns within `CLOSE_S` and never raises."""
+    if consumer is not None:
+        with suppress(Exception):
+            calls.within(CLOSE_S, lambda: consumer.close(timeout_ms=CONSUMER_CLOSE_MS), name=CALL)
 
 
 @contextmanager
 def admin_client(settings: Settings) -> Iterator[KafkaAdminClient]:
-    admin = make(KafkaAdminClient, settings)
+    """Make an admin client and close it afterwards."""
+    admin = make_client(KafkaAdminClient, settings)
     try:
         yield admin
     finally:
         admin.close()
 
 
+def partitions_count(consumer: KafkaConsumer, config: Config) -> int:
+    """Return the number of partitions of the transactions topic.
+
+    Raises
+    ------
+    BrokerUnavailable
+        The topic does not exist, or no broker answers.
+    """
+    topic = config.topics.transactions
+    with translated("count partitions", config):
+        # Uses the metadata that the client has. Without the topic there it asks, and that has no timeout.
+        timeout_s = config.kafka.request_timeout_ms / 1000
+        known = calls.within(timeout_s, lambda: consumer.partitions_for_topic(topic), name=CALL)
+    if not known:
+        raise BrokerUnavailable(f"Topic {topic} does not exist.")
+    return len(known)
+
+
+# --- timeouts ---------------------------------------------------------------------------------------------
+
+
+def left_ms(deadline: float) -> int:
+    """Milliseconds until `deadline` (monotonic s). At least one, as some calls take 0 for no timeout.
+
+    Raises
+    ------
+    KafkaTimeoutError
+        The deadline has passed.
+    """
+    left = int((deadline - time.monotonic()) * 1000)
+    if left <= 0:
+        raise KafkaTimeoutError("no answer in time")
+    return left
+
+
+# --- errors -----------------------------------------------------------------------------------------------
+
+
 @contextmanager
 def translated(doing: str, config: Config, transactional_id: str = "") -> Iterator[None]:
-    """Turn what kafka-python raises into our errors."""
+    """Turn what kafka-python raises into a `DetectorError` that an operator understands.
+
+    Parameters
+    ----------
+    doing
+        What is being done, as a verb for "Could not ...".
+    """
     try:
         yield
     except (KafkaError, TimeoutError) as error:
-        raise _our_error(doing, config, transactional_id, error) from error
+        raise _translate(doing, config, transactional_id, error) from error
 
 
-def _our_error(doing: str, config: Config, transactional_id: str, error: BaseException) -> DetectorError:
+def _translate(doing: str, config: Config, transactional_id: str, error: BaseException) -> DetectorError:
     kafka, text = config.kafka, str(error) or type(error).__name__
     match error:
         case kafka_errors.TopicAuthorizationFailedError():
-            return CredentialsError(f"Not allowed to {doing}: {_refused_topics(error, config)}.")
+            return CredentialsError(f"Not allowed to {doing}: no access to {_refused_topics(error, config)}.")
         case kafka_errors.GroupAuthorizationFailedError():
             return CredentialsError(f"Not allowed to {doing}: group {kafka.group_id} needs READ.")
         case kafka_errors.TransactionalIdAuthorizationFailedError():
@@ -179,7 +207,7 @@ def _our_error(doing: str, config: Config, transactional_id: str, error: BaseExc
             return CredentialsError(f"Not allowed to {doing}: {text}.")
         case kafka_errors.OffsetOutOfRangeError() | kafka_errors.LogTruncationError():
             return LogGone(
-                f"Could not {doing}: the records that come next are no longer in the log ({text}); "
+                f"Could not {doing}: the next records are no longer in the log ({text}); "
                 "they were deleted before they were read."
             )
         case kafka_errors.FencedInstanceIdError():
@@ -189,7 +217,7 @@ def _our_error(doing: str, config: Config, transactional_id: str, error: BaseExc
             )
         case kafka_errors.InconsistentGroupProtocolError():
             return NeedsOperator(
-                f"Group {kafka.group_id} has members that are not ours (no common assignor); "
+                f"Group {kafka.group_id} has members of another application (no common assignor); "
                 "use another kafka.group_id."
             )
         case kafka_errors.InvalidSessionTimeoutError():
@@ -199,8 +227,8 @@ def _our_error(doing: str, config: Config, transactional_id: str, error: BaseExc
             )
         case kafka_errors.MessageSizeTooLargeError() | kafka_errors.RecordListTooLargeError():
             return NeedsOperator(
-                f"Could not {doing}: a topic takes only smaller messages; allow {MESSAGE_BYTES_MAX + 4096} "
-                "bytes (max.message.bytes)."
+                f"Could not {doing}: a topic accepts only smaller messages; set its max.message.bytes to "
+                f"{REQUEST_BYTES_MAX} or more."
             )
         case TimeoutError():
             return BrokerUnavailable(f"Could not {doing}: no answer in {kafka.request_timeout_ms} ms.")
@@ -211,7 +239,7 @@ def _our_error(doing: str, config: Config, transactional_id: str, error: BaseExc
 
 
 def _refused_topics(error: KafkaError, config: Config) -> str:
-    """Name the topics in an error that carries a set of them, or nothing."""
+    """Name the topics that the error names; all of ours when it names none."""
     named = next((set(arg) for arg in error.args if isinstance(arg, set | frozenset | list)), None)
     topics = sorted(map(str, named or {name for name in config.topics.model_dump().values() if name}))
-    return f"topic {', '.join(topics)} refuses us"
+    return f"topic {', '.join(topics)}"

@@ -1,4 +1,9 @@
-"""Why a connection fails."""
+"""Find out why a connection fails.
+
+kafka-python's clients retry a wrong password or certificate until they time out, and lose the cause on the
+way: when a refusal and the end of the connection come in one read, they report the end only. So `probe`
+connects step by step over a plain blocking socket, and every refusal becomes a sentence.
+"""
 
 from __future__ import annotations
 
@@ -27,22 +32,23 @@ from detector.errors import (
 from detector.shell.kafka.client import Settings
 
 Use = Literal["read", "write"]
-PROBE_S = 8.0  # all servers together: a cause is named within 10 s
-PROBE_ONE_S = 3.0  # one server; a host that drops our packets must not hide the others
-_CAUSES_MAX = 3  # servers named in one sentence
+
+PROBE_S = 8.0  # timeout for all servers together: a start fails within 10 s
+PROBE_ONE_S = 3.0  # timeout for one server, so that a host that drops packets does not hide the others
+_CAUSES_MAX = 3  # maximum number of servers in one error
 
 
 def probe(settings: Settings, uses: Mapping[str, Use], timeout_s: float) -> dict[str, int]:
-    """Connect once to the first bootstrap server that can be used, step by step, and look at some topics.
+    """Connect to the first usable bootstrap server and check some topics.
 
     Parameters
     ----------
     settings
         From `client_settings`.
     uses
-        Topics, and what we need to do with them.
+        Topics, and whether each is to be read or written.
     timeout_s
-        Longest wait for everything, seconds.
+        Timeout for everything, s.
 
     Returns
     -------
@@ -52,9 +58,9 @@ def probe(settings: Settings, uses: Mapping[str, Use], timeout_s: float) -> dict
     Raises
     ------
     CredentialsError
-        A server was reached and refused us, or we do not trust it, or we may not use a topic.
+        A server rejected the connection, or is not trusted, or does not allow the use of a topic.
     BrokerUnavailable
-        No server was reached, or a topic does not exist.
+        No server was reached, or a topic does not exist or has no leader.
     """
     deadline = time.monotonic() + timeout_s
     causes: list[DetectorError] = []
@@ -63,25 +69,25 @@ def probe(settings: Settings, uses: Mapping[str, Use], timeout_s: float) -> dict
         if left_s <= 0:
             break
         try:
-            return _Probe(address, settings, time.monotonic() + left_s).run(uses)
-        except _TopicTrouble as trouble:
-            raise trouble.error from None  # the other servers would say the same
+            return _Attempt(address, settings, time.monotonic() + left_s).run(uses)
+        except _TopicError as found:
+            raise found.error from None  # the other servers would say the same
         except (CredentialsError, BrokerUnavailable) as error:
             causes.append(error)
     kind = CredentialsError if any(isinstance(c, CredentialsError) for c in causes) else BrokerUnavailable
     raise kind(" ".join(str(cause) for cause in islice(causes, _CAUSES_MAX)))
 
 
-class _TopicTrouble(Exception):
-    """The server is fine, a topic is not."""
+class _TopicError(Exception):
+    """The server is usable, a topic is not."""
 
     def __init__(self, error: DetectorError) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-class _Probe:
-    """One attempt at one server over a plain blocking socket. Never shows the password."""
+class _Attempt:
+    """One attempt to connect to one server. No error contains the password."""
 
     def __init__(self, address: str, settings: Settings, deadline: float) -> None:
         host, _, port = address.rpartition(":")
@@ -92,12 +98,12 @@ class _Probe:
         self._tls = self._protocol.endswith("SSL")
 
     def run(self, uses: Mapping[str, Use]) -> dict[str, int]:
-        """Connect, encrypt, introduce ourselves, authenticate, look at the topics."""
+        """Connect, encrypt, negotiate versions, authenticate, check the topics."""
         with self._connect() as plain, self._encrypt(plain) as sock:
-            wire = self._greet(sock)
+            connection = self._negotiate(sock)
             if self._protocol.startswith("SASL"):
-                self._authenticate(wire)
-            return self._look(wire, uses)
+                self._authenticate(connection)
+            return self._check_topics(connection, uses)
 
     def _connect(self) -> socket.socket:
         try:
@@ -107,7 +113,7 @@ class _Probe:
         except ConnectionRefusedError as error:
             raise BrokerUnavailable(f"{self._address}: connection refused.") from error
         except TimeoutError as error:
-            raise BrokerUnavailable(f"{self._address}: host does not answer.") from error
+            raise BrokerUnavailable(f"{self._address}: the host does not answer.") from error
         except OSError as error:
             raise BrokerUnavailable(f"{self._address}: {error.strerror or error}.") from error
 
@@ -121,74 +127,79 @@ class _Probe:
             reason = error.verify_message or str(error)
             raise CredentialsError(f"{self._address}: its certificate is not trusted: {reason}.") from error
         except (ssl.SSLEOFError, ConnectionError) as error:
-            if self._speaks_plaintext():
+            if self._uses_plaintext():
                 raise CredentialsError(
-                    f"{self._address}: the listener speaks no TLS, but kafka.security.protocol is "
+                    f"{self._address}: the listener does not use TLS, but kafka.security.protocol is "
                     f"{self._protocol}."
                 ) from error
             raise BrokerUnavailable(
                 f"{self._address}: closed the connection during the TLS handshake."
             ) from error
         except ssl.SSLError as error:
-            raise CredentialsError(f"{self._address}: no TLS with it: {error.reason or error}.") from error
+            raise CredentialsError(
+                f"{self._address}: the TLS handshake failed: {error.reason or error}."
+            ) from error
         except TimeoutError as error:
             raise BrokerUnavailable(
-                f"{self._address}: no answer to the TLS handshake; it hangs, or is no TLS listener."
+                f"{self._address}: no answer to the TLS handshake; the broker hangs, or the listener does "
+                "not use TLS."
             ) from error
 
-    def _greet(self, sock: socket.socket) -> _Wire:
-        wire = _Wire(sock, self._settings["client_id"], self._left_s)
+    def _negotiate(self, sock: socket.socket) -> _Connection:
+        connection = _Connection(sock, self._settings["client_id"], self._left_s)
         try:
-            wire.greet()
-        except ssl.SSLError as error:  # TLS 1.3: the server judges our certificate after the handshake
+            connection.negotiate()
+        except ssl.SSLError as error:  # with TLS 1.3 the server checks our certificate after the handshake
             raise CredentialsError(
-                f"{self._address}: refuses our client certificate, or misses one (kafka.security.cert_file): "
-                f"{error.reason or error}."
+                f"{self._address}: rejects our client certificate, or requires one "
+                f"(kafka.security.cert_file): {error.reason or error}."
             ) from error
         except (ConnectionError, KafkaError) as error:
             if self._tls:
                 raise CredentialsError(
-                    f"{self._address}: closed the connection after the TLS handshake; does it ask for a "
-                    "client certificate (kafka.security.cert_file)?"
+                    f"{self._address}: closed the connection after the TLS handshake; it may require a "
+                    "client certificate (kafka.security.cert_file)."
                 ) from error
-            if self._speaks_tls():
+            if self._uses_tls():
                 raise CredentialsError(
-                    f"{self._address}: the listener speaks TLS, but kafka.security.protocol is "
+                    f"{self._address}: the listener uses TLS, but kafka.security.protocol is "
                     f"{self._protocol}."
                 ) from error
             raise BrokerUnavailable(
-                f"{self._address}: closed the connection at the first request; is it Kafka?"
+                f"{self._address}: closed the connection at the first request; it may not be Kafka."
             ) from error
         except TimeoutError as error:
-            raise BrokerUnavailable(f"{self._address}: connected, but no answer; it hangs.") from error
-        return wire
+            raise BrokerUnavailable(
+                f"{self._address}: connected, but no answer; the broker hangs."
+            ) from error
+        return connection
 
-    def _authenticate(self, wire: _Wire) -> None:
+    def _authenticate(self, connection: _Connection) -> None:
         name = self._settings["sasl_mechanism"]
         who = f"user {self._settings['sasl_plain_username']} by {name}"
         try:
-            answer = wire.ask(SaslHandshakeRequest(mechanism=name, max_version=1))
+            answer = connection.ask(SaslHandshakeRequest(mechanism=name, max_version=1))
             if answer.error_code != 0 or name not in answer.mechanisms:
                 offered = ", ".join(answer.mechanisms) or "no SASL at all"
-                raise CredentialsError(f"{self._address}: does not offer {name}, but {offered}.")
+                raise CredentialsError(f"{self._address}: offers {offered}, not {name}.")
             mechanism = get_sasl_mechanism(name)(host=self._host, **self._settings)
             request = SaslAuthenticateRequest if answer.API_VERSION == 1 else SaslBytesRequest
             while not mechanism.is_done():
-                answer = wire.ask(request(mechanism.auth_bytes()))
+                answer = connection.ask(request(mechanism.auth_bytes()))
                 if answer.error_code != 0:
                     raise CredentialsError(
-                        f"{self._address}: refuses {who}: {answer.error_message or 'authentication failed'}."
+                        f"{self._address}: rejects {who}: {answer.error_message or 'authentication failed'}."
                     )
                 mechanism.receive(answer.auth_bytes)
             if not mechanism.is_authenticated():
-                raise CredentialsError(f"{self._address}: refuses {who}.")
+                raise CredentialsError(f"{self._address}: rejects {who}.")
         except TimeoutError as error:
-            raise BrokerUnavailable(f"{self._address}: no answer to authentication.") from error
+            raise BrokerUnavailable(f"{self._address}: no answer to the authentication.") from error
         except (OSError, ValueError, KafkaError) as error:
-            # ValueError: the server could not prove that it knows the password either.
-            raise CredentialsError(f"{self._address}: refuses {who} ({type(error).__name__}).") from error
+            # ValueError: the server could not prove that it knows the password.
+            raise CredentialsError(f"{self._address}: rejects {who} ({type(error).__name__}).") from error
 
-    def _look(self, wire: _Wire, uses: Mapping[str, Use]) -> dict[str, int]:
+    def _check_topics(self, connection: _Connection, uses: Mapping[str, Use]) -> dict[str, int]:
         request = MetadataRequest(
             topics=[MetadataRequest.MetadataRequestTopic(name=name) for name in uses],
             allow_auto_topic_creation=False,
@@ -196,40 +207,42 @@ class _Probe:
             max_version=9,  # topics by name
         )
         try:
-            answer = wire.ask(request)
+            answer = connection.ask(request)
         except TimeoutError as error:
-            raise BrokerUnavailable(f"{self._address}: no answer about its topics.") from error
+            raise BrokerUnavailable(f"{self._address}: no answer to the request for its topics.") from error
         except (OSError, KafkaError) as error:
-            hint = "" if self._protocol.startswith("SASL") else "; does it ask for SASL?"
-            raise CredentialsError(f"{self._address}: closed the connection unauthenticated{hint}") from error
-        return {topic.name: self._check(topic, uses[topic.name]) for topic in answer.topics}
+            hint = "" if self._protocol.startswith("SASL") else "; it may require SASL"
+            raise CredentialsError(
+                f"{self._address}: closed the connection before the topics were known{hint}."
+            ) from error
+        return {topic.name: self._check_topic(topic, uses[topic.name]) for topic in answer.topics}
 
-    def _check(self, topic: Any, use: Use) -> int:
+    def _check_topic(self, topic: Any, use: Use) -> int:
         kind = kafka_errors.for_code(topic.error_code)
         needed = ACLOperation.READ if use == "read" else ACLOperation.WRITE
         allowed = getattr(topic, "topic_authorized_operations", None) or 0
-        told = allowed > 0  # brokers before 2.3 do not tell; then the refusal comes with the first use
-        if kind is kafka_errors.TopicAuthorizationFailedError or (told and not allowed >> needed.value & 1):
-            raise _TopicTrouble(
+        known = allowed > 0  # brokers before 2.3 do not say; then the first use fails
+        if kind is kafka_errors.TopicAuthorizationFailedError or (known and not allowed >> needed.value & 1):
+            raise _TopicError(
                 CredentialsError(f"Not allowed to {use} topic {topic.name} (needs {needed.name}).")
             )
         if kind is kafka_errors.UnknownTopicOrPartitionError:
-            raise _TopicTrouble(BrokerUnavailable(f"Topic {topic.name} does not exist."))
+            raise _TopicError(BrokerUnavailable(f"Topic {topic.name} does not exist."))
         if kind is not kafka_errors.NoError:
-            raise _TopicTrouble(BrokerUnavailable(f"Topic {topic.name} is not available ({kind.__name__})."))
+            raise _TopicError(BrokerUnavailable(f"Topic {topic.name} is not available ({kind.__name__})."))
         if use == "write" and any(partition.leader_id < 0 for partition in topic.partitions):
-            raise _TopicTrouble(BrokerUnavailable(f"Topic {topic.name} has partitions without a leader."))
+            raise _TopicError(BrokerUnavailable(f"Topic {topic.name} has partitions without a leader."))
         return len(topic.partitions)
 
-    def _speaks_plaintext(self) -> bool:
+    def _uses_plaintext(self) -> bool:
         with suppress(OSError, KafkaError), self._connect() as sock:
-            _Wire(sock, self._settings["client_id"], self._left_s).greet()
+            _Connection(sock, self._settings["client_id"], self._left_s).negotiate()
             return True
         return False
 
-    def _speaks_tls(self) -> bool:
+    def _uses_tls(self) -> bool:
         context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is said over it
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent over it
         with (
             suppress(OSError),
             self._connect() as sock,
@@ -242,8 +255,8 @@ class _Probe:
         return max(0.01, self._deadline - time.monotonic())
 
 
-class _Wire:
-    """Kafka's requests and answers over a blocking socket, one at a time."""
+class _Connection:
+    """Kafka requests and responses over a blocking socket, one at a time."""
 
     def __init__(self, sock: socket.socket, client_id: str, left_s: Callable[[], float]) -> None:
         self._sock = sock
@@ -251,22 +264,22 @@ class _Wire:
         self._frames = KafkaProtocol(client_id=client_id)
         self._versions: BrokerVersionData | None = None
 
-    def greet(self) -> None:
-        """Learn which versions of which requests the broker takes."""
+    def negotiate(self) -> None:
+        """Ask which versions of each request the broker supports."""
         answer = self.ask(ApiVersionsRequest(version=0))
         self._versions = BrokerVersionData(
             api_versions={key.api_key: (key.min_version, key.max_version) for key in answer.api_keys}
         )
 
     def ask(self, request: Any) -> Any:
-        """Send one request and wait for its answer.
+        """Send one request and return the response.
 
         Raises
         ------
         OSError
-            Among them ConnectionError when closed, TimeoutError, ssl.SSLError.
+            ConnectionError when the connection is closed, TimeoutError, ssl.SSLError or another one.
         KafkaError
-            What came back is not Kafka's protocol.
+            The response is not Kafka's protocol.
         """
         if request.API_VERSION is None:
             assert self._versions is not None
@@ -278,6 +291,6 @@ class _Wire:
             self._sock.settimeout(self._left_s())
             data = self._sock.recv(65536)
             if not data:
-                raise ConnectionResetError("closed by the other side")
+                raise ConnectionResetError("closed by the broker")
             for _, answer in self._frames.receive_bytes(data):
                 return answer

@@ -1,13 +1,13 @@
-"""Records of one batch of Kafka's log, format 2, read all at once.
+"""Read all records of one batch of Kafka's log (message format 2) at once.
 
     Record  = length, attributes, timestamp delta, offset delta, key, value, headers
     Header  = name, value                                    (all lengths and deltas are zigzag varints)
 
-See https://kafka.apache.org/documentation/#recordbatch. A compiled pass over the bytes finds where everything
-lies and that it lies within its record; then bytes are cut out.
+See https://kafka.apache.org/documentation/#recordbatch. A compiled pass over the bytes finds the place
+of every part and checks that it lies within its record. Then the parts are cut out.
 
-Names of headers may be any bytes, as brokers and other clients take them: in a record with one that is not
-UTF-8, `?` stands for all that is not ASCII.
+Header names may be any bytes, as brokers and other clients do not check them. In a record with a name that is
+not UTF-8, `?` replaces every byte of a name that is not ASCII.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from detector.core.records import Headers, Record
 
 _VARINT_BYTES_MAX = 10
-# Columns of what `_locate` finds of a record: deltas, ends of key and value and where they begin (-1: there
-# is none), and its headers.
+# Columns of what `_locate` finds for a record: the two deltas, start and end of key and value (start -1:
+# null), and the number of headers.
 _TIME, _OFFSET, _KEY, _KEY_END, _VALUE, _VALUE_END, _HEADERS = range(7)
 
 
@@ -34,17 +34,19 @@ def read_records(
 
     Parameters
     ----------
+    payload
+        The batch without its header.
     count
-        Of records, as the batch's header says.
+        Number of records according to the batch's header.
     base_offset, base_timestamp_ms
-        What a record's deltas are added to.
+        The offset and time (ms since the epoch) to which a record's deltas are added.
     append_time
-        `base_timestamp_ms` is the time of all of them.
+        Whether `base_timestamp_ms` is the time of all records.
 
     Raises
     ------
     ValueError
-        The bytes are no such records.
+        The bytes are not `count` records.
     """
     data = np.frombuffer(payload, dtype=np.uint8)
     if not 0 <= count <= len(data):
@@ -98,7 +100,7 @@ def _texts(names: list[bytes]) -> list[str]:
 
 @numba.njit(cache=True, nogil=True)
 def _varint(data: Any, at: int, end: int) -> Any:
-    """Value and the place after it; -1 for that if it does not end before `end`."""
+    """Return the value and the place after it; (0, -1) if it does not end before `end`."""
     value = np.uint64(0)
     for number in range(_VARINT_BYTES_MAX):
         if at + number >= end:
@@ -112,7 +114,7 @@ def _varint(data: Any, at: int, end: int) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _sized(data: Any, at: int, end: int) -> Any:
-    """Where something after its length begins, -1 if there is none, and ends; -1 if that is beyond `end`."""
+    """Return start (-1: null) and end of a length-prefixed part; (0, -1) if it does not end before `end`."""
     size, at = _varint(data, at, end)
     if at < 0 or size > end - at:
         return 0, -1
@@ -121,7 +123,7 @@ def _sized(data: Any, at: int, end: int) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _locate(data: Any, found: Any) -> Any:
-    """Find all records; returns the place after the last one, -1 if one is malformed."""
+    """Find the parts of all records; return the place after the last one, or -1 if one is malformed."""
     at = 0
     for record in range(len(found)):
         at, end = _sized(data, at, len(data))
@@ -155,7 +157,7 @@ def _locate(data: Any, found: Any) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def _locate_headers(data: Any, found: Any, places: Any) -> None:
-    """Where names and values of all headers begin and end; of records that `_locate` has found sound."""
+    """Find start and end of names and values of all headers, in records that `_locate` has checked."""
     header = 0
     for record in range(len(found)):
         if found[record, _HEADERS] == 0:

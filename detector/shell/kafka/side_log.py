@@ -1,4 +1,4 @@
-"""A side topic, read whole."""
+"""A side topic: read whole by every process, outside of any group."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -17,49 +17,47 @@ from detector.errors import (
     NeedsOperator,
 )
 from detector.shell.kafka.client import (
-    LEAVE_S,
-    SILENCE_ASK_MS,
+    SHORT_REQUEST_MS,
     client_settings,
+    close_consumer,
     left_ms,
-    make,
+    make_consumer,
     translated,
-    within,
 )
 from detector.shell.kafka.probe import PROBE_S, probe
-from detector.shell.kafka.workarounds import (
-    read_whole,
-)
 
 TimeOf = Callable[[bytes], float | None]
-_SIDE_RECORDS_MAX = 65_536  # recent records of a side topic kept in memory, and read at the start ...
-_SIDE_BYTES_MAX = 64 << 20  # ... and their bytes; older ones are read again
-_POLLS_MAX = 64  # of one refresh; the rest comes with the next
+
+_RECENT_RECORDS_MAX = 65_536  # maximum number of recent records in memory, and read at the start
+_RECENT_BYTES_MAX = 64 << 20  # maximum size of their values; older records are read again from the topic
+_POLLS_MAX = 64  # maximum number of polls in one refresh; the next one continues
 
 
 class KafkaSideLog:
-    """A `detector.ports.SideLog`: a topic of one partition. Connected at the first use.
+    """A `detector.ports.SideLog`: a topic of one partition. It connects with the first call.
 
-    It follows the topic from some thousands of records before its end; older ones are read when they are
-    asked for.
+    The log follows the topic from 65,536 records before its end. It reads older records when they are asked
+    for.
 
-    A shard with a backlog must not see a label before the event that it names, or the label finds nothing. So
-    a record with a time (`time_of`) blocks itself and all behind it until the shard's time has come to its
-    own, or to the moment when it arrived (its log time, but not later than when we read it), whichever is
-    earlier: nobody answers before his answer is in the topic, so a `time` in the future is a mistake, and
-    holds up the others only until events of the present are reached. A record without a readable `time`
-    blocks nothing, nor do those older than the last 65,536 that were later than all before them. Where events
-    are always of another time than the clock's (a replay of last year's), answers must be dated in that time.
+    A shard with a backlog must not see a label before the event that the label names, or the label finds
+    nothing. So a record with a time (`time_of`) holds back itself and all later records until the shard's
+    event time has reached the record's own time or its time of arrival, whichever is earlier. The time of
+    arrival is the record's log time, or the time when it was read if that is earlier. Nobody labels an event
+    before it happened, so a time in the future is a mistake. It holds back others only until the shard
+    reaches events of the present. A record without a readable time holds back nothing. Of the records that
+    are later than all before them, only the last 65,536 hold back others. When the events are always of
+    another time than the clock's (a replay of last year's events), labels must carry times of that period.
 
     Parameters
     ----------
     config
         The daemon's configuration.
     topic
-        Which topic.
+        Name of the topic.
     time_of
-        Reads a record's own time, s since the epoch; None: nothing has one, and nothing waits.
+        Reads a record's own time, s since the epoch. None: records have no time, and none is held back.
     password, key_password
-        Resolved secrets of `kafka.security`.
+        Resolved values of `kafka.security.password` and `kafka.security.key_password`.
 
     Raises
     ------
@@ -81,24 +79,24 @@ class KafkaSideLog:
         self._at = TopicPartition(topic, 0)
         self._settings = client_settings(config, password, key_password)
         self._consumer: KafkaConsumer | None = None
-        self._recent: deque[tuple[int, bytes]] = deque()  # everything in [_recent_from, _end)
+        self._recent: deque[tuple[int, bytes]] = deque()  # all records in [_recent_from, _end)
         self._recent_from = 0
         self._recent_bytes = 0
         self._end = 0
-        # Time from which it may be seen (s), position: of each record that waits longer than all before it.
-        self._peaks: deque[tuple[float, int]] = deque(maxlen=_SIDE_RECORDS_MAX)
+        # (time from which it is visible (s), position) of each record that is later than all before it.
+        self._peaks: deque[tuple[float, int]] = deque(maxlen=_RECENT_RECORDS_MAX)
 
     def refresh(self) -> None:
-        """Read what has come since, without waiting.
+        """Read new records, without waiting.
 
         Raises
         ------
         BrokerUnavailable
             No broker was reached, or the topic does not exist (yet).
         CredentialsError
-            The broker refuses us, or we do not trust it.
+            The broker rejects the connection, or is not trusted.
         NeedsOperator
-            The topic has more than one partition, a record that cannot be decoded, or was made anew.
+            The topic has more than one partition, has a record that cannot be decoded, or was recreated.
         """
         consumer = self._open()
         with self._translated("follow"):
@@ -111,25 +109,25 @@ class KafkaSideLog:
                         break
                 self._end = max(self._end, self._position(consumer))
             except kafka_errors.OffsetOutOfRangeError:
-                # Retention was faster. Who needs what is gone is told by `read`.
+                # Retention deleted records before they were read. `read` raises for whoever needs them.
                 beginning = self.beginning()
                 if beginning <= self._end:
                     raise
                 self._begin(consumer, beginning)
 
     def end(self, event_time: float) -> int:
-        """Position of the first record that must wait (class's text), else after the last one read."""
+        """Return the position of the first record that is held back, else the one after the last record."""
         self._open()
         found = bisect_right(self._peaks, event_time, key=lambda peak: peak[0])
         return self._peaks[found][1] if found < len(self._peaks) else self._end
 
     def read(self, start: int, stop: int) -> Sequence[tuple[int, bytes]]:
-        """Position and value of the records in [start, stop).
+        """Return position and value of the records in [start, stop).
 
         Raises
         ------
         BrokerUnavailable
-            They cannot be read right now.
+            They cannot be read now.
         NeedsOperator
             They are no longer in the topic, or cannot be decoded.
         """
@@ -141,25 +139,23 @@ class KafkaSideLog:
         return self._read_again(consumer, start, stop)
 
     def beginning(self) -> int:
-        """Lowest position still in the topic, asked for now."""
+        """Ask the broker for the lowest position still in the topic."""
         consumer = self._open()
         with self._translated("read the beginning"):
             found = consumer.beginning_offsets([self._at], timeout_ms=self._config.kafka.request_timeout_ms)
         return int(found[self._at])
 
     def log_end(self) -> int:
-        """Position after the last readable record, asked for now."""
+        """Ask the broker for the position after the last readable record."""
         consumer = self._open()
         with self._translated("read the end"):
             found = consumer.end_offsets([self._at], timeout_ms=self._config.kafka.request_timeout_ms)
         return int(found[self._at])
 
     def close(self) -> None:
-        """Let go of the connection; never raises."""
+        """Close the connection. Never raises."""
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            with suppress(Exception):
-                within(LEAVE_S, lambda: consumer.close(timeout_ms=1500))
+        close_consumer(consumer)
 
     # --- inside ---
 
@@ -173,26 +169,17 @@ class KafkaSideLog:
         )[self._at.topic]
         if count != 1:
             raise NeedsOperator(
-                f"Topic {self._at.topic} has {count} partitions; a side topic needs exactly one, "
-                "as a shard's journal notes one position in it."
+                f"Topic {self._at.topic} has {count} partitions; a side topic must have exactly one, "
+                "as a shard's journal records one position in it."
             )
         with self._translated("connect"):
-            consumer = make(
-                KafkaConsumer,
-                self._settings,
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                auto_offset_reset="none",
-                allow_auto_create_topics=False,
-                metrics_enabled=False,
-            )
-            read_whole(consumer)
+            consumer = make_consumer(self._settings)
             ask_ms = self._config.kafka.request_timeout_ms // 2
             try:
                 consumer.assign([self._at])
                 end = consumer.end_offsets([self._at], timeout_ms=ask_ms)[self._at]
                 beginning = consumer.beginning_offsets([self._at], timeout_ms=ask_ms)[self._at]
-                self._begin(consumer, max(beginning, end - _SIDE_RECORDS_MAX))
+                self._begin(consumer, max(beginning, end - _RECENT_RECORDS_MAX))
             except BaseException:
                 consumer.close(timeout_ms=0)
                 raise
@@ -200,7 +187,7 @@ class KafkaSideLog:
         return consumer
 
     def _begin(self, consumer: KafkaConsumer, position: int) -> None:
-        """Follow from `position` on, with nothing in memory."""
+        """Follow the topic from `position`, with no records in memory."""
         consumer.seek(self._at, position)
         self._recent.clear()
         self._peaks.clear()
@@ -208,7 +195,7 @@ class KafkaSideLog:
         self._recent_from = self._end = position
 
     def _position(self, consumer: KafkaConsumer) -> int:
-        position = consumer.position(self._at, timeout_ms=SILENCE_ASK_MS)
+        position = consumer.position(self._at, timeout_ms=SHORT_REQUEST_MS)
         return self._end if position is None else int(position)
 
     def _keep(self, record: Any) -> None:
@@ -218,12 +205,12 @@ class KafkaSideLog:
             return
         own = None if self._time_of is None else self._time_of(value)
         if own is not None:
-            seen_from = min(own, record.timestamp_ms / 1000, time.time())
-            if not self._peaks or seen_from > self._peaks[-1][0]:
-                self._peaks.append((seen_from, position))
+            visible_from = min(own, record.timestamp_ms / 1000, time.time())
+            if not self._peaks or visible_from > self._peaks[-1][0]:
+                self._peaks.append((visible_from, position))
         self._recent.append((position, value))
         self._recent_bytes += len(value)
-        while len(self._recent) > _SIDE_RECORDS_MAX or self._recent_bytes > _SIDE_BYTES_MAX:
+        while len(self._recent) > _RECENT_RECORDS_MAX or self._recent_bytes > _RECENT_BYTES_MAX:
             dropped, gone = self._recent.popleft()
             self._recent_from = dropped + 1
             self._recent_bytes -= len(gone)
@@ -236,7 +223,7 @@ class KafkaSideLog:
             if end < stop:
                 raise NeedsOperator(
                     f"Topic {self._at.topic} ends at {end}, but records before {stop} have been applied: "
-                    "it was made anew, or lost its end."
+                    "it was recreated, or lost its last records."
                 )
             consumer.seek(self._at, start)
             try:

@@ -31,17 +31,17 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.protocol.metadata import CoordinatorType
 from kafka.protocol.producer.transaction import InitProducerIdRequest, WriteTxnMarkersRequest
 
 from detector.config.tree import Config
 from detector.errors import BrokerUnavailable, CredentialsError
-from detector.shell.kafka.client import Settings, admin_client, left_ms, make, translated
+from detector.shell.kafka.client import Settings, admin_client, left_ms, make_client, translated
 from detector.shell.kafka.state_log import PREPARED, StateEntry, read_entry, state_partition
+from detector.shell.kafka.workarounds import send_to_coordinator, send_to_leader
 
 Fate = Literal["commit", "abort"]
 
@@ -403,7 +403,7 @@ class Transactions:
         if not count:
             return []
         at = TopicPartition(STATE_TOPIC, state_partition(id_, count))
-        consumer = make(
+        consumer = make_client(
             KafkaConsumer,
             self._settings,
             enable_auto_commit=False,
@@ -435,20 +435,16 @@ class Transactions:
     def _fence(self, admin: KafkaAdminClient, id_: str) -> None:
         """End what a transactional id has open, and refuse its producer from now on."""
 
-        async def ask() -> Any:
-            nodes = await admin._find_coordinator_ids([id_], key_type=CoordinatorType.TRANSACTION)
-            request = InitProducerIdRequest(
-                transactional_id=id_,
-                transaction_timeout_ms=self._config.kafka.transaction_timeout_ms,
-                producer_id=-1,
-                producer_epoch=-1,
-                max_version=4,
-            )
-            return await admin._manager.send(request, node_id=nodes[id_])
-
+        request = InitProducerIdRequest(
+            transactional_id=id_,
+            transaction_timeout_ms=self._config.kafka.transaction_timeout_ms,
+            producer_id=-1,
+            producer_epoch=-1,
+            max_version=4,
+        )
         until_s = time.monotonic() + _FENCE_S
         while True:
-            kind = kafka_errors.for_code(admin._manager.run(ask).error_code)
+            kind = kafka_errors.for_code(send_to_coordinator(admin, id_, request).error_code)
             if kind is kafka_errors.NoError:
                 return
             if not issubclass(kind, kafka_errors.RetriableError | kafka_errors.ConcurrentTransactionsError):
@@ -469,11 +465,8 @@ class Transactions:
             coordinator_epoch=max(0, found.coordinator_epoch),
         )
 
-        async def ask() -> Any:
-            [leader] = await admin._async_get_leader_for_partitions([at])
-            return await admin._manager.send(WriteTxnMarkersRequest(markers=[marker]), node_id=leader)
-
-        for result in admin._manager.run(ask).markers:
+        request = WriteTxnMarkersRequest(markers=[marker])
+        for result in send_to_leader(admin, at, request).markers:
             for topic in result.topics:
                 for partition in topic.partitions:
                     error = kafka_errors.for_code(partition.error_code)

@@ -1,4 +1,11 @@
-"""What works around kafka-python (3.0.12)."""
+"""Everything that relies on private names of kafka-python 3.0.12, with the reason for each.
+
+Another version may have renamed or changed what is used here, so the version is pinned exactly.
+tests/unit/test_kafka_workarounds.py fails when another version is installed, when a private name is missing
+or has another signature, and when another file of this package uses a private name. To move to another
+version: read its code for each name used here, run tests/kafka, then change the pin and
+`KAFKA_PYTHON_VERSION`.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +15,55 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
+from kafka.protocol.metadata import CoordinatorType
 from kafka.record.default_records import DefaultRecordBatch
 
 from detector.core.records import Record
-from detector.errors import (
-    NeedsOperator,
-)
+from detector.errors import NeedsOperator
 from detector.shell.kafka.record_batch import read_records
 
-_COMMIT_LOOK_S = 0.005  # between two looks whether a commit is done
-_COMMIT_WAIT_S = 2.0  # that a join waits for one
-_LOOK_AGAIN_S = 0.1  # between two looks for the next coordinator while the last one is gone
+KAFKA_PYTHON_VERSION = "3.0.12"  # everything here was read and tested with this version
+
+# What the broker collects before it answers a fetch. Large fetches cost less per record, but the first record
+# after a pause must not wait.
+_FETCH_BUSY = {"fetch_min_bytes": 32_768, "fetch_max_wait_ms": 10}
+_FETCH_IDLE = {"fetch_min_bytes": 1, "fetch_max_wait_ms": 500}
+_COMMIT_CHECK_S = 0.005  # interval between two checks whether a commit is done
+_COMMIT_WAIT_S = 2.0  # maximum time that a join waits for a commit
+_LOOKUP_INTERVAL_S = 0.1  # minimum interval between two lookups of a coordinator
+_SENDER_STOP_S = 1.0  # maximum wait for a producer's thread
+
+
+# --- connections ------------------------------------------------------------------------------------------
+
+
+class NetClient(KafkaNetClient):  # type: ignore[misc]
+    """The connections of one client, behaving as its producer expects."""
+
+    def await_ready(self, node_id: Any, timeout_ms: int = 30_000) -> bool:
+        """Return whether a node is ready.
+
+        The library's method raises KafkaConnectionError when the node is not ready, but its producer expects
+        False: after the exception it has lost the request to the unavailable coordinator, and the transaction
+        waits for the answer for ever.
+        """
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except kafka_errors.KafkaConnectionError:
+            time.sleep(_LOOKUP_INTERVAL_S)  # runs on the producer's own thread, which would retry at once
+            return False
+
+
+# --- group membership -------------------------------------------------------------------------------------
 
 
 class _UnreadJoin:
-    """A join that counts as not done until a poll has read it."""
+    """A join task that does not count as done until a poll has read its result."""
 
     is_done = False
 
@@ -38,126 +74,150 @@ class _UnreadJoin:
         return getattr(self._join, name)
 
 
-def keep_join(consumer: KafkaConsumer) -> None:
-    """Let the next poll take up the join that the last one had no time to wait for.
+def keep_unfinished_join(consumer: KafkaConsumer) -> None:
+    """Make the next poll continue the join that the last poll had no time to wait for.
 
-    By itself the client starts another one when that join has ended meanwhile, which makes every member join
-    again, without end when polls are short (seen: two members, polls of 50 ms). And when added partitions
-    were the reason to join, it forgets the reason, never takes its assignment, and sleeps for ever (seen at
-    start, when the topic's metadata came late).
+    Without this the client starts another join when the first one has ended between two polls. That makes
+    every member join again, without end when polls are short (seen with two members and polls of 50 ms). And
+    when the reason for the join was that partitions were added, the client forgets the reason, never takes
+    its assignment and sleeps for ever (seen at start, when the topic's metadata came late).
     """
     coordinator = consumer._coordinator
-    join = coordinator._join_task  # None: no join, or read to its end
+    join = coordinator._join_task  # None: there is no join, or its result has been read
     if join is not None:
         coordinator.request_rejoin()
         if not isinstance(join, _UnreadJoin):
             coordinator._join_task = _UnreadJoin(join)
 
 
-def look_at_leisure(consumer: KafkaConsumer) -> None:
-    """Let the consumer look for its group's coordinator no more often than each `_LOOK_AGAIN_S`.
+def limit_coordinator_lookups(consumer: KafkaConsumer) -> None:
+    """Make the consumer look up its group's coordinator at most once per `_LOOKUP_INTERVAL_S`.
 
-    Brokers name a dead coordinator until its session is over, 9 s by default. The client (3.0.12) sees that
-    it is dead and asks again at once: some 600 times and lines of log a second.
+    Brokers name a dead coordinator until its session has expired, 9 s by default. The client notices that the
+    coordinator is dead and asks again at once: about 600 requests and log lines per second.
     """
     coordinator = consumer._coordinator
-    look, last_s = coordinator._send_group_coordinator_request, -_LOOK_AGAIN_S
+    look_up, last_s = coordinator._send_group_coordinator_request, -_LOOKUP_INTERVAL_S
 
-    async def look_at_leisure() -> Any:
+    async def look_up_later() -> Any:
         nonlocal last_s
-        early_s = last_s + _LOOK_AGAIN_S - time.monotonic()
+        early_s = last_s + _LOOKUP_INTERVAL_S - time.monotonic()
         if early_s > 0:
             await coordinator._manager._net.sleep(early_s)
         last_s = time.monotonic()
-        return await look()
+        return await look_up()
 
-    coordinator._send_group_coordinator_request = look_at_leisure
+    coordinator._send_group_coordinator_request = look_up_later
 
 
-def join_after_commit(consumer: KafkaConsumer, committing: threading.Lock) -> None:
-    """Let a join wait for a commit under way: it would end the generation that the commit carries."""
+def delay_joins_during_commits(consumer: KafkaConsumer, committing: threading.Lock) -> None:
+    """Make a join wait while `committing` is locked: a join ends the generation that the commit carries."""
     coordinator = consumer._coordinator
     prepare = coordinator._on_join_prepare_async
 
     async def prepare_after_commit(*args: Any, **options: Any) -> Any:
         until_s = time.monotonic() + _COMMIT_WAIT_S
         while committing.locked() and time.monotonic() < until_s:
-            await coordinator._manager._net.sleep(_COMMIT_LOOK_S)
+            await coordinator._manager._net.sleep(_COMMIT_CHECK_S)
         return await prepare(*args, **options)
 
     coordinator._on_join_prepare_async = prepare_after_commit
 
 
-class Client(KafkaNetClient):  # type: ignore[misc]
-    """A client's connections, as its producer expects them."""
+def is_joining(consumer: KafkaConsumer) -> bool:
+    """Return whether the consumer joins its group, or is about to."""
+    return bool(consumer._coordinator.need_rejoin())
 
-    def await_ready(self, node_id: Any, timeout_ms: int = 30_000) -> bool:
-        """Whether a node is ready.
 
-        The client (3.0.12) raises when it is not, its producer expects False: it then forgets the request for
-        a coordinator that is gone, and the transaction waits for its answer without end.
-        """
-        try:
-            return bool(super().await_ready(node_id, timeout_ms))
-        except kafka_errors.KafkaConnectionError:
-            time.sleep(_LOOK_AGAIN_S)  # on the producer's own thread, which would ask again at once
-            return False
+# --- producers --------------------------------------------------------------------------------------------
 
 
 def abandon(producer: KafkaProducer) -> None:
     """Stop a producer at once, whatever it is waiting for.
 
-    Its `close` is not enough: with unsent messages it raises before it stops anything, and who waits for a
-    transaction is never told.
+    `KafkaProducer.close` is not enough. With unsent messages it raises before it stops anything, and a thread
+    that waits for a transaction never wakes up.
 
-    1. Its threads end without sending anything more.
-    2. Who still waits for it is told.
-    3. It is closed for itself too.
+    1. Stop its thread without sending anything more.
+    2. Fail the requests that other threads still wait for.
+    3. Close it.
     """
     # Step 1
     producer._sender.force_close()
-    producer._sender.join(1.0)
+    producer._sender.join(_SENDER_STOP_S)
     # Step 2
     transactions = producer._transaction_manager
     if transactions is not None:
-        transactions.authentication_failed(KafkaError("this producer was given up"))
+        transactions.authentication_failed(KafkaError("the producer was abandoned"))
     # Step 3
     with suppress(KafkaError):
         producer.close(timeout=0)
 
 
-def read_whole(consumer: KafkaConsumer) -> None:
-    """Let one consumer read records as `_PartitionRecords` does."""
+# --- administration ---------------------------------------------------------------------------------------
+
+
+def send_to_coordinator(admin: KafkaAdminClient, transactional_id: str, request: Any) -> Any:
+    """Send a request to the coordinator of a transactional id. The client has no method for some requests."""
+
+    async def send() -> Any:
+        nodes = await admin._find_coordinator_ids([transactional_id], key_type=CoordinatorType.TRANSACTION)
+        return await admin._manager.send(request, node_id=nodes[transactional_id])
+
+    return admin._manager.run(send)
+
+
+def send_to_leader(admin: KafkaAdminClient, at: TopicPartition, request: Any) -> Any:
+    """Send a request to the leader of a partition."""
+
+    async def send() -> Any:
+        [leader] = await admin._async_get_leader_for_partitions([at])
+        return await admin._manager.send(request, node_id=leader)
+
+    return admin._manager.run(send)
+
+
+# --- fetches ----------------------------------------------------------------------------------------------
+
+
+def tune_fetches(consumer: KafkaConsumer, *, busy: bool) -> None:
+    """Let the broker collect more for each fetch while records keep coming. The client has no setter."""
+    consumer._fetcher.config.update(_FETCH_BUSY if busy else _FETCH_IDLE)
+
+
+def read_batches_whole(consumer: KafkaConsumer) -> None:
+    """Make one consumer return `Record`s, read as `_PartitionRecords` does."""
     consumer._fetcher.PartitionRecords = _PartitionRecords
 
 
 class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
-    """What one fetch brought for a partition, as `Record`.
+    """What one fetch returned for a partition, as `Record`s.
 
-    Batches are chosen as the client does it (aborted transactions, markers), but their records are read all
-    at once: by itself it decodes them number by number, six times as slow as the rest of a poll together.
+    Batches are selected as the library does it (aborted transactions, markers), but the records of a batch
+    are read all at once: the library decodes them field by field, which takes six times as long as the rest
+    of a poll.
 
-    When something cannot be decoded the client raises CorruptRecordError once, without the offset; the next
-    poll finds the decoder ended but not drained, and spins on it for ever (seen in 3.0.12).
+    When records cannot be decoded the library raises CorruptRecordError once, without the offset. In the next
+    poll it finds a decoder that has ended but is not drained, and loops for ever.
     """
 
-    def _unpack_records(self, tp: TopicPartition, records: Any, *deserializers: Any) -> Iterator[Record]:
+    def _unpack_records(self, tp: Any, records: Any, *deserializers: Any) -> Iterator[Record]:
         try:
             while (batch := records.next_batch()) is not None:
-                if type(batch) is not DefaultRecordBatch:
+                if type(batch) is not DefaultRecordBatch:  # an old format
                     rest = _Batches(batch, records)
                     yield from map(_record, super()._unpack_records(tp, rest, *deserializers))
                     return
-                yield from self._read(batch)
+                yield from self._read_batch(batch)
                 self.next_fetch_offset = batch.next_offset
             self.drain()
         except Exception as error:
             self.drain()
             raise NeedsOperator(
-                f"{tp.topic}/{tp.partition} cannot be read on from offset {self.next_fetch_offset}: {error}"
+                f"{tp.topic}/{tp.partition} cannot be read from offset {self.next_fetch_offset} on: {error}."
             ) from error
 
-    def _read(self, batch: DefaultRecordBatch) -> Iterator[Record]:
+    def _read_batch(self, batch: DefaultRecordBatch) -> Iterator[Record]:
         if self.check_crcs and not batch.validate_crc():
             raise kafka_errors.CorruptRecordError(f"the batch at offset {batch.base_offset} fails its crc")
         self.leader_epoch = batch.leader_epoch
@@ -181,7 +241,7 @@ class _PartitionRecords(Fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 class _Batches:
-    """A batch of an old format and those behind it."""
+    """One batch, then those that `rest` still has."""
 
     def __init__(self, first: Any, rest: Any) -> None:
         self._first, self._rest = first, rest
