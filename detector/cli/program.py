@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from detector import __version__
-from detector.cli import checkpoint, config, looking_back, service, traffic
+from detector.cli import checkpoint, config, doctor, looking_back, service, traffic
 from detector.cli.common import err, out
 from detector.config.words import redacted
 from detector.errors import NeedsOperator, OperatorError, OutsideError
@@ -32,6 +32,7 @@ app.command("simulate")(traffic.simulate)
 app.command("check-config")(config.check_config)
 app.command("config-schema")(config.config_schema)
 app.command("demo")(traffic.demo)
+app.command("doctor")(doctor.doctor)
 
 _checkpoint = typer.Typer(
     help="List, inspect, verify, export and roll back checkpoints.", no_args_is_help=True

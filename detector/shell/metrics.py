@@ -80,7 +80,7 @@ def _model(name: str, gauge: str, unit: str, help_: str, *, alert: str = "") -> 
 
 def _process(
     name: str,
-    kind: Literal["counter", "histogram"],
+    kind: Literal["counter", "gauge", "histogram"],
     unit: str,
     help_: str,
     read: Callable[[Telemetry], Any],
@@ -342,6 +342,24 @@ METRICS: tuple[Metric, ...] = (
         "Commits that failed or whose outcome was unknown; each one rebuilds every shard.",
         lambda t: t.commit_failures,
         alert="`increase(detector_commit_failures_total[10m]) > 2`",
+    ),
+    _process(
+        "detector_output_stable_offset_age_seconds",
+        "gauge",
+        "seconds",
+        "How long the last stable offset of an output partition has not moved while records are behind it.",
+        lambda t: t.stable_offset_ages,
+        ("topic", "partition"),
+        alert="`max by (topic) (detector_output_stable_offset_age_seconds) > 60`: read_committed consumers "
+        "see nothing new",
+    ),
+    _process(
+        "detector_transactions_ended_total",
+        "counter",
+        "transactions",
+        "Transactions of this group that were ended for a dead member or because they hung, by cause.",
+        lambda t: t.transactions_ended,
+        "cause",
     ),
     _process(
         "detector_restore_duration_seconds",

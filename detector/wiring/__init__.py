@@ -9,14 +9,17 @@ from detector.wiring.audit import ReplayFiles, auditing, roll_back
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
 from detector.wiring.daemon import run
+from detector.wiring.doctor import Diagnosis, diagnose
 from detector.wiring.file_replay import Replay, Replayed, replay
 
 __all__ = [
+    "Diagnosis",
     "Replay",
     "ReplayFiles",
     "Replayed",
     "auditing",
     "checkpoints_place",
+    "diagnose",
     "entity_key",
     "export",
     "list_checkpoints",

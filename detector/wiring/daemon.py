@@ -25,7 +25,7 @@ from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
 from detector.shell.http import HttpServer
-from detector.shell.kafka import KafkaStream
+from detector.shell.kafka import KafkaStream, OutputWatch
 from detector.shell.metrics import TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
@@ -70,6 +70,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
     store = FsspecStore(config.checkpoints.url)
     stream = KafkaStream(config, password, key_password)
     monitor = DriftMonitor(telemetry)
+    watch = OutputWatch(config, stream, telemetry, log)
     with threadpool_limits(1), Signals() as signals:
         runner = Runner(
             config=config,
@@ -88,6 +89,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             on_revoked=monitor.forget,
             warm_start=warm_start,
             warnings=_warnings(config, stream, store, entity_secret, log),
+            warning_sources=(watch.warnings,),
         )
         signals.call(runner.stop)
         server = HttpServer(
@@ -98,9 +100,11 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
         )
         server.start()
         log.info("started", version=__version__, metrics=f"{server.url}/metrics")
+        watch.start()
         try:
             runner.run()
         finally:
+            watch.stop()
             server.stop()
     log.info("stopped")
 

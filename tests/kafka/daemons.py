@@ -242,6 +242,19 @@ class Deployment:
         """Committed records of an output topic."""
         return read_all(self.bootstrap, self.topics[topic])
 
+    def all_visible(self) -> bool:
+        """Whether a read_committed consumer sees all of the outputs that are there."""
+        at = [TopicPartition(self.topics[k], p) for k in KINDS[1:] for p in range(self.partitions)]
+        ends = []
+        for level in ("read_committed", "read_uncommitted"):
+            with contextlib.closing(
+                KafkaConsumer(
+                    bootstrap_servers=self.bootstrap, isolation_level=level, enable_auto_commit=False
+                )
+            ) as consumer:
+                ends.append(consumer.end_offsets(at))
+        return ends[0] == ends[1]
+
     def alerts(self) -> dict[str, tuple[Any, ...]]:
         """Alerts by id: key, headers, body. Fails if one was published twice."""
         records = self.published("alerts")

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.consumer import ConsumerCoordinator
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
@@ -59,8 +60,17 @@ SIGNATURES: list[tuple[Any, str, str]] = [
     (Sender, "force_close", "(self)"),
     (Sender, "join", "(self, timeout=None)"),
     (TransactionManager, "authentication_failed", "(self, exc)"),
+    (KafkaAdminClient, "_find_coordinator_ids", "(self, keys, key_type=<CoordinatorType.GROUP: 0>)"),
+    (KafkaAdminClient, "_async_get_leader_for_partitions", "(self, partitions)"),
+    (KafkaConnectionManager, "run", "(self, coro, *args)"),
+    (KafkaConnectionManager, "send", "(self, request, node_id=None, request_timeout_ms=None)"),
 ]
-COROUTINES = {"_send_group_coordinator_request", "_on_join_prepare_async"}
+COROUTINES = {
+    "_find_coordinator_ids",
+    "_async_get_leader_for_partitions",
+    "_send_group_coordinator_request",
+    "_on_join_prepare_async",
+}
 # Private attributes that `workarounds` reads or sets, and how to reach the object that has them.
 ATTRIBUTES: dict[str, str] = {
     "_fetcher": "consumer",

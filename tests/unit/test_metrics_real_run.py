@@ -39,7 +39,7 @@ NOT_MOVED: dict[Series, str] = {
         [
             ("detector_events_rejected_total", reason)
             for reason in REASONS
-            if reason not in ("not_json", "tombstone", "duplicate", "late", "key_mismatch")
+            if reason not in ("malformed", "tombstone", "duplicate", "late", "key_mismatch")
         ],
         "one series for each reason; every reason is in test_events.py and test_admission.py",
     ),

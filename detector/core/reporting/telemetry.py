@@ -23,6 +23,7 @@ from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 SECONDS_BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
+ENDED_CAUSES = ("dead_member", "hanging")
 LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 
 
@@ -102,6 +103,10 @@ class Telemetry:
         self.commits = Histogram()
         self.restores = Histogram()
         self.commit_failures = 0
+        self.stable_offset_ages: dict[tuple[str, int], float] = {}  # s, by output topic and partition
+        self.transactions_ended: dict[str, int] = _from_zero(
+            ENDED_CAUSES
+        )  # others' or hanging ones, by cause
         self.heartbeat: float | None = None  # monotonic seconds of the loop's last turn
 
     def totals(self) -> PartitionTelemetry:

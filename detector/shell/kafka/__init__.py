@@ -21,11 +21,23 @@ The only package that imports kafka-python. Its rules, each with the problem tha
 - **Every refusal is explained.** See `probe`.
 
 Modules, each of which imports only from those before it: `record_batch`, `size_limits`, `workarounds`,
-`client`, `probe`, `publisher`, then `stream`, `side_log` and `archive`.
+`client`, `probe`, `transactions`, `publisher`, then `stream`, `side_log`, `archive` and `output_watch`.
 """
 
 from detector.shell.kafka.archive import KafkaArchive
+from detector.shell.kafka.client import client_settings
+from detector.shell.kafka.output_watch import OutputWatch
 from detector.shell.kafka.side_log import KafkaSideLog, TimeOf
 from detector.shell.kafka.stream import KafkaStream
+from detector.shell.kafka.transactions import Hanging, Transactions
 
-__all__ = ["KafkaArchive", "KafkaSideLog", "KafkaStream", "TimeOf"]
+__all__ = [
+    "Hanging",
+    "KafkaArchive",
+    "KafkaSideLog",
+    "KafkaStream",
+    "OutputWatch",
+    "TimeOf",
+    "Transactions",
+    "client_settings",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,14 +15,18 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from detector.config.tree import Config
 from detector.core.reporting.outputs import topic_names
+from detector.errors import CredentialsError
 from detector.ports import Message
 from detector.shell import calls
 from detector.shell.kafka.client import CALL, Settings, make_client
 from detector.shell.kafka.probe import PROBE_S, Use, probe
 from detector.shell.kafka.size_limits import REQUEST_BYTES_MAX, fitted
+from detector.shell.kafka.transactions import Transactions
 from detector.shell.kafka.workarounds import abandon
 
 _ABORT_S = 1.0  # maximum wait for an abort; otherwise the next producer or a timeout aborts the transaction
+
+_log = logging.getLogger(__name__)
 
 
 class Publisher:
@@ -42,13 +47,14 @@ class Publisher:
         self._settings = settings
         self._transactional_id = transactional_id
         self._producer: KafkaProducer | None = None
+        self._used = config.kafka.group_instance_id is not None  # the id may have had a producer before
 
     def connect(self) -> KafkaProducer:
         """Return the producer. A new one fences the one before it.
 
         It is made only when all output topics have leaders. It aborts what its predecessor left open, and a
         restarting broker (4.3) writes no markers to partitions whose leader it does not know yet. The aborted
-        records would then be committed with the next transaction.
+        records would then be committed with the next transaction, so missing markers are written first.
 
         Raises
         ------
@@ -82,10 +88,12 @@ class Publisher:
         try:
             if exactly_once:
                 producer.init_transactions()
+                if self._used:
+                    calls.within(kafka.request_timeout_ms / 1000, self._end_own, name=CALL)
         except BaseException:
             abandon(producer)
             raise
-        self._producer = producer
+        self._producer, self._used = producer, True
         return producer
 
     def drop(self) -> None:
@@ -146,6 +154,16 @@ class Publisher:
             fit = fitted(message, dead_letter=message.topic == self._config.topics.dead_letter)
             sent.append(producer.send(fit.topic, value=fit.value, key=fit.key, headers=list(fit.headers)))
         return sent
+
+    def _end_own(self) -> None:
+        """End the hanging transactions of our own id, if we may."""
+        transactions = Transactions(self._config, self._settings, self._transactional_id)
+        try:
+            with transactions.connected():
+                for ended in transactions.mend(transactions.hanging(own_only=True)):
+                    _log.warning("ended a hanging transaction: %s", ended)
+        except CredentialsError as error:
+            _log.warning("hanging transactions were not looked for: %s", error)
 
     def _outputs(self) -> dict[str, Use]:
         return dict.fromkeys(topic_names(self._config.topics).values(), "write")

@@ -40,6 +40,7 @@ from detector.shell.kafka.client import (
 )
 from detector.shell.kafka.probe import PROBE_ONE_S, PROBE_S, probe
 from detector.shell.kafka.publisher import Publisher
+from detector.shell.kafka.transactions import Transactions, client_id, transactional_id
 from detector.shell.kafka.workarounds import (
     delay_joins_during_commits,
     is_joining,
@@ -87,10 +88,12 @@ class KafkaStream:
         # A static member keeps its id over a restart, so that the new process aborts at once what a crash
         # left open. Other members have a new id per process, which is right since KIP-447: the membership
         # fences a former owner, and two replicas with one id would fence each other. Operators grant the
-        # prefix.
-        self.transactional_id = (
-            f"{config.kafka.group_id}-{config.kafka.group_instance_id or uuid.uuid4().hex}"
-        )
+        # prefix. The client id names the same member: the group shows it, and so tells whose transactions
+        # are alive.
+        member = config.kafka.group_instance_id or uuid.uuid4().hex
+        self.transactional_id = transactional_id(config.kafka.group_id, member)
+        self._settings["client_id"] = client_id(member)
+        self.taken_over = threading.Event()  # partitions are taken over: former owners may have died
         self._consumer: KafkaConsumer | None = None
         self._publisher = Publisher(config, self._settings, self.transactional_id)
         self._changes: deque[Change] = deque()
@@ -192,6 +195,7 @@ class KafkaStream:
         found: dict[int, Committed | None] = {}
         with self._translated("read committed offsets"):
             self._publisher.connect()  # first, as it aborts what a failed commit left pending
+            self.taken_over.set()
             for partition in partitions:
                 got = self._client.committed(self._at(partition), metadata=True, timeout_ms=left_ms(deadline))
                 found[partition] = got and Committed(offset=got.offset, metadata=got.metadata)
@@ -327,6 +331,16 @@ class KafkaStream:
         """Whether the group is stable: this member knows its partitions, perhaps none."""
         consumer = self._consumer
         return consumer is not None and consumer.group_metadata().state is MemberState.STABLE
+
+    def transactions(self) -> Transactions:
+        """Return what sees and ends our group's transactions; for one thread."""
+        return Transactions(self._config, self._settings, self.transactional_id)
+
+    @contextmanager
+    def between_commits(self) -> Iterator[None]:
+        """Keep commits waiting: inside, no transaction of ours is under way."""
+        with self._committing:
+            yield
 
     def close(self) -> None:
         """Leave within 5 s. Never raises. A static member keeps its partitions unless `leave_on_stop`."""

@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.consumer.fetcher import Fetcher
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
+from kafka.protocol.metadata import CoordinatorType
 from kafka.record.default_records import DefaultRecordBatch
 
 from detector.core.records import Record
@@ -151,6 +152,29 @@ def abandon(producer: KafkaProducer) -> None:
     # Step 3
     with suppress(KafkaError):
         producer.close(timeout=0)
+
+
+# --- administration ---------------------------------------------------------------------------------------
+
+
+def send_to_coordinator(admin: KafkaAdminClient, transactional_id: str, request: Any) -> Any:
+    """Send a request to the coordinator of a transactional id. The client has no method for some requests."""
+
+    async def send() -> Any:
+        nodes = await admin._find_coordinator_ids([transactional_id], key_type=CoordinatorType.TRANSACTION)
+        return await admin._manager.send(request, node_id=nodes[transactional_id])
+
+    return admin._manager.run(send)
+
+
+def send_to_leader(admin: KafkaAdminClient, at: TopicPartition, request: Any) -> Any:
+    """Send a request to the leader of a partition."""
+
+    async def send() -> Any:
+        [leader] = await admin._async_get_leader_for_partitions([at])
+        return await admin._manager.send(request, node_id=leader)
+
+    return admin._manager.run(send)
 
 
 # --- fetches ----------------------------------------------------------------------------------------------
