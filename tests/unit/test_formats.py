@@ -120,7 +120,7 @@ def test_what_is_refused_has_a_reason(sent: Record, reason: str) -> None:
 
 
 def test_a_path_through_a_value_is_a_wrong_type() -> None:
-    refused = parser(id="key.id").parse(record(b"amount=1"))
+    refused = parser(id="key.id", entities=[]).parse(record(b"amount=1"))
     assert isinstance(refused, Rejected)
     assert refused.reason == "wrong_type"
 

@@ -12,8 +12,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
 from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
-from detector.core.events import REASONS
-from detector.core.events.admission import IRREGULARITIES
+from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.feedback import OUTCOMES
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.reporting.telemetry import Telemetry

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from threadpoolctl import threadpool_limits
 
 from detector.config.tree import Config
-from detector.core.events.parser import REASONS
+from detector.core.events import REASONS
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.telemetry import PartitionTelemetry
 from detector.ports import Committed
@@ -34,6 +34,14 @@ NOT_MOVED: dict[Series, str] = {
     ("detector_exchange_messages_total", "duplicate"): "needs at_least_once; see test_exchange.py",
     ("detector_exchange_messages_total", "too_large"): "needs 900,000 bytes; see test_exchange.py",
     ("detector_exchange_messages_total", "unfit"): "needs another schema; see test_sharing.py",
+    (
+        "detector_transactions_ended_total",
+        "dead_member",
+    ): "needs a real Kafka; see tests/kafka/test_transactions.py",
+    (
+        "detector_transactions_ended_total",
+        "hanging",
+    ): "needs a real Kafka; see tests/kafka/test_transactions.py",
     ("detector_labels_total", "rate_limited"): "needs 64 frauds of one entity; see test_labels.py",
     **dict.fromkeys(
         [

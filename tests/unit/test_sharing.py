@@ -86,7 +86,7 @@ class World:
         rows = empty_rows(1, self.layout)
         rows.times[:], rows.entities[:, 1] = DAY + day * DAY_S, terminal
         self.supervision.fraud_rates.read(rows)
-        risk: NDArray[np.float32] = rows.risk[0, self.layout.fraud_rate_kinds[1].columns]
+        risk: NDArray[np.float32] = rows.fraud_rates[0, self.layout.fraud_rate_kinds[1].columns]
         return risk
 
     def state(self) -> bytes:

@@ -55,7 +55,7 @@ def _member_of(table: Mapping[str, Any]) -> Callable[[str], str]:
 
     def check(name: str) -> str:
         if name not in table:
-            raise wrong(f"one of {', '.join(table)}")
+            raise wrong(f"one of: {', '.join(table)}")
         return name
 
     return check
@@ -249,7 +249,7 @@ def _items(data: Any, key: str) -> list[Any]:
 def _name_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
     """Names that are used twice, and an exposure that is not a numeric field."""
     places: dict[str, str] = {}
-    types: dict[str, Any] = {}  # of the fields
+    types: dict[str, str] = {}  # of the fields
     for section in ("entities", "fields"):
         for index, item in enumerate(_items(data, section)):
             name = _get(item, "name")
@@ -263,7 +263,7 @@ def _name_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
                 )
             places.setdefault(name, f"event.{section}[{index}].name")
             if section == "fields":
-                types.setdefault(name, _get(item, "type"))
+                types.setdefault(name, str(_get(item, "type")))
     exposure, fields = _get(data, "exposure"), _get(data, "fields")
     if not isinstance(exposure, str):
         return
