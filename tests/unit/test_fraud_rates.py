@@ -87,7 +87,7 @@ def test_a_key_without_fraud_is_unknown(events: list[Counted]) -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_retracted_fraud_is_in_no_rate(events: list[Counted], key: int, day: float, before: float) -> None:
     table = count(fresh(), events)
-    shares = read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES]
+    rates = read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES]
     count(table, [(key, day, FRAUD)], before)
     assert (read(table, [key])[0, :MEMORIES] > 0.0).all()
     count(table, [(key, day, RETRACTED)])
@@ -95,10 +95,10 @@ def test_a_retracted_fraud_is_in_no_rate(events: list[Counted], key: int, day: f
     # was judged before the key's first fraud is not followed.
     latest = max((d for k, d, what in events if k == key and what == FRAUD), default=day)
     if day <= latest:
-        np.testing.assert_allclose(read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES], shares, atol=1e-6)
+        np.testing.assert_allclose(read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES], rates, atol=1e-6)
     else:
         others = [other for other in range(6) if other != key]
-        np.testing.assert_allclose(read(table, others)[:, :MEMORIES], shares[others], atol=1e-6)
+        np.testing.assert_allclose(read(table, others)[:, :MEMORIES], rates[others], atol=1e-6)
 
 
 def test_a_key_whose_only_fraud_is_retracted_is_like_an_unknown_key() -> None:
@@ -136,17 +136,17 @@ def test_a_rate_is_frauds_over_matured_events_of_the_same_time(
     def decayed(days: list[float], half_life: float) -> float:
         return sum(0.5 ** ((latest - day) / half_life) for day in days)
 
-    for share, half_life in zip(inputs, HALF_LIVES_S / DAY_S, strict=False):
+    for rate, half_life in zip(inputs, HALF_LIVES_S / DAY_S, strict=False):
         known = decayed(frauds, half_life)
         judged = before * 0.5 ** ((latest - frauds[0]) / half_life)
         judged += decayed([day for day in matured if day >= frauds[0]], half_life)
-        assert share == pytest.approx(known / (max(judged, known) + PRIOR_EVENTS), rel=1e-4, abs=1e-6)
+        assert rate == pytest.approx(known / (max(judged, known) + PRIOR_EVENTS), rel=1e-4, abs=1e-6)
     assert inputs[AGE] == pytest.approx(np.log1p(100 - max(frauds)), rel=1e-5)
 
 
 def test_one_fraud_of_one_event_is_not_certain() -> None:
-    share = read(count(fresh(), [(1, 10, FRAUD)]), [1], 10)[0, :MEMORIES]
-    assert share == pytest.approx([0.5] * MEMORIES)
+    rate = read(count(fresh(), [(1, 10, FRAUD)]), [1], 10)[0, :MEMORIES]
+    assert rate == pytest.approx([0.5] * MEMORIES)
 
 
 def test_ages_are_as_of_the_event_that_reads_them() -> None:
