@@ -1,4 +1,4 @@
-"""An event enters once, in time if that is wanted, and not if it takes another one back."""
+"""An event enters once; not late if the configuration refuses that; not if it is a reversal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def take(taker: Shard, records: list[Record]) -> tuple[list[int], dict[int, Dead
 # --- repeated events ----------------------------------------------------------------------------------------
 
 
-def test_what_a_retry_brings_again_is_applied_once() -> None:
+def test_a_repeated_event_is_applied_once() -> None:
     ids = ["a", "b", "a", "b", "c", "a"]
     scored, dead, irregular = take(shard(), [record(n, id_) for n, id_ in enumerate(ids)])
     assert scored == [0, 1, 4]
@@ -74,7 +74,7 @@ def test_whole_numbers_and_their_text_are_one_id() -> None:
     assert take(shard(), [record(0, 7), record(1, "7")])[0] == [0]
 
 
-def test_beyond_the_horizon_an_id_is_forgotten() -> None:
+def test_an_id_beyond_the_horizon_may_come_again() -> None:
     ids = [*range(10), 0, 9]
     scored, _, _ = take(shard(duplicates={"horizon_events": 9}), [record(n, i) for n, i in enumerate(ids)])
     assert scored == [*range(10), 10]
@@ -83,17 +83,17 @@ def test_beyond_the_horizon_an_id_is_forgotten() -> None:
 @pytest.mark.parametrize(
     ("duplicates", "irregular"), [(None, {}), ({"action": "score"}, {"duplicate": 1})], ids=["off", "score"]
 )
-def test_repeats_may_be_let_in(duplicates: Any, irregular: dict[str, int]) -> None:
+def test_duplicates_can_be_scored(duplicates: Any, irregular: dict[str, int]) -> None:
     scored, dead, counted = take(shard(duplicates=duplicates), [record(0, "a"), record(1, "a")])
     assert (scored, dead, counted) == ([0, 1], {}, irregular)
 
 
-def test_an_event_that_was_rejected_may_come_again_mended() -> None:
+def test_a_rejected_event_may_come_again_corrected() -> None:
     scored, dead, _ = take(shard(), [record(0, "a", amount="?"), record(1, "a")])
     assert (scored, list(dead)) == ([1], [0])
 
 
-def test_a_stream_with_one_id_for_all_is_refused_in_sight() -> None:
+def test_a_stream_with_one_id_for_all_is_counted_as_duplicates() -> None:
     scored, dead, irregular = take(shard(), [record(n, "same") for n in range(50)])
     assert (len(scored), len(dead), irregular) == (1, 49, {"duplicate": 49})
 
@@ -136,7 +136,7 @@ def test_the_undisturbed_run_has_irregular_events_of_all_kinds() -> None:
     assert len(set(ids)) < len(ids), "some came again beyond the horizon"
 
 
-def test_repeats_change_nothing_but_themselves() -> None:
+def test_duplicates_change_no_other_result() -> None:
     """A stream with repeats gives the scores of the stream without them."""
     clean = [r._replace(offset=n) for n, r in enumerate(log()[:1500]) if r.value and b"late-" not in r.value]
     seen: set[str] = set()
@@ -152,7 +152,7 @@ def test_repeats_change_nothing_but_themselves() -> None:
     assert len(once) > 1000
 
 
-def test_ids_outlive_another_configuration() -> None:
+def test_ids_are_kept_under_another_configuration() -> None:
     taker = shard()
     take(taker, [record(n, n) for n in range(64)])
     taker.reconfigure(part(schema(fields=[{"name": "other", "path": "other", "type": "numeric"}])))
@@ -175,7 +175,7 @@ def test_late_events_are_scored_and_counted() -> None:
     assert irregular == {"late": 1, "out_of_order": 2}
 
 
-def test_late_events_are_rejected_where_that_is_wanted() -> None:
+def test_late_events_can_be_rejected() -> None:
     late = {"after": "10m", "action": "reject"}
     scored, dead, irregular = take(shard(late=late), minutes((50, 30), (70, 65)))
     assert len(scored) == 99
@@ -183,12 +183,12 @@ def test_late_events_are_rejected_where_that_is_wanted() -> None:
     assert irregular == {"late": 1, "out_of_order": 1}
 
 
-def test_one_event_from_the_future_makes_no_other_late() -> None:
+def test_one_event_from_the_future_makes_no_other_event_late() -> None:
     late = {"after": "10m", "action": "reject"}
     assert len(take(shard(late=late), minutes((50, 5000)))[0]) == 100
 
 
-def test_what_is_late_is_forgotten() -> None:
+def test_a_late_rejected_event_leaves_no_trace() -> None:
     late = {"after": "10m", "action": "reject"}
     taker = shard(late=late)
     take(taker, minutes())
@@ -213,7 +213,7 @@ REVERSALS = {"path": "type", "values": ["0400", "0420"], "original": "of.id"}
         ({"amount": "?", "time": "?", "card": None}, "does not name"),
     ],
 )
-def test_a_reversal_is_accounted_for_and_teaches_nothing(more: dict[str, Any], detail: str) -> None:
+def test_a_reversal_is_counted_and_not_learned_from(more: dict[str, Any], detail: str) -> None:
     taker = shard(reversals=REVERSALS)
     take(taker, [record(0, "a")])
     before = pack(taker._intake._admission.to_state()), taker.event_time, taker.gauges()
@@ -225,7 +225,7 @@ def test_a_reversal_is_accounted_for_and_teaches_nothing(more: dict[str, Any], d
 
 
 @pytest.mark.parametrize("kind", ["0100", None, 400, "", True, 4.5])
-def test_other_events_are_no_reversals(kind: Any) -> None:
+def test_other_events_are_not_reversals(kind: Any) -> None:
     assert take(shard(reversals=REVERSALS), [record(0, "a", type=kind)])[0] == [0]
 
 
@@ -234,10 +234,10 @@ def test_a_reversal_may_have_the_id_of_what_it_takes_back() -> None:
     assert dead[1].reason == "reversal"
 
 
-# --- configurations and states from before ------------------------------------------------------------------
+# --- changed configurations ---------------------------------------------------------------------------------
 
 
-def test_settings_of_admission_are_no_part_of_the_models_shape() -> None:
+def test_settings_of_admission_are_not_part_of_the_models_shape() -> None:
     everything = schema(
         duplicates={"horizon_events": 5}, reversals=REVERSALS, late={"after": "1m", "action": "reject"}
     )
@@ -250,12 +250,12 @@ def test_settings_of_admission_are_no_part_of_the_models_shape() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", "1", '{"event": 1}', '{"event": {"limits": 3}}', "[" * 9999]
 )
-def test_what_is_no_configuration_is_a_value_error(text: str) -> None:
+def test_an_invalid_configuration_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         ModelPart.from_canonical(text)
 
 
-def test_a_state_from_before_duplicates_were_looked_for_loads() -> None:
+def test_duplicates_can_be_switched_on_later() -> None:
     before, after = shard(**OFF), shard()
     take(before, [record(n, n) for n in range(64)])
     state = before.to_state()

@@ -141,8 +141,8 @@ def test_the_checkpoint_covers_labels() -> None:
     manifest = read_manifest((folder / "manifest.json").read_bytes())
     state = read_state(manifest, gzip.decompress((folder / "state.gz").read_bytes()))
     assert manifest.since.end("feedback") > 5
-    assert len(state["supervision"]["book"]["labels"]) > 5
-    assert state["embedding"]
+    assert len(state["book"]["labels"]) > 5
+    assert state["served"]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The core is a bounded, forgetful sample of what was accepted; the clusters describe it truly."""
+"""The core is a bounded sample of accepted events that forgets; clusters describe it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def amounts(core: Core) -> np.ndarray:
 
 @given(blocks=st.lists(st.integers(0, 200), max_size=30))
 @settings(max_examples=30, deadline=None)
-def test_the_core_is_bounded_and_holds_only_what_came(blocks: list[int]) -> None:
+def test_the_core_is_bounded_and_holds_only_accepted_events(blocks: list[int]) -> None:
     core, rng = Core(config(), LAYOUT), np.random.default_rng(0)
     came = 0
     for count in blocks:
@@ -97,7 +97,7 @@ def test_ages_in_the_core_are_spread_as_its_memory_says() -> None:
     assert np.median(ages) == pytest.approx(4096 * np.log(2), rel=0.2)
 
 
-def test_what_comes_new_belongs_to_no_cluster_yet() -> None:
+def test_a_new_event_is_in_no_cluster_yet() -> None:
     core = filled(Core(config(), LAYOUT), 512)
     core.cluster[:] = 3
     learn(core, rows(512, 400), np.random.default_rng(1))
@@ -107,14 +107,14 @@ def test_what_comes_new_belongs_to_no_cluster_yet() -> None:
     assert (core.cluster[~new] == 3).all()
 
 
-def test_draws_are_from_what_is_there() -> None:
+def test_draws_are_rows_of_the_core() -> None:
     core = filled(Core(config(), LAYOUT), 40)
     drawn = core.filled().take(core.sample().draw(500, np.random.default_rng(0)))
     assert set(drawn.numerics[:, 0].tolist()) == set(range(40))
 
 
 @pytest.mark.parametrize("count", [0, 100, 500, 512, 3000])
-def test_what_is_admitted_comes_in_for_certain(count: int) -> None:
+def test_admitted_events_always_enter(count: int) -> None:
     core = filled(Core(config(), LAYOUT), count)
     core.cluster[:] = 3
     before = set(amounts(core).tolist())
@@ -135,7 +135,7 @@ def timed(first: int, count: int) -> Rows:
 
 @given(wrong=st.sets(st.integers(0, 250), max_size=60))
 @settings(max_examples=30, deadline=None)
-def test_what_turned_out_to_be_fraud_is_forgotten_and_nothing_else(wrong: set[int]) -> None:
+def test_frauds_are_removed_and_nothing_else(wrong: set[int]) -> None:
     core = Core(config(), LAYOUT)
     learn(core, timed(0, 200), np.random.default_rng(0))
     core.cluster[:200] = np.arange(200)
@@ -148,7 +148,7 @@ def test_what_turned_out_to_be_fraud_is_forgotten_and_nothing_else(wrong: set[in
     assert amounts(core).tolist() == [*here, *range(1000, 1050)]
 
 
-def test_at_the_same_time_only_the_customer_with_the_fraud_is_meant() -> None:
+def test_of_events_at_the_same_time_only_the_customers_own_is_removed() -> None:
     core = Core(config(), LAYOUT)
     made = rows(0, 100)
     made.times[:] = 5.0
@@ -167,7 +167,7 @@ def test_a_core_of_nothing_but_fraud_is_kept() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 100, 3000])
-def test_the_core_goes_on_from_its_state(count: int) -> None:
+def test_the_core_continues_from_its_state(count: int) -> None:
     first, second = filled(Core(config(), LAYOUT), count), Core(config(), LAYOUT)
     snapshot = first.to_state()
     saved = pack(snapshot)
@@ -253,7 +253,7 @@ def test_many_clusters_are_about_as_tight_as_if_all_had_been_compared_with_all()
 
 @pytest.mark.parametrize("members_min", [17, 32, 64])
 @pytest.mark.parametrize("count", [16, 64, 256])
-def test_something_is_normal_however_many_members_are_asked_for(members_min: int, count: int) -> None:
+def test_one_cluster_always_stays(members_min: int, count: int) -> None:
     core = filled(Core(config(), LAYOUT), count)
     clusters = Clusters(config(members_min=members_min), IndexConfig(), DIMENSION)
     rng = np.random.default_rng(0)
@@ -263,7 +263,7 @@ def test_something_is_normal_however_many_members_are_asked_for(members_min: int
         check(clusters, core, points, 1)
 
 
-def test_what_few_do_is_not_normal() -> None:
+def test_small_clusters_are_dropped() -> None:
     points = embedded(512, places=4)
     points[:2] = 500.0  # two of a kind, far from all
     alone = 0
@@ -288,7 +288,7 @@ def test_equal_events_make_one_centre() -> None:
     assert Exemplars(core, LAYOUT, 1).people.tolist() == [7]
 
 
-def test_without_entities_every_event_counts_as_someone() -> None:
+def test_without_entities_every_event_counts_as_an_entity() -> None:
     schema = Event.model_validate(
         {**SCHEMA.model_dump(mode="json"), "entities": []},
     )
@@ -349,7 +349,7 @@ def test_exemplars_are_medians_and_never_an_event() -> None:
     assert exemplars.typical(0).categories[0, 0] == 5  # as it was when made
 
 
-def test_a_cluster_whose_events_have_left_the_core_is_nobodys() -> None:
+def test_a_cluster_whose_events_have_left_the_core_has_no_entities() -> None:
     core = filled(Core(config(), LAYOUT), 512)
     clusters = Clusters(config(), IndexConfig(), DIMENSION)
     assigned = clusters.update(core.sample(), embedded(512), np.random.default_rng(0))
@@ -383,7 +383,9 @@ def test_a_value_that_a_cluster_never_has_is_expected_to_be_missing() -> None:
     seed=st.integers(0, 99),
 )
 @settings(max_examples=50, deadline=None)
-def test_centres_lie_among_their_points(count: int, wanted: int, different: int, seed: int) -> None:
+def test_centres_are_within_the_range_of_their_points(
+    count: int, wanted: int, different: int, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(different, DIMENSION))[rng.integers(0, different, count)].astype(np.float32)
     centres = centres_of(points, wanted, rng)

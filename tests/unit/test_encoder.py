@@ -1,4 +1,4 @@
-"""The encoder: gradients are those of its loss, it learns, and what serves is exactly what was learned."""
+"""The encoder: gradients are those of its loss, it learns, and what was learned is served exactly."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_rows_of_weight_zero_teach_nothing() -> None:
         np.testing.assert_allclose(array, two.weights[name], rtol=1e-4, atol=1e-5)
 
 
-def test_a_batch_without_any_weight_is_survived() -> None:
+def test_a_batch_without_any_weight_keeps_weights_finite() -> None:
     model = learner(config(1.0, 1.0))
     inputs, rows = batch()
     model.learn(inputs, rows, np.ones(len(inputs), dtype=bool), np.zeros(len(inputs), dtype=np.float32))
@@ -254,7 +254,7 @@ def dependent(rng: np.random.Generator, count: int) -> tuple[Floats, Rows, NDArr
 
 
 @pytest.mark.parametrize("reconstructive", [0.0, 1.0])
-def test_learning_tells_what_belongs_together(reconstructive: float) -> None:
+def test_learning_separates_real_from_swapped_events(reconstructive: float) -> None:
     rng = np.random.default_rng(2)
     settings_ = config(1.0, reconstructive, learning_rate=0.01)
     model = learner(settings_, hashed=1, texts=0)
@@ -272,7 +272,7 @@ def test_learning_tells_what_belongs_together(reconstructive: float) -> None:
     assert np.median(distance[wrong]) > 2 * np.median(distance[real])
 
 
-def test_learning_lowers_what_cannot_be_restored() -> None:
+def test_learning_lowers_the_reconstruction_error() -> None:
     model = learner(config(0.0, 1.0, learning_rate=0.01))
     inputs, rows = batch(128)
     real, weight = np.ones(128, dtype=bool), np.ones(128, dtype=np.float32)
@@ -296,7 +296,7 @@ def test_learning_lowers_what_cannot_be_restored() -> None:
     bins=st.integers(2, 32),
 )
 @settings(max_examples=120, deadline=None)
-def test_bins_ascend_strictly_whatever_they_are_put_on(columns: Floats, bins: int) -> None:
+def test_edges_of_bins_ascend_strictly(columns: Floats, bins: int) -> None:
     encoder = Encoder(EncoderConfig(bins=bins, hidden=8), INPUTS, 0, 0, np.random.default_rng(0))
     encoder.update_edges(columns.T)
     assert encoder.edges.shape == (INPUTS, bins + 1)
@@ -307,7 +307,7 @@ def test_bins_ascend_strictly_whatever_they_are_put_on(columns: Floats, bins: in
         assert np.isfinite(encoder.encode(value, rows)).all()
 
 
-def test_bins_are_where_the_many_are() -> None:
+def test_bins_are_where_most_values_are() -> None:
     rng = np.random.default_rng(0)
     columns = np.concatenate([rng.normal(0, 1, (10_000, INPUTS)), [[1e4] * INPUTS]]).astype(np.float32)
     encoder = Encoder(config(), INPUTS, 0, 0, rng)
@@ -320,7 +320,7 @@ def test_bins_are_where_the_many_are() -> None:
     np.testing.assert_allclose(shares, 0.99 / 4, atol=0.01)
 
 
-def test_farther_out_is_never_the_same() -> None:
+def test_codes_of_extremes_still_differ() -> None:
     """Beyond the outermost bins the code goes on, or extremes would all look alike."""
     encoder = Encoder(config(), INPUTS, 0, 0, np.random.default_rng(0))
     values = np.array([2.0, 5.0, 50.0, 500.0, 5000.0], dtype=np.float32)
@@ -360,7 +360,7 @@ def test_categories_and_texts_matter_and_missing_ones_are_silent() -> None:
     assert not np.array_equal(embedded[2], embedded[0])
 
 
-def test_what_serves_is_what_was_learned_and_stays() -> None:
+def test_served_weights_equal_the_learners_and_do_not_change() -> None:
     model = learner(config(1.0, 1.0))
     inputs, rows = batch(64)
     real, weight = np.arange(64) < 32, np.ones(64, dtype=np.float32)
@@ -377,7 +377,7 @@ def test_what_serves_is_what_was_learned_and_stays() -> None:
 
 
 @pytest.mark.parametrize("reconstructive", [0.0, 0.5])
-def test_a_learner_goes_on_from_its_state(reconstructive: float) -> None:
+def test_a_learner_continues_from_its_state(reconstructive: float) -> None:
     settings_ = config(1.0, reconstructive)
     first, second = learner(settings_, seed=0), learner(settings_, seed=1)
     inputs, rows = batch(64)
@@ -496,7 +496,7 @@ def test_an_example_of_no_weight_teaches_nothing() -> None:
     assert all(np.isfinite(array).all() for array in one.weights.values())
 
 
-def test_bins_of_what_labels_count_lie_between_nothing_and_its_end() -> None:
+def test_bins_of_fraud_rates_are_between_0_and_their_largest_value() -> None:
     model = label_learner(config())
     for edges, end in zip(model.edges[-len(ENDS) :], ENDS, strict=True):
         assert (edges[0], edges[-1]) == (0.0, end)
@@ -505,7 +505,7 @@ def test_bins_of_what_labels_count_lie_between_nothing_and_its_end() -> None:
     assert (model.edges[0, 0], model.edges[0, -1]) == (-1.0, 1.0)
 
 
-def test_a_learner_of_labels_goes_on_from_its_state() -> None:
+def test_a_label_learner_continues_from_its_state() -> None:
     first, second = label_learner(config(), seed=0), label_learner(config(), seed=1)
     inputs, rows = batch(64)
     fraud, weight = (np.arange(64) < 8).astype(np.float32), np.ones(64, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The reason given first is the thing that was tampered with, in words and units that people know."""
+"""The first reason is the field that was tampered with, in words and units that people know."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_expected_amount_is_the_customers_own() -> None:
     assert 10 < np.median(ratios) < 40
 
 
-def test_reasons_are_shares_of_the_fall_weightiest_first() -> None:
+def test_reasons_have_shares_of_the_fall_largest_first() -> None:
     seen = 0
     for body in alerts():
         shares = [reason["share"] for reason in body["reasons"]]
@@ -260,7 +260,7 @@ def test_a_missing_value_is_said_to_be_missing() -> None:
     assert "missing" in found.detail
 
 
-def test_entities_and_categories_are_told_by_their_familiarity() -> None:
+def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
     new = explain(event(), {"shop": 2.0, "country": 1.0, "note": 0.5})
     assert new["shop"].observed == "corner"
     assert "first time" in new["shop"].detail
@@ -273,7 +273,7 @@ def test_entities_and_categories_are_told_by_their_familiarity() -> None:
     assert "3 days ago" in explain(rows, {"shop": 1.0})["shop"].detail
 
 
-def test_times_are_told_as_times_of_day() -> None:
+def test_times_are_explained_as_times_of_day() -> None:
     found = explain(event(), {"time": 1.0})["time"]
     assert (found.observed, found.expected) == ("03:25", "13:00")
 

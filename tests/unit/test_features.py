@@ -196,7 +196,7 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
 
 @given(given_events=events, unit=st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3)))
 @settings(max_examples=100, deadline=None)
-def test_kernels_do_what_the_columns_say_to_the_last_bit(
+def test_inputs_equal_the_reference_to_the_last_bit(
     given_events: list[ParsedEvent], unit: tuple[float, float]
 ) -> None:
     rows = observed(given_events, Units(np.array(unit)))
@@ -205,7 +205,7 @@ def test_kernels_do_what_the_columns_say_to_the_last_bit(
 
 @pytest.mark.parametrize("shape", [(0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 2, 0), (0, 0, 0, 1), (3, 2, 2, 1)])
 @pytest.mark.parametrize("half_lives", [(DAY_S,), (DAY_S, 7 * DAY_S, 30 * DAY_S)])
-def test_kernels_read_every_schema_as_the_columns_do(
+def test_inputs_equal_the_reference_for_every_schema(
     shape: tuple[int, ...], half_lives: tuple[float, ...]
 ) -> None:
     layout = Layout(schema(*shape), FeaturesConfig(half_lives=half_lives))
@@ -276,7 +276,7 @@ def deviation_of_customer_1(risen: range) -> float:
     return float(Features(LAYOUT).compute(rows)[rows.entities[:, 0] == 1 << 10][-1, column])
 
 
-def test_when_all_prices_rise_nobodys_habits_have_changed() -> None:
+def test_a_rise_of_all_prices_is_no_deviation() -> None:
     nobody, alone, everybody = (deviation_of_customer_1(range(1, 1 + count)) for count in (0, 1, 80))
     assert abs(nobody) < 1.5
     assert alone > 2.0
@@ -423,7 +423,7 @@ def test_counts_of_earlier_events_can_be_read_back() -> None:
     assert [c.shape for c in counts] == [(30, 2), (30, 2), (30, 1)]
 
 
-def test_what_labels_say_is_asked_of_the_events_own_keys() -> None:
+def test_fraud_rates_are_read_for_the_events_own_keys() -> None:
     rates = FraudRates(LAYOUT, CONFIG)
     rows = observed([event(), event(entities=(11, 0)), event(entities=(12, 21)), event(categories=(0,))])
     untouched = rows.copy()
@@ -462,7 +462,7 @@ def test_restore_undoes_scale(raw: list[float], unit: float) -> None:
 
 @given(raw=finite, unit=st.floats(5e-324, 1.7e308))
 @settings(max_examples=100, deadline=None)
-def test_any_number_has_a_place_on_the_scale_and_back(raw: float, unit: float) -> None:
+def test_any_finite_number_can_be_scaled_and_restored(raw: float, unit: float) -> None:
     units = Units(np.array([unit]))
     scaled = units.scale(np.array([[raw]]))
     assert np.isfinite(scaled).all()
@@ -472,19 +472,19 @@ def test_any_number_has_a_place_on_the_scale_and_back(raw: float, unit: float) -
 
 @given(raw=st.lists(finite | st.just(math.nan), max_size=30))
 @settings(max_examples=60, deadline=None)
-def test_a_unit_is_positive_and_finite_whatever_was_seen(raw: list[float]) -> None:
+def test_a_unit_is_always_positive_and_finite(raw: list[float]) -> None:
     units = Units.read(np.array(raw).reshape(len(raw), 1))
     assert np.isfinite(units.units).all()
     assert (units.units > 0).all()
 
 
-def test_a_unit_is_the_size_below_which_nearly_all_lie() -> None:
+def test_a_unit_is_the_95_percent_quantile_of_magnitudes() -> None:
     column = np.arange(-1000.0, 1001.0)
     both = np.stack([column, np.full(len(column), math.nan)], axis=1)
     assert Units.read(both).units == pytest.approx([950.0, 1.0], rel=1e-3)
 
 
-def test_profiles_go_on_from_their_state() -> None:
+def test_profiles_continue_from_their_state() -> None:
     rng = np.random.default_rng(0)
     stream = [
         event(

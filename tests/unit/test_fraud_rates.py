@@ -1,4 +1,4 @@
-"""Fraud shares: what is counted of a key is told of it, of nobody else, and not once it is taken back."""
+"""Fraud rates: counts of a key change its inputs, no other key's, and are undone by a retraction."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ EVENTS = st.lists(st.tuples(KEYS, DAYS, st.sampled_from([FRAUD, MATURED, RETRACT
 
 @given(events=EVENTS, before=st.floats(0, 1e6), day=st.floats(-1e5, 1e5))
 @settings(max_examples=100, deadline=None)
-def test_whatever_is_counted_inputs_lie_within_their_ends(
-    events: list[Counted], before: float, day: float
-) -> None:
+def test_inputs_are_within_their_bounds(events: list[Counted], before: float, day: float) -> None:
     inputs = read(count(fresh(), events, before), [0, 1, 2, 3, 4, 5], day)
     assert np.isfinite(inputs).all()
     assert (inputs >= 0.0).all()
@@ -87,11 +85,9 @@ def test_a_key_without_fraud_is_unknown(events: list[Counted]) -> None:
 
 @given(events=EVENTS, key=st.integers(1, 5), day=DAYS, before=st.floats(0, 100))
 @settings(max_examples=100, deadline=None)
-def test_a_fraud_that_is_taken_back_is_in_no_share(
-    events: list[Counted], key: int, day: float, before: float
-) -> None:
+def test_a_retracted_fraud_is_in_no_rate(events: list[Counted], key: int, day: float, before: float) -> None:
     table = count(fresh(), events)
-    shares = read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES]
+    rates = read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES]
     count(table, [(key, day, FRAUD)], before)
     assert (read(table, [key])[0, :MEMORIES] > 0.0).all()
     count(table, [(key, day, RETRACTED)])
@@ -99,13 +95,13 @@ def test_a_fraud_that_is_taken_back_is_in_no_share(
     # was judged before the key's first fraud is not followed.
     latest = max((d for k, d, what in events if k == key and what == FRAUD), default=day)
     if day <= latest:
-        np.testing.assert_allclose(read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES], shares, atol=1e-6)
+        np.testing.assert_allclose(read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES], rates, atol=1e-6)
     else:
         others = [other for other in range(6) if other != key]
-        np.testing.assert_allclose(read(table, others)[:, :MEMORIES], shares[others], atol=1e-6)
+        np.testing.assert_allclose(read(table, others)[:, :MEMORIES], rates[others], atol=1e-6)
 
 
-def test_a_key_whose_only_fraud_is_taken_back_is_as_good_as_unknown() -> None:
+def test_a_key_whose_only_fraud_is_retracted_is_like_an_unknown_key() -> None:
     table = count(fresh(), [(1, 10, FRAUD), (1, 11, MATURED), (1, 10, RETRACTED), (1, 12, MATURED)])
     np.testing.assert_allclose(read(table, [1])[0], unknown(MEMORIES), atol=1e-6)
     count(table, [(1, 20, FRAUD)])
@@ -114,7 +110,7 @@ def test_a_key_whose_only_fraud_is_taken_back_is_as_good_as_unknown() -> None:
     assert inputs[SINCE] == 0.0
 
 
-def test_of_two_frauds_one_taken_back_leaves_the_other() -> None:
+def test_of_two_frauds_one_is_left_after_a_retraction() -> None:
     table = count(fresh(), [(1, 10, FRAUD), (1, 12, FRAUD), (1, 12, RETRACTED)])
     left = 0.5 ** (2.0 * DAY_S / HALF_LIVES_S)
     assert read(table, [1])[0, :MEMORIES] == pytest.approx(left / (left + PRIOR_EVENTS))
@@ -127,7 +123,7 @@ def test_of_two_frauds_one_taken_back_leaves_the_other() -> None:
     seed=st.integers(0, 99),
 )
 @settings(max_examples=100, deadline=None)
-def test_a_share_is_frauds_over_judged_events_of_the_same_time(
+def test_a_rate_is_frauds_over_matured_events_of_the_same_time(
     frauds: list[float], matured: list[float], before: float, seed: int
 ) -> None:
     """Whatever the order in which they are counted after the first fraud."""
@@ -140,20 +136,20 @@ def test_a_share_is_frauds_over_judged_events_of_the_same_time(
     def decayed(days: list[float], half_life: float) -> float:
         return sum(0.5 ** ((latest - day) / half_life) for day in days)
 
-    for share, half_life in zip(inputs, HALF_LIVES_S / DAY_S, strict=False):
+    for rate, half_life in zip(inputs, HALF_LIVES_S / DAY_S, strict=False):
         known = decayed(frauds, half_life)
         judged = before * 0.5 ** ((latest - frauds[0]) / half_life)
         judged += decayed([day for day in matured if day >= frauds[0]], half_life)
-        assert share == pytest.approx(known / (max(judged, known) + PRIOR_EVENTS), rel=1e-4, abs=1e-6)
+        assert rate == pytest.approx(known / (max(judged, known) + PRIOR_EVENTS), rel=1e-4, abs=1e-6)
     assert inputs[AGE] == pytest.approx(np.log1p(100 - max(frauds)), rel=1e-5)
 
 
 def test_one_fraud_of_one_event_is_not_certain() -> None:
-    share = read(count(fresh(), [(1, 10, FRAUD)]), [1], 10)[0, :MEMORIES]
-    assert share == pytest.approx([0.5] * MEMORIES)
+    rate = read(count(fresh(), [(1, 10, FRAUD)]), [1], 10)[0, :MEMORIES]
+    assert rate == pytest.approx([0.5] * MEMORIES)
 
 
-def test_ages_are_those_of_the_event_that_asks() -> None:
+def test_ages_are_as_of_the_event_that_reads_them() -> None:
     table = count(fresh(), [(1, 10, FRAUD), (1, 12, FRAUD)])
     asked = [read(table, [1], day)[0] for day in (5, 12, 15, 5000)]
     assert [row[AGE] for row in asked] == pytest.approx([0, 0, np.log1p(3), np.log1p(AGE_DAYS_MAX)])
@@ -190,7 +186,7 @@ def test_keys_are_bounded_and_the_latest_frauds_stay() -> None:
 
 @given(events=EVENTS, more=EVENTS)
 @settings(max_examples=30, deadline=None)
-def test_a_table_goes_on_from_its_state(events: list[Counted], more: list[Counted]) -> None:
+def test_a_table_continues_from_its_state(events: list[Counted], more: list[Counted]) -> None:
     first, second = count(fresh(), events), fresh()
     second.load(unpack(pack(first.to_state().rows())))
     for table in (first, second):
@@ -206,7 +202,7 @@ def test_it_does_not_matter_how_many_are_counted_at_once(events: list[Counted], 
     assert pack(whole.to_state().rows()) == pack(pieces.to_state().rows())
 
 
-def test_a_table_that_grew_tells_the_same() -> None:
+def test_growth_changes_no_result() -> None:
     frauds = [(key, key % 50, FRAUD) for key in range(1, 4001)]
     table = fresh(keys_max=8192)
     count(table, frauds[:100])

@@ -67,7 +67,7 @@ def test_hnsw_finds_what_exact_search_finds(count: int, dimension: int) -> None:
     assert (np.diff(distances, axis=1) >= 0).all()
 
 
-def test_a_graph_is_searched_as_narrow_as_the_wanted_recall_allows() -> None:
+def test_ef_is_the_least_with_the_wanted_recall() -> None:
     centres, points = clouds(4096, seed=1), clouds(300, seed=2)
     true = Exact(centres).search(points, 4)[0]
     widths = {}
@@ -101,7 +101,7 @@ def test_equal_centres_give_equal_answers(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_row_is_answered_alone(kind: str) -> None:
+def test_a_rows_result_does_not_depend_on_the_others(kind: str) -> None:
     centres, points = clouds(700, seed=5), clouds(40, seed=6)
     index = KINDS[kind](centres)
     together = index.search(points, 3)
@@ -112,7 +112,7 @@ def test_each_row_is_answered_alone(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_index_has_centres_of_its_own(kind: str) -> None:
+def test_the_index_copies_its_centres(kind: str) -> None:
     centres, points = clouds(400), clouds(10, seed=1)
     index = KINDS[kind](centres)
     before = index.search(points, 2)
@@ -126,7 +126,7 @@ def test_the_index_has_centres_of_its_own(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_is_refused(kind: str, bad: float) -> None:
+def test_values_that_are_not_finite_are_refused(kind: str, bad: float) -> None:
     centres = clouds(300)
     points = clouds(3)
     points[1, 5] = bad

@@ -15,10 +15,13 @@ from pydantic import ValidationError
 from detector.config.kinds import KINDS as RULES
 from detector.config.kinds import FieldRules, Found, SampleColumn, recognise
 from detector.config.tree import Event, ValueField
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.alerts.explain import Explainer
 from detector.core.events import BlockReader, Explanation, ParsedEvent, Parser, Rejected
 from detector.core.events.kinds import KINDS
 from detector.core.events.kinds.base import FieldKind
 from detector.core.events.rejection import Bad
+from detector.core.features import Features, Layout, Rows, Units, empty_rows
 from detector.core.records import Record
 
 KEY = b"a secret of the tests"
@@ -157,3 +160,38 @@ def test_init_config_recognises_it() -> None:
     ]
     found = {name: [column.path for column in one.columns] for name, one in recognise(columns)}
     assert found == {"geo": ["shop.lat", "shop.lon"], "categorical": ["country"], "numeric": ["amount"]}
+
+
+def test_its_places_are_inputs_and_one_group() -> None:
+    layout = Layout(schema(), FeaturesConfig(half_lives=(86_400.0,)))
+    assert [place.name for place in layout.numerics] == ["amount", "place x", "place y", "place z", "fee"]
+    assert {group.name: group.numerics for group in layout.groups}["place"] == slice(1, 4)
+    names = Features(layout).names
+    assert {"place x", "place y against card 1d", "place z missing"} <= set(names)
+
+
+def test_an_alert_explains_it_in_its_own_terms() -> None:
+    layout = Layout(schema(), FeaturesConfig(half_lives=(86_400.0,)))
+    units = Units(np.ones(len(layout.numerics)))
+    event, typical = empty_rows(1, layout), empty_rows(1, layout)
+    sent = Parser(schema(), KEY).parse(record(shop={"lat": -33.9, "lon": 151.2}))
+    usual = Parser(schema(), KEY).parse(record(shop=BERLIN))
+    assert isinstance(sent, ParsedEvent)
+    assert isinstance(usual, ParsedEvent)
+    event.numerics[:] = units.scale(np.array([sent.numerics]))
+    typical.numerics[:] = units.scale(np.array([usual.numerics]))
+
+    def far_from_berlin(rows: Rows) -> NDArray[np.float64]:
+        return np.abs(rows.numerics[:, 1:4] - typical.numerics[0, 1:4]).sum(axis=1)
+
+    (reason,) = Explainer(layout, units).reasons(
+        event,
+        typical,
+        Parser(schema(), KEY).view(record(shop={"lat": -33.9, "lon": 151.2})),
+        float(far_from_berlin(event)[0]),
+        far_from_berlin,
+        count_max=3,
+        tellable=True,
+    )
+    assert (reason.field, reason.observed, reason.expected) == ("place", "-33.9, 151.2", "52.5, 13.4")
+    assert reason.detail == "place is -33.9, 151.2, 52.5, 13.4 is usual for events like it"

@@ -1,4 +1,4 @@
-"""A profile table holds the past of each key as it was before its event, bounded, however the log was cut."""
+"""Profiles: bounded, read as they were before an event, independent of how the log is cut."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_context_is_written_whole_for_events_without_a_key() -> None:
     assert len(profiles) == 0
 
 
-def test_a_late_event_neither_decays_nor_turns_time_back() -> None:
+def test_a_late_event_decays_nothing_and_keeps_the_last_time() -> None:
     profiles = table(numerics=0)
     observe(profiles, [(5, START_S, 0.0)])
     (late,) = observe(profiles, [(5, START_S - DAY_S, 0.0)])
@@ -162,7 +162,7 @@ def test_a_late_event_neither_decays_nor_turns_time_back() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_profile_with_history_learns_at_most_so_many_spreads(sign: int) -> None:
+def test_an_update_of_a_profile_with_history_is_clipped(sign: int) -> None:
     rng = np.random.default_rng(3)
     usual = [(5, START_S + 60.0 * n, float(value)) for n, value in enumerate(rng.normal(0, 0.1, 50))]
     moved = []
@@ -192,7 +192,7 @@ def test_a_missing_value_changes_no_mean() -> None:
     assert after[3] == 2.0
 
 
-def test_a_mean_begins_at_the_first_value_however_often_it_was_missing() -> None:
+def test_a_mean_starts_at_the_first_value_that_is_present() -> None:
     profiles = table()
     observe(profiles, [(5, START_S, math.nan)] * 20 + [(5, START_S, 7.0)])
     (after,) = observe(profiles, [(5, START_S, 7.0)])
@@ -231,7 +231,7 @@ def test_growth_keeps_every_profile() -> None:
     np.testing.assert_array_equal(context[:, 3], [key % 97 for key in keys])
 
 
-def test_hardly_a_key_is_lost_before_the_bound_is_reached() -> None:
+def test_few_keys_are_lost_before_the_bound_is_reached() -> None:
     rng = np.random.default_rng(1)
     keys = rng.integers(1, 1 << 63, 16_384).tolist()
     profiles = table(numerics=0, keys_max=16_384)
@@ -269,7 +269,7 @@ def test_any_number_of_keys_fits_in_the_bound() -> None:
     assert (state["last"] > START_S + 20).mean() > 0.7  # what goes is old
 
 
-def test_an_evicted_key_begins_anew() -> None:
+def test_an_evicted_key_starts_again() -> None:
     profiles = table(keys_max=1024)
     bucket = [((n + 1) * SLOTS_MIN) << 7 for n in range(WAYS + 1)]
     observe(profiles, [(key, START_S + n, 50.0) for n, key in enumerate(bucket)])
@@ -279,7 +279,7 @@ def test_an_evicted_key_begins_anew() -> None:
 
 
 @pytest.mark.parametrize("numerics", [0, 2])
-def test_a_state_goes_on_as_if_nothing_had_happened(numerics: int) -> None:
+def test_a_table_continues_from_its_state(numerics: int) -> None:
     rng = np.random.default_rng(4)
     hashes = np.append(rng.integers(1, 1 << 63, 2999), 0)
     events = [

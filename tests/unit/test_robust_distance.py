@@ -1,4 +1,4 @@
-"""The fixed part sees extremes on any scale, and trusts an entity's profiles as far as they predict."""
+"""The fixed part finds extremes on any scale, and weighs an entity's profile by how well it predicts."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_column_constant_in_the_core_has_the_spread_of_all_events() -> None:
     assert (never_seen_to_vary > 10.0).all()
 
 
-def test_a_column_that_is_mostly_one_value_does_not_outbid_the_others() -> None:
+def test_a_column_that_is_mostly_one_value_does_not_dominate() -> None:
     rng = np.random.default_rng(3)
     values = rng.standard_normal((EVENTS, 2))
     values[rng.random(EVENTS) < 0.8, 1] = 0.0
@@ -106,14 +106,14 @@ def test_a_column_that_is_mostly_one_value_does_not_outbid_the_others() -> None:
     assert (both[1] < 6.0 * both[0]).all()  # without a least inner half: 30 times and more
 
 
-def test_a_profile_explains_what_its_means_tell_beforehand() -> None:
+def test_a_profile_explains_what_its_means_predict() -> None:
     layout, rows = with_history(count=50.0)
     customer, terminal = explained_shares(rows, layout)[:, 0]
     assert customer == pytest.approx(0.8, abs=0.03)
     assert terminal == pytest.approx(0.0, abs=0.03)
 
 
-def test_nothing_is_explained_without_history_and_by_means_that_mislead() -> None:
+def test_nothing_is_explained_without_history_or_by_means_that_mislead() -> None:
     layout, rows = with_history(count=0.0)
     assert not explained_shares(rows, layout).any()
     layout, rows = with_history(count=50.0)
@@ -122,7 +122,7 @@ def test_nothing_is_explained_without_history_and_by_means_that_mislead() -> Non
     assert explained_shares(empty_rows(8, layout), layout).shape == (2, 1)
 
 
-def test_a_deviation_counts_as_far_as_its_entity_explains() -> None:
+def test_a_deviation_is_weighted_by_what_its_entity_explains() -> None:
     layout, rows = with_history(count=50.0)
     part, features = fitted(layout, rows)
 
@@ -157,7 +157,7 @@ def test_a_rows_distances_do_not_depend_on_the_others() -> None:
     assert np.array_equal(together[:64], alone)
 
 
-def test_it_goes_on_from_its_state() -> None:
+def test_it_continues_from_its_state() -> None:
     layout, rows = with_history(count=3.0)
     part, features = fitted(layout, rows)
     other = FixedPart(layout, features, 32_768)

@@ -1,4 +1,4 @@
-"""Whatever a record contains, it becomes an event or a reason why it is none; nothing raises."""
+"""Every record becomes an event or a reason why it is not one; nothing raises."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_every_reason_is_reached() -> None:
     ],
     ids=["escaped quotes", "backslashes", "quotes", "objects"],
 )
-def test_no_record_takes_long_to_refuse(value: bytes) -> None:
+def test_every_record_is_refused_quickly(value: bytes) -> None:
     """Work grows with a record's length, not with its square: one record must not stop a partition."""
     began = time.process_time()
     parsed = PARSER.parse(record(value))
@@ -338,7 +338,7 @@ def test_numbers_may_travel_as_text() -> None:
     assert accepted(amount=-3).numerics == (-3.0,)
 
 
-def test_what_is_missing_is_nan_zero_or_empty_when_optional() -> None:
+def test_missing_optional_values_are_nan_zero_or_empty() -> None:
     bare = accepted(amount=..., country=..., note=..., shop=...)
     assert math.isnan(bare.numerics[0])
     assert bare.categories == (0,)
@@ -352,7 +352,7 @@ def test_what_is_missing_is_nan_zero_or_empty_when_optional() -> None:
 
 @pytest.mark.parametrize("field", ["amount", "country", "note"])
 @pytest.mark.parametrize("nothing", [..., None])
-def test_what_is_required_is_missed(field: str, nothing: Any) -> None:
+def test_missing_required_values_are_rejected(field: str, nothing: Any) -> None:
     small = {"id": "e", "card": "4711", "shop": ..., "channel": ...}
     assert isinstance(parse(STRICT, **small), ParsedEvent)
     assert reason(STRICT, **small, **{field: nothing}) == "missing"
@@ -376,7 +376,7 @@ def test_brackets_inside_text_do_not_nest() -> None:
     accepted(note='"' + "[" * 40 + "\\")
 
 
-def test_of_keys_given_twice_the_last_counts_as_in_the_echo() -> None:
+def test_of_repeated_keys_the_last_counts() -> None:
     value = raw()[:-1] + b', "amount": 99}'
     parsed = PARSER.parse(record(value))
     assert isinstance(parsed, ParsedEvent)
@@ -426,7 +426,7 @@ def test_the_record_key_is_compared_with_the_main_entity() -> None:
 
 
 @pytest.mark.parametrize(("key", "fits"), [(b"4711", True), (None, False), (b"4712", False)])
-def test_what_is_keyed_otherwise_is_refused_on_demand(key: bytes | None, fits: bool) -> None:
+def test_records_with_another_key_can_be_refused(key: bytes | None, fits: bool) -> None:
     parsed = Parser(schema(), KEY, require_key=True).parse(record(raw(), key))
     assert isinstance(parsed, ParsedEvent) is fits
     assert fits or (isinstance(parsed, Rejected) and parsed.reason == "key_mismatch")
@@ -443,7 +443,7 @@ def test_events_without_a_main_entity_need_no_key() -> None:
         assert parsed.key_matches
 
 
-def test_the_key_that_a_record_should_have() -> None:
+def test_the_main_entity_is_the_expected_record_key() -> None:
     assert PARSER.main_key(raw()) == b"4711"
     assert PARSER.main_key(raw(card=4711)) == b"4711"
     assert PARSER.main_key(raw(card="Zoë")) == "Zoë".encode()
@@ -454,7 +454,7 @@ def test_the_key_that_a_record_should_have() -> None:
 # --- what leaves -------------------------------------------------------------------------------------------
 
 
-def test_values_leave_only_as_hashes_that_depend_on_the_secret() -> None:
+def test_values_become_hashes_that_depend_on_the_secret() -> None:
     here, there = accepted(), accepted(Parser(schema(), b"another secret"))
     assert set(here.entities).isdisjoint(there.entities)
     assert set(here.categories).isdisjoint(there.categories)
@@ -471,7 +471,7 @@ def test_equal_values_of_different_entities_have_different_hashes() -> None:
     assert parsed.entities[0] != parsed.entities[1]
 
 
-def test_hashes_tell_values_apart_and_stay() -> None:
+def test_different_values_have_different_constant_hashes() -> None:
     assert accepted(card="a").entities != accepted(card="b").entities
     again = Parser(schema(), KEY)
     assert accepted(again) == accepted()

@@ -1,4 +1,4 @@
-"""Many records at once give what each gives by itself, whatever is among them and however they are cut."""
+"""A block of records gives the same as its records one by one, whatever they contain."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_a_block_is_read_as_its_records_are(name: str, require_key: bool, batch:
         assert repr(rejected.get(row) or read[row]) == repr(parser.parse(record))
 
 
-def test_good_events_need_no_care(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_events_are_read_by_columns_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same law would hold if nothing were fast."""
     monkeypatch.setattr(Parser, "parse", None)
     for form in ("2024-03-01T12:00:{n:02}Z", "2024-03-01 12:00:{n:02}.250"):
@@ -184,7 +184,7 @@ def test_good_events_need_no_care(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not BlockReader(SCHEMAS["rich"], KEY).read(batch)[1]
 
 
-def test_what_is_remembered_of_values_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caches_of_hashes_are_bounded_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detector.core.events.values.CACHE_VALUES_MAX", 3)
     reader, parser = BlockReader(SCHEMAS["rich"], KEY), Parser(SCHEMAS["rich"], KEY)
     time = "2024-03-01T12:00:00Z"
@@ -247,7 +247,9 @@ class Slow:
 @pytest.mark.parametrize("name", SCHEMAS)
 @law
 @given(batch=batches, rooms=st.lists(st.integers(1, 9), min_size=1))
-def test_it_is_decided_event_by_event(name: str, batch: list[Record], rooms: list[int]) -> None:
+def test_admission_does_not_depend_on_how_the_log_is_cut(
+    name: str, batch: list[Record], rooms: list[int]
+) -> None:
     schema = SCHEMAS[name]
     parser, slow = Parser(schema, KEY), Slow(schema)
     wanted = [slow.take(parser.parse(record), record.offset) for record in batch]
@@ -278,7 +280,7 @@ def test_it_is_decided_event_by_event(name: str, batch: list[Record], rooms: lis
         assert list(zip(state["hashes"].tolist(), state["offsets"].tolist(), strict=True)) == list(slow.ids)
 
 
-def test_rows_can_be_picked_and_joined() -> None:
+def test_rows_can_be_taken_and_joined() -> None:
     reader = BlockReader(SCHEMAS["rich"], KEY)
     batch = [
         Record(n, 0, None, encode({"id": n, "time": "2024-03-01T12:00:00Z", "note": "n" * n}, True))

@@ -1,4 +1,4 @@
-"""Whole columns of text give what single texts give, or say that they are not of the usual form."""
+"""Columns of text give the same as single texts, or report that a text is not of the usual form."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_times_are_those_of_the_standard_library(given_times: Any, zone: str, ra
 
 @usual
 @given(zones, st.integers(0, 400), st.integers(-5400, 5400))
-def test_local_times_about_a_change_of_the_clock(zone: str, which: int, around: int) -> None:
+def test_local_times_near_a_change_of_offset(zone: str, which: int, around: int) -> None:
     changes = _changes(zone)
     if changes:
         moment = changes[which % len(changes)] + timedelta(seconds=around)
@@ -110,7 +110,7 @@ def test_trigrams_are_those_of_single_texts(column: list[str | None], key: bytes
         st.binary(max_size=20) | st.sampled_from([b'{"a": [1, {"b": "\\"[["}]}', "ä".encode()]), max_size=6
     )
 )
-def test_documents_that_are_no_utf_8_are_seen(documents: list[bytes]) -> None:
+def test_documents_that_are_not_utf_8_are_found(documents: list[bytes]) -> None:
     rows = beyond(documents, 99, None, None, 99)
     assert [_is_text(document) for document in documents] == [
         row not in rows for row in range(len(documents))
@@ -135,6 +135,6 @@ def _is_text(raw: bytes) -> bool:
         ((4, 5, 3, 1), False),
     ],
 )
-def test_documents_beyond_a_limit_are_seen(limits: tuple[int, int, int, int], fits: bool) -> None:
+def test_documents_beyond_a_limit_are_found(limits: tuple[int, int, int, int], fits: bool) -> None:
     document = b'{"abc" : [{"d": [12, "not a [name, 12\\\\"]}]}'
     assert beyond([b"{}", document, b"5"], *limits) == ([] if fits else [1])
