@@ -26,13 +26,15 @@ from detector.shell.kafka.transactions import (
     Hanging,
     OpenTransaction,
     client_id,
+    id_prefix,
     ids_of_members,
     judge,
     transactional_id,
 )
 from detector.shell.logs import get_logger
 
-GROUP, ID = "cards", "cards-a"
+GROUP = "cards"
+ID = transactional_id(GROUP, "a")
 PLACES = [("alerts", 0), ("alerts", 1), ("scores", 0)]
 
 
@@ -159,7 +161,9 @@ def test_without_the_coordinators_log_nothing_is_ended(transactions: list[Step])
         assert judge(coordinator.found(at), coordinator.now(), [], group=GROUP).fate is None
 
 
-@given(steps, st.sampled_from(["card-a", "cards", "cards2-a", "other-cards-a"]))
+@given(
+    steps, st.sampled_from(["card-a", "cards", "cards-a", "other-cards-a", transactional_id("cards-eu", "0")])
+)
 def test_a_transaction_of_another_group_is_never_ended(transactions: list[Step], id_: str) -> None:
     coordinator = lived(transactions)
     for at in coordinator.open:
@@ -170,6 +174,14 @@ def test_an_epoch_that_the_coordinator_does_not_know_is_left() -> None:
     coordinator = lived([(frozenset(PLACES), "abort", False, frozenset(PLACES))])
     coordinator.open = dict.fromkeys(PLACES, 5)
     assert judge(coordinator.found(PLACES[0]), coordinator.now(), coordinator.log, group=GROUP).fate is None
+
+
+@given(st.text(max_size=12), st.text(max_size=12), st.text(max_size=12))
+def test_no_id_is_taken_for_one_of_another_group(group: str, suffix: str, member: str) -> None:
+    other = f"{group}-{suffix}"
+    assert transactional_id(group, member).startswith(group)  # the prefix that operators grant
+    assert not transactional_id(other, member).startswith(id_prefix(group))
+    assert transactional_id("cards", "eu-0") != transactional_id("cards-eu", "0")
 
 
 def test_a_member_is_alive_under_the_id_that_its_client_shows() -> None:

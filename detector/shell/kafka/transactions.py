@@ -26,6 +26,7 @@ Rules
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,16 @@ _HISTORY_S = 20.0  # for reading the coordinator's log
 
 def transactional_id(group: str, member: str) -> str:
     """Return the transactional id of a member; operators grant the group as a prefix."""
-    return f"{group}-{member}"
+    return f"{id_prefix(group)}{member}"
+
+
+def id_prefix(group: str) -> str:
+    """Return what the transactional ids of a group begin with, and those of no other group.
+
+    The group's hash keeps group `cards` with member `eu-0` apart from group `cards-eu` with member `0`: who
+    took an id of another group for one of its own would end the transactions of living members.
+    """
+    return f"{group}-{hashlib.sha256(group.encode()).hexdigest()[:8]}-"
 
 
 def client_id(member: str) -> str:
@@ -142,7 +152,7 @@ def judge(found: OpenTransaction, now: Coordinated, history: Sequence[StateEntry
     Verdict
         "commit" or "abort" if the transaction hangs and its end is known, else the reason to leave it.
     """
-    if not now.transactional_id.startswith(f"{group}-"):
+    if not now.transactional_id.startswith(id_prefix(group)):
         return Verdict(fate=None, reason="not of our group")
     if now.state not in ENDED:
         return Verdict(fate=None, reason=f"the coordinator is at it: {now.state}")
@@ -346,7 +356,7 @@ class Transactions:
             one.transactional_id: one.state.value
             for listed in found.values()
             for one in listed
-            if one.transactional_id.startswith(f"{self._group}-")
+            if one.transactional_id.startswith(id_prefix(self._group))
         }
 
     def _ids_by_producer(self, admin: KafkaAdminClient, producer_ids: Iterable[int]) -> dict[int, str]:
@@ -355,7 +365,7 @@ class Transactions:
             one.producer_id: one.transactional_id
             for listed in found.values()
             for one in listed
-            if one.transactional_id.startswith(f"{self._group}-")
+            if one.transactional_id.startswith(id_prefix(self._group))
         }
 
     @staticmethod
