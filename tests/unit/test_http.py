@@ -18,7 +18,7 @@ from detector.shell.http import HttpServer
 
 @dataclass
 class World:
-    """What the server is told."""
+    """What the server reports."""
 
     status: Status = field(default_factory=Status)
     heartbeat_age_s: float | None = 0.0

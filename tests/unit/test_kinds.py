@@ -191,7 +191,7 @@ def test_an_alert_explains_it_in_its_own_terms() -> None:
         float(far_from_berlin(event)[0]),
         far_from_berlin,
         count_max=3,
-        tellable=True,
+        show_typical=True,
     )
     assert (reason.field, reason.observed, reason.expected) == ("place", "-33.9, 151.2", "52.5, 13.4")
     assert reason.detail == "place is -33.9, 151.2, 52.5, 13.4 is usual for events like it"

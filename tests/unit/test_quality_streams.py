@@ -157,14 +157,14 @@ def test_late_labels_are_frauds_only_each_after_its_delay(tmp_path: Path) -> Non
     ]
 
 
-def test_a_share_and_a_count_of_the_frauds_are_told(tmp_path: Path) -> None:
+def test_a_share_and_a_count_of_the_frauds_can_be_labelled(tmp_path: Path) -> None:
     facts = stream_facts(1_000, normal=10)
     assert 250 < len(feedback(tmp_path, "late:7:0.3", facts)) < 350
-    told = feedback(tmp_path, "late:900:50", facts)
-    assert len(told) == 50
-    assert [line["time"] for line in told] == sorted(line["time"] for line in told)
-    # A count is of labels that arrive: what is told after the end of the stream is none.
-    assert all(line["time"] < facts.time[-1] for line in told)
+    labels = feedback(tmp_path, "late:900:50", facts)
+    assert len(labels) == 50
+    assert [line["time"] for line in labels] == sorted(line["time"] for line in labels)
+    # A count is of labels that arrive before the end of the stream.
+    assert all(line["time"] < facts.time[-1] for line in labels)
     assert len(feedback(tmp_path, "late:900:200", facts)) == 109
 
 

@@ -290,7 +290,7 @@ def test_what_is_published_to_a_side_topic_can_be_read_back(clock: FakeClock) ->
     log = broker.sides["exchange"] = MemorySideLog()
     stream = MemoryStream(broker, clock)
     stream.poll(0)
-    message = Message(topic="exchange", key=None, value=b"told", headers=(), partition=0, offset=3)
+    message = Message(topic="exchange", key=None, value=b"value", headers=(), partition=0, offset=3)
     broker.fail_commits()
     for _ in range(2):
         with suppress(CommitFailed):
@@ -298,7 +298,7 @@ def test_what_is_published_to_a_side_topic_can_be_read_back(clock: FakeClock) ->
     assert (log.end(0.0), log.log_end()) == (0, 1)
     log.refresh()
     assert log.end(0.0) == 1
-    assert log.read(0, 1) == [(0, b"told")]
+    assert log.read(0, 1) == [(0, b"value")]
 
 
 def test_submitted_calls_run_at_once_or_at_release() -> None:

@@ -206,7 +206,7 @@ def test_tombstones_and_other_keys_are_passed_over() -> None:
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))
-def test_what_is_no_entry_is_told_as_one_error(key: bytes, value: bytes) -> None:
+def test_any_other_bytes_raise_one_kind_of_error(key: bytes, value: bytes) -> None:
     for start in (b"", PLAIN[:17], COMPACT[:17]):
         try:
             read_entry(key, start + value)
@@ -216,7 +216,7 @@ def test_what_is_no_entry_is_told_as_one_error(key: bytes, value: bytes) -> None
 
 
 @given(st.binary(max_size=20))
-def test_a_cut_or_changed_entry_is_told_as_one_error(junk: bytes) -> None:
+def test_a_truncated_or_changed_entry_raises_one_kind_of_error(junk: bytes) -> None:
     for whole in (PLAIN, COMPACT):
         for end in range(17, len(whole)):
             with pytest.raises(struct.error):
