@@ -29,7 +29,7 @@ LEVELS = {
     "__main__": 9,
 }
 SEPARATE = {"shell"}  # rooms that never import each other: only wiring knows more than one
-SHARED = {"calls"}  # files of such a package that all of its rooms may import
+SHARED = {"calls", "objects"}  # files of such a package that all of its rooms may import
 
 # The rooms of the core, floor by floor: a room imports only from lower floors. The ground floor, 0, is the
 # files of the core that belong to no room.
