@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -544,3 +545,9 @@ def test_what_is_too_large_is_seen() -> None:
     function = "class A:\n    def f():\n        def g():\n" + "            pass\n" * 69
     assert too_large({"x.py": function}, {}) == ["x.py:A.f: 71, limit 70"]
     assert too_large({"x.py": "\n" * 501}, {}) == ["x.py: 501, limit 500"]
+
+
+def test_the_documentation_lists_every_module() -> None:
+    listing = (ROOT.parent / "docs" / "ARCHITECTURE.md").read_text().split("## Modules")[1].split("```")[1]
+    modules = {path.name for path in ROOT.rglob("*.py") if not path.name.startswith("__")}
+    assert set(re.findall(r"\b\w+\.py\b", listing)) == modules
