@@ -1,4 +1,4 @@
-"""What the configuration must do: the later source wins, all that is wrong is said at once in plain words, no
+"""Loading a configuration: the later source wins, all problems are reported at once in plain words, no
 secret is ever shown, and what `effective` prints loads to the same."""
 
 from __future__ import annotations

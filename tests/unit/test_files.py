@@ -448,7 +448,7 @@ def test_the_progress_file_has_the_journals(tmp_path: Path) -> None:
 # --- feedback -----------------------------------------------------------------------------------------------
 
 
-def test_feedback_is_seen_as_the_events_time_goes_by(tmp_path: Path) -> None:
+def test_feedback_is_visible_by_the_time_of_the_events(tmp_path: Path) -> None:
     path = tmp_path / "feedback.jsonl.gz"
     lines = [
         '{"time": "1970-01-01T00:00:10Z"}',
@@ -464,7 +464,7 @@ def test_feedback_is_seen_as_the_events_time_goes_by(tmp_path: Path) -> None:
     assert log.beginning() == 0
 
 
-def test_unsorted_feedback_is_sorted_and_says_so(tmp_path: Path) -> None:
+def test_unsorted_feedback_is_sorted_and_reported(tmp_path: Path) -> None:
     path = tmp_path / "feedback.jsonl"
     path.write_text('{"time": 30, "n": 1}\n{"time": 20}\nnonsense\n{"time": 30, "n": 2}\n')
     log = FileSideLog(path)

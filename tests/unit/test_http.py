@@ -1,4 +1,4 @@
-"""Probes and scrapes over a real loopback socket: right answers, and bounds that hold against bad clients."""
+"""Probes and scrapes over a real loopback socket: correct answers, and limits against bad clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at, what comes of it, and when a gap is a tie, against examples computed by hand."""
+"""Figures at a budget, their effects, and ties between detectors, against examples computed by hand."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_effect_of_looking_nowhere() -> None:
     )
 
 
-def test_the_way_from_a_first_fraud_to_a_first_alert() -> None:
+def test_the_time_from_a_first_fraud_to_a_first_alert() -> None:
     card = np.array([1, 2, 1, 3, 1, 2, 1])
     label, alerted = at(7, 2, 5, 6), at(7, 0, 5, 6)
     # Card 1: alerted too early (0), then on its third transaction from the fraud on; card 2: at once.

@@ -173,7 +173,7 @@ def test_a_log_can_lose_its_end_and_a_topic_can_grow(clock: FakeClock) -> None:
         stream.log_end(0)
 
 
-def test_an_answer_that_is_lost_may_be_late(clock: FakeClock) -> None:
+def test_a_lost_answer_may_be_late(clock: FakeClock) -> None:
     broker = MemoryBroker()
     stream = MemoryStream(broker, clock)
     poll, before = stream.poll(0), clock.monotonic()
