@@ -142,7 +142,7 @@ class Stream(Protocol):
         """Undo `pause`."""
 
     @property
-    def commits_beside(self) -> bool:
+    def commits_in_background(self) -> bool:
         """Whether polls are allowed on this thread while a commit that begins now runs on another thread."""
 
     def commit(self, commit: Commit) -> None:

@@ -1,4 +1,4 @@
-"""The replicas of one group as real processes: who runs which partition, and what is not as it should be."""
+"""The replicas of one group as real processes: which replica runs which partition, and violations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from kafka import KafkaConsumer, TopicPartition
 from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.waiting import poll_until
 
-STOP_SECONDS_MAX = 20.0  # a stop promises 10 s to whoever asks; the machine is busy
+STOP_SECONDS_MAX = 20.0  # a stop takes 10 s at most on an idle machine
 LOOK_S = 0.1
 VIOLATIONS_MAX = 20
 
 
 @dataclass(kw_only=True, slots=True)
 class Replica:
-    """One place in the group; the process in it changes."""
+    """One member of the group. Its process is replaced after a kill or a stop."""
 
     name: str
     static: bool  # keeps its identity over a restart
@@ -28,17 +28,17 @@ class Replica:
 
 @dataclass(kw_only=True, slots=True)
 class Fleet:
-    """Replicas that are to be alive, and every promise that one of them broke."""
+    """The replicas that must be alive, and all violations so far."""
 
     deployment: Deployment
-    ready_seconds_max: float  # all partitions run again so long after a fault at the latest
+    ready_seconds_max: float  # longest time from a fault until all partitions run again
     replicas: list[Replica] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     stop_s: list[float] = field(default_factory=list)
     started: int = 0
 
     def add(self) -> Replica:
-        """One more replica; every other has a static identity."""
+        """Start one more replica; every second one has a static identity."""
         self.started += 1
         name, static = f"r{self.started}", self.started % 2 == 0
         replica = Replica(name=name, static=static, daemon=self._start(name, static=static))
@@ -46,7 +46,7 @@ class Fleet:
         return replica
 
     def again(self, replica: Replica) -> None:
-        """A new process in the same place."""
+        """Start a new process for the same member."""
         replica.daemon = self._start(replica.name, static=replica.static)
 
     def _start(self, name: str, *, static: bool) -> Daemon:
@@ -54,7 +54,7 @@ class Fleet:
         return self.deployment.start(*settings)
 
     def terminate(self, *replicas: Replica) -> None:
-        """SIGTERM; each must end with code 0, in time."""
+        """Send SIGTERM. Each process must end with code 0 within the limit."""
         began = time.monotonic()
         for replica in replicas:
             replica.daemon.process.terminate()
@@ -68,7 +68,7 @@ class Fleet:
                 self._tell_end(replica)
 
     def check_alive(self) -> None:
-        """Note who ended unasked, and start it again."""
+        """Record replicas that ended by themselves, and start them again."""
         for replica in self.replicas:
             if not replica.daemon.alive:
                 self._tell_end(replica)
@@ -82,7 +82,7 @@ class Fleet:
         self.violations.append(f"{replica.name} ended with code {code} ({replica.daemon.log_file}):\n{end}")
 
     def owners(self) -> dict[int, str]:
-        """Who runs which partition, as the replicas tell."""
+        """Which replica runs which partition, by the replicas' status pages."""
         return {p: r.name for r in self.replicas if r.daemon.alive for p in r.daemon.running()}
 
     def settled(self) -> bool:
@@ -105,7 +105,7 @@ class Fleet:
 
 
 class Offsets:
-    """The group's committed offsets and the log's ends, seen from outside."""
+    """The group's committed offsets and the ends of the log, read by a client of its own."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._at = [
@@ -114,15 +114,15 @@ class Offsets:
         self._settings = {"bootstrap_servers": deployment.bootstrap, "group_id": deployment.group}
 
     def committed(self) -> dict[int, int]:
-        """By partition; those that could not be read are missing."""
+        """Committed offsets by partition, without those that could not be read."""
         with self._consumer() as consumer:
             try:
                 return {at.partition: consumer.committed(at, timeout_ms=5_000) or 0 for at in self._at}
-            except Exception:  # noqa: BLE001 - the broker may be away: that is what this is about
+            except Exception:  # noqa: BLE001 - the broker may be away: that is tested here
                 return {}
 
     def ends(self) -> dict[int, int]:
-        """After the last readable record, markers included."""
+        """Offsets after the last readable record or marker."""
         with self._consumer() as consumer:
             try:
                 found = consumer.end_offsets(self._at, timeout_ms=5_000)

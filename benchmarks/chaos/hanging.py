@@ -1,20 +1,21 @@
-"""How often a broker's crash leaves transactions that nobody ends, and whether each is ended as it was.
+"""Transactions that hang after a broker's crash: how many, and whether each is ended correctly.
 
     python -m benchmarks.chaos.hanging --brokers 1 --cycles 30
-    python -m benchmarks.chaos.hanging --brokers 3 --cycles 20      two of them die together
+    python -m benchmarks.chaos.hanging --brokers 3 --cycles 20      two of them crash together
 
 One cycle:
 
 1. Producers with transactional ids of one group send a record to each partition of a topic. Some leave their
    transaction open, as a killed member does; the others begin to commit.
-2. Within some milliseconds of that the broker (two of three) is killed with -9.
-3. It starts again, at once or after the transaction timeout. Who was committing gets its answer, or an error.
-4. What hangs is looked for and ended (`detector.shell.kafka.transactions`).
+2. Some milliseconds later the broker (two of three) is killed with -9.
+3. It starts again, at once or after the transaction timeout. Producers that were committing get an answer or
+   an error.
+4. Transactions that hang are found and ended (`detector.shell.kafka.transactions`).
 
-Checked at the end of each cycle: nothing is hidden any more; each transaction is visible on all partitions or
-on none; on all if its producer was told so, on none if it was left open.
+Checked at the end of each cycle: no record is hidden any more; each transaction is visible on all partitions
+or on none: on all if its producer got the answer "committed", on none if it was left open.
 
-Prints a line per cycle and a summary; exit code 1 when something is not so. Needs Java and Maven.
+Prints a line per cycle and a summary; exit code 1 if a check fails. Needs Java and Maven.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Attempt:
     producer: KafkaProducer
     commits: bool
     name: bytes = field(default_factory=lambda: uuid.uuid4().hex.encode())
-    told: bool = False  # that it is committed
+    confirmed: bool = False  # its producer got the answer that it is committed
     thread: threading.Thread | None = None
 
     def send(self) -> None:
@@ -72,15 +73,15 @@ class Attempt:
         self.producer.flush(timeout=20)
 
     def commit(self) -> None:
-        """Commit; returns when the answer is there."""
+        """Commit and wait for the answer."""
         with suppress(KafkaError):
             self.producer.commit_transaction()
-            self.told = True
+            self.confirmed = True
 
 
 @contextmanager
 def brokers(count: int) -> Iterator[tuple[str, list[KafkaBroker]]]:
-    """So many brokers: their address, and those that crash together."""
+    """Start this many brokers; yields their address, and those that crash together."""
     if count == 1:
         with KafkaBroker() as broker:
             yield broker.bootstrap, [broker]
@@ -90,7 +91,7 @@ def brokers(count: int) -> Iterator[tuple[str, list[KafkaBroker]]]:
 
 
 def config(bootstrap: str) -> Config:
-    """The least that makes a group with one output topic."""
+    """The smallest configuration with a group and one output topic."""
     return Config.model_validate(
         {
             "event": {
@@ -113,7 +114,7 @@ def config(bootstrap: str) -> Config:
 def cycle(
     bootstrap: str, crashing: list[KafkaBroker], transactions: Transactions, chance: random.Random
 ) -> tuple[Counter[str], list[str], float]:
-    """Crash once: what hung by fate, what is not as it should be, seconds until all was visible."""
+    """Run one cycle; returns hanging transactions by fate, violations, and seconds until all was visible."""
     attempts = [
         Attempt(
             KafkaProducer(
@@ -156,14 +157,16 @@ def cycle(
     visible = Counter(record.value for record in read_all(bootstrap, TOPIC))
     for attempt in attempts:
         times = visible[attempt.name]
-        allowed = {PARTITIONS} if attempt.told else {0, PARTITIONS} if attempt.commits else {0}
+        allowed = {PARTITIONS} if attempt.confirmed else {0, PARTITIONS} if attempt.commits else {0}
         if times not in allowed:
-            wrong.append(f"visible on {times} partitions, told {attempt.told}, commits {attempt.commits}")
+            wrong.append(
+                f"visible on {times} partitions, confirmed {attempt.confirmed}, commits {attempt.commits}"
+            )
     return found, wrong, seconds
 
 
 def look(transactions: Transactions, found: Counter[str]) -> bool:
-    """End what hangs and note its fates; whether nothing is hidden any more."""
+    """End hanging transactions and count their fates; returns whether no record is hidden any more."""
     time.sleep(0.3)
     try:
         with transactions.connected():
@@ -177,7 +180,7 @@ def look(transactions: Transactions, found: Counter[str]) -> bool:
 
 
 def main() -> int:
-    """Run the cycles and say what came of them."""
+    """Run the cycles and print a summary."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--cycles", type=int, default=20)

@@ -1,44 +1,44 @@
-"""What goes wrong in production, on purpose, on a real Kafka; then every published byte is checked.
+"""Faults as in production, injected on a real Kafka. Afterwards every published byte is checked.
 
     python -m benchmarks.chaos.run --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
-    python -m benchmarks.chaos.run --expire     the log is compacted and expires behind the readers
-    python -m benchmarks.chaos.run --sides      labels come and the shards tell each other
-    python -m benchmarks.chaos.run --delivery at_least_once     what a failure looks like
-    python -m benchmarks.chaos.run --brokers 1  one broker alone: may fail
+    python -m benchmarks.chaos.run --expire     the log is compacted, and old segments expire
+    python -m benchmarks.chaos.run --sides      with labels and messages between shards
+    python -m benchmarks.chaos.run --delivery at_least_once     must fail: outputs are published twice
+    python -m benchmarks.chaos.run --brokers 1  a single broker: may fail
 
 Traffic (`traffic.py`) goes on while a seeded schedule of faults runs over replicas that are real processes:
 
-- *kill*: kill -9 and a new process; in part with the newest checkpoint of one of its partitions torn,
-  corrupted or deleted behind its back
-- *add*, *remove*: one replica more, one less for good
+- *kill*: kill -9 and a new process; sometimes the newest checkpoint of one of its partitions is
+  truncated, corrupted or deleted before
+- *add*, *remove*: one replica is added, one is removed for good
 - *restart*: SIGTERM and a new process; *all*: every replica at once, half of them by kill -9
-- *freeze*: SIGSTOP for longer than the session timeout, then SIGCONT: a former owner that does not know it
-- *broker_kill*, *broker_stop*: kill -9 or an orderly stop of one of the brokers, in part of the active
-  controller, else of one that leads partitions; in part a replica is killed, too. It stays away for this and,
-  by chance, some more faults. The next one comes when all brokers have everything again.
+- *freeze*: SIGSTOP for longer than the session timeout, then SIGCONT: a former owner that was not told about
+  the rebalance
+- *broker_kill*, *broker_stop*: kill -9 or an orderly stop of one of the brokers: sometimes the active
+  controller, else one that leads partitions. Sometimes a replica is killed, too. The broker stays away for
+  this fault and perhaps some more. The next such fault comes when all brokers are in sync again.
 
-With `--brokers 1` the broker starts again after a moment, and what is published may come twice after a kill
--9 of it. Transactions that it finds open when it starts may be ended before it knows its partitions' leaders,
-and the markers of those without are left out (Kafka 4.3: "likely deleted already"): what was aborted is
-committed with the next transaction of that producer. Where another broker leads meanwhile, there is no such
-moment.
+With `--brokers 1` the broker starts again after a moment, and outputs may be published twice after a kill -9
+of it. When it starts, it may end open transactions before it knows the leaders of its partitions. It then
+leaves out the markers of partitions without a leader (Kafka 4.3: "likely deleted already"), and an aborted
+transaction is committed with the next one of its producer. With three brokers another one leads meanwhile.
 
-A quarter of the faults is not waited for: the next one comes at most 3 s later. What counts: as a kill, that
-of a process which was alive and ran partitions; as a rebalance, an add or remove after which partitions run
-in another place than before. Rebalances that kills cause are not counted, and what did not count is done
-again.
+After a quarter of the faults the next one comes within 3 s, without waiting for recovery. A kill counts if
+the process was alive and ran partitions. A rebalance counts if it was caused by an add or remove and moved
+partitions. Faults that do not count are repeated.
 
 Checked at the end, after the traffic ended with markers of aborted and committed transactions at the log's
 tail:
 
-1. What is committed reaches the log's end, lag 0; replicas count received = scored + rejected and stop with
-   code 0. None ended unasked, and none took longer than `--patience` to be ready again.
+1. The committed offsets reach the end of the log; replicas count received = scored + rejected and stop with
+   code 0. None ended by itself, and none took longer than `--patience` to be ready again.
 2. Each record of the log is scored or rejected, exactly once.
 3. Alerts, dead letters and scores are those of an undisturbed run: same ids, keys, headers, bytes; none lost,
-   none twice. The undisturbed run is one daemon over the same log; with `--expire` the shards of the core
-   over the log as it was read before it went; with `--sides` the same with the disturbed run's journal.
+   none twice. The undisturbed run is one daemon over the same log. With `--expire` it is the core's shards
+   over a copy of the log that was read before it expired; with `--sides` likewise, with the disturbed run's
+   journal.
 
-Prints a table; exit code 1 when something is not so. Needs Java and Maven.
+Prints a table; exit code 1 if a check fails. Needs Java and Maven.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ BACK_SHARE = 0.5  # of the faults while a broker is away begin with its return
 DRAIN_SECONDS_MAX = 300.0
 EXPIRE_EVERY_S = 15.0
 
-# Barriers often, so that checkpoints are: each partition has some tens of events a second here.
+# Frequent barriers, and so frequent checkpoints: each partition has some tens of events a second here.
 CONFIG = {
     "commit_interval_ms": 50,
     "model": {
@@ -106,7 +106,7 @@ KAFKA = {
     "transaction_timeout_ms": 4_000,
     "request_timeout_ms": 5_000,
 }
-# The cleaner touches nothing younger than a minute: recoveries need a log that is as it was.
+# The cleaner changes no segment younger than a minute: a recovery needs the log unchanged.
 COMPACTED = {
     "cleanup.policy": "compact,delete",
     "min.compaction.lag.ms": "60000",
@@ -117,14 +117,14 @@ COMPACTED = {
 BROKER = {
     "log.cleaner.backoff.ms": "3000",
     "log.retention.check.interval.ms": "10000",
-    # As brokers have it. One that looks for timed-out transactions while it starts ends them without markers.
+    # Kafka's default. A broker that aborts timed-out transactions while it starts leaves out their markers.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
 }
-# What the replicas' own logs say of how it went.
+# Log events of the replicas that are counted.
 LOGGED = {
     "restored": "restores of a partition",
     "checkpoint_damaged": "of these past a damaged one",
-    "partitions_lost": "partitions lost unasked",
+    "partitions_lost": "partitions lost without a revoke",
     "commit_failed": "commits refused or overdue",
 }
 
@@ -133,12 +133,12 @@ def main() -> None:
     """Run the command."""
     arguments = _arguments()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and no replica stays behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends all replicas
     versions = f"Python {platform.python_version()}, Kafka {KAFKA_VERSION}"
     print(f"{platform.machine()}, {os.cpu_count()} cores, {versions}")
     print(", ".join(f"{name} {value}" for name, value in vars(arguments).items()), flush=True)
     sides = ("feedback", "exchange") if arguments.sides else ()
-    kept = 1000 if arguments.sides else 3  # the whole journal, in checkpoints, is what sides are checked by
+    kept = 1000 if arguments.sides else 3  # with sides the check needs the journals of all checkpoints
     with (
         _folder(arguments.folder) as folder,
         KafkaCluster(arguments.brokers, properties=BROKER) as cluster,
@@ -171,7 +171,7 @@ def main() -> None:
 
 @dataclass(kw_only=True, slots=True)
 class Tally:
-    """What was done and what it cost."""
+    """Faults that were injected, and recovery times."""
 
     faults: Counter[str] = field(default_factory=Counter)
     kills: int = 0
@@ -186,7 +186,7 @@ class Tally:
 
 
 class Run:
-    """One run; see the module's text."""
+    """One run, see the module's docstring."""
 
     def __init__(self, arguments: argparse.Namespace, cluster: KafkaCluster, deployment: Deployment) -> None:
         self.arguments, self.cluster, self.deployment = arguments, cluster, deployment
@@ -212,7 +212,7 @@ class Run:
     # --- the faults ---
 
     def disturb(self) -> None:
-        """Go through the schedule until it is done or time is up."""
+        """Inject the scheduled faults until all are done or the time is over."""
         for _ in range(3):
             self.fleet.add()
         self._traffic.start()
@@ -228,7 +228,7 @@ class Run:
         self._await_going("the last fault")
 
     def _schedule(self) -> Iterator[str]:
-        """All faults in an order of chance; then again what did not count."""
+        """All faults in random order; then again those that did not count."""
         arguments, tally = self.arguments, self.tally
         kills, restarts = arguments.kills, arguments.broker_restarts
         faults = ["kill"] * kills + ["change"] * arguments.rebalances + ["restart"] * (kills // 6)
@@ -264,9 +264,9 @@ class Run:
             "broker_kill": self._broker,
             "broker_stop": lambda: self._broker(orderly=True),
         }
-        told = actions[fault]()
+        outcome = actions[fault]()
         self.tally.faults[fault] += 1
-        line = f"{number:4} {fault:11} {told}"
+        line = f"{number:4} {fault:11} {outcome}"
         # What is counted by what it did must be let do it.
         if fault not in ("add", "remove") and self._rng.random() < IMPATIENT_SHARE:
             time.sleep(self._rng.uniform(0.0, IMPATIENT_S_MAX))
@@ -285,7 +285,7 @@ class Run:
         self._expire()
 
     def _await_going(self, what: str) -> tuple[float, float]:
-        """Seconds until all replicas are ready, and until every partition was committed further then."""
+        """Seconds until all replicas are ready, and then until every partition has committed further."""
         ready_s = self.fleet.await_settled(what)
         began = time.monotonic()
         before: dict[int, int] = {}
@@ -380,7 +380,7 @@ class Run:
         return False
 
     def _damage(self, partitions: set[int]) -> str:
-        """Harm the newest generation of one partition, never two in a row."""
+        """Damage the newest generation of one partition, never twice in succession."""
         if not partitions:
             return ""
         states = self._states(self._rng.choice(sorted(partitions)))
@@ -409,7 +409,7 @@ class Run:
         return sorted(self.deployment.checkpoints.glob(f"*/*/{partition:05d}/*.state"))
 
     def _expire(self) -> None:
-        """Delete what lies before the oldest generation, as retention would; odd partitions are compacted."""
+        """Delete records before the oldest generation, as retention would; odd partitions are compacted."""
         if self._recorder is None or time.monotonic() - self._expired_s < EXPIRE_EVERY_S:
             return
         self._expired_s = time.monotonic()
@@ -429,7 +429,7 @@ class Run:
     # --- the end ---
 
     def drain(self) -> None:
-        """End the traffic and let the replicas come to the log's end, markers and all; then stop them."""
+        """End the traffic, wait until the log's end is committed, markers included, and stop the replicas."""
         self._traffic.finish()
 
         def done() -> bool:
@@ -464,7 +464,7 @@ class Run:
                 self.tally.logged[words] += len(daemon.logged(event))
 
     def check(self) -> None:
-        """Hold all that was published against the log and an undisturbed run."""
+        """Compare everything published with the log and with an undisturbed run."""
         seen = published(self.deployment)
         log = log_of(self.deployment)
         if self._recorder is not None:
@@ -472,8 +472,8 @@ class Run:
             self._tell_gone(log, left)
         self._accounted(seen, log)
         if self.arguments.expire or self.arguments.sides:
-            reference, told = undisturbed(self.deployment, log, sides=self.arguments.sides)
-            self._check_told(told)
+            reference, messages = undisturbed(self.deployment, log, sides=self.arguments.sides)
+            self._check_messages(messages)
         else:
             reference = self._again(len(seen))
         for kind, number in Counter(about[0] for about in seen).items():
@@ -493,7 +493,7 @@ class Run:
             self._violation(f"{len(wrong)} records are not scored or rejected exactly once: {wrong[:5]}")
 
     def _again(self, count: int) -> Seen:
-        """One daemon over the same log, and nobody disturbs it."""
+        """Run one daemon over the same log without faults."""
         self.deployment.forget_group()
         self.deployment.rename_outputs("-undisturbed")
         daemon = self.deployment.start("commit_interval_ms=1000")
@@ -501,11 +501,13 @@ class Run:
         daemon.stop()
         return published(self.deployment)
 
-    def _check_told(self, told: list[bytes]) -> None:
+    def _check_messages(self, expected: list[bytes]) -> None:
         messages = side_records(self.cluster.bootstrap, self.deployment.topics.get("exchange"))
-        if sorted(told) != sorted(value for _, value in messages):
-            self._violation(f"shards told {len(messages)} messages, undisturbed {len(told)}, and they differ")
-        self.tally.events["told by shards"] = len(messages)
+        if sorted(expected) != sorted(value for _, value in messages):
+            self._violation(
+                f"shards published {len(messages)} messages, undisturbed {len(expected)}, and they differ"
+            )
+        self.tally.events["messages of shards"] = len(messages)
 
     def _tell(self, difference: Difference) -> None:
         for what in ("lost", "surplus", "twice", "different"):
@@ -544,11 +546,11 @@ class Run:
             print(f"load                               {load}")
         if self.fleet.stop_s:
             stops = self.fleet.stop_s
-            told = f"median {statistics.median(stops):.1f} s, max {max(stops):.1f} s"
-            print(f"stops by SIGTERM                   {told}")
+            times = f"median {statistics.median(stops):.1f} s, max {max(stops):.1f} s"
+            print(f"stops by SIGTERM                   {times}")
         for what, number in tally.logged.items():
             print(f"{what:34} {number:,}")
-        print(f"batches of unknown fate, sent again {self._traffic.unknown:,}\n")
+        print(f"batches without an answer, sent again {self._traffic.unknown:,}\n")
         for what, number in tally.events.items():
             print(f"{what:20} {number:10,}")
         print(f"\nviolations: {len(self.fleet.violations)}")
@@ -558,7 +560,7 @@ class Run:
 
 
 class Recorder(threading.Thread):
-    """Reads the log while it is there."""
+    """Reads the log before it expires."""
 
     def __init__(self, deployment: Deployment) -> None:
         super().__init__(name="recorder", daemon=True)
@@ -571,7 +573,7 @@ class Recorder(threading.Thread):
         self._ends: dict[int, int] | None = None
 
     def run(self) -> None:
-        """Read until `finish` says where the log ends."""
+        """Read until `finish` sets the end of the log."""
         settings = {
             "isolation_level": "read_committed",
             "auto_offset_reset": "none",
@@ -594,7 +596,7 @@ class Recorder(threading.Thread):
         return self._positions[partition]
 
     def finish(self, ends: dict[int, int]) -> dict[int, list[Record]]:
-        """All that was ever in the log."""
+        """All records that were ever in the log."""
         self._ends = ends
         self.join(60)
         if self._positions != ends:
@@ -620,21 +622,24 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--rebalances", type=int, default=30)
     parser.add_argument("--broker-restarts", type=int, default=10)
-    parser.add_argument("--minutes", type=float, default=40.0, help="for the faults; checking comes on top")
+    parser.add_argument("--minutes", type=float, default=40.0, help="time for the faults, without the checks")
     parser.add_argument(
-        "--brokers", type=int, choices=(1, 3), default=3, help="one alone cannot keep every promise"
+        "--brokers", type=int, choices=(1, 3), default=3, help="a single broker can lose transaction markers"
     )
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--rate", type=float, default=300.0, help="events per second")
     parser.add_argument(
-        "--patience", type=float, default=90.0, help="seconds until all is ready after a fault"
+        "--patience",
+        type=float,
+        default=90.0,
+        help="limit of seconds from a fault until all replicas are ready",
     )
-    parser.add_argument("--expire", action="store_true", help="compacted topic whose old segments expire")
-    parser.add_argument("--sides", action="store_true", help="labels and exchange")
+    parser.add_argument("--expire", action="store_true", help="compact the topic and let old segments expire")
+    parser.add_argument("--sides", action="store_true", help="with labels and exchange")
     parser.add_argument(
-        "--delivery", default="exactly_once", help="at_least_once must fail: outputs are there twice"
+        "--delivery", default="exactly_once", help="at_least_once must fail: outputs are published twice"
     )
-    parser.add_argument("--folder", type=Path, help="new folder for logs and checkpoints, to be kept")
+    parser.add_argument("--folder", type=Path, help="new folder for logs and checkpoints; it is kept")
     return parser.parse_args()
 
 

@@ -1,9 +1,9 @@
-"""Producers that go on whatever happens to the broker: simulated events, and what upstream does to them.
+"""Producers of simulated events that keep sending whatever happens to the broker.
 
-Batches go to the log plainly, in transactions that are committed, and in transactions that are aborted and
-sent again: markers lie within the log, and `finish` leaves both kinds at its tail. Some events are malformed,
-some are sent a second time later. A batch whose fate is not known is sent again, as producers do. So the log
-is the only truth about what was sent, and whoever checks reads it there.
+Batches are sent without a transaction, in transactions that are committed, and in transactions that are
+aborted and sent again. So the log contains markers, and `finish` leaves both kinds at its end. Some events
+are malformed, some are sent a second time later. A batch without an answer is sent again, as producers do. So
+only the log shows what was sent, and checks read it from there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.kafka.test_end_to_end import broken
 Event = tuple[bytes, bytes | None]
 
 TICK_S = 0.2
-BATCH_EVENTS_MAX = 2_000  # after an outage the rest comes with the next batches
+BATCH_EVENTS_MAX = 2_000  # after an outage the rest is sent with the next batches
 DEADLINE_S = 10.0  # kafka-python's transactions have no timeout of their own and may wait for ever
 MALFORMED_SHARE = 0.01
 AGAIN_SHARE = 0.01
@@ -43,9 +43,9 @@ class Traffic(threading.Thread):
     Parameters
     ----------
     events_per_s
-        On average; what an outage held up comes faster.
+        On average; events delayed by an outage are sent faster.
     feedback
-        Topic to which frauds are reported two days of event time later; None: nobody does.
+        Topic to which frauds are reported two days of event time later; None: frauds are not reported.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Traffic(threading.Thread):
         self._day = 0
         self._stream = self._events()
         self._stopping = threading.Event()
-        self.sent = self.unknown = 0  # events; batches whose fate was not known
+        self.sent = self.unknown = 0  # events; batches without an answer
 
     def run(self) -> None:
-        """Send batch after batch, each until it is known to be there."""
+        """Send batch after batch, each until it is confirmed."""
         began = time.monotonic()
         while not self._stopping.wait(TICK_S):
             due = int((time.monotonic() - began) * self._events_per_s) - self.sent
@@ -90,7 +90,7 @@ class Traffic(threading.Thread):
                 self._insist(lambda: self._report(labels))  # noqa: B023
 
     def finish(self) -> None:
-        """Stop, and leave markers at the tail: aborts everywhere, commits behind them in every other one."""
+        """Stop. Leave markers at the log's end: aborts everywhere, then commits in every second partition."""
         self._stopping.set()
         self.join()
         tails = list(islice(self._stream, 200))
@@ -124,12 +124,12 @@ class Traffic(threading.Thread):
     # --- how ---
 
     def _insist(self, send: Callable[[], None]) -> None:
-        """Send until it worked or we are to stop."""
+        """Send until it succeeds or the run stops."""
         while not self._stopping.is_set():
             try:
                 _within(DEADLINE_S, send)
                 return
-            except Exception:  # noqa: BLE001 - whatever it was, a new producer may do better
+            except Exception:  # noqa: BLE001 - any error: a new producer may succeed
                 self.unknown += 1
                 for producer in self._producers.values():
                     _behind(lambda producer=producer: producer.close(timeout=0))  # type: ignore[misc]
@@ -193,7 +193,7 @@ def _reports(rows: list[tuple[str, str, int]], day_end: float) -> list[bytes]:
 
 
 def _within(seconds: float, call: Callable[[], None]) -> None:
-    """Call on a thread of its own, and give it up after some time."""
+    """Call in a thread of its own, and stop waiting after some time."""
     _behind(call).result(seconds)
 
 
@@ -204,7 +204,7 @@ def _behind(call: Callable[[], None]) -> Future[None]:
         try:
             call()
             done.set_result(None)
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
             done.set_exception(error)
 
     threading.Thread(target=work, daemon=True).start()

@@ -3,10 +3,10 @@
     python -m benchmarks.delivery.stream --events E.jsonl.gz --count 200000 --partitions 4
     python -m benchmarks.delivery.stream --events E.jsonl.gz --count 200000 --partitions 4 --chaos
 
-The first prints received = scored + rejected, alerts and events/s, beside `replay` over the same events. The
-second runs the log again with two replicas of which one is killed with -9 in the middle, and the broker is
-killed once and started again; at the end a read_committed consumer's alerts must equal the undisturbed run's
-in ids, keys, headers and bytes. Needs Java and Maven.
+The first command prints received = scored + rejected, alerts and events/s, and the same of `replay` over the
+same events. The second one runs the log again with two replicas. One is killed with -9 in the middle, and the
+broker is killed once and started again. At the end the alerts that a read_committed consumer sees must equal
+those of the undisturbed run in ids, keys, headers and bytes. Needs Java and Maven.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Inputs that are almost right: a valid one with something wrong in its bytes, its tokens or its values.
+"""Inputs that are almost valid: a valid one with changed bytes, tokens or values.
 
-Bytes alone hardly get past the first parser, values alone never leave it. What is put in is what parsers have
-tripped over: numbers without end, half of a surrogate pair, nesting, the same key twice, other types.
+Changed bytes alone rarely pass the first parser, and changed values alone never fail in it. Inserted are
+things on which parsers have failed before: very long numbers, half of a surrogate pair, nesting, the same key
+twice, other types.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 BYTES_MAX = 1 << 17  # of one input: twice the default limit of an event, and of the largest seed
 WINDOW = 2048  # bytes in which one token is chosen
-PLACES_MAX = 2000  # looked at in one tree: by aliases, one may be without end
+PLACES_MAX = 2000  # places considered in one tree; with aliases a tree may be infinite
 
 _WORDS = (
     "null true false NaN Infinity -Infinity 0 -0 1e999 -1e999 1e-999 1E400 00 0x10 0o17 1_000 .5 5. -1",
@@ -48,7 +49,7 @@ class Mutator:
     seeds
         Valid inputs.
     to_tree, to_bytes
-        What a seed means as dicts, lists and plain values, and back; None: its bytes only.
+        Convert a seed to dicts, lists and plain values, and back; None: only bytes are changed.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Mutator:
         return self.mutate(self._random.choice(self.seeds), self._random.choice((0, 1, 1, 1, 2, 2, 3, 5, 9)))
 
     def mutate(self, data: bytes, times: int) -> bytes:
-        """Change values first, as bytes may leave no tree behind."""
+        """Change values first: after a change of bytes there may be no tree."""
         chance = self._random
         kinds = sorted(chance.choices((0, 1, 2), weights=(5, 3, 2), k=times))
         for kind in kinds:
@@ -82,7 +83,7 @@ class Mutator:
             tree = self._to_tree(data)
             self._change(tree)
             return self._to_bytes(tree)
-        except Exception:  # noqa: BLE001 - what is changed already may have no tree any more, for any reason
+        except Exception:  # noqa: BLE001 - a changed input may have no tree, for any reason
             return self._token(data)
 
     def _change(self, tree: Any) -> None:
@@ -145,7 +146,7 @@ class Mutator:
 
 
 def _places(tree: Any, depth: int = 0) -> Any:
-    """Containers and keys, the first hundred of each, not deeper than a parser would look."""
+    """Containers and keys, the first hundred of each, to a parser's maximum depth."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in list(islice(items, 100)):
         yield tree, key

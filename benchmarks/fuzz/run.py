@@ -1,16 +1,16 @@
-"""A bounded number of inputs for everything that reads what the world wrote.
+"""A bounded number of fuzzed inputs for everything that reads external data.
 
     python -m benchmarks.fuzz.run --inputs 1000000            # make fuzz INPUTS=1000000
     python -m benchmarks.fuzz.run --targets config,journal --inputs 10000 --seed 7
     python -m benchmarks.fuzz.run --targets config --again out/fuzz/config-0123456789ab
 
-Each target runs in a process of its own and gets its share of the inputs. With atheris (PyPI) libFuzzer looks
-at which code an input reached and goes on from there; without, or with `--engine mutate`, the seeded mutator
-alone makes the inputs. For each target it prints what became of them, how fast, the slowest, and the resident
-memory at the start, after a tenth and at the end. It ends with 1 if anything was raised that is not our own
-error, if another law was broken, if one input took over two seconds of CPU or, with `--engine mutate`, if
-memory grew (libFuzzer keeps its corpus in the same process); the input is saved, and `--again` tries it
-alone.
+Each target runs in a process of its own and gets its share of the inputs. With atheris (PyPI), libFuzzer
+makes the inputs, guided by coverage. Without it, or with `--engine mutate`, the seeded mutator alone makes
+them. For each target the outcomes of inputs, inputs/s, the slowest input, and the resident memory at the
+start, after a tenth and at the end are printed. The exit code is 1 if an exception other than our own errors
+was raised, if another invariant was violated, if one input took over two seconds of CPU or, with `--engine
+mutate`, if memory grew (libFuzzer keeps its corpus in the same process). The input is saved, and `--again`
+runs it alone.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _CORE = Path(__file__).parents[2] / "detector" / "core"
 COMPILED = tuple(
     f"detector.core.{file.stem}" for file in sorted(_CORE.glob("*.py")) if "import numba" in file.read_text()
 )
-FINDS_MAX = 10  # different ones of one target; then it stops
-SECONDS_MAX = 2.0  # of CPU for one input: the machine may have other work
-GROWN_BYTES_MAX = 16 << 20  # from a tenth on, of which 5 % more
-ADDRESS_SPACE_BYTES = 6 << 30  # an input that wants more memory than this is a find
+FINDS_MAX = 10  # different failures of one target; then it stops
+SECONDS_MAX = 2.0  # of CPU for one input; CPU, because the machine may be busy
+GROWN_BYTES_MAX = 16 << 20  # growth from the first tenth on, plus 5 % of the memory at that time
+ADDRESS_SPACE_BYTES = 6 << 30  # an input that needs more memory than this is a failure
 
 
 def main() -> None:
@@ -57,23 +57,23 @@ def main() -> None:
 
 
 def _run(name: str, arguments: argparse.Namespace) -> int:
-    """One target in a process of its own."""
+    """Run one target in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.fuzz.run", "--child", "--targets", name]
     for option in ("inputs", "seed", "engine", "out", "again"):
         if (value := getattr(arguments, option)) is not None:
             command += [f"--{option}", str(value)]
-    with tempfile.TemporaryDirectory() as scratch:  # libFuzzer's own mess
+    with tempfile.TemporaryDirectory() as scratch:  # files that libFuzzer writes
         return subprocess.run(
             command, check=False, env={**os.environ, "TMPDIR": scratch, "PYTHONWARNINGS": "ignore"}
         ).returncode
 
 
 class _Watch:
-    """Counts, times and saves."""
+    """Counts and times inputs, and saves those that fail."""
 
     def __init__(self, target: Any, inputs: int, out: Path, *, memory_is_ours: bool = True) -> None:
         self._target, self._inputs, self._out = target, inputs, out
-        self._memory_is_ours = memory_is_ours  # not where the engine keeps inputs beside us
+        self._memory_is_ours = memory_is_ours  # False if the engine keeps its inputs in this process
         self._began_s = time.monotonic()
         self._outcomes: Counter[str] = Counter()
         self._finds: dict[str, Path] = {}
@@ -87,7 +87,7 @@ class _Watch:
         began_s = time.process_time()
         try:
             self._outcomes[self._target.check(data)] += 1
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what we look for
+        except Exception as error:  # noqa: BLE001 - any exception is a failure to report
             self._find(getattr(error, "data", data), error)
         else:
             self._slowest = max(self._slowest, (time.process_time() - began_s, data))
@@ -96,7 +96,7 @@ class _Watch:
         return self._count < self._inputs and len(self._finds) < FINDS_MAX
 
     def report(self) -> int:
-        """Print; returns the exit code."""
+        """Print the results; returns the exit code."""
         seconds = time.monotonic() - self._began_s
         try:
             self._outcomes.update(self._target.finish())
@@ -193,13 +193,13 @@ def _arguments() -> argparse.Namespace:
     )
     engine = "atheris" if importlib.util.find_spec("atheris") else "mutate"
     parser.add_argument(
-        "--inputs", type=int, default=100_000, help="of all targets together, by their weights"
+        "--inputs", type=int, default=100_000, help="inputs of all targets together, shared by weight"
     )
-    parser.add_argument("--targets", help="by name, with commas; all of them by default")
+    parser.add_argument("--targets", help="names, separated by commas; all by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", choices=("atheris", "mutate"), default=engine)
     parser.add_argument("--out", default="out/fuzz", help="where inputs are saved")
-    parser.add_argument("--again", help="a saved input, to be tried alone")
+    parser.add_argument("--again", help="run one saved input alone")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""What is fuzzed, and the law that each of it keeps: nothing is raised but our own errors."""
+"""The targets of fuzzing, and the invariant of each: no exception but our own errors is raised."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from detector.errors import CheckpointDamaged, ConfigError, DetectorError, Needs
 CONFIGS = Path(__file__).parents[2] / "configs"
 IDENTITY = Identity(topic="transactions", group="fuzz", partition=0, entity_key=b"fuzz")
 BATCH = 64  # records handed to a shard in one go
-SMALL: dict[str, Any] = {  # so that every table is at its bound soon: growth beyond it would show
+SMALL: dict[str, Any] = {  # small bounds, so that growth beyond them is seen soon
     "features": {"entities_max": 4096, "pairs_max": 4096},
     "barriers": {"block_events": 64, "every_events": 4096, "early_events_min": 64},
     "calibration": {"warm_up_events": 256, "memory_events": 2048},
@@ -50,32 +50,32 @@ _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class Broken(AssertionError):
-    """A law was broken."""
+    """An invariant was violated."""
 
 
 class Target(ABC):
-    """Something that reads what the world wrote."""
+    """Something that reads external data."""
 
     name: str
     weight: int  # share of all inputs, in thousandths
 
     @abstractmethod
     def mutator(self, seed: int) -> Mutator:
-        """What makes its inputs."""
+        """The mutator of its inputs."""
 
     @abstractmethod
     def check(self, data: bytes) -> str:
-        """Read one input; returns what became of it. Anything raised is a find."""
+        """Read one input; returns its outcome. Any exception is a failure."""
 
     def finish(self) -> dict[str, int]:
-        """Counts at the end, by what became of an input in a batch."""
+        """Counts at the end, by outcome of an input in a batch."""
         return {}
 
 
 class Events(Target):
     """Records through a real partition with one preset's schema.
 
-    Law: each record is scored or rejected, once; a dead letter holds the original; scores are finite.
+    Invariant: each record is scored or rejected, once; a dead letter holds the original; scores are finite.
     """
 
     weight = 230
@@ -94,10 +94,11 @@ class Events(Target):
         self._records: list[Record] = []
         self._counts: dict[str, int] = {}
         self._offset = 0
-        for one in self._seeds[: 8 * BATCH]:  # a model that is there, and code that is compiled
+        for one in self._seeds[: 8 * BATCH]:  # a model exists, and the kernels are compiled
             self.check(one)
         self._counts = {"scored": 0, "alerts": 0}
-        self._alone, self._single_out = alone, not alone  # one record at a time; else look which one it was
+        # One record at a time; else search a failed batch for the record.
+        self._alone, self._single_out = alone, not alone
 
     def mutator(self, seed: int) -> Mutator:
         return Mutator(self._seeds, seed)
@@ -128,7 +129,7 @@ class Events(Target):
         except Exception as error:
             if not self._single_out:
                 raise
-            for record in records:  # which one was it?
+            for record in records:  # find the one that failed
                 Events(self._preset, alone=True).check(record.value or b"")
             raise Broken("only all of these records together break it") from error
 
@@ -163,7 +164,7 @@ class Events(Target):
 
 
 class ConfigFile(Target):
-    """Law: a configuration, which says the same when written out and makes a parser; or ConfigError."""
+    """Invariant: a ConfigError, or a configuration that makes a parser and is equal after being written."""
 
     name, weight = "config", 30
 
@@ -195,7 +196,7 @@ class ConfigFile(Target):
 
 
 class Overrides(Target):
-    """Texts given by --set and by the environment; law as for files."""
+    """Texts given by --set and by the environment; the same invariant as for files."""
 
     name, weight = "config-set", 10
 
@@ -255,7 +256,7 @@ class Plain(Target):
 class Side(Target):
     """Records of a side topic, one by one and then many at a barrier of a shard.
 
-    Law: each record has one outcome.
+    Invariant: each record has one outcome.
     """
 
     def __init__(
@@ -294,7 +295,7 @@ class Side(Target):
 
 
 def targets() -> dict[str, Callable[[], Target]]:
-    """All of them by name; making one may take seconds."""
+    """All targets by name; making one may take seconds."""
     made: dict[str, Callable[[], Target]] = {
         f"events-{path.stem}": lambda preset=path.stem: Events(preset)  # type: ignore[misc]
         for path in sorted(CONFIGS.glob("*.yaml"))
@@ -325,7 +326,7 @@ def targets() -> dict[str, Callable[[], Target]]:
     }
 
 
-# --- what is valid -----------------------------------------------------------------------------------------
+# --- valid inputs -----------------------------------------------------------------------------------------
 
 
 def _examples(event: Event, count: int) -> list[dict[str, Any]]:
@@ -369,7 +370,7 @@ def _yaml(tree: Any) -> bytes:
 
 
 def _brief(config: Config) -> dict[str, Any]:
-    """A short configuration: most of the time goes into reading YAML."""
+    """A short configuration, as most of the time is spent reading YAML."""
     event = config.model_dump(mode="json", exclude_defaults=True)["event"]
     event["fields"] = list(event.get("fields", []))[:3]
     if event.get("exposure") not in {field["name"] for field in event["fields"]}:
@@ -383,7 +384,7 @@ def _brief(config: Config) -> dict[str, Any]:
 
 
 def _partition(events: int) -> Partition:
-    """One that has learned, and may tell and be told."""
+    """A partition that has learned, with feedback and exchange."""
     event = load(CONFIGS / "handbook.yaml").event
     config = ModelPart.model_validate({"event": event.model_dump(), "model": SMALL, "exchange": True})
     partition = Partition(IDENTITY, config, Partition.begin(config, 0), until=0)
@@ -460,13 +461,13 @@ def _messages() -> list[bytes]:
     return list(peer.collect()[0])
 
 
-# --- reading, with what must hold then ---------------------------------------------------------------------
+# --- readers, with their invariants ---------------------------------------------------------------------
 
 
 def _read_journal(data: bytes) -> str:
     journal = Journal.from_text(data.decode(errors="replace"))
     if Journal.from_text(journal.to_text()) != journal:
-        raise Broken("a journal does not say what it said")
+        raise Broken("a journal differs after being written and read")
     return "read"
 
 
@@ -480,7 +481,7 @@ def _read_manifest(data: bytes) -> str:
 def _read_packed(data: bytes) -> str:
     tree = unpack(data)
     if unpack(pack(tree)).keys() != tree.keys():
-        raise Broken("a state does not say what it said")
+        raise Broken("a state differs after being packed and unpacked")
     return "read"
 
 
@@ -503,7 +504,7 @@ def _read_message(data: bytes) -> str:
     return outcome
 
 
-# --- what is sealed, unsealed and sealed again, so that more than the checksum is tried ---------------------
+# --- checksums are removed and added again, so that more than the checksum is tested ---------------------
 
 
 def _unsealed(manifest: bytes) -> Any:

@@ -1,14 +1,14 @@
 """Which labels reach the service, and when.
 
     none               none
-    late:7             every fraud, 7 days after it; silence otherwise
+    late:7             every fraud, 7 days after it; no other labels
     late:7:0.3         30 % of the frauds, drawn at random
-    late:7:200         200 of the frauds that are told before the stream ends
+    late:7:200         200 of the frauds whose labels arrive before the stream ends
     answers:30:0.1     analysts answer the service's own alerts, fraud or legitimate, a day later; of the
                        frauds without an alert 10 % are reported 30 days after them
 
-Late labels are a feedback file. Answers are a side log that sees the run's own alerts as they are committed,
-and is asked as a file of feedback is: what carries an earlier time is there.
+Late labels are a feedback file. Answers are a side log that sees the run's own alerts when they are
+committed. Like a file of feedback, it has all records with an earlier time.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def parse_labels(text: str) -> LabelPlan:
     Raises
     ------
     InputError
-        It is none of them.
+        It has none of these forms.
     """
     if text == "none":
         return LabelPlan(text=text, mode="none")
@@ -91,7 +91,7 @@ class Answers:
         self._decoder = msgspec.json.Decoder(_Alert)
 
     def watch(self, commit: Commit) -> None:
-        """Take note of the alerts of a commit."""
+        """Receive the alerts of a commit."""
         for message in commit.messages:
             if message.topic == self._topic and message.value is not None:
                 alert = self._decoder.decode(message.value)
@@ -100,10 +100,10 @@ class Answers:
                 heapq.heappush(self._coming, (alert.seconds + ANSWER_S, alert.event_id, label))
 
     def refresh(self) -> None:
-        """Alerts are told by `watch`."""
+        """Nothing to do: alerts come through `watch`."""
 
     def end(self, event_time: float) -> int:
-        """Records with an earlier time; they stay where they are."""
+        """Number of records with an earlier time; their positions do not change."""
         while self._coming and self._coming[0][0] < event_time:
             time, event_id, label = heapq.heappop(self._coming)
             if label == "report" and event_id in self._answered:
@@ -121,7 +121,7 @@ class Answers:
         return 0
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
 
 class _Alert(msgspec.Struct):
@@ -139,8 +139,8 @@ def _reported(plan: LabelPlan, facts: Facts, seed: int) -> list[int]:
     rng = np.random.default_rng(seed)
     if plan.count is None:
         return [int(row) for row in frauds[rng.random(len(frauds)) < plan.share]]
-    told = frauds[facts.time[frauds] + plan.delay_s < facts.time[-1]]
-    return [int(row) for row in np.sort(rng.permutation(told)[: plan.count])]
+    in_time = frauds[facts.time[frauds] + plan.delay_s < facts.time[-1]]
+    return [int(row) for row in np.sort(rng.permutation(in_time)[: plan.count])]
 
 
 def _record(time: float, event_id: str, label: str) -> bytes:

@@ -1,13 +1,13 @@
-"""What the peers get: the same events as rows of numbers.
+"""Inputs of the peers: the same events as rows of numbers.
 
     plain      the numeric fields as they are; missing: 0
     features   all inputs of our encoder that need no labels, made by the service's own profiles in the order
                of the stream
-    compact    of those the few that suit detectors which weigh all columns alike: the values, their
+    compact    the few features that suit detectors which weigh all columns equally: the values, their
                deviations from the main entity's profile, time since its last event, its decayed counts; only
                where there are entities
 
-A row uses nothing later than its event, but for the units of the numeric scale, which are read from the first
+A row uses nothing later than its event, except the units of the numeric scale, which are read from the first
 block, as the service reads them at its first barrier.
 
 The rows lie in files of the run's scratch folder, mapped into memory: a stream may be larger than memory.

@@ -1,4 +1,4 @@
-"""What sudden shifts do to the alert rate and to what is found, and how good the first scores are.
+"""Effects of sudden shifts on alert rate and detection, and the quality of the first scores.
 
     python -m benchmarks.quality.drift [--customers 5000] [--seeds 7 8 9]
 
@@ -9,14 +9,14 @@ all of it at once; and no shift, for comparison. All start from the same model. 
     alerts / budget      published alerts, in multiples of the budget (.1 % of events): over the last two days
                          before the shift, and each of the days after it
     candidates           events that reach the threshold, in the same multiples, on the first day after it
-    back after           events after which a window of two days' events begins in which alerts are within
-                         .7 to 1.3 times the budget, and so in every later one
+    back after           events until the alert rate over two days' events is within .7 to 1.3 times the
+                         budget and stays there
     accepted             share of events learned from as normal, on the first and on the last day
     AP, recall           of the simulator's frauds by amount (scenarios 1 and 3) in the last three days, by
-                         score and by published alerts, to be held against those without a shift
+                         score and by published alerts, to compare with the run without a shift
 
 Cold start: 500 customers and 20 times the Handbook's frauds, so that the first hours have some; average
-precision and AUC by range of events, the share of frauds beside it, means over seeds.
+precision and AUC by range of events, and the share of frauds, means over seeds.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COLD_TO = 16_384
 
 
 class Trace:
-    """What happened to each event: arrays of equal length, (n,)."""
+    """Results of each event: arrays of equal length, (n,)."""
 
     def __init__(self) -> None:
         self.score: list[FloatArray] = []
@@ -72,7 +72,7 @@ class Trace:
                 self.flags[name].append(value)
 
     def columns(self) -> dict[str, list[Any]]:
-        """Everything as lists, to travel as JSON."""
+        """Everything as lists, for JSON."""
         flags = {name: np.concatenate(values).tolist() for name, values in self.flags.items()}
         return {"score": np.concatenate(self.score).tolist(), **flags}
 
@@ -122,7 +122,7 @@ def rate(runs: Sequence[Mapping[str, Any]], column: str, window: slice) -> float
 
 
 def back_after(runs: Sequence[Mapping[str, Any]], window_events: int) -> int | None:
-    """Events after which the alert rate is within bounds for good; None: not in what was seen."""
+    """Events until the alert rate stays within bounds; None: not within this run."""
     length = min(len(run["alert"]) for run in runs)
     back: int | None = None
     for start in range(0, length - window_events + 1, STEP_EVENTS):
@@ -132,7 +132,7 @@ def back_after(runs: Sequence[Mapping[str, Any]], window_events: int) -> int | N
 
 
 def cold_start(seed: int) -> tuple[list[tuple[float, float, float]], tuple[int, int, int]]:
-    """Average precision, AUC and share of frauds by range; alerts in warm-up, marked so, and marked later."""
+    """Average precision, AUC and fraud share by range; alerts in the warm-up, marked in it, marked later."""
     config = SimulationConfig(
         seed=seed,
         customers=500,
@@ -209,18 +209,18 @@ def _print_shifts(runs: Sequence[tuple[dict[str, Any], dict[str, dict[str, Any]]
             rate(after, "alert", slice(3 * day, None)),
         ]
         numbers.append(rate(after, "candidate", slice(0, day)))
-        told = "not seen" if back is None else f"{back:,}"
-        cells = (told, f"{first:.2f} {last:.2f}", f"{ap:.3f}", f"{recall:.3f}")
+        events = "not seen" if back is None else f"{back:,}"
+        cells = (events, f"{first:.2f} {last:.2f}", f"{ap:.3f}", f"{recall:.3f}")
         print(_line((name, *(f"{number:.2f}" for number in numbers), *cells)))
 
 
 def _print_cold(runs: Sequence[tuple[list[tuple[float, float, float]], tuple[int, int, int]]]) -> None:
     print(f"{'cold start':<16}{'AP':>6}{'AUC':>7}{'frauds':>8}")
-    means = np.nanmean([rows for rows, _ in runs], axis=0)  # a seed without frauds there says nothing
+    means = np.nanmean([rows for rows, _ in runs], axis=0)  # NaN for a seed without frauds in the range
     for start, stop, (ap, auc, share) in zip(COLD_FROM, (*COLD_FROM[1:], COLD_TO), means, strict=True):
         print(f"{start:>6,} - {stop:<7,}{ap:>6.2f}{auc:>7.2f}{100 * share:>6.1f} %")
     early, marked, late = np.sum([counts for _, counts in runs], axis=0)
-    print(f"alerts in the warm-up: {early}, marked so: {marked}; later ones marked so: {late}")
+    print(f"alerts in the warm-up: {early}, marked: {marked}; later ones that are marked: {late}")
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,9 +1,8 @@
-"""A real partition without the world around it, fed with events and asked what it would say.
+"""A real partition without IO: it processes events, and can be asked for scores without learning.
 
-`Driven.feed` is what a partition does under Kafka, barriers included. `in_a_copy` answers a question in a
-fork of this process: whatever that does to the model is gone afterwards, so one model can be asked any number
-of times how it would score the next event, by the code that scores every event and with its profiles as they
-are.
+`Driven.feed` processes events as under Kafka, barriers included. `in_a_copy` runs a function in a fork of
+this process, so its changes to the model are discarded. So one model can score any number of possible next
+events, by the code that scores every event and with its current profiles.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ Event = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Fed:
-    """What came of n events."""
+    """Results of n events."""
 
     score: FloatArray  # (n,)
     alert: BoolArray  # (n,)
     bodies: list[dict[str, Any]]  # of the alerts, in order
-    candidates: int  # events that reached the threshold, whether published or held back
+    candidates: int  # events that reached the threshold, published or suppressed
 
 
 class Driven:
-    """A partition and the log it has seen; every event must be a valid one."""
+    """A partition and its log; every event must be valid."""
 
     def __init__(self, config: ModelPart) -> None:
         self._partition = Partition(IDENTITY, config, Partition.begin(config, 0), until=0)
@@ -86,14 +85,14 @@ class Driven:
         )
 
     def would_score(self, events: Sequence[Event]) -> list[float]:
-        """Score each of these as if it were the next event, and forget it."""
+        """Score each of these as if it were the next event, without learning."""
         return [in_a_copy(lambda event=event: float(self.feed([event]).score[0])) for event in events]
 
 
 def in_a_copy(question: Callable[[], Any]) -> Any:
-    """Answer in a fork of this process; the answer travels as JSON. POSIX only.
+    """Run a function in a fork of this process; its result is sent as JSON. POSIX only.
 
-    The fork has this thread alone: nothing that is asked may need another one.
+    The fork has only the calling thread, so the function must not need another one.
     """
     answer, sink = os.pipe()
     child = os.fork()
@@ -107,10 +106,10 @@ def in_a_copy(question: Callable[[], Any]) -> Any:
         os._exit(0)
     os.close(sink)
     with os.fdopen(answer, "rb") as pipe:
-        told = pipe.read()
+        answer = pipe.read()
     if os.waitpid(child, 0)[1] != 0:
         raise RuntimeError("a copy of the model failed")
-    return msgspec.json.decode(told)
+    return msgspec.json.decode(answer)
 
 
 def configuration(extra_fields: Sequence[Mapping[str, Any]] = (), **sections: Mapping[str, Any]) -> ModelPart:

@@ -1,4 +1,4 @@
-"""How good are the scores of a stream?
+"""Quality of the scores of a stream.
 
     python -m benchmarks.quality.evaluate --scores S.csv[.gz] --labels L.csv[.gz]
                                           [--handbook --events E.jsonl[.gz]]
@@ -49,7 +49,7 @@ def judge_stream(scores: Scores, labels: dict[str, int]) -> Figures:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the figures; an operator's mistake is a sentence and exit code 2."""
+    """Print the figures; a wrong argument or file gives a message and exit code 2."""
     parser = argparse.ArgumentParser(
         prog="evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

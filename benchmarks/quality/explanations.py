@@ -1,22 +1,24 @@
-"""Are the reasons of alerts true?
+"""Whether the reasons of alerts are true.
 
     python -m benchmarks.quality.explanations [--events 40000] [--customers 1500] [--seeds 7 8 9]
 
 Runs a real partition with the default configuration over simulated traffic, the Handbook's and one with a
-merchant category and a country, and tests each alert after the warm-up by making other events of it and
-scoring these anew, all the way from bytes to score, with every profile as it was before the event:
+merchant category and a country, and tests each alert after the warm-up: the event is changed and scored
+again, from bytes to score, with every profile as it was before the event:
 
     top two    both fields named first take their expected values: does the score fall below the threshold?
     top one    does the field named first alone lower the score more than another field, drawn at random?
     tampered   where one field is known to be wrong, is it among the first two named?
 
-An expected value is the reason's own. Where a reason tells none (a terminal, a category: the model holds only
-their hashes), it is what the customer's last events in the log show most often. A customer's history is no
-field of the event and cannot be set: named first it counts as wrong, and named second it stays as it is.
+An expected value is the one in the reason. Where a reason has none (a terminal, a category: the model holds
+only their hashes), it is the most frequent value among the customer's last events in the log. A customer's
+history is no field of the event and cannot be changed: named first it counts as wrong, named second it is
+left as it is.
 
-Wrong fields are those of the simulator's frauds (amounts), and of traffic without frauds of which one event
-in 200 is tampered with in turn: five times the amount, a rare other category, another country, three hours
-around 03:00 where others come at noon +- 10,000 s; there the budget is 1 %, so that there is room for them.
+Wrong fields are those of the simulator's frauds (amounts), and of traffic without frauds in which one field
+of one event in 200 is changed, in turn: five times the amount, a rare other category, another country, three
+hours around 03:00 where others come at noon +- 10,000 s; there the budget is 1 %, so that all of them can be
+alerts.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ class Verdict:
 
 
 class Habits:
-    """What each customer's last events show, read from the log alone."""
+    """The values of each customer's last events, from the log alone."""
 
     def __init__(self) -> None:
         self._last: dict[str, deque[Mapping[str, Any]]] = defaultdict(lambda: deque(maxlen=HISTORY_EVENTS))
@@ -75,7 +77,7 @@ class Habits:
         self._last[event["CUSTOMER_ID"]].append(event)
 
     def usual(self, event: Mapping[str, Any], name: str) -> Any:
-        """What field `name` should have been; its own value for a customer never seen."""
+        """Usual value of field `name`; its own value for a customer without events."""
         last = self._last[event["CUSTOMER_ID"]]
         if not last:
             return event[PATHS[name]]
@@ -144,12 +146,12 @@ def _with(
     for name in names:
         if name not in PATHS:
             continue
-        told = reasons.get(name, {}).get("expected")
-        if told is None:
-            told = habits.usual(event, name)
+        expected = reasons.get(name, {}).get("expected")
+        if expected is None:
+            expected = habits.usual(event, name)
         elif name == "time":
-            told = _at(event["TX_DATETIME"], told)
-        changed[PATHS[name]] = told
+            expected = _at(event["TX_DATETIME"], expected)
+        changed[PATHS[name]] = expected
     return changed
 
 
@@ -164,7 +166,7 @@ def enrich(events: Sequence[dict[str, Any]]) -> None:
 
 
 def tamper(events: Sequence[dict[str, Any]], start: int, seed: int) -> dict[int, str]:
-    """Make one field of one event in `TAMPERED_EVERY` wrong, from `start` on; tells which."""
+    """Change one field of one event in `TAMPERED_EVERY`, from `start` on; returns the changed fields."""
     rng = np.random.default_rng(seed)
     wrong = {}
     for turn, number in enumerate(range(start, len(events), TAMPERED_EVERY)):

@@ -1,9 +1,9 @@
 """The test week of the Fraud Detection Handbook (Le Borgne et al. 2022), by its published protocol.
 
-Train 2018-07-25 to 07-31, a week in which labels have not arrived, test 08-08 to 08-14. A customer leaves
-test day d once a fraud of theirs is known by then: one in the training week, or in the days after it up to
-d - 8. What is left must be 58,264 transactions with 385 frauds (20, 281 and 84 by scenario); anything else is
-another stream or a mistake here, and nothing is printed.
+Training week 2018-07-25 to 07-31, then a week whose labels have not arrived, then the test week 08-08 to
+08-14. A customer is left out of test day d if a fraud of theirs is known by then: one from the training week
+up to day d - 8. 58,264 transactions with 385 frauds (20, 281 and 84 by scenario) must remain. Otherwise it is
+another stream or a bug, and nothing is printed.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def read_three_weeks(events: Path, frauds: dict[str, int]) -> Transactions:
 
 
 def in_test(day: IntArray, customer: IntArray, scenario: IntArray) -> BoolArray:
-    """Return which transactions the protocol tests: those of the test week less known-compromised customers.
+    """Return which transactions are tested: those of the test week without customers known as compromised.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def check_counts(scenario: IntArray) -> None:
     Raises
     ------
     InputError
-        Another stream, or a mistake here.
+        It is another stream, or there is a bug here.
     """
     counts = {int(k): int(n) for k, n in zip(*np.unique(scenario, return_counts=True), strict=True)}
     if counts != EXPECTED:

@@ -1,4 +1,4 @@
-"""What there is to judge: scores as `detector replay --scores` writes them, and labels apart from events."""
+"""The inputs of the judge: scores as written by `detector replay --scores`, and a file of labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Scores:
 
 @contextmanager
 def open_maybe_gzip(path: Path) -> Iterator[IO[str]]:
-    """Open a text file, unpacked on the way if its name ends in .gz."""
+    """Open a text file; it is unpacked if its name ends in .gz."""
     opener: Callable[..., IO[str]] = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8", newline="") as file:
         yield file

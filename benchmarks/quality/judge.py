@@ -1,11 +1,11 @@
-"""Figures of one detector on one stream; the same for everybody.
+"""Figures of one detector on one stream, the same for all detectors.
 
-Judged is all but the first tenth, or the Handbook's test week. Figures *at a budget* look at the highest
-scores of the judged events, in hindsight, as a share of them: so detectors without a threshold have them too.
-Events that are tied at the cut and do not all fit are not looked at where a whole event is needed.
+All events but the first tenth are judged, or the Handbook's test week. Figures *at a budget* take the share
+of the judged events with the highest scores, in hindsight, so detectors without a threshold have them too.
+Where a figure needs whole events, events that are tied at the cut and do not all fit are left out.
 
-The service's own alerts (its threshold, its budget, once per entity) have the same figures of their own, with
-OWN before the name: what an analyst who sees nothing else would have seen.
+The service's own alerts (by its threshold, budget and cooldown) have the same figures, with OWN before the
+name: the result for an analyst who sees only these alerts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from benchmarks.quality.metrics import (
 from benchmarks.quality.streams import Facts
 from detector.config.tree import Config
 
-BUDGETS = (0.001, 0.01)  # the effect is told of the last
+BUDGETS = (0.001, 0.01)  # the effect is computed for the last one
 OWN = "alerts: "
 
 
@@ -81,7 +81,7 @@ def ranking(facts: Facts, score: FloatArray, tested: BoolArray) -> dict[str, flo
 
 
 def effect(facts: Facts, looked: FloatArray, tested: BoolArray) -> dict[str, float]:
-    """Judge what looking at some of the m judged events does.
+    """Compute the effect of looking at some of the m judged events.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ def effect(facts: Facts, looked: FloatArray, tested: BoolArray) -> dict[str, flo
     -------
     dict
         Recall by kind where there is more than one, share of the anomalous amount; where there are cards, the
-        share of the hit ones that were found, medians of the time this took, and customers without any
-        anomaly that were bothered per anomaly caught. Without cards: events bothered with.
+        share of the hit ones that were found, medians of the time this took, and the number of customers
+        without any anomaly that were looked at per anomaly found. Without cards: events looked at.
     """
     kind, time = facts.kind[tested], facts.time[tested]
     label, alerted = kind > 0, looked >= 1.0
@@ -120,13 +120,13 @@ def effect(facts: Facts, looked: FloatArray, tested: BoolArray) -> dict[str, flo
 def service(
     facts: Facts, score: FloatArray, alert: BoolArray, tested: BoolArray, config: Config
 ) -> dict[str, float | str]:
-    """Judge what only the service has: alerts of judged events, and the budget after the first tenth."""
+    """Figures of the service only: alerts of judged events, and use of the budget after the first tenth."""
     sent: Mapping[str, float] = figures(facts.kind[tested], score[tested], alert[tested])
     found: dict[str, float | str] = {
         name: sent[name] for name in ("alerts", "precision_of_alerts", "recall_of_alerts")
     }
-    told = effect(facts, alert[tested].astype(np.float64), tested)
-    found |= {f"{OWN}{name}": value for name, value in told.items()}
+    figures_of_alerts = effect(facts, alert[tested].astype(np.float64), tested)
+    found |= {f"{OWN}{name}": value for name, value in figures_of_alerts.items()}
     warm = slice(int(WARM_UP * len(score)), None)
     if (share := config.alerts.budget.share) is not None:
         ratios, window = budget_use(facts.time[warm], alert[warm], share)

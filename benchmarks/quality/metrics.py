@@ -1,10 +1,10 @@
 """Figures of merit of a ranking, in numpy alone.
 
 Rules
-    - Higher score = more anomalous. Infinite scores are fine, NaN is refused.
-    - No figure depends on the order of the rows. Equal scores share their fate: half a win in the AUC (that
-      is, average ranks), one threshold in the average precision; in the card precision, where a choice must
-      be made, they are chosen against the detector.
+    - Higher score = more anomalous. Scores may be infinite; NaN is refused.
+    - No figure depends on the order of the rows. Equal scores are treated equally: half a win in the AUC
+      (that is, average ranks), one threshold in the average precision. In the card precision, where a choice
+      must be made, it is made against the detector.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def share_looked_at(score: FloatArray, budget: float) -> FloatArray:
     Returns
     -------
     ndarray of float, shape (n,)
-        1 above the cut, 0 below; events tied at the cut share what is left, so that the sum is the budget.
+        1 above the cut, 0 below; events tied at the cut share the rest, so that the sum is the budget.
     """
     if np.isnan(score).any():
         raise ValueError("a score is NaN")
@@ -186,7 +186,7 @@ def share_looked_at(score: FloatArray, budget: float) -> FloatArray:
 def time_to_alert(
     card: IntArray, time: FloatArray, label: BoolArray, alerted: BoolArray
 ) -> tuple[IntArray, FloatArray, int]:
-    """Tell how long compromised cards went unnoticed.
+    """Compute how long compromised cards went unnoticed.
 
     Parameters
     ----------

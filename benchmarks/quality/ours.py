@@ -24,13 +24,13 @@ ACCEPTED_SCORE = 2.0  # quantile .99
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Replayed:
-    """What came out."""
+    """Results of a run."""
 
     score: FloatArray  # (n,)
     alert: BoolArray  # (n,)
-    cpu_s: float  # all of it: reading, parsing, features, scoring, learning, explaining alerts, writing
+    cpu_s: float  # everything: reading, parsing, features, scoring, learning, explaining alerts, writing
     accepted_above: float  # share of accepted events above quantile .99, after the first tenth
-    note: str  # labels given, by their fate
+    note: str  # labels given, by outcome
 
 
 def run(stream: Stream, facts: Facts, labels: LabelPlan, scratch: Path, *, partitions: int = 1) -> Replayed:
@@ -94,7 +94,7 @@ class _Accepted:
 
 @contextmanager
 def _watching_accepted(warm_up: int) -> Iterator[_Accepted]:
-    """Look over the calibration's shoulder: which events it accepts is not published."""
+    """Observe the calibration, as the events that it accepts are not published."""
     found, learn, restart = _Accepted(warm_up), Calibration.learn, Calibration.restart
 
     def watched(self: Calibration, distances: FloatArray, accepted: BoolArray) -> None:
@@ -102,7 +102,7 @@ def _watching_accepted(warm_up: int) -> Iterator[_Accepted]:
         learn(self, distances, accepted)
 
     def unwatched(self: Calibration, distances: FloatArray) -> None:
-        """It learns the core again: no events of the stream."""
+        """Do not count: it learns from the core again, not from events of the stream."""
         patched.learn = learn
         try:
             restart(self, distances)

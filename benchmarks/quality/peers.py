@@ -8,11 +8,11 @@
     iforestasd   PySAD, IForestASD: library defaults (window 2,048)
     knn          ours: mean distance to the 10 nearest of the last 2,048 events, joined 32 at a time
     iforest      scikit-learn, isolation forest: library defaults, fitted on the whole stream before it
-                 scores; not streaming, sees the future: a reference
+                 scores; not streaming, it sees the future: a reference
 
 The columns of all others are standardised by the mean and spread of all events of the blocks before (the
-first block by its own). Libraries are imported when a peer is made: whoever does not ask for it does not need
-it.
+first block by its own). A library is imported when its peer is made, so it is needed
+only for that peer.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Peer(Protocol):
 
 
 class TooSlow(Exception):
-    """A peer's time is over."""
+    """A peer used up its CPU time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Scored:
-    """What came out."""
+    """Results of a run."""
 
     score: FloatArray  # (n,)
     cpu_s: float  # of scoring and learning
@@ -59,14 +59,14 @@ def run(name: str, matrix: Matrix, *, seed: int = 0, seconds_max: float = np.inf
     Parameters
     ----------
     matrix : ndarray of float, shape (n, F)
-        In the order of the stream; may lie on disk.
+        In the order of the stream; may be mapped from disk.
     seconds_max
         CPU time, s.
 
     Raises
     ------
     TooSlow
-        It is over.
+        The CPU time is used up.
     ImportError
         The peer's library is not installed.
     """

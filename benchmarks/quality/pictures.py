@@ -5,7 +5,7 @@
     NAME-alerts.png      its alerts per day (or window) over the budget
     NAME-labels.png      AP by number of labels, where runs with 50, 200, ... labels were asked for
 
-What is drawn is thinned as it is added: a gallery is small however long the stream.
+Points are thinned when they are added, so memory does not depend on the length of the stream.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Curve:
 
 
 class Gallery:
-    """Collects what the pictures of one stream show."""
+    """Collects the data of one stream's pictures."""
 
     def __init__(self, name: str, instance: str) -> None:
         self._name = name

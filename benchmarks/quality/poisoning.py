@@ -1,21 +1,22 @@
-"""How long must an attacker work until a fraud looks normal, and what does it do to everybody else?
+"""Poisoning: how long it takes until an attacker's fraud looks normal, and the effect on other customers.
 
     python -m benchmarks.quality.poisoning [--attack 3000] [--customers 1000] [--seed 7]
 
-One card, or ten, spend about 50 at some terminals; the attacker wants to spend ten times that at terminals
-the card never used. Once the model is warm, 100 of the attacker's transactions a day join the simulated
-traffic (some 1,900 a day with 1,000 customers), their amounts rising evenly (as a logarithm) from the card's
-own to ten times that over so many transactions, or at once. After each day a copy of the model is asked for
-its score of
+One card, or ten, spend about 50 at some terminals. The attacker wants to spend ten times that at terminals
+which the card never used. Once the model is warm, 100 transactions of the attacker a day join the simulated
+traffic (some 1,900 a day with 1,000 customers). Their amounts rise evenly (on a logarithmic scale) from the
+card's own to ten times that over a number of transactions, or at once. After each day a copy of the model
+scores
 
-    learned  the fraud on the attacker's cards: is its score, on at least half of them, below the threshold
-             as it was before the attack, so that the model takes it for normal?
-    passes   or below the threshold in force, which the attack may have raised?
+    learned  is the fraud's score, on at least half of the attacker's cards, below the threshold from before
+             the attack, so that the model considers it normal?
+    passes   is it below the current threshold, which the attack may have raised?
     others'  ten times their usual amount at a strange terminal on 100 other customers' cards: how many of
-             these still reach the threshold in force?
+             these still reach the current threshold?
 
-All is done with the guard (defaults: profiles' updates clipped, nothing above the trim quantile is learned as
-normal) and without it (both out of reach), and without an attack for comparison.
+Each attack runs with the guard (defaults: profile updates are clipped, nothing above the trim quantile is
+learned as normal), without it (both limits too high to act), and there is a run without an attack for
+comparison.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def show(console: Console, summary: Sequence[Row]) -> None:
         names = ["AP", "+-", "to ours", *_RANKING.values(), "us/event", "note"]
         ranking = _table(f"{title}\nranking", names)
         for row in rows:
-            told = [
+            cells = [
                 _number(row.get("ap")),
                 _number(row.get("ap spread")),
                 row.get("verdict", ""),
@@ -106,7 +106,7 @@ def show(console: Console, summary: Sequence[Row]) -> None:
                 _number(row.get("us per event"), 0),
                 row["failure"] or row["note"],
             ]
-            ranking.add_row(*_head(row), *told)
+            ranking.add_row(*_head(row), *cells)
         console.print(ranking)
         _show_part(console, f"the highest {BUDGETS[-1]:.0%} of scores", rows, _EFFECT)
         ours = [row for row in rows if row["detector"] == OURS]

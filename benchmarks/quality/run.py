@@ -1,4 +1,4 @@
-"""How well does the service detect, beside its peers, on the same streams in the same run?
+"""Detection quality of the service and its peers, on the same streams in the same run.
 
     python -m benchmarks.quality.run --streams simulate:7-11,thyroid@5 --folder DATA --out out/quality
 
@@ -6,8 +6,8 @@ Streams: simulate:SEED[-SEED], NAME (of the folder), NAME@ORDERS (shuffled sets)
 Labels, for the service only: none, late:DAYS[:SHARE or COUNT], answers:DAYS[:SHARE].
 Detectors: detector (the service), hst, loda, rshash, xstream, iforestasd, knn; iforest, a batch reference.
 
-Writes runs.csv, summary.csv, results.json and pictures to --out, over what is there, and prints the tables.
-See docs/QUALITY.md.
+Writes runs.csv, summary.csv, results.json and pictures to --out, replacing files there, and prints the
+tables. See docs/QUALITY.md.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _Bench:
             result = peers.run(name, matrix[start:stop], seed=self.options.seed, seconds_max=seconds_max)
             score[start:stop] = result.score
             row |= ranking(facts, score, tested)
-        except Exception as error:  # noqa: BLE001 - a peer is somebody else's code: what ails it is its row
+        except Exception as error:  # noqa: BLE001 - a peer is third-party code: its failure goes into its row
             row["failure"] = f"{type(error).__name__}: {error}"
         else:
             row["us per event"] = 1e6 * result.cpu_s / (stop - start)
@@ -201,26 +201,30 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     def several(text: str) -> list[str]:
         return [part for part in text.split(",") if part]
 
-    parser.add_argument("--streams", type=several, required=True, help="which, separated by commas")
-    parser.add_argument("--folder", type=Path, help="where streams lie that are not simulated")
+    parser.add_argument(
+        "--streams", type=several, required=True, help="names of streams, separated by commas"
+    )
+    parser.add_argument("--folder", type=Path, help="folder of streams that are not simulated")
     parser.add_argument("--out", type=Path, default=Path("out/quality"))
     parser.add_argument("--detectors", type=several, default=list(DEFAULT_DETECTORS))
     parser.add_argument(
         "--columns", type=several, default=list(SETS), help=f"of {', '.join(SETS)}, for peers"
     )
-    parser.add_argument("--labels", type=several, default=["none"], help="for the service; one run each")
+    parser.add_argument(
+        "--labels", type=several, default=["none"], help="labels for the service; one run for each"
+    )
     parser.add_argument(
         "--partitions",
         type=lambda text: [int(part) for part in several(text)],
         default=[1],
-        help="of the service, e.g. 1,8; one run each",
+        help="partitions of the service, e.g. 1,8; one run for each",
     )
     parser.add_argument("--days", type=int, default=30, help="length of simulated streams")
-    parser.add_argument("--events", type=int, help="of each stream only the first so many")
+    parser.add_argument("--events", type=int, help="use only the first events of each stream")
     parser.add_argument("--set", action="append", default=[], help="setting of the service, KEY=VALUE")
-    parser.add_argument("--peer-days", type=float, help="peers begin so many days before the judged events")
+    parser.add_argument("--peer-days", type=float, help="days before the judged events at which peers begin")
     parser.add_argument("--peer-minutes", type=float, default=60.0, help="CPU time of one peer's run")
-    parser.add_argument("--seed", type=int, default=0, help="of the peers")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the peers")
     parser.add_argument("--no-pictures", action="store_true")
     options = parser.parse_args(arguments)
     for given, known in ((options.detectors, DETECTORS), (options.columns, SETS)):

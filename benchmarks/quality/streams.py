@@ -4,17 +4,18 @@ A stream is named by a text:
 
     simulate:7         card traffic from `detector.demo.traffic`, seed 7; simulate:7-11: five seeds
     NAME               NAME.jsonl.gz of the folder, in its order
-    NAME@5             the same in 5 orders: as given, and shuffled 4 times; times stay where they are
+    NAME@5             the same in 5 orders: as given, and shuffled 4 times; the times are not shuffled
     NAME:week          the Fraud Detection Handbook's published test week of that stream
 
 The folder holds NAME.jsonl.gz, one JSON object a line in event order, and NAME.labels.csv.gz or
-NAME.frauds.csv.gz, the anomalous events by id (see `benchmarks.quality.inputs`). How events are read says
-NAME.yaml beside them; else the preset of configs/ that reads every field of the first events; else what
+NAME.frauds.csv.gz, the anomalous events by id (see `benchmarks.quality.inputs`). The configuration is
+NAME.yaml of the folder; else the preset of configs/ that reads every field of the first events; else what
 `detector init-config` infers.
 
 Rules
-    - Whatever is made (simulated, shuffled, inferred) lies in a scratch folder of the run and goes with it.
-    - Labels stay out of what detectors see: events have none, facts are for the judge.
+    - Files that are made (simulated, shuffled, inferred) lie in a scratch folder that is deleted after the
+      run.
+    - Detectors never see labels: events have none, and facts are for the judge only.
 """
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ def _simulate(scratch: Path, seed: int, days: int, events_max: int | None) -> tu
 
 def _find(folder: Path | None, name: str) -> tuple[Path, dict[str, int]]:
     if folder is None:
-        raise InputError(f"{name}: say where it is with --folder")
+        raise InputError(f"{name}: name its folder with --folder")
     events = folder / f"{name}.jsonl.gz"
     found = [path for word in LABELS if (path := folder / f"{name}.{word}.csv.gz").is_file()]
     if not events.is_file() or not found:
@@ -264,10 +265,10 @@ def _shuffle(events: Path, scratch: Path, order: int, time_path: str) -> Path:
     return path
 
 
-def _config(events: Path, beside: Path | None, scratch: Path) -> tuple[Path, str]:
+def _config(events: Path, own: Path | None, scratch: Path) -> tuple[Path, str]:
     """Return the stream's configuration and in words where it comes from."""
-    if beside is not None and beside.is_file():
-        return beside, beside.name
+    if own is not None and own.is_file():
+        return own, own.name
     with gzip.open(events) as file:
         sample = list(islice(file, PRESET_SAMPLE))
     if not sample:

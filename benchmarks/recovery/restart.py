@@ -1,11 +1,11 @@
-"""From a restart to readiness on a real Kafka with a large model, beside reading its checkpoint's file.
+"""Time from a restart to readiness on a real Kafka with a large model, compared with reading its checkpoint.
 
     python -m benchmarks.recovery.restart --customers 34000 --clusters 16384
 
-One daemon and one partition: the stream is processed, a checkpoint is written, as many events as come in a
-minute at `--rate` are processed after it, the daemon is killed with -9 and started again. Prints the parts of
-the time to /readyz = 200 (process, checkpoint, replay), how long scoring stood still for a checkpoint and how
-long that took to write, beside a plain read of the same file. Needs Java and Maven.
+One daemon and one partition: the stream is processed and a checkpoint is written. Then the events of a minute
+at `--rate` are processed, and the daemon is killed with -9 and started again. Prints the parts of the time to
+/readyz = 200 (process, checkpoint, replay), how long a checkpoint stopped scoring, how long it took to write,
+and the time of a plain read of the same file. Needs Java and Maven.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ READS = 5
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--customers", type=int, default=34_000, help="beside twice as many terminals")
+    parser.add_argument("--customers", type=int, default=34_000, help="half the number of terminals")
     parser.add_argument("--clusters", type=int, default=16_384)
     parser.add_argument("--rate", type=int, default=1_000, help="events/s since the checkpoint")
     parser.add_argument("--seconds", type=int, default=60, help="since the checkpoint")
@@ -74,7 +74,8 @@ def _learn(group: Deployment, events: Iterable[tuple[bytes, bytes]], count: int)
         print(f"  {stage}: {seconds / max(number, 1) * 1000:,.0f} ms on average, {number:.0f} times")
     written = [line["seconds"] for line in _lines(daemon) if line["event"] == "checkpoint_written"]
     print(
-        f"  checkpoints written beside scoring: {len(written)}, the last in {written[-1]:.2f} s", flush=True
+        f"  checkpoints in the background: {len(written)}, the last in {written[-1]:.2f} s",
+        flush=True,
     )
     assert daemon.stop() == 0
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.soak.replay --events 20000000
 
-Prints resident memory before each tenth's end (the median over a tenth of it, as a checkpoint under way takes
-some for a moment) against that of the first. Tables are given bounds that the stream exceeds, so that they
-are full, and forget, from early on. Exit code 1 when the ends differ by more than `ALLOWED`, or when an event
-is neither scored nor rejected. Linux only (/proc). The events lie in a temporary file, some 130 bytes each.
+Prints resident memory at each tenth's end (the median over a tenth of it, as a checkpoint takes some memory
+for a moment) relative to the first. Tables have bounds that the stream exceeds, so they are full early. Exit
+code 1 if the first and last end differ by more than `ALLOWED`, or if an event is neither scored nor rejected.
+Linux only (/proc). The events lie in a temporary file, some 130 bytes each.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """What the commands of this folder share: events, a partition without the world around it, rounds, tables.
 
 Rules
-    - What is compared is measured in rounds, a b c d a b c d ..., so that whatever else the machine does hits
-      all alike; a ratio is the median of the rounds' own ratios.
+    - Variants are measured in rounds, a b c d a b c d ..., so that other load of the machine affects all of
+      them equally. A ratio is the median of the rounds' ratios.
     - Events are the Fraud Detection Handbook's, simulated from a seed or read from a folder, in their order.
     - One thread computes, as in the daemon.
-    - Within one process costs are CPU time (`clock_s`), which others on the machine hardly change; what
-      several processes take part in is measured by the clock on the wall.
+    - Within one process CPU time is measured (`clock_s`), which other load hardly changes. What involves
+      several processes is measured in wall-clock time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from detector.demo.traffic import DAYS_MAX, SimulationConfig, simulate, to_event
 
 CONFIG = Path(__file__).parents[2] / "configs" / "handbook.yaml"
 IDENTITY = Identity(topic="transactions", group="benchmark", partition=0, entity_key=b"benchmark")
-POLL_RECORDS = 2048  # what the daemon is given at once, by default
+POLL_RECORDS = 2048  # records of one poll, by default
 WARM_UP_SHARE = 0.25  # first events of a run, not measured: starts, compilation, a young model's barriers
 PACKAGES = ("detector", "numpy", "numba", "hnswlib", "msgspec", "kafka-python", "river", "pysad")
 
@@ -57,12 +57,14 @@ clock_s = time.process_time
 def parser(description: str | None, *, events: int, rounds: int) -> argparse.ArgumentParser:
     """Options that all commands have, with this command's defaults."""
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
-    made.add_argument("--events", type=int, default=events, help="of one run")
-    made.add_argument("--rounds", type=int, default=rounds, help="of which the median counts")
+    made.add_argument("--events", type=int, default=events, help="events of one run")
+    made.add_argument("--rounds", type=int, default=rounds, help="rounds; the median counts")
     made.add_argument("--stream", type=_plan, default="simulate:7", help="simulate:SEED, or NAME of --folder")
     made.add_argument("--folder", type=Path, help="holds NAME.jsonl.gz, events of the Handbook's form")
     made.add_argument("--set", action="append", default=[], help="setting of the service, KEY=VALUE")
-    made.add_argument("--quick", action="store_true", help="see that it works; the figures mean nothing")
+    made.add_argument(
+        "--quick", action="store_true", help="short run to check that it works; the figures mean nothing"
+    )
     return made
 
 
@@ -82,7 +84,7 @@ def configuration(settings: Sequence[str] = ()) -> Config:
 
 
 def about(*more: str) -> str:
-    """Say in one line what was measured on: machine, versions, and what else there is to say."""
+    """Describe in one line what was measured on: machine, versions, and further facts."""
     packages = [f"{name} {found}" for name in PACKAGES if (found := _version(name))]
     python = f"Python {platform.python_version()}"
     return "; ".join([f"{_cpu_name()}, {os.cpu_count()} CPUs, {platform.system()}", python, *packages, *more])
@@ -106,7 +108,7 @@ def _version(package: str) -> str | None:
 
 
 def transactions(options: argparse.Namespace) -> Iterator[Event]:
-    """Yield the events of `--stream` in order, as long as there are any; a simulated one hardly ends."""
+    """Yield the events of `--stream` in order, to its end; a simulated one is practically endless."""
     plan: Plan = options.stream
     if plan.source == "simulate":
         days = simulate(SimulationConfig(seed=plan.number, days=DAYS_MAX))
@@ -114,14 +116,14 @@ def transactions(options: argparse.Namespace) -> Iterator[Event]:
             yield str(event["CUSTOMER_ID"]).encode(), msgspec.json.encode(event)
         return
     if options.folder is None:
-        raise SystemExit(f"{plan.source}: say where it is with --folder")
+        raise SystemExit(f"{plan.source}: name its folder with --folder")
     with gzip.open(options.folder / f"{plan.source}.jsonl.gz") as file:
         for line in file:
             yield str(msgspec.json.decode(line)["CUSTOMER_ID"]).encode(), line.rstrip()
 
 
 def records(events: Iterable[Event], first: int = 0) -> list[Record]:
-    """Events as they would lie in one partition's log from offset `first` on."""
+    """Events as records of one partition's log from offset `first` on."""
     return [Record(offset, 0, key, value) for offset, (key, value) in enumerate(events, start=first)]
 
 
@@ -134,7 +136,7 @@ def first_records(options: argparse.Namespace) -> list[Record]:
 
 
 def opened(config: Config, lap: Lap = no_lap) -> Partition:
-    """A partition that begins."""
+    """A new partition."""
     wanted = config.model_part(partitions=1)
     return Partition(IDENTITY, wanted, Partition.begin(wanted, 0), until=0, lap=lap)
 
@@ -142,9 +144,9 @@ def opened(config: Config, lap: Lap = no_lap) -> Partition:
 def drive(
     partition: Partition, log: Sequence[Record], *, poll_records: int = POLL_RECORDS, barriers: bool = True
 ) -> Iterator[Outputs]:
-    """Do with records what the runner does, but for all IO; yields what came of each piece.
+    """Process records as the runner does, without IO; yields the outputs of each piece.
 
-    Without `barriers` none is made, as if all of them came between two.
+    Without `barriers` none is made.
     """
     for start in range(0, len(log), poll_records):
         backlog = log[start : start + poll_records]
@@ -194,7 +196,7 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> float:
 
 
 def progress(text: str) -> None:
-    """Tell who waits."""
+    """Print progress to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,12 +1,11 @@
-"""What an event costs in one partition, stage by stage, without the world around it.
+"""CPU time per event in one partition, by stage, without IO.
 
     python -m benchmarks.speed.core
     python -m benchmarks.speed.core --stream handbook --folder DATA --events 200000
 
-A stage is what lies between two laps of `detector.core.shard.partition.Partition`, whatever their names are.
-Within the stages some parts are timed directly (`PARTS`), the outermost where one calls another; "other" is
-the rest of the stage. The first quarter of the events, in which a model is young, is not counted.
-us are of CPU time.
+A stage is the code between two laps of `detector.core.shard.partition.Partition`. Within the stages some
+parts are timed directly (`PARTS`); where one calls another, only the outer one is. "other" is the rest of the
+stage. The first quarter of the events, in which the model is young, is not counted. Times are CPU time.
 
 The last lines are for comparing two versions of the code: equal events must give equal alerts and an equal
 hash of the state.
@@ -77,13 +76,13 @@ class Laps:
         self.reset()
 
     def reset(self) -> None:
-        """Count from here."""
+        """Set all counts to zero."""
         self.seconds.clear()
         self._inside.clear()
         self._last_s = clock_s()
 
     def __call__(self, stage: str) -> None:
-        """`stage` is done."""
+        """Record the end of `stage`."""
         now_s = clock_s()
         self.seconds[stage, ""] += now_s - self._last_s
         for part, seconds in self._inside.items():
@@ -92,7 +91,7 @@ class Laps:
         self._last_s = now_s
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, its time counted as `part` unless another part calls it."""
+        """Wrap `function`: its time counts as `part` unless another part calls it."""
 
         @wraps(function)
         def call(*arguments: Any, **named: Any) -> Any:
@@ -109,7 +108,7 @@ class Laps:
 
     @contextmanager
     def installed(self) -> Iterator[list[str]]:
-        """Time the `PARTS`; yields those that are not there."""
+        """Time the `PARTS`; yields those that do not exist."""
         missing = []
         with ExitStack() as patches:
             for place, part in PARTS.items():
@@ -124,7 +123,7 @@ class Laps:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Costs:
-    """What one run over the events gave."""
+    """Results of one run over the events."""
 
     us: dict[tuple[str, str], float]  # per event, by stage and part; part "": all of the stage
     alerts: int
@@ -174,7 +173,7 @@ def table(runs: Sequence[Costs]) -> list[list[str]]:
 
 
 def checkpoint(partition: Partition, config: Config, count: int) -> str:
-    """Measure a checkpoint of a partition that stands at a block's end, and its way back; in words."""
+    """Measure checkpoint and restore of a partition at a block's end; returns a sentence."""
     make_barrier(partition)
     writes, reads, size = [], [], 0
     for _ in range(count):
@@ -191,9 +190,7 @@ def checkpoint(partition: Partition, config: Config, count: int) -> str:
 def main() -> None:
     """Run the command."""
     made = parser(__doc__, events=65_536, rounds=3)
-    made.add_argument(
-        "--poll", type=int, default=POLL_RECORDS, help="records given at once; few: little load"
-    )
+    made.add_argument("--poll", type=int, default=POLL_RECORDS, help="records per call")
     options = made.parse_args()
     if options.quick:
         options.events, options.rounds = 8_192, 1
@@ -213,9 +210,9 @@ def main() -> None:
         ["stage", "us/event", "share"],
         table(runs),
     )
-    print(f"\n{words} (beside scoring)")
+    print(f"\n{words} (in the background)")
     if runs[0].missing:
-        print(f"not timed, as not there: {', '.join(runs[0].missing)}")
+        print(f"not timed, because not found: {', '.join(runs[0].missing)}")
     for run in runs[:1] if len({(run.alerts_hash, run.state_hash) for run in runs}) == 1 else runs:
         print(f"alerts: {run.alerts}, sha256 {run.alerts_hash}; state_hash {run.state_hash}")
 

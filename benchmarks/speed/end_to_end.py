@@ -1,20 +1,20 @@
-"""How fast the service is on a real Kafka, beside what its client library and its peers allow.
+"""Speed of the service on a real Kafka, compared with its client library and its peers.
 
     python -m benchmarks.speed.end_to_end
     python -m benchmarks.speed.end_to_end --stream handbook --folder DATA --events 400000
 
-The same preloaded topic is worked off four ways, in turns:
+The same preloaded topic is processed in four ways, in turns:
 
-loop      kafka-python's poll with the daemon's settings, each record decoded by msgspec into a struct: what
-          whatever uses that client cannot exceed
-detector  the daemon, a process of its own; how its rate is measured says `benchmarks.speed.service`
+loop      kafka-python's poll with the daemon's settings, each record decoded by msgspec into a struct: the
+          upper limit of any program with that client
+detector  the daemon in a process of its own; see `benchmarks.speed.service` for how its rate is measured
 river     the loop, each event scored and learned by MinMaxScaler | HalfSpaceTrees (25 trees, height 8)
 loda      the loop, each event scored and learned by PySAD's LODA, library defaults
 
 The peers see two numbers of an event, its amount and its second of the day, and the first `--peer-events`
-only. The clock of a loop starts when its first records are there, which are not counted. Nothing else runs
-meanwhile but the broker: all have the same cores. A second table has CPU time in place of time: the daemon
-and the broker work beside each other, and a busy machine changes it less.
+only. The clock of a loop starts with its first poll that returns records, which are not counted. Only
+the broker runs at the same time, and all have the same cores. A second table has CPU time instead: the daemon
+and the broker run in parallel, and a busy machine changes CPU time less.
 
 Without Java and Maven the topic is the in-memory one of `detector.testing` and the daemon its runner in this
 process; the output says so.
@@ -66,7 +66,7 @@ HEADER = ("partitions", "loop", OURS, "river", "loda", "/ loop", "/ river", "/ l
 
 
 class Transaction(msgspec.Struct):
-    """What a program that uses the events would read."""
+    """The fields that a program would read."""
 
     TRANSACTION_ID: str
     TX_DATETIME: str
@@ -80,20 +80,20 @@ Learn = Callable[[Transaction], None]
 
 
 class Pace(NamedTuple):
-    """How fast something was."""
+    """Speed of one run."""
 
     rate: float  # events/s
     cpu_rate: float  # events per second of CPU time, without the broker's
 
 
 class Topic(Protocol):
-    """A topic of events, to be worked off any number of times."""
+    """A topic of events that can be processed any number of times."""
 
     def polls(self) -> Iterator[Sequence[bytes]]:
-        """Values as one poll after another brings them, to the end."""
+        """Values of one poll after another, to the end of the topic."""
 
     def detector(self) -> Pace:
-        """Let the service work it off."""
+        """Let the service process it."""
 
 
 class KafkaTopic:
@@ -171,13 +171,13 @@ class MemoryTopic:
 
 
 class Watch:
-    """Runs from when it is made."""
+    """A clock that runs from its creation."""
 
     def __init__(self) -> None:
         self._began_s, self._cpu_before_s = time.perf_counter(), clock_s()
 
     def pace(self, events: int) -> Pace:
-        """Of so many events since."""
+        """Speed of this many events since then."""
         rate = events / (time.perf_counter() - self._began_s)
         return Pace(rate, events / (clock_s() - self._cpu_before_s))
 
@@ -186,7 +186,7 @@ class Watch:
 
 
 def loop(polls: Iterator[Sequence[bytes]], learn: Learn | None = None, events_max: int | None = None) -> Pace:
-    """Decode what polls bring, and let a peer learn it."""
+    """Decode the polled records, and let a peer score and learn them."""
     decode = msgspec.json.Decoder(Transaction).decode
     next(polls)
     count, watch = 0, Watch()
@@ -245,7 +245,7 @@ def loda() -> Learn:
 
 
 def compare(topic: Topic, options: argparse.Namespace) -> dict[str, list[Pace]]:
-    """Measure one topic in all four ways; the paces of each by round."""
+    """Measure one topic in all four ways; returns speeds by way and round."""
     return rounds(
         options.rounds,
         {

@@ -1,9 +1,9 @@
-"""Does an event cost more in a model that is larger?
+"""CPU time per event by size of the model.
 
     python -m benchmarks.speed.growth
     python -m benchmarks.speed.growth --only entities --rounds 9
 
-Two tables, each of several sizes measured in turns, every size in a process of its own:
+Two tables. Their sizes are measured in turns, each in a process of its own:
 
 clusters    1k to 64k of them over a core of 16 times as many events. The state is built directly: the core of
             a model that has learned from the stream, its rows repeated with amounts varied by a tenth, its
@@ -83,14 +83,14 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(kw_only=True, slots=True)
 class Subject:
-    """A partition of some size, and what comes next in its log."""
+    """A partition of some size, and the next events of its log."""
 
     config: Config
     partition: Partition
     events: Iterator[Event]
 
     def feed(self, count: int, *, barriers: bool = False) -> float:
-        """Take so many events; returns us per event."""
+        """Process this many events; returns us per event."""
         log = records(islice(self.events, count), self.partition.position)
         began_s = clock_s()
         for _ in drive(self.partition, log, barriers=barriers):
@@ -98,7 +98,7 @@ class Subject:
         return 1e6 * (clock_s() - began_s) / len(log)
 
     def prepare(self) -> float:
-        """Make anew what the next barrier installs, as a lane does it beside scoring; returns seconds."""
+        """Prepare what the next barrier installs, as a background lane does; returns seconds."""
         learning, served = self.partition._shard._learning, self.partition._shard._scorer.served
         began_s = clock_s()
         learning._promotion = None
@@ -114,14 +114,14 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checkpointed:
-    """What a checkpoint takes."""
+    """Costs of a checkpoint."""
 
     size_bytes: int
     written_s: float
     restored_s: float
 
     def cells(self) -> list[str]:
-        """As tables show it."""
+        """Cells of a table row."""
         return [f"{self.size_bytes / 1e6:,.1f} MB", f"{self.written_s:.2f} s", f"{self.restored_s:.2f} s"]
 
 
@@ -159,7 +159,7 @@ def with_clusters(options: argparse.Namespace, count: int, base_events: int = BA
 
 
 def _with_clusters(config: Config, count: int) -> Config:
-    """May go beyond what a configuration allows: copies are not checked."""
+    """May exceed the limits of the configuration, as copies are not checked."""
     core = EVENTS_PER_CLUSTER * count
     clusters = config.model.clusters.model_copy(
         update={"count_max": count, "core_events": core, "members_min": 1, "memory_events": 4 * core}
@@ -373,7 +373,7 @@ def show_entities(options: argparse.Namespace, sizes: Sequence[int]) -> None:
 
 
 class Worker:
-    """A process of its own that holds one subject and answers about it."""
+    """A process that holds one subject and answers questions about it."""
 
     def __init__(self, build: Callable[..., Subject], *arguments: Any) -> None:
         self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
@@ -386,7 +386,7 @@ class Worker:
         self._pool.shutdown()
 
     def ask(self, question: Callable[..., T], *arguments: Any) -> T:
-        """Call `question` with the subject, over there."""
+        """Call `question` with the subject in the other process."""
         return self._pool.submit(_answer, question, arguments).result()
 
 

@@ -1,19 +1,19 @@
-"""From produce to the alert in a read_committed consumer, while the service is under load.
+"""Latency from produce to the alert in a read_committed consumer, under load.
 
     python -m benchmarks.speed.latency
     python -m benchmarks.speed.latency --seconds 300 --topic scores
 
-1. The highest rate is measured on a preloaded topic (how says `benchmarks.speed.service`).
-2. The same daemon goes on with what a producer in a process of its own sends, in an open loop, at 10, 50 and
-   80 % of that rate: each event has its moment, whatever became of those before it, and its latency counts
-   from that moment, so that a wait of the producer's is not left out.
-3. A consumer in this process reads the alerts, read_committed, and notes when each arrives; the latency of an
-   event is that of its alert. Nothing is left out: barriers, commit interval, checkpoints.
+1. The highest rate is measured on a preloaded topic (see `benchmarks.speed.service`).
+2. A producer in a process of its own sends events to the same daemon in an open loop, at 10, 50 and 80 % of
+   that rate. Each event has a planned time that does not depend on the events before it. Its latency counts
+   from the planned time, so a delay of the producer is included.
+3. A consumer in this process reads the alerts, read_committed, and records when each arrives. The latency of
+   an event is that of its alert. Barriers, commit interval and checkpoints are included.
 
-So that there are alerts enough for high quantiles the budget is one in a hundred events, half of it for
-random ones (`exploration_share`), which come at any moment alike: ten times the usual work of explaining.
-`--topic scores` takes the scores of all events instead, which are published in the same transactions; then
-publishing them is most of the work. A quantile that fewer than three alerts lie beyond is in brackets.
+High quantiles need many alerts, so the budget is one in a hundred events, half of it for random ones
+(`exploration_share`), which are spread evenly. That is ten times the usual work of explaining. `--topic
+scores` uses the scores of all events instead, which are published in the same transactions; publishing them
+is then most of the work. A quantile with fewer than three alerts above it is in brackets.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ from tests.kafka.broker import KafkaBroker
 SHARES = (0.1, 0.5, 0.8)
 QUANTILES, QUANTILE_NAMES = (0.5, 0.99, 0.999), ("p50", "p99", "p99.9")
 PROCESSES = ("replica 1", "broker", "producer", "consumer")
-BEYOND_MIN = 3  # alerts beyond a quantile, for it to mean something
+BEYOND_MIN = 3  # alerts above a quantile that it needs to be meaningful
 SETTINGS = ("alerts.budget.share=0.01", "alerts.exploration_share=0.5")
 LEAD_S = 0.5  # from the producer's start to its first event
 TICK_S = 0.001
-QUIET_S = 2.0  # nothing arrives for so long, and all is committed: it is over
+QUIET_S = 2.0  # the end: everything is committed, and nothing arrived for this long
 
 
 class _Published(msgspec.Struct):
-    """What alerts and scores both have."""
+    """The fields that alerts and scores have in common."""
 
     event_id: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Produced:
-    """What a producer did; n events."""
+    """Results of a producer; n events."""
 
-    began_s: float  # monotonic: the moment of the first event; the n-th follows n / rate later
+    began_s: float  # monotonic: planned time of the first event; the n-th follows n / rate later
     ids: list[str]
-    late_ms: float  # the longest that an event was handed over after its moment
+    late_ms: float  # the longest delay of an event after its planned time
     cpu_s: float
 
 
 def produce(
     options: argparse.Namespace, bootstrap: str, topic: str, partitions: int, first: int, rate: float
 ) -> Produced:
-    """Send events at a rate, each at its moment; runs in a process of its own."""
+    """Send events at a rate, each at its planned time; runs in a process of its own."""
     events = list(islice(transactions(options), first, first + int(rate * options.seconds)))
     decode = msgspec.json.Decoder(dict[str, object]).decode
     ids = [str(decode(value)["TRANSACTION_ID"]) for _, value in events]
@@ -104,7 +104,7 @@ class Load:
 
 
 def run_load(options: argparse.Namespace, service: Service, first: int, rate: float) -> Load:
-    """Produce at a rate from event `first` on, and see what arrives."""
+    """Produce at a rate from event `first` on, and measure the latency of outputs."""
     deployment = service.deployment
     topic = deployment.topics["transactions"]
     arrived: list[tuple[str, float]] = []
@@ -154,18 +154,18 @@ def read_until_quiet(
     first: int,
     arrived: list[tuple[str, float]],
 ) -> None:
-    """Note what arrives, and when, until all that was produced is committed and nothing comes any more."""
+    """Record what arrives, and when, until everything produced is committed and nothing more arrives."""
     decode = msgspec.json.Decoder(_Published).decode
-    heard_s = time.monotonic()
+    asked_s = time.monotonic()
     while True:
         batches = consumer.poll(timeout_ms=100)
         now_s = time.monotonic()
         arrived += [(decode(record.value).event_id, now_s) for batch in batches.values() for record in batch]
-        heard_s = now_s if batches else heard_s
-        if producing.done() and now_s - heard_s > QUIET_S:
+        asked_s = now_s if batches else asked_s
+        if producing.done() and now_s - asked_s > QUIET_S:
             if service.committed() >= first + len(producing.result().ids):
                 return
-            heard_s = now_s  # ask again later, it costs something
+            asked_s = now_s  # ask again later, it costs something
 
 
 def row(load: Load, highest: float) -> list[str]:
@@ -183,7 +183,9 @@ def main() -> None:
     made = parser(__doc__, events=200_000, rounds=1)
     made.add_argument("--seconds", type=float, default=120.0, help="of each load")
     made.add_argument("--partitions", type=int, default=1)
-    made.add_argument("--topic", choices=("alerts", "scores"), default="alerts", help="what is waited for")
+    made.add_argument(
+        "--topic", choices=("alerts", "scores"), default="alerts", help="output whose latency is measured"
+    )
     options = made.parse_args()
     if options.quick:
         options.events, options.seconds = 30_000, 5.0
@@ -211,7 +213,7 @@ def main() -> None:
         ["load", "events/s", "n", *QUANTILE_NAMES, "max", "late", *PROCESSES],
         [row(load, highest) for load in loads],
     )
-    print("late: the longest that the producer handed an event over after its moment, ms")
+    print("late: the longest delay of an event in the producer after its planned time, ms")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What a second replica brings, and what the broker takes.
+"""Speed of two replicas compared with one, and the broker's share of the CPU.
 
     python -m benchmarks.speed.scale_out
 
-One preloaded topic of 8 partitions is worked off by one daemon and by two, in turns (how a rate is measured
-says `benchmarks.speed.service`; the clock runs from when each replica has its half on). Beside the rates
-stand the CPU seconds of every process in the measured time, in cores: where replicas and broker together use
-all that the machine has, a second replica cannot bring more.
+One preloaded topic of 8 partitions is processed by one daemon and by two, in turns (see
+`benchmarks.speed.service` for how a rate is measured; the clock starts when each replica has its half). The
+table also has the CPU use of every process, in cores: where replicas and broker together use the whole
+machine, a second replica cannot be faster.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def main() -> None:
 
 
 def broker_cores(run: Worked) -> float:
-    """How many CPUs the broker kept busy."""
+    """CPU use of the broker, in cores."""
     return run.cpu_s["broker"] / run.seconds
 
 
 def replicas_cores(run: Worked) -> float:
-    """How many CPUs all replicas kept busy."""
+    """CPU use of all replicas, in cores."""
     return sum(run.cpu_s.values()) / run.seconds - broker_cores(run)
 
 

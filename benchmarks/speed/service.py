@@ -1,14 +1,14 @@
-"""The daemon on a real Kafka: a preloaded topic, and `detector run` processes that work it off.
+"""The daemon on a real Kafka: a preloaded topic, and `detector run` processes that process it.
 
 How a rate is measured
     The topic is filled and its producer gone before a daemon starts. Ten times a second the broker is asked
-    what the group has committed. The clock runs from when the first quarter of the events is committed (which
-    covers the start, compilation and the frequent barriers of young models) and each replica has its share of
-    the partitions, to when the last event is. Rate = events committed between the two / time between them;
-    the last commit is seen up to a tenth of a second late.
+    what the group has committed. The clock starts when the first quarter of the events is committed (which
+    covers start, compilation and the frequent barriers of young models) and each replica has its share of the
+    partitions. It ends when the last event is committed. Rate = events committed / time between the two; the
+    last commit is seen up to a tenth of a second late.
 
-Learning, alerts and the metrics page are on and everything has its default, but for what a benchmark says;
-the scores topic is off, as by default. CPU seconds are those of the measured time, from /proc (Linux).
+Learning, alerts and the metrics page are on. Settings have their defaults, except where a benchmark sets
+others; the scores topic is off. CPU seconds are those of the measured time, from /proc (Linux).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Worked:
-    """What a run gave while it was measured."""
+    """Results of the measured part of a run."""
 
     events: int
     seconds: float
@@ -57,7 +57,7 @@ class Worked:
 
 
 class Service:
-    """One topic and the group that works it off; leaves no daemon behind."""
+    """One topic and the group that processes it; stops all its daemons."""
 
     def __init__(
         self, broker: KafkaBroker, folder: Path, name: str, partitions: int, settings: Iterable[str] = ()
@@ -90,7 +90,7 @@ class Service:
         self._settings.remove(SCORES_OFF)
 
     def run(self, replicas: int = 1) -> Worked:
-        """Work the topic off from its beginning, as a new group."""
+        """Process the topic from its beginning, as a new group."""
         self.start(replicas)
         worked = self.measure()
         self.stop()
@@ -102,7 +102,7 @@ class Service:
         self._daemons = [self.deployment.start(*self._settings) for _ in range(replicas)]
 
     def measure(self) -> Worked:
-        """Measure until all that was preloaded is committed; see the module's text."""
+        """Measure until all preloaded events are committed; see the module's docstring."""
         warm_up, share = WARM_UP_SHARE * self.preloaded, self.deployment.partitions // len(self._daemons)
 
         def under_way() -> bool:
@@ -118,7 +118,7 @@ class Service:
         return Worked(events=self.preloaded - first, seconds=seconds, cpu_s=spent)
 
     def stop(self) -> None:
-        """Stop daemons once all is committed; every event must be counted, once a commit's end is known."""
+        """Stop daemons when everything is committed; their counts must include every event."""
         self.wait("counted", lambda: self._counted("received") == self.committed(), COUNTED_SECONDS_MAX)
         received, scored, rejected = map(self._counted, ("received", "scored", "rejected"))
         if received != scored + rejected:

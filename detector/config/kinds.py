@@ -124,11 +124,14 @@ KINDS: dict[str, FieldRules] = {
 def recognise(columns: Sequence[SampleColumn]) -> list[tuple[str, Found]]:
     """Find fields in columns that are neither id, time nor entity: names of kinds, with what they found.
 
-    Kinds are tried in the order of `FieldRules.tried`; a column belongs to the first that recognises it.
+    Kinds are tried in the order of `FieldRules.tried`; a column belongs to the first field that needs it.
     """
-    left, fields = list(columns), []
+    left = {id(column): column for column in columns}
+    fields = []
     for name in sorted(KINDS, key=lambda name: KINDS[name].tried):
-        for found in KINDS[name].find(tuple(left)):
-            fields.append((name, found))
-            left = [column for column in left if all(column is not one for one in found.columns)]
+        for found in KINDS[name].find(tuple(left.values())):
+            if all(id(column) in left for column in found.columns):
+                fields.append((name, found))
+                for column in found.columns:
+                    del left[id(column)]
     return fields

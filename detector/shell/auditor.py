@@ -24,7 +24,6 @@ from detector.core.recovery.generations import (
     read_configs,
     read_journal,
     read_manifest_of,
-    store_prefix,
     write,
 )
 from detector.core.recovery.journal import Journal
@@ -34,6 +33,7 @@ from detector.core.shard.replay import Passed, follow
 from detector.core.state import differing
 from detector.errors import CheckpointDamaged, NeedsOperator
 from detector.ports import Archive, CheckpointStore, Committed, SideLog
+from detector.shell.objects import Objects
 
 Progress = Callable[[int, int], None]
 """Called with the number of offsets replayed so far, and their total."""
@@ -109,8 +109,8 @@ class Auditor:
         sides: Mapping[Side, SideLog],
     ) -> None:
         self._config, self._topic, self._group, self._entity_key = config, topic, group, entity_key
-        self._archive, self._store, self._sides = archive, store, sides
-        self._prefix = store_prefix(group, topic)
+        self._archive, self._sides = archive, sides
+        self._objects = Objects(store, group=group, topic=topic)
 
     def verify(self, partition: int, *, generations: int, progress: Progress) -> Verified:
         """Replay one partition to its committed offset and compare the state after each barrier.
@@ -228,7 +228,7 @@ class Auditor:
         """
         committed = self._committed(partition)
         try:
-            manifest, state = read_checkpoint(name, self._get)
+            manifest, state = read_checkpoint(name, self._objects.get)
         except CheckpointDamaged as error:
             raise NeedsOperator(f"checkpoint {name}: {error}") from error
         if manifest.partition != partition or manifest.position > committed.offset:
@@ -237,7 +237,7 @@ class Auditor:
                 f"partition {partition} before {committed.offset}"
             )
         snapshot = move_checkpoint(manifest, state, committed.offset)
-        journal = replace(snapshot.since, checkpoint=write(snapshot, self._put))
+        journal = replace(snapshot.since, checkpoint=write(snapshot, self._objects.put))
         return Committed(offset=committed.offset, metadata=journal.to_text())
 
     def predecessor(self, partition: int) -> str:
@@ -267,13 +267,16 @@ class Auditor:
         self, number: int, journal: Journal, *, until: int, silent_until: int | None = None
     ) -> tuple[Partition, Origin]:
         """Restore a shard at the journal's origin, with all its barriers planned."""
-        origin = find_origin(journal, self._get, partition=number, beginning=self._archive.beginning(number))
+        origin = find_origin(
+            journal, self._objects.get, partition=number, beginning=self._archive.beginning(number)
+        )
         for side in SIDES:
             log = self._sides.get(side)
-            beginning = None if log is None else log.beginning()
-            check_side(origin.journal, side, partition=number, beginning=beginning)
+            check_side(
+                origin.journal, side, partition=number, beginning=None if log is None else log.beginning()
+            )
         wanted = self._config.model_part(self._archive.partitions_count())
-        configs: dict[str, ModelPart] = read_configs(origin, wanted, self._get)
+        configs: dict[str, ModelPart] = read_configs(origin, wanted, self._objects.get)
         partition = Partition(
             Identity(topic=self._topic, group=self._group, partition=number, entity_key=self._entity_key),
             wanted,
@@ -301,7 +304,7 @@ class Auditor:
     def _differing(self, name: str, replayed: Partition) -> tuple[str, ...]:
         assert replayed.state is not None
         try:
-            return tuple(differing(read_checkpoint(name, self._get)[1], replayed.state))
+            return tuple(differing(read_checkpoint(name, self._objects.get)[1], replayed.state))
         except CheckpointDamaged as error:
             return (f"unknown: {error}",)
 
@@ -310,20 +313,14 @@ class Auditor:
         if journal.position < self._archive.beginning(partition):
             return False
         try:
-            return not journal.checkpoint or bool(read_manifest_of(journal.checkpoint, self._get))
+            return not journal.checkpoint or bool(read_manifest_of(journal.checkpoint, self._objects.get))
         except CheckpointDamaged:
             return False
 
     def _manifest(self, name: str) -> Manifest:
         try:
-            return read_manifest_of(name, self._get)
+            return read_manifest_of(name, self._objects.get)
         except CheckpointDamaged as error:
             raise NeedsOperator(
                 f"checkpoint {name}: {error}; older generations were deleted (checkpoints.keep)"
             ) from error
-
-    def _get(self, name: str) -> bytes:
-        return self._store.get(self._prefix + name)
-
-    def _put(self, name: str, data: bytes) -> None:
-        self._store.put(self._prefix + name, data)

@@ -122,7 +122,7 @@ METRICS: tuple[Metric, ...] = (
         "detector_state_mismatches_total",
         "barriers",
         "Replayed barriers after which the state differed from the journal.",
-        lambda p: p.state_differences,
+        lambda p: p.state_mismatches,
         alert="`increase(detector_state_mismatches_total[1h]) > 0`: replicas compute different numbers "
         "(other CPU or library versions)",
     ),

@@ -203,8 +203,8 @@ class FsspecStore:
             raise StoreUnavailable(f"{self._shown}: {what}: no answer in {self._timeout_s:g} s") from error
         except Exception as error:
             # Clients raise their own kinds (botocore, aiohttp, paramiko); none derives from a common one.
-            told = redacted(f"{type(error).__name__}: {error}")
-            raise StoreUnavailable(f"{self._shown}: {what}: {told}") from error
+            detail = redacted(f"{type(error).__name__}: {error}")
+            raise StoreUnavailable(f"{self._shown}: {what}: {detail}") from error
 
 
 class InvalidName(ValueError):

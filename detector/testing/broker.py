@@ -233,7 +233,7 @@ class MemoryStream:
         Records of one poll, over all partitions.
     start
         Where a partition that was never committed begins; None: at the log's beginning.
-    commits_beside
+    commits_in_background
         Whether polls may come while a commit is under way.
     """
 
@@ -244,7 +244,7 @@ class MemoryStream:
         *,
         poll_records_max: int = 500,
         start: int | None = None,
-        commits_beside: bool = False,
+        commits_in_background: bool = False,
     ) -> None:
         self.poll_records_max = poll_records_max
         self.lost = False  # the broker ended this member's session, and no poll has reported it yet
@@ -253,7 +253,7 @@ class MemoryStream:
         self._broker = broker
         self._clock = clock
         self._start = start
-        self.commits_beside = commits_beside
+        self.commits_in_background = commits_in_background
         self._positions: dict[int, int] = {}
         self._unreported: list[Change] = []  # because the poll failed
         self._joined = False

@@ -12,6 +12,7 @@ import numpy as np
 from detector.config.tree import Config
 from detector.config.words import redacted
 from detector.core.recovery.checkpoint import Manifest, read_manifest, read_state
+from detector.core.recovery.generations import store_prefix
 from detector.core.shard.warm_start import export_model
 from detector.errors import (
     CheckpointDamaged,
@@ -19,8 +20,8 @@ from detector.errors import (
     NeedsOperator,
     Problem,
 )
+from detector.shell.objects import Objects
 from detector.shell.store import FsspecStore, InvalidName
-from detector.wiring.common import checkpoint_prefix
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,14 +40,14 @@ def list_checkpoints(config: Config) -> list[FoundCheckpoint]:
     ------
     StoreUnavailable
     """
-    store, prefix = FsspecStore(config.checkpoints.url), checkpoint_prefix(config)
+    objects = _objects(config)
     found = []
-    for name in store.list(prefix):
-        stem = name.removeprefix(prefix).removesuffix(".json")
+    for name in objects.names():
+        stem = name.removesuffix(".json")
         if not name.endswith(".json") or not stem[:1].isdigit():
             continue
         try:
-            found.append(FoundCheckpoint(name=stem, manifest=read_manifest(store.get(name)), problem=""))
+            found.append(FoundCheckpoint(name=stem, manifest=read_manifest(objects.get(name)), problem=""))
         except (CheckpointDamaged, KeyError) as error:
             found.append(FoundCheckpoint(name=stem, manifest=None, problem=str(error)))
     return found
@@ -66,13 +67,13 @@ def export(config: Config, partition: int) -> tuple[str, bytes]:
     NeedsOperator
         There is no such checkpoint.
     """
-    store, prefix = FsspecStore(config.checkpoints.url), checkpoint_prefix(config)
+    objects = _objects(config)
     manifests = [found.manifest for found in list_checkpoints(config) if found.manifest is not None]
     own = [manifest for manifest in manifests if manifest.partition == partition]
     for manifest in sorted(own, key=lambda manifest: manifest.position, reverse=True):
         try:
             return manifest.name, export_model(
-                manifest, read_state(manifest, store.get(f"{prefix}{manifest.name}.state"))
+                manifest, read_state(manifest, objects.get(f"{manifest.name}.state"))
             )
         except (CheckpointDamaged, KeyError):
             continue
@@ -81,7 +82,13 @@ def export(config: Config, partition: int) -> tuple[str, bytes]:
 
 def checkpoints_place(config: Config) -> str:
     """Where the checkpoints of the group's topic are, without secrets."""
-    return f"{redacted(config.checkpoints.url).rstrip('/')}/{checkpoint_prefix(config)}"
+    prefix = store_prefix(config.kafka.group_id, config.topics.transactions)
+    return f"{redacted(config.checkpoints.url).rstrip('/')}/{prefix}"
+
+
+def _objects(config: Config) -> Objects:
+    store = FsspecStore(config.checkpoints.url)
+    return Objects(store, group=config.kafka.group_id, topic=config.topics.transactions)
 
 
 def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
@@ -95,13 +102,13 @@ def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
     NeedsOperator
         It is damaged.
     """
-    store, prefix = FsspecStore(config.checkpoints.url), checkpoint_prefix(config)
+    objects = _objects(config)
     unknown = Problem(
         path="the checkpoint", value=repr(name), allowed="a name from `detector checkpoint list`"
     )
     try:
-        manifest = read_manifest(store.get(f"{prefix}{name}.json"))
-        state = read_state(manifest, store.get(f"{prefix}{name}.state"))
+        manifest = read_manifest(objects.get(f"{name}.json"))
+        state = read_state(manifest, objects.get(f"{name}.state"))
     except (KeyError, InvalidName):
         raise ConfigError("command line", [unknown]) from None
     except CheckpointDamaged as error:

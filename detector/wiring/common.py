@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from detector.config.tree import Config
 from detector.core.jobs import Lanes
-from detector.core.recovery.generations import store_prefix
 from detector.core.recovery.sides import SIDES, Side
 from detector.core.shard.warm_start import Model, differences, read_model
 from detector.errors import (
@@ -82,11 +81,6 @@ def read_warm_start(file: Path | None, config: Config) -> Model | None:
     if problems:
         raise ConfigError(f"--warm-start {file}", problems)
     return model
-
-
-def checkpoint_prefix(config: Config) -> str:
-    """Where the store keeps the checkpoints of the group's topic."""
-    return store_prefix(config.kafka.group_id, config.topics.transactions)
 
 
 class Signals:

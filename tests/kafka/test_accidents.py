@@ -223,7 +223,7 @@ def test_a_b_a_redelivery_accounts_for_every_offset_once(
 
 
 @pytest.mark.parametrize(("begins_at", "what"), [(700, "origin"), (1_800, "committed offset")])
-def test_what_the_log_no_longer_has_is_told(
+def test_offsets_that_the_log_no_longer_has_are_reported(
     deployment: Deployment, events: Iterator[Event], begins_at: int, what: str
 ) -> None:
     deployment.produce(islice(events, 3_000))
@@ -238,9 +238,9 @@ def test_what_the_log_no_longer_has_is_told(
         )
     daemon = deployment.start(NO_CHECKPOINT)
     assert daemon.process.wait(PATIENCE_S) == EXIT_NEEDS_OPERATOR
-    told = daemon.log().splitlines()[-1]
-    assert f"begins at {begins_at} now" in told, what
-    assert "retention" in told
+    last_line = daemon.log().splitlines()[-1]
+    assert f"begins at {begins_at} now" in last_line, what
+    assert "retention" in last_line
     assert "Traceback" not in daemon.log()
 
     daemon = deployment.start(NO_CHECKPOINT, "on_data_loss=skip")

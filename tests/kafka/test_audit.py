@@ -13,7 +13,7 @@ def test_equal_outputs_do_not_differ() -> None:
     assert not compare(outputs("1", "2"), outputs("2", "1"))
 
 
-def test_what_is_lost_surplus_or_twice_is_told() -> None:
+def test_lost_surplus_and_repeated_outputs_are_reported() -> None:
     seen = outputs("1", "3")
     seen["scores", 0, 1] *= 2
     difference = compare(seen, outputs("1", "2"))

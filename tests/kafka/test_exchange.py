@@ -53,22 +53,22 @@ def test_exchange_survives_kill_9_of_a_replica(kafka: KafkaBroker, tmp_path: Pat
         replicas.append(deployment.start(slow))
         deployment.await_done()
         assert poll_until(lambda: all(replica.ready() for replica in replicas[1:]))
-        heard: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for replica in replicas[1:]:
             for labels, value in replica.metrics("detector_exchange_messages_total").items():
-                heard[labels.split('outcome="')[1].split('"')[0]] += int(value)
-        assert min(heard["published"], heard["applied"], heard["own"], heard["unfit"]) > 0
-        assert heard["malformed"] == heard["foreign"] == heard["duplicate"] == heard["too_large"] == 0
+                counts[labels.split('outcome="')[1].split('"')[0]] += int(value)
+        assert min(counts["published"], counts["applied"], counts["own"], counts["unfit"]) > 0
+        assert counts["malformed"] == counts["foreign"] == counts["duplicate"] == counts["too_large"] == 0
         for replica in replicas[1:]:
             assert replica.stop() == 0
 
-        told = [record.value for record in read_all(kafka.bootstrap, exchange)]
-        origins = [tuple(msgspec.msgpack.decode(value)[3:6]) for value in told]
+        messages = [record.value for record in read_all(kafka.bootstrap, exchange)]
+        origins = [tuple(msgspec.msgpack.decode(value)[3:6]) for value in messages]
         assert len(set(origins)) == len(origins)
-        reference, told_again = undisturbed(
+        reference, expected = undisturbed(
             deployment, log_of(deployment), sides=True, shard_type=TalkativeShard
         )
-        assert sorted(told_again) == sorted(told)
+        assert sorted(expected) == sorted(messages)
         assert not compare(published(deployment), reference)
         kinds = Counter(kind for kind, _, _ in reference)
         assert kinds["scores"] == EVENTS

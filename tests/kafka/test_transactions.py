@@ -89,7 +89,7 @@ def config(own_cluster: KafkaCluster, tmp_path: Path, topic_name: str) -> Path:
     return file
 
 
-def test_what_hangs_ends_as_the_coordinator_ended_it(
+def test_a_hanging_transaction_ends_as_the_coordinator_ended_it(
     own_cluster: KafkaCluster, config: Path, topic_name: str
 ) -> None:
     """A coordinator leaves out the markers of partitions without a leader; then the leader comes back.

@@ -88,7 +88,7 @@ def check_counts(simulation: Simulation) -> None:
     """Each process counted what its commits published, as far as it got their answers."""
     for member in simulation.members:
         totals = member.telemetry.totals()
-        if totals.state_differences or totals.lost:
+        if totals.state_mismatches or totals.lost:
             simulation.fail(f"member {member.number} has another state than before, or lost records")
         counted = {
             ACCEPTED: totals.scored,

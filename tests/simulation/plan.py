@@ -53,7 +53,7 @@ class Plan:
     grows: bool  # partitions are added
     ages: bool  # hours may pass, so that quiet partitions make barriers for age
     configs: tuple[Config, ...]  # members start with one of these, most often with the first
-    commits_beside: bool  # commits take effect between other steps, not at once
+    commits_in_background: bool  # commits take effect between other steps, not at once
 
     @property
     def golden(self) -> bool:
@@ -105,7 +105,7 @@ def make_plan(seed: int) -> Plan:
         grows=grows,
         ages=ages,
         configs=tuple(configs),
-        commits_beside=rng.random() < 0.7,
+        commits_in_background=rng.random() < 0.7,
     )
 
 

@@ -106,8 +106,8 @@ class Stream(MemoryStream):
 
     def __init__(self, broker: MemoryBroker, clock: FakeClock, plan: Plan) -> None:
         # With threads the run would depend on their timing.
-        beside = plan.commits_beside and not plan.threads
-        super().__init__(broker, clock, poll_records_max=plan.poll_records_max, commits_beside=beside)
+        beside = plan.commits_in_background and not plan.threads
+        super().__init__(broker, clock, poll_records_max=plan.poll_records_max, commits_in_background=beside)
         self.answered: list[Commit] = []
 
     def commit(self, commit: Commit) -> None:

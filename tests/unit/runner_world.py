@@ -134,12 +134,12 @@ def names(world: World) -> list[str]:
     return [name.removesuffix(".state") for name in world.store.objects if name.endswith(".state")]
 
 
-def audited(world: World, told: list[bytes] | None = None) -> list[bytes]:
+def audited(world: World, messages: list[bytes] | None = None) -> list[bytes]:
     """Alerts of a replay from the beginning, by the full chain of journals.
 
     Parameters
     ----------
-    told
+    messages
         Takes the messages that shards publish to peers.
     """
     alerts: list[bytes] = []
@@ -165,8 +165,8 @@ def audited(world: World, told: list[bytes] | None = None) -> list[bytes]:
                 barrier = plan.pop(0)
                 topics = {"feedback": world.feedback, "exchange": world.exchange}
                 shard.barrier({side: topics[side].read(*wanted) for side, wanted in barrier.sides.items()})
-                if told is not None:
-                    told += shard.exchange.collect()[0]
+                if messages is not None:
+                    messages += shard.exchange.collect()[0]
         assert not plan
     return alerts
 

@@ -98,7 +98,7 @@ def test_the_runner_reports_the_hash_of_its_state(lived: World) -> None:
     last = lived.journal(0).barriers[-1].state if lived.journal(0).barriers else manifest.state_hash
     assert numbers.state_hash == int(last.split(":")[1], 16)
     assert numbers.barrier_position is not None
-    assert numbers.state_differences == 0
+    assert numbers.state_mismatches == 0
 
 
 def test_a_different_state_is_found_and_its_parts_are_named() -> None:
@@ -133,8 +133,8 @@ def test_a_replay_with_another_result_is_logged_and_counted() -> None:
     wrong = committed.metadata.replace(barriers[-1].state, f"{FORMAT}:000000000000")
     made.broker.committed[0] = Committed(offset=committed.offset, metadata=wrong)
     runner.run()
-    assert made.log.events().count("state_differs") == 1
-    assert made.telemetry.partitions[0].state_differences == 1
+    assert made.log.events().count("state_mismatch") == 1
+    assert made.telemetry.partitions[0].state_mismatches == 1
 
 
 def test_two_processes_agree() -> None:
@@ -143,7 +143,7 @@ def test_two_processes_agree() -> None:
         "from tests.unit.test_audit import world; w = world(800); w.finish();"
         "print(*(w.telemetry.partitions[p].state_hash for p in (0, 1)), len(w.alerts()))"
     )
-    told = {
+    printed = {
         subprocess.run(
             [sys.executable, "-c", program],
             check=True,
@@ -153,8 +153,8 @@ def test_two_processes_agree() -> None:
         ).stdout
         for seed in ("1", "2")
     }
-    assert len(told) == 1
-    assert b"None" not in told.pop()
+    assert len(printed) == 1
+    assert b"None" not in printed.pop()
 
 
 # --- explain ----------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_a_rollback_restores_the_old_model_and_repeats_no_event() -> None:
 
 
 def test_a_rollback_with_a_damaged_checkpoint_gives_the_same_outputs() -> None:
-    told = []
+    outputs = []
     for damaged in (False, True):
         made = world(700)
         made.finish()
@@ -237,8 +237,8 @@ def test_a_rollback_with_a_damaged_checkpoint_gives_the_same_outputs() -> None:
         for number, value in enumerate(events(600, seed=8)):
             made.broker.append(0, value, key=b"c%d" % (number % 40))
         made.finish()
-        told.append(in_order(made))
-    assert told[0] == told[1]
+        outputs.append(in_order(made))
+    assert outputs[0] == outputs[1]
 
 
 def test_recovery_never_goes_back_behind_a_rollback() -> None:

@@ -158,7 +158,7 @@ def test_a_past_burst_soon_stops_raising_the_threshold() -> None:
     assert made.quantile(share) == pytest.approx(before, rel=0.35)
 
 
-def test_what_was_not_accepted_moves_no_score_below_the_tail() -> None:
+def test_events_that_were_not_accepted_change_no_score_below_the_tail() -> None:
     made = trained()
     probe = np.linspace(-2, 3, 50)
     before = made.scores(probe)

@@ -12,7 +12,7 @@ from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.features import columns as specification
 from detector.core.features.columns import Column, Fill, Floats
-from detector.core.model.robust_distance import FixedPart
+from detector.core.model.robust_distance import RobustDistance
 
 LAYOUT = Layout(
     Event.model_validate(
@@ -68,7 +68,7 @@ def test_a_new_column_is_one_line_and_its_source(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_array_equal(inputs[:, 1:], before.compute(rows))
     for one, other in zip(after.counts_before(inputs), before.counts_before(inputs[:, 1:]), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert FixedPart(LAYOUT, after, 1000).columns == FixedPart(LAYOUT, before, 1000).columns + 1
+    assert RobustDistance(LAYOUT, after, 1000).columns == RobustDistance(LAYOUT, before, 1000).columns + 1
 
 
 def test_each_column_comes_from_a_known_source_and_labelled_ones_are_last() -> None:

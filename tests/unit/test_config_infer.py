@@ -1,5 +1,5 @@
-"""What a first configuration must be: it loads, finds id, time, entities and values of streams as they are
-in practice, obeys its caller, says why, and copies nothing private."""
+"""An inferred configuration loads, has id, time, entities and values of realistic streams, follows the
+arguments of its caller, has reasons, and copies no private data."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_whole_numbers_that_identify_are_no_amounts() -> None:
     assert (found["account"], found["branch_no"], found["visits"]) == ("entity", "entity", "numeric")
 
 
-def test_keys_are_recognised_by_coming_back() -> None:
+def test_entities_are_recognised_by_recurring_values() -> None:
     draw = random.Random(3)
     events = [e | {"src": f"k{draw.randrange(60)}x", "once": f"{draw.random()}s"} for e in generic()]
     found = kinds(inferred(events))
@@ -237,7 +237,7 @@ def test_optional_is_what_is_sometimes_missing() -> None:
     }  # fmt: skip
 
 
-def test_counts_stand_beside_each_choice(path: Path) -> None:
+def test_each_choice_has_counts_and_examples(path: Path) -> None:
     events = [e | {"colour": ["red", "blue", None, "red"][i % 4]} for i, e in enumerate(generic())]
     inference = inferred(events)
     colour = next(f for f in inference.fields if f.path == "colour")
@@ -245,7 +245,7 @@ def test_counts_stand_beside_each_choice(path: Path) -> None:
     assert "2 different, 25.0% missing, e.g. 'red', 'blue'" in render(inference)
 
 
-def test_what_is_an_object_only_sometimes_is_not_used() -> None:
+def test_a_field_that_is_sometimes_an_object_is_not_used() -> None:
     events = [e | {"a": {"b": 1.5 * i, "c": {"d": 0.1 * i}} if i % 2 else 7} for i, e in enumerate(generic())]
     found = kinds(inferred(events))
     assert {found[path] for path in ("a", "a.b", "a.c.d")} == {"ignored"}
@@ -264,7 +264,7 @@ def test_names_are_valid_and_different(path: Path) -> None:
     assert {f.path: f.name for f in fields}["camelCase"] == "camel_case"
 
 
-def test_what_a_path_cannot_name_is_left_out(path: Path) -> None:
+def test_keys_that_no_path_can_name_are_listed_as_not_used(path: Path) -> None:
     events = [
         {**e, "a.b": 1.5 * i, "": 2.5 * i, 'a"': 2.5 * i, "\n": 2.5 * i, "k" * 300: 1.5 * i}
         for i, e in enumerate(generic())
@@ -331,7 +331,7 @@ def test_a_few_repeats_in_the_sample_are_a_producers_retries(path: Path) -> None
         ({"entities": ["CUSTOMER_ID", "CUSTOMER_ID"]}, "different"),
     ],
 )
-def test_a_name_that_is_none_gets_those_that_are(named: dict[str, Any], words: str) -> None:
+def test_an_unknown_name_is_refused_with_the_names_that_fit(named: dict[str, Any], words: str) -> None:
     assert words in refused(handbook(), **named)
 
 
@@ -347,7 +347,7 @@ def test_a_name_that_is_none_gets_those_that_are(named: dict[str, Any], words: s
         (lambda i: {"ts": "2026-01-01T10:00:00Z", "cents": i * 7 % 50, "note": f"note {i}"}, "note"),
     ],
 )
-def test_what_never_repeats_stands_in_for_an_id(
+def test_a_field_that_never_repeats_is_used_as_the_id(
     path: Path, more: Callable[[int], dict[str, Any]], expected: str
 ) -> None:
     events = [{"ts": f"2026-01-01T10:00:{i:02}Z", "x": i % 5 / 3} | more(i) for i in range(50)]

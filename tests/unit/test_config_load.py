@@ -1,4 +1,4 @@
-"""What the configuration must do: the later source wins, all that is wrong is said at once in plain words, no
+"""Loading a configuration: the later source wins, all problems are reported at once in plain words, no
 secret is ever shown, and what `effective` prints loads to the same."""
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ def test_null_takes_an_optional_setting_back(path: Path) -> None:
 
 
 def test_the_exchange_has_a_topic_of_its_own_and_is_part_of_the_model(path: Path) -> None:
-    off, on = read(path, MINIMAL), read(path, MINIMAL, "topics.exchange=told")
-    assert (off.topics.exchange, on.topics.exchange) == (None, "told")
+    off, on = read(path, MINIMAL), read(path, MINIMAL, "topics.exchange=exchange")
+    assert (off.topics.exchange, on.topics.exchange) == (None, "exchange")
     assert (off.model_part(1).exchange, on.model_part(1).exchange) == (False, True)
     [found] = problems_in(path, MINIMAL, "topics.exchange=alerts").values()
     assert "a name that no other topic has (topics.alerts has it)" in str(found)
@@ -430,7 +430,7 @@ def test_cross_checks(path: Path, override: str, where: str | None) -> None:
         assert [found.split(" (from")[0] for found in problems_in(path, MINIMAL, override)] == [where]
 
 
-def test_names_used_twice_and_a_wrong_exposure_are_told_together(path: Path) -> None:
+def test_names_used_twice_and_a_wrong_exposure_are_reported_together(path: Path) -> None:
     more = ("event.fields.2={name: amount, path: b, type: text}", "event.fields.1.name=card")
     found = problems_in(path, MINIMAL, *more, "event.exposure=amuont")
     assert {where.split(" (from")[0]: (p.value, p.allowed) for where, p in found.items()} == {

@@ -208,7 +208,7 @@ def explain(
         return np.array([score - falls.get(name, 0.0) for name in names])
 
     found = Explainer(LAYOUT, UNITS).reasons(
-        rows, typical(), VIEW, score, score_rows, count_max=count_max, tellable=True
+        rows, typical(), VIEW, score, score_rows, count_max=count_max, show_typical=True
     )
     assert list(found) == sorted(found, key=lambda reason: -reason.share)
     assert sum(reason.share for reason in found) <= 1 + 1e-9
@@ -286,7 +286,7 @@ def test_only_the_fields_own_columns_are_replaced() -> None:
         seen.append(variants.copy())
         return np.zeros(len(variants))
 
-    Explainer(LAYOUT, UNITS).reasons(rows, typical(), VIEW, 5.0, score_rows, count_max=3, tellable=True)
+    Explainer(LAYOUT, UNITS).reasons(rows, typical(), VIEW, 5.0, score_rows, count_max=3, show_typical=True)
     (variants,) = seen
     for row, group in enumerate(LAYOUT.groups):
         one = variants.take(slice(row, row + 1))

@@ -1,4 +1,4 @@
-"""Inputs of the encoder: each row's own, finite, and what their names say."""
+"""Inputs of the encoder: finite, independent of other rows, and as their names state."""
 
 from __future__ import annotations
 

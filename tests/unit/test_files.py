@@ -131,7 +131,7 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
     assert all(expected.values())
     assert (undisturbed.telemetry.totals().exchange["applied"] > 0) == exchange
 
-    append, write, tell = OutputFile.append, Path.replace, FileExchange.append
+    append, write, append_messages = OutputFile.append, Path.replace, FileExchange.append
     for left in itertools.count():
         steps = itertools.count()
 
@@ -154,11 +154,11 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_bytes(
             return done
 
         def torn_exchange(self: FileExchange, values: Iterable[bytes], die: Callable[[], bool] = die) -> None:
-            told = list(values)
-            if told and die():
-                tell(self, [*told[:-1], told[-1][: len(told[-1]) // 2]])
+            messages = list(values)
+            if messages and die():
+                append_messages(self, [*messages[:-1], messages[-1][: len(messages[-1]) // 2]])
                 raise Crash
-            tell(self, told)
+            append_messages(self, messages)
 
         replay = Replay(tmp_path / f"killed{left}", **kind)
         with monkeypatch.context() as patch:
@@ -206,7 +206,7 @@ def test_outputs_are_in_the_order_of_the_input(tmp_path: Path) -> None:
     assert results[0] == results[1]
 
 
-# --- what shards tell each other ----------------------------------------------------------------------------
+# --- messages between shards --------------------------------------------------------------------------------
 
 
 def test_shards_of_a_replay_exchange_messages_with_and_without_a_folder(tmp_path: Path) -> None:
@@ -229,14 +229,14 @@ def test_shards_of_a_replay_exchange_messages_with_and_without_a_folder(tmp_path
 
 def test_messages_are_visible_in_order_once_all_partitions_reach_the_same_line(tmp_path: Path) -> None:
     path = write_events(tmp_path / "events.jsonl", 2 * 64)
-    stream = FileStream(path, key_of=key_of, partitions=2, topics=Topics(exchange="told"))
+    stream = FileStream(path, key_of=key_of, partitions=2, topics=Topics(exchange="exchange"))
     exchange = stream.exchange
     assert exchange is not None
 
-    def tell(partition: int, line: int, *told: tuple[int, bytes]) -> int:
+    def publish(partition: int, line: int, *values: tuple[int, bytes]) -> int:
         messages = [
-            Message(topic="told", key=None, value=value, headers=(), partition=partition, offset=offset)
-            for offset, value in told
+            Message(topic="exchange", key=None, value=value, headers=(), partition=partition, offset=offset)
+            for offset, value in values
         ]
         positions = {partition: Committed(offset=line, metadata="")}
         stream.commit(Commit(messages=messages, positions=positions, membership=None))
@@ -244,9 +244,9 @@ def test_messages_are_visible_in_order_once_all_partitions_reach_the_same_line(t
 
     stream.poll(0)
     stream.poll(0)
-    assert tell(1, 50, (40, b"1/40"), (40, b"1/40 again")) == 0
-    assert tell(1, 64, (63, b"1/63")) == 0
-    assert tell(0, 64, (12, b"0/12"), (50, b"")) == 5
+    assert publish(1, 50, (40, b"1/40"), (40, b"1/40 again")) == 0
+    assert publish(1, 64, (63, b"1/63")) == 0
+    assert publish(0, 64, (12, b"0/12"), (50, b"")) == 5
     expected = [b"0/12", b"1/40", b"1/40 again", b"", b"1/63"]
     assert exchange.read(0, 5) == list(enumerate(expected))
     assert exchange.read(1, 3) == [(1, b"1/40"), (2, b"1/40 again")]
@@ -342,8 +342,8 @@ def test_every_line_is_a_record_whose_offset_is_its_number(
 
 def test_partitions_are_stable_and_can_be_read_again(tmp_path: Path) -> None:
     path = write_events(tmp_path / "events.jsonl.gz", 300)
-    told: list[int] = []
-    stream = FileStream(path, key_of=key_of, partitions=3, progress=told.append)
+    reported: list[int] = []
+    stream = FileStream(path, key_of=key_of, partitions=3, progress=reported.append)
     first = stream.poll(0)
     assert first.changes[0].partitions == (0, 1, 2)
     assert not first.records
@@ -352,7 +352,7 @@ def test_partitions_are_stable_and_can_be_read_again(tmp_path: Path) -> None:
     assert len({(partition, key) for _, partition, key, _ in records}) == len(
         {key for _, _, key, _ in records}
     )
-    assert told[-1] == stream.size_bytes == path.stat().st_size
+    assert reported[-1] == stream.size_bytes == path.stat().st_size
     stream.seek(1, 100)  # one of them is rebuilt
     assert stream.position(1) == 100
     again = read_all(stream)
@@ -448,7 +448,7 @@ def test_the_progress_file_has_the_journals(tmp_path: Path) -> None:
 # --- feedback -----------------------------------------------------------------------------------------------
 
 
-def test_feedback_is_seen_as_the_events_time_goes_by(tmp_path: Path) -> None:
+def test_feedback_is_visible_by_the_time_of_the_events(tmp_path: Path) -> None:
     path = tmp_path / "feedback.jsonl.gz"
     lines = [
         '{"time": "1970-01-01T00:00:10Z"}',
@@ -464,7 +464,7 @@ def test_feedback_is_seen_as_the_events_time_goes_by(tmp_path: Path) -> None:
     assert log.beginning() == 0
 
 
-def test_unsorted_feedback_is_sorted_and_says_so(tmp_path: Path) -> None:
+def test_unsorted_feedback_is_sorted_and_reported(tmp_path: Path) -> None:
     path = tmp_path / "feedback.jsonl"
     path.write_text('{"time": 30, "n": 1}\n{"time": 20}\nnonsense\n{"time": 30, "n": 2}\n')
     log = FileSideLog(path)

@@ -29,7 +29,7 @@ HALF_LIVES_S = np.array([1.0, 7.0, 30.0]) * DAY_S
 MEMORIES = len(HALF_LIVES_S)
 AGE, RUN_AGE, SINCE = MEMORIES, MEMORIES + 1, MEMORIES + 2
 
-Counted = tuple[int, float, int]  # key, day, what
+Counted = tuple[int, float, int]  # key, day, status
 
 
 def key_of(number: int) -> int:
@@ -38,11 +38,11 @@ def key_of(number: int) -> int:
 
 
 def count(table: FraudRateTable, events: list[Counted], before: float = 0.0) -> FraudRateTable:
-    keys, days, what = zip(*events, strict=True) if events else ((), (), ())
+    keys, days, statuses = zip(*events, strict=True) if events else ((), (), ())
     table.count(
         np.array([key_of(key) for key in keys], dtype=np.uint64),
         np.array(days, dtype=np.float64) * DAY_S,
-        np.array(what, dtype=np.int8),
+        np.array(statuses, dtype=np.int8),
         np.full((len(events), MEMORIES), before),
     )
     return table
@@ -77,9 +77,9 @@ def test_inputs_are_within_their_bounds(events: list[Counted], before: float, da
 @settings(max_examples=50, deadline=None)
 def test_a_key_without_fraud_is_unknown(events: list[Counted]) -> None:
     table = count(fresh(), events)
-    told = {key for key, _, what in events if what == FRAUD and key}
-    assert len(table) == len(told)
-    for key in {0, 5} | {key for key in range(5) if key not in told}:
+    known = {key for key, _, status in events if status == FRAUD and key}
+    assert len(table) == len(known)
+    for key in {0, 5} | {key for key in range(5) if key not in known}:
         assert read(table, [key])[0].tolist() == unknown(MEMORIES).tolist()
 
 
@@ -91,9 +91,9 @@ def test_a_retracted_fraud_is_in_no_rate(events: list[Counted], key: int, day: f
     count(table, [(key, day, FRAUD)], before)
     assert (read(table, [key])[0, :MEMORIES] > 0.0).all()
     count(table, [(key, day, RETRACTED)])
-    # Shares are as of the latest event judged; a later one that was taken back moves that time alone. What
-    # was judged before the key's first fraud is not followed.
-    latest = max((d for k, d, what in events if k == key and what == FRAUD), default=day)
+    # Rates are as of the latest event counted; a later one that was retracted moves only that time. What
+    # was counted before the key's first fraud is not followed.
+    latest = max((d for k, d, status in events if k == key and status == FRAUD), default=day)
     if day <= latest:
         np.testing.assert_allclose(read(table, [0, 1, 2, 3, 4, 5])[:, :MEMORIES], rates, atol=1e-6)
     else:

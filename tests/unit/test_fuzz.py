@@ -1,4 +1,4 @@
-"""Whatever the world wrote, reading it raises nothing but our own errors: a small share of `make fuzz`."""
+"""Reading external data raises only our own errors: a small share of `make fuzz`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def made(name: str) -> Target:
 @pytest.mark.parametrize("name", NAMES)
 @QUICK
 @given(seed=st.integers(0, 2**32))
-def test_inputs_that_are_almost_right_raise_nothing_else(name: str, seed: int) -> None:
+def test_almost_valid_inputs_raise_only_our_errors(name: str, seed: int) -> None:
     mutator = made(name).mutator(seed)
     for _ in range(1 if name == "model" else 5):
         assert made(name).check(mutator.next())
@@ -52,14 +52,14 @@ def test_inputs_that_are_almost_right_raise_nothing_else(name: str, seed: int) -
 @QUICK
 @given(data=st.binary(max_size=300))
 @example(data=b"")
-def test_bytes_of_any_kind_raise_nothing_else(name: str, data: bytes) -> None:
+def test_any_bytes_raise_only_our_errors(name: str, data: bytes) -> None:
     assert made(name).check(data)
 
 
 @pytest.mark.parametrize("preset", ["card", "handbook"])
 @QUICK
 @given(path=st.integers(0, 30), value=VALUES)
-def test_fields_of_any_kind_raise_nothing_else(preset: str, path: int, value: Any) -> None:
+def test_any_fields_raise_only_our_errors(preset: str, path: int, value: Any) -> None:
     target = made(f"events-{preset}")
     assert isinstance(target, Events)
     event = json.loads(target.mutator(0).seeds[path])
@@ -76,7 +76,9 @@ def test_equal_seeds_give_equal_inputs() -> None:
     assert len(set(inputs)) > 100
 
 
-def test_a_find_is_saved_and_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_saved_and_the_exit_code_is_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def read(data: bytes) -> str:
         if b"7" in data:
             raise KeyError("7")
@@ -91,7 +93,7 @@ def test_a_find_is_saved_and_ends_with_1(tmp_path: Path, capsys: pytest.CaptureF
     assert "KeyError at" in capsys.readouterr().out
 
 
-def test_of_a_batch_the_record_that_broke_it_is_saved(
+def test_the_record_of_a_batch_that_failed_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = Events("handbook")

@@ -1,4 +1,4 @@
-"""Probes and scrapes over a real loopback socket: right answers, and bounds that hold against bad clients."""
+"""Probes and scrapes over a real loopback socket: correct answers, and limits against bad clients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detector.shell.http import HttpServer
 
 @dataclass
 class World:
-    """What the server is told."""
+    """What the server reports."""
 
     status: Status = field(default_factory=Status)
     heartbeat_age_s: float | None = 0.0

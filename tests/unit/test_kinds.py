@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from detector.config.infer import infer, render
 from detector.config.kinds import KINDS as RULES
 from detector.config.kinds import FieldRules, Found, SampleColumn, recognise
+from detector.config.load import load
 from detector.config.tree import Event, ValueField
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.explain import Explainer
@@ -162,6 +165,74 @@ def test_init_config_recognises_it() -> None:
     assert found == {"geo": ["shop.lat", "shop.lon"], "categorical": ["country"], "numeric": ["amount"]}
 
 
+def sample() -> list[bytes]:
+    events = (
+        {
+            "id": f"e{number}",
+            "time": 1.7e9 + number,
+            "card": f"c{number % 40}",
+            "amount": 2.5 + number,
+            "shop": {"lon": 13.4 + number / 1000, "lat": 52.5 + number / 1000},
+        }
+        for number in range(200)
+    )
+    return [json.dumps(event).encode() for event in events]
+
+
+def test_init_config_writes_a_field_with_a_path_for_each_part(tmp_path: Path) -> None:
+    inference = infer(sample())
+    assert [(field.name, field.kind, field.path) for field in inference.fields] == [
+        ("amount", "numeric", "amount"),
+        ("shop_lat_shop_lon", "geo", "shop.lat, shop.lon"),
+    ]
+    assert inference.exposure == "amount"
+    file = tmp_path / "inferred.yaml"
+    file.write_text(render(inference))
+    assert load(file).event.fields[1].paths == ("shop.lat", "shop.lon")
+
+
+def test_columns_that_cannot_be_listed_with_commas_are_not_used() -> None:
+    lines = [line.replace(b'"shop"', b'"shop, main"') for line in sample()]
+    inference = infer(lines)
+    assert [field.name for field in inference.fields] == ["amount"]
+    assert [(choice.path, choice.reason) for choice in inference.ignored] == [
+        ("shop, main.lon", "part of a geo field, but a path cannot have commas in its names"),
+        ("shop, main.lat", "part of a geo field, but a path cannot have commas in its names"),
+    ]
+
+
+def test_a_column_belongs_to_one_field_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pairs(columns: Sequence[SampleColumn]) -> Iterator[Found]:
+        first, *others = columns
+        yield from (Found((first, other), "a pair") for other in others)
+
+    rules = FieldRules(summary="a pair", tried=0, find=pairs, parts=("one", "other"))
+    monkeypatch.setitem(RULES, "geo", rules)
+    columns = [Column(name, [1.5, 2.0]) for name in ("a", "b", "c")]
+    found = [(name, [column.path for column in one.columns]) for name, one in recognise(columns)]
+    assert found == [("geo", ["a", "b"]), ("numeric", ["c"])]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("shop, shop.lon", "a field, not an object: shop.lon is inside it"),
+        ("card, shop.lon", "a field, not an object: card.id is inside it"),
+        ("shop., shop.lon", "field names with single dots"),
+        ("shop.lat, .lon", "field names with single dots"),
+    ],
+)
+def test_each_path_of_a_field_is_checked_by_itself(path: str, allowed: str) -> None:
+    fields = [{"name": "place", "path": path, "type": "geo"}]
+    tree = {"id": "card.id", "time": {"path": "time"}, "fields": fields}
+    with pytest.raises(ValidationError, match=allowed):
+        Event.model_validate(tree)
+
+
+def test_a_comma_is_part_of_the_name_of_a_field_of_one_part() -> None:
+    assert ValueField(name="a", path="a, b.c", type="numeric").paths == ("a, b.c",)
+
+
 def test_its_places_are_inputs_and_one_group() -> None:
     layout = Layout(schema(), FeaturesConfig(half_lives=(86_400.0,)))
     assert [place.name for place in layout.numerics] == ["amount", "place x", "place y", "place z", "fee"]
@@ -191,7 +262,7 @@ def test_an_alert_explains_it_in_its_own_terms() -> None:
         float(far_from_berlin(event)[0]),
         far_from_berlin,
         count_max=3,
-        tellable=True,
+        show_typical=True,
     )
     assert (reason.field, reason.observed, reason.expected) == ("place", "-33.9, 151.2", "52.5, 13.4")
     assert reason.detail == "place is -33.9, 151.2, 52.5, 13.4 is usual for events like it"

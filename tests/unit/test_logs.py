@@ -1,4 +1,4 @@
-"""Every line is whole, says when, how grave and what, whoever wrote it, and holds no secret."""
+"""Every line is whole, has time, level and event, whichever library wrote it, and contains no secret."""
 
 from __future__ import annotations
 

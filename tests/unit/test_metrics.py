@@ -187,7 +187,7 @@ def test_gauges_and_counters_of_the_model_leave_with_the_partition_and_other_cou
     assert values(families, "detector_encoder_steps_total") == {}
 
 
-def test_what_is_not_known_yet_is_not_shown() -> None:
+def test_unknown_values_are_not_exported() -> None:
     telemetry = Telemetry()
     telemetry.owned = frozenset({0})
     assert values(scrape(telemetry), "detector_partition_lag_records") == {}

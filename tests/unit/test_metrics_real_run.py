@@ -49,7 +49,7 @@ NOT_MOVED: dict[Series, str] = {
             for reason in REASONS
             if reason not in ("malformed", "tombstone", "duplicate", "late", "key_mismatch")
         ],
-        "one series for each reason; every reason is in test_events.py and test_admission.py",
+        "one series for each reason; every reason is in test_parser.py and test_admission.py",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Rates over windows, the way back into the budget, and shifts that all start from one model."""
+"""Rates over windows, the time until alerts are within the budget, and shifts that start from one model."""
 
 from __future__ import annotations
 

@@ -74,7 +74,9 @@ def test_false_reasons_fail(
     assert verdict.named["amount"] < 0.5 * verdict.alerted["amount"]
 
 
-def test_asking_leaves_nothing_behind(stream: tuple[list[dict[str, Any]], dict[int, str]]) -> None:
+def test_scoring_a_possible_event_changes_nothing(
+    stream: tuple[list[dict[str, Any]], dict[int, str]],
+) -> None:
     events, _ = stream
     asked, left_alone = Driven(small()), Driven(small())
     for driven in (asked, left_alone):

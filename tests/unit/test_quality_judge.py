@@ -1,4 +1,4 @@
-"""What is looked at, what comes of it, and when a gap is a tie, against examples computed by hand."""
+"""Figures at a budget, their effects, and ties between detectors, against examples computed by hand."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_effect_of_looking_nowhere() -> None:
     )
 
 
-def test_the_way_from_a_first_fraud_to_a_first_alert() -> None:
+def test_the_time_from_a_first_fraud_to_a_first_alert() -> None:
     card = np.array([1, 2, 1, 3, 1, 2, 1])
     label, alerted = at(7, 2, 5, 6), at(7, 0, 5, 6)
     # Card 1: alerted too early (0), then on its third transaction from the fraud on; card 2: at once.
@@ -184,8 +184,8 @@ def test_the_services_alerts_are_judged_as_they_were_sent() -> None:
 
 def row(instance: str, detector: str, ap: float, **more: Any) -> dict[str, Any]:
     named = {"stream": "s", "instance": instance, "detector": detector, "columns": "", "labels": "none"}
-    told = {"partitions": 1, "config": "", "note": "", "failure": "", "ap": ap, "us per event": 10.0}
-    return named | told | more
+    values = {"partitions": 1, "config": "", "note": "", "failure": "", "ap": ap, "us per event": 10.0}
+    return named | values | more
 
 
 @pytest.mark.parametrize(
@@ -218,6 +218,6 @@ def test_runs_of_one_name_are_averaged_and_compared_with_ours() -> None:
     ours, hst = summary
     assert (ours["ap"], ours["ap spread"]) == (pytest.approx(0.5), pytest.approx(math.sqrt(0.02)))
     assert (hst["ap"], hst["verdict"]) == (pytest.approx(0.15), "behind")
-    assert hst["instances"] == ["order 0", "order 1"]  # what failed is told, not averaged
+    assert hst["instances"] == ["order 0", "order 1"]  # failures are reported, not averaged
     assert hst["failure"] == "order 2: broke"
     assert hst["cp"] == pytest.approx(0.3)

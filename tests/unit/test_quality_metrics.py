@@ -1,4 +1,4 @@
-"""What the quality benchmark prints, against examples computed by hand."""
+"""Figures of the quality benchmark, against examples computed by hand."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_card_precision_takes_found_cards_out_of_the_following_days() -> None:
     assert card_precision(day, customer, label == "+", score.astype(float), top=2) == pytest.approx(3 / 4)
 
 
-def test_equal_cards_are_chosen_against_the_detector() -> None:
+def test_ties_of_cards_count_against_the_detector() -> None:
     day, customer = np.ones(2, dtype=int), np.arange(2)
     assert card_precision(day, customer, labels("+-"), np.ones(2), top=1) == 0
     assert card_precision(day, customer, labels("-+"), np.ones(2), top=1) == 0
@@ -168,7 +168,7 @@ def week(tmp_path: Path) -> list[str]:
     return ["--labels", frauds, "--handbook", "--events", events]
 
 
-def test_another_stream_is_not_taken_for_the_handbooks(
+def test_a_stream_other_than_the_handbooks_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--scores", scores(tmp_path), *week(tmp_path)) == 2
@@ -212,7 +212,7 @@ def test_files_that_cannot_be_judged_are_named(
     assert problem in capsys.readouterr().err
 
 
-def test_a_missing_file_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--scores", str(tmp_path / "none.csv"), "--labels", "none.csv") == 2
     assert "No such file" in capsys.readouterr().err
 

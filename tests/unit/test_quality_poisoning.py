@@ -1,4 +1,4 @@
-"""An attack is what it says, joins honest traffic and leaves it as it was, and is judged by scores."""
+"""An attack has the stated amounts, does not change honest traffic, and is judged by scores."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_an_attack_is_judged_against_the_threshold_before_it() -> None:
     assert calm(driven, world, WARM_DAYS, 2).alerts == 0
 
 
-def test_the_guard_can_be_put_out_of_reach() -> None:
+def test_the_guard_can_be_switched_off() -> None:
     config = configuration(model=UNGUARDED)
     assert config.model.features.clip_spreads >= 100
     assert 1.0 - 1e-6 < config.model.calibration.trim < 1.0

@@ -118,14 +118,14 @@ def test_analysts_answers_reach_the_service(tmp_path: Path) -> None:
         (["--streams", "tiny:week", "--detectors", "detector"], "not the Handbook's stream"),
     ],
 )
-def test_mistakes_are_sentences(
+def test_wrong_arguments_give_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str
 ) -> None:
     assert run(folder(tmp_path), *arguments) == 2
     assert problem in capsys.readouterr().err
 
 
-def test_pictures_are_missed_before_anything_is_measured(
+def test_missing_matplotlib_is_reported_before_anything_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--streams", "simulate:1", "--out", str(tmp_path / "out")]) == 2

@@ -30,7 +30,7 @@ def test_a_name_may_stand_for_several_streams() -> None:
 @pytest.mark.parametrize(
     "text", ["", "simulate:9-7", "simulate:0-100", "a@0", "a@101", "a:day", "../a", "a@x"]
 )
-def test_what_is_no_stream_is_named(text: str) -> None:
+def test_an_unknown_stream_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"seeds|orders|not a stream"):
         parse_plans(text)
 
@@ -54,7 +54,7 @@ def test_label_plans(text: str, mode: str, days: float, share: float, count: int
 @pytest.mark.parametrize(
     "text", ["", "late", "late:", "late:7:0", "late:7:1.5", "answers:7:5", "late:-1", "all"]
 )
-def test_what_are_no_labels_is_named(text: str) -> None:
+def test_an_unknown_kind_of_labels_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="not labels"):
         parse_labels(text)
 
@@ -105,7 +105,7 @@ def test_orders_move_events_and_leave_times(tmp_path: Path) -> None:
     assert again.ids == first
 
 
-def test_a_stream_may_be_cut_and_set_otherwise(tmp_path: Path) -> None:
+def test_a_stream_can_be_shortened_and_settings_changed(tmp_path: Path) -> None:
     plan = Plan(name="tiny", source="tiny")
     stream = make(plan, folder(tmp_path), tmp_path, events_max=8, overrides=["alerts.budget.share=0.25"])
     assert stream.config.alerts.budget.share == 0.25
@@ -121,7 +121,7 @@ def test_without_a_configuration_a_preset_that_reads_all_fields_is_taken(tmp_pat
     assert make(Plan(name="tiny", source="tiny"), tmp_path, tmp_path).config_from == "inferred"
 
 
-def test_a_stream_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_stream_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there are: tiny"):
         make(Plan(name="other", source="other"), folder(tmp_path), tmp_path)
     with pytest.raises(InputError, match="--folder"):
@@ -157,14 +157,14 @@ def test_late_labels_are_frauds_only_each_after_its_delay(tmp_path: Path) -> Non
     ]
 
 
-def test_a_share_and_a_count_of_the_frauds_are_told(tmp_path: Path) -> None:
+def test_a_share_and_a_count_of_the_frauds_can_be_labelled(tmp_path: Path) -> None:
     facts = stream_facts(1_000, normal=10)
     assert 250 < len(feedback(tmp_path, "late:7:0.3", facts)) < 350
-    told = feedback(tmp_path, "late:900:50", facts)
-    assert len(told) == 50
-    assert [line["time"] for line in told] == sorted(line["time"] for line in told)
-    # A count is of labels that arrive: what is told after the end of the stream is none.
-    assert all(line["time"] < facts.time[-1] for line in told)
+    labels = feedback(tmp_path, "late:900:50", facts)
+    assert len(labels) == 50
+    assert [line["time"] for line in labels] == sorted(line["time"] for line in labels)
+    # A count is of labels that arrive before the end of the stream.
+    assert all(line["time"] < facts.time[-1] for line in labels)
     assert len(feedback(tmp_path, "late:900:200", facts)) == 109
 
 

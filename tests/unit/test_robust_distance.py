@@ -1,4 +1,4 @@
-"""The fixed part finds extremes on any scale, and weighs an entity's profile by how well it predicts."""
+"""The robust distance finds extremes on any scale, and weighs an entity's profile by how well it predicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import Features, Layout, Rows, empty_rows, explained_shares
-from detector.core.model.robust_distance import NORMAL_RANGE, FixedPart
+from detector.core.model.robust_distance import NORMAL_RANGE, RobustDistance
 from detector.core.state import pack, unpack
 
 EVENTS = 4096
@@ -31,14 +31,14 @@ def plain(values: np.ndarray) -> tuple[Layout, Rows]:
     return layout, rows
 
 
-def fitted(layout: Layout, rows: Rows) -> tuple[FixedPart, Features]:
+def fitted(layout: Layout, rows: Rows) -> tuple[RobustDistance, Features]:
     features = Features(layout)
-    part = FixedPart(layout, features, 32_768)
+    part = RobustDistance(layout, features, 32_768)
     part.update(rows, features.compute(rows))
     return part, features
 
 
-def distances(part: FixedPart, features: Features, rows: Rows) -> np.ndarray:
+def distances(part: RobustDistance, features: Features, rows: Rows) -> np.ndarray:
     return part.distances(features.compute(rows))
 
 
@@ -160,7 +160,7 @@ def test_a_rows_distances_do_not_depend_on_the_others() -> None:
 def test_it_continues_from_its_state() -> None:
     layout, rows = with_history(count=3.0)
     part, features = fitted(layout, rows)
-    other = FixedPart(layout, features, 32_768)
+    other = RobustDistance(layout, features, 32_768)
     other.load(unpack(pack(part.to_state())))
     inputs = features.compute(rows)
     for one in (part, other):
@@ -174,7 +174,7 @@ def test_values_are_summed_in_the_order_of_the_rows() -> None:
     layout = layout_of(["card"], 3)
     features = Features(layout)
     inputs = np.random.default_rng(0).normal(0, 1, (1000, len(features))).astype(np.float32)
-    part = FixedPart(layout, features, 1000)
+    part = RobustDistance(layout, features, 1000)
     part.learn(inputs)
     values = inputs[:, : len(layout.numerics)].astype(np.float64)
     expected = np.stack([np.ones_like(values), values, np.square(values)]).sum(axis=1)

@@ -42,7 +42,7 @@ class SlowCommits:
 def slow_commits(partitions: int = 1) -> tuple[World, Runner, SlowCommits]:
     """A world with the commit of its first ten records under way."""
     world, slow = World(partitions=partitions), SlowCommits()
-    runner = world.runner(stream=MemoryStream(world.broker, world.clock, commits_beside=True))
+    runner = world.runner(stream=MemoryStream(world.broker, world.clock, commits_in_background=True))
     until(lambda: len(world.broker.committed) == partitions and not runner._committer.under_way, runner)
     world.hook = slow
     world.produce(10)

@@ -46,11 +46,11 @@ def test_shards_apply_messages_of_peers_at_regular_barriers() -> None:
     journals = [world.journal(number) for number in range(2)]
     assert world.alerts() != alone.alerts()
     assert barriers_seen(world) == barriers_seen(alone)
-    told = [m.value for m in world.broker.published if m.topic == "exchange"]
-    assert told == [value for _, value in world.exchange.read(0, 1000)]
-    assert all(0 < journal.end("exchange") <= len(told) for journal in journals)
+    published = [m.value for m in world.broker.published if m.topic == "exchange"]
+    assert published == [value for _, value in world.exchange.read(0, 1000)]
+    assert all(0 < journal.end("exchange") <= len(published) for journal in journals)
     counts = counts_of_messages(world)
-    assert counts["published"] == len(told)
+    assert counts["published"] == len(published)
     assert 0 < counts["applied"] < counts["published"]
     assert counts.keys() == {"published", "applied", "own"}
     again: list[bytes] = []
@@ -58,13 +58,13 @@ def test_shards_apply_messages_of_peers_at_regular_barriers() -> None:
     keep_all.produce(800)
     keep_all.finish()
     assert audited(keep_all, again) == keep_all.alerts() == world.alerts()
-    assert sorted(again) == sorted(told)
+    assert sorted(again) == sorted(published)
 
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_shards_that_exchange_survive_crashes_lost_answers_and_damage(data: st.DataObject) -> None:
-    """What is published, and told, is what an undisturbed replay of log, journal and exchange gives."""
+    """Outputs and messages are those of an undisturbed replay of log, journal and exchange."""
     keep_all = config(checkpoints={"interval": 0.5, "keep": 1000}, **TALKATIVE)
     partitions = data.draw(st.integers(2, 3))
     world = World(partitions=partitions, metadata_bytes_max=TIGHT + 64, config=keep_all)
@@ -114,9 +114,9 @@ def test_shards_that_exchange_survive_crashes_lost_answers_and_damage(data: st.D
     ]
     expected = [(p, r.offset) for p in range(partitions) for r in world.broker.records(p)]
     assert sorted(received) == expected
-    told: list[bytes] = []
-    assert audited(world, told) == world.alerts()
-    assert sorted(told) == sorted(
+    published: list[bytes] = []
+    assert audited(world, published) == world.alerts()
+    assert sorted(published) == sorted(
         m.value for m in world.broker.published if m.topic == "exchange" and m.value
     )
 
@@ -173,13 +173,13 @@ def test_switching_the_exchange_on_and_off_is_a_change_of_configuration() -> Non
     world.finish()
     assert world.journal().config_end == world.config.model_part(2).hash() != silent.model_part(2).hash()
     assert world.journal().end("exchange") > 0
-    told = world.exchange.log_end()
+    published = world.exchange.log_end()
     world.broker.closed = False
     world.config = silent
     world.produce(600, 900)
     world.finish()
     assert world.journal().config_end == silent.model_part(2).hash()
-    assert world.exchange.log_end() == told
+    assert world.exchange.log_end() == published
 
 
 def test_an_exchange_that_is_gone_but_needed_is_refused() -> None:

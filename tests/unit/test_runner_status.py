@@ -132,5 +132,5 @@ def test_the_same_reason_is_logged_once_a_minute() -> None:
     runner, began_s = world.runner(), world.clock.now_s
     for _ in range(100):
         runner.turn()
-    told = world.log.events().count("not_ready")
-    assert 2 <= told <= 1 + (world.clock.now_s - began_s) // 60
+    logged = world.log.events().count("not_ready")
+    assert 2 <= logged <= 1 + (world.clock.now_s - began_s) // 60

@@ -287,7 +287,7 @@ def restored(snapshot: Snapshot) -> tuple[tuple[Manifest, Mapping[str, Any]], Jo
 # --- the run that the others are compared with --------------------------------------------------------------
 
 
-def test_the_undisturbed_run_is_worth_comparing_with() -> None:
+def test_the_undisturbed_run_has_alerts_and_barriers_to_compare() -> None:
     run = undisturbed()
     assert 20 < len(run.alerts) < 200
     assert len(run.dead) > 50
@@ -542,7 +542,7 @@ def test_every_record_received_is_scored_or_rejected_once() -> None:
     assert alerted == [alert.offset for alert in run.alerts]
 
 
-def test_dead_letters_carry_the_original_and_why() -> None:
+def test_dead_letters_have_the_original_and_the_reason() -> None:
     records = {record.offset: record for record in log()}
     reasons = set()
     for letter in undisturbed().dead:
@@ -566,7 +566,7 @@ def test_dead_letters_carry_the_original_and_why() -> None:
     }
 
 
-def test_nothing_but_garbage_makes_no_block() -> None:
+def test_a_log_of_malformed_records_makes_no_block() -> None:
     garbage = [Record(1000 + n, 0, None, b"{}") for n in range(500)]
     run = drive(partition(), garbage)
     assert len(run.dead) == 500
@@ -942,7 +942,7 @@ def test_other_kinds_of_streams_are_scored(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["numbers without entities", "only categories", "only a text"])
-def test_what_is_strange_in_other_streams_scores_higher(kind: str) -> None:
+def test_anomalies_of_other_streams_score_higher(kind: str) -> None:
     shape, make = STREAMS[kind]
     wanted = part({"id": "id", "time": TIME, **shape}, model={"features": {"cycles": []}})
     run = drive(partition(wanted, Partition.begin(wanted, 0)), stream(make, 2600), labels=False)

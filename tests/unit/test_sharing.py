@@ -29,7 +29,7 @@ from tests.sides import named
 from tests.unit.test_shard import IDENTITY, feedback, log, part, partition, restored
 
 DAY = 20_000.0 * DAY_S  # event time at which the tests begin
-FRAUD_AGE = -3  # column of a terminal's risk inputs
+FRAUD_AGE = -3  # column of a terminal's fraud rate inputs
 CUSTOMER, TERMINAL, MERCHANT = 7, 11, 13
 
 
@@ -82,12 +82,12 @@ class World:
     def receive(self, *messages: Message) -> list[bool]:
         return [self.peers.receive(kind, frozen(arrays), self.now) for kind, arrays in messages]
 
-    def risk(self, terminal: int, day: float) -> NDArray[np.float32]:
+    def rates(self, terminal: int, day: float) -> NDArray[np.float32]:
         rows = empty_rows(1, self.layout)
         rows.times[:], rows.entities[:, 1] = DAY + day * DAY_S, terminal
         self.supervision.fraud_rates.read(rows)
-        risk: NDArray[np.float32] = rows.fraud_rates[0, self.layout.fraud_rate_kinds[1].columns]
-        return risk
+        rates: NDArray[np.float32] = rows.fraud_rates[0, self.layout.fraud_rate_kinds[1].columns]
+        return rates
 
     def state(self) -> bytes:
         return pack(
@@ -128,16 +128,16 @@ def test_a_fraud_raises_the_terminals_rate_at_a_peer_until_it_is_retracted() -> 
     sender, receiver = World(0), World(1)
     for world in (sender, receiver):
         world.see([(0.0, TERMINAL), (1.0, TERMINAL), (1.5, MERCHANT)])
-    before = receiver.risk(TERMINAL, 2.0)
+    before = receiver.rates(TERMINAL, 2.0)
     sender.label(1)
     assert all(receiver.receive(*sender.publish()))
-    raised = receiver.risk(TERMINAL, 2.0)
+    raised = receiver.rates(TERMINAL, 2.0)
     assert raised[0] > before[0] == 0.0
     assert raised[FRAUD_AGE] < before[FRAUD_AGE]
-    np.testing.assert_array_equal(receiver.risk(MERCHANT, 2.0), before)
+    np.testing.assert_array_equal(receiver.rates(MERCHANT, 2.0), before)
     sender.label(1, label="retracted")
     assert all(receiver.receive(*sender.publish()))
-    assert receiver.risk(TERMINAL, 2.0)[0] == 0.0
+    assert receiver.rates(TERMINAL, 2.0)[0] == 0.0
 
 
 def test_rates_of_the_main_entity_are_not_published() -> None:
@@ -181,11 +181,11 @@ def test_shards_together_count_what_one_would(seed: int) -> None:
         world.mature()
     exchange(worlds)
     for terminal in (TERMINAL, MERCHANT):
-        whole = alone.risk(terminal, 60.0)
+        whole = alone.rates(terminal, 60.0)
         assert whole[0] > 0.0
         for world in worlds:
-            np.testing.assert_allclose(world.risk(terminal, 60.0)[:-3], whole[:-3], rtol=0.1)
-            np.testing.assert_allclose(world.risk(terminal, 60.0)[-3], whole[-3], rtol=1e-3)
+            np.testing.assert_allclose(world.rates(terminal, 60.0)[:-3], whole[:-3], rtol=0.1)
+            np.testing.assert_allclose(world.rates(terminal, 60.0)[-3], whole[-3], rtol=1e-3)
 
 
 def test_published_changes_are_limited_to_labels_and_the_busiest_keys(
@@ -201,7 +201,7 @@ def test_published_changes_are_limited_to_labels_and_the_busiest_keys(
     world.see([(20.0, 100), (20.1, 101), (20.2, 102), (20.3, 103), (20.4, 103), (40.0, 99)])
     world.mature()
     [arrays] = [arrays for kind, arrays in world.publish() if kind == "fraud_rates"]
-    assert (arrays["what"] == MATURED).all()
+    assert (arrays["statuses"] == MATURED).all()
     assert len(arrays["keys"]) == 3
     assert 103 in arrays["keys"]
 
@@ -339,7 +339,7 @@ def test_values_out_of_range_are_refused_without_change(data: st.DataObject) -> 
         ("fraud_rates", "kinds", 0),  # the main entity's
         ("fraud_rates", "kinds", 200),
         ("fraud_rates", "keys", 0),
-        ("fraud_rates", "what", 2),
+        ("fraud_rates", "statuses", 2),
         ("fraud_rates", "counts", -1.0),
         ("fraud_rates", "counts", 1e30),
         ("fraud_rates", "events", -1.0),

@@ -112,10 +112,10 @@ def test_a_third_side_is_applied_again_by_a_replay() -> None:
     replayed = opened(journal, stop=lived.position)
     again = [passed.outputs for passed in follow(replayed, [records(lived.position)], read)]
     assert alerts(iter(again)) == alerts(iter(outputs)) != []
-    assert (replayed.state_hash, replayed.differences) == (lived.state_hash, 0)
+    assert (replayed.state_hash, replayed.mismatches) == (lived.state_hash, 0)
     changed = opened(journal, stop=lived.position)
     list(follow(changed, [records(lived.position)], lambda *_: [(0, b"another rule")]))
-    assert changed.differences == 1
+    assert changed.mismatches == 1
 
 
 @pytest.mark.usefixtures("_rules")

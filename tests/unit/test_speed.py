@@ -1,4 +1,4 @@
-"""The benchmarks of speed that need no server measure what they say, on very little."""
+"""The benchmarks of speed that need no server run on few events and measure what they claim."""
 
 from __future__ import annotations
 

@@ -339,7 +339,7 @@ class Watched(list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]):
         monkeypatch.setattr(world.taught.learner, "learn", learn)
 
 
-def test_nothing_is_learned_as_legitimate_that_is_not_known_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_judged_events_are_learned_as_legitimate(monkeypatch: pytest.MonkeyPatch) -> None:
     alerted = list(range(1, 1000, 3))
     frauds = list(range(0, 300, 10))
     world = World().happen(1000, alerted=alerted).answer("fraud", *frauds)

@@ -173,7 +173,7 @@ def test_a_log_can_lose_its_end_and_a_topic_can_grow(clock: FakeClock) -> None:
         stream.log_end(0)
 
 
-def test_an_answer_that_is_lost_may_be_late(clock: FakeClock) -> None:
+def test_a_lost_answer_may_be_late(clock: FakeClock) -> None:
     broker = MemoryBroker()
     stream = MemoryStream(broker, clock)
     poll, before = stream.poll(0), clock.monotonic()
@@ -290,7 +290,7 @@ def test_what_is_published_to_a_side_topic_can_be_read_back(clock: FakeClock) ->
     log = broker.sides["exchange"] = MemorySideLog()
     stream = MemoryStream(broker, clock)
     stream.poll(0)
-    message = Message(topic="exchange", key=None, value=b"told", headers=(), partition=0, offset=3)
+    message = Message(topic="exchange", key=None, value=b"value", headers=(), partition=0, offset=3)
     broker.fail_commits()
     for _ in range(2):
         with suppress(CommitFailed):
@@ -298,7 +298,7 @@ def test_what_is_published_to_a_side_topic_can_be_read_back(clock: FakeClock) ->
     assert (log.end(0.0), log.log_end()) == (0, 1)
     log.refresh()
     assert log.end(0.0) == 1
-    assert log.read(0, 1) == [(0, b"told")]
+    assert log.read(0, 1) == [(0, b"value")]
 
 
 def test_submitted_calls_run_at_once_or_at_release() -> None:

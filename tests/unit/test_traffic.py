@@ -366,6 +366,8 @@ def test_all_problems_are_named_at_once() -> None:
         ({"customers": 4_000, "daily_transactions_max": 10_000.0}, "transactions, the limit is"),
     ],
 )
-def test_what_would_not_fit_in_memory_is_refused(settings_: dict[str, float], problem: str) -> None:
+def test_a_simulation_that_would_not_fit_in_memory_is_refused(
+    settings_: dict[str, float], problem: str
+) -> None:
     with pytest.raises(ValueError, match=problem):
         SimulationConfig(**settings_)  # type: ignore[arg-type]

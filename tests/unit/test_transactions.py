@@ -116,7 +116,7 @@ def lived(
 
 
 @given(steps)
-def test_what_hangs_gets_the_end_that_the_coordinator_gave_it(transactions: list[Step]) -> None:
+def test_a_hanging_transaction_ends_as_the_coordinator_ended_it(transactions: list[Step]) -> None:
     coordinator = lived(transactions)
     for at in coordinator.open:
         verdict = judge(coordinator.found(at), coordinator.now(), coordinator.log, group=GROUP)
@@ -144,9 +144,7 @@ def test_a_transaction_that_began_after_the_state_was_asked_is_never_ended(
 
 
 @given(steps, st.sampled_from(STATES))
-def test_only_a_state_in_which_nothing_is_under_way_lets_anything_be_ended(
-    transactions: list[Step], state: str
-) -> None:
+def test_nothing_is_ended_while_a_transaction_is_under_way(transactions: list[Step], state: str) -> None:
     coordinator = lived(transactions)
     coordinator.state = state
     for at in coordinator.open:
@@ -170,7 +168,7 @@ def test_a_transaction_of_another_group_is_never_ended(transactions: list[Step],
         assert judge(coordinator.found(at), coordinator.now(id_), coordinator.log, group=GROUP).fate is None
 
 
-def test_an_epoch_that_the_coordinator_does_not_know_is_left() -> None:
+def test_a_transaction_with_an_epoch_unknown_to_the_coordinator_is_not_ended() -> None:
     coordinator = lived([(frozenset(PLACES), "abort", False, frozenset(PLACES))])
     coordinator.open = dict.fromkeys(PLACES, 5)
     assert judge(coordinator.found(PLACES[0]), coordinator.now(), coordinator.log, group=GROUP).fate is None
@@ -218,7 +216,7 @@ def test_tombstones_and_other_keys_are_passed_over() -> None:
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))
-def test_what_is_no_entry_is_told_as_one_error(key: bytes, value: bytes) -> None:
+def test_any_other_bytes_raise_one_kind_of_error(key: bytes, value: bytes) -> None:
     for start in (b"", PLAIN[:17], COMPACT[:17]):
         try:
             read_entry(key, start + value)
@@ -228,7 +226,7 @@ def test_what_is_no_entry_is_told_as_one_error(key: bytes, value: bytes) -> None
 
 
 @given(st.binary(max_size=20))
-def test_a_cut_or_changed_entry_is_told_as_one_error(junk: bytes) -> None:
+def test_a_truncated_or_changed_entry_raises_one_kind_of_error(junk: bytes) -> None:
     for whole in (PLAIN, COMPACT):
         for end in range(17, len(whole)):
             with pytest.raises(struct.error):
@@ -264,7 +262,7 @@ def test_ages_grow_only_while_the_last_stable_offset_stands_still_behind_the_end
     assert ages.update(17.0, {A: (8, 9), B: (12, 12)}) == {A: 2.0, B: 0.0}
 
 
-def test_ages_go_on_while_nobody_answers() -> None:
+def test_ages_grow_while_no_broker_answers() -> None:
     ages = StableOffsetAges()
     ages.update(10.0, {A: (5, 8), B: (3, 3)})
     assert ages.update(14.0, {}) == {A: 4.0, B: 0.0}
@@ -382,7 +380,7 @@ def test_dead_members_are_looked_for_whenever_partitions_are_taken_over() -> Non
     assert Watched().look(0.0, taken_over=True) == ["dead"]
 
 
-def test_what_stays_hidden_is_looked_into_and_ended_between_two_commits() -> None:
+def test_hidden_outputs_are_investigated_and_ended_between_two_commits() -> None:
     watched = Watched()
     watched.stream.fake.stable_and_end = (5, 9)
     watched.stream.fake.found = [a_hanging_one()]
@@ -396,7 +394,7 @@ def test_what_stays_hidden_is_looked_into_and_ended_between_two_commits() -> Non
     assert watched.telemetry.stable_offset_ages == {("alerts", 0): 0.0}
 
 
-def test_a_refusal_is_no_end_of_the_watch_and_the_warning_says_what_to_run() -> None:
+def test_after_a_refusal_the_watch_goes_on_and_the_warning_names_the_command() -> None:
     watched = Watched()
     fake = watched.stream.fake
     fake.stable_and_end, fake.found, fake.refuses = (5, 9), [a_hanging_one()], True

@@ -12,7 +12,7 @@ Kind = str
 class Choice:
     """What one field of the events is, and why."""
 
-    path: str
+    path: str  # of a field of several parts: their paths, with commas between them
     kind: Kind
     reason: str
     name: str = ""  # of an entity or a field

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from detector.config.infer.choice import Kind
 from detector.config.kinds import FEW_EVENTS as FEW
-from detector.config.kinds import recognise
-from detector.config.tree import EventLimits
+from detector.config.kinds import KINDS, recognise
+from detector.config.tree import EventLimits, split_path
 
 LIMITS = EventLimits()
+PATH_CHARS_MAX = 256  # of the tree
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -93,6 +95,11 @@ class Column:
         return 1.0 - self.distinct / max(1, len(self.values))
 
     @property
+    def recurs(self) -> bool:
+        """Whether values come back like those of a key: many different ones, most of them repeatedly."""
+        return max(20, 0.01 * len(self.values)) <= self.distinct <= 0.9 * len(self.values)
+
+    @property
     def unique(self) -> bool:
         return len(self.values) == self.events == self.distinct
 
@@ -146,8 +153,49 @@ class Column:
         return f"{reason}; {bare} of {self.events} have no time zone: UTC is assumed" if bare else reason
 
 
-def judge(column: Column) -> tuple[Kind, str]:
-    """Decide what a column is that is neither the id nor the time, and why."""
+class Judgement(NamedTuple):
+    """What columns are, and why."""
+
+    columns: Sequence[Column]  # one per part of a field; else one
+    kind: Kind
+    reason: str
+
+
+def judge(columns: Sequence[Column]) -> list[Judgement]:
+    """Decide what columns are that are neither the id nor the time; in the order of their first columns.
+
+    Kinds of fields are asked about all columns that are left at once: a field may have several parts.
+    """
+    place = {id(column): index for index, column in enumerate(columns)}
+    judged = [Judgement((c,), *other) for c in columns if (other := _not_a_field(c)) is not None]
+    decided = {id(one.columns[0]) for one in judged}
+    left = {id(column): column for column in columns if id(column) not in decided}
+    for kind, found in recognise(list(left.values())):
+        parts = [left.pop(id(column)) for column in found.columns]
+        judged += _judge_field(parts, kind, found.reason)
+    judged += [Judgement((column,), "ignored", "of no kind of field") for column in left.values()]
+    return sorted(judged, key=lambda one: place[id(one.columns[0])])
+
+
+def _judge_field(parts: Sequence[Column], kind: Kind, reason: str) -> Iterator[Judgement]:
+    """Accept what a kind recognised, if it is not a counter, a key or the like and a path can name it."""
+    if len(parts) == 1:
+        yield Judgement(parts, *(_not_a_value(parts[0], kind) or (kind, reason)))
+        return
+    paths = tuple(column.path for column in parts)
+    path = ", ".join(paths)
+    if split_path(path, KINDS[kind].parts) != paths:
+        reason = f"part of a {kind} field, but a path cannot have commas in its names"
+    elif len(path) > PATH_CHARS_MAX:
+        reason = f"part of a {kind} field, but the paths together are longer than {PATH_CHARS_MAX} characters"
+    else:
+        yield Judgement(parts, kind, reason)
+        return
+    yield from (Judgement((column,), "ignored", reason) for column in parts)
+
+
+def _not_a_field(column: Column) -> tuple[Kind, str] | None:
+    """What a column is that cannot be a field, and why."""
     n, distinct = len(column.values), column.distinct
     if column.trouble:
         return "ignored", column.trouble
@@ -161,19 +209,24 @@ def judge(column: Column) -> tuple[Kind, str]:
         return "ignored", "never repeats, could be the id"
     if max(map(len, column.counts)) > LIMITS.text_chars_max:
         return "ignored", f"longer than {LIMITS.text_chars_max} characters"
-    comes_back = max(20, 0.01 * n) <= distinct <= 0.9 * n
     if column.is_key() and column.says_id and n >= FEW:
-        return ("entity", "an identifier that recurs") if comes_back else ("ignored", "an identifier")
-    ((kind, found),) = recognise([column])
+        recurs = column.recurs
+        return ("entity", "an identifier that recurs") if recurs else ("ignored", "an identifier")
+    return None
+
+
+def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
+    """What a column is that looks like a field of this kind, but is not one, and why."""
+    n, distinct = len(column.values), column.distinct
     if kind == "numeric" and column.events >= FEW and column.ascending:
         return "ignored", "a counter"
     if kind == "categorical" and column.types == {str}:
         with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
-        if comes_back and distinct >= 50 and column.is_key() and with_digits >= 0.5 * distinct:
+        if column.recurs and distinct >= 50 and column.is_key() and with_digits >= 0.5 * distinct:
             return "entity", "values recur like those of a key"
         if n >= FEW and distinct > 0.9 * n:
             return "ignored", "nearly every event has a different value"
-    return kind, found.reason
+    return None
 
 
 def id_rank(column: Column) -> int | None:

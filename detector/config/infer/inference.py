@@ -65,7 +65,7 @@ def infer(
     else:
         chosen_id, id_reason, id_is_own = sample.find_id(chosen_time, but=chosen_entities)
     taken = [chosen_id, chosen_time, *chosen_entities]
-    rest = [sample.judge(column) for column in sample.columns.values() if column not in taken]
+    rest = sample.judge(but=taken)
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
     found = sorted((c for c in rest if c.kind == "entity"), key=_main_first)
     used_entities = given or found[:ENTITIES_MAX]
@@ -101,11 +101,11 @@ def _main_first(choice: Choice) -> tuple[int, int]:
 
 def _exposure(fields: Sequence[Choice], sample: Sample) -> str | None:
     """Name of the amount at stake: named like an amount, never negative."""
+    amounts = [(c.name, sample.columns[c.path]) for c in fields if KINDS[c.kind].can_be_exposure]
     for word in AMOUNT_WORDS:
-        for choice in fields:
-            column = sample.columns[choice.path]
-            if choice.kind == "numeric" and word in column.words and min(map(float, column.counts)) >= 0.0:
-                return choice.name
+        for name, column in amounts:
+            if word in column.words and min(map(float, column.counts)) >= 0.0:
+                return name
     return None
 
 

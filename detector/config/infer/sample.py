@@ -9,7 +9,15 @@ from typing import Any
 import msgspec
 
 from detector.config.infer.choice import Choice, Kind
-from detector.config.infer.column import ENTITY_WORDS, LIMITS, Column, id_rank, judge, time_rank
+from detector.config.infer.column import (
+    ENTITY_WORDS,
+    LIMITS,
+    PATH_CHARS_MAX,
+    Column,
+    id_rank,
+    judge,
+    time_rank,
+)
 from detector.config.tree import UNREADABLE
 from detector.config.words import nearest
 from detector.errors import ConfigError, Problem
@@ -17,7 +25,6 @@ from detector.errors import ConfigError, Problem
 SAMPLE_LINES_MAX = 5_000  # enough to find 0.1 % of missing values, and read in a second
 SAMPLE_BYTES_MAX = 1 << 26  # the whole sample is held in memory
 COLUMNS_MAX = 1_024  # of an event with more fields, the first ones are used
-PATH_CHARS_MAX = 256  # of the tree
 EXAMPLES_MAX = 3
 
 
@@ -108,22 +115,25 @@ class Sample:
         )
         return chosen, reason, False
 
-    def choice(self, column: Column, kind: Kind, reason: str) -> Choice:
+    def choice(self, columns: Column | Sequence[Column], kind: Kind, reason: str) -> Choice:
+        """Describe the choice of a kind for one column, or for the parts of one field."""
+        parts = [columns] if isinstance(columns, Column) else columns
+        each = EXAMPLES_MAX if len(parts) == 1 else 1
+        examples = (_example(text, kind) for column in parts for text in islice(column.counts, each))
         return Choice(
-            path=column.path,
+            path=", ".join(column.path for column in parts),
             kind=kind,
             reason=reason,
-            optional=column.optional,
-            format=column.time_format(plausible=False) if kind == "time" else "",
-            distinct=column.distinct,
-            missing=column.missing,
-            examples=tuple(
-                dict.fromkeys(_example(text, kind) for text in islice(column.counts, EXAMPLES_MAX))
-            ),
+            optional=any(column.optional for column in parts),
+            format=parts[0].time_format(plausible=False) if kind == "time" else "",
+            distinct=max(column.distinct for column in parts),
+            missing=max(column.missing for column in parts),
+            examples=tuple(dict.fromkeys(examples)),
         )
 
-    def judge(self, column: Column) -> Choice:
-        return self.choice(column, *judge(column))
+    def judge(self, but: Sequence[Column]) -> list[Choice]:
+        """Decide what all columns but these are."""
+        return [self.choice(*one) for one in judge([c for c in self.columns.values() if c not in but])]
 
 
 def _decode(line: bytes) -> dict[str, Any] | None:

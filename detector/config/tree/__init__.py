@@ -26,6 +26,7 @@ from detector.config.tree.event import (
     Reversals,
     TimeField,
     ValueField,
+    split_path,
 )
 from detector.config.tree.model import (
     STEP_EVENTS_MAX,
@@ -76,4 +77,5 @@ __all__ = [
     "Topic",
     "Topics",
     "ValueField",
+    "split_path",
 ]

@@ -126,17 +126,22 @@ class ValueField(Part):
     @classmethod
     def _a_path_for_each_part(cls, path: str, info: ValidationInfo) -> str:
         parts = KINDS[info.data["type"]].parts if "type" in info.data else None
-        if parts is not None and (len(_split(path, parts)) != len(parts) or not all(_split(path, parts))):
-            raise wrong(f"{len(parts)} field names for {', '.join(parts)}, separated by commas")
+        if parts is not None and len(parts) > 1:
+            paths = split_path(path, parts)
+            if len(paths) != len(parts) or not all(paths):
+                raise wrong(f"{len(parts)} field names for {', '.join(parts)}, separated by commas")
+            for one in paths:
+                _readable(one)
         return path
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Where each part of the value is."""
-        return _split(self.path, KINDS[self.type].parts)
+        return split_path(self.path, KINDS[self.type].parts)
 
 
-def _split(path: str, parts: tuple[str, ...]) -> tuple[str, ...]:
+def split_path(path: str, parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Split the path of a field of several parts at its commas; a field of one part has one path."""
     return (path,) if len(parts) == 1 else tuple(one.strip() for one in path.split(","))
 
 
@@ -282,20 +287,25 @@ def _name_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
 
 def _path_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
     """Paths of objects: a value is read from a field."""
-    paths = dict(_paths(data))
-    for loc, path in paths.items():
-        below = next((other for other in paths.values() if other.startswith(path + ".")), None)
+    paths = list(_paths(data))
+    for loc, path in paths:
+        below = next((other for _, other in paths if other.startswith(path + ".")), None)
         if below and all(path.split(".")):
             yield loc, path, unfit(f"a field, not an object: {below[:256]} is inside it")
 
 
 def _paths(data: Any) -> Iterator[tuple[Loc, str]]:
+    """Yield all paths with their places; those of a field of several parts one by one."""
     places: list[tuple[Loc, Any]] = [
         (("id",), _get(data, "id")),
         (("time", "path"), _get(_get(data, "time"), "path")),
     ]
     places += [(("reversals", key), _get(_get(data, "reversals"), key)) for key in ("path", "original")]
-    for section in ("entities", "fields"):
-        for index, item in enumerate(_items(data, section)):
-            places.append(((section, index, "path"), _get(item, "path")))
-    return ((loc, path) for loc, path in places if isinstance(path, str))
+    for index, item in enumerate(_items(data, "entities")):
+        places.append((("entities", index, "path"), _get(item, "path")))
+    yield from ((loc, path) for loc, path in places if isinstance(path, str))
+    for index, item in enumerate(_items(data, "fields")):
+        path, kind = _get(item, "path"), _get(item, "type")
+        if isinstance(path, str):
+            parts = KINDS[kind].parts if isinstance(kind, str) and kind in KINDS else ("value",)
+            yield from ((("fields", index, "path"), one) for one in split_path(path, parts))

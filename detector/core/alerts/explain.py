@@ -7,7 +7,7 @@ A reason's share is its fall in score divided by the sum of all falls.
 The expected value is what the entity's own profile says, else the median of the nearest cluster that enough
 people share, else the median of all events: never another customer's event.
 
-What is said of a field is decided by its kind, see `detector.core.events.kinds`.
+A field is described by its kind, see `detector.core.events.kinds`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Explainer:
         score_rows: ScoreRows,
         *,
         count_max: int,
-        tellable: bool,
+        show_typical: bool,
     ) -> tuple[Reason, ...]:
         """Explain one event.
 
@@ -73,7 +73,7 @@ class Explainer:
             One row each: the event, and what is typical of its nearest cluster.
         score
             The event's score.
-        tellable
+        show_typical
             Whether enough people share what is typical; otherwise it is used but not shown.
         """
         groups = self._layout.groups
@@ -94,7 +94,7 @@ class Explainer:
             for g in order
             if shares[g] > 0.0
         )
-        return tuple(reasons if tellable else map(_without_expected, reasons))
+        return tuple(reasons if show_typical else map(_without_expected, reasons))
 
     def _expected(self, event: Rows, typical: Rows) -> tuple[Rows, str]:
         """One row of expected values, and where the expected numerics come from."""
@@ -142,7 +142,7 @@ class Explainer:
                 detail=self._familiarity(group, event),
             )
         field, basis = group.field, basis if group.numerics.stop else "cluster"
-        told = KINDS[field.type].explain(
+        shown = KINDS[field.type].explain(
             field,
             view.values[field.name],
             self._units.restore(expected.numerics)[0, group.numerics],
@@ -151,12 +151,12 @@ class Explainer:
         )
         return Reason(
             field=field.name,
-            observed=told.observed,
-            expected=told.expected,
+            observed=shown.observed,
+            expected=shown.expected,
             share=share,
-            direction=told.direction,
+            direction=shown.direction,
             basis=basis,
-            detail=told.detail,
+            detail=shown.detail,
             display=field.display,
             unit=field.unit,
         )
@@ -181,7 +181,7 @@ class Explainer:
         )
 
     def _with_frauds(self, reason: Reason, group: Group, event: Rows) -> Reason:
-        """Say first what labels say of the entity or category, if it had frauds."""
+        """Put the fraud rate of the entity or category first, if it had frauds."""
         for rated in group.fraud_rates:
             rate, age = float(event.fraud_rates[0, rated.longest]), event.fraud_rates[0, rated.age]
             if rate > 0.0:

@@ -56,7 +56,7 @@ class Changes:
     kinds: NDArray[np.uint8]  # (n,) number of the kind of key
     keys: NDArray[np.uint64]  # (n,)
     times: NDArray[np.float64]  # (n,) event time, s
-    what: NDArray[np.int32]  # (n,) FRAUD, MATURED or RETRACTED
+    statuses: NDArray[np.int32]  # (n,) FRAUD, MATURED or RETRACTED
     counts: NDArray[np.float32]  # (n, H) events to add to `matured`, decayed to `times`
     events: NDArray[np.float32]  # (n,) how many of these were counted one by one, after the key's first fraud
 
@@ -119,7 +119,7 @@ class FraudRateTable(KeyTable):
         self,
         keys: NDArray[np.uint64],
         times: NDArray[np.float64],
-        what: NDArray[np.int8],
+        statuses: NDArray[np.int8],
         before: NDArray[np.float64],
     ) -> NDArray[np.int8]:
         """Count n events of this shard, one after another; returns the outcome of each, (n,).
@@ -130,13 +130,13 @@ class FraudRateTable(KeyTable):
             0: the event has no such key.
         times : (n,) float64
             Event time, s.
-        what : (n,) int8
+        statuses : (n,) int8
             FRAUD, MATURED (ignored for keys without a fraud) or RETRACTED.
         before : (n, H) float64
             Decayed counts of the key's events up to this one, used for new keys.
         """
-        counts = np.where((what == MATURED)[:, None], 1.0, before)
-        return self._add(keys, times, what, counts, np.ones(len(keys)), np.inf, from_peer=False)
+        counts = np.where((statuses == MATURED)[:, None], 1.0, before)
+        return self._add(keys, times, statuses, counts, np.ones(len(keys)), np.inf, from_peer=False)
 
     def add(self, changes: Changes, now: float) -> NDArray[np.int8]:
         """Add changes of a peer; returns the outcome of each, (n,).
@@ -145,8 +145,8 @@ class FraudRateTable(KeyTable):
         time, s) if that is earlier.
         """
         counts = changes.counts[:, : len(self._rates)].astype(np.float64)
-        what, events = changes.what.astype(np.int8), changes.events.astype(np.float64)
-        return self._add(changes.keys, changes.times, what, counts, events, now, from_peer=True)
+        statuses, events = changes.statuses.astype(np.int8), changes.events.astype(np.float64)
+        return self._add(changes.keys, changes.times, statuses, counts, events, now, from_peer=True)
 
     def followed_from(self, keys: NDArray[np.uint64]) -> NDArray[np.float64]:
         """Event time from which this shard counts the keys' events one by one, (n,); inf: it does not."""
@@ -157,17 +157,17 @@ class FraudRateTable(KeyTable):
         self,
         keys: NDArray[np.uint64],
         times: NDArray[np.float64],
-        what: NDArray[np.int8],
+        statuses: NDArray[np.int8],
         counts: NDArray[np.float64],
         events: NDArray[np.float64],
         now: float,
         *,
         from_peer: bool,
     ) -> NDArray[np.int8]:
-        self.reserve(int(np.count_nonzero(what == FRAUD)))
+        self.reserve(int(np.count_nonzero(statuses == FRAUD)))
         state = self._keys, self._times, self._stats, self._count
         outcomes = np.full(len(keys), IGNORED, dtype=np.int8)
-        _count(*state, self._rates, keys, times, what, counts, events, now, from_peer, outcomes)
+        _count(*state, self._rates, keys, times, statuses, counts, events, now, from_peer, outcomes)
         return outcomes
 
 
@@ -217,7 +217,7 @@ def _count(
     rates: Any,
     event_keys: Any,
     event_times: Any,
-    what: Any,
+    statuses: Any,
     counts: Any,
     events: Any,
     now: float,
@@ -228,11 +228,11 @@ def _count(
     last_at = 2 * memories
     run_at, since_at, followed_at = last_at + 1, last_at + 2, last_at + 3
     for event in range(len(event_keys)):
-        key, time, kind = event_keys[event], event_times[event], what[event]
+        key, time, status = event_keys[event], event_times[event], statuses[event]
         if key == 0:
             continue
         new = False
-        if kind == FRAUD:
+        if status == FRAUD:
             slot = slot_for(keys, times, key)
             new = take_slot(keys, slot, key, count)
             row = stats[slot]
@@ -246,7 +246,7 @@ def _count(
             if slot < 0:
                 continue
             row = stats[slot]
-            if kind == MATURED and not from_peer and time < row[followed_at]:
+            if status == MATURED and not from_peer and time < row[followed_at]:
                 continue  # included in the count that the row started with
         outcomes[event] = STARTED if new else COUNTED
         passed = max(0.0, time - times[slot])
@@ -256,15 +256,15 @@ def _count(
             decay, weight = np.exp(-passed * rates[h]), np.exp(-late * rates[h])
             row[h] *= decay
             row[memories + h] *= decay
-            if from_peer or new or kind == MATURED:
+            if from_peer or new or status == MATURED:
                 row[memories + h] += counts[event, h] * weight
-            row[h] = max(0.0, row[h] + kind * weight)
-        if kind == RETRACTED and row[memories - 1] < NOTHING:
+            row[h] = max(0.0, row[h] + status * weight)
+        if status == RETRACTED and row[memories - 1] < NOTHING:
             row[last_at] = row[run_at] = -np.inf
             row[since_at] = SINCE_MAX
-        if kind == FRAUD and time > row[last_at]:
+        if status == FRAUD and time > row[last_at]:
             if row[since_at] >= RUN_ENDS_AFTER:
                 row[run_at] = time
             row[last_at], row[since_at] = time, 0.0
-        elif kind == MATURED and time > row[last_at]:
+        elif status == MATURED and time > row[last_at]:
             row[since_at] += events[event]

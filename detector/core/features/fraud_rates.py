@@ -39,7 +39,7 @@ class FraudRates:
         self,
         keys: NDArray[np.uint64],
         times: NDArray[np.float64],
-        what: NDArray[np.int8],
+        statuses: NDArray[np.int8],
         before: Sequence[NDArray[np.float64]],
     ) -> Changes:
         """Count n events of `keys` (n, E + C); `before` has (n, H) per kind, see `FraudRateTable.count`.
@@ -49,14 +49,14 @@ class FraudRates:
         """
         changes = [Changes.none(self.memories)]
         for number, (rated, table, counts) in enumerate(zip(self._kinds, self._tables, before, strict=True)):
-            outcomes = table.count(keys[:, rated.column], times, what, counts)
+            outcomes = table.count(keys[:, rated.column], times, statuses, counts)
             if number not in self.shared:
                 continue
             counted = np.flatnonzero(outcomes != IGNORED)
-            added = np.where((what[counted] == MATURED)[:, None], 1.0, counts[counted])
-            added[(what[counted] != MATURED) & (outcomes[counted] != STARTED)] = 0.0
+            added = np.where((statuses[counted] == MATURED)[:, None], 1.0, counts[counted])
+            added[(statuses[counted] != MATURED) & (outcomes[counted] != STARTED)] = 0.0
             changes.append(
-                self.changes(number, keys[counted, rated.column], times[counted], added, what[counted])
+                self.changes(number, keys[counted, rated.column], times[counted], added, statuses[counted])
             )
         return changes[0].joined(*changes[1:])
 
@@ -85,7 +85,7 @@ class FraudRates:
         keys: NDArray[np.uint64],
         times: NDArray[np.float64],
         counts: NDArray[np.float64],
-        what: NDArray[np.int8],
+        statuses: NDArray[np.int8],
     ) -> Changes:
         """Make changes of one kind, one event each; `counts` is (n, H of the kind)."""
         padded = np.zeros((len(keys), self.memories), dtype=np.float32)
@@ -94,14 +94,14 @@ class FraudRates:
             kinds=np.full(len(keys), kind, dtype=np.uint8),
             keys=keys.astype(np.uint64),
             times=times.astype(np.float64),
-            what=what.astype(np.int32),
+            statuses=statuses.astype(np.int32),
             counts=padded,
             events=np.ones(len(keys), dtype=np.float32),
         )
 
     def merged(self, changes: Changes) -> Changes:
         """Add up the matured events of each key to one change, as of the latest of them."""
-        labels, matured = changes.take(changes.what != MATURED), changes.take(changes.what == MATURED)
+        labels, matured = changes.take(changes.statuses != MATURED), changes.take(changes.statuses == MATURED)
         if not len(matured):
             return labels
         pairs = np.stack([matured.kinds.astype(np.uint64), matured.keys], axis=1)
@@ -116,7 +116,7 @@ class FraudRates:
             kinds=pairs[:, 0].astype(np.uint8),
             keys=pairs[:, 1],
             times=times,
-            what=np.full(len(pairs), MATURED, dtype=np.int32),
+            statuses=np.full(len(pairs), MATURED, dtype=np.int32),
             counts=counts.astype(np.float32),
             events=np.bincount(place, weights=matured.events, minlength=len(pairs)).astype(np.float32),
         ).joined(labels)

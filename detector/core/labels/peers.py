@@ -102,7 +102,7 @@ class Peers:
         if len(changes) <= CHANGES_MAX:
             return changes
         self.dropped += len(changes) - CHANGES_MAX
-        weight = np.where(changes.what == MATURED, changes.counts.max(axis=1, initial=0.0), np.inf)
+        weight = np.where(changes.statuses == MATURED, changes.counts.max(axis=1, initial=0.0), np.inf)
         return changes.take(np.sort(np.argsort(-weight, kind="stable")[:CHANGES_MAX]))
 
     def _frauds(
@@ -173,7 +173,7 @@ class Peers:
             np.isin(changes.kinds, np.array(rates.shared)).all()
             and (changes.keys != 0).all()
             and (np.abs(changes.times) <= max(now, 0.0) + AHEAD_MAX_S).all()  # False for NaN
-            and np.isin(changes.what, (FRAUD, MATURED, RETRACTED)).all()
+            and np.isin(changes.statuses, (FRAUD, MATURED, RETRACTED)).all()
             and ((changes.counts >= 0.0) & (changes.counts <= COUNT_MAX)).all()
             and ((changes.events >= 0.0) & (changes.events <= COUNT_MAX)).all()
         )

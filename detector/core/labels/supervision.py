@@ -169,14 +169,14 @@ class Supervision:
         """Count frauds and retractions, given as event number and kind of change, in fraud rates."""
         if not counted:
             return
-        numbers, what = np.array(counted, dtype=np.int64).T
+        numbers, statuses = np.array(counted, dtype=np.int64).T
         before = self._features.counts_before(self._buffer.column("inputs", numbers))
         # A mature event is in its own key's count already.
         matured = (numbers < self._maturity.end).astype(np.float64)[:, None]
         changes = self.fraud_rates.count(
             self._buffer.column("keys", numbers),
             self._buffer.column("times", numbers),
-            what.astype(np.int8),
+            statuses.astype(np.int8),
             [counts + matured for counts in before],
         )
         self._publish_later(changes)
@@ -216,8 +216,8 @@ class Supervision:
         mature = (numbers < self._maturity.end) & self._maturity.is_judged(numbers)
         counted = (times < since) | mature
         times, of_event = times[counted], of_event[counted]
-        what = np.full(len(times), COUNT_MATURED, dtype=np.int8)
-        changes = rates.changes(kind, of_event, times, np.ones((len(times), rates.memories)), what)
+        statuses = np.full(len(times), COUNT_MATURED, dtype=np.int8)
+        changes = rates.changes(kind, of_event, times, np.ones((len(times), rates.memories)), statuses)
         changes.events[:] = times >= since[counted]
         return rates.merged(changes)
 

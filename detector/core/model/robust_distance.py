@@ -1,4 +1,4 @@
-"""The fixed part of the embedding: how far values and their deviations from profiles are from normal.
+"""Robust distance: how far values and their deviations from profiles are from normal.
 
 Its columns are the inputs marked `robust`: numeric values, their deviations from the profiles of entities,
 and how surprising categories are. At a barrier it reads from the core:
@@ -45,7 +45,7 @@ SPREAD_FLOOR = 1e-3
 EXPLAINED_MIN = 0.05
 
 
-class FixedPart:
+class RobustDistance:
     """Distances to the core's median at two scales.
 
     Parameters
@@ -73,13 +73,13 @@ class FixedPart:
         self._scales = np.ones((SCALES, self.columns))
         self._explained = np.zeros((len(layout.entities), len(layout.numerics)))
 
-    def copy(self) -> FixedPart:
+    def copy(self) -> RobustDistance:
         """Return a copy; the two learn independently."""
         other = copy(self)
         other._moments = self._moments.copy()
         return other
 
-    def count_as(self, other: FixedPart) -> None:
+    def count_as(self, other: RobustDistance) -> None:
         """Take over the moments of another part that went on counting."""
         if other._moments.any():
             self._moments = other._moments

@@ -31,7 +31,7 @@ from detector.core.model.clusters import (
 )
 from detector.core.model.encoder import Encoder, Hashes, Learned
 from detector.core.model.index import NearestCentres, build, tuned
-from detector.core.model.robust_distance import SCALES, FixedPart
+from detector.core.model.robust_distance import SCALES, RobustDistance
 from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetup, ScorePart, Shown, Update
 
 # Weight of the learned part. It ranks ordinary events better than the robust part, but knows least where
@@ -64,7 +64,7 @@ class RobustPart(ScorePart):
 
     def __init__(self, setup: PartSetup) -> None:
         self.weight = 1.0 - _learned_weight(setup.layout)
-        self._fixed = FixedPart(setup.layout, setup.features, setup.config.calibration.memory_events)
+        self._distance = RobustDistance(setup.layout, setup.features, setup.config.calibration.memory_events)
 
     @classmethod
     def make(cls, setup: PartSetup) -> Self | None:
@@ -72,27 +72,27 @@ class RobustPart(ScorePart):
         return cls(setup) if any(column.robust for column in setup.features.columns) else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        return self._fixed.distances(inputs)
+        return self._distance.distances(inputs)
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
-        self._fixed.learn(inputs)
+        self._distance.learn(inputs)
 
     def copy(self) -> Self:
         other = copy(self)
-        other._fixed = self._fixed.copy()
+        other._distance = self._distance.copy()
         return other
 
     def refit(self, fit: Fit) -> None:
-        self._fixed.update(fit.sample.rows, fit.inputs)
+        self._distance.update(fit.sample.rows, fit.inputs)
 
     def succeed(self, before: Self, core: Core) -> None:
-        self._fixed.count_as(before._fixed)
+        self._distance.count_as(before._distance)
 
     def to_state(self) -> dict[str, Any]:
-        return self._fixed.to_state()
+        return self._distance.to_state()
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
-        self._fixed.load(state)
+        self._distance.load(state)
 
 
 class LearnedPart(ScorePart):

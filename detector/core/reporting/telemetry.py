@@ -73,7 +73,7 @@ class PartitionTelemetry:
     received: int = 0
     scored: int = 0
     replayed: int = 0
-    state_differences: int = 0
+    state_mismatches: int = 0
     lost: int = 0
     rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity

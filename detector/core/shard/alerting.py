@@ -165,7 +165,7 @@ class Alerting:
             score,
             scorer.score_rows,
             count_max=self._config.reasons_max,
-            tellable=explained.shown,
+            show_typical=explained.shown,
         )
         schema, served = self._event, scorer.served
         return make_alert(

@@ -14,7 +14,7 @@ The caller does all IO:
     5. once that is durable, `rebase`: the next commit names it and drops the journal before it
 
 The state is hashed after each barrier. A replayed barrier whose hash differs from the recorded one counts in
-`differences`: this machine computes other numbers than the one that made the barrier.
+`mismatches`: this machine computes other numbers than the one that made the barrier.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Partition:
         self._lap = lap
         self._state: State | None = None  # right after a barrier
         self.state_hash = "" if restored is None else restored[0].state_hash
-        self.differences = 0
+        self.mismatches = 0
 
     @staticmethod
     def begin(wanted: ModelPart, position: int, sides: Mapping[Side, int] | None = None) -> Journal:
@@ -293,7 +293,7 @@ class Partition:
         """Compare with the recorded hash, if that has the same format."""
         form, _, _ = self.state_hash.partition(":")
         if planned.state.startswith(f"{form}:") and planned.state != self.state_hash:
-            self.differences += 1
+            self.mismatches += 1
         done = len(self.journal.barriers) - len(self._plan) - 1
         self.journal = self.journal.with_states([*self.journal.states[:done], self.state_hash])
 

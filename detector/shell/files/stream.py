@@ -68,7 +68,7 @@ class FileStream:
         A file cannot be read or written, or is not what it was when the replay began.
     """
 
-    commits_beside = False  # no commit in a background thread: it writes what polls read
+    commits_in_background = False  # no commit in a background thread: it writes what polls read
 
     def __init__(
         self,

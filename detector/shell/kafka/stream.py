@@ -278,7 +278,7 @@ class KafkaStream:
             return None
 
     @property
-    def commits_beside(self) -> bool:
+    def commits_in_background(self) -> bool:
         """Whether a commit may run in a background thread while this one polls.
 
         Not with at_least_once, where the consumer commits. Not during a join, which ends the generation that

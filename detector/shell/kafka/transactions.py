@@ -322,7 +322,7 @@ class Transactions:
         ]
 
     def _offsets_partition(self) -> list[TopicPartition]:
-        """Where the group's offsets are; nothing if we are not told."""
+        """Where the group's offsets are; empty if it is not known."""
         with suppress(kafka_errors.KafkaError):
             count = len(self._partitions([OFFSETS_TOPIC]))
             if count:

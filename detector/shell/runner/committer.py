@@ -135,7 +135,7 @@ class Committer:
         answer = self._calls.begin(lambda: self._publish(commit))
         parts = {number: _part(self._owned[number], target) for number, target in positions.items()}
         self.under_way = UnderWay(answer=answer, parts=parts)
-        if not self._stream.commits_beside:
+        if not self._stream.commits_in_background:
             self.end()
 
     def end(self) -> None:

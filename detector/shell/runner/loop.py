@@ -38,7 +38,6 @@ from math import inf
 from detector.config.tree import Config
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.records import Identity
-from detector.core.recovery.generations import store_prefix
 from detector.core.recovery.journal import METADATA_BYTES_MAX
 from detector.core.recovery.sides import Side
 from detector.core.reporting.counting import StageTimer
@@ -47,10 +46,10 @@ from detector.core.shard.warm_start import Model
 from detector.errors import CommitFailed, LogGone, OutsideError
 from detector.ports import Change, CheckpointStore, Clock, Log, Poll, SideLog, Status, Stream
 from detector.shell import calls
+from detector.shell.objects import Objects
 from detector.shell.runner.checkpointer import Checkpointer
 from detector.shell.runner.committer import Committer
 from detector.shell.runner.configs import ModelConfigs
-from detector.shell.runner.objects import Objects
 from detector.shell.runner.process import Observe, Processor, SideInputs
 from detector.shell.runner.restore import Restorer
 from detector.shell.runner.shared import Shared
@@ -132,7 +131,7 @@ class Runner:
         self._calls = StoppableCalls(clock, telemetry)
         shared = Shared(
             stream=stream,
-            objects=Objects(store, store_prefix(group, topic)),
+            objects=Objects(store, group=group, topic=topic),
             executor=executor,
             calls=self._calls,
             clock=clock,

@@ -67,7 +67,7 @@ class Owned:
     paused: bool = False  # the stream delivers nothing of it
     newest_ms: int = 0  # log time of the newest record processed, ms since the epoch
     origin_ms: int = 0  # log time of the first record after the journal's origin; 0: none yet
-    differences: int = 0  # replayed barriers with a state that differs from the journal, as far as reported
+    mismatches: int = 0  # replayed barriers with a state that differs from the journal, as far as reported
     written: JournalText | None = None  # cache of `journal_text`
 
     @property

@@ -230,13 +230,13 @@ class Processor:
 
     def _compare_state(self, owned: Owned) -> None:
         """Count replayed barriers with a state that differs from the journal, and log the first one."""
-        differences = owned.partition.differences
-        if differences == owned.differences:
+        mismatches = owned.partition.mismatches
+        if mismatches == owned.mismatches:
             return
-        self._telemetry.partitions[owned.number].state_differences += differences - owned.differences
-        if owned.differences == 0:
+        self._telemetry.partitions[owned.number].state_mismatches += mismatches - owned.mismatches
+        if owned.mismatches == 0:
             self._log.error(
-                "state_differs",
+                "state_mismatch",
                 partition=owned.number,
                 position=owned.partition.position,
                 state=owned.partition.state_hash,
@@ -244,7 +244,7 @@ class Processor:
                 "alerts may differ from those of an undisturbed run; `detector checkpoint verify` finds the "
                 "first difference",
             )
-        owned.differences = differences
+        owned.mismatches = mismatches
 
     def _report_block(self, owned: Owned) -> None:
         """Report a block that was live as a whole or in part."""

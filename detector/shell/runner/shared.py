@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from detector.core.reporting.counting import StageTimer
 from detector.core.reporting.telemetry import Telemetry
 from detector.ports import Clock, Log, Stream
-from detector.shell.runner.objects import Objects
+from detector.shell.objects import Objects
 from detector.shell.runner.owned import Owned
 from detector.shell.runner.stopping import StoppableCalls
 

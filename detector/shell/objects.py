@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from detector.core.recovery.generations import expired, folders
+from detector.core.recovery.generations import expired, folders, store_prefix
 from detector.core.recovery.journal import Journal
 from detector.ports import CheckpointStore
 
 
 class Objects:
-    """Objects by their names below one prefix.
+    """The objects of one group and topic, by their names below its prefix.
 
     Parameters
     ----------
     store
         None: nothing can be read or written.
-    prefix
-        First part of the names of all objects.
+    group, topic
+        Their prefix is the first part of the names in the store.
     """
 
-    def __init__(self, store: CheckpointStore | None, prefix: str) -> None:
+    def __init__(self, store: CheckpointStore | None, *, group: str, topic: str) -> None:
         self._store = store
-        self._prefix = prefix
+        self._prefix = store_prefix(group, topic)
 
     @property
     def available(self) -> bool:
@@ -50,6 +50,16 @@ class Objects:
         assert self._store is not None
         self._store.put(self._prefix + name, data)
 
+    def names(self, folder: str = "") -> list[str]:
+        """Names of all objects that begin with `folder`, sorted.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        assert self._store is not None
+        return [name.removeprefix(self._prefix) for name in self._store.list(self._prefix + folder)]
+
     def prune(self, partition: int, journal: Journal, keep: int) -> None:
         """Delete generations of a partition that no recovery needs.
 
@@ -65,7 +75,6 @@ class Objects:
         StoreUnavailable
         """
         assert self._store is not None
-        prefixes = [self._prefix + folder for folder in folders(partition)]
-        names = [name.removeprefix(self._prefix) for prefix in prefixes for name in self._store.list(prefix)]
+        names = [name for folder in folders(partition) for name in self.names(folder)]
         for name in expired(names, journal, self.get, keep=keep):
             self._store.delete(self._prefix + name)
