@@ -1,7 +1,9 @@
 """Detection quality of the service and its peers, on the same streams in the same run.
 
     python -m benchmarks.quality.run --streams simulate:7-11,thyroid@5 --folder DATA --out out/quality
+    python -m benchmarks.quality.run --league DATA --out out/league
 
+--league is short for all labelled streams of a folder, with plain columns, and prints who ranks where.
 Streams: simulate:SEED[-SEED], NAME (of the folder), NAME@ORDERS (shuffled sets), NAME:week (the Handbook's).
 Labels, for the service only: none, late:DAYS[:SHARE or COUNT], answers:DAYS[:SHARE].
 Detectors: detector (the service), hst, loda, rshash, xstream, iforestasd, knn; iforest, a batch reference.
@@ -31,7 +33,7 @@ import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from benchmarks.quality import ours, peers
+from benchmarks.quality import league, ours, peers
 from benchmarks.quality.answers import LabelPlan, parse_labels
 from benchmarks.quality.columns import SETS, Matrix, prepare
 from benchmarks.quality.inputs import InputError
@@ -177,7 +179,11 @@ class _Bench:
         self.console.print(f"{words}, labels {row['labels']}: {figure}", highlight=False, markup=False)
 
     def _about(self) -> dict[str, Any]:
-        options = {name: value for name, value in vars(self.options).items() if name not in ("out", "folder")}
+        options = {
+            name: value
+            for name, value in vars(self.options).items()
+            if name not in ("out", "folder", "league")
+        }
         return {
             "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
             "python": platform.python_version(),
@@ -201,14 +207,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     def several(text: str) -> list[str]:
         return [part for part in text.split(",") if part]
 
-    parser.add_argument(
-        "--streams", type=several, required=True, help="names of streams, separated by commas"
-    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--streams", type=several, help="names of streams, separated by commas")
+    which.add_argument("--league", type=Path, metavar="FOLDER", help="all labelled streams of this folder")
     parser.add_argument("--folder", type=Path, help="folder of streams that are not simulated")
     parser.add_argument("--out", type=Path, default=Path("out/quality"))
     parser.add_argument("--detectors", type=several, default=list(DEFAULT_DETECTORS))
     parser.add_argument(
-        "--columns", type=several, default=list(SETS), help=f"of {', '.join(SETS)}, for peers"
+        "--columns", type=several, help=f"of {', '.join(SETS)}, for peers; default: all, in a league plain"
     )
     parser.add_argument(
         "--labels", type=several, default=["none"], help="labels for the service; one run for each"
@@ -227,6 +233,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="seed of the peers")
     parser.add_argument("--no-pictures", action="store_true")
     options = parser.parse_args(arguments)
+    if options.columns is None:
+        options.columns = ["plain"] if options.league else list(SETS)
     for given, known in ((options.detectors, DETECTORS), (options.columns, SETS)):
         if unknown := set(given) - set(known):
             parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -243,6 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     progress, tables = Console(stderr=True), Console()
     try:
+        if options.league is not None:
+            options.folder, options.streams = options.league, league.streams_of(options.league)
         plans = list(_plans(options.streams))
         labels = [parse_labels(text) for text in options.labels]
         options.out.mkdir(parents=True, exist_ok=True)
@@ -251,7 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, EOFError, InputError, OperatorError) as error:
         print(f"run: {error}", file=sys.stderr)
         return 2
-    show(tables if tables.is_terminal else Console(width=200), summary)
+    tables = tables if tables.is_terminal else Console(width=200)
+    show(tables, summary)
+    if options.league is not None:
+        league.show(tables, league.standings(summary))
     progress.print(f"{options.out}: runs.csv, summary.csv, results.json; {time.monotonic() - began:,.0f} s")
     return 0
 

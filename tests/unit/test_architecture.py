@@ -57,6 +57,7 @@ CORE_MAY_IMPORT = {
     "copy",
     "dataclasses",
     "datetime",
+    "enum",
     "functools",
     "hashlib",
     "itertools",

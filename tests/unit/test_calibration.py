@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import Calibration as CalibrationConfig
-from detector.core.model.calibration import BIN, LOW, SHARPNESS, Calibration, Sketch
+from detector.core.model.calibration import BIN, LOW, SHARPNESS, USUAL_SHAPE, Calibration, Limit, Sketch
 from detector.core.state import pack, unpack
 
 Doubles = NDArray[np.float64]
@@ -287,3 +287,34 @@ def test_a_sketch_forgets() -> None:
     for _ in range(160):
         sketch.learn(np.zeros(64))
     assert sketch.quantile(0.99) == pytest.approx(0.0, abs=0.01)
+
+
+def test_limited_distances_keep_their_order_and_far_ones_do_not_hide_the_others() -> None:
+    limits = np.array([Limit.NONE, Limit.TANH, Limit.LOGARITHM])
+    made = Calibration(CONFIG, np.full(3, 1.0 / 3.0), limits)
+    values = np.array([-3.0, -0.5, 0.0, 1.0, 2.0, 2.1, 20.0, 2e6])
+    one = [np.where(np.arange(3) == part, values[:, None], 0.0) for part in range(3)]
+    plain, bounded, slowed = (3.0 * made.combine(parts) for parts in one)
+    assert plain == pytest.approx(values)
+    assert bounded == pytest.approx(np.tanh(values))
+    assert slowed[:5] == pytest.approx(values[:5])
+    assert (np.diff(slowed) > 0.0).all()
+    assert slowed[5] == pytest.approx(2.1, abs=0.01)  # the slope is 1 where the logarithm begins
+    assert slowed[-1] < 32.0
+
+
+def test_the_tail_of_few_events_is_near_the_usual_one_and_that_of_many_is_their_own() -> None:
+    config = CalibrationConfig(memory_events=1 << 20)
+
+    def shapes(count: int) -> list[float]:
+        found = []
+        for stream in ("normal", "heavy"):
+            made = Calibration(config, np.ones(1), np.array([Limit.LOGARITHM]))
+            feed(made, STREAMS[stream](np.random.default_rng(0), count))
+            far, farther = made.scores(np.sinh([8.0, 9.0]) / SHARPNESS)
+            found.append(float(1.0 / (np.log(10.0) * (farther - far))))
+        return found
+
+    assert shapes(512) == pytest.approx([USUAL_SHAPE] * 2, abs=0.05)
+    light, heavy = shapes(1 << 18)
+    assert heavy - light > 0.1

@@ -7,10 +7,12 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import benchmarks.quality
+from benchmarks.quality.league import standings
 from benchmarks.quality.run import main
 
 BENCH_ONLY = {"pysad", "sklearn", "matplotlib"}
@@ -99,6 +101,39 @@ def test_the_service_and_a_peer_over_the_same_orders(
     for words in ("CP@100", "amount", "hours", "false per caught", "us/event", "above .99"):
         assert words in said
     assert not list((tmp_path / "out").glob("scratch-*"))
+
+
+def test_a_league_takes_all_streams_of_a_folder_and_prints_the_standings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(tmp_path)
+    for path in list(tmp_path.glob("tiny.*")):
+        (tmp_path / path.name.replace("tiny", "other")).write_bytes(path.read_bytes())
+    (tmp_path / "unlabelled.jsonl.gz").write_bytes(b"")
+    asked = ["--league", str(tmp_path), "--out", str(tmp_path / "out"), "--no-pictures"]
+    assert main([*asked, "--detectors", "detector,hst"]) == 0
+    said = capsys.readouterr().out
+    assert "league of 2 streams" in said
+    assert "hst plain" in said
+    assert main(["--league", str(tmp_path / "out"), "--out", str(tmp_path / "no"), "--no-pictures"]) == 2
+    assert "labels.csv.gz" in capsys.readouterr().err
+
+
+def test_standings_are_ranks_among_streaming_detectors_on_streams_that_all_came_through() -> None:
+    def row(stream: str, detector: str, ap: float | None) -> dict[str, Any]:
+        found = {"stream": stream, "detector": detector, "columns": "", "labels": "none", "partitions": 1}
+        return found if ap is None else {**found, "ap": ap}
+
+    aps = {"a": (0.2, 0.4, 0.9), "b": (0.3, 0.1, 0.9), "c": (0.3, 0.3, 0.9), "d": (0.9, None, 0.9)}
+    names = ("detector", "knn", "iforest")
+    summary = [
+        row(stream, name, ap) for stream, found in aps.items() for name, ap in zip(names, found, strict=True)
+    ]
+    ours, knn = standings(summary)
+    assert (ours["detector"], ours["streams"], ours["wins"]) == ("detector", 3, 2)
+    assert (ours["rank"], ours["ap"]) == (pytest.approx(4 / 3), pytest.approx(0.8 / 3))
+    assert (ours["worst ratio"], ours["worst stream"]) == (pytest.approx(0.5), "a")
+    assert (knn["detector"], knn["wins"], knn["worst stream"]) == ("knn", 2, "b")
 
 
 def test_analysts_answers_reach_the_service(tmp_path: Path) -> None:

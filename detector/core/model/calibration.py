@@ -22,6 +22,7 @@ Tables are updated at a block's end only: all events of a block are scored by th
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any
 
 import numba
@@ -32,6 +33,18 @@ from detector.config.tree import Calibration as CalibrationConfig
 
 Doubles = NDArray[np.float64]
 
+
+class Limit(IntEnum):
+    """What limits a distance, shifted and divided by its span, before the mean is taken."""
+
+    NONE = 0
+    TANH = 1
+    """It changes the mean by at most its weight."""
+    LOGARITHM = 2
+    """Beyond `LINEAR_UP_TO` spans it grows with its logarithm: the order stays, no part hides the others."""
+
+
+LINEAR_UP_TO = 2.0
 # The histogram's bins are even in asinh(distance * SHARPNESS): linear around the median, logarithmic far
 # out. So one grid fits every stream. A bin of 1/64 is 1.6 % of a distance in the tail.
 SHARPNESS = 4.0
@@ -46,6 +59,10 @@ PRIOR = 1e-3
 # times as rare.
 SHAPE_FROM = 0.9
 SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
+# Where distances grow with their logarithm, the mean's tail is much the same on all streams. So the shape
+# starts from a usual one, worth so many accepted events. A few hundred alone give anything from .3 to .9, and
+# then far events of different days cannot be compared.
+USUAL_SHAPE, USUAL_SHAPE_EVENTS = 0.5, 32_768.0
 SPAN_MIN = 1e-6
 # The recent histogram's memory is the long one divided by this. An eighth of 32,768 events holds 4 of the 1
 # in 1,000 that the default budget asks for; fewer would be noise alone. A quarter takes a day longer to
@@ -98,17 +115,19 @@ class Calibration:
     Parameters
     ----------
     weights : (P,) float64
-        Weight of each distance of the parts without labels; they sum to 1.
-    bounded : (P,) bool
-        Which distances may change the mean by at most their weight (through tanh); None: no one.
+        Weight of each distance of the parts without labels; they sum to 1. Parts may change them at barriers.
+    limits : (P,) int64
+        The `Limit` of each distance; None: there are none.
     """
 
     def __init__(
-        self, config: CalibrationConfig, weights: Doubles, bounded: NDArray[np.bool_] | None = None
+        self, config: CalibrationConfig, weights: Doubles, limits: NDArray[np.int64] | None = None
     ) -> None:
         self._config = config
-        self._weights = weights
-        self._bounded = np.zeros(len(weights), dtype=bool) if bounded is None else bounded
+        self.weights = weights
+        limits = np.full(len(weights), Limit.NONE) if limits is None else limits
+        self._bounded, self._slowed = limits == Limit.TANH, limits == Limit.LOGARITHM
+        self._usual_events = USUAL_SHAPE_EVENTS if self._slowed.any() else 0.0
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
         self.recent = Sketch(config.memory_events // RECENT_PART)
@@ -127,7 +146,9 @@ class Calibration:
         """Put distances (n, P) of the parts without labels together, (n,)."""
         scaled = (parts - self.shift) / self.span
         scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
-        combined: Doubles = (scaled * self._weights).sum(axis=1)
+        if self._slowed.any():
+            scaled[:, self._slowed] = _slowed(scaled[:, self._slowed])
+        combined: Doubles = (scaled * self.weights).sum(axis=1)
         return combined
 
     def mix(self, plain: Doubles, labelled: Doubles) -> Doubles:
@@ -218,6 +239,8 @@ class Calibration:
             - self._config.trim
         )
         shape = (self._tail_place - EDGES[near]) / np.log(shares[0] / shares[1])
+        if self._usual_events:
+            shape += (USUAL_SHAPE - shape) * self._usual_events / (self._usual_events + above[0])
         self._shape = min(max(float(shape), SHAPE_MIN), SHAPE_MAX)
 
     def to_state(self) -> dict[str, Any]:
@@ -232,7 +255,7 @@ class Calibration:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore what `to_state` returned."""
+        """Restore what `to_state` returned; weights come from the parts."""
         self.accepted.counts, self.all.counts = state["accepted"], state["all"]
         self.recent.counts = state["recent"]
         self.shift, self.span = state["shift"], state["span"]
@@ -245,6 +268,13 @@ def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
     known = np.where(np.isnan(labelled), plain, labelled)
     distances: Doubles = (1.0 - label_weight) * plain + label_weight * known
     return distances
+
+
+def _slowed(scaled: Doubles) -> Doubles:
+    """Let scaled distances grow with their logarithm beyond `LINEAR_UP_TO`; slope and order stay."""
+    far = np.maximum(scaled / LINEAR_UP_TO, 1.0)
+    slowed: Doubles = np.where(far > 1.0, LINEAR_UP_TO * (1.0 + np.log(far)), scaled)
+    return slowed
 
 
 def _bins(distances: Doubles) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ A part gives each event one or more distances to normal. The score is made of al
     parts without labels   each distance is shifted by its median over accepted events and divided by the span
                            from there to its .95 quantile, both read at the last barrier; then the weighted
                            mean is taken. A part's weight is relative to those of the others, and its columns
-                           share it evenly. See `calibration`
+                           share it. See `calibration`
     labelled parts         give log-odds, or NaN while they know nothing. They are mixed in with the weight
                            that they have earned on judged events. See `labels.label_weight`
 
@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.features import Features, Layout, Rows, Units
+from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core, Sample
 from detector.core.model.encoder import Hashes, LabelLearner, Learned
 
@@ -55,7 +56,7 @@ class Fit:
 
     sample: Sample  # of the core, n rows
     inputs: NDArray[np.float32]  # (n, F) of these rows
-    measured: slice  # rows of the sample, evenly spread, that median and span are measured on
+    measured: slice  # rows of the sample, evenly spread, that median and span are measured on (`held_out`)
     learned: Learned  # weights of the plain encoder
     rng: np.random.Generator  # of this promotion; parts draw from it in the order of the table
 
@@ -101,8 +102,16 @@ class ScorePart(Protocol):
     """Number of its distances, C."""
     weight: float = 1.0
     """Weight in the mean, relative to the other parts; of no effect in labelled parts."""
-    bounded: bool = False
-    """Whether a distance may change the mean by at most its weight (through tanh)."""
+    limit: Limit = Limit.NONE
+    """What limits its distances in the mean."""
+
+    held_out: int = 1
+    """At most every so many-th core event is measured, and the part is not fitted to these; 1: it is."""
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """How its columns share its weight, (C,), summing to 1; may change in `refit`."""
+        return tuple(1.0 / self.columns for _ in range(self.columns))
 
     @property
     def knows(self) -> bool:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.features import Features, Layout, Rows
+from detector.core.model.calibration import Limit
 from detector.core.model.clusters import (
     ENTITIES_SHOWN_MIN,
     EVERYTHING,
@@ -33,6 +34,7 @@ from detector.core.model.encoder import Encoder, Hashes, Learned
 from detector.core.model.index import NearestCentres, build, tuned
 from detector.core.model.robust_distance import SCALES, RobustDistance
 from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetup, ScorePart, Shown, Update
+from detector.core.model.shape import ShapePart, shape_decides
 
 # Weight of the learned part. It ranks ordinary events better than the robust part, but knows least where
 # there is least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
@@ -68,8 +70,9 @@ class RobustPart(ScorePart):
 
     @classmethod
     def make(cls, setup: PartSetup) -> Self | None:
-        """None where there are neither numerics nor categories."""
-        return cls(setup) if any(column.robust for column in setup.features.columns) else None
+        """None where there are neither numerics nor categories, or where the shape of normal decides."""
+        there = any(column.robust for column in setup.features.columns)
+        return cls(setup) if there and not shape_decides(setup.layout) else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         return self._distance.distances(inputs)
@@ -99,7 +102,8 @@ class LearnedPart(ScorePart):
     """Logarithm of 1 + the distance to the nearest cluster in the plain encoder's embedding.
 
     The logarithm, because the contrastive objective lets distances outside its ball grow without limit. It
-    works where fields depend on each other. Its clusters also show in alerts what is normal near an event.
+    works where fields depend on each other. Its clusters also show in alerts what is normal near an event,
+    also where its weight is 0.
     """
 
     name: ClassVar[str] = "learned"
@@ -107,7 +111,8 @@ class LearnedPart(ScorePart):
     def __init__(self, setup: PartSetup) -> None:
         config, layout, features = setup.config, setup.layout, setup.features
         self.weight = _learned_weight(layout)
-        self.bounded = bool(layout.numerics)
+        self.limit = Limit.TANH if layout.numerics else Limit.NONE
+        self.columns = 1 if self.weight > 0.0 else 0
         self._config = config
         self._layout = layout
         hashed, texts = len(layout.categories), len(layout.texts)
@@ -118,6 +123,8 @@ class LearnedPart(ScorePart):
         self._exemplars: Exemplars | None = None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        if not self.columns:
+            return np.empty((len(inputs), 0))
         _, found = self._nearest(rows, inputs)
         return np.log1p(found[:, :1].astype(np.float64))
 
@@ -265,7 +272,7 @@ class LabelledPart(ScorePart):
         self._prototypes, self._usual = state["prototypes"], state["usual"]
 
 
-PARTS: tuple[PartFactory, ...] = (RobustPart.make, LearnedPart, LabelledPart)
+PARTS: tuple[PartFactory, ...] = (RobustPart.make, ShapePart.make, LearnedPart, LabelledPart)
 """The parts of the score, in the order of their columns."""
 
 
@@ -303,14 +310,12 @@ class ServedModel:
     def weights(self) -> NDArray[np.float64]:
         """Weight of each column without labels, (P,), summing to 1."""
         total = sum(part.weight for part in self._plain)
-        return np.concatenate(
-            [np.full(part.columns, part.weight / total / part.columns) for part in self._plain]
-        )
+        return np.concatenate([np.array(part.shares) * (part.weight / total) for part in self._plain])
 
     @property
-    def bounded(self) -> NDArray[np.bool_]:
-        """Which columns without labels are bounded, (P,)."""
-        return np.concatenate([np.full(part.columns, part.bounded) for part in self._plain])
+    def limits(self) -> NDArray[np.int64]:
+        """The `Limit` of each column without labels, (P,)."""
+        return np.concatenate([np.full(part.columns, part.limit) for part in self._plain])
 
     @property
     def knows_labels(self) -> bool:
@@ -354,7 +359,8 @@ class ServedModel:
     ) -> Promotion:
         """Refit copies to a sample of the core; changes nothing else."""
         inputs = self._features.compute(sample.rows)
-        measured = slice(None, None, -(-len(inputs) // MEASURED_BY))
+        every = max(-(-len(inputs) // MEASURED_BY), *(part.held_out for part in copies))
+        measured = slice(None, None, every)
         fit = Fit(sample=sample, inputs=inputs, measured=measured, learned=learned, rng=rng)
         for part in copies:
             part.refit(fit)
@@ -402,4 +408,7 @@ def _columns(parts: Sequence[ScorePart], rows: Rows, inputs: NDArray[np.float32]
 
 
 def _learned_weight(layout: Layout) -> float:
+    """0 where all columns are numerics without a history: their shape says all (docs/EXPERIMENTS.md)."""
+    if shape_decides(layout) and not layout.categories and not layout.texts:
+        return 0.0
     return LEARNED_WEIGHT if layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS

@@ -49,7 +49,7 @@ class Scorer:
         self.units = Units(np.ones(len(layout.numerics)))
         self.profiles = Profiles(layout, model.features)
         self.served = ServedModel(model, layout, features, rng)
-        self.calibration = Calibration(model.calibration, self.served.weights, self.served.bounded)
+        self.calibration = Calibration(model.calibration, self.served.weights, self.served.limits)
 
     def fill(self, block: Block, events: Events, piece: slice, rates: FraudRates) -> None:
         """Write events to a piece of the block, with their context and inputs; profiles learn them."""
@@ -104,6 +104,7 @@ class Scorer:
     def install(self, promotion: Promotion, core: Core, *, restart: bool) -> None:
         """Serve the successors; with `restart` the calibration counts again from the core."""
         self.served.install(promotion, core)
+        self.calibration.weights = self.served.weights
         self.calibration.update_spans(promotion.measured)
         if restart:
             self.calibration.restart(self.calibration.combine(promotion.measured))
@@ -122,4 +123,5 @@ class Scorer:
         self.units = Units(state["units"])
         self.profiles.load(state["profiles"])
         self.served.load(state["served"], core)
+        self.calibration.weights = self.served.weights
         self.calibration.load(state["calibration"])

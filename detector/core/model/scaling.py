@@ -1,0 +1,138 @@
+"""Numerics and surprises on one scale, for the descriptions of normal that compare columns with each other.
+
+    z = asinh((x - median) / spread)
+
+median and spread are those of the core. The spread is the interquartile range, divided by that of a standard
+normal. The logarithm far out keeps one extreme column from hiding the others. A missing value stays NaN.
+
+A column that is mostly one value takes the core's standard deviation. A column that is constant in the core
+has no spread there, because rare values are trimmed; it takes a multiple of the spread of *all* recent
+events.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.features import Features, Rows
+
+Doubles = NDArray[np.float64]
+Points = NDArray[np.float32]
+
+INNER_OF_NORMAL = 1.35  # interquartile range of a standard normal
+# Below this share of the standard deviation the interquartile range says nothing: one value fills it.
+INNER_MIN = 0.03
+# Spreads of all events that a column takes which is constant in the core.
+SPREADS_OF_ALL = 3.0
+# A column that never varied has no spread; this share of its size keeps it finite.
+SPREAD_FLOOR = 1e-3
+CONSTANT = 1e-9
+# Surprises are in nats already. With a smaller spread the first foreign card of a country would be far away.
+SURPRISE_MIN = 1.0
+VALUE_MAX = 1e100  # its square is finite
+
+
+class Scaling:
+    """The scale of each column: all numerics, then the surprises of all categories, D in all.
+
+    Parameters
+    ----------
+    memory_events
+        Memory of the spread of all events.
+    """
+
+    def __init__(self, features: Features, numerics: int, memory_events: int) -> None:
+        self._memory_events = memory_events
+        surprises = [place for place, column in enumerate(features.columns) if column.source == "surprise"]
+        self._surprises = np.array(surprises, dtype=np.int64)
+        self._moments = np.zeros((3, numerics))  # of all values: count, sum, sum of squares
+        self._centre = np.zeros(numerics + len(surprises))
+        self._spread = np.ones(numerics + len(surprises))
+
+    def __len__(self) -> int:
+        """D."""
+        return len(self._centre)
+
+    def copy(self) -> Scaling:
+        """Return a copy; the two learn independently."""
+        other = copy(self)
+        other._moments = self._moments.copy()
+        return other
+
+    def count_as(self, other: Scaling) -> None:
+        """Take over the moments of another one that went on counting."""
+        if other._moments.any():
+            self._moments = other._moments
+
+    def learn(self, rows: Rows) -> None:
+        """Count the values of events, accepted or not."""
+        known = ~np.isnan(rows.numerics)
+        values = np.where(known, rows.numerics, 0.0)
+        self._moments *= np.exp(-len(values) / self._memory_events)
+        self._moments += np.stack([known, values, np.square(values)]).sum(axis=1)
+
+    def fit(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
+        """Read centre and spread from the core's rows and their inputs (n, F)."""
+        if not self._moments.any():
+            self.learn(rows)
+        count, total, squares = self._moments / np.maximum(self._moments[0], 1e-300)
+        of_all = np.sqrt(np.maximum(squares - np.square(total), 0.0)) * (count > 0)
+        numerics = rows.numerics.shape[1]
+        values = np.concatenate([_values(rows.numerics), inputs[:, self._surprises]], axis=1)
+        self._centre, self._spread = np.zeros(len(self)), np.ones(len(self))
+        for column in range(len(self)):
+            known = values[~np.isnan(values[:, column]), column]
+            if not len(known):
+                continue
+            lower, centre, upper = np.quantile(known, [0.25, 0.5, 0.75])
+            spread, deviation = (upper - lower) / INNER_OF_NORMAL, float(known.std())
+            if spread <= INNER_MIN * deviation:
+                spread = deviation
+            if column >= numerics:
+                spread = max(spread, SURPRISE_MIN)
+            elif spread <= CONSTANT * max(1.0, abs(centre)):
+                # The moments are on the scale of the rows, asinh; its slope at the centre converts them.
+                size = math.hypot(1.0, centre)
+                spread = size * max(SPREADS_OF_ALL * of_all[column], SPREAD_FLOOR)
+            self._centre[column], self._spread[column] = centre, spread
+
+    def points(self, rows: Rows, inputs: NDArray[np.float32]) -> Points:
+        """Scale n events, given as rows and inputs (n, F): (n, D) float32, NaN where a value is missing."""
+        points = np.empty((len(inputs), len(self)), dtype=np.float32)
+        _scale(rows.numerics, inputs, self._surprises, self._centre, self._spread, points)
+        return points
+
+    def to_state(self) -> dict[str, Any]:
+        return {"moments": self._moments.copy(), "centre": self._centre, "spread": self._spread}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self._moments, self._centre, self._spread = state["moments"], state["centre"], state["spread"]
+
+
+def _values(numerics: Doubles) -> Doubles:
+    """Undo the scale of rows, up to the unit; columns keep their order and their missing values."""
+    with np.errstate(over="ignore"):
+        values: Doubles = np.clip(np.sinh(numerics), -VALUE_MAX, VALUE_MAX)
+    return values
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _scale(numerics: Any, inputs: Any, surprises: Any, centre: Any, spread: Any, out: Any) -> None:
+    """Write scaled values (n, D)."""
+    columns = numerics.shape[1]
+    for row in range(len(out)):
+        for column in range(len(centre)):
+            if column < columns:
+                value = min(max(math.sinh(numerics[row, column]), -VALUE_MAX), VALUE_MAX)
+                if math.isnan(numerics[row, column]):
+                    value = math.nan
+            else:
+                value = np.float64(inputs[row, surprises[column - columns]])
+            out[row, column] = math.asinh((value - centre[column]) / spread[column])
