@@ -17,7 +17,8 @@ from unittest.mock import patch
 
 from detector.core.recovery.journal import Journal
 from detector.core.shard.partition import Partition
-from detector.shell.runner import objects, restore
+from detector.shell import objects
+from detector.shell.runner import restore
 from detector.shell.runner.checkpointer import Checkpointer
 from detector.shell.runner.committer import Committer
 from detector.shell.runner.configs import ModelConfigs
