@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +175,8 @@ def test_rules_name_metrics_of_the_contract() -> None:
         assert names
         assert all(f"| `{name}` |" in table for name in names)
         assert rule["annotations"].keys() >= {"summary", "description"}
+
+
+def test_the_manifests_run_the_version_of_the_project(kustomization: dict[str, Any]) -> None:
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert [image["newTag"] for image in kustomization["images"]] == [project["version"]]
