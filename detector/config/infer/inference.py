@@ -100,7 +100,7 @@ def _main_first(choice: Choice) -> tuple[int, int]:
 
 
 def _exposure(fields: Sequence[Choice], sample: Sample) -> str | None:
-    """Find the amount at stake: a numeric field whose name is that of an amount and that is never negative."""
+    """Find the amount at stake: a numeric field named like an amount that is never negative."""
     amounts = [(c.name, sample.columns[c.path]) for c in fields if KINDS[c.kind].can_be_exposure]
     for word in AMOUNT_WORDS:
         for name, column in amounts:
