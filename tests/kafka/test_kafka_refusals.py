@@ -14,6 +14,7 @@ from detector.errors import (
 )
 from detector.ports import Committed
 from detector.shell.kafka import KafkaStream
+from detector.shell.kafka.transactions import transactional_id
 from tests.kafka.broker import MTLS, PLAINTEXT, SASL_SSL
 from tests.kafka.pki import create_pki
 from tests.kafka.place import Member, Place, poll_for, settled, trouble
@@ -96,11 +97,12 @@ def test_every_missing_permission_is_named(place: Place) -> None:
     allow, name = place.broker.allow, place.name
     read, write, describe = ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE
     identity = {"group_instance_id": "a"}
+    id_ = transactional_id(name, "a")
     grants: list[tuple[str, ResourceType, str, tuple[ACLOperation, ...]]] = [
         (f"read topic {place.transactions}", ResourceType.TOPIC, place.transactions, (read,)),
         (f"write topic {place.alerts}", ResourceType.TOPIC, place.alerts, (write,)),
         (f"write topic {place.rejected}", ResourceType.TOPIC, place.rejected, (write,)),
-        (f"transactional id {name}-a", ResourceType.TRANSACTIONAL_ID, f"{name}-a", (write, describe)),
+        (f"transactional id {id_}", ResourceType.TRANSACTIONAL_ID, id_, (write, describe)),
         (f"group {name}", ResourceType.GROUP, name, (read,)),
     ]
     for words, kind, resource, operations in grants:
