@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from detector.errors import CheckpointDamaged
 
 State = Mapping[str, Any]
-"""Names to arrays (dtype and shape are kept), to values that JSON keeps, to Tables, or to States.
+"""A tree: each name has an array (dtype and shape are kept), a JSON value, a Table, or a State below it.
 
 Names contain no "/". A state may be empty.
 """

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.features import Features, Layout, Rows, explained_shares
+from detector.core.model.moments import Moments
 
 Doubles = NDArray[np.float64]
 
@@ -56,7 +57,6 @@ class RobustDistance:
 
     def __init__(self, layout: Layout, features: Features, memory_events: int) -> None:
         self._layout = layout
-        self._memory_events = memory_events
         numbered = [(place, column) for place, column in enumerate(features.columns) if column.robust]
         self.columns = len(numbered)  # P
         self._places = np.array([place for place, _ in numbered], dtype=np.int64)
@@ -68,7 +68,7 @@ class RobustDistance:
         self._numeric = np.where(self._is_value | compared, place, -1)
         self._entity = np.where(compared, np.array(entity, dtype=np.int64), -1)
         self._counts = [features.count_column(layout.kind_of(e)) for e in range(len(layout.entities))]
-        self._moments = np.zeros((3, len(layout.numerics)))  # of all values: count, sum, sum of squares
+        self._moments = Moments(len(layout.numerics), memory_events)
         self._centre = np.zeros(self.columns)
         self._scales = np.ones((SCALES, self.columns))
         self._explained = np.zeros((len(layout.entities), len(layout.numerics)))
@@ -81,18 +81,16 @@ class RobustDistance:
 
     def count_as(self, other: RobustDistance) -> None:
         """Take over the moments of another part that went on counting."""
-        if other._moments.any():
-            self._moments = other._moments
+        self._moments.take_over(other._moments)
 
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count the values of events, accepted or not."""
         values = np.ascontiguousarray(inputs[:, self._places[self._is_value]], dtype=np.float64)
-        self._moments *= np.exp(-len(values) / self._memory_events)
-        self._moments += np.stack([np.ones_like(values), values, np.square(values)]).sum(axis=1)
+        self._moments.learn(values)
 
     def update(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
         """Read centre, scales and weights from the core's rows and their inputs."""
-        if not self._moments.any():
+        if self._moments.empty:
             self.learn(inputs)
         low, lower, self._centre, upper, high = np.quantile(
             inputs[:, self._places].astype(np.float64), QUANTILES, axis=0
@@ -102,7 +100,7 @@ class RobustDistance:
         inner = np.where(self._is_value, inner, np.maximum(inner, NORMAL_INNER))
         inner = np.maximum(inner, INNER_MIN * far)
         floor = max(SPREAD_FLOOR * float(far.max()), 1e-9)
-        count, total, squares = self._moments
+        count, total, squares = self._moments.sums
         variance = np.maximum(squares / count - np.square(total / count), 0.0)
         constant = np.flatnonzero(self._is_value & (far < floor))
         spread = np.sqrt(variance[self._numeric[constant]])
@@ -135,14 +133,14 @@ class RobustDistance:
 
     def to_state(self) -> dict[str, Any]:
         return {
-            "moments": self._moments.copy(),
+            "moments": self._moments.sums.copy(),
             "centre": self._centre,
             "scales": self._scales,
             "explained": self._explained,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._moments = state["moments"]
+        self._moments.sums = state["moments"]
         self._centre, self._scales, self._explained = state["centre"], state["scales"], state["explained"]
 
 

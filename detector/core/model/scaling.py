@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.features import Features, Rows
+from detector.core.model.moments import Moments
 
 Doubles = NDArray[np.float64]
 Points = NDArray[np.float32]
@@ -49,10 +50,9 @@ class Scaling:
     """
 
     def __init__(self, features: Features, numerics: int, memory_events: int) -> None:
-        self._memory_events = memory_events
         surprises = [place for place, column in enumerate(features.columns) if column.source == "surprise"]
         self._surprises = np.array(surprises, dtype=np.int64)
-        self._moments = np.zeros((3, numerics))  # of all values: count, sum, sum of squares
+        self._moments = Moments(numerics, memory_events)
         self._centre = np.zeros(numerics + len(surprises))
         self._spread = np.ones(numerics + len(surprises))
 
@@ -68,21 +68,18 @@ class Scaling:
 
     def count_as(self, other: Scaling) -> None:
         """Take over the moments of another one that went on counting."""
-        if other._moments.any():
-            self._moments = other._moments
+        self._moments.take_over(other._moments)
 
     def learn(self, rows: Rows) -> None:
         """Count the values of events, accepted or not."""
         known = ~np.isnan(rows.numerics)
-        values = np.where(known, rows.numerics, 0.0)
-        self._moments *= np.exp(-len(values) / self._memory_events)
-        self._moments += np.stack([known, values, np.square(values)]).sum(axis=1)
+        self._moments.learn(np.where(known, rows.numerics, 0.0), known)
 
     def fit(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
         """Read centre and spread from the core's rows and their inputs (n, F)."""
-        if not self._moments.any():
+        if self._moments.empty:
             self.learn(rows)
-        count, total, squares = self._moments / np.maximum(self._moments[0], 1e-300)
+        count, total, squares = self._moments.sums / np.maximum(self._moments.sums[0], 1e-300)
         of_all = np.sqrt(np.maximum(squares - np.square(total), 0.0)) * (count > 0)
         numerics = rows.numerics.shape[1]
         values = np.concatenate([_values(rows.numerics), inputs[:, self._surprises]], axis=1)
@@ -110,10 +107,11 @@ class Scaling:
         return points
 
     def to_state(self) -> dict[str, Any]:
-        return {"moments": self._moments.copy(), "centre": self._centre, "spread": self._spread}
+        return {"moments": self._moments.sums.copy(), "centre": self._centre, "spread": self._spread}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self._moments, self._centre, self._spread = state["moments"], state["centre"], state["spread"]
+        self._moments.sums = state["moments"]
+        self._centre, self._spread = state["centre"], state["spread"]
 
 
 def _values(numerics: Doubles) -> Doubles:
