@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.features import feature_kernels
-from detector.core.features.layout import DAY_S, KeyKind, Layout
+from detector.core.features.layout import DAY_S, Habit, KeyKind, Layout
+from detector.core.features.pace_table import SHORT_S
 from detector.core.features.profiles import population_shift, population_variances
 from detector.core.features.rows import Rows
 
@@ -34,13 +35,15 @@ class Column:
     kind: KeyKind | None = None  # kind of key whose profile or fraud rate is read
     memory: int = LONGEST  # of that profile
     place: int = 0  # column of numerics, of categories, of cycles or of fraud rates, as the source has it
+    habit: Habit | None = None  # whose context is read
     robust: bool = False  # also a part of the robust distance
+    unusual: bool = False  # also a part of the habits' distance: at least 0, and 0 is usual
     labelled: bool = False  # depends on labels; these columns come last
 
 
 def columns_of(layout: Layout) -> tuple[Column, ...]:
     """All inputs of a schema, in order."""
-    columns = [*_robust(layout), *_plain(layout), *_labelled(layout)]
+    columns = [*_robust(layout), *_plain(layout), *_unusual(layout), *_labelled(layout)]
     assert [column.labelled for column in columns] == sorted(column.labelled for column in columns)
     return tuple(columns)
 
@@ -55,7 +58,7 @@ def _robust(layout: Layout) -> Iterator[Column]:
     for e in range(len(layout.entities)):
         yield from _deviations(layout, layout.kind_of(e), LONGEST, robust=True)
     for c, category in enumerate(layout.categories):
-        yield Column(name=f"{category.name} surprise", source="surprise", place=c, robust=True)
+        yield Column(name=f"{category.name} surprise", source="surprise", place=c, unusual=True)
 
 
 def _plain(layout: Layout) -> Iterator[Column]:
@@ -77,6 +80,27 @@ def _plain(layout: Layout) -> Iterator[Column]:
             yield Column(name=f"{spelled} of {period / DAY_S:g}d", source=source, place=i)
 
 
+def _unusual(layout: Layout) -> Iterator[Column]:
+    """What says how unusual an event is for its keys."""
+    for e, name in enumerate(layout.entities):
+        pace = layout.habit_of("pace", e)
+        for memory, spelled in enumerate(("5min", "1h")):
+            yield Column(
+                name=f"{name} pace {spelled}", source="pace", habit=pace, memory=memory, unusual=True
+            )
+    if layout.entities:
+        hours = layout.habit_of("hours", 0)
+        for memory, spelled in enumerate(("hour", "day")):
+            yield Column(name=f"{spelled} surprise", source="hours", habit=hours, memory=memory, unusual=True)
+    for e in range(1, len(layout.entities)):
+        yield Column(name=f"{layout.entities[e]} surprise", source="key surprise", place=e, unusual=True)
+    if layout.entities:
+        for c in range(len(layout.categories)):
+            key = len(layout.entities) + c
+            yield from _deviations(layout, layout.kind_of(key), LONGEST, unusual=True)
+            yield from _deviations(layout, layout.kind_of(0, key), LONGEST, unusual=True)
+
+
 def _labelled(layout: Layout) -> Iterator[Column]:
     for rated in layout.fraud_rate_kinds:
         names = [f"fraud rate {days}" for days in _days(layout, rated.kind)]
@@ -91,11 +115,20 @@ def _labelled(layout: Layout) -> Iterator[Column]:
             )
 
 
-def _deviations(layout: Layout, kind: KeyKind, memory: int, *, robust: bool = False) -> Iterator[Column]:
+def _deviations(
+    layout: Layout, kind: KeyKind, memory: int, *, robust: bool = False, unusual: bool = False
+) -> Iterator[Column]:
     days = _days(layout, kind)[memory]
-    for j, value in enumerate(layout.numerics):
-        name = f"{value.name} against {kind.name} {days}"
-        yield Column(name=name, source="deviation", kind=kind, memory=memory, place=j, robust=robust)
+    for j, value in enumerate(layout.numerics[: kind.numerics]):
+        yield Column(
+            name=f"{value.name} against {kind.name} {days}",
+            source="deviation",
+            kind=kind,
+            memory=memory,
+            place=j,
+            robust=robust,
+            unusual=unusual,
+        )
 
 
 def _days(layout: Layout, kind: KeyKind) -> list[str]:
@@ -148,6 +181,61 @@ def _deviation(layout: Layout, columns: Sequence[Column], places: Sequence[int])
         shift = population_shift(rows.context, layout)
         prior = population_variances(rows.context, layout)
         feature_kernels.deviations(rows.numerics, rows.context, shift, prior, table, numbers, inputs)
+
+    return fill
+
+
+def _pace(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """How far a key's count in a short memory is above what its own rate lets expect; see `paces`."""
+    everything = layout.habit_of("pace", None)
+    assert everything is not None
+    table = np.zeros((len(columns), 3), dtype=np.int64)
+    for row, column in zip(table, columns, strict=True):
+        assert column.habit is not None
+        row[:] = column.habit.start, everything.start, column.memory
+    numbers = np.array(places, dtype=np.int64)
+    ratios = np.array(SHORT_S) / layout.half_lives_s[-1]
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        feature_kernels.paces(rows.context, table, ratios, numbers, inputs)
+
+    return fill
+
+
+def _hours(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """-log of the share that an hour or a day has of the main entity's events, in nats; see `hours`."""
+    everything = layout.habit_of("hours", None)
+    assert everything is not None
+    table = np.zeros((len(columns), 3), dtype=np.int64)
+    for row, column in zip(table, columns, strict=True):
+        assert column.habit is not None
+        row[:] = column.habit.start, everything.start, column.memory
+    numbers = np.array(places, dtype=np.int64)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        feature_kernels.hours(rows.context, table, numbers, inputs)
+
+    return fill
+
+
+def _key_surprise(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """-log of another entity's share among the main entity's events; see `_surprise`."""
+    table = np.zeros((len(columns), 4), dtype=np.int64)
+    for row, column in zip(table, columns, strict=True):
+        kinds = (
+            layout.kind_of(None),
+            layout.kind_of(column.place),
+            layout.kind_of(0),
+            layout.kind_of(0, column.place),
+        )
+        row[:] = [kind.count(LONGEST) for kind in kinds]
+    entities = _index([column.place for column in columns])
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        shares = np.empty((len(rows), len(table)))
+        feature_kernels.shares(rows.context, table, shares)
+        inputs[:, at] = np.where(rows.entities[:, entities] == 0, 0.0, -np.log(shares))
 
     return fill
 
@@ -236,6 +324,9 @@ SOURCES: dict[str, Source] = {
     "missing": _missing,
     "deviation": _deviation,
     "surprise": _surprise,
+    "key surprise": _key_surprise,
+    "pace": _pace,
+    "hours": _hours,
     "count": _counts,
     "gap": _gaps,
     "new": _new,

@@ -27,6 +27,12 @@ SPREAD_MIN = 1e-3
 POPULATION_MIN = 2.0
 # Events that a category never seen before counts as.
 SURPRISE_PRIOR = 0.5
+# Events that everybody's hours count as in a key's own.
+HOURS_PRIOR = 2.0
+# Shape of the negative binomial of counts: their rate varies by half.
+PACE_SHAPE = 4.0
+# Time, in half-lives of the long memory, in which a key that was never seen before is expected once.
+PACE_TIME = 1.0 / 60.0
 # With a check for division by 0, loops are not vectorised; nothing here divides by 0.
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -151,3 +157,70 @@ def swap(
         for piece in range(10, len(group), 2):
             for column in range(group[piece], group[piece + 1]):
                 context[row, column] = other_context[row, column]
+
+
+@_compiled
+def paces(context: Any, table: Any, ratios: Any, places: Any, inputs: Any) -> None:
+    """Write how far short counts are above what the keys' rates let expect, into columns `places` (D,).
+
+    The expected count is the key's rate in the long memory times the short memory, times how much busier
+    everything is now than usual: all shops are busy at noon. Both rates are shrunk to one event. What is
+    written is the square root of the deviance of a negative binomial with shape `PACE_SHAPE`, 0 for fewer
+    events than expected: about a normal deviate, and wide enough for counts that come in runs.
+
+    Parameters
+    ----------
+    table : (D, 3) int64
+        First column of the key's pace and of that of everything; number of the short memory.
+    ratios : (memories,) float64
+        Short half-lives over the long one.
+    """
+    for row in range(len(inputs)):
+        for d in range(len(table)):
+            own, everything, memory = table[d, 0], table[d, 1], table[d, 2]
+            expected = _expected(context, row, own, memory, ratios)
+            usual = _expected(context, row, everything, memory, ratios)
+            now = np.float64(context[row, everything + memory])
+            busy = (now + 1.0) / (usual + 1.0)
+            inputs[row, places[d]] = _above(np.float64(context[row, own + memory]), expected * busy)
+
+
+@_compiled
+def hours(context: Any, table: Any, places: Any, inputs: Any) -> None:
+    """Write surprises of hours and days for a key, in nats, into columns `places` (D,) of `inputs`.
+
+    The key's share of the hour is shrunk to everybody's share, which counts as `HOURS_PRIOR` events, and that
+    to an even one.
+
+    Parameters
+    ----------
+    table : (D, 3) int64
+        First column of the key's hours and of those of everything; 0 for the hour, 1 for the day.
+    """
+    for row in range(len(inputs)):
+        for d in range(len(table)):
+            own, everything, memory = table[d, 0], table[d, 1], table[d, 2]
+            even = 1.0 / 24.0 if memory == 0 else 1.0 / 7.0
+            total = np.float64(context[row, everything + 2])
+            usual = (np.float64(context[row, everything + memory]) + even) / (total + 1.0)
+            count = np.float64(context[row, own + 2])
+            both = np.float64(context[row, own + memory]) + HOURS_PRIOR * usual
+            inputs[row, places[d]] = -math.log(both / (count + HOURS_PRIOR))
+
+
+@_compiled
+def _expected(context: Any, row: int, start: int, memory: int, ratios: Any) -> float:
+    """Count that a short memory would hold at the rate of the long one."""
+    shorts = len(ratios)
+    count = np.float64(context[row, start + shorts])
+    observed = np.float64(context[row, start + shorts + 1])
+    return (count + 1.0) / (observed + PACE_TIME) * ratios[memory]
+
+
+@_compiled
+def _above(count: float, expected: float) -> float:
+    if count <= expected:
+        return 0.0
+    shape = PACE_SHAPE
+    both = (count + shape) * math.log((count + shape) / (expected + shape))
+    return math.sqrt(2.0 * max(count * math.log(count / expected) - both, 0.0))

@@ -29,6 +29,13 @@ WEEK_S = 7 * DAY_S
 _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 
 
+# Numerics whose usual values are followed per category, and per category of the main entity. The exposure is
+# the first one. All of them would make a row some kilobytes long.
+CATEGORY_NUMERICS = 2
+HABIT_WIDTHS = {"pace": 4, "hours": 3}
+"""Columns of each habit; its table says what they hold."""
+
+
 def _nothing() -> slice:
     return slice(0, 0)
 
@@ -130,6 +137,20 @@ class Group:
     fraud_rates: tuple[FraudRateKind, ...] = ()  # of that entity or category
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Habit:
+    """What a key usually does in one respect, and where that is in a context row."""
+
+    name: str  # one of `habits.TABLES`
+    key: int | None  # column of its key among the entities; None: one key for all events
+    start: int
+    width: int
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.start, self.start + self.width)
+
+
 class Population(NamedTuple):
     """Columns of a context row that describe all events, as kernels read them."""
 
@@ -155,7 +176,7 @@ class Layout:
 
     def __init__(self, schema: Event, config: FeaturesConfig) -> None:
         self._places: dict[str, list[Place]] = {store: [] for store in STORES}
-        for value in schema.fields:
+        for value in sorted(schema.fields, key=lambda field: field.name != schema.exposure):
             if value.use == "encode":
                 kind = KINDS[value.type]
                 self._places[kind.store] += [Place(name, value) for name in kind.places(value)]
@@ -166,7 +187,8 @@ class Layout:
         self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
         self.kinds = self._kinds()
-        self.width = self.kinds[-1].stop
+        self.habits = self._habits()
+        self.width = self.habits[-1].columns.stop if self.habits else self.kinds[-1].stop
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
         self.fraud_rate_width = sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)
@@ -183,16 +205,34 @@ class Layout:
         """The kind with these key columns."""
         return next(kind for kind in self.kinds if (kind.left, kind.right) == (left, right))
 
+    def habit_of(self, name: str, key: int | None) -> Habit | None:
+        """The habit of this name and key; None if there is none."""
+        found = (habit for habit in self.habits if (habit.name, habit.key) == (name, key))
+        return next(found, None)
+
+    def _habits(self) -> tuple[Habit, ...]:
+        """Paces of everything and of each entity, and hours of the main one, where there are entities."""
+        plan: list[tuple[str, int | None]] = []
+        if self.entities:
+            plan += [("pace", None), *(("pace", e) for e in range(len(self.entities)))]
+            plan += [("hours", None), ("hours", 0)]
+        habits: list[Habit] = []
+        for name, key in plan:
+            start = habits[-1].columns.stop if habits else self.kinds[-1].stop
+            habits.append(Habit(name=name, key=key, start=start, width=HABIT_WIDTHS[name]))
+        return tuple(habits)
+
     def _kinds(self) -> tuple[KeyKind, ...]:
         entities, categories = len(self.entities), len(self.categories)
         memories, numerics = len(self.half_lives_s), len(self.numerics)
+        compared = min(numerics, CATEGORY_NUMERICS) if entities else 0
         plan: list[tuple[str, int | None, int | None, int, int]] = [("all", None, None, memories, numerics)]
         plan += [(name, e, None, memories, numerics) for e, name in enumerate(self.entities)]
         plan += [(f"{self.entities[0]}+{self.entities[e]}", 0, e, 1, 0) for e in range(1, entities)]
         for c in range(categories):
-            plan.append((self.categories[c].name, entities + c, None, 1, 0))
+            plan.append((self.categories[c].name, entities + c, None, 1, compared))
         for c in range(categories if entities else 0):
-            plan.append((f"{self.entities[0]}+{self.categories[c].name}", 0, entities + c, 1, 0))
+            plan.append((f"{self.entities[0]}+{self.categories[c].name}", 0, entities + c, 1, compared))
         kinds: list[KeyKind] = []
         for name, left, right, h, j in plan:
             start = kinds[-1].stop if kinds else 0
@@ -219,8 +259,9 @@ class Layout:
             yield Group(name=name, entity=e, context=self._about(e), fraud_rates=self._rates(e))
         yield from self._fields("categories")
         yield from self._fields("texts")
-        if len(self.cycles_s):
-            yield Group(name="time", clock=True)
+        hours = tuple(habit.columns for habit in self.habits if habit.name == "hours")
+        if len(self.cycles_s) or hours:
+            yield Group(name="time", clock=True, context=hours)
 
     def _fields(self, store: str) -> Iterator[Group]:
         """A group for each field that has places in a store."""
@@ -244,11 +285,13 @@ class Layout:
 
     def _about(self, column: int) -> tuple[slice, ...]:
         """Profiles of a key: its own, and those of its pairs with the main entity."""
-        return tuple(
+        profiles = [
             kind.columns
             for kind in self.kinds
             if (kind.left == column and kind.right is None) or kind.right == column
-        )
+        ]
+        paces = [habit.columns for habit in self.habits if habit.name == "pace" and habit.key == column]
+        return (*profiles, *paces)
 
     def _rates(self, column: int) -> tuple[FraudRateKind, ...]:
         return tuple(rated for rated in self.fraud_rate_kinds if rated.column == column)

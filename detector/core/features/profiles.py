@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import feature_kernels
+from detector.core.features.habits import Habits
 from detector.core.features.layout import Layout
 from detector.core.features.profile_table import ProfileTable
 from detector.core.features.rows import Rows
@@ -28,16 +29,18 @@ class Profiles:
             half_lives = layout.half_lives_of(kind)
             keys_max = config.pairs_max if kind.right is not None else config.entities_max
             self._tables.append(ProfileTable(half_lives, kind.numerics, keys_max, config.clip_spreads))
-        self._priors = np.ones(2 * len(layout.numerics))
+        self._habits = Habits(layout, config)
+        self._priors = np.ones((2, len(layout.numerics)))  # variances: upper, then lower
 
     def __len__(self) -> int:
         """Profiles held, of all kinds."""
-        return sum(len(table) for table in self._tables)
+        return sum(len(table) for table in self._tables) + len(self._habits)
 
     def reserve(self, events: int) -> None:
         """Make room for a block."""
         for table in self._tables:
             table.reserve(events)
+        self._habits.reserve(events)
 
     def observe(self, rows: Rows) -> None:
         """Fill `rows.context` and learn from the rows, one after another."""
@@ -52,28 +55,31 @@ class Profiles:
                 key = _mix(keys[:, kind.left], keys[:, kind.right])
             values = rows.numerics[:, : kind.numerics]
             if kind.left is not None and kind.numerics:
-                values = values - population_shift(rows.context, self._layout)
+                values = values - population_shift(rows.context, self._layout)[:, : kind.numerics]
             table.observe(
                 key,
                 rows.times,
                 values,
-                self._priors[: 2 * kind.numerics],
+                self._priors[:, : kind.numerics].ravel(),
                 rows.context[:, kind.columns],
             )
+        self._habits.observe(rows)
 
     def update_priors(self, rows: Rows) -> None:
         """Take the population's variances as seen by the block's last row; profiles are shrunk to them."""
-        if len(self._priors):
-            self._priors = population_variances(rows.context[-1:], self._layout)[0].astype(np.float64)
+        if self._priors.size:
+            variances = population_variances(rows.context[-1:], self._layout)[0]
+            self._priors = variances.astype(np.float64).reshape(2, -1)
 
     def to_state(self) -> dict[str, Any]:
         tables = {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
-        return {"priors": self._priors.copy(), "tables": tables}
+        return {"priors": self._priors.copy(), "tables": tables, "habits": self._habits.to_state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._priors = state["priors"]
         for i, table in enumerate(self._tables):
             table.load(state["tables"][f"{i:03d}"])
+        self._habits.load(state["habits"])
 
 
 def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float32]:

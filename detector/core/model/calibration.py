@@ -42,9 +42,17 @@ class Limit(IntEnum):
     """It changes the mean by at most its weight."""
     LOGARITHM = 2
     """Beyond `LINEAR_UP_TO` spans it grows with its logarithm: the order stays, no part hides the others."""
+    BESIDE = 3
+    """It is in nats beyond what is usual, and joins the mean as a second direction; see `_joined`."""
 
 
 LINEAR_UP_TO = 2.0
+# Between these quantiles the tail of the mean of accepted events is taken as exponential, where it is joined
+# by nats of other distances. So many nats of it are usual, and keep their order.
+TAIL_QUANTILES = (0.9, 0.99)
+USUAL_NATS = 3.0
+# Quantile of all events above which they are the strangest.
+ORDINARY = 0.995
 # The histogram's bins are even in asinh(distance * SHARPNESS): linear around the median, logarithmic far
 # out. So one grid fits every stream. A bin of 1/64 is 1.6 % of a distance in the tail.
 SHARPNESS = 4.0
@@ -101,6 +109,10 @@ class Sketch:
         self.counts *= np.exp(-events / self._memory_events)
         self.counts += counts
 
+    def ordinary(self, distances: Doubles) -> NDArray[np.bool_]:
+        """Which events, given by distances (n,), are not among the strangest of all."""
+        return distances <= self.all.quantile(ORDINARY)
+
     def quantile(self, share: float) -> float:
         """Distance below which `share` of the weight lies; inf while empty."""
         total = self.counts.sum()
@@ -127,12 +139,14 @@ class Calibration:
         self.weights = weights
         limits = np.full(len(weights), Limit.NONE) if limits is None else limits
         self._bounded, self._slowed = limits == Limit.TANH, limits == Limit.LOGARITHM
+        self._beside = np.flatnonzero(limits == Limit.BESIDE)
         self._usual_events = USUAL_SHAPE_EVENTS if self._slowed.any() else 0.0
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
         self.recent = Sketch(config.memory_events // RECENT_PART)
         self.shift: Doubles = np.zeros(len(weights))
         self.span: Doubles = np.ones(len(weights))
+        self.tail: Doubles = np.array([0.0, 1.0])  # of the mean: quantile .9, and units in a nat
         self.label_weight = 0.0  # weight of the labelled parts, in [0, 1)
         self._trim = np.inf
         self._update_tables()
@@ -141,9 +155,21 @@ class Calibration:
         """Read shift and span from the distances (n, P) of core events."""
         median, far = np.quantile(parts, [0.5, 0.95], axis=0)
         self.shift, self.span = median, np.maximum(far - median, SPAN_MIN)
+        if len(self._beside):
+            low, high = np.quantile(self._mean(parts), TAIL_QUANTILES)
+            between = np.log((1.0 - TAIL_QUANTILES[0]) / (1.0 - TAIL_QUANTILES[1]))
+            self.tail = np.array([low, max((high - low) / between, SPAN_MIN)])
 
     def combine(self, parts: Doubles) -> Doubles:
         """Put distances (n, P) of the parts without labels together, (n,)."""
+        mean = self._mean(parts)
+        if not len(self._beside):
+            return mean
+        start, unit = self.tail
+        nats = (mean - start) / unit - np.log(1.0 - TAIL_QUANTILES[0])
+        return _joined(nats, parts[:, self._beside].sum(axis=1)) / USUAL_NATS
+
+    def _mean(self, parts: Doubles) -> Doubles:
         scaled = (parts - self.shift) / self.span
         scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
         if self._slowed.any():
@@ -174,6 +200,10 @@ class Calibration:
     def accepts(self, distances: Doubles) -> NDArray[np.bool_]:
         """Which events, given by distances (n,), are near enough to be learned from as normal."""
         return distances <= self._trim
+
+    def ordinary(self, distances: Doubles) -> NDArray[np.bool_]:
+        """Which events, given by distances (n,), are not among the strangest of all."""
+        return distances <= self.all.quantile(ORDINARY)
 
     def quantile(self, share: float) -> float:
         """Distance below which `share` of all events lie; lower if clearly fewer recent ones lie beyond."""
@@ -251,6 +281,7 @@ class Calibration:
             "recent": self.recent.counts.copy(),
             "shift": self.shift.copy(),
             "span": self.span.copy(),
+            "tail": self.tail.copy(),
             "label_weight": self.label_weight,
         }
 
@@ -258,7 +289,7 @@ class Calibration:
         """Restore what `to_state` returned; weights come from the parts."""
         self.accepted.counts, self.all.counts = state["accepted"], state["all"]
         self.recent.counts = state["recent"]
-        self.shift, self.span = state["shift"], state["span"]
+        self.shift, self.span, self.tail = state["shift"], state["span"], state["tail"]
         self.label_weight = state["label_weight"]
         self._update_tables()
 
@@ -268,6 +299,13 @@ def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
     known = np.where(np.isnan(labelled), plain, labelled)
     distances: Doubles = (1.0 - label_weight) * plain + label_weight * known
     return distances
+
+
+def _joined(nats: Doubles, beside: Doubles) -> Doubles:
+    """Join nats (n,) with those of distances in other directions (n,), as the sides of a right angle."""
+    usual = np.minimum(nats, USUAL_NATS)
+    joined: Doubles = usual + np.hypot(nats - usual, beside)
+    return joined
 
 
 def _slowed(scaled: Doubles) -> Doubles:

@@ -125,8 +125,8 @@ class ScorePart(Protocol):
         """Explain one event, given as one row, for its alert."""
         return Explained()
 
-    def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
-        """Learn from a block of n events; `accepted` (n,) are those near enough to be normal."""
+    def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
+        """Learn from a block of n events; `ordinary` (n,) are all but the strangest."""
 
     def copy(self) -> Self:
         """Return a copy that shares nothing that `learn` or `refit` change in place."""

@@ -31,6 +31,7 @@ from detector.core.model.clusters import (
     nearest_squares,
 )
 from detector.core.model.encoder import Encoder, Hashes, Learned
+from detector.core.model.habits_part import HabitsPart
 from detector.core.model.index import NearestCentres, build, tuned
 from detector.core.model.robust_distance import SCALES, RobustDistance
 from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetup, ScorePart, Shown, Update
@@ -77,7 +78,7 @@ class RobustPart(ScorePart):
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         return self._distance.distances(inputs)
 
-    def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
+    def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         self._distance.learn(inputs)
 
     def copy(self) -> Self:
@@ -272,7 +273,7 @@ class LabelledPart(ScorePart):
         self._prototypes, self._usual = state["prototypes"], state["usual"]
 
 
-PARTS: tuple[PartFactory, ...] = (RobustPart.make, ShapePart.make, LearnedPart, LabelledPart)
+PARTS: tuple[PartFactory, ...] = (RobustPart.make, ShapePart.make, LearnedPart, HabitsPart.make, LabelledPart)
 """The parts of the score, in the order of their columns."""
 
 
@@ -345,10 +346,10 @@ class ServedModel:
         facts = {name: fact for part in explained for name, fact in part.facts.items()}
         return Explained(facts=facts, typical=near.typical, shown=near.shown)
 
-    def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
-        """Let all parts learn from a block of n events; `accepted` (n,) are near enough to be normal."""
+    def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
+        """Let all parts learn from a block of n events; `ordinary` (n,) are all but the strangest."""
         for part in (*self._plain, *self._labelled):
-            part.learn(rows, inputs, accepted)
+            part.learn(rows, inputs, ordinary)
 
     def copies(self) -> list[ScorePart]:
         """Copies of the parts without labels, to be refitted."""

@@ -85,7 +85,7 @@ class ShapePart(ScorePart):
         found += [self._grids.distances(filled), self._histograms.distances(points)]
         return np.stack([*found, self._tails.distances(points), _from_centre(filled)], axis=1)
 
-    def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
+    def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         self._scaling.learn(rows)
 
     def copy(self) -> Self:

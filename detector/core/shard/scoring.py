@@ -86,8 +86,9 @@ class Scorer:
         if self.served.ready:
             used = block.used
             accepted &= self.calibration.accepts(block.distances)
+            ordinary = self.calibration.ordinary(block.distances[used])
             self.calibration.learn(block.distances[used], accepted[used])
-            self.served.learn(block.rows.take(used), block.inputs[used], accepted[used])
+            self.served.learn(block.rows.take(used), block.inputs[used], ordinary)
         return accepted
 
     def choose_units(self, core: Core) -> None:
