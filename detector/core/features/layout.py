@@ -32,8 +32,6 @@ _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 # Numerics whose usual values are followed per category, and per category of the main entity. The exposure is
 # the first one. All of them would make a row some kilobytes long.
 CATEGORY_NUMERICS = 2
-HABIT_WIDTHS = {"pace": 4, "hours": 3}
-"""Columns of each habit; its table says what they hold."""
 
 
 def _nothing() -> slice:
@@ -141,7 +139,7 @@ class Group:
 class Habit:
     """What a key usually does in one respect, and where that is in a context row."""
 
-    name: str  # one of `habits.TABLES`
+    name: str  # see `habits`
     key: int | None  # column of its key among the entities; None: one key for all events
     start: int
     width: int
@@ -186,7 +184,10 @@ class Layout:
         self.entities = [entity.name for entity in schema.entities]
         self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
+        self.exposed = bool(self.numerics) and self.numerics[0].name == schema.exposure
         self.kinds = self._kinds()
+        # Pairs of the main entity with what it meets: other entities, categories.
+        self.contacts = tuple(kind for kind in self.kinds if kind.right is not None)
         self.habits = self._habits()
         self.width = self.habits[-1].columns.stop if self.habits else self.kinds[-1].stop
         self.population = Population.of(self.kinds[0])
@@ -211,15 +212,18 @@ class Layout:
         return next(found, None)
 
     def _habits(self) -> tuple[Habit, ...]:
-        """Paces of everything and of each entity, and hours of the main one, where there are entities."""
-        plan: list[tuple[str, int | None]] = []
-        if self.entities:
-            plan += [("pace", None), *(("pace", e) for e in range(len(self.entities)))]
-            plan += [("hours", None), ("hours", 0)]
+        """Paces of each entity, other habits of the main one, and the same of everything to compare with."""
+        if not self.entities:
+            return ()
+        plan: list[tuple[str, int | None, int]] = [("pace", None, 4)]
+        plan += [("pace", e, 4) for e in range(len(self.entities))]
+        bins = ["hours", "days", *(["zeros"] if self.exposed else [])]
+        plan += [(name, key, 2) for name in bins for key in (None, 0)]
+        plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
         habits: list[Habit] = []
-        for name, key in plan:
+        for name, key, width in plan:
             start = habits[-1].columns.stop if habits else self.kinds[-1].stop
-            habits.append(Habit(name=name, key=key, start=start, width=HABIT_WIDTHS[name]))
+            habits.append(Habit(name=name, key=key, start=start, width=width))
         return tuple(habits)
 
     def _kinds(self) -> tuple[KeyKind, ...]:
@@ -259,7 +263,7 @@ class Layout:
             yield Group(name=name, entity=e, context=self._about(e), fraud_rates=self._rates(e))
         yield from self._fields("categories")
         yield from self._fields("texts")
-        hours = tuple(habit.columns for habit in self.habits if habit.name == "hours")
+        hours = tuple(habit.columns for habit in self.habits if habit.name in ("hours", "days"))
         if len(self.cycles_s) or hours:
             yield Group(name="time", clock=True, context=hours)
 
@@ -270,7 +274,9 @@ class Layout:
             own = [number for number, place in enumerate(places) if place.field is value]
             columns = slice(own[0], own[-1] + 1)
             if store == "numerics":
-                yield Group(name=value.name, field=value, numerics=columns)
+                exposure = self.exposed and columns.start == 0
+                zeros = tuple(habit.columns for habit in self.habits if habit.name == "zeros" and exposure)
+                yield Group(name=value.name, field=value, numerics=columns, context=zeros)
             elif store == "texts":
                 yield Group(name=value.name, field=value, texts=columns)
             else:
