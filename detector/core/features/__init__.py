@@ -9,6 +9,7 @@ from detector.core.features.columns import Column
 from detector.core.features.features import Features
 from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, Changes
 from detector.core.features.fraud_rates import FraudRates
+from detector.core.features.habit_tables import SHORT_S
 from detector.core.features.habits import share_gains
 from detector.core.features.layout import DAY_S, Group, KeyKind, Layout
 from detector.core.features.profiles import Profiles, explained_shares, population_shift, variance_explained
@@ -19,6 +20,7 @@ __all__ = [
     "FRAUD",
     "MATURED",
     "RETRACTED",
+    "SHORT_S",
     "Changes",
     "Column",
     "Features",

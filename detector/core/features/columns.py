@@ -52,14 +52,18 @@ def columns_of(layout: Layout) -> tuple[Column, ...]:
 def _robust(layout: Layout) -> Iterator[Column]:
     """Values, their deviations from each entity's profile in its longest memory, surprises of categories.
 
+    Where there are entities, a surprise is one of what keys do against their habits.
+
     Shorter memories are mostly noise.
     """
     for j, value in enumerate(layout.numerics):
         yield Column(name=value.name, source="value", place=j, robust=True)
     for e in range(len(layout.entities)):
         yield from _deviations(layout, layout.kind_of(e), LONGEST, robust=True)
+    there = bool(layout.entities)
     for c, category in enumerate(layout.categories):
-        yield Column(name=f"{category.name} surprise", source="surprise", place=c, unusual=True)
+        name = f"{category.name} surprise"
+        yield Column(name=name, source="surprise", place=c, robust=not there, unusual=there)
 
 
 def _plain(layout: Layout) -> Iterator[Column]:

@@ -263,7 +263,7 @@ class Layout:
             yield Group(name=name, entity=e, context=self._about(e), fraud_rates=self._rates(e))
         yield from self._fields("categories")
         yield from self._fields("texts")
-        hours = tuple(habit.columns for habit in self.habits if habit.name in ("hours", "days"))
+        hours = tuple(habit.columns for habit in self._habits_of(0) if habit.name in ("hours", "days"))
         if len(self.cycles_s) or hours:
             yield Group(name="time", clock=True, context=hours)
 
@@ -275,7 +275,7 @@ class Layout:
             columns = slice(own[0], own[-1] + 1)
             if store == "numerics":
                 exposure = self.exposed and columns.start == 0
-                zeros = tuple(habit.columns for habit in self.habits if habit.name == "zeros" and exposure)
+                zeros = tuple(h.columns for h in self._habits_of(0) if h.name == "zeros" and exposure)
                 yield Group(name=value.name, field=value, numerics=columns, context=zeros)
             elif store == "texts":
                 yield Group(name=value.name, field=value, texts=columns)
@@ -290,14 +290,14 @@ class Layout:
                 )
 
     def _about(self, column: int) -> tuple[slice, ...]:
-        """Profiles of a key: its own, and those of its pairs with the main entity."""
-        profiles = [
-            kind.columns
-            for kind in self.kinds
-            if (kind.left == column and kind.right is None) or kind.right == column
-        ]
-        paces = [habit.columns for habit in self.habits if habit.name == "pace" and habit.key == column]
-        return (*profiles, *paces)
+        """What is known of a key: its own profile, its pace, its pairs with the main entity."""
+        own = [kind.columns for kind in self.kinds if kind.left == column and kind.right is None]
+        paces = [habit.columns for habit in self._habits_of(column) if habit.name == "pace"]
+        pairs = [kind.columns for kind in self.kinds if kind.right == column]
+        return (*own, *paces, *pairs)
+
+    def _habits_of(self, key: int) -> list[Habit]:
+        return [habit for habit in self.habits if habit.key == key]
 
     def _rates(self, column: int) -> tuple[FraudRateKind, ...]:
         return tuple(rated for rated in self.fraud_rate_kinds if rated.column == column)

@@ -1,15 +1,15 @@
 """Part of the score for what keys do against their habits.
 
-It sees the inputs marked `unusual`: pace, hours, surprises, amounts for their category. Each is 0 or more
-in magnitude, and larger is stranger. At a barrier the part reads two quantiles of each column from a
-sample of recent events. Between them the tail is taken as exponential. That gives every column the same unit: nats,
--log of the share of events at least as far.
+It sees the inputs marked `unusual`: pace, hours, surprises, novelty, amounts for their category. Their
+magnitude is larger the stranger they are. At a barrier the part reads quantiles of each column from a sample
+of recent events, and takes the tail between them, and beyond, as exponential. That gives all columns the same
+unit: nats, -log of the share of events at least as far.
 
 The sample holds all but the strangest events, not the accepted ones alone. Those end at the trim, which the
 columns themselves decide: each cut would make the next one closer.
 
-The distance is the sum of what the columns have beyond `USUAL` nats. Events are unusual in few respects, so
-a sum of what is usual in many would only be noise (docs/EXPERIMENTS.md).
+The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight (`useful`). Events
+are unusual in few respects, so a sum of what is usual in many would only be noise (docs/EXPERIMENTS.md).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ USUAL = 4.0
 SAMPLED, EVERY = 4096, 8
 # Fewer events have no such quantile; then the core is read.
 SAMPLED_MIN = 1024
-# What the columns would be if they were what they are meant to be, a normal deviate or -log of a share:
-# quantile .9, and units in a nat. While profiles are young, columns show less than what will come. So these bound them
-# from below until the sample is full; later a part of it does.
+# What columns are if they are what they are meant to be, a normal deviate or -log of a share: quantile .9, and
+# units in a nat. While profiles are young, columns show less than what will come. So these bound them from
+# below until the sample is full; later `LEAST` of them does.
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
-SCALE_MIN = 0.1
+LEAST = 0.1
 SURPRISES = ("surprise", "bins", "novelty")
 
 
@@ -99,7 +99,7 @@ class HabitsPart(ScorePart):
         sampled = self._sample[: -(-self._seen // EVERY)]
         if len(sampled) < SAMPLED_MIN:
             sampled = self._columns(fit.sample.rows, fit.inputs)
-        young = max(1.0 - self._seen / (SAMPLED * EVERY), SCALE_MIN)
+        young = max(1.0 - self._seen / (SAMPLED * EVERY), LEAST)
         knots = np.quantile(sampled, QUANTILES, axis=0)
         knots = np.maximum(knots, young * self._least[0])
         scales = np.diff(knots, axis=0) / np.diff(NATS)[:, None]

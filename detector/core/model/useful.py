@@ -3,10 +3,10 @@
 Each column compares an event with something that could be known of it beforehand. Where that explains nothing
 of the core's own events, a deviation from it means nothing either.
 
-    hours, days, zeros, categories   what the main entity's own shares tell beyond everybody's, in nats
-    amounts by category              the share of their variance that the means of a category explain. Only the
-                                     category that explains most counts, and its pairs with the main entity
-    others                           count in full
+    hours, days, zeros, categories   by what the main entity's own shares tell beyond everybody's, in nats
+    amounts by category              by the variance that the means of a category explain. Only the category
+                                     that explains most counts, alone and in pairs with the main entity
+    others                           in full
 """
 
 from __future__ import annotations
