@@ -50,8 +50,9 @@ CANDIDATES = 10  # of so many merchants of the home city, the nearest become fav
 OWN_CATEGORIES = (4, 9)  # number of categories that a card uses, at least and at most
 STRAY_SHARE = 0.004  # payments at any time of day
 EXPLORE_SHARE = 0.004  # payments in any category
-TRIP_SHARE = 1 / 50  # journeys per card and day
+TRIP_SHARE = 1 / 200  # journeys per card and day, so cards are away some 2.5 % of the time
 TRIP_DAYS = (2, 9)
+TRIP_REACH_KM = 1_000.0  # a city so far away is chosen e times less often than a near one of its size
 DEVICE_CHANGE_SHARE = 1 / 300  # new devices per card and day
 SPEED_KM_H = 600.0  # of a journey, after two hours to leave
 STANDING = 3  # fixed monthly payments per card, at most
@@ -226,14 +227,24 @@ def begin_day(rng: np.random.Generator, cards: Cards, state: State, day: int) ->
     """Let some cards leave for another city, and replace the devices of some. Changes `state`."""
     n = len(cards)
     leaves = (rng.random(n) < TRIP_SHARE) & (state.back < day)
-    where = rng.choice(len(CITY_SIZES), n, p=CITY_SIZES / CITY_SIZES.sum())
+    where = (rng.random(n)[:, None] > _TRIPS[cards.home_city]).sum(axis=1)
     days, seconds = rng.integers(*TRIP_DAYS, n, endpoint=True), rng.integers(6, 18, (2, n)) * HOUR_S
     renewed = rng.random(n) < DEVICE_CHANGE_SHARE
-    leaves &= where != cards.home_city
     state.away[leaves] = where[leaves]
     state.left[leaves], state.back[leaves] = day, day + days[leaves]
     state.left_second[leaves], state.back_second[leaves] = seconds[0, leaves], seconds[1, leaves]
     state.renewed += renewed
+
+
+def _trips() -> FloatArray:
+    """Return from each city the shares of all cities as destinations, summed up."""
+    way = distance_km(CITY_PLACES[:, None], CITY_PLACES[None])
+    weight = CITY_SIZES * np.exp(-way / TRIP_REACH_KM) * (way > 0)
+    summed: FloatArray = np.cumsum(weight / weight.sum(axis=1, keepdims=True), axis=1)
+    return summed
+
+
+_TRIPS = _trips()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
