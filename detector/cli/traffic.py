@@ -30,8 +30,8 @@ def simulate(
     ] = None,
 ) -> None:
     """Generate card traffic with three kinds of fraud. Labels go to a file of their own."""
-    from detector.demo.traffic import LABEL_FIELDS, SimulationConfig, label_rows, to_events
-    from detector.demo.traffic import simulate as days
+    from detector.demo.simulation.handbook import LABEL_FIELDS, SimulationConfig, label_rows, to_events
+    from detector.demo.simulation.handbook import simulate as days
 
     try:
         plan = SimulationConfig(seed=seed, events=events, customers=customers, drift_day=drift_day)

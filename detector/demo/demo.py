@@ -32,7 +32,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from detector.demo.traffic import SimulationConfig, label_rows, simulate, to_events
+from detector.demo.simulation.handbook import SimulationConfig, label_rows, simulate, to_events
 from detector.errors import BrokerUnavailable, ConfigError, NeedsOperator, Problem
 
 CUSTOMERS = 1_000

@@ -25,7 +25,9 @@ from detector.demo.simulation.world import (
     CITY_PLACES,
     CITY_SIZES,
     CITY_SPREAD_KM,
+    DAY_S,
     FUEL,
+    HOUR_S,
     LOG_AMOUNT,
     NOWHERE,
     ONLINE,
@@ -39,8 +41,6 @@ from detector.demo.simulation.world import (
     near,
 )
 
-DAY_S = 86_400
-HOUR_S = 3_600
 CHANNELS = ("chip", "contactless", "online", "atm")
 CHIP, CONTACTLESS, BY_NET, ATM = range(4)
 NO_DEVICE = -1
@@ -61,6 +61,8 @@ CONTACTLESS_LIMIT = 50.0
 # Payments by month, and what is bought more in which month.
 MONTHS = np.array([0.92, 0.93, 0.97, 1.0, 1.02, 1.03, 1.05, 0.98, 0.98, 1.0, 1.04, 1.18])
 WEEKEND = {"restaurant": 1.5, "entertainment": 1.8, "clothing": 1.5, "transport": 0.6, "health": 0.3}
+SATURDAY = 5
+SEASON_FACTOR = 1.8
 SEASONS = {
     "travel": (5, 6, 7),
     "clothing": (0, 8, 11),
@@ -106,7 +108,7 @@ class Cards:
         turn = np.cos(angle[None, :, None] - self.peak[card][:, None, :])  # (n, 24, 2)
         focus = self.focus[card][:, None, :]
         share = np.stack([self.early[card], 1 - self.early[card]], axis=1)[:, None, :]
-        density = (share * np.exp(focus * (turn - 1)) / np.i0(focus) * np.exp(focus)).sum(axis=2)
+        density = (share * np.exp(focus * turn) / np.i0(focus)).sum(axis=2)
         hours: IntArray = density.argmin(axis=1)
         return hours
 
@@ -206,7 +208,7 @@ def draw_cards(rng: np.random.Generator, count: int, merchants: Merchants) -> Ca
 def _favourites(
     rng: np.random.Generator, merchants: Merchants, city: IntArray, home: FloatArray, work: FloatArray
 ) -> IntArray:
-    """Of some merchants of each category in the home city, the nearest to home or work; category by category."""
+    """Return the nearest to home or work of some merchants in the home city, for each category."""
     favourites = np.empty((len(city), len(CATEGORIES), FAVOURITES), dtype=np.int64)
     for category in range(len(CATEGORIES)):
         first, count = merchants.first[category, city], merchants.count[category, city]
@@ -220,7 +222,7 @@ def _favourites(
 
 def first_state(count: int) -> State:
     """Return the state before day 0: everybody is at home."""
-    return State(*(np.full(count, value, dtype=np.int64) for value in (0, -1, 0, -1, 0, 0)))
+    return State(*(np.full(count, value, dtype=np.int64) for value in (0, -1_000, 0, -1_000, 0, 0)))
 
 
 def begin_day(rng: np.random.Generator, cards: Cards, state: State, day: int) -> None:
@@ -234,6 +236,33 @@ def begin_day(rng: np.random.Generator, cards: Cards, state: State, day: int) ->
     state.left[leaves], state.back[leaves] = day, day + days[leaves]
     state.left_second[leaves], state.back_second[leaves] = seconds[0, leaves], seconds[1, leaves]
     state.renewed += renewed
+
+
+def _weekday(date: np.datetime64) -> int:
+    """Return 0 for a Monday, 6 for a Sunday."""
+    return int((date.astype(np.int64) + 3) % 7)
+
+
+def _month(date: np.datetime64) -> int:
+    """Return 0 for January."""
+    return int(date.astype("datetime64[M]").astype(np.int64) % 12)
+
+
+def _day_of_month(date: np.datetime64) -> int:
+    """Return 1 for the first."""
+    return int((date - date.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)) + 1
+
+
+def _category_shares(cards: Cards, date: np.datetime64) -> FloatArray:
+    factor = np.ones(len(CATEGORIES))
+    for name, months in SEASONS.items():
+        factor[CATEGORIES.index(name)] *= SEASON_FACTOR if _month(date) in months else 1.0
+    if _weekday(date) >= SATURDAY:
+        for name, more in WEEKEND.items():
+            factor[CATEGORIES.index(name)] *= more
+    summed = np.cumsum(cards.category * factor, axis=1)
+    shares: FloatArray = summed / summed[:, -1:]
+    return shares
 
 
 def _trips() -> FloatArray:
@@ -256,39 +285,22 @@ class Today:
     merchants: Merchants
     cards: Cards
     state: State
+    purse: FloatArray  # (c,) factor on spending since the last salary: 1.25 falls to .85 in a month
+    shares: FloatArray  # (c, categories) the cards' shares of categories on this day, summed up
 
-    @property
-    def weekday(self) -> int:
-        """0 is Monday."""
-        return int((self.date.astype(np.int64) + 3) % 7)
-
-    @property
-    def month(self) -> int:
-        """0 is January."""
-        return int(self.date.astype("datetime64[M]").astype(np.int64) % 12)
-
-    @property
-    def day_of_month(self) -> int:
-        """From 1 on."""
-        return int((self.date - self.date.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)) + 1
-
-    def purse(self) -> FloatArray:
-        """Return the factor on spending since the last salary, (c,): 1.25 falls to .85 in a month."""
-        since = (self.day_of_month - self.cards.payday) % 30
-        factor: FloatArray = 1.25 - 0.4 * since / 29
-        return factor
-
-    def category_shares(self) -> FloatArray:
-        """Return the cards' shares of categories on this day, summed up, (c, categories)."""
-        factor = np.ones(len(CATEGORIES))
-        for name, months in SEASONS.items():
-            factor[CATEGORIES.index(name)] *= 1.8 if self.month in months else 1.0
-        if self.weekday >= 5:
-            for name, more in WEEKEND.items():
-                factor[CATEGORIES.index(name)] *= more
-        summed = np.cumsum(self.cards.category * factor, axis=1)
-        shares: FloatArray = summed / summed[:, -1:]
-        return shares
+    @classmethod
+    def of(cls, day: int, date: np.datetime64, merchants: Merchants, cards: Cards, state: State) -> Today:
+        """Return the world on a day, with what follows from its date."""
+        since = (_day_of_month(date) - cards.payday) % 30
+        return cls(
+            day=day,
+            date=date,
+            merchants=merchants,
+            cards=cards,
+            state=state,
+            purse=1.25 - 0.4 * since / 29,
+            shares=_category_shares(cards, date),
+        )
 
     def is_away(self, card: IntArray, second: IntArray) -> tuple[BoolArray, BoolArray]:
         """Return which cards, (n,), are in another city at that second, and which are under way."""
@@ -299,8 +311,7 @@ class Today:
         left = state.left[card] * DAY_S + state.left_second[card]
         back = state.back[card] * DAY_S + state.back_second[card]
         under_way = ((now >= left) & (now < left + takes)) | ((now >= back) & (now < back + takes))
-        known = state.left[card] >= 0
-        return known & (now >= left) & (now < back), known & under_way
+        return (now >= left) & (now < back), under_way
 
 
 def hours(rng: np.random.Generator, cards: Cards, card: IntArray, later_s: int) -> IntArray:
@@ -315,7 +326,7 @@ def hours(rng: np.random.Generator, cards: Cards, card: IntArray, later_s: int) 
 def normal_payments(rng: np.random.Generator, today: Today) -> Payments:
     """Draw all normal payments of a day, without those that fall into a journey's hours on the way."""
     cards = today.cards
-    rate = cards.rate * cards.week[:, today.weekday] * MONTHS[today.month] * today.purse()
+    rate = cards.rate * cards.week[:, _weekday(today.date)] * MONTHS[_month(today.date)] * today.purse
     number = rng.poisson(rate * (cards.first_day <= today.day))
     card = np.repeat(np.arange(len(cards)), number)
     drawn = payments(rng, today, card)
@@ -351,11 +362,11 @@ def payments(
     Payments
     """
     cards, merchants, n = today.cards, today.merchants, len(card)
-    later_s = HOUR_S if today.weekday >= 5 else 0
+    later_s = HOUR_S if _weekday(today.date) >= SATURDAY else 0
     drawn_second = hours(rng, cards, card, later_s)
     second = drawn_second if second is None else second
     explores = rng.random(n) < EXPLORE_SHARE
-    own = (rng.random(n)[:, None] > today.category_shares()[card]).sum(axis=1)
+    own = (rng.random(n)[:, None] > today.shares[card]).sum(axis=1)
     other = rng.integers(0, len(CATEGORIES), n)
     category = np.where(explores, other, own) if category is None else category
     away, _ = today.is_away(card, second)
@@ -372,7 +383,7 @@ def payments(
         + merchants.log_price[chosen]
         + SPREAD[category] * rng.standard_normal(n)
     )
-    amount = round_prices(rng, category, amount * today.purse()[card] ** 0.5)
+    amount = round_prices(rng, category, amount * today.purse[card] ** 0.5)
     drawn = Payments(
         second=second,
         card=card,
@@ -388,7 +399,7 @@ def payments(
 
 
 def round_prices(rng: np.random.Generator, category: IntArray, amount: FloatArray) -> FloatArray:
-    """Round cash to tens, a third of fuel to fives, and some other prices to .00, .50 or just below a whole."""
+    """Round cash to tens, a third of fuel to fives, and some prices to a whole, a half or a cent less."""
     end = rng.random(len(amount))
     whole = np.maximum(np.round(amount), 1.0)
     prices = np.where(end < 0.06, whole, np.where(end < 0.10, whole + 0.5, amount))
@@ -409,8 +420,11 @@ def with_channel(rng: np.random.Generator, today: Today, drawn: Payments) -> Pay
     second_device = rng.random(n) < 0.25
     which = np.where(second_device, cards.devices[card] - 1, 0)
     device = (today.state.renewed[card] * 2 + which) * len(cards) + card
-    at_home = near(rng, np.where((drawn.city == cards.home_city[card])[:, None], cards.home[card],
-                                 CITY_PLACES[drawn.city]), 1.0)
+    at_home = near(
+        rng,
+        np.where((drawn.city == cards.home_city[card])[:, None], cards.home[card], CITY_PLACES[drawn.city]),
+        1.0,
+    )
     place = np.where(online[:, None], at_home, today.merchants.place[drawn.merchant])
     return replace(
         drawn,
@@ -424,7 +438,7 @@ def with_channel(rng: np.random.Generator, today: Today, drawn: Payments) -> Pay
 def _standing(today: Today) -> Payments:
     """Return the fixed monthly payments of the day."""
     cards = today.cards
-    due = (cards.standing >= 0) & (cards.standing_day == today.day_of_month)
+    due = (cards.standing >= 0) & (cards.standing_day == _day_of_month(today.date))
     card, which = np.nonzero(due & (cards.first_day <= today.day)[:, None])
     merchant = cards.standing[card, which]
     return Payments(

@@ -4,7 +4,8 @@ Rules
     - A fraud is a payment drawn by its card's habits, in which its pattern changes what its name says and
       nothing else: other parts of the payment do not give it away.
     - An incident is one or more payments within one day. Their number is Poisson with the pattern's rate.
-    - Victims are cards that have been used for `KNOWN_DAYS`, chosen in proportion to how often they pay.
+    - Victims are cards that have been used for `KNOWN_DAYS` and are not on a journey, chosen in proportion to
+      how often they pay.
 
 Sources
     Card testing with many small payments, a small payment before a large one, merchant bursts, impossible
@@ -24,9 +25,6 @@ import numpy as np
 
 from detector.demo.simulation.habits import (
     BY_NET,
-    DAY_S,
-    HOUR_S,
-    NO_DEVICE,
     Payments,
     Today,
     hours,
@@ -37,8 +35,11 @@ from detector.demo.simulation.world import (
     CASH,
     CATEGORIES,
     CITY_PLACES,
+    DAY_S,
+    HOUR_S,
     NOWHERE,
     SHARES,
+    BoolArray,
     FloatArray,
     IntArray,
     distance_km,
@@ -80,11 +81,15 @@ def inject(rng: np.random.Generator, today: Today, normal: Payments, name: str, 
     return pattern.draw(rng, today, normal, number)
 
 
-def _known(today: Today) -> np.ndarray:
-    return today.cards.first_day + KNOWN_DAYS <= today.day
+def _known(today: Today) -> BoolArray:
+    """Return which cards, (c,), have been used for some days and are not on a journey."""
+    known: BoolArray = today.cards.first_day + KNOWN_DAYS <= today.day
+    return known & (today.state.back < today.day)
 
 
-def _victims(rng: np.random.Generator, today: Today, number: int, among: FloatArray | None = None) -> IntArray:
+def _victims(
+    rng: np.random.Generator, today: Today, number: int, among: FloatArray | None = None
+) -> IntArray:
     """Choose `number` cards; `among`, (c,), is a further weight."""
     weight = today.cards.rate * _known(today) * (1.0 if among is None else among)
     total = weight.sum()
@@ -128,9 +133,9 @@ def _odd_hour(rng: np.random.Generator, today: Today, normal: Payments, number: 
 def _new_category(rng: np.random.Generator, today: Today, normal: Payments, number: int) -> Drawn:
     card = _victims(rng, today, number)
     weight = SHARES * (today.cards.category[card] == 0)
-    category = (rng.random(len(card))[:, None] * weight.sum(axis=1, keepdims=True) > weight.cumsum(axis=1)).sum(
-        axis=1
-    )
+    category = (
+        rng.random(len(card))[:, None] * weight.sum(axis=1, keepdims=True) > weight.cumsum(axis=1)
+    ).sum(axis=1)
     drawn = payments(rng, today, card, category=category)
     return drawn, _each(drawn)
 
@@ -140,9 +145,7 @@ def _card_testing(rng: np.random.Generator, today: Today, normal: Payments, numb
     card, second, incident = _series(rng, today, victims, TEST_PAYMENTS, TEST_SPAN_S)
     category = rng.integers(0, len(CATEGORIES), len(victims))
     site = today.merchants.pick(rng, category, np.full(len(victims), NOWHERE))
-    drawn = payments(
-        rng, today, card, second=second, category=category[incident], merchant=site[incident]
-    )
+    drawn = payments(rng, today, card, second=second, category=category[incident], merchant=site[incident])
     return replace(drawn, amount=rng.uniform(*TEST_AMOUNT, len(drawn))), incident
 
 
@@ -157,7 +160,7 @@ def _new_merchant(rng: np.random.Generator, today: Today, card: IntArray, catego
 
 
 def _own_category(rng: np.random.Generator, today: Today, card: IntArray) -> IntArray:
-    own: IntArray = (rng.random(len(card))[:, None] > today.category_shares()[card]).sum(axis=1)
+    own: IntArray = (rng.random(len(card))[:, None] > today.shares[card]).sum(axis=1)
     return own
 
 
@@ -198,7 +201,7 @@ def _merchant_burst(rng: np.random.Generator, today: Today, normal: Payments, nu
         second = start + rng.integers(0, BURST_SPAN_S, len(card))
         same = np.full(len(card), 1, dtype=np.int64)
         parts.append(payments(rng, today, card, second=second, category=same * kind, merchant=same * one))
-    return Payments.join(parts), np.repeat(np.arange(number), BURST_CARDS)
+    return Payments.join(parts), np.repeat(np.arange(number), [len(part) for part in parts])
 
 
 def _round_amounts(rng: np.random.Generator, today: Today, normal: Payments, number: int) -> Drawn:
@@ -282,7 +285,9 @@ PATTERNS = {
     "odd_hour": Pattern(_odd_hour, 0.7, "a payment at the hour at which the card is used least"),
     "new_category": Pattern(_new_category, 0.7, "a usual payment in a category that the card never used"),
     "card_testing": Pattern(
-        _card_testing, 0.25, f"{TEST_PAYMENTS} payments of {TEST_AMOUNT[0]:g} to {TEST_AMOUNT[1]:g} within "
+        _card_testing,
+        0.25,
+        f"{TEST_PAYMENTS} payments of {TEST_AMOUNT[0]:g} to {TEST_AMOUNT[1]:g} within "
         f"{TEST_SPAN_S // 60} minutes at one online merchant",
     ),
     "new_merchant_amount": Pattern(
@@ -295,11 +300,15 @@ PATTERNS = {
         _merchant_burst, 0.1, f"{BURST_CARDS} cards at one merchant within {BURST_SPAN_S // 60} minutes"
     ),
     "round_amounts": Pattern(
-        _round_amounts, 0.25, f"{ROUND_PAYMENTS} payments of 50, 100, 150 or 200 within "
+        _round_amounts,
+        0.25,
+        f"{ROUND_PAYMENTS} payments of 50, 100, 150 or 200 within "
         f"{ROUND_SPAN_S // HOUR_S} hours at usual merchants",
     ),
     "small_then_large": Pattern(
-        _small_then_large, 0.5, f"a payment of {TEST_AMOUNT[0]:g} to {TEST_AMOUNT[1]:g}, and within half an "
+        _small_then_large,
+        0.5,
+        f"a payment of {TEST_AMOUNT[0]:g} to {TEST_AMOUNT[1]:g}, and within half an "
         f"hour one of {LARGE_AFTER_TEST_FACTOR:g} times the usual amount at the same online merchant",
     ),
     "category_amount": Pattern(
@@ -307,16 +316,21 @@ PATTERNS = {
     ),
     "large_amount": Pattern(_large_amount, 0.7, f"{LARGE_FACTOR:g} times the usual amount"),
     "account_takeover": Pattern(
-        _account_takeover, 0.2, f"a new device, {TAKEOVER_PAYMENTS} payments of {TAKEOVER_FACTOR[0]:g} to "
+        _account_takeover,
+        0.2,
+        f"a new device, {TAKEOVER_PAYMENTS} payments of {TAKEOVER_FACTOR[0]:g} to "
         f"{TAKEOVER_FACTOR[1]:g} times the usual amount at new online merchants within "
         f"{TAKEOVER_SPAN_S // HOUR_S} hours",
     ),
     "shared_device": Pattern(
-        _shared_device, 0.1, f"{SHARED_CARDS} cards used from one new device within "
-        f"{SHARED_SPAN_S // HOUR_S} hours",
+        _shared_device,
+        0.1,
+        f"{SHARED_CARDS} cards used from one new device within {SHARED_SPAN_S // HOUR_S} hours",
     ),
     "bust_out": Pattern(
-        _bust_out, 0.15, f"{BUST_PAYMENTS} payments of {BUST_FACTOR:g} times the usual amount within "
+        _bust_out,
+        0.15,
+        f"{BUST_PAYMENTS} payments of {BUST_FACTOR:g} times the usual amount within "
         f"{BUST_SPAN_S // HOUR_S} hours",
     ),
 }

@@ -72,6 +72,9 @@ SPREAD: FloatArray = np.array([category[3] for category in _CATEGORIES])
 ONLINE: FloatArray = np.array([category[4] for category in _CATEGORIES])
 CASH, FUEL = CATEGORIES.index("cash"), CATEGORIES.index("fuel")
 
+DAY_S = 86_400
+HOUR_S = 3_600
+
 NOWHERE = len(_CITIES)  # the city of online merchants
 KM_PER_DEGREE = 111.2
 CITY_SPREAD_KM = 6.0  # standard deviation of homes and merchants around the city's centre
