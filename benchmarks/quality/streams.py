@@ -24,7 +24,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,10 @@ class Facts:
     ids: list[str]
     time: FloatArray  # (n,) s since the epoch
     kind: IntArray  # (n,) 0 normal
-    incident: IntArray | None  # (n,) number of the incident, -1: none; None: the labels name no incidents
-    kinds: dict[int, str]  # name of each kind
+    incident: IntArray | None = (
+        None  # (n,) number of the incident, -1: none; None: the labels name no incidents
+    )
+    kinds: dict[int, str] = field(default_factory=dict)  # name of each kind
     card: IntArray | None  # (n,) the main entity, numbered; None: the stream has no entities
     amount: FloatArray | None  # (n,) at stake
 

@@ -171,9 +171,8 @@ def draw_cards(rng: np.random.Generator, count: int, merchants: Merchants) -> Ca
     own = np.argsort(order, axis=1) < number[:, None]
     share = own * SHARES * rng.gamma(2.0, 0.5, (count, kinds)) + own * 0.2
     level = rng.normal(0.0, 0.35, count)
-    standing = merchants.pick(
-        rng, rng.integers(0, kinds, count * STANDING), np.full(count * STANDING, NOWHERE)
-    ).reshape(count, STANDING)
+    bought = rng.choice(kinds, count * STANDING, p=SHARES * ONLINE / (SHARES @ ONLINE))
+    standing = merchants.pick(rng, bought, np.full(count * STANDING, NOWHERE)).reshape(count, STANDING)
     standing[rng.random((count, STANDING)) < 0.5] = -1
     return Cards(
         first_day=np.where(late, rng.integers(0, NEW_CARD_DAYS, count), 0),

@@ -32,12 +32,12 @@ from detector.demo.simulation.habits import (
     with_channel,
 )
 from detector.demo.simulation.world import (
-    CASH,
     CATEGORIES,
     CITY_PLACES,
     DAY_S,
     HOUR_S,
     NOWHERE,
+    ONLINE,
     SHARES,
     BoolArray,
     FloatArray,
@@ -143,7 +143,7 @@ def _new_category(rng: np.random.Generator, today: Today, normal: Payments, numb
 def _card_testing(rng: np.random.Generator, today: Today, normal: Payments, number: int) -> Drawn:
     victims = _victims(rng, today, number)
     card, second, incident = _series(rng, today, victims, TEST_PAYMENTS, TEST_SPAN_S)
-    category = rng.integers(0, len(CATEGORIES), len(victims))
+    category = _any_online(rng, len(victims))
     site = today.merchants.pick(rng, category, np.full(len(victims), NOWHERE))
     drawn = payments(rng, today, card, second=second, category=category[incident], merchant=site[incident])
     return replace(drawn, amount=rng.uniform(*TEST_AMOUNT, len(drawn))), incident
@@ -162,6 +162,18 @@ def _new_merchant(rng: np.random.Generator, today: Today, card: IntArray, catego
 def _own_category(rng: np.random.Generator, today: Today, card: IntArray) -> IntArray:
     own: IntArray = (rng.random(len(card))[:, None] > today.shares[card]).sum(axis=1)
     return own
+
+
+def _own_online(rng: np.random.Generator, today: Today, card: IntArray) -> IntArray:
+    """Draw categories that the cards, (n,), use and that are paid online; any of these if they use none."""
+    weight = ONLINE * (today.cards.category[card] + 1e-9)
+    summed = weight.cumsum(axis=1)
+    own: IntArray = (rng.random(len(card))[:, None] * summed[:, -1:] > summed).sum(axis=1)
+    return own
+
+
+def _any_online(rng: np.random.Generator, number: int) -> IntArray:
+    return rng.choice(len(CATEGORIES), number, p=SHARES * ONLINE / (SHARES @ ONLINE))
 
 
 def _new_merchant_amount(rng: np.random.Generator, today: Today, normal: Payments, number: int) -> Drawn:
@@ -217,7 +229,7 @@ def _small_then_large(rng: np.random.Generator, today: Today, normal: Payments, 
     victims = _victims(rng, today, number)
     start = np.minimum(hours(rng, today.cards, victims, 0), DAY_S - LARGE_AFTER_S[1] - 1)
     second = np.stack([start, start + rng.integers(*LARGE_AFTER_S, number)], axis=1).ravel()
-    category = np.repeat(_own_category(rng, today, victims), 2)
+    category = np.repeat(_own_online(rng, today, victims), 2)
     card = np.repeat(victims, 2)
     site = today.cards.sites[card, category, 0]
     drawn = payments(rng, today, card, second=second, category=category, merchant=site)
@@ -247,7 +259,7 @@ def _account_takeover(rng: np.random.Generator, today: Today, normal: Payments, 
     """From a device that nobody used, at online merchants new to the card, larger and larger amounts."""
     victims = _victims(rng, today, number)
     card, second, incident = _series(rng, today, victims, TAKEOVER_PAYMENTS, TAKEOVER_SPAN_S)
-    category = rng.choice(np.flatnonzero(np.arange(len(CATEGORIES)) != CASH), len(card))
+    category = _any_online(rng, len(card))
     site = today.merchants.pick(rng, category, np.full(len(card), NOWHERE))
     drawn = payments(rng, today, card, second=second, category=category, merchant=site)
     device = _foreign_device(rng, len(victims))[incident]
@@ -262,7 +274,7 @@ def _shared_device(rng: np.random.Generator, today: Today, normal: Payments, num
     incident = np.repeat(np.arange(number), SHARED_CARDS)[: len(card)]
     start = rng.integers(8 * HOUR_S, 17 * HOUR_S, number)
     second = start[incident] + rng.integers(0, SHARED_SPAN_S, len(card))
-    category = _own_category(rng, today, card)
+    category = _own_online(rng, today, card)
     site = today.cards.sites[card, category, 0]
     drawn = payments(rng, today, card, second=second, category=category, merchant=site)
     return replace(drawn, device=_foreign_device(rng, number)[incident]), incident
