@@ -1,5 +1,5 @@
-"""What simulated cards must be: the same for the same seed, in order, a prefix of longer runs, true to habits;
-and that each pattern of fraud does what it says and nothing else."""
+"""Simulated cards: same bytes for the same seed, prefixes of longer runs, habits; and each pattern of fraud does
+what it says and nothing else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from detector.demo.simulation.patterns import (
 )
 from detector.demo.simulation.world import CITY_PLACES, DAY_S, SHARES, distance_km
 
-SMALL = CardsConfig(seed=4, customers=120, days=12, pattern_rate=10.0)
+SMALL = CardsConfig(seed=4, customers=120, days=12, pattern_rate=30.0)
 
 
 def as_bytes(config: CardsConfig) -> bytes:
@@ -134,7 +134,7 @@ def test_volume_amounts_and_channels_are_plausible() -> None:
     assert (shares > 0.02).all()
     assert np.isfinite(all_["place"]).all()
     online = all_["channel"] == BY_NET
-    assert (all_["device"][online] != NO_DEVICE).mean() > 0.9  # fixed monthly payments have none
+    assert (all_["device"][online] != NO_DEVICE).mean() > 0.7  # fixed monthly payments have none
 
 
 def test_a_card_keeps_to_its_hours_categories_merchants_and_places() -> None:
@@ -154,7 +154,7 @@ def test_a_card_keeps_to_its_hours_categories_merchants_and_places() -> None:
         near.append((distance_km(all_["place"][mine], home) < 60).mean())
     assert len(concentrations) > 100
     assert np.median(concentrations) > 0.4
-    assert min(kinds) > 0.95
+    assert min(kinds) > 0.9
     assert np.median(merchants) > 0.7
     assert np.median(near) > 0.9
     assert min(near) < 0.95  # some travel
@@ -188,8 +188,8 @@ def test_week_season_and_salary_show() -> None:
 
 def test_new_cards_come_later() -> None:
     _, all_ = habits()
-    first = np.array([all_["time"][all_["card"] == card].min(initial=np.inf) for card in range(400)])
-    day = (first - all_["time"].min()) // DAY_S
+    _, first = np.unique(all_["card"], return_index=True)  # payments are in order of time
+    day = (all_["time"][first] - all_["time"].min()) // DAY_S
     assert 0.08 < (day > 20).mean() < 0.3
 
 
@@ -230,7 +230,7 @@ def test_drift_shows_from_its_day_on_and_not_before() -> None:
 @cache
 def incidents(name: str) -> tuple[list[CardsDay], list[list[dict[str, Any]]]]:
     """Days with many incidents of one pattern, and the incidents' events."""
-    config = CardsConfig(seed=8, customers=400, days=14, patterns=(name,), pattern_rate=20.0)
+    config = CardsConfig(seed=8, customers=400, days=14, patterns=(name,), pattern_rate=40.0)
     days = list(simulate(config))
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows(config, ids=True):
@@ -319,7 +319,7 @@ def test_amounts_are_multiples_of_the_usual(name: str, low: float, high: float) 
         if len(usual) >= 5:
             ratios.append(log_amount[row] - usual.mean())
     assert len(ratios) > 15
-    assert low < np.exp(np.median(ratios)) < high or abs(np.median(ratios) - np.log((low + high) / 2)) < 0.35
+    assert low < np.exp(np.median(ratios)) < high
 
 
 def test_odd_hours_are_those_at_which_the_card_is_not_used() -> None:
@@ -386,11 +386,11 @@ def test_events_and_labels_are_spelled_as_documented() -> None:
 def test_traffic_is_written_with_its_labels() -> None:
     events, labels = io.BytesIO(), io.BytesIO()
     simulation.write(
-        simulation.traffic("handbook", scenarios=["amount"], seed=1, customers=200, events=900),
+        simulation.traffic("handbook", scenarios=["amount"], seed=1, customers=200, events=20_000),
         events,
         labels,
     )
-    assert len(events.getvalue().splitlines()) == 900
+    assert len(events.getvalue().splitlines()) == 20_000
     kinds = {line.rsplit(b",", 1)[1] for line in labels.getvalue().splitlines()[1:]}
     assert kinds == {b"1"}
     for wrong in (
@@ -398,7 +398,7 @@ def test_traffic_is_written_with_its_labels() -> None:
         {"preset": "cards", "scenarios": ["x"]},
         {"preset": "cards", "radius": 1},
     ):
-        with pytest.raises(ValueError, match="preset|scenario"):
+        with pytest.raises(ValueError, match=r"preset|scenario"):
             simulation.traffic(**wrong)  # type: ignore[arg-type]
 
 

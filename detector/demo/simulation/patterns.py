@@ -133,9 +133,11 @@ def _odd_hour(rng: np.random.Generator, today: Today, normal: Payments, number: 
 def _new_category(rng: np.random.Generator, today: Today, normal: Payments, number: int) -> Drawn:
     card = _victims(rng, today, number)
     weight = SHARES * (today.cards.category[card] == 0)
-    category = (
-        rng.random(len(card))[:, None] * weight.sum(axis=1, keepdims=True) > weight.cumsum(axis=1)
-    ).sum(axis=1)
+    for merchant in today.cards.standing[card].T:  # fixed monthly payments are no news either
+        there = np.flatnonzero(merchant >= 0)
+        weight[there, today.merchants.category[merchant[there]]] = 0.0
+    summed = weight.cumsum(axis=1)
+    category = (rng.random(len(card))[:, None] * summed[:, -1:] > summed).sum(axis=1)
     drawn = payments(rng, today, card, category=category)
     return drawn, _each(drawn)
 
