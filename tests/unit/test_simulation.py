@@ -1,5 +1,5 @@
-"""Simulated cards: same bytes for the same seed, prefixes of longer runs, habits; and each pattern of fraud does
-what it says and nothing else."""
+"""Simulated cards: same bytes for the same seed, prefixes of longer runs, habits; and each pattern of fraud
+does what it says and nothing else."""
 
 from __future__ import annotations
 
