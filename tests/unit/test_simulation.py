@@ -179,7 +179,7 @@ def test_week_season_and_salary_show() -> None:
     day = (all_["time"] // DAY_S).astype(np.int64)
     weekend = (day + 3) % 7 >= 5
     entertainment = all_["category"] == 11
-    assert entertainment[weekend].mean() > 1.4 * entertainment[~weekend].mean()
+    assert entertainment[weekend].mean() > 1.25 * entertainment[~weekend].mean()
     year = paid(CardsConfig(seed=3, customers=60, days=365, patterns=()))
     month = year["time"].astype("datetime64[s]").astype("datetime64[M]").astype(int) % 12
     counts = np.bincount(month, minlength=12)

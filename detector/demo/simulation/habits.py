@@ -1,10 +1,11 @@
 """How each card is used on a normal day, and the payments that follow from it.
 
 What it does
-    A card has hours of the day (two von Mises peaks), days of the week, categories with frequencies and
-    usual amounts of its own, a few merchants per category near its home or work place, a share of payments
-    at merchants that are new to it, one or two devices, a liking for online and contactless payment,
-    fixed monthly payments, and now and then a journey to another city. Spending rises after the monthly
+    A card has hours of the day (two von Mises peaks), days of the week, categories with frequencies and usual
+    amounts of its own, a few merchants per category near its home or work place, a share of payments at
+    merchants that are new to it, one or two devices, a liking for online and contactless payment, and fixed
+    monthly payments. Some payments are followed by another within minutes. Now and then a card is on a
+    journey to another city, or many cards meet at one place in an evening. Spending rises after the monthly
     salary and falls until the next, and follows the seasons and the week.
 
 Rules
@@ -26,6 +27,7 @@ from detector.demo.simulation.world import (
     CITY_SIZES,
     CITY_SPREAD_KM,
     DAY_S,
+    ENTERTAINMENT,
     FUEL,
     HOUR_S,
     LOG_AMOUNT,
@@ -57,6 +59,9 @@ DEVICE_CHANGE_SHARE = 1 / 300  # new devices per card and day
 SPEED_KM_H = 600.0  # of a journey, after two hours to leave
 STANDING = 3  # fixed monthly payments per card, at most
 NEW_CARD_SHARE, NEW_CARD_DAYS = 0.2, 120  # so many cards are first used later, on one of so many days
+FOLLOW_SHARE, FOLLOW_S = 0.06, (30, 900)  # so many payments are followed by another within that time
+# Evenings on which many cards pay at one place, per day and 1,000 cards; how many cards, and within how long.
+GATHERINGS, GATHERED, GATHERING_SPAN_S = 0.1, (8, 25), 2 * HOUR_S
 CONTACTLESS_LIMIT = 50.0
 # Payments by month, and what is bought more in which month.
 MONTHS = np.array([0.92, 0.93, 0.97, 1.0, 1.02, 1.03, 1.05, 0.98, 0.98, 1.0, 1.04, 1.18])
@@ -329,9 +334,37 @@ def normal_payments(rng: np.random.Generator, today: Today) -> Payments:
     number = rng.poisson(rate * (cards.first_day <= today.day))
     card = np.repeat(np.arange(len(cards)), number)
     drawn = payments(rng, today, card)
+    drawn = Payments.join([drawn, *_follow_ups(rng, today, drawn), *_gatherings(rng, today)])
     _, under_way = today.is_away(drawn.card, drawn.second)
     drawn = drawn.take(~under_way | (drawn.channel == BY_NET))
     return Payments.join([drawn, _standing(today)])
+
+
+def _follow_ups(rng: np.random.Generator, today: Today, drawn: Payments) -> list[Payments]:
+    """Draw a second payment soon after some of the payments: half of them at the same merchant."""
+    chance = rng.random(len(drawn))
+    parts = []
+    for same, some in ((True, chance < FOLLOW_SHARE / 2), (False, chance > 1 - FOLLOW_SHARE / 2)):
+        first = drawn.take(some)
+        second = np.minimum(first.second + rng.integers(*FOLLOW_S, len(first)), DAY_S - 1)
+        given = {"category": first.category, "merchant": first.merchant} if same else {}
+        parts.append(payments(rng, today, first.card, second=second, **given))
+    return parts
+
+
+def _gatherings(rng: np.random.Generator, today: Today) -> list[Payments]:
+    """Draw the payments of many cards at one place of entertainment in an evening: a concert, a match."""
+    cards, parts = today.cards, []
+    at_home = (cards.first_day <= today.day) & (today.state.back < today.day)
+    for _ in range(rng.poisson(GATHERINGS * len(cards) / 1_000)):
+        city = rng.choice(len(CITY_SIZES), 1, p=CITY_SIZES / CITY_SIZES.sum())
+        there = np.flatnonzero(at_home & (cards.home_city == city))
+        card = rng.permutation(there)[: rng.integers(*GATHERED)]
+        second = rng.integers(17 * HOUR_S, 20 * HOUR_S) + rng.integers(0, GATHERING_SPAN_S, len(card))
+        category = np.full(len(card), ENTERTAINMENT)
+        merchant = today.merchants.pick(rng, category[:1], city)[np.zeros(len(card), dtype=np.int64)]
+        parts.append(payments(rng, today, card, second=second, category=category, merchant=merchant))
+    return parts
 
 
 def payments(

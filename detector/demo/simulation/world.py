@@ -71,6 +71,7 @@ LOG_AMOUNT: FloatArray = np.log([category[2] for category in _CATEGORIES])
 SPREAD: FloatArray = np.array([category[3] for category in _CATEGORIES])
 ONLINE: FloatArray = np.array([category[4] for category in _CATEGORIES])
 CASH, FUEL = CATEGORIES.index("cash"), CATEGORIES.index("fuel")
+ENTERTAINMENT = CATEGORIES.index("entertainment")
 
 DAY_S = 86_400
 HOUR_S = 3_600
