@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ from detector.demo.simulation.cards import (
     simulate,
     to_events,
 )
-from detector.demo.simulation.habits import BY_NET, CHANNELS, NO_DEVICE
 from detector.demo.simulation.patterns import (
     BURST_CARDS,
     BURST_SPAN_S,
@@ -42,7 +42,9 @@ from detector.demo.simulation.patterns import (
     TEST_AMOUNT,
     TEST_PAYMENTS,
     TEST_SPAN_S,
+    markdown_table,
 )
+from detector.demo.simulation.payments import BY_NET, CHANNELS, NO_DEVICE
 from detector.demo.simulation.world import CITY_PLACES, DAY_S, SHARES, distance_km
 
 SMALL = CardsConfig(seed=4, customers=120, days=12, pattern_rate=30.0)
@@ -400,6 +402,11 @@ def test_traffic_is_written_with_its_labels() -> None:
     ):
         with pytest.raises(ValueError, match=r"preset|scenario"):
             simulation.traffic(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_documentation_has_the_patterns() -> None:
+    document = Path(__file__).parents[2] / "docs" / "SIMULATION.md"
+    assert f"\n{markdown_table()}\n" in document.read_text()
 
 
 def test_all_problems_are_named_at_once() -> None:

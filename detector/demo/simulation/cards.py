@@ -1,9 +1,9 @@
 """Simulated card traffic with habits, and patterns of fraud injected beside it.
 
 What it does
-    Each day: journeys and new devices begin, normal payments are drawn by the cards' habits (`habits`), the
-    incidents of each pattern (`patterns`) are added, and all are put in order of time. A drift may change
-    prices, move normal payments into the night, and give merchants a new category.
+    Each day: journeys and new devices begin (`days`), normal payments (`payments`) are drawn by the cards'
+    `habits`, the incidents of each pattern (`patterns`) are added, and all are put in order of time. A drift
+    may change prices, move normal payments into the night, and give merchants a new category.
 
 Rules
     - One day is simulated at a time. All that is kept of it is one entry per card.
@@ -25,17 +25,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from detector.demo.simulation.habits import (
-    CHANNELS,
-    NO_DEVICE,
-    Payments,
-    Today,
-    begin_day,
-    draw_cards,
-    first_state,
-    normal_payments,
-)
+from detector.demo.simulation.days import Today, begin_day, first_state
+from detector.demo.simulation.habits import draw_cards
 from detector.demo.simulation.patterns import PATTERNS, inject
+from detector.demo.simulation.payments import CHANNELS, NO_DEVICE, Payments, normal_payments
 from detector.demo.simulation.world import (
     CATEGORIES,
     CITIES,

@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detector.demo.simulation.habits import (
+from detector.demo.simulation.days import Today
+from detector.demo.simulation.payments import (
     BY_NET,
     Payments,
-    Today,
     hours,
     payments,
     with_channel,
@@ -349,3 +349,10 @@ PATTERNS = {
     ),
 }
 """All patterns by name; their order numbers the kinds, from 1 on."""
+
+
+def markdown_table() -> str:
+    """Return the patterns as a Markdown table, as shown in docs/SIMULATION.md."""
+    rows = ["| scenario | what is injected | incidents per day and 1,000 cards |", "|---|---|---|"]
+    rows += [f"| `{name}` | {pattern.text} | {pattern.rate:g} |" for name, pattern in PATTERNS.items()]
+    return "\n".join(rows)
