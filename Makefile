@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := -n auto --dist loadfile
 INPUTS ?= 100000
 LEAGUE ?=
-QUALITY ?= $(if $(LEAGUE),--league $(LEAGUE)) --streams cards:7 --out out/quality --docs docs/QUALITY.md
+QUALITY ?= $(if $(LEAGUE),--league $(LEAGUE)) --streams cards:7 --days 60 --out out/quality --docs docs/QUALITY.md
 SPEED ?=
 CHAOS ?= --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
 SEEDS ?= 1000

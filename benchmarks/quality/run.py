@@ -4,8 +4,8 @@
     python -m benchmarks.quality.run --league DATA --streams cards:7 --out out/league
 
 --league is short for all labelled streams of a folder, with plain columns, and prints who ranks where.
-Streams: cards:SEED[-SEED] (patterns of fraud), simulate:SEED[-SEED] (the Handbook's simulator), NAME (of the
-folder), NAME@ORDERS (shuffled sets), NAME:week (the Handbook's).
+Streams: cards[+N]:SEED[-SEED] (patterns of fraud; N fields constant per customer), simulate:SEED[-SEED] (the
+Handbook's simulator), NAME (of the folder), NAME@ORDERS (shuffled sets), NAME:week (the Handbook's).
 Labels, for the service only: none, late:DAYS[:SHARE or COUNT], answers:DAYS[:SHARE].
 Detectors: detector (the service), hst, loda, rshash, xstream, iforestasd, knn; iforest, a batch reference.
 

@@ -3,6 +3,7 @@
 A stream is named by a text:
 
     cards:7            card traffic with habits and patterns of fraud, seed 7; cards:7-11: five seeds
+    cards+8:7          the same with 8 fields that are constant per customer
     simulate:7         card traffic with the Handbook's three kinds of fraud
     NAME               NAME.jsonl.gz of the folder, in its order
     NAME@5             the same in 5 orders: as given, and shuffled 4 times; the times are not shuffled
@@ -24,13 +25,14 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import yaml
 
 from benchmarks.quality.inputs import InputError, Labels, read_labels
 from benchmarks.quality.metrics import FloatArray, IntArray
@@ -40,6 +42,7 @@ from detector.config.tree import Config
 from detector.core.events import BlockReader, Events, Parser, Rejected
 from detector.core.records import Record
 from detector.demo import simulation
+from detector.demo.simulation.cards import ATTRIBUTES
 from detector.errors import ConfigError
 from detector.wiring import entity_key
 
@@ -48,7 +51,8 @@ LABELS = ("labels", "frauds")
 BLOCK = 256  # events handled together
 PRESET_SAMPLE = 200  # events that a preset must read to be chosen
 ORDERS_MAX = 100
-SIMULATED = ("cards", "simulate")
+_PRESETS = {"cards": "cards", "simulate": "handbook"}
+SIMULATED = tuple(_PRESETS)
 # Incidents are counted at this budget; alerts change no score.
 _DEFAULTS = {"cards": ("alerts.budget.share=0.01",)}
 
@@ -61,6 +65,7 @@ class Plan:
     source: str  # one of SIMULATED, or the name in the folder
     number: int = 0  # seed, or order
     week: bool = False
+    attributes: int = 0  # fields that are constant per customer
 
     @property
     def instance(self) -> str:
@@ -134,11 +139,13 @@ def parse_plans(text: str) -> list[Plan]:
     InputError
         It is none.
     """
-    if found := re.fullmatch(rf"({'|'.join(SIMULATED)}):(\d+)(?:-(\d+))?", text):
+    if found := re.fullmatch(r"(cards(?:\+[1-8])?|simulate):(\d+)(?:-(\d+))?", text):
         first, last = int(found[2]), int(found[3] or found[2])
         if not first <= last < first + ORDERS_MAX:
             raise InputError(f"{text}: at most {ORDERS_MAX} seeds, the lower one first")
-        return [Plan(name=found[1], source=found[1], number=seed) for seed in range(first, last + 1)]
+        source, _, attributes = found[1].partition("+")
+        plan = Plan(name=found[1], source=source, attributes=int(attributes or 0))
+        return [replace(plan, number=seed) for seed in range(first, last + 1)]
     if found := re.fullmatch(r"([\w.-]+):week", text):
         return [Plan(name=text, source=found[1], week=True)]
     if found := re.fullmatch(r"([\w.-]+)(?:@(\d+))?", text):
@@ -146,9 +153,8 @@ def parse_plans(text: str) -> list[Plan]:
         if not 1 <= orders <= ORDERS_MAX:
             raise InputError(f"{text}: 1 to {ORDERS_MAX} orders")
         return [Plan(name=found[1], source=found[1], number=order) for order in range(orders)]
-    raise InputError(
-        f"{text}: not a stream; give cards:SEED[-SEED], simulate:SEED[-SEED], NAME, NAME@ORDERS or NAME:week"
-    )
+    forms = "cards[+N]:SEED[-SEED], simulate:SEED[-SEED], NAME, NAME@ORDERS or NAME:week"
+    raise InputError(f"{text}: not a stream; give {forms}")
 
 
 def make(
@@ -187,7 +193,11 @@ def make(
         if events_max is not None:
             events = _cut(events, scratch, events_max)
     try:
-        path, words = _config(events, None if folder is None else folder / f"{plan.source}.yaml", scratch)
+        if plan.attributes:
+            path, words = _with_attributes(plan.attributes, scratch), "preset simulate and attributes"
+        else:
+            own = None if folder is None else folder / f"{plan.source}.yaml"
+            path, words = _config(events, own, scratch)
         config = load(path, [*_DEFAULTS.get(plan.source, ()), *overrides])
     except ConfigError as error:
         raise InputError(f"{plan.name}: {error}") from None
@@ -259,10 +269,22 @@ def _simulate(scratch: Path, plan: Plan, days: int | None, events_max: int | Non
     path = scratch / "simulated.jsonl.gz"
     labels = scratch / "simulated.labels.csv"
     preset = {"cards": "cards", "simulate": "handbook"}[plan.source]
-    traffic = simulation.traffic(preset, seed=plan.number, days=days, events=events_max)
+    traffic = simulation.traffic(
+        preset, seed=plan.number, days=days, events=events_max, attributes=plan.attributes or None
+    )
     with gzip.open(path, "wb", compresslevel=1) as events, labels.open("wb") as rows:
         simulation.write(traffic, events, rows)
     return path, read_labels(labels)
+
+
+def _with_attributes(count: int, scratch: Path) -> Path:
+    stated = yaml.safe_load((PRESETS / "simulate.yaml").read_text(encoding="utf-8"))
+    for name, values in list(ATTRIBUTES.items())[:count]:
+        kind = "categorical" if values else "numeric"
+        stated["event"]["fields"].append({"name": name, "path": name, "type": kind})
+    path = scratch / "attributes.yaml"
+    path.write_bytes(msgspec.json.encode(stated))  # JSON is YAML
+    return path
 
 
 def _find(folder: Path | None, name: str) -> tuple[Path, Labels]:

@@ -266,7 +266,7 @@ def test_simulate_switches_scenarios_and_adds_attributes(detector: Detector, tmp
     done = detector(*arguments, "--scenarios", "none", "--labels", "none.csv", "--out", "none.jsonl")
     assert done.code == 0
     assert len((tmp_path / "none.csv").read_text().splitlines()) == 1
-    assert '"employer":"employer ' in (tmp_path / "none.jsonl").read_text().splitlines()[0]
+    assert '"branch":"branch ' in (tmp_path / "none.jsonl").read_text().splitlines()[0]
     done = detector(
         *arguments, "--scenarios", "odd_hour, card_testing", "--labels", "two.csv", "--out", "two"
     )

@@ -22,6 +22,7 @@ from detector.ports import Commit, Message
 
 def test_a_name_may_stand_for_several_streams() -> None:
     assert parse_plans("simulate:7") == [Plan(name="simulate", source="simulate", number=7)]
+    assert parse_plans("cards+8:3") == [Plan(name="cards+8", source="cards", number=3, attributes=8)]
     assert [plan.instance for plan in parse_plans("simulate:7-9")] == ["seed 7", "seed 8", "seed 9"]
     assert parse_plans("http") == [Plan(name="http", source="http")]
     assert [plan.instance for plan in parse_plans("my.set-1@2")] == ["order 0", "order 1"]
@@ -126,6 +127,9 @@ def test_without_a_configuration_a_preset_that_reads_all_fields_is_taken(tmp_pat
     assert ((facts.incident >= 0) == (facts.kind > 0)).all()
     assert set(facts.kinds.values()) <= set(SCENARIOS["cards"])
     assert matrices.keys() == {"plain", "compact"}
+    rich = make(parse_plans("cards+8:1")[0], None, tmp_path, days=9)
+    assert [field.name for field in rich.config.event.fields[-3:]] == ["income", "segment", "branch"]
+    assert prepare(rich, tmp_path)[0].ids == facts.ids
     (folder(tmp_path) / "tiny.yaml").unlink()
     assert make(Plan(name="tiny", source="tiny"), tmp_path, tmp_path).config_from == "inferred"
 

@@ -45,16 +45,16 @@ LABEL_FIELDS = ("event_id", "event_time", "kind", "incident")
 KINDS = ("", *PATTERNS)
 """Names of the kinds of payments; the first is normal."""
 
-# Fields that are constant per customer, as a bank joins them to its events, and how many values each has.
+# Constant per customer, as a bank joins them to its events: how many names each has; 0: a number.
 ATTRIBUTES = {
     "job": 40,
     "region": 16,
     "gender": 2,
+    "age": 0,
     "residence": 60,
+    "income": 0,
     "segment": 4,
-    "age_band": 6,
     "branch": 30,
-    "employer": 80,
 }
 NEW_CATEGORY = len(CATEGORIES)  # of the merchants that a drift moves
 _SPELLED = (*CATEGORIES, "other")
@@ -211,7 +211,7 @@ def to_events(day: CardsDay) -> list[dict[str, object]]:
     list of dict, length n
         Keys in this order: event_id (str), event_time (str, ISO 8601 in UTC), card, merchant and, unless a
         card was inserted, device (str), amount (float, two decimals), category, channel, country, city (str),
-        latitude, longitude (float, degrees, four decimals), and the attributes (str). No labels.
+        latitude, longitude (float, degrees, four decimals), and the attributes (str or int). No labels.
     """
     paid = day.payments
     rows = zip(
@@ -244,7 +244,7 @@ def to_events(day: CardsDay) -> list[dict[str, object]]:
         events.append(event)
     for name, values in day.attributes.items():
         for event, value in zip(events, values.tolist(), strict=True):
-            event[name] = f"{name} {value}"
+            event[name] = f"{name} {value}" if ATTRIBUTES[name] else value
     return events
 
 
@@ -282,13 +282,19 @@ def _generator(config: CardsConfig, purpose: int, day: int = 0) -> np.random.Gen
 
 
 def _draw_attributes(config: CardsConfig) -> dict[str, IntArray]:
-    """Return the value, (customers,), of each attribute; the n-th is n times rarer than the first."""
+    """Return the value, (customers,), of each attribute; the n-th name is n times rarer than the first."""
     rng = _generator(config, _ATTRIBUTES)
+    n = config.customers
     drawn = {}
-    for name, count in list(ATTRIBUTES.items())[: config.attributes]:
-        weight = 1.0 / np.arange(1, count + 1)
-        drawn[name] = rng.choice(count, config.customers, p=weight / weight.sum())
-    return drawn
+    for name, count in ATTRIBUTES.items():
+        if name == "age":
+            drawn[name] = rng.integers(18, 90, n)
+        elif name == "income":
+            drawn[name] = 100 * np.round(rng.lognormal(np.log(24.0), 0.5, n)).astype(np.int64)
+        else:
+            weight = 1.0 / np.arange(1, count + 1)
+            drawn[name] = rng.choice(count, n, p=weight / weight.sum())
+    return {name: drawn[name] for name in list(ATTRIBUTES)[: config.attributes]}
 
 
 def _draw_day(config: CardsConfig, today: Today) -> tuple[Payments, IntArray, IntArray]:
