@@ -107,7 +107,7 @@ class _Bench:
             return list(self.options.columns)
         if plan.source in self.options.in_league:
             return ("plain",)
-        return ("plain", "compact") if plan.source == "cards" else SETS
+        return ("compact",) if plan.source == "cards" else SETS
 
     def _run_ours(
         self,
@@ -226,7 +226,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--columns",
         type=several,
-        help=f"of {', '.join(SETS)}, for peers; default: all, in a league plain, of cards plain and compact",
+        help=f"of {', '.join(SETS)}, for peers; default: all, in a league plain, of cards compact",
     )
     parser.add_argument(
         "--labels", type=several, default=["none"], help="labels for the service; one run for each"

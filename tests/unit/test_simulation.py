@@ -123,7 +123,7 @@ def test_seeds_differ() -> None:
 
 @cache
 def habits() -> tuple[CardsConfig, dict[str, np.ndarray]]:
-    config = CardsConfig(seed=2, customers=400, days=90, patterns=())
+    config = CardsConfig(seed=2, customers=400, days=90, patterns=(), trip_share=1 / 100)
     return config, paid(config)
 
 
@@ -159,7 +159,7 @@ def test_a_card_keeps_to_its_hours_categories_merchants_and_places() -> None:
     assert min(kinds) > 0.9
     assert np.median(merchants) > 0.7
     assert np.median(near) > 0.9
-    assert min(near) < 0.95  # some travel
+    assert min(near) < 0.9  # some travel
 
 
 def test_nobody_is_in_two_places_because_of_a_journey() -> None:

@@ -83,6 +83,8 @@ class CardsConfig:
     start_time: int = 1_735_689_600  # epoch seconds at which day 0 begins: 2025-01-01T00:00:00Z
     attributes: int = 0  # so many of `ATTRIBUTES` are fields of the events
 
+    trip_share: float = 1 / 400  # journeys per card and day, so cards are away some 1.3 % of the time
+
     patterns: tuple[str, ...] = tuple(PATTERNS)  # those that are injected
     pattern_rate: float = 1.0  # factor on the number of their incidents
 
@@ -124,6 +126,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "events": (0, 10**12),
     "start_time": (-(10**10), 10**11),
     "attributes": (0, len(ATTRIBUTES)),
+    "trip_share": (0.0, 1.0),
     "pattern_rate": (0.0, 1_000.0),
     "drift_day": (0, DAYS_MAX),
     "drift_price_factor": (0.0, 1_000.0),
@@ -179,7 +182,7 @@ def simulate(config: CardsConfig) -> Iterator[CardsDay]:
         room = math.inf if config.events is None else config.events - made
         if room <= 0:
             return
-        begin_day(_generator(config, _STATE, day), cards, state, day)
+        begin_day(_generator(config, _STATE, day), cards, state, day, config.trip_share)
         today = Today.of(day, first_date + day, merchants, cards, state)
         drawn, kind, incident = _draw_day(config, today)
         if config.drifted(day):

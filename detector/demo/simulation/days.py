@@ -29,7 +29,6 @@ from detector.demo.simulation.world import (
     distance_km,
 )
 
-TRIP_SHARE = 1 / 200  # journeys per card and day, so cards are away some 2.5 % of the time
 TRIP_DAYS = (2, 9)
 TRIP_REACH_KM = 1_000.0  # a city so far away is chosen e times less often than a near one of its size
 DEVICE_CHANGE_SHARE = 1 / 300  # new devices per card and day
@@ -104,10 +103,10 @@ def first_state(count: int) -> State:
     return State(*(np.full(count, value, dtype=np.int64) for value in (0, -1_000, 0, -1_000, 0, 0)))
 
 
-def begin_day(rng: np.random.Generator, cards: Cards, state: State, day: int) -> None:
-    """Let some cards leave for another city, and replace the devices of some. Changes `state`."""
+def begin_day(rng: np.random.Generator, cards: Cards, state: State, day: int, trip_share: float) -> None:
+    """Let a share of the cards leave for another city, and replace the devices of some. Changes `state`."""
     n = len(cards)
-    leaves = (rng.random(n) < TRIP_SHARE) & (state.back < day)
+    leaves = (rng.random(n) < trip_share) & (state.back < day)
     where = (rng.random(n)[:, None] > _TRIPS[cards.home_city]).sum(axis=1)
     days, seconds = rng.integers(*TRIP_DAYS, n, endpoint=True), rng.integers(6, 18, (2, n)) * HOUR_S
     renewed = rng.random(n) < DEVICE_CHANGE_SHARE
