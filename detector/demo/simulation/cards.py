@@ -61,7 +61,7 @@ _SPELLED = (*CATEGORIES, "other")
 
 NIGHT_S = 6 * 3_600
 DAYS_MAX = 36_525
-CUSTOMERS_MAX = 200_000  # habits and the shares of a day take some 1.5 kB per card
+CUSTOMERS_MAX = 200_000  # habits and the shares of a day take some 3 kB per card: 600 MB
 DAYS = 60  # of a run without a length
 
 
