@@ -13,14 +13,16 @@ from pathlib import Path
 
 from benchmarks.quality import patterns
 from benchmarks.quality.inputs import InputError
+from benchmarks.quality.league import standings
 from benchmarks.quality.report import Row
 
 
-def tables_of(summary: Sequence[Row], standings: Sequence[Row]) -> dict[str, str]:
-    """Return the tables that were measured, in Markdown, by name."""
+def tables_of(summary: Sequence[Row], streams: Sequence[str]) -> dict[str, str]:
+    """Return the tables that were measured, in Markdown, by name; `streams` are those of the league."""
     found = {}
-    if standings:
-        found["league"], found["streams"] = _league(standings), _streams(summary, standings)
+    members = [row for row in summary if row["stream"] in streams]
+    if table := standings(members):
+        found["league"], found["streams"] = _league(table), _streams(members, table)
     if rows := [row for row in summary if patterns.kinds_of(row)]:
         found["patterns"] = _markdown(*patterns.cells(rows))
     return found
@@ -44,28 +46,28 @@ def write_tables(path: Path, tables: Mapping[str, str]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _league(standings: Sequence[Row]) -> str:
+def _league(table: Sequence[Row]) -> str:
     heads = ["detector", "mean rank", "wins", "mean AP", "worst ratio to the best peer"]
-    streams = standings[0]["streams"]
+    streams = table[0]["streams"]
     lines = [
         [
             row["detector"],
-            f"{row['rank']:.2f} of {len(standings)}",
+            f"{row['rank']:.2f} of {len(table)}",
             f"{row['wins']} of {streams}",
             f"{row['ap']:.3f}",
             "" if math.isnan(row["worst ratio"]) else f"{row['worst ratio']:.2f} ({row['worst stream']})",
         ]
-        for row in standings
+        for row in table
     ]
     return _markdown(heads, lines)
 
 
-def _streams(summary: Sequence[Row], standings: Sequence[Row]) -> str:
-    names = [row["detector"] for row in standings]
+def _streams(summary: Sequence[Row], table: Sequence[Row]) -> str:
+    names = [row["detector"] for row in table]
     by_stream: dict[str, dict[str, float]] = {}
     for row in summary:
         name = " ".join(filter(None, [row["detector"], row["columns"]]))
-        if name in names and row["labels"] == "none" and not patterns.kinds_of(row):
+        if name in names and row["labels"] == "none":
             by_stream.setdefault(row["stream"], {})[name] = row.get("ap", math.nan)
     lines = []
     for stream, found in by_stream.items():

@@ -277,12 +277,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     tables = tables if tables.is_terminal else Console(width=200)
     show(tables, summary)
-    standings = league.standings([row for row in summary if row["stream"] in options.in_league])
-    league.show(tables, standings)
+    league.show(tables, league.standings([row for row in summary if row["stream"] in options.in_league]))
     patterns.show(tables, summary)
     if options.docs is not None:
         try:
-            write_tables(options.docs, tables_of(summary, standings))
+            write_tables(options.docs, tables_of(summary, options.in_league))
         except (OSError, InputError) as error:
             print(f"run: {error}", file=sys.stderr)
             return 2
