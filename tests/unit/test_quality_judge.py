@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -278,3 +279,22 @@ def test_the_services_incidents_are_those_of_its_own_alerts() -> None:
     score = np.arange(400.0)
     assert ranking(known, score, every(400))["incidents: odd"] == 0.5
     assert service(known, score, at(400, 200, 399), every(400), CONFIG)["incidents: odd"] == 1.0
+
+
+def test_scores_that_are_there_are_judged_by_pattern(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores, labels = tmp_path / "s.csv", tmp_path / "l.csv"
+    lines = [f"e{n},t,{n / 10},.5,{int(n == 99)}" for n in range(100)]
+    scores.write_text("\n".join(["event_id,event_time,score,quantile,alert", *lines]) + "\n")
+    labels.write_text(
+        "event_id,event_time,kind,incident\ne99,t,odd_hour,odd_hour-1-0\ne50,t,far_jump,far_jump-1-0\n"
+    )
+    assert patterns.main(["--scores", str(scores), "--labels", str(labels)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[-3:] for line in said[-3:-1]] == [["0.00", "/", "0.00"], ["1.00", "/", "1.00"]]
+    labels.write_text("event_id,label\ne99,1\n")
+    assert patterns.main(["--scores", str(scores), "--labels", str(labels)]) == 2
+    assert "kind and incident" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        patterns.main(["--scores", str(scores)])
