@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detector.core.reporting import outputs
+from detector.demo.simulation import patterns
 from detector.shell import metrics
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "metrics": ("METRICS.md", metrics.markdown_table),
+    "patterns": ("SIMULATION.md", patterns.markdown_table),
     "output topics": ("OPERATIONS.md", outputs.markdown_table),
 }
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from kafka import KafkaProducer
 
-from detector.demo.traffic import SimulationConfig, label_rows, simulate, to_events
+from detector.demo.simulation.handbook import SimulationConfig, label_rows, simulate, to_events
 from tests.kafka.test_end_to_end import broken
 
 Event = tuple[bytes, bytes | None]

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.quality.drive import Driven, configuration, in_a_copy, simulated
 from benchmarks.quality.metrics import FloatArray, average_precision, roc_auc
-from detector.demo.traffic import TERMINAL, SimulationConfig
+from detector.demo.simulation.handbook import TERMINAL, SimulationConfig
 
 CATEGORY = {"name": "category", "path": "MERCHANT_CATEGORY", "type": "categorical"}
 CATEGORIES = 20

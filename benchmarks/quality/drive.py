@@ -22,7 +22,7 @@ from benchmarks.quality.metrics import BoolArray, FloatArray
 from detector.config.tree import ModelPart
 from detector.core.records import Identity, Record
 from detector.core.shard.partition import Partition
-from detector.demo.traffic import SimulationConfig, simulate, to_events
+from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 
 HANDBOOK = Path(__file__).parents[2] / "configs" / "handbook.yaml"
 IDENTITY = Identity(topic="transactions", group="benchmark", partition=0, entity_key=b"benchmark")

@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.handbook != (options.events is not None):
         parser.error("--handbook and --events go together")
     try:
-        scores, labels = read_scores(options.scores), read_labels(options.labels)
+        scores, labels = read_scores(options.scores), read_labels(options.labels).kind
         result = (
             judge_week(options.events, scores, labels) if options.handbook else judge_stream(scores, labels)
         )

@@ -33,7 +33,7 @@ import numpy as np
 
 from benchmarks.quality.drive import Driven, configuration, simulated
 from detector.config.tree import ModelPart
-from detector.demo.traffic import TERMINAL, SimulationConfig
+from detector.demo.simulation.handbook import TERMINAL, SimulationConfig
 
 RICH = (
     {"name": "category", "path": "MERCHANT_CATEGORY", "type": "categorical"},

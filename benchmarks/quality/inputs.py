@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks.quality.metrics import BoolArray, FloatArray
 
 SCORE_FIELDS = ["event_id", "event_time", "score", "quantile", "alert"]
-KIND_FIELDS = ("scenario", "TX_FRAUD_SCENARIO", "label")
+KIND_FIELDS = ("scenario", "TX_FRAUD_SCENARIO", "label", "kind")
+INCIDENT_FIELD = "incident"
 FLAGS = {"0": False, "false": False, "1": True, "true": True}
 
 
@@ -30,6 +31,15 @@ class Scores:
     row_of: dict[str, int]  # row by event id, in order
     score: FloatArray  # (n,) higher = more anomalous
     alert: BoolArray  # (n,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labels:
+    """The anomalous events."""
+
+    kind: dict[str, int]  # kind of anomaly by event id, above 0
+    name: dict[int, str]  # name of each kind
+    incident: dict[str, str]  # incident by event id; empty if the file names none
 
 
 @contextmanager
@@ -64,16 +74,32 @@ def read_scores(path: Path) -> Scores:
     return Scores(row_of=row_of, score=np.array(score), alert=np.array(alert))
 
 
-def read_labels(path: Path) -> dict[str, int]:
-    """Return the kind of each anomalous event by its id, the first column; 1 where no column says which."""
-    kinds = {}
+def read_labels(path: Path) -> Labels:
+    """Read the anomalous events, id first; their kind is 1 where no column says which.
+
+    A kind is a number, 0 meaning none, or in the column `kind` a name; names are numbered as they occur.
+    """
+    kinds: dict[str, int] = {}
+    names: dict[str, int] = {}
+    incidents: dict[str, str] = {}
     with open_maybe_gzip(path) as file:
         rows = csv.reader(file)
         header = next(rows, [])
         column = next((header.index(name) for name in KIND_FIELDS if name in header), None)
+        named = column is not None and header[column] == "kind"
+        group = header.index(INCIDENT_FIELD) if INCIDENT_FIELD in header else None
         for line, row in enumerate(rows, start=2):
             try:
-                kinds[row[0]] = 1 if column is None else int(row[column])
+                text = "1" if column is None else row[column]
+                kinds[row[0]] = names.setdefault(text, len(names) + 1) if named else int(text)
+                if group is not None:
+                    incidents[row[0]] = row[group]
             except (IndexError, ValueError):
                 raise InputError(f"{path}:{line}: not a row of labels: {row}") from None
-    return {event_id: kind for event_id, kind in kinds.items() if kind > 0}
+    kinds = {event_id: kind for event_id, kind in kinds.items() if kind > 0}
+    name_of = {number: name for name, number in names.items()}
+    return Labels(
+        kind=kinds,
+        name={kind: name_of.get(kind, str(kind)) for kind in sorted(set(kinds.values()))},
+        incident=incidents,
+    )

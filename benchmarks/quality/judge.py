@@ -35,6 +35,8 @@ from detector.config.tree import Config
 
 BUDGETS = (0.001, 0.01)  # the effect is computed for the last one
 OWN = "alerts: "
+QUANTILE = 0.99  # of the normal events' scores
+RECALL, INCIDENTS, EVENTS_OF, INCIDENTS_OF = "recall: ", "incidents: ", "events of ", "incidents of "
 
 
 def judged(facts: Facts, *, week: bool) -> BoolArray:
@@ -77,6 +79,8 @@ def ranking(facts: Facts, score: FloatArray, tested: BoolArray) -> dict[str, flo
         day = (facts.time[tested] // DAY_S).astype(np.int64)
         card = facts.card[tested]
         found[f"cp@{CARDS_LOOKED_AT}"] = card_precision(day, card, label, score, CARDS_LOOKED_AT)
+    if facts.incident is not None:
+        found |= by_kind(facts, score, looked >= 1.0, tested)
     return found | effect(facts, looked, tested)
 
 
@@ -99,7 +103,7 @@ def effect(facts: Facts, looked: FloatArray, tested: BoolArray) -> dict[str, flo
     label, alerted = kind > 0, looked >= 1.0
     found: dict[str, float] = {}
     kinds = np.unique(kind[label]).tolist()
-    if len(kinds) > 1:
+    if len(kinds) > 1 and facts.incident is None:
         for number in kinds:
             found[f"recall of {number}"] = float(looked[kind == number].mean())
     if facts.amount is not None:
@@ -117,6 +121,34 @@ def effect(facts: Facts, looked: FloatArray, tested: BoolArray) -> dict[str, flo
     return found
 
 
+def by_kind(facts: Facts, score: FloatArray, alert: BoolArray, tested: BoolArray) -> dict[str, float]:
+    """Judge the m tested events of each kind apart; needs facts with incidents.
+
+    Parameters
+    ----------
+    score : ndarray of float, shape (m,)
+    alert : ndarray of bool, shape (m,)
+
+    Returns
+    -------
+    dict
+        For each kind that occurs, its name behind: RECALL, the share of its events above the `QUANTILE` of
+        the normal events; INCIDENTS, the share of its incidents with an alert; and the numbers of both.
+    """
+    if facts.incident is None:
+        raise ValueError("the labels name no incidents")
+    found: dict[str, float] = {}
+    kind, incident = facts.kind[tested], facts.incident[tested]
+    limit = float(np.quantile(score[kind == 0], QUANTILE, method="higher"))
+    for number in np.unique(kind[kind > 0]).tolist():
+        theirs, name = kind == number, facts.kinds[number]
+        incidents, alerted = np.unique(incident[theirs]), np.unique(incident[theirs & alert])
+        found[RECALL + name] = float((score[theirs] > limit).mean())
+        found[INCIDENTS + name] = len(alerted) / len(incidents)
+        found[EVENTS_OF + name], found[INCIDENTS_OF + name] = float(theirs.sum()), float(len(incidents))
+    return found
+
+
 def service(
     facts: Facts, score: FloatArray, alert: BoolArray, tested: BoolArray, config: Config
 ) -> dict[str, float | str]:
@@ -127,6 +159,8 @@ def service(
     }
     figures_of_alerts = effect(facts, alert[tested].astype(np.float64), tested)
     found |= {f"{OWN}{name}": value for name, value in figures_of_alerts.items()}
+    if facts.incident is not None:
+        found |= by_kind(facts, score[tested], alert[tested], tested)
     warm = slice(int(WARM_UP * len(score)), None)
     if (share := config.alerts.budget.share) is not None:
         ratios, window = budget_use(facts.time[warm], alert[warm], share)

@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.quality.drive import Driven, configuration, in_a_copy, simulated
 from detector.config.tree import ModelPart
-from detector.demo.traffic import DAY_S, SimulationConfig
+from detector.demo.simulation.handbook import DAY_S, SimulationConfig
 
 UNGUARDED = {"features": {"clip_spreads": 100.0}, "calibration": {"trim": 1.0 - 1e-9}}
 USUAL, FRAUD_FACTOR = 50.0, 10.0

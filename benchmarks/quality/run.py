@@ -1,15 +1,17 @@
 """Detection quality of the service and its peers, on the same streams in the same run.
 
     python -m benchmarks.quality.run --streams simulate:7-11,thyroid@5 --folder DATA --out out/quality
-    python -m benchmarks.quality.run --league DATA --out out/league
+    python -m benchmarks.quality.run --league DATA --streams cards:7 --out out/league
 
 --league is short for all labelled streams of a folder, with plain columns, and prints who ranks where.
-Streams: simulate:SEED[-SEED], NAME (of the folder), NAME@ORDERS (shuffled sets), NAME:week (the Handbook's).
+Streams: cards[+N]:SEED[-SEED] (patterns of fraud; N fields constant per customer), simulate:SEED[-SEED] (the
+Handbook's simulator), NAME (of the folder), NAME@ORDERS (shuffled sets), NAME:week (the Handbook's).
 Labels, for the service only: none, late:DAYS[:SHARE or COUNT], answers:DAYS[:SHARE].
 Detectors: detector (the service), hst, loda, rshash, xstream, iforestasd, knn; iforest, a batch reference.
 
 Writes runs.csv, summary.csv, results.json and pictures to --out, replacing files there, and prints the
-tables. See docs/QUALITY.md.
+tables. With --docs FILE it writes the tables of the league and of the patterns into that file, too. See
+docs/QUALITY.md.
 """
 
 from __future__ import annotations
@@ -33,13 +35,14 @@ import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from benchmarks.quality import league, ours, peers
+from benchmarks.quality import league, ours, patterns, peers
 from benchmarks.quality.answers import LabelPlan, parse_labels
 from benchmarks.quality.columns import SETS, Matrix, prepare
 from benchmarks.quality.inputs import InputError
 from benchmarks.quality.judge import judged, ranking, service
 from benchmarks.quality.metrics import DAY_S, BoolArray
 from benchmarks.quality.pictures import Gallery
+from benchmarks.quality.publish import tables_of, write_tables
 from benchmarks.quality.report import OURS, Row, add_verdicts, show, summarise, write
 from benchmarks.quality.streams import Facts, Plan, Stream, make, parse_plans
 from detector.errors import OperatorError
@@ -87,7 +90,7 @@ class _Bench:
             events_max=options.events,
             overrides=options.set,
         )
-        wanted = options.columns if set(options.detectors) - {OURS} else ()
+        wanted = self._columns(plan) if set(options.detectors) - {OURS} else ()
         facts, matrices = prepare(stream, scratch, tuple(wanted))
         tested = judged(facts, week=plan.week)
         if OURS in options.detectors:
@@ -97,6 +100,14 @@ class _Bench:
         for name in options.detectors:
             for columns, matrix in matrices.items() if name != OURS else ():
                 self._run_peer(name, columns, matrix, stream, facts, tested, gallery)
+
+    def _columns(self, plan: Plan) -> Sequence[str]:
+        """Sets of columns of the peers; unless they were given, those that suit the kind of stream."""
+        if self.options.columns is not None:
+            return list(self.options.columns)
+        if plan.source in self.options.in_league:
+            return ("plain",)
+        return ("compact",) if plan.source == "cards" else SETS
 
     def _run_ours(
         self,
@@ -182,7 +193,7 @@ class _Bench:
         options = {
             name: value
             for name, value in vars(self.options).items()
-            if name not in ("out", "folder", "league")
+            if name not in ("out", "folder", "league", "docs")
         }
         return {
             "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()}",
@@ -207,14 +218,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     def several(text: str) -> list[str]:
         return [part for part in text.split(",") if part]
 
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--streams", type=several, help="names of streams, separated by commas")
-    which.add_argument("--league", type=Path, metavar="FOLDER", help="all labelled streams of this folder")
+    parser.add_argument("--streams", type=several, default=[], help="names of streams, separated by commas")
+    parser.add_argument("--league", type=Path, metavar="FOLDER", help="all labelled streams of this folder")
     parser.add_argument("--folder", type=Path, help="folder of streams that are not simulated")
     parser.add_argument("--out", type=Path, default=Path("out/quality"))
     parser.add_argument("--detectors", type=several, default=list(DEFAULT_DETECTORS))
     parser.add_argument(
-        "--columns", type=several, help=f"of {', '.join(SETS)}, for peers; default: all, in a league plain"
+        "--columns",
+        type=several,
+        help=f"of {', '.join(SETS)}, for peers; default: all, in a league plain, of cards compact",
     )
     parser.add_argument(
         "--labels", type=several, default=["none"], help="labels for the service; one run for each"
@@ -232,10 +244,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer-minutes", type=float, default=60.0, help="CPU time of one peer's run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the peers")
     parser.add_argument("--no-pictures", action="store_true")
+    parser.add_argument("--docs", type=Path, help="file into which the tables are written between markers")
     options = parser.parse_args(arguments)
-    if options.columns is None:
-        options.columns = ["plain"] if options.league else list(SETS)
-    for given, known in ((options.detectors, DETECTORS), (options.columns, SETS)):
+    if not options.streams and options.league is None:
+        parser.error("one of the arguments --streams --league is required")
+    for given, known in ((options.detectors, DETECTORS), (options.columns or (), SETS)):
         if unknown := set(given) - set(known):
             parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return options
@@ -251,8 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     progress, tables = Console(stderr=True), Console()
     try:
-        if options.league is not None:
-            options.folder, options.streams = options.league, league.streams_of(options.league)
+        options.in_league = [] if options.league is None else league.streams_of(options.league)
+        options.folder = options.league or options.folder
+        options.streams = [*options.in_league, *options.streams]
         plans = list(_plans(options.streams))
         labels = [parse_labels(text) for text in options.labels]
         options.out.mkdir(parents=True, exist_ok=True)
@@ -263,8 +277,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     tables = tables if tables.is_terminal else Console(width=200)
     show(tables, summary)
-    if options.league is not None:
-        league.show(tables, league.standings(summary))
+    league.show(tables, league.standings([row for row in summary if row["stream"] in options.in_league]))
+    patterns.show(tables, summary)
+    if options.docs is not None:
+        try:
+            write_tables(options.docs, tables_of(summary, options.in_league))
+        except (OSError, InputError) as error:
+            print(f"run: {error}", file=sys.stderr)
+            return 2
     progress.print(f"{options.out}: runs.csv, summary.csv, results.json; {time.monotonic() - began:,.0f} s")
     return 0
 

@@ -2,7 +2,9 @@
 
 A stream is named by a text:
 
-    simulate:7         card traffic from `detector.demo.traffic`, seed 7; simulate:7-11: five seeds
+    cards:7            card traffic with habits and patterns of fraud, seed 7; cards:7-11: five seeds
+    cards+8:7          the same with 8 fields that are constant per customer
+    simulate:7         card traffic with the Handbook's three kinds of fraud
     NAME               NAME.jsonl.gz of the folder, in its order
     NAME@5             the same in 5 orders: as given, and shuffled 4 times; the times are not shuffled
     NAME:week          the Fraud Detection Handbook's published test week of that stream
@@ -23,22 +25,24 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import yaml
 
-from benchmarks.quality.inputs import InputError, read_labels
+from benchmarks.quality.inputs import InputError, Labels, read_labels
 from benchmarks.quality.metrics import FloatArray, IntArray
 from detector.config.infer import infer, render
 from detector.config.load import load
 from detector.config.tree import Config
 from detector.core.events import BlockReader, Events, Parser, Rejected
 from detector.core.records import Record
-from detector.demo.traffic import SimulationConfig, label_rows, simulate, to_events
+from detector.demo import simulation
+from detector.demo.simulation.cards import ATTRIBUTES
 from detector.errors import ConfigError
 from detector.wiring import entity_key
 
@@ -47,6 +51,10 @@ LABELS = ("labels", "frauds")
 BLOCK = 256  # events handled together
 PRESET_SAMPLE = 200  # events that a preset must read to be chosen
 ORDERS_MAX = 100
+_PRESETS = {"cards": "cards", "simulate": "handbook"}
+SIMULATED = tuple(_PRESETS)
+# Incidents are counted at this budget; alerts change no score.
+_DEFAULTS = {"cards": ("alerts.budget.share=0.01",)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,14 +62,15 @@ class Plan:
     """One stream to be made."""
 
     name: str  # runs of the same name are averaged
-    source: str  # "simulate", or the name in the folder
+    source: str  # one of SIMULATED, or the name in the folder
     number: int = 0  # seed, or order
     week: bool = False
+    attributes: int = 0  # fields that are constant per customer
 
     @property
     def instance(self) -> str:
         """Which of the streams of this name."""
-        return f"{'seed' if self.source == 'simulate' else 'order'} {self.number}"
+        return f"{'seed' if self.source in SIMULATED else 'order'} {self.number}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +79,7 @@ class Stream:
 
     plan: Plan
     events: Path
-    labels: dict[str, int]  # kind of anomaly by event id
+    labels: Labels
     config: Config
     config_from: str  # where the configuration comes from
 
@@ -82,8 +91,44 @@ class Facts:
     ids: list[str]
     time: FloatArray  # (n,) s since the epoch
     kind: IntArray  # (n,) 0 normal
+    incident: IntArray | None = (
+        None  # (n,) number of the incident, -1: none; None: the labels name no incidents
+    )
+    kinds: dict[int, str] = field(default_factory=dict)  # name of each kind
     card: IntArray | None  # (n,) the main entity, numbered; None: the stream has no entities
     amount: FloatArray | None  # (n,) at stake
+
+    @classmethod
+    def of(
+        cls,
+        ids: list[str],
+        time: FloatArray,
+        labels: Labels,
+        *,
+        card: IntArray | None = None,
+        amount: FloatArray | None = None,
+    ) -> Facts:
+        """Look up the labels of n events.
+
+        Raises
+        ------
+        InputError
+            No labelled event is among the events.
+        """
+        kind = np.array([labels.kind.get(event_id, 0) for event_id in ids], dtype=np.int64)
+        if not kind.any():
+            raise InputError("none of the labelled events is in the stream")
+        number = {name: place for place, name in enumerate(dict.fromkeys(labels.incident.values()))}
+        incident = np.array([number.get(labels.incident.get(event_id, ""), -1) for event_id in ids])
+        return cls(
+            ids=ids,
+            time=time,
+            kind=kind,
+            incident=incident if labels.incident else None,
+            kinds=labels.name,
+            card=card,
+            amount=amount,
+        )
 
 
 def parse_plans(text: str) -> list[Plan]:
@@ -94,11 +139,13 @@ def parse_plans(text: str) -> list[Plan]:
     InputError
         It is none.
     """
-    if found := re.fullmatch(r"simulate:(\d+)(?:-(\d+))?", text):
-        first, last = int(found[1]), int(found[2] or found[1])
+    if found := re.fullmatch(r"(cards(?:\+[1-8])?|simulate):(\d+)(?:-(\d+))?", text):
+        first, last = int(found[2]), int(found[3] or found[2])
         if not first <= last < first + ORDERS_MAX:
             raise InputError(f"{text}: at most {ORDERS_MAX} seeds, the lower one first")
-        return [Plan(name="simulate", source="simulate", number=seed) for seed in range(first, last + 1)]
+        source, _, attributes = found[1].partition("+")
+        plan = Plan(name=found[1], source=source, attributes=int(attributes or 0))
+        return [replace(plan, number=seed) for seed in range(first, last + 1)]
     if found := re.fullmatch(r"([\w.-]+):week", text):
         return [Plan(name=text, source=found[1], week=True)]
     if found := re.fullmatch(r"([\w.-]+)(?:@(\d+))?", text):
@@ -106,7 +153,8 @@ def parse_plans(text: str) -> list[Plan]:
         if not 1 <= orders <= ORDERS_MAX:
             raise InputError(f"{text}: 1 to {ORDERS_MAX} orders")
         return [Plan(name=found[1], source=found[1], number=order) for order in range(orders)]
-    raise InputError(f"{text}: not a stream; give simulate:SEED[-SEED], NAME, NAME@ORDERS or NAME:week")
+    forms = "cards[+N]:SEED[-SEED], simulate:SEED[-SEED], NAME, NAME@ORDERS or NAME:week"
+    raise InputError(f"{text}: not a stream; give {forms}")
 
 
 def make(
@@ -114,7 +162,7 @@ def make(
     folder: Path | None,
     scratch: Path,
     *,
-    days: int = 30,
+    days: int | None = 30,
     events_max: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Stream:
@@ -127,7 +175,7 @@ def make(
     scratch
         For files that are made.
     days
-        Length of simulated streams.
+        Length of simulated streams; None: only `events_max` limits it.
     events_max
         Take only the first so many events.
     overrides
@@ -138,18 +186,22 @@ def make(
     InputError
         There is no such stream, or it cannot be read.
     """
-    if plan.source == "simulate":
-        events, labels = _simulate(scratch, plan.number, days, events_max)
+    if plan.source in SIMULATED:
+        events, labels = _simulate(scratch, plan, days, events_max)
     else:
         events, labels = _find(folder, plan.source)
         if events_max is not None:
             events = _cut(events, scratch, events_max)
     try:
-        path, words = _config(events, None if folder is None else folder / f"{plan.source}.yaml", scratch)
-        config = load(path, overrides)
+        if plan.attributes:
+            path, words = _with_attributes(plan.attributes, scratch), "preset simulate and attributes"
+        else:
+            own = None if folder is None else folder / f"{plan.source}.yaml"
+            path, words = _config(events, own, scratch)
+        config = load(path, [*_DEFAULTS.get(plan.source, ()), *overrides])
     except ConfigError as error:
         raise InputError(f"{plan.name}: {error}") from None
-    if plan.source != "simulate" and plan.number > 0:
+    if plan.source not in SIMULATED and plan.number > 0:
         events = _shuffle(events, scratch, plan.number, config.event.time.path)
     return Stream(plan=plan, events=events, labels=labels, config=config, config_from=words)
 
@@ -195,19 +247,16 @@ class FactsBuilder:
         InputError
             No labelled event is among the events.
         """
-        kind = np.array([self._labels.get(event_id, 0) for event_id in self._ids], dtype=np.int64)
-        if not kind.any():
-            raise InputError("none of the labelled events is in the stream")
         card = None
         if self._entities:
             keys = np.array(self._cards, dtype=np.uint64)
             card = np.unique(keys, return_inverse=True)[1].astype(np.int64)
             missing = np.flatnonzero(keys == 0)
             card[missing] = len(keys) + np.arange(len(missing))  # each its own
-        return Facts(
-            ids=self._ids,
-            time=np.array(self._times),
-            kind=kind,
+        return Facts.of(
+            self._ids,
+            np.array(self._times),
+            self._labels,
             card=card,
             amount=np.nan_to_num(np.array(self._amounts)) if self._amount is not None else None,
         )
@@ -216,18 +265,29 @@ class FactsBuilder:
 # --- leaves ----------------------------------------------------------------------------------------------
 
 
-def _simulate(scratch: Path, seed: int, days: int, events_max: int | None) -> tuple[Path, dict[str, int]]:
+def _simulate(scratch: Path, plan: Plan, days: int | None, events_max: int | None) -> tuple[Path, Labels]:
     path = scratch / "simulated.jsonl.gz"
-    labels: dict[str, int] = {}
-    encode = msgspec.json.Encoder().encode_lines
-    with gzip.open(path, "wb", compresslevel=1) as file:
-        for day in simulate(SimulationConfig(seed=seed, days=days, events=events_max)):
-            file.write(encode(to_events(day)))
-            labels.update((event_id, scenario) for event_id, _, scenario in label_rows(day))
-    return path, labels
+    labels = scratch / "simulated.labels.csv"
+    preset = {"cards": "cards", "simulate": "handbook"}[plan.source]
+    traffic = simulation.traffic(
+        preset, seed=plan.number, days=days, events=events_max, attributes=plan.attributes or None
+    )
+    with gzip.open(path, "wb", compresslevel=1) as events, labels.open("wb") as rows:
+        simulation.write(traffic, events, rows)
+    return path, read_labels(labels)
 
 
-def _find(folder: Path | None, name: str) -> tuple[Path, dict[str, int]]:
+def _with_attributes(count: int, scratch: Path) -> Path:
+    stated = yaml.safe_load((PRESETS / "simulate.yaml").read_text(encoding="utf-8"))
+    for name, values in list(ATTRIBUTES.items())[:count]:
+        kind = "categorical" if values else "numeric"
+        stated["event"]["fields"].append({"name": name, "path": name, "type": kind})
+    path = scratch / "attributes.yaml"
+    path.write_bytes(msgspec.json.encode(stated))  # JSON is YAML
+    return path
+
+
+def _find(folder: Path | None, name: str) -> tuple[Path, Labels]:
     if folder is None:
         raise InputError(f"{name}: name its folder with --folder")
     events = folder / f"{name}.jsonl.gz"

@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from detector.demo.traffic import SimulationConfig, simulate, to_events
+from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.distribution import KAFKA_VERSION

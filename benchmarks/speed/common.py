@@ -34,7 +34,7 @@ from detector.core.records import Identity, Lap, Outputs, Record, no_lap
 from detector.core.recovery.checkpoint import Snapshot, encode, read_manifest, read_state
 from detector.core.recovery.journal import Barrier, Journal
 from detector.core.shard.partition import Partition
-from detector.demo.traffic import DAYS_MAX, SimulationConfig, simulate, to_events
+from detector.demo.simulation.handbook import DAYS_MAX, SimulationConfig, simulate, to_events
 
 CONFIG = Path(__file__).parents[2] / "configs" / "handbook.yaml"
 IDENTITY = Identity(topic="transactions", group="benchmark", partition=0, entity_key=b"benchmark")

@@ -2,39 +2,102 @@
 
 from __future__ import annotations
 
-import csv
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
-import msgspec
 import typer
 
 from detector.cli.common import NEW, creating, out, wrong
 
-DEMO_SECONDS_MAX = 86_400.0  # the traffic ends after 183 simulated days
+DEMO_SECONDS_MAX = 86_400.0  # some 130,000 simulated days
+
+
+class Preset(StrEnum):
+    """Which traffic."""
+
+    CARDS = "cards"
+    HANDBOOK = "handbook"
+
+
+Scenarios = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME",
+        help="Kinds of fraud that are injected; else all. An unknown name lists them; none: no fraud.",
+        show_default=False,
+    ),
+]
+DriftDay = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Day from which prices are double and a fifth of the payments is at night; of cards, a tenth of "
+        "the merchants also get a new category.",
+        show_default=False,
+    ),
+]
+LabelsPath = Annotated[
+    Path | None,
+    typer.Option(
+        help="File for the frauds (CSV: event_id,event_time,kind,incident; of handbook "
+        "event_id,event_time,scenario).",
+        show_default=False,
+    ),
+]
+Events = Annotated[
+    int | None,
+    typer.Option(min=0, help="Number of events; else 60 days of cards, 183 of handbook.", show_default=False),
+]
+Customers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of customers, each with one card; else 3,000 of cards, 5,000 of handbook.",
+        show_default=False,
+    ),
+]
 
 
 def simulate(
+    preset: Annotated[
+        Preset,
+        typer.Option(
+            help="cards: habits, and patterns of fraud; handbook: the Fraud Detection Handbook's simulator."
+        ),
+    ] = Preset.CARDS,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
-    events: Annotated[
-        int | None, typer.Option(min=0, help="Number of events; else 183 days of traffic.")
-    ] = None,
-    customers: Annotated[int, typer.Option(min=1, help="Number of customers.")] = 5_000,
-    drift_day: Annotated[int | None, typer.Option(min=0, help="Day on which all prices double.")] = None,
+    events: Events = None,
+    customers: Customers = None,
+    scenarios: Scenarios = None,
+    attributes: Annotated[
+        int,
+        typer.Option(min=0, help="Number of fields that are constant per customer, up to 8 (cards only)."),
+    ] = 0,
+    drift_day: DriftDay = None,
     out_: Annotated[
-        Path | None, typer.Option("--out", help="File for the events, instead of standard output.")
+        Path | None,
+        typer.Option("--out", help="File for the events, instead of standard output.", show_default=False),
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="File for the frauds (CSV: event_id,event_time,scenario).")
-    ] = None,
+    labels: LabelsPath = None,
 ) -> None:
-    """Generate card traffic with three kinds of fraud. Labels go to a file of their own."""
-    from detector.demo.traffic import LABEL_FIELDS, SimulationConfig, label_rows, to_events
-    from detector.demo.traffic import simulate as days
+    """Generate card traffic with frauds. Labels go to a file of their own.
+
+    configs/simulate.yaml and configs/handbook.yaml read the events of the two presets.
+    """
+    from detector.demo import simulation
 
     try:
-        plan = SimulationConfig(seed=seed, events=events, customers=customers, drift_day=drift_day)
+        traffic = simulation.traffic(
+            preset.value,
+            scenarios=None if scenarios is None else _names(scenarios),
+            seed=seed,
+            events=events,
+            customers=customers,
+            attributes=attributes or None,
+            drift_day=drift_day,
+        )
     except ValueError as error:
         raise wrong(
             "simulate", f"invalid options ({error})", "values as in detector simulate --help"
@@ -43,18 +106,14 @@ def simulate(
         raise wrong("--labels", "-", "a file, because the events go to standard output")
     if labels is not None and labels.is_file():  # before any event is written
         raise wrong("--labels", str(labels), NEW)
-    encode = msgspec.json.Encoder().encode_lines
     with ExitStack() as files:
         sink = files.enter_context(creating("--out", out_))
-        rows = None
-        if labels is not None:
-            text = files.enter_context(creating("--labels", labels))
-            rows = csv.writer(_Text(text), lineterminator="\n")
-            rows.writerow(LABEL_FIELDS)
-        for day in days(plan):
-            sink.write(encode(to_events(day)))
-            if rows is not None:
-                rows.writerows(label_rows(day))
+        rows = None if labels is None else files.enter_context(creating("--labels", labels))
+        simulation.write(traffic, sink, rows)
+
+
+def _names(text: str) -> list[str]:
+    return [] if text == "none" else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def demo(
@@ -72,13 +131,3 @@ def demo(
         allowed = f"a number from {SECONDS_MIN:g} to {DEMO_SECONDS_MAX:g}"
         raise wrong("--seconds (DEMO_SECONDS)", f"{seconds:g}", allowed)
     run_demo(seconds, bootstrap, out)
-
-
-class _Text:
-    """Lets csv write to a binary file."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def write(self, text: str) -> int:
-        return self._file.write(text.encode())

@@ -32,20 +32,20 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from detector.demo.traffic import SimulationConfig, label_rows, simulate, to_events
+from detector.demo.simulation.cards import CardsConfig, label_rows, simulate, to_events
 from detector.errors import BrokerUnavailable, ConfigError, NeedsOperator, Problem
 
 CUSTOMERS = 1_000
 # One core can process this while learning; the producer is never more than a poll or two ahead.
 EVENTS_PER_SECOND = 3_000
-BUDGET_SHARE = 0.002
+BUDGET_SHARE = 0.005
 PARTITIONS = 2
 TABLE_ROWS = 10
 START_SECONDS_MAX = 90.0  # the first start compiles the kernels
 DRAIN_SECONDS_MAX = 20.0
 SECONDS_MIN = 10.0
 
-SCENARIOS = {1: "high amount", 2: "bad terminal", 3: "stolen card"}
+CATEGORICAL = ("category", "channel", "country", "city")
 SEVERITY_STYLES = {"low": "default", "medium": "yellow", "high": "red", "critical": "bold red"}
 
 
@@ -53,7 +53,7 @@ SEVERITY_STYLES = {"low": "default", "medium": "yellow", "high": "red", "critica
 class _Tally:
     """Frauds that were injected and alerts that came."""
 
-    frauds: dict[str, int] = field(default_factory=dict)  # event id -> scenario
+    frauds: dict[str, tuple[str, str]] = field(default_factory=dict)  # event id -> pattern and incident
     alerts: dict[str, str] = field(default_factory=dict)  # event id -> alert id
     produced: int = 0
     latest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=TABLE_ROWS))
@@ -143,8 +143,8 @@ class _Broker:
         )
 
     def send(self, event: dict[str, object]) -> None:
-        """Queue one event, keyed by its customer."""
-        key = str(event["CUSTOMER_ID"]).encode()
+        """Queue one event, keyed by its card."""
+        key = str(event["card"]).encode()
         partition = zlib.crc32(key) % PARTITIONS  # of the four partitions that the mock cluster makes
         self._producer.produce(self.topics["transactions"], msgspec.json.encode(event), key, partition)
 
@@ -201,13 +201,20 @@ def _daemon(broker: _Broker, address: str, folder: Path) -> Iterator[subprocess.
 def _config(broker: _Broker, address: str, folder: Path) -> dict[str, Any]:
     return {
         "event": {
-            "id": "TRANSACTION_ID",
-            "time": {"path": "TX_DATETIME"},
+            "id": "event_id",
+            "time": {"path": "event_time"},
             "entities": [
-                {"name": "customer", "path": "CUSTOMER_ID"},
-                {"name": "terminal", "path": "TERMINAL_ID"},
+                {"name": "card", "path": "card"},
+                {"name": "merchant", "path": "merchant"},
+                {"name": "device", "path": "device", "optional": True},
             ],
-            "fields": [{"name": "amount", "path": "TX_AMOUNT", "type": "numeric", "display": "amount"}],
+            "fields": [
+                {"name": "amount", "path": "amount", "type": "numeric", "display": "amount"},
+                *(
+                    {"name": name, "path": name, "type": "categorical", "display": name}
+                    for name in CATEGORICAL
+                ),
+            ],
             "exposure": "amount",
         },
         "kafka": {
@@ -278,8 +285,8 @@ def _flow(
 
 
 def _traffic(count: int, tally: _Tally) -> Iterator[dict[str, object]]:
-    for day in simulate(SimulationConfig(seed=7, customers=CUSTOMERS, events=count)):
-        tally.frauds.update((event_id, scenario) for event_id, _, scenario in label_rows(day))
+    for day in simulate(CardsConfig(seed=7, customers=CUSTOMERS, events=count)):
+        tally.frauds.update((event_id, (kind, incident)) for event_id, _, kind, incident in label_rows(day))
         yield from to_events(day)
 
 
@@ -292,7 +299,7 @@ def _table(tally: _Tally) -> Table:
     table.add_column("because", ratio=1)
     table.add_column("truth", no_wrap=True)
     for alert in tally.latest:
-        scenario = tally.frauds.get(alert["event_id"], 0)
+        kind = tally.frauds.get(alert["event_id"], ("",))[0].replace("_", " ")
         because = "; ".join(reason["detail"] for reason in alert["reasons"][:2] if reason["share"] >= 0.2)
         table.add_row(
             alert["event_time"][5:16].replace("T", " "),
@@ -300,7 +307,7 @@ def _table(tally: _Tally) -> Table:
             f"{alert['exposure']:.2f}",
             f"[{SEVERITY_STYLES[alert['severity']]}]{alert['score']['raw']:.1f}",
             because or "far from normal behaviour",
-            f"[green]{SCENARIOS[scenario]}" if scenario else "[dim]normal",
+            f"[green]{kind}" if kind else "[dim]normal",
         )
     return table
 
@@ -315,12 +322,12 @@ def _report(tally: _Tally, scored: float, rejected: float, took: float, console:
     console.print(
         f"precision {precision:.2f} ({len(hits)} of {len(tally.alerts)} alerts were injected frauds)"
     )
-    for scenario, name in SCENARIOS.items():
-        injected = sum(found == scenario for found in tally.frauds.values())
-        found = hits.count(scenario)
-        share = found / injected if injected else 0.0
-        note = "  (cannot be detected without labels)" if scenario == 2 else ""
-        console.print(f"recall {share:.2f} ({name}: {found} of {injected}){note}")
+    injected, alerted = set(tally.frauds.values()), set(hits)
+    for kind in dict.fromkeys(kind for kind, _ in sorted(injected)):
+        incidents, found = (sum(name == kind for name, _ in pairs) for pairs in (injected, alerted))
+        console.print(
+            f"incidents found {found / incidents:.2f} ({kind.replace('_', ' ')}: {found} of {incidents})"
+        )
     console.print(f"budget: {BUDGET_SHARE:.1%} of events, {BUDGET_SHARE * scored:.0f} alerts")
 
 

@@ -27,7 +27,7 @@ from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import SideRange
 from detector.core.recovery.upgrade import FORMAT, STEPS
 from detector.core.shard.partition import Partition
-from detector.demo.traffic import SimulationConfig, label_rows, simulate, to_events
+from detector.demo.simulation.handbook import SimulationConfig, label_rows, simulate, to_events
 from tests.sides import named
 
 DATA = Path(__file__).parents[1] / "data" / "checkpoints"

@@ -254,13 +254,31 @@ def test_simulate_writes_events_and_labels(detector: Detector, tmp_path: Path) -
     arguments = ("simulate", "--events", 20, "--customers", 50)
     done = detector(*arguments, "--out", "e.jsonl.gz", "--labels", "l.csv")
     assert (done.code, done.out) == (0, "")
-    assert (tmp_path / "l.csv").read_text().startswith("event_id,event_time,scenario\n")
+    assert (tmp_path / "l.csv").read_text().startswith("event_id,event_time,kind,incident\n")
     assert (tmp_path / "e.jsonl.gz").read_bytes()[:2] == b"\x1f\x8b"
+    done = detector(*arguments, "--preset", "handbook", "--labels", "h.csv")
+    assert done.out.startswith('{"TRANSACTION_ID":"0"')
+    assert (tmp_path / "h.csv").read_text().startswith("event_id,event_time,scenario\n")
+
+
+def test_simulate_switches_scenarios_and_adds_attributes(detector: Detector, tmp_path: Path) -> None:
+    arguments = ("simulate", "--events", 3_000, "--customers", 150, "--attributes", 8)
+    done = detector(*arguments, "--scenarios", "none", "--labels", "none.csv", "--out", "none.jsonl")
+    assert done.code == 0
+    assert len((tmp_path / "none.csv").read_text().splitlines()) == 1
+    assert '"branch":"branch ' in (tmp_path / "none.jsonl").read_text().splitlines()[0]
+    done = detector(
+        *arguments, "--scenarios", "odd_hour, card_testing", "--labels", "two.csv", "--out", "two"
+    )
+    kinds = {line.split(",")[2] for line in (tmp_path / "two.csv").read_text().splitlines()[1:]}
+    assert kinds <= {"odd_hour", "card_testing"}
 
 
 def test_simulate_refuses(detector: Detector) -> None:
     refused(detector("simulate", "--customers", 10**12), "customers must be between")
     refused(detector("simulate", "--events", 5, "--out", "no/such/x"), "--out", "an existing folder")
+    refused(detector("simulate", "--scenarios", "odd_hours"), "no scenario odd_hours", "card_testing")
+    refused(detector("simulate", "--preset", "handbook", "--attributes", 2), "handbook has no attributes")
 
 
 def test_simulate_overwrites_nothing(detector: Detector, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def has(event: Any, path: str) -> bool:
 
 
 def test_there_is_a_default_and_a_preset_for_each_kind_of_stream() -> None:
-    assert [path.stem for path in ALL] == ["card", "default", "generic", "handbook"]
+    assert [path.stem for path in ALL] == ["card", "default", "generic", "handbook", "simulate"]
 
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)

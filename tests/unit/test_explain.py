@@ -17,7 +17,7 @@ from detector.core.events import View
 from detector.core.features import DAY_S, Layout, Rows, Units, empty_rows
 from detector.core.records import Identity, Record
 from detector.core.shard.partition import Partition
-from detector.demo.traffic import SimulationConfig, simulate, to_events
+from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 
 # --- on traffic --------------------------------------------------------------------------------------------
 

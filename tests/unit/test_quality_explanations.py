@@ -11,7 +11,7 @@ from benchmarks.quality.drive import Driven, configuration, simulated
 from benchmarks.quality.explanations import COUNTRIES, RICH, Habits, enrich, judge, tamper
 from detector.config.tree import ModelPart
 from detector.core.alerts import explain
-from detector.demo.traffic import SimulationConfig
+from detector.demo.simulation.handbook import SimulationConfig
 
 SMALL = {
     "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 512},

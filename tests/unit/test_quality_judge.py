@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.quality.judge import OWN, effect, judged, ranking, service
+from benchmarks.quality import patterns
+from benchmarks.quality.inputs import InputError, Labels, Scores
+from benchmarks.quality.judge import OWN, by_kind, effect, judged, ranking, service
 from benchmarks.quality.metrics import ALERTS_PER_WINDOW, DAY_S, budget_use, share_looked_at, time_to_alert
 from benchmarks.quality.report import add_verdicts, summarise, verdict
 from benchmarks.quality.streams import Facts
@@ -221,3 +224,77 @@ def test_runs_of_one_name_are_averaged_and_compared_with_ours() -> None:
     assert hst["instances"] == ["order 0", "order 1"]  # failures are reported, not averaged
     assert hst["failure"] == "order 2: broke"
     assert hst["cp"] == pytest.approx(0.3)
+
+
+# --- patterns ---
+
+
+def labelled(kinds: dict[int, tuple[int, str]], n: int) -> tuple[Facts, Labels]:
+    """Events e0 ... of which some, by number, have a kind and an incident; kind 1 is "odd", 2 is "burst"."""
+    labels = Labels(
+        kind={f"e{row}": kind for row, (kind, _) in kinds.items()},
+        name={1: "odd", 2: "burst"},
+        incident={f"e{row}": name for row, (_, name) in kinds.items()},
+    )
+    return Facts.of([f"e{row}" for row in range(n)], np.arange(n, dtype=float), labels), labels
+
+
+def test_kinds_are_judged_by_the_normal_events_quantile_and_by_incident() -> None:
+    n = 400
+    score = np.arange(n) / 100.0  # the .99 quantile of the normal ones is near 3.95
+    kinds = {399: (1, "a"), 10: (1, "b"), 398: (2, "c"), 20: (2, "c"), 30: (2, "d")}
+    known, labels = labelled(kinds, n)
+    alert = at(n, 20, 399)
+    found = by_kind(known, score, alert, every(n))
+    assert found == {
+        "recall: odd": 0.5,
+        "incidents: odd": 0.5,
+        "events of odd": 2,
+        "incidents of odd": 2,
+        "recall: burst": pytest.approx(1 / 3),
+        "incidents: burst": 0.5,
+        "events of burst": 3,
+        "incidents of burst": 2,
+    }
+    assert known.kind.tolist().count(2) == 3
+    with pytest.raises(ValueError, match="no incidents"):
+        by_kind(facts([0, 1]), score[:2], alert[:2], every(2))
+    # The first tenth is not judged: row 10, 20 and 30 are in it.
+    rows = {f"e{row}": row for row in range(n)}
+    row = patterns.judge(Scores(row_of=rows, score=score, alert=alert), labels)
+    assert row["recall: odd"] == 1.0
+    assert row["ap"] == 1.0
+    heads, lines = patterns.cells([row])
+    assert heads == ["pattern", "events", "incidents", "scores"]
+    assert lines[1] == ["odd", "1", "1", "1.00 / 1.00"]
+    assert lines[-1][0] == "average precision"
+    with pytest.raises(InputError, match="kind and incident"):
+        patterns.judge(
+            Scores(row_of=rows, score=score, alert=alert), Labels(kind={"e1": 1}, name={1: "1"}, incident={})
+        )
+
+
+def test_the_services_incidents_are_those_of_its_own_alerts() -> None:
+    known, _ = labelled({399: (1, "a"), 200: (1, "b")}, 400)
+    score = np.arange(400.0)
+    assert ranking(known, score, every(400))["incidents: odd"] == 0.5
+    assert service(known, score, at(400, 200, 399), every(400), CONFIG)["incidents: odd"] == 1.0
+
+
+def test_scores_that_are_there_are_judged_by_pattern(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores, labels = tmp_path / "s.csv", tmp_path / "l.csv"
+    lines = [f"e{n},t,{n / 10},.5,{int(n == 99)}" for n in range(100)]
+    scores.write_text("\n".join(["event_id,event_time,score,quantile,alert", *lines]) + "\n")
+    labels.write_text(
+        "event_id,event_time,kind,incident\ne99,t,odd_hour,odd_hour-1-0\ne50,t,far_jump,far_jump-1-0\n"
+    )
+    assert patterns.main(["--scores", str(scores), "--labels", str(labels)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[-3:] for line in said[-3:-1]] == [["0.00", "/", "0.00"], ["1.00", "/", "1.00"]]
+    labels.write_text("event_id,label\ne99,1\n")
+    assert patterns.main(["--scores", str(scores), "--labels", str(labels)]) == 2
+    assert "kind and incident" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        patterns.main(["--scores", str(scores)])

@@ -14,6 +14,7 @@ from benchmarks.quality.columns import prepare
 from benchmarks.quality.inputs import InputError
 from benchmarks.quality.metrics import DAY_S
 from benchmarks.quality.streams import Facts, Plan, make, parse_plans
+from detector.demo.simulation import SCENARIOS
 from detector.ports import Commit, Message
 
 # --- names ---
@@ -21,6 +22,7 @@ from detector.ports import Commit, Message
 
 def test_a_name_may_stand_for_several_streams() -> None:
     assert parse_plans("simulate:7") == [Plan(name="simulate", source="simulate", number=7)]
+    assert parse_plans("cards+8:3") == [Plan(name="cards+8", source="cards", number=3, attributes=8)]
     assert [plan.instance for plan in parse_plans("simulate:7-9")] == ["seed 7", "seed 8", "seed 9"]
     assert parse_plans("http") == [Plan(name="http", source="http")]
     assert [plan.instance for plan in parse_plans("my.set-1@2")] == ["order 0", "order 1"]
@@ -117,6 +119,17 @@ def test_a_stream_can_be_shortened_and_settings_changed(tmp_path: Path) -> None:
 def test_without_a_configuration_a_preset_that_reads_all_fields_is_taken(tmp_path: Path) -> None:
     stream = make(parse_plans("simulate:1")[0], None, tmp_path, events_max=300)
     assert stream.config_from == "preset handbook"
+    cards = make(parse_plans("cards:1")[0], None, tmp_path, days=9)
+    assert cards.config_from == "preset simulate"
+    assert cards.config.alerts.budget.share == 0.01
+    facts, matrices = prepare(cards, tmp_path, ("plain", "compact"))
+    assert facts.incident is not None
+    assert ((facts.incident >= 0) == (facts.kind > 0)).all()
+    assert set(facts.kinds.values()) <= set(SCENARIOS["cards"])
+    assert matrices.keys() == {"plain", "compact"}
+    rich = make(parse_plans("cards+8:1")[0], None, tmp_path, days=9)
+    assert [field.name for field in rich.config.event.fields[-3:]] == ["income", "segment", "branch"]
+    assert prepare(rich, tmp_path)[0].ids == facts.ids
     (folder(tmp_path) / "tiny.yaml").unlink()
     assert make(Plan(name="tiny", source="tiny"), tmp_path, tmp_path).config_from == "inferred"
 

@@ -30,7 +30,7 @@ from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
 from detector.core.shard.shard import Shard, Taken
 from detector.core.state import pack
-from detector.demo.traffic import SimulationConfig, simulate, to_events
+from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 from detector.errors import NeedsOperator
 from detector.shell.background import BackgroundThread
 from tests.sides import named

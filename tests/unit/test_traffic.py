@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.demo.traffic import (
+from detector.demo.simulation.handbook import (
     AMOUNT,
     CUSTOMER,
     DAY_S,
