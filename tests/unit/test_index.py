@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from detector.config.tree import Index as IndexConfig
-from detector.core.model.index import Exact, Hnsw, NearestCentres, build, tuned
+from detector.core.model.index import ROOM, ChangingIndex, Exact, Hnsw, NearestCentres, build, tuned
 
 Floats = NDArray[np.float32]
 CONFIG = IndexConfig()
@@ -159,3 +159,64 @@ def test_few_centres_are_searched_exactly() -> None:
     assert isinstance(build(clouds(255), config), Exact)
     assert isinstance(build(clouds(256), config), Hnsw)
     assert isinstance(build(clouds(1), IndexConfig(exact_below=0)), Hnsw)
+
+
+# --- a set that changes ----------------------------------------------------------------------------------
+
+
+@given(data=st.data(), exact_below=st.sampled_from([0, 1 << 20]))
+@settings(max_examples=40, deadline=None)
+def test_a_changed_index_finds_what_the_set_holds_now(data: st.DataObject, exact_below: int) -> None:
+    config, vectors = IndexConfig(exact_below=exact_below), clouds(300, 3)
+    probes, k = clouds(40, 3, seed=5), 4
+    index = ChangingIndex(config)
+    for _ in range(data.draw(st.integers(1, 6))):
+        rows = data.draw(st.lists(st.integers(0, 299), min_size=1, max_size=300))
+        held = vectors[np.array(rows)]  # some of them several times
+        before = index
+        index = before.changed_to(held, probes, k, afresh=data.draw(st.booleans()))
+        distinct = {row.tobytes() for row in held}
+        assert len(index) == len(distinct)
+        assert index.approximate == (exact_below == 0)
+        assert len(index._vectors) <= ROOM * 300
+        expected = brute(held, probes, min(k, len(held)))[1].mean(axis=1)
+        found = index.mean_distances(probes, k)
+        # A small graph may miss a neighbour; it never finds what is not in the set.
+        assert (found >= expected - 1e-4).all()
+        assert np.isclose(found, expected, rtol=1e-4, atol=1e-4).mean() >= (0.9 if exact_below == 0 else 1.0)
+
+
+def test_a_restored_index_is_the_same_and_changes_alike() -> None:
+    config, vectors, probes = IndexConfig(exact_below=256), clouds(4000), clouds(200, seed=2)
+    index = ChangingIndex(config)
+    for start in range(0, 1200, 150):
+        index = index.changed_to(vectors[start : start + 1000], probes, 4, afresh=False)
+        restored = ChangingIndex(config)
+        restored.load(index.to_state())
+        assert restored.recall == index.recall
+        assert restored.mean_distances(probes, 4).tobytes() == index.mean_distances(probes, 4).tobytes()
+        changed = [
+            each.changed_to(vectors[start + 100 : start + 1100], probes, 4, afresh=False)
+            for each in (index, restored)
+        ]
+        for name, array in changed[0].to_state().items():
+            np.testing.assert_array_equal(changed[1].to_state()[name], array)
+
+
+def test_a_graph_is_built_anew_when_it_is_full_or_its_points_moved() -> None:
+    config, vectors, probes = IndexConfig(exact_below=256), clouds(6000), clouds(200, seed=2)
+    first = ChangingIndex(config).changed_to(vectors[:1000], probes, 4, afresh=False)
+    kept = first.changed_to(vectors[500:1500], probes, 4, afresh=False)
+    assert len(kept._vectors) == 1500
+    assert len(first._vectors) == len(first) == len(kept) == 1000
+    assert len(kept.changed_to(vectors[1000:2000], probes, 4, afresh=False)._vectors) == 2000
+    assert len(kept.changed_to(vectors[1200:2200], probes, 4, afresh=False)._vectors) == 1000
+    assert len(kept.changed_to(vectors[500:1500], probes, 4, afresh=True)._vectors) == 1000
+
+
+def test_equal_vectors_count_as_many_neighbours() -> None:
+    vectors = np.array([[0.0], [0.0], [0.0], [1.0], [5.0]], dtype=np.float32)
+    index = ChangingIndex(IndexConfig()).changed_to(vectors, vectors, 4, afresh=False)
+    assert len(index) == 3
+    assert index.mean_distances(np.zeros((1, 1), dtype=np.float32), 4) == pytest.approx([0.25])
+    assert index.mean_distances(np.zeros((1, 1), dtype=np.float32), 9) == pytest.approx([6.0 / 5.0])

@@ -24,6 +24,7 @@ from detector.core.model.tails import Tails
 from detector.core.state import pack, unpack
 
 CENTRE = len(WEIGHTS)
+NEAREST = 1 + len(GROUP_SIZES)  # the nearest core events of all, then of groups
 EVENTS = 2048
 
 
@@ -107,15 +108,15 @@ def test_far_events_are_far_in_every_column_and_farther_ones_no_nearer() -> None
 def test_the_middle_between_two_peaks_is_far_from_normal_but_not_from_the_centre() -> None:
     normal = peaks()
     found = spans(fitted(normal), normal, np.zeros((1, 3)))[0]
-    assert (found[: len(GROUP_SIZES)] > 2.0).all()
+    assert (found[:NEAREST] > 2.0).all()
     assert found[CENTRE] < 0.5
 
 
 def test_an_unusual_combination_of_usual_values_is_far_in_grids_and_groups_only() -> None:
     normal = blob(1) * np.ones(3)  # all columns equal
     found = spans(fitted(normal), normal, np.array([[1.0, -1.0, 1.0]]))[0]
-    groups, grids, histograms, tails = found[: len(GROUP_SIZES)], *found[len(GROUP_SIZES) : CENTRE]
-    assert (groups > 2.0).all()
+    nearest, grids, histograms, tails = found[:NEAREST], *found[NEAREST:CENTRE]
+    assert (nearest > 2.0).all()
     assert grids > 1.0
     assert max(histograms, tails) < 1.0
 
@@ -180,7 +181,7 @@ def test_a_missing_value_is_unusual_where_none_is_missing_and_usual_where_half_a
     often = spans(fitted(normal), normal, missing)[0]
     assert np.isfinite(rare).all()
     assert np.isfinite(often).all()
-    histograms = len(GROUP_SIZES) + 1
+    histograms = NEAREST + 1
     assert rare[histograms] > 1.0 > often[histograms]
 
 
@@ -283,6 +284,30 @@ def test_a_copy_is_refitted_apart_and_takes_over_what_was_counted_meanwhile() ->
     assert successor.to_state()["scaling"]["moments"].tobytes() == part._scaling._moments.sums.tobytes()
 
 
+def test_a_grown_part_searches_its_core_with_hnsw_and_follows_it() -> None:
+    """The core changes a little; the graph is changed, restored and copied without a difference."""
+    setup = setup_of(layout_of(3))
+    values = blob(count=14_000)
+    part = ShapePart(setup)
+    part.refit(fit_of(rows_of(values[:12_000]), setup))
+    assert part.searches == (True,)
+    for step in range(1, 4):
+        values[: 400 * step] = values[12_000 : 12_000 + 400 * step] + 0.01
+        successor = part.copy()
+        successor.refit(fit_of(rows_of(values[:12_000]), setup))
+        assert (successor._nearest._index._removed >= 0).sum() == 200 * step
+        part = successor
+    assert part.gauges()["index_vectors"] == 6_000
+    assert part.gauges()["index_recall"] >= 0.98
+    again = ShapePart(setup)
+    again.load(unpack(pack(part.to_state())), Core(Model().clusters, setup.layout))
+    probe = blob(seed=5, count=300)
+    for _ in range(2):
+        assert distances(again, probe).tobytes() == distances(part, probe).tobytes()
+        for each in (part, again):
+            each.refit(fit_of(rows_of(values[500:12_500]), setup))
+
+
 @pytest.mark.parametrize(
     ("layout", "names"),
     [
@@ -298,9 +323,8 @@ def test_the_shape_decides_where_there_are_numerics_and_no_entities(layout: Layo
     parts: list[ScorePart] = served._plain
     assert [part.name for part in parts] == names
     assert served.weights.sum() == pytest.approx(1.0)
-    assert parts[names.index("learned")].columns == (
-        0 if not layout.categories and not layout.entities else 1
-    )
+    learned = parts[names.index("learned")]
+    assert learned.columns == (0 if layout.numerics and not layout.categories else 1)
 
 
 @pytest.mark.parametrize("make", [Histograms, Tails], ids=["histograms", "tails"])

@@ -85,14 +85,14 @@ class Clusters(Part):
 
 
 class Index(Part):
-    """HNSW over the cluster centres (Malkov and Yashunin 2016); names as in hnswlib."""
+    """HNSW over core events and cluster centres (Malkov and Yashunin 2016); names as in hnswlib."""
 
     exact_below: int = Field(
-        2048, ge=0, le=1 << 24, description="Fewer centres than this are searched exactly, without HNSW."
+        4096, ge=0, le=1 << 24, description="Fewer vectors than this are searched exactly, without HNSW."
     )
     m: int = Field(16, ge=4, le=64, description="Links per node.")
-    ef_construction: int = Field(100, ge=50, le=1000, description="Candidates considered while building.")
-    ef: int = Field(64, ge=16, le=1000, description="Maximum number of candidates considered in a search.")
+    ef_construction: int = Field(60, ge=16, le=1000, description="Candidates considered while building.")
+    ef: int = Field(128, ge=16, le=1000, description="Maximum number of candidates considered in a search.")
     recall: float | None = Field(
         0.99,
         gt=0.5,

@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -29,10 +30,13 @@ from numpy.typing import NDArray
 
 from detector.core.features import Features, Layout, Rows, explained_shares
 from detector.core.model.moments import Moments
+from detector.core.model.scaling import moved
 
 Doubles = NDArray[np.float64]
 
 SCALES = 2
+# Change of a share explained from which on points are no longer those of before.
+EXPLAINED_MOVE_MAX = 0.1
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 # The same ranges of a standard normal, and the least that these columns have. Deviations are in spreads
 # already, and while profiles are young and all near 0, the core shows less than what will come. Surprises are
@@ -44,6 +48,25 @@ INNER_MIN = 0.03
 SPREAD_FLOOR = 1e-3
 # Share explained that counts as nothing when entities are compared: two useless ones both get no weight.
 EXPLAINED_MIN = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Space:
+    """The scale at which points are measured; it stays while their index does."""
+
+    centre: Doubles  # (P,)
+    spread: Doubles  # (P,)
+    explained: Doubles  # (E, J)
+
+    def moved_from(self, before: Space) -> bool:
+        """Whether points clearly differ from those of before."""
+        explained = np.abs(self.explained - before.explained)
+        return bool((explained > EXPLAINED_MOVE_MAX).any()) or moved(
+            before.centre, before.spread, self.centre, self.spread
+        )
+
+    def to_state(self) -> dict[str, Any]:
+        return {"centre": self.centre, "spread": self.spread, "explained": self.explained}
 
 
 class RobustDistance:
@@ -72,6 +95,8 @@ class RobustDistance:
         self._centre = np.zeros(self.columns)
         self._scales = np.ones((SCALES, self.columns))
         self._explained = np.zeros((len(layout.entities), len(layout.numerics)))
+
+        self._space: Space | None = None
 
     def copy(self) -> RobustDistance:
         """Return a copy; the two learn independently."""
@@ -108,28 +133,59 @@ class RobustDistance:
         self._scales = np.stack([far, np.sqrt(far * inner)])
         self._explained = explained_shares(rows, self._layout)
 
+    def move(self, *, keep: bool) -> bool:
+        """Measure points at the scale of now.
+
+        Parameters
+        ----------
+        keep
+            Go on with the scale of before unless it has clearly moved.
+
+        Returns
+        -------
+        bool
+            Whether points may differ from before.
+        """
+        space = Space(self._centre, self._scales[1] / NORMAL_RANGE, self._explained)
+        if keep and self._space is not None and not space.moved_from(self._space):
+            return False
+        self._space = space
+        return True
+
     def distances(self, inputs: NDArray[np.float32]) -> Doubles:
         """Weighted root mean square of the scaled columns, (n, SCALES)."""
-        explained = self._explained
+        distances = np.empty((len(inputs), SCALES))
+        squared = np.square(self._scales)
+        known, values, weights = self._weighing(inputs, self._explained)
+        _distances(
+            inputs, self._places, self._centre, squared, known, self._explained, values, weights, distances
+        )
+        return distances
+
+    def points(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scaled and weighted columns, (n, P): asinh of spreads from the median.
+
+        The logarithm far out keeps one extreme column from hiding the others.
+        """
+        space = self._space
+        assert space is not None
+        points = np.empty((len(inputs), self.columns), dtype=np.float32)
+        known, values, weights = self._weighing(inputs, space.explained)
+        _points(
+            inputs, self._places, space.centre, space.spread, known, space.explained, values, weights, points
+        )
+        return points
+
+    def _weighing(
+        self, inputs: NDArray[np.float32], explained: Doubles
+    ) -> tuple[Doubles, NDArray[np.int64], Doubles]:
+        """How far histories count (n, E), numeric of values (P,), weights of the other columns (P,)."""
         known = -np.expm1(-inputs[:, self._counts].astype(np.float64))  # count / (count + 1)
         weights = np.ones(self.columns)
         deviates = np.flatnonzero(self._entity >= 0)
         among = explained / (explained.sum(axis=0) + EXPLAINED_MIN)
         weights[deviates] = among[self._entity[deviates], self._numeric[deviates]]
-        values = np.where(self._is_value, self._numeric, -1)
-        distances = np.empty((len(inputs), SCALES))
-        _distances(
-            inputs,
-            self._places,
-            self._centre,
-            np.square(self._scales),
-            known,
-            explained,
-            values,
-            weights,
-            distances,
-        )
-        return distances
+        return known, np.where(self._is_value, self._numeric, -1), weights
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -137,11 +193,25 @@ class RobustDistance:
             "centre": self._centre,
             "scales": self._scales,
             "explained": self._explained,
+            "space": {} if self._space is None else self._space.to_state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._moments.sums = state["moments"]
         self._centre, self._scales, self._explained = state["centre"], state["scales"], state["explained"]
+        space = state["space"]
+        self._space = Space(space["centre"], space["spread"], space["explained"]) if space else None
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _weight(known: Any, explained: Any, value: int, weight: float) -> float:
+    """Weight of one event's column: what no entity explains if it is a value, else `weight`."""
+    if value < 0:
+        return weight
+    most = 0.0
+    for entity in range(len(explained)):
+        most = max(most, known[entity] * explained[entity, value])
+    return 1.0 - most
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -174,15 +244,30 @@ def _distances(
         for scale in range(len(squared_scales)):
             out[row, scale] = 0.0
         for column in range(len(centre)):
-            weight = weights[column]
-            if values[column] >= 0:
-                most = 0.0
-                for entity in range(len(explained)):
-                    most = max(most, known[row, entity] * explained[entity, values[column]])
-                weight = 1.0 - most
+            weight = _weight(known[row], explained, values[column], weights[column])
             difference = np.float64(inputs[row, places[column]]) - centre[column]
             square = difference * difference * weight
             for scale in range(len(squared_scales)):
                 out[row, scale] += square / squared_scales[scale, column]
         for scale in range(len(squared_scales)):
             out[row, scale] = math.sqrt(out[row, scale] / len(centre))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _points(
+    inputs: Any,
+    places: Any,
+    centre: Any,
+    spread: Any,
+    known: Any,
+    explained: Any,
+    values: Any,
+    weights: Any,
+    out: Any,
+) -> None:
+    """Write scaled and weighted columns (n, P); parameters as above, `spread` (P,)."""
+    for row in range(len(out)):
+        for column in range(len(centre)):
+            weight = _weight(known[row], explained, values[column], weights[column])
+            difference = np.float64(inputs[row, places[column]]) - centre[column]
+            out[row, column] = math.asinh(difference / spread[column] * math.sqrt(weight))

@@ -38,6 +38,8 @@ CONSTANT = 1e-9
 # Surprises are in nats already. With a smaller spread the first foreign card of a country would be far away.
 SURPRISE_MIN = 1.0
 VALUE_MAX = 1e100  # its square is finite
+# The scale follows when a centre has moved by this share of its spread, or a spread by this share of itself.
+MOVE_MAX = 0.1
 
 
 class Scaling:
@@ -75,15 +77,34 @@ class Scaling:
         known = ~np.isnan(rows.numerics)
         self._moments.learn(np.where(known, rows.numerics, 0.0), known)
 
-    def fit(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
-        """Read centre and spread from the core's rows and their inputs (n, F)."""
+    def fit(self, rows: Rows, inputs: NDArray[np.float32], *, keep: bool = False) -> bool:
+        """Read centre and spread from the core's rows and their inputs (n, F).
+
+        Parameters
+        ----------
+        keep
+            Leave the scale as it is unless it has clearly moved.
+
+        Returns
+        -------
+        bool
+            Whether points may differ from before.
+        """
+        centre, spread = self._read(rows, inputs)
+        if keep and not moved(self._centre, self._spread, centre, spread):
+            return False
+        self._centre, self._spread = centre, spread
+        return True
+
+    def _read(self, rows: Rows, inputs: NDArray[np.float32]) -> tuple[Doubles, Doubles]:
+        """Centre and spread of the columns, (D,) each."""
         if self._moments.empty:
             self.learn(rows)
         count, total, squares = self._moments.sums / np.maximum(self._moments.sums[0], 1e-300)
         of_all = np.sqrt(np.maximum(squares - np.square(total), 0.0)) * (count > 0)
         numerics = rows.numerics.shape[1]
         values = np.concatenate([_values(rows.numerics), inputs[:, self._surprises]], axis=1)
-        self._centre, self._spread = np.zeros(len(self)), np.ones(len(self))
+        centres, spreads = np.zeros(len(self)), np.ones(len(self))
         for column in range(len(self)):
             known = values[~np.isnan(values[:, column]), column]
             if not len(known):
@@ -98,7 +119,8 @@ class Scaling:
                 # The moments are on the scale of the rows, asinh; its slope at the centre converts them.
                 size = math.hypot(1.0, centre)
                 spread = size * max(SPREADS_OF_ALL * of_all[column], SPREAD_FLOOR)
-            self._centre[column], self._spread[column] = centre, spread
+            centres[column], spreads[column] = centre, spread
+        return centres, spreads
 
     def points(self, rows: Rows, inputs: NDArray[np.float32]) -> Points:
         """Scale n events, given as rows and inputs (n, F): (n, D) float32, NaN where a value is missing."""
@@ -112,6 +134,13 @@ class Scaling:
     def load(self, state: Mapping[str, Any]) -> None:
         self._moments.sums = state["moments"]
         self._centre, self._spread = state["centre"], state["spread"]
+
+
+def moved(centre: Doubles, spread: Doubles, new_centre: Doubles, new_spread: Doubles) -> bool:
+    """Whether any column's new scale clearly differs from the one before; (D,) each."""
+    shifted = np.abs(new_centre - centre) > MOVE_MAX * spread
+    widened = np.abs(np.log(new_spread / spread)) > math.log1p(MOVE_MAX)
+    return bool((shifted | widened).any())
 
 
 def _values(numerics: Doubles) -> Doubles:

@@ -60,6 +60,13 @@ class Fit:
     learned: Learned  # weights of the plain encoder
     rng: np.random.Generator  # of this promotion; parts draw from it in the order of the table
 
+    @property
+    def fitted(self) -> NDArray[np.int64]:
+        """Rows that are not measured; all of them where all are."""
+        rows = np.arange(len(self.inputs))
+        kept = np.delete(rows, self.measured)
+        return kept if len(kept) else rows
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Update:
@@ -140,6 +147,11 @@ class ScorePart(Protocol):
 
     def update(self, update: Update) -> None:
         """Bring up to date at a barrier."""
+
+    @property
+    def searches(self) -> tuple[bool, ...]:
+        """For each index that every event is searched in: whether HNSW answers."""
+        return ()
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""

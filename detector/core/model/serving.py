@@ -32,16 +32,20 @@ from detector.core.model.clusters import (
 )
 from detector.core.model.encoder import Encoder, Hashes, Learned
 from detector.core.model.habits_part import HabitsPart
-from detector.core.model.index import NearestCentres, build, tuned
+from detector.core.model.index import Hnsw, NearestCentres, build, tuned
+from detector.core.model.nearest_normal import NearestNormal
 from detector.core.model.robust_distance import SCALES, RobustDistance
 from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetup, ScorePart, Shown, Update
 from detector.core.model.shape import ShapePart, shape_decides
 
-# Weight of the learned part. It ranks ordinary events better than the robust part, but knows least where
-# there is least to learn from: far out. So it is bounded there (docs/EXPERIMENTS.md).
-LEARNED_WEIGHT = 0.1
-# Without numerics nothing is far out, and an anomaly may be a combination of values: only this part sees it.
+# Weight of the learned part where values have categories or texts beside them: only this part sees unusual
+# combinations. Far out it would hide the shape of normal, so there it is bounded and weighs less; distances
+# to an entity's habits it does not hide (docs/EXPERIMENTS.md).
+LEARNED_WEIGHT, LEARNED_WEIGHT_BOUNDED = 0.2, 0.1
+# Without numerics nothing is far out.
 LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
+# How the robust part's columns share its weight: both scales, and the nearest core events.
+ROBUST_SHARES = (0.4, 0.4, 0.2)
 # Nearness to a confirmed fraud counts half of the distance from normal: few frauds are known, many normal
 # events.
 PROTOTYPE_WEIGHT = 0.5
@@ -57,17 +61,25 @@ PROBES = 256
 
 
 class RobustPart(ScorePart):
-    """Values and their deviations from profiles, at two robust scales (see `robust_distance`).
+    """Values and their deviations from profiles: far from the median, and far from all core events.
 
-    Each scale is a column. It works from the start, and where extremes matter.
+    Columns: the distance to the median at each of two robust scales (`robust_distance`), and the distance to
+    the nearest core events on one of these (`nearest_normal`). It works from the start, and where extremes
+    matter.
     """
 
     name: ClassVar[str] = "robust"
-    columns = SCALES
+    columns = SCALES + 1
+    held_out = 2  # core events are near to themselves
 
     def __init__(self, setup: PartSetup) -> None:
         self.weight = 1.0 - _learned_weight(setup.layout)
         self._distance = RobustDistance(setup.layout, setup.features, setup.config.calibration.memory_events)
+        self._nearest = NearestNormal(setup.config.index)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        return ROBUST_SHARES
 
     @classmethod
     def make(cls, setup: PartSetup) -> Self | None:
@@ -76,27 +88,39 @@ class RobustPart(ScorePart):
         return cls(setup) if there and not shape_decides(setup.layout) else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        return self._distance.distances(inputs)
+        nearest = np.log1p(self._nearest.distances(self._distance.points(inputs)))
+        return np.column_stack([self._distance.distances(inputs), nearest])
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         self._distance.learn(inputs)
 
     def copy(self) -> Self:
         other = copy(self)
-        other._distance = self._distance.copy()
+        other._distance, other._nearest = self._distance.copy(), copy(self._nearest)
         return other
 
     def refit(self, fit: Fit) -> None:
         self._distance.update(fit.sample.rows, fit.inputs)
+        moved = self._distance.move(keep=self._nearest.approximate)
+        points = self._distance.points(fit.inputs)
+        self._nearest.fit(points[fit.fitted], points[fit.measured], afresh=moved)
 
     def succeed(self, before: Self, core: Core) -> None:
         self._distance.count_as(before._distance)
 
+    @property
+    def searches(self) -> tuple[bool, ...]:
+        return (self._nearest.approximate,)
+
+    def gauges(self) -> dict[str, float]:
+        return self._nearest.gauges()
+
     def to_state(self) -> dict[str, Any]:
-        return self._distance.to_state()
+        return {"distance": self._distance.to_state(), "nearest": self._nearest.to_state()}
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
-        self._distance.load(state)
+        self._distance.load(state["distance"])
+        self._nearest.load(state["nearest"])
 
 
 class LearnedPart(ScorePart):
@@ -112,7 +136,7 @@ class LearnedPart(ScorePart):
     def __init__(self, setup: PartSetup) -> None:
         config, layout, features = setup.config, setup.layout, setup.features
         self.weight = _learned_weight(layout)
-        self.limit = Limit.TANH if layout.numerics else Limit.NONE
+        self.limit = Limit.TANH if shape_decides(layout) else Limit.NONE
         self.columns = 1 if self.weight > 0.0 else 0
         self._config = config
         self._layout = layout
@@ -198,6 +222,10 @@ class LearnedPart(ScorePart):
             field.name: None if np.isnan(value) else float(f"{value:.6g}")
             for field, value in zip(self._layout.numerics, values, strict=True)
         }
+
+    @property
+    def searches(self) -> tuple[bool, ...]:
+        return (isinstance(self._index, Hnsw),) if self.columns else ()
 
     def gauges(self) -> dict[str, float]:
         return {"clusters": float(len(self._clusters))}
@@ -319,6 +347,11 @@ class ServedModel:
         return np.concatenate([np.full(part.columns, part.limit) for part in self._plain])
 
     @property
+    def encodes(self) -> bool:
+        """Whether the plain encoder has a say in scores."""
+        return any(part.weight > 0.0 for part in self._plain if isinstance(part, LearnedPart))
+
+    @property
     def knows_labels(self) -> bool:
         """Whether any labelled part knows anything."""
         return any(part.knows for part in self._labelled)
@@ -384,6 +417,8 @@ class ServedModel:
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
         found = {name: n for part in (*self._plain, *self._labelled) for name, n in part.gauges().items()}
+        searches = [hnsw for part in self._plain for hnsw in part.searches]
+        found["index_share"] = sum(searches) / max(len(searches), 1)
         return {"version": float(self.version), "encoder_step": float(self.step), **found}
 
     def to_state(self) -> dict[str, Any]:
@@ -409,7 +444,9 @@ def _columns(parts: Sequence[ScorePart], rows: Rows, inputs: NDArray[np.float32]
 
 
 def _learned_weight(layout: Layout) -> float:
-    """0 where all columns are numerics without a history: their shape says all (docs/EXPERIMENTS.md)."""
-    if shape_decides(layout) and not layout.categories and not layout.texts:
-        return 0.0
-    return LEARNED_WEIGHT if layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS
+    """0 where there are numerics only: the other parts say all about them (docs/EXPERIMENTS.md)."""
+    if not layout.categories and not layout.texts:
+        return 0.0 if layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS
+    if not layout.numerics:
+        return LEARNED_WEIGHT_WITHOUT_NUMERICS
+    return LEARNED_WEIGHT_BOUNDED if shape_decides(layout) else LEARNED_WEIGHT

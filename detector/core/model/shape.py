@@ -2,7 +2,8 @@
 
 Columns of the part, with their weights:
 
-    nearest 16, 64, 256   distance to the nearest core event in random groups of that size (`nearest_groups`)
+    nearest               distance to the nearest core events of all (`nearest_normal`)
+    groups of 16, 64      distance to the nearest core event in random groups of that size (`nearest_groups`)
     grids                 emptiness of cells in random grids over random columns (`grids`)
     histograms, tails     surprise of each column by itself (`histograms`, `tails`), half each
     centre                distance to the median, where it earns a weight
@@ -31,12 +32,13 @@ from detector.core.model.clusters import Core
 from detector.core.model.grids import Grids
 from detector.core.model.histograms import Histograms
 from detector.core.model.nearest_groups import NearestGroups
+from detector.core.model.nearest_normal import NearestNormal
 from detector.core.model.scaling import Scaling
 from detector.core.model.score_part import Fit, PartSetup, ScorePart
 from detector.core.model.tails import Tails
 
-GROUP_SIZES = (16, 64, 256)
-WEIGHTS = (*(1.0 for _ in GROUP_SIZES), 1.0, 0.5, 0.5)
+GROUP_SIZES = (16, 64)
+WEIGHTS = (1.0, *(1.0 for _ in GROUP_SIZES), 1.0, 0.5, 0.5)
 # The centre's weight grows from 0 to this while the rank correlation grows from the first to the second.
 CENTRE_WEIGHT = 5.0
 AGREEMENT = 0.9, 0.95
@@ -61,6 +63,7 @@ class ShapePart(ScorePart):
     def __init__(self, setup: PartSetup) -> None:
         numerics, memory = len(setup.layout.numerics), setup.config.calibration.memory_events
         self._scaling = Scaling(setup.features, numerics, memory)
+        self._nearest = NearestNormal(setup.config.index)
         self._groups = [NearestGroups(size) for size in GROUP_SIZES]
         self._grids, self._histograms, self._tails = Grids(), Histograms(), Tails()
         self._agreement = 0.0  # rank correlation, over the core, of the centre with the smallest groups
@@ -81,7 +84,7 @@ class ShapePart(ScorePart):
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         points = self._scaling.points(rows, inputs)
         filled = _filled(points)
-        found = [groups.distances(filled) for groups in self._groups]
+        found = [self._nearest.distances(filled), *(groups.distances(filled) for groups in self._groups)]
         found += [self._grids.distances(filled), self._histograms.distances(points)]
         return np.stack([*found, self._tails.distances(points), _from_centre(filled)], axis=1)
 
@@ -91,19 +94,19 @@ class ShapePart(ScorePart):
     def copy(self) -> Self:
         other = copy(self)
         other._scaling = self._scaling.copy()
+        other._nearest = copy(self._nearest)
         other._groups = [copy(groups) for groups in self._groups]
         other._grids, other._histograms, other._tails = Grids(), Histograms(), Tails()
         return other
 
     def refit(self, fit: Fit) -> None:
-        self._scaling.fit(fit.sample.rows, fit.inputs)
+        keep = self._nearest.approximate  # a graph serves longer if its points stay
+        moved = self._scaling.fit(fit.sample.rows, fit.inputs, keep=keep)
         points = self._scaling.points(fit.sample.rows, fit.inputs)
         measured = _filled(points[fit.measured])
-        if len(points) > HELD_OUT:
-            held_out = np.zeros(len(points), dtype=bool)
-            held_out[fit.measured] = True
-            points = points[~held_out]
+        points = points[fit.fitted]
         filled = _filled(points)
+        self._nearest.fit(filled, measured, afresh=moved)
         for groups in self._groups:
             groups.fit(filled, fit.rng)
         self._grids.fit(filled, fit.rng)
@@ -114,9 +117,17 @@ class ShapePart(ScorePart):
     def succeed(self, before: Self, core: Core) -> None:
         self._scaling.count_as(before._scaling)
 
+    @property
+    def searches(self) -> tuple[bool, ...]:
+        return (self._nearest.approximate,)
+
+    def gauges(self) -> dict[str, float]:
+        return self._nearest.gauges()
+
     def to_state(self) -> dict[str, Any]:
         return {
             "scaling": self._scaling.to_state(),
+            "nearest": self._nearest.to_state(),
             "groups": {
                 str(size): groups.to_state() for size, groups in zip(GROUP_SIZES, self._groups, strict=True)
             },
@@ -128,6 +139,7 @@ class ShapePart(ScorePart):
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
         self._scaling.load(state["scaling"])
+        self._nearest.load(state["nearest"])
         for size, groups in zip(GROUP_SIZES, self._groups, strict=True):
             groups.load(state["groups"][str(size)])
         self._grids.load(state["grids"])

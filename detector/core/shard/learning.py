@@ -93,7 +93,8 @@ class Learning:
 
     def learn(self, block: Block, accepted: NDArray[np.bool_], served: ServedModel) -> None:
         """Learn from a block; `accepted` (B,) are the rows near enough to be normal."""
-        if served.ready:
+        # An encoder that only finds what is normal near an alert learns enough from the core, at barriers.
+        if served.ready and served.encodes:
             self._queue(block, accepted, served.version)
         self.core.learn(block.rows, np.flatnonzero(accepted), self.rng)
         self._since_promotion += block.filled

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -22,76 +22,11 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from detector.core.reporting.telemetry import Histogram, PartitionTelemetry, Telemetry
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Metric:
-    """One metric. Its name follows Prometheus' rules: one quantity, with its unit; `_total` for counters."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    help: str
-    read: Callable[[Any], Any]  # see `scope`; a number, None (not known), or numbers by value of `label`
-    scope: Literal["partition", "model", "process"] = "partition"
-    # partition: `read` gets each `PartitionTelemetry`; model: likewise, but of the partitions owned now;
-    # process: `read` gets the `Telemetry`
-    label: str | tuple[str, ...] | None = None  # `partition` comes before it where there are partitions
-    unit: str = ""
-    alert: str = ""  # when to alert, Markdown
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """All label names, in order."""
-        first = () if self.scope == "process" else ("partition",)
-        return first + (() if self.label is None else _tuple(self.label))
-
-
-def _delivery(
-    name: str,
-    unit: str,
-    help_: str,
-    read: Callable[[PartitionTelemetry], Any],
-    label: str | tuple[str, ...] | None = None,
-    *,
-    alert: str = "",
-) -> Metric:
-    return Metric(name=name, kind="counter", help=help_, read=read, label=label, unit=unit, alert=alert)
-
-
-def _state(
-    name: str, unit: str, help_: str, read: Callable[[PartitionTelemetry], Any], *, alert: str = ""
-) -> Metric:
-    return Metric(name=name, kind="gauge", help=help_, read=read, scope="model", unit=unit, alert=alert)
-
-
-def _model(name: str, gauge: str, unit: str, help_: str, *, alert: str = "") -> Metric:
-    """`gauge`: its key in `PartitionTelemetry.gauges`."""
-    kind: Literal["counter", "gauge"] = "counter" if name.endswith("_total") else "gauge"
-    return Metric(
-        name=name,
-        kind=kind,
-        help=help_,
-        read=lambda p: p.gauges.get(gauge),
-        scope="model",
-        unit=unit,
-        alert=alert,
-    )
-
-
-def _process(
-    name: str,
-    kind: Literal["counter", "gauge", "histogram"],
-    unit: str,
-    help_: str,
-    read: Callable[[Telemetry], Any],
-    label: str | tuple[str, ...] | None = None,
-    *,
-    alert: str = "",
-) -> Metric:
-    return Metric(
-        name=name, kind=kind, help=help_, read=read, scope="process", label=label, unit=unit, alert=alert
-    )
-
+from detector.shell.metrics.kinds import Metric, as_tuple
+from detector.shell.metrics.kinds import delivery as _delivery
+from detector.shell.metrics.kinds import model as _model
+from detector.shell.metrics.kinds import process as _process
+from detector.shell.metrics.kinds import state as _state
 
 METRICS: tuple[Metric, ...] = (
     # --- what was delivered ---
@@ -242,6 +177,26 @@ METRICS: tuple[Metric, ...] = (
     ),
     _model("detector_encoder_steps_total", "encoder_step", "steps", "Training steps of the serving encoder."),
     _model("detector_encoder_loss", "encoder_loss", "", "Training loss of the encoder, a moving average."),
+    _model(
+        "detector_index_vectors",
+        "index_vectors",
+        "vectors",
+        "Distinct core events that are searched for the nearest ones of an event.",
+    ),
+    _model(
+        "detector_index_recall_ratio",
+        "index_recall",
+        "ratio",
+        "Share of an event's 4 nearest core events that HNSW finds, measured on a sample at the last refit; "
+        "1 where search is exact.",
+        alert="`detector_index_recall_ratio < 0.95`: raise `model.index.ef`",
+    ),
+    _model(
+        "detector_index_hnsw_ratio",
+        "index_share",
+        "ratio",
+        "Share of the searches for scores that HNSW answers; the others are exact.",
+    ),
     _model("detector_clusters", "clusters", "clusters", "Clusters of normal events that serve."),
     _model(
         "detector_core_events", "core_events", "events", "Accepted events in the sample of normal events."
@@ -482,13 +437,9 @@ def _samples(
         value = metric.read(source)
         if metric.label is not None:
             for label, number in sorted(dict(value).items()):
-                yield (*labels, *map(str, _tuple(label))), number
+                yield (*labels, *map(str, as_tuple(label))), number
         elif value is not None:
             yield labels, value
-
-
-def _tuple(label: str | tuple[Any, ...]) -> tuple[Any, ...]:
-    return label if isinstance(label, tuple) else (label,)
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:
