@@ -32,7 +32,7 @@ SUPPRESSED_REASONS = ("entity", "budget")
 # with low scores.
 STEERING_MAX = 20.0
 # Smallest number of alerts between the two ends of the balance: one each way.
-CAPACITY_MIN = 2.0
+CAPACITY_MIN = 8.0
 # Smallest distance from zero to an end of the balance, in alerts of a block. The balance moves by those of
 # one block before the threshold follows. With 3 it settles: its step back is then ln(STEERING_MAX) / 3,
 # about the distance to zero.

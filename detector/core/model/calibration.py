@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Calibration as CalibrationConfig
+from detector.core.model.latest import Latest
 
 Doubles = NDArray[np.float64]
 
@@ -131,6 +132,7 @@ class Calibration:
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
         self.recent = Sketch(config.memory_events // RECENT_PART)
+        self._latest = Latest()
         self.shift: Doubles = np.zeros(len(weights))
         self.span: Doubles = np.ones(len(weights))
         self.label_weight = 0.0  # weight of the labelled parts, in [0, 1)
@@ -179,8 +181,13 @@ class Calibration:
         """Distance below which `share` of all events lie; lower if clearly fewer recent ones lie beyond."""
         return min(self.all.quantile(share), self.recent.quantile(1.0 - RECENT_SHARE * (1.0 - share)))
 
+    def threshold(self, share: float) -> float:
+        """Distance beyond which `share` of the next events lie, as far as the latest ones tell."""
+        return min(self.quantile(1.0 - share), self._latest.limit(share))
+
     def learn(self, distances: Doubles, accepted: NDArray[np.bool_]) -> None:
         """Count a block's distances (n,), of which `accepted` (n,) are, and update the tables."""
+        self._latest.learn(distances)
         bins = _bins(distances)
         counts = np.bincount(bins, minlength=BINS)
         self.all.add(counts, len(bins))
@@ -189,11 +196,17 @@ class Calibration:
         self.accepted.add(np.bincount(bins, minlength=BINS), len(bins))
         self._update_tables()
 
+    def forget(self) -> None:
+        """Forget all counts: `restart` follows."""
+        for sketch in (self.accepted, self.all, self.recent):
+            sketch.counts[:] = 0.0
+
     def restart(self, distances: Doubles) -> None:
         """Count again from the core's distances (n,): a young model changes too much to keep older counts.
 
         The core holds accepted events only, so counts beyond the trim are kept.
         """
+        self._latest.forget()
         accepted = EDGES[:-1] <= np.arcsinh(self._trim * SHARPNESS)
         for sketch in (self.all, self.recent):
             sketch.counts[accepted] = 0.0
@@ -211,6 +224,7 @@ class Calibration:
         distances : (n,) float64
             Distances that recent events would have had with that weight, in log order.
         """
+        self._latest.forget()
         self.all.recount(distances)
         self.recent.recount(distances)
         self._trim = self.quantile(self._config.trim)
@@ -249,6 +263,7 @@ class Calibration:
             "accepted": self.accepted.counts.copy(),
             "all": self.all.counts.copy(),
             "recent": self.recent.counts.copy(),
+            "latest": self._latest.to_state(),
             "shift": self.shift.copy(),
             "span": self.span.copy(),
             "label_weight": self.label_weight,
@@ -258,6 +273,7 @@ class Calibration:
         """Restore what `to_state` returned; weights come from the parts."""
         self.accepted.counts, self.all.counts = state["accepted"], state["all"]
         self.recent.counts = state["recent"]
+        self._latest.load(state["latest"])
         self.shift, self.span = state["shift"], state["span"]
         self.label_weight = state["label_weight"]
         self._update_tables()

@@ -218,7 +218,7 @@ class Alerting:
         share = self._policy.next_share(
             event=event, now=now, events_per_day=self._events_per_day, block_events=block_events
         )
-        far = calibration.quantile(1.0 - share)
+        far = calibration.threshold(share)
         self._threshold = float(calibration.scores(np.array([far]))[0])
 
     # --- state ---------------------------------------------------------------------------------------------
