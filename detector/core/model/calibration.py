@@ -169,6 +169,11 @@ class Calibration:
         return scores
 
     @property
+    def trim(self) -> float:
+        """Largest distance that is accepted."""
+        return float(self._trim)
+
+    @property
     def trim_score(self) -> float:
         """Highest score that is accepted."""
         return float(self.scores(np.array([self._trim]))[0])

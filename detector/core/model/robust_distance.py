@@ -83,6 +83,10 @@ class RobustDistance:
         """Take over the moments of another part that went on counting."""
         self._moments.take_over(other._moments)
 
+    def forget(self) -> None:
+        """Forget the values of all events."""
+        self._moments.forget()
+
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count the values of events, accepted or not."""
         values = np.ascontiguousarray(inputs[:, self._places[self._is_value]], dtype=np.float64)

@@ -70,6 +70,10 @@ class Scaling:
         """Take over the moments of another one that went on counting."""
         self._moments.take_over(other._moments)
 
+    def forget(self) -> None:
+        """Forget the values of all events."""
+        self._moments.forget()
+
     def learn(self, rows: Rows) -> None:
         """Count the values of events, accepted or not."""
         known = ~np.isnan(rows.numerics)

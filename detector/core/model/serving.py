@@ -80,6 +80,9 @@ class RobustPart(ScorePart):
     def learn(self, rows: Rows, inputs: NDArray[np.float32], accepted: NDArray[np.bool_]) -> None:
         self._distance.learn(inputs)
 
+    def forget(self) -> None:
+        self._distance.forget()
+
     def copy(self) -> Self:
         other = copy(self)
         other._distance = self._distance.copy()
@@ -349,6 +352,11 @@ class ServedModel:
         """Let all parts learn from a block of n events; `accepted` (n,) are near enough to be normal."""
         for part in (*self._plain, *self._labelled):
             part.learn(rows, inputs, accepted)
+
+    def forget(self) -> None:
+        """Let all parts forget what they have counted of all events: the stream is another one from here on."""
+        for part in (*self._plain, *self._labelled):
+            part.forget()
 
     def copies(self) -> list[ScorePart]:
         """Copies of the parts without labels, to be refitted."""

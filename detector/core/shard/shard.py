@@ -132,7 +132,9 @@ class Shard:
 
     @property
     def interval(self) -> int:
-        """Events from the last barrier to the next regular one."""
+        """Events from the last barrier to the next regular one; 0 once a shift was found: it comes now."""
+        if self._scorer.shifts.found is not None:
+            return 0
         return self._learning.interval(self._scorer.served.version)
 
     @property
@@ -167,6 +169,7 @@ class Shard:
             "profiles": float(len(self._scorer.profiles)),
             "trim": calibration.trim_score if served.ready else 0.0,
             "labels": float(len(self._book.labels)),
+            "shifts": float(self._scorer.shifts.count),
             "label_weight": calibration.label_weight,
             "fraud_keys": float(len(self._supervision.fraud_rates)),
             **served.gauges(),
@@ -270,7 +273,7 @@ class Shard:
         """Learn from the block; it is complete unless a barrier comes within it."""
         block, scorer = self._block, self._scorer
         block.clear_rest()
-        accepted = scorer.learn(block)
+        accepted = scorer.learn(block, self._learning.core)
         self.since_barrier += block.filled
         last = block.row(block.filled - 1).copy()
         self._learning.learn(block, accepted, scorer.served)
@@ -297,7 +300,8 @@ class Shard:
     def barrier(self, records: Mapping[Side, SideRecords]) -> dict[Side, Mapping[str, int]]:
         """Make the next version of the model, in this order:
 
-        1. learn from an incomplete block, wait for the learner, install refitted parts
+        1. learn from an incomplete block, wait for the learner, follow a shift of the stream, install
+           refitted parts
         2. apply the records of the side inputs: labels (see `_apply`), then messages of peers
         3. train on labels, update the parts of the score, weigh the labelled ones
         4. set the threshold
@@ -312,7 +316,9 @@ class Shard:
         if self._block.filled:
             self._learn()
         self._learning.settle()
-        self._learning.promote(self._scorer, warming_up=self.warming_up)
+        shifted = self._follow_shift()
+        young = self.warming_up or self._scorer.shifts.settling
+        self._learning.promote(self._scorer, restart=young or shifted)
         # Step 2
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
         # Step 3
@@ -325,6 +331,23 @@ class Shard:
         if self.config.exchange:  # also in a silent replay, because publishing changes state
             self.exchange.publish(self.position, self._publish())
         return outcomes
+
+    def _follow_shift(self) -> bool:
+        """Follow a shift that was found since the last barrier (see `model.shifts`); whether there was one."""
+        shift = self._scorer.shifts.take()
+        if shift is None:
+            return False
+        learning, served = self._learning, self._scorer.served
+        if shift.factors is None:
+            learning.begin_again(self._scorer.begin_again(shift, learning.core), served.version)
+            return True
+        learning.drop_promotion()
+        learning.core.keep_before(shift.since)
+        self._scorer.follow_units(shift)
+        if shift.calibration is None:
+            self._scorer.calibration.forget()
+            learning.refit_now(served.version)
+        return True
 
     def _apply(self, labels: SideRecords) -> dict[str, int]:
         """Apply feedback records; returns counts by outcome.
