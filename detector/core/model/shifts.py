@@ -1,25 +1,27 @@
-"""Notices when most events no longer fit the model, and tells a change of unit from any other change.
+"""Notices when the stream has changed, and tells a change of unit from any other change.
 
-At each block's end, before anything learns from the block, events are counted that lie beyond the trim. In a
-steady stream these are 5 %. The count less `ALLOWED` of the events is summed, never below 0 (a CUSUM; Page,
-"Continuous inspection schemes", 1954). While the sum is above 0 there is a *suspicion*: the trim that it began
-with is kept as the yardstick, because the one in force follows the events, and the events since are kept.
+At each block's end, before anything learns from the block, two questions are asked:
 
-    sum >= UNIT_FROM     a numeric whose distribution is the core's, only multiplied by one factor, has another
-                         unit (cents for euros). Events since then fit once values are divided by it
-    sum >= SHIFT_FROM    the stream is another one. The model begins again from the events since the change
+    other unit?     A numeric's values in the block are distributed as in the core, only multiplied by one
+                    factor: cents for euros, or a general rise of prices. Then everything fits again once
+                    values are divided by it
+    other stream?   Events are counted that lie beyond the trim. In a steady stream these are 5 %. The count
+                    less `ALLOWED` of the events is summed, never below 0 (a CUSUM; Page, "Continuous
+                    inspection schemes", 1954). At `SHIFT_FROM` the model begins again from the events since
+                    the sum was 0. Meanwhile the yardstick is the trim with which it began, because the one in
+                    force follows the events
 
 A burst of 1,000 anomalies in a row sums up to at most 850, and must not become normal. A step after which all
 events are strange needs 1,294 events; one after which half of them are, about 3,000.
 
-A suspicion ends when the sum returns to 0. What was found waits for the barrier that follows at once.
+What was found waits for the barrier that follows at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,19 +33,31 @@ Doubles = NDArray[np.float64]
 
 # Share of events beyond the trim that is no reason for suspicion: three times the usual one.
 ALLOWED = 0.15
-UNIT_FROM = 200.0
 SHIFT_FROM = 1_100.0
 # Latest events of a suspicion that are kept.
 KEPT_MAX = 4_096
-# A smaller factor is a change of prices, not of units; profiles follow it.
+# Blocks that an other unit may be noticed late: the one with the change, the next one, and two for chance.
+BLOCKS = 4
+# A numeric is looked at closely if the share of its sizes above the core's median is so far from a half.
+MEDIAN_MOVED = 0.2
+# A smaller factor is nothing that profiles could not follow.
 FACTOR_MIN = 1.5
 # Largest difference between two distributions (Kolmogorov and Smirnov) that counts as none. The core ends at
-# the trim quantile, .05; two samples of 512 differ by up to .085 (at 5 %).
-DIFFERENCE_MAX = 0.15
+# the trim quantile, .05; a sample of 512 differs by up to .06 (at 5 %).
+DIFFERENCE_MAX = 0.1
 # It must fall to this part when values are divided by the factor.
-DIFFERENCE_LEFT = 0.5
-KNOWN_MIN = 200  # values, and events, that say something
-NEVER = 1 << 62
+DIFFERENCE_LEFT = 1.0 / 3.0
+KNOWN_MIN = 200  # values that say something
+# Both ends of a distribution must have moved by this factor for a unit to follow another shift.
+FOLLOWED_FROM = 4.0
+
+
+class Before(NamedTuple):
+    """What was known before a block."""
+
+    time: float  # of its first event, s
+    calibration: Mapping[str, Any] | None  # None: other parts of the score serve now
+    population: NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -51,10 +65,8 @@ class Shift:
     """A change that was found."""
 
     rows: Rows  # events since it, at most KEPT_MAX
-    since: float  # event time of the first of them, s
+    before: Before
     factors: Doubles | None  # (J,) of each numeric's unit; None: not explained by units
-    calibration: Mapping[str, Any] | None  # state before it; None: other parts of the score serve now
-    population: NDArray[np.float32]  # what profiles knew of all events before it
 
 
 class ShiftWatch:
@@ -63,8 +75,8 @@ class ShiftWatch:
     Parameters
     ----------
     settled_events
-        Events after the start, and after each new beginning, until which nothing is watched: a young model
-        changes by itself.
+        Events after the start, and after each new beginning, during which no other stream is noticed: a young
+        model changes by itself.
     """
 
     def __init__(self, settled_events: int) -> None:
@@ -78,9 +90,8 @@ class ShiftWatch:
     def _clear(self) -> None:
         self._sum = 0.0
         self._yardstick = np.inf
-        self._kept: list[Rows] = []
-        self._calibration: Mapping[str, Any] | None = None
-        self._before = self._population
+        self._kept: list[Rows] = []  # blocks since the sum was 0
+        self._before: list[Before] = []  # of the last blocks
 
     @property
     def settling(self) -> bool:
@@ -95,7 +106,7 @@ class ShiftWatch:
         population: NDArray[np.float32],
         core: Rows,
     ) -> None:
-        """Watch a block, before anything learns from it.
+        """Watch a block, before anything but profiles learns from it.
 
         Parameters
         ----------
@@ -103,48 +114,43 @@ class ShiftWatch:
             The block's n events.
         distances : (n,) float64
         population
-            What profiles know of all events.
+            What profiles know of all events, after the block.
         core
             Accepted events, as they were before the block.
         """
-        settled = not self.settling
         self.since += len(rows)
-        if settled:
-            self._watch(rows, distances, calibration, core)
+        if not self.settling:
+            self._add(rows, distances, calibration.trim)
+        earlier = self._population
+        self._before = [
+            *self._before[1 - BLOCKS :],
+            Before(float(rows.times[0]), calibration.to_state(), earlier),
+        ]
         self._population = population
+        first = self._before[0].time
+        factors = unit_factors(core.numerics[core.times < first], rows.numerics)
+        if (factors != 1.0).any():
+            self._find(rows, self._before[0], factors)
+        elif self._sum >= SHIFT_FROM:
+            kept = self._kept[1:] or self._kept  # the first block is from both sides of the change
+            self._find(Rows.joined(kept), self._before[0], None)
 
-    def _watch(self, rows: Rows, distances: Doubles, calibration: Calibration, core: Rows) -> None:
-        yardstick = self._yardstick if self._sum > 0.0 else calibration.trim
-        beyond = int((distances > yardstick).sum())
-        total = self._sum + beyond - ALLOWED * len(rows)
-        if total <= 0.0:
-            self._clear()
-            return
+    def _add(self, rows: Rows, distances: Doubles, trim: float) -> None:
+        """Sum up how many events more than allowed lie beyond the yardstick."""
         if self._sum == 0.0:
-            self._yardstick, self._before = yardstick, self._population
-            self._calibration = calibration.to_state()
-        self._sum = total
+            self._yardstick = trim
+        beyond = int((distances > self._yardstick).sum())
+        self._sum = max(0.0, self._sum + beyond - ALLOWED * len(rows))
+        if self._sum == 0.0:
+            self._kept = []
+            return
         self._kept.append(rows.copy())
         while sum(map(len, self._kept)) - len(self._kept[0]) >= KEPT_MAX:
             self._kept.pop(0)
-        if total >= UNIT_FROM:
-            self._judge(core)
 
-    def _judge(self, core: Rows) -> None:
-        rows = Rows.joined(self._kept)
-        factors = unit_factors(core.numerics[core.times < rows.times[0]], rows.numerics)
-        if not (factors != 1.0).any():
-            if self._sum < SHIFT_FROM:
-                return
-            factors = None
+    def _find(self, rows: Rows, before: Before, factors: Doubles | None) -> None:
         self.count += 1
-        self.found = Shift(
-            rows=rows,
-            since=float(rows.times[0]),
-            factors=factors,
-            calibration=self._calibration,
-            population=self._before,
-        )
+        self.found = Shift(rows=rows, before=before, factors=factors)
 
     def take(self) -> Shift | None:
         """What was found since the last barrier; the watch begins anew after it."""
@@ -157,42 +163,38 @@ class ShiftWatch:
 
     def refitted(self) -> None:
         """Other parts of the score serve from here on: what was counted with the old ones is of no use."""
-        self._calibration = None
+        self._before = [before._replace(calibration=None) for before in self._before]
 
     def to_state(self) -> dict[str, Any]:
         """State right after a barrier."""
         assert self.found is None
-        suspicion: dict[str, Any] = {}
-        if self._sum > 0.0:
-            suspicion = {
-                "yardstick": self._yardstick,
-                "rows": Rows.joined(self._kept).to_state(),
-                "pieces": [len(rows) for rows in self._kept],
-                "calibration": self._calibration or {},
-                "population": self._before,
-            }
         return {
             "count": self.count,
             "since": self.since,
             "sum": self._sum,
+            "yardstick": self._yardstick if np.isfinite(self._yardstick) else None,
+            "kept": {f"{i:03d}": rows.to_state() for i, rows in enumerate(self._kept)},
             "population": self._population,
-            "suspicion": suspicion,
+            "before": {
+                f"{i:03d}": {
+                    "time": before.time,
+                    "calibration": before.calibration or {},
+                    "population": before.population,
+                }
+                for i, before in enumerate(self._before)
+            },
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        self.count, self.since, self._population = state["count"], state["since"], state["population"]
-        self._clear()
-        self._sum = state["sum"]
-        if self._sum > 0.0:
-            suspicion = state["suspicion"]
-            self._yardstick, self._before = suspicion["yardstick"], suspicion["population"]
-            self._calibration = suspicion["calibration"] or None
-            rows, ends = Rows.from_state(suspicion["rows"]), np.cumsum(suspicion["pieces"]).tolist()
-            self._kept = [
-                rows.take(slice(end - length, end))
-                for end, length in zip(ends, suspicion["pieces"], strict=True)
-            ]
+        self.count, self.since, self._sum = state["count"], state["since"], state["sum"]
+        self._yardstick = np.inf if state["yardstick"] is None else state["yardstick"]
+        self._kept = [Rows.from_state(rows) for _, rows in sorted(state["kept"].items())]
+        self._population = state["population"]
+        self._before = [
+            Before(before["time"], before["calibration"] or None, before["population"])
+            for _, before in sorted(state["before"].items())
+        ]
 
 
 def unit_factors(before: Doubles, after: Doubles) -> Doubles:
@@ -202,19 +204,29 @@ def unit_factors(before: Doubles, after: Doubles) -> Doubles:
     similar events, or a change in a part of the events, is none.
     """
     factors = np.ones(before.shape[1])
+    if len(before) < KNOWN_MIN:
+        return factors
     for column in range(before.shape[1]):
         old, new = (values[~np.isnan(values[:, column]), column] for values in (before, after))
-        old, new = np.sinh(np.clip(old, -300, 300)), np.sinh(np.clip(new, -300, 300))
         sizes = [np.abs(values[values != 0.0]) for values in (old, new)]
         if min(map(len, sizes)) < KNOWN_MIN:
             continue
-        factor = float(np.median(sizes[1]) / np.median(sizes[0]))
+        middle = float(np.median(sizes[0]))
+        if abs(float((sizes[1] > middle).mean()) - 0.5) < MEDIAN_MOVED:
+            continue
+        factor = float(_values(np.median(sizes[1])) / _values(middle))
         if max(factor, 1.0 / factor) < FACTOR_MIN:
             continue
+        old, new = _values(old), _values(new)
         difference = difference_of(old, new / factor)
         if difference <= DIFFERENCE_MAX and difference <= DIFFERENCE_LEFT * difference_of(old, new):
             factors[column] = factor
     return factors
+
+
+def _values(scaled: Any) -> Any:
+    """Undo the scale of rows, up to the unit."""
+    return np.sinh(np.clip(scaled, -300.0, 300.0))
 
 
 def difference_of(one: Doubles, other: Doubles) -> float:
@@ -234,7 +246,7 @@ def moved_units(before: Doubles, after: Doubles, units: Doubles) -> Doubles:
     factors = np.ones(len(units))
     for column in range(len(units)):
         old, new = (
-            np.abs(np.sinh(np.clip(values[~np.isnan(values[:, column]), column], -300, 300)))
+            np.abs(_values(values[~np.isnan(values[:, column]), column]))
             for values in (before, after)
         )
         if min(len(old), len(new)) < KNOWN_MIN:
@@ -244,5 +256,3 @@ def moved_units(before: Doubles, after: Doubles, units: Doubles) -> Doubles:
             factors[column] = ratios[1]
     return factors
 
-
-FOLLOWED_FROM = 4.0

@@ -145,6 +145,7 @@ class Alerting:
             alert_id(self._identity, event.record.offset),
             event.entities[0] if event.entities else 0,
             self._policy.severity(score),
+            above=score - self._threshold,
             event=piece.number + i,
             time=float(piece.rows.times[i]),
             now=float(piece.now[i]),
@@ -202,6 +203,10 @@ class Alerting:
         everything = layout.kinds[0]
         per_half_life = float(last.context[0, everything.start + 1])
         self._events_per_day = max(per_half_life * math.log(2.0) * DAY_S / float(layout.half_lives_s[0]), 1.0)
+
+    def forgive(self) -> None:
+        """Cancel overdrawn alerts, after a shift of the stream."""
+        self._policy.forgive()
 
     def update_threshold(
         self, calibration: Calibration, *, event: int, now: float, block_events: int

@@ -117,9 +117,9 @@ class Scorer:
         """Take other units; everything is then as it was before the shift."""
         assert shift.factors is not None
         self.units = Units(self.units.units * shift.factors)
-        self.profiles.restore_population(shift.population)
-        if shift.calibration is not None:
-            self.calibration.load(shift.calibration)
+        self.profiles.restore_population(shift.before.population)
+        if shift.before.calibration is not None:
+            self.calibration.load(shift.before.calibration)
 
     def begin_again(self, shift: Shift, core: Core) -> Rows:
         """Let units, profiles and calibration begin again; returns the events since the shift for the core."""
@@ -128,7 +128,7 @@ class Scorer:
         values = self.units.restore(rows.numerics)
         self.units = Units(self.units.units * factors)
         rows.numerics[:] = self.units.scale(values)
-        self.profiles.begin_again(rows, shift.population, factors)
+        self.profiles.begin_again(rows, shift.before.population, factors)
         self.calibration.forget()
         self.served.forget()
         return rows

@@ -337,14 +337,15 @@ class Shard:
         shift = self._scorer.shifts.take()
         if shift is None:
             return False
+        self._alerting.forgive()
         learning, served = self._learning, self._scorer.served
         if shift.factors is None:
             learning.begin_again(self._scorer.begin_again(shift, learning.core), served.version)
             return True
         learning.drop_promotion()
-        learning.core.keep_before(shift.since)
+        learning.core.keep_before(shift.before.time)
         self._scorer.follow_units(shift)
-        if shift.calibration is None:
+        if shift.before.calibration is None:
             self._scorer.calibration.forget()
             learning.refit_now(served.version)
         return True
