@@ -101,7 +101,7 @@ class Policy:
         self._credit(event, now, events_per_day)
         share = self._score_share(events_per_day)
         self._reach = max(self._capacity(events_per_day) / 2.0, STEERING_BLOCKS * share * block_events)
-        self._steered = self._steering()
+        self._steered = min(max(self._steering(), -math.log10(STEERING_MAX)), math.log10(STEERING_MAX))
         steering: float = 10.0**self._steered
         return min(share * steering, 0.5)
 
@@ -110,8 +110,8 @@ class Policy:
         self._balance = max(self._balance, 0.0)
 
     def _steering(self) -> float:
-        """Log10 of the factor of candidates at the balance."""
-        return math.log10(STEERING_MAX) * min(max(self._balance / self._reach, -1.0), 1.0)
+        """Log10 of the factor of candidates at the balance; it goes on beyond both ends."""
+        return math.log10(STEERING_MAX) * self._balance / self._reach
 
     def explore_probability(self, events_per_day: float) -> float:
         """Probability that an event that gives no alert for its score gives one for exploration."""

@@ -7,12 +7,13 @@ At each block's end, before anything learns from the block, two questions are as
                     values are divided by it
     other stream?   Events are counted that lie beyond the trim. In a steady stream these are 5 %. The count
                     less `ALLOWED` of the events is summed, never below 0 (a CUSUM; Page, "Continuous
-                    inspection schemes", 1954). At `SHIFT_FROM` the model begins again from the events since
-                    the sum was 0. Meanwhile the yardstick is the trim with which it began, because the one in
-                    force follows the events
+                    inspection schemes", 1954). At `SHIFT_FROM`, or where every block had `LASTING_SHARE`
+                    beyond for long enough, the model begins again from the events since the sum was 0.
+                    Meanwhile the yardstick is the trim with which it began, because the one in force follows
+                    the events
 
 A burst of 1,000 anomalies in a row sums up to at most 850, and must not become normal. A step after which all
-events are strange needs 1,294 events; one after which half of them are, about 3,000.
+events are strange needs 1,294 events; one after which a fifth of them are, 2,048; then the block is completed.
 
 What was found waits for the barrier that follows at once.
 """
@@ -34,6 +35,8 @@ Doubles = NDArray[np.float64]
 # Share of events beyond the trim that is no reason for suspicion: three times the usual one.
 ALLOWED = 0.15
 SHIFT_FROM = 1_100.0
+# Events in a row of which each block has so many beyond the trim are a shift, too.
+LASTING_FROM, LASTING_SHARE = 2_048, 0.2
 # Latest events of a suspicion that are kept.
 KEPT_MAX = 4_096
 # Blocks that an other unit may be noticed late: the one with the change, the next one, and two for chance.
@@ -89,6 +92,7 @@ class ShiftWatch:
 
     def _clear(self) -> None:
         self._sum = 0.0
+        self._lasting = 0  # events of the latest blocks that had `LASTING_SHARE` beyond
         self._yardstick = np.inf
         self._kept: list[Rows] = []  # blocks since the sum was 0
         self._before: list[Before] = []  # of the last blocks
@@ -131,7 +135,7 @@ class ShiftWatch:
         factors = unit_factors(core.numerics[core.times < first], rows.numerics)
         if (factors != 1.0).any():
             self._find(rows, self._before[0], factors)
-        elif self._sum >= SHIFT_FROM:
+        elif self._sum >= SHIFT_FROM or self._lasting >= LASTING_FROM:
             kept = self._kept[1:] or self._kept  # the first block is from both sides of the change
             self._find(Rows.joined(kept), self._before[0], None)
 
@@ -140,6 +144,7 @@ class ShiftWatch:
         if self._sum == 0.0:
             self._yardstick = trim
         beyond = int((distances > self._yardstick).sum())
+        self._lasting = self._lasting + len(rows) if beyond >= LASTING_SHARE * len(rows) else 0
         self._sum = max(0.0, self._sum + beyond - ALLOWED * len(rows))
         if self._sum == 0.0:
             self._kept = []
@@ -172,6 +177,7 @@ class ShiftWatch:
             "count": self.count,
             "since": self.since,
             "sum": self._sum,
+            "lasting": self._lasting,
             "yardstick": self._yardstick if np.isfinite(self._yardstick) else None,
             "kept": {f"{i:03d}": rows.to_state() for i, rows in enumerate(self._kept)},
             "population": self._population,
@@ -188,6 +194,7 @@ class ShiftWatch:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
         self.count, self.since, self._sum = state["count"], state["since"], state["sum"]
+        self._lasting = state["lasting"]
         self._yardstick = np.inf if state["yardstick"] is None else state["yardstick"]
         self._kept = [Rows.from_state(rows) for _, rows in sorted(state["kept"].items())]
         self._population = state["population"]
