@@ -5,15 +5,13 @@ At each block's end, before anything learns from the block, two questions are as
     other unit?     A numeric's values in the block are distributed as in the core, only multiplied by one
                     factor: cents for euros, or a general rise of prices. Then everything fits again once
                     values are divided by it
-    other stream?   Events are counted that lie beyond the trim. In a steady stream these are 5 %. The count
-                    less `ALLOWED` of the events is summed, never below 0 (a CUSUM; Page, "Continuous
-                    inspection schemes", 1954). At `SHIFT_FROM`, or where every block had `LASTING_SHARE`
-                    beyond for long enough, the model begins again from the events since the sum was 0.
-                    Meanwhile the yardstick is the trim with which it began, because the one in force follows
-                    the events
+    other stream?   Events are counted that lie beyond the trim. In a steady stream these are 5 %. A *run* are
+                    blocks in a row with `RUN_SHARE` of them at least, measured by the trim with which it
+                    began, because the one in force follows the events. After `LONG_RUN` events, or after
+                    `SHORT_RUN` if nearly all of them lie beyond, the model begins again from the run
 
-A burst of 1,000 anomalies in a row sums up to at most 850, and must not become normal. A step after which all
-events are strange needs 1,294 events; one after which a fifth of them are, 2,048; then the block is completed.
+A burst of 1,000 anomalies in a row must not become normal: it lies in three blocks of 512, of which it is two
+thirds. A step after which all events are strange needs up to 2,047 events, one in a part of them up to 3,071.
 
 What was found waits for the barrier that follows at once.
 """
@@ -32,13 +30,10 @@ from detector.core.model.calibration import Calibration
 
 Doubles = NDArray[np.float64]
 
-# Share of events beyond the trim that is no reason for suspicion: three times the usual one.
-ALLOWED = 0.15
-SHIFT_FROM = 1_100.0
-# Events in a row of which each block has so many beyond the trim are a shift, too.
-LASTING_FROM, LASTING_SHARE = 2_048, 0.2
-# Latest events of a suspicion that are kept.
-KEPT_MAX = 4_096
+# Share of a block beyond the trim that belongs to a run: four times the usual one.
+RUN_SHARE = 0.2
+LONG_RUN = 2_560
+SHORT_RUN, SHORT_RUN_SHARE = 1_536, 0.75
 # Blocks that an other unit may be noticed late: the one with the change, the next one, and two for chance.
 BLOCKS = 4
 # A numeric is looked at closely if the share of its sizes above the core's median is so far from a half.
@@ -67,7 +62,7 @@ class Before(NamedTuple):
 class Shift:
     """A change that was found."""
 
-    rows: Rows  # events since it, at most KEPT_MAX
+    rows: Rows  # events since it
     before: Before
     factors: Doubles | None  # (J,) of each numeric's unit; None: not explained by units
 
@@ -91,10 +86,9 @@ class ShiftWatch:
         self._clear()
 
     def _clear(self) -> None:
-        self._sum = 0.0
-        self._lasting = 0  # events of the latest blocks that had `LASTING_SHARE` beyond
+        self._run: list[Rows] = []  # its blocks
+        self._beyond = 0  # events of it
         self._yardstick = np.inf
-        self._kept: list[Rows] = []  # blocks since the sum was 0
         self._before: list[Before] = []  # of the last blocks
 
     @property
@@ -135,23 +129,24 @@ class ShiftWatch:
         factors = unit_factors(core.numerics[core.times < first], rows.numerics)
         if (factors != 1.0).any():
             self._find(rows, self._before[0], factors)
-        elif self._sum >= SHIFT_FROM or self._lasting >= LASTING_FROM:
-            kept = self._kept[1:] or self._kept  # the first block is from both sides of the change
-            self._find(Rows.joined(kept), self._before[0], None)
+        elif self._run_long_enough():
+            # The first block may be from both sides of the change.
+            self._find(Rows.joined(self._run[1:]), self._before[0], None)
 
     def _add(self, rows: Rows, distances: Doubles, trim: float) -> None:
-        """Sum up how many events more than allowed lie beyond the yardstick."""
-        if self._sum == 0.0:
+        """Let a block go on with the run, begin one, or end it."""
+        if not self._run:
             self._yardstick = trim
         beyond = int((distances > self._yardstick).sum())
-        self._lasting = self._lasting + len(rows) if beyond >= LASTING_SHARE * len(rows) else 0
-        self._sum = max(0.0, self._sum + beyond - ALLOWED * len(rows))
-        if self._sum == 0.0:
-            self._kept = []
-            return
-        self._kept.append(rows.copy())
-        while sum(map(len, self._kept)) - len(self._kept[0]) >= KEPT_MAX:
-            self._kept.pop(0)
+        if beyond < RUN_SHARE * len(rows):
+            self._run, self._beyond = [], 0
+        else:
+            self._run.append(rows.copy())
+            self._beyond += beyond
+
+    def _run_long_enough(self) -> bool:
+        events = sum(map(len, self._run))
+        return events >= LONG_RUN or (events >= SHORT_RUN and self._beyond >= SHORT_RUN_SHARE * events)
 
     def _find(self, rows: Rows, before: Before, factors: Doubles | None) -> None:
         self.count += 1
@@ -176,10 +171,9 @@ class ShiftWatch:
         return {
             "count": self.count,
             "since": self.since,
-            "sum": self._sum,
-            "lasting": self._lasting,
+            "beyond": self._beyond,
             "yardstick": self._yardstick if np.isfinite(self._yardstick) else None,
-            "kept": {f"{i:03d}": rows.to_state() for i, rows in enumerate(self._kept)},
+            "run": {f"{i:03d}": rows.to_state() for i, rows in enumerate(self._run)},
             "population": self._population,
             "before": {
                 f"{i:03d}": {
@@ -193,10 +187,9 @@ class ShiftWatch:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        self.count, self.since, self._sum = state["count"], state["since"], state["sum"]
-        self._lasting = state["lasting"]
+        self.count, self.since, self._beyond = state["count"], state["since"], state["beyond"]
         self._yardstick = np.inf if state["yardstick"] is None else state["yardstick"]
-        self._kept = [Rows.from_state(rows) for _, rows in sorted(state["kept"].items())]
+        self._run = [Rows.from_state(rows) for _, rows in sorted(state["run"].items())]
         self._population = state["population"]
         self._before = [
             Before(before["time"], before["calibration"] or None, before["population"])
