@@ -83,6 +83,7 @@ class ShiftWatch:
         self.found: Shift | None = None  # waits for the barrier
         self.since = 0  # events since the start or the last new beginning
         self._population = np.zeros(0, dtype=np.float32)  # as of the end of the last block
+        self._middles = np.zeros(0)  # (J,) medians of sizes in the core, as of the last refit
         self._clear()
 
     def _clear(self) -> None:
@@ -119,14 +120,16 @@ class ShiftWatch:
         self.since += len(rows)
         if not self.settling:
             self._add(rows, distances, calibration.trim)
-        earlier = self._population
         self._before = [
             *self._before[1 - BLOCKS :],
-            Before(float(rows.times[0]), calibration.to_state(), earlier),
+            Before(float(rows.times[0]), calibration.to_state(), self._population),
         ]
         self._population = population
-        first = self._before[0].time
-        factors = unit_factors(core.numerics[core.times < first], rows.numerics)
+        moved = moved_columns(self._middles, rows.numerics)
+        factors = np.ones(rows.numerics.shape[1])
+        if len(moved):
+            earlier_values = core.numerics[core.times < self._before[0].time]
+            factors[moved] = unit_factors(earlier_values[:, moved], rows.numerics[:, moved])
         if (factors != 1.0).any():
             self._find(rows, self._before[0], factors)
         elif self._run_long_enough():
@@ -161,8 +164,9 @@ class ShiftWatch:
                 self.since = 0
         return found
 
-    def refitted(self) -> None:
-        """Other parts of the score serve from here on: what was counted with the old ones is of no use."""
+    def refitted(self, core: Rows) -> None:
+        """Other parts of the score serve from here on, fitted to this core; old counts are of no use."""
+        self._middles = middles_of(core.numerics)
         self._before = [before._replace(calibration=None) for before in self._before]
 
     def to_state(self) -> dict[str, Any]:
@@ -175,6 +179,7 @@ class ShiftWatch:
             "yardstick": self._yardstick if np.isfinite(self._yardstick) else None,
             "run": {f"{i:03d}": rows.to_state() for i, rows in enumerate(self._run)},
             "population": self._population,
+            "middles": self._middles,
             "before": {
                 f"{i:03d}": {
                     "time": before.time,
@@ -190,11 +195,31 @@ class ShiftWatch:
         self.count, self.since, self._beyond = state["count"], state["since"], state["beyond"]
         self._yardstick = np.inf if state["yardstick"] is None else state["yardstick"]
         self._run = [Rows.from_state(rows) for _, rows in sorted(state["run"].items())]
-        self._population = state["population"]
+        self._population, self._middles = state["population"], state["middles"]
         self._before = [
             Before(before["time"], before["calibration"] or None, before["population"])
             for _, before in sorted(state["before"].items())
         ]
+
+
+def middles_of(values: Doubles) -> Doubles:
+    """Median of the sizes of each numeric, (J,), of (n, J) scaled values; NaN: too few are known."""
+    middles = np.full(values.shape[1], np.nan)
+    for column in range(values.shape[1]):
+        sizes = _sizes(values[:, column])
+        if len(sizes) >= KNOWN_MIN:
+            middles[column] = np.median(sizes)
+    return middles
+
+
+def moved_columns(middles: Doubles, after: Doubles) -> NDArray[np.int64]:
+    """Numerics whose sizes, of (n, J) scaled values, lie mostly on one side of their former middle."""
+    if not len(middles):
+        return np.zeros(0, dtype=np.int64)
+    sizes = np.abs(after)
+    known = (sizes > 0.0).sum(axis=0)
+    above = (sizes > middles).sum(axis=0) / np.maximum(known, 1)
+    return np.flatnonzero((known >= KNOWN_MIN) & (np.abs(above - 0.5) >= MEDIAN_MOVED) & (middles > 0.0))
 
 
 def unit_factors(before: Doubles, after: Doubles) -> Doubles:
@@ -204,17 +229,12 @@ def unit_factors(before: Doubles, after: Doubles) -> Doubles:
     similar events, or a change in a part of the events, is none.
     """
     factors = np.ones(before.shape[1])
-    if len(before) < KNOWN_MIN:
-        return factors
     for column in range(before.shape[1]):
         old, new = (values[~np.isnan(values[:, column]), column] for values in (before, after))
-        sizes = [np.abs(values[values != 0.0]) for values in (old, new)]
+        sizes = _sizes(old), _sizes(new)
         if min(map(len, sizes)) < KNOWN_MIN:
             continue
-        middle = float(np.median(sizes[0]))
-        if abs(float((sizes[1] > middle).mean()) - 0.5) < MEDIAN_MOVED:
-            continue
-        factor = float(_values(np.median(sizes[1])) / _values(middle))
+        factor = float(_values(np.median(sizes[1])) / _values(np.median(sizes[0])))
         if max(factor, 1.0 / factor) < FACTOR_MIN:
             continue
         old, new = _values(old), _values(new)
@@ -222,6 +242,12 @@ def unit_factors(before: Doubles, after: Doubles) -> Doubles:
         if difference <= DIFFERENCE_MAX and difference <= DIFFERENCE_LEFT * difference_of(old, new):
             factors[column] = factor
     return factors
+
+
+def _sizes(scaled: Doubles) -> Doubles:
+    """Sizes of the values that are known and not 0."""
+    sizes = np.abs(scaled)
+    return sizes[sizes > 0.0]  # NaN is not
 
 
 def _values(scaled: Any) -> Any:

@@ -136,7 +136,7 @@ class Scorer:
     def install(self, promotion: Promotion, core: Core, *, restart: bool) -> None:
         """Serve the successors; with `restart` the calibration counts again from the core."""
         self.served.install(promotion, core)
-        self.shifts.refitted()
+        self.shifts.refitted(core.filled())
         self.calibration.weights = self.served.weights
         self.calibration.update_spans(promotion.measured)
         if restart:
