@@ -94,7 +94,7 @@ class Core:
         """Remove rows that are not older than an event time, s; the others stay if there are any."""
         kept = np.flatnonzero(self.rows.times[: self._filled] < time)
         if len(kept):
-            self._keep(kept)
+            self.keep(kept)
 
     def sample(self) -> Sample:
         """Copy the core, for clustering in a background thread."""
@@ -125,11 +125,11 @@ class Core:
         kept = np.flatnonzero(~wrong)
         if len(kept) == len(wrong) or not len(kept):
             return 0
-        self._keep(kept)
+        self.keep(kept)
         return len(wrong) - len(kept)
 
-    def _keep(self, kept: NDArray[np.int64]) -> None:
-        """Move these rows to the front."""
+    def keep(self, kept: NDArray[np.int64]) -> None:
+        """Keep these rows only, given by ascending numbers."""
         self.rows.put(slice(0, len(kept)), self.rows.take(kept))
         self.cluster[: len(kept)] = self.cluster[kept]
         self._filled = len(kept)

@@ -194,6 +194,9 @@ class Learning:
             return
         promotion, self._promotion = self._promotion(), None
         scorer.install(promotion, self.core, restart=restart or first)
+        if served.version == self._begun > 0:
+            # The events since a shift were all taken in; from here on the core holds accepted ones only.
+            self.core.keep(np.flatnonzero(scorer.accepts(self.core)))
         self._since_promotion = 0
 
     def apply(self, applied: AppliedLabels) -> None:

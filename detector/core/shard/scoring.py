@@ -102,6 +102,12 @@ class Scorer:
             self.served.learn(block.rows.take(used), block.inputs[used], accepted[used])
         return accepted
 
+    def accepts(self, core: Core) -> NDArray[np.bool_]:
+        """Which events of the core would be accepted now, (n,)."""
+        rows = core.filled()
+        found = self.served.distances(rows, self.features.compute(rows))
+        return self.calibration.accepts(self.calibration.combine(found.plain))
+
     def choose_units(self, core: Core) -> None:
         """Read units from the first events, which the core holds, and restart profiles with them."""
         rows = core.filled()
