@@ -63,15 +63,15 @@ class Profiles:
             values = rows.numerics[:, : kind.numerics]
             if kind.left is not None and kind.numerics:
                 values = values - population_shift(rows.context, self._layout)
-            one = kind.left is not None  # everything together moves by `begin_again`
+            follows = kind.left == 0  # everything together moves by `begin_again`
             table.observe(
                 key,
                 rows.times,
                 values,
                 self._priors[: 2 * kind.numerics],
                 rows.context[:, kind.columns],
-                changed_at=self._changed_at if one else -math.inf,
-                loose=self._loose if one else 0,
+                changed_at=self._changed_at if follows else -math.inf,
+                loose=self._loose if follows else 0,
             )
         self._loose = max(0, self._loose - len(rows))
 
