@@ -64,7 +64,9 @@ SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 # starts from a usual one, worth so many accepted events. A few hundred alone give anything from .3 to .9, and
 # then far events of different days cannot be compared.
 USUAL_SHAPE, USUAL_SHAPE_EVENTS = 0.5, 32_768.0
-SPAN_MIN = 1e-6
+# A smaller span is that of a stream which hardly varies. Parts measure in usual spreads: on the streams of
+# docs/QUALITY.md the smallest span is .07.
+SPAN_MIN = 0.05
 # The recent histogram's memory is the long one divided by this. An eighth of 32,768 events holds 4 of the 1
 # in 1,000 that the default budget asks for; fewer would be noise alone. A quarter takes a day longer to
 # lower the threshold after a shift (docs/ROBUSTNESS.md).
@@ -103,11 +105,17 @@ class Sketch:
         self.counts += counts
 
     def quantile(self, share: float) -> float:
-        """Distance below which `share` of the weight lies; inf while empty."""
+        """Distance below which `share` of the weight lies; inf while empty.
+
+        A bin that holds more than what is to lie beyond is not cut: its events are equally far.
+        """
         total = self.counts.sum()
         if total < 1.0:
             return float("inf")
-        return float(np.sinh(LOW + BIN * _place(self.counts, total, share)) / SHARPNESS)
+        place = _place(self.counts, total, share)
+        if self.counts[min(int(place), BINS - 1)] > (1.0 - share) * total:
+            place = np.floor(place) + 1.0
+        return float(np.sinh(LOW + BIN * place) / SHARPNESS)
 
 
 class Calibration:
@@ -163,7 +171,7 @@ class Calibration:
         In [0, inf); higher = more anomalous.
         """
         place = np.arcsinh(distances * SHARPNESS)
-        body = np.interp(place, EDGES, self._scores)
+        body = -np.log10(np.interp(place, EDGES, self._shares))
         tail = self._tail_score + (place - self._tail_place) / (self._shape * np.log(10.0))
         scores: Doubles = np.where(place > self._tail_place, tail, body)
         return scores
@@ -239,7 +247,7 @@ class Calibration:
     def _update_tables(self) -> None:
         self._trim = self.quantile(self._config.trim)
         above = _sums_above(self.accepted.counts, PRIOR / BINS)
-        self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
+        self._shares = above / above[0]
         # The two places must differ, also where the tail begins early.
         shape_from = min(SHAPE_FROM, 1.0 - 2.0 * (1.0 - self._config.tail_from))
         near, start = (
@@ -248,7 +256,8 @@ class Calibration:
         )
         self._tail_place = EDGES[start]
         # By definition. Counts this far out are few and may fall from many to none within one bin.
-        self._tail_score = self._scores[start] = -np.log10(1.0 - self._config.tail_from)
+        self._tail_score = -np.log10(1.0 - self._config.tail_from)
+        self._shares[start] = 1.0 - self._config.tail_from
         # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin.
         # The shape is measured where both shares of *all* events are known, and the tail continues from
         # there.

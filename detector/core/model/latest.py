@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCKS = 8
+BEYOND = 1e-6
 FARTHEST = 32  # distances kept of each block
 # Smallest means of a Poisson count for which 0, 1, 2, ... or fewer have at most 5 % probability.
 EXPECTED = (3.00, 4.75, 6.30, 7.76, 9.16, 10.52, 11.85, 13.15, 14.44, 15.71, 16.97, 18.21, 19.45, 20.67)
@@ -53,7 +54,8 @@ class Latest:
             if 0 <= allowed < len(EXPECTED) - 1:
                 found = np.sort(self._farthest[:blocks], axis=None)[::-1]
                 lowest = min(lowest, float(found[allowed]))
-        return lowest
+        # Events at this distance are not beyond it, also where many are equally far.
+        return lowest + BEYOND * max(abs(lowest), 1.0)
 
     def to_state(self) -> dict[str, Any]:
         return {"farthest": self._farthest.copy(), "events": self._events.copy()}

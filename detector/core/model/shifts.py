@@ -82,6 +82,7 @@ class ShiftWatch:
         self.count = 0  # changes found, ever
         self.found: Shift | None = None  # waits for the barrier
         self.since = 0  # events since the start or the last new beginning
+        self.comparable = 0  # events since the last change of any kind: their distances mean the same
         self._population = np.zeros(0, dtype=np.float32)  # as of the end of the last block
         self._middles = np.zeros(0)  # (J,) medians of sizes in the core, as of the last refit
         self._clear()
@@ -118,6 +119,7 @@ class ShiftWatch:
             Accepted events, as they were before the block.
         """
         self.since += len(rows)
+        self.comparable += len(rows)
         if not self.settling:
             self._add(rows, distances, calibration.trim)
         self._before = [
@@ -160,6 +162,7 @@ class ShiftWatch:
         found, self.found = self.found, None
         if found is not None:
             self._clear()
+            self.comparable = 0
             if found.factors is None:
                 self.since = 0
         return found
@@ -175,6 +178,7 @@ class ShiftWatch:
         return {
             "count": self.count,
             "since": self.since,
+            "comparable": self.comparable,
             "beyond": self._beyond,
             "yardstick": self._yardstick if np.isfinite(self._yardstick) else None,
             "run": {f"{i:03d}": rows.to_state() for i, rows in enumerate(self._run)},
@@ -193,6 +197,7 @@ class ShiftWatch:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
         self.count, self.since, self._beyond = state["count"], state["since"], state["beyond"]
+        self.comparable = state["comparable"]
         self._yardstick = np.inf if state["yardstick"] is None else state["yardstick"]
         self._run = [Rows.from_state(rows) for _, rows in sorted(state["run"].items())]
         self._population, self._middles = state["population"], state["middles"]

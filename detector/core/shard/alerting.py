@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.alerts.alert import alert_id, make_alert
-from detector.core.alerts.explain import Explainer
+from detector.core.alerts.explain import COMBINATION, RANDOM, Explainer
 from detector.core.alerts.exploration import BY_SCORE, Exploration
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.events import Events, Parser
@@ -167,6 +167,7 @@ class Alerting:
             scorer.score_rows,
             count_max=self._config.reasons_max,
             show_typical=explained.shown,
+            otherwise=RANDOM if decision.selection == "exploration" else COMBINATION,
         )
         schema, served = self._event, scorer.served
         return make_alert(

@@ -38,6 +38,7 @@ from detector.core.labels.feedback import LabelBook
 from detector.core.labels.peer_messages import Exchange
 from detector.core.labels.peers import Message, Peers
 from detector.core.labels.supervision import Supervision
+from detector.core.model.calibration import RECENT_PART
 from detector.core.model.score_part import Update
 from detector.core.records import Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.recovery.sides import Side, SideRecords
@@ -387,13 +388,17 @@ class Shard:
         0 while warming up: then only the core is counted, and a model file may know labels that its shard
         does not. 0 without a confirmed fraud: all of them were retracted.
         """
-        calibration = self._scorer.calibration
-        before = calibration.label_weight
+        calibration, memory = self._scorer.calibration, self.config.model.calibration.memory_events
+        before, comparable = calibration.label_weight, self._scorer.shifts.comparable
+        if self._scorer.shifts.count and comparable < memory // RECENT_PART:
+            return  # too few events since a shift to count again
         known = self._scorer.served.knows_labels and not self.warming_up
         calibration.label_weight = self._supervision.weigh(before) if known else 0.0
         if calibration.label_weight != before and not self.warming_up:
-            memory = self.config.model.calibration.memory_events
-            calibration.recount(calibration.mix(*self._supervision.recent_distances(RECOUNTED * memory)))
+            recent = RECOUNTED * memory
+            if self._scorer.shifts.count:
+                recent = min(recent, comparable)
+            calibration.recount(calibration.mix(*self._supervision.recent_distances(recent)))
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
         """Apply messages of peers; their counts wait in `exchange`."""
