@@ -82,7 +82,12 @@ def accounts(seed: int) -> Base:
     account = rng.integers(0, 300, count)
     amount = np.exp(rng.normal(3.0 + account % 5 * 0.3, 0.5))
     events = [
-        {"id": f"e{i}", "time": round(float(times[i]), 3), "account": f"a{account[i]}", "amount": float(amount[i])}
+        {
+            "id": f"e{i}",
+            "time": round(float(times[i]), 3),
+            "account": f"a{account[i]}",
+            "amount": float(amount[i]),
+        }
         for i in range(count)
     ]
     fields = [{"name": "amount", "path": "amount", "type": "numeric"}]
@@ -107,7 +112,9 @@ def plain(seed: int) -> Base:
         {"id": f"e{i}", "time": round(float(times[i]), 3), **{k: float(v[i]) for k, v in columns.items()}}
         for i in range(count)
     ]
-    config = _schema(fields=[{"name": name, "path": name, "type": "numeric", "optional": True} for name in columns])
+    config = _schema(
+        fields=[{"name": name, "path": name, "type": "numeric", "optional": True} for name in columns]
+    )
     return Base(config=config, events=events, entity=None, numerics=tuple(columns))
 
 
@@ -254,7 +261,11 @@ def shifted(base: Base, step: Step, seed: int, log: Callable[..., None] | None =
     run.gap_before.append(int(np.diff(np.concatenate([[0], earlier, [BEFORE - 4_096]])).max()))
     run.gap.append(int(gaps.max()))
     run.first.append(int(gaps[0]))
-    windows = slice(BEFORE, BEFORE + 2_000), slice(BEFORE + 2_000, BEFORE + 4_000), slice(BEFORE + 4_000, None)
+    windows = (
+        slice(BEFORE, BEFORE + 2_000),
+        slice(BEFORE + 2_000, BEFORE + 4_000),
+        slice(BEFORE + 4_000, None),
+    )
     run.rates.append([float(alert[window].mean()) / BUDGET_SHARE for window in windows])
     for i in np.flatnonzero(planted):
         if i >= BEFORE:
@@ -281,7 +292,9 @@ def row(name: str, step: str, run: Run) -> str:
     rates = np.mean(run.rates, axis=0)
     found = sum(alerted for alerted, _ in run.planted)
     lowest = min(score for _, score in run.planted)
-    before, after = (np.mean(ranks) if ranks else float("nan") for ranks in (run.severity_before, run.severity))
+    before, after = (
+        np.mean(ranks) if ranks else float("nan") for ranks in (run.severity_before, run.severity)
+    )
     cells = (
         name,
         step,
@@ -297,7 +310,18 @@ def row(name: str, step: str, run: Run) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-HEADS = ("stream", "step", "first", "gap (before)", "rate", "planted", "lowest", "severity", "reasons", "restarts")
+HEADS = (
+    "stream",
+    "step",
+    "first",
+    "gap (before)",
+    "rate",
+    "planted",
+    "lowest",
+    "severity",
+    "reasons",
+    "restarts",
+)
 
 
 def main() -> None:

@@ -242,6 +242,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     _model("detector_encoder_steps_total", "encoder_step", "steps", "Training steps of the serving encoder."),
     _model("detector_encoder_loss", "encoder_loss", "", "Training loss of the encoder, a moving average."),
+    _model("detector_shifts_total", "shifts", "shifts", "Changes of the stream that the model has followed."),
     _model("detector_clusters", "clusters", "clusters", "Clusters of normal events that serve."),
     _model(
         "detector_core_events", "core_events", "events", "Accepted events in the sample of normal events."

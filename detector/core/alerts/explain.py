@@ -107,15 +107,11 @@ class Explainer:
         )
         return tuple(reasons if show_typical else map(_without_expected, reasons))
 
-    def _falls(
-        self, event: Rows, expected: Rows, score: float, score_rows: ScoreRows
-    ) -> NDArray[np.float64]:
+    def _falls(self, event: Rows, expected: Rows, score: float, score_rows: ScoreRows) -> NDArray[np.float64]:
         """How far the score falls when one group of columns is as expected, for each group; at least 0."""
         groups = np.arange(len(self._layout.groups))
         one_each = np.zeros(len(groups), dtype=np.int64)
-        falls = score - score_rows(
-            swap(event.take(one_each), expected.take(one_each), self._layout, groups)
-        )
+        falls = score - score_rows(swap(event.take(one_each), expected.take(one_each), self._layout, groups))
         falls[falls < FALL_MIN] = 0.0
         return falls
 

@@ -166,14 +166,42 @@ def move(
     steps : (J,) float64
         Added to the means, on the new scale.
     """
-    means, upper, lower = compared.astype(np.float64).reshape(len(compared), 3, memories, -1).transpose(
-        1, 0, 2, 3
+    means, upper, lower = (
+        compared.astype(np.float64).reshape(len(compared), 3, memories, -1).transpose(1, 0, 2, 3)
     )
     values = np.sinh(np.clip(means, -300.0, 300.0))
     slopes = np.hypot(values, 1.0) / np.hypot(values, factors)  # of the new scale by the old one
     slopes = np.where(np.isnan(slopes), 1.0, slopes)
     moved = np.stack([np.arcsinh(values / factors) + steps, upper * slopes**2, lower * slopes**2], axis=1)
     compared[:] = moved.reshape(len(compared), -1)
+
+
+@numba.njit(cache=True, inline="always")
+def _learn(
+    row: Any, places: Any, value: Any, weight: Any, priors: Any, clip_spreads: float, follows: bool
+) -> None:
+    """Move a mean and its variances; `places` and `priors` are (mean, upper, lower) and (upper, lower)."""
+    mean_at, upper_at, lower_at = places
+    if math.isnan(row[mean_at]):
+        row[mean_at] = value
+    step = value - row[mean_at]
+    side = 0 if step > 0.0 else 1
+    trust = 1.0
+    if weight > HISTORY_MIN:
+        variance = row[lower_at if side else upper_at]
+        prior = priors[1] if side else priors[0]
+        shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
+        bound = clip_spreads * math.sqrt(shrunk)
+        if follows and abs(step) > DOUBTED_FROM * bound:
+            row[mean_at] = value
+            return
+        trust = min(1.0, (DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2)
+        step = min(max(step, -bound), bound)
+    share = trust / (weight + 1.0)
+    row[mean_at] += share * step
+    square = (1.0 - share) * 2.0 * step * step
+    row[upper_at] += share * ((0.0 if side else square) - row[upper_at])
+    row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
 
 
 @numba.njit(cache=True)
@@ -231,25 +259,8 @@ def _observe(
                 mean_at = means_at + h * numerics + j
                 upper_at = mean_at + memories * numerics
                 lower_at = upper_at + memories * numerics
-                if math.isnan(row[mean_at]):
-                    row[mean_at] = value
-                step = value - row[mean_at]
-                side = 0 if step > 0.0 else 1
-                trust = 1.0
-                if weight > HISTORY_MIN:
-                    variance = row[lower_at if side else upper_at]
-                    prior = prior_variances[side * numerics + j]
-                    shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
-                    bound = clip_spreads * math.sqrt(shrunk)
-                    if follows and abs(step) > DOUBTED_FROM * bound:
-                        row[mean_at] = value
-                        continue
-                    trust = min(1.0, (DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2)
-                    step = min(max(step, -bound), bound)
-                share = trust / (weight + 1.0)
-                row[mean_at] += share * step
-                square = (1.0 - share) * 2.0 * step * step
-                row[upper_at] += share * ((0.0 if side else square) - row[upper_at])
-                row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
+                places = mean_at, upper_at, lower_at
+                priors = prior_variances[j], prior_variances[numerics + j]
+                _learn(row, places, value, weight, priors, clip_spreads, follows)
             row[h] = weight + 1.0
         hashed[0] += row_hash(keys, last_words, stats_words, slot)

@@ -354,7 +354,7 @@ class ServedModel:
             part.learn(rows, inputs, accepted)
 
     def forget(self) -> None:
-        """Let all parts forget what they have counted of all events: the stream is another one from here on."""
+        """Let all parts forget what they have counted of all events: the stream has changed."""
         for part in (*self._plain, *self._labelled):
             part.forget()
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features import Rows
+from detector.core.features import Layout, Rows
 from detector.core.model.calibration import Calibration
 
 Doubles = NDArray[np.float64]
@@ -65,6 +65,15 @@ class Shift:
     rows: Rows  # events since it
     before: Before
     factors: Doubles | None  # (J,) of each numeric's unit; None: not explained by units
+
+
+def in_words(shift: Shift, layout: Layout) -> str:
+    """What was found, for the log."""
+    if shift.factors is None:
+        return f"most events no longer fit: the model begins again from the last {len(shift.rows)} events"
+    pairs = zip(layout.numerics, shift.factors.tolist(), strict=True)
+    units = ", ".join(f"{place.name} x {factor:.4g}" for place, factor in pairs if factor != 1.0)
+    return f"other units, everything else is as before: {units}"
 
 
 class ShiftWatch:
@@ -277,8 +286,7 @@ def moved_units(before: Doubles, after: Doubles, units: Doubles) -> Doubles:
     factors = np.ones(len(units))
     for column in range(len(units)):
         old, new = (
-            np.abs(_values(values[~np.isnan(values[:, column]), column]))
-            for values in (before, after)
+            np.abs(_values(values[~np.isnan(values[:, column]), column])) for values in (before, after)
         )
         if min(len(old), len(new)) < KNOWN_MIN:
             continue
@@ -286,4 +294,3 @@ def moved_units(before: Doubles, after: Doubles, units: Doubles) -> Doubles:
         if min(ratios) >= FOLLOWED_FROM or 0.0 < max(ratios) <= 1.0 / FOLLOWED_FROM:
             factors[column] = ratios[1]
     return factors
-

@@ -166,14 +166,13 @@ class Learning:
             self._promotion = lambda: promotion
 
     def drop_promotion(self) -> None:
-        """Give up a refit that is under way: it is based on events from both sides of a shift."""
+        """Give up a refit that is under way."""
         if self._promotion is not None:
             self._promotion()
             self._promotion = None
 
     def begin_again(self, rows: Rows, version: int) -> None:
         """Begin with a core of these rows only; the next `promote` refits to it."""
-        self.drop_promotion()
         self.core.restart(rows)
         self._begun = version
         self.refit_now(version)

@@ -128,7 +128,7 @@ class Scorer:
             self.calibration.load(shift.before.calibration)
 
     def begin_again(self, shift: Shift, core: Core) -> Rows:
-        """Let units, profiles and calibration begin again; returns the events since the shift for the core."""
+        """Let units, profiles and calibration begin again; returns the events for the core."""
         before, rows = core.filled().numerics, shift.rows
         factors = moved_units(before, rows.numerics, self.units.units)
         values = self.units.restore(rows.numerics)

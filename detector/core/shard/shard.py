@@ -44,6 +44,7 @@ from detector.core.records import Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Inquired, Piece
 from detector.core.shard.block import Block
+from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.scoring import Scorer, Scores
@@ -95,6 +96,7 @@ class Shard:
         self._lap = lap
         self._lanes = lanes
         self._accepted = 0  # events accepted, ever; a new model does not restart it
+        self.followed = ""  # the shift that the last barrier followed, in words; empty: none
         self._intake = Intake(config, identity)
         self._alerting = Alerting(config, identity, self._intake.parser)
         self._build()
@@ -317,9 +319,11 @@ class Shard:
         if self._block.filled:
             self._learn()
         self._learning.settle()
-        shifted = self._follow_shift()
+        self.followed = follow(self._scorer, self._learning)
+        if self.followed:
+            self._alerting.forgive()
         young = self.warming_up or self._scorer.shifts.settling
-        self._learning.promote(self._scorer, restart=young or shifted)
+        self._learning.promote(self._scorer, restart=young or bool(self.followed))
         # Step 2
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
         # Step 3
@@ -332,24 +336,6 @@ class Shard:
         if self.config.exchange:  # also in a silent replay, because publishing changes state
             self.exchange.publish(self.position, self._publish())
         return outcomes
-
-    def _follow_shift(self) -> bool:
-        """Follow a shift that was found since the last barrier (see `model.shifts`); whether there was one."""
-        shift = self._scorer.shifts.take()
-        if shift is None:
-            return False
-        self._alerting.forgive()
-        learning, served = self._learning, self._scorer.served
-        if shift.factors is None:
-            learning.begin_again(self._scorer.begin_again(shift, learning.core), served.version)
-            return True
-        learning.drop_promotion()
-        learning.core.keep_before(shift.before.time)
-        self._scorer.follow_units(shift)
-        if shift.before.calibration is None:
-            self._scorer.calibration.forget()
-            learning.refit_now(served.version)
-        return True
 
     def _apply(self, labels: SideRecords) -> dict[str, int]:
         """Apply feedback records; returns counts by outcome.
