@@ -123,7 +123,7 @@ class Policy:
         entity: int,
         severity: int,
         *,
-        above: float,
+        above: float = math.inf,
         event: int,
         time: float,
         now: float,
