@@ -101,8 +101,8 @@ class Policy:
         self._credit(event, now, events_per_day)
         share = self._score_share(events_per_day)
         self._reach = max(self._capacity(events_per_day) / 2.0, STEERING_BLOCKS * share * block_events)
-        self._steered = min(max(self._steering(), -math.log10(STEERING_MAX)), math.log10(STEERING_MAX))
-        steering: float = 10.0**self._steered
+        steering: float = STEERING_MAX ** min(max(self._balance / self._reach, -1.0), 1.0)
+        self._steered = math.log10(steering)
         return min(share * steering, 0.5)
 
     def forgive(self) -> None:

@@ -65,7 +65,8 @@ def deviations(
             )
             spread = math.sqrt(shrunk)
             if spread < LEVEL_SPREAD:  # else it is above all floors
-                level = math.tanh(abs(np.float64(context[row, table[d, 2]])))
+                mean = np.float64(context[row, table[d, 2]])
+                level = abs(mean) / math.sqrt(1.0 + mean * mean)  # on the scale of rows, about
                 spread = max(spread, SPREAD_MIN, LEVEL_SPREAD * level)
             deviation = difference / spread
             if weight > 0.0 and not math.isnan(deviation):
