@@ -56,6 +56,11 @@ class Driven:
         return self._partition.gauges["threshold"] or float("inf")
 
     @property
+    def gauges(self) -> dict[str, float]:
+        """Numbers that describe the model."""
+        return self._partition.gauges
+
+    @property
     def trim(self) -> float:
         """Highest score of an event that is learned as normal; inf before anything is scored."""
         return self._partition.gauges["trim"] or float("inf")

@@ -222,8 +222,14 @@ def test_a_share_is_the_fields_part_in_all_falls() -> None:
     assert {name: reason.share for name, reason in found.items()} == {"amount": 0.75, "shop": 0.25}
     assert list(explain(event(), {"amount": 3.0, "shop": 1.0}, count_max=1)) == ["amount"]
     assert explain(event(), {"amount": 3.0, "shop": 1.0}, count_max=1)["amount"].share == 0.75
-    assert explain(event(), {}) == {}
-    assert explain(event(), {"amount": 1e-9, "shop": 1e-8}) == {}  # rounding explains nothing
+
+
+@pytest.mark.parametrize("falls", [{}, {"amount": 1e-9, "shop": 1e-8}], ids=["none", "rounding"])
+def test_where_nothing_lowers_the_score_the_reason_is_the_combination(falls: dict[str, float]) -> None:
+    found = explain(event(), falls)
+    assert list(found) == ["combination"]
+    assert found["combination"].share == 1.0
+    assert "combination" in found["combination"].detail
 
 
 @pytest.mark.parametrize("count", [2, 3, 6, 7])

@@ -29,7 +29,7 @@ from detector.core.features import (
     swap,
     to_rows,
 )
-from detector.core.features.feature_kernels import DEVIATION_MAX, SPREAD_MIN, SURPRISE_PRIOR
+from detector.core.features.feature_kernels import DEVIATION_MAX, LEVEL_SPREAD, SPREAD_MIN, SURPRISE_PRIOR
 from detector.core.features.profile_table import PRIOR_WEIGHT
 from detector.core.records import Record
 from detector.core.state import pack, unpack
@@ -167,7 +167,8 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
         prior = np.where(above, *(np.tile(side, memories) for side in priors))
         variance = np.where(above, upper, lower)
         shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
-        deviation = difference / np.maximum(np.sqrt(shrunk), SPREAD_MIN)
+        floor = np.maximum(SPREAD_MIN, LEVEL_SPREAD * (np.abs(mean) / np.sqrt(1.0 + mean * mean)))
+        deviation = difference / np.maximum(np.sqrt(shrunk), floor)
         deviation = np.where(weight > 0, deviation * np.sqrt(weight / (weight + 1.0)), 0.0)
         return np.clip(np.nan_to_num(deviation, nan=0.0), -DEVIATION_MAX, DEVIATION_MAX)
 

@@ -111,12 +111,29 @@ def test_the_next_alert_counts_suppressed_candidates() -> None:
 
 def test_the_next_alert_counts_candidates_beyond_the_budget() -> None:
     decide = driver(budget={"share": 0.001, "per_day": None})
-    published(decide(5, events=0))
+    for entity in (5, 1, 2, 3):
+        published(decide(entity, events=0))
     for _ in range(2):
         assert decide(6, events=0) == Suppressed("budget")
     assert decide(5, time=4000, events=0) == Suppressed("budget")
     assert published(decide(6, events=1000)).suppressed == 2
     assert published(decide(5, time=4000, events=1000)).suppressed == 1
+
+
+def test_within_a_block_each_alert_raises_the_bar() -> None:
+    policy = Policy(config(budget={"share": 0.001, "per_day": None}), 1)
+    policy.next_share(event=0, now=START_S, events_per_day=1000.0, block_events=512)
+
+    def decide(above: float) -> Published | Suppressed:
+        return policy.decide(
+            "a", 0, HIGH, above=above, event=0, time=START_S, now=START_S, events_per_day=1000.0
+        )
+
+    assert isinstance(decide(0.1), Published)
+    assert decide(0.1) == Suppressed("budget")
+    assert isinstance(decide(0.5), Published)
+    policy.forgive()
+    assert isinstance(decide(0.1), Published)
 
 
 def test_without_an_entity_there_is_no_cooldown() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,12 @@ OWN_HISTORY_MIN = 5.0
 
 # A smaller fall in score is rounding.
 FALL_MIN = 1e-6
+COMBINATION = "no single field stands out; it is their combination that is rare"
+RANDOM = "chosen at random, to find out what the score misses; nothing about it stands out"
+
+_NOTHING_SINGLE: dict[str, Any] = {
+    "observed": None, "expected": None, "share": 1.0, "direction": "unusual", "basis": "cluster",
+}  # fmt: skip
 
 ScoreRows = Callable[[Rows], NDArray[np.float64]]
 """Gives the scores (n,) of rows, by the model that scored the event."""
@@ -65,8 +72,9 @@ class Explainer:
         *,
         count_max: int,
         show_typical: bool,
+        otherwise: str = COMBINATION,
     ) -> tuple[Reason, ...]:
-        """Explain one event.
+        """Explain one event, by one reason at least.
 
         Parameters
         ----------
@@ -76,16 +84,19 @@ class Explainer:
             The event's score.
         show_typical
             Whether enough people share what is typical; otherwise it is used but not shown.
+        otherwise
+            The reason, if no single thing lowers the score.
         """
         groups = self._layout.groups
-        expected, basis = self._expected(event, typical)
-        one_each = np.zeros(len(groups), dtype=np.int64)
-        variants = swap(event.take(one_each), expected.take(one_each), self._layout, np.arange(len(groups)))
-        falls = score - score_rows(variants)
-        falls[falls < FALL_MIN] = 0.0
+        expected, basis = self._expected(event, typical, OWN_HISTORY_MIN)
+        falls = self._falls(event, expected, score, score_rows)
+        if not falls.any() and basis == "cluster":
+            # A profile of few events may be what is strange: then only its own values fit it.
+            expected, basis = self._expected(event, typical, 0.0)
+            falls = self._falls(event, expected, score, score_rows)
         total = falls.sum()
         if total <= 0.0:
-            return ()
+            return (Reason(field="combination", detail=otherwise, **_NOTHING_SINGLE),)
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
         reasons = (
@@ -97,8 +108,19 @@ class Explainer:
         )
         return tuple(reasons if show_typical else map(_without_expected, reasons))
 
-    def _expected(self, event: Rows, typical: Rows) -> tuple[Rows, str]:
-        """One row of expected values, and where the expected numerics come from."""
+    def _falls(self, event: Rows, expected: Rows, score: float, score_rows: ScoreRows) -> NDArray[np.float64]:
+        """How far the score falls when one group of columns is as expected, for each group; at least 0."""
+        groups = np.arange(len(self._layout.groups))
+        one_each = np.zeros(len(groups), dtype=np.int64)
+        falls = score - score_rows(swap(event.take(one_each), expected.take(one_each), self._layout, groups))
+        falls[falls < FALL_MIN] = 0.0
+        return falls
+
+    def _expected(self, event: Rows, typical: Rows, own_from: float) -> tuple[Rows, str]:
+        """One row of expected values, and where the expected numerics come from.
+
+        `own_from`: decayed events from which they are the entity's own.
+        """
         expected = typical.copy()
         expected.entities[:] = event.entities
         expected.fraud_rates[:] = self._layout.fraud_rates_unknown
@@ -110,7 +132,7 @@ class Explainer:
         # The means and spreads that its values are compared with stay the entity's own: they belong to the
         # values. What the entity's group stands for is how busy it is.
         expected.context[:, own.compared] = event.context[:, own.compared]
-        if event.context[0, own.count(-1)] < OWN_HISTORY_MIN:
+        if not event.context[0, own.count(-1)] >= max(own_from, FALL_MIN):
             return expected, "cluster"
         usual = event.context[0, own.means(-1)]
         expected.numerics[0] = usual + population_shift(event.context, self._layout)[0]

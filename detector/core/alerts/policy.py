@@ -8,7 +8,9 @@ An event is a *candidate* if its score reaches the threshold. A candidate is pub
 
 The balance also steers the threshold at every block's end: unused alerts lower it, overdrawn ones raise it.
 So the number of alerts per day stays near the budget (chance alone would vary 10 alerts by a third), most
-candidates are published, and the highest scores come first.
+candidates are published, and the highest scores come first. Within a block, each alert raises the bar for the
+next candidate by what the balance has fallen. So where a shift makes all events candidates, the first ones do
+not take everything.
 
 Candidates that are not published are counted, and the entity's next alert says how many there were.
 Everything here goes by event number and event time, so it does not depend on how the log was cut.
@@ -16,6 +18,7 @@ Everything here goes by event number and event time, so it does not depend on ho
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -32,7 +35,7 @@ SUPPRESSED_REASONS = ("entity", "budget")
 # with low scores.
 STEERING_MAX = 20.0
 # Smallest number of alerts between the two ends of the balance: one each way.
-CAPACITY_MIN = 2.0
+CAPACITY_MIN = 8.0
 # Smallest distance from zero to an end of the balance, in alerts of a block. The balance moves by those of
 # one block before the threshold follows. With 3 it settles: its step back is then ln(STEERING_MAX) / 3,
 # about the distance to zero.
@@ -70,6 +73,8 @@ class Policy:
         self._config = config
         self._partitions = partitions
         self._balance = 0.0  # alerts earned less published
+        self._steered = 0.0  # log10 of the factor of candidates that the threshold in force was set with
+        self._reach = 1.0  # distance from zero to an end of the balance, in alerts
         self._events = 0  # number of the event up to which alerts were earned
         self._time = 0.0
         self.overdrafts = 0  # alerts published beyond the balance's lower end, ever
@@ -95,9 +100,18 @@ class Policy:
         """
         self._credit(event, now, events_per_day)
         share = self._score_share(events_per_day)
-        reach = max(self._capacity(events_per_day) / 2.0, STEERING_BLOCKS * share * block_events)
-        steering: float = STEERING_MAX ** min(max(self._balance / reach, -1.0), 1.0)
+        self._reach = max(self._capacity(events_per_day) / 2.0, STEERING_BLOCKS * share * block_events)
+        steering: float = STEERING_MAX ** min(max(self._balance / self._reach, -1.0), 1.0)
+        self._steered = math.log10(steering)
         return min(share * steering, 0.5)
+
+    def forgive(self) -> None:
+        """Cancel overdrawn alerts: they were about a shift of the stream, which the model follows now."""
+        self._balance = max(self._balance, 0.0)
+
+    def _steering(self) -> float:
+        """Log10 of the factor of candidates at the balance; it goes on beyond both ends."""
+        return math.log10(STEERING_MAX) * self._balance / self._reach
 
     def explore_probability(self, events_per_day: float) -> float:
         """Probability that an event that gives no alert for its score gives one for exploration."""
@@ -109,6 +123,7 @@ class Policy:
         entity: int,
         severity: int,
         *,
+        above: float = math.inf,
         event: int,
         time: float,
         now: float,
@@ -122,6 +137,8 @@ class Policy:
             Hash of the main entity; 0 without one: then there is no cooldown.
         severity
             Rank in SEVERITIES.
+        above
+            Its score less the threshold.
         event
             Number of the event, counted since the shard began.
         time
@@ -137,7 +154,8 @@ class Policy:
         capacity = self._capacity(events_per_day)
         lowest = -capacity / 2.0
         overdraft = capacity if severity == len(SEVERITIES) - 1 else 0.0
-        if self._balance - 1.0 < lowest - overdraft:
+        # A score of 1 more is ten times as rare.
+        if self._balance - 1.0 < lowest - overdraft or above < self._steered - self._steering():
             self._hold(entity, case)
             return Suppressed("budget")
         self._balance -= 1.0
@@ -199,6 +217,8 @@ class Policy:
         """State as plain values."""
         return {
             "balance": self._balance,
+            "steered": self._steered,
+            "reach": self._reach,
             "events": self._events,
             "time": self._time,
             "overdrafts": self.overdrafts,
@@ -209,6 +229,7 @@ class Policy:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
         self._balance, self._events, self._time = state["balance"], state["events"], state["time"]
+        self._steered, self._reach = state["steered"], state["reach"]
         self.overdrafts = state["overdrafts"]
         self._cases = OrderedDict((entity, _Case(*case)) for entity, *case in state["cases"])
         self._held = OrderedDict((entity, count) for entity, count in state["held"])

@@ -23,6 +23,8 @@ from detector.core.features.profile_table import PRIOR_WEIGHT
 DEVIATION_MAX = 1e4
 # Spread below which a profile counts as constant: 0.1 % of a unit.
 SPREAD_MIN = 1e-3
+# A profile that is constant is taken to vary by this share of its level, see `robust_distance`.
+LEVEL_SPREAD = 0.02
 # Events of the population before which its variances mean nothing.
 POPULATION_MIN = 2.0
 # Events that a category never seen before counts as.
@@ -68,7 +70,11 @@ def deviations(
                 weight + PRIOR_WEIGHT
             )
             spread = math.sqrt(shrunk)
-            deviation = difference / (SPREAD_MIN if spread < SPREAD_MIN else spread)
+            if spread < LEVEL_SPREAD:  # else it is above all floors
+                mean = np.float64(context[row, table[d, 2]])
+                level = abs(mean) / math.sqrt(1.0 + mean * mean)  # on the scale of rows, about
+                spread = max(spread, SPREAD_MIN, LEVEL_SPREAD * level)
+            deviation = difference / spread
             if weight > 0.0 and not math.isnan(deviation):
                 deviation *= math.sqrt(weight / (weight + 1.0))
                 inputs[row, places[d]] = min(max(deviation, -DEVIATION_MAX), DEVIATION_MAX)

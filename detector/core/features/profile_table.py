@@ -9,6 +9,8 @@ Rules
       by event in log order, so the result does not depend on how polls cut the log.
     - Once a profile has history, the effect of a value is clipped at some of the profile's own spreads, and
       falls again farther out (a redescending influence, Hampel 1974): a profile must not learn the fraud.
+    - After a shift of the stream, a key whose next value is far from its own mean takes that level, and keeps
+      its spreads: its habits have moved with the stream.
     - A slot's time is when its key was last seen, so a full bucket drops the key that was not seen for
       longest.
     - No fast-math and no threads: equal bytes on equal machines.
@@ -24,7 +26,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.key_table import KeyTable, slot_for, take_slot
+from detector.core.features.key_table import KeyTable, find_slot, slot_for, take_slot
 from detector.core.state import row_hash, words
 
 # Decayed events before updates are clipped; with fewer a spread means nothing.
@@ -80,6 +82,9 @@ class ProfileTable(KeyTable):
         values: NDArray[np.float64],
         prior_variances: NDArray[np.float64],
         context: NDArray[np.float32],
+        *,
+        changed_at: float = -math.inf,
+        loose: int = 0,
     ) -> None:
         """Read each event's row as it was before the event, then update the row.
 
@@ -95,6 +100,11 @@ class ProfileTable(KeyTable):
             The population's variances, upper then lower; a profile's variances are shrunk to them.
         context : (n, width) float32
             Output.
+        changed_at
+            Event time of the last shift, s. A key that was not seen since takes the level of its next value,
+            if that is far from its own.
+        loose
+            So many of the events do so in any case.
         """
         _observe(
             self._keys,
@@ -109,8 +119,89 @@ class ProfileTable(KeyTable):
             values,
             prior_variances,
             self._clip_spreads,
+            changed_at,
+            loose,
             context,
         )
+
+    def row(self, key: int) -> NDArray[np.float32]:
+        """Numbers of one key, as a copy; empty if it is not there."""
+        slot = find_slot(self._keys, np.uint64(key))
+        return self._stats[slot].copy() if slot >= 0 else np.zeros(0, dtype=np.float32)
+
+    def compare_with(self, key: int, compared: NDArray[np.float32]) -> None:
+        """Replace one key's means and variances, (3 H J,)."""
+        slot = find_slot(self._keys, np.uint64(key))
+        if slot >= 0:
+            self._stats[slot, len(self.half_lives_s) :] = compared
+            self._hashed[0] = super().hashed
+
+    def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+        """When keys were last seen, and their decayed counts, as copies."""
+        return self._times.copy(), self._stats[:, : len(self.half_lives_s)].copy()
+
+    def recount(self, counts: tuple[NDArray[np.float64], NDArray[np.float32]]) -> None:
+        """Put back what `counts` returned: events that were observed again count once."""
+        self._times[:], self._stats[:, : len(self.half_lives_s)] = counts
+        self._hashed[0] = super().hashed
+
+    def move(self, factors: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
+        """Express means and variances of all keys in other units, `factors` (J,), and add `steps` (J,)."""
+        used = np.flatnonzero(self._keys)
+        compared = self._stats[used, len(self.half_lives_s) :]
+        move(compared, len(self.half_lives_s), factors, steps)
+        self._stats[used, len(self.half_lives_s) :] = compared
+        self._hashed[0] = super().hashed
+
+
+def move(
+    compared: NDArray[np.float32], memories: int, factors: NDArray[np.float64], steps: NDArray[np.float64]
+) -> None:
+    """Express means and variances (n, 3 H J) on the scale of other units, and add steps to the means.
+
+    Parameters
+    ----------
+    factors : (J,) float64
+        New units in old ones.
+    steps : (J,) float64
+        Added to the means, on the new scale.
+    """
+    means, upper, lower = (
+        compared.astype(np.float64).reshape(len(compared), 3, memories, -1).transpose(1, 0, 2, 3)
+    )
+    values = np.sinh(np.clip(means, -300.0, 300.0))
+    slopes = np.hypot(values, 1.0) / np.hypot(values, factors)  # of the new scale by the old one
+    slopes = np.where(np.isnan(slopes), 1.0, slopes)
+    moved = np.stack([np.arcsinh(values / factors) + steps, upper * slopes**2, lower * slopes**2], axis=1)
+    compared[:] = moved.reshape(len(compared), -1)
+
+
+@numba.njit(cache=True, inline="always")
+def _learn(
+    row: Any, places: Any, value: Any, weight: Any, priors: Any, clip_spreads: float, follows: bool
+) -> None:
+    """Move a mean and its variances; `places` and `priors` are (mean, upper, lower) and (upper, lower)."""
+    mean_at, upper_at, lower_at = places
+    if math.isnan(row[mean_at]):
+        row[mean_at] = value
+    step = value - row[mean_at]
+    side = 0 if step > 0.0 else 1
+    trust = 1.0
+    if weight > HISTORY_MIN:
+        variance = row[lower_at if side else upper_at]
+        prior = priors[1] if side else priors[0]
+        shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
+        bound = clip_spreads * math.sqrt(shrunk)
+        if follows and abs(step) > DOUBTED_FROM * bound:
+            row[mean_at] = value
+            return
+        trust = min(1.0, (DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2)
+        step = min(max(step, -bound), bound)
+    share = trust / (weight + 1.0)
+    row[mean_at] += share * step
+    square = (1.0 - share) * 2.0 * step * step
+    row[upper_at] += share * ((0.0 if side else square) - row[upper_at])
+    row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
 
 
 @numba.njit(cache=True)
@@ -128,6 +219,8 @@ def _observe(
     values: Any,
     prior_variances: Any,
     clip_spreads: float,
+    changed_at: float,
+    loose: int,
     context: Any,
 ) -> None:
     memories = len(rates)
@@ -143,6 +236,7 @@ def _observe(
         if keys[slot] != 0:
             hashed[0] -= row_hash(keys, last_words, stats_words, slot)
         new = take_slot(keys, slot, key, count)
+        follows = event < loose or last[slot] < changed_at
         row = stats[slot]
         if new:
             row[:] = 0.0
@@ -165,22 +259,8 @@ def _observe(
                 mean_at = means_at + h * numerics + j
                 upper_at = mean_at + memories * numerics
                 lower_at = upper_at + memories * numerics
-                if math.isnan(row[mean_at]):
-                    row[mean_at] = value
-                step = value - row[mean_at]
-                side = 0 if step > 0.0 else 1
-                trust = 1.0
-                if weight > HISTORY_MIN:
-                    variance = row[lower_at if side else upper_at]
-                    prior = prior_variances[side * numerics + j]
-                    shrunk = (weight * variance + PRIOR_WEIGHT * prior) / (weight + PRIOR_WEIGHT)
-                    bound = clip_spreads * math.sqrt(shrunk)
-                    trust = min(1.0, (DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2)
-                    step = min(max(step, -bound), bound)
-                share = trust / (weight + 1.0)
-                row[mean_at] += share * step
-                square = (1.0 - share) * 2.0 * step * step
-                row[upper_at] += share * ((0.0 if side else square) - row[upper_at])
-                row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
+                places = mean_at, upper_at, lower_at
+                priors = prior_variances[j], prior_variances[numerics + j]
+                _learn(row, places, value, weight, priors, clip_spreads, follows)
             row[h] = weight + 1.0
         hashed[0] += row_hash(keys, last_words, stats_words, slot)

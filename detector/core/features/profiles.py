@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +13,15 @@ from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import feature_kernels
 from detector.core.features.habits import Habits
 from detector.core.features.layout import Layout
-from detector.core.features.profile_table import ProfileTable
+from detector.core.features.profile_table import ProfileTable, move
 from detector.core.features.rows import Rows
+
+EVERYTHING = 1  # the key of all events together
+# Events after a shift during which an entity takes the level of a value that is far from its own.
+FOLLOWING_EVENTS = 4_096
+# Decayed events of an entity that tell how far its values have moved, and least number of such events.
+FOLLOWED_MIN = 5.0
+KNOWN_MIN = 50
 
 
 class Profiles:
@@ -31,6 +39,8 @@ class Profiles:
             self._tables.append(ProfileTable(half_lives, kind.numerics, keys_max, config.clip_spreads))
         self._habits = Habits(layout, config)
         self._priors = np.ones((2, len(layout.numerics)))  # variances: upper, then lower
+        self._changed_at = -math.inf  # event time of the last shift, s
+        self._loose = 0  # events during which keys still follow it
 
     def __len__(self) -> int:
         """Profiles held, of all kinds."""
@@ -44,8 +54,12 @@ class Profiles:
 
     def observe(self, rows: Rows) -> None:
         """Fill `rows.context` and learn from the rows, one after another."""
+        self._observe_profiles(rows)
+        self._habits.observe(rows)
+
+    def _observe_profiles(self, rows: Rows) -> None:
         keys = rows.keys()
-        everything = np.ones(len(rows), dtype=np.uint64)
+        everything = np.full(len(rows), EVERYTHING, dtype=np.uint64)
         for kind, table in zip(self._layout.kinds, self._tables, strict=True):
             if kind.left is None:
                 key = everything
@@ -56,14 +70,17 @@ class Profiles:
             values = rows.numerics[:, : kind.numerics]
             if kind.left is not None and kind.numerics:
                 values = values - population_shift(rows.context, self._layout)[:, : kind.numerics]
+            follows = kind.left == 0  # everything together moves by `begin_again`
             table.observe(
                 key,
                 rows.times,
                 values,
                 self._priors[:, : kind.numerics].ravel(),
                 rows.context[:, kind.columns],
+                changed_at=self._changed_at if follows else -math.inf,
+                loose=self._loose if follows else 0,
             )
-        self._habits.observe(rows)
+        self._loose = max(0, self._loose - len(rows))
 
     def update_priors(self, rows: Rows) -> None:
         """Take the population's variances as seen by the block's last row; profiles are shrunk to them."""
@@ -71,12 +88,88 @@ class Profiles:
             variances = population_variances(rows.context[-1:], self._layout)[0]
             self._priors = variances.astype(np.float64).reshape(2, -1)
 
+    # --- shifts of the stream ------------------------------------------------------------------------------
+
+    @property
+    def population(self) -> NDArray[np.float32]:
+        """What is known of all events together; empty before the first one."""
+        return self._tables[0].row(EVERYTHING)
+
+    def restore_population(self, before: NDArray[np.float32]) -> None:
+        """Put back means and variances of all events, as `population` returned them; counts go on."""
+        if len(before):
+            self._tables[0].compare_with(EVERYTHING, before[len(self._layout.half_lives_s) :])
+
+    def begin_again(self, rows: Rows, before: NDArray[np.float32], factors: NDArray[np.float64]) -> None:
+        """Follow a shift, given by the events since; writes their context anew.
+
+        Everybody's means and variances become those of these events. Each entity's means move by what the
+        events of known entities have moved, in the middle; what still is far from its entity's mean then
+        moves that entity alone.
+
+        Parameters
+        ----------
+        rows
+            Events since the shift, on the new scale. The context is as they saw it.
+        before
+            `population` as it was before the shift.
+        factors : (J,) float64
+            New units in old ones.
+        """
+        layout = self._layout
+        steps = self._steps(rows, before, factors)
+        for kind, table in zip(layout.kinds, self._tables, strict=True):
+            if kind.numerics and kind.left is not None:
+                table.move(factors[: kind.numerics], steps[: kind.numerics])
+        self._tables[0].compare_with(EVERYTHING, _moments_of(rows.numerics, len(layout.half_lives_s)))
+        self._changed_at, self._loose = float(rows.times[-1]), FOLLOWING_EVENTS
+        counts = [table.counts() for table in self._tables]
+        for _ in range(2):  # profiles follow; then the context is that of profiles that have followed
+            self._loose = FOLLOWING_EVENTS + len(rows)
+            self._observe_profiles(rows)
+            for table, known in zip(self._tables, counts, strict=True):
+                table.recount(known)
+            self.update_priors(rows)
+
+    def _steps(
+        self, rows: Rows, before: NDArray[np.float32], factors: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """How far the values of known entities have moved, beyond a change of units, (J,)."""
+        layout = self._layout
+        numerics, memories = len(layout.numerics), len(layout.half_lives_s)
+        steps = np.zeros(numerics)
+        if not layout.entities or not numerics or not len(before):
+            return steps
+        kind = layout.kind_of(0)
+        known = rows.context[:, kind.count(-1)] >= FOLLOWED_MIN
+        compared = rows.context[known, kind.compared]
+        move(compared, memories, factors, steps)
+        usual = compared[:, (memories - 1) * numerics : memories * numerics]
+        means = before[memories:].reshape(3, memories, numerics)[0]
+        shift = means[0] - means[-1]  # what was the population's before
+        for j in range(numerics):
+            moved = rows.numerics[known, j] - usual[:, j]
+            moved = moved[~np.isnan(moved)]
+            if len(moved) >= KNOWN_MIN:
+                steps[j] = float(np.median(moved))
+            elif not np.isnan(shift[j]):
+                steps[j] = float(shift[j])
+        return steps
+
     def to_state(self) -> dict[str, Any]:
         tables = {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
-        return {"priors": self._priors.copy(), "tables": tables, "habits": self._habits.to_state()}
+        return {
+            "priors": self._priors.copy(),
+            "changed_at": self._changed_at if math.isfinite(self._changed_at) else None,
+            "loose": self._loose,
+            "tables": tables,
+            "habits": self._habits.to_state(),
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._priors = state["priors"]
+        self._changed_at = -math.inf if state["changed_at"] is None else state["changed_at"]
+        self._loose = state["loose"]
         for i, table in enumerate(self._tables):
             table.load(state["tables"][f"{i:03d}"])
         self._habits.load(state["habits"])
@@ -140,6 +233,21 @@ def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np
     shift = np.empty((len(context), len(layout.numerics)))
     feature_kernels.shifts(context, layout.population.means, shift)
     return shift
+
+
+def _moments_of(values: NDArray[np.float64], memories: int) -> NDArray[np.float32]:
+    """Means and variances of (n, J) values as a profile holds them, the same in all memories, (3 H J,)."""
+    moments = np.full((3, memories, values.shape[1]), np.nan)
+    moments[1:] = 0.0
+    for j in range(values.shape[1]):
+        known = values[~np.isnan(values[:, j]), j]
+        if len(known):
+            mean = known.mean()
+            steps = known - mean
+            moments[0, :, j] = mean
+            moments[1, :, j] = 2.0 * np.square(np.maximum(steps, 0.0)).mean()
+            moments[2, :, j] = 2.0 * np.square(np.minimum(steps, 0.0)).mean()
+    return moments.astype(np.float32).reshape(-1)
 
 
 def _mix(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:

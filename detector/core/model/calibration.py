@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Calibration as CalibrationConfig
+from detector.core.model.latest import Latest
 
 Doubles = NDArray[np.float64]
 
@@ -71,7 +72,9 @@ SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 # starts from a usual one, worth so many accepted events. A few hundred alone give anything from .3 to .9, and
 # then far events of different days cannot be compared.
 USUAL_SHAPE, USUAL_SHAPE_EVENTS = 0.5, 32_768.0
-SPAN_MIN = 1e-6
+# A smaller span is that of a stream which hardly varies. Parts measure in usual spreads: on the streams of
+# docs/QUALITY.md the smallest span is .07.
+SPAN_MIN = 0.05
 # The recent histogram's memory is the long one divided by this. An eighth of 32,768 events holds 4 of the 1
 # in 1,000 that the default budget asks for; fewer would be noise alone. A quarter takes a day longer to
 # lower the threshold after a shift (docs/ROBUSTNESS.md).
@@ -110,11 +113,17 @@ class Sketch:
         self.counts += counts
 
     def quantile(self, share: float) -> float:
-        """Distance below which `share` of the weight lies; inf while empty."""
+        """Distance below which `share` of the weight lies; inf while empty.
+
+        A bin that holds more than what is to lie beyond is not cut: its events are equally far.
+        """
         total = self.counts.sum()
         if total < 1.0:
             return float("inf")
-        return float(np.sinh(LOW + BIN * _place(self.counts, total, share)) / SHARPNESS)
+        place = _place(self.counts, total, share)
+        if self.counts[min(int(place), BINS - 1)] > (1.0 - share) * total:
+            place = np.floor(place) + 1.0
+        return float(np.sinh(LOW + BIN * place) / SHARPNESS)
 
 
 class Calibration:
@@ -140,6 +149,7 @@ class Calibration:
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
         self.recent = Sketch(config.memory_events // RECENT_PART)
+        self._latest = Latest()
         self.shift: Doubles = np.zeros(len(weights))
         self.span: Doubles = np.ones(len(weights))
         self.tail: Doubles = np.array([0.0, 1.0])  # of the mean: quantile .9, and units in a nat
@@ -183,10 +193,15 @@ class Calibration:
         In [0, inf); higher = more anomalous.
         """
         place = np.arcsinh(distances * SHARPNESS)
-        body = np.interp(place, EDGES, self._scores)
+        body = -np.log10(np.interp(place, EDGES, self._shares))
         tail = self._tail_score + (place - self._tail_place) / (self._shape * np.log(10.0))
         scores: Doubles = np.where(place > self._tail_place, tail, body)
         return scores
+
+    @property
+    def trim(self) -> float:
+        """Largest distance that is accepted."""
+        return float(self._trim)
 
     @property
     def trim_score(self) -> float:
@@ -205,8 +220,13 @@ class Calibration:
         """Distance below which `share` of all events lie; lower if clearly fewer recent ones lie beyond."""
         return min(self.all.quantile(share), self.recent.quantile(1.0 - RECENT_SHARE * (1.0 - share)))
 
+    def threshold(self, share: float) -> float:
+        """Distance beyond which `share` of the next events lie, as far as the latest ones tell."""
+        return min(self.quantile(1.0 - share), self._latest.limit(share))
+
     def learn(self, distances: Doubles, accepted: NDArray[np.bool_]) -> None:
         """Count a block's distances (n,), of which `accepted` (n,) are, and update the tables."""
+        self._latest.learn(distances)
         bins = _bins(distances)
         counts = np.bincount(bins, minlength=BINS)
         self.all.add(counts, len(bins))
@@ -215,11 +235,17 @@ class Calibration:
         self.accepted.add(np.bincount(bins, minlength=BINS), len(bins))
         self._update_tables()
 
+    def forget(self) -> None:
+        """Forget all counts: `restart` follows."""
+        for sketch in (self.accepted, self.all, self.recent):
+            sketch.counts[:] = 0.0
+
     def restart(self, distances: Doubles) -> None:
         """Count again from the core's distances (n,): a young model changes too much to keep older counts.
 
         The core holds accepted events only, so counts beyond the trim are kept.
         """
+        self._latest.forget()
         accepted = EDGES[:-1] <= np.arcsinh(self._trim * SHARPNESS)
         for sketch in (self.all, self.recent):
             sketch.counts[accepted] = 0.0
@@ -237,6 +263,7 @@ class Calibration:
         distances : (n,) float64
             Distances that recent events would have had with that weight, in log order.
         """
+        self._latest.forget()
         self.all.recount(distances)
         self.recent.recount(distances)
         self._trim = self.quantile(self._config.trim)
@@ -246,7 +273,7 @@ class Calibration:
     def _update_tables(self) -> None:
         self._trim = self.quantile(self._config.trim)
         above = _sums_above(self.accepted.counts, PRIOR / BINS)
-        self._scores = np.maximum(-np.log10(above / above[0]), 0.0)
+        self._shares = above / above[0]
         # The two places must differ, also where the tail begins early.
         shape_from = min(SHAPE_FROM, 1.0 - 2.0 * (1.0 - self._config.tail_from))
         near, start = (
@@ -255,7 +282,8 @@ class Calibration:
         )
         self._tail_place = EDGES[start]
         # By definition. Counts this far out are few and may fall from many to none within one bin.
-        self._tail_score = self._scores[start] = -np.log10(1.0 - self._config.tail_from)
+        self._tail_score = -np.log10(1.0 - self._config.tail_from)
+        self._shares[start] = 1.0 - self._config.tail_from
         # Accepted events end at the trim quantile, so their own last excesses would make the tail too thin.
         # The shape is measured where both shares of *all* events are known, and the tail continues from
         # there.
@@ -275,6 +303,7 @@ class Calibration:
             "accepted": self.accepted.counts.copy(),
             "all": self.all.counts.copy(),
             "recent": self.recent.counts.copy(),
+            "latest": self._latest.to_state(),
             "shift": self.shift.copy(),
             "span": self.span.copy(),
             "tail": self.tail.copy(),
@@ -285,6 +314,7 @@ class Calibration:
         """Restore what `to_state` returned; weights come from the parts."""
         self.accepted.counts, self.all.counts = state["accepted"], state["all"]
         self.recent.counts = state["recent"]
+        self._latest.load(state["latest"])
         self.shift, self.span, self.tail = state["shift"], state["span"], state["tail"]
         self.label_weight = state["label_weight"]
         self._update_tables()

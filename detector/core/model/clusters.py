@@ -84,6 +84,18 @@ class Core:
         places = np.concatenate([free, rng.integers(0, self.capacity, len(rows) - len(free))])
         self._put(places, rows)
 
+    def restart(self, rows: Rows) -> None:
+        """Hold the latest of these rows instead of all before."""
+        rows = rows.take(slice(-self.capacity, None))
+        self._filled = len(rows)
+        self._put(np.arange(len(rows)), rows)
+
+    def keep_before(self, time: float) -> None:
+        """Remove rows that are not older than an event time, s; the others stay if there are any."""
+        kept = np.flatnonzero(self.rows.times[: self._filled] < time)
+        if len(kept):
+            self.keep(kept)
+
     def sample(self) -> Sample:
         """Copy the core, for clustering in a background thread."""
         self._sampled[: self._filled] = True
@@ -113,10 +125,14 @@ class Core:
         kept = np.flatnonzero(~wrong)
         if len(kept) == len(wrong) or not len(kept):
             return 0
-        self.rows.put(slice(0, len(kept)), rows.take(kept))
+        self.keep(kept)
+        return len(wrong) - len(kept)
+
+    def keep(self, kept: NDArray[np.int64]) -> None:
+        """Keep these rows only, given by ascending numbers."""
+        self.rows.put(slice(0, len(kept)), self.rows.take(kept))
         self.cluster[: len(kept)] = self.cluster[kept]
         self._filled = len(kept)
-        return len(wrong) - len(kept)
 
     def _put(self, places: NDArray[np.int64], rows: Rows) -> None:
         self.rows.put(places, rows)

@@ -27,6 +27,10 @@ class Moments:
         other.sums = self.sums.copy()
         return other
 
+    def forget(self) -> None:
+        """Forget everything."""
+        self.sums = np.zeros_like(self.sums)
+
     @property
     def empty(self) -> bool:
         """Whether nothing was learned yet."""

@@ -13,7 +13,8 @@ weights   a deviation from an entity's profile counts by the share of the value'
           history nothing is explained, so the value counts in full
 
 A column that is constant in the core has no spread there, because rare values are trimmed. It takes the
-spread of *all* recent events, so that a rare value is as strange as it is rare, and no more.
+spread of *all* recent events, so that a rare value is as strange as it is rare, and no more; and at least a
+share of its level.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ NORMAL_RANGE, NORMAL_INNER = 4.65, 1.35
 INNER_MIN = 0.03
 # A column that never varied has no spread; this share of the largest one keeps it finite.
 SPREAD_FLOOR = 1e-3
+# A constant value is taken to vary by this share of itself: 10.01 among 10s is no anomaly. Its spread on the
+# scale of rows, asinh, is about this share of its hyperbolic tangent.
+LEVEL_SPREAD = 0.02
 # Share explained that counts as nothing when entities are compared: two useless ones both get no weight.
 EXPLAINED_MIN = 0.05
 
@@ -108,6 +112,10 @@ class RobustDistance:
         """Take over the moments of another part that went on counting."""
         self._moments.take_over(other._moments)
 
+    def forget(self) -> None:
+        """Forget the values of all events."""
+        self._moments.forget()
+
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count the values of events, accepted or not."""
         values = np.ascontiguousarray(inputs[:, self._places[self._is_value]], dtype=np.float64)
@@ -129,6 +137,7 @@ class RobustDistance:
         variance = np.maximum(squares / count - np.square(total / count), 0.0)
         constant = np.flatnonzero(self._is_value & (far < floor))
         spread = np.sqrt(variance[self._numeric[constant]])
+        spread = np.maximum(spread, LEVEL_SPREAD * np.tanh(np.abs(self._centre[constant])))
         far[constant] = inner[constant] = np.maximum(NORMAL_RANGE * spread, floor)
         self._scales = np.stack([far, np.sqrt(far * inner)])
         self._explained = explained_shares(rows, self._layout)

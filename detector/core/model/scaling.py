@@ -32,8 +32,8 @@ INNER_OF_NORMAL = 1.35  # interquartile range of a standard normal
 INNER_MIN = 0.03
 # Spreads of all events that a column takes which is constant in the core.
 SPREADS_OF_ALL = 3.0
-# A column that never varied has no spread; this share of its size keeps it finite.
-SPREAD_FLOOR = 1e-3
+# A column that never varied has no spread; this share of its size, or of its unit, stands for it.
+SPREAD_FLOOR = 1e-2
 CONSTANT = 1e-9
 # Surprises are in nats already. With a smaller spread the first foreign card of a country would be far away.
 SURPRISE_MIN = 1.0
@@ -71,6 +71,10 @@ class Scaling:
     def count_as(self, other: Scaling) -> None:
         """Take over the moments of another one that went on counting."""
         self._moments.take_over(other._moments)
+
+    def forget(self) -> None:
+        """Forget the values of all events."""
+        self._moments.forget()
 
     def learn(self, rows: Rows) -> None:
         """Count the values of events, accepted or not."""

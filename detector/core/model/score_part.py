@@ -20,6 +20,8 @@ The calls that a part gets, in this order:
     5. succeed              on the copy at the barrier, where it replaces the part
     6. update               at every barrier, also where nothing was refitted
 
+`forget` comes before 3, at a barrier after a shift of the stream.
+
 To add a part, write a class that inherits from `ScorePart`, and put it in the table `PARTS` of
 `detector.core.model.serving`. What it adds to alerts must be in `detector/schemas/alert.v1.json`.
 """
@@ -134,6 +136,9 @@ class ScorePart(Protocol):
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         """Learn from a block of n events; `ordinary` (n,) are all but the strangest."""
+
+    def forget(self) -> None:
+        """Forget what was counted of all events, because the stream has changed; a refit follows at once."""
 
     def copy(self) -> Self:
         """Return a copy that shares nothing that `learn` or `refit` change in place."""

@@ -94,6 +94,9 @@ class RobustPart(ScorePart):
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         self._distance.learn(inputs)
 
+    def forget(self) -> None:
+        self._distance.forget()
+
     def copy(self) -> Self:
         other = copy(self)
         other._distance, other._nearest = self._distance.copy(), copy(self._nearest)
@@ -383,6 +386,11 @@ class ServedModel:
         """Let all parts learn from a block of n events; `ordinary` (n,) are all but the strangest."""
         for part in (*self._plain, *self._labelled):
             part.learn(rows, inputs, ordinary)
+
+    def forget(self) -> None:
+        """Let all parts forget what they have counted of all events: the stream has changed."""
+        for part in (*self._plain, *self._labelled):
+            part.forget()
 
     def copies(self) -> list[ScorePart]:
         """Copies of the parts without labels, to be refitted."""

@@ -91,6 +91,9 @@ class ShapePart(ScorePart):
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         self._scaling.learn(rows)
 
+    def forget(self) -> None:
+        self._scaling.forget()
+
     def copy(self) -> Self:
         other = copy(self)
         other._scaling = self._scaling.copy()

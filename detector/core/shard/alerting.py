@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.alerts.alert import alert_id, make_alert
-from detector.core.alerts.explain import Explainer
+from detector.core.alerts.explain import COMBINATION, RANDOM, Explainer
 from detector.core.alerts.exploration import BY_SCORE, Exploration
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.events import Events, Parser
@@ -145,6 +145,7 @@ class Alerting:
             alert_id(self._identity, event.record.offset),
             event.entities[0] if event.entities else 0,
             self._policy.severity(score),
+            above=score - self._threshold,
             event=piece.number + i,
             time=float(piece.rows.times[i]),
             now=float(piece.now[i]),
@@ -166,6 +167,7 @@ class Alerting:
             scorer.score_rows,
             count_max=self._config.reasons_max,
             show_typical=explained.shown,
+            otherwise=RANDOM if decision.selection == "exploration" else COMBINATION,
         )
         schema, served = self._event, scorer.served
         return make_alert(
@@ -203,6 +205,10 @@ class Alerting:
         per_half_life = float(last.context[0, everything.start + 1])
         self._events_per_day = max(per_half_life * math.log(2.0) * DAY_S / float(layout.half_lives_s[0]), 1.0)
 
+    def forgive(self) -> None:
+        """Cancel overdrawn alerts, after a shift of the stream."""
+        self._policy.forgive()
+
     def update_threshold(
         self, calibration: Calibration, *, event: int, now: float, block_events: int
     ) -> None:
@@ -218,7 +224,7 @@ class Alerting:
         share = self._policy.next_share(
             event=event, now=now, events_per_day=self._events_per_day, block_events=block_events
         )
-        far = calibration.quantile(1.0 - share)
+        far = calibration.threshold(share)
         self._threshold = float(calibration.scores(np.array([far]))[0])
 
     # --- state ---------------------------------------------------------------------------------------------

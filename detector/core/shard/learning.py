@@ -66,6 +66,7 @@ class Learning:
         self._trainings: deque[Callable[[], None]] = deque()  # under way
         self._promotion: Callable[[], Promotion] | None = None  # under way, or done and not installed
         self._since_promotion = 0  # events
+        self._begun = 0  # version at which the model began, or began again after a shift
 
     @property
     def loss(self) -> float:
@@ -82,12 +83,16 @@ class Learning:
         The first interval of full length is shortened by partition. Otherwise equally busy partitions would
         have all their barriers at the same time.
         """
-        barriers = self._barriers
-        usual = barriers.interval(version)
-        if version == 0 or barriers.young(version) or not barriers.young(version - 1):
+        barriers, age = self._barriers, self._age(version)
+        usual = barriers.interval(age)
+        if age == 0 or barriers.young(age) or not barriers.young(age - 1):
             return usual
         blocks = self._partition * GOLDEN % 1.0 * (usual // barriers.block_events)
         return usual - int(blocks) * barriers.block_events
+
+    def _age(self, version: int) -> int:
+        """Barriers since the model began, or began again."""
+        return max(version - self._begun, 0)
 
     # --- blocks --------------------------------------------------------------------------------------------
 
@@ -129,7 +134,7 @@ class Learning:
 
         A young model is too far behind already, so its barriers wait for the refit.
         """
-        if self._barriers.young(version):
+        if self._barriers.young(self._age(version)):
             return 0
         block = self._barriers.block_events
         return int(self._barriers.every_events * LEAD) // block * block
@@ -142,7 +147,8 @@ class Learning:
         trainer, lanes, version = self._trainer, self._lanes, served.version
         copies, sample = served.copies(), self.core.sample()
         rng = np.random.Generator(np.random.PCG64([*self._seed, PROMOTED, version]))
-        learned = lanes.training(lambda: trainer.rehearse(sample, version))
+        age = self._age(version)
+        learned = lanes.training(lambda: trainer.rehearse(sample, age))
         self._promotion = lanes.promotion(lambda: served.refitted(copies, sample, learned(), rng))
 
     # --- barriers ------------------------------------------------------------------------------------------
@@ -160,7 +166,23 @@ class Learning:
             promotion = self._promotion()
             self._promotion = lambda: promotion
 
-    def promote(self, scorer: Scorer, *, warming_up: bool) -> None:
+    def drop_promotion(self) -> None:
+        """Give up a refit that is under way."""
+        if self._promotion is not None:
+            self._promotion()
+            self._promotion = None
+
+    def begin_again(self, rows: Rows, version: int) -> None:
+        """Begin with a core of these rows only; the next `promote` refits to it."""
+        self.core.restart(rows)
+        self._begun = version
+        self.refit_now(version)
+
+    def refit_now(self, version: int) -> None:
+        """Let the next `promote` refit the parts."""
+        self._since_promotion = self.interval(version)
+
+    def promote(self, scorer: Scorer, *, restart: bool) -> None:
         """Install the refitted parts; nothing at a barrier that comes before a refit was started."""
         served = scorer.served
         first = not served.ready
@@ -171,7 +193,10 @@ class Learning:
         if self._promotion is None:
             return
         promotion, self._promotion = self._promotion(), None
-        scorer.install(promotion, self.core, restart=warming_up or first)
+        scorer.install(promotion, self.core, restart=restart or first)
+        if served.version == self._begun > 0:
+            # The events since a shift were all taken in; from here on the core holds accepted ones only.
+            self.core.keep(np.flatnonzero(scorer.accepts(self.core)))
         self._since_promotion = 0
 
     def apply(self, applied: AppliedLabels) -> None:
@@ -192,6 +217,7 @@ class Learning:
             **self._trainer.to_state(),
             "core": self.core.to_state(),
             "since_promotion": self._since_promotion,
+            "begun": self._begun,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -200,3 +226,4 @@ class Learning:
         self._trainer.load(state)
         self.core.load(state["core"])
         self._since_promotion = state["since_promotion"]
+        self._begun = state["begun"]

@@ -149,6 +149,11 @@ class Partition:
         return self._shard.event_time
 
     @property
+    def followed(self) -> str:
+        """The shift of the stream that the last barrier followed, in words; empty: none."""
+        return self._shard.followed
+
+    @property
     def replaying(self) -> bool:
         """Whether the next record may be below `until`."""
         return self.position < self.until

@@ -21,6 +21,7 @@ from detector.core.model.calibration import Calibration
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Explained, Shown
 from detector.core.model.serving import Promotion, ServedModel
+from detector.core.model.shifts import Shift, ShiftWatch, moved_units
 from detector.core.shard.block import Block
 
 
@@ -50,6 +51,7 @@ class Scorer:
         self.profiles = Profiles(layout, model.features)
         self.served = ServedModel(model, layout, features, rng)
         self.calibration = Calibration(model.calibration, self.served.weights, self.served.limits)
+        self.shifts = ShiftWatch(model.calibration.warm_up_events)
 
     def fill(self, block: Block, events: Events, piece: slice, rates: FraudRates) -> None:
         """Write events to a piece of the block, with their context and inputs; profiles learn them."""
@@ -80,16 +82,32 @@ class Scorer:
         """Explain one event, given as one row, by the parts of the score."""
         return self.served.explain(rows, inputs, Shown(self.units, exemplars_max))
 
-    def learn(self, block: Block) -> NDArray[np.bool_]:
-        """Learn from a block's distances and inputs; returns which rows are accepted, (B,)."""
+    def learn(self, block: Block, core: Core) -> NDArray[np.bool_]:
+        """Learn from a block's distances and inputs; returns which rows are accepted, (B,).
+
+        `core` holds what was accepted before.
+        """
         accepted = np.arange(len(block)) < block.filled
         if self.served.ready:
             used = block.used
+            self.shifts.learn(
+                block.rows.take(used),
+                block.distances[used],
+                self.calibration,
+                self.profiles.population,
+                core.filled(),
+            )
             accepted &= self.calibration.accepts(block.distances)
             ordinary = self.calibration.ordinary(block.distances[used])
             self.calibration.learn(block.distances[used], accepted[used])
             self.served.learn(block.rows.take(used), block.inputs[used], ordinary)
         return accepted
+
+    def accepts(self, core: Core) -> NDArray[np.bool_]:
+        """Which events of the core would be accepted now, (n,)."""
+        rows = core.filled()
+        found = self.served.distances(rows, self.features.compute(rows))
+        return self.calibration.accepts(self.calibration.combine(found.plain))
 
     def choose_units(self, core: Core) -> None:
         """Read units from the first events, which the core holds, and restart profiles with them."""
@@ -102,9 +120,30 @@ class Scorer:
         self.profiles.observe(rows)
         self.profiles.update_priors(rows)
 
+    def follow_units(self, shift: Shift) -> None:
+        """Take other units; everything is then as it was before the shift."""
+        assert shift.factors is not None
+        self.units = Units(self.units.units * shift.factors)
+        self.profiles.restore_population(shift.before.population)
+        if shift.before.calibration is not None:
+            self.calibration.load(shift.before.calibration)
+
+    def begin_again(self, shift: Shift, core: Core) -> Rows:
+        """Let units, profiles and calibration begin again; returns the events for the core."""
+        before, rows = core.filled().numerics, shift.rows
+        factors = moved_units(before, rows.numerics, self.units.units)
+        values = self.units.restore(rows.numerics)
+        self.units = Units(self.units.units * factors)
+        rows.numerics[:] = self.units.scale(values)
+        self.profiles.begin_again(rows, shift.before.population, factors)
+        self.calibration.forget()
+        self.served.forget()
+        return rows
+
     def install(self, promotion: Promotion, core: Core, *, restart: bool) -> None:
         """Serve the successors; with `restart` the calibration counts again from the core."""
         self.served.install(promotion, core)
+        self.shifts.refitted(core.filled())
         self.calibration.weights = self.served.weights
         self.calibration.update_spans(promotion.measured)
         if restart:
@@ -117,6 +156,7 @@ class Scorer:
             "profiles": self.profiles.to_state(),
             "served": self.served.to_state(),
             "calibration": self.calibration.to_state(),
+            "shifts": self.shifts.to_state(),
         }
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
@@ -126,3 +166,4 @@ class Scorer:
         self.served.load(state["served"], core)
         self.calibration.weights = self.served.weights
         self.calibration.load(state["calibration"])
+        self.shifts.load(state["shifts"])

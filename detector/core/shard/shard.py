@@ -38,11 +38,13 @@ from detector.core.labels.feedback import LabelBook
 from detector.core.labels.peer_messages import Exchange
 from detector.core.labels.peers import Message, Peers
 from detector.core.labels.supervision import Supervision
+from detector.core.model.calibration import RECENT_PART
 from detector.core.model.score_part import Update
 from detector.core.records import Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Inquired, Piece
 from detector.core.shard.block import Block
+from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.scoring import Scorer, Scores
@@ -94,6 +96,7 @@ class Shard:
         self._lap = lap
         self._lanes = lanes
         self._accepted = 0  # events accepted, ever; a new model does not restart it
+        self.followed = ""  # the shift that the last barrier followed, in words; empty: none
         self._intake = Intake(config, identity)
         self._alerting = Alerting(config, identity, self._intake.parser)
         self._build()
@@ -132,7 +135,9 @@ class Shard:
 
     @property
     def interval(self) -> int:
-        """Events from the last barrier to the next regular one."""
+        """Events from the last barrier to the next regular one; 0 once a shift was found: it comes now."""
+        if self._scorer.shifts.found is not None:
+            return 0
         return self._learning.interval(self._scorer.served.version)
 
     @property
@@ -167,6 +172,7 @@ class Shard:
             "profiles": float(len(self._scorer.profiles)),
             "trim": calibration.trim_score if served.ready else 0.0,
             "labels": float(len(self._book.labels)),
+            "shifts": float(self._scorer.shifts.count),
             "label_weight": calibration.label_weight,
             "fraud_keys": float(len(self._supervision.fraud_rates)),
             **served.gauges(),
@@ -270,7 +276,7 @@ class Shard:
         """Learn from the block; it is complete unless a barrier comes within it."""
         block, scorer = self._block, self._scorer
         block.clear_rest()
-        accepted = scorer.learn(block)
+        accepted = scorer.learn(block, self._learning.core)
         self.since_barrier += block.filled
         last = block.row(block.filled - 1).copy()
         self._learning.learn(block, accepted, scorer.served)
@@ -297,7 +303,8 @@ class Shard:
     def barrier(self, records: Mapping[Side, SideRecords]) -> dict[Side, Mapping[str, int]]:
         """Make the next version of the model, in this order:
 
-        1. learn from an incomplete block, wait for the learner, install refitted parts
+        1. learn from an incomplete block, wait for the learner, follow a shift of the stream, install
+           refitted parts
         2. apply the records of the side inputs: labels (see `_apply`), then messages of peers
         3. train on labels, update the parts of the score, weigh the labelled ones
         4. set the threshold
@@ -312,7 +319,11 @@ class Shard:
         if self._block.filled:
             self._learn()
         self._learning.settle()
-        self._learning.promote(self._scorer, warming_up=self.warming_up)
+        self.followed = follow(self._scorer, self._learning)
+        if self.followed:
+            self._alerting.forgive()
+        young = self.warming_up or self._scorer.shifts.settling
+        self._learning.promote(self._scorer, restart=young or bool(self.followed))
         # Step 2
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
         # Step 3
@@ -363,13 +374,17 @@ class Shard:
         0 while warming up: then only the core is counted, and a model file may know labels that its shard
         does not. 0 without a confirmed fraud: all of them were retracted.
         """
-        calibration = self._scorer.calibration
-        before = calibration.label_weight
+        calibration, memory = self._scorer.calibration, self.config.model.calibration.memory_events
+        before, comparable = calibration.label_weight, self._scorer.shifts.comparable
+        if self._scorer.shifts.count and comparable < memory // RECENT_PART:
+            return  # too few events since a shift to count again
         known = self._scorer.served.knows_labels and not self.warming_up
         calibration.label_weight = self._supervision.weigh(before) if known else 0.0
         if calibration.label_weight != before and not self.warming_up:
-            memory = self.config.model.calibration.memory_events
-            calibration.recount(calibration.mix(*self._supervision.recent_distances(RECOUNTED * memory)))
+            recent = RECOUNTED * memory
+            if self._scorer.shifts.count:
+                recent = min(recent, comparable)
+            calibration.recount(calibration.mix(*self._supervision.recent_distances(recent)))
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
         """Apply messages of peers; their counts wait in `exchange`."""

@@ -197,6 +197,7 @@ METRICS: tuple[Metric, ...] = (
         "ratio",
         "Share of the searches for scores that HNSW answers; the others are exact.",
     ),
+    _model("detector_shifts_total", "shifts", "shifts", "Changes of the stream that the model has followed."),
     _model("detector_clusters", "clusters", "clusters", "Clusters of normal events that serve."),
     _model(
         "detector_core_events", "core_events", "events", "Accepted events in the sample of normal events."

@@ -199,6 +199,13 @@ class Processor:
         self._timer.start()
         outputs = partition.barrier(barrier, records)
         self._compare_state(owned)
+        if live and partition.followed:
+            self._log.warning(
+                "shift_followed",
+                partition=owned.number,
+                position=partition.position,
+                meaning=f"the stream has changed; {partition.followed}",
+            )
         self._report_block(owned)
         # Step 5
         if self._checkpointer.due(owned, barrier):
