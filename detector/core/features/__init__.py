@@ -9,7 +9,7 @@ from detector.core.features.features import Features
 from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, Changes
 from detector.core.features.fraud_rates import FraudRates
 from detector.core.features.layout import DAY_S, Group, KeyKind, Layout
-from detector.core.features.profiles import Profiles, explained_shares, population_shift
+from detector.core.features.profiles import Profiles, explained_shares, explained_surprises, population_shift
 from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Units",
     "empty_rows",
     "explained_shares",
+    "explained_surprises",
     "population_shift",
     "swap",
     "to_rows",

@@ -10,7 +10,9 @@ scales    two, each the same on both sides: with spreads of their own, the long 
 weights   a deviation from an entity's profile counts by the share of the value's variance that the
           entity's means explained beforehand, the value itself by what none of them explains. A terminal that
           all kinds of customers use says nothing about amounts; its deviations would only be noise. Without a
-          history nothing is explained, so the value counts in full
+          history nothing is explained, so the value counts in full. A surprise that the main entity's history
+          mostly takes away counts as far as there is a history: where everybody lives at a rare place, the
+          first event of a card is not strange
 
 A column that is constant in the core has no spread there, because rare values are trimmed. It takes the
 spread of *all* recent events, so that a rare value is as strange as it is rare, and no more.
@@ -27,7 +29,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features import Features, Layout, Rows, explained_shares
+from detector.core.features import Features, Layout, Rows, explained_shares, explained_surprises
 from detector.core.model.moments import Moments
 
 Doubles = NDArray[np.float64]
@@ -72,6 +74,8 @@ class RobustDistance:
         self._centre = np.zeros(self.columns)
         self._scales = np.ones((SCALES, self.columns))
         self._explained = np.zeros((len(layout.entities), len(layout.numerics)))
+        self._surprises = np.flatnonzero([column.source == "surprise" for _, column in numbered])
+        self._told = np.zeros(len(layout.categories))  # share of each surprise that the history takes away
 
     def copy(self) -> RobustDistance:
         """Return a copy; the two learn independently."""
@@ -107,6 +111,7 @@ class RobustDistance:
         far[constant] = inner[constant] = np.maximum(NORMAL_RANGE * spread, floor)
         self._scales = np.stack([far, np.sqrt(far * inner)])
         self._explained = explained_shares(rows, self._layout)
+        self._told = explained_surprises(rows, self._layout)
 
     def distances(self, inputs: NDArray[np.float32]) -> Doubles:
         """Weighted root mean square of the scaled columns, (n, SCALES)."""
@@ -117,6 +122,8 @@ class RobustDistance:
         among = explained / (explained.sum(axis=0) + EXPLAINED_MIN)
         weights[deviates] = among[self._entity[deviates], self._numeric[deviates]]
         values = np.where(self._is_value, self._numeric, -1)
+        told = np.zeros(self.columns)
+        told[self._surprises] = self._told
         distances = np.empty((len(inputs), SCALES))
         _distances(
             inputs,
@@ -127,6 +134,7 @@ class RobustDistance:
             explained,
             values,
             weights,
+            told,
             distances,
         )
         return distances
@@ -137,11 +145,13 @@ class RobustDistance:
             "centre": self._centre,
             "scales": self._scales,
             "explained": self._explained,
+            "told": self._told,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._moments.sums = state["moments"]
-        self._centre, self._scales, self._explained = state["centre"], state["scales"], state["explained"]
+        self._centre, self._scales = state["centre"], state["scales"]
+        self._explained, self._told = state["explained"], state["told"]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -154,6 +164,7 @@ def _distances(
     explained: Any,
     values: Any,
     weights: Any,
+    told: Any,
     out: Any,
 ) -> None:
     """Write distances (n, SCALES); a row's columns are summed from the first to the last.
@@ -169,6 +180,8 @@ def _distances(
         Numeric of a column that is a value, else -1.
     weights : (P,)
         Of columns that are not.
+    told : (P,)
+        How far the weight of a column that is a surprise depends on the main entity's history.
     """
     for row in range(len(out)):
         for scale in range(len(squared_scales)):
@@ -180,6 +193,8 @@ def _distances(
                 for entity in range(len(explained)):
                     most = max(most, known[row, entity] * explained[entity, values[column]])
                 weight = 1.0 - most
+            elif told[column] > 0.0:
+                weight -= told[column] * (1.0 - known[row, 0])
             difference = np.float64(inputs[row, places[column]]) - centre[column]
             square = difference * difference * weight
             for scale in range(len(squared_scales)):
