@@ -16,11 +16,11 @@ FRAUDS_MIN = 8
 # Judged events looked at, and how many legitimate ones among them, evenly spread.
 EVENTS_MAX = 65_536
 LEGITIMATE_MAX = 8192
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
-# Labels get a weight only if that is better than none by this factor: what they replace needs no labels and
-# cannot be misled. Of weights within the second factor of the best the largest is taken, so that noise alone
-# changes nothing.
-BETTER_BY, AS_GOOD = 1.02, 1.01
+WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+# The largest weight is taken whose skill is within this factor of the best one's. What is judged was scored
+# one or two weeks ago, when the labelled part knew far less: at first it looks useless while it is already
+# twice as good as what it is added to. It only adds, so what it may cost is bounded by this factor.
+AS_GOOD = 1.25
 # Largest change at one barrier: alerts should not change their ranking abruptly.
 WEIGHT_STEP = 0.25
 
@@ -48,8 +48,6 @@ def best_weight(plain: NDArray[np.float64], labelled: NDArray[np.float64], fraud
     chosen = np.concatenate([np.flatnonzero(fraud), legitimate[::every]])
     plain, labelled = plain[chosen], labelled[chosen]
     skills = [_average_precision(mixed(plain, labelled, weight), frauds, every) for weight in WEIGHTS]
-    if max(skills) <= BETTER_BY * skills[0]:
-        return 0.0
     return max(w for w, skill in zip(WEIGHTS, skills, strict=True) if AS_GOOD * skill >= max(skills))
 
 

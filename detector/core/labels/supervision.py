@@ -247,6 +247,12 @@ class Supervision:
     def mature(self, now: float) -> NDArray[np.int64]:
         """Count events that are judged from event time `now` on; returns their numbers (m,)."""
         fresh = self._maturity.advance(now)
+        held = np.arange(self._buffer.oldest, self._maturity.end)
+        self.fraud_rates.expect(
+            judged=len(held),
+            unjudged=self._buffer.events - self._maturity.end,
+            frauds=int(np.count_nonzero(self._buffer.column("flags", held) & FRAUD)),
+        )
         if len(fresh) and len(self.fraud_rates):
             memories = [np.zeros((len(fresh), n)) for n in self._features.fraud_rate_memories]
             changes = self.fraud_rates.count(
@@ -300,7 +306,7 @@ class Supervision:
         """
         plain = self._features.plain_count
         yield from inputs[:, :plain].T
-        rates, unknown = inputs[:, plain:], self._layout.fraud_rates_unknown
+        rates, unknown = inputs[:, plain:], self._layout.fraud_rates_unknown[: self._layout.doubt]
         for columns in (kind.columns for kind in self._layout.fraud_rate_kinds):
             known = rates[np.any(np.abs(rates[:, columns] - unknown[columns]) > UNKNOWN_WITHIN, axis=1)]
             if len(known) < KNOWN_MIN:
