@@ -190,7 +190,7 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
         longest = np.where(never, layout.half_lives_s[-1], gap)
         parts += [np.log1p(counts[:, : kind.memories]), np.log1p(longest), never]
     phase = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
-    parts += [np.sin(phase), np.cos(phase), rows.fraud_rates]
+    parts += [np.sin(phase), np.cos(phase), rows.fraud_rates[:, : layout.doubt]]
     return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
 
@@ -381,7 +381,7 @@ def test_every_column_of_values_belongs_to_exactly_one_group() -> None:
     assert len(columns) == len(set(columns))
     assert set(columns) == set(range(LAYOUT.kinds[0].stop, LAYOUT.width))  # all but everything's profile
     rates = [c for g in groups for rated in g.fraud_rates for c in numbers(rated.columns)]
-    assert sorted(rates) == list(range(LAYOUT.fraud_rate_width))
+    assert sorted(rates) == list(range(LAYOUT.doubt))
 
 
 # --- labels ----------------------------------------------------------------------------------------------
@@ -397,8 +397,8 @@ def test_inputs_that_need_no_labels_come_first(given_events: list[ParsedEvent]) 
     after = features.compute(rows)
     plain = features.plain_count
     assert after[:, :plain].tobytes() == before[:, :plain].tobytes()
-    assert len(features) - plain == LAYOUT.fraud_rate_width
-    np.testing.assert_array_equal(after[:, plain:], rows.fraud_rates)
+    assert len(features) - plain == LAYOUT.doubt
+    np.testing.assert_array_equal(after[:, plain:], rows.fraud_rates[:, : LAYOUT.doubt])
 
 
 def test_entities_and_categories_have_fraud_rates() -> None:
@@ -410,7 +410,7 @@ def test_entities_and_categories_have_fraud_rates() -> None:
         "e1 fraud rate 7d",
         "c0 fraud rate 7d",
     ]
-    assert len(Layout(schema(0, 1, 0, 0), CONFIG).fraud_rates_unknown) == 0
+    assert Layout(schema(0, 1, 0, 0), CONFIG).doubt == 0
 
 
 def test_counts_of_earlier_events_can_be_read_back() -> None:
