@@ -427,9 +427,7 @@ def test_what_labels_cost_is_bounded(seed: int, seen: float, known: float, scale
     fraud = np.arange(3000) % 50 == 7
     plain, labelled = rng.normal(size=3000) + seen * fraud, scale * (rng.normal(size=3000) + known * fraud)
     weight = best_weight(plain, labelled, fraud)
-    with_labels, without = (
-        average_precision(fraud, mixed(plain, labelled, each)) for each in (weight, 0.0)
-    )
+    with_labels, without = (average_precision(fraud, mixed(plain, labelled, each)) for each in (weight, 0.0))
     assert with_labels >= without / AS_GOOD - 1e-9
 
 

@@ -56,16 +56,14 @@ class FraudRates:
                 continue
             table.read(keys[:, rated.column], rows.times, out[:, rated.columns])
             seen = rows.context[:, rated.kind.count(-1)]
-            table.doubt(
-                keys[:, rated.column], seen, self._doubted_from, self._grown, out[:, self._doubt]
-            )
+            table.doubt(keys[:, rated.column], seen, self._doubted_from, self._grown, out[:, self._doubt])
 
     def expect(self, *, judged: int, unjudged: int, frauds: int) -> None:
-        """Tell how many events labels have judged, how many they have not, and how many of the judged are frauds.
+        """Set which keys are doubtful, from the numbers of events judged and not judged, and of known frauds.
 
-        From that it follows which keys are doubtful: those with many times as many events as were judged, which
-        would be a large part of all frauds, if they were frauds and the share of frauds stays what it is. A
-        rate of such a key is that of other events.
+        Doubtful are keys with many times as many events as were judged, and with so many that they would be
+        a large part of all frauds, if they were frauds and the share of frauds stays what it is. What labels
+        said of such a key they said of other events.
         """
         usual = unjudged / max(judged, 1)
         self._doubted_from = max(DOUBTED_MIN, DOUBTED_PART * usual * frauds)

@@ -1,9 +1,9 @@
 """What only says whose event it is: the labelled encoder does not get it.
 
-A job, a city, a place of residence that is the same in all events of a card identifies the card. A card with
-a known fraud has many events that are not, and frauds end. So an encoder that can tell cards apart learns
-known cards by heart, and what it has learned is wrong from the next week on. A new value in such a field is
-seen all the same: deviations from the card's own profile and pairs with the card stay.
+A job, a city, a place of residence that is the same in all events of a card identifies the card. An encoder
+that can tell cards apart learns the known ones by heart: this one had frauds, that one had none. Frauds end,
+and other cards are hit. A new value in such a field is seen all the same: deviations from the card's own
+profile, surprises, and pairs with the card stay.
 
 Measured on pairs of events of the same key, one after the other, among recent events:
 
@@ -11,8 +11,10 @@ Measured on pairs of events of the same key, one after the other, among recent e
                        mean square of the difference of a pair is small against that of any two events
     categories, texts  constant where pairs agree far more often than any two events do
 
-A category that is constant for an entity other than the main one (a merchant's category) is taken away only
-where few keys share a value. A value that many keys share says what they are, not which one it is.
+A value that many keys share says what they are, not which one it is. So a category that is constant for an
+entity other than the main one (a merchant's category) is taken away only where few keys share a value. For
+the main entity it is always taken away, because several such fields together identify a card; the fraud rate
+of a value that many cards share stays, so that a segment that is defrauded more often is still seen.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def find(
     features: Features,
     layout: Layout,
 ) -> Identity:
-    """Find it from n events in log order.
+    """Find it in n events in log order; nothing where too few keys are seen again.
 
     Parameters
     ----------
@@ -58,13 +60,12 @@ def find(
         Of entities and categories, 0: missing.
     inputs : (n, F) float32
     grams : (n, T, G) uint32
+        Trigrams of texts.
     """
     entities, categories = len(layout.entities), len(layout.categories)
-    found = Identity(
-        np.zeros(len(features), dtype=np.bool_), np.zeros(categories + len(layout.texts), dtype=np.bool_)
-    )
-    rows = np.arange(len(keys))
-    usual = rows[:-1], rows[1:]  # any two events
+    hidden = np.zeros(len(features), dtype=np.bool_)
+    slots = np.zeros(categories + len(layout.texts), dtype=np.bool_)
+    usual = np.arange(len(keys) - 1), np.arange(1, len(keys))  # pairs of any two events
     for entity in range(entities):
         pairs = _pairs(keys[:, entity])
         if len(pairs[0]) < PAIRS_MIN:
@@ -72,23 +73,20 @@ def find(
         for number, column in enumerate(features.columns):
             own = column.kind is not None and column.kind.left == entity
             if column.source in VALUES and not own:
-                found.inputs[number] |= _constant(
-                    _square(inputs[:, number], pairs), _square(inputs[:, number], usual)
-                )
+                values = inputs[:, number]
+                hidden[number] |= _constant(_square(values, pairs), _square(values, usual))
+        for t in range(len(layout.texts)):
+            slots[categories + t] |= _constant(_differ(grams[:, t], pairs), _differ(grams[:, t], usual))
         for c in range(categories):
             values = keys[:, entities + c]
-            if _constant(_differ(values, pairs), _differ(values, usual)):
-                shared = _keys_per_value(keys[:, entity], values) >= SHARED_BY
-                found.slots[c] |= entity == 0 or not shared
-                for number, column in enumerate(features.columns):
-                    if column.kind is None or column.kind.right is not None:
-                        continue
-                    if column.kind.left == entities + c and (not shared or column.source in COUNTS):
-                        found.inputs[number] |= entity == 0 or not shared
-        for t in range(len(layout.texts)):
-            if _constant(_differ(grams[:, t], pairs), _differ(grams[:, t], usual)):
-                found.slots[categories + t] = True
-    return found
+            if not _constant(_differ(values, pairs), _differ(values, usual)):
+                continue
+            shared = _keys_per_value(keys[:, entity], values) >= SHARED_BY
+            slots[c] |= entity == 0 or not shared
+            for number, column in enumerate(features.columns):
+                if column.kind is not None and column.kind.left == entities + c:
+                    hidden[number] |= not shared or (entity == 0 and column.source in COUNTS)
+    return Identity(hidden, slots)
 
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -103,7 +101,7 @@ def _pairs(keys: NDArray[np.uint64]) -> Pairs:
 
 def _square(values: NDArray[np.float32], pairs: Pairs) -> float:
     """Mean square of the difference of ranks; ranks, because few far values would decide otherwise."""
-    distinct, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - counts / 2.0
     ranked = ranks[place.reshape(-1)] / len(values)
     return float(np.square(ranked[pairs[0]] - ranked[pairs[1]]).mean())
@@ -124,5 +122,5 @@ def _keys_per_value(keys: NDArray[np.uint64], values: NDArray[np.uint64]) -> flo
     """Keys that share a value, as an average event sees it."""
     there = (keys != 0) & (values != 0)
     pairs = np.unique(np.stack([values[there], keys[there]], axis=1), axis=0)
-    distinct, place, keys_of = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
+    distinct, keys_of = np.unique(pairs[:, 0], return_counts=True)
     return float(np.median(keys_of[np.searchsorted(distinct, values[there])])) if len(pairs) else 0.0

@@ -368,7 +368,9 @@ class LabelLearner(Learner):
         self._begin_moments()
         self._average = {name: weight.copy() for name, weight in self.weights.items()}
         self._averaged = 0  # steps since the bins were moved
-        self._hidden = np.zeros(len(self.weights["hidden"]), dtype=np.bool_)  # rows of weights that stay 0
+        self._hidden: NDArray[np.bool_] = np.zeros(
+            len(self.weights["hidden"]), dtype=np.bool_
+        )  # rows of weights that stay 0
 
     def _to_serve(self) -> dict[str, Floats]:
         return self._average
@@ -399,7 +401,7 @@ class LabelLearner(Learner):
         self._average = {name: weight.copy() for name, weight in weights.items()}
         self._averaged = 0
         self.steps = max(self.steps, 1)
-        self._hidden = ~self.weights["hidden"].any(axis=1)
+        self._hidden = np.all(self.weights["hidden"] == 0.0, axis=1)
         self._blank()
 
     def approach(self, weights: Mapping[str, Floats], share: float) -> None:

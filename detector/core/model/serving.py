@@ -30,7 +30,7 @@ from detector.core.model.clusters import (
     centres_of,
     nearest_squares,
 )
-from detector.core.model.encoder import Encoder, Hashes, Learned
+from detector.core.model.encoder import Encoder, Learned
 from detector.core.model.index import NearestCentres, build, tuned
 from detector.core.model.robust_distance import SCALES, RobustDistance
 from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetup, ScorePart, Shown, Update
