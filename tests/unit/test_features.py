@@ -446,6 +446,32 @@ def test_fraud_rates_are_read_for_the_events_own_keys() -> None:
     np.testing.assert_array_equal(untouched.fraud_rates, rows.fraud_rates)
 
 
+@pytest.mark.parametrize(
+    ("seen", "doubtful"), [(0.0, False), (63.0, False), (70.0, False), (130.0, True), (1e6, True)]
+)
+def test_a_key_with_many_events_that_nobody_judged_is_doubtful(seen: float, doubtful: bool) -> None:
+    """It had 20 events, all frauds, when labels judged it."""
+    rates = FraudRates(LAYOUT, CONFIG)
+    fraud = event(entities=(11, 21), categories=(31,))
+    before = [np.full((1, rated.memories), 20.0) for rated in LAYOUT.fraud_rate_kinds]
+    rates.count(rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before)
+    rows = rows_of([fraud, event(entities=(12, 22), categories=(32,))])
+    rows.context[:, LAYOUT.kind_of(0).count(-1)] = seen
+    rates.read(rows)
+    assert not rows.fraud_rates[:, LAYOUT.doubt].any()  # as long as nothing is judged
+    rates.expect(judged=10_000, unjudged=2000, frauds=100)
+    rates.read(rows)
+    assert rows.fraud_rates[:, LAYOUT.doubt].tolist() == [float(doubtful), 0.0]
+    again = FraudRates(LAYOUT, CONFIG)
+    again.load(unpack(pack(rates.to_state())))
+    rows.fraud_rates[:] = 7.0
+    again.read(rows)
+    assert rows.fraud_rates[:, LAYOUT.doubt].tolist() == [float(doubtful), 0.0]
+    rates.expect(judged=10_000, unjudged=2000, frauds=10**9)  # as many frauds may be expected
+    rates.read(rows)
+    assert not rows.fraud_rates[:, LAYOUT.doubt].any()
+
+
 # --- units -----------------------------------------------------------------------------------------------
 
 
