@@ -66,15 +66,15 @@ def find(
     hidden = np.zeros(len(features), dtype=np.bool_)
     slots = np.zeros(categories + len(layout.texts), dtype=np.bool_)
     usual = np.arange(len(keys) - 1), np.arange(1, len(keys))  # pairs of any two events
+    ranks = {n: _ranks(inputs[:, n]) for n, column in enumerate(features.columns) if column.source in VALUES}
     for entity in range(entities):
         pairs = _pairs(keys[:, entity])
         if len(pairs[0]) < PAIRS_MIN:
             continue
-        for number, column in enumerate(features.columns):
-            own = column.kind is not None and column.kind.left == entity
-            if column.source in VALUES and not own:
-                values = inputs[:, number]
-                hidden[number] |= _constant(_square(values, pairs), _square(values, usual))
+        for number, ranked in ranks.items():
+            kind = features.columns[number].kind
+            if kind is None or kind.left != entity:
+                hidden[number] |= _constant(_square(ranked, pairs), _square(ranked, usual))
         for t in range(len(layout.texts)):
             slots[categories + t] |= _constant(_differ(grams[:, t], pairs), _differ(grams[:, t], usual))
         for c in range(categories):
@@ -99,12 +99,17 @@ def _pairs(keys: NDArray[np.uint64]) -> Pairs:
     return order[here], order[here + 1]
 
 
-def _square(values: NDArray[np.float32], pairs: Pairs) -> float:
-    """Mean square of the difference of ranks; ranks, because few far values would decide otherwise."""
+def _ranks(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Ranks in [0, 1], the mean one where values are equal; few far values would decide otherwise."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - counts / 2.0
-    ranked = ranks[place.reshape(-1)] / len(values)
-    return float(np.square(ranked[pairs[0]] - ranked[pairs[1]]).mean())
+    ranks = (np.cumsum(counts) - counts / 2.0) / max(len(values), 1)
+    ranked: NDArray[np.float64] = ranks[place.reshape(-1)]
+    return ranked
+
+
+def _square(ranked: NDArray[np.float64], pairs: Pairs) -> float:
+    """Mean square of the difference."""
+    return float(np.square(ranked[pairs[0]] - ranked[pairs[1]]).mean()) if len(pairs[0]) else 0.0
 
 
 def _differ(values: NDArray[np.uint64] | NDArray[np.uint32], pairs: Pairs) -> float:
@@ -121,6 +126,12 @@ def _constant(within: float, usual: float) -> bool:
 def _keys_per_value(keys: NDArray[np.uint64], values: NDArray[np.uint64]) -> float:
     """Keys that share a value, as an average event sees it."""
     there = (keys != 0) & (values != 0)
-    pairs = np.unique(np.stack([values[there], keys[there]], axis=1), axis=0)
-    distinct, keys_of = np.unique(pairs[:, 0], return_counts=True)
-    return float(np.median(keys_of[np.searchsorted(distinct, values[there])])) if len(pairs) else 0.0
+    keys, values = keys[there], values[there]
+    order = np.lexsort((keys, values))
+    keys, values = keys[order], values[order]
+    if not len(keys):
+        return 0.0
+    first = np.append(True, values[1:] != values[:-1])  # of a value
+    new = first | np.append(True, keys[1:] != keys[:-1])  # a pair not seen before
+    of_value = np.cumsum(first) - 1
+    return float(np.median(np.bincount(of_value, weights=new)[of_value]))

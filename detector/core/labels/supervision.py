@@ -42,12 +42,10 @@ FRAUDS_MIN = 8
 # Judged events of a training step, and how many frauds and answered alerts are replayed with them.
 BATCH = 256
 REPLAYED_FRAUDS, REPLAYED_ANSWERS = 64, 8
-# Judged events that the encoder's bins are placed on. For fraud rates the bins are placed on keys that had
-# a fraud, and one key that had none for every KNOWN_PER_UNKNOWN of them; with fewer than KNOWN_MIN the bins
-# stay.
+# Judged events that the encoder's bins are placed on, and that show what only says whose event it is. For
+# fraud rates the bins are placed on keys that had a fraud, and one key that had none for every
+# KNOWN_PER_UNKNOWN of them; with fewer than KNOWN_MIN the bins stay.
 EDGE_EVENTS = 16_384
-# Judged events from which it is read what only says whose event it is.
-IDENTITY_EVENTS = 65_536
 KNOWN_MIN, KNOWN_PER_UNKNOWN = 32, 8
 UNKNOWN_WITHIN = 0.01  # rounding of half floats
 # Steps for each batch of newly judged events: one on it, the others on older ones (docs/EXPERIMENTS.md).
@@ -276,7 +274,9 @@ class Supervision:
             recent = np.arange(max(start, end - EDGE_EVENTS), end)
             inputs = self._buffer.column("inputs", recent).astype(np.float32)
             self.learner.update_edges(self._samples(inputs))
-            self._hide_identity()
+            keys, grams = self._buffer.column("keys", recent), self._buffer.column("grams", recent)
+            found = identity.find(keys, inputs, grams, self._features, self._layout)
+            self.learner.hide(found.inputs, found.slots)
         self._trainings += 1
         held = np.arange(start, end)
         share = float(np.mean(self._buffer.column("flags", held) & FRAUD != 0))
@@ -289,15 +289,6 @@ class Supervision:
             if step < batches <= STEPS_MAX and len(fresh) >= BATCH:
                 numbers = fresh[step * BATCH : (step + 1) * BATCH]
             self._train_step(numbers, max(share, FRAUD_SHARE_MIN))
-
-    def _hide_identity(self) -> None:
-        """Keep from the encoder what only says whose event it is."""
-        end = self._maturity.end
-        recent = np.arange(max(self._buffer.oldest, end - IDENTITY_EVENTS), end)
-        inputs = self._buffer.column("inputs", recent).astype(np.float32)
-        keys, grams = self._buffer.column("keys", recent), self._buffer.column("grams", recent)
-        found = identity.find(keys, inputs, grams, self._features, self._layout)
-        self.learner.hide(found.inputs, found.slots)
 
     def _samples(self, inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Values that each input's bins are placed on, input by input.
