@@ -21,7 +21,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 # The largest weight is taken whose skill is within this factor of the best one's. What is judged was scored
 # one or two weeks ago, when the labelled part knew far less: at first it looks useless while it is already
 # twice as good as what it is added to. It only adds, so what it may cost is bounded by this factor.
-AS_GOOD = 1.25
+AS_GOOD = 1.1
 # Times the average precision of chance that the labelled part must reach by itself.
 SKILL_MIN = 2.0
 # Largest change at one barrier: alerts should not change their ranking abruptly.
