@@ -240,13 +240,13 @@ def test_it_goes_on_from_its_state() -> None:
 
 def test_labels_have_no_weight_at_first_and_then_as_much_as_was_set() -> None:
     made = calibration()
-    plain, labelled = np.array([1.0, 2.0, 3.0]), np.array([10.0, np.nan, 0.0])
+    plain, labelled = np.array([3.0, 2.0, 3.0, -1.0, -1.0]), np.array([8.0, np.nan, -5.0, -5.0, 2.0])
     assert made.mix(plain, labelled).tolist() == plain.tolist()
     made.label_weight = 0.5
-    assert made.mix(plain, labelled).tolist() == [5.5, 2.0, 1.5]
+    assert made.mix(plain, labelled).tolist() == [5.0, 2.0, 3.0, -1.0, 0.0]
     again = calibration()
     again.load(unpack(pack(made.to_state())))
-    assert again.mix(plain, labelled).tolist() == [5.5, 2.0, 1.5]
+    assert again.mix(plain, labelled).tolist() == [5.0, 2.0, 3.0, -1.0, 0.0]
 
 
 def test_a_recount_is_as_if_events_had_come_with_these_distances() -> None:

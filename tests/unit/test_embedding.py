@@ -104,10 +104,18 @@ def test_labels_change_no_distance_of_a_part_without_labels() -> None:
     served = Trained().promote(20)
     asked = rows(BLOCK, 5)
     before = measured(served, asked)
-    asked.fraud_rates[:] = LAYOUT.fraud_rate_ends / 2
+    asked.fraud_rates[:, : LAYOUT.doubt] = LAYOUT.fraud_rate_ends / 2
     after = measured(served, asked)
     assert before.plain.tobytes() == after.plain.tobytes()
     assert not np.array_equal(before.labelled, after.labelled)
+
+
+def test_an_event_of_a_doubtful_key_is_not_accused() -> None:
+    served = Trained().promote(20)
+    fraud = rows(32, 7, 3.0)
+    assert (measured(served, fraud).labelled > 0.0).any()
+    fraud.fraud_rates[:, LAYOUT.doubt] = 1.0
+    assert (measured(served, fraud).labelled <= 0.0).all()
 
 
 def test_an_events_distances_do_not_depend_on_its_block() -> None:

@@ -192,7 +192,7 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
         longest = np.where(never, layout.half_lives_s[-1], gap)
         parts += [np.log1p(counts[:, : kind.memories]), np.log1p(longest), never]
     phase = 2.0 * np.pi * (rows.clocks[:, None] / layout.cycles_s)
-    parts += [np.sin(phase), np.cos(phase), rows.fraud_rates]
+    parts += [np.sin(phase), np.cos(phase), rows.fraud_rates[:, : layout.doubt]]
     return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
 
@@ -393,7 +393,7 @@ def test_every_column_of_values_belongs_to_exactly_one_group() -> None:
     nobodys = {c for columns in (LAYOUT.kinds[0].columns, *general) for c in numbers(columns)}
     assert set(columns) == set(range(LAYOUT.width)) - nobodys
     rates = [c for g in groups for rated in g.fraud_rates for c in numbers(rated.columns)]
-    assert sorted(rates) == list(range(LAYOUT.fraud_rate_width))
+    assert sorted(rates) == list(range(LAYOUT.doubt))
 
 
 # --- labels ----------------------------------------------------------------------------------------------
@@ -409,8 +409,8 @@ def test_inputs_that_need_no_labels_come_first(given_events: list[ParsedEvent]) 
     after = features.compute(rows)
     plain = features.plain_count
     assert after[:, :plain].tobytes() == before[:, :plain].tobytes()
-    assert len(features) - plain == LAYOUT.fraud_rate_width
-    np.testing.assert_array_equal(after[:, plain:], rows.fraud_rates)
+    assert len(features) - plain == LAYOUT.doubt
+    np.testing.assert_array_equal(after[:, plain:], rows.fraud_rates[:, : LAYOUT.doubt])
 
 
 def test_entities_and_categories_have_fraud_rates() -> None:
@@ -422,7 +422,7 @@ def test_entities_and_categories_have_fraud_rates() -> None:
         "e1 fraud rate 7d",
         "c0 fraud rate 7d",
     ]
-    assert len(Layout(schema(0, 1, 0, 0), CONFIG).fraud_rates_unknown) == 0
+    assert Layout(schema(0, 1, 0, 0), CONFIG).doubt == 0
 
 
 def test_counts_of_earlier_events_can_be_read_back() -> None:
@@ -458,6 +458,32 @@ def test_fraud_rates_are_read_for_the_events_own_keys() -> None:
     again.load(unpack(pack(rates.to_state())))
     again.read(untouched)
     np.testing.assert_array_equal(untouched.fraud_rates, rows.fraud_rates)
+
+
+@pytest.mark.parametrize(
+    ("seen", "doubtful"), [(0.0, False), (63.0, False), (70.0, False), (130.0, True), (1e6, True)]
+)
+def test_a_key_with_many_events_that_nobody_judged_is_doubtful(seen: float, doubtful: bool) -> None:
+    """It had 20 events, all frauds, when labels judged it."""
+    rates = FraudRates(LAYOUT, CONFIG)
+    fraud = event(entities=(11, 21), categories=(31,))
+    before = [np.full((1, rated.memories), 20.0) for rated in LAYOUT.fraud_rate_kinds]
+    rates.count(rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before)
+    rows = rows_of([fraud, event(entities=(12, 22), categories=(32,))])
+    rows.context[:, LAYOUT.kind_of(0).count(-1)] = seen
+    rates.read(rows)
+    assert not rows.fraud_rates[:, LAYOUT.doubt].any()  # as long as nothing is judged
+    rates.expect(judged=10_000, unjudged=2000, frauds=100)
+    rates.read(rows)
+    assert rows.fraud_rates[:, LAYOUT.doubt].tolist() == [float(doubtful), 0.0]
+    again = FraudRates(LAYOUT, CONFIG)
+    again.load(unpack(pack(rates.to_state())))
+    rows.fraud_rates[:] = 7.0
+    again.read(rows)
+    assert rows.fraud_rates[:, LAYOUT.doubt].tolist() == [float(doubtful), 0.0]
+    rates.expect(judged=10_000, unjudged=2000, frauds=10**9)  # as many frauds may be expected
+    rates.read(rows)
+    assert not rows.fraud_rates[:, LAYOUT.doubt].any()
 
 
 # --- units -----------------------------------------------------------------------------------------------

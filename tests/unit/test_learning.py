@@ -135,7 +135,7 @@ def checked(made: Run) -> None:
     assert (scores >= 0.0).all()
     gauges = made.partition.gauges
     assert all(np.isfinite(value) for value in gauges.values())
-    assert 0.0 <= gauges["label_weight"] < 1.0
+    assert 0.0 <= gauges["label_weight"] <= 1.0
     weights = [snapshot.state["calibration"]["label_weight"] for snapshot in made.snapshots.values()]
     assert np.abs(np.diff([0.0, *weights])).max() <= WEIGHT_STEP + 1e-9
 

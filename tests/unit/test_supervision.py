@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.quality.metrics import average_precision
 from detector.config.tree import Event, Model
 from detector.core.events import id_hash
 from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
@@ -17,9 +18,10 @@ from detector.core.labels import event_buffer, feedback, maturity, replay_buffer
 from detector.core.labels import supervision as module
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer
 from detector.core.labels.feedback import Answer, AppliedLabels
-from detector.core.labels.label_weight import WEIGHT_STEP, WEIGHTS
+from detector.core.labels.label_weight import AS_GOOD, WEIGHT_STEP, WEIGHTS, best_weight
 from detector.core.labels.maturity import DELAY_QUANTILE
 from detector.core.labels.supervision import FRAUDS_MIN, Supervision
+from detector.core.model.calibration import mixed
 from detector.core.state import copied, pack, unpack
 
 SCHEMA = Event.model_validate(
@@ -413,9 +415,20 @@ def test_a_part_without_skill_loses_its_weight(weight: float) -> None:
     assert settled(weighed(unskilled, plain=skilled), weight) == 0.0
 
 
-def test_a_part_that_ranks_as_the_others_do_gets_no_weight() -> None:
-    same = np.random.default_rng(1).normal(size=2000)
-    assert settled(weighed(lambda f, _: same + f, plain=lambda f, _: same + f), 0.3) == 0.0
+def test_a_part_that_loses_what_the_others_see_gets_little_weight() -> None:
+    noisy = settled(weighed(lambda f, rng: 9.0 * rng.normal(size=len(f)) + 3.0 * f, plain=skilled))
+    assert noisy <= 0.25
+
+
+@given(st.integers(0, 1000), st.floats(0.0, 4.0), st.floats(0.0, 4.0), st.floats(0.1, 10.0))
+@settings(max_examples=30, deadline=None)
+def test_what_labels_cost_is_bounded(seed: int, seen: float, known: float, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    fraud = np.arange(3000) % 50 == 7
+    plain, labelled = rng.normal(size=3000) + seen * fraud, scale * (rng.normal(size=3000) + known * fraud)
+    weight = best_weight(plain, labelled, fraud)
+    with_labels, without = (average_precision(fraud, mixed(plain, labelled, each)) for each in (weight, 0.0))
+    assert with_labels >= without / AS_GOOD - 1e-9
 
 
 @pytest.mark.parametrize("frauds", [0, FRAUDS_MIN - 1])

@@ -12,7 +12,13 @@ from detector.core.features.fraud_rates import FraudRates
 from detector.core.features.habit_tables import SHORT_S
 from detector.core.features.habits import share_gains
 from detector.core.features.layout import DAY_S, Group, KeyKind, Layout
-from detector.core.features.profiles import Profiles, explained_shares, population_shift, variance_explained
+from detector.core.features.profiles import (
+    Profiles,
+    explained_shares,
+    explained_surprises,
+    population_shift,
+    variance_explained,
+)
 from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
 
 __all__ = [
@@ -33,6 +39,7 @@ __all__ = [
     "Units",
     "empty_rows",
     "explained_shares",
+    "explained_surprises",
     "population_shift",
     "share_gains",
     "swap",

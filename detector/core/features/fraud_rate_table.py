@@ -115,6 +115,25 @@ class FraudRateTable(KeyTable):
         """
         _read(self._keys, self._stats, len(self._rates), keys, times, out)
 
+    def doubt(
+        self,
+        keys: NDArray[np.uint64],
+        seen: NDArray[np.float32],
+        doubted_from: float,
+        grown: float,
+        out: NDArray[np.float32],
+    ) -> None:
+        """Write 1 to `out` (n,) where a key's events are mostly not those that labels have judged.
+
+        Parameters
+        ----------
+        seen : (n,) float32
+            Decayed events of each key in the longest memory, judged or not.
+        doubted_from, grown
+            Least number of events that nobody has judged, and how many for each that was judged.
+        """
+        _doubt(self._keys, self._stats, len(self._rates), keys, seen, doubted_from, grown, out)
+
     def count(
         self,
         keys: NDArray[np.uint64],
@@ -206,6 +225,27 @@ def _read(keys: Any, stats: Any, memories: int, event_keys: Any, event_times: An
             days = max(0.0, event_times[event] - row[last_at + age]) / DAY_S
             out[event, memories + age] = np.log1p(min(days, AGE_DAYS_MAX))
         out[event, memories + 2] = np.log1p(min(row[last_at + 2], SINCE_MAX))
+
+
+@numba.njit(cache=True)
+def _doubt(
+    keys: Any,
+    stats: Any,
+    memories: int,
+    event_keys: Any,
+    seen: Any,
+    doubted_from: float,
+    grown: float,
+    out: Any,
+) -> None:
+    for event in range(len(event_keys)):
+        if seen[event] < doubted_from or event_keys[event] == 0:
+            continue
+        slot = find_slot(keys, event_keys[event])
+        if slot >= 0:
+            judged = stats[slot, 2 * memories - 1]
+            if seen[event] - judged >= max(doubted_from, grown * (judged + PRIOR_EVENTS)):
+                out[event] = 1.0
 
 
 @numba.njit(cache=True)

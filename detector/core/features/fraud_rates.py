@@ -9,9 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.fraud_rate_table import IGNORED, MATURED, STARTED, Changes, FraudRateTable
+from detector.core.features.fraud_rate_table import (
+    IGNORED,
+    MATURED,
+    STARTED,
+    Changes,
+    FraudRateTable,
+    unknown,
+)
 from detector.core.features.layout import Layout
 from detector.core.features.rows import Rows
+
+# Events of a key that nobody has judged below which it is not doubtful: as many frauds of one entity are
+# counted at most (`labels.per_entity_max`).
+DOUBTED_MIN = 64.0
+# Part of the frauds to be expected among all events that nobody has judged: more are not of one key.
+DOUBTED_PART = 0.25
+# Times as many events as were judged, relative to those of all keys, from which on a key has changed.
+GROWN = 4.0
 
 
 class FraudRates:
@@ -25,15 +40,34 @@ class FraudRates:
         main = 0 if layout.entities else None
         self.shared = [number for number, rated in enumerate(self._kinds) if rated.column != main]
         self.memories = max((rated.memories for rated in self._kinds), default=0)
+        self._doubt = layout.doubt
+        self._doubted_from, self._grown = np.inf, np.inf
         self._rates = np.zeros((len(self._kinds), self.memories))
         for rates, rated in zip(self._rates, self._kinds, strict=True):
             rates[: rated.memories] = np.log(2.0) / layout.half_lives_of(rated.kind)
 
     def read(self, rows: Rows) -> None:
-        """Fill `rows.fraud_rates`."""
-        keys = rows.keys()
+        """Fill `rows.fraud_rates`; the profiles' counts must be there."""
+        keys, out = rows.keys(), rows.fraud_rates
+        out[:, self._doubt] = 0.0
         for rated, table in zip(self._kinds, self._tables, strict=True):
-            table.read(keys[:, rated.column], rows.times, rows.fraud_rates[:, rated.columns])
+            if not len(table):
+                out[:, rated.columns] = unknown(rated.memories)
+                continue
+            table.read(keys[:, rated.column], rows.times, out[:, rated.columns])
+            seen = rows.context[:, rated.kind.count(-1)]
+            table.doubt(keys[:, rated.column], seen, self._doubted_from, self._grown, out[:, self._doubt])
+
+    def expect(self, *, judged: int, unjudged: int, frauds: int) -> None:
+        """Set which keys are doubtful, from the numbers of events judged and not judged, and of known frauds.
+
+        Doubtful are keys with many times as many events as were judged, and with so many that they would be
+        a large part of all frauds, if they were frauds and the share of frauds stays what it is. What labels
+        said of such a key they said of other events.
+        """
+        usual = unjudged / max(judged, 1)
+        self._doubted_from = max(DOUBTED_MIN, DOUBTED_PART * usual * frauds)
+        self._grown = GROWN * max(1.0, usual)
 
     def count(
         self,
@@ -126,8 +160,10 @@ class FraudRates:
         return sum(len(table) for table in self._tables)
 
     def to_state(self) -> dict[str, Any]:
-        return {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
+        tables = {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
+        return {"doubted_from": self._doubted_from, "grown": self._grown, **tables}
 
     def load(self, state: Mapping[str, Any]) -> None:
+        self._doubted_from, self._grown = state["doubted_from"], state["grown"]
         for i, table in enumerate(self._tables):
             table.load(state[f"{i:03d}"])

@@ -5,7 +5,7 @@ this order: everything (one key for all events), each entity, each pair (main en
 category, each pair (main entity, category). `profile_table` defines what a slice holds.
 
 A *fraud rate row* holds what labels say of its keys, one slice per entity and category; `fraud_rate_table`
-defines what a slice holds.
+defines what a slice holds. Its last column is 1 where that is doubtful, because one of the keys has changed.
 """
 
 from __future__ import annotations
@@ -192,8 +192,9 @@ class Layout:
         self.width = self.habits[-1].columns.stop if self.habits else self.kinds[-1].stop
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
-        self.fraud_rate_width = sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)
-        self.fraud_rates_unknown = self._fraud_rate_row(unknown)
+        self.doubt = sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)  # the last column
+        self.fraud_rate_width = self.doubt + 1
+        self.fraud_rates_unknown = np.append(self._fraud_rate_row(unknown), np.float32(0.0))
         self.fraud_rate_ends = self._fraud_rate_row(upper_ends)
         self.groups = tuple(self._groups())
         self.group_table = _group_table(self.groups)

@@ -223,6 +223,30 @@ def variance_explained(rows: Rows, layout: Layout, numeric: int) -> dict[int, fl
     return found
 
 
+def explained_surprises(rows: Rows, layout: Layout) -> NDArray[np.float64]:
+    """Share of each category's surprise that the main entity's history takes away, (C,).
+
+    Near 1 where a category is constant for each key of the main entity, 0 where its history says nothing, and
+    without entities. Only rows whose key had a history count.
+    """
+    explained = np.zeros(len(layout.categories))
+    if not layout.entities:
+        return explained
+    everything, main = layout.kind_of(None).count(-1), layout.kind_of(0).count(-1)
+    for c in range(len(layout.categories)):
+        key = len(layout.entities) + c
+        columns = [everything, layout.kind_of(key).count(-1), main, layout.kind_of(0, key).count(-1)]
+        known = (rows.context[:, main] > 0) & (rows.categories[:, c] != 0)
+        if not known.any():
+            continue
+        shares = np.empty((int(known.sum()), 2))
+        table = np.array([[*columns[:2], -1, -1], columns], dtype=np.int64)
+        feature_kernels.shares(rows.context[known], table, shares)
+        before, after = -np.log(shares).sum(axis=0)
+        explained[c] = max(0.0, 1.0 - after / before) if before > 0.0 else 0.0
+    return explained
+
+
 def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float64]:
     """Recent change of the population's means, (n, J): mean in the shortest less mean in the longest memory.
 

@@ -33,7 +33,7 @@ class Rows:
     categories: NDArray[np.uint64]  # (n, C) hashes, 0: missing
     grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashes, 0: none
     context: NDArray[np.float32]  # (n, width)
-    fraud_rates: NDArray[np.float32]  # (n, fraud rate width) inputs of the encoder as they are
+    fraud_rates: NDArray[np.float32]  # (n, fraud rate width) inputs of the encoder, then doubt
     zeros: NDArray[np.int8]  # (n,) zeros at the end of the exposure, see `zeros_at_end`
 
     def __len__(self) -> int:

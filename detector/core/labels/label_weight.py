@@ -1,7 +1,8 @@
-"""The weight of the labelled parts in the score: the one that would have ranked judged events best.
+"""The weight of the labelled parts in the score: the largest one that ranks judged events well.
 
 Events are ranked by the distances they had when they were scored (prequential evaluation). A labelled part
-without skill of its own gets the weight 0.
+without skill of its own gets the weight 0. One that has some gets the whole weight, unless that has been
+clearly worse than less.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ FRAUDS_MIN = 8
 # Judged events looked at, and how many legitimate ones among them, evenly spread.
 EVENTS_MAX = 65_536
 LEGITIMATE_MAX = 8192
-WEIGHTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9)
-# Labels get a weight only if that is better than none by this factor: what they replace needs no labels and
-# cannot be misled. Of weights within the second factor of the best the largest is taken, so that noise alone
-# changes nothing.
-BETTER_BY, AS_GOOD = 1.02, 1.01
+WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+# The largest weight is taken whose skill is within this factor of the best one's. What is judged was scored
+# one or two weeks ago, when the labelled part knew far less: at first it looks useless while it is already
+# twice as good as what it is added to. It only adds, so what it may cost is bounded by this factor.
+AS_GOOD = 1.1
+# Times the average precision of chance that the labelled part must reach by itself.
+SKILL_MIN = 2.0
 # Largest change at one barrier: alerts should not change their ranking abruptly.
 WEIGHT_STEP = 0.25
 
@@ -47,9 +50,10 @@ def best_weight(plain: NDArray[np.float64], labelled: NDArray[np.float64], fraud
     every = -(-len(legitimate) // LEGITIMATE_MAX)
     chosen = np.concatenate([np.flatnonzero(fraud), legitimate[::every]])
     plain, labelled = plain[chosen], labelled[chosen]
-    skills = [_average_precision(mixed(plain, labelled, weight), frauds, every) for weight in WEIGHTS]
-    if max(skills) <= BETTER_BY * skills[0]:
+    chance = frauds / (frauds + every * (len(chosen) - frauds))
+    if _average_precision(labelled, frauds, every) < SKILL_MIN * chance:
         return 0.0
+    skills = [_average_precision(mixed(plain, labelled, weight), frauds, every) for weight in WEIGHTS]
     return max(w for w, skill in zip(WEIGHTS, skills, strict=True) if AS_GOOD * skill >= max(skills))
 
 

@@ -28,6 +28,7 @@ from detector.core.features import FRAUD as COUNT_FRAUD
 from detector.core.features import MATURED as COUNT_MATURED
 from detector.core.features import RETRACTED as COUNT_RETRACTED
 from detector.core.features import Changes, Features, FraudRates, Layout
+from detector.core.labels import identity
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer, Examples
 from detector.core.labels.feedback import AppliedLabels
 from detector.core.labels.label_weight import EVENTS_MAX as WEIGHED_EVENTS_MAX
@@ -41,9 +42,9 @@ FRAUDS_MIN = 8
 # Judged events of a training step, and how many frauds and answered alerts are replayed with them.
 BATCH = 256
 REPLAYED_FRAUDS, REPLAYED_ANSWERS = 64, 8
-# Judged events that the encoder's bins are placed on. For fraud rates the bins are placed on keys that had
-# a fraud, and one key that had none for every KNOWN_PER_UNKNOWN of them; with fewer than KNOWN_MIN the bins
-# stay.
+# Judged events that the encoder's bins are placed on, and that show what only says whose event it is. For
+# fraud rates the bins are placed on keys that had a fraud, and one key that had none for every
+# KNOWN_PER_UNKNOWN of them; with fewer than KNOWN_MIN the bins stay.
 EDGE_EVENTS = 16_384
 KNOWN_MIN, KNOWN_PER_UNKNOWN = 32, 8
 UNKNOWN_WITHIN = 0.01  # rounding of half floats
@@ -244,6 +245,12 @@ class Supervision:
     def mature(self, now: float) -> NDArray[np.int64]:
         """Count events that are judged from event time `now` on; returns their numbers (m,)."""
         fresh = self._maturity.advance(now)
+        held = np.arange(self._buffer.oldest, self._maturity.end)
+        self.fraud_rates.expect(
+            judged=len(held),
+            unjudged=self._buffer.events - self._maturity.end,
+            frauds=int(np.count_nonzero(self._buffer.column("flags", held) & FRAUD)),
+        )
         if len(fresh) and len(self.fraud_rates):
             memories = [np.zeros((len(fresh), n)) for n in self._features.fraud_rate_memories]
             changes = self.fraud_rates.count(
@@ -267,6 +274,9 @@ class Supervision:
             recent = np.arange(max(start, end - EDGE_EVENTS), end)
             inputs = self._buffer.column("inputs", recent).astype(np.float32)
             self.learner.update_edges(self._samples(inputs))
+            keys, grams = self._buffer.column("keys", recent), self._buffer.column("grams", recent)
+            found = identity.find(keys, inputs, grams, self._features, self._layout)
+            self.learner.hide(found.inputs, found.slots)
         self._trainings += 1
         held = np.arange(start, end)
         share = float(np.mean(self._buffer.column("flags", held) & FRAUD != 0))
@@ -287,7 +297,7 @@ class Supervision:
         """
         plain = self._features.plain_count
         yield from inputs[:, :plain].T
-        rates, unknown = inputs[:, plain:], self._layout.fraud_rates_unknown
+        rates, unknown = inputs[:, plain:], self._layout.fraud_rates_unknown[: self._layout.doubt]
         for columns in (kind.columns for kind in self._layout.fraud_rate_kinds):
             known = rates[np.any(np.abs(rates[:, columns] - unknown[columns]) > UNKNOWN_WITHIN, axis=1)]
             if len(known) < KNOWN_MIN:

@@ -5,8 +5,10 @@ Two stages:
     1. parts to one distance   each distance of the parts without labels is shifted by its accepted median and
                                divided by the span from there to its accepted .95 quantile, as read at the
                                last barrier; then the weighted mean is taken. The labelled parts' distance,
-                               in log-odds, is mixed in unscaled, with the weight it has earned (see
-                               `labels.label_weight`)
+                               in log-odds, times the weight it has earned (see `labels.label_weight`), is
+                               a second direction: the distance is the length of both. Far in one of them
+                               is far, and what one says is on the same scale whether or not the other one
+                               knows anything, so scores stay comparable when the weight changes
     2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram
                                for the body, and above the quantile `tail_from` a Pareto tail (peaks over
                                threshold, Siffer 2017), which neither ends nor underflows
@@ -153,7 +155,7 @@ class Calibration:
         self.shift: Doubles = np.zeros(len(weights))
         self.span: Doubles = np.ones(len(weights))
         self.tail: Doubles = np.array([0.0, 1.0])  # of the mean: quantile .9, and units in a nat
-        self.label_weight = 0.0  # weight of the labelled parts, in [0, 1)
+        self.label_weight = 0.0  # weight of the labelled parts, in [0, 1]
         self._trim = np.inf
         self._update_tables()
 
@@ -321,9 +323,13 @@ class Calibration:
 
 
 def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
-    """Mix distances without labels (n,) and labelled ones (n,); a NaN of those stands for the plain one."""
-    known = np.where(np.isnan(labelled), plain, labelled)
-    distances: Doubles = (1.0 - label_weight) * plain + label_weight * known
+    """Length of distances without labels (n,) and labelled ones (n,), weighted; a NaN of those is 0.
+
+    What is nearer than normal without labels (below 0) stays so, and labels only add to it.
+    """
+    known = label_weight * np.maximum(np.nan_to_num(labelled), 0.0)
+    beyond = np.maximum(plain, 0.0)
+    distances: Doubles = np.hypot(beyond, known) + np.minimum(plain, 0.0)
     return distances
 
 

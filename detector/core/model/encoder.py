@@ -368,6 +368,9 @@ class LabelLearner(Learner):
         self._begin_moments()
         self._average = {name: weight.copy() for name, weight in self.weights.items()}
         self._averaged = 0  # steps since the bins were moved
+        self._hidden: NDArray[np.bool_] = np.zeros(
+            len(self.weights["hidden"]), dtype=np.bool_
+        )  # rows of weights that stay 0
 
     def _to_serve(self) -> dict[str, Floats]:
         return self._average
@@ -376,21 +379,37 @@ class LabelLearner(Learner):
         super().update_edges(samples)
         self._averaged = 0
 
+    def hide(self, inputs: NDArray[np.bool_], slots: NDArray[np.bool_]) -> None:
+        """Take inputs (F,), and categories and texts (S,), away from the network: their weights stay 0."""
+        widths = self.config.bins, self.config.hash_width
+        self._hidden = np.concatenate([np.repeat(inputs, widths[0]), np.repeat(slots, widths[1])])
+        self._blank()
+
+    def _blank(self) -> None:
+        for of in (self.weights, self._average, self._first, self._second):
+            of["hidden"][self._hidden] = 0.0
+        self._update_sums()
+
+    def _step(self, gradients: Mapping[str, Floats]) -> None:
+        gradients["hidden"][self._hidden] = 0.0
+        super()._step(gradients)
+
     def adopt(self, edges: Floats, weights: Mapping[str, Floats]) -> None:
-        """Replace bins and weights by another learner's."""
+        """Replace bins and weights by another learner's, and hide what it hides."""
         self.edges = edges.copy()
         self.weights = {name: weight.copy() for name, weight in weights.items()}
         self._average = {name: weight.copy() for name, weight in weights.items()}
         self._averaged = 0
         self.steps = max(self.steps, 1)
-        self._update_sums()
+        self._hidden = np.all(self.weights["hidden"] == 0.0, axis=1)
+        self._blank()
 
     def approach(self, weights: Mapping[str, Floats], share: float) -> None:
         """Move the weights towards another learner's by a share of the difference; bins must be equal."""
         for own in (self.weights, self._average):
             for name, weight in weights.items():
                 own[name] += np.float32(share) * (weight - own[name])
-        self._update_sums()
+        self._blank()
 
     def learn(self, inputs: Floats, rows: Hashes, fraud: Floats, weight: Floats) -> float:
         """Take one step; returns the loss before it.
@@ -415,11 +434,13 @@ class LabelLearner(Learner):
 
     def to_state(self) -> dict[str, Any]:
         average = {name: weight.copy() for name, weight in self._average.items()}
-        return {**super().to_state(), "average": average, "averaged": self._averaged}
+        own = {"average": average, "averaged": self._averaged, "hidden": self._hidden.copy()}
+        return {**super().to_state(), **own}
 
     def load(self, state: Mapping[str, Any]) -> None:
         super().load(state)
         self._average, self._averaged = dict(state["average"]), state["averaged"]
+        self._hidden = state["hidden"]
 
 
 def _flat(array: Floats) -> Floats:

@@ -10,6 +10,8 @@ columns themselves decide: each cut would make the next one closer.
 
 The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight (`useful`). Events
 are unusual in few respects, so a sum of what is usual in many would only be noise (docs/EXPERIMENTS.md).
+The surprise of a category that the main entity's history mostly takes away counts as far as there is a
+history: where everybody lives at a rare place, the first event of a card is not strange.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features import Rows
+from detector.core.features import Rows, explained_surprises
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Fit, PartSetup, ScorePart
@@ -55,6 +57,10 @@ class HabitsPart(ScorePart):
         self._places = np.array([place for place, _ in numbered], dtype=np.int64)
         self._useful = Useful(setup.layout, [column for _, column in numbered])
         self._weights = np.ones(len(numbered))
+        self._layout = setup.layout
+        self._count = setup.features.count_column(setup.layout.kind_of(0))
+        self._surprises = [number for number, (_, c) in enumerate(numbered) if c.source == "surprise"]
+        self._told = np.zeros(len(self._surprises))  # share of each that the main entity's history takes away
         least = [SURPRISE if column.source in SURPRISES else DEVIATE for _, column in numbered]
         self._least = np.array(least).reshape(-1, 2).T
         pieces = len(QUANTILES) - 1
@@ -69,7 +75,10 @@ class HabitsPart(ScorePart):
         return cls(setup) if setup.layout.entities else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        return (np.maximum(self._nats(self._columns(rows, inputs)) - USUAL, 0.0) @ self._weights)[:, None]
+        beyond = np.maximum(self._nats(self._columns(rows, inputs)) - USUAL, 0.0)
+        unknown = np.exp(-inputs[:, self._count, None].astype(np.float64))  # 1 / (count + 1)
+        beyond[:, self._surprises] *= 1.0 - self._told * unknown
+        return (beyond @ self._weights)[:, None]
 
     def _nats(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """Nats of columns (n, U): linear between quantiles, and on beyond the last one."""
@@ -96,6 +105,7 @@ class HabitsPart(ScorePart):
 
     def refit(self, fit: Fit) -> None:
         self._weights = self._useful.weights(fit.sample.rows)
+        self._told = explained_surprises(fit.sample.rows, self._layout)
         sampled: NDArray[Any] = self._sample[: -(-self._seen // EVERY)]
         if len(sampled) < SAMPLED_MIN:
             sampled = self._columns(fit.sample.rows, fit.inputs)
@@ -113,11 +123,12 @@ class HabitsPart(ScorePart):
             "knots": self._knots,
             "scales": self._scales,
             "weights": self._weights,
+            "told": self._told,
             "sample": self._sample.copy(),
             "seen": self._seen,
         }
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
         self._knots, self._scales = state["knots"], state["scales"]
-        self._weights = state["weights"]
+        self._weights, self._told = state["weights"], state["told"]
         self._sample, self._seen = state["sample"].copy(), state["seen"]

@@ -30,7 +30,7 @@ from detector.core.model.clusters import (
     centres_of,
     nearest_squares,
 )
-from detector.core.model.encoder import Encoder, Hashes, Learned
+from detector.core.model.encoder import Encoder, Learned
 from detector.core.model.habits_part import HabitsPart
 from detector.core.model.index import Hnsw, NearestCentres, build, tuned
 from detector.core.model.nearest_normal import NearestNormal
@@ -252,7 +252,8 @@ class LabelledPart(ScorePart):
 
     Squared distance from the origin, where its objective puts legitimate events, less half of that to the
     nearest prototype of confirmed fraud. Clusters would not do: frauds that nobody has reported yet are in
-    the core and form some (docs/EXPERIMENTS.md).
+    the core and form some (docs/EXPERIMENTS.md). It accuses no event of a key that has become another one
+    than labels have judged (`FraudRates.expect`): its frauds say nothing about what it does now.
     """
 
     name: ClassVar[str] = "labelled"
@@ -261,6 +262,7 @@ class LabelledPart(ScorePart):
     def __init__(self, setup: PartSetup) -> None:
         config, layout = setup.config.encoder, setup.layout
         self._features = setup.features
+        self._doubt = layout.doubt
         hashed, texts = len(layout.categories), len(layout.texts)
         self._encoder = Encoder(config, len(setup.features), hashed, texts, setup.rng)
         self._prototypes = np.zeros((0, config.dimension), dtype=np.float32)  # of confirmed frauds
@@ -270,7 +272,7 @@ class LabelledPart(ScorePart):
     def knows(self) -> bool:
         return len(self._prototypes) > 0
 
-    def distances(self, rows: Hashes, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         if not self.knows:
             return np.full((len(inputs), 1), np.nan)
         embedded = self._encoder.encode(inputs, rows)
@@ -278,7 +280,10 @@ class LabelledPart(ScorePart):
         squares -= PROTOTYPE_WEIGHT * nearest_squares(embedded, self._prototypes)
         scale = self._encoder.weights["link"][0]
         distance: NDArray[np.float64] = (scale * squares / embedded.shape[1]).astype(np.float64)
-        return (distance - self._usual)[:, None]
+        distance -= self._usual
+        doubtful = rows.fraud_rates[:, self._doubt] > 0.0
+        distance[doubtful] = np.minimum(distance[doubtful], 0.0)
+        return distance[:, None]
 
     def update(self, update: Update) -> None:
         self._encoder.serve(update.learner.learned())
