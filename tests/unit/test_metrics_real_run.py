@@ -34,6 +34,7 @@ NOT_MOVED: dict[Series, str] = {
     ("detector_exchange_messages_total", "duplicate"): "needs at_least_once; see test_exchange.py",
     ("detector_exchange_messages_total", "too_large"): "needs 900,000 bytes; see test_exchange.py",
     ("detector_exchange_messages_total", "unfit"): "needs another schema; see test_sharing.py",
+    ("detector_index_hnsw_ratio", ""): "needs 4,096 core events; see test_shape.py",
     (
         "detector_transactions_ended_total",
         "dead_member",
@@ -255,7 +256,7 @@ def test_a_partition_that_comes_back_begins_anew_in_the_drift_monitor() -> None:
         made = RealRun()
         runner = made.runner()
         for scale in (1.0, 50.0):
-            for _ in range(10):
+            for _ in range(14):
                 made.produce(160, scale)
                 made.turn(runner)
             if moves and scale == 1.0:
