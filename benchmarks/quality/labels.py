@@ -38,7 +38,7 @@ from benchmarks.quality.evaluate import WARM_UP
 from benchmarks.quality.metrics import average_precision
 from benchmarks.quality.streams import PRESETS, Plan, Stream
 from detector.config.load import load
-from detector.demo.traffic import CUSTOMER, SimulationConfig, label_rows, simulate, to_events
+from detector.demo.simulation.handbook import CUSTOMER, SimulationConfig, label_rows, simulate, to_events
 from detector.shell import logs
 
 LABELS = ("none", "late:7")

@@ -30,7 +30,7 @@ import numpy as np
 from benchmarks.quality.drive import Driven, configuration
 from detector.config.tree import ModelPart
 from detector.core.alerts.policy import SEVERITIES
-from detector.demo.traffic import SimulationConfig, simulate, to_events
+from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 
 BEFORE, AFTER = 12_288, 16_384
 PLANTED_EVERY, PLANTED_AT, PLANTED_FACTOR = 2_000, 500, 100.0
