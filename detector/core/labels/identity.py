@@ -84,7 +84,8 @@ def find(
             shared = _keys_per_value(keys[:, entity], values) >= SHARED_BY
             slots[c] |= entity == 0 or not shared
             for number, column in enumerate(features.columns):
-                if column.kind is not None and column.kind.left == entities + c:
+                about = column.kind is not None and column.kind.left == entities + c
+                if about and column.source not in VALUES:
                     hidden[number] |= not shared or (entity == 0 and column.source in COUNTS)
     return Identity(hidden, slots)
 
