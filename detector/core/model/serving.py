@@ -45,7 +45,7 @@ LEARNED_WEIGHT, LEARNED_WEIGHT_BOUNDED = 0.2, 0.1
 # Without numerics nothing is far out.
 LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
 # How the robust part's columns share its weight: both scales, and the nearest core events.
-ROBUST_SHARES = (0.4, 0.4, 0.2)
+ROBUST_SHARES = (0.45, 0.45, 0.1)
 # Nearness to a confirmed fraud counts half of the distance from normal: few frauds are known, many normal
 # events.
 PROTOTYPE_WEIGHT = 0.5
