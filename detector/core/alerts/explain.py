@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.events import KINDS, View
-from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
+from detector.core.features import DAY_S, Group, Habit, Layout, Rows, Units, population_shift, swap
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.
 OWN_HISTORY_MIN = 5.0
@@ -101,6 +101,8 @@ class Explainer:
         expected = typical.copy()
         expected.entities[:] = event.entities
         expected.fraud_rates[:] = self._layout.fraud_rates_unknown
+        if self._layout.heat is not None:
+            expected.context[:, self._layout.heat.columns] = 0.0
         day = np.floor(event.clocks / DAY_S) * DAY_S
         expected.clocks[:] = day + typical.clocks % DAY_S
         if not self._layout.entities or not self._layout.numerics:
@@ -129,6 +131,8 @@ class Explainer:
                 basis="cluster",
                 detail=f"at {observed} UTC, such events come around {usual}",
             )
+        if self._layout.heat is not None and self._layout.heat.columns in group.context:
+            return self._heat(self._layout.heat, event, share)
         if group.entity == 0:
             return self._activity(group, event, expected, share)
         if group.field is None:
@@ -178,6 +182,21 @@ class Explainer:
                 f"{usual:g} is usual"
             ),
             unit="events",
+        )
+
+    def _heat(self, heat: Habit, event: Rows, share: float) -> Reason:
+        """How far earlier events of the main entity lay beyond normal."""
+        name = self._layout.entities[0]
+        shorter, longer = event.context[0, heat.columns]
+        when = "in the last hour or two" if shorter > longer / 2.0 else "in the last days"
+        return Reason(
+            field=f"{name} heat",
+            observed=_short(float(longer)),
+            expected=0.0,
+            share=share,
+            direction="above",
+            basis="entity",
+            detail=f"this {name} had unusual events {when}",
         )
 
     def _with_frauds(self, reason: Reason, group: Group, event: Rows) -> Reason:

@@ -8,7 +8,7 @@ else; a new column is a line in `columns_of`, and an entry in `SOURCES` if none 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +38,12 @@ class Column:
     habit: Habit | None = None  # whose context is read
     robust: bool = False  # also a part of the robust distance
     unusual: bool = False  # also a part of the habits' distance: at least 0, and 0 is usual
-    labelled: bool = False  # depends on labels; these columns come last
+    labelled: bool = False  # only labelled parts see it: it needs labels or distances; these come last
 
 
 def columns_of(layout: Layout) -> tuple[Column, ...]:
     """All inputs of a schema, in order."""
-    columns = [*_robust(layout), *_plain(layout), *_unusual(layout), *_labelled(layout)]
+    columns = [*_robust(layout), *_plain(layout), *_unusual(layout), *_labelled(layout), *_heat(layout)]
     assert [column.labelled for column in columns] == sorted(column.labelled for column in columns)
     return tuple(columns)
 
@@ -113,6 +113,14 @@ def _labelled(layout: Layout) -> Iterator[Column]:
                 place=place,
                 labelled=True,
             )
+
+
+def _heat(layout: Layout) -> Iterator[Column]:
+    """How far the main entity's earlier events lay beyond normal."""
+    if layout.heat is not None:
+        for memory, half_life in enumerate(layout.heat_half_lives_s):
+            name = f"{layout.entities[0]} heat {half_life / 3600.0:g}h"
+            yield Column(name=name, source="heat", habit=layout.heat, memory=memory, labelled=True)
 
 
 def _deviations(
@@ -319,6 +327,18 @@ def _fraud_rates(layout: Layout, columns: Sequence[Column], places: Sequence[int
     return fill
 
 
+def _heats(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """Logarithm of 1 + the main entity's heat, in nats; see `heat_table`."""
+    assert layout.heat is not None
+    heats = _index([layout.heat.start + column.memory for column in columns])
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        inputs[:, at] = np.log1p(rows.context[:, heats])
+
+    return fill
+
+
 SOURCES: dict[str, Source] = {
     "value": _values,
     "missing": _missing,
@@ -333,13 +353,14 @@ SOURCES: dict[str, Source] = {
     "sine": _cycle(np.sin),
     "cosine": _cycle(np.cos),
     "fraud rate": _fraud_rates,
+    "heat": _heats,
 }
 
 
-def fills_of(layout: Layout, columns: Sequence[Column]) -> list[Fill]:
-    """What computes the columns, source by source."""
+def fills_of(layout: Layout, columns: Sequence[Column], sources: Container[str] = SOURCES) -> list[Fill]:
+    """What computes the columns of some sources, source by source; of all, if none are named."""
     fills = []
-    for name in dict.fromkeys(column.source for column in columns):
+    for name in dict.fromkeys(column.source for column in columns if column.source in sources):
         places = [number for number, column in enumerate(columns) if column.source == name]
         fills.append(SOURCES[name](layout, [columns[place] for place in places], places))
     return fills

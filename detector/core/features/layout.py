@@ -2,7 +2,8 @@
 
 A *context row* holds what the profiles knew of an event's keys just before it, one slice per kind of key, in
 this order: everything (one key for all events), each entity, each pair (main entity, other entity), each
-category, each pair (main entity, category). `profile_table` defines what a slice holds.
+category, each pair (main entity, category). `profile_table` defines what a slice holds. The habits' slices
+follow (`habits`), and that of heat (`heat_table`), which is filled after the distances are known.
 
 A *fraud rate row* holds what labels say of its keys, one slice per entity and category; `fraud_rate_table`
 defines what a slice holds.
@@ -32,8 +33,10 @@ _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 # Numerics whose usual values are followed per category, and per category of the main entity. The exposure is
 # the first one. All of them would make a row some kilobytes long.
 CATEGORY_NUMERICS = 2
-HABIT_WIDTHS = {"pace": 4, "hours": 3}
+HABIT_WIDTHS = {"pace": 4, "hours": 3, "heat": 2}
 """Columns of each habit; its table says what they hold."""
+HEAT_SHORT_S = 3600.0
+"""Half-life of heat's short memory, s."""
 
 
 def _nothing() -> slice:
@@ -188,18 +191,28 @@ class Layout:
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
         self.kinds = self._kinds()
         self.habits = self._habits()
-        self.width = self.habits[-1].columns.stop if self.habits else self.kinds[-1].stop
+        self.heat = self._heat()
+        self.width = self.heat.columns.stop if self.heat else self.kinds[-1].stop
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
         self.fraud_rate_width = sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)
         self.fraud_rates_unknown = self._fraud_rate_row(unknown)
         self.fraud_rate_ends = self._fraud_rate_row(upper_ends)
         self.groups = tuple(self._groups())
+        # Groups that contrastive swaps take; heat follows, which the plain encoder does not see.
+        self.swapped = len(self.groups)
+        if self.heat is not None:
+            self.groups += (Group(name="heat", context=(self.heat.columns,)),)
         self.group_table = _group_table(self.groups)
 
     def half_lives_of(self, kind: KeyKind) -> NDArray[np.float64]:
         """Memories of a kind: all of them, or the longest alone."""
         return self.half_lives_s[: kind.memories] if kind.memories > 1 else self.half_lives_s[-1:]
+
+    @property
+    def heat_half_lives_s(self) -> NDArray[np.float64]:
+        """Of the two memories of heat: an hour, and the shortest memory of profiles."""
+        return np.array([HEAT_SHORT_S, self.half_lives_s[0]])
 
     def kind_of(self, left: int | None, right: int | None = None) -> KeyKind:
         """The kind with these key columns."""
@@ -221,6 +234,12 @@ class Layout:
             start = habits[-1].columns.stop if habits else self.kinds[-1].stop
             habits.append(Habit(name=name, key=key, start=start, width=HABIT_WIDTHS[name]))
         return tuple(habits)
+
+    def _heat(self) -> Habit | None:
+        """Heat of the main entity; not one of `habits`, because it follows from distances."""
+        if not self.habits:
+            return None
+        return Habit(name="heat", key=0, start=self.habits[-1].columns.stop, width=HABIT_WIDTHS["heat"])
 
     def _kinds(self) -> tuple[KeyKind, ...]:
         entities, categories = len(self.entities), len(self.categories)

@@ -169,6 +169,11 @@ class Calibration:
         nats = (mean - start) / unit - np.log(1.0 - TAIL_QUANTILES[0])
         return _joined(nats, parts[:, self._beside].sum(axis=1)) / USUAL_NATS
 
+    def excess(self, plain: Doubles) -> Doubles:
+        """Nats by which distances (n,) without labels lie beyond the trim; negative below it."""
+        beyond: Doubles = (plain - self._trim) * USUAL_NATS
+        return beyond
+
     def _mean(self, parts: Doubles) -> Doubles:
         scaled = (parts - self.shift) / self.span
         scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
@@ -292,6 +297,14 @@ class Calibration:
         self.shift, self.span, self.tail = state["shift"], state["span"], state["tail"]
         self.label_weight = state["label_weight"]
         self._update_tables()
+
+
+def heated(plain: Doubles, heat: NDArray[np.float32]) -> Doubles:
+    """Add the mean of the heat's logarithms (n, memories) to distances (n,) without labels.
+
+    A distance is in units of `USUAL_NATS`.
+    """
+    return plain + heat.mean(axis=1) if heat.shape[1] else plain
 
 
 def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
