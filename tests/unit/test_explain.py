@@ -121,7 +121,7 @@ def test_reasons_have_shares_of_the_fall_largest_first() -> None:
         assert sum(shares) <= 1 + 1e-9
         fields = [reason["field"] for reason in body["reasons"]]
         assert len(set(fields)) == len(fields)
-        assert set(fields) <= {"amount", "customer", "terminal", "time"}
+        assert set(fields) <= {"amount", "customer", "customer heat", "terminal", "time"}
         seen += len(shares)
     assert seen > 100
 

@@ -397,7 +397,7 @@ def test_inputs_that_need_no_labels_come_first(given_events: list[ParsedEvent]) 
     after = features.compute(rows)
     plain = features.plain_count
     assert after[:, :plain].tobytes() == before[:, :plain].tobytes()
-    assert len(features) - plain == LAYOUT.fraud_rate_width
+    assert len(features) - plain == LAYOUT.fraud_rate_width + len(LAYOUT.heat_half_lives_s)
     np.testing.assert_array_equal(after[:, plain:], rows.fraud_rates)
 
 
