@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.alerts.habit_words import hours, novelty, pace
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Habit, Layout, Rows, Units, population_shift, swap
 
@@ -122,6 +123,7 @@ class Explainer:
     ) -> Reason:
         if group.clock:
             observed, usual = _clock(event.clocks[0]), _clock(expected.clocks[0])
+            own = hours(self._layout, event) or f"such events come around {usual}"
             return Reason(
                 field="time",
                 observed=observed,
@@ -129,7 +131,9 @@ class Explainer:
                 share=share,
                 direction="unusual",
                 basis="cluster",
-                detail=f"at {observed} UTC, such events come around {usual}",
+                detail=f"at {observed} UTC, {own}"
+                if own
+                else f"at {observed} UTC, such events come around {usual}",
             )
         if self._layout.heat is not None and self._layout.heat.columns in group.context:
             return self._heat(self._layout.heat, event, share)
@@ -179,7 +183,7 @@ class Explainer:
             basis="cluster",
             detail=(
                 f"history of this {group.name}: {observed:g} recent events (half-life {half_life:g} days), "
-                f"{usual:g} is usual"
+                f"{usual:g} is usual{pace(self._layout, event, 0)}"
             ),
             unit="events",
         )
@@ -222,9 +226,11 @@ class Explainer:
         columns = group.context[-1] if pair else group.context[0]
         whom = f" with this {self._layout.entities[0]}" if pair else ""
         gap_s = float(event.context[0, columns.start])
+        fast = "" if group.entity is None else pace(self._layout, event, group.entity)
         if np.isnan(gap_s):
-            return f"{group.name} seen for the first time{whom}"
-        return f"{group.name} last seen{whom} {gap_s / DAY_S:.2g} days ago"
+            rare = novelty(self._layout, event, columns.start) if pair else ""
+            return f"{group.name} seen for the first time{whom}{rare}{fast}"
+        return f"{group.name} last seen{whom} {gap_s / DAY_S:.2g} days ago{fast}"
 
 
 def _without_expected(reason: Reason) -> Reason:

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.features.key_table import KeyTable, find_slot, slot_for, take_slot
-from detector.core.features.layout import HABIT_WIDTHS
 from detector.core.state import row_hash, words
 
 EXCESS_MAX = 10.0
@@ -41,7 +40,6 @@ class HeatTable(KeyTable):
     """
 
     def __init__(self, half_lives_s: NDArray[np.float64], keys_max: int) -> None:
-        assert len(half_lives_s) == HABIT_WIDTHS["heat"]
         self._rates = np.log(2.0) / half_lives_s
         self._hashed = np.zeros(1, dtype=np.uint64)  # hash of the rows, updated with each change
         super().__init__(len(half_lives_s), keys_max, np.float32)

@@ -33,10 +33,8 @@ _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 # Numerics whose usual values are followed per category, and per category of the main entity. The exposure is
 # the first one. All of them would make a row some kilobytes long.
 CATEGORY_NUMERICS = 2
-HABIT_WIDTHS = {"pace": 4, "hours": 3, "heat": 2}
-"""Columns of each habit; its table says what they hold."""
+# Half-life of heat's short memory, s.
 HEAT_SHORT_S = 3600.0
-"""Half-life of heat's short memory, s."""
 
 
 def _nothing() -> slice:
@@ -144,7 +142,7 @@ class Group:
 class Habit:
     """What a key usually does in one respect, and where that is in a context row."""
 
-    name: str  # one of `habits.TABLES`
+    name: str  # see `habits`
     key: int | None  # column of its key among the entities; None: one key for all events
     start: int
     width: int
@@ -189,7 +187,10 @@ class Layout:
         self.entities = [entity.name for entity in schema.entities]
         self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
+        self.exposed = bool(self.numerics) and self.numerics[0].name == schema.exposure
         self.kinds = self._kinds()
+        # Pairs of the main entity with what it meets: other entities, categories.
+        self.contacts = tuple(kind for kind in self.kinds if kind.right is not None)
         self.habits = self._habits()
         self.heat = self._heat()
         self.width = self.heat.columns.stop if self.heat else self.kinds[-1].stop
@@ -224,22 +225,25 @@ class Layout:
         return next(found, None)
 
     def _habits(self) -> tuple[Habit, ...]:
-        """Paces of everything and of each entity, and hours of the main one, where there are entities."""
-        plan: list[tuple[str, int | None]] = []
-        if self.entities:
-            plan += [("pace", None), *(("pace", e) for e in range(len(self.entities)))]
-            plan += [("hours", None), ("hours", 0)]
+        """Paces of each entity, other habits of the main one, and the same of everything to compare with."""
+        if not self.entities:
+            return ()
+        plan: list[tuple[str, int | None, int]] = [("pace", None, 4)]
+        plan += [("pace", e, 4) for e in range(len(self.entities))]
+        bins = ["hours", "days", *(["zeros"] if self.exposed else [])]
+        plan += [(name, key, 2) for name in bins for key in (None, 0)]
+        plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
         habits: list[Habit] = []
-        for name, key in plan:
+        for name, key, width in plan:
             start = habits[-1].columns.stop if habits else self.kinds[-1].stop
-            habits.append(Habit(name=name, key=key, start=start, width=HABIT_WIDTHS[name]))
+            habits.append(Habit(name=name, key=key, start=start, width=width))
         return tuple(habits)
 
     def _heat(self) -> Habit | None:
         """Heat of the main entity; not one of `habits`, because it follows from distances."""
         if not self.habits:
             return None
-        return Habit(name="heat", key=0, start=self.habits[-1].columns.stop, width=HABIT_WIDTHS["heat"])
+        return Habit(name="heat", key=0, start=self.habits[-1].columns.stop, width=2)
 
     def _kinds(self) -> tuple[KeyKind, ...]:
         entities, categories = len(self.entities), len(self.categories)
@@ -278,7 +282,7 @@ class Layout:
             yield Group(name=name, entity=e, context=self._about(e), fraud_rates=self._rates(e))
         yield from self._fields("categories")
         yield from self._fields("texts")
-        hours = tuple(habit.columns for habit in self.habits if habit.name == "hours")
+        hours = tuple(habit.columns for habit in self._habits_of(0) if habit.name in ("hours", "days"))
         if len(self.cycles_s) or hours:
             yield Group(name="time", clock=True, context=hours)
 
@@ -289,7 +293,9 @@ class Layout:
             own = [number for number, place in enumerate(places) if place.field is value]
             columns = slice(own[0], own[-1] + 1)
             if store == "numerics":
-                yield Group(name=value.name, field=value, numerics=columns)
+                exposure = self.exposed and columns.start == 0
+                zeros = tuple(h.columns for h in self._habits_of(0) if h.name == "zeros" and exposure)
+                yield Group(name=value.name, field=value, numerics=columns, context=zeros)
             elif store == "texts":
                 yield Group(name=value.name, field=value, texts=columns)
             else:
@@ -303,14 +309,14 @@ class Layout:
                 )
 
     def _about(self, column: int) -> tuple[slice, ...]:
-        """Profiles of a key: its own, and those of its pairs with the main entity."""
-        profiles = [
-            kind.columns
-            for kind in self.kinds
-            if (kind.left == column and kind.right is None) or kind.right == column
-        ]
-        paces = [habit.columns for habit in self.habits if habit.name == "pace" and habit.key == column]
-        return (*profiles, *paces)
+        """What is known of a key: its own profile, its pace, its pairs with the main entity."""
+        own = [kind.columns for kind in self.kinds if kind.left == column and kind.right is None]
+        paces = [habit.columns for habit in self._habits_of(column) if habit.name == "pace"]
+        pairs = [kind.columns for kind in self.kinds if kind.right == column]
+        return (*own, *paces, *pairs)
+
+    def _habits_of(self, key: int) -> list[Habit]:
+        return [habit for habit in self.habits if habit.key == key]
 
     def _rates(self, column: int) -> tuple[FraudRateKind, ...]:
         return tuple(rated for rated in self.fraud_rate_kinds if rated.column == column)
