@@ -226,6 +226,17 @@ def test_a_share_is_the_fields_part_in_all_falls() -> None:
     assert explain(event(), {"amount": 1e-9, "shop": 1e-8}) == {}  # rounding explains nothing
 
 
+@pytest.mark.parametrize(("heat", "when"), [((9.0, 9.5), "hours"), ((0.1, 5.0), "days")])
+def test_heat_is_a_reason_of_its_own_and_none_is_expected(heat: tuple[float, float], when: str) -> None:
+    hot = event()
+    assert LAYOUT.heat is not None
+    hot.context[:, LAYOUT.heat.columns] = heat
+    reason = explain(hot, {"heat": 2.0, "amount": 1.0})["card heat"]
+    assert reason.detail == f"this card had unusual events in the last {when}"
+    expected, _ = Explainer(LAYOUT, UNITS)._expected(hot, typical())
+    assert not expected.context[:, LAYOUT.heat.columns].any()
+
+
 @pytest.mark.parametrize("count", [2, 3, 6, 7])
 @pytest.mark.parametrize("rest", [1e-7, 1e-5, 1 / 3, 0.7])
 def test_shares_are_above_0_and_never_sum_to_more_than_1(count: int, rest: float) -> None:

@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.habit_words import hours, novelty, pace
+from detector.core.alerts.habit_words import heat, hours, novelty, pace
 from detector.core.events import KINDS, View
-from detector.core.features import DAY_S, Group, Habit, Layout, Rows, Units, population_shift, swap
+from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.
 OWN_HISTORY_MIN = 5.0
@@ -136,7 +136,7 @@ class Explainer:
                 else f"at {observed} UTC, such events come around {usual}",
             )
         if self._layout.heat is not None and self._layout.heat.columns in group.context:
-            return self._heat(self._layout.heat, event, share)
+            return self._heat(event, share)
         if group.entity == 0:
             return self._activity(group, event, expected, share)
         if group.field is None:
@@ -188,19 +188,16 @@ class Explainer:
             unit="events",
         )
 
-    def _heat(self, heat: Habit, event: Rows, share: float) -> Reason:
+    def _heat(self, event: Rows, share: float) -> Reason:
         """How far earlier events of the main entity lay beyond normal."""
-        name = self._layout.entities[0]
-        shorter, longer = event.context[0, heat.columns]
-        when = "in the last hour or two" if shorter > longer / 2.0 else "in the last days"
         return Reason(
-            field=f"{name} heat",
-            observed=_short(float(longer)),
-            expected=0.0,
+            field=f"{self._layout.entities[0]} heat",
+            observed=None,
+            expected=None,
             share=share,
             direction="above",
             basis="entity",
-            detail=f"this {name} had unusual events {when}",
+            detail=heat(self._layout, event),
         )
 
     def _with_frauds(self, reason: Reason, group: Group, event: Rows) -> Reason:
