@@ -102,8 +102,8 @@ class Explainer:
         expected = typical.copy()
         expected.entities[:] = event.entities
         expected.fraud_rates[:] = self._layout.fraud_rates_unknown
-        if self._layout.heat is not None:
-            expected.context[:, self._layout.heat.columns] = 0.0
+        for place in self._layout.heats:
+            expected.context[:, place.columns] = 0.0
         day = np.floor(event.clocks / DAY_S) * DAY_S
         expected.clocks[:] = day + typical.clocks % DAY_S
         if not self._layout.entities or not self._layout.numerics:
@@ -135,8 +135,8 @@ class Explainer:
                 if own
                 else f"at {observed} UTC, such events come around {usual}",
             )
-        if self._layout.heat is not None and self._layout.heat.columns in group.context:
-            return self._heat(event, share)
+        if self._layout.heat_of(group.name) is not None:
+            return self._heat(group, event, share)
         if group.entity == 0:
             return self._activity(group, event, expected, share)
         if group.field is None:
@@ -188,16 +188,16 @@ class Explainer:
             unit="events",
         )
 
-    def _heat(self, event: Rows, share: float) -> Reason:
-        """How far earlier events of the main entity lay beyond normal."""
+    def _heat(self, group: Group, event: Rows, share: float) -> Reason:
+        """How far earlier events of an entity lay beyond normal."""
         return Reason(
-            field=f"{self._layout.entities[0]} heat",
+            field=group.name,
             observed=None,
             expected=None,
             share=share,
             direction="above",
             basis="entity",
-            detail=heat(self._layout, event),
+            detail=heat(self._layout, event, group.name),
         )
 
     def _with_frauds(self, reason: Reason, group: Group, event: Rows) -> Reason:

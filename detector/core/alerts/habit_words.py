@@ -53,9 +53,11 @@ def novelty(layout: Layout, event: Rows, gap: int) -> str:
     return f", which has a new one in 1 of {count / max(new[place], 0.01):.0f} events"
 
 
-def heat(layout: Layout, event: Rows) -> str:
-    """When the main entity had events beyond normal; most of its heat of the long memory tells."""
-    assert layout.heat is not None
-    hour, days = event.context[0, layout.heat.columns].tolist()
-    when = "in the last hours" if hour > days / 2.0 else "in the last days"
-    return f"this {layout.entities[0]} had unusual events {when}"
+def heat(layout: Layout, event: Rows, name: str) -> str:
+    """When the entity that a group of heat is about had events beyond normal."""
+    habit = layout.heat_of(name)
+    assert habit is not None
+    assert habit.key is not None
+    hour, longest = event.context[0, habit.columns][[0, -1]].tolist()
+    when = "in the last hours" if hour > longest / 2.0 else "in the last days"
+    return f"this {layout.entities[habit.key]} had unusual events {when}"

@@ -123,11 +123,12 @@ def _labelled(layout: Layout) -> Iterator[Column]:
 
 
 def _heat(layout: Layout) -> Iterator[Column]:
-    """How far the main entity's earlier events lay beyond normal."""
-    if layout.heat is not None:
-        for memory, half_life in enumerate(layout.heat_half_lives_s):
-            name = f"{layout.entities[0]} heat {half_life / 3600.0:g}h"
-            yield Column(name=name, source="heat", habit=layout.heat, memory=memory, labelled=True)
+    """How far earlier events of each entity lay beyond normal."""
+    for heat in layout.heats:
+        if heat.key is not None:
+            for memory, half_life in enumerate(layout.heat_half_lives_of(heat)):
+                name = f"{layout.entities[heat.key]} heat {half_life / 3600.0:g}h"
+                yield Column(name=name, source="heat", habit=heat, memory=memory, labelled=True)
 
 
 def _deviations(
@@ -328,13 +329,19 @@ def _fraud_rates(layout: Layout, columns: Sequence[Column], places: Sequence[int
 
 
 def _heats(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    """Logarithm of 1 + the main entity's heat, in nats; see `heat_table`."""
-    assert layout.heat is not None
-    heats = _index([layout.heat.start + column.memory for column in columns])
-    at = _index(places)
+    """Logarithm of a key's heat over its usual share of everything's heat; see `feature_kernels.heats`."""
+    everything = layout.heats[0].start
+    table = np.zeros((len(columns), 4), dtype=np.int64)
+    for row, column in zip(table, columns, strict=True):
+        assert column.habit is not None
+        paces = layout.habit_of("pace", column.habit.key), layout.habit_of("pace", None)
+        assert paces[0] is not None and paces[1] is not None
+        heats = column.habit.start + column.memory, everything + column.memory
+        row[:] = *heats, paces[0].start, paces[1].start
+    numbers = np.array(places, dtype=np.int64)
 
     def fill(rows: Rows, inputs: Floats) -> None:
-        inputs[:, at] = np.log1p(rows.context[:, heats])
+        feature_kernels.heats(rows.context, table, numbers, inputs)
 
     return fill
 

@@ -1,8 +1,8 @@
-"""Heat of the main entity: how far its earlier events lay beyond normal, decayed, in two memories.
+"""Heat of one kind of key: how far its earlier events lay beyond normal, decayed.
 
-Fraud comes in runs: who was strange an hour ago is likelier to be strange for a reason now. Each event adds
-its excess, in nats beyond the trim, at most `EXCESS_MAX`. So no single event makes an entity hot for long,
-however absurd it is, and many of them only add their logarithm.
+Fraud comes in runs, on a card, at a shop, from a device. Each event adds its excess, in nats beyond the trim,
+at most `EXCESS_MAX`. So no single event makes a key hot for long, however absurd it is, and many of them only
+add their logarithm.
 
 Rules
     - An event sees the heat as it was just before the event; then its own excess is added, event by event in
@@ -33,7 +33,7 @@ class HeatTable(KeyTable):
 
     Parameters
     ----------
-    half_lives_s : (2,) float64
+    half_lives_s : (M,) float64
         Half-lives of the memories, s of event time.
     keys_max : int
         Bound on keys.
@@ -69,7 +69,7 @@ class HeatTable(KeyTable):
             Event times, s.
         excess : (n,) float64
             Nats beyond normal, without heat; what lies outside [0, `EXCESS_MAX`] is clipped.
-        context : (n, 2) float32
+        context : (n, M) float32
             Output.
         """
         _observe(

@@ -51,6 +51,8 @@ LINEAR_UP_TO = 2.0
 # by nats of other distances. So many nats of it are usual, and keep their order.
 TAIL_QUANTILES = (0.9, 0.99)
 USUAL_NATS = 3.0
+# Part of a heat's logarithm that is added to a distance, which is in units of `USUAL_NATS`: 1.5 nats.
+HEAT_WEIGHT = 0.5
 # Quantile of all events above which they are the strangest.
 ORDINARY = 0.995
 # The histogram's bins are even in asinh(distance * SHARPNESS): linear around the median, logarithmic far
@@ -300,11 +302,8 @@ class Calibration:
 
 
 def heated(plain: Doubles, heat: NDArray[np.float32]) -> Doubles:
-    """Add the mean of the heat's logarithms (n, memories) to distances (n,) without labels.
-
-    A distance is in units of `USUAL_NATS`.
-    """
-    return plain + heat.mean(axis=1) if heat.shape[1] else plain
+    """Add `HEAT_WEIGHT` of each of the heat's logarithms (n, H) to distances (n,) without labels."""
+    return plain + HEAT_WEIGHT * heat.sum(axis=1, dtype=np.float64) if heat.shape[1] else plain
 
 
 def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:

@@ -284,7 +284,7 @@ class Promotion:
     parts: Sequence[ScorePart]
     step: int  # of the plain learner whose weights they have
     measured: NDArray[np.float64]  # (m, P) distances of core events evenly spread over the sample
-    heat: NDArray[np.float32]  # (m, 2) inputs of the same events that say their heat; (m, 0): there is none
+    heat: NDArray[np.float32]  # (m, H) inputs of the same events that say their heat
 
 
 class ServedModel:

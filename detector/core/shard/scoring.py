@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.events import Events
-from detector.core.features import Features, FraudRates, HeatTable, Layout, Profiles, Rows, Units, to_rows
+from detector.core.features import Features, FraudRates, Heat, Layout, Profiles, Rows, Units, to_rows
 from detector.core.model.calibration import Calibration, heated
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Explained, Shown
@@ -51,7 +51,7 @@ class Scorer:
         self.features = features
         self.units = Units(np.ones(len(layout.numerics)))
         self.profiles = Profiles(layout, model.features)
-        self.heat = _heat_table(layout, model.features.entities_max)
+        self.heat = Heat(layout, model.features)
         self.served = ServedModel(model, layout, features, rng)
         self.calibration = Calibration(model.calibration, self.served.weights, self.served.limits)
 
@@ -59,8 +59,7 @@ class Scorer:
         """Write events to a piece of the block, with their context and inputs; profiles learn them."""
         if piece.start == 0:
             self.profiles.reserve(len(block))
-            if self.heat is not None:
-                self.heat.reserve(len(block))
+            self.heat.reserve(len(block))
         block.rows.put(piece, to_rows(events, self.layout, self.units))
         block.rows.times[piece] = block.times[piece]
         rows = block.rows.take(piece)
@@ -77,14 +76,8 @@ class Scorer:
             nothing = np.zeros(len(inputs))
             return Scores(nothing, np.full(len(inputs), np.nan), nothing, nothing, nothing)
         plain = self._plain(rows, inputs)
-        if self.heat is not None and self.layout.heat is not None:
-            self.heat.observe(
-                rows.entities[:, 0],
-                rows.times,
-                self.calibration.excess(plain),
-                rows.context[:, self.layout.heat.columns],
-            )
-            self.features.add_heat(rows, inputs)
+        self.heat.observe(rows, self.calibration.excess(plain))
+        self.features.add_heat(rows, inputs)
         return self._mixed(plain, rows, inputs)
 
     def score_rows(self, rows: Rows) -> NDArray[np.float64]:
@@ -149,7 +142,7 @@ class Scorer:
         return {
             "units": self.units.units.copy(),
             "profiles": self.profiles.to_state(),
-            "heat": {} if self.heat is None else self.heat.to_state(),
+            "heat": self.heat.to_state(),
             "served": self.served.to_state(),
             "calibration": self.calibration.to_state(),
         }
@@ -158,13 +151,7 @@ class Scorer:
         """Restore what `to_state` returned, with the core as it was then."""
         self.units = Units(state["units"])
         self.profiles.load(state["profiles"])
-        if self.heat is not None:
-            self.heat.load(state["heat"])
+        self.heat.load(state["heat"])
         self.served.load(state["served"], core)
         self.calibration.weights = self.served.weights
         self.calibration.load(state["calibration"])
-
-
-def _heat_table(layout: Layout, keys_max: int) -> HeatTable | None:
-    """None without entities."""
-    return None if layout.heat is None else HeatTable(layout.heat_half_lives_s, keys_max)
