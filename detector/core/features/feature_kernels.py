@@ -164,7 +164,7 @@ def paces(context: Any, table: Any, ratios: Any, places: Any, inputs: Any) -> No
     """Write how far short counts are above what the keys' rates let expect, into columns `places` (D,).
 
     The expected count is the key's rate in the long memory times the short memory, times how much busier
-    everything is now than usual: all shops are busy at noon. Both rates are shrunk to one event. What is
+    all others are now than usual: all shops are busy at noon. Both rates are shrunk to one event. What is
     written is the square root of the deviance of a negative binomial with shape `PACE_SHAPE`, 0 for fewer
     events than expected: about a normal deviate, and wide enough for counts that come in runs.
 
@@ -175,14 +175,17 @@ def paces(context: Any, table: Any, ratios: Any, places: Any, inputs: Any) -> No
     ratios : (memories,) float64
         Short half-lives over the long one.
     """
+    shorts = len(ratios)
     for row in range(len(inputs)):
         for d in range(len(table)):
             own, everything, memory = table[d, 0], table[d, 1], table[d, 2]
             expected = _expected(context, row, own, memory, ratios)
             usual = _expected(context, row, everything, memory, ratios)
-            now = np.float64(context[row, everything + memory])
-            busy = (now + 1.0) / (usual + 1.0)
-            inputs[row, places[d]] = _above(np.float64(context[row, own + memory]), expected * busy)
+            count = np.float64(context[row, own + memory])
+            others = max(np.float64(context[row, everything + memory]) - count, 0.0)
+            share = context[row, own + shorts] / max(context[row, everything + shorts], np.float32(1.0))
+            usual = max((1.0 - share) * usual, 0.0)
+            inputs[row, places[d]] = _above(count, expected * (others + 1.0) / (usual + 1.0))
 
 
 @_compiled
@@ -261,7 +264,7 @@ def heats(context: Any, table: Any, places: Any, inputs: Any) -> None:
 
 
 @_compiled
-def _expected(context: Any, row: int, start: int, memory: int, ratios: Any) -> float:
+def _expected(context: Any, row: int, start: int, memory: int, ratios: Any) -> Any:
     """Count that a short memory would hold at the rate of the long one."""
     shorts = len(ratios)
     count = np.float64(context[row, start + shorts])

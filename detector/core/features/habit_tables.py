@@ -56,17 +56,10 @@ class HabitTable(KeyTable):
         super().load(state)
         self._hashed[0] = super().hashed
 
-    @property
-    def _rows_with_words(self) -> tuple[Any, ...]:
-        """What kernels change: keys, times and numbers, their count and hash, and both arrays as words."""
-        return (
-            self._keys,
-            self._times,
-            self._stats,
-            self._count,
-            self._hashed,
-            *words(self._times, self._stats),
-        )
+    def _update(self, kernel: Any, *seen: Any) -> None:
+        """Call a kernel with what it changes: keys, times and numbers, their count and hash, as words too."""
+        own = self._keys, self._times, self._stats, self._count, self._hashed
+        kernel(*own, *words(self._times, self._stats), *seen)
 
 
 class PaceTable(HabitTable):
@@ -82,7 +75,7 @@ class PaceTable(HabitTable):
 
     def observe(self, keys: Keys, times: Times, context: Context) -> None:
         """Write counts of the short memories, of the long one, and the time, (n, 4); learn n events."""
-        _pace(*self._rows_with_words, self._rates, keys, times, context)
+        self._update(_pace, self._rates, keys, times, context)
 
 
 class BinsTable(HabitTable):
@@ -103,7 +96,7 @@ class BinsTable(HabitTable):
 
     def observe(self, keys: Keys, times: Times, bins: NDArray[np.int64], context: Context) -> None:
         """Write counts of the event's bin (n,) and of all bins, (n, 2); learn n events."""
-        _bins(*self._rows_with_words, self._rate, self._around, keys, times, bins, context)
+        self._update(_bins, self._rate, self._around, keys, times, bins, context)
 
 
 class NoveltyTable(HabitTable):
@@ -123,7 +116,7 @@ class NoveltyTable(HabitTable):
 
         `new` (n, M) says which contacts of each event are new.
         """
-        _novelty(*self._rows_with_words, self._rate, keys, times, new, context)
+        self._update(_novelty, self._rate, keys, times, new, context)
 
 
 @numba.njit(cache=True)

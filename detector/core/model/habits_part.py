@@ -35,8 +35,8 @@ USUAL = 4.0
 SAMPLED, EVERY = 4096, 8
 # Fewer events have no such quantile; then the core is read.
 SAMPLED_MIN = 1024
-# What columns are if they are what they are meant to be, a normal deviate or -log of a share: quantile .9, and
-# units in a nat. While profiles are young, columns show less than what will come. So these bound them from
+# What columns are if they are as meant, a normal deviate or -log of a share: quantile .9, and units in a
+# nat. While profiles are young, columns show less than what will come. So these bound them from
 # below until the sample is full; later `LEAST` of them does.
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
 LEAST = 0.1
@@ -96,7 +96,7 @@ class HabitsPart(ScorePart):
 
     def refit(self, fit: Fit) -> None:
         self._weights = self._useful.weights(fit.sample.rows)
-        sampled = self._sample[: -(-self._seen // EVERY)]
+        sampled: NDArray[Any] = self._sample[: -(-self._seen // EVERY)]
         if len(sampled) < SAMPLED_MIN:
             sampled = self._columns(fit.sample.rows, fit.inputs)
         young = max(1.0 - self._seen / (SAMPLED * EVERY), LEAST)
