@@ -149,7 +149,7 @@ class Scorer:
         """Take other units; everything is then as it was before the shift."""
         assert shift.factors is not None
         self.units = Units(self.units.units * shift.factors)
-        self.profiles.restore_population(shift.before.population)
+        self.profiles.follow_units(shift.before.population, shift.before.time)
         if shift.before.calibration is not None:
             self.calibration.load(shift.before.calibration)
 
