@@ -218,7 +218,7 @@ class Layout:
         return len(self.groups) - sum(heat.key is not None for heat in self.heats)
 
     def heat_half_lives_of(self, heat: Habit) -> NDArray[np.float64]:
-        """Memories of a heat, s: an hour, and of everything and the main entity the shortest of profiles too."""
+        """Memories of a heat, s: an hour; also the shortest of profiles where it has two columns."""
         return np.array([HEAT_SHORT_S, self.half_lives_s[0]])[: heat.width]
 
     def heat_of(self, name: str) -> Habit | None:
