@@ -335,7 +335,8 @@ def _heats(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> 
     for row, column in zip(table, columns, strict=True):
         assert column.habit is not None
         paces = layout.habit_of("pace", column.habit.key), layout.habit_of("pace", None)
-        assert paces[0] is not None and paces[1] is not None
+        assert paces[0] is not None
+        assert paces[1] is not None
         heats = column.habit.start + column.memory, everything + column.memory
         row[:] = *heats, paces[0].start, paces[1].start
     numbers = np.array(places, dtype=np.int64)

@@ -217,7 +217,7 @@ class Layout:
         return len(self.groups) - sum(heat.key is not None for heat in self.heats)
 
     def heat_half_lives_of(self, heat: Habit) -> NDArray[np.float64]:
-        """Memories of a heat, s: an hour; of everything and of the main entity also the shortest of profiles."""
+        """Memories of a heat, s: an hour; for everything and the main entity also the shortest of profiles."""
         return np.array([HEAT_SHORT_S, self.half_lives_s[0]])[: heat.width]
 
     def heat_of(self, name: str) -> Habit | None:
