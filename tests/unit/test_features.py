@@ -234,7 +234,7 @@ def test_inputs_equal_the_reference_for_every_schema(
         rows.context[:, never_missing] = np.nan_to_num(rows.context[:, never_missing])
         spreads = slice(kind.start + 1 + kind.memories * (1 + kind.numerics), kind.stop)
         rows.context[:, spreads] = np.nan_to_num(rows.context[:, spreads])
-    for habit in layout.habits:
+    for habit in (*layout.habits, *layout.heats):
         rows.context[:, habit.columns] = np.nan_to_num(rows.context[:, habit.columns])
     assert without_habits(layout, rows).tobytes() == compute_by_columns(rows, layout).tobytes()
     assert np.isfinite(Features(layout).compute(rows)).all()

@@ -7,8 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.config.tree import Event
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.features import Features, Layout, Rows, empty_rows
 from detector.core.features.heat_table import EXCESS_MAX, HeatTable
-from detector.core.model.calibration import heated
+from detector.core.model.calibration import HEAT_NATS, HEAT_USUAL, USUAL_NATS, heated
+
+LAYOUT = Layout(
+    Event.model_validate(
+        {
+            "id": "id",
+            "time": {"path": "t"},
+            "entities": [{"name": "card", "path": "card"}],
+            "fields": [{"name": "amount", "path": "amount", "type": "numeric"}],
+        }
+    ),
+    FeaturesConfig(),
+)
 
 HALF_LIVES_S = np.array([3600.0, 86_400.0])
 HOUR_S = 3600.0
@@ -82,8 +97,36 @@ def test_it_is_restored_as_it_was() -> None:
     np.testing.assert_array_equal(observed(before, *more), observed(after, *more))
 
 
-def test_no_heat_changes_no_distance() -> None:
+def test_usual_heat_changes_no_distance_and_more_raises_it() -> None:
     plain = np.array([0.0, 1.0, 5.0])
-    assert heated(plain, np.zeros((3, 2), dtype=np.float32)).tolist() == plain.tolist()
-    assert heated(plain, np.zeros((3, 0), dtype=np.float32)).tolist() == plain.tolist()
-    assert heated(plain, np.ones((3, 2), dtype=np.float32)).tolist() == (plain + 1.0).tolist()
+    for width in (0, 2):
+        assert heated(plain, np.zeros((3, width), dtype=np.float32)).tolist() == plain.tolist()
+    usual = np.full((3, 2), HEAT_USUAL / 2, dtype=np.float32)
+    assert heated(plain, usual).tolist() == plain.tolist()
+    assert heated(plain, usual + 0.75) == pytest.approx(plain + 1.5 * HEAT_NATS / USUAL_NATS)
+
+
+def context_of(own: float, everything: float, share: float) -> Rows:
+    """An event of a card with this heat, which has this share of all events."""
+    rows = empty_rows(1, LAYOUT)
+    all_heat, card_heat = LAYOUT.heats
+    all_pace, card_pace = LAYOUT.habit_of("pace", None), LAYOUT.habit_of("pace", 0)
+    assert all_pace is not None
+    assert card_pace is not None
+    for pace, count in ((all_pace, 1e6), (card_pace, 1e6 * share)):
+        rows.context[0, pace.columns.stop - 2 : pace.columns.stop] = count, 1.0
+    rows.context[0, all_heat.columns], rows.context[0, card_heat.columns] = everything, own
+    return rows
+
+
+def logarithm(own: float, everything: float, share: float) -> float:
+    features = Features(LAYOUT)
+    return float(features.compute(context_of(own, everything, share))[0, features.heat][0])
+
+
+def test_heat_is_compared_with_the_usual_share_of_all_events() -> None:
+    assert logarithm(9.0, 0.0, 0.5) == pytest.approx(np.log(10.0))
+    assert logarithm(50.0, 100.0, 0.5) == pytest.approx(0.0, abs=1e-4)  # a busy shop
+    assert logarithm(10.0, 1000.0, 0.02) == 0.0  # after a shift
+    assert logarithm(199.0, 200.0, 0.01) == pytest.approx(np.log(200.0 / 3.0), rel=1e-4)
+    assert logarithm(0.0, 100.0, 0.5) == 0.0

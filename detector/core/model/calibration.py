@@ -54,8 +54,8 @@ LINEAR_UP_TO = 2.0
 # by nats of other distances. So many nats of it are usual, and keep their order.
 TAIL_QUANTILES = (0.9, 0.99)
 USUAL_NATS = 3.0
-# Part of a heat's logarithm that is added to a distance, which is in units of `USUAL_NATS`: 1.5 nats.
-HEAT_WEIGHT = 0.5
+# Sum of the heats' logarithms that is usual, and nats that each unit beyond it adds to a distance.
+HEAT_USUAL, HEAT_NATS = 1.0, 2.0
 # Quantile of all events above which they are the strangest.
 ORDINARY = 0.995
 # The histogram's bins are even in asinh(distance * SHARPNESS): linear around the median, logarithmic far
@@ -330,8 +330,10 @@ class Calibration:
 
 
 def heated(plain: Doubles, heat: NDArray[np.float32]) -> Doubles:
-    """Add `HEAT_WEIGHT` of each of the heat's logarithms (n, H) to distances (n,) without labels."""
-    return plain + HEAT_WEIGHT * heat.sum(axis=1, dtype=np.float64) if heat.shape[1] else plain
+    """Add the heats' logarithms (n, H), where their sum is unusual, to distances (n,) without labels."""
+    beyond = np.maximum(heat.sum(axis=1, dtype=np.float64) - HEAT_USUAL, 0.0)
+    distances: Doubles = plain + HEAT_NATS / USUAL_NATS * beyond
+    return distances
 
 
 def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
