@@ -76,7 +76,7 @@ def test_each_column_comes_from_a_known_source_and_labelled_ones_are_last() -> N
     assert {column.source for column in columns} == specification.SOURCES.keys()
     labelled = [column.labelled for column in columns]
     assert labelled == sorted(labelled)
-    assert sum(labelled) == LAYOUT.doubt
+    assert sum(labelled) == LAYOUT.doubt + 1 + len(LAYOUT.entities)  # heat
 
 
 def test_the_order_in_which_columns_are_listed_changes_no_value() -> None:

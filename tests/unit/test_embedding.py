@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.model.clusters import Core
 from detector.core.model.encoder import LabelLearner, PlainLearner
 from detector.core.model.score_part import Update
-from detector.core.model.serving import PROTOTYPES_MAX, Distances, LabelledPart, ServedModel
+from detector.core.model.serving import PROTOTYPES_MAX, LabelledPart, ServedModel
 from detector.core.state import pack, unpack
 
 SCHEMA = Event.model_validate(
@@ -74,8 +76,14 @@ class Trained:
         return self.served
 
 
+class Distances(NamedTuple):
+    plain: np.ndarray
+    labelled: np.ndarray
+
+
 def measured(served: ServedModel, asked: Rows) -> Distances:
-    return served.distances(asked, FEATURES.compute(asked))
+    inputs = FEATURES.compute(asked)
+    return Distances(served.plain_distances(asked, inputs), served.labelled_distances(asked, inputs))
 
 
 def test_without_known_frauds_there_is_no_labelled_distance() -> None:

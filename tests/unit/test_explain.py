@@ -121,7 +121,7 @@ def test_reasons_have_shares_of_the_fall_largest_first() -> None:
         assert sum(shares) <= 1 + 1e-9
         fields = [reason["field"] for reason in body["reasons"]]
         assert len(set(fields)) == len(fields)
-        assert set(fields) <= {"amount", "customer", "terminal", "time"}
+        assert set(fields) <= {"amount", "customer", "customer heat", "terminal heat", "terminal", "time"}
         seen += len(shares)
     assert seen > 100
 
@@ -232,6 +232,17 @@ def test_where_nothing_lowers_the_score_the_reason_is_the_combination(falls: dic
     assert "combination" in found["combination"].detail
 
 
+@pytest.mark.parametrize(("heat", "when"), [((9.0, 9.5), "hours"), ((0.1, 5.0), "days")])
+def test_heat_is_a_reason_of_its_own_and_none_is_expected(heat: tuple[float, float], when: str) -> None:
+    hot = event()
+    columns = LAYOUT.heats[1].columns
+    hot.context[:, columns] = heat
+    reason = explain(hot, {"card heat": 2.0, "amount": 1.0})["card heat"]
+    assert reason.detail == f"this card had unusual events in the last {when}"
+    expected, _ = Explainer(LAYOUT, UNITS)._expected(hot, typical())
+    assert not expected.context[:, columns].any()
+
+
 @pytest.mark.parametrize("count", [2, 3, 6, 7])
 @pytest.mark.parametrize("rest", [1e-7, 1e-5, 1 / 3, 0.7])
 def test_shares_are_above_0_and_never_sum_to_more_than_1(count: int, rest: float) -> None:
@@ -289,6 +300,8 @@ def test_times_are_explained_as_times_of_day() -> None:
 def test_only_the_fields_own_columns_are_replaced() -> None:
     """What is scored is the event with one thing as expected and nothing else changed."""
     rows, seen = event(history=20.0), []
+    for heat in LAYOUT.heats:
+        rows.context[:, heat.columns] = 1.0
 
     def score_rows(variants: Rows) -> np.ndarray:
         seen.append(variants.copy())

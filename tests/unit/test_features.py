@@ -198,7 +198,10 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
 
 def without_habits(layout: Layout, rows: Rows) -> NDArray[np.float32]:
     features = Features(layout)
-    kept = [not column.unusual or column.source == "surprise" for column in features.columns]
+    kept = [
+        (not column.unusual or column.source == "surprise") and column.source != "heat"
+        for column in features.columns
+    ]
     return features.compute(rows)[:, kept]
 
 
@@ -231,7 +234,7 @@ def test_inputs_equal_the_reference_for_every_schema(
         rows.context[:, never_missing] = np.nan_to_num(rows.context[:, never_missing])
         spreads = slice(kind.start + 1 + kind.memories * (1 + kind.numerics), kind.stop)
         rows.context[:, spreads] = np.nan_to_num(rows.context[:, spreads])
-    for habit in layout.habits:
+    for habit in (*layout.habits, *layout.heats):
         rows.context[:, habit.columns] = np.nan_to_num(rows.context[:, habit.columns])
     assert without_habits(layout, rows).tobytes() == compute_by_columns(rows, layout).tobytes()
     assert np.isfinite(Features(layout).compute(rows)).all()
@@ -389,7 +392,8 @@ def test_every_column_of_values_belongs_to_exactly_one_group() -> None:
     columns = [c for g in groups for columns in g.context for c in numbers(columns)]
     assert len(columns) == len(set(columns))
     # All but what everything does, and how often the main entity meets something new.
-    general = [h.columns for h in LAYOUT.habits if h.key is None or h.name == "novelty"]
+    habits = (*LAYOUT.habits, *LAYOUT.heats)
+    general = [h.columns for h in habits if h.key is None or h.name == "novelty"]
     nobodys = {c for columns in (LAYOUT.kinds[0].columns, *general) for c in numbers(columns)}
     assert set(columns) == set(range(LAYOUT.width)) - nobodys
     rates = [c for g in groups for rated in g.fraud_rates for c in numbers(rated.columns)]
@@ -409,8 +413,9 @@ def test_inputs_that_need_no_labels_come_first(given_events: list[ParsedEvent]) 
     after = features.compute(rows)
     plain = features.plain_count
     assert after[:, :plain].tobytes() == before[:, :plain].tobytes()
-    assert len(features) - plain == LAYOUT.doubt
-    np.testing.assert_array_equal(after[:, plain:], rows.fraud_rates[:, : LAYOUT.doubt])
+    assert len(features) - plain == LAYOUT.doubt + 1 + len(LAYOUT.entities)
+    rates = rows.fraud_rates[:, : LAYOUT.doubt]
+    np.testing.assert_array_equal(after[:, plain : plain + LAYOUT.doubt], rates)
 
 
 def test_entities_and_categories_have_fraud_rates() -> None:

@@ -44,13 +44,21 @@ class Driver:
     event: int = 0
 
     def __call__(
-        self, entity: int, severity: int = LOW, *, time: float = 0.0, events: int = 1000
+        self,
+        entity: int,
+        severity: int = LOW,
+        *,
+        cold: int | None = CRITICAL,
+        time: float = 0.0,
+        events: int = 1000,
     ) -> Published | Suppressed:
+        """`cold`: at most the severity itself."""
         self.event += events
         return self.policy.decide(
             f"id-{self.event}",
             entity,
             severity,
+            cold=None if cold is None else min(cold, severity),
             event=self.event,
             time=START_S + time,
             now=START_S + time,
@@ -95,6 +103,23 @@ def test_only_a_higher_severity_breaks_through() -> None:
     assert decide(5, MEDIUM) == Suppressed("entity")
     published(decide(5, CRITICAL))
     assert decide(5, CRITICAL) == Suppressed("entity")
+
+
+def test_heat_alone_raises_no_second_alert_of_a_case() -> None:
+    decide = driver()
+    published(decide(5, LOW, cold=None, time=0))
+    assert decide(5, CRITICAL, cold=None, time=2 * DAY_S) == Suppressed("entity")
+    published(decide(6, LOW, cold=None, time=2 * DAY_S))  # not alerted yet
+    published(decide(5, CRITICAL, cold=LOW, time=3 * DAY_S))
+    assert decide(5, LOW, cold=None, time=9 * DAY_S) == Suppressed("entity")
+    published(decide(5, LOW, cold=None, time=11 * DAY_S))  # the case has ended
+
+
+def test_heat_does_not_break_through_the_cooldown() -> None:
+    decide = driver()
+    published(decide(5, MEDIUM))
+    assert decide(5, CRITICAL, cold=MEDIUM) == Suppressed("entity")
+    published(decide(5, CRITICAL, cold=HIGH))
 
 
 def test_the_next_alert_counts_suppressed_candidates() -> None:
@@ -202,6 +227,7 @@ def daily(
                 str(event),
                 int(entities[event]),
                 LOW,
+                cold=LOW,
                 event=event,
                 time=now,
                 now=now,
@@ -256,7 +282,9 @@ def test_the_threshold_follows_what_is_left(
         assert policy.next_share(**aims) == lenience
         room[policy.to_state()["balance"]] = lenience
         for _ in range(number):
-            policy.decide("a", 0, LOW, event=event, time=START_S, now=START_S, events_per_day=per_day)
+            policy.decide(
+                "a", 0, LOW, cold=LOW, event=event, time=START_S, now=START_S, events_per_day=per_day
+            )
     shares = [room[balance] for balance in sorted(room)]
     assert shares == sorted(shares)
     assert min(share / STEERING_MAX, 0.5) * (1 - 1e-9) <= shares[0]

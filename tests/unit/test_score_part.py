@@ -151,6 +151,6 @@ def test_labelled_parts_are_averaged_over_those_that_know_something(monkeypatch:
     rows, inputs = block.rows.take(slice(0, 8)), block.inputs[:8]
     both = np.concatenate([part.distances(rows, inputs) for part in served._labelled], axis=1)
     assert both.shape == (8, 2)
-    assert served.distances(rows, inputs).labelled == pytest.approx(both.mean(axis=1))
+    assert served.labelled_distances(rows, inputs) == pytest.approx(both.mean(axis=1))
     monkeypatch.setattr(served._labelled[1], "_frauds", 0)
-    assert served.distances(rows, inputs).labelled.tolist() == both[:, 0].tolist()
+    assert served.labelled_distances(rows, inputs).tolist() == both[:, 0].tolist()

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.habit_words import hours, novelty, pace
+from detector.core.alerts.habit_words import heat, hours, novelty, pace
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
 
@@ -124,6 +124,8 @@ class Explainer:
         expected = typical.copy()
         expected.entities[:] = event.entities
         expected.fraud_rates[:] = self._layout.fraud_rates_unknown
+        for place in self._layout.heats:
+            expected.context[:, place.columns] = 0.0
         day = np.floor(event.clocks / DAY_S) * DAY_S
         expected.clocks[:] = day + typical.clocks % DAY_S
         if not self._layout.entities or not self._layout.numerics:
@@ -155,6 +157,8 @@ class Explainer:
                 if own
                 else f"at {observed} UTC, such events come around {usual}",
             )
+        if self._layout.heat_of(group.name) is not None:
+            return self._heat(group, event, share)
         if group.entity == 0:
             return self._activity(group, event, expected, share)
         if group.field is None:
@@ -204,6 +208,18 @@ class Explainer:
                 f"{usual:g} is usual{pace(self._layout, event, 0)}"
             ),
             unit="events",
+        )
+
+    def _heat(self, group: Group, event: Rows, share: float) -> Reason:
+        """How far earlier events of an entity lay beyond normal."""
+        return Reason(
+            field=group.name,
+            observed=None,
+            expected=None,
+            share=share,
+            direction="above",
+            basis="entity",
+            detail=heat(self._layout, event, group.name),
         )
 
     def _with_frauds(self, reason: Reason, group: Group, event: Rows) -> Reason:

@@ -51,3 +51,13 @@ def novelty(layout: Layout, event: Rows, gap: int) -> str:
     if count < OWN_HISTORY_MIN or new[place] > 0.1 * count:
         return ""
     return f", which has a new one in 1 of {count / max(new[place], 0.01):.0f} events"
+
+
+def heat(layout: Layout, event: Rows, name: str) -> str:
+    """When the entity that a group of heat is about had events beyond normal."""
+    habit = layout.heat_of(name)
+    assert habit is not None
+    assert habit.key is not None
+    hour, longest = event.context[0, habit.columns][[0, -1]].tolist()
+    when = "in the last hours" if hour > longest / 2.0 else "in the last days"
+    return f"this {layout.entities[habit.key]} had unusual events {when}"

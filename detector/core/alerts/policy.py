@@ -2,8 +2,9 @@
 
 An event is a *candidate* if its score reaches the threshold. A candidate is published if
 
-    1. it is the entity's first in `cooldown`, or has a higher severity than the entity's last alert, and
-    2. the budget has room: its *balance* (alerts earned less alerts published) stays above minus half a day's
+    1. its entity had no alert in its case, or it reaches the threshold without the entity's heat, and
+    2. it is the entity's first in `cooldown`, or has a higher severity than the entity's last alert, and
+    3. the budget has room: its *balance* (alerts earned less alerts published) stays above minus half a day's
        alerts. `critical` may overdraw it by one more day's alerts.
 
 The balance also steers the threshold at every block's end: unused alerts lower it, overdrawn ones raise it.
@@ -11,6 +12,9 @@ So the number of alerts per day stays near the budget (chance alone would vary 1
 candidates are published, and the highest scores come first. Within a block, each alert raises the bar for the
 next candidate by what the balance has fallen. So where a shift makes all events candidates, the first ones do
 not take everything.
+
+Rule 1 keeps the budget for those who were not alerted yet: an alerted entity is hot, and people look at it
+already.
 
 Candidates that are not published are counted, and the entity's next alert says how many there were.
 Everything here goes by event number and event time, so it does not depend on how the log was cut.
@@ -123,6 +127,7 @@ class Policy:
         entity: int,
         severity: int,
         *,
+        cold: int | None,
         above: float = math.inf,
         event: int,
         time: float,
@@ -137,6 +142,8 @@ class Policy:
             Hash of the main entity; 0 without one: then there is no cooldown.
         severity
             Rank in SEVERITIES.
+        cold
+            The same without the entity's heat; None if it is no candidate without it.
         above
             Its score less the threshold.
         event
@@ -148,7 +155,7 @@ class Policy:
         """
         self._credit(event, now, events_per_day)
         case = self._cases.get(entity)
-        if case is not None and time - case.time < self._config.cooldown and severity <= case.severity:
+        if case is not None and self._seen(case, cold, time):
             case.suppressed += 1
             return Suppressed("entity")
         capacity = self._capacity(events_per_day)
@@ -161,6 +168,13 @@ class Policy:
         self._balance -= 1.0
         self.overdrafts += self._balance < lowest
         return self._publish(alert_id, entity, severity, time, case)
+
+    def _seen(self, case: _Case, cold: int | None, time: float) -> bool:
+        """Whether the alerts of its case say enough about a candidate at `time`."""
+        since = time - case.time
+        if cold is None:
+            return since <= max(self._config.cooldown, self._config.case_idle_timeout)
+        return since < self._config.cooldown and cold <= case.severity
 
     def _publish(
         self, alert_id: str, entity: int, severity: int, time: float, case: _Case | None

@@ -8,7 +8,7 @@ else; a new column is a line in `columns_of`, and an entry in `SOURCES` if none 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +39,12 @@ class Column:
     habit: Habit | None = None  # whose context is read
     robust: bool = False  # also a part of the robust distance
     unusual: bool = False  # also a part of the habits' distance: at least 0, and 0 is usual
-    labelled: bool = False  # depends on labels; these columns come last
+    labelled: bool = False  # only labelled parts see it: it needs labels or distances; these come last
 
 
 def columns_of(layout: Layout) -> tuple[Column, ...]:
     """All inputs of a schema, in order."""
-    columns = [*_robust(layout), *_plain(layout), *_unusual(layout), *_labelled(layout)]
+    columns = [*_robust(layout), *_plain(layout), *_unusual(layout), *_labelled(layout), *_heat(layout)]
     assert [column.labelled for column in columns] == sorted(column.labelled for column in columns)
     return tuple(columns)
 
@@ -120,6 +120,15 @@ def _labelled(layout: Layout) -> Iterator[Column]:
                 place=place,
                 labelled=True,
             )
+
+
+def _heat(layout: Layout) -> Iterator[Column]:
+    """How far earlier events of each entity lay beyond normal."""
+    for heat in layout.heats:
+        if heat.key is not None:
+            for memory, half_life in enumerate(layout.heat_half_lives_of(heat)):
+                name = f"{layout.entities[heat.key]} heat {half_life / 3600.0:g}h"
+                yield Column(name=name, source="heat", habit=heat, memory=memory, labelled=True)
 
 
 def _deviations(
@@ -319,6 +328,25 @@ def _fraud_rates(layout: Layout, columns: Sequence[Column], places: Sequence[int
     return fill
 
 
+def _heats(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """Logarithm of a key's heat over its usual share of everything's heat; see `feature_kernels.heats`."""
+    everything = layout.heats[0].start
+    table = np.zeros((len(columns), 4), dtype=np.int64)
+    for row, column in zip(table, columns, strict=True):
+        assert column.habit is not None
+        paces = layout.habit_of("pace", column.habit.key), layout.habit_of("pace", None)
+        assert paces[0] is not None
+        assert paces[1] is not None
+        heats = column.habit.start + column.memory, everything + column.memory
+        row[:] = *heats, paces[0].start, paces[1].start
+    numbers = np.array(places, dtype=np.int64)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        feature_kernels.heats(rows.context, table, numbers, inputs)
+
+    return fill
+
+
 SOURCES: dict[str, Source] = {
     "value": _values,
     "missing": _missing,
@@ -333,13 +361,14 @@ SOURCES: dict[str, Source] = {
     "sine": _cycle(np.sin),
     "cosine": _cycle(np.cos),
     "fraud rate": _fraud_rates,
+    "heat": _heats,
 }
 
 
-def fills_of(layout: Layout, columns: Sequence[Column]) -> list[Fill]:
-    """What computes the columns, source by source."""
+def fills_of(layout: Layout, columns: Sequence[Column], sources: Container[str] = SOURCES) -> list[Fill]:
+    """What computes the columns of some sources, source by source; of all, if none are named."""
     fills = []
-    for name in dict.fromkeys(column.source for column in columns):
+    for name in dict.fromkeys(column.source for column in columns if column.source in sources):
         places = [number for number, column in enumerate(columns) if column.source == name]
         fills.append(SOURCES[name](layout, [columns[place] for place in places], places))
     return fills

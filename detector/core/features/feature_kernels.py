@@ -244,6 +244,32 @@ def novelties(context: Any, there: Any, table: Any, places: Any, inputs: Any) ->
 
 
 @_compiled
+def heats(context: Any, table: Any, places: Any, inputs: Any) -> None:
+    """Write how much hotter keys are than their number of events lets expect, into columns `places` (D,).
+
+    That is log((1 + heat) / (1 + expected)), at least 0. Expected is the heat of everything, times the share
+    that the key usually has of all events. So neither a busy shop is always hot, nor is everybody after a
+    shift.
+
+    Parameters
+    ----------
+    table : (D, 4) int64
+        Columns of the key's heat and of that of everything, in one memory; first columns of both paces.
+    """
+    ratios = np.ones(2)
+    for row in range(len(inputs)):
+        for d in range(len(table)):
+            heat = np.float64(context[row, table[d, 0]])
+            if heat <= 0.0:
+                inputs[row, places[d]] = 0.0
+                continue
+            share = _expected(context, row, table[d, 2], 0, ratios)
+            share /= _expected(context, row, table[d, 3], 0, ratios)
+            expected = np.float64(context[row, table[d, 1]]) * min(share, 1.0)
+            inputs[row, places[d]] = max(math.log((1.0 + heat) / (1.0 + expected)), 0.0)
+
+
+@_compiled
 def _expected(context: Any, row: int, start: int, memory: int, ratios: Any) -> Any:
     """Count that a short memory would hold at the rate of the long one."""
     shorts = len(ratios)

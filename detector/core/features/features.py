@@ -6,6 +6,8 @@ explanations and contrastive swaps do:
     Profiles.observe   events -> context rows (stateful, event by event)
     FraudRates.read    events -> fraud rate rows (what labels say of its keys; changes at barriers only)
     Features.compute   (values, context, fraud rates) -> inputs (pure, row by row; see `columns`)
+
+Heat alone comes later, because it follows from distances: `Features.add_heat` writes its inputs again.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class Features:
         self._layout = layout
         self.columns = columns_of(layout)
         self.names = tuple(column.name for column in self.columns)
-        # The first `plain_count` columns need no labels.
+        # The first `plain_count` columns need neither labels nor distances.
         self.plain_count = sum(not column.labelled for column in self.columns)
         self.fraud_rate_memories = [rated.memories for rated in layout.fraud_rate_kinds]
         self._counts = {
@@ -36,6 +38,9 @@ class Features:
             if column.source == "count" and column.kind is not None
         }
         self._fills = fills_of(layout, self.columns)
+        heat = [place for place, column in enumerate(self.columns) if column.source == "heat"]
+        self.heat = slice(heat[0], heat[-1] + 1) if heat else slice(0, 0)
+        self._fill_heat = fills_of(layout, self.columns, {"heat"})
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -46,6 +51,11 @@ class Features:
         for fill in self._fills:
             fill(rows, inputs)
         return inputs
+
+    def add_heat(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
+        """Write the columns `heat` of inputs (n, F) again, because the context has changed."""
+        for fill in self._fill_heat:
+            fill(rows, inputs)
 
     def count_column(self, kind: KeyKind, memory: int = LONGEST) -> int:
         """Input that holds log(1 + decayed events of a kind's key in a memory)."""

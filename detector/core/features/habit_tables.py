@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 from detector.core.features.key_table import KeyTable, slot_for, take_slot
 from detector.core.state import row_hash, words
 
+# Bins decay once this share of them is to be forgotten; a decay for each event of a busy key is dear.
+DECAYED_FROM = 1e-3
 SHORT_S = (300.0, 3600.0)
 """Half-lives of a pace's short memories: 5 minutes and an hour, in which cards are tested and shops hit."""
 
@@ -191,20 +193,20 @@ def _bins(
             continue
         slot, new = _enter(keys, last, stats, count, hashed, last_words, stats_words, key)
         row = stats[slot]
-        gap = 0.0 if new else max(0.0, times[event] - last[slot])
-        kept = math.exp(-gap * rate)
-        total = 0.0
-        for b in range(size):
-            row[b] *= kept
-            total += row[b]
+        if new:
+            last[slot] = times[event]
+        elif (times[event] - last[slot]) * rate > DECAYED_FROM:
+            row *= np.float32(math.exp(-(times[event] - last[slot]) * rate))
+            last[slot] = times[event]
         here = bins[event]
         own = np.float64(row[here])
         if around:
-            own = 0.5 * own + 0.25 * (row[(here + size - 1) % size] + row[(here + 1) % size])
+            before = here - 1 if here > 0 else size - 1
+            after = here + 1 if here + 1 < size else 0
+            own = 0.5 * own + 0.25 * (np.float64(row[before]) + np.float64(row[after]))
         context[event, 0] = own
-        context[event, 1] = total
-        last[slot] = times[event] if new else max(last[slot], times[event])
-        row[here] += 1.0
+        context[event, 1] = row.sum()
+        row[here] += np.float32(1.0)
         hashed[0] += row_hash(keys, last_words, stats_words, slot)
 
 

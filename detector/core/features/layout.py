@@ -2,7 +2,8 @@
 
 A *context row* holds what the profiles knew of an event's keys just before it, one slice per kind of key, in
 this order: everything (one key for all events), each entity, each pair (main entity, other entity), each
-category, each pair (main entity, category). `profile_table` defines what a slice holds.
+category, each pair (main entity, category). `profile_table` defines what a slice holds. The habits' slices
+follow (`habits`), and those of heat (`heat`), which are filled after the distances are known.
 
 A *fraud rate row* holds what labels say of its keys, one slice per entity and category; `fraud_rate_table`
 defines what a slice holds. Its last column is 1 where that is doubtful, because one of the keys has changed.
@@ -32,6 +33,8 @@ _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 # Numerics whose usual values are followed per category, and per category of the main entity. The exposure is
 # the first one. All of them would make a row some kilobytes long.
 CATEGORY_NUMERICS = 2
+# Half-life of heat's short memory, s. The long one of the main entity is the shortest of profiles.
+HEAT_SHORT_S = 3600.0
 
 
 def _nothing() -> slice:
@@ -189,7 +192,8 @@ class Layout:
         # Pairs of the main entity with what it meets: other entities, categories.
         self.contacts = tuple(kind for kind in self.kinds if kind.right is not None)
         self.habits = self._habits()
-        self.width = self.habits[-1].columns.stop if self.habits else self.kinds[-1].stop
+        self.heats = self._heats()
+        self.width = self.heats[-1].columns.stop if self.heats else self.kinds[-1].stop
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
         self.doubt = sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)  # the last column
@@ -197,11 +201,32 @@ class Layout:
         self.fraud_rates_unknown = np.append(self._fraud_rate_row(unknown), np.float32(0.0))
         self.fraud_rate_ends = self._fraud_rate_row(upper_ends)
         self.groups = tuple(self._groups())
+        self.groups += tuple(
+            Group(name=f"{self.entities[heat.key]} heat", context=(heat.columns,))
+            for heat in self.heats
+            if heat.key is not None
+        )
         self.group_table = _group_table(self.groups)
 
     def half_lives_of(self, kind: KeyKind) -> NDArray[np.float64]:
         """Memories of a kind: all of them, or the longest alone."""
         return self.half_lives_s[: kind.memories] if kind.memories > 1 else self.half_lives_s[-1:]
+
+    @property
+    def swapped(self) -> int:
+        """Number of the first groups, those that contrastive swaps take: the plain encoder sees no heat."""
+        return len(self.groups) - sum(heat.key is not None for heat in self.heats)
+
+    def heat_half_lives_of(self, heat: Habit) -> NDArray[np.float64]:
+        """Memories of a heat, s: an hour; also the shortest of profiles where it has two columns."""
+        return np.array([HEAT_SHORT_S, self.half_lives_s[0]])[: heat.width]
+
+    def heat_of(self, name: str) -> Habit | None:
+        """The heat that is a group of this name; None if there is none."""
+        for heat in self.heats:
+            if heat.key is not None and name == f"{self.entities[heat.key]} heat":
+                return heat
+        return None
 
     def kind_of(self, left: int | None, right: int | None = None) -> KeyKind:
         """The kind with these key columns."""
@@ -226,6 +251,14 @@ class Layout:
             start = habits[-1].columns.stop if habits else self.kinds[-1].stop
             habits.append(Habit(name=name, key=key, start=start, width=width))
         return tuple(habits)
+
+    def _heats(self) -> tuple[Habit, ...]:
+        """Heat of everything and of each entity; not among `habits`, because it follows from distances."""
+        heats: list[Habit] = []
+        for key in (None, *range(len(self.entities))) if self.habits else ():
+            start = (heats or self.habits)[-1].columns.stop
+            heats.append(Habit(name="heat", key=key, start=start, width=1 if key else 2))
+        return tuple(heats)
 
     def _kinds(self) -> tuple[KeyKind, ...]:
         entities, categories = len(self.entities), len(self.categories)

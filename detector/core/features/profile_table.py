@@ -145,6 +145,16 @@ class ProfileTable(KeyTable):
         self._times[:], self._stats[:, : len(self.half_lives_s)] = counts
         self._hashed[0] = super().hashed
 
+    def forget_young(self, since: float) -> None:
+        """Forget means and variances of keys seen since an event time, s, that have little other history."""
+        memories = len(self.half_lives_s)
+        young = self._stats[:, memories - 1] <= 2.0 * HISTORY_MIN
+        slots = np.flatnonzero((self._keys != 0) & (self._times >= since) & young)
+        compared = np.zeros((3, memories * self.numerics), dtype=np.float32)
+        compared[0] = np.nan
+        self._stats[slots, memories:] = compared.reshape(-1)
+        self._hashed[0] = super().hashed
+
     def move(self, factors: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
         """Express means and variances of all keys in other units, `factors` (J,), and add `steps` (J,)."""
         used = np.flatnonzero(self._keys)

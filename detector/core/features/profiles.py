@@ -95,10 +95,24 @@ class Profiles:
         """What is known of all events together; empty before the first one."""
         return self._tables[0].row(EVERYTHING)
 
-    def restore_population(self, before: NDArray[np.float32]) -> None:
-        """Put back means and variances of all events, as `population` returned them; counts go on."""
+    def follow_units(self, before: NDArray[np.float32], since: float) -> None:
+        """Go back to what was known before other units came.
+
+        Old profiles have learned little of them, because they doubt far values. Young ones forget their
+        means, as do all that began since.
+
+        Parameters
+        ----------
+        before
+            What `population` was; counts go on.
+        since
+            Event time from which on the other units came, s.
+        """
         if len(before):
             self._tables[0].compare_with(EVERYTHING, before[len(self._layout.half_lives_s) :])
+        for kind, table in zip(self._layout.kinds, self._tables, strict=True):
+            if kind.numerics and kind.left is not None:
+                table.forget_young(since)
 
     def begin_again(self, rows: Rows, before: NDArray[np.float32], factors: NDArray[np.float64]) -> None:
         """Follow a shift, given by the events since; writes their context anew.

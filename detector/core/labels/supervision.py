@@ -297,7 +297,9 @@ class Supervision:
         """
         plain = self._features.plain_count
         yield from inputs[:, :plain].T
-        rates, unknown = inputs[:, plain:], self._layout.fraud_rates_unknown[: self._layout.doubt]
+        unknown = self._layout.fraud_rates_unknown[: self._layout.doubt]
+        end = plain + len(unknown)
+        rates = inputs[:, plain:end]
         for columns in (kind.columns for kind in self._layout.fraud_rate_kinds):
             known = rates[np.any(np.abs(rates[:, columns] - unknown[columns]) > UNKNOWN_WITHIN, axis=1)]
             if len(known) < KNOWN_MIN:
@@ -305,6 +307,7 @@ class Supervision:
                 continue
             others = np.repeat(unknown[None], len(known) // KNOWN_PER_UNKNOWN, axis=0)
             yield from np.concatenate([known, others])[:, columns].T
+        yield from inputs[:, end:].T
 
     def _train_step(self, numbers: NDArray[np.int64], fraud_share: float) -> None:
         flags = self._buffer.column("flags", numbers)

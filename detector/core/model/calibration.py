@@ -54,6 +54,8 @@ LINEAR_UP_TO = 2.0
 # by nats of other distances. So many nats of it are usual, and keep their order.
 TAIL_QUANTILES = (0.9, 0.99)
 USUAL_NATS = 3.0
+# Sum of the heats' logarithms that is usual, and nats that each unit beyond it adds to a distance.
+HEAT_USUAL, HEAT_NATS = 1.0, 2.0
 # Quantile of all events above which they are the strangest.
 ORDINARY = 0.995
 # The histogram's bins are even in asinh(distance * SHARPNESS): linear around the median, logarithmic far
@@ -176,6 +178,11 @@ class Calibration:
         start, unit = self.tail
         nats = (mean - start) / unit - np.log(1.0 - TAIL_QUANTILES[0])
         return _joined(nats, parts[:, self._beside].sum(axis=1)) / USUAL_NATS
+
+    def excess(self, plain: Doubles) -> Doubles:
+        """Nats by which distances (n,) without labels lie beyond the trim; negative below it."""
+        beyond: Doubles = (plain - self._trim) * USUAL_NATS
+        return beyond
 
     def _mean(self, parts: Doubles) -> Doubles:
         scaled = (parts - self.shift) / self.span
@@ -320,6 +327,13 @@ class Calibration:
         self.shift, self.span, self.tail = state["shift"], state["span"], state["tail"]
         self.label_weight = state["label_weight"]
         self._update_tables()
+
+
+def heated(plain: Doubles, heat: NDArray[np.float32]) -> Doubles:
+    """Add the heats' logarithms (n, H), where their sum is unusual, to distances (n,) without labels."""
+    beyond = np.maximum(heat.sum(axis=1, dtype=np.float64) - HEAT_USUAL, 0.0)
+    distances: Doubles = plain + HEAT_NATS / USUAL_NATS * beyond
+    return distances
 
 
 def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:

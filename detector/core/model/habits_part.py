@@ -75,7 +75,7 @@ class HabitsPart(ScorePart):
         return cls(setup) if setup.layout.entities else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        beyond = np.maximum(self._nats(self._columns(rows, inputs)) - USUAL, 0.0)
+        beyond = np.maximum(self._nats(self._columns(inputs)) - USUAL, 0.0)
         unknown = np.exp(-inputs[:, self._count, None].astype(np.float64))  # 1 / (count + 1)
         beyond[:, self._surprises] *= 1.0 - self._told * unknown
         return (beyond @ self._weights)[:, None]
@@ -87,15 +87,15 @@ class HabitsPart(ScorePart):
             nats += (np.clip(columns, low, high) - low) / scale
         return nats
 
-    def _columns(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _columns(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """How far events are from the habits of their keys, (n, U)."""
-        return np.abs(inputs[:, self._places].astype(np.float64))
+        return np.abs(inputs[:, self._places], dtype=np.float64)
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         found = np.flatnonzero(ordinary)
         chosen = found[-self._seen % EVERY :: EVERY]
         numbers = (self._seen + np.arange(-self._seen % EVERY, len(found), EVERY)) // EVERY
-        self._sample[numbers % SAMPLED] = self._columns(rows.take(chosen), inputs[chosen])
+        self._sample[numbers % SAMPLED] = self._columns(inputs[chosen])
         self._seen += len(found)
 
     def copy(self) -> Self:
@@ -108,7 +108,7 @@ class HabitsPart(ScorePart):
         self._told = explained_surprises(fit.sample.rows, self._layout)
         sampled: NDArray[Any] = self._sample[: -(-self._seen // EVERY)]
         if len(sampled) < SAMPLED_MIN:
-            sampled = self._columns(fit.sample.rows, fit.inputs)
+            sampled = self._columns(fit.inputs)
         young = max(1.0 - self._seen / (SAMPLED * EVERY), LEAST)
         knots = np.quantile(sampled, QUANTILES, axis=0)
         knots = np.maximum(knots, young * self._least[0])

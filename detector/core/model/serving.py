@@ -314,20 +314,13 @@ PARTS: tuple[PartFactory, ...] = (RobustPart.make, ShapePart.make, LearnedPart, 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Distances:
-    """Distances of n events to normal."""
-
-    plain: NDArray[np.float64]  # (n, P) one column for each distance of the parts without labels
-    labelled: NDArray[np.float64]  # (n,) mean of the labelled parts; NaN: none of them knows anything
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Promotion:
     """Successors of the parts without labels."""
 
     parts: Sequence[ScorePart]
     step: int  # of the plain learner whose weights they have
     measured: NDArray[np.float64]  # (m, P) distances of core events evenly spread over the sample
+    heat: NDArray[np.float32]  # (m, H) inputs of the same events that say their heat
 
 
 class ServedModel:
@@ -364,11 +357,12 @@ class ServedModel:
         """Whether any labelled part knows anything."""
         return any(part.knows for part in self._labelled)
 
-    def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> Distances:
-        """Measure n events, given as rows and inputs (n, F)."""
-        return Distances(_columns(self._plain, rows, inputs), self._labelled_distances(rows, inputs))
+    def plain_distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Measure n events, given as rows and inputs (n, F): (n, P), a column for each distance."""
+        return _columns(self._plain, rows, inputs)
 
-    def _labelled_distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    def labelled_distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Mean (n,) of the labelled parts; NaN: none of them knows anything."""
         known, total = np.zeros(len(inputs)), np.zeros(len(inputs))
         for part in self._labelled:
             distance = part.distances(rows, inputs)[:, 0]
@@ -411,7 +405,8 @@ class ServedModel:
         fit = Fit(sample=sample, inputs=inputs, measured=measured, learned=learned, rng=rng)
         for part in copies:
             part.refit(fit)
-        return Promotion(copies, learned.step, _columns(copies, sample.rows.take(measured), inputs[measured]))
+        distances = _columns(copies, sample.rows.take(measured), inputs[measured])
+        return Promotion(copies, learned.step, distances, inputs[measured, self._features.heat])
 
     def install(self, promotion: Promotion, core: Core) -> None:
         """Serve the successors, and assign the core's rows to their clusters."""

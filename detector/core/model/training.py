@@ -63,11 +63,11 @@ class Trainer:
         accepted : (n,) bool
             Others are left out.
         """
-        groups, size = self._layout.groups, self.barriers.step_events
+        groups, size = self._layout.swapped, self.barriers.step_events
         if not groups:
             return
         starts = range(0, len(rows), size)
-        drawn = [(self._rng.integers(0, len(groups), size), self._rng.permutation(size)) for _ in starts]
+        drawn = [(self._rng.integers(0, groups, size), self._rng.permutation(size)) for _ in starts]
         chosen = np.concatenate([group for group, _ in drawn])
         donors = np.concatenate([start + order for start, (_, order) in zip(starts, drawn, strict=True)])
         swapped = swap(rows, rows.take(donors), self._layout, chosen)

@@ -45,6 +45,7 @@ class Piece:
     rows: Rows
     inputs: NDArray[np.float32]  # (n, F)
     scores: NDArray[np.float64]  # (n,)
+    cold: NDArray[np.float64]  # (n,) scores without heat
     now: NDArray[np.float64]  # (n,) event time of the shard as of each event, s
     number: int  # of the first event, counted since the shard began
     warm_up_left: int  # number of these events that are still in warm-up; may be negative
@@ -138,13 +139,14 @@ class Alerting:
 
     def _decision(self, piece: Piece, i: int) -> Published | Suppressed | None:
         """What the policy says of event i; None below the threshold."""
-        event, score = piece.events[i], float(piece.scores[i])
+        event, score, cold = piece.events[i], float(piece.scores[i]), float(piece.cold[i])
         if score < self._threshold:
             return None
         return self._policy.decide(
             alert_id(self._identity, event.record.offset),
             event.entities[0] if event.entities else 0,
             self._policy.severity(score),
+            cold=self._policy.severity(cold) if cold >= self._threshold else None,
             above=score - self._threshold,
             event=piece.number + i,
             time=float(piece.rows.times[i]),

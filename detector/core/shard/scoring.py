@@ -1,9 +1,11 @@
 """From events to scores.
 
     events ─> rows ─ profiles, fraud rates ─> context ─ features ─> inputs ─ parts ─> distances ─> scores
+                                                                                    └─> heat ─┘
 
-Profiles follow event by event, and each event sees them as they were before it. Everything else here
-changes at a block's end or at a barrier only.
+Profiles and heat follow event by event, and each event sees them as they were before it. Everything else here
+changes at a block's end or at a barrier only. Heat is learned from the distances without it, and added to
+them (`calibration.heated`).
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.events import Events
-from detector.core.features import Features, FraudRates, Layout, Profiles, Rows, Units, to_rows
-from detector.core.model.calibration import Calibration
+from detector.core.features import Features, FraudRates, Heat, Layout, Profiles, Rows, Units, to_rows
+from detector.core.model.calibration import Calibration, heated
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Explained, Shown
 from detector.core.model.serving import Promotion, ServedModel
@@ -32,6 +34,7 @@ class Scores(NamedTuple):
     labelled: NDArray[np.float64]  # (n,) labelled distances; NaN: there are none
     distances: NDArray[np.float64]  # (n,) both mixed
     scores: NDArray[np.float64]  # (n,) -log10 of the share of accepted events at least as far
+    cold: NDArray[np.float64]  # (n,) what the scores would be without heat
 
 
 class Scorer:
@@ -49,6 +52,7 @@ class Scorer:
         self.features = features
         self.units = Units(np.ones(len(layout.numerics)))
         self.profiles = Profiles(layout, model.features)
+        self.heat = Heat(layout, model.features)
         self.served = ServedModel(model, layout, features, rng)
         self.calibration = Calibration(model.calibration, self.served.weights, self.served.limits)
         self.shifts = ShiftWatch(model.calibration.warm_up_events)
@@ -57,6 +61,7 @@ class Scorer:
         """Write events to a piece of the block, with their context and inputs; profiles learn them."""
         if piece.start == 0:
             self.profiles.reserve(len(block))
+            self.heat.reserve(len(block))
         block.rows.put(piece, to_rows(events, self.layout, self.units))
         block.rows.times[piece] = block.times[piece]
         rows = block.rows.take(piece)
@@ -65,18 +70,39 @@ class Scorer:
         block.inputs[piece] = self.features.compute(rows)
 
     def score(self, rows: Rows, inputs: NDArray[np.float32]) -> Scores:
-        """Score n events, given as rows and inputs (n, F)."""
+        """Score n new events, given as rows and inputs (n, F), in log order.
+
+        Their heat is read, written to their context and inputs, and learned.
+        """
         if not self.served.ready:
             nothing = np.zeros(len(inputs))
-            return Scores(nothing, np.full(len(inputs), np.nan), nothing, nothing)
-        found = self.served.distances(rows, inputs)
-        plain = self.calibration.combine(found.plain)
-        distances = self.calibration.mix(plain, found.labelled)
-        return Scores(plain, found.labelled, distances, self.calibration.scores(distances))
+            return Scores(nothing, np.full(len(inputs), np.nan), nothing, nothing, nothing)
+        plain = self._plain(rows, inputs)
+        self.heat.observe(rows, self.calibration.excess(plain))
+        self.features.add_heat(rows, inputs)
+        return self._mixed(plain, rows, inputs)
 
     def score_rows(self, rows: Rows) -> NDArray[np.float64]:
         """Scores (n,) of rows as they would be with other values, for explanations."""
-        return self.score(rows, self.features.compute(rows)).scores
+        inputs = self.features.compute(rows)
+        return self._mixed(self._plain(rows, inputs), rows, inputs).scores
+
+    def _plain(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Distances (n,) without labels and without heat."""
+        return self.calibration.combine(self.served.plain_distances(rows, inputs))
+
+    def _mixed(self, plain: NDArray[np.float64], rows: Rows, inputs: NDArray[np.float32]) -> Scores:
+        """Add heat and labels to distances (n,) without them."""
+        labelled = self.served.labelled_distances(rows, inputs)
+        warm = heated(plain, inputs[:, self.features.heat])
+        distances = self.calibration.mix(warm, labelled)
+        scores = self.calibration.scores(distances)
+        cold = (
+            self.calibration.scores(self.calibration.mix(plain, labelled))
+            if self.heat is not None
+            else scores
+        )
+        return Scores(warm, labelled, distances, scores, cold)
 
     def explain(self, rows: Rows, inputs: NDArray[np.float32], exemplars_max: int) -> Explained:
         """Explain one event, given as one row, by the parts of the score."""
@@ -106,8 +132,7 @@ class Scorer:
     def accepts(self, core: Core) -> NDArray[np.bool_]:
         """Which events of the core would be accepted now, (n,)."""
         rows = core.filled()
-        found = self.served.distances(rows, self.features.compute(rows))
-        return self.calibration.accepts(self.calibration.combine(found.plain))
+        return self.calibration.accepts(self._plain(rows, self.features.compute(rows)))
 
     def choose_units(self, core: Core) -> None:
         """Read units from the first events, which the core holds, and restart profiles with them."""
@@ -124,7 +149,7 @@ class Scorer:
         """Take other units; everything is then as it was before the shift."""
         assert shift.factors is not None
         self.units = Units(self.units.units * shift.factors)
-        self.profiles.restore_population(shift.before.population)
+        self.profiles.follow_units(shift.before.population, shift.before.time)
         if shift.before.calibration is not None:
             self.calibration.load(shift.before.calibration)
 
@@ -147,13 +172,15 @@ class Scorer:
         self.calibration.weights = self.served.weights
         self.calibration.update_spans(promotion.measured)
         if restart:
-            self.calibration.restart(self.calibration.combine(promotion.measured))
+            plain = self.calibration.combine(promotion.measured)
+            self.calibration.restart(heated(plain, promotion.heat))
 
     def to_state(self) -> dict[str, Any]:
         """State right after a barrier."""
         return {
             "units": self.units.units.copy(),
             "profiles": self.profiles.to_state(),
+            "heat": self.heat.to_state(),
             "served": self.served.to_state(),
             "calibration": self.calibration.to_state(),
             "shifts": self.shifts.to_state(),
@@ -163,6 +190,7 @@ class Scorer:
         """Restore what `to_state` returned, with the core as it was then."""
         self.units = Units(state["units"])
         self.profiles.load(state["profiles"])
+        self.heat.load(state["heat"])
         self.served.load(state["served"], core)
         self.calibration.weights = self.served.weights
         self.calibration.load(state["calibration"])

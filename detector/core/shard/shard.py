@@ -229,6 +229,7 @@ class Shard:
             rows=rows,
             inputs=inputs,
             scores=scores.scores,
+            cold=scores.cold,
             now=block.now[piece],
             number=self._accepted,
             warm_up_left=self.config.model.calibration.warm_up_events - self.events,
