@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,15 +67,7 @@ def replay(
 
     if resume and checkpoint_dir is None:
         raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
-    for given in (events, feedback):
-        check_readable(given)
-    if events == feedback:
-        raise wrong("--feedback", str(feedback), "another file than the events")
-    inputs = {Path(given).resolve() for given in (events, feedback) if given is not None}
-    for option, file in (("--scores", scores), ("--alerts", alerts), ("--rejected", rejected)):
-        check_writable(option, file)
-        if file is not None and file.resolve() in inputs:
-            raise wrong(option, str(file), "another file than the inputs")
+    _check_files(events, feedback, {"--scores": scores, "--alerts": alerts, "--rejected": rejected})
     settings = load_config(config, set_)
     if checkpoint_dir is not None:
         _make_folder(checkpoint_dir)
@@ -112,6 +105,18 @@ def replay(
             lambda done: bar.update(task, completed=done),
         )
     _report(replayed, time.monotonic() - began, resume=resume, labels=feedback is not None)
+
+
+def _check_files(events: str, feedback: str | None, outputs: Mapping[str, Path | None]) -> None:
+    for given in (events, feedback):
+        check_readable(given)
+    if events == feedback:
+        raise wrong("--feedback", str(feedback), "another file than the events")
+    inputs = {Path(given).resolve() for given in (events, feedback) if given is not None}
+    for option, file in outputs.items():
+        check_writable(option, file)
+        if file is not None and file.resolve() in inputs:
+            raise wrong(option, str(file), "another file than the inputs")
 
 
 def _make_folder(folder: Path) -> None:

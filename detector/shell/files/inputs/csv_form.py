@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring
+from typing import NamedTuple
 
 from detector.config.tree import UNREADABLE
 
@@ -22,6 +24,7 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatc
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
 _COMMA_NUMBER = re.compile(r"-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?").fullmatch
 _DATA = re.compile(r"[-+(]?[$€£]?\s?[0-9][0-9.,:/TZ\s+-]*[%)]?").fullmatch  # a number or a date, no name
+_SAID = re.compile(r"sep=([,;\t|])\r?\n").match
 Convert = Callable[[str], str]  # a cell as JSON
 
 
@@ -33,7 +36,7 @@ class CsvForm:
     quote: str
     escape: str | None
     skipped: int  # rows in front of the header
-    header: bool
+    header: list[str] | None  # the row of names as it is written
     names: tuple[str, ...]
     converts: tuple[Convert, ...]
     decimal_commas: tuple[str, ...]  # names of the columns
@@ -71,34 +74,20 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
     """
     if not text.strip() or (not surely and re.search(r"^\s*[\[{]", text)):
         return None
-    escape = "\\" if '\\"' in text else None
-    best: tuple[tuple[bool, bool, int], str, str, list[list[str]], int] | None = None
-    for delimiter in DELIMITERS:
-        quote = _quote(text, delimiter)
-        rows = _rows(text, _options(delimiter, quote, escape))
-        widths = Counter(map(len, rows[-200:] if len(rows) < 400 else rows[200:]))
-        width = max(widths, key=lambda w: (widths[w], w), default=0)
-        agree = sum(count for w, count in widths.items() if w == width) >= 0.8 * sum(widths.values())
-        if width < 2 or not agree:
-            continue
-        rank = (
-            bool(re.match(rf"sep={re.escape(delimiter)}\s*$", text.partition("\n")[0])),
-            len(rows[0]) == width,
-            width,
-        )
-        if best is None or rank > best[0]:
-            best = rank, delimiter, quote, rows, width
+    best = _best(text)
     if best is None:
         if not surely:
             return None
-        best = (False, True, 1), ",", '"', _rows(text, _options(",", '"', escape)), 1
-    (_, _, _), delimiter, quote, rows, width = best
-    first = next((n for n, row in enumerate(rows) if len(row) == width), 0)
-    header = _is_header(rows[first])
+        rows = _rows(text, _options(",", '"', None))
+        best = _Cut((), ",", '"', None, rows, 1, 0)
+    delimiter, quote, escape, rows, width, first = best[1:]
     if not surely and len(rows) - first < 2:
         return None
+    header = _is_header(rows[first], rows[first + 1 :])
     names = _names(rows[first]) if header else tuple(f"column_{n}" for n in range(1, width + 1))
-    data = [row for row in rows[first + header :] if len(row) == width]
+    data = [
+        row for row in rows[first + header :] if len(row) == width and not (header and row == rows[first])
+    ]
     columns = [[cell for row in data if (cell := row[n].strip())] for n in range(width)]
     commas = _comma_columns(columns, delimiter)
     return CsvForm(
@@ -106,11 +95,59 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
         quote=quote,
         escape=escape,
         skipped=first,
-        header=header,
+        header=rows[first] if header else None,
         names=names,
         converts=tuple(_convert(cells, n in commas) for n, cells in enumerate(columns)),
         decimal_commas=tuple(names[n] for n in sorted(commas)),
     )
+
+
+class _Cut(NamedTuple):
+    """One way to cut a text into cells."""
+
+    rank: tuple[bool, int] | tuple[()]
+    delimiter: str
+    quote: str
+    escape: str | None
+    rows: list[list[str]]
+    width: int
+    first: int  # the row of names
+
+
+def _best(text: str) -> _Cut | None:
+    """The delimiter that gives most rows the same number of cells, at least two; the more the better."""
+    said = _SAID(text)  # as Excel reads it
+    cuts = []
+    for delimiter in said[1] if said else DELIMITERS:
+        quote = _quote(text, delimiter)
+        escape = _escape(text, delimiter, quote)
+        rows = _rows(text, _options(delimiter, quote, escape))
+        start = 1 if said else 0
+        widths = Counter(map(len, rows[start:]))
+        width = max(widths, key=lambda w: (widths[w], w), default=0)
+        if width < 2:
+            continue
+        first = next(n for n, row in enumerate(rows) if n >= start and len(row) == width)
+        after = rows[first:]
+        if sum(len(row) == width for row in after) >= 0.8 * len(after):
+            cuts.append(_Cut((first == start, width), delimiter, quote, escape, rows, width, first))
+    return max(cuts, key=lambda cut: cut.rank, default=None)
+
+
+def _escape(text: str, delimiter: str, quote: str) -> str | None:
+    """A backslash, if quotes are not well formed without it."""
+    if f"\\{quote}" not in text:
+        return None
+    try:
+        for _ in csv.reader(_lines(text), strict=True, **_options(delimiter, quote, None)):  # type: ignore[arg-type]
+            pass
+    except csv.Error as error:
+        return None if "end of data" in str(error) else "\\"
+    return None
+
+
+def _lines(text: str) -> io.StringIO:
+    return io.StringIO(text, newline="\n")
 
 
 def _options(delimiter: str, quote: str, escape: str | None) -> dict[str, object]:
@@ -134,7 +171,7 @@ def _quote(text: str, delimiter: str) -> str:
 def _rows(text: str, options: dict[str, object]) -> list[list[str]]:
     rows: list[list[str]] = []
     try:
-        for row in csv.reader(text.splitlines(keepends=True), **options):  # type: ignore[arg-type]
+        for row in csv.reader(_lines(text), **options):  # type: ignore[arg-type]
             if any(cell.strip() for cell in row):
                 rows.append(row)
             if len(rows) == ROWS_MAX:
@@ -144,12 +181,16 @@ def _rows(text: str, options: dict[str, object]) -> list[list[str]]:
     return rows
 
 
-def _is_header(row: Sequence[str]) -> bool:
+def _is_header(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether a row has names: nothing like a number or a date, and not mostly what its columns have, too."""
     cells = [cell.strip().lstrip("#").strip() for cell in row]
     if cells == [str(n) for n in range(len(cells))]:
         return True  # numbered columns
     filled = [cell for cell in cells if cell]
-    return bool(filled) and len(set(filled)) == len(filled) and not any(map(_DATA, filled))
+    like = [one for one in below if len(one) == len(row) and one != row]
+    others = [set(column) for column in zip(*like, strict=True)]
+    repeated = sum(bool(cell) and cell in others[n] for n, cell in enumerate(row)) if others else 0
+    return 2 * repeated <= len(filled) > 0 and not any(map(_DATA, filled))
 
 
 def _names(row: Sequence[str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
     width, converts = len(form.names), form.converts
     names = [encode_basestring(one).replace("%", "%%") for one in form.names]
     template = "{%s}" % ",".join(f"{one}:%s" for one in names)  # noqa: UP031
-    left_out = form.skipped + form.header
+    left_out = form.skipped
     reader = csv.reader(_lines(name, file, line_bytes_max), **form.reader_options())  # type: ignore[arg-type]
     try:
         for row in reader:
@@ -33,6 +33,8 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
                 continue
             if left_out:
                 left_out -= 1
+                continue
+            if row == form.header:  # also where files were put together
                 continue
             if len(row) > width and any(row[width:]):
                 yield f"[{','.join(map(encode_basestring, row))}]".encode()
@@ -42,6 +44,8 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
             yield (template % tuple([c(cell) for c, cell in zip(converts, row, strict=True)])).encode()
     except csv.Error as error:
         what = str(error)
+        if "new-line" in what:
+            what = f"lines end in CR alone: tr '\\r' '\\n' < {name} > new.csv"
         if "field limit" in what:
             limit = f"{csv.field_size_limit():,} characters"
             what = f"a cell is longer than {limit}, perhaps because a quote in it is opened and not closed"

@@ -64,6 +64,7 @@ class Table:
             for start in range(0, batch.num_rows, _ROWS):
                 with self._errors(count):
                     part = batch.slice(start, _ROWS)
+                    part.validate(full=True)  # damaged offsets would lead outside of the memory
                     columns = [_values(column) for column in part.columns]
                 encoded = [
                     _ENCODER.encode(dict(zip(self.names, row, strict=True)))
