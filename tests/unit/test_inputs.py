@@ -454,6 +454,17 @@ def test_what_the_bytes_are_is_said(run: Run, tmp_path: Path, data: bytes, words
     assert "x is" in " ".join(run("init-config", "--events", "x", code=3).split())
 
 
+@pytest.mark.parametrize("count", [2, 5000])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_object_around_the_events_is_named(tmp_path: Path, count: int, indent: int | None) -> None:
+    document = {"page": 1, "next": None, "data": rows(count)}
+    path = put(tmp_path / "x.json", json.dumps(document, indent=indent).encode())
+    with pytest.raises(NeedsOperator, match=r"""around a list, 'data', .* jq -c '."data"\[\]' """):
+        describe(Source(path))
+    events = [{"id": n, "items": [{"sku": 1}, {"sku": 2}]} for n in range(3)]
+    assert decoded(put(path, as_lines(events))) == events
+
+
 def test_a_damaged_array_names_the_line(tmp_path: Path) -> None:
     path = put(tmp_path / "x.json", b'[\n {"a": 1},\n {"a": 2},\n {"a": }\n]')
     events = read_events(Source(path))

@@ -100,6 +100,12 @@ class EventFile:
         if not encoding.startswith(("utf-16", "utf-32")):
             encoding = "utf-8"  # a line of JSON in another encoding is rejected, and says why
         utf8 = bytes_of.as_utf8(head, rest, encoding)
+        if (member := json_text.wrapped(plain, whole=head.whole)) is not None:
+            raise kinds_of_file.refuse(
+                self.name,
+                f"one JSON object around a list, {member!r}",
+                f"""take the events out of it: jq -c '."{member}"[]' {{name}} > events.jsonl""",
+            )
         if kinds_of_file.looks_like_array(plain) or json_text.over_lines(plain):
             self._records = json_text.json_values(self.name, utf8, self._line_bytes_max)
             self.note = "a JSON array" if plain.lstrip()[:1] == b"[" else "JSON objects over several lines"

@@ -11,6 +11,10 @@ from detector.errors import NeedsOperator
 
 _CHUNK_BYTES = 1 << 16
 _BETWEEN = re.compile(r"[\s,\[\]]*")  # between events, and around arrays of them
+_WRAPPED = re.compile(
+    r'\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-\w.]+)\s*,\s*)*"([^"\\]*)"\s*:\s*\[\s*\{'
+).match  # plain members, then a list of objects
+_NEAR_CHARS = 4096  # to the end of a text that was cut
 _FRAME_BYTES = 5  # byte 0 and the schema's number
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
 
@@ -25,6 +29,28 @@ def over_lines(head: bytes) -> bool:
     except ValueError:
         return False
     return end > len(first.rstrip().decode(errors="replace"))
+
+
+def wrapped(head: bytes, *, whole: bool) -> str | None:
+    """The member whose list holds the events, if a text is one object around them.
+
+    Parameters
+    ----------
+    whole
+        The head is the whole text.
+    """
+    text = head.decode(errors="replace").lstrip()
+    found = _WRAPPED(text)
+    if not found:
+        return None
+    try:
+        end = _end(text, 0)
+    except json.JSONDecodeError as error:  # it goes on after the head, or the first line is damaged
+        return found[1] if not whole and error.pos > len(text) - _NEAR_CHARS else None
+    except (ValueError, RecursionError):
+        return None
+    alone = whole and not text[end:].strip()
+    return found[1] if alone and len(json.loads(text[:end], strict=False)[found[1]]) > 1 else None
 
 
 def json_values(name: str, file: IO[bytes], value_bytes_max: int) -> Iterator[bytes]:

@@ -50,7 +50,7 @@ class Table:
                 self._batches = (
                     map(opened.get_batch, range(opened.num_record_batches)) if numbered else opened
                 )
-        self.names = unique_names(self.schema.names)
+            self.names = unique_names(self.schema.names)
 
     def rows(self) -> Iterator[bytes]:
         """Rows as JSON objects, one by one."""
@@ -66,10 +66,10 @@ class Table:
                     part = batch.slice(start, _ROWS)
                     part.validate(full=True)  # damaged offsets would lead outside of the memory
                     columns = [_values(column) for column in part.columns]
-                encoded = [
-                    _ENCODER.encode(dict(zip(self.names, row, strict=True)))
-                    for row in zip(*columns, strict=True)
-                ]
+                    encoded = [
+                        _ENCODER.encode(dict(zip(self.names, row, strict=True)))
+                        for row in zip(*columns, strict=True)
+                    ]
                 yield from encoded
                 count += len(encoded)
 
