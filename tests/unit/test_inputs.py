@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from hypothesis import strategies as st
 from detector import cli
 from detector.errors import NeedsOperator
 from detector.shell.files import FileStream, Source, describe, line_reader, read_events
+from detector.shell.files.inputs import same_files
 
 pyarrow = pytest.importorskip("pyarrow")
 feather = pytest.importorskip("pyarrow.feather")
@@ -261,6 +263,21 @@ def test_an_input_is_never_an_output(tmp_path: Path) -> None:
         FileStream(
             f"{tmp_path}/*.csv", key_of=lambda line: None, outputs=OutputFiles(alerts=tmp_path / "1.csv")
         )
+
+
+def test_a_missing_client_is_named() -> None:
+    if find_spec("s3fs") is None:
+        with pytest.raises(NeedsOperator, match=r"a package is missing: .*s3fs"):
+            Source("s3://bucket/x.csv")
+
+
+def test_a_replay_of_a_pipe_is_known_again(tmp_path: Path) -> None:
+    path = put(tmp_path / "x.csv", as_csv(rows(300)))
+    facts = Source(path).fingerprint()
+    assert same_files(facts, facts | {"bytes": None})
+    assert not same_files(facts, facts | {"bytes": 1})
+    assert not same_files(facts | {"bytes": None}, facts | {"sha256_of_first_mib": ""})
+    assert not same_files(facts, None)
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------

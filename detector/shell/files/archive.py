@@ -9,7 +9,7 @@ from detector.core.records import Record
 from detector.errors import NeedsOperator
 from detector.ports import Committed
 from detector.shell.files import line_reader
-from detector.shell.files.inputs import Source
+from detector.shell.files.inputs import Source, same_files
 from detector.shell.files.line_reader import LineReader, partition_of, readable_errors
 from detector.shell.files.progress import PROGRESS, read_progress
 
@@ -36,7 +36,7 @@ class FileArchive:
         with readable_errors(path, "read"):
             document = read_progress(path, path.read_text())
         source = Source(events)
-        if document["input"]["events"] != source.fingerprint():
+        if not same_files(document["input"]["events"], source.fingerprint()):
             source.close()
             raise NeedsOperator(f"{source} has changed since {path} was written")
         self._positions: list[tuple[int, str]] = document["positions"]

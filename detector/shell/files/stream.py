@@ -31,7 +31,7 @@ from detector.errors import NeedsOperator
 from detector.ports import Change, Commit, Committed, Message, Poll
 from detector.shell.files import line_reader
 from detector.shell.files.exchange import EXCHANGE, FileExchange
-from detector.shell.files.inputs import Source
+from detector.shell.files.inputs import Source, same_files
 from detector.shell.files.line_reader import LineReader, partition_of, readable_errors
 from detector.shell.files.outputs import EXCHANGE_NAME, OutputFiles, open_outputs
 from detector.shell.files.progress import FORMAT, PROGRESS, read_progress
@@ -273,7 +273,7 @@ class FileStream:
             text = path.read_text()
         document = read_progress(path, text)
         positions, sizes = document["positions"], dict(document["outputs"])
-        if document["input"] != self._input:
+        if any(not same_files(document["input"].get(what), found) for what, found in self._input.items()):
             raise NeedsOperator(
                 f"{self._lines.source} or the feedback file has changed since {path} was written (its size "
                 "or its beginning differs): replay the same files, or remove the folder to start over"

@@ -18,10 +18,10 @@ from detector.errors import NeedsOperator
 from detector.shell.files.inputs import bytes_of, csv_form, json_text, kinds_of_file
 from detector.shell.files.inputs.bytes_of import Head
 from detector.shell.files.inputs.csv_text import csv_rows
-from detector.shell.files.inputs.source import STDIN, Source
+from detector.shell.files.inputs.source import STDIN, Source, same_files
 from detector.shell.files.inputs.tables import Table
 
-__all__ = ["STDIN", "EventFile", "Source"]
+__all__ = ["STDIN", "EventFile", "Source", "same_files"]
 
 _CSV_NAMES = (".csv", ".tsv", ".tab", ".psv")
 _PACKED_NAMES = {".gz": ("gzip", bytes_of.GZIP), ".zst": ("zstd", bytes_of.ZSTD)}

@@ -19,15 +19,6 @@ from detector.shell.files.inputs.bytes_of import BUFFER_BYTES, Spool, SpoolView
 
 STDIN = "-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(:|//)")
-_EXTRAS = {
-    "s3": "s3",
-    "s3a": "s3",
-    "gs": "gcs",
-    "gcs": "gcs",
-    "az": "azure",
-    "abfs": "azure",
-    "abfss": "azure",
-}
 
 
 class Source:
@@ -144,9 +135,7 @@ class Source:
                 f"{name} cannot be read: {error.strerror}; name its files, as in '{pattern}'"
             ) from error
         except ImportError as error:
-            extra = _EXTRAS.get(self.given.partition(":")[0])
-            way = f"pip install 'detector[{extra}]'" if extra else str(error)
-            raise NeedsOperator(f"{name} cannot be read: a package is missing: {way}") from error
+            raise NeedsOperator(f"{name} cannot be read: a package is missing: {error}") from error
         except OSError as error:
             raise NeedsOperator(f"{name} cannot be read: {error.strerror or error}") from error
         except Exception as error:  # each client of fsspec has exceptions of its own
@@ -160,3 +149,11 @@ class Source:
 def _natural(name: str) -> list[tuple[int, str]]:
     """Sort key of file names: numbers by value."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def same_files(one: Any, other: Any) -> bool:
+    """Whether two fingerprints may be of the same files. The size of a pipe is not known."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return bool(one == other)
+    sizes = {one.get("bytes"), other.get("bytes")}
+    return (None in sizes or len(sizes) == 1) and one | {"bytes": 0} == other | {"bytes": 0}
