@@ -8,7 +8,7 @@ from __future__ import annotations
 from detector.core.features.features import Features
 from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, Changes
 from detector.core.features.fraud_rates import FraudRates
-from detector.core.features.layout import DAY_S, Group, KeyKind, Layout
+from detector.core.features.layout import DAY_S, Group, Habit, KeyKind, Layout
 from detector.core.features.profiles import Profiles, explained_shares, population_shift
 from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
 
@@ -21,6 +21,7 @@ __all__ = [
     "Features",
     "FraudRates",
     "Group",
+    "Habit",
     "KeyKind",
     "Layout",
     "Profiles",

@@ -95,6 +95,20 @@ def _unusual(layout: Layout) -> Iterator[Column]:
     for e in range(1, len(layout.entities)):
         yield Column(name=f"{layout.entities[e]} surprise", source="key surprise", place=e, unusual=True)
     if layout.entities:
+        for point, place in enumerate(layout.points):
+            yield Column(
+                name=f"{place.name} surprise",
+                source="whereabouts",
+                habit=layout.habit_of("places", 0, point),
+                unusual=True,
+            )
+            for e, name in enumerate(layout.entities):
+                yield Column(
+                    name=f"{name} speed to {place.name}",
+                    source="whereabouts",
+                    habit=layout.habit_of("moves", e, point),
+                    unusual=True,
+                )
         for c in range(len(layout.categories)):
             key = len(layout.entities) + c
             yield from _deviations(layout, layout.kind_of(key), LONGEST, unusual=True)
@@ -218,6 +232,17 @@ def _hours(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> 
     return fill
 
 
+def _whereabouts(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """How rare a distance or a speed is, in nats; see `places_table` and `moves_table`."""
+    firsts = [column.habit.start for column in columns if column.habit is not None]
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        inputs[:, at] = rows.context[:, firsts]
+
+    return fill
+
+
 def _key_surprise(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
     """-log of another entity's share among the main entity's events; see `_surprise`."""
     table = np.zeros((len(columns), 4), dtype=np.int64)
@@ -327,6 +352,7 @@ SOURCES: dict[str, Source] = {
     "key surprise": _key_surprise,
     "pace": _pace,
     "hours": _hours,
+    "whereabouts": _whereabouts,
     "count": _counts,
     "gap": _gaps,
     "new": _new,

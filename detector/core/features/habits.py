@@ -2,6 +2,8 @@
 
     pace    how often a key is usually seen, and how often just now (`pace_table`)
     hours   at which hours and on which days a key is usually seen (`hours_table`)
+    places  where a key is usually seen, for each field that is a place (`places_table`)
+    moves   where a key was last seen, likewise (`moves_table`)
 
 A habit has a slice of the context row; `layout` says where. To add one: a table with `observe`, a line in
 `_table`, its width and keys in `layout`, and columns in `columns`.
@@ -17,10 +19,17 @@ import numpy as np
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features.hours_table import HoursTable
 from detector.core.features.layout import Layout
+from detector.core.features.moves_table import MovesTable
 from detector.core.features.pace_table import PaceTable
+from detector.core.features.places_table import PlacesTable
 from detector.core.features.rows import Rows
 
-TABLES = {"pace": PaceTable, "hours": HoursTable}
+TABLES: dict[str, Any] = {
+    "pace": PaceTable,
+    "hours": HoursTable,
+    "places": PlacesTable,
+    "moves": MovesTable,
+}
 """Tables by the name of the habit."""
 
 
@@ -33,7 +42,10 @@ class Habits:
     def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
         self._habits = layout.habits
         long_s, keys_max = config.half_lives[-1], config.entities_max
-        self._tables = [TABLES[habit.name](long_s, keys_max) for habit in self._habits]
+        self._tables = []
+        for habit in self._habits:
+            of = () if habit.point is None else (habit.point,)
+            self._tables.append(TABLES[habit.name](long_s, keys_max, *of))
 
     def __len__(self) -> int:
         """Keys held, of all habits."""

@@ -29,6 +29,7 @@ class Rows:
     numerics: NDArray[np.float64]  # (n, J) scaled by `Units`, NaN: missing
     categories: NDArray[np.uint64]  # (n, C) hashes, 0: missing
     grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashes, 0: none
+    points: NDArray[np.float64]  # (n, P, 2) degrees of latitude and longitude, NaN: missing
     context: NDArray[np.float32]  # (n, width)
     fraud_rates: NDArray[np.float32]  # (n, fraud rate width) inputs of the encoder as they are
 
@@ -56,6 +57,7 @@ class Rows:
             self.numerics,
             self.categories,
             self.grams,
+            self.points,
             self.context,
             self.fraud_rates,
         )
@@ -114,15 +116,20 @@ class Units:
 
 def to_rows(events: Events, layout: Layout, units: Units) -> Rows:
     """Make rows of events, sharing their arrays; the context is still empty."""
+    n, values = len(events), events.numerics
+    if not layout.entities:
+        degrees = events.points.reshape(n, 2 * events.points.shape[1])
+        values = np.concatenate([values, degrees], axis=1)
     return Rows(
         times=events.times,
         clocks=events.times,
         entities=events.entities,
-        numerics=units.scale(events.numerics),
+        numerics=units.scale(values),
         categories=events.categories,
         grams=events.grams,
-        context=np.zeros((len(events), layout.width), dtype=np.float32),
-        fraud_rates=np.tile(layout.fraud_rates_unknown, (len(events), 1)),
+        points=events.points[:, : len(layout.points)],
+        context=np.zeros((n, layout.width), dtype=np.float32),
+        fraud_rates=np.tile(layout.fraud_rates_unknown, (n, 1)),
     )
 
 
@@ -135,6 +142,7 @@ def empty_rows(count: int, layout: Layout) -> Rows:
         numerics=np.full((count, len(layout.numerics)), np.nan),
         categories=np.zeros((count, len(layout.categories)), dtype=np.uint64),
         grams=np.zeros((count, len(layout.texts), TEXT_GRAMS_MAX), dtype=np.uint32),
+        points=np.full((count, len(layout.points), 2), np.nan),
         context=np.zeros((count, layout.width), dtype=np.float32),
         fraud_rates=np.tile(layout.fraud_rates_unknown, (count, 1)),
     )
@@ -166,5 +174,7 @@ def swap(rows: Rows, donors: Rows, layout: Layout, chosen: NDArray[np.int64]) ->
         donors.context,
         swapped.fraud_rates,
         donors.fraud_rates,
+        swapped.points,
+        donors.points,
     )
     return swapped

@@ -39,7 +39,7 @@ SAMPLED_MIN = 1024
 # from below until the sample is full; later a part of it does.
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
 SCALE_MIN = 0.1
-SURPRISES = ("surprise", "key surprise", "hours")
+SURPRISES = ("surprise", "key surprise", "hours", "whereabouts")
 
 
 class HabitsPart(ScorePart):
