@@ -65,7 +65,9 @@ def event(
     categories: tuple[int, ...] = (31,),
     grams: tuple[tuple[int, ...], ...] = ((1, 2),),
 ) -> ParsedEvent:
-    return ParsedEvent(Record(0, 0, None, b""), "id", time, entities, numerics, categories, grams, (), True, 0)
+    return ParsedEvent(
+        Record(0, 0, None, b""), "id", time, entities, numerics, categories, grams, (), True, 0
+    )
 
 
 def columns(events: list[ParsedEvent], layout: Layout) -> Events:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from detector.core.features.key_table import KeyTable, slot_for, take_slot
 from detector.core.features.layout import HABIT_WIDTHS
 from detector.core.features.levels import LEVELS, count, level_of, share_of_all
-from detector.core.features.places_table import decay_all, unit_vector, way_km
+from detector.core.features.places_table import decay_all, square, way_km
 from detector.core.features.rows import Rows
 from detector.core.state import row_hash, words
 
@@ -116,9 +116,9 @@ def _observe(
     for event in range(len(event_keys)):
         key = event_keys[event]
         context[event, 0], context[event, 1], context[event, 2] = 0.0, np.nan, np.nan
-        if key == 0 or math.isnan(points[event, 0]):
+        point = points[event]
+        if key == 0 or math.isnan(point[0]):
             continue
-        x, y, z = unit_vector(points[event, 0], points[event, 1])
         slot = slot_for(keys, last, key)
         if keys[slot] != 0:
             hashed[0] -= row_hash(keys, last_words, stats_words, slot)
@@ -126,13 +126,13 @@ def _observe(
         row = stats[slot]
         if not new:
             decay_all(everyone, times[event], rate)
-            way, gap = way_km(row, 0, x, y, z), abs(times[event] - last[slot])
+            way, gap = way_km(square(row, 0, point, 0)), abs(times[event] - last[slot])
             speed = way / ((gap + SLACK_S) / HOUR_S)
             level = level_of(speed)
             share = share_of_all(everyone, level, speed)
             context[event, 0], context[event, 1], context[event, 2] = -math.log(share), way, gap
             count(everyone, level)
         if new or times[event] >= last[slot]:
-            row[0], row[1], row[2] = x, y, z
+            row[:] = point
             last[slot] = times[event]
         hashed[0] += row_hash(keys, last_words, stats_words, slot)

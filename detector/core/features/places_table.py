@@ -10,8 +10,8 @@ Rules
       in log order.
     - A place is usual from its second event on. Where a fraud happened, the next one is as far away.
     - No distance decides what one place is. While there is room, each new point is a place. Then it joins the
-      nearest place, or takes the room of the place with the fewest events, whichever moves fewer events less
-      far: its own way to the nearest place is compared with that of the other's events.
+      nearest place, or takes the room of the place with the fewest events. It does the latter if its way to
+      the nearest place is longer than the way of all those events to the place next to theirs.
     - Distances are chords through the earth, turned into the way over its surface. A missing point has no
       distance, and nothing is learned.
     - No fast-math and no threads: equal bytes on equal machines.
@@ -29,13 +29,16 @@ from numpy.typing import NDArray
 
 from detector.core.features.key_table import KeyTable, slot_for, take_slot
 from detector.core.features.layout import HABIT_WIDTHS
-from detector.core.features.levels import LEVELS, count, level_of, share_of_all, share_of_own
+from detector.core.features.levels import FIRST, LEVELS, count, level_of, share_of_all, share_of_own
 from detector.core.features.rows import Rows
 from detector.core.state import row_hash, words
 
 PLACES = 4
 PLACE = 4  # numbers of a place: count, and the unit vector of its mean
 EARTH_KM = 6371.0
+LENGTH_MIN = 1e-12  # of a mean of opposite points, squared: it has no direction
+# Nearer points are the same place; see `square`.
+SAME_SQUARE = (FIRST / EARTH_KM) ** 2
 # Decayed events from which a place is usual: the second one, up to a half-life after the first.
 USUAL_MIN = 1.5
 
@@ -104,18 +107,17 @@ class PlacesTable(KeyTable):
 
 
 @numba.njit(cache=True)
-def unit_vector(latitude: float, longitude: float) -> Any:
-    """The point with these degrees on a sphere of radius 1."""
-    across = math.cos(math.radians(latitude))
-    east = math.radians(longitude)
-    return across * math.cos(east), across * math.sin(east), math.sin(math.radians(latitude))
+def square(row: Any, at: int, point: Any, of: int) -> float:
+    """Squared distance between the unit vectors in `row[at : at + 3]` and `point[of : of + 3]`."""
+    x, y, z = row[at] - point[of], row[at + 1] - point[of + 1], row[at + 2] - point[of + 2]
+    found: float = x * x + y * y + z * z
+    return found
 
 
 @numba.njit(cache=True)
-def way_km(row: Any, at: int, x: float, y: float, z: float) -> float:
-    """Way over the earth between the unit vector in `row[at : at + 3]` and another one, km."""
-    square = (row[at] - x) ** 2 + (row[at + 1] - y) ** 2 + (row[at + 2] - z) ** 2
-    return 2.0 * EARTH_KM * math.asin(min(1.0, 0.5 * math.sqrt(square)))
+def way_km(squared: float) -> float:
+    """Way over the earth between two points, given by `square`, km."""
+    return 2.0 * EARTH_KM * math.asin(min(1.0, 0.5 * math.sqrt(squared)))
 
 
 @numba.njit(cache=True)
@@ -127,7 +129,7 @@ def decay_all(everyone: Any, time: float, rate: float) -> None:
     everyone[-1] = max(everyone[-1], time)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _observe(
     keys: Any,
     last: Any,
@@ -146,9 +148,9 @@ def _observe(
     for event in range(len(event_keys)):
         key = event_keys[event]
         context[event, 0], context[event, 1] = 0.0, np.nan
-        if key == 0 or math.isnan(points[event, 0]):
+        point = points[event]
+        if key == 0 or math.isnan(point[0]):
             continue
-        x, y, z = unit_vector(points[event, 0], points[event, 1])
         decay_all(everyone, times[event], rate)
         slot = slot_for(keys, last, key)
         if keys[slot] != 0:
@@ -163,60 +165,59 @@ def _observe(
             for place in range(PLACES):
                 row[place * PLACE] *= kept
             levels *= kept
-        nearest, way, far, free = _nearest(row, x, y, z)
+        nearest, nearest_square, usual_square, free = _nearest(row, point)
         if nearest >= 0:
+            far = way_km(usual_square)
             level = level_of(far)
             share = share_of_own(levels, level, share_of_all(everyone, level, far))
             context[event, 0], context[event, 1] = -math.log(min(share, 1.0)), far
             count(levels, level)
             count(everyone, level)
-        _learn(row, nearest, way, free, x, y, z)
+        _learn(row, nearest, nearest_square, free, point)
         last[slot] = times[event] if new else max(last[slot], times[event])
         hashed[0] += row_hash(keys, last_words, stats_words, slot)
 
 
-@numba.njit(cache=True)
-def _nearest(row: Any, x: float, y: float, z: float) -> Any:
-    """Nearest place (-1: none) and the way there; the way to the nearest usual one; room for one (-1: none).
+@numba.njit(cache=True, error_model="numpy")
+def _nearest(row: Any, point: Any) -> Any:
+    """Nearest place (-1: none) and `square` to it, `square` to the nearest usual one, room for one (-1: none).
 
     Where no place is usual yet, all count as usual.
     """
     nearest, free = -1, -1
-    way, usual = np.inf, np.inf
+    least, usual = np.inf, np.inf
     for place in range(PLACES):
         at = place * PLACE
         if row[at] > 0.0:
-            km = way_km(row, at + 1, x, y, z)
-            if km < way:
-                way, nearest = km, place
-            if row[at] >= USUAL_MIN and km < usual:
-                usual = km
+            squared = square(row, at + 1, point, 0)
+            if squared < least:
+                least, nearest = squared, place
+            if row[at] >= USUAL_MIN and squared < usual:
+                usual = squared
         elif free < 0:
             free = place
-    return nearest, way, (usual if usual < np.inf else way), free
+    return nearest, least, (usual if usual < np.inf else least), free
 
 
-@numba.njit(cache=True)
-def _learn(row: Any, nearest: int, way: float, free: int, x: float, y: float, z: float) -> None:
+@numba.njit(cache=True, error_model="numpy")
+def _learn(row: Any, nearest: int, squared: float, free: int, point: Any) -> None:
     """Let a point join the nearest place, or be a place of its own."""
-    if nearest >= 0 and (free < 0 or way == 0.0):
+    same = squared <= SAME_SQUARE
+    if same or (nearest >= 0 and free < 0 and squared <= _loss(row)):
         at = nearest * PLACE
-        if free >= 0 or way * row[at] / (row[at] + 1.0) <= _loss(row):
-            weight = row[at] + 1.0
-            row[at] = weight
-            x = row[at + 1] + (x - row[at + 1]) / weight
-            y = row[at + 2] + (y - row[at + 2]) / weight
-            z = row[at + 3] + (z - row[at + 3]) / weight
-            length = math.sqrt(x * x + y * y + z * z)
-            if length > 0.0:
-                row[at + 1], row[at + 2], row[at + 3] = x / length, y / length, z / length
-            return
-        free = _fewest(row)
-    at = free * PLACE
-    row[at], row[at + 1], row[at + 2], row[at + 3] = 1.0, x, y, z
+        row[at] += 1.0
+        share = 1.0 / row[at]
+        x = row[at + 1] + share * (point[0] - row[at + 1])
+        y = row[at + 2] + share * (point[1] - row[at + 2])
+        z = row[at + 3] + share * (point[2] - row[at + 3])
+        scale = 1.0 / math.sqrt(max(x * x + y * y + z * z, LENGTH_MIN))
+        row[at + 1], row[at + 2], row[at + 3] = scale * x, scale * y, scale * z
+    else:
+        at = (free if free >= 0 else _fewest(row)) * PLACE
+        row[at], row[at + 1], row[at + 2], row[at + 3] = 1.0, point[0], point[1], point[2]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _fewest(row: Any) -> int:
     """The place with the fewest events."""
     found = 0
@@ -226,14 +227,14 @@ def _fewest(row: Any) -> int:
     return found
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _loss(row: Any) -> float:
-    """Events of the place with the fewest, times their way to the next place, km."""
+    """Square of: events of the place with the fewest, times the distance to the place next to it."""
     fewest = _fewest(row)
     at = fewest * PLACE
-    way = np.inf
+    least = np.inf
     for place in range(PLACES):
         if place != fewest:
-            way = min(way, way_km(row, place * PLACE + 1, row[at + 1], row[at + 2], row[at + 3]))
-    loss: float = way * row[at]
+            least = min(least, square(row, place * PLACE + 1, row, at + 1))
+    loss: float = least * row[at] * row[at]
     return loss

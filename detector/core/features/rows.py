@@ -29,7 +29,7 @@ class Rows:
     numerics: NDArray[np.float64]  # (n, J) scaled by `Units`, NaN: missing
     categories: NDArray[np.uint64]  # (n, C) hashes, 0: missing
     grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashes, 0: none
-    points: NDArray[np.float64]  # (n, P, 2) degrees of latitude and longitude, NaN: missing
+    points: NDArray[np.float32]  # (n, P, 3) places as unit vectors, NaN: missing
     context: NDArray[np.float32]  # (n, width)
     fraud_rates: NDArray[np.float32]  # (n, fraud rate width) inputs of the encoder as they are
 
@@ -127,10 +127,21 @@ def to_rows(events: Events, layout: Layout, units: Units) -> Rows:
         numerics=units.scale(values),
         categories=events.categories,
         grams=events.grams,
-        points=events.points[:, : len(layout.points)],
+        points=to_vectors(events.points[:, : len(layout.points)]),
         context=np.zeros((n, layout.width), dtype=np.float32),
         fraud_rates=np.tile(layout.fraud_rates_unknown, (n, 1)),
     )
+
+
+def to_vectors(degrees: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Turn latitudes and longitudes (n, P, 2) into points on a sphere of radius 1, (n, P, 3).
+
+    Near places have near vectors, also across 180 degrees and at the poles; a float32 holds 1 m.
+    """
+    north, east = np.moveaxis(np.radians(degrees), 2, 0)
+    across = np.cos(north)
+    vectors = [across * np.cos(east), across * np.sin(east), np.sin(north)]
+    return np.stack(vectors, axis=2).astype(np.float32)
 
 
 def empty_rows(count: int, layout: Layout) -> Rows:
@@ -142,7 +153,7 @@ def empty_rows(count: int, layout: Layout) -> Rows:
         numerics=np.full((count, len(layout.numerics)), np.nan),
         categories=np.zeros((count, len(layout.categories)), dtype=np.uint64),
         grams=np.zeros((count, len(layout.texts), TEXT_GRAMS_MAX), dtype=np.uint32),
-        points=np.full((count, len(layout.points), 2), np.nan),
+        points=np.full((count, len(layout.points), 3), np.nan, dtype=np.float32),
         context=np.zeros((count, layout.width), dtype=np.float32),
         fraud_rates=np.tile(layout.fraud_rates_unknown, (count, 1)),
     )
