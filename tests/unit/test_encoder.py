@@ -66,6 +66,7 @@ def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEX
         points=np.zeros((count, 0, 3), dtype=np.float32),
         context=np.zeros((count, 0), dtype=np.float32),
         fraud_rates=np.zeros((count, 0), dtype=np.float32),
+        zeros=np.zeros(count, dtype=np.int8),
     )
     return rng.normal(0, 1.5, (count, INPUTS)).astype(np.float32), rows
 

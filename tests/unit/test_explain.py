@@ -194,6 +194,8 @@ def typical() -> Rows:
     for kind in LAYOUT.kinds:
         rows.context[:, kind.start] = 3600.0
         rows.context[:, kind.start + 1] = 4.0
+    for habit in LAYOUT.habits:
+        rows.context[:, habit.columns] = 1.0
     return rows
 
 
@@ -300,3 +302,39 @@ def test_only_the_fields_own_columns_are_replaced() -> None:
         for name, may_change in changed.items():
             same = np.array_equal(getattr(one, name), getattr(rows, name), equal_nan=True)
             assert same != may_change, (group.name, name)
+
+
+# --- habits ----------------------------------------------------------------------------------------------
+
+
+def habit(rows: Rows, name: str, key: int | None, values: list[float]) -> None:
+    found = LAYOUT.habit_of(name, key)
+    assert found is not None
+    rows.context[:, found.columns] = values
+
+
+def test_a_run_of_events_is_told_with_what_is_usual() -> None:
+    rows = event(history=60.0)
+    habit(rows, "pace", None, [100.0, 1200.0, 1_000_000.0, 1.0])
+    habit(rows, "pace", 0, [8.0, 11.0, 60.0, 1.0])
+    assert "11 events in the last hour" in explain(rows, {"card": 1.0})["card"].detail
+    habit(rows, "pace", 0, [0.0, 0.0, 60.0, 1.0])
+    assert "last hour" not in explain(rows, {"card": 1.0})["card"].detail
+    habit(rows, "pace", 1, [20.0, 25.0, 60.0, 1.0])
+    assert "25 events in the last hour" in explain(rows, {"shop": 1.0})["shop"].detail
+
+
+def test_an_hour_that_is_not_the_entitys_own_is_told() -> None:
+    rows = event(history=60.0)
+    habit(rows, "hours", 0, [0.0, 60.0])
+    assert "about 0 % of this card's events" in explain(rows, {"time": 1.0})["time"].detail
+    habit(rows, "hours", 0, [0.0, 1.0])  # too few to tell
+    assert "of this card's events" not in explain(rows, {"time": 1.0})["time"].detail
+
+
+def test_something_new_is_told_with_how_rare_that_is() -> None:
+    rows = event(history=60.0)
+    contacts = [kind.name for kind in LAYOUT.contacts]
+    counts = [60.0, *(0.3 if name == "card+country" else 30.0 for name in contacts)]
+    habit(rows, "novelty", 0, counts)
+    assert "which has a new one in 1 of 200 events" in explain(rows, {"country": 1.0})["country"].detail

@@ -147,8 +147,9 @@ def test_a_rows_inputs_do_not_depend_on_the_others(
 
 
 def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
-    """The same as `Features.compute`, whole columns at a time."""
-    first, profiled = layout.kinds[0], [kind for kind in layout.kinds if kind.numerics]
+    """The same as `Features.compute` but for habits, whole columns at a time."""
+    first, profiled = layout.kinds[0], [layout.kind_of(key) for key in (None, *range(len(layout.entities)))]
+    profiled = [kind for kind in profiled if kind.numerics]
     numerics, memories = first.numerics, first.memories
     context = [rows.context[:, kind.columns].astype(np.float64) for kind in layout.kinds]
     means, upper, lower = np.split(context[0][:, 1 + memories :], 3, axis=1)
@@ -197,13 +198,19 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
     return np.concatenate(parts, axis=1, dtype=np.float32, casting="unsafe")
 
 
+def without_habits(layout: Layout, rows: Rows) -> NDArray[np.float32]:
+    features = Features(layout)
+    kept = [not column.unusual or column.source == "surprise" for column in features.columns]
+    return features.compute(rows)[:, kept]
+
+
 @given(given_events=events, unit=st.tuples(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3)))
 @settings(max_examples=100, deadline=None)
 def test_inputs_equal_the_reference_to_the_last_bit(
     given_events: list[ParsedEvent], unit: tuple[float, float]
 ) -> None:
     rows = observed(given_events, Units(np.array(unit)))
-    assert Features(LAYOUT).compute(rows).tobytes() == compute_by_columns(rows, LAYOUT).tobytes()
+    assert without_habits(LAYOUT, rows).tobytes() == compute_by_columns(rows, LAYOUT).tobytes()
 
 
 @pytest.mark.parametrize("shape", [(0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 2, 0), (0, 0, 0, 1), (3, 2, 2, 1)])
@@ -226,9 +233,10 @@ def test_inputs_equal_the_reference_for_every_schema(
         rows.context[:, never_missing] = np.nan_to_num(rows.context[:, never_missing])
         spreads = slice(kind.start + 1 + kind.memories * (1 + kind.numerics), kind.stop)
         rows.context[:, spreads] = np.nan_to_num(rows.context[:, spreads])
-    inputs = Features(layout).compute(rows)
-    assert inputs.tobytes() == compute_by_columns(rows, layout).tobytes()
-    assert np.isfinite(inputs).all()
+    for habit in layout.habits:
+        rows.context[:, habit.columns] = np.nan_to_num(rows.context[:, habit.columns])
+    assert without_habits(layout, rows).tobytes() == compute_by_columns(rows, layout).tobytes()
+    assert np.isfinite(Features(layout).compute(rows)).all()
 
 
 def test_every_input_has_a_name_of_its_own() -> None:
@@ -382,7 +390,10 @@ def test_every_column_of_values_belongs_to_exactly_one_group() -> None:
     assert [number for g in groups for number in numbers(g.texts)] == [0]
     columns = [c for g in groups for columns in g.context for c in numbers(columns)]
     assert len(columns) == len(set(columns))
-    assert set(columns) == set(range(LAYOUT.kinds[0].stop, LAYOUT.width))  # all but everything's profile
+    # All but what everything does, and how often the main entity meets something new.
+    general = [h.columns for h in LAYOUT.habits if h.key is None or h.name == "novelty"]
+    nobodys = {c for columns in (LAYOUT.kinds[0].columns, *general) for c in numbers(columns)}
+    assert set(columns) == set(range(LAYOUT.width)) - nobodys
     rates = [c for g in groups for rated in g.fraud_rates for c in numbers(rated.columns)]
     assert sorted(rates) == list(range(LAYOUT.fraud_rate_width))
 
@@ -441,8 +452,10 @@ def test_fraud_rates_are_read_for_the_events_own_keys() -> None:
     assert first[:, 0].tolist() == [0.5, 0.5, 0.0, 0.5]
     assert not second[:, :2].any()
     assert not third[:, :1].any()
-    for one, other in zip(rows.arrays()[:-1], untouched.arrays()[:-1], strict=True):
+    untouched.fraud_rates[:], known = rows.fraud_rates, untouched.fraud_rates.copy()
+    for one, other in zip(rows.arrays(), untouched.arrays(), strict=True):
         np.testing.assert_array_equal(one, other)
+    untouched.fraud_rates[:] = known
     again = FraudRates(LAYOUT, CONFIG)
     again.load(unpack(pack(rates.to_state())))
     again.read(untouched)

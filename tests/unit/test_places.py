@@ -15,8 +15,7 @@ from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import DAY_S, Layout, Rows, empty_rows
 from detector.core.features.levels import LEVELS, count, level_of, share_of_all, share_of_own
-from detector.core.features.moves_table import SLACK_S, MovesTable
-from detector.core.features.places_table import PLACES, PlacesTable, square, way_km
+from detector.core.features.place_tables import PLACES, SLACK_S, MovesTable, PlacesTable, square, way_km
 from detector.core.features.rows import to_vectors
 from detector.core.state import copied, differing, digest
 
@@ -48,16 +47,17 @@ def seen(
 ) -> NDArray[np.float32]:
     context = np.full((len(keys), 2 if isinstance(table, PlacesTable) else 3), -1.0, dtype=np.float32)
     table.reserve(len(keys))
-    table.observe(np.array(keys, dtype=np.uint64), rows_of(times, points), context)
+    rows = rows_of(times, points)
+    table.observe(np.array(keys, dtype=np.uint64), rows.times, rows.points[:, 0], context)
     return context
 
 
 def places() -> PlacesTable:
-    return PlacesTable(MONTH_S, 1000, 0)
+    return PlacesTable(MONTH_S, 1000)
 
 
 def moves() -> MovesTable:
-    return MovesTable(MONTH_S, 1000, 0)
+    return MovesTable(MONTH_S, 1000)
 
 
 def hours(*numbers: float) -> list[float]:

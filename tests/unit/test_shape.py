@@ -289,8 +289,8 @@ def test_a_copy_is_refitted_apart_and_takes_over_what_was_counted_meanwhile() ->
         (layout_of(2), ["shape", "learned"]),
         (layout_of(2, categories=1), ["shape", "learned"]),
         (layout_of(0, categories=1), ["robust", "learned"]),
-        (layout_of(2, entities=1), ["robust", "learned"]),
-        (layout_of(0, entities=1), ["learned"]),
+        (layout_of(2, entities=1), ["robust", "learned", "habits"]),
+        (layout_of(0, entities=1), ["learned", "habits"]),
     ],
 )
 def test_the_shape_decides_where_there_are_numerics_and_no_entities(layout: Layout, names: list[str]) -> None:
@@ -298,7 +298,9 @@ def test_the_shape_decides_where_there_are_numerics_and_no_entities(layout: Layo
     parts: list[ScorePart] = served._plain
     assert [part.name for part in parts] == names
     assert served.weights.sum() == pytest.approx(1.0)
-    assert parts[-1].columns == (0 if not layout.categories and not layout.entities else 1)
+    assert parts[names.index("learned")].columns == (
+        0 if not layout.categories and not layout.entities else 1
+    )
 
 
 @pytest.mark.parametrize("make", [Histograms, Tails], ids=["histograms", "tails"])

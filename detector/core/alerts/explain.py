@@ -19,17 +19,15 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.alerts.habit_words import hours, novelty, pace, whereabouts
 from detector.core.events import KINDS, View
-from detector.core.features import DAY_S, Group, Habit, Layout, Rows, Units, population_shift, swap
+from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
 
 # Decayed events from which an entity's own mean is a better guess than its cluster's.
 OWN_HISTORY_MIN = 5.0
 
 # A smaller fall in score is rounding.
 FALL_MIN = 1e-6
-
-# Nats from which a move is told: one in ten is as fast.
-FAST_MIN = 2.3
 
 ScoreRows = Callable[[Rows], NDArray[np.float64]]
 """Gives the scores (n,) of rows, by the model that scored the event."""
@@ -123,6 +121,7 @@ class Explainer:
     ) -> Reason:
         if group.clock:
             observed, usual = _clock(event.clocks[0]), _clock(expected.clocks[0])
+            own = hours(self._layout, event) or f"such events come around {usual}"
             return Reason(
                 field="time",
                 observed=observed,
@@ -130,7 +129,9 @@ class Explainer:
                 share=share,
                 direction="unusual",
                 basis="cluster",
-                detail=f"at {observed} UTC, such events come around {usual}",
+                detail=f"at {observed} UTC, {own}"
+                if own
+                else f"at {observed} UTC, such events come around {usual}",
             )
         if group.entity == 0:
             return self._activity(group, event, expected, share)
@@ -151,7 +152,9 @@ class Explainer:
             view.values[field.name],
             self._units.restore(expected.numerics)[0, group.numerics],
             whose=f"this {self._layout.entities[0]}" if basis == "entity" else "events like it",
-            familiarity=self._whereabouts(group, event) if place else self._familiarity(group, event),
+            familiarity=whereabouts(self._layout, event, group.points.start)
+            if place
+            else self._familiarity(group, event),
         )
         return Reason(
             field=field.name,
@@ -179,7 +182,7 @@ class Explainer:
             basis="cluster",
             detail=(
                 f"history of this {group.name}: {observed:g} recent events (half-life {half_life:g} days), "
-                f"{usual:g} is usual"
+                f"{usual:g} is usual{pace(self._layout, event, 0)}"
             ),
             unit="events",
         )
@@ -207,28 +210,11 @@ class Explainer:
         columns = group.context[-1] if pair else group.context[0]
         whom = f" with this {self._layout.entities[0]}" if pair else ""
         gap_s = float(event.context[0, columns.start])
+        fast = "" if group.entity is None else pace(self._layout, event, group.entity)
         if np.isnan(gap_s):
-            return f"{group.name} seen for the first time{whom}"
-        return f"{group.name} last seen{whom} {gap_s / DAY_S:.2g} days ago"
-
-    def _whereabouts(self, group: Group, event: Rows) -> str:
-        """How far a place is from the main entity's usual ones, and the fastest way there, if it was fast."""
-        main, told = self._layout.entities[0], []
-        context = event.context[0]
-        (usual,) = (h for h in self._of(group) if h.name == "places")
-        if not np.isnan(km := float(context[usual.start + 1])):
-            told.append(f"{_distance(km)} from the usual places of this {main}")
-        moves = [habit for habit in self._of(group) if habit.name == "moves"]
-        move = max(moves, key=lambda habit: float(context[habit.start]))
-        rarity, way, gap_s = map(float, context[move.start : move.start + 3])
-        if rarity >= FAST_MIN:
-            whom = f"of this {self._layout.entities[move.key or 0]}"
-            told.append(f"{_duration(gap_s)} after an event {whom} {_distance(way)} away{_speed(way, gap_s)}")
-        return ", ".join(told) or f"no earlier place of this {main} is known"
-
-    def _of(self, group: Group) -> list[Habit]:
-        """Habits of a place."""
-        return [habit for habit in self._layout.habits if habit.point == group.points.start]
+            rare = novelty(self._layout, event, columns.start) if pair else ""
+            return f"{group.name} seen for the first time{whom}{rare}{fast}"
+        return f"{group.name} last seen{whom} {gap_s / DAY_S:.2g} days ago{fast}"
 
 
 def _without_expected(reason: Reason) -> Reason:
@@ -241,23 +227,6 @@ def _without_expected(reason: Reason) -> Reason:
 
 def _clock(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%H:%M")
-
-
-def _distance(km: float) -> str:
-    return f"{km:.0f} km" if km >= 10.0 else f"{km:.1f} km"
-
-
-def _duration(seconds: float) -> str:
-    """In the largest unit of which there are two."""
-    for unit, size in (("days", DAY_S), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2.0 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def _speed(km: float, seconds: float) -> str:
-    """After a colon; nothing for times that are too short for a speed."""
-    return f": {km / seconds * 3600.0:,.0f} km/h" if seconds >= 60.0 else ""
 
 
 def _short(value: float) -> float:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.features import feature_kernels
+from detector.core.features.habit_tables import SHORT_S
+from detector.core.features.habits import BINS
 from detector.core.features.layout import DAY_S, Habit, KeyKind, Layout
-from detector.core.features.pace_table import SHORT_S
 from detector.core.features.profiles import population_shift, population_variances
 from detector.core.features.rows import Rows
 
@@ -51,14 +52,18 @@ def columns_of(layout: Layout) -> tuple[Column, ...]:
 def _robust(layout: Layout) -> Iterator[Column]:
     """Values, their deviations from each entity's profile in its longest memory, surprises of categories.
 
+    Where there are entities, a surprise is one of what keys do against their habits.
+
     Shorter memories are mostly noise.
     """
     for j, value in enumerate(layout.numerics):
         yield Column(name=value.name, source="value", place=j, robust=True)
     for e in range(len(layout.entities)):
         yield from _deviations(layout, layout.kind_of(e), LONGEST, robust=True)
+    there = bool(layout.entities)
     for c, category in enumerate(layout.categories):
-        yield Column(name=f"{category.name} surprise", source="surprise", place=c, unusual=True)
+        name = f"{category.name} surprise"
+        yield Column(name=name, source="surprise", place=c, robust=not there, unusual=there)
 
 
 def _plain(layout: Layout) -> Iterator[Column]:
@@ -88,23 +93,25 @@ def _unusual(layout: Layout) -> Iterator[Column]:
             yield Column(
                 name=f"{name} pace {spelled}", source="pace", habit=pace, memory=memory, unusual=True
             )
+    for name in ("hours", "days", "zeros"):
+        if bins := layout.habit_of(name, 0):
+            yield Column(name=f"{name} surprise", source="bins", habit=bins, unusual=True)
+    novelty = layout.habit_of("novelty", 0)
+    for place, kind in enumerate(layout.contacts):
+        yield Column(
+            name=f"{kind.name} novelty", source="novelty", habit=novelty, kind=kind, place=place, unusual=True
+        )
     if layout.entities:
-        hours = layout.habit_of("hours", 0)
-        for memory, spelled in enumerate(("hour", "day")):
-            yield Column(name=f"{spelled} surprise", source="hours", habit=hours, memory=memory, unusual=True)
-    for e in range(1, len(layout.entities)):
-        yield Column(name=f"{layout.entities[e]} surprise", source="key surprise", place=e, unusual=True)
-    if layout.entities:
-        for point, place in enumerate(layout.points):
+        for point, somewhere in enumerate(layout.points):
             yield Column(
-                name=f"{place.name} surprise",
+                name=f"{somewhere.name} surprise",
                 source="whereabouts",
                 habit=layout.habit_of("places", 0, point),
                 unusual=True,
             )
             for e, name in enumerate(layout.entities):
                 yield Column(
-                    name=f"{name} speed to {place.name}",
+                    name=f"{name} speed to {somewhere.name}",
                     source="whereabouts",
                     habit=layout.habit_of("moves", e, point),
                     unusual=True,
@@ -216,24 +223,23 @@ def _pace(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> F
     return fill
 
 
-def _hours(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    """-log of the share that an hour or a day has of the main entity's events, in nats; see `hours`."""
-    everything = layout.habit_of("hours", None)
-    assert everything is not None
-    table = np.zeros((len(columns), 3), dtype=np.int64)
+def _bins(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """-log of the share that the event's bin has of the main entity's events, in nats; see `bins`."""
+    table = np.zeros((len(columns), 2), dtype=np.int64)
+    even = np.zeros(len(columns))
     for row, column in zip(table, columns, strict=True):
-        assert column.habit is not None
-        row[:] = column.habit.start, everything.start, column.memory
+        row[:] = [_habit(layout, column, key).start for key in (0, None)]
+    even = np.array([1.0 / BINS[_habit(layout, column, 0).name] for column in columns])
     numbers = np.array(places, dtype=np.int64)
 
     def fill(rows: Rows, inputs: Floats) -> None:
-        feature_kernels.hours(rows.context, table, numbers, inputs)
+        feature_kernels.bins(rows.context, table, even, numbers, inputs)
 
     return fill
 
 
 def _whereabouts(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    """How rare a distance or a speed is, in nats; see `places_table` and `moves_table`."""
+    """How rare a distance or a speed is, in nats; see `place_tables`."""
     firsts = [column.habit.start for column in columns if column.habit is not None]
     at = _index(places)
 
@@ -243,24 +249,18 @@ def _whereabouts(layout: Layout, columns: Sequence[Column], places: Sequence[int
     return fill
 
 
-def _key_surprise(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    """-log of another entity's share among the main entity's events; see `_surprise`."""
+def _novelty(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """-log of the share of the main entity's events that met something new, 0 where this one did not."""
     table = np.zeros((len(columns), 4), dtype=np.int64)
     for row, column in zip(table, columns, strict=True):
-        kinds = (
-            layout.kind_of(None),
-            layout.kind_of(column.place),
-            layout.kind_of(0),
-            layout.kind_of(0, column.place),
-        )
-        row[:] = [kind.count(LONGEST) for kind in kinds]
-    entities = _index([column.place for column in columns])
-    at = _index(places)
+        own, everything = (_habit(layout, column, key).start for key in (0, None))
+        row[:] = own, everything, 1 + column.place, _kind(column).gap
+    keys = [_right(column) for column in columns]
+    numbers = np.array(places, dtype=np.int64)
 
     def fill(rows: Rows, inputs: Floats) -> None:
-        shares = np.empty((len(rows), len(table)))
-        feature_kernels.shares(rows.context, table, shares)
-        inputs[:, at] = np.where(rows.entities[:, entities] == 0, 0.0, -np.log(shares))
+        there = rows.keys()[:, keys] != 0
+        feature_kernels.novelties(rows.context, there, table, numbers, inputs)
 
     return fill
 
@@ -349,9 +349,9 @@ SOURCES: dict[str, Source] = {
     "missing": _missing,
     "deviation": _deviation,
     "surprise": _surprise,
-    "key surprise": _key_surprise,
     "pace": _pace,
-    "hours": _hours,
+    "bins": _bins,
+    "novelty": _novelty,
     "whereabouts": _whereabouts,
     "count": _counts,
     "gap": _gaps,
@@ -376,6 +376,20 @@ def _index(numbers: Sequence[int]) -> Any:
     if list(numbers) == list(range(numbers[0], numbers[0] + len(numbers))):
         return slice(numbers[0], numbers[0] + len(numbers))
     return list(numbers)
+
+
+def _habit(layout: Layout, column: Column, key: int | None) -> Habit:
+    """The habit of a column, for another key."""
+    assert column.habit is not None
+    habit = layout.habit_of(column.habit.name, key)
+    assert habit is not None
+    return habit
+
+
+def _right(column: Column) -> int:
+    right = _kind(column).right
+    assert right is not None
+    return right
 
 
 def _kind(column: Column) -> KeyKind:

@@ -27,8 +27,8 @@ SPREAD_MIN = 1e-3
 POPULATION_MIN = 2.0
 # Events that a category never seen before counts as.
 SURPRISE_PRIOR = 0.5
-# Events that everybody's hours count as in a key's own.
-HOURS_PRIOR = 2.0
+# Events that what everybody does counts as, in what a key does.
+HABIT_PRIOR = 2.0
 # Shape of the negative binomial of counts: their rate varies by half.
 PACE_SHAPE = 4.0
 # Time, in half-lives of the long memory, in which a key that was never seen before is expected once.
@@ -168,7 +168,7 @@ def paces(context: Any, table: Any, ratios: Any, places: Any, inputs: Any) -> No
     """Write how far short counts are above what the keys' rates let expect, into columns `places` (D,).
 
     The expected count is the key's rate in the long memory times the short memory, times how much busier
-    everything is now than usual: all shops are busy at noon. Both rates are shrunk to one event. What is
+    all others are now than usual: all shops are busy at noon. Both rates are shrunk to one event. What is
     written is the square root of the deviance of a negative binomial with shape `PACE_SHAPE`, 0 for fewer
     events than expected: about a normal deviate, and wide enough for counts that come in runs.
 
@@ -179,41 +179,70 @@ def paces(context: Any, table: Any, ratios: Any, places: Any, inputs: Any) -> No
     ratios : (memories,) float64
         Short half-lives over the long one.
     """
+    shorts = len(ratios)
     for row in range(len(inputs)):
         for d in range(len(table)):
             own, everything, memory = table[d, 0], table[d, 1], table[d, 2]
             expected = _expected(context, row, own, memory, ratios)
             usual = _expected(context, row, everything, memory, ratios)
-            now = np.float64(context[row, everything + memory])
-            busy = (now + 1.0) / (usual + 1.0)
-            inputs[row, places[d]] = _above(np.float64(context[row, own + memory]), expected * busy)
+            count = np.float64(context[row, own + memory])
+            others = max(np.float64(context[row, everything + memory]) - count, 0.0)
+            share = context[row, own + shorts] / max(context[row, everything + shorts], np.float32(1.0))
+            usual = max((1.0 - share) * usual, 0.0)
+            inputs[row, places[d]] = _above(count, expected * (others + 1.0) / (usual + 1.0))
 
 
 @_compiled
-def hours(context: Any, table: Any, places: Any, inputs: Any) -> None:
-    """Write surprises of hours and days for a key, in nats, into columns `places` (D,) of `inputs`.
+def bins(context: Any, table: Any, even: Any, places: Any, inputs: Any) -> None:
+    """Write how rare the bin of each event is for its key, in nats, into columns `places` (D,) of `inputs`.
 
-    The key's share of the hour is shrunk to everybody's share, which counts as `HOURS_PRIOR` events, and that
+    The key's share of the bin is shrunk to everybody's share, which counts as `HABIT_PRIOR` events, and that
     to an even one.
 
     Parameters
     ----------
-    table : (D, 3) int64
-        First column of the key's hours and of those of everything; 0 for the hour, 1 for the day.
+    table : (D, 2) int64
+        First column of the key's bins and of those of everything.
+    even : (D,) float64
+        Share of a bin if all had the same.
     """
     for row in range(len(inputs)):
         for d in range(len(table)):
-            own, everything, memory = table[d, 0], table[d, 1], table[d, 2]
-            even = 1.0 / 24.0 if memory == 0 else 1.0 / 7.0
-            total = np.float64(context[row, everything + 2])
-            usual = (np.float64(context[row, everything + memory]) + even) / (total + 1.0)
-            count = np.float64(context[row, own + 2])
-            both = np.float64(context[row, own + memory]) + HOURS_PRIOR * usual
-            inputs[row, places[d]] = -math.log(both / (count + HOURS_PRIOR))
+            own, everything = table[d, 0], table[d, 1]
+            usual = np.float64(context[row, everything]) + even[d]
+            usual /= np.float64(context[row, everything + 1]) + 1.0
+            both = np.float64(context[row, own]) + HABIT_PRIOR * usual
+            inputs[row, places[d]] = -math.log(both / (np.float64(context[row, own + 1]) + HABIT_PRIOR))
 
 
 @_compiled
-def _expected(context: Any, row: int, start: int, memory: int, ratios: Any) -> float:
+def novelties(context: Any, there: Any, table: Any, places: Any, inputs: Any) -> None:
+    """Write how rarely the key meets something new, in nats, into columns `places` (D,) of `inputs`.
+
+    0 where the event met nothing new. The key's share is shrunk to everybody's.
+
+    Parameters
+    ----------
+    there : (n, D) bool
+        Whether the event has such a contact.
+    table : (D, 4) int64
+        First column of the key's novelty and of that of everything; the contact's column in both; the gap of
+        the pair, NaN if it is new.
+    """
+    for row in range(len(inputs)):
+        for d in range(len(table)):
+            own, everything, contact, gap = table[d, 0], table[d, 1], table[d, 2], table[d, 3]
+            if not there[row, d] or not math.isnan(context[row, gap]):
+                inputs[row, places[d]] = 0.0
+                continue
+            usual = np.float64(context[row, everything + contact]) + 1.0
+            usual /= np.float64(context[row, everything]) + 1.0
+            met = np.float64(context[row, own + contact]) + HABIT_PRIOR * usual
+            inputs[row, places[d]] = -math.log(met / (np.float64(context[row, own]) + HABIT_PRIOR))
+
+
+@_compiled
+def _expected(context: Any, row: int, start: int, memory: int, ratios: Any) -> Any:
     """Count that a short memory would hold at the rate of the long one."""
     shorts = len(ratios)
     count = np.float64(context[row, start + shorts])

@@ -1,12 +1,16 @@
 """Habits: what keys usually do in respects that profiles do not follow, each in tables of its own.
 
-    pace    how often a key is usually seen, and how often just now (`pace_table`)
-    hours   at which hours and on which days a key is usually seen (`hours_table`)
-    places  where a key is usually seen, for each field that is a place (`places_table`)
-    moves   where a key was last seen, likewise (`moves_table`)
+    pace      how often a key is usually seen, and how often just now
+    hours     at which hours of the day
+    days      on which days of the week
+    zeros     how round amounts are: how many zeros they have at the end
+    novelty   how often what it meets is new to it: other entities, categories
+    places    where it is usually seen, for each field that is a place
+    moves     where it was last seen, likewise
 
-A habit has a slice of the context row; `layout` says where. To add one: a table with `observe`, a line in
-`_table`, its width and keys in `layout`, and columns in `columns`.
+A habit has a slice of the context row; `layout` says where. `habit_tables` and `place_tables` say what the
+slice holds. To add one: its width and keys in `layout`, what its table sees of an event here, and columns in
+`columns`.
 """
 
 from __future__ import annotations
@@ -15,22 +19,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.hours_table import HoursTable
-from detector.core.features.layout import Layout
-from detector.core.features.moves_table import MovesTable
-from detector.core.features.pace_table import PaceTable
-from detector.core.features.places_table import PlacesTable
-from detector.core.features.rows import Rows
+from detector.core.features.feature_kernels import HABIT_PRIOR, SURPRISE_PRIOR
+from detector.core.features.habit_tables import BinsTable, NoveltyTable, PaceTable
+from detector.core.features.layout import DAY_S, Habit, Layout
+from detector.core.features.place_tables import MovesTable, PlacesTable
+from detector.core.features.rows import ZEROS_MAX, Rows
 
-TABLES: dict[str, Any] = {
-    "pace": PaceTable,
-    "hours": HoursTable,
-    "places": PlacesTable,
-    "moves": MovesTable,
-}
-"""Tables by the name of the habit."""
+HOUR_S = 3600.0
+BINS = {"hours": 24, "days": 7, "zeros": ZEROS_MAX + 1}
+"""Number of bins, by habit."""
+EPOCH_DAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 
 
 class Habits:
@@ -40,12 +41,8 @@ class Habits:
     """
 
     def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
-        self._habits = layout.habits
-        long_s, keys_max = config.half_lives[-1], config.entities_max
-        self._tables = []
-        for habit in self._habits:
-            of = () if habit.point is None else (habit.point,)
-            self._tables.append(TABLES[habit.name](long_s, keys_max, *of))
+        self._layout = layout
+        self._tables = [_table(habit, layout, config) for habit in layout.habits]
 
     def __len__(self) -> int:
         """Keys held, of all habits."""
@@ -57,11 +54,35 @@ class Habits:
             table.reserve(events)
 
     def observe(self, rows: Rows) -> None:
-        """Fill the habits' columns of `rows.context` and learn from the rows, one after another."""
+        """Fill the habits' columns of `rows.context` and learn from the rows, one after another.
+
+        The profiles' columns must be filled already.
+        """
         everything = np.ones(len(rows), dtype=np.uint64)
-        for habit, table in zip(self._habits, self._tables, strict=True):
+        seen: dict[str, NDArray[Any]] = {
+            "hours": np.floor(rows.clocks / HOUR_S).astype(np.int64) % BINS["hours"],
+            "days": (np.floor(rows.clocks / DAY_S).astype(np.int64) + EPOCH_DAY) % BINS["days"],
+            "zeros": rows.zeros.astype(np.int64),
+            "novelty": self._new(rows),
+        }
+        for habit, table in zip(self._layout.habits, self._tables, strict=True):
             key = everything if habit.key is None else rows.entities[:, habit.key]
-            table.observe(key, rows, rows.context[:, habit.columns])
+            context = rows.context[:, habit.columns]
+            if isinstance(table, PaceTable):
+                table.observe(key, rows.times, context)
+            elif isinstance(table, (PlacesTable, MovesTable)):
+                table.observe(key, rows.times, rows.points[:, habit.point], context)
+            else:
+                table.observe(key, rows.times, seen[habit.name], context)
+
+    def _new(self, rows: Rows) -> NDArray[np.bool_]:
+        """Which contacts of the main entity are new to it, (n, M); a missing one is not."""
+        keys = rows.keys()
+        new = np.zeros((len(rows), len(self._layout.contacts)), dtype=bool)
+        for column, kind in enumerate(self._layout.contacts):
+            assert kind.right is not None
+            new[:, column] = np.isnan(rows.context[:, kind.gap]) & (keys[:, kind.right] != 0)
+        return new
 
     def to_state(self) -> dict[str, Any]:
         return {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
@@ -69,3 +90,41 @@ class Habits:
     def load(self, state: Mapping[str, Any]) -> None:
         for i, table in enumerate(self._tables):
             table.load(state[f"{i:03d}"])
+
+
+def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
+    long_s, keys_max = config.half_lives[-1], config.entities_max
+    if habit.name == "pace":
+        return PaceTable(long_s, keys_max)
+    if habit.point is not None:
+        return (PlacesTable if habit.name == "places" else MovesTable)(long_s, keys_max)
+    if habit.name in BINS:
+        return BinsTable(BINS[habit.name], long_s, keys_max, around=habit.name == "hours")
+    return NoveltyTable(len(layout.contacts), long_s, keys_max)
+
+
+def share_gains(rows: Rows, layout: Layout) -> dict[str, float]:
+    """What the main entity's own shares of a bin or category tell beyond everybody's, in nats per event.
+
+    By the name of the column. It is the mean of log(own share / everybody's), both as known before the event.
+    0 or less: the entity's own history tells nothing.
+    """
+    gains = {}
+    context = rows.context.astype(np.float64)
+    for name, bins in BINS.items():
+        own, everything = layout.habit_of(name, 0), layout.habit_of(name, None)
+        if own and everything:
+            usual = (context[:, everything.start] + 1.0 / bins) / (context[:, everything.start + 1] + 1.0)
+            share = (context[:, own.start] + HABIT_PRIOR * usual) / (context[:, own.start + 1] + HABIT_PRIOR)
+            gains[f"{name} surprise"] = float(np.log(share / usual).mean())
+    population = context[:, layout.kind_of(None).count(-1)]
+    for place, category in enumerate(layout.categories if layout.entities else ()):
+        key = len(layout.entities) + place
+        there = rows.categories[:, place] != 0
+        usual = (context[:, layout.kind_of(key).count(-1)] + SURPRISE_PRIOR) / (population + 1.0)
+        both = context[:, layout.kind_of(0, key).count(-1)]
+        share = (both + usual) / (context[:, layout.kind_of(0).count(-1)] + 1.0)
+        gains[f"{category.name} surprise"] = (
+            float(np.log(share / usual)[there].mean()) if there.any() else 0.0
+        )
+    return gains

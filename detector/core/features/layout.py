@@ -32,8 +32,6 @@ _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 # Numerics whose usual values are followed per category, and per category of the main entity. The exposure is
 # the first one. All of them would make a row some kilobytes long.
 CATEGORY_NUMERICS = 2
-HABIT_WIDTHS = {"pace": 4, "hours": 3, "places": 2, "moves": 3}
-"""Columns of each habit; its table says what they hold."""
 
 
 def _nothing() -> slice:
@@ -41,7 +39,8 @@ def _nothing() -> slice:
 
 
 class Place(NamedTuple):
-    """One column of `Rows.numerics` or `Rows.categories`, one text of `Rows.grams`, one of `Rows.points`."""
+    """One column of `Rows.numerics` or `Rows.categories`, or one text of `Rows.grams`, one of
+    `Rows.points`."""
 
     name: str
     field: ValueField
@@ -142,7 +141,7 @@ class Group:
 class Habit:
     """What a key usually does in one respect, and where that is in a context row."""
 
-    name: str  # one of `habits.TABLES`
+    name: str  # see `habits`
     key: int | None  # column of its key among the entities; None: one key for all events
     start: int
     width: int
@@ -193,7 +192,10 @@ class Layout:
             self.points.clear()
         self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
+        self.exposed = bool(self.numerics) and self.numerics[0].name == schema.exposure
         self.kinds = self._kinds()
+        # Pairs of the main entity with what it meets: other entities, categories.
+        self.contacts = tuple(kind for kind in self.kinds if kind.right is not None)
         self.habits = self._habits()
         self.width = self.habits[-1].columns.stop if self.habits else self.kinds[-1].stop
         self.population = Population.of(self.kinds[0])
@@ -219,21 +221,24 @@ class Layout:
         return next(found, None)
 
     def _habits(self) -> tuple[Habit, ...]:
-        """Paces of everything and of each entity, hours of the main one, where there are entities.
+        """Paces of each entity, other habits of the main one, and the same of everything to compare with.
 
         For each field that is a place: usual places of the main entity, moves of every entity.
         """
-        plan: list[tuple[str, int | None, int | None]] = []
-        if self.entities:
-            plan += [("pace", None, None), *(("pace", e, None) for e in range(len(self.entities)))]
-            plan += [("hours", None, None), ("hours", 0, None)]
-        for place in range(len(self.points)):
-            plan += [("places", 0, place), *(("moves", e, place) for e in range(len(self.entities)))]
+        if not self.entities:
+            return ()
+        plan: list[tuple[str, int | None, int]] = [("pace", None, 4)]
+        plan += [("pace", e, 4) for e in range(len(self.entities))]
+        bins = ["hours", "days", *(["zeros"] if self.exposed else [])]
+        plan += [(name, key, 2) for name in bins for key in (None, 0)]
+        plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
+        whole = [(*one, None) for one in plan]
+        of_places = [("places", 0, 2), *(("moves", e, 3) for e in range(len(self.entities)))]
+        by_place = [(*one, place) for place in range(len(self.points)) for one in of_places]
         habits: list[Habit] = []
-        for name, key, point in plan:
+        for name, key, width, point in (*whole, *by_place):
             start = habits[-1].columns.stop if habits else self.kinds[-1].stop
-            habit = Habit(name=name, key=key, start=start, width=HABIT_WIDTHS[name], point=point)
-            habits.append(habit)
+            habits.append(Habit(name=name, key=key, start=start, width=width, point=point))
         return tuple(habits)
 
     def _kinds(self) -> tuple[KeyKind, ...]:
@@ -277,7 +282,7 @@ class Layout:
             context = tuple(habit.columns for habit in self.habits if habit.point == number)
             columns = slice(number, number + 1)
             yield Group(name=place.name, field=place.field, points=columns, context=context)
-        hours = tuple(habit.columns for habit in self.habits if habit.name == "hours")
+        hours = tuple(habit.columns for habit in self._habits_of(0) if habit.name in ("hours", "days"))
         if len(self.cycles_s) or hours:
             yield Group(name="time", clock=True, context=hours)
 
@@ -288,7 +293,9 @@ class Layout:
             own = [number for number, place in enumerate(places) if place.field is value]
             columns = slice(own[0], own[-1] + 1)
             if store == "numerics":
-                yield Group(name=value.name, field=value, numerics=columns)
+                exposure = self.exposed and columns.start == 0
+                zeros = tuple(h.columns for h in self._habits_of(0) if h.name == "zeros" and exposure)
+                yield Group(name=value.name, field=value, numerics=columns, context=zeros)
             elif store == "texts":
                 yield Group(name=value.name, field=value, texts=columns)
             else:
@@ -302,14 +309,14 @@ class Layout:
                 )
 
     def _about(self, column: int) -> tuple[slice, ...]:
-        """Profiles of a key: its own, and those of its pairs with the main entity."""
-        profiles = [
-            kind.columns
-            for kind in self.kinds
-            if (kind.left == column and kind.right is None) or kind.right == column
-        ]
-        paces = [habit.columns for habit in self.habits if habit.name == "pace" and habit.key == column]
-        return (*profiles, *paces)
+        """What is known of a key: its own profile, its pace, its pairs with the main entity."""
+        own = [kind.columns for kind in self.kinds if kind.left == column and kind.right is None]
+        paces = [habit.columns for habit in self._habits_of(column) if habit.name == "pace"]
+        pairs = [kind.columns for kind in self.kinds if kind.right == column]
+        return (*own, *paces, *pairs)
+
+    def _habits_of(self, key: int) -> list[Habit]:
+        return [habit for habit in self.habits if habit.key == key]
 
     def _rates(self, column: int) -> tuple[FraudRateKind, ...]:
         return tuple(rated for rated in self.fraud_rate_kinds if rated.column == column)
@@ -322,8 +329,7 @@ def _group_table(groups: Sequence[Group]) -> NDArray[np.int64]:
     for row, group in zip(table, groups, strict=True):
         rates = [rated.columns for rated in group.fraud_rates] or [_nothing()]
         ranges = [group.numerics, group.categories, group.texts, slice(rates[0].start, rates[-1].stop)]
-        ranges.append(group.points)
-        ranges += group.context
+        ranges += [group.points, *group.context]
         row[:2] = -1 if group.entity is None else group.entity, group.clock
         row[2 : 2 + 2 * len(ranges)] = [end for piece in ranges for end in (piece.start, piece.stop)]
     return table

@@ -113,6 +113,23 @@ def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
     return shares
 
 
+def variance_explained(rows: Rows, layout: Layout, numeric: int) -> dict[int, float]:
+    """Share of a numeric's variance explained by the mean of each category, as known before the event.
+
+    By the category's column among all keys. Rows whose category was never seen do not count.
+    """
+    level = rows.numerics[:, numeric] - population_shift(rows.context, layout)[:, numeric]
+    found: dict[int, float] = {}
+    for key in range(len(layout.entities), len(layout.entities) + len(layout.categories)):
+        mean = rows.context[:, layout.kind_of(key).mean(-1, numeric)]
+        known = ~np.isnan(mean + level)
+        values = level[known]
+        total = np.square(values - values.mean()).sum() if len(values) else 0.0
+        left = np.square(values - mean[known]).sum()
+        found[key] = max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
+    return found
+
+
 def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float64]:
     """Recent change of the population's means, (n, J): mean in the shortest less mean in the longest memory.
 

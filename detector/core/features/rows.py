@@ -16,6 +16,9 @@ from detector.core.features.layout import Layout
 UNIT_QUANTILE = 0.95
 # A value of more units than this counts as this many: the quotient of two doubles may overflow.
 RATIO_MAX = 1e300
+ZEROS_MAX = 7
+# Above this, doubles have no hundredths.
+WHOLE_MAX = 2.0**46
 VALUE_MAX = float(np.finfo(np.float64).max)
 
 
@@ -32,6 +35,7 @@ class Rows:
     points: NDArray[np.float32]  # (n, P, 3) places as unit vectors, NaN: missing
     context: NDArray[np.float32]  # (n, width)
     fraud_rates: NDArray[np.float32]  # (n, fraud rate width) inputs of the encoder as they are
+    zeros: NDArray[np.int8]  # (n,) zeros at the end of the exposure, see `zeros_at_end`
 
     def __len__(self) -> int:
         return len(self.times)
@@ -60,6 +64,7 @@ class Rows:
             self.points,
             self.context,
             self.fraud_rates,
+            self.zeros,
         )
 
     def keys(self) -> NDArray[np.uint64]:
@@ -130,7 +135,20 @@ def to_rows(events: Events, layout: Layout, units: Units) -> Rows:
         points=to_vectors(events.points[:, : len(layout.points)]),
         context=np.zeros((n, layout.width), dtype=np.float32),
         fraud_rates=np.tile(layout.fraud_rates_unknown, (n, 1)),
+        zeros=zeros_at_end(events.numerics[:, 0]) if layout.exposed else np.zeros(len(events), dtype=np.int8),
     )
+
+
+def zeros_at_end(amounts: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Number of zeros at the end of amounts (n,) in hundredths, (n,): 0 for 12.34, 2 for 12, 4 for 1,200.
+
+    At most `ZEROS_MAX`, which missing and zero amounts have, and those too large to have hundredths.
+    """
+    hundredths = np.rint(np.where(np.abs(amounts) < WHOLE_MAX, amounts, 0.0) * 100.0).astype(np.int64)
+    zeros = np.zeros(len(amounts), dtype=np.int8)
+    for power in range(1, ZEROS_MAX + 1):
+        zeros += hundredths % 10**power == 0
+    return zeros
 
 
 def to_vectors(degrees: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -156,6 +174,7 @@ def empty_rows(count: int, layout: Layout) -> Rows:
         points=np.full((count, len(layout.points), 3), np.nan, dtype=np.float32),
         context=np.zeros((count, layout.width), dtype=np.float32),
         fraud_rates=np.tile(layout.fraud_rates_unknown, (count, 1)),
+        zeros=np.zeros(count, dtype=np.int8),
     )
 
 

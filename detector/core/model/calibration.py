@@ -109,10 +109,6 @@ class Sketch:
         self.counts *= np.exp(-events / self._memory_events)
         self.counts += counts
 
-    def ordinary(self, distances: Doubles) -> NDArray[np.bool_]:
-        """Which events, given by distances (n,), are not among the strangest of all."""
-        return distances <= self.all.quantile(ORDINARY)
-
     def quantile(self, share: float) -> float:
         """Distance below which `share` of the weight lies; inf while empty."""
         total = self.counts.sum()

@@ -1,20 +1,19 @@
 """Part of the score for what keys do against their habits.
 
-It sees the inputs marked `unusual`: pace, hours, surprises, amounts for their category. Each is 0 or more
-in magnitude, and larger is stranger. At a barrier the part reads two quantiles of each column from a sample of
-recent events. Between them the tail is taken as exponential. That gives every column the same unit: nats,
--log of the share of events at least as far.
+It sees the inputs marked `unusual`: pace, hours, surprises, novelty, amounts for their category. Their
+magnitude is larger the stranger they are. At a barrier the part reads quantiles of each column from a sample
+of recent events, and takes the tail between them, and beyond, as exponential. That gives all columns the same
+unit: nats, -log of the share of events at least as far.
 
 The sample holds all but the strangest events, not the accepted ones alone. Those end at the trim, which the
 columns themselves decide: each cut would make the next one closer.
 
-The distance is the sum of what the columns have beyond `USUAL` nats. Events are unusual in few respects, so
-a sum of what is usual in many would only be noise (docs/EXPERIMENTS.md).
+The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight (`useful`). Events
+are unusual in few respects, so a sum of what is usual in many would only be noise (docs/EXPERIMENTS.md).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, ClassVar, Self
@@ -26,20 +25,22 @@ from detector.core.features import Rows
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Fit, PartSetup, ScorePart
+from detector.core.model.useful import Useful
 
-QUANTILES = (0.9, 0.99)
+QUANTILES = (0.9, 0.99, 0.998)
+NATS = -np.log1p(-np.array(QUANTILES))
 # Nats that count as usual: 1 accepted event of 55 has more in a column.
 USUAL = 4.0
 # The sample: every so many-th event, of the latest `SAMPLED` * `EVERY`.
 SAMPLED, EVERY = 4096, 8
 # Fewer events have no such quantile; then the core is read.
 SAMPLED_MIN = 1024
-# What the columns would be if they were what they are meant to be, a normal deviate or -log of a share: quantile
-# .9, and units in a nat. While profiles are young, columns show less than what will come. So these bound them
-# from below until the sample is full; later a part of it does.
+# What columns are if they are as meant, a normal deviate or -log of a share: quantile .9, and units in a
+# nat. While profiles are young, columns show less than what will come. So these bound them from
+# below until the sample is full; later `LEAST` of them does.
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
-SCALE_MIN = 0.1
-SURPRISES = ("surprise", "key surprise", "hours", "whereabouts")
+LEAST = 0.1
+SURPRISES = ("surprise", "bins", "novelty", "whereabouts")
 
 
 class HabitsPart(ScorePart):
@@ -52,10 +53,14 @@ class HabitsPart(ScorePart):
     def __init__(self, setup: PartSetup) -> None:
         numbered = [(place, column) for place, column in enumerate(setup.features.columns) if column.unusual]
         self._places = np.array([place for place, _ in numbered], dtype=np.int64)
+        self._useful = Useful(setup.layout, [column for _, column in numbered])
+        self._weights = np.ones(len(numbered))
         least = [SURPRISE if column.source in SURPRISES else DEVIATE for _, column in numbered]
         self._least = np.array(least).reshape(-1, 2).T
-        self._start, self._scale = self._least.copy()  # quantile .9 of each column; units of it in a nat
-        self._sample = np.zeros((SAMPLED, len(self._places)), dtype=np.float32)
+        pieces = len(QUANTILES) - 1
+        self._knots = np.tile(self._least[0], (pieces, 1))  # quantiles of each column, but the last
+        self._scales = np.tile(self._least[1], (pieces, 1))  # units of it in a nat, from each of these on
+        self._sample = np.zeros((SAMPLED, len(least)), dtype=np.float32)
         self._seen = 0  # ordinary events
 
     @classmethod
@@ -64,16 +69,24 @@ class HabitsPart(ScorePart):
         return cls(setup) if setup.layout.entities else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        columns = np.abs(inputs[:, self._places].astype(np.float64))
-        nats = (columns - self._start) / self._scale - math.log1p(-QUANTILES[0])
-        distances: NDArray[np.float64] = np.maximum(nats - USUAL, 0.0).sum(axis=1, keepdims=True)
-        return distances
+        return (np.maximum(self._nats(self._columns(rows, inputs)) - USUAL, 0.0) @ self._weights)[:, None]
+
+    def _nats(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Nats of columns (n, U): linear between quantiles, and on beyond the last one."""
+        nats = np.full(columns.shape, NATS[0])
+        for low, scale, high in zip(self._knots, self._scales, (*self._knots[1:], np.inf), strict=True):
+            nats += (np.clip(columns, low, high) - low) / scale
+        return nats
+
+    def _columns(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """How far events are from the habits of their keys, (n, U)."""
+        return np.abs(inputs[:, self._places].astype(np.float64))
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         found = np.flatnonzero(ordinary)
         chosen = found[-self._seen % EVERY :: EVERY]
         numbers = (self._seen + np.arange(-self._seen % EVERY, len(found), EVERY)) // EVERY
-        self._sample[numbers % SAMPLED] = np.abs(inputs[np.ix_(chosen, self._places)])
+        self._sample[numbers % SAMPLED] = self._columns(rows.take(chosen), inputs[chosen])
         self._seen += len(found)
 
     def copy(self) -> Self:
@@ -82,20 +95,29 @@ class HabitsPart(ScorePart):
         return other
 
     def refit(self, fit: Fit) -> None:
-        sampled = self._sample[: -(-self._seen // EVERY)]
+        self._weights = self._useful.weights(fit.sample.rows)
+        sampled: NDArray[Any] = self._sample[: -(-self._seen // EVERY)]
         if len(sampled) < SAMPLED_MIN:
-            sampled = np.abs(fit.inputs[:, self._places])
-        low, high = np.quantile(sampled.astype(np.float64), QUANTILES, axis=0)
-        between = math.log((1.0 - QUANTILES[0]) / (1.0 - QUANTILES[1]))
-        young = max(1.0 - self._seen / (SAMPLED * EVERY), SCALE_MIN)
-        self._start, self._scale = np.maximum([low, (high - low) / between], young * self._least)
+            sampled = self._columns(fit.sample.rows, fit.inputs)
+        young = max(1.0 - self._seen / (SAMPLED * EVERY), LEAST)
+        knots = np.quantile(sampled, QUANTILES, axis=0)
+        knots = np.maximum(knots, young * self._least[0])
+        scales = np.diff(knots, axis=0) / np.diff(NATS)[:, None]
+        self._knots, self._scales = knots[:-1], np.maximum(scales, young * self._least[1])
 
     def succeed(self, before: Self, core: Core) -> None:
         self._sample, self._seen = before._sample, before._seen
 
     def to_state(self) -> dict[str, Any]:
-        return {"start": self._start, "scale": self._scale, "sample": self._sample.copy(), "seen": self._seen}
+        return {
+            "knots": self._knots,
+            "scales": self._scales,
+            "weights": self._weights,
+            "sample": self._sample.copy(),
+            "seen": self._seen,
+        }
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
-        self._start, self._scale = state["start"], state["scale"]
+        self._knots, self._scales = state["knots"], state["scales"]
+        self._weights = state["weights"]
         self._sample, self._seen = state["sample"].copy(), state["seen"]

@@ -1,20 +1,25 @@
-"""Usual places of one kind of key: where each card is seen, and how far from there an event is.
+"""Tables of places: where each card, merchant or device is usually seen, and where it was last seen.
 
-A slot of the table (see `key_table`) holds a few places, each with a decayed count of events and the mean of
-their points, and the levels of the distances that its events had (see `levels`). An event sees how far it is
-from the nearest usual place, and how rare that distance is: a share of the key's own events, shrunk to that
-of all events. So the same way is common for a traveller and strange for somebody who stays at home.
+    PlacesTable   a few usual places of each key; how rare it is for the key to be as far from them
+    MovesTable    the latest place of each key; how rare the speed from there is
 
-Rules
-    - An event sees the row as it was just before the event; then the row is updated with it, event by event
-      in log order.
+The rules of `habit_tables` hold. How rare a distance or a speed is comes from `levels`. An event without a
+place, or without a key, is not far and not fast, and nothing is learned from it.
+
+Usual places
+    - The same distance is common for a traveller and strange for somebody who stays at home: it is compared
+      with the key's own events, and these with everybody's while they are few.
     - A place is usual from its second event on. Where a fraud happened, the next one is as far away.
     - No distance decides what one place is. While there is room, each new point is a place. Then it joins the
       nearest place, or takes the room of the place with the fewest events. It does the latter if its way to
       the nearest place is longer than the way of all those events to the place next to theirs.
-    - Distances are chords through the earth, turned into the way over its surface. A missing point has no
-      distance, and nothing is learned.
-    - No fast-math and no threads: equal bytes on equal machines.
+
+Moves
+    - A speed is compared with those of all keys of its kind, so nothing needs to know what travels: cards
+      fly, parcels drive.
+    - A late event is compared with the latest one too, and moves nothing.
+    - Clocks differ, and so do times that two systems write. So `SLACK_S` is added to each time, and events at
+      the same time have a speed.
 """
 
 from __future__ import annotations
@@ -27,11 +32,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.key_table import KeyTable, slot_for, take_slot
-from detector.core.features.layout import HABIT_WIDTHS
+from detector.core.features.habit_tables import Context, HabitTable, Keys, Times, enter
 from detector.core.features.levels import FIRST, LEVELS, count, level_of, share_of_all, share_of_own
-from detector.core.features.rows import Rows
-from detector.core.state import row_hash, words
+from detector.core.state import row_hash
 
 PLACES = 4
 PLACE = 4  # numbers of a place: count, and the unit vector of its mean
@@ -41,32 +44,21 @@ LENGTH_MIN = 1e-12  # of a mean of opposite points, squared: it has no direction
 SAME_SQUARE = (FIRST / EARTH_KM) ** 2
 # Decayed events from which a place is usual: the second one, up to a half-life after the first.
 USUAL_MIN = 1.5
+SLACK_S = 300.0
+HOUR_S = 3600.0
+Points = NDArray[np.float32]
+"""Unit vectors (n, 3), NaN: missing."""
 
 
-class PlacesTable(KeyTable):
-    """Usual places of one kind of key.
+class _WithEveryone(HabitTable):
+    """A table beside the levels of all its keys, and the time of the latest event.
 
-    Parameters
-    ----------
-    long_s : float
-        Half-life of all counts, s of event time.
-    keys_max : int
-        Bound on keys.
-    point : int
-        Column of `Rows.points`.
+    These are doubles: one event would not change a float that counts many.
     """
 
-    def __init__(self, long_s: float, keys_max: int, point: int) -> None:
-        self._rate = math.log(2.0) / long_s
-        self._point = point
-        self._hashed = np.zeros(1, dtype=np.uint64)  # hash of the rows, updated with each change
-        # Levels of all events, and the time of the latest. In doubles: many events would not change a float.
+    def __init__(self, columns: int, long_s: float, keys_max: int) -> None:
+        super().__init__(columns, long_s, keys_max)
         self._everyone = np.zeros(LEVELS + 1)
-        super().__init__(PLACES * PLACE + LEVELS, keys_max, np.float32)
-
-    @property
-    def hashed(self) -> int:
-        return int(self._hashed[0])
 
     def to_state(self) -> Any:
         return {"everyone": self._everyone.copy(), "table": super().to_state()}
@@ -74,36 +66,36 @@ class PlacesTable(KeyTable):
     def load(self, state: Mapping[str, Any]) -> None:
         super().load(state["table"])
         self._everyone = state["everyone"].copy()
-        self._hashed[0] = super().hashed
 
-    def observe(self, keys: NDArray[np.uint64], rows: Rows, context: NDArray[np.float32]) -> None:
-        """Read each event's row as it was before the event, then update the row.
 
-        Parameters
-        ----------
-        keys : (n,) uint64
-            0: the event has no such key. It gets the context of a key never seen, and nothing is learned.
-        rows
-            The events; their times and points are read.
-        context : (n, 2) float32
-            Output: -log of the share of events at least as far from usual places, in nats, 0 for a key never
-            seen; km to the nearest usual place, NaN for such a key.
+class PlacesTable(_WithEveryone):
+    """Usual places, each with a decayed count and the mean of its points, and levels of earlier distances."""
+
+    def __init__(self, long_s: float, keys_max: int) -> None:
+        super().__init__(PLACES * PLACE + LEVELS, long_s, keys_max)
+
+    def observe(self, keys: Keys, times: Times, points: Points, context: Context) -> None:
+        """Write how far n events are from usual places, (n, 2); learn them.
+
+        -log of the share of events at least as far, in nats, 0 for a key never seen; km to the nearest usual
+        place, NaN for such a key.
         """
-        assert context.shape[1] == HABIT_WIDTHS["places"]
-        _observe(
-            self._keys,
-            self._times,
-            self._stats,
-            self._count,
-            self._hashed,
-            *words(self._times, self._stats),
-            self._everyone,
-            self._rate,
-            keys,
-            rows.times,
-            rows.points[:, self._point],
-            context,
-        )
+        self._update(_places, self._everyone, self._rate, keys, times, points, context)
+
+
+class MovesTable(_WithEveryone):
+    """Latest places."""
+
+    def __init__(self, long_s: float, keys_max: int) -> None:
+        super().__init__(3, long_s, keys_max)
+
+    def observe(self, keys: Keys, times: Times, points: Points, context: Context) -> None:
+        """Write how fast n events moved their keys, (n, 3); learn them.
+
+        -log of the share of moves at least as fast, in nats, 0 for a key never seen; km since the key's last
+        event, and s, both NaN for such a key.
+        """
+        self._update(_moves, self._everyone, self._rate, keys, times, points, context)
 
 
 @numba.njit(cache=True)
@@ -130,7 +122,7 @@ def decay_all(everyone: Any, time: float, rate: float) -> None:
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _observe(
+def _places(
     keys: Any,
     last: Any,
     stats: Any,
@@ -152,15 +144,10 @@ def _observe(
         if key == 0 or math.isnan(point[0]):
             continue
         decay_all(everyone, times[event], rate)
-        slot = slot_for(keys, last, key)
-        if keys[slot] != 0:
-            hashed[0] -= row_hash(keys, last_words, stats_words, slot)
-        new = take_slot(keys, slot, key, count_)
+        slot, new = enter(keys, last, stats, count_, hashed, last_words, stats_words, key)
         row = stats[slot]
         levels = row[PLACES * PLACE :]
-        if new:
-            row[:] = 0.0
-        else:
+        if not new:
             kept = np.float32(math.exp(-max(0.0, times[event] - last[slot]) * rate))
             for place in range(PLACES):
                 row[place * PLACE] *= kept
@@ -180,7 +167,7 @@ def _observe(
 
 @numba.njit(cache=True, error_model="numpy")
 def _nearest(row: Any, point: Any) -> Any:
-    """Nearest place (-1: none) and `square` to it, `square` to the nearest usual one, room for one (-1: none).
+    """Nearest place (-1: none) and `square` to it, `square` to the nearest usual one, a free one (-1: none).
 
     Where no place is usual yet, all count as usual.
     """
@@ -238,3 +225,41 @@ def _loss(row: Any) -> float:
             least = min(least, square(row, place * PLACE + 1, row, at + 1))
     loss: float = least * row[at] * row[at]
     return loss
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _moves(
+    keys: Any,
+    last: Any,
+    stats: Any,
+    count_: Any,
+    hashed: Any,
+    last_words: Any,
+    stats_words: Any,
+    everyone: Any,
+    rate: float,
+    event_keys: Any,
+    times: Any,
+    points: Any,
+    context: Any,
+) -> None:
+    for event in range(len(event_keys)):
+        key = event_keys[event]
+        context[event, 0], context[event, 1], context[event, 2] = 0.0, np.nan, np.nan
+        point = points[event]
+        if key == 0 or math.isnan(point[0]):
+            continue
+        slot, new = enter(keys, last, stats, count_, hashed, last_words, stats_words, key)
+        row = stats[slot]
+        if not new:
+            decay_all(everyone, times[event], rate)
+            way, gap = way_km(square(row, 0, point, 0)), abs(times[event] - last[slot])
+            speed = way / ((gap + SLACK_S) / HOUR_S)
+            level = level_of(speed)
+            share = share_of_all(everyone, level, speed)
+            context[event, 0], context[event, 1], context[event, 2] = -math.log(share), way, gap
+            count(everyone, level)
+        if new or times[event] >= last[slot]:
+            row[:] = point
+            last[slot] = times[event]
+        hashed[0] += row_hash(keys, last_words, stats_words, slot)

@@ -1,0 +1,243 @@
+"""Tables of habits: decayed counts of what each card, merchant or device does.
+
+    PaceTable      how often a key is seen, and how often just now
+    BinsTable      in which of a few bins its events fall: hours of the day, days of the week
+    NoveltyTable   how often what it meets is new to it
+
+An event sees the row of its key as it was just before the event; then the row is updated with it, event by
+event in log order. A late event decays nothing. A missing key, 0, has the row of a key never seen, and
+nothing is learned. No fast-math and no threads: equal bytes on equal machines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.features.key_table import KeyTable, slot_for, take_slot
+from detector.core.state import row_hash, words
+
+SHORT_S = (300.0, 3600.0)
+"""Half-lives of a pace's short memories: 5 minutes and an hour, in which cards are tested and shops hit."""
+
+Keys = NDArray[np.uint64]
+Times = NDArray[np.float64]
+Context = NDArray[np.float32]
+
+
+class HabitTable(KeyTable):
+    """A table whose hash is updated with each change.
+
+    Parameters
+    ----------
+    columns : int
+        W, numbers per key.
+    long_s : float
+        Half-life of the long memory, s of event time.
+    keys_max : int
+        Bound on keys.
+    """
+
+    def __init__(self, columns: int, long_s: float, keys_max: int) -> None:
+        self._rate = math.log(2.0) / long_s
+        self._hashed = np.zeros(1, dtype=np.uint64)
+        super().__init__(columns, keys_max, np.float32)
+
+    @property
+    def hashed(self) -> int:
+        return int(self._hashed[0])
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self._hashed[0] = super().hashed
+
+    def _update(self, kernel: Any, *seen: Any) -> None:
+        """Call a kernel with what it changes: keys, times and numbers, their count and hash, as words too."""
+        own = self._keys, self._times, self._stats, self._count, self._hashed
+        kernel(*own, *words(self._times, self._stats), *seen)
+
+
+class PaceTable(HabitTable):
+    """Counts in two short memories and in the long one, and the time since the key was first seen.
+
+    That time is decayed like the long count, in units of the long memory. Count over time is the rate of the
+    key, without the bias that a count alone has while the key is young.
+    """
+
+    def __init__(self, long_s: float, keys_max: int) -> None:
+        super().__init__(len(SHORT_S) + 2, long_s, keys_max)
+        self._rates = np.log(2.0) / np.array([*SHORT_S, long_s])
+
+    def observe(self, keys: Keys, times: Times, context: Context) -> None:
+        """Write counts of the short memories, of the long one, and the time, (n, 4); learn n events."""
+        self._update(_pace, self._rates, keys, times, context)
+
+
+class BinsTable(HabitTable):
+    """Counts of bins.
+
+    Parameters
+    ----------
+    bins : int
+        Number of bins.
+    around : bool
+        Whether an event is seen by the bins beside its own too, with half the weight: the bins are a circle,
+        and habits are not cut at full hours.
+    """
+
+    def __init__(self, bins: int, long_s: float, keys_max: int, *, around: bool = False) -> None:
+        super().__init__(bins, long_s, keys_max)
+        self._around = around
+
+    def observe(self, keys: Keys, times: Times, bins: NDArray[np.int64], context: Context) -> None:
+        """Write counts of the event's bin (n,) and of all bins, (n, 2); learn n events."""
+        self._update(_bins, self._rate, self._around, keys, times, bins, context)
+
+
+class NoveltyTable(HabitTable):
+    """Counts of all events, and of those whose contact the key had never met, by the kind of contact.
+
+    Parameters
+    ----------
+    contacts : int
+        M, kinds of contact: merchants, devices, categories.
+    """
+
+    def __init__(self, contacts: int, long_s: float, keys_max: int) -> None:
+        super().__init__(1 + contacts, long_s, keys_max)
+
+    def observe(self, keys: Keys, times: Times, new: NDArray[np.bool_], context: Context) -> None:
+        """Write counts of all events and of those with new contacts, (n, 1 + M); learn n events.
+
+        `new` (n, M) says which contacts of each event are new.
+        """
+        self._update(_novelty, self._rate, keys, times, new, context)
+
+
+@numba.njit(cache=True)
+def enter(
+    keys: Any, last: Any, stats: Any, count: Any, hashed: Any, last_words: Any, stats_words: Any, key: Any
+) -> Any:
+    """Take the key's slot and its row out of the hash; returns the slot, and whether it is new."""
+    slot = slot_for(keys, last, key)
+    if keys[slot] != 0:
+        hashed[0] -= row_hash(keys, last_words, stats_words, slot)
+    new = take_slot(keys, slot, key, count)
+    if new:
+        stats[slot, :] = 0.0
+    return slot, new
+
+
+@numba.njit(cache=True)
+def _pace(
+    keys: Any,
+    last: Any,
+    stats: Any,
+    count: Any,
+    hashed: Any,
+    last_words: Any,
+    stats_words: Any,
+    rates: Any,
+    event_keys: Any,
+    times: Any,
+    context: Any,
+) -> None:
+    counts = len(rates)
+    for event in range(len(event_keys)):
+        key = event_keys[event]
+        if key == 0:
+            context[event, :] = 0.0
+            continue
+        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
+        row = stats[slot]
+        gap = 0.0 if new else max(0.0, times[event] - last[slot])
+        for h in range(counts):
+            row[h] *= math.exp(-gap * rates[h])
+        kept = math.exp(-gap * rates[counts - 1])
+        row[counts] = row[counts] * kept + (1.0 - kept)
+        context[event, :] = row
+        last[slot] = times[event] if new else max(last[slot], times[event])
+        for h in range(counts):
+            row[h] += 1.0
+        hashed[0] += row_hash(keys, last_words, stats_words, slot)
+
+
+@numba.njit(cache=True)
+def _bins(
+    keys: Any,
+    last: Any,
+    stats: Any,
+    count: Any,
+    hashed: Any,
+    last_words: Any,
+    stats_words: Any,
+    rate: float,
+    around: bool,
+    event_keys: Any,
+    times: Any,
+    bins: Any,
+    context: Any,
+) -> None:
+    size = stats.shape[1]
+    for event in range(len(event_keys)):
+        key = event_keys[event]
+        if key == 0:
+            context[event, :] = 0.0
+            continue
+        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
+        row = stats[slot]
+        gap = 0.0 if new else max(0.0, times[event] - last[slot])
+        kept = math.exp(-gap * rate)
+        total = 0.0
+        for b in range(size):
+            row[b] *= kept
+            total += row[b]
+        here = bins[event]
+        own = np.float64(row[here])
+        if around:
+            own = 0.5 * own + 0.25 * (row[(here + size - 1) % size] + row[(here + 1) % size])
+        context[event, 0] = own
+        context[event, 1] = total
+        last[slot] = times[event] if new else max(last[slot], times[event])
+        row[here] += 1.0
+        hashed[0] += row_hash(keys, last_words, stats_words, slot)
+
+
+@numba.njit(cache=True)
+def _novelty(
+    keys: Any,
+    last: Any,
+    stats: Any,
+    count: Any,
+    hashed: Any,
+    last_words: Any,
+    stats_words: Any,
+    rate: float,
+    event_keys: Any,
+    times: Any,
+    met: Any,
+    context: Any,
+) -> None:
+    for event in range(len(event_keys)):
+        key = event_keys[event]
+        if key == 0:
+            context[event, :] = 0.0
+            continue
+        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
+        row = stats[slot]
+        gap = 0.0 if new else max(0.0, times[event] - last[slot])
+        kept = math.exp(-gap * rate)
+        for column in range(len(row)):
+            row[column] *= kept
+        context[event, :] = row
+        last[slot] = times[event] if new else max(last[slot], times[event])
+        row[0] += 1.0
+        for column in range(met.shape[1]):
+            if met[event, column]:
+                row[1 + column] += 1.0
+        hashed[0] += row_hash(keys, last_words, stats_words, slot)

@@ -1,0 +1,295 @@
+"""Habits: what tables count, what columns say of it, and what the score makes of that."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.config.tree import Event, Model
+from detector.config.tree import Features as FeaturesConfig
+from detector.core.features import DAY_S, Features, Layout, Profiles, Rows, empty_rows, share_gains
+from detector.core.features.habit_tables import SHORT_S, BinsTable, NoveltyTable, PaceTable
+from detector.core.features.rows import ZEROS_MAX, zeros_at_end
+from detector.core.model.clusters import Sample
+from detector.core.model.encoder import Learned
+from detector.core.model.habits_part import EVERY, SAMPLED, HabitsPart
+from detector.core.model.score_part import Fit, PartSetup
+
+LONG_S = 60 * DAY_S
+START_S = 1.6e9
+
+
+def layout() -> Layout:
+    event = Event.model_validate(
+        {
+            "id": "id",
+            "time": {"path": "time"},
+            "entities": [{"name": "card", "path": "card"}, {"name": "shop", "path": "shop"}],
+            "fields": [
+                {"name": "age", "path": "age", "type": "numeric"},
+                {"name": "amount", "path": "amount", "type": "numeric"},
+                {"name": "kind", "path": "kind", "type": "categorical"},
+            ],
+            "exposure": "amount",
+        }
+    )
+    return Layout(event, FeaturesConfig())
+
+
+LAYOUT = layout()
+FEATURES = Features(LAYOUT)
+
+
+def key(number: int | np.ndarray) -> np.ndarray:
+    """Keys are hashes: spread over all bits."""
+    return (np.atleast_1d(number).astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+
+
+def traffic(count: int, seed: int = 0, cards: int = 20, days: float = 60.0) -> Rows:
+    """Cards that pay between 9 and 18 o'clock, in one of two kinds of shops; amounts go by the kind."""
+    rng = np.random.default_rng(seed)
+    rows = empty_rows(count, LAYOUT)
+    hours = np.floor(rng.uniform(0, days, count)) * 24 + rng.uniform(9, 18, count)
+    rows.times[:] = rows.clocks[:] = START_S - START_S % DAY_S + np.sort(hours) * 3600.0
+    card = rng.integers(0, cards, count)
+    rows.entities[:, 0] = key(card)
+    rows.entities[:, 1] = key(1_000_000 + 10 * card + rng.integers(0, 3, count))
+    kind = rng.integers(1, 3, count)
+    rows.categories[:, 0] = kind
+    rows.numerics[:, 0] = np.where(kind == 1, 0.3, 2.0) + rng.normal(0, 0.1, count)
+    rows.numerics[:, 1] = rng.normal(0, 1, count)
+    return rows
+
+
+def observed(rows: Rows) -> Rows:
+    profiles = Profiles(LAYOUT, FeaturesConfig())
+    profiles.reserve(len(rows))
+    profiles.observe(rows)
+    return rows
+
+
+def column(rows: Rows, name: str) -> np.ndarray:
+    return FEATURES.compute(rows)[:, FEATURES.names.index(name)]
+
+
+# --- tables ----------------------------------------------------------------------------------------------
+
+steps = st.lists(
+    st.tuples(st.integers(0, 4), st.floats(0, 5e5), st.integers(0, 23), st.booleans()),
+    min_size=1,
+    max_size=60,
+)
+
+
+@given(steps=steps)
+@settings(max_examples=60, deadline=None)
+def test_tables_hold_decayed_counts_of_what_came_before(steps: list[tuple[int, float, int, bool]]) -> None:
+    keys = np.array([step[0] for step in steps], dtype=np.uint64)
+    times = START_S + np.cumsum([step[1] for step in steps])
+    bins = np.array([step[2] for step in steps])
+    new = np.array([[step[3]] for step in steps])
+    pace, hours, novelty = (
+        PaceTable(LONG_S, 100),
+        BinsTable(24, LONG_S, 100, around=True),
+        NoveltyTable(1, LONG_S, 100),
+    )
+    found = [np.zeros((len(steps), width), dtype=np.float32) for width in (4, 2, 2)]
+    pace.observe(keys, times, found[0])
+    hours.observe(keys, times, bins, found[1])
+    novelty.observe(keys, times, new, found[2])
+    before: dict[int, list[int]] = defaultdict(list)
+    for i, key in enumerate(keys.tolist()):
+        earlier = before[key] if key else []
+        age = times[i] - times[earlier]
+        kept = [0.5 ** (age / half_life) for half_life in (*SHORT_S, LONG_S)]
+        counts = [one.sum() for one in kept]
+        observed = 1.0 - 0.5 ** ((times[i] - times[earlier[0]]) / LONG_S) if earlier else 0.0
+        assert found[0][i] == pytest.approx([*counts, observed], rel=1e-4, abs=1e-5)
+        apart = np.minimum((bins[earlier] - bins[i]) % 24, (bins[i] - bins[earlier]) % 24)
+        weight = np.select([apart == 0, apart == 1], [0.5, 0.25], 0.0)
+        assert found[1][i] == pytest.approx([(weight * kept[2]).sum(), counts[2]], rel=1e-4, abs=1e-5)
+        met = (kept[2] * new[earlier, 0]).sum() if earlier else 0.0
+        assert found[2][i] == pytest.approx([counts[2], met], rel=1e-4, abs=1e-5)
+        before[key].append(i)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 100])
+def test_habits_do_not_depend_on_how_the_log_was_cut(cut: int) -> None:
+    whole, pieces = observed(traffic(300)), traffic(300)
+    profiles = Profiles(LAYOUT, FeaturesConfig())
+    profiles.reserve(300)
+    for start in range(0, 300, cut):
+        profiles.observe(pieces.take(slice(start, start + cut)))
+    assert pieces.context.tobytes() == whole.context.tobytes()
+
+
+def test_habits_are_restored() -> None:
+    first, second = traffic(200), traffic(200, seed=1)
+    second.times[:] += 100 * DAY_S
+    one, other = Profiles(LAYOUT, FeaturesConfig()), Profiles(LAYOUT, FeaturesConfig())
+    for profiles in (one, other):
+        profiles.reserve(400)
+    one.observe(first)
+    state = one.to_state()["habits"]
+    for number, table in enumerate(other._habits._tables):
+        table.load(
+            state[f"{number:03d}"].rows()
+            if callable(getattr(state[f"{number:03d}"], "rows", None))
+            else state
+        )
+    for mine, theirs in zip(one._habits._tables, other._habits._tables, strict=True):
+        assert mine.hashed == theirs.hashed == super(type(theirs), theirs).hashed
+
+
+@pytest.mark.parametrize(
+    ("amount", "zeros"),
+    [
+        (12.34, 0),
+        (12.3, 1),
+        (12.0, 2),
+        (120.0, 3),
+        (-1200.0, 4),
+        (0.0, ZEROS_MAX),
+        (math.nan, ZEROS_MAX),
+        (1e300, ZEROS_MAX),
+    ],
+)
+def test_zeros_at_the_end_are_counted_in_hundredths(amount: float, zeros: int) -> None:
+    assert zeros_at_end(np.array([amount])).tolist() == [zeros]
+
+
+# --- columns ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_payments_is_above_the_cards_own_pace() -> None:
+    rows = traffic(2000)
+    last = rows.times[-1]
+    rows.times[-12:] = rows.clocks[-12:] = last + np.arange(12) * 20.0
+    rows.entities[-12:, 0] = key(1)
+    pace = column(observed(rows), "card pace 5min")
+    assert pace[-1] > 4.0
+    assert np.quantile(pace[500:-12], 0.99) < 0.5 * pace[-1]
+    assert (pace >= 0.0).all()
+
+
+def test_a_busy_hour_of_everybody_is_nobodys_run() -> None:
+    """All cards pay ten times as often in the last hour: expected counts rise with everything's."""
+    rows = traffic(3000, cards=300)
+    rows.times[-600:] = rows.clocks[-600:] = rows.times[-601] + np.linspace(0, 3600.0, 600)
+    rows.entities[-600:, 0] = key(np.arange(600) % 300)
+    busy = column(observed(rows), "card pace 1h")[-300:]
+    rows.entities[-600:, 0] = key(1)
+    alone = column(observed(rows), "card pace 1h")[-300:]
+    assert np.median(busy) < 0.3 * np.median(alone)
+
+
+def test_an_hour_of_others_is_stranger_than_ones_own() -> None:
+    rows = traffic(2000)
+    night = rows.copy()
+    night.clocks[-1] += 12 * 3600.0 - (rows.clocks[-1] % DAY_S - 13 * 3600.0)
+    own, other = (column(observed(one), "hours surprise")[-1] for one in (rows, night))
+    assert other > own + 2.0
+
+
+def test_something_new_is_stranger_for_keys_that_meet_little_new() -> None:
+    rows = traffic(2000)
+    explorer = rows.entities[:, 0] == key(2)
+    rows.entities[explorer, 1] = key(5_000_000 + np.arange(explorer.sum()))
+    rows.entities[-2:, 0] = key(np.array([1, 2]))
+    rows.entities[-2:, 1] = key(np.array([7_000_000, 8_000_000]))
+    novelty = column(observed(rows), "card+shop novelty")
+    assert novelty[-2] > novelty[-1] + 2.0
+    assert np.median(novelty[~explorer][-500:-2]) == 0.0
+    rows.entities[-1, 1] = 0  # missing
+    assert column(observed(rows), "card+shop novelty")[-1] == 0.0
+
+
+def test_an_amount_is_compared_with_its_category() -> None:
+    rows = traffic(2000)
+    rows.categories[-1, 0], rows.numerics[-1, 0] = 1, 2.0
+    strange = column(observed(rows), "amount against kind 60d")
+    assert abs(strange[-1]) > 3.0 * np.quantile(np.abs(strange[500:-1]), 0.99)
+
+
+def test_what_a_keys_own_history_does_not_tell_gains_nothing() -> None:
+    rows = observed(traffic(4000))
+    mixed = traffic(4000)
+    rng = np.random.default_rng(0)
+    mixed.clocks[:] = np.floor(mixed.clocks / DAY_S) * DAY_S + rng.uniform(0, DAY_S, len(mixed))
+    early = np.isin(mixed.entities[:, 0], key(np.arange(10)))
+    apart = mixed.copy()
+    apart.clocks[:] = np.floor(apart.clocks / DAY_S) * DAY_S + np.where(early, 8, 20) * 3600.0
+    gains = [
+        share_gains(one.take(slice(2000, None)), LAYOUT)["hours surprise"]
+        for one in (rows, observed(mixed), observed(apart))
+    ]
+    assert gains[0] < 0.05
+    assert gains[1] < 0.05
+    assert gains[2] > 0.3
+
+
+# --- the part --------------------------------------------------------------------------------------------
+
+
+def fitted(rows: Rows) -> HabitsPart:
+    setup = PartSetup(config=Model(), layout=LAYOUT, features=FEATURES, rng=np.random.default_rng(0))
+    part = HabitsPart.make(setup)
+    assert part is not None
+    inputs = FEATURES.compute(rows)
+    part.learn(rows, inputs, np.ones(len(rows), dtype=bool))
+    successor = part.copy()
+    successor.refit(
+        Fit(
+            sample=Sample(rows, np.zeros(len(rows), dtype=np.int64)),
+            inputs=inputs,
+            measured=slice(None),
+            learned=Learned({}, {}, 0),
+            rng=np.random.default_rng(0),
+        )
+    )
+    return successor
+
+
+def test_most_events_are_usual_and_no_distance_is_negative() -> None:
+    rows = observed(traffic(40_000, cards=200)).take(slice(10_000, None))
+    part = fitted(rows)
+    distances = part.distances(rows, FEATURES.compute(rows))
+    assert distances.shape == (len(rows), 1)
+    assert (distances >= 0.0).all()
+    assert 0.0 < (distances > 0.0).mean() < 0.3
+
+
+def test_a_column_that_tells_nothing_has_no_weight() -> None:
+    part = fitted(observed(traffic(20_000)).take(slice(5_000, None)))
+    names = [FEATURES.names[place] for place in part._places]
+    weights = dict(zip(names, part._weights.tolist(), strict=True))
+    assert weights["hours surprise"] < 0.5  # all keep the same hours
+    assert weights["amount against kind 60d"] == 1.0
+    assert weights["card pace 5min"] == 1.0
+
+
+@given(sizes=st.lists(st.integers(0, 700), min_size=1, max_size=40), seed=st.integers(0, 9))
+@settings(max_examples=30, deadline=None)
+def test_the_sample_holds_the_latest_ordinary_events_however_they_came(sizes: list[int], seed: int) -> None:
+    setup = PartSetup(config=Model(), layout=LAYOUT, features=FEATURES, rng=np.random.default_rng(0))
+    one, other = HabitsPart(setup), HabitsPart(setup)
+    count = sum(sizes)
+    rows = empty_rows(count, LAYOUT)
+    rng = np.random.default_rng(seed)
+    inputs = rng.normal(0, 1, (count, len(FEATURES))).astype(np.float32)
+    ordinary = rng.random(count) < 0.9
+    start = 0
+    for size in sizes:
+        piece = slice(start, start + size)
+        one.learn(rows.take(piece), inputs[piece], ordinary[piece])
+        start += size
+    other.learn(rows, inputs, ordinary)
+    assert one._seen == other._seen == ordinary.sum()
+    np.testing.assert_array_equal(one._sample, other._sample)
+    kept = inputs[ordinary][::EVERY][-SAMPLED:]
+    assert np.isin(np.abs(kept[:, one._places]), one._sample).all()
