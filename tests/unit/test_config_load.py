@@ -322,7 +322,7 @@ def test_all_problems_are_reported_at_once(path: Path) -> None:
         "event.time.zone": ("'Mars/Olympus'", "an IANA time zone like UTC or Europe/Paris"),
         "event.entities[0].name": ("'my card'", name),
         "event.exposure": ("'memo'", "the name of a numeric field (amount), or null"),
-        "event.fields[2].type": ("'money'", "one of: numeric, categorical, text"),
+        "event.fields[2].type": ("'money'", "one of: numeric, categorical, text, geo"),
         "event.fields[3].name": ("nothing", name),
         "kafka.group_id": ("''", "a text of 1 to 200 characters"),
         "kafka.request_timeout_ms": ("1.5", "a whole number >= 1000 and <= 600000"),

@@ -45,6 +45,7 @@ class ParsedEvent(NamedTuple):
     numerics: tuple[float, ...]  # raw values, NaN for a missing one
     categories: tuple[int, ...]  # hashes, 0 for a missing one
     grams: tuple[tuple[int, ...], ...]  # hashed character trigrams of each text, ascending
+    points: tuple[tuple[float, float], ...]  # latitude and longitude, degrees, NaN for a missing place
     key_matches: bool  # the record's key is the main entity's value (or one of them is missing)
     id_hash: int  # of the id; 64 bits, without a key
 
@@ -218,6 +219,7 @@ class Parser:
             tuple(stores["numerics"]),
             tuple(stores["categories"]),
             tuple(stores["texts"]),
+            tuple(stores["points"]),
             matches,
             id_hash(id_),
         )
