@@ -27,6 +27,7 @@ class ChainShard:
     """See the module's text."""
 
     entity_key_id = "key"
+    followed = ""  # no shift
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import yaml
 
+from benchmarks.fuzz import files
 from benchmarks.fuzz.mutate import Mutator
 from detector.config.load import effective, load
 from detector.config.tree import Config, Event, ModelPart
@@ -314,6 +315,12 @@ def targets() -> dict[str, Callable[[], Target]]:
         "model": lambda: Plain(
             "model", 2, [_model()], _read_model, may_raise, to_tree=_model_tree, to_bytes=_model_bytes
         ),
+        **{
+            f"files-{kind}": lambda kind=kind: Plain(  # type: ignore[misc]
+                f"files-{kind}", 5, files.seeds(kind), files.read, (NeedsOperator,), to_tree=None
+            )
+            for kind in ("json", "csv", "packed", "table")
+        },
         "feedback": lambda: Side("feedback", 10, _feedback(), _read_feedback),
         "exchange": lambda: Side(
             "exchange",

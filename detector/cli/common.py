@@ -24,6 +24,10 @@ NEW = "a file that does not exist yet: nothing is overwritten"
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
+EVENTS_HELP = (
+    "JSON lines, a JSON array, CSV, TSV, Parquet or Arrow, also gzip or zstd: a path, a quoted pattern such "
+    "as 'days/*.csv', a URL, or - for standard input."
+)
 ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", help="Configuration file (YAML).", show_default=False)
 ]
@@ -66,15 +70,19 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def check_readable(path: Path | None) -> None:
-    """Refuse a file that cannot be opened. A pipe is not tried: that would take its content."""
-    if path is None:
+def check_readable(given: Path | str | None) -> None:
+    """Refuse a file that cannot be opened. A pipe is not tried: that would take its content.
+
+    Nor are URLs, patterns and standard input: who reads them says what is wrong.
+    """
+    if given is None or given == "-" or (not Path(given).exists() and set("*?[:") & set(str(given))):
         return
+    path = Path(given)
     if not path.exists() or path.is_file():
         with reading(path) as file:
             file.read(1)
     elif path.is_dir():
-        raise wrong(str(path), "a folder", "a readable file")
+        raise wrong(str(path), "a folder", f"a readable file, or a pattern such as '{path}/*.csv'")
 
 
 def check_writable(option: str, path: Path | None) -> None:

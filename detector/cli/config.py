@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from detector.cli.common import Overrides, creating, err, load_config, out, reading
+from detector.cli.common import EVENTS_HELP, Overrides, check_readable, creating, err, load_config, out
 from detector.config.infer import infer, render
 from detector.config.load import effective
 from detector.config.schema import json_schema
@@ -18,7 +20,7 @@ from detector.config.secrets import missing_here
 
 
 def init_config(
-    events: Annotated[Path, typer.Option(help="A sample of your events, one JSON object per line.")],
+    events: Annotated[str, typer.Option(help=f"A sample of your events. {EVENTS_HELP}")],
     id: Annotated[str | None, typer.Option(help="Field with the event's id.")] = None,
     time: Annotated[str | None, typer.Option(help="Field with the event's time.")] = None,
     entity: Annotated[
@@ -29,14 +31,21 @@ def init_config(
     ] = None,
 ) -> None:
     """Write a commented configuration for a sample of events."""
-    with reading(events) as lines:
-        text = render(infer(lines, id=id, time=time, entities=entity or ()))
+    from detector.shell.files import Source, describe, read_events
+
+    check_readable(events)
+    with closing(Source(events)) as source:
+        if note := describe(source):
+            err.print(note)
+        with closing(read_events(source)) as lines:
+            text = render(infer(lines, id=id, time=time, entities=entity or ()))
     with creating("--out", out_) as file:
         file.write(text.encode())
     if out_ is None or str(out_) == "-":
         return
     err.print(
-        f"written to {out_}; try it:  detector replay --config {out_} --events {events} --alerts alerts.jsonl"
+        f"written to {out_}; try it:  detector replay --config {out_} --events {shlex.quote(events)} "
+        "--alerts alerts.jsonl"
     )
 
 

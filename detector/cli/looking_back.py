@@ -31,11 +31,11 @@ if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
 PARTS_SHOWN = 10  # of a state that differs
 
 Events = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--events", help="Use a replay of this file instead of the topic.", show_default=False),
 ]
 Feedback = Annotated[
-    Path | None, typer.Option("--feedback", help="Feedback file of that replay.", show_default=False)
+    str | None, typer.Option("--feedback", help="Feedback file of that replay.", show_default=False)
 ]
 Folder = Annotated[
     Path | None,
@@ -128,7 +128,7 @@ def verify(
         )
 
 
-def _replay_files(events: Path | None, feedback: Path | None, folder: Path | None) -> ReplayFiles | None:
+def _replay_files(events: str | None, feedback: str | None, folder: Path | None) -> ReplayFiles | None:
     from detector import wiring
 
     if events is None and folder is None and feedback is None:

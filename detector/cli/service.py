@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from rich.progress import (
 )
 
 from detector.cli.common import (
+    EVENTS_HELP,
     ConfigPath,
     Overrides,
     WarmStart,
@@ -41,8 +43,10 @@ def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None
 
 def replay(
     config: ConfigPath,
-    events: Annotated[Path, typer.Option(help="Events, one JSON object per line; may be .gz.")],
-    feedback: Annotated[Path | None, typer.Option(help="Labels, one JSON object per line.")] = None,
+    events: Annotated[str, typer.Option(help=f"Events. {EVENTS_HELP}")],
+    feedback: Annotated[
+        str | None, typer.Option(help="Labels, one JSON object per line, or any other form of --events.")
+    ] = None,
     partitions: Annotated[
         int, typer.Option(metavar="N", min=1, max=1024, help="Number of shards; the main entity selects one.")
     ] = 1,
@@ -59,22 +63,20 @@ def replay(
     """Run the same shards over a file of events."""
     from detector import wiring
     from detector.shell import logs
+    from detector.shell.files import Source, describe
 
     if resume and checkpoint_dir is None:
         raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
-    for file in (events, feedback):
-        check_readable(file)
-    inputs = {file.resolve() for file in (events, feedback) if file is not None}
-    for option, file in (("--scores", scores), ("--alerts", alerts), ("--rejected", rejected)):
-        check_writable(option, file)
-        if file is not None and file.resolve() in inputs:
-            raise wrong(option, str(file), "another file than the inputs")
+    _check_files(events, feedback, {"--scores": scores, "--alerts": alerts, "--rejected": rejected})
     settings = load_config(config, set_)
     if checkpoint_dir is not None:
         _make_folder(checkpoint_dir)
     logs.configure("warning", settings.log.format)
+    source = Source(events)
+    if note := describe(source):
+        err.print(note)
     plan = wiring.Replay(
-        events=events,
+        events=source,
         feedback=feedback,
         partitions=partitions,
         scores=scores,
@@ -94,7 +96,7 @@ def replay(
         console=err,
         disable=not err.is_terminal,
     ) as bar:
-        task = bar.add_task("replay", total=events.stat().st_size if events.is_file() else None)
+        task = bar.add_task("replay", total=source.size_bytes)
         replayed = wiring.replay(
             settings,
             os.environ,
@@ -103,6 +105,18 @@ def replay(
             lambda done: bar.update(task, completed=done),
         )
     _report(replayed, time.monotonic() - began, resume=resume, labels=feedback is not None)
+
+
+def _check_files(events: str, feedback: str | None, outputs: Mapping[str, Path | None]) -> None:
+    for given in (events, feedback):
+        check_readable(given)
+    if events == feedback:
+        raise wrong("--feedback", str(feedback), "another file than the events")
+    inputs = {Path(given).resolve() for given in (events, feedback) if given is not None}
+    for option, file in outputs.items():
+        check_writable(option, file)
+        if file is not None and file.resolve() in inputs:
+            raise wrong(option, str(file), "another file than the inputs")
 
 
 def _make_folder(folder: Path) -> None:

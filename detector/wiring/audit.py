@@ -25,9 +25,9 @@ from detector.wiring.common import entity_key, side_logs
 class ReplayFiles:
     """Files of a replay with `--checkpoint-dir`, to look back at instead of a topic."""
 
-    events: Path
+    events: Path | str
     folder: Path
-    feedback: Path | None = None
+    feedback: Path | str | None = None
 
 
 @contextmanager

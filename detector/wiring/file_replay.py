@@ -16,7 +16,7 @@ from detector.core.reporting.telemetry import Telemetry
 from detector.ports import Commit, Log, SideLog
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
-from detector.shell.files import FileSideLog, FileStream, OutputFiles
+from detector.shell.files import FileSideLog, FileStream, OutputFiles, Source
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
 from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start
@@ -29,8 +29,8 @@ FILE_METADATA_BYTES_MAX = 1 << 30
 class Replay:
     """Files and options of a replay; None: not used."""
 
-    events: Path
-    feedback: Path | None = None
+    events: Path | str | Source  # see `FileStream`
+    feedback: Path | str | None = None
     partitions: int = 1
     scores: Path | None = None
     alerts: Path | None = None

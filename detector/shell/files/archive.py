@@ -9,7 +9,8 @@ from detector.core.records import Record
 from detector.errors import NeedsOperator
 from detector.ports import Committed
 from detector.shell.files import line_reader
-from detector.shell.files.line_reader import LineReader, fingerprint, partition_of, readable_errors
+from detector.shell.files.inputs import Source
+from detector.shell.files.line_reader import LineReader, partition_of, readable_errors
 from detector.shell.files.progress import PROGRESS, read_progress
 
 
@@ -29,15 +30,17 @@ class FileArchive:
         A file cannot be read, or has changed.
     """
 
-    def __init__(self, events: Path, folder: Path, *, key_of: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, events: Path | str, folder: Path, *, key_of: Callable[[bytes], bytes | None]) -> None:
         self._key_of = key_of
         path = folder / PROGRESS
         with readable_errors(path, "read"):
             document = read_progress(path, path.read_text())
-        if document["input"]["events"] != fingerprint(events):
-            raise NeedsOperator(f"{events} has changed since {path} was written")
+        source = Source(events)
+        if document["input"]["events"] != source.fingerprint():
+            source.close()
+            raise NeedsOperator(f"{source} has changed since {path} was written")
         self._positions: list[tuple[int, str]] = document["positions"]
-        self._lines = LineReader(events)
+        self._lines = LineReader(source)
 
     def partitions_count(self) -> int:
         """The number of partitions in the replay."""

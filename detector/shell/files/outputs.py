@@ -18,6 +18,7 @@ from detector.config.tree import Topics
 from detector.core.alerts.score_record import decode_score
 from detector.errors import NeedsOperator
 from detector.ports import Message
+from detector.shell.files.inputs import Source
 from detector.shell.files.line_reader import readable_errors
 
 SCORES_HEADER = b"event_id,event_time,score,quantile,alert\n"
@@ -126,7 +127,7 @@ EXCHANGE_NAME = "exchange"  # of the exchange file, in the progress file
 
 
 def open_outputs(
-    events: Path,
+    events: Source,
     topics: Topics,
     outputs: OutputFiles,
     sizes: Mapping[str, int] | None,
@@ -163,7 +164,7 @@ def open_outputs(
             "with those, or remove the checkpoint folder to start over"
         )
     paths = [path.resolve() for _, _, path in wanted if path.is_file() or not path.exists()]
-    if len({events.resolve(), *paths}) <= len(paths):
+    if len(set(paths)) < len(paths) or any(map(events.is_file, paths)):
         raise NeedsOperator("events and outputs must be different files")
     files: dict[str, OutputFile] = {}
     for kind, topic, path in wanted:

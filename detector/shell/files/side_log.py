@@ -8,6 +8,7 @@ from pathlib import Path
 
 from detector.core.labels.feedback import feedback_time
 from detector.shell.files import line_reader
+from detector.shell.files.inputs import Source
 from detector.shell.files.line_reader import LineReader
 
 
@@ -21,7 +22,7 @@ class FileSideLog:
     Parameters
     ----------
     path
-        JSONL, plain or gzip; held in memory.
+        As the events of `FileStream`; held in memory.
 
     Raises
     ------
@@ -29,8 +30,8 @@ class FileSideLog:
         It cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        lines = LineReader(path)
+    def __init__(self, path: Path | str) -> None:
+        lines = LineReader(Source(path))
         values: list[bytes] = []
         while not lines.at_end:
             values += lines.read(line_reader.GROUP_LINES)

@@ -31,7 +31,8 @@ from detector.errors import NeedsOperator
 from detector.ports import Change, Commit, Committed, Message, Poll
 from detector.shell.files import line_reader
 from detector.shell.files.exchange import EXCHANGE, FileExchange
-from detector.shell.files.line_reader import LineReader, fingerprint, partition_of, readable_errors
+from detector.shell.files.inputs import Source
+from detector.shell.files.line_reader import LineReader, partition_of, readable_errors
 from detector.shell.files.outputs import EXCHANGE_NAME, OutputFiles, open_outputs
 from detector.shell.files.progress import FORMAT, PROGRESS, read_progress
 
@@ -42,7 +43,9 @@ class FileStream:
     Parameters
     ----------
     events
-        JSONL, plain or gzip.
+        A path, a pattern, a URL or `-`, see `Source`; JSON lines, an array, CSV, Parquet or Arrow, see
+        `EventFile`.
+        A `Source` is closed with the stream.
     key_of
         The record key that an event would have in Kafka: its main entity's value. Never raises.
     feedback
@@ -72,10 +75,10 @@ class FileStream:
 
     def __init__(
         self,
-        events: Path,
+        events: Path | str | Source,
         *,
         key_of: Callable[[bytes], bytes | None],
-        feedback: Path | None = None,
+        feedback: Path | str | None = None,
         partitions: int = 1,
         topics: Topics | None = None,
         outputs: OutputFiles | None = None,
@@ -92,19 +95,25 @@ class FileStream:
         self._exchange_topic = topics.exchange
         self.exchange: FileExchange | None = None
         with ExitStack() as opened:
-            self._lines = opened.enter_context(closing(LineReader(events)))
-            self._input = {
-                "events": fingerprint(events),
-                "feedback": None if feedback is None else fingerprint(feedback),
-            }
+            source = events if isinstance(events, Source) else Source(events)
+            opened.callback(source.close)
+            self._lines = opened.enter_context(closing(LineReader(source)))
+            self._input = (
+                {}
+                if folder is None
+                else {
+                    "events": source.fingerprint(),
+                    "feedback": None if feedback is None else Source(feedback).fingerprint(),
+                }
+            )
             sizes = self._continue(resume)
-            self._sinks = open_outputs(events, topics, outputs or OutputFiles(), sizes, opened)
+            self._sinks = open_outputs(source, topics, outputs or OutputFiles(), sizes, opened)
             if topics.exchange is not None:
                 place = None if folder is None else folder / EXCHANGE
                 self.exchange = FileExchange(place, None if sizes is None else sizes[EXCHANGE_NAME])
                 opened.enter_context(self.exchange.file)
             self._opened = opened.pop_all()
-        self.size_bytes = events.stat().st_size
+        self.size_bytes = source.size_bytes
         self._positions = dict.fromkeys(range(partitions), 0)
         self._paused: set[int] = set()
         self._assigned = False
@@ -266,8 +275,8 @@ class FileStream:
         positions, sizes = document["positions"], dict(document["outputs"])
         if document["input"] != self._input:
             raise NeedsOperator(
-                f"{self._lines.path} or the feedback file has changed since {path} was written (its size or "
-                "its beginning differs): replay the same files, or remove the folder to start over"
+                f"{self._lines.source} or the feedback file has changed since {path} was written (its size "
+                "or its beginning differs): replay the same files, or remove the folder to start over"
             )
         if len(positions) != self._count:
             raise NeedsOperator(

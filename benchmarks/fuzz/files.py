@@ -1,0 +1,81 @@
+"""Files of events of every kind, for the fuzzer."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from typing import Any, cast
+
+import zstandard
+
+from detector.shell.files.inputs import EventFile, Source
+
+LINE_BYTES_MAX = 1 << 16
+ROWS: list[dict[str, Any]] = [
+    {"id": f"u{n}", "time": f"2026-03-01T10:{n:02}:00Z", "zip": f"0{n}", "amount": n / 4, "on": n % 2 == 0}
+    for n in range(20)
+]
+
+
+class _Bytes:
+    """A source with one file in memory."""
+
+    names = ("events",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def open(self, index: int) -> io.BufferedReader:
+        return io.BufferedReader(cast(io.RawIOBase, io.BytesIO(self._data)))
+
+
+def seeds(kind: str) -> Sequence[bytes]:
+    """Valid files of a kind: json, csv, packed or table."""
+    if kind == "json":
+        lines = b"\n".join(json.dumps(row).encode() for row in ROWS)
+        framed = b"\n".join(b"\0\0\0\0\x11" + line for line in lines.split(b"\n"))
+        text = json.dumps(ROWS, indent=1)
+        return [lines, text.encode(), framed, text.encode("utf-16"), b"\xef\xbb\xbf" + lines]
+    if kind == "csv":
+        return [
+            _csv(",").encode(),
+            _csv(";").replace(".", ",").encode("cp1252"),
+            _csv("\t").encode("utf-16"),
+            b'sep=;\n"a";"b"\n"x ""y""\nz";1\n',
+        ]
+    if kind == "packed":
+        return [gzip.compress(_csv(",").encode()), zstandard.compress(json.dumps(ROWS).encode())]
+    import pyarrow
+    import pyarrow.feather
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist(ROWS)
+    files = []
+    for write in (pyarrow.parquet.write_table, pyarrow.feather.write_feather):
+        file = io.BytesIO()
+        write(table, file)
+        files.append(file.getvalue())
+    return files
+
+
+def _csv(delimiter: str) -> str:
+    lines = [delimiter.join(ROWS[0])]
+    lines += [delimiter.join(map(str, row.values())) for row in ROWS]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def read(data: bytes) -> str:
+    """Read a file to its end. Returns what it was; every record must be on one line."""
+    file = EventFile(cast(Source, _Bytes(data)), 0, LINE_BYTES_MAX)
+    try:
+        while records := file.read(64, 1 << 20):
+            if any(b"\n" in record for record in records):
+                raise AssertionError("a record on several lines")
+        return file.note.partition(";")[0].partition(",")[0] or "JSON lines"
+    finally:
+        file.close()

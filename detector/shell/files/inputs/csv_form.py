@@ -1,0 +1,261 @@
+"""How a CSV file is written, found from its beginning: delimiter, quotes, header, types of columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from json.encoder import encode_basestring
+from typing import NamedTuple
+
+from detector.config.tree import UNREADABLE
+
+DELIMITERS = ",;\t|"
+ROWS_MAX = 5000  # of the beginning
+EXACT_MAX = 2**53  # beyond, doubles skip whole numbers: such ids stay texts
+MISSING = frozenset(
+    {"na", "n/a", "nan", "null", "none", "nil", "\\n", "#n/a", "inf", "-inf", "infinity", "-infinity"}
+)
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
+_COMMA_NUMBER = re.compile(r"-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?").fullmatch
+_DATA = re.compile(r"[-+(]?[$€£]?\s?[0-9][0-9.,:/TZ\s+-]*[%)]?").fullmatch  # a number or a date, no name
+_SAID = re.compile(r"sep=([,;\t|])\r?\n").match
+Convert = Callable[[str], str]  # a cell as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class CsvForm:
+    """How a file is written."""
+
+    delimiter: str
+    quote: str
+    escape: str | None
+    skipped: int  # rows in front of the header
+    header: list[str] | None  # the row of names as it is written
+    names: tuple[str, ...]
+    converts: tuple[Convert, ...]
+    decimal_commas: tuple[str, ...]  # names of the columns
+
+    def reader_options(self) -> dict[str, object]:
+        """Options of `csv.reader`."""
+        return _options(self.delimiter, self.quote, self.escape)
+
+    def note(self, encoding: str) -> str:
+        """What was found, in one line."""
+        parts = ["TSV" if self.delimiter == "\t" else f"CSV, delimiter {_NAMES[self.delimiter]}"]
+        parts += [f"encoding {encoding}"] if encoding != "utf-8" else []
+        parts += [f"quote {self.quote}"] if self.quote != '"' else []
+        parts += [f"decimal comma in {', '.join(self.decimal_commas)}"] if self.decimal_commas else []
+        parts += [f"{self.skipped} rows before the header left out"] if self.skipped else []
+        what = "columns" if self.header else "columns, no header found, so they are called"
+        shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+        return f"{'; '.join(parts)}; {len(self.names)} {what}: {shown}"
+
+
+def find_form(text: str, *, surely: bool) -> CsvForm | None:
+    """Find how a CSV file is written.
+
+    Parameters
+    ----------
+    text
+        Its beginning, whole lines.
+    surely
+        Its name says that it is CSV. Otherwise at least two rows of at least two cells must agree.
+
+    Returns
+    -------
+    CsvForm
+        None: it is not CSV.
+    """
+    if not text.strip() or (not surely and re.search(r"^\s*[\[{]", text)):
+        return None
+    best = _best(text)
+    if best is None:
+        if not surely:
+            return None
+        rows = _rows(text, _options(",", '"', None))
+        best = _Cut((), ",", '"', None, rows, 1, 0)
+    delimiter, quote, escape, rows, width, first = best[1:]
+    if not surely and len(rows) - first < 2:
+        return None
+    header = _is_header(rows[first], rows[first + 1 :])
+    names = _names(rows[first]) if header else tuple(f"column_{n}" for n in range(1, width + 1))
+    data = [
+        row for row in rows[first + header :] if len(row) == width and not (header and row == rows[first])
+    ]
+    columns = [[cell for row in data if (cell := row[n].strip())] for n in range(width)]
+    commas = _comma_columns(columns, delimiter)
+    return CsvForm(
+        delimiter=delimiter,
+        quote=quote,
+        escape=escape,
+        skipped=first,
+        header=rows[first] if header else None,
+        names=names,
+        converts=tuple(_convert(cells, n in commas) for n, cells in enumerate(columns)),
+        decimal_commas=tuple(names[n] for n in sorted(commas)),
+    )
+
+
+class _Cut(NamedTuple):
+    """One way to cut a text into cells."""
+
+    rank: tuple[bool, int] | tuple[()]
+    delimiter: str
+    quote: str
+    escape: str | None
+    rows: list[list[str]]
+    width: int
+    first: int  # the row of names
+
+
+def _best(text: str) -> _Cut | None:
+    """The delimiter that gives most rows the same number of cells, at least two; the more the better."""
+    said = _SAID(text)  # as Excel reads it
+    cuts = []
+    for delimiter in said[1] if said else DELIMITERS:
+        quote = _quote(text, delimiter)
+        escape = _escape(text, delimiter, quote)
+        rows = _rows(text, _options(delimiter, quote, escape))
+        start = 1 if said else 0
+        widths = Counter(map(len, rows[start:]))
+        width = max(widths, key=lambda w: (widths[w], w), default=0)
+        if width < 2:
+            continue
+        first = next(n for n, row in enumerate(rows) if n >= start and len(row) == width)
+        after = rows[first:]
+        if sum(len(row) == width for row in after) >= 0.8 * len(after):
+            cuts.append(_Cut((first == start, width), delimiter, quote, escape, rows, width, first))
+    return max(cuts, key=lambda cut: cut.rank, default=None)
+
+
+def _escape(text: str, delimiter: str, quote: str) -> str | None:
+    """A backslash, if quotes are not well formed without it."""
+    if f"\\{quote}" not in text:
+        return None
+    try:
+        for _ in csv.reader(_lines(text), strict=True, **_options(delimiter, quote, None)):  # type: ignore[arg-type]
+            pass
+    except csv.Error as error:
+        return None if "end of data" in str(error) else "\\"
+    return None
+
+
+def _lines(text: str) -> io.StringIO:
+    return io.StringIO(text, newline="\n")
+
+
+def _options(delimiter: str, quote: str, escape: str | None) -> dict[str, object]:
+    return {
+        "delimiter": delimiter,
+        "quotechar": quote,
+        "escapechar": escape,
+        "doublequote": escape is None,
+        "skipinitialspace": delimiter != "\t",
+    }
+
+
+def _quote(text: str, delimiter: str) -> str:
+    if '"' in text:
+        return '"'
+    d = re.escape(delimiter)
+    quoted = len(re.findall(rf"(?:^|{d})'[^'\n]*'(?={d}|\r?$)", text, re.MULTILINE))
+    return "'" if quoted > text.count("\n") / 2 else '"'
+
+
+def _rows(text: str, options: dict[str, object]) -> list[list[str]]:
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(_lines(text), **options):  # type: ignore[arg-type]
+            if any(cell.strip() for cell in row):
+                rows.append(row)
+            if len(rows) == ROWS_MAX:
+                break
+    except csv.Error:
+        pass
+    return rows
+
+
+def _is_header(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether a row has names: nothing like a number or a date, and not mostly what its columns have, too."""
+    cells = [cell.strip().lstrip("#").strip() for cell in row]
+    if cells == [str(n) for n in range(len(cells))]:
+        return True  # numbered columns
+    filled = [cell for cell in cells if cell]
+    like = [one for one in below if len(one) == len(row) and one != row]
+    others = [set(column) for column in zip(*like, strict=True)]
+    repeated = sum(bool(cell) and cell in others[n] for n, cell in enumerate(row)) if others else 0
+    return 2 * repeated <= len(filled) > 0 and not any(map(_DATA, filled))
+
+
+def _names(row: Sequence[str]) -> tuple[str, ...]:
+    return unique_names([cell.strip().lstrip("#").strip() for cell in row])
+
+
+def unique_names(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Names that paths can lead to, each once."""
+    names: list[str] = []
+    for number, name in enumerate(wanted, 1):
+        plain = UNREADABLE.sub("_", name).replace(".", "_") or f"column_{number}"
+        again = (f"{plain}_{n}" for n in range(2, len(wanted) + 2))
+        names.append(plain if plain not in names else next(one for one in again if one not in names))
+    return tuple(names)
+
+
+def _comma_columns(columns: Sequence[Sequence[str]], delimiter: str) -> set[int]:
+    """Columns of numbers with a decimal comma. `1,234` is one only if others or the delimiter say so."""
+    sure: set[int] = set()
+    perhaps: set[int] = set()
+    for number, cells in enumerate(columns):
+        cells = [cell for cell in cells if cell.lower() not in MISSING]
+        with_comma = [cell for cell in cells if "," in cell]
+        if with_comma and all(map(_COMMA_NUMBER, cells)):
+            plain = all(len(cell.rpartition(",")[2]) == 3 for cell in with_comma)
+            (perhaps if plain else sure).add(number)
+    return sure | perhaps if sure or delimiter == ";" else set()
+
+
+def _convert(cells: Sequence[str], comma: bool) -> Convert:
+    """Decide how cells of a column become JSON, from those of the sample that are not empty."""
+    known = [cell for cell in cells if cell.lower() not in MISSING]
+    if comma:
+        return _comma_number
+    if known and all(map(_is_number, known)):
+        return _number
+    if known and {cell.lower() for cell in known} <= {"true", "false"}:
+        return _boolean
+    return _text
+
+
+def _is_number(cell: str) -> bool:
+    return bool(_NUMBER(cell)) and (len(cell) < 16 or not _WHOLE(cell) or abs(int(cell[:64])) <= EXACT_MAX)
+
+
+def _text(cell: str) -> str:
+    return encode_basestring(cell) if cell else "null"
+
+
+def _number(cell: str) -> str:
+    cell = cell.strip()
+    if _is_number(cell):
+        return cell
+    return "null" if cell.lower() in MISSING else _text(cell)
+
+
+def _comma_number(cell: str) -> str:
+    plain = cell.strip()
+    if _COMMA_NUMBER(plain):
+        return _number(plain.replace(".", "").replace(",", "."))
+    return "null" if plain.lower() in MISSING else _text(cell)
+
+
+def _boolean(cell: str) -> str:
+    lower = cell.strip().lower()
+    if lower in ("true", "false"):
+        return lower
+    return "null" if lower in MISSING else _text(cell)

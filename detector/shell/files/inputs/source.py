@@ -1,0 +1,162 @@
+"""Where events come from: a path, a pattern, a pipe, a URL."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from detector.config.words import redacted
+from detector.errors import NeedsOperator
+from detector.shell.files.inputs.bytes_of import BUFFER_BYTES, Spool, SpoolView
+
+STDIN = "-"
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(:|//)")
+_EXTRAS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "abfss": "azure",
+}
+
+
+class Source:
+    """One or more files that are read in order, as one stream.
+
+    Parameters
+    ----------
+    given
+        A path; `-` for standard input; a pattern with `*`, `?` or `[...]`, whose files are read in the order
+        of their names (numbers by value: part-2 before part-10); a URL that fsspec understands, also with
+        `*`. A pipe or a FIFO is kept in a temporary file as it is read, so that it can be read again.
+
+    Raises
+    ------
+    NeedsOperator
+        Nothing is there.
+    """
+
+    def __init__(self, given: Path | str) -> None:
+        self.given = str(given)
+        self._remote: Any = None  # the fsspec file system of a URL
+        self._spools: dict[str, Spool] = {}
+        if _URL.match(self.given):
+            self.names = self._find()
+        elif self.given != STDIN and not os.path.exists(self.given) and glob.has_magic(self.given):
+            self.names = [name for name in glob.glob(self.given, recursive=True) if not os.path.isdir(name)]
+        else:
+            self.names = [self.given]
+        if not self.names:
+            raise NeedsOperator(f"no file fits {redacted(self.given)}")
+        self.names.sort(key=_natural)
+
+    def __str__(self) -> str:
+        return "standard input" if self.given == STDIN else redacted(self.given)
+
+    def name(self, index: int) -> str:
+        """A file as people should see it."""
+        return str(self) if self.names[index] == self.given else redacted(self.names[index])
+
+    def open(self, index: int) -> io.BufferedReader:
+        """Open a file from its beginning.
+
+        Raises
+        ------
+        NeedsOperator
+            It cannot be read.
+        """
+        name = self.names[index]
+        with self._errors(index):
+            if name in self._spools:
+                return io.BufferedReader(SpoolView(self._spools[name]), BUFFER_BYTES)
+            if self._remote is not None:
+                file: Any = self._remote.open(name, "rb")
+            elif name == STDIN:
+                file = sys.stdin.buffer
+            else:
+                file = io.FileIO(name)
+            if name == STDIN or not file.seekable():
+                self._spools[name] = Spool(file)
+                return io.BufferedReader(SpoolView(self._spools[name]), BUFFER_BYTES)
+            return io.BufferedReader(file, BUFFER_BYTES)
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of all files before unpacking; None: unknown, as of a pipe."""
+        sizes = [self._size(index) for index in range(len(self.names))]
+        return None if None in sizes else sum(filter(None, sizes))
+
+    def _size(self, index: int) -> int | None:
+        name = self.names[index]
+        with self._errors(index):
+            if self._remote is not None:
+                found = self._remote.size(name)
+                return None if found is None else int(found)
+            return os.path.getsize(name) if os.path.isfile(name) else None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Sizes and the beginning, to detect a change without reading all of it."""
+        digest = hashlib.sha256()
+        with self.open(0) as file:
+            digest.update(file.read(1 << 20))
+        facts = {"bytes": self.size_bytes, "sha256_of_first_mib": digest.hexdigest()}
+        return facts if len(self.names) == 1 else facts | {"files": self.names}
+
+    def is_file(self, path: Path) -> bool:
+        """Whether a path is one of the files."""
+        local = self.names if self._remote is None else []
+        return any(path.resolve() == Path(name).resolve() for name in local if name != STDIN)
+
+    def close(self) -> None:
+        """Close pipes and drop what was kept of them."""
+        for spool in self._spools.values():
+            spool.close()
+        self._spools.clear()
+
+    def _find(self) -> list[str]:
+        """The files of a URL."""
+        from fsspec.core import url_to_fs
+
+        with self._errors(None):
+            self._remote, path = url_to_fs(self.given)
+            web = self.given.startswith(("http:", "https:"))  # there ? and [ are parts of an address
+            return sorted(self._remote.glob(path)) if "*" in path and not web else [path]
+
+    @contextmanager
+    def _errors(self, index: int | None) -> Iterator[None]:
+        """Turn errors of the operating system or of a file system's client into a sentence."""
+        name = str(self) if index is None else self.name(index)
+        try:
+            yield
+        except IsADirectoryError as error:
+            pattern = f"{name.rstrip('/')}/*.parquet"
+            raise NeedsOperator(
+                f"{name} cannot be read: {error.strerror}; name its files, as in '{pattern}'"
+            ) from error
+        except ImportError as error:
+            extra = _EXTRAS.get(self.given.partition(":")[0])
+            way = f"pip install 'detector[{extra}]'" if extra else str(error)
+            raise NeedsOperator(f"{name} cannot be read: a package is missing: {way}") from error
+        except OSError as error:
+            raise NeedsOperator(f"{name} cannot be read: {error.strerror or error}") from error
+        except Exception as error:  # each client of fsspec has exceptions of its own
+            if self._remote is None and index is not None:
+                raise
+            raise NeedsOperator(
+                f"{name} cannot be read: {redacted(str(error)) or type(error).__name__}"
+            ) from error
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key of file names: numbers by value."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name) if part]
