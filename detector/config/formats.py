@@ -6,5 +6,7 @@ and a module of its own (docs/EXTENDING.md).
 
 from __future__ import annotations
 
-FORMATS: dict[str, str] = {"json": "one JSON object per record (RFC 8259, UTF-8)"}
+FORMATS: dict[str, str] = {
+    "json": "one JSON object per record (RFC 8259, UTF-8), with or without a registry's frame",
+}
 """Names, with what a record's value is."""

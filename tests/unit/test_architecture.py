@@ -52,6 +52,7 @@ CORE_MAY_IMPORT = {
     "__future__",
     "abc",
     "array",
+    "binascii",
     "bisect",
     "collections",
     "copy",
