@@ -44,7 +44,7 @@ from detector.core.reporting.counting import StageTimer
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.warm_start import Model
 from detector.errors import CommitFailed, LogGone, OutsideError
-from detector.ports import Change, CheckpointStore, Clock, Log, Poll, SideLog, Status, Stream
+from detector.ports import Change, CheckpointStore, Clock, Log, Poll, SchemaSource, SideLog, Status, Stream
 from detector.shell import calls
 from detector.shell.objects import Objects
 from detector.shell.runner.checkpointer import Checkpointer
@@ -94,6 +94,8 @@ class Runner:
     warm_start
         The model that partitions which were never committed begin with, by way of `store`; None: with
         nothing.
+    schemas
+        Schemas of records; None: the format has none.
     warnings
         What start-up found; shown by `status`.
     warning_sources
@@ -120,6 +122,7 @@ class Runner:
         observe: Observe | None = None,
         on_revoked: OnRevoked | None = None,
         warm_start: Model | None = None,
+        schemas: SchemaSource | None = None,
         warnings: Sequence[str] = (),
         warning_sources: Sequence[WarningSource] = (),
     ) -> None:
@@ -149,7 +152,11 @@ class Runner:
             self._configs,
             self._status,
             identity_of=lambda number: Identity(
-                topic=topic, group=group, partition=number, entity_key=entity_key
+                topic=topic,
+                group=group,
+                partition=number,
+                entity_key=entity_key,
+                resources={} if schemas is None else {"schemas": schemas.table},
             ),
             sides=self._sides,
             lanes=lanes,
@@ -165,7 +172,7 @@ class Runner:
             metadata_bytes_max=metadata_bytes_max,
         )
         inputs = SideInputs(self._sides, self._calls, clock)
-        self._processor = Processor(shared, inputs, self._checkpointer, self._committer, observe)
+        self._processor = Processor(shared, inputs, self._checkpointer, self._committer, observe, schemas)
 
     def run(self) -> None:
         """Turn until `stop`, or until a finite log is at its end; then commit and leave.

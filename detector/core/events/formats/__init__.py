@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.config.tree import Event
+from detector.core.events.formats.avro import Avro
 from detector.core.events.formats.base import Format
 from detector.core.events.formats.envelopes import ENVELOPES
 from detector.core.events.formats.json import Json
 
-FORMATS: dict[str, type[Format]] = {"json": Json}
+FORMATS: dict[str, type[Format]] = {"json": Json, "avro": Avro}
 """By the name in the configuration."""
 
 
