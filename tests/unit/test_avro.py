@@ -164,6 +164,41 @@ def test_the_schema_may_change_at_any_record() -> None:
     assert [one[1:] for one in found] == [without, plain(), plain(), without]
 
 
+EVERY_TYPE: dict[str, Any] = {
+    "none": "null",
+    "flag": ["boolean", "null"],
+    "short": ["null", "float"],
+    "double": "double",
+    "code": {"type": "fixed", "size": 3, "name": "Code"},
+    "place": ["null", {"type": "record", "name": "Place", "fields": [
+        {"name": "city", "type": "string"},
+        {"name": "kind", "type": ["null", {"type": "enum", "name": "Kind", "symbols": ["a", "b"]}]},
+        {"name": "count", "type": "long"},
+    ]}],
+}  # fmt: skip
+EVERY_FIELD = [
+    {"name": "flag", "path": "flag", "type": "categorical"},
+    {"name": "short", "path": "short", "type": "numeric"},
+    {"name": "double", "path": "double", "type": "numeric"},
+    {"name": "city", "path": "place.city", "type": "categorical"},
+    {"name": "kind", "path": "place.kind", "type": "categorical"},
+    {"name": "count", "path": "place.count", "type": "numeric"},
+    {"name": "absent", "path": "place.absent", "type": "numeric"},
+]
+
+
+@pytest.mark.parametrize("nullable", [False, True])
+def test_every_type_is_read_in_blocks_as_alone(nullable: bool) -> None:
+    schema = record_schema(**EVERY_TYPE)
+    place = None if nullable else {"city": "Zürich 東京", "kind": "b", "count": -(2**62)}
+    more = {"none": None, "flag": True, "short": 0.1, "double": -1e300, "code": b"abc", "place": place}
+    event = EVENT | more | ({"flag": None, "short": None} if nullable else {})
+    found = read(
+        {1: schema}, *[written(schema, event), written(schema, EVENT | more)] * 2, fields=EVERY_FIELD
+    )
+    assert all(isinstance(one, ParsedEvent) for one in found), found
+
+
 def test_references_are_followed() -> None:
     schema = record_schema(card=["null", "shop.Card"])
     card = {**CARD, "namespace": "shop"}
@@ -242,18 +277,19 @@ def test_schemas_that_hostile_bytes_could_use_are_refused(hostile: Any) -> None:
     assert "schema 1" in detail
 
 
+@pytest.mark.parametrize("name", ["plain", "every type"])
 @given(data=st.data())
 @settings(max_examples=300, deadline=None)
-def test_any_bytes_give_an_event_or_a_reason(data: st.DataObject) -> None:
-    schema = record_schema()
-    good = written(schema).value or b""
-    raw = bytearray(good)
+def test_any_bytes_give_an_event_or_a_reason(name: str, data: st.DataObject) -> None:
+    more = {"none": None, "flag": True, "short": 0.1, "double": -1e300, "code": b"abc"}
+    place = {"city": "Zürich 東京", "kind": "b", "count": -5}
+    schema = record_schema() if name == "plain" else record_schema(**EVERY_TYPE)
+    good = written(schema, EVENT if name == "plain" else EVENT | more | {"place": place})
+    assert good.value is not None
+    raw = bytearray(good.value)
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(5, len(raw) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(raw[: data.draw(st.integers(5, len(raw)))])
-    read(
-        {1: schema},
-        written(schema),
-        Record(0, 0, None, cut),
-        Record(0, 0, None, good[:5] + data.draw(st.binary())),
-    )
+    added = good.value[:5] + data.draw(st.binary())
+    sent = [good, *(good._replace(value=value) for value in (bytes(raw), cut, added))]
+    read({1: schema}, *sent, **({} if name == "plain" else {"fields": EVERY_FIELD}))

@@ -129,8 +129,7 @@ class Runner:
         self._sides = sides
         self._stream, self._clock, self._telemetry, self._log = stream, clock, telemetry, log
         self._stops_on_data_loss = config.on_data_loss == "stop"
-        self._on_revoked = on_revoked
-        self._connected = False  # a poll has been answered
+        self._on_revoked, self._connected = on_revoked, False  # connected: a poll has been answered
         self._calls = StoppableCalls(clock, telemetry)
         shared = Shared(
             stream=stream,
