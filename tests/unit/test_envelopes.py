@@ -197,6 +197,20 @@ def test_an_alert_has_the_event_without_its_envelope() -> None:
         assert view.main == "A24"
 
 
+def test_what_is_not_read_rejects_no_event() -> None:
+    columns = connect_schema(inside=False)
+    columns["fields"] += [{**columns["fields"][2], "field": "fee"}, {"field": "rate", "type": "double"}]
+    payload = json.dumps(CODED)[:-1] + ', "fee": "%", "rate": 1e999}'
+    message = f'{{"schema": {json.dumps(columns)}, "payload": {payload}}}'.encode()
+    assert values(accepted(schema("connect"), record(message))[0]) == plain()
+    document = Parser(schema("connect"), KEY).view(record(message)).document
+    assert b'"fee":"%"' in document
+    assert b"1e999" in document
+    encoded = base64.b64encode(json.dumps(ROW).encode()).decode()
+    cloud = f'{{"specversion": "1.0", "rate": 1e999, "data_base64": "{encoded}"}}'.encode()
+    assert values(accepted(schema("cloudevents"), record(cloud))[0]) == plain()
+
+
 def test_any_schema_in_a_message_is_borne() -> None:
     for wrong in (5, [], {"fields": 1}, {"fields": [1, {"field": "after", "fields": [{"field": 1}]}]}):
         accepted(schema("debezium"), record({"schema": wrong, "payload": change()}))

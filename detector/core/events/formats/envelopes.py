@@ -25,6 +25,7 @@ from detector.core.events.values import Column
 from detector.core.records import Headers, Record
 
 PLANS_MAX = 64  # schemas in messages whose conversions are kept
+_FIELDS = msgspec.json.Decoder(type=dict[str, msgspec.Raw])
 _NO_PLAN: Mapping[str, Convert] = {}
 Read = Callable[[Any], Any]
 
@@ -289,8 +290,12 @@ class CloudEvents(Format):
         event, data = self._open(value, key, headers)
         if data is None:
             return event, None
-        tree = msgspec.json.decode(value)
-        attributes = {f"ce_{name}": found for name, found in tree.items() if isinstance(found, str)}
+        fields = {name: bytes(raw) for name, raw in _FIELDS.decode(value).items()}
+        attributes = {
+            f"ce_{name}": msgspec.json.decode(raw, type=str)
+            for name, raw in fields.items()
+            if raw[:1] == b'"' and name != "data_base64"
+        }
         return self._binary.decode(data, key, ()), attributes
 
     def _open(self, value: bytes, key: bytes | None, headers: Headers) -> tuple[Any, bytes | None]:
@@ -379,23 +384,34 @@ def _attributes(headers: Headers) -> dict[str, str]:
 
 def _payload_is_null(message: bytes) -> bool:
     try:
-        fields = msgspec.json.decode(message, type=dict[str, msgspec.Raw])
+        fields = _FIELDS.decode(message)
     except (msgspec.DecodeError, RecursionError):
         return False
     return "payload" in fields and bytes(fields["payload"]) == b"null"
 
 
 def _converted(event: bytes, plan: Mapping[str, Convert]) -> bytes:
-    """Apply conversions to an event in JSON."""
-    tree = msgspec.json.decode(event)
+    """Apply conversions to an event in JSON. What cannot be converted, and was not read, is as it was."""
+    fields: dict[str, Any] = dict(_FIELDS.decode(event))
+    below: dict[str, dict[str, Convert]] = {}
     for path, convert in plan.items():
-        *folders, leaf = path.split(".")
-        node = tree
-        for folder in folders:
-            node = node.get(folder) if isinstance(node, dict) else None
-        if isinstance(node, dict) and node.get(leaf) is not None:
-            node[leaf] = convert(node[leaf])
-    return msgspec.json.encode(tree)
+        name, _, rest = path.partition(".")
+        if name not in fields:
+            continue
+        if rest:
+            below.setdefault(name, {})[rest] = convert
+            continue
+        try:
+            found = msgspec.json.decode(fields[name])
+            if found is not None:
+                fields[name] = convert(found)
+        except (Bad, msgspec.DecodeError, RecursionError):
+            continue
+    for name, inner in below.items():
+        raw = bytes(fields[name])
+        if raw[:1] == b"{":
+            fields[name] = msgspec.Raw(_converted(raw, inner))
+    return msgspec.json.encode(fields)
 
 
 ENVELOPES: dict[str, type[Changes] | type[CloudEvents]] = {
