@@ -611,7 +611,7 @@ def test_all_missing_secrets_are_reported_at_once(path: Path, tmp_path: Path) ->
     assert [p.path for p in missing_here(config, {"A": "x"})] == ["entity_key", "kafka.security.ca_file"]
     (tmp_path / "key").write_text("k")
     config = read(path, MINIMAL, f"entity_key={{file: {tmp_path / 'key'}}}")
-    assert resolve_secrets(config, {}) == (None, None, "k")
+    assert resolve_secrets(config, {}) == (None, None, "k", None, None)
     assert missing_here(config, {}) == []
 
 

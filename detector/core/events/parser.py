@@ -21,9 +21,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from detector.config.tree import EntityField, Event, TimeField, ValueField
-from detector.core.events.formats import FORMATS
+from detector.core.events.formats import make_format
 from detector.core.events.kinds import KINDS, STORES, FieldKind
-from detector.core.events.rejection import Bad, Rejected
+from detector.core.events.rejection import SKIPPED, Bad, Rejected
 from detector.core.events.values import hasher, plain, to_float
 from detector.core.records import Headers, Record
 
@@ -122,7 +122,7 @@ class Parser:
         paths = [schema.id, schema.time.path, kind_path, original_path]
         paths += [entity.path for entity in schema.entities]
         paths += [path for field in fields for path in field.paths]
-        self.format = FORMATS[schema.format](paths, schema.limits, resources)
+        self.format = make_format(schema, paths, resources)
         self._read_id, self._read_time, self._read_kind, self._read_original = map(
             self.format.reader, paths[:4]
         )
@@ -179,7 +179,8 @@ class Parser:
 
     def _decode(self, raw: bytes | None, key: bytes | None, headers: Headers) -> Any:
         if raw is None:
-            raise Bad("tombstone", "the record has no value")
+            reason = SKIPPED if self.format.skips_tombstones else "tombstone"
+            raise Bad(reason, "the record has no value")
         if not raw.strip():
             raise Bad("empty", "the value has no content")
         if len(raw) > self.limits.bytes_max:
