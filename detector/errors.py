@@ -11,6 +11,7 @@
     ├── OutsideError             an outside service is unavailable: retried with backoff
     │   ├── BrokerUnavailable
     │   ├── StoreUnavailable
+    │   ├── RegistryUnavailable
     │   └── CommitFailed         refused, or of unknown outcome: rebuild from what is committed
     └── CheckpointDamaged        checksum or format is wrong: the checkpoint before it is used
 
@@ -89,6 +90,10 @@ class BrokerUnavailable(OutsideError):
 
 class StoreUnavailable(OutsideError):
     """The checkpoint store cannot be read or written now."""
+
+
+class RegistryUnavailable(OutsideError):
+    """The schema registry does not answer. Records wait for their schemas; none is rejected."""
 
 
 class CommitFailed(OutsideError):

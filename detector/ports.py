@@ -9,9 +9,9 @@ Each call of a port returns within a timeout or raises `detector.errors.OutsideE
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from detector.core.records import Headers, Record
 
@@ -256,6 +256,26 @@ class SideLog(Protocol):
 
     def close(self) -> None:
         """Let go of the connection."""
+
+
+class SchemaSource(Protocol):
+    """Schemas by the ids that records name."""
+
+    @property
+    def table(self) -> Mapping[int, Any]:
+        """The schemas known here, for the event format."""
+
+    def missing(self, records: Sequence[Record]) -> Collection[int]:
+        """Ids that must be fetched before a shard may read these records. Does no IO."""
+
+    def fetch(self, ids: Collection[int]) -> None:
+        """Fetch them.
+
+        Raises
+        ------
+        RegistryUnavailable
+        CredentialsError
+        """
 
 
 class CheckpointStore(Protocol):

@@ -7,7 +7,7 @@ import json
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import yaml
 
 from benchmarks.fuzz import files
 from benchmarks.fuzz.mutate import Mutator
+from benchmarks.speed import formats
 from detector.config.load import effective, load
 from detector.config.tree import Config, Event, ModelPart
-from detector.core.events import ParsedEvent, Parser
+from detector.core.events import BlockReader, ParsedEvent, Parser, Rejected
 from detector.core.labels.feedback import feedback_time, read_feedback
 from detector.core.labels.peer_messages import Exchange
 from detector.core.records import Identity, Outputs, Record
@@ -164,6 +165,48 @@ class Events(Target):
             self._counts[name] = self._counts.get(name, 0) + count
 
 
+class FormatReader(Target):
+    """Records of one format or envelope.
+
+    Invariant: a record is an event, or there is a reason; many at once are read as each alone; an accepted
+    event can be shown as JSON.
+    """
+
+    weight = 50
+
+    def __init__(self, name: str) -> None:
+        self.name = f"format-{name.replace(', ', '-').replace(' ', '-')}"
+        codec = formats.codecs()[name]
+        event = Event.model_validate({**formats.TREE, **codec.changes})
+        self._parser = Parser(event, IDENTITY.entity_key, resources=codec.resources)
+        self._reader = BlockReader(event, IDENTITY.entity_key, resources=codec.resources)
+        self._examples = formats.records(codec, formats.events(64))
+        self._batch: list[tuple[Record, ParsedEvent | Rejected]] = []
+
+    def mutator(self, seed: int) -> Mutator:
+        return Mutator([record.value or b"" for record in self._examples], seed)
+
+    def check(self, data: bytes) -> str:
+        record = self._examples[0]._replace(value=data)
+        parsed = self._parser.parse(record)
+        if isinstance(parsed, ParsedEvent):
+            json.loads(self._parser.view(record).document)
+        self._batch.append((record, parsed))
+        if len(self._batch) == BATCH:
+            self.finish()
+        return "read" if isinstance(parsed, ParsedEvent) else parsed.reason
+
+    def finish(self) -> dict[str, int]:
+        batch, self._batch = self._batch, []
+        events, rejected = self._reader.read([record for record, _ in batch])
+        for row, (record, parsed) in enumerate(batch):
+            if repr(rejected.get(row) or events[row]) != repr(parsed):
+                error = Broken(f"alone: {parsed!r:.500}; in a block: {rejected.get(row)!r:.500}")
+                error.data = record.value  # type: ignore[attr-defined]
+                raise error
+        return {}
+
+
 class ConfigFile(Target):
     """Invariant: a ConfigError, or a configuration that makes a parser and is equal after being written."""
 
@@ -301,6 +344,9 @@ def targets() -> dict[str, Callable[[], Target]]:
         f"events-{path.stem}": lambda preset=path.stem: Events(preset)  # type: ignore[misc]
         for path in sorted(CONFIGS.glob("*.yaml"))
     }
+    for name in formats.codecs():
+        reader = partial(FormatReader, name)
+        made[reader().name] = reader
     may_raise = NeedsOperator, CheckpointDamaged
     return made | {
         "config": ConfigFile,

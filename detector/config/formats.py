@@ -6,5 +6,11 @@ and a module of its own (docs/EXTENDING.md).
 
 from __future__ import annotations
 
-FORMATS: dict[str, str] = {"json": "one JSON object per record (RFC 8259, UTF-8)"}
+FORMATS: dict[str, str] = {
+    "json": "one JSON object per record (RFC 8259, UTF-8), with or without a registry's frame",
+    "avro": "Avro with a schema registry's frame; needs `registry`",
+}
 """Names, with what a record's value is."""
+
+WITH_SCHEMAS = ("avro",)
+"""Formats that read the schemas of a registry."""

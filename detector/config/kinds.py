@@ -7,6 +7,7 @@ and how they are explained. A new kind is one line here, one line there, and a m
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -18,6 +19,14 @@ CODE_WORDS = frozenset(
 TEXT_WORDS = frozenset(
     ["name", "description", "memo", "note", "narrative", "text", "title", "remark", "comment"]
 )
+PLACE_WORDS = [
+    ("latitude", "longitude"),
+    ("latitude", "long"),
+    ("lat", "lon"),
+    ("lat", "lng"),
+    ("lat", "long"),
+    ("lat", "longitude"),
+]
 TEXTS_DISTINCT_MIN = 20  # fewer different texts are categories
 
 
@@ -113,10 +122,26 @@ def _numeric(column: SampleColumn) -> str | None:
     return "decimal numbers in text" if column.types == {str} else "numbers"
 
 
+def _geo(columns: Sequence[SampleColumn]) -> Iterator[Found]:
+    """Pairs of columns whose paths differ only in their words for the two parts, both in their ranges."""
+    for first, second in itertools.permutations(columns, 2):
+        for north, east in PLACE_WORDS:
+            if north not in first.words or east not in second.words:
+                continue
+            there = [east if word == north else word for word in first.words]
+            if there == list(second.words) and _within(first, 90.0) and _within(second, 180.0):
+                yield Found((first, second), "latitude and longitude by their names")
+
+
+def _within(column: SampleColumn, bound: float) -> bool:
+    return column.decimal and all(abs(float(value)) <= bound for value in column.values)
+
+
 KINDS: dict[str, FieldRules] = {
     "numeric": FieldRules(summary="a number", tried=3, find=single(_numeric), can_be_exposure=True),
     "categorical": FieldRules(summary="one of a set of values", tried=2, find=single(_categorical)),
     "text": FieldRules(summary="free text", tried=1, find=single(_text)),
+    "geo": FieldRules(summary="a place on the earth", tried=0, find=_geo, parts=("latitude", "longitude")),
 }
 """Rules by name, in the order in which they are listed to people."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from typing import NamedTuple
 
 from detector.config.tree import Config, Secret
@@ -19,6 +20,8 @@ class Secrets(NamedTuple):
     password: str | None
     key_password: str | None
     entity_key: str | None
+    registry_password: str | None
+    registry_key_password: str | None
 
 
 def resolve_secret(secret: Secret | None, path: str, environ: Mapping[str, str]) -> str | None:
@@ -86,8 +89,9 @@ def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
         resolve_secrets(config, environ)
     except ConfigError as error:
         problems += error.problems
-    for key in ("ca_file", "cert_file", "key_file"):
-        file = getattr(config.kafka.security, key)
+    sections = {"kafka.security": config.kafka.security, "registry": config.registry}
+    for section, key in product(sections, ("ca_file", "cert_file", "key_file")):
+        file = getattr(sections[section], key, None)
         try:
             if file is not None:
                 with open(file, "rb") as stream:
@@ -95,17 +99,19 @@ def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "an unusable path"
             value = f"{cut(plain(file))} ({why})"
-            problems.append(Problem(path=f"kafka.security.{key}", value=value, allowed="a readable PEM file"))
+            problems.append(Problem(path=f"{section}.{key}", value=value, allowed="a readable PEM file"))
     return problems
 
 
 def _secrets(config: Config) -> dict[str, Secret | None]:
     """By dotted path, in the order of `Secrets`."""
-    security = config.kafka.security
+    security, registry = config.kafka.security, config.registry
     return {
         "kafka.security.password": security.password,
         "kafka.security.key_password": security.key_password,
         "entity_key": config.entity_key,
+        "registry.password": None if registry is None else registry.password,
+        "registry.key_password": None if registry is None else registry.key_password,
     }
 
 

@@ -95,7 +95,7 @@ class Outputs:
     dead_letters: tuple[DeadLetter, ...] = ()
     suppressed: Mapping[str, int] = field(default_factory=dict)  # suppressed alert candidates, by reason
     key_mismatches: int = 0  # accepted events whose record key is not the value of their main entity
-    # events out of order, late or repeated, rejected or not, by kind
+    # events out of order, late or repeated, rejected or not; records skipped; by kind
     irregular: Mapping[str, int] = field(default_factory=dict)
     peer_messages: tuple[PeerMessage, ...] = ()  # to publish
     # records of side inputs by outcome, by name of the side input; published messages count under "exchange"

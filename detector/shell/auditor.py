@@ -9,11 +9,11 @@ It reads what the daemon reads, from outside the group, and may run at the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from detector.config.tree import Config, ModelPart
-from detector.core.records import Alert, DeadLetter, Identity
+from detector.core.records import Alert, DeadLetter, Identity, Record
 from detector.core.recovery.checkpoint import Manifest
 from detector.core.recovery.generations import (
     Origin,
@@ -32,7 +32,7 @@ from detector.core.shard.partition import Partition
 from detector.core.shard.replay import Passed, follow
 from detector.core.state import differing
 from detector.errors import CheckpointDamaged, NeedsOperator
-from detector.ports import Archive, CheckpointStore, Committed, SideLog
+from detector.ports import Archive, CheckpointStore, Committed, SchemaSource, SideLog
 from detector.shell.objects import Objects
 
 Progress = Callable[[int, int], None]
@@ -95,6 +95,8 @@ class Auditor:
         The same as the daemon's.
     archive, store, sides
         The transactions topic, the checkpoint store, and the side topics.
+    schemas
+        Schemas of records; None: the format has none.
     """
 
     def __init__(
@@ -107,9 +109,10 @@ class Auditor:
         archive: Archive,
         store: CheckpointStore,
         sides: Mapping[Side, SideLog],
+        schemas: SchemaSource | None = None,
     ) -> None:
         self._config, self._topic, self._group, self._entity_key = config, topic, group, entity_key
-        self._archive, self._sides = archive, sides
+        self._archive, self._sides, self._schemas = archive, sides, schemas
         self._objects = Objects(store, group=group, topic=topic)
 
     def verify(self, partition: int, *, generations: int, progress: Progress) -> Verified:
@@ -278,7 +281,13 @@ class Auditor:
         wanted = self._config.model_part(self._archive.partitions_count())
         configs: dict[str, ModelPart] = read_configs(origin, wanted, self._objects.get)
         partition = Partition(
-            Identity(topic=self._topic, group=self._group, partition=number, entity_key=self._entity_key),
+            Identity(
+                topic=self._topic,
+                group=self._group,
+                partition=number,
+                entity_key=self._entity_key,
+                resources={} if self._schemas is None else {"schemas": self._schemas.table},
+            ),
             wanted,
             origin.journal,
             until=until,
@@ -292,10 +301,16 @@ class Auditor:
         self, partition: Partition, progress: Progress, *, explain: int | None = None
     ) -> Iterator[Passed]:
         number, start, stop = partition.identity.partition, partition.position, partition.until
-        records = self._archive.records(number, start, stop)
+        records = map(self._with_schemas, self._archive.records(number, start, stop))
         for passed in follow(partition, records, self._read_side, explain=explain):
             progress(partition.position - start, stop - start)
             yield passed
+
+    def _with_schemas(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Fetch the schemas that records name, before a shard reads them."""
+        if self._schemas is not None and (ids := self._schemas.missing(records)):
+            self._schemas.fetch(ids)
+        return records
 
     def _read_side(self, side: Side, wanted: SideRange) -> SideRecords:
         start, stop = wanted

@@ -18,7 +18,7 @@ from detector.shell.auditor import Auditor
 from detector.shell.files import FileArchive, FileExchange, FileSideLog
 from detector.shell.kafka import KafkaArchive
 from detector.shell.store import FsspecStore
-from detector.wiring.common import entity_key, side_logs
+from detector.wiring.common import entity_key, registry_client, side_logs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ def auditing(
     OperatorError
         Configuration, credentials, or a file that cannot be read.
     """
-    password, key_password, entity_secret = resolve_secrets(config, environ)
+    password, key_password, entity_secret, *registry_secrets = resolve_secrets(config, environ)
     key = entity_key(entity_secret)
     sides: dict[Side, SideLog]
     archive: KafkaArchive | FileArchive
@@ -68,6 +68,7 @@ def auditing(
             archive=archive,
             store=store,
             sides=sides,
+            schemas=registry_client(config, *registry_secrets),
         )
         yield auditor, archive
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
+from detector.config.formats import WITH_SCHEMAS
 from detector.config.tree import Config
 from detector.core.jobs import Lanes
 from detector.core.recovery.sides import SIDES, Side
@@ -20,7 +21,9 @@ from detector.errors import (
 )
 from detector.ports import SideLog
 from detector.shell.background import BackgroundThread
+from detector.shell.clock import SystemClock
 from detector.shell.kafka import KafkaSideLog, TimeOf
+from detector.shell.registry import RegistryClient
 
 # Used when no secret is configured. It is public: entity values can be guessed from their hashes.
 DEVELOPMENT_KEY = b"detector development key: not a secret"
@@ -47,6 +50,13 @@ def side_logs(
         for side, topic in topics.items()
         if topic is not None
     }
+
+
+def registry_client(config: Config, password: str | None, key_password: str | None) -> RegistryClient | None:
+    """Make the client of the configured schema registry, for formats that need one; it connects later."""
+    if config.registry is None or config.event.format not in WITH_SCHEMAS:
+        return None
+    return RegistryClient(config.registry, password, key_password, SystemClock())
 
 
 def background_lanes() -> Lanes:

@@ -29,7 +29,14 @@ from detector.shell.kafka import KafkaStream, OutputWatch
 from detector.shell.metrics import TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
-from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start, side_logs
+from detector.wiring.common import (
+    Signals,
+    background_lanes,
+    entity_key,
+    read_warm_start,
+    registry_client,
+    side_logs,
+)
 
 # Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
 RETENTION_MARGIN_S = 3 * 86_400.0
@@ -65,7 +72,7 @@ def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = No
 
 
 def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -> None:
-    password, key_password, entity_secret = secrets
+    password, key_password, entity_secret, *registry_secrets = secrets
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
     stream = KafkaStream(config, password, key_password)
@@ -88,6 +95,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             observe=monitor.observe,
             on_revoked=monitor.forget,
             warm_start=warm_start,
+            schemas=registry_client(config, *registry_secrets),
             warnings=_warnings(config, stream, store, entity_secret, log),
             warning_sources=(watch.warnings,),
         )

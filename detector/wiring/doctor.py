@@ -34,7 +34,7 @@ def diagnose(config: Config, environ: Mapping[str, str], *, mend: bool) -> Diagn
     OutsideError
         The broker is away.
     """
-    password, key_password, _ = resolve_secrets(config, environ)
+    password, key_password, *_ = resolve_secrets(config, environ)
     transactions = Transactions(config, client_settings(config, password, key_password))
     with transactions.connected():
         fenced = transactions.end_those_of_dead_members() if mend else []

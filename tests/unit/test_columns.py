@@ -24,6 +24,7 @@ LAYOUT = Layout(
                 {"name": "amount", "path": "amount", "type": "numeric"},
                 {"name": "fee", "path": "fee", "type": "numeric"},
                 {"name": "country", "path": "country", "type": "categorical"},
+                {"name": "shop", "path": "lat, lon", "type": "geo"},
             ],
         }
     ),

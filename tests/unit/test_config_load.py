@@ -322,7 +322,7 @@ def test_all_problems_are_reported_at_once(path: Path) -> None:
         "event.time.zone": ("'Mars/Olympus'", "an IANA time zone like UTC or Europe/Paris"),
         "event.entities[0].name": ("'my card'", name),
         "event.exposure": ("'memo'", "the name of a numeric field (amount), or null"),
-        "event.fields[2].type": ("'money'", "one of: numeric, categorical, text"),
+        "event.fields[2].type": ("'money'", "one of: numeric, categorical, text, geo"),
         "event.fields[3].name": ("nothing", name),
         "kafka.group_id": ("''", "a text of 1 to 200 characters"),
         "kafka.request_timeout_ms": ("1.5", "a whole number >= 1000 and <= 600000"),
@@ -611,7 +611,7 @@ def test_all_missing_secrets_are_reported_at_once(path: Path, tmp_path: Path) ->
     assert [p.path for p in missing_here(config, {"A": "x"})] == ["entity_key", "kafka.security.ca_file"]
     (tmp_path / "key").write_text("k")
     config = read(path, MINIMAL, f"entity_key={{file: {tmp_path / 'key'}}}")
-    assert resolve_secrets(config, {}) == (None, None, "k")
+    assert resolve_secrets(config, {}) == (None, None, "k", None, None)
     assert missing_here(config, {}) == []
 
 

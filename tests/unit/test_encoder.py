@@ -63,6 +63,7 @@ def batch(count: int = 24, seed: int = 1, hashed: int = HASHED, texts: int = TEX
         numerics=np.zeros((count, 0)),
         categories=categories,
         grams=grams,
+        points=np.zeros((count, 0, 3), dtype=np.float32),
         context=np.zeros((count, 0), dtype=np.float32),
         fraud_rates=np.zeros((count, 0), dtype=np.float32),
         zeros=np.zeros(count, dtype=np.int8),

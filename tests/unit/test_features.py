@@ -65,7 +65,9 @@ def event(
     categories: tuple[int, ...] = (31,),
     grams: tuple[tuple[int, ...], ...] = ((1, 2),),
 ) -> ParsedEvent:
-    return ParsedEvent(Record(0, 0, None, b""), "id", time, entities, numerics, categories, grams, True, 0)
+    return ParsedEvent(
+        Record(0, 0, None, b""), "id", time, entities, numerics, categories, grams, (), True, 0
+    )
 
 
 def columns(events: list[ParsedEvent], layout: Layout) -> Events:
@@ -75,6 +77,7 @@ def columns(events: list[ParsedEvent], layout: Layout) -> Events:
         numerics=len(layout.numerics),
         categories=len(layout.categories),
         texts=len(layout.texts),
+        points=len(layout.points),
     )
     for row, event in enumerate(events):
         stacked.put(row, event)

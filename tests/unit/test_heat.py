@@ -11,7 +11,7 @@ from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import Features, Layout, Rows, empty_rows
 from detector.core.features.heat_table import EXCESS_MAX, HeatTable
-from detector.core.model.calibration import HEAT_NATS, HEAT_USUAL, USUAL_NATS, heated
+from detector.core.model.calibration import HEAT_NATS, USUAL_NATS, heated
 
 LAYOUT = Layout(
     Event.model_validate(
@@ -97,13 +97,12 @@ def test_it_is_restored_as_it_was() -> None:
     np.testing.assert_array_equal(observed(before, *more), observed(after, *more))
 
 
-def test_usual_heat_changes_no_distance_and_more_raises_it() -> None:
+def test_no_heat_changes_no_distance_and_heat_raises_it() -> None:
     plain = np.array([0.0, 1.0, 5.0])
     for width in (0, 2):
         assert heated(plain, np.zeros((3, width), dtype=np.float32)).tolist() == plain.tolist()
-    usual = np.full((3, 2), HEAT_USUAL / 2, dtype=np.float32)
-    assert heated(plain, usual).tolist() == plain.tolist()
-    assert heated(plain, usual + 0.75) == pytest.approx(plain + 1.5 * HEAT_NATS / USUAL_NATS)
+    some = np.full((3, 2), 0.75, dtype=np.float32)
+    assert heated(plain, some) == pytest.approx(plain + 1.5 * HEAT_NATS / USUAL_NATS)
 
 
 def context_of(own: float, everything: float, share: float) -> Rows:

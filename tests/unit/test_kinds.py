@@ -30,61 +30,56 @@ from detector.core.records import Record
 KEY = b"a secret of the tests"
 
 
-class Geo(FieldKind):
-    """A place on the earth; the model sees three coordinates, in which near places are near."""
+class Span(FieldKind):
+    """From one number to another; the model sees the middle and the width."""
 
     store = "numerics"
 
     @classmethod
     def places(cls, field: ValueField) -> tuple[str, ...]:
-        return tuple(f"{field.name} {axis}" for axis in "xyz")
+        return tuple(f"{field.name} {part}" for part in ("middle", "width"))
 
     def parse(self, found: Any) -> list[float] | None:
         if None in found:
             self.missing()
             return None
-        for degrees, bound in zip(found, (90.0, 180.0), strict=True):
-            if isinstance(degrees, str | bool) or not abs(degrees) <= bound:
-                raise Bad("out_of_range", f"field {self.field.name}: not a place")
-        return [float(degrees) for degrees in found]
+        if any(isinstance(end, str | bool) for end in found) or not found[0] <= found[1]:
+            raise Bad("out_of_range", f"field {self.field.name}: not a span")
+        return [float(end) for end in found]
 
     def encode(self, value: list[float] | None) -> Sequence[float]:
-        if value is None:
-            return (math.nan,) * 3
-        latitude, longitude = map(math.radians, value)
-        across = math.cos(latitude)
-        return across * math.cos(longitude), across * math.sin(longitude), math.sin(latitude)
+        return (math.nan,) * 2 if value is None else ((value[0] + value[1]) / 2, value[1] - value[0])
 
     @classmethod
     def explain(
         cls, field: ValueField, value: Any, expected: NDArray[np.float64], *, whose: str, familiarity: str
     ) -> Explanation:
-        x, y, z = expected.tolist()
-        usual = f"{math.degrees(math.atan2(z, math.hypot(x, y))):.1f}, {math.degrees(math.atan2(y, x)):.1f}"
-        observed = None if value is None else f"{value[0]:.1f}, {value[1]:.1f}"
+        middle, width = expected.tolist()
+        usual = f"{middle - width / 2:.1f} to {middle + width / 2:.1f}"
+        observed = None if value is None else f"{value[0]:.1f} to {value[1]:.1f}"
         detail = f"{field.name} is {observed}, {usual} is usual for {whose}"
         return Explanation(observed, usual, "unusual", detail)
 
 
-def find_places(columns: Sequence[SampleColumn]) -> Iterator[Found]:
-    """Pairs of columns whose last words are lat and lon."""
+def find_spans(columns: Sequence[SampleColumn]) -> Iterator[Found]:
+    """Pairs of columns whose last words are low and high."""
     for first in columns:
         for second in columns:
-            if [*first.words[:-1], "lon"] == second.words and first.words[-1] == "lat":
-                yield Found((first, second), "latitude and longitude by their names")
+            if [*first.words[:-1], "high"] == second.words and first.words[-1] == "low":
+                yield Found((first, second), "both ends by their names")
 
 
 @pytest.fixture(autouse=True)
 def _added(monkeypatch: pytest.MonkeyPatch) -> None:
-    rules = FieldRules(summary="a place", tried=0, find=find_places, parts=("latitude", "longitude"))
-    monkeypatch.setitem(RULES, "geo", rules)
-    monkeypatch.setitem(KINDS, "geo", Geo)
+    rules = FieldRules(summary="a span", tried=0, find=find_spans, parts=("low", "high"))
+    monkeypatch.setitem(RULES, "span", rules)
+    monkeypatch.setitem(KINDS, "span", Span)
 
 
-def schema(**place: Any) -> Event:
+def schema(**span: Any) -> Event:
     fields = [
         {"name": "amount", "path": "amount", "type": "numeric"},
-        {"name": "place", "path": "shop.lat, shop.lon", "type": "geo"} | place,
+        {"name": "quote", "path": "day.low, day.high", "type": "span"} | span,
         {"name": "fee", "path": "fee", "type": "numeric"},
     ]
     entities = [{"name": "card", "path": "card"}]
@@ -98,7 +93,7 @@ def record(number: int = 0, **changes: Any) -> Record:
     return Record(number, 0, None, json.dumps(event | changes).encode())
 
 
-BERLIN = {"lat": 52.5, "lon": 13.4}
+CALM = {"low": 52.0, "high": 53.0}
 
 
 def test_names_in_both_tables_are_the_same() -> None:
@@ -106,33 +101,30 @@ def test_names_in_both_tables_are_the_same() -> None:
 
 
 def test_an_unknown_kind_is_refused_with_the_names_allowed() -> None:
-    with pytest.raises(ValidationError, match="one of: numeric, categorical, text, geo"):
+    with pytest.raises(ValidationError, match="one of: numeric, categorical, text, geo, span"):
         ValueField(name="a", path="a", type="money")
 
 
-@pytest.mark.parametrize("path", ["shop.lat", "shop.lat, ", "a, b, c"])
+@pytest.mark.parametrize("path", ["day.low", "day.low, ", "a, b, c"])
 def test_each_part_needs_a_path(path: str) -> None:
-    with pytest.raises(ValidationError, match="2 field names for latitude, longitude"):
-        ValueField(name="place", path=path, type="geo")
+    with pytest.raises(ValidationError, match="2 field names for low, high"):
+        ValueField(name="quote", path=path, type="span")
 
 
 def test_a_value_of_several_parts_takes_several_places() -> None:
-    parsed = Parser(schema(), KEY).parse(record(shop=BERLIN))
+    parsed = Parser(schema(), KEY).parse(record(day=CALM))
     assert isinstance(parsed, ParsedEvent)
-    assert len(parsed.numerics) == 5
-    assert parsed.numerics[0] == 2.0
-    assert sum(x * x for x in parsed.numerics[1:4]) == pytest.approx(1.0)
-    assert parsed.numerics[4] == 1.0
-    assert Parser(schema(), KEY).view(record(shop=BERLIN)).values["place"] == [52.5, 13.4]
+    assert parsed.numerics == (2.0, 52.5, 1.0, 1.0)
+    assert Parser(schema(), KEY).view(record(day=CALM)).values["quote"] == [52.0, 53.0]
 
 
 def test_a_block_is_read_as_its_records_are() -> None:
     for event in (schema(), schema(use="context"), schema(optional=False)):
         batch = [
-            record(0, shop=BERLIN),
-            record(1, shop={"lat": 99, "lon": 0}),
+            record(0, day=CALM),
+            record(1, day={"low": 99, "high": 0}),
             record(2),
-            record(3, shop={"lat": 1}),
+            record(3, day={"low": 1}),
         ]
         events, rejected = BlockReader(event, KEY).read(batch)
         for row, one in enumerate(batch):
@@ -157,12 +149,12 @@ class Column:
 def test_init_config_recognises_it() -> None:
     columns = [
         Column("amount", [1.5, 2.0]),
-        Column("shop.lon", [13.4, 13.5]),
-        Column("shop.lat", [52.5, 52.4]),
+        Column("day.high", [53.4, 53.5]),
+        Column("day.low", [52.5, 52.4]),
         Column("country", ["DE", "FR"]),
     ]
     found = {name: [column.path for column in one.columns] for name, one in recognise(columns)}
-    assert found == {"geo": ["shop.lat", "shop.lon"], "categorical": ["country"], "numeric": ["amount"]}
+    assert found == {"span": ["day.low", "day.high"], "categorical": ["country"], "numeric": ["amount"]}
 
 
 def sample() -> list[bytes]:
@@ -172,7 +164,7 @@ def sample() -> list[bytes]:
             "time": 1.7e9 + number,
             "card": f"c{number % 40}",
             "amount": 2.5 + number,
-            "shop": {"lon": 13.4 + number / 1000, "lat": 52.5 + number / 1000},
+            "day": {"high": 53.5 + number / 1000, "low": 52.5 + number / 1000},
         }
         for number in range(200)
     )
@@ -183,21 +175,21 @@ def test_init_config_writes_a_field_with_a_path_for_each_part(tmp_path: Path) ->
     inference = infer(sample())
     assert [(field.name, field.kind, field.path) for field in inference.fields] == [
         ("amount", "numeric", "amount"),
-        ("shop_lat_shop_lon", "geo", "shop.lat, shop.lon"),
+        ("day_low_day_high", "span", "day.low, day.high"),
     ]
     assert inference.exposure == "amount"
     file = tmp_path / "inferred.yaml"
     file.write_text(render(inference))
-    assert load(file).event.fields[1].paths == ("shop.lat", "shop.lon")
+    assert load(file).event.fields[1].paths == ("day.low", "day.high")
 
 
 def test_columns_that_cannot_be_listed_with_commas_are_not_used() -> None:
-    lines = [line.replace(b'"shop"', b'"shop, main"') for line in sample()]
+    lines = [line.replace(b'"day"', b'"day, main"') for line in sample()]
     inference = infer(lines)
     assert [field.name for field in inference.fields] == ["amount"]
     assert [(choice.path, choice.reason) for choice in inference.ignored] == [
-        ("shop, main.lon", "part of a geo field, but a path cannot have commas in its names"),
-        ("shop, main.lat", "part of a geo field, but a path cannot have commas in its names"),
+        ("day, main.high", "part of a span field, but a path cannot have commas in its names"),
+        ("day, main.low", "part of a span field, but a path cannot have commas in its names"),
     ]
 
 
@@ -207,23 +199,23 @@ def test_a_column_belongs_to_one_field_only(monkeypatch: pytest.MonkeyPatch) -> 
         yield from (Found((first, other), "a pair") for other in others)
 
     rules = FieldRules(summary="a pair", tried=0, find=pairs, parts=("one", "other"))
-    monkeypatch.setitem(RULES, "geo", rules)
+    monkeypatch.setitem(RULES, "span", rules)
     columns = [Column(name, [1.5, 2.0]) for name in ("a", "b", "c")]
     found = [(name, [column.path for column in one.columns]) for name, one in recognise(columns)]
-    assert found == [("geo", ["a", "b"]), ("numeric", ["c"])]
+    assert found == [("span", ["a", "b"]), ("numeric", ["c"])]
 
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("shop, shop.lon", "a field, not an object: shop.lon is inside it"),
-        ("card, shop.lon", "a field, not an object: card.id is inside it"),
-        ("shop., shop.lon", "field names with single dots"),
-        ("shop.lat, .lon", "field names with single dots"),
+        ("day, day.high", "a field, not an object: day.high is inside it"),
+        ("card, day.high", "a field, not an object: card.id is inside it"),
+        ("day., day.high", "field names with single dots"),
+        ("day.low, .high", "field names with single dots"),
     ],
 )
 def test_each_path_of_a_field_is_checked_by_itself(path: str, allowed: str) -> None:
-    fields = [{"name": "place", "path": path, "type": "geo"}]
+    fields = [{"name": "quote", "path": path, "type": "span"}]
     tree = {"id": "card.id", "time": {"path": "time"}, "fields": fields}
     with pytest.raises(ValidationError, match=allowed):
         Event.model_validate(tree)
@@ -235,34 +227,34 @@ def test_a_comma_is_part_of_the_name_of_a_field_of_one_part() -> None:
 
 def test_its_places_are_inputs_and_one_group() -> None:
     layout = Layout(schema(), FeaturesConfig(half_lives=(86_400.0,)))
-    assert [place.name for place in layout.numerics] == ["amount", "place x", "place y", "place z", "fee"]
-    assert {group.name: group.numerics for group in layout.groups}["place"] == slice(1, 4)
+    assert [place.name for place in layout.numerics] == ["amount", "quote middle", "quote width", "fee"]
+    assert {group.name: group.numerics for group in layout.groups}["quote"] == slice(1, 3)
     names = Features(layout).names
-    assert {"place x", "place y against card 1d", "place z missing"} <= set(names)
+    assert {"quote middle", "quote width against card 1d", "quote width missing"} <= set(names)
 
 
 def test_an_alert_explains_it_in_its_own_terms() -> None:
     layout = Layout(schema(), FeaturesConfig(half_lives=(86_400.0,)))
     units = Units(np.ones(len(layout.numerics)))
     event, typical = empty_rows(1, layout), empty_rows(1, layout)
-    sent = Parser(schema(), KEY).parse(record(shop={"lat": -33.9, "lon": 151.2}))
-    usual = Parser(schema(), KEY).parse(record(shop=BERLIN))
+    sent = Parser(schema(), KEY).parse(record(day={"low": 40.0, "high": 90.0}))
+    usual = Parser(schema(), KEY).parse(record(day=CALM))
     assert isinstance(sent, ParsedEvent)
     assert isinstance(usual, ParsedEvent)
     event.numerics[:] = units.scale(np.array([sent.numerics]))
     typical.numerics[:] = units.scale(np.array([usual.numerics]))
 
-    def far_from_berlin(rows: Rows) -> NDArray[np.float64]:
-        return np.abs(rows.numerics[:, 1:4] - typical.numerics[0, 1:4]).sum(axis=1)
+    def far_from_calm(rows: Rows) -> NDArray[np.float64]:
+        return np.abs(rows.numerics[:, 1:3] - typical.numerics[0, 1:3]).sum(axis=1)
 
     (reason,) = Explainer(layout, units).reasons(
         event,
         typical,
-        Parser(schema(), KEY).view(record(shop={"lat": -33.9, "lon": 151.2})),
-        float(far_from_berlin(event)[0]),
-        far_from_berlin,
+        Parser(schema(), KEY).view(record(day={"low": 40.0, "high": 90.0})),
+        float(far_from_calm(event)[0]),
+        far_from_calm,
         count_max=3,
         show_typical=True,
     )
-    assert (reason.field, reason.observed, reason.expected) == ("place", "-33.9, 151.2", "52.5, 13.4")
-    assert reason.detail == "place is -33.9, 151.2, 52.5, 13.4 is usual for events like it"
+    assert (reason.field, reason.observed, reason.expected) == ("quote", "40.0 to 90.0", "52.0 to 53.0")
+    assert reason.detail == "quote is 40.0 to 90.0, 52.0 to 53.0 is usual for events like it"

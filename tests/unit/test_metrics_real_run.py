@@ -44,6 +44,7 @@ NOT_MOVED: dict[Series, str] = {
         "hanging",
     ): "needs a real Kafka; see tests/kafka/test_transactions.py",
     ("detector_labels_total", "rate_limited"): "needs 64 frauds of one entity; see test_labels.py",
+    ("detector_events_irregular_total", "skipped"): "needs an envelope; see test_format_scores.py",
     **dict.fromkeys(
         [
             ("detector_events_rejected_total", reason)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detector.core.features import Rows
 from detector.core.labels.label_weight import WEIGHT_STEP
 from detector.core.model import serving
+from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Explained, Fit, PartSetup, ScorePart, Shown, Update
 from tests.unit.test_learning import payments, reports, settings_of
@@ -125,8 +126,8 @@ def test_weights_are_relative_and_shared_by_a_parts_columns() -> None:
     shard = partition()._shard
     weights = shard._scorer.served.weights
     assert weights.sum() == pytest.approx(1.0)
-    assert weights.tolist() == pytest.approx([0.16, 0.16, 0.08, 0.1, 0.25, 0.25])
-    assert shard._scorer.served.limits.tolist() == [0] * 6
+    assert weights.tolist() == pytest.approx([0.18, 0.18, 0.04, 0.1, 0.0, 0.25, 0.25])
+    assert shard._scorer.served.limits.tolist() == [0, 0, 0, 0, Limit.BESIDE, 0, 0]
 
 
 def labelled_run(monkeypatch: pytest.MonkeyPatch, *parts: serving.PartFactory) -> Run:

@@ -20,6 +20,7 @@ from detector.config.tree.event import (
     UNREADABLE,
     Duplicates,
     EntityField,
+    Envelope,
     Event,
     EventLimits,
     Late,
@@ -40,7 +41,7 @@ from detector.config.tree.model import (
     Model,
     Objectives,
 )
-from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Security, Topics
+from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Registry, Security, Topics
 
 __all__ = [
     "STEP_EVENTS_MAX",
@@ -55,6 +56,7 @@ __all__ = [
     "Duplicates",
     "Encoder",
     "EntityField",
+    "Envelope",
     "Event",
     "EventLimits",
     "Features",
@@ -69,6 +71,7 @@ __all__ = [
     "Name",
     "Objectives",
     "Part",
+    "Registry",
     "Reversals",
     "Secret",
     "Security",

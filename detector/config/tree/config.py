@@ -9,11 +9,12 @@ from typing import Literal, Self
 import msgspec
 from pydantic import Field, ValidationInfo, field_validator
 
+from detector.config.formats import WITH_SCHEMAS
 from detector.config.tree.alerts import Alerts
 from detector.config.tree.base import Part, Secret, unfit
 from detector.config.tree.event import Event
 from detector.config.tree.model import Model
-from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Topics
+from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Registry, Topics
 
 
 class ModelPart(Part):
@@ -57,6 +58,9 @@ class Config(Part):
     """The whole configuration of one daemon."""
 
     event: Event
+    registry: Registry | None = Field(
+        None, description="The schema registry; null: there is none. event.format avro needs one."
+    )
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
     delivery: Literal["exactly_once", "at_least_once"] = Field(
@@ -87,6 +91,14 @@ class Config(Part):
     log: Log = Log()
     model: Model = Model()
     alerts: Alerts = Alerts()
+
+    @field_validator("registry")
+    @classmethod
+    def _has_schemas(cls, registry: Registry | None, info: ValidationInfo) -> Registry | None:
+        event = info.data.get("event")
+        if registry is None and event is not None and event.format in WITH_SCHEMAS:
+            raise unfit(f"a registry: event.format {event.format} reads its schemas from one")
+        return registry
 
     @field_validator("require_key")
     @classmethod

@@ -184,10 +184,33 @@ class EventLimits(Part):
     )
 
 
+class Envelope(Part):
+    """The message around the event.
+
+    Paths lead into the event. What the envelope says has names of its own: `__op`, `__ts_ms`,
+    `__source.table` (debezium); `ce_id`, `ce_time`, `ce_source` (cloudevents).
+    """
+
+    type: Literal["debezium", "connect", "cloudevents"] = Field(
+        description="debezium: `after` of a change event is the event; connect: `payload` is; cloudevents: "
+        "the data are, in binary or structured mode."
+    )
+    operations: tuple[Literal["c", "u", "r"], ...] = Field(
+        ("c", "u", "r"),
+        min_length=1,
+        max_length=3,
+        description="debezium, connect: operations that are events (c: insert, u: update, r: row of a "
+        "snapshot). Others, deletes and records without a value are skipped: not scored, not rejected.",
+    )
+
+
 class Event(Part):
     """How a record becomes an event."""
 
     format: EventFormat = Field("json", description="Format of the records.")
+    envelope: Envelope | None = Field(
+        None, description="The message around the event; null: the record is the event."
+    )
     id: Path = Field(description="Path of the event's id, which alerts and labels refer to.")
     time: TimeField
     entities: tuple[EntityField, ...] = Field(

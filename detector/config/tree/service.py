@@ -7,7 +7,17 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from detector.config.tree.base import Duration, ListenAddress, Part, Secret, Servers, Topic, leak, unfit
+from detector.config.tree.base import (
+    Duration,
+    ListenAddress,
+    Part,
+    Secret,
+    Servers,
+    Topic,
+    leak,
+    unfit,
+    wrong,
+)
 
 T = TypeVar("T")
 _LOGIN = ("sasl_mechanism", "username", "password")
@@ -124,6 +134,47 @@ def _without_a_secret(url: str) -> str:
     if "?" in url or re.search(r"://[^/@:]*:(?!\d{1,5}/)[^@]*@", url):
         raise leak("a URL without a password and a query string: configure them in the store's own client")
     return url
+
+
+def _over_http(url: str) -> str:
+    if not re.match(r"https?://[^/\s]+(/\S*)?$", url):
+        raise wrong("an http:// or https:// URL")
+    return url
+
+
+class Registry(Part):
+    """The schema registry, by the API of Confluent's; others speak it, too (Apicurio: /apis/ccompat/v7)."""
+
+    url: Annotated[str, AfterValidator(_without_a_secret), AfterValidator(_over_http)] = Field(
+        min_length=1, max_length=2048, description="http:// or https:// URL, without a password."
+    )
+    username: str | None = Field(None, description="For basic authentication; null: none.")
+    password: Secret | None = Field(None, description="Where the password is kept.")
+    ca_file: str | None = Field(
+        None, description="PEM file of trusted authorities; null: those of the system."
+    )
+    cert_file: str | None = Field(None, description="PEM file of the client certificate, for mutual TLS.")
+    key_file: str | None = Field(None, description="PEM file of the certificate's key.")
+    key_password: Secret | None = Field(None, description="Where the password of key_file is kept.")
+    check_hostname: bool = Field(True, description="Whether the server's certificate must name its host.")
+    timeout: Duration = Field(5.0, description="Longest wait for a connection or a part of an answer.")
+    retries: int = Field(
+        2, ge=0, le=10, description="Times a request is repeated at once. After that the partition waits."
+    )
+
+    @field_validator("password")
+    @classmethod
+    def _with_a_username(cls, password: Secret | None, info: ValidationInfo) -> Secret | None:
+        if "username" in info.data and (password is None) != (info.data["username"] is None):
+            raise unfit("both username and password, or neither")
+        return password
+
+    @field_validator("key_file")
+    @classmethod
+    def _with_its_certificate(cls, key_file: str | None, info: ValidationInfo) -> str | None:
+        if "cert_file" in info.data and (key_file is None) != (info.data["cert_file"] is None):
+            raise unfit("both cert_file and key_file, or neither")
+        return key_file
 
 
 class Checkpoints(Part):

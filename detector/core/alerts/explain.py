@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.habit_words import heat, hours, novelty, pace
+from detector.core.alerts.habit_words import heat, hours, novelty, pace, whereabouts
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
 
@@ -171,13 +171,16 @@ class Explainer:
                 basis="cluster",
                 detail=self._familiarity(group, event),
             )
-        field, basis = group.field, basis if group.numerics.stop else "cluster"
+        field, place = group.field, group.points.stop > 0
+        basis = basis if group.numerics.stop else "entity" if place else "cluster"
         shown = KINDS[field.type].explain(
             field,
             view.values[field.name],
             self._units.restore(expected.numerics)[0, group.numerics],
             whose=f"this {self._layout.entities[0]}" if basis == "entity" else "events like it",
-            familiarity=self._familiarity(group, event),
+            familiarity=whereabouts(self._layout, event, group.points.start)
+            if place
+            else self._familiarity(group, event),
         )
         return Reason(
             field=field.name,

@@ -6,7 +6,9 @@ history to tell it from.
 
 from __future__ import annotations
 
-from detector.core.features import SHORT_S, Layout, Rows
+import numpy as np
+
+from detector.core.features import DAY_S, SHORT_S, Layout, Rows
 
 # Decayed events from which an entity's own habits are told.
 OWN_HISTORY_MIN = 5.0
@@ -14,6 +16,8 @@ OWN_HISTORY_MIN = 5.0
 EVENTS_MIN, TIMES_USUAL = 3.0, 3.0
 # Share of an entity's events up to which an hour is not its own.
 SHARE_MAX = 0.05
+# Nats from which a move is told: one in ten is as fast.
+FAST_MIN = 2.3
 
 
 def pace(layout: Layout, event: Rows, entity: int) -> str:
@@ -61,3 +65,38 @@ def heat(layout: Layout, event: Rows, name: str) -> str:
     hour, longest = event.context[0, habit.columns][[0, -1]].tolist()
     when = "in the last hours" if hour > longest / 2.0 else "in the last days"
     return f"this {layout.entities[habit.key]} had unusual events {when}"
+
+
+def whereabouts(layout: Layout, event: Rows, point: int) -> str:
+    """How far a place is from the main entity's usual ones, and the fastest move there, if one was fast."""
+    main, context, told = layout.entities[0], event.context[0], []
+    usual = layout.habit_of("places", 0, point)
+    moves = [habit for habit in layout.habits if habit.name == "moves" and habit.point == point]
+    if usual is None:
+        return ""
+    km = float(context[usual.start + 1])
+    if not np.isnan(km):
+        told.append(f"{_distance(km)} from the usual places of this {main}")
+    move = max(moves, key=lambda habit: float(context[habit.start]))
+    rarity, way, gap_s = context[move.columns].tolist()
+    if rarity >= FAST_MIN:
+        whom = f"of this {layout.entities[move.key or 0]}"
+        told.append(f"{_duration(gap_s)} after an event {whom} {_distance(way)} away{_speed(way, gap_s)}")
+    return ", ".join(told) or f"no earlier place of this {main} is known"
+
+
+def _distance(km: float) -> str:
+    return f"{km:.0f} km" if km >= 10.0 else f"{km:.1f} km"
+
+
+def _duration(seconds: float) -> str:
+    """In the largest unit of which there are two."""
+    for unit, size in (("days", DAY_S), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2.0 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _speed(km: float, seconds: float) -> str:
+    """After a colon; nothing for times that are too short for a speed."""
+    return f": {km / seconds * 3600.0:,.0f} km/h" if seconds >= 60.0 else ""

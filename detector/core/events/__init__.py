@@ -10,12 +10,13 @@ from detector.core.events.block_reader import BlockReader, Events
 from detector.core.events.event_time import EventTime
 from detector.core.events.kinds import KINDS, TEXT_GRAMS_MAX, Explanation
 from detector.core.events.parser import ParsedEvent, Parser, View, id_hash
-from detector.core.events.rejection import REASONS, Rejected
+from detector.core.events.rejection import REASONS, SKIPPED, Rejected
 
 __all__ = [
     "IRREGULARITIES",
     "KINDS",
     "REASONS",
+    "SKIPPED",
     "TEXT_GRAMS_MAX",
     "Admission",
     "BlockReader",

@@ -23,7 +23,9 @@ from detector.core.events.event_time import EventTime, is_behind, time_latest, t
 from detector.core.events.parser import id_hash
 from detector.core.events.rejection import Rejected
 
-IRREGULARITIES = ("out_of_order", "late", "duplicate")
+IRREGULARITIES = ("out_of_order", "late", "duplicate", "skipped")
+"""Skipped: the record is no event, and nothing is wrong with it."""
+
 _OUT_OF_ORDER, _LATE, _DUPLICATE = range(3)
 _ENTERS, _REJECTED = 3, 4  # fates of a row; the other fates are the numbers above: why it was refused
 _IDS_MIN = 1024  # places of a new ring

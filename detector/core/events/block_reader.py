@@ -41,6 +41,7 @@ class Events:
     numerics: NDArray[np.float64]  # (n, J) raw values, NaN for a missing one
     categories: NDArray[np.uint64]  # (n, C) hashes, 0 for a missing one
     grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashed trigrams, ascending, then 0
+    points: NDArray[np.float64]  # (n, P, 2) latitude and longitude, degrees, NaN for a missing place
     key_matches: NDArray[np.bool_]  # (n,) the record's key is the main entity's value (or one is missing)
 
     def __len__(self) -> int:
@@ -55,6 +56,7 @@ class Events:
             tuple(self.numerics[row].tolist()),
             tuple(self.categories[row].tolist()),
             tuple(tuple(grams[grams != 0].tolist()) for grams in self.grams[row]),
+            tuple((latitude, longitude) for latitude, longitude in self.points[row].tolist()),
             bool(self.key_matches[row]),
             int(self.id_hashes[row]),
         )
@@ -81,7 +83,7 @@ class Events:
 
     @staticmethod
     def blank(
-        records: Sequence[Record], *, entities: int, numerics: int, categories: int, texts: int
+        records: Sequence[Record], *, entities: int, numerics: int, categories: int, texts: int, points: int
     ) -> Events:
         """Make rows to be overwritten, with as many columns per array as stated."""
         n = len(records)
@@ -95,6 +97,7 @@ class Events:
             numerics=np.full((n, numerics), np.nan),
             categories=np.zeros((n, categories), dtype=np.uint64),
             grams=np.zeros((n, texts, TEXT_GRAMS_MAX), dtype=np.uint32),
+            points=np.full((n, points, 2), np.nan),
             key_matches=np.ones(n, dtype=bool),
         )
 
@@ -103,7 +106,7 @@ class Events:
         self.ids[row], self.id_hashes[row], self.times[row] = event.id, event.id_hash, event.time
         self.entities[row], self.numerics[row] = event.entities, event.numerics
         self.categories[row], self.key_matches[row] = event.categories, event.key_matches
-        self.grams[row] = 0
+        self.points[row], self.grams[row] = np.reshape(event.points, (-1, 2)), 0
         for text, grams in enumerate(event.grams):
             self.grams[row, text, : len(grams)] = grams
 
@@ -175,6 +178,7 @@ class BlockReader:
             "numerics": events.numerics,
             "categories": events.categories,
             "texts": events.grams,
+            "points": events.points,
         }
         used = dict.fromkeys(stores, 0)
         for value in parser.values:

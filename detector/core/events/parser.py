@@ -21,9 +21,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from detector.config.tree import EntityField, Event, TimeField, ValueField
-from detector.core.events.formats import FORMATS
+from detector.core.events.formats import make_format
 from detector.core.events.kinds import KINDS, STORES, FieldKind
-from detector.core.events.rejection import Bad, Rejected
+from detector.core.events.rejection import SKIPPED, Bad, Rejected
 from detector.core.events.values import hasher, plain, to_float
 from detector.core.records import Headers, Record
 
@@ -45,6 +45,7 @@ class ParsedEvent(NamedTuple):
     numerics: tuple[float, ...]  # raw values, NaN for a missing one
     categories: tuple[int, ...]  # hashes, 0 for a missing one
     grams: tuple[tuple[int, ...], ...]  # hashed character trigrams of each text, ascending
+    points: tuple[tuple[float, float], ...]  # latitude and longitude, degrees, NaN for a missing place
     key_matches: bool  # the record's key is the main entity's value (or one of them is missing)
     id_hash: int  # of the id; 64 bits, without a key
 
@@ -121,7 +122,7 @@ class Parser:
         paths = [schema.id, schema.time.path, kind_path, original_path]
         paths += [entity.path for entity in schema.entities]
         paths += [path for field in fields for path in field.paths]
-        self.format = FORMATS[schema.format](paths, schema.limits, resources)
+        self.format = make_format(schema, paths, resources)
         self._read_id, self._read_time, self._read_kind, self._read_original = map(
             self.format.reader, paths[:4]
         )
@@ -178,7 +179,8 @@ class Parser:
 
     def _decode(self, raw: bytes | None, key: bytes | None, headers: Headers) -> Any:
         if raw is None:
-            raise Bad("tombstone", "the record has no value")
+            reason = SKIPPED if self.format.skips_tombstones else "tombstone"
+            raise Bad(reason, "the record has no value")
         if not raw.strip():
             raise Bad("empty", "the value has no content")
         if len(raw) > self.limits.bytes_max:
@@ -218,6 +220,7 @@ class Parser:
             tuple(stores["numerics"]),
             tuple(stores["categories"]),
             tuple(stores["texts"]),
+            tuple(stores["points"]),
             matches,
             id_hash(id_),
         )

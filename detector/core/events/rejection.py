@@ -23,12 +23,15 @@ REASONS = (
     "late",  # see event.time.late
 )
 
+SKIPPED = "skipped"
+"""In place of a reason: the record is no event and nothing is wrong with it (a delete in a change stream)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A record that is not an event."""
 
-    reason: str  # one of REASONS
+    reason: str  # one of REASONS, or SKIPPED
     detail: str  # for people: which field, which bound
     original: str | None = None  # id of the event that a reversal takes back
 

@@ -12,7 +12,7 @@ from detector.core.features.fraud_rates import FraudRates
 from detector.core.features.habit_tables import SHORT_S
 from detector.core.features.habits import share_gains
 from detector.core.features.heat import Heat
-from detector.core.features.layout import DAY_S, Group, KeyKind, Layout
+from detector.core.features.layout import DAY_S, Group, Habit, KeyKind, Layout
 from detector.core.features.profiles import (
     Profiles,
     explained_shares,
@@ -33,6 +33,7 @@ __all__ = [
     "Features",
     "FraudRates",
     "Group",
+    "Habit",
     "Heat",
     "KeyKind",
     "Layout",

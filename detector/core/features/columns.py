@@ -102,6 +102,20 @@ def _unusual(layout: Layout) -> Iterator[Column]:
             name=f"{kind.name} novelty", source="novelty", habit=novelty, kind=kind, place=place, unusual=True
         )
     if layout.entities:
+        for point, somewhere in enumerate(layout.points):
+            yield Column(
+                name=f"{somewhere.name} surprise",
+                source="whereabouts",
+                habit=layout.habit_of("places", 0, point),
+                unusual=True,
+            )
+            for e, name in enumerate(layout.entities):
+                yield Column(
+                    name=f"{name} speed to {somewhere.name}",
+                    source="whereabouts",
+                    habit=layout.habit_of("moves", e, point),
+                    unusual=True,
+                )
         for c in range(len(layout.categories)):
             key = len(layout.entities) + c
             yield from _deviations(layout, layout.kind_of(key), LONGEST, unusual=True)
@@ -233,6 +247,17 @@ def _bins(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> F
     return fill
 
 
+def _whereabouts(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """How rare a distance or a speed is, in nats; see `place_tables`."""
+    firsts = [column.habit.start for column in columns if column.habit is not None]
+    at = _index(places)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        inputs[:, at] = rows.context[:, firsts]
+
+    return fill
+
+
 def _novelty(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
     """-log of the share of the main entity's events that met something new, 0 where this one did not."""
     table = np.zeros((len(columns), 4), dtype=np.int64)
@@ -355,6 +380,7 @@ SOURCES: dict[str, Source] = {
     "pace": _pace,
     "bins": _bins,
     "novelty": _novelty,
+    "whereabouts": _whereabouts,
     "count": _counts,
     "gap": _gaps,
     "new": _new,

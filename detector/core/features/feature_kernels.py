@@ -140,11 +140,13 @@ def swap(
     other_context: Any,
     rates: Any,
     other_rates: Any,
+    points: Any,
+    other_points: Any,
 ) -> None:
     """Overwrite in each row one group of columns, `chosen` (n,), with the other's.
 
-    `table` is (G, 10 + 2 S) int64: column of entities (-1: none), whether the clock; then first and last
-    column of numerics, categories, grams, fraud rates, and of S pieces of the context.
+    `table` is (G, 12 + 2 S) int64: column of entities (-1: none), whether the clock; then first and last
+    column of numerics, categories, grams, fraud rates, points, and of S pieces of the context.
     """
     for row in range(len(chosen)):
         group = table[chosen[row]]
@@ -160,7 +162,9 @@ def swap(
             grams[row, text] = other_grams[row, text]
         for column in range(group[8], group[9]):
             rates[row, column] = other_rates[row, column]
-        for piece in range(10, len(group), 2):
+        for point in range(group[10], group[11]):
+            points[row, point] = other_points[row, point]
+        for piece in range(12, len(group), 2):
             for column in range(group[piece], group[piece + 1]):
                 context[row, column] = other_context[row, column]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from detector.core.features.key_table import KeyTable, slot_for, take_slot
 from detector.core.state import row_hash, words
@@ -43,12 +43,14 @@ class HabitTable(KeyTable):
         Half-life of the long memory, s of event time.
     keys_max : int
         Bound on keys.
+    dtype
+        Doubles where rows decay at each event: at a million events a day a single one would not decay.
     """
 
-    def __init__(self, columns: int, long_s: float, keys_max: int) -> None:
+    def __init__(self, columns: int, long_s: float, keys_max: int, dtype: DTypeLike = np.float32) -> None:
         self._rate = math.log(2.0) / long_s
         self._hashed = np.zeros(1, dtype=np.uint64)
-        super().__init__(columns, keys_max, np.float32)
+        super().__init__(columns, keys_max, dtype)
 
     @property
     def hashed(self) -> int:
@@ -72,7 +74,7 @@ class PaceTable(HabitTable):
     """
 
     def __init__(self, long_s: float, keys_max: int) -> None:
-        super().__init__(len(SHORT_S) + 2, long_s, keys_max)
+        super().__init__(len(SHORT_S) + 2, long_s, keys_max, np.float64)
         self._rates = np.log(2.0) / np.array([*SHORT_S, long_s])
 
     def observe(self, keys: Keys, times: Times, context: Context) -> None:
@@ -111,7 +113,7 @@ class NoveltyTable(HabitTable):
     """
 
     def __init__(self, contacts: int, long_s: float, keys_max: int) -> None:
-        super().__init__(1 + contacts, long_s, keys_max)
+        super().__init__(1 + contacts, long_s, keys_max, np.float64)
 
     def observe(self, keys: Keys, times: Times, new: NDArray[np.bool_], context: Context) -> None:
         """Write counts of all events and of those with new contacts, (n, 1 + M); learn n events.
@@ -122,7 +124,7 @@ class NoveltyTable(HabitTable):
 
 
 @numba.njit(cache=True)
-def _enter(
+def enter(
     keys: Any, last: Any, stats: Any, count: Any, hashed: Any, last_words: Any, stats_words: Any, key: Any
 ) -> Any:
     """Take the key's slot and its row out of the hash; returns the slot, and whether it is new."""
@@ -155,7 +157,7 @@ def _pace(
         if key == 0:
             context[event, :] = 0.0
             continue
-        slot, new = _enter(keys, last, stats, count, hashed, last_words, stats_words, key)
+        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
         row = stats[slot]
         gap = 0.0 if new else max(0.0, times[event] - last[slot])
         for h in range(counts):
@@ -191,7 +193,7 @@ def _bins(
         if key == 0:
             context[event, :] = 0.0
             continue
-        slot, new = _enter(keys, last, stats, count, hashed, last_words, stats_words, key)
+        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
         row = stats[slot]
         if new:
             last[slot] = times[event]
@@ -230,7 +232,7 @@ def _novelty(
         if key == 0:
             context[event, :] = 0.0
             continue
-        slot, new = _enter(keys, last, stats, count, hashed, last_words, stats_words, key)
+        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
         row = stats[slot]
         gap = 0.0 if new else max(0.0, times[event] - last[slot])
         kept = math.exp(-gap * rate)

@@ -5,9 +5,12 @@
     days      on which days of the week
     zeros     how round amounts are: how many zeros they have at the end
     novelty   how often what it meets is new to it: other entities, categories
+    places    where it is usually seen, for each field that is a place
+    moves     where it was last seen, likewise
 
-A habit has a slice of the context row; `layout` says where. `habit_tables` says what the slice holds. To add
-one: its width and keys in `layout`, what its table sees of an event here, and columns in `columns`.
+A habit has a slice of the context row; `layout` says where. `habit_tables` and `place_tables` say what the
+slice holds. To add one: its width and keys in `layout`, what its table sees of an event here, and columns in
+`columns`.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from detector.config.tree import Features as FeaturesConfig
 from detector.core.features.feature_kernels import HABIT_PRIOR, SURPRISE_PRIOR
 from detector.core.features.habit_tables import BinsTable, NoveltyTable, PaceTable
 from detector.core.features.layout import DAY_S, Habit, Layout
+from detector.core.features.place_tables import MovesTable, PlacesTable
 from detector.core.features.rows import ZEROS_MAX, Rows
 
 HOUR_S = 3600.0
@@ -66,6 +70,8 @@ class Habits:
             context = rows.context[:, habit.columns]
             if isinstance(table, PaceTable):
                 table.observe(key, rows.times, context)
+            elif isinstance(table, (PlacesTable, MovesTable)):
+                table.observe(key, rows.times, rows.points[:, habit.point], context)
             else:
                 table.observe(key, rows.times, seen[habit.name], context)
 
@@ -86,10 +92,12 @@ class Habits:
             table.load(state[f"{i:03d}"])
 
 
-def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> PaceTable | BinsTable | NoveltyTable:
+def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
     long_s, keys_max = config.half_lives[-1], config.entities_max
     if habit.name == "pace":
         return PaceTable(long_s, keys_max)
+    if habit.point is not None:
+        return (PlacesTable if habit.name == "places" else MovesTable)(long_s, keys_max)
     if habit.name in BINS:
         return BinsTable(BINS[habit.name], long_s, keys_max, around=habit.name == "hours")
     return NoveltyTable(len(layout.contacts), long_s, keys_max)

@@ -42,7 +42,8 @@ def _nothing() -> slice:
 
 
 class Place(NamedTuple):
-    """One column of `Rows.numerics` or `Rows.categories`, or one text of `Rows.grams`."""
+    """One column of `Rows.numerics` or `Rows.categories`, or one text of `Rows.grams`, one of
+    `Rows.points`."""
 
     name: str
     field: ValueField
@@ -132,6 +133,7 @@ class Group:
     numerics: slice = dataclasses.field(default_factory=_nothing)  # of Rows.numerics
     categories: slice = dataclasses.field(default_factory=_nothing)
     texts: slice = dataclasses.field(default_factory=_nothing)
+    points: slice = dataclasses.field(default_factory=_nothing)
     entity: int | None = None
     clock: bool = False
     context: tuple[slice, ...] = ()  # profiles of that entity or category
@@ -146,6 +148,7 @@ class Habit:
     key: int | None  # column of its key among the entities; None: one key for all events
     start: int
     width: int
+    point: int | None = None  # of Rows.points, in habits of places
 
     @property
     def columns(self) -> slice:
@@ -185,6 +188,11 @@ class Layout:
         self.categories = self._places["categories"]
         self.texts = self._places["texts"]
         self.entities = [entity.name for entity in schema.entities]
+        self.points = self._places["points"]
+        if not self.entities:  # nobody has usual places: degrees are numbers like others
+            parts = [(place, part) for place in self.points for part in ("latitude", "longitude")]
+            self.numerics += [Place(f"{place.name} {part}", place.field) for place, part in parts]
+            self.points.clear()
         self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
         self.exposed = bool(self.numerics) and self.numerics[0].name == schema.exposure
@@ -232,13 +240,17 @@ class Layout:
         """The kind with these key columns."""
         return next(kind for kind in self.kinds if (kind.left, kind.right) == (left, right))
 
-    def habit_of(self, name: str, key: int | None) -> Habit | None:
-        """The habit of this name and key; None if there is none."""
-        found = (habit for habit in self.habits if (habit.name, habit.key) == (name, key))
+    def habit_of(self, name: str, key: int | None, point: int | None = None) -> Habit | None:
+        """The habit of this name, key and place; None if there is none."""
+        wanted = (name, key, point)
+        found = (habit for habit in self.habits if (habit.name, habit.key, habit.point) == wanted)
         return next(found, None)
 
     def _habits(self) -> tuple[Habit, ...]:
-        """Paces of each entity, other habits of the main one, and the same of everything to compare with."""
+        """Paces of each entity, other habits of the main one, and the same of everything to compare with.
+
+        For each field that is a place: usual places of the main entity, moves of every entity.
+        """
         if not self.entities:
             return ()
         plan: list[tuple[str, int | None, int]] = [("pace", None, 4)]
@@ -246,10 +258,13 @@ class Layout:
         bins = ["hours", "days", *(["zeros"] if self.exposed else [])]
         plan += [(name, key, 2) for name in bins for key in (None, 0)]
         plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
+        whole = [(*one, None) for one in plan]
+        of_places = [("places", 0, 2), *(("moves", e, 3) for e in range(len(self.entities)))]
+        by_place = [(*one, place) for place in range(len(self.points)) for one in of_places]
         habits: list[Habit] = []
-        for name, key, width in plan:
+        for name, key, width, point in (*whole, *by_place):
             start = habits[-1].columns.stop if habits else self.kinds[-1].stop
-            habits.append(Habit(name=name, key=key, start=start, width=width))
+            habits.append(Habit(name=name, key=key, start=start, width=width, point=point))
         return tuple(habits)
 
     def _heats(self) -> tuple[Habit, ...]:
@@ -297,6 +312,10 @@ class Layout:
             yield Group(name=name, entity=e, context=self._about(e), fraud_rates=self._rates(e))
         yield from self._fields("categories")
         yield from self._fields("texts")
+        for number, place in enumerate(self.points):
+            context = tuple(habit.columns for habit in self.habits if habit.point == number)
+            columns = slice(number, number + 1)
+            yield Group(name=place.name, field=place.field, points=columns, context=context)
         hours = tuple(habit.columns for habit in self._habits_of(0) if habit.name in ("hours", "days"))
         if len(self.cycles_s) or hours:
             yield Group(name="time", clock=True, context=hours)
@@ -340,11 +359,11 @@ class Layout:
 def _group_table(groups: Sequence[Group]) -> NDArray[np.int64]:
     """Groups as `feature_kernels.swap` reads them."""
     pieces = max((len(group.context) for group in groups), default=0)
-    table = np.zeros((len(groups), 10 + 2 * pieces), dtype=np.int64)
+    table = np.zeros((len(groups), 12 + 2 * pieces), dtype=np.int64)
     for row, group in zip(table, groups, strict=True):
         rates = [rated.columns for rated in group.fraud_rates] or [_nothing()]
         ranges = [group.numerics, group.categories, group.texts, slice(rates[0].start, rates[-1].stop)]
-        ranges += group.context
+        ranges += [group.points, *group.context]
         row[:2] = -1 if group.entity is None else group.entity, group.clock
         row[2 : 2 + 2 * len(ranges)] = [end for piece in ranges for end in (piece.start, piece.stop)]
     return table

@@ -32,6 +32,7 @@ class Rows:
     numerics: NDArray[np.float64]  # (n, J) scaled by `Units`, NaN: missing
     categories: NDArray[np.uint64]  # (n, C) hashes, 0: missing
     grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashes, 0: none
+    points: NDArray[np.float32]  # (n, P, 3) places as unit vectors, NaN: missing
     context: NDArray[np.float32]  # (n, width)
     fraud_rates: NDArray[np.float32]  # (n, fraud rate width) inputs of the encoder, then doubt
     zeros: NDArray[np.int8]  # (n,) zeros at the end of the exposure, see `zeros_at_end`
@@ -60,6 +61,7 @@ class Rows:
             self.numerics,
             self.categories,
             self.grams,
+            self.points,
             self.context,
             self.fraud_rates,
             self.zeros,
@@ -119,15 +121,20 @@ class Units:
 
 def to_rows(events: Events, layout: Layout, units: Units) -> Rows:
     """Make rows of events, sharing their arrays; the context is still empty."""
+    n, values = len(events), events.numerics
+    if not layout.entities:
+        degrees = events.points.reshape(n, 2 * events.points.shape[1])
+        values = np.concatenate([values, degrees], axis=1)
     return Rows(
         times=events.times,
         clocks=events.times,
         entities=events.entities,
-        numerics=units.scale(events.numerics),
+        numerics=units.scale(values),
         categories=events.categories,
         grams=events.grams,
-        context=np.zeros((len(events), layout.width), dtype=np.float32),
-        fraud_rates=np.tile(layout.fraud_rates_unknown, (len(events), 1)),
+        points=to_vectors(events.points[:, : len(layout.points)]),
+        context=np.zeros((n, layout.width), dtype=np.float32),
+        fraud_rates=np.tile(layout.fraud_rates_unknown, (n, 1)),
         zeros=zeros_at_end(events.numerics[:, 0]) if layout.exposed else np.zeros(len(events), dtype=np.int8),
     )
 
@@ -144,6 +151,17 @@ def zeros_at_end(amounts: NDArray[np.float64]) -> NDArray[np.int8]:
     return zeros
 
 
+def to_vectors(degrees: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Turn latitudes and longitudes (n, P, 2) into points on a sphere of radius 1, (n, P, 3).
+
+    Near places have near vectors, also across 180 degrees and at the poles; a float32 holds 1 m.
+    """
+    north, east = np.moveaxis(np.radians(degrees), 2, 0)
+    across = np.cos(north)
+    vectors = [across * np.cos(east), across * np.sin(east), np.sin(north)]
+    return np.stack(vectors, axis=2).astype(np.float32)
+
+
 def empty_rows(count: int, layout: Layout) -> Rows:
     """Make rows in which everything is missing: padding of a block, places of a sample not yet used."""
     return Rows(
@@ -153,6 +171,7 @@ def empty_rows(count: int, layout: Layout) -> Rows:
         numerics=np.full((count, len(layout.numerics)), np.nan),
         categories=np.zeros((count, len(layout.categories)), dtype=np.uint64),
         grams=np.zeros((count, len(layout.texts), TEXT_GRAMS_MAX), dtype=np.uint32),
+        points=np.full((count, len(layout.points), 3), np.nan, dtype=np.float32),
         context=np.zeros((count, layout.width), dtype=np.float32),
         fraud_rates=np.tile(layout.fraud_rates_unknown, (count, 1)),
         zeros=np.zeros(count, dtype=np.int8),
@@ -185,5 +204,7 @@ def swap(rows: Rows, donors: Rows, layout: Layout, chosen: NDArray[np.int64]) ->
         donors.context,
         swapped.fraud_rates,
         donors.fraud_rates,
+        swapped.points,
+        donors.points,
     )
     return swapped

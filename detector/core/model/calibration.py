@@ -54,8 +54,8 @@ LINEAR_UP_TO = 2.0
 # by nats of other distances. So many nats of it are usual, and keep their order.
 TAIL_QUANTILES = (0.9, 0.99)
 USUAL_NATS = 3.0
-# Sum of the heats' logarithms that is usual, and nats that each unit beyond it adds to a distance.
-HEAT_USUAL, HEAT_NATS = 1.0, 2.0
+# Nats that each of the heats' logarithms adds to a distance.
+HEAT_NATS = 1.5
 # Quantile of all events above which they are the strangest.
 ORDINARY = 0.995
 # The histogram's bins are even in asinh(distance * SHARPNESS): linear around the median, logarithmic far
@@ -330,9 +330,8 @@ class Calibration:
 
 
 def heated(plain: Doubles, heat: NDArray[np.float32]) -> Doubles:
-    """Add the heats' logarithms (n, H), where their sum is unusual, to distances (n,) without labels."""
-    beyond = np.maximum(heat.sum(axis=1, dtype=np.float64) - HEAT_USUAL, 0.0)
-    distances: Doubles = plain + HEAT_NATS / USUAL_NATS * beyond
+    """Add the heats' logarithms (n, H) to distances (n,) without labels."""
+    distances: Doubles = plain + HEAT_NATS / USUAL_NATS * heat.sum(axis=1, dtype=np.float64)
     return distances
 
 

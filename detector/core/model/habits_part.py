@@ -42,7 +42,7 @@ SAMPLED_MIN = 1024
 # below until the sample is full; later `LEAST` of them does.
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
 LEAST = 0.1
-SURPRISES = ("surprise", "bins", "novelty")
+SURPRISES = ("surprise", "bins", "novelty", "whereabouts")
 
 
 class HabitsPart(ScorePart):
@@ -113,7 +113,8 @@ class HabitsPart(ScorePart):
         knots = np.quantile(sampled, QUANTILES, axis=0)
         knots = np.maximum(knots, young * self._least[0])
         scales = np.diff(knots, axis=0) / np.diff(NATS)[:, None]
-        self._knots, self._scales = knots[:-1], np.maximum(scales, young * self._least[1])
+        seen = np.where(scales > 0.0, young, 1.0)  # where no tail was seen, it is as meant
+        self._knots, self._scales = knots[:-1], np.maximum(scales, seen * self._least[1])
 
     def succeed(self, before: Self, core: Core) -> None:
         self._sample, self._seen = before._sample, before._seen

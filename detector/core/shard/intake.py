@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from detector.config.tree import ModelPart
-from detector.core.events import Admission, BlockReader, Events, EventTime, Parser, Rejected
+from detector.core.events import SKIPPED, Admission, BlockReader, Events, EventTime, Parser, Rejected
 from detector.core.records import DeadLetter, Identity, Record
 from detector.core.shard.block import Block
 
@@ -21,7 +21,7 @@ class Admitted(NamedTuple):
     events: Events
     dead_letters: tuple[DeadLetter, ...]
     consumed: int
-    irregular: Mapping[str, int]  # events out of order, late, duplicate, by kind
+    irregular: Mapping[str, int]  # events out of order, late, duplicate; records skipped; by kind
 
 
 class Intake:
@@ -61,7 +61,7 @@ class Intake:
         """Read records until the block has `end` rows; their times are written to the block."""
         pieces: list[Events] = []
         dead: list[DeadLetter] = []
-        consumed, filled = 0, block.filled
+        consumed, filled, skipped = 0, block.filled, 0
         while consumed < len(records) and (room := end - filled):
             piece = records[consumed : consumed + max(room, READ_MIN)]
             events, rejected = self._reader.read(piece)
@@ -69,10 +69,15 @@ class Intake:
             entered = slice(filled, filled + len(admitted.rows))
             block.times[entered], block.now[entered] = admitted.bounded_times, admitted.now
             pieces.append(events.take(admitted.rows))
-            dead += [self._dead_letter(piece[row], why) for row, why in admitted.refused.items()]
+            wrong = {row: why for row, why in admitted.refused.items() if why.reason != SKIPPED}
+            dead += [self._dead_letter(piece[row], why) for row, why in wrong.items()]
+            skipped += len(admitted.refused) - len(wrong)
             consumed, filled = consumed + admitted.consumed, entered.stop
         joined = Events.joined(pieces or [self._reader.read([])[0]])
-        return Admitted(joined, tuple(dead), consumed, self._admission.collect())
+        irregular = self._admission.collect()
+        if skipped:
+            irregular["skipped"] = skipped
+        return Admitted(joined, tuple(dead), consumed, irregular)
 
     def _dead_letter(self, record: Record, rejected: Rejected) -> DeadLetter:
         facts = {

@@ -97,11 +97,8 @@ class Scorer:
         warm = heated(plain, inputs[:, self.features.heat])
         distances = self.calibration.mix(warm, labelled)
         scores = self.calibration.scores(distances)
-        cold = (
-            self.calibration.scores(self.calibration.mix(plain, labelled))
-            if self.heat is not None
-            else scores
-        )
+        cold, hot = scores.copy(), warm > plain
+        cold[hot] = self.calibration.scores(self.calibration.mix(plain[hot], labelled[hot]))
         return Scores(warm, labelled, distances, scores, cold)
 
     def explain(self, rows: Rows, inputs: NDArray[np.float32], exemplars_max: int) -> Explained:

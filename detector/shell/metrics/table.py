@@ -109,7 +109,7 @@ METRICS: tuple[Metric, ...] = (
     _delivery(
         "detector_events_irregular_total",
         "events",
-        "Events out of order, late or repeated, scored or rejected, by kind.",
+        "Events out of order, late or repeated, scored or rejected, and records skipped, by kind.",
         lambda p: p.irregular,
         "kind",
         alert='`sum(rate(detector_events_irregular_total{kind="duplicate"}[10m])) / '

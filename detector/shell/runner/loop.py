@@ -44,7 +44,7 @@ from detector.core.reporting.counting import StageTimer
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.warm_start import Model
 from detector.errors import CommitFailed, LogGone, OutsideError
-from detector.ports import Change, CheckpointStore, Clock, Log, Poll, SideLog, Status, Stream
+from detector.ports import Change, CheckpointStore, Clock, Log, Poll, SchemaSource, SideLog, Status, Stream
 from detector.shell import calls
 from detector.shell.objects import Objects
 from detector.shell.runner.checkpointer import Checkpointer
@@ -94,6 +94,8 @@ class Runner:
     warm_start
         The model that partitions which were never committed begin with, by way of `store`; None: with
         nothing.
+    schemas
+        Schemas of records; None: the format has none.
     warnings
         What start-up found; shown by `status`.
     warning_sources
@@ -120,14 +122,14 @@ class Runner:
         observe: Observe | None = None,
         on_revoked: OnRevoked | None = None,
         warm_start: Model | None = None,
+        schemas: SchemaSource | None = None,
         warnings: Sequence[str] = (),
         warning_sources: Sequence[WarningSource] = (),
     ) -> None:
         self._sides = sides
         self._stream, self._clock, self._telemetry, self._log = stream, clock, telemetry, log
         self._stops_on_data_loss = config.on_data_loss == "stop"
-        self._on_revoked = on_revoked
-        self._connected = False  # a poll has been answered
+        self._on_revoked, self._connected = on_revoked, False  # connected: a poll has been answered
         self._calls = StoppableCalls(clock, telemetry)
         shared = Shared(
             stream=stream,
@@ -149,7 +151,11 @@ class Runner:
             self._configs,
             self._status,
             identity_of=lambda number: Identity(
-                topic=topic, group=group, partition=number, entity_key=entity_key
+                topic=topic,
+                group=group,
+                partition=number,
+                entity_key=entity_key,
+                resources={} if schemas is None else {"schemas": schemas.table},
             ),
             sides=self._sides,
             lanes=lanes,
@@ -165,7 +171,7 @@ class Runner:
             metadata_bytes_max=metadata_bytes_max,
         )
         inputs = SideInputs(self._sides, self._calls, clock)
-        self._processor = Processor(shared, inputs, self._checkpointer, self._committer, observe)
+        self._processor = Processor(shared, inputs, self._checkpointer, self._committer, observe, schemas)
 
     def run(self) -> None:
         """Turn until `stop`, or until a finite log is at its end; then commit and leave.

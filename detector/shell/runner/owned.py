@@ -111,9 +111,9 @@ class Owned:
         except BrokerUnavailable:
             return None
 
-    def take(self) -> Step:
-        """Process the backlog, at most up to the end of the current block."""
-        step = self.partition.take(self.backlog)
+    def take(self, records_max: int | None = None) -> Step:
+        """Process the backlog, or its first records, at most up to the end of the current block."""
+        step = self.partition.take(self.backlog[:records_max])
         self.newest_ms = self.backlog[step.consumed - 1].timestamp_ms
         self.origin_ms = self.origin_ms or self.backlog[0].timestamp_ms
         del self.backlog[: step.consumed]

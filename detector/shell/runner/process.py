@@ -16,7 +16,7 @@ from detector.core.recovery.sides import Side, SideRange, SideRecords
 from detector.core.reporting.counting import block_signals
 from detector.core.shard.partition import Partition
 from detector.errors import CommitFailed, OutsideError
-from detector.ports import Clock, SideLog
+from detector.ports import Clock, SchemaSource, SideLog
 from detector.shell.runner.checkpointer import Checkpointer
 from detector.shell.runner.committer import Committer
 from detector.shell.runner.owned import Owned
@@ -26,6 +26,7 @@ from detector.shell.runner.stopping import StoppableCalls
 Observe = Callable[[int, Mapping[str, float]], None]
 """Called with a partition and the aggregates of one of its blocks, by signal."""
 
+FETCHED_RECORDS_MAX = 1024  # records whose schemas are looked up at once
 BEGINNING_AGE_MAX_S = 60.0  # of the answer to where a side topic begins
 
 
@@ -93,6 +94,8 @@ class Processor:
         What barriers read.
     observe
         Called with the aggregates of each block that was live as a whole or in part; None: nobody.
+    schemas
+        Schemas of records; None: the format has none.
     """
 
     def __init__(
@@ -102,9 +105,10 @@ class Processor:
         checkpointer: Checkpointer,
         committer: Committer,
         observe: Observe | None,
+        schemas: SchemaSource | None = None,
     ) -> None:
         self._sides, self._checkpointer, self._committer = sides, checkpointer, committer
-        self._observe = observe
+        self._observe, self._schemas = observe, schemas
         self._owned, self._stream, self._calls = shared.owned, shared.stream, shared.calls
         self._clock, self._telemetry = shared.clock, shared.telemetry
         self._timer, self._log = shared.timer, shared.log
@@ -162,10 +166,24 @@ class Processor:
             if snapshots and not owned.partition.replaying and not self._checkpointer.has_room(owned):
                 return
             self._calls.beat()
+            self._fetch_schemas(owned)
             self._timer.start()
-            step = owned.take()
+            step = owned.take(None if self._schemas is None else FETCHED_RECORDS_MAX)
             if step.replayed:
                 self._telemetry.partitions[owned.number].replayed += step.replayed
+
+    def _fetch_schemas(self, owned: Owned) -> None:
+        """Fetch the schemas that the next records name.
+
+        While the registry is away the partition waits: the shard has not seen the records yet.
+
+        Raises
+        ------
+        RegistryUnavailable
+        """
+        source = self._schemas
+        if source is not None and (ids := source.missing(owned.backlog[:FETCHED_RECORDS_MAX])):
+            self._calls.ask(lambda: source.fetch(ids))
 
     def _settle_block(self, owned: Owned) -> bool:
         """Apply the barrier that belongs at this block's end, if any.

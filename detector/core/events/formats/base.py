@@ -39,6 +39,8 @@ class Format(ABC):
         for instance.
     """
 
+    skips_tombstones = False  # a record without a value is skipped, not rejected
+
     def __init__(self, paths: Sequence[str], limits: EventLimits, resources: Mapping[str, Any]) -> None:
         self.paths = tuple(paths)
         self.limits = limits
@@ -84,7 +86,14 @@ class Format(ABC):
 
     def to_json(self, value: bytes, key: bytes | None, headers: Headers) -> bytes:
         """Give an event that was decoded before as JSON, for the alert about it."""
-        return msgspec.json.encode(self.decode(value, key, headers))
+        return self.part_as_json(value, key, headers, ())
+
+    def part_as_json(self, value: bytes, key: bytes | None, headers: Headers, path: tuple[str, ...]) -> bytes:
+        """Give a part of a record that was decoded before as JSON."""
+        part = self.decode(value, key, headers)
+        for step in path:
+            part = part[step]
+        return msgspec.json.encode(part)
 
     def columns(self, records: Sequence[Record]) -> tuple[list[Column], set[int]]:
         """Decode many records; a format may override it to be faster.

@@ -1,4 +1,4 @@
-"""JSON: one object per record, UTF-8.
+"""JSON: one object per record, UTF-8, with or without the frame of a schema registry.
 
 msgspec decodes straight into a struct that has exactly the paths that are read; everything else is skipped.
 """
@@ -6,7 +6,7 @@ msgspec decodes straight into a struct that has exactly the paths that are read;
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -23,16 +23,35 @@ from detector.core.records import Headers, Record
 DIGITS_MAX = 4000
 _BRACKETS = re.compile(rb"[\[\]{}]")
 _DIGITS = re.compile(rb"(?<![0-9])[0-9]{%d}" % DIGITS_MAX)
+FRAME = b"\x00"  # then 4 bytes of the schema's id
+FRAME_BYTES = 5
+_RAW_FIELDS = msgspec.json.Decoder(type=dict[str, msgspec.Raw])
 _OPENED = re.compile(rb"\{(?!\s*\})|\[(?!\s*\])")  # an object or list that is not empty
 
 
 class Json(Format):
-    """Decoded events are structs; see `Format`."""
+    """Decoded events are structs; see `Format`.
 
-    def __init__(self, paths: Sequence[str], limits: EventLimits, resources: Mapping[str, Any]) -> None:
+    A value that begins with a zero byte has the frame of a schema registry: that byte and four of the
+    schema's id. JSON never begins so. The frame is dropped; JSON needs no schema to be read.
+
+    Parameters
+    ----------
+    raw
+        Of `paths`, those that are read as they are written (`msgspec.Raw`), whatever they hold.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        limits: EventLimits,
+        resources: Mapping[str, Any],
+        *,
+        raw: Collection[str] = (),
+    ) -> None:
         super().__init__(paths, limits, resources)
         self._tree = _tree(paths)
-        self._decoder = msgspec.json.Decoder(type=_struct("Event", self._tree))
+        self._decoder = msgspec.json.Decoder(type=_struct("Event", self._tree, raw))
         self._attributes = [_attributes(self._tree, path) for path in self.paths]
         self._row = attrgetter(*self._attributes)  # a tuple, as an event has an id and a time
 
@@ -48,6 +67,7 @@ class Json(Format):
         return read
 
     def decode(self, value: bytes, key: bytes | None, headers: Headers) -> Any:
+        value = _unframed(value)
         self._check_limits(value)
         try:
             if not value.isascii():
@@ -64,7 +84,13 @@ class Json(Format):
             raise Bad("too_deep", "nested too deeply to be read") from None
 
     def to_json(self, value: bytes, key: bytes | None, headers: Headers) -> bytes:
-        return value.strip()
+        return _unframed(value).strip()
+
+    def part_as_json(self, value: bytes, key: bytes | None, headers: Headers, path: tuple[str, ...]) -> bytes:
+        part = _unframed(value).strip()
+        for step in path:
+            part = bytes(_RAW_FIELDS.decode(part)[step])
+        return part
 
     def columns(self, records: Sequence[Record]) -> tuple[list[Column], set[int]]:
         decoded, doubtful = self._decode_all([record.value for record in records])
@@ -79,6 +105,8 @@ class Json(Format):
         """Decode what is within the limits. The other rows are doubtful, and hold another row's event."""
         limits, decode = self.limits, self._decoder.decode
         raws = [b"" if raw is None or len(raw) > limits.bytes_max else raw for raw in values]
+        if raws and raws[0][:1] == FRAME:  # others than the first by themselves
+            raws = list(map(_unframed, raws))
         doubtful = set(
             beyond(raws, limits.depth_max, limits.members_max, limits.name_chars_max, DIGITS_MAX - 1)
         )
@@ -117,6 +145,10 @@ class Json(Format):
                 raise Bad(
                     "too_long", f"a field's name of {chars} characters, at most {limits.name_chars_max}"
                 )
+
+
+def _unframed(value: bytes) -> bytes:
+    return value[FRAME_BYTES:] if value[:1] == FRAME else value
 
 
 def _column(decoded: Column, attributes: str) -> Column:
@@ -183,15 +215,22 @@ def _tree(paths: Sequence[str]) -> dict[str, Any]:
     return tree
 
 
-def _struct(name: str, tree: Mapping[str, Any]) -> type[msgspec.Struct]:
-    """Build the struct type that has exactly the leaves."""
+def _struct(
+    name: str, tree: Mapping[str, Any], raw: Collection[str] = (), prefix: str = ""
+) -> type[msgspec.Struct]:
+    """Build the struct type that has exactly the leaves; `prefix` is the path of `tree`."""
     leaf = str | int | float | bool | None
     fields: list[tuple[str, Any, Any]] = []
     names = {}
     for index, (key, below) in enumerate(tree.items()):
         attribute = f"f{index}"  # keys may be anything, attribute names may not
         names[attribute] = key
-        fields.append((attribute, leaf if below is None else _struct(key, below) | None, None))
+        if prefix + key in raw:
+            fields.append((attribute, msgspec.Raw, msgspec.Raw(b"")))
+        elif below is None:
+            fields.append((attribute, leaf, None))
+        else:
+            fields.append((attribute, _struct(key, below, raw, f"{prefix}{key}.") | None, None))
     return msgspec.defstruct(name, fields, rename=names, frozen=True, gc=False)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from detector.core.events.kinds.base import STORES, Explanation, FieldKind, Store
 from detector.core.events.kinds.categorical import Categorical
+from detector.core.events.kinds.geo import Geo
 from detector.core.events.kinds.numeric import Numeric
 from detector.core.events.kinds.text import TEXT_GRAMS_MAX, Text
 
-KINDS: dict[str, type[FieldKind]] = {"numeric": Numeric, "categorical": Categorical, "text": Text}
+KINDS: dict[str, type[FieldKind]] = {"numeric": Numeric, "categorical": Categorical, "text": Text, "geo": Geo}
 """By the name in the configuration."""
 
 __all__ = ["KINDS", "STORES", "TEXT_GRAMS_MAX", "Explanation", "FieldKind", "Store"]

@@ -13,12 +13,15 @@ from detector.config.tree import EventLimits, ValueField
 from detector.core.events.rejection import Bad
 from detector.core.events.values import Column, convert_each
 
-Store = Literal["numerics", "categories", "texts"]
+Store = Literal["numerics", "categories", "texts", "points"]
 """Arrays that values are kept in. What the model computes from a value follows from its array:
 
 numerics    float64 per place, NaN for missing: the value, its deviations from the profiles of all entities
 categories  uint64 hash per place, 0 for missing: a profile, pairs with the main entity, fraud rates, surprise
 texts       `TEXT_GRAMS_MAX` uint32 hashes per place, 0 for none: embedding rows
+points      two float64 per place, degrees of latitude and longitude, NaN for missing: the way from the usual
+            places of the main entity, and speeds since the entities' last events; without entities the
+            degrees are numerics
 """
 STORES: tuple[Store, ...] = get_args(Store)
 
@@ -78,7 +81,10 @@ class FieldKind(ABC):
         return convert_each(self.parse, column, doubtful, None)
 
     def read_column(self, column: Column, doubtful: set[int], out: NDArray[Any]) -> None:
-        """`parse` and `encode` n values into `out`, (n, places), of `texts` (n, places, TEXT_GRAMS_MAX)."""
+        """`parse` and `encode` n values into `out`.
+
+        It is (n, places), of `texts` (n, places, TEXT_GRAMS_MAX), of `points` (n, places, 2).
+        """
         for row, value in enumerate(self.parse_column(column, doubtful)):
             if row not in doubtful:
                 out[row] = self.encode(value)
@@ -105,7 +111,8 @@ class FieldKind(ABC):
         whose
             Where that comes from, for people: `this card`, or `events like it`.
         familiarity
-            A sentence on how often the value was seen before; only `categories` have a history.
+            A sentence on how often the value was seen before; of `points` on how far it is from there.
+            Numerics and texts have no such history.
         """
 
     def missing(self) -> None:

@@ -25,19 +25,7 @@ class Numeric(FieldKind):
         if found is None:
             self.missing()
             return None
-        name = self.field.name
-        if isinstance(found, str):  # amounts often travel as decimal text
-            try:
-                number = float(found)
-            except ValueError:
-                raise Bad("wrong_type", f"field {name}: text {found[:40]!r} is not a number") from None
-        elif isinstance(found, bool):
-            raise Bad("wrong_type", f"field {name}: a boolean is not a number")
-        else:
-            number = to_float(found)
-        if not math.isfinite(number):
-            raise Bad("out_of_range", f"field {name}: not a finite number")
-        return number
+        return to_number(found, self.field.name)
 
     def encode(self, value: float | None) -> Sequence[float]:
         return (math.nan if value is None else value,)
@@ -65,6 +53,28 @@ class Numeric(FieldKind):
         name = field.display or field.name
         detail = f"{name} is {_spell(value)}, {_spell(usual)} is usual for {whose}"
         return Explanation(value, usual, direction, detail)
+
+
+def to_number(found: Any, name: str) -> float:
+    """Convert a decoded value that is there to a finite number.
+
+    Raises
+    ------
+    Bad
+        It is none; `name` says which field's it is.
+    """
+    if isinstance(found, str):  # amounts often travel as decimal text
+        try:
+            number = float(found)
+        except ValueError:
+            raise Bad("wrong_type", f"field {name}: text {found[:40]!r} is not a number") from None
+    elif isinstance(found, bool):
+        raise Bad("wrong_type", f"field {name}: a boolean is not a number")
+    else:
+        number = to_float(found)
+    if not math.isfinite(number):
+        raise Bad("out_of_range", f"field {name}: not a finite number")
+    return number
 
 
 def _spell(value: float | None) -> str:
