@@ -97,8 +97,13 @@ class Scorer:
         warm = heated(plain, inputs[:, self.features.heat])
         distances = self.calibration.mix(warm, labelled)
         scores = self.calibration.scores(distances)
-        cold, hot = scores.copy(), warm > plain
-        cold[hot] = self.calibration.scores(self.calibration.mix(plain[hot], labelled[hot]))
+        cold, hot = scores.copy(), np.flatnonzero(warm > plain)
+        without = labelled[hot]
+        if self.served.knows_labels and len(hot):
+            unheated = inputs[hot]
+            unheated[:, self.features.heat] = 0.0
+            without = self.served.labelled_distances(rows.take(hot), unheated)
+        cold[hot] = self.calibration.scores(self.calibration.mix(plain[hot], without))
         return Scores(warm, labelled, distances, scores, cold)
 
     def explain(self, rows: Rows, inputs: NDArray[np.float32], exemplars_max: int) -> Explained:
