@@ -30,9 +30,9 @@ WEEK_S = 7 * DAY_S
 _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 
 
-# Numerics whose usual values are followed per category, and per category of the main entity. The exposure is
-# the first one. All of them would make a row some kilobytes long.
-CATEGORY_NUMERICS = 2
+# Numerics whose usual values are followed per category, and per category of the main entity: so many, or all up
+# to the exposure if that is one of the first. All of them would make a row some kilobytes long.
+CATEGORY_NUMERICS, CATEGORY_NUMERICS_MAX = 2, 8
 # Half-life of heat's short memory, s. The long one of the main entity is the shortest of profiles.
 HEAT_SHORT_S = 3600.0
 
@@ -180,7 +180,7 @@ class Layout:
 
     def __init__(self, schema: Event, config: FeaturesConfig) -> None:
         self._places: dict[str, list[Place]] = {store: [] for store in STORES}
-        for value in sorted(schema.fields, key=lambda field: field.name != schema.exposure):
+        for value in schema.fields:
             if value.use == "encode":
                 kind = KINDS[value.type]
                 self._places[kind.store] += [Place(name, value) for name in kind.places(value)]
@@ -195,17 +195,14 @@ class Layout:
             self.points.clear()
         self.half_lives_s = np.array(config.half_lives, dtype=np.float64)
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
-        self.exposed = bool(self.numerics) and self.numerics[0].name == schema.exposure
+        names = [place.name for place in self.numerics]
+        self.exposure = names.index(schema.exposure) if schema.exposure in names else None
         self.kinds = self._kinds()
-        # Pairs of the main entity with what it meets: other entities, categories.
-        self.contacts = tuple(kind for kind in self.kinds if kind.right is not None)
         self.habits = self._habits()
         self.heats = self._heats()
-        self.width = self.heats[-1].columns.stop if self.heats else self.kinds[-1].stop
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
         self.doubt = sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)  # the last column
-        self.fraud_rate_width = self.doubt + 1
         self.fraud_rates_unknown = np.append(self._fraud_rate_row(unknown), np.float32(0.0))
         self.fraud_rate_ends = self._fraud_rate_row(upper_ends)
         self.groups = tuple(self._groups())
@@ -215,6 +212,21 @@ class Layout:
             if heat.key is not None
         )
         self.group_table = _group_table(self.groups)
+
+    @property
+    def width(self) -> int:
+        """Columns of a context row."""
+        return self.heats[-1].columns.stop if self.heats else self.kinds[-1].stop
+
+    @property
+    def fraud_rate_width(self) -> int:
+        """Columns of a fraud rate row."""
+        return self.doubt + 1
+
+    @property
+    def contacts(self) -> tuple[KeyKind, ...]:
+        """Pairs of the main entity with what it meets: other entities, categories."""
+        return tuple(kind for kind in self.kinds if kind.right is not None)
 
     def half_lives_of(self, kind: KeyKind) -> NDArray[np.float64]:
         """Memories of a kind: all of them, or the longest alone."""
@@ -255,7 +267,7 @@ class Layout:
             return ()
         plan: list[tuple[str, int | None, int]] = [("pace", None, 4)]
         plan += [("pace", e, 4) for e in range(len(self.entities))]
-        bins = ["hours", "days", *(["zeros"] if self.exposed else [])]
+        bins = ["hours", "days", *(["zeros"] if self.exposure is not None else [])]
         plan += [(name, key, 2) for name in bins for key in (None, 0)]
         plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
         whole = [(*one, None) for one in plan]
@@ -278,7 +290,11 @@ class Layout:
     def _kinds(self) -> tuple[KeyKind, ...]:
         entities, categories = len(self.entities), len(self.categories)
         memories, numerics = len(self.half_lives_s), len(self.numerics)
-        compared = min(numerics, CATEGORY_NUMERICS) if entities else 0
+        exposure = -1 if self.exposure is None else self.exposure
+        followed = (
+            max(CATEGORY_NUMERICS, exposure + 1) if exposure < CATEGORY_NUMERICS_MAX else CATEGORY_NUMERICS
+        )
+        compared = min(numerics, followed) if entities else 0
         plan: list[tuple[str, int | None, int | None, int, int]] = [("all", None, None, memories, numerics)]
         plan += [(name, e, None, memories, numerics) for e, name in enumerate(self.entities)]
         plan += [(f"{self.entities[0]}+{self.entities[e]}", 0, e, 1, 0) for e in range(1, entities)]
@@ -327,8 +343,8 @@ class Layout:
             own = [number for number, place in enumerate(places) if place.field is value]
             columns = slice(own[0], own[-1] + 1)
             if store == "numerics":
-                exposure = self.exposed and columns.start == 0
-                zeros = tuple(h.columns for h in self._habits_of(0) if h.name == "zeros" and exposure)
+                exposed = self.exposure is not None and columns.start == self.exposure
+                zeros = tuple(h.columns for h in self._habits_of(0) if h.name == "zeros" and exposed)
                 yield Group(name=value.name, field=value, numerics=columns, context=zeros)
             elif store == "texts":
                 yield Group(name=value.name, field=value, texts=columns)

@@ -135,7 +135,9 @@ def to_rows(events: Events, layout: Layout, units: Units) -> Rows:
         points=to_vectors(events.points[:, : len(layout.points)]),
         context=np.zeros((n, layout.width), dtype=np.float32),
         fraud_rates=np.tile(layout.fraud_rates_unknown, (n, 1)),
-        zeros=zeros_at_end(events.numerics[:, 0]) if layout.exposed else np.zeros(len(events), dtype=np.int8),
+        zeros=np.zeros(n, dtype=np.int8)
+        if layout.exposure is None
+        else zeros_at_end(events.numerics[:, layout.exposure]),
     )
 
 
