@@ -403,7 +403,8 @@ def _examples(event: Event, count: int) -> list[dict[str, Any]]:
                 "categorical": f"c{rng.integers(5)}",
                 "text": f"some words {rng.integers(99)}",
             }
-            _put(tree, value.path, plain[value.type])
+            for path in value.path.split(", "):  # a place has two
+                _put(tree, path, plain.get(value.type, float(rng.uniform(-90.0, 90.0))))
         if event.reversals is not None and number % 20 == 0:
             _put(tree, event.reversals.path, event.reversals.values[0])
         tree["more"] = {"list": [1, 2.5, None, True, 'a\\"b'], "deep": {"er": {"still": []}}}

@@ -346,7 +346,7 @@ def _reads(config: Config, sample: list[bytes]) -> bool:
     """Whether a configuration reads all events of a sample and leaves none of their fields out."""
     schema = config.event
     known = {schema.id, schema.time.path}
-    known |= {part.path for part in (*schema.entities, *schema.fields)}
+    known |= {path for part in (*schema.entities, *schema.fields) for path in part.path.split(", ")}
     parser = Parser(schema, entity_key(None))
     return all(
         set(_leaves(msgspec.json.decode(line))) <= known

@@ -34,6 +34,7 @@ NOT_MOVED: dict[Series, str] = {
     ("detector_exchange_messages_total", "duplicate"): "needs at_least_once; see test_exchange.py",
     ("detector_exchange_messages_total", "too_large"): "needs 900,000 bytes; see test_exchange.py",
     ("detector_exchange_messages_total", "unfit"): "needs another schema; see test_sharing.py",
+    ("detector_shifts_total", ""): "needs a change of the stream; see test_shifts.py",
     ("detector_index_hnsw_ratio", ""): "needs 4,096 core events; see test_shape.py",
     (
         "detector_transactions_ended_total",

@@ -151,7 +151,7 @@ def test_within_a_block_each_alert_raises_the_bar() -> None:
 
     def decide(above: float) -> Published | Suppressed:
         return policy.decide(
-            "a", 0, HIGH, above=above, event=0, time=START_S, now=START_S, events_per_day=1000.0
+            "a", 0, HIGH, cold=HIGH, above=above, event=0, time=START_S, now=START_S, events_per_day=1000.0
         )
 
     assert isinstance(decide(0.1), Published)

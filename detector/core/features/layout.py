@@ -30,8 +30,8 @@ WEEK_S = 7 * DAY_S
 _CYCLES_S = {"day": DAY_S, "week": WEEK_S}
 
 
-# Numerics whose usual values are followed per category, and per category of the main entity: so many, or all up
-# to the exposure if that is one of the first. All of them would make a row some kilobytes long.
+# Numerics whose usual values are followed per category, and per category of the main entity: so many, or all
+# up to the exposure if that is one of the first. All of them would make a row too long.
 CATEGORY_NUMERICS, CATEGORY_NUMERICS_MAX = 2, 8
 # Half-life of heat's short memory, s. The long one of the main entity is the shortest of profiles.
 HEAT_SHORT_S = 3600.0
