@@ -6,20 +6,19 @@ What other rooms use is exported here; modules of this room import each other di
 from __future__ import annotations
 
 from detector.core.features.columns import Column
+from detector.core.features.explained import (
+    explained_shares,
+    explained_surprises,
+    share_gains,
+    variance_explained,
+)
 from detector.core.features.features import Features
 from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, Changes
 from detector.core.features.fraud_rates import FraudRates
 from detector.core.features.habit_tables import SHORT_S
-from detector.core.features.habits import share_gains
 from detector.core.features.heat import Heat
 from detector.core.features.layout import DAY_S, Group, Habit, KeyKind, Layout
-from detector.core.features.profiles import (
-    Profiles,
-    explained_shares,
-    explained_surprises,
-    population_shift,
-    variance_explained,
-)
+from detector.core.features.profiles import Profiles, population_shift
 from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
 
 __all__ = [

@@ -38,7 +38,7 @@ class Column:
     place: int = 0  # column of numerics, of categories, of cycles or of fraud rates, as the source has it
     habit: Habit | None = None  # whose context is read
     robust: bool = False  # also a part of the robust distance
-    unusual: bool = False  # also a part of the habits' distance: at least 0, and 0 is usual
+    unusual: bool = False  # also a part of the habits' distance, by its magnitude
     labelled: bool = False  # only labelled parts see it: it needs labels or distances; these come last
 
 
@@ -235,7 +235,6 @@ def _pace(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> F
 def _bins(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
     """-log of the share that the event's bin has of the main entity's events, in nats; see `bins`."""
     table = np.zeros((len(columns), 2), dtype=np.int64)
-    even = np.zeros(len(columns))
     for row, column in zip(table, columns, strict=True):
         row[:] = [_habit(layout, column, key).start for key in (0, None)]
     even = np.array([1.0 / BINS[_habit(layout, column, 0).name] for column in columns])
@@ -280,13 +279,7 @@ def _surprise(layout: Layout, columns: Sequence[Column], places: Sequence[int]) 
     The share is (events with it + q) / (events + 1), where q is its share of all events by the same rule, so
     that a newcomer starts with everybody's share.
     """
-    entities = len(layout.entities)
-    table = np.full((len(columns), 4), -1, dtype=np.int64)
-    for row, column in zip(table, columns, strict=True):
-        key = entities + column.place
-        row[:2] = layout.kind_of(None).count(LONGEST), layout.kind_of(key).count(LONGEST)
-        if entities:
-            row[2:] = layout.kind_of(0).count(LONGEST), layout.kind_of(0, key).count(LONGEST)
+    table = np.array([layout.share_columns(column.place) for column in columns], dtype=np.int64)
     categories = _index([column.place for column in columns])
     at = _index(places)
 

@@ -12,15 +12,14 @@ nothing is learned. No fast-math and no threads: equal bytes on equal machines.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from detector.core.features.key_table import KeyTable, slot_for, take_slot
-from detector.core.state import row_hash, words
+from detector.core.features.key_table import HashedTable, enter
+from detector.core.state import row_hash
 
 # Bins decay once this share of them is to be forgotten; a decay for each event of a busy key is dear.
 DECAYED_FROM = 1e-3
@@ -32,8 +31,8 @@ Times = NDArray[np.float64]
 Context = NDArray[np.float32]
 
 
-class HabitTable(KeyTable):
-    """A table whose hash is updated with each change.
+class HabitTable(HashedTable):
+    """A table with one long memory.
 
     Parameters
     ----------
@@ -49,21 +48,7 @@ class HabitTable(KeyTable):
 
     def __init__(self, columns: int, long_s: float, keys_max: int, dtype: DTypeLike = np.float32) -> None:
         self._rate = math.log(2.0) / long_s
-        self._hashed = np.zeros(1, dtype=np.uint64)
         super().__init__(columns, keys_max, dtype)
-
-    @property
-    def hashed(self) -> int:
-        return int(self._hashed[0])
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        super().load(state)
-        self._hashed[0] = super().hashed
-
-    def _update(self, kernel: Any, *seen: Any) -> None:
-        """Call a kernel with what it changes: keys, times and numbers, their count and hash, as words too."""
-        own = self._keys, self._times, self._stats, self._count, self._hashed
-        kernel(*own, *words(self._times, self._stats), *seen)
 
 
 class PaceTable(HabitTable):
@@ -121,20 +106,6 @@ class NoveltyTable(HabitTable):
         `new` (n, M) says which contacts of each event are new.
         """
         self._update(_novelty, self._rate, keys, times, new, context)
-
-
-@numba.njit(cache=True)
-def enter(
-    keys: Any, last: Any, stats: Any, count: Any, hashed: Any, last_words: Any, stats_words: Any, key: Any
-) -> Any:
-    """Take the key's slot and its row out of the hash; returns the slot, and whether it is new."""
-    slot = slot_for(keys, last, key)
-    if keys[slot] != 0:
-        hashed[0] -= row_hash(keys, last_words, stats_words, slot)
-    new = take_slot(keys, slot, key, count)
-    if new:
-        stats[slot, :] = 0.0
-    return slot, new
 
 
 @numba.njit(cache=True)

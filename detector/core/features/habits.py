@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.feature_kernels import HABIT_PRIOR, SURPRISE_PRIOR
 from detector.core.features.habit_tables import BinsTable, NoveltyTable, PaceTable
+from detector.core.features.key_table import load_tables, tables_to_state
 from detector.core.features.layout import DAY_S, Habit, Layout
 from detector.core.features.place_tables import MovesTable, PlacesTable
 from detector.core.features.rows import ZEROS_MAX, Rows
@@ -58,6 +58,8 @@ class Habits:
 
         The profiles' columns must be filled already.
         """
+        if not self._tables:
+            return
         everything = np.ones(len(rows), dtype=np.uint64)
         seen: dict[str, NDArray[Any]] = {
             "hours": np.floor(rows.clocks / HOUR_S).astype(np.int64) % BINS["hours"],
@@ -85,11 +87,10 @@ class Habits:
         return new
 
     def to_state(self) -> dict[str, Any]:
-        return {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
+        return tables_to_state(self._tables)
 
     def load(self, state: Mapping[str, Any]) -> None:
-        for i, table in enumerate(self._tables):
-            table.load(state[f"{i:03d}"])
+        load_tables(self._tables, state)
 
 
 def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
@@ -101,30 +102,3 @@ def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
     if habit.name in BINS:
         return BinsTable(BINS[habit.name], long_s, keys_max, around=habit.name == "hours")
     return NoveltyTable(len(layout.contacts), long_s, keys_max)
-
-
-def share_gains(rows: Rows, layout: Layout) -> dict[str, float]:
-    """What the main entity's own shares of a bin or category tell beyond everybody's, in nats per event.
-
-    By the name of the column. It is the mean of log(own share / everybody's), both as known before the event.
-    0 or less: the entity's own history tells nothing.
-    """
-    gains = {}
-    context = rows.context.astype(np.float64)
-    for name, bins in BINS.items():
-        own, everything = layout.habit_of(name, 0), layout.habit_of(name, None)
-        if own and everything:
-            usual = (context[:, everything.start] + 1.0 / bins) / (context[:, everything.start + 1] + 1.0)
-            share = (context[:, own.start] + HABIT_PRIOR * usual) / (context[:, own.start + 1] + HABIT_PRIOR)
-            gains[f"{name} surprise"] = float(np.log(share / usual).mean())
-    population = context[:, layout.kind_of(None).count(-1)]
-    for place, category in enumerate(layout.categories if layout.entities else ()):
-        key = len(layout.entities) + place
-        there = rows.categories[:, place] != 0
-        usual = (context[:, layout.kind_of(key).count(-1)] + SURPRISE_PRIOR) / (population + 1.0)
-        both = context[:, layout.kind_of(0, key).count(-1)]
-        share = (both + usual) / (context[:, layout.kind_of(0).count(-1)] + 1.0)
-        gains[f"{category.name} surprise"] = (
-            float(np.log(share / usual)[there].mean()) if there.any() else 0.0
-        )
-    return gains

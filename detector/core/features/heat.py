@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features.heat_table import HeatTable
+from detector.core.features.key_table import load_tables, tables_to_state
 from detector.core.features.layout import Layout
 from detector.core.features.rows import Rows
 
@@ -45,8 +46,7 @@ class Heat:
             table.observe(key, rows.times, excess, rows.context[:, heat.columns])
 
     def to_state(self) -> dict[str, Any]:
-        return {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
+        return tables_to_state(self._tables)
 
     def load(self, state: Mapping[str, Any]) -> None:
-        for i, table in enumerate(self._tables):
-            table.load(state[f"{i:03d}"])
+        load_tables(self._tables, state)

@@ -21,14 +21,14 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.key_table import KeyTable, find_slot, slot_for, take_slot
-from detector.core.state import row_hash, words
+from detector.core.features.key_table import HashedTable, enter, find_slot
+from detector.core.state import row_hash
 
 EXCESS_MAX = 10.0
 """Nats that one event adds at most."""
 
 
-class HeatTable(KeyTable):
+class HeatTable(HashedTable):
     """Heat of one kind of key.
 
     Parameters
@@ -41,16 +41,7 @@ class HeatTable(KeyTable):
 
     def __init__(self, half_lives_s: NDArray[np.float64], keys_max: int) -> None:
         self._rates = np.log(2.0) / half_lives_s
-        self._hashed = np.zeros(1, dtype=np.uint64)  # hash of the rows, updated with each change
         super().__init__(len(half_lives_s), keys_max, np.float32)
-
-    @property
-    def hashed(self) -> int:
-        return int(self._hashed[0])
-
-    def load(self, state: Any) -> None:
-        super().load(state)
-        self._hashed[0] = super().hashed
 
     def observe(
         self,
@@ -72,19 +63,7 @@ class HeatTable(KeyTable):
         context : (n, M) float32
             Output.
         """
-        _observe(
-            self._keys,
-            self._times,
-            self._stats,
-            self._count,
-            self._hashed,
-            *words(self._times, self._stats),
-            self._rates,
-            keys,
-            times,
-            np.clip(excess, 0.0, EXCESS_MAX),
-            context,
-        )
+        self._update(_observe, self._rates, keys, times, np.clip(excess, 0.0, EXCESS_MAX), context)
 
 
 @numba.njit(cache=True)
@@ -114,10 +93,7 @@ def _observe(
                 context[event, memory] = stats[slot, memory] * math.exp(-gap * rates[memory])
         if excess[event] <= 0.0:
             continue
-        slot = slot_for(keys, last, key)
-        if keys[slot] != 0:
-            hashed[0] -= row_hash(keys, last_words, stats_words, slot)
-        new = take_slot(keys, slot, key, count)
+        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
         last[slot] = times[event] if new else max(last[slot], times[event])
         for memory in range(len(rates)):
             stats[slot, memory] = context[event, memory] + excess[event]

@@ -11,14 +11,14 @@ Rules
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import DTypeLike
 
-from detector.core.state import Table, rows_hash
+from detector.core.state import Table, row_hash, rows_hash, words
 
 WAYS = 16
 # Buckets overflow before a table is full: at half load, 16 ways lose 2 keys in 1,000 (measured).
@@ -90,6 +90,42 @@ class KeyTable:
         self._count[0] = 0
 
 
+class HashedTable(KeyTable):
+    """A table whose hash is updated with each change of a row, by kernels that call `enter`."""
+
+    def __init__(self, columns: int, keys_max: int, dtype: DTypeLike) -> None:
+        self._hashed = np.zeros(1, dtype=np.uint64)
+        super().__init__(columns, keys_max, dtype)
+
+    @property
+    def hashed(self) -> int:
+        return int(self._hashed[0])
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self._hash_again()
+
+    def _hash_again(self) -> None:
+        """Compute the hash from scratch, after rows were changed otherwise."""
+        self._hashed[0] = super().hashed
+
+    def _update(self, kernel: Any, *seen: Any) -> None:
+        """Call a kernel with what it changes: keys, times and numbers, their count and hash, as words too."""
+        own = self._keys, self._times, self._stats, self._count, self._hashed
+        kernel(*own, *words(self._times, self._stats), *seen)
+
+
+def tables_to_state(tables: Sequence[KeyTable]) -> dict[str, Any]:
+    """State of tables, by number."""
+    return {f"{i:03d}": table.to_state() for i, table in enumerate(tables)}
+
+
+def load_tables(tables: Sequence[KeyTable], state: Mapping[str, Any]) -> None:
+    """Load what `tables_to_state` returned."""
+    for i, table in enumerate(tables):
+        table.load(state[f"{i:03d}"])
+
+
 @numba.njit(cache=True)
 def find_slot(keys: Any, key: Any) -> int:
     """Return the key's slot, -1 if it has none."""
@@ -126,6 +162,20 @@ def take_slot(keys: Any, slot: int, key: Any, count: Any) -> bool:
         count[0] += 1
     keys[slot] = key
     return True
+
+
+@numba.njit(cache=True)
+def enter(
+    keys: Any, last: Any, stats: Any, count: Any, hashed: Any, last_words: Any, stats_words: Any, key: Any
+) -> Any:
+    """Take the key's slot and its row out of the hash; returns the slot, and whether it is new."""
+    slot = slot_for(keys, last, key)
+    if keys[slot] != 0:
+        hashed[0] -= row_hash(keys, last_words, stats_words, slot)
+    new = take_slot(keys, slot, key, count)
+    if new:
+        stats[slot, :] = 0.0
+    return slot, new
 
 
 @numba.njit(cache=True)

@@ -258,6 +258,17 @@ class Layout:
         found = (habit for habit in self.habits if (habit.name, habit.key, habit.point) == wanted)
         return next(found, None)
 
+    def share_columns(self, category: int) -> tuple[int, int, int, int]:
+        """Columns of counts in the longest memory: of everything, a category, the main entity, both.
+
+        The last two are -1 without entities.
+        """
+        key = len(self.entities) + category
+        columns = self.kind_of(None).count(-1), self.kind_of(key).count(-1)
+        if not self.entities:
+            return (*columns, -1, -1)
+        return (*columns, self.kind_of(0).count(-1), self.kind_of(0, key).count(-1))
+
     def _habits(self) -> tuple[Habit, ...]:
         """Paces of each entity, other habits of the main one, and the same of everything to compare with.
 

@@ -32,7 +32,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.habit_tables import Context, HabitTable, Keys, Times, enter
+from detector.core.features.habit_tables import Context, HabitTable, Keys, Times
+from detector.core.features.key_table import enter
 from detector.core.features.levels import FIRST, LEVELS, count, level_of, share_of_all, share_of_own
 from detector.core.state import row_hash
 

@@ -19,15 +19,14 @@ Rules
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.key_table import KeyTable, find_slot, slot_for, take_slot
-from detector.core.state import row_hash, words
+from detector.core.features.key_table import HashedTable, enter, find_slot
+from detector.core.state import row_hash
 
 # Decayed events before updates are clipped; with fewer a spread means nothing.
 HISTORY_MIN = 5.0
@@ -37,7 +36,7 @@ DOUBTED_FROM = 1.5
 PRIOR_WEIGHT = 2.0
 
 
-class ProfileTable(KeyTable):
+class ProfileTable(HashedTable):
     """Profiles of one kind of key.
 
     Parameters
@@ -64,16 +63,7 @@ class ProfileTable(KeyTable):
         self.numerics = numerics
         self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics)
         self._clip_spreads = clip_spreads
-        self._hashed = np.zeros(1, dtype=np.uint64)  # hash of the rows, updated with each change
         super().__init__(self.width - 1, keys_max, np.float32)
-
-    @property
-    def hashed(self) -> int:
-        return int(self._hashed[0])
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        super().load(state)
-        self._hashed[0] = super().hashed
 
     def observe(
         self,
@@ -106,13 +96,8 @@ class ProfileTable(KeyTable):
         loose
             So many of the events do so in any case.
         """
-        _observe(
-            self._keys,
-            self._times,
-            self._stats,
-            self._count,
-            self._hashed,
-            *words(self._times, self._stats),
+        self._update(
+            _observe,
             np.log(2.0) / self.half_lives_s,
             keys,
             times,
@@ -134,7 +119,7 @@ class ProfileTable(KeyTable):
         slot = find_slot(self._keys, np.uint64(key))
         if slot >= 0:
             self._stats[slot, len(self.half_lives_s) :] = compared
-            self._hashed[0] = super().hashed
+            self._hash_again()
 
     def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         """When keys were last seen, and their decayed counts, as copies."""
@@ -143,7 +128,7 @@ class ProfileTable(KeyTable):
     def recount(self, counts: tuple[NDArray[np.float64], NDArray[np.float32]]) -> None:
         """Put back what `counts` returned: events that were observed again count once."""
         self._times[:], self._stats[:, : len(self.half_lives_s)] = counts
-        self._hashed[0] = super().hashed
+        self._hash_again()
 
     def forget_young(self, since: float) -> None:
         """Forget means and variances of keys seen since an event time, s, that have little other history."""
@@ -153,7 +138,7 @@ class ProfileTable(KeyTable):
         compared = np.zeros((3, memories * self.numerics), dtype=np.float32)
         compared[0] = np.nan
         self._stats[slots, memories:] = compared.reshape(-1)
-        self._hashed[0] = super().hashed
+        self._hash_again()
 
     def move(self, factors: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
         """Express means and variances of all keys in other units, `factors` (J,), and add `steps` (J,)."""
@@ -161,7 +146,7 @@ class ProfileTable(KeyTable):
         compared = self._stats[used, len(self.half_lives_s) :]
         move(compared, len(self.half_lives_s), factors, steps)
         self._stats[used, len(self.half_lives_s) :] = compared
-        self._hashed[0] = super().hashed
+        self._hash_again()
 
 
 def move(
@@ -242,14 +227,10 @@ def _observe(
             context[event, 0] = np.nan
             context[event, 1:] = 0.0
             continue
-        slot = slot_for(keys, last, key)
-        if keys[slot] != 0:
-            hashed[0] -= row_hash(keys, last_words, stats_words, slot)
-        new = take_slot(keys, slot, key, count)
+        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
         follows = event < loose or last[slot] < changed_at
         row = stats[slot]
         if new:
-            row[:] = 0.0
             row[means_at : means_at + memories * numerics] = np.nan
             gap = 0.0
             context[event, 0] = np.nan

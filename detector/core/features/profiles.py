@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import feature_kernels
 from detector.core.features.habits import Habits
+from detector.core.features.key_table import load_tables, tables_to_state
 from detector.core.features.layout import Layout
 from detector.core.features.profile_table import ProfileTable, move
 from detector.core.features.rows import Rows
@@ -60,6 +61,7 @@ class Profiles:
     def _observe_profiles(self, rows: Rows) -> None:
         keys = rows.keys()
         everything = np.full(len(rows), EVERYTHING, dtype=np.uint64)
+        shift = np.zeros((len(rows), len(self._layout.numerics)))
         for kind, table in zip(self._layout.kinds, self._tables, strict=True):
             if kind.left is None:
                 key = everything
@@ -69,7 +71,7 @@ class Profiles:
                 key = _mix(keys[:, kind.left], keys[:, kind.right])
             values = rows.numerics[:, : kind.numerics]
             if kind.left is not None and kind.numerics:
-                values = values - population_shift(rows.context, self._layout)[:, : kind.numerics]
+                values = values - shift[:, : kind.numerics]
             follows = kind.left == 0  # everything together moves by `begin_again`
             table.observe(
                 key,
@@ -80,6 +82,8 @@ class Profiles:
                 changed_at=self._changed_at if follows else -math.inf,
                 loose=self._loose if follows else 0,
             )
+            if kind.left is None:  # the first one: it says how far all have moved
+                shift = population_shift(rows.context, self._layout)
         self._loose = max(0, self._loose - len(rows))
 
     def update_priors(self, rows: Rows) -> None:
@@ -171,12 +175,11 @@ class Profiles:
         return steps
 
     def to_state(self) -> dict[str, Any]:
-        tables = {f"{i:03d}": table.to_state() for i, table in enumerate(self._tables)}
         return {
             "priors": self._priors.copy(),
             "changed_at": self._changed_at if math.isfinite(self._changed_at) else None,
             "loose": self._loose,
-            "tables": tables,
+            "tables": tables_to_state(self._tables),
             "habits": self._habits.to_state(),
         }
 
@@ -184,8 +187,7 @@ class Profiles:
         self._priors = state["priors"]
         self._changed_at = -math.inf if state["changed_at"] is None else state["changed_at"]
         self._loose = state["loose"]
-        for i, table in enumerate(self._tables):
-            table.load(state["tables"][f"{i:03d}"])
+        load_tables(self._tables, state["tables"])
         self._habits.load(state["habits"])
 
 
@@ -197,68 +199,6 @@ def population_variances(context: NDArray[np.float32], layout: Layout) -> NDArra
     variances = np.empty((len(context), 2 * len(layout.numerics)), dtype=np.float32)
     feature_kernels.variances(context, *layout.population.variances, variances)
     return variances
-
-
-def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
-    """Share of each numeric's variance explained by an entity's mean as known before the event, (E, J).
-
-    Means are those of the longest memory; only rows whose key had a history count. The share is 0 without
-    such rows, and where the mean predicts worse than the average of all, as with short histories.
-    """
-    numerics = len(layout.numerics)
-    shares = np.zeros((len(layout.entities), numerics))
-    level = rows.numerics - population_shift(rows.context, layout)
-    for share, kind in zip(shares, layout.kinds[1:], strict=False):
-        weight = rows.context[:, kind.count(-1)]
-        for j in range(numerics):
-            mean = rows.context[:, kind.mean(-1, j)]
-            known = (weight > 0) & ~np.isnan(mean + level[:, j])
-            values = level[known, j]
-            left = np.square(values - mean[known]).sum()
-            total = np.square(values - values.mean()).sum() if len(values) else 0.0
-            share[j] = max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
-    return shares
-
-
-def variance_explained(rows: Rows, layout: Layout, numeric: int) -> dict[int, float]:
-    """Share of a numeric's variance explained by the mean of each category, as known before the event.
-
-    By the category's column among all keys. Rows whose category was never seen do not count.
-    """
-    level = rows.numerics[:, numeric] - population_shift(rows.context, layout)[:, numeric]
-    found: dict[int, float] = {}
-    for key in range(len(layout.entities), len(layout.entities) + len(layout.categories)):
-        mean = rows.context[:, layout.kind_of(key).mean(-1, numeric)]
-        known = ~np.isnan(mean + level)
-        values = level[known]
-        total = np.square(values - values.mean()).sum() if len(values) else 0.0
-        left = np.square(values - mean[known]).sum()
-        found[key] = max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
-    return found
-
-
-def explained_surprises(rows: Rows, layout: Layout) -> NDArray[np.float64]:
-    """Share of each category's surprise that the main entity's history takes away, (C,).
-
-    Near 1 where a category is constant for each key of the main entity, 0 where its history says nothing, and
-    without entities. Only rows whose key had a history count.
-    """
-    explained = np.zeros(len(layout.categories))
-    if not layout.entities:
-        return explained
-    everything, main = layout.kind_of(None).count(-1), layout.kind_of(0).count(-1)
-    for c in range(len(layout.categories)):
-        key = len(layout.entities) + c
-        columns = [everything, layout.kind_of(key).count(-1), main, layout.kind_of(0, key).count(-1)]
-        known = (rows.context[:, main] > 0) & (rows.categories[:, c] != 0)
-        if not known.any():
-            continue
-        shares = np.empty((int(known.sum()), 2))
-        table = np.array([[*columns[:2], -1, -1], columns], dtype=np.int64)
-        feature_kernels.shares(rows.context[known], table, shares)
-        before, after = -np.log(shares).sum(axis=0)
-        explained[c] = max(0.0, 1.0 - after / before) if before > 0.0 else 0.0
-    return explained
 
 
 def population_shift(context: NDArray[np.float32], layout: Layout) -> NDArray[np.float64]:

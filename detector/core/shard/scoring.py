@@ -27,6 +27,15 @@ from detector.core.model.shifts import Shift, ShiftWatch, moved_units
 from detector.core.shard.block import Block
 
 
+class Mixed(NamedTuple):
+    """Of n events: distances with heat and labels, and their scores. See `Scores`."""
+
+    plain: NDArray[np.float64]
+    labelled: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+
 class Scores(NamedTuple):
     """Of n events; zeros before the first barrier."""
 
@@ -80,7 +89,8 @@ class Scorer:
         plain = self._plain(rows, inputs)
         self.heat.observe(rows, self.calibration.excess(plain))
         self.features.add_heat(rows, inputs)
-        return self._mixed(plain, rows, inputs)
+        mixed = self._mixed(plain, rows, inputs)
+        return Scores(*mixed, self._cold(plain, mixed, rows, inputs))
 
     def score_rows(self, rows: Rows) -> NDArray[np.float64]:
         """Scores (n,) of rows as they would be with other values, for explanations."""
@@ -91,20 +101,25 @@ class Scorer:
         """Distances (n,) without labels and without heat."""
         return self.calibration.combine(self.served.plain_distances(rows, inputs))
 
-    def _mixed(self, plain: NDArray[np.float64], rows: Rows, inputs: NDArray[np.float32]) -> Scores:
+    def _mixed(self, plain: NDArray[np.float64], rows: Rows, inputs: NDArray[np.float32]) -> Mixed:
         """Add heat and labels to distances (n,) without them."""
         labelled = self.served.labelled_distances(rows, inputs)
         warm = heated(plain, inputs[:, self.features.heat])
         distances = self.calibration.mix(warm, labelled)
-        scores = self.calibration.scores(distances)
-        cold, hot = scores.copy(), np.flatnonzero(warm > plain)
-        without = labelled[hot]
+        return Mixed(warm, labelled, distances, self.calibration.scores(distances))
+
+    def _cold(
+        self, plain: NDArray[np.float64], mixed: Mixed, rows: Rows, inputs: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """What the scores (n,) would be without heat."""
+        cold, hot = mixed.scores.copy(), np.flatnonzero(mixed.plain > plain)
+        without = mixed.labelled[hot]
         if self.served.knows_labels and len(hot):
             unheated = inputs[hot]
             unheated[:, self.features.heat] = 0.0
             without = self.served.labelled_distances(rows.take(hot), unheated)
         cold[hot] = self.calibration.scores(self.calibration.mix(plain[hot], without))
-        return Scores(warm, labelled, distances, scores, cold)
+        return cold
 
     def explain(self, rows: Rows, inputs: NDArray[np.float32], exemplars_max: int) -> Explained:
         """Explain one event, given as one row, by the parts of the score."""

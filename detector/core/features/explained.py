@@ -1,0 +1,104 @@
+"""What histories tell of events beforehand, measured on rows of the core.
+
+Values by the means of entities and of categories, categories and bins by the main entity's own shares.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.features import feature_kernels
+from detector.core.features.feature_kernels import HABIT_PRIOR
+from detector.core.features.habits import BINS
+from detector.core.features.layout import Layout
+from detector.core.features.profiles import population_shift
+from detector.core.features.rows import Rows
+
+
+def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
+    """Share of each numeric's variance explained by an entity's mean as known before the event, (E, J).
+
+    Means are those of the longest memory; only rows whose key had a history count. The share is 0 without
+    such rows, and where the mean predicts worse than the average of all, as with short histories.
+    """
+    numerics = len(layout.numerics)
+    shares = np.zeros((len(layout.entities), numerics))
+    level = rows.numerics - population_shift(rows.context, layout)
+    for share, kind in zip(shares, layout.kinds[1:], strict=False):
+        weight = rows.context[:, kind.count(-1)]
+        for j in range(numerics):
+            mean = rows.context[:, kind.mean(-1, j)]
+            known = (weight > 0) & ~np.isnan(mean + level[:, j])
+            share[j] = _explained(level[known, j], mean[known])
+    return shares
+
+
+def variance_explained(rows: Rows, layout: Layout, numeric: int) -> dict[int, float]:
+    """Share of a numeric's variance explained by the mean of each category, as known before the event.
+
+    By the category's column among all keys. Rows whose category was never seen do not count.
+    """
+    level = rows.numerics[:, numeric] - population_shift(rows.context, layout)[:, numeric]
+    found: dict[int, float] = {}
+    for key in range(len(layout.entities), len(layout.entities) + len(layout.categories)):
+        mean = rows.context[:, layout.kind_of(key).mean(-1, numeric)]
+        known = ~np.isnan(mean + level)
+        found[key] = _explained(level[known], mean[known])
+    return found
+
+
+def _explained(values: NDArray[np.float64], means: NDArray[np.float32]) -> float:
+    """Share of the variance of values (n,) that means (n,) explain; 0 where they predict worse than none."""
+    left = np.square(values - means).sum()
+    total = np.square(values - values.mean()).sum() if len(values) else 0.0
+    return max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
+
+
+def category_shares(rows: Rows, layout: Layout, category: int) -> NDArray[np.float64]:
+    """Shares of a category as known before each event, (n, 2): of all events, of the main entity's."""
+    columns = layout.share_columns(category)
+    shares = np.empty((len(rows), 2))
+    table = np.array([[*columns[:2], -1, -1], columns], dtype=np.int64)
+    feature_kernels.shares(rows.context, table, shares)
+    return shares
+
+
+def explained_surprises(rows: Rows, layout: Layout) -> NDArray[np.float64]:
+    """Share of each category's surprise that the main entity's history takes away, (C,).
+
+    Near 1 where a category is constant for each key of the main entity, 0 where its history says nothing, and
+    without entities. Only rows whose key had a history count.
+    """
+    explained = np.zeros(len(layout.categories))
+    if not layout.entities:
+        return explained
+    main = layout.kind_of(0).count(-1)
+    for c in range(len(layout.categories)):
+        known = (rows.context[:, main] > 0) & (rows.categories[:, c] != 0)
+        if not known.any():
+            continue
+        before, after = -np.log(category_shares(rows.take(known), layout, c)).sum(axis=0)
+        explained[c] = max(0.0, 1.0 - after / before) if before > 0.0 else 0.0
+    return explained
+
+
+def share_gains(rows: Rows, layout: Layout) -> dict[str, float]:
+    """What the main entity's own shares of a bin or category tell beyond everybody's, in nats per event.
+
+    By the name of the column. It is the mean of log(own share / everybody's), both as known before the event.
+    0 or less: the entity's own history tells nothing.
+    """
+    gains = {}
+    context = rows.context.astype(np.float64)
+    for name, bins in BINS.items():
+        own, everything = layout.habit_of(name, 0), layout.habit_of(name, None)
+        if own and everything:
+            usual = (context[:, everything.start] + 1.0 / bins) / (context[:, everything.start + 1] + 1.0)
+            share = (context[:, own.start] + HABIT_PRIOR * usual) / (context[:, own.start + 1] + HABIT_PRIOR)
+            gains[f"{name} surprise"] = float(np.log(share / usual).mean())
+    for place, category in enumerate(layout.categories if layout.entities else ()):
+        there = rows.categories[:, place] != 0
+        usual, share = category_shares(rows.take(there), layout, place).T
+        gains[f"{category.name} surprise"] = float(np.log(share / usual).mean()) if there.any() else 0.0
+    return gains
