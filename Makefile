@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := -n auto --dist loadfile
 INPUTS ?= 100000
 LEAGUE ?=
-QUALITY ?= $(if $(LEAGUE),--league $(LEAGUE)) --streams cards:7 --days 60 --out out/quality --docs docs/QUALITY.md
+QUALITY ?= $(if $(LEAGUE),--league $(LEAGUE)) --streams cards:7 --days 60 --out out/quality --docs docs/explanation/quality.md
 SPEED ?=
 CHAOS ?= --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
 SEEDS ?= 1000
@@ -51,7 +51,7 @@ docs: $(READY) ## write the generated tables in docs/, and the API reference to 
 soak: $(READY) ## simulate SEEDS=n seeds from START=k on, beyond those of the tests
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
 
-bench-quality: $(READY) ## compare with streaming peers: patterns of fraud, with LEAGUE=DIR also its streams; see docs/QUALITY.md
+bench-quality: $(READY) ## compare with streaming peers: patterns of fraud, with LEAGUE=DIR also its streams; see docs/explanation/quality.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.quality.run $(QUALITY)
 

@@ -15,9 +15,9 @@ from detector.demo.simulation import patterns
 from detector.shell import metrics
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
-    "metrics": ("METRICS.md", metrics.markdown_table),
-    "patterns": ("SIMULATION.md", patterns.markdown_table),
-    "output topics": ("OPERATIONS.md", outputs.markdown_table),
+    "metrics": ("reference/metrics.md", metrics.markdown_table),
+    "patterns": ("reference/simulation.md", patterns.markdown_table),
+    "output topics": ("how-to/operations.md", outputs.markdown_table),
 }
 
 
