@@ -1,5 +1,3 @@
 """Streaming anomaly detection for transactions: Kafka in, explained alerts out, exactly once."""
 
-from importlib.metadata import version
-
-__version__ = version("detector")  # stated in pyproject.toml
+__version__ = "0.1.0"  # also that of the distribution, which pyproject.toml names
