@@ -20,15 +20,14 @@ from detector.config.secrets import missing_here
 
 
 def init_config(
-    events: Annotated[str, typer.Option(metavar="FILE", help=f"A sample of your events. {EVENTS_HELP}")],
-    id: Annotated[str | None, typer.Option(metavar="FIELD", help="Field with the event's id.")] = None,
-    time: Annotated[str | None, typer.Option(metavar="FIELD", help="Field with the event's time.")] = None,
+    events: Annotated[str, typer.Option(help=f"A sample of your events. {EVENTS_HELP}")],
+    id: Annotated[str | None, typer.Option(help="Field with the event's id.")] = None,
+    time: Annotated[str | None, typer.Option(help="Field with the event's time.")] = None,
     entity: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FIELD", help="Field with an entity, the main one first; may be repeated."),
+        list[str] | None, typer.Option(help="Field with an entity; give the main one first.")
     ] = None,
     out_: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="File to write, instead of standard output.")
+        Path | None, typer.Option("--out", help="File to write, instead of standard output.")
     ] = None,
 ) -> None:
     """Write a commented configuration for a sample of events."""
@@ -51,7 +50,7 @@ def init_config(
 
 
 def check_config(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file (YAML).")],
+    file: Annotated[Path, typer.Argument(help="Configuration file (YAML).")],
     effective_: Annotated[
         bool, typer.Option("--effective", help="Print all settings, defaults included.")
     ] = False,

@@ -91,7 +91,7 @@ def simulate(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="File for the events, instead of standard output.",
+            help="File for the events, else standard output. Its name may end in .csv: CSV, not JSON lines.",
             show_default=False,
         ),
     ] = None,
@@ -124,7 +124,11 @@ def simulate(
     with ExitStack() as files:
         sink = files.enter_context(creating("--out", out_))
         rows = None if labels is None else files.enter_context(creating("--labels", labels))
-        simulation.write(traffic, sink, rows)
+        simulation.write(traffic, sink, rows, as_csv=_is_csv(out_))
+
+
+def _is_csv(path: Path | None) -> bool:
+    return path is not None and path.name.lower().removesuffix(".gz").endswith(".csv")
 
 
 def _names(text: str) -> list[str]:
