@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from contextlib import suppress
 from typing import Annotated, NoReturn
 
@@ -15,6 +16,7 @@ from detector.cli import checkpoint, config, doctor, looking_back, service, traf
 from detector.cli.common import err, out
 from detector.config.words import redacted
 from detector.errors import NeedsOperator, OperatorError, OutsideError
+from detector.kernel_cache import begin_with_shipped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of standard output; files have their own sentences
 
@@ -33,6 +35,7 @@ app.command("check-config")(config.check_config)
 app.command("config-schema")(config.config_schema)
 app.command("demo")(traffic.demo)
 app.command("doctor")(doctor.doctor)
+app.command("compile")(service.compile_)
 
 _checkpoint = typer.Typer(
     help="List, inspect, verify, export and roll back checkpoints.", no_args_is_help=True
@@ -47,6 +50,7 @@ app.add_typer(_checkpoint, name="checkpoint")
 
 def main() -> NoReturn:
     """Run a command. What the user caused ends with a sentence and an exit code, without a traceback."""
+    begin_with_shipped(os.environ)
     for stream in ("stdout", "stderr"):  # None where it was closed, as by a supervisor
         if getattr(sys, stream) is None:
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
@@ -77,6 +81,23 @@ def main() -> NoReturn:
             sys.exit(2)
         raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def entry() -> NoReturn:
+    """Run a command as a process of its own.
+
+    Threads that are left behind (a call that a stop does not wait for, a model that the end of a replay
+    makes useless) may be in compiled code. The interpreter would end them there, which aborts the process.
+    So it ends without them.
+    """
+    try:
+        main()
+    except SystemExit as done:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if threading.active_count() > 1 and isinstance(done.code, int):
+            os._exit(done.code)
+        raise
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

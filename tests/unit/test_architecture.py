@@ -19,6 +19,7 @@ ROOT = Path(detector.__file__).parent
 LEVELS = {
     "__init__": 0,
     "errors": 1,
+    "kernel_cache": 1,
     "config": 2,
     "core": 3,
     "ports": 4,
