@@ -12,7 +12,7 @@
     stopping        blocking calls that a stop does not wait for
     shared          what all of these share
 
-One turn, in this order (docs/ARCHITECTURE.md says why):
+One turn, in this order (docs/explanation/architecture.md says why):
 
     1. Poll. The membership that came with the poll is the one that the next commits carry.
     2. Apply the group's changes: a partition that was taken away is dropped and nothing of it committed (its
