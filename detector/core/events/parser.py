@@ -116,12 +116,13 @@ class Parser:
         fields = [field for field in schema.fields if field.use != "encode"]
         for store in STORES:
             fields += [field for field in encoded if KINDS[field.type].store == store]
-        kind_path = schema.id if reversals is None else reversals.path
-        original_path = schema.id if reversals is None or reversals.original is None else reversals.original
-        # The order of the format's columns, too: see `BlockReader`.
-        paths = [schema.id, schema.time.path, kind_path, original_path]
-        paths += [entity.path for entity in schema.entities]
-        paths += [path for field in fields for path in field.paths]
+        values = [entity.path for entity in schema.entities]
+        values += [path for field in fields for path in field.paths]
+        heads = [schema.id, schema.time.path]
+        heads += [None, None] if reversals is None else [reversals.path, reversals.original]
+        # The order of the format's columns, too: see `BlockReader`. In place of a path that is not
+        # configured there is another one, whose values are not used.
+        paths = [values[0] if path is None else path for path in heads] + values
         self.format = make_format(schema, paths, resources)
         self._read_id, self._read_time, self._read_kind, self._read_original = map(
             self.format.reader, paths[:4]
