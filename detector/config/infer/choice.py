@@ -29,7 +29,7 @@ class Choice:
     origin: str = ""  # of a time that counts, if not the default
     distinct: int = 0  # different values in the sample
     missing: float = 0.0  # share of events without it
-    examples: tuple[str, ...] = ()  # shortened, quoted, ASCII
+    examples: tuple[str, ...] = ()  # shortened, quoted, printable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

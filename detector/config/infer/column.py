@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -30,6 +30,7 @@ from detector.config.tree import MISSING, EventLimits
 LIMITS = EventLimits()
 PATH_CHARS_MAX = 256  # of the tree
 KEY_DISTINCT_MIN = 10  # fewer different values are categories, whatever their name
+FILLER_SHARE_MIN = 0.2  # of the values, of one that stands for none, as NOTPROVIDED
 RECURRING_DISTINCT_MIN = 20  # of a key that has no name of one
 CHANCE_MIN = 20.0  # differing pairs that chance would give; fewer prove nothing
 CHANCE_SHARE_MAX = 0.02  # of these that may be seen: people move, and cards are renewed
@@ -88,7 +89,7 @@ class Column:
         return ""
 
     def _of_side(self, found: str, sides: set[str]) -> str:
-        if found in ("", "card", "account", "customer", "email"):
+        if found in ("", "card", "account", "customer", "payer", "email"):
             for side in ("payee", "merchant"):
                 if side in sides:
                     return side
@@ -141,8 +142,15 @@ class Column:
 
     @property
     def recurs(self) -> bool:
-        """Whether values come back like those of a key: many different ones, most of them repeatedly."""
-        return max(RECURRING_DISTINCT_MIN, 0.01 * len(self.values)) <= self.distinct <= 0.9 * len(self.values)
+        """Whether values come back like those of a key: many different ones, most of them repeatedly.
+
+        One that is very frequent is left out: it stands for none.
+        """
+        n, distinct = len(self.values), self.distinct
+        most = max(self.counts.values(), default=0)
+        if most > FILLER_SHARE_MIN * n:
+            n, distinct = n - most, distinct - 1
+        return max(RECURRING_DISTINCT_MIN, 0.01 * n) <= distinct <= 0.9 * n
 
     @property
     def unique(self) -> bool:
@@ -157,13 +165,20 @@ class Column:
     def whole(self) -> bool:
         """Whether the values are whole numbers, also as 12.0."""
         return self.types <= {int, float} and all(
-            isinstance(value, int) or (isinstance(value, float) and value.is_integer()) for value in self.values
+            isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+            for value in self.values
         )
 
     @cached_property
     def ascending(self) -> bool:
         """Whether the values are whole numbers, each above the one before."""
         return self.whole and all(a < b for a, b in zip(self.values, self.values[1:], strict=False))  # type: ignore[operator]
+
+    @cached_property
+    def sorted(self) -> bool:
+        """Whether no number is below the one before."""
+        numbers = [value for value in self.values if not isinstance(value, str)]
+        return all(a <= b for a, b in itertools.pairwise(numbers))
 
     @cached_property
     def written(self) -> Written | None:
@@ -217,26 +232,26 @@ class Column:
         return time_form(self.values)
 
     @cached_property
-    def any_time(self) -> TimeForm | None:
-        """Its format, with numbers of any year."""
-        return self.time or time_form(self.values, plausible=False)
-
-    @cached_property
     def step(self) -> str:
         """What it counts, if it counts time since the stream began."""
         return counts_time(self.values, self.words[-1]) if self.words and not self.missing else ""
 
+    @cached_property
+    def time_or_steps(self) -> TimeForm | None:
+        """Its format, with numbers of any year; a number that counts time counts from the beginning."""
+        if self.time is None and self.step:
+            note = f"it counts from the stream's beginning, in steps of {self.step}"
+            return TimeForm("steps", note, step=self.step)
+        return self.time or time_form(self.values, plausible=False)
+
     def is_some_time(self) -> bool:
         """Whether the values can be a time."""
-        return self.any_time is not None or bool(self.step)
+        return self.time_or_steps is not None
 
     def time_reason(self, reason: str) -> str:
         """Why this is the time, and what is assumed."""
-        reason = reason or "never missing, always a time"
-        if self.any_time is None:
-            return f"{reason}; it counts from the stream's beginning, in steps of {self.step}"
-        note = self.any_time.note
-        return f"{reason}; {note}" if note else reason
+        note = self.time_or_steps.note if self.time_or_steps is not None else ""
+        return "; ".join(filter(None, (reason or "never missing, always a time", note)))
 
 
 def id_rank(column: Column) -> int | None:

@@ -10,7 +10,7 @@ _OPERATIONS = frozenset("crudtm")
 _EVENTS = frozenset("cur")
 
 Open = Callable[[str, bytes], dict[str, Any] | None]
-"""Gives the event inside of a message, by the name of its envelope; None: the message is skipped or broken."""
+"""Gives the event inside of a message, by the name of its envelope; None: it is skipped or broken."""
 
 
 def find_envelope(messages: Sequence[dict[str, Any]]) -> str:

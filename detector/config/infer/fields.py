@@ -1,4 +1,4 @@
-"""What is said of the fields of values: names, labels for people, units, numbers in texts, the amount at stake."""
+"""What is said of fields of values: names, labels for people, units, texts that are numbers; the amount."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from dataclasses import replace
 from detector.config.infer.choice import Choice
 from detector.config.infer.column import Column
 from detector.config.infer.numbers import PLAIN, NumberForm, common_form
-from detector.config.infer.sample import Sample, sample_error
-from detector.config.infer.vocabulary import CONCEPTS, ENTITY_RANKS, LESS_AMOUNT_WORDS, concept
+from detector.config.infer.sample import Sample
+from detector.config.infer.vocabulary import CONCEPTS, ENTITY_RANKS, LESS_AMOUNT_WORDS, concept, word_set
 from detector.config.kinds import KINDS
 from detector.config.tree import MISSING
 
 AMOUNT_CONCEPTS = ("amount", "value", "total")  # the surest first
 DISPLAY_CHARS_MAX = 64  # of the tree
 UNIT_CHARS_MAX = 16  # of the tree
+ENTITY_NAMES = word_set(
+    "account acceptor beneficiary branch buyer cardholder client creditor customer debtor device email "
+    "holder iban ip member merchant msisdn originator payee payer phone receiver recipient retailer "
+    "seller sender shop shopper store subscriber terminal user vendor wallet"
+)
+"""Words for entities that people read in alerts; others are named by what they stand for."""
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 
 
@@ -35,9 +41,7 @@ def described(choice: Choice, sample: Sample) -> Choice:
         number = column.written.forms[0]
         if column.written.tokens:
             missing = (*MISSING, *column.written.tokens)
-    return replace(
-        choice, display=display, unit=unit[:UNIT_CHARS_MAX], number=number, missing_texts=missing
-    )
+    return replace(choice, display=display, unit=unit[:UNIT_CHARS_MAX], number=number, missing_texts=missing)
 
 
 def _currency_beside(column: Column, sample: Sample) -> str:
@@ -105,8 +109,8 @@ def with_names(
     named_entities = []
     for choice in entities:
         column = sample.columns[choice.path]
-        own = column.noun if column.noun.isascii() and column.entity == concept(column.noun) else column.entity
-        named_entities.append(named(choice, own if column.entity else slug(choice.path, column)))
+        own = column.noun if column.noun in ENTITY_NAMES and concept(column.noun) == column.entity else ""
+        named_entities.append(named(choice, own or column.entity or slug(choice.path, column)))
     named_fields = []
     for choice in fields:
         column = sample.columns[choice.path.split(", ")[0]]

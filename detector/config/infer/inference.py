@@ -35,6 +35,7 @@ from detector.config.infer.labels import FRAUD_TEXTS, find_label
 from detector.config.infer.sample import Sample, sample_error
 from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
+from detector.config.words import cut
 
 ENTITIES_MAX = 8  # of the tree
 FIELDS_MAX = 128  # of the tree
@@ -91,6 +92,8 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
     rest = [_wished(choice, sample, wishes) for choice in sample.judge(but=taken)]
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
     ranked = sorted((c for c in rest if c.kind == "entity"), key=lambda c: _main_first(c, sample))
+    if not given:
+        rest, ranked = _less_names(rest, ranked, sample)
     used_entities = given or ranked[:ENTITIES_MAX]
     values = [described(c, sample) for c in rest if c.kind in KINDS]
     if not used_entities and not values:
@@ -135,7 +138,7 @@ def _labels(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> list[Label
         found = find_label(column)
         if found is None and not forced:
             continue
-        if found is None or forced and not found.frauds:
+        if found is None or (forced and not found.frauds):
             frauds = {text for text in column.counts if text.lower() in FRAUD_TEXTS}
             reason, sure = "a label, named by you", True
         else:
@@ -221,6 +224,20 @@ def _main_first(choice: Choice, sample: Sample) -> tuple[Any, ...]:
     return sparse, once, rank, *named_first, more, choice.path
 
 
+def _less_names(
+    rest: list[Choice], ranked: list[Choice], sample: Sample
+) -> tuple[list[Choice], list[Choice]]:
+    """Make fields of entities that only describe the main one: its name, its town."""
+    plain = {
+        choice.path
+        for choice in ranked[1:]
+        if (column := sample.columns[choice.path]).is_name or not column.entity
+        if is_constant_in(column, sample.columns[ranked[0].path])
+    }
+    rest = [replace(c, kind="categorical", reason="text") if c.path in plain else c for c in rest]
+    return rest, [choice for choice in ranked if choice.path not in plain]
+
+
 def _most_informative(values: list[Choice], sample: Sample) -> tuple[list[Choice], list[Choice]]:
     """The fields that a configuration may have, and the others."""
     if len(values) <= FIELDS_MAX:
@@ -252,7 +269,7 @@ def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
     main = sample.columns[entities[0].path]
     parts = [sample.columns[path] for path in choice.path.split(", ")]
     if all(is_constant_in(part, main) for part in parts):
-        reason = f"{choice.reason}; the same in all events of one {main.path}: it only says who that is"
+        reason = f"{choice.reason}; the same in all events of one {cut(main.path)}: it only says who that is"
         return replace(choice, use="context", reason=reason)
     if any(set(part.last_words) & PERSON_WORDS for part in parts):
         return replace(choice, use="context", reason=f"{choice.reason}; it says who a person is")
@@ -268,15 +285,17 @@ def _notes(sample: Sample, entities: Sequence[Choice], crowded: Sequence[Choice]
     if entities:
         main = sample.columns[entities[0].path]
         if main.missing:
-            notes.append(f"{main.missing:.1%} of the events have no {main.path}: they are scored without a history")
+            notes.append(
+                f"{main.missing:.1%} of the events have no {main.path}: they are scored without a history"
+            )
         if main.events >= ONCE_EVENTS_MIN and main.repeated <= ONCE_REPEATED_MAX:
             notes.append(
-                f"hardly any {main.path} comes back in the sample: name a better main entity with --entity, "
-                "if there is one"
+                f"hardly any {cut(main.path)} comes back in the sample: name a better main entity with "
+                "--entity, if there is one"
             )
     if crowded:
         notes.append(
-            f"{len(crowded)} fields are left out, because a configuration has at most {FIELDS_MAX}: those that "
-            "are mostly missing, have few different values, or say the same as another field"
+            f"{len(crowded)} fields are left out, because a configuration has at most {FIELDS_MAX}: those "
+            "that are mostly missing, have few different values, or say the same as another field"
         )
     return notes

@@ -50,7 +50,8 @@ def _bits(column: Column) -> float:
     else:
         counts = [count for _, count in Counter(column.counts).most_common(4 * BINS)]
     shares = [count / n for count in counts if count]
-    return n / column.events * -sum(share * math.log2(share) for share in shares)
+    entropy = -math.fsum(share * math.log2(share) for share in shares)
+    return n / column.events * entropy
 
 
 def _ranks(column: Column) -> NDArray[np.float64]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from detector.config.infer.column import Column, text_of
-from detector.config.infer.vocabulary import CONCEPTS, NOT_LABEL_WORDS
+from detector.config.infer.vocabulary import CONCEPTS, NOT_LABEL_WORDS, word_set
 from detector.config.kinds import FEW_EVENTS as FEW
 
-FRAUD_TEXTS = frozenset(
+FRAUD_TEXTS = word_set(
     "1 1.0 true t yes y fraud fraudulent frauds scam chargeback positive pos bad anomaly anomalous outlier "
-    "malicious attack abuse suspicious illicit laundering disputed betrug fraude confirmed_fraud".split()
+    "malicious attack abuse suspicious illicit laundering disputed betrug fraude confirmed_fraud"
 )
-LEGITIMATE_TEXTS = frozenset(
+LEGITIMATE_TEXTS = word_set(
     "0 0.0 -1 false f no n legit legitimate genuine normal ok good negative neg benign valid clean none "
-    "not_fraud nonfraud non-fraud licit inlier non_fraud".split()
+    "not_fraud nonfraud non-fraud licit inlier non_fraud"
 )
-SURE_TEXTS = frozenset("fraud fraudulent chargeback scam confirmed_fraud suspected_fraud laundering".split())
+SURE_TEXTS = word_set("fraud fraudulent chargeback scam confirmed_fraud suspected_fraud laundering")
+TELLING_PARTS = ("fraud", "chargeback", "scam")
 DISTINCT_MAX = 12  # kinds of fraud; more different values are a measure
 FLAG_SHARE_MAX = 0.05  # of events with an unknown is_* flag that may be a label
 
@@ -40,7 +41,11 @@ def find_label(column: Column) -> Found | None:
     binary = len(values) <= 2
     if fraud_words:
         return _found(column, values, f"by its name ({min(fraud_words)})")
-    if label_words and _says_only(column, label_words) and (binary or label_words & CONCEPTS["label"] - {"class", "y"}):
+    if (
+        label_words
+        and _says_only(column, label_words)
+        and (binary or label_words & CONCEPTS["label"] - {"class", "y"})
+    ):
         known = values.keys() <= FRAUD_TEXTS | LEGITIMATE_TEXTS
         if known or values.keys() & FRAUD_TEXTS:
             return _found(column, values, f"by its name ({min(label_words)}) and values")
@@ -52,7 +57,9 @@ def find_label(column: Column) -> Found | None:
     if first in (["is"], ["was"]) and binary and column.events >= FEW and values.keys() & FRAUD_TEXTS:
         share = sum(column.counts[values[text]] for text in values.keys() & FRAUD_TEXTS) / column.events
         if values.keys() <= FRAUD_TEXTS | LEGITIMATE_TEXTS and share <= FLAG_SHARE_MAX:
-            return Found(frozenset(), f"a rare flag ({share:.1%}) that may say afterwards what an event was", False)
+            return Found(
+                frozenset(), f"a rare flag ({share:.1%}) that may say afterwards what an event was", False
+            )
     return None
 
 
@@ -72,12 +79,12 @@ def _found(column: Column, values: dict[str, str], why: str) -> Found | None:
         frauds |= others  # kinds of fraud by number
         others = set()
     if others and (frauds or known):
-        told = {text for text in others if any(word in text.lower() for word in ("fraud", "chargeback", "scam"))}
+        told = {text for text in others if any(part in text.lower() for part in TELLING_PARTS)}
         frauds |= told if frauds or told else others
     elif others and len(values) == 2:
         rarer = min(others, key=column.counts.__getitem__)
         frauds |= {rarer}
-        why += f"; its rarer value, {rarer[:20]!r}, is taken for fraud"
+        why += f"; its rarer value, {rarer[:20]!a}, is taken for fraud"
     elif others:
         frauds |= others  # kinds of fraud by name; missing where there is none
     share = sum(column.counts[text] for text in frauds) / column.events

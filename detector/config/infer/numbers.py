@@ -1,4 +1,4 @@
-"""How numbers are written in texts: `1,234.50`, `12,99`, `(5.00)`, `-$1.00`, and what means that there is none."""
+"""How numbers are written in texts, as `1,234.50`, `12,99`, `(5.00)`, `-$1.00`, and what means missing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ class NumberForm(NamedTuple):
     thousands: str | None = None
 
 
-# Tried in this order: what needs no setting comes first, and a comma alone is read as one of thousands only if
-# all values allow it.
+# Tried in this order: what needs no setting comes first.
 FORMS = (
     NumberForm(),
     NumberForm(".", ","),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from detector.config.infer.choice import Choice, Inference
 from detector.config.infer.numbers import PLAIN, NumberForm
@@ -84,7 +84,7 @@ def _field(choice: Choice) -> Iterator[str]:
     if choice.number is not None:
         yield f"      number: {_number(choice.number)}"
     if choice.missing_texts:
-        yield f"      missing: {_list(choice.missing_texts)}"
+        yield f"      missing: [{', '.join(map(_quoted, choice.missing_texts))}]"
 
 
 def _item(choice: Choice) -> Iterator[str]:
@@ -95,19 +95,13 @@ def _item(choice: Choice) -> Iterator[str]:
 
 
 def _number(form: NumberForm) -> str:
-    return f'{{decimal: "{form.decimal}", thousands: {"null" if form.thousands is None else _quoted(form.thousands)}}}'
+    thousands = "null" if form.thousands is None else _quoted(form.thousands)
+    return f"{{decimal: {_quoted(form.decimal)}, thousands: {thousands}}}"
 
 
 def _quoted(text: str) -> str:
-    return f'"{text}"'
-
-
-def _list(texts: Sequence[str]) -> str:
-    return f"[{', '.join(spell(text) if text.isalpha() and len(text) > 4 else _escaped(text) for text in texts)}]"
-
-
-def _escaped(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def why(choice: Choice) -> str:

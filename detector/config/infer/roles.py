@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from detector.config.infer.choice import Kind
 from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, enough, id_rank, time_rank
-from detector.config.infer.vocabulary import MEASURE_WORDS, NEVER_TIME_WORDS, TIME_WORDS, concept
+from detector.config.infer.vocabulary import MEASURE_WORDS, NEVER_TIME_WORDS, TIME_WORDS, concept, word_set
 from detector.config.kinds import FEW_EVENTS as FEW
 from detector.config.kinds import KINDS, recognise
 from detector.config.tree import split_path
@@ -15,7 +15,7 @@ from detector.config.tree import split_path
 KEYS_DISTINCT_MIN = 50  # different values of a key that neither its name nor its type tells
 ENTITY_MISSING_MAX = 0.9  # share of events without it
 UNNAMED_MISSING_MAX = 0.5
-LONG_STEPS = frozenset("month months week weeks quarter year years".split())
+LONG_STEPS = word_set("month months week weeks quarter year years")
 
 
 class Judgement(NamedTuple):
@@ -122,16 +122,15 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
 def _some_time(column: Column) -> str:
     """Why a column is a time, though not the event's; "" if it is none."""
     names = set(column.words)
-    if time_rank(column) is not None or column.time is not None and (
-        names & TIME_WORDS or column.time.format == "iso8601" or "%" in column.time.format
+    if time_rank(column) is not None or (
+        column.time is not None
+        and (names & TIME_WORDS or column.time.format == "iso8601" or "%" in column.time.format)
     ):
         return "another time; an event has only one"
-    if names & NEVER_TIME_WORDS and column.any_time is not None and not column.whole:
+    if names & NEVER_TIME_WORDS and column.time_or_steps is not None and not column.whole:
         return "another time; an event has only one"
-    ascending = column.whole and not column.missing and all(
-        a <= b for a, b in zip(column.values, column.values[1:], strict=False)  # type: ignore[operator]
-    )
-    if ascending and column.words[-1:] and column.words[-1] in LONG_STEPS and column.events >= FEW:
+    moves_on = column.whole and not column.missing and column.sorted
+    if moves_on and column.words[-1:] and column.words[-1] in LONG_STEPS and column.events >= FEW:
         return "counts time in steps that are too long for the time of an event"
     return ""
 

@@ -127,20 +127,20 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        return min(ranked, key=lambda pair: pair[0])[::-1] if ranked else None  # type: ignore[return-value]
+        return min(ranked, key=lambda pair: pair[0])[::-1] if ranked else None
 
     def choice(self, columns: Column | Sequence[Column], kind: Kind, reason: str) -> Choice:
         """Describe the choice of a kind for one column, or for the parts of one field."""
         parts = [columns] if isinstance(columns, Column) else columns
         each = EXAMPLES_MAX if len(parts) == 1 else 1
         examples = (_example(text, kind) for column in parts for text in islice(column.counts, each))
-        form = parts[0].any_time if kind == "time" else None
+        form = parts[0].time_or_steps if kind == "time" else None
         return Choice(
             path=", ".join(column.path for column in parts),
             kind=kind,
             reason=reason,
-            format="" if kind != "time" else "steps" if form is None else form.format,
-            step=parts[0].step if kind == "time" and form is None else "",
+            format="" if form is None else form.format,
+            step="" if form is None else form.step,
             distinct=max(column.distinct for column in parts),
             missing=max(column.missing for column in parts),
             examples=tuple(dict.fromkeys(examples)),
@@ -197,7 +197,8 @@ def _shortened(path: str) -> str:
 
 def _example(text: str, kind: Kind) -> str:
     kept = 4 if kind in ("entity", "text", "ignored") else 20
-    return ascii(text if len(text) <= kept else f"{text[:kept]}...")
+    short = text if len(text) <= kept else f"{text[:kept]}..."
+    return repr(short) if short.isprintable() else ascii(short)
 
 
 def listed(paths: Iterable[str]) -> str:

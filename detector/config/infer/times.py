@@ -1,7 +1,8 @@
-"""How times are written: ISO 8601, a number of seconds or less, a date, a pattern, steps since a beginning."""
+"""How times are written: ISO 8601, numbers of seconds, dates, patterns, steps since a beginning."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,13 +19,13 @@ _ISO = re.compile(
     re.ASCII,
 )
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-_CLOCK = (
-    r"(?P<clock>[ T,]{1,2}(?P<H>\d{1,2}):(?P<M>\d\d)(?P<S>:\d\d)?(?P<f>\.\d{1,6})?(?P<p> ?[AaPp][Mm])?)?"
-)
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_CLOCK = r"(?P<clock>[ T,]{1,2}(?P<H>\d{1,2}):(?P<M>\d\d)(?P<S>:\d\d)?(?P<f>\.\d{1,6})?(?P<p> ?[AaPp][Mm])?)?"
 _FIGURES = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
 _NAMED = re.compile(rf"(\d{{1,2}})([ -])([A-Za-z]{{3}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
-_COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])([0-2]\d[0-5]\d[0-5]\d)?", re.ASCII)
+_COMPACT = re.compile(
+    r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])([0-2]\d[0-5]\d[0-5]\d)?", re.ASCII
+)
 STEPS = {
     "step": "1h",  # as in PaySim
     "steps": "1h",
@@ -166,7 +167,7 @@ def _day_first(pairs: Sequence[tuple[int, int]], separator: str, half_days: bool
     if seconds > 12:
         return False, "the month is before the day: some second numbers are above 12"
     # A sample in order moves on by days: the number that changes more often is the day.
-    moves = [sum(a[n] != b[n] for a, b in zip(pairs, pairs[1:], strict=False)) for n in (0, 1)]
+    moves = [sum(a[n] != b[n] for a, b in itertools.pairwise(pairs)) for n in (0, 1)]
     if moves[0] != moves[1]:
         first = moves[0] > moves[1]
         why = "the first" if first else "the second"
@@ -211,5 +212,5 @@ def counts_time(values: Sequence[Any], word: str) -> str:
         return ""
     if any(isinstance(value, bool) or not 0 <= value < _FROM for value in values) or len(set(values)) < 2:
         return ""
-    pairs = list(zip(values, values[1:], strict=False))
+    pairs = list(itertools.pairwise(values))
     return STEPS[word] if sum(a <= b for a, b in pairs) >= ASCENDING_SHARE * len(pairs) else ""

@@ -1,8 +1,8 @@
 """What names of fields say: words, what they stand for, and the names of published standards.
 
-A name is cut into words (`card.holderId`: card, holder, id; `kundennummer`: kunden, nummer). A word stands for
-a concept (kunden: customer). Names of ISO 8583, ISO 20022, Open Banking, Stripe and Adyen are made of such
-words or are listed here; only published names of fields are.
+A name is cut into words (`card.holderId`: card, holder, id; `kundennummer`: kunden, nummer). A word stands
+for a concept (kunden: customer). Names of ISO 8583, ISO 20022, Open Banking, Stripe and Adyen are made of
+such words or are listed here; only published names of fields are.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """Words of a text, each once."""
     return frozenset(text.split())
 
 
 CONCEPTS: Mapping[str, frozenset[str]] = {
-    name: _words(words)
+    name: word_set(words)
     for name, words in {
         # --- entities ---
         "card": "card cards cc pan ccn karte karten kreditkarte carte tarjeta cartao carta kaart karta karty "
@@ -28,12 +29,13 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
         "consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario клиент клиента 客户 "
         "用户 会员 顧客 会員 고객 عميل",
-        "payer": "payer sender originator orig org debtor dbtr remitter auftraggeber absender zahler "
-        "ordonnateur emetteur ordenante remitente pagador nadawca плательщик отправитель 付款人 付款方",
+        "payer": "payer zahlungspflichtiger sender originator orig org debtor dbtr remitter auftraggeber "
+        "absender zahler ordonnateur emetteur ordenante remitente pagador nadawca плательщик отправитель 付款人 付款方",
         "payee": "payee beneficiary benef bene receiver recipient creditor cdtr dest destination "
         "counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter beneficiaire "
         "destinataire beneficiario destinatario begunstigde odbiorca получатель 收款人 收款方",
-        "device": "device phone mobile msisdn imei imsi gerat appareil dispositivo устройство телефон 设备 手机",
+        "device": "device phone mobile msisdn imei imsi gerat appareil dispositivo устройство телефон "
+        "设备 手机",
         "email": "email mail emails",
         "ip": "ip ipaddress",
         "merchant": "merchant merch acceptor seller vendor shop store retailer mid haendler handler marchand "
@@ -47,13 +49,13 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "currency": "currency ccy curr wahrung waehrung devise moneda moeda divisa valuta waluta валюта 币种 "
         "货币 通貨 통화 عملة",
         # --- times ---
-        "time": "time datetime timestamp ts epoch instant tm zeit uhrzeit zeitstempel heure hora ora tijd czas "
-        "время 时间 時間 日時 시간",
+        "time": "time datetime timestamp ts epoch instant tm zeit uhrzeit zeitstempel heure hora ora tijd "
+        "czas время 时间 時間 日時 시간",
         "date": "date dt day datum tag buchungstag jour fecha data giorno dag дата 日期 取引日 날짜 التاريخ",
         "when": "at when created occurred booked posted transmitted cre bookg",
         # --- labels ---
-        "fraud": "fraud frauds fraudulent frd scam scams laundering chargeback chargebacks chargedback disputed "
-        "dispute illicit mule betrug fraude frode мошенничество 欺诈 不正",
+        "fraud": "fraud frauds fraudulent frd scam scams laundering chargeback chargebacks chargedback "
+        "disputed dispute illicit mule betrug fraude frode мошенничество 欺诈 不正",
         "label": "label labels labelled class target truth outcome y ground groundtruth anomaly "
         "anomalous outlier malicious suspicious",
     }.items()
@@ -73,52 +75,52 @@ ENTITY_RANKS = {
 """Entities that are known by name, the one that is the main entity first."""
 _OF = {word: name for name, words in CONCEPTS.items() for word in words}
 
-ID_WORDS = _words(
+ID_WORDS = word_set(
     "id ids uuid guid uetr key ref refs reference number no nr num token hash hashed fingerprint rrn stan "
     "address nummer numero numer identifier code 编号 号码 番号 号 번호 номер"
 )
-EVENT_WORDS = _words(
+EVENT_WORDS = word_set(
     "event transaction trans tx txn trx message msg record payment pmt transfer order charge psp ntry entry "
     "notification auth authorization buchung transaktion transaccion transazione transacao transactie "
     "транзакция операция платеж 交易 取引 거래"
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
-NEVER_TIME_WORDS = _words(
+NEVER_TIME_WORDS = word_set(
     "dob birth birthday birthdate geburtsdatum geburtstag born expiry expires expiration exp due"
 )
-OTHER_TIME_WORDS = _words(
+OTHER_TIME_WORDS = word_set(
     "valid updated modified loaded ingested processed received since open opened registered settlement sttlm "
     "settled value val valuta wertstellung end until start chargeback dispute fraud refund member joined "
     "first last previous prev signup"
 )
 """What a time says of something other than the event's own moment."""
-MEASURE_WORDS = _words(
+MEASURE_WORDS = word_set(
     "balance saldo solde count counts age limit rate ratio score avg average mean std min max share percent "
     "pct months days hours weeks minutes seconds velocity distinct similarity length size interest quantity "
     "qty guthaben kontostand amount amt betrag value total sum price fee fees tax"
 )
 """Words of quantities: what has one is no key."""
-ATTRIBUTE_WORDS = _words(
+ATTRIBUTE_WORDS = word_set(
     "type types country city town state zip postal postcode region street status brand scheme network "
     "currency gender sex language os browser level tier segment category class channel mode present "
     "valid flag is has free domain emaildomain agent version model info kind method name nm first last "
     "title job issuer issuing funding risk expiry exp month year dob age indicator ind"
 )
 """What somebody or something has: not who or what it is."""
-PERSON_WORDS = _words(
+PERSON_WORDS = word_set(
     "dob birth birthday birthdate gender sex job occupation street firstname lastname surname"
 )
-LESS_AMOUNT_WORDS = _words(
+LESS_AMOUNT_WORDS = word_set(
     "balance saldo solde limit fee fees tax vat tip discount old new previous prev avg average mean min max "
     "std count counts interest refunded refund captured received capturable remaining available settlement "
     "sttlm conversion exchange rate cashback original kontostand loan income"
 )
 """Beside a word for an amount: not the amount at stake."""
-NOT_LABEL_WORDS = _words(
+NOT_LABEL_WORDS = word_set(
     "count counts score rate ratio risk velocity months days weeks probability prob rules rule time date "
     "model number previous prev history warning zone filter"
 )
-_OTHER = _words(
+_OTHER = word_set(
     "is has name code type country city address category status balance count age limit old new flag "
     "unix local number card client mer first last month year data object bool info domain state zip "
     "postal street gender merchant customer account holder present method mode channel zweck verwendungs "
@@ -128,7 +130,20 @@ _OTHER = _words(
 _KNOWN = frozenset(_OF).union(
     ID_WORDS, EVENT_WORDS, OTHER_TIME_WORDS, NEVER_TIME_WORDS, MEASURE_WORDS, ATTRIBUTE_WORDS, _OTHER
 )
-_SHORT = _words("id no nr tx cc dt ts ip is at")  # words of two letters that compounds are made of
+_SHORT = word_set("id no nr tx cc dt ts ip is at")  # words of two letters that compounds are made of
+# The last part of a compound says what it is, also where the first part is not known: Auftragskonto.
+_HEADS = (
+    "konto",
+    "karte",
+    "kunde",
+    "datum",
+    "betrag",
+    "nummer",
+    "rekening",
+    "bedrag",
+    "wahrung",
+    "timestamp",
+)
 _CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _PIECES_MAX = 4  # of a compound
 _COMPOUND_CHARS_MAX = 32
@@ -211,7 +226,10 @@ def _pieces(word: str) -> tuple[str, ...]:
             if found is None or len(before) + 1 < len(found):
                 best[end] = (*before, piece)
     whole = best[-1]
-    return whole if whole is not None and len(whole) <= _PIECES_MAX else (word,)
+    if whole is not None and len(whole) <= _PIECES_MAX:
+        return whole
+    head = next((head for head in _HEADS if word.endswith(head) and len(word) > len(head) + 2), None)
+    return (word,) if head is None else (word.removesuffix(head), head)
 
 
 def iso8583_names(paths: Iterable[str]) -> dict[str, str]:
