@@ -73,7 +73,7 @@ def price(draw: random.Random) -> float:
     return round(draw.lognormvariate(3.5, 1.0), 2)
 
 
-def paysim(n: int = 4_000) -> bytes:
+def paysim(n: int = 2_500) -> bytes:
     """Mobile money: no id, hours as time, payers that hardly come back."""
     draw = random.Random(1)
     rows = []
@@ -85,7 +85,7 @@ def paysim(n: int = 4_000) -> bytes:
                 "step": 1 + i // 150,
                 "type": draw.choice(["PAYMENT", "TRANSFER", "CASH_OUT", "DEBIT", "CASH_IN"]),
                 "amount": amount,
-                "nameOrig": f"C{draw.randrange(1_500) * 7919:010}",
+                "nameOrig": f"C{draw.randrange(1_000) * 7919:010}",
                 "oldbalanceOrg": before,
                 "newbalanceOrig": round(max(0.0, before - amount), 2),
                 "nameDest": f"{draw.choice('CM')}{draw.randrange(400) * 104_729:010}",
@@ -98,7 +98,7 @@ def paysim(n: int = 4_000) -> bytes:
     return table(rows)
 
 
-def ieee(n: int = 1_200) -> bytes:
+def ieee(n: int = 500) -> bytes:
     """Card payments on the web with 400 columns, most of them often missing."""
     draw = random.Random(2)
     second = 86_400
@@ -195,7 +195,7 @@ def creditcard(n: int = 2_000) -> bytes:
     return table(rows)
 
 
-def sparkov(n: int = 3_000) -> bytes:
+def sparkov(n: int = 1_500) -> bytes:
     """Card payments with names, addresses and places of card holders and shops."""
     draw = random.Random(5)
     people = [

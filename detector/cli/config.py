@@ -32,7 +32,7 @@ from detector.config.schema import json_schema
 from detector.config.secrets import missing_here
 
 if TYPE_CHECKING:
-    from detector.config.infer import Inference
+    from detector.config.infer import Inference, Sample, Wishes
     from detector.config.tree import Config
     from detector.shell.files import Source
 
@@ -68,7 +68,7 @@ def init_config(
     with a trial: 1,000 events are run through what it wrote.
     """
     from detector import wiring
-    from detector.config.infer import Sample, Wishes, decide, render
+    from detector.config.infer import Sample, Wishes, render
     from detector.shell.files import Source, describe, read_events
 
     check_readable(events)
@@ -90,21 +90,13 @@ def init_config(
         first: list[bytes] = []
         with closing(read_events(source)) as lines:
             sample = Sample(_kept(lines, first, wiring.TRIAL_EVENTS_MAX), wiring.open_envelope)
-        if not yes and events != "-" and sys.stdin is not None and sys.stdin.isatty() and err.is_terminal:
-            inference = asking.ask(sample, wishes, lambda: err.input("> "))
-            if inference is None:
-                raise typer.Abort
-        else:
-            inference = decide(sample, wishes)
-            err.print(f"{inference.events:,} events were read:\n{asking.summary(inference)}")
-        for note in inference.notes:
-            err.print(f"note: {note}")
-        text = render(inference)
-        config = wiring.load_text(text)
+        inference = _decided(sample, wishes, ask=not yes and events != "-")
+        config = wiring.load_text(render(inference))
         with creating("--out", out_) as file:
-            file.write(text.encode())
+            file.write(render(inference).encode())
         if labels_out is not None:
-            _write_labels(config, inference, Source(events) if events != "-" else source, delay_s, labels_out)
+            again = Source(events) if events != "-" else source
+            _write_labels(config, inference, again, delay_s, labels_out)
     _try_out(config, first)
     if out_ is None or str(out_) == "-":
         return
@@ -113,6 +105,22 @@ def init_config(
         f"written to {out_}; try it:  detector replay --config {out_} --events {shlex.quote(events)}{more} "
         "--alerts alerts.jsonl"
     )
+
+
+def _decided(sample: Sample, wishes: Wishes, *, ask: bool) -> Inference:
+    """Decide, on a terminal with the person's corrections."""
+    from detector.config.infer import decide
+
+    if ask and sys.stdin is not None and sys.stdin.isatty() and err.is_terminal:
+        inference = asking.ask(sample, wishes, lambda: err.input("> "))
+        if inference is None:
+            raise typer.Abort
+    else:
+        inference = decide(sample, wishes)
+        err.print(f"{inference.events:,} events were read:\n{asking.summary(inference)}")
+    for note in inference.notes:
+        err.print(f"note: {note}")
+    return inference
 
 
 def _or_none(path: str | None) -> str | None:

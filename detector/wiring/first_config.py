@@ -44,7 +44,7 @@ def _envelope(name: str) -> Format:
             "fields": [{"name": "any", "type": "text", "path": "any"}],
         }
     )
-    return make_format(schema, [], NO_RESOURCES)
+    return make_format(schema, ["any"], NO_RESOURCES)
 
 
 def open_envelope(name: str, line: bytes) -> dict[str, Any] | None:

@@ -285,9 +285,7 @@ def _notes(sample: Sample, entities: Sequence[Choice], crowded: Sequence[Choice]
     if entities:
         main = sample.columns[entities[0].path]
         if main.missing:
-            notes.append(
-                f"{main.missing:.1%} of the events have no {main.path}: they are scored without a history"
-            )
+            notes.append(f"{main.missing:.1%} of the events have no {cut(main.path)}: they have no history")
         if main.events >= ONCE_EVENTS_MIN and main.repeated <= ONCE_REPEATED_MAX:
             notes.append(
                 f"hardly any {cut(main.path)} comes back in the sample: name a better main entity with "

@@ -30,7 +30,8 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario клиент клиента 客户 "
         "用户 会员 顧客 会員 고객 عميل",
         "payer": "payer zahlungspflichtiger sender originator orig org debtor dbtr remitter auftraggeber "
-        "absender zahler ordonnateur emetteur ordenante remitente pagador nadawca плательщик отправитель 付款人 付款方",
+        "absender zahler ordonnateur emetteur ordenante remitente pagador nadawca плательщик отправитель "
+        "付款人 付款方",
         "payee": "payee beneficiary benef bene receiver recipient creditor cdtr dest destination "
         "counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter beneficiaire "
         "destinataire beneficiario destinatario begunstigde odbiorca получатель 收款人 收款方",
@@ -132,18 +133,7 @@ _KNOWN = frozenset(_OF).union(
 )
 _SHORT = word_set("id no nr tx cc dt ts ip is at")  # words of two letters that compounds are made of
 # The last part of a compound says what it is, also where the first part is not known: Auftragskonto.
-_HEADS = (
-    "konto",
-    "karte",
-    "kunde",
-    "datum",
-    "betrag",
-    "nummer",
-    "rekening",
-    "bedrag",
-    "wahrung",
-    "timestamp",
-)
+_HEADS = ("konto", "karte", "kunde", "datum", "betrag", "nummer", "rekening", "bedrag", "wahrung")
 _CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _PIECES_MAX = 4  # of a compound
 _COMPOUND_CHARS_MAX = 32
