@@ -12,12 +12,12 @@ from tests.shapes import Event, iso, lines, moments, price
 N = 240
 
 
-def _payments(seed: int, who: str, **more: Callable[[random.Random, int], Any]) -> list[Event]:
+def _payments(seed: int, who: str, n: int = N, **more: Callable[[random.Random, int], Any]) -> list[Event]:
     draw = random.Random(seed)
     return [
         {"id": f"p{i}", "time": iso(time), who: f"K{draw.randrange(25):03}", "amount": price(draw)}
         | {name: make(draw, i) for name, make in more.items()}
-        for i, time in enumerate(moments(draw, N))
+        for i, time in enumerate(moments(draw, n))
     ]
 
 
@@ -32,12 +32,13 @@ def tokens() -> bytes:
     return lines(_payments(2, "customer", fee=lambda draw, i: f"{draw.random():.2f}" if i % 4 else "unknown"))
 
 
-def labels() -> bytes:
+def labels(n: int = N) -> bytes:
     """Labels among the fields."""
     return lines(
         _payments(
             3,
             "customer",
+            n,
             is_fraud=lambda _, i: int(i % 40 == 7),
             chargeback=lambda _, i: i % 60 == 7,
             is_weekend=lambda draw, _: int(draw.random() < 0.3),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from detector.config.infer.numbers import PLAIN, NumberForm, Written, symbol_of, value_of, written
+from detector.config.infer.numbers import Written, symbol_of, value_of, written
 from detector.config.infer.times import TimeForm, counts_time, time_form
 from detector.config.infer.vocabulary import (
     ATTRIBUTE_WORDS,
@@ -32,6 +33,7 @@ PATH_CHARS_MAX = 256  # of the tree
 KEY_DISTINCT_MIN = 10  # fewer different values are categories, whatever their name
 FILLER_SHARE_MIN = 0.2  # of the values, of one that stands for none, as NOTPROVIDED
 RECURRING_DISTINCT_MIN = 20  # of a key that has no name of one
+WHOLE_MAX = 1e15  # below, a float that is whole is written as a whole number
 CHANCE_MIN = 20.0  # differing pairs that chance would give; fewer prove nothing
 CHANCE_SHARE_MAX = 0.02  # of these that may be seen: people move, and cards are renewed
 RANDOM_KEY = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -201,12 +203,14 @@ class Column:
         """Whether texts of digits begin with zeros, as codes do."""
         return any(len(t) > 1 and t[0] == "0" and _FOLDED_ONLY_DIGITS.fullmatch(t) for t in self.counts)
 
-    def number(self, text: str, form: NumberForm = PLAIN) -> float:
-        """The number that one of its texts is."""
-        if self.types == {str} and self.written is not None:
-            form = form if form in self.written.forms else self.written.forms[0]
-            return float("nan") if text in self.written.tokens else value_of(text, form)
-        return float(text)
+    @cached_property
+    def numbers(self) -> list[float]:
+        """The values of a decimal field as numbers; NaN for texts that mean that there is none."""
+        if self.types <= {int, float}:
+            return [float(value) for value in self.values if not isinstance(value, str)]
+        assert self.written is not None
+        form, tokens = self.written.forms[0], self.written.tokens
+        return [math.nan if text in tokens else value_of(str(text), form) for text in self.values]
 
     @cached_property
     def symbol(self) -> str:
@@ -297,11 +301,12 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
 
 def text_of(value: Any) -> str:
     """A value as the parser's text of it; a float that is whole is the whole number."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[no-any-return]
+    if kind is float and value.is_integer() and abs(value) < WHOLE_MAX:
         return str(int(value))
-    return str(value)
+    return str(value).lower() if kind is bool else str(value)
 
 
 def is_constant_in(column: Column, main: Column) -> bool:

@@ -44,7 +44,7 @@ def most_informative(fields: Sequence[Sequence[Column]], count: int) -> set[int]
 def _bits(column: Column) -> float:
     n = len(column.values)
     if column.decimal and column.distinct > BINS:
-        numbers = np.array([column.number(text) for text in map(str, column.values)])
+        numbers = np.array(column.numbers)
         edges = np.unique(np.nanquantile(numbers, np.linspace(0.0, 1.0, BINS + 1)[1:-1]))
         counts = np.bincount(np.searchsorted(edges, numbers, side="right")).tolist()
     else:
@@ -58,7 +58,7 @@ def _ranks(column: Column) -> NDArray[np.float64]:
     """Ranks of the values of the first events, centred, of length one; missing ones in the middle."""
     rows = np.array(column.rows)
     here = rows < ROWS_MAX
-    numbers = np.array([column.number(text) for text in map(str, column.values)])[here]
+    numbers = np.array(column.numbers)[here]
     _, ranks, sizes = np.unique(numbers, return_inverse=True, return_counts=True)
     middle = (np.cumsum(sizes) - (sizes - 1) / 2.0)[ranks]
     out = np.zeros(min(ROWS_MAX, column.events))

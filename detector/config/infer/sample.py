@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -169,8 +170,7 @@ def _leaves(
     """Yield paths and values. Collects paths of objects, and keys that no path can name."""
     for key, value in event.items():
         path = prefix + key
-        why = _why_unnameable(key, path)
-        if why:
+        if why := _why_unnameable(key, path):
             if len(unnameable) < COLUMNS_MAX:
                 unnameable.setdefault(_shortened(path), why)
             continue
@@ -181,6 +181,7 @@ def _leaves(
             yield path, value
 
 
+@lru_cache(COLUMNS_MAX)
 def _why_unnameable(key: str, path: str) -> str:
     if not key:
         return "its name is empty"

@@ -88,11 +88,11 @@ def time_form(values: Sequence[Any], *, plausible: bool = True) -> TimeForm | No
 def _of_numbers(values: Sequence[Any], plausible: bool) -> TimeForm | None:
     whole = all(isinstance(value, int) or value.is_integer() for value in values)
     if whole and all(map(_COMPACT.fullmatch, (str(int(value)) for value in values))):
-        kinds = {len(str(int(value))) for value in values}
-        if kinds == {8}:
+        lengths = {len(str(int(value))) for value in values}
+        if lengths == {8}:
             return TimeForm("date", "days without a time of day", days=True)
-        if kinds == {14}:
-            return TimeForm("%Y%m%d%H%M%S")
+        if lengths == {14}:
+            return TimeForm("auto", "digits of a date and a time of day; UTC is assumed")
     for format, scale in _UNITS.items():
         low, high = (_FROM, _TO) if plausible or scale > 1.0 else (0.0, _EVER)
         if all(low * scale <= value < high * scale for value in values):
