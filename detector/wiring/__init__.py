@@ -12,12 +12,22 @@ from detector.wiring.compiling import compile_all
 from detector.wiring.daemon import run
 from detector.wiring.doctor import Diagnosis, diagnose
 from detector.wiring.file_replay import Replay, Replayed, replay
+from detector.wiring.first_config import (
+    TRIAL_EVENTS_MAX,
+    Trial,
+    load_text,
+    open_envelope,
+    try_out,
+    write_labels,
+)
 
 __all__ = [
+    "TRIAL_EVENTS_MAX",
     "Diagnosis",
     "Replay",
     "ReplayFiles",
     "Replayed",
+    "Trial",
     "auditing",
     "checkpoints_place",
     "compile_all",
@@ -25,8 +35,12 @@ __all__ = [
     "entity_key",
     "export",
     "list_checkpoints",
+    "load_text",
+    "open_envelope",
     "replay",
     "roll_back",
     "run",
     "show_checkpoint",
+    "try_out",
+    "write_labels",
 ]
