@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -26,9 +28,11 @@ LEVELS = {
     "testing": 5,
     "wiring": 6,
     "demo": 7,
+    "api": 7,
     "cli": 8,
     "__main__": 9,
 }
+DOOR = "api"  # what `from detector import ...` gives, imported when it is asked for
 SEPARATE = {"shell"}  # rooms that never import each other: only wiring knows more than one
 SHARED = {"calls", "objects"}  # files of such a package that all of its rooms may import
 
@@ -198,6 +202,8 @@ def wrong_directions(files: Mapping[str, str]) -> list[str]:
             if names[0] != "detector":
                 continue
             target = names[1] if len(names) > 1 and names[1] in LEVELS else "__init__"
+            if path == "__init__.py" and target == DOOR:
+                continue
             same = target == part(path)
             if same and target in SEPARATE and not {room(path), *SHARED} & set(names[2:3]):
                 found.append(f"{path}:{imported.line}: {imported.module} is another room of {target}")
@@ -332,6 +338,12 @@ def test_the_sources_are_there() -> None:
 
 def test_imports_go_one_way() -> None:
     assert wrong_directions(sources()) == []
+
+
+def test_the_package_imports_its_door_only_when_asked() -> None:
+    modules = "{name for name in sys.modules if name.startswith(('detector.', 'numpy', 'numba'))}"
+    code = f"import detector, sys; assert not {modules}; from detector import Detector; assert {modules}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("floor", sorted(set(FLOORS.values())))
