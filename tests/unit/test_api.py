@@ -24,9 +24,13 @@ from detector import Detector, wiring
 from detector.api import Alert
 from detector.config.load import load
 from detector.core.recovery.generations import store_prefix
+from detector.core.recovery.journal import Journal
 from detector.demo import simulation
 from detector.errors import ConfigError, NeedsOperator, OperatorError, UsageError
+from detector.ports import Committed
+from detector.shell.store import FsspecStore
 from detector.testing import MemoryLog
+from tests.unit.runner_world import World
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulate.yaml"
 COUNT = 6_000
@@ -368,6 +372,31 @@ def test_a_checkpoint_of_a_replay_is_loaded(
     assert 0 < detector.position < COUNT
     result = detector.replay(events[detector.position :])
     pandas.testing.assert_frame_equal(result, replayed[1][COUNT - len(result) :])
+
+
+def test_a_daemon_goes_on_from_a_checkpoint(events: pandas.DataFrame, tmp_path: Path) -> None:
+    """A group whose committed journal names it; and a new group, by `export` and `--warm-start`."""
+    lines = [msgspec.json.encode(row) for row in events.replace(np.nan, None).to_dict("records")]
+    config = load(CONFIG, [f"checkpoints.url=file://{tmp_path}", "alerts.budget.share=0.02"])
+    detector = Detector.from_config(config)
+    detector.learn(events[:3_100])
+    name = detector.save(config.checkpoints.url)
+    world = World(config=config)
+    for line in lines:
+        world.broker.append(0, line)
+    journal = Journal(checkpoint=name, position=3_100, config=detector.config.model_part(1).hash())
+    world.broker.committed[0] = Committed(offset=3_100, metadata=journal.to_text())
+    world.broker.closed = True
+    key = wiring.entity_key(None)
+    store = FsspecStore(config.checkpoints.url)
+    world.runner(group=config.kafka.group_id, entity_key=key, store=store, sides={}).run()
+    detector.replay(events[3_100:])
+    assert len(detector.alerts) > 10
+    assert world.alerts() == [alert.json for alert in detector.alerts]
+    exported, model = wiring.export(config, 0)
+    assert exported == name
+    (tmp_path / "model").write_bytes(model)
+    assert wiring.common.read_warm_start(tmp_path / "model", config) is not None
 
 
 def test_what_cannot_be_loaded_says_why(events: pandas.DataFrame, tmp_path: Path) -> None:
