@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from detector.config.tree import ModelPart
-from detector.core.recovery.checkpoint import Manifest, Snapshot
+from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
 from detector.core.recovery.generations import config_name, read_checkpoint, write
 from detector.core.recovery.journal import Journal
 from detector.errors import CheckpointDamaged, NeedsOperator, UsageError
@@ -50,6 +50,24 @@ def save(place: str | Path, snapshot: Snapshot, *, group: str, topic: str) -> st
     objects = Objects(_store(place), group=group, topic=topic)
     objects.put(config_name(snapshot.config), snapshot.config_json.encode())
     return write(snapshot, objects.put)
+
+
+def to_bytes(snapshot: Snapshot) -> tuple[bytes, bytes]:
+    """Manifest and state of a checkpoint."""
+    _, manifest, state = encode(snapshot)
+    return manifest, state
+
+
+def from_bytes(manifest: bytes, state: bytes, *, group: str, topic: str) -> Saved:
+    """Read what `to_bytes` returned.
+
+    Raises
+    ------
+    CheckpointDamaged
+    """
+    read = read_manifest(manifest)
+    model = ModelPart.from_canonical(read.config_json)
+    return Saved(manifest=read, state=read_state(read, state), model=model, group=group, topic=topic)
 
 
 def read(

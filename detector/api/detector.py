@@ -440,3 +440,23 @@ class Detector:
         name = checkpoints.save(place, snapshot, group=self._identity.group, topic=self._identity.topic)
         self._stream.rebase(name, snapshot.position)
         return name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold a checkpoint, so making one learns from an incomplete block (`settle`).
+
+        Labels that wait are not in it.
+        """
+        return {
+            "config": effective(self._config),
+            "yaml": self._yaml,
+            "alerts": [alert.json for alert in self._alerts],
+            "checkpoint": checkpoints.to_bytes(self._stream.snapshot()),
+        }
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        config = load_text(state["config"], "the pickled configuration")
+        saved = checkpoints.from_bytes(
+            *state["checkpoint"], group=config.kafka.group_id, topic=config.topics.transactions
+        )
+        self.__init__(config, yaml=state["yaml"], saved=saved)  # type: ignore[misc]
+        self._alerts.extend(map(Alert, state["alerts"]))

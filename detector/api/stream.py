@@ -12,10 +12,10 @@ Rules
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -30,6 +30,8 @@ from detector.core.shard.looking import Looked
 from detector.core.shard.partition import Partition
 from detector.errors import UsageError
 from detector.shell.background import BackgroundThread
+
+T = TypeVar("T")
 
 FEEDBACK: Side = "feedback"
 LOOKED_AT_ONCE = 512  # records: memory stays bounded
@@ -72,7 +74,7 @@ class Stream:
                 until=begun.position,
                 configs=configs,
                 restored=restored,
-                lanes=_lanes(),
+                lanes=Lanes(_training, _promotion),
                 expects_labels=True,
             )
         self.labels = Labels(begun.end(FEEDBACK))
@@ -182,8 +184,7 @@ class Stream:
         self._broken = True
         with _one_thread():
             yield
-            for thread in _threads():
-                thread.drain()
+            _background().drain()
         self._broken = False
 
 
@@ -199,15 +200,41 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-@cache
-def _threads() -> tuple[BackgroundThread, BackgroundThread]:
+class _Background:
     """Threads for training and for promotion, for all detectors of the process; they live as long as it."""
-    return BackgroundThread("training"), BackgroundThread("promotion")
+
+    def __init__(self) -> None:
+        self._threads = BackgroundThread("training"), BackgroundThread("promotion")
+        self._busy = False
+
+    def training(self, job: Callable[[], T], /) -> Callable[[], T]:
+        self._busy = True
+        return self._threads[0].lane(job)
+
+    def promotion(self, job: Callable[[], T], /) -> Callable[[], T]:
+        self._busy = True
+        return self._threads[1].lane(job)
+
+    def drain(self) -> None:
+        """Wait for all jobs."""
+        if self._busy:
+            for thread in self._threads:
+                thread.drain()
+            self._busy = False
 
 
-def _lanes() -> Lanes:
-    """Lanes that find their threads when a job is submitted: a fork of the process has none."""
-    return Lanes(lambda job: _threads()[0].lane(job), lambda job: _threads()[1].lane(job))
+@cache
+def _background() -> _Background:
+    return _Background()
 
 
-os.register_at_fork(after_in_child=_threads.cache_clear)
+def _training(job: Callable[[], T], /) -> Callable[[], T]:
+    return _background().training(job)
+
+
+def _promotion(job: Callable[[], T], /) -> Callable[[], T]:
+    return _background().promotion(job)
+
+
+# A fork of the process has no threads.
+os.register_at_fork(after_in_child=_background.cache_clear)

@@ -377,13 +377,15 @@ def test_exceptions_of_the_core_are_still_needed() -> None:
 @pytest.mark.parametrize("client", CLIENTS)
 def test_each_client_library_is_used_in_one_room(client: str) -> None:
     rooms = {(part(path), room(path) if part(path) != "cli" else "") for path in homes(sources(), client)}
-    assert len(rooms) == (2 if client == "fsspec" else 1)  # checkpoints, and files of events, by URL
+    # fsspec: checkpoints, and files of events, by URL; river: the drift monitor, and an adapter
+    assert len(rooms) == (2 if client in ("fsspec", "river") else 1)
 
 
 def test_clients_are_where_they_belong() -> None:
     files = sources()
-    for client in ("kafka", "prometheus_client", "structlog", "fsspec", "river"):
+    for client in ("kafka", "prometheus_client", "structlog", "fsspec"):
         assert {part(path) for path in homes(files, client)} == {"shell"}
+    assert homes(files, "river") == {"shell/drift.py", "api/online.py"}
     assert homes(files, "hnswlib") == {"core/model/index.py"}
     assert {room(path) for path in homes(files, "kafka")} == {"kafka"}
     assert {part(path) for path in homes(files, "typer")} == {"cli"}
