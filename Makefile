@@ -73,8 +73,8 @@ fuzz: $(READY) ## fuzz everything that reads foreign bytes, with INPUTS=n inputs
 	$(BIN)/python -m benchmarks.fuzz.run --inputs $(INPUTS)
 
 lock: ## update both locks after a change of pyproject.toml, keeping the versions that still fit (needs uv)
-	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet -o requirements.lock
-	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet --extra bench -o requirements-bench.lock
+	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn -o requirements.lock
+	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn --extra bench -o requirements-bench.lock
 
 clean: ## remove .venv, caches and build outputs
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
@@ -17,6 +18,7 @@ from detector.cli.common import err, out
 from detector.cli.help import Command, Group
 from detector.config.words import redacted
 from detector.errors import NeedsOperator, OperatorError, OutsideError
+from detector.kernel_cache import begin_with_shipped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of standard output; files have their own sentences
 
@@ -38,6 +40,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (app, "run", service.run, _BEGIN),
     (app, "explain", looking_back.explain, _OPERATE),
     (app, "doctor", doctor.doctor, _OPERATE),
+    (app, "compile", service.compile_, _OPERATE),
     (app, "demo", traffic.demo, _TRY),
     (app, "simulate", traffic.simulate, _TRY),
     (_checkpoint, "list", checkpoint.list_, None),
@@ -53,6 +56,7 @@ app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 def main() -> NoReturn:
     """Run a command. What the user caused ends with a sentence and an exit code, without a traceback."""
+    begin_with_shipped(os.environ)
     for stream in ("stdout", "stderr"):  # None where it was closed, as by a supervisor
         if getattr(sys, stream) is None:
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
@@ -83,6 +87,23 @@ def main() -> NoReturn:
             sys.exit(2)
         raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def entry() -> NoReturn:
+    """Run a command as a process of its own.
+
+    Threads that are left behind (a call that a stop does not wait for, a model that the end of a replay
+    makes useless) may be in compiled code. The interpreter would end them there, which aborts the process.
+    So it ends without them.
+    """
+    try:
+        main()
+    except SystemExit as done:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if threading.active_count() > 1 and isinstance(done.code, int):
+            os._exit(done.code)
+        raise
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

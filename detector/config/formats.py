@@ -9,8 +9,9 @@ from __future__ import annotations
 FORMATS: dict[str, str] = {
     "json": "one JSON object per record (RFC 8259, UTF-8), with or without a registry's frame",
     "avro": "Avro with a schema registry's frame; needs `registry`",
+    "protobuf": "Protobuf with a schema registry's frame; needs `registry`",
 }
 """Names, with what a record's value is."""
 
-WITH_SCHEMAS = ("avro",)
+WITH_SCHEMAS = ("avro", "protobuf")
 """Formats that read the schemas of a registry."""

@@ -83,6 +83,7 @@ class PartitionTelemetry:
     drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # detected changes, by signal
     key_mismatches: int = 0
     irregular: dict[str, int] = field(default_factory=lambda: _from_zero(IRREGULARITIES))  # by kind
+    unreadable: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # values, by field
     lag_records: int | None = None
     lag_seconds: float | None = None
     checkpoint_timestamp: float | None = None  # s since the epoch

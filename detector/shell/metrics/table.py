@@ -117,6 +117,15 @@ METRICS: tuple[Metric, ...] = (
         "events",
     ),
     _delivery(
+        "detector_values_unreadable_total",
+        "values",
+        "Values of scored events that could not be read and count as missing, by entity or field.",
+        lambda p: p.unreadable,
+        "field",
+        alert="`sum by (field) (rate(detector_values_unreadable_total[10m])) > 0`: a producer writes this "
+        "field in another way; `event.number` and `event.missing` say how values are written",
+    ),
+    _delivery(
         "detector_drift_detections_total",
         "changes",
         "Detected changes of the mean of a signal, by signal.",

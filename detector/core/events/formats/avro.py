@@ -26,6 +26,7 @@ from detector.core.events.formats.logical import (
     day,
     decimal,
     named,
+    or_list,
     timestamp,
     timestamps,
     uuid_text,
@@ -341,27 +342,16 @@ def _converted(column: Sequence[Any], convert: Convert, wrong: set[int]) -> list
 def _convert_fields(wanted: Mapping[str, Convert], record: dict[str, Any]) -> dict[str, Any]:
     for name, convert in wanted.items():
         if record[name] is not None:
-            record[name] = _or_list(convert, record[name])
+            record[name] = or_list(convert, record[name])
     return record
 
 
 def _convert_items(convert: Convert, found: Any) -> Any:
     if isinstance(found, dict):
-        return {name: None if item is None else _or_list(convert, item) for name, item in found.items()}
-    return [None if item is None else _or_list(convert, item) for item in found]
+        return {name: None if item is None else or_list(convert, item) for name, item in found.items()}
+    return [None if item is None else or_list(convert, item) for item in found]
 
 
 def _convert_by_type(by_type: Mapping[Any, Convert], found: Any) -> Any:
     convert = by_type.get(type(found))
     return found if convert is None or found is None else convert(found)
-
-
-def _or_list(convert: Convert, found: Any) -> Any:
-    """Convert, or give a list with the stored value's text.
-
-    A value that is not read does not reject its event. One that is read does: it is no single value.
-    """
-    try:
-        return convert(found)
-    except Bad:
-        return [str(found)[:100]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -66,11 +66,7 @@ class Table:
                 with self._errors(count):
                     part = batch.slice(start, _ROWS)
                     part.validate(full=True)  # damaged offsets would lead outside of the memory
-                    columns = [_values(column) for column in part.columns]
-                    encoded = [
-                        _ENCODER.encode(dict(zip(self.names, row, strict=True)))
-                        for row in zip(*columns, strict=True)
-                    ]
+                    encoded = json_rows(self.names, [values_of(column) for column in part.columns])
                 yield from encoded
                 count += len(encoded)
 
@@ -85,7 +81,13 @@ class Table:
             raise NeedsOperator(f"{self._name} is damaged or truncated after row {row}: {reason}") from error
 
 
-def _values(column: pyarrow.Array) -> list[Any]:
+def json_rows(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Rows as JSON objects, from the values of their columns."""
+    encode = _ENCODER.encode
+    return [encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def values_of(column: pyarrow.Array) -> list[Any]:
     """Values of a column that msgspec can write; a time without a zone stays without one."""
     import pyarrow
 
