@@ -143,6 +143,9 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
     counts = [(f"rejected, {reason}", count) for reason, count in sorted(totals.rejected.items())]
     counts += [(f"labels, {outcome}", count) for outcome, count in totals.labels.items() if labels]
     counts += [(f"messages between shards, {outcome}", count) for outcome, count in totals.exchange.items()]
+    counts += [
+        (f"unreadable, so missing: {name}", count) for name, count in sorted(totals.unreadable.items())
+    ]
     for what, count in counts:
         if count:
             err.print(f"  {what}: {count:,}")

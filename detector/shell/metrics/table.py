@@ -117,6 +117,15 @@ METRICS: tuple[Metric, ...] = (
         "events",
     ),
     _delivery(
+        "detector_values_unreadable_total",
+        "values",
+        "Values of scored events that could not be read and count as missing, by entity or field.",
+        lambda p: p.unreadable,
+        "field",
+        alert="`sum by (field) (rate(detector_values_unreadable_total[10m])) > 0`: a producer writes this "
+        "field in another way; `event.number` and `event.missing` say how values are written",
+    ),
+    _delivery(
         "detector_drift_detections_total",
         "changes",
         "Detected changes of the mean of a signal, by signal.",
@@ -159,13 +168,13 @@ METRICS: tuple[Metric, ...] = (
         "detector_barrier_offset",
         "offset",
         "Offset of the last barrier, after which detector_state_hash was computed.",
-        lambda p: p.barrier_position,
+        lambda p: p.barrier[0],
     ),
     _state(
         "detector_state_hash",
         "",
         "First 48 bits of the hash of the state after the last barrier.",
-        lambda p: p.state_hash,
+        lambda p: p.barrier[1],
         alert="two groups read one topic without side inputs: different at the same "
         "`detector_barrier_offset`",
     ),
