@@ -164,7 +164,8 @@ class BlockReader:
         columns = iter(found)  # in the order of the format's paths
         ids, times, kinds, _ = islice(columns, 4)
         events.ids[:] = self._ids(ids, doubtful)
-        hashes = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in events.ids])
+        hashing = parser.id_hashing
+        hashes = b"".join([blake2b(text.encode(), **hashing).digest() for text in events.ids])
         events.id_hashes[:] = np.frombuffer(hashes, dtype="<u8")
         events.times[:] = self._times(times, doubtful)
         if parser.reversals:

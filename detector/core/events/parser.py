@@ -14,8 +14,9 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -47,7 +48,7 @@ class ParsedEvent(NamedTuple):
     grams: tuple[tuple[int, ...], ...]  # hashed character trigrams of each text, ascending
     points: tuple[tuple[float, float], ...]  # latitude and longitude, degrees, NaN for a missing place
     key_matches: bool  # the record's key is the main entity's value (or one of them is missing)
-    id_hash: int  # of the id; 64 bits, without a key
+    id_hash: int  # keyed, of the id; 64 bits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +61,14 @@ class View:
     carried: Mapping[str, Any]  # of these the ones that the model does not see (use: context, segment)
     traces: Headers  # the record's own W3C trace context
     document: bytes  # the whole event as JSON
+
+
+class IdHashing(TypedDict):
+    """Settings of BLAKE2b."""
+
+    digest_size: int
+    key: bytes
+    person: bytes
 
 
 class Entity(NamedTuple):
@@ -105,6 +114,8 @@ class Parser:
         resources: Mapping[str, Any] = NO_RESOURCES,
     ) -> None:
         self.schema = schema
+        self.id_hash = partial(id_hash, key=entity_key)
+        self.id_hashing = id_hashing(entity_key)
         self.entity_key_id = hashlib.blake2b(b"entity key id", key=entity_key, digest_size=4).hexdigest()
         self.require_key = require_key
         self.limits = schema.limits
@@ -222,7 +233,7 @@ class Parser:
             tuple(stores["texts"]),
             tuple(stores["points"]),
             matches,
-            id_hash(id_),
+            self.id_hash(id_),
         )
 
     def _main(self, event: Any) -> bytes | None:
@@ -266,9 +277,17 @@ class Parser:
         return text
 
 
-def id_hash(text: str) -> int:
-    """Return 64 bits that stand for an event's id."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+def id_hash(text: str, key: bytes) -> int:
+    """Return 64 bits that stand for an event's id.
+
+    Without the key nobody finds ids that share a place in a hash table, which would make each look-up slow.
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode(), **id_hashing(key)).digest(), "little")
+
+
+def id_hashing(key: bytes) -> IdHashing:
+    """Return the settings of BLAKE2b for ids. No field and no entity can have this purpose."""
+    return {"digest_size": 8, "key": key, "person": b"event id"}
 
 
 def _time_reader(field: TimeField, zone: ZoneInfo) -> Callable[[Any], float]:

@@ -20,6 +20,8 @@ from detector.core.events.rejection import Bad
 # free text are not kept: it never repeats.
 CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
+# Python hashes whole numbers modulo this prime, without a key: larger ones could all be made to collide.
+CACHE_NUMBER_MAX = (1 << 61) - 1
 
 Column = Sequence[Any]
 """n decoded values of one field."""
@@ -111,6 +113,7 @@ class HashCache(dict[Any, int]):
         hashed = self._digest(found) if plain_text else self._convert(found)
         if len(self) >= CACHE_VALUES_MAX:
             self.clear()
-        if len(str(found)) <= CACHE_CHARS_MAX:
+        small = abs(found) < CACHE_NUMBER_MAX if type(found) is int else len(str(found)) <= CACHE_CHARS_MAX
+        if small:
             self[found] = hashed
         return hashed

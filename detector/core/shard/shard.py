@@ -120,7 +120,9 @@ class Shard:
         model, identity = self.config.model, self._identity
         layout, features = self._scorer.layout, self._scorer.features
         self._buffer = EventBuffer(model.labels, layout, len(features))
-        self._book = LabelBook(model.labels, identity.topic, identity.partition, self._buffer)
+        self._book = LabelBook(
+            model.labels, identity.topic, identity.partition, self._buffer, self._intake.parser.id_hash
+        )
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
         )
@@ -348,7 +350,7 @@ class Shard:
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
         """
-        applied = self._book.apply(labels)
+        applied = self._book.apply(labels, self.event_time)
         self._supervision.apply(applied)
         self._alerting.apply(applied.by_offset)
         self._learning.apply(applied)
