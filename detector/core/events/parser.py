@@ -26,7 +26,7 @@ from detector.core.events.formats import make_format
 from detector.core.events.kinds import KINDS, STORES, FieldKind
 from detector.core.events.rejection import SKIPPED, Bad, Rejected
 from detector.core.events.values import hasher, plain, to_float
-from detector.core.records import Headers, Record
+from detector.core.records import Headers, Record, entity_key_id
 
 TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
 EPOCH_MS_FROM = 1e11  # in seconds this is the year 5138, in milliseconds 1973
@@ -116,7 +116,7 @@ class Parser:
         self.schema = schema
         self.id_hash = partial(id_hash, key=entity_key)
         self.id_hashing = id_hashing(entity_key)
-        self.entity_key_id = hashlib.blake2b(b"entity key id", key=entity_key, digest_size=4).hexdigest()
+        self.entity_key_id = entity_key_id(entity_key)
         self.require_key = require_key
         self.limits = schema.limits
         self.zone = ZoneInfo(schema.time.zone)

@@ -31,6 +31,7 @@ OUTCOMES = ("applied", "retracted", "duplicate", "rate_limited", "unknown_event"
 ACTORS_MAX = 1024  # actors whose labels of a day are counted; all others share one count
 TEXT_CHARS_MAX = 1024  # of an id or a name
 RECORD_BYTES_MAX = 64 * TEXT_CHARS_MAX
+_LABELS = ("fraud", "legitimate")
 _OTHERS = 0  # stands for all actors without a name or a count of their own
 # Alerted events answered as legitimate that one barrier adds to the core of normal events.
 CLEARED_MAX = 32
@@ -271,10 +272,12 @@ class LabelBook:
                 del self._frauds[entity]
 
     def to_state(self) -> dict[str, Any]:
-        """State as plain values."""
+        """State as arrays and plain values."""
         return {
-            "labels": list(self.labels.items()),
-            "entities": [[offset, str(entity)] for offset, entity in self._entities.items()],
+            "offsets": np.array(list(self.labels), dtype=np.int64),
+            "labels": np.array([_LABELS.index(label) for label in self.labels.values()], dtype=np.uint8),
+            "fraud_offsets": np.array(list(self._entities), dtype=np.int64),
+            "entities": np.array(list(self._entities.values()), dtype=np.uint64),
             "applied": np.array(list(self._applied), dtype=np.uint64),
             "day": self._day,
             "actors": np.array(list(self._actors), dtype=np.uint64),
@@ -283,8 +286,10 @@ class LabelBook:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        self.labels = OrderedDict((offset, label) for offset, label in state["labels"])
-        self._entities = {offset: int(entity) for offset, entity in state["entities"]}
+        labels = [_LABELS[number] for number in state["labels"].tolist()]
+        self.labels = OrderedDict(zip(state["offsets"].tolist(), labels, strict=True))
+        frauds = state["fraud_offsets"].tolist()
+        self._entities = dict(zip(frauds, state["entities"].tolist(), strict=True))
         self._frauds = dict(Counter(self._entities.values()))
         self._applied = OrderedDict.fromkeys(state["applied"].tolist())
         self._day = state["day"]

@@ -48,7 +48,7 @@ from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.scoring import Scorer, Scores
-from detector.core.state import copied
+from detector.core.state import copied, misfit
 
 # Recent events that are counted again when the weight of labels changes, in memories of the calibration: by
 # then an event's weight has decayed.
@@ -449,7 +449,12 @@ class Shard:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore what `to_state` returned."""
+        """Restore what `to_state` returned, into a shard that has seen nothing.
+
+        A state of another form raises ValueError.
+        """
+        if wrong := misfit(state, self.to_state()):
+            raise ValueError(wrong)
         self.events, self._accepted = state["events"], state["accepted"]
         self.since_barrier = state["since_barrier"]
         self._intake.load(state)
