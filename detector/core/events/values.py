@@ -21,6 +21,8 @@ CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
 EXACT_MAX = 1 << 53  # whole numbers below are doubles
 BITS_MAX = 13_000  # Python spells no whole number of more than 4,300 digits
+# Python hashes whole numbers modulo this prime, without a key: larger ones could all be made to collide.
+CACHE_NUMBER_MAX = (1 << 61) - 1
 
 Column = Sequence[Any]
 """n decoded values of one field."""
@@ -68,6 +70,14 @@ def key_of(found: Any) -> Any:
     elif kind is not int:
         raise Bad("wrong_type", f"{kind.__name__}, expected text or a whole number")
     return plain(found)
+
+
+def key_text(found: Any) -> str | None:
+    """`key_of`; None also for what is no key."""
+    try:
+        return key_of(found) or None
+    except Bad:
+        return None
 
 
 def shown(found: Any) -> str:
@@ -182,6 +192,7 @@ class HashCache(dict[Any, int]):
         hashed = self._digest(found) if self._texts.one(found) else self._convert(found)
         if len(self) >= CACHE_VALUES_MAX:
             self.clear()
-        if found == found and len(str(found)) <= CACHE_CHARS_MAX:  # NaN is no key
+        small = abs(found) < CACHE_NUMBER_MAX if type(found) is int else len(str(found)) <= CACHE_CHARS_MAX
+        if small and found == found:  # NaN is no key
             self[found] = hashed
         return hashed
