@@ -16,6 +16,7 @@ from detector import cli
 from detector.config.load import load
 from detector.config.tree import Event
 from tests import cases
+from tests.aside import ASIDE
 from tests.shapes import SHAPES, Shape
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
@@ -58,7 +59,7 @@ def amount(event: Event) -> str | None:
 # --- files in the shape of public sets ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", [*SHAPES, *ASIDE], ids=lambda shape: shape.name)
 def test_a_shape_is_understood(run: Run, shape: Shape) -> None:
     event, said = configured(run, shape.make(), shape.file)
     assert event.id == shape.id
