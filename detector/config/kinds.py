@@ -2,7 +2,7 @@
 
 `detector.core.events.kinds.KINDS` has the code of each: how values are parsed, what the model sees of them
 and how they are explained. A new kind is one line here, one line there, and a module of its own
-(docs/EXTENDING.md).
+(docs/how-to/extending.md).
 """
 
 from __future__ import annotations
