@@ -38,7 +38,7 @@ def busy() -> Telemetry:
     numbers.irregular["late"] += 3
     numbers.lag_records, numbers.lag_seconds = 11, 1.5
     numbers.checkpoint_timestamp, numbers.journal_bytes = 1e9, 300
-    numbers.barrier_position, numbers.state_hash = 4096, 0xABC
+    numbers.barrier = 4096, 0xABC
     numbers.gauges = {"clusters": 64.0, "encoder_step": 7.0}
     telemetry.latency.observe_all(np.array([0.004, 0.005, 0.3, 1e6]))
     telemetry.stages["score"].observe(0.01)

@@ -195,6 +195,14 @@ class TimeReader:
         return np.where(stamps == 0, self._origin + offsets * self._step, stamps / 1000.0)
 
 
+def read_time(found: Any) -> float | None:
+    """Read a time of a label or a message as `auto` does, in UTC; None: it is none."""
+    try:
+        return _PLAIN.one(found)
+    except Bad:
+        return None
+
+
 def _unit(number: float) -> str:
     return list(PER_SECOND)[sum(abs(number) >= bound for bound in _BOUNDS)]
 
@@ -271,3 +279,6 @@ def _number(text: str) -> int | float:
 
 def _not_a_number(number: Any) -> float:
     raise Bad("wrong_type", "time: a number, expected ISO 8601 text")
+
+
+_PLAIN = TimeReader(TimeField(path="time"), frozenset())

@@ -70,6 +70,14 @@ def key_of(found: Any) -> Any:
     return plain(found)
 
 
+def key_text(found: Any) -> str | None:
+    """`key_of`; None also for what is no key."""
+    try:
+        return key_of(found) or None
+    except Bad:
+        return None
+
+
 def shown(found: Any) -> str:
     """Write a decoded value for people, shortened."""
     if isinstance(found, int) and found.bit_length() > BITS_MAX:

@@ -88,8 +88,8 @@ class PartitionTelemetry:
     lag_seconds: float | None = None
     checkpoint_timestamp: float | None = None  # s since the epoch
     journal_bytes: int | None = None
-    state_hash: int | None = None  # 48 bits, of the state right after the barrier at `barrier_position`
-    barrier_position: int | None = None
+    # position of the last barrier, and 48 bits of the hash of the state right after it
+    barrier: tuple[int | None, int | None] = (None, None)
     gauges: dict[str, float] = field(default_factory=dict)  # of the model, see `Shard.gauges`
 
 

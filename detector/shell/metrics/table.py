@@ -168,13 +168,13 @@ METRICS: tuple[Metric, ...] = (
         "detector_barrier_offset",
         "offset",
         "Offset of the last barrier, after which detector_state_hash was computed.",
-        lambda p: p.barrier_position,
+        lambda p: p.barrier[0],
     ),
     _state(
         "detector_state_hash",
         "",
         "First 48 bits of the hash of the state after the last barrier.",
-        lambda p: p.state_hash,
+        lambda p: p.barrier[1],
         alert="two groups read one topic without side inputs: different at the same "
         "`detector_barrier_offset`",
     ),

@@ -208,7 +208,6 @@ def _part(owned: Owned, committed: Committed) -> Part:
 def _update_gauges(numbers: PartitionTelemetry, owned: Owned) -> None:
     """Update a partition's gauges of its model and journal."""
     numbers.gauges = owned.partition.gauges
-    numbers.barrier_position = owned.partition.barrier_position
     _, _, digits = owned.partition.state_hash.partition(":")
-    numbers.state_hash = int(digits, 16) if digits else None
+    numbers.barrier = owned.partition.barrier_position, int(digits, 16) if digits else None
     numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None
