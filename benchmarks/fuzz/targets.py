@@ -184,6 +184,7 @@ class FormatReader(Target):
         head = (self._examples[0].value or b"")[:6]
         self._frame = head[: 6 if name == "protobuf" else 5] if head[:1] == b"\0" else b""
         self._batch: list[tuple[Record, ParsedEvent | Rejected]] = []
+        self._reader.read(self._examples)  # the kernels are compiled
 
     def mutator(self, seed: int) -> Mutator:
         return Mutator([record.value or b"" for record in self._examples], seed)
