@@ -199,7 +199,11 @@ class Shard:
         consumed = admitted.consumed
         self.position = records[consumed - 1].offset + 1 if consumed else self.position
         self._lap("parse")
-        outputs = Outputs(dead_letters=admitted.dead_letters, irregular=admitted.irregular)
+        outputs = Outputs(
+            dead_letters=admitted.dead_letters,
+            irregular=admitted.irregular,
+            unreadable=admitted.unreadable,
+        )
         inquired = None
         if len(admitted.events):
             scores, decided = self._score(admitted.events, silent=silent, explain=explain)
@@ -279,6 +283,7 @@ class Shard:
             suppressed=decided.suppressed,
             key_mismatches=int((~events.key_matches).sum()),
             irregular=outputs.irregular,
+            unreadable=outputs.unreadable,
         )
 
     def _learn(self) -> None:

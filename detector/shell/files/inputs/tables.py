@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from detector.config.extras import install
 from detector.errors import NeedsOperator
 from detector.shell.files.inputs.csv_form import EXACT_MAX, unique_names
 from detector.shell.files.inputs.kinds_of_file import FileKind
@@ -35,7 +36,7 @@ class Table:
         except ImportError as error:
             raise NeedsOperator(
                 f"{name} is {'a Parquet' if kind == 'parquet' else 'an Arrow'} file, and pyarrow is not "
-                "installed: pip install 'detector[parquet]'"
+                f"installed: {install('parquet')}"
             ) from error
         self._name = name
         with self._errors(0):
