@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -32,6 +32,13 @@ TREE: dict[str, Any] = {
         {"name": "day", "path": "day", "type": "categorical"},
     ],
 }
+
+
+def required(fields: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same fields, without which an event is rejected."""
+    return [{**field, "optional": False} for field in fields]
+
+
 IMPORTS = """
 syntax = "proto3";
 package shop;
@@ -297,7 +304,7 @@ def test_presence_in_proto2() -> None:
 def test_a_text_of_proto2_that_is_not_utf_8() -> None:
     good = written(PROTO2, {"id": 1, "time": EVENT["time"]}, indexes=b"\0")
     bad = good._replace(value=(good.value or b"") + b"\x2a\x02\xff\xfe")
-    found = read({1: PROTO2}, good, bad, fields=PROTO2_FIELDS)
+    found = read({1: PROTO2}, good, bad, fields=required(PROTO2_FIELDS[1:2]))
     assert reason(found[1])[0] == "wrong_type"
     (unread,) = read({1: PROTO2}, bad, fields=PROTO2_FIELDS[:1])
     assert isinstance(unread, ParsedEvent)
@@ -305,8 +312,10 @@ def test_a_text_of_proto2_that_is_not_utf_8() -> None:
 
 def test_a_value_that_cannot_be_converted_rejects_only_where_it_is_read() -> None:
     sent = written(PLAIN, EVENT | {"day": {"year": 2026, "month": 13, "day": 1}, "amount": {"value": "x"}})
-    assert reason(read({1: PLAIN}, sent)[0])[0] == "wrong_type"
-    assert isinstance(read({1: PLAIN}, sent, fields=[])[0], ParsedEvent)
+    (there,) = read({1: PLAIN}, sent)
+    assert isinstance(there, ParsedEvent)
+    assert set(there.unreadable) == {"day", "amount"}
+    assert reason(read({1: PLAIN}, sent, fields=required(TREE["fields"]))[0])[0] == "wrong_type"
 
 
 @pytest.mark.parametrize("moment", [{"seconds": -(2**40)}, {"seconds": 2**60}, {"seconds": 5, "nanos": -1}])
@@ -415,7 +424,7 @@ def test_what_is_wrong_is_named() -> None:
     "path", ["codes", "raw", "cards.number", "card", "id.x", "took.seconds", "price", "blob"]
 )
 def test_a_path_to_something_else_than_a_value(path: str) -> None:
-    field = {"name": "odd", "path": path, "type": "categorical"}
+    field = {"name": "odd", "path": path, "type": "categorical", "optional": False}
     changes = {"fields": [field], "entities": [], "id": "large"}
     sent = written(EVERYTHING, EVENT | MORE, indexes=TREE_INDEX)
     assert reason(read({1: EVERYTHING}, sent, sent, **changes)[0])[0] == "wrong_type"

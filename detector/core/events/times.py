@@ -95,6 +95,13 @@ class TimeReader:
         Bad
             It is missing, is no time of the configured format, or lies outside 1970 to 2200.
         """
+        seconds = self.any_date(found)
+        if not 0.0 <= seconds < TIME_MAX_S:
+            raise Bad("out_of_range", f"time: {shown(found)}{self._reading(found)}")
+        return seconds
+
+    def any_date(self, found: Any) -> float:
+        """Convert as `one` does, without its bounds."""
         if found is None or (isinstance(found, str) and found.strip() in self._missing):
             raise Bad("missing", "time")
         if isinstance(found, float) and not math.isfinite(found):
@@ -102,8 +109,8 @@ class TimeReader:
         if isinstance(found, bool):
             raise Bad("wrong_type", "time: a boolean")
         seconds = self._from_text(found) if isinstance(found, str) else self._from_number(found)
-        if not 0.0 <= seconds < TIME_MAX_S:
-            raise Bad("out_of_range", f"time: {shown(found)}{self._reading(found)}")
+        if not math.isfinite(seconds):
+            raise Bad("out_of_range", f"time: {shown(found)}")
         return seconds
 
     def of_record(self, timestamp_ms: int, offset: int) -> float:
@@ -196,9 +203,9 @@ class TimeReader:
 
 
 def read_time(found: Any) -> float | None:
-    """Read a time of a label or a message as `auto` does, in UTC; None: it is none."""
+    """Read a time of a label or a message as `auto` does, in UTC, of any date; None: it is none."""
     try:
-        return _PLAIN.one(found)
+        return _PLAIN.any_date(found)
     except Bad:
         return None
 
