@@ -24,7 +24,7 @@ OFFSET_AUTO = -2.0  # one in 100 normal rows is at least as far
 CHUNK_ROWS = 4096
 
 
-class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc] - scikit-learn has no types
+class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Outlier detection with the interface of scikit-learn.
 
     `fit` is one pass over the rows in their order. Rows have no time and no entities. NaN is a missing value.
