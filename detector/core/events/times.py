@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import TimeField
 from detector.core.events.rejection import Bad
-from detector.core.events.text_kernels import IsoTimes
+from detector.core.events.text_kernels import IsoTimes, PatternTimes
 from detector.core.events.values import EXACT_MAX, Column, shown, to_doubles, to_float
 
 TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
@@ -66,6 +66,7 @@ class TimeReader:
         self._zone: tzinfo = UTC if field.zone == "UTC" else ZoneInfo(field.zone)
         self._missing = missing
         self._iso = IsoTimes(self._zone)
+        self._pattern = PatternTimes(field.format, self._zone)
         self._step = field.step
         self._origin = _timestamp(datetime.fromisoformat(field.origin), UTC)
         self._of_calendar = lru_cache(_DAYS_MAX)(self._calendar)
@@ -173,6 +174,8 @@ class TimeReader:
         types, form = set(map(type, column)), self._form
         if types == {str} and form in ("auto", "iso8601", "date"):
             return self._iso.read(column)
+        if types == {str} and "%" in form:
+            return self._pattern.read(column)
         if types <= {int, float} and form in ("auto", "steps", *PER_SECOND):
             numbers = to_doubles(column)
             if form == "steps":
