@@ -74,7 +74,7 @@ def test_names_in_both_tables_are_the_same() -> None:
 
 
 def test_an_unknown_format_is_refused_with_the_names_allowed() -> None:
-    with pytest.raises(ValidationError, match="one of: json, avro, pairs"):
+    with pytest.raises(ValidationError, match="one of: json, avro, protobuf, pairs"):
         Event.model_validate(TREE | {"format": "jsn"})
 
 

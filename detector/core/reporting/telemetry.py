@@ -2,7 +2,7 @@
 
 One thread writes; any thread may read, and sees each number as of a recent moment. All label values come from
 fixed sets (severities, stages, reasons, outcomes), except partitions, which are those of the topic.
-`detector.shell.metrics` exports these numbers; `docs/METRICS.md` lists them.
+`detector.shell.metrics` exports these numbers; `docs/reference/metrics.md` lists them.
 """
 
 from __future__ import annotations

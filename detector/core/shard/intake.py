@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from detector.config.tree import ModelPart
 from detector.core.events import SKIPPED, Admission, BlockReader, Events, EventTime, Parser, Rejected
 from detector.core.records import DeadLetter, Identity, Record
@@ -82,6 +85,23 @@ class Intake:
             irregular["skipped"] = skipped
         unreadable = Counter(name for names in joined.unreadable if names for name in names)
         return Admitted(joined, tuple(dead), consumed, irregular, unreadable)
+
+    def look(self, records: Sequence[Record]) -> tuple[Events, NDArray[np.float64], Mapping[int, Rejected]]:
+        """Read records, each as if it were the next one; nothing changes, and none is a duplicate or late.
+
+        Returns
+        -------
+        events
+            The n records that are events.
+        times : (n,) float64
+            Their bounded event times, s since the epoch.
+        rejected
+            By row of `records`.
+        """
+        read, rejected = self._reader.read(records)
+        rows = np.array([row for row in range(len(records)) if row not in rejected], dtype=np.int64)
+        events = read.take(rows)
+        return events, self.time.bounded(events.times), rejected
 
     def _dead_letter(self, record: Record, rejected: Rejected) -> DeadLetter:
         facts = {

@@ -1,7 +1,7 @@
 """The `/metrics` page: `METRICS` lists every metric, `TelemetryCollector` exports them.
 
 To add a metric, add a field to `detector.core.reporting.telemetry` (or a number to `Shard.gauges`) and a row
-to `METRICS`. `make docs` makes the table of `docs/METRICS.md` from it; a test compares the two.
+to `METRICS`. `make docs` makes the table of `docs/reference/metrics.md` from it; a test compares the two.
 
 Counters of deliveries are exported for every partition that this process has had, because a counter must not
 go back. Gauges, and counters that are part of a model's state, are exported for the partitions that it has
@@ -417,7 +417,7 @@ def renderer(*collectors: Collector) -> Callable[[], tuple[bytes, str]]:
 
 
 def markdown_table() -> str:
-    """The table of all metrics for `docs/METRICS.md`."""
+    """The table of all metrics for `docs/reference/metrics.md`."""
     rows = [
         (metric.name, metric.kind, metric.labels, metric.unit, metric.help, metric.alert)
         for metric in METRICS
