@@ -112,7 +112,7 @@ MISSING = (
     *("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "Null", "None", "nil", "NaT", "<NA>", "\\N"),
     *("-", "?"),
 )
-"""Texts that mean missing where a number, an id or an entity's value is expected, unless configured."""
+"""Texts that mean missing where a number, a time or an entity's value is expected, unless configured."""
 
 
 class NumberForm(Part):
