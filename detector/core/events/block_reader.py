@@ -170,7 +170,8 @@ class BlockReader:
         events.ids[:] = (
             self._ids(ids, doubtful) if self._has_id else map(parser.own_id, events.offsets.tolist())
         )
-        hashes = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in events.ids])
+        hashing = parser.id_hashing
+        hashes = b"".join([blake2b(text.encode(), **hashing).digest() for text in events.ids])
         events.id_hashes[:] = np.frombuffer(hashes, dtype="<u8")
         events.times[:] = self._times(times, events, doubtful)
         if parser.reversals:

@@ -22,6 +22,8 @@ CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
 EXACT_MAX = 1 << 53  # whole numbers below are doubles
 BITS_MAX = 13_000  # Python spells no whole number of more than 4,300 digits
+# Python hashes whole numbers modulo this prime, without a key: larger ones could all be made to collide.
+CACHE_NUMBER_MAX = (1 << 61) - 1
 
 Column = Sequence[Any]
 """n decoded values of one field."""
@@ -191,6 +193,7 @@ class HashCache(dict[Any, int]):
         hashed = self._digest(found) if self._texts.one(found) else self._convert(found)
         if len(self) >= CACHE_VALUES_MAX:
             self.clear()
-        if len(str(found)) <= CACHE_CHARS_MAX:
+        small = abs(found) < CACHE_NUMBER_MAX if type(found) is int else len(str(found)) <= CACHE_CHARS_MAX
+        if small:
             self[found] = hashed
         return hashed

@@ -35,7 +35,7 @@ class Intake:
     def __init__(self, config: ModelPart, identity: Identity) -> None:
         self._identity = identity
         self._reader = self._make_reader(config)
-        self._admission = Admission(config.event)
+        self._admission = Admission(config.event, self._reader.parser.id_hash)
         self.time = EventTime()
 
     def _make_reader(self, config: ModelPart) -> BlockReader:
@@ -51,7 +51,7 @@ class Intake:
         """Use another configuration; which events came before stays known."""
         known = self._admission.to_state()
         self._reader = self._make_reader(config)
-        self._admission = Admission(config.event)
+        self._admission = Admission(config.event, self._reader.parser.id_hash)
         self._admission.load(known)
 
     def restart_time(self) -> None:

@@ -49,7 +49,7 @@ from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.looking import Looked, look
 from detector.core.shard.scoring import Scorer, Scores
-from detector.core.state import copied
+from detector.core.state import copied, misfit
 
 # Recent events that are counted again when the weight of labels changes, in memories of the calibration: by
 # then an event's weight has decayed.
@@ -123,7 +123,9 @@ class Shard:
         model, identity = self.config.model, self._identity
         layout, features = self._scorer.layout, self._scorer.features
         self._buffer = EventBuffer(model.labels, layout, len(features))
-        self._book = LabelBook(model.labels, identity.topic, identity.partition, self._buffer)
+        self._book = LabelBook(
+            model.labels, identity.topic, identity.partition, self._buffer, self._intake.parser.id_hash
+        )
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
         )
@@ -361,7 +363,7 @@ class Shard:
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
         """
-        applied = self._book.apply(labels)
+        applied = self._book.apply(labels, self.event_time)
         self._supervision.apply(applied)
         self._alerting.apply(applied.by_offset)
         self._learning.apply(applied)
@@ -460,7 +462,12 @@ class Shard:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore what `to_state` returned."""
+        """Restore what `to_state` returned, into a shard that has seen nothing.
+
+        A state of another form raises ValueError.
+        """
+        if wrong := misfit(state, self.to_state()):
+            raise ValueError(wrong)
         self.events, self._accepted = state["events"], state["accepted"]
         self.since_barrier = state["since_barrier"]
         self._intake.load(state)
