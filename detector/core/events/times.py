@@ -96,16 +96,20 @@ class TimeReader:
         Bad
             It is missing, is no time of the configured format, or lies outside 1970 to 2200.
         """
+        seconds = self.unbounded(found)
+        if not 0.0 <= seconds < TIME_MAX_S:
+            raise Bad("out_of_range", f"time: {shown(found)}{self._reading(found)}")
+        return seconds
+
+    def unbounded(self, found: Any) -> float:
+        """Convert as `one` does, whatever the year."""
         if found is None or (isinstance(found, str) and found.strip() in self._missing):
             raise Bad("missing", "time")
         if isinstance(found, float) and not math.isfinite(found):
             raise Bad("missing", f"time: {found}")
         if isinstance(found, bool):
             raise Bad("wrong_type", "time: a boolean")
-        seconds = self._from_text(found) if isinstance(found, str) else self._from_number(found)
-        if not 0.0 <= seconds < TIME_MAX_S:
-            raise Bad("out_of_range", f"time: {shown(found)}{self._reading(found)}")
-        return seconds
+        return self._from_text(found) if isinstance(found, str) else self._from_number(found)
 
     def of_record(self, timestamp_ms: int, offset: int) -> float:
         """Time of an event that has none of its own: its record's, or its number in a file."""
@@ -199,11 +203,12 @@ class TimeReader:
 
 
 def read_time(found: Any) -> float | None:
-    """Read a time of a label or a message as `auto` does, in UTC; None: it is none."""
+    """Read a finite time of a label as `auto` does, in UTC and of any year; None: it is none."""
     try:
-        return _PLAIN.one(found)
+        seconds = _PLAIN.unbounded(found)
     except Bad:
         return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _unit(number: float) -> str:
