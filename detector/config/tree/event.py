@@ -307,7 +307,7 @@ class Event(Part):
     missing: MissingTexts | None = Field(
         None,
         description="Texts that mean missing, in this spelling. null: the empty text; of times, entities and "
-        f"numbers also {' '.join(MISSING[1:])}, but not of categories, where NA may be Namibia.",
+        f"numbers also `{'`, `'.join(MISSING[1:])}`, but not of categories, where NA may be Namibia.",
     )
     number: NumberForm = Field(NumberForm(), description="How texts that are numbers are written.")
     reversals: Reversals | None = Field(
