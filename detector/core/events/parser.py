@@ -124,7 +124,7 @@ class Parser:
         self.limits = schema.limits
         self.id_prefix = f"{source[0]}-{source[1]}-"
         keys_missing = MISSING if schema.missing is None else schema.missing
-        self.id_texts = self._key_texts(keys_missing)
+        self.id_texts = self._key_texts(schema.missing or ())
         self.times = TimeReader(schema.time, frozenset(keys_missing))
         reversals = schema.reversals
         self.reversals = frozenset(() if reversals is None else reversals.values)

@@ -87,7 +87,8 @@ class Intake:
         irregular = self._admission.collect()
         if skipped:
             irregular["skipped"] = skipped
-        unreadable = Counter(name for names in joined.unreadable if names for name in names)
+        some = any(joined.unreadable)
+        unreadable = Counter(name for names in joined.unreadable for name in names) if some else {}
         return Admitted(joined, tuple(dead), consumed, irregular, unreadable)
 
     def look(self, records: Sequence[Record]) -> tuple[Events, NDArray[np.float64], Mapping[int, Rejected]]:
