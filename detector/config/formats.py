@@ -1,7 +1,7 @@
 """Event formats that a configuration may name.
 
 `detector.core.events.formats.FORMATS` has the code of each. A new format is one line here, one line there,
-and a module of its own (docs/EXTENDING.md).
+and a module of its own (docs/how-to/extending.md).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,6 +14,11 @@ Headers = tuple[tuple[str, bytes], ...]
 
 Lap = Callable[[str], None]
 """Called with the name of a stage when it is done. The core has no clock; its caller may measure the time."""
+
+
+def entity_key_id(key: bytes) -> str:
+    """Return what tells whether two entity keys are the same without revealing them: 8 hex digits."""
+    return hashlib.blake2b(b"entity key id", key=key, digest_size=4).hexdigest()
 
 
 def no_lap(stage: str) -> None:
@@ -29,12 +35,19 @@ class Identity:
     entity_key: bytes  # key of the hashes that replace entity values
     resources: Mapping[str, Any] = field(default_factory=dict)  # for the event format, see `Format`
 
+    @property
+    def entity_key_id(self) -> str:
+        """See `entity_key_id`."""
+        return entity_key_id(self.entity_key)
+
 
 class Record(NamedTuple):
     """One record of the transactions topic, as stored in the log."""
 
     offset: int
-    timestamp_ms: int  # the record's time (producer or broker), used for latency only, never by the model
+    timestamp_ms: (
+        int  # the record's time (producer or broker), 0: none; for latency, and where events have no time
+    )
     key: bytes | None
     value: bytes | None  # None: a tombstone
     headers: Headers = ()
@@ -97,6 +110,8 @@ class Outputs:
     key_mismatches: int = 0  # accepted events whose record key is not the value of their main entity
     # events out of order, late or repeated, rejected or not; records skipped; by kind
     irregular: Mapping[str, int] = field(default_factory=dict)
+    # values of scored events that could not be read and count as missing, by entity or field
+    unreadable: Mapping[str, int] = field(default_factory=dict)
     peer_messages: tuple[PeerMessage, ...] = ()  # to publish
     # records of side inputs by outcome, by name of the side input; published messages count under "exchange"
     side_outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -94,7 +94,13 @@ def test_every_file_is_used(kustomization: dict[str, Any], manifests: dict[str, 
     (config_map,) = kustomization["configMapGenerator"]
     used = {"kustomization.yaml", *kustomization["resources"], *config_map["files"]}
     assert used == {path.name for path in KUBERNETES.iterdir()}
-    assert set(manifests) == {"PersistentVolumeClaim", "PodDisruptionBudget", "Service", "StatefulSet"}
+    assert set(manifests) == {
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "PodDisruptionBudget",
+        "Service",
+        "StatefulSet",
+    }
 
 
 def test_names_agree(
@@ -141,6 +147,18 @@ def test_probes_ask_where_the_daemon_answers(container: dict[str, Any]) -> None:
     assert arguments("EXPOSE") == [str(PORT)]
 
 
+def test_pages_open_to_the_network_are_behind_a_policy(
+    manifests: dict[str, Any], container: dict[str, Any], pod: dict[str, Any]
+) -> None:
+    assert load(KUBERNETES / "detector.yaml", environ={}).http.unprotected
+    policy = manifests["NetworkPolicy"]["spec"]
+    assert policy["podSelector"] == manifests["StatefulSet"]["spec"]["selector"]
+    assert policy["policyTypes"] == ["Ingress"]
+    (rule,) = policy["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [port["name"] for port in container["ports"]]
+    assert all("namespaceSelector" in source for source in rule["from"])
+
+
 def test_pods_run_unprivileged(pod: dict[str, Any], container: dict[str, Any]) -> None:
     security = pod["securityContext"]
     assert security["runAsNonRoot"] is True
@@ -166,7 +184,7 @@ def test_pods_have_bounds_and_time_to_stop(pod: dict[str, Any], container: dict[
 
 
 def test_rules_name_metrics_of_the_contract() -> None:
-    table = (DEPLOY.parent / "docs" / "METRICS.md").read_text()
+    table = (DEPLOY.parent / "docs" / "reference" / "metrics.md").read_text()
     [file] = documents(DEPLOY / "prometheus" / "rules.yaml")
     rules = [rule for group in file["groups"] for rule in group["rules"]]
     assert rules

@@ -12,7 +12,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from detector.config.tree import Event
 from detector.core.events.block_reader import Events
 from detector.core.events.event_time import EventTime, is_behind, time_latest, time_now, update_time
-from detector.core.events.parser import id_hash
 from detector.core.events.rejection import SKIPPED, Rejected
 
 IRREGULARITIES = ("out_of_order", "late", "duplicate", "skipped")
@@ -106,11 +105,19 @@ class Admitted:
 
 
 class Admission:
-    """Admits the events of one shard; see the module's docstring."""
+    """Admits the events of one shard; see the module's docstring.
 
-    def __init__(self, schema: Event) -> None:
-        self._duplicates, self._late = schema.duplicates, schema.time.late
-        self._ids = RecentIds(1 if schema.duplicates is None else schema.duplicates.horizon_events)
+    Parameters
+    ----------
+    id_hash
+        Of the ids, as in `Events.id_hashes`.
+    """
+
+    def __init__(self, schema: Event, id_hash: Callable[[str], int]) -> None:
+        self._id_hash = id_hash
+        # An id that is the event's place in the log never repeats.
+        self._duplicates, self._late = None if schema.id is None else schema.duplicates, schema.time.late
+        self._ids = RecentIds(1 if self._duplicates is None else self._duplicates.horizon_events)
         self._changes = schema.envelope is not None and schema.envelope.has_changes
         self._counts = np.zeros(len(IRREGULARITIES), dtype=np.int64)
 
@@ -129,7 +136,7 @@ class Admission:
         fates = np.full(n, _ENTERS, dtype=np.int8)
         for row, why in rejected.items():
             fates[row] = _REJECTED
-            hashes[row] = 0 if why.original is None else id_hash(why.original)
+            hashes[row] = 0 if why.original is None else self._id_hash(why.original)
         self._ids.reserve(n)
         first, bounded, now = np.full(n, -1), np.empty(n), np.empty(n)
         consumed = _admit(

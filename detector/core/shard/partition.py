@@ -35,9 +35,10 @@ from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.recovery.journal import Barrier, Cause, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.shard.alerting import Inquired
+from detector.core.shard.looking import Looked
 from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
-from detector.errors import NeedsOperator
+from detector.errors import CheckpointDamaged, NeedsOperator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,11 +73,15 @@ class Partition:
         Manifest and state of `journal.checkpoint`, if it names one.
     lanes
         Where background jobs run.
+    expects_labels
+        As in `Shard`.
 
     Raises
     ------
     NeedsOperator
         The checkpoint's entities were hashed with another key, or a configuration is missing.
+    CheckpointDamaged
+        The state is not one of this configuration.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Partition:
         restored: tuple[Manifest, Mapping[str, Any]] | None = None,
         lap: Lap = no_lap,
         lanes: Lanes = AT_ONCE,
+        expects_labels: bool = False,
     ) -> None:
         self.identity = identity
         self.journal = journal
@@ -107,7 +113,14 @@ class Partition:
             )
         self._plan = deque(journal.barriers)
         in_force = self._configs[journal.config]
-        self._shard = Shard(in_force, identity, position=journal.position, lap=lap, lanes=lanes)
+        self._shard = Shard(
+            in_force,
+            identity,
+            position=journal.position,
+            lap=lap,
+            lanes=lanes,
+            expects_labels=expects_labels,
+        )
         if restored is not None:
             manifest, state = restored
             if manifest.entity_key_id != self._shard.entity_key_id:
@@ -116,7 +129,12 @@ class Partition:
                     f"{manifest.entity_key_id}, this process has {self._shard.entity_key_id}: use the same "
                     "entity_key, or start a new group"
                 )
-            self._shard.load(state)
+            try:
+                self._shard.load(state)
+            except Exception as error:  # whatever a state that cannot be true leads to
+                raise CheckpointDamaged(
+                    f"its state cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
+                ) from error
         self._lap = lap
         self._state: State | None = None  # right after a barrier
         self.state_hash = "" if restored is None else restored[0].state_hash
@@ -190,6 +208,10 @@ class Partition:
             block_ended=block_ended,
             inquired=taken.inquired,
         )
+
+    def look(self, records: Sequence[Record]) -> Looked:
+        """Score records, each as if it were the next one; nothing changes."""
+        return self._shard.look(records)
 
     def due(self, available: Mapping[Side, SideRange], *, aged: bool = False) -> Barrier | None:
         """Return the barrier that belongs here; None: there is none.

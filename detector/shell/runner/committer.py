@@ -21,6 +21,7 @@ from math import ceil, inf
 
 from detector.config.tree import Topics
 from detector.core.records import Outputs
+from detector.core.recovery.committed import seal
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.counting import count
 from detector.core.reporting.telemetry import PartitionTelemetry
@@ -188,7 +189,7 @@ class Committer:
             return None
         if owned.committed is not None:  # past a gap, maybe, and the stream was sent back before it since
             offset = max(offset, owned.committed.offset)
-        target = Committed(offset=offset, metadata=owned.journal_text().text)
+        target = Committed(offset=offset, metadata=seal(owned.journal_text().text, offset, owned.place))
         if target == owned.committed or len(target.metadata) > self._metadata_bytes_max:
             return None
         return target
@@ -208,7 +209,6 @@ def _part(owned: Owned, committed: Committed) -> Part:
 def _update_gauges(numbers: PartitionTelemetry, owned: Owned) -> None:
     """Update a partition's gauges of its model and journal."""
     numbers.gauges = owned.partition.gauges
-    numbers.barrier_position = owned.partition.barrier_position
     _, _, digits = owned.partition.state_hash.partition(":")
-    numbers.state_hash = int(digits, 16) if digits else None
+    numbers.barrier = owned.partition.barrier_position, int(digits, 16) if digits else None
     numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None

@@ -16,6 +16,7 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
+from detector.config.extras import install
 from detector.config.tree import EventLimits
 from detector.core.events.formats.avro_blocks import BlockPlan
 from detector.core.events.formats.base import Format
@@ -63,7 +64,7 @@ class Avro(Format):
         try:
             import fastavro
         except ImportError:
-            allowed = 'the extra "avro": pip install "detector[avro]"'
+            allowed = f'the extra "avro": {install("avro")}'
             raise ConfigError(
                 "event.format", [Problem(path="event.format", value="avro", allowed=allowed)]
             ) from None
