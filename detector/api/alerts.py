@@ -16,7 +16,7 @@ import msgspec
 VALUE_CHARS_MAX = 80  # of a value in a view
 ROWS_MAX = 100  # of a table in a view
 _CELL = "text-align:left;vertical-align:top;padding:2px 10px 2px 0"
-_COLOURS = {"low": "#57606a", "medium": "#9a6700", "high": "#bc4c00", "critical": "#cf222e"}
+COLOURS = {"low": "#57606a", "medium": "#9a6700", "high": "#bc4c00", "critical": "#cf222e"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +114,7 @@ class Alert:
         notes = self.explain().splitlines()[1 + len(self.reasons) :]
         return (
             "<div style='border-left:4px solid "
-            f"{_COLOURS.get(self.severity, '#57606a')};padding-left:10px'>"
+            f"{COLOURS.get(self.severity, '#57606a')};padding-left:10px'>"
             f"<b>{_text(self._head())}</b><br>score {self.score:.2f}, alerts begin at {self.threshold:.2f}"
             f"<table>{reasons}</table>"
             + "".join(f"<i>{_text(note.strip())}</i><br>" for note in notes)

@@ -18,7 +18,7 @@ EXAMPLES = 256
 FIELDS_MAX = 128  # of a configuration
 
 
-class OnlineDetector(AnomalyDetector):  # type: ignore[misc] - river has no types
+class OnlineDetector(AnomalyDetector):
     """Streaming anomaly detection with the interface of river's `anomaly` module.
 
     `score_one` is never negative, and higher is more anomalous: -log10 of the share of normal events at least

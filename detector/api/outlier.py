@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 
 from detector.api.detector import Detector
 from detector.api.fields import event_config
+from detector.config.extras import install
 from detector.errors import UsageError
 
 try:
     from sklearn.base import BaseEstimator, OutlierMixin
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError:
-    raise UsageError("scikit-learn is not installed: pip install 'detector[sklearn]'") from None
+    raise UsageError(f"scikit-learn is not installed: {install('sklearn')}") from None
 
 FEATURES_MAX = 128  # fields of a configuration
 OFFSET_AUTO = -2.0  # one in 100 normal rows is at least as far
 CHUNK_ROWS = 4096
 
 
-class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc] - scikit-learn has no types
+class OutlierDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Outlier detection with the interface of scikit-learn.
 
     `fit` is one pass over the rows in their order. Rows have no time and no entities. NaN is a missing value.

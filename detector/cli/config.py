@@ -176,6 +176,8 @@ def _try_out(config: Config, lines: list[bytes]) -> None:
     )
     for reason, count in sorted(trial.rejected.items()):
         err.print(f"  rejected, {reason}: {count:,}")
+    for name, count in sorted(trial.unreadable.items()):
+        err.print(f"  unreadable, so missing: {name}: {count:,}")
     for detail in trial.details:
         err.print(f"  for example: {detail}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -44,12 +45,13 @@ class BackgroundThread(Executor):
         """A `detector.core.jobs.Lane`."""
         return self.submit(job).result
 
-    def drain(self) -> None:
-        """Wait for everything that was submitted.
+    def drain(self, timeout_s: float | None = None) -> None:
+        """Wait for everything that was submitted, at most `timeout_s`.
 
         A thread that the end of the process cuts off within C++ code aborts the process.
         """
-        self.submit(lambda: None).result()
+        with suppress(TimeoutError):
+            self.submit(lambda: None).result(timeout_s)
 
     def _run(self) -> None:
         while True:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
@@ -61,9 +62,15 @@ def registry_client(config: Config, password: str | None, key_password: str | No
     )
 
 
-def background_lanes() -> Lanes:
-    """Threads for training and for promotion."""
-    return Lanes(BackgroundThread("training").lane, BackgroundThread("promotion").lane)
+@contextmanager
+def background_lanes(wait_s: float) -> Iterator[Lanes]:
+    """Threads for training and for promotion. At the end, jobs under way have `wait_s` to end."""
+    threads = BackgroundThread("training"), BackgroundThread("promotion")
+    try:
+        yield Lanes(*(thread.lane for thread in threads))
+    finally:
+        for thread in threads:
+            thread.drain(wait_s)
 
 
 def read_warm_start(file: Path | None, config: Config) -> Model | None:

@@ -41,6 +41,7 @@ from detector.wiring.compiling import compile_for
 
 # Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
 RETENTION_MARGIN_S = 3 * 86_400.0
+JOBS_WAIT_S = 0.5  # for each of two threads, after a stop, which has `runner.stopping.STOP_S` in all
 
 
 def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = None) -> None:
@@ -85,7 +86,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
         warnings.extend(_warnings(config, stream, store, entity_secret, log))
         _compile(config, clock, log)
 
-    with threadpool_limits(1), Signals() as signals:
+    with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S) as lanes:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,
@@ -98,7 +99,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             telemetry=telemetry,
             log=log,
             executor=BackgroundThread("checkpoints"),
-            lanes=background_lanes(),
+            lanes=lanes,
             observe=monitor.observe,
             on_revoked=monitor.forget,
             warm_start=warm_start,

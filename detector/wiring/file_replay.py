@@ -23,6 +23,7 @@ from detector.wiring.common import Signals, background_lanes, entity_key, read_w
 
 # In a file, the journal need not fit into the metadata of a committed offset: practically no limit.
 FILE_METADATA_BYTES_MAX = 1 << 30
+JOBS_WAIT_S = 60.0  # the first job of an installation compiles for half a minute
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +120,7 @@ def replay(
     if feedback is None and plan.feedback is not None:
         feedback = FileSideLog(plan.feedback)
     sides: dict[Side, SideLog | None] = {"feedback": feedback, "exchange": stream.exchange}
-    with threadpool_limits(1), Signals() as signals:
+    with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S) as lanes:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,
@@ -132,7 +133,7 @@ def replay(
             telemetry=telemetry,
             log=log,
             executor=BackgroundThread("checkpoints"),
-            lanes=background_lanes(),
+            lanes=lanes,
             commit_interval_s=0.0,
             metadata_bytes_max=FILE_METADATA_BYTES_MAX,
             warm_start=warm_start,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from detector.shell import calls
+from detector.shell.background import BackgroundThread
 
 
 @pytest.fixture
@@ -57,3 +58,14 @@ def test_a_call_does_not_block_its_caller_before_the_wait(released: threading.Ev
     assert not future.done()
     released.set()
     assert future.result(60.0)
+
+
+def test_a_background_thread_is_drained() -> None:
+    thread, began, ended = BackgroundThread("test"), threading.Event(), []
+    result = thread.lane(lambda: ended.append(began.wait(10)))
+    thread.drain(0.0)
+    assert ended == []
+    began.set()
+    thread.drain()
+    assert ended == [True]
+    result()

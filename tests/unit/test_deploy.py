@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from detector import __version__
 from detector.config.load import load
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -196,5 +196,4 @@ def test_rules_name_metrics_of_the_contract() -> None:
 
 
 def test_the_manifests_run_the_version_of_the_project(kustomization: dict[str, Any]) -> None:
-    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
-    assert [image["newTag"] for image in kustomization["images"]] == [project["version"]]
+    assert [image["newTag"] for image in kustomization["images"]] == [__version__]

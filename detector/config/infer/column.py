@@ -42,7 +42,7 @@ MISSING_TEXTS = frozenset(MISSING) | frozenset(
 )
 """Texts of a number that are missing anyway."""
 _TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
-_FOLDED_ONLY_DIGITS = re.compile(r"\d+", re.ASCII)
+_DIGITS = re.compile(r"\d{1,40}", re.ASCII)
 
 
 @dataclass
@@ -173,8 +173,10 @@ class Column:
 
     @cached_property
     def ascending(self) -> bool:
-        """Whether the values are whole numbers, each above the one before."""
-        return self.whole and all(a < b for a, b in zip(self.values, self.values[1:], strict=False))  # type: ignore[operator]
+        """Whether the values are whole numbers, also as digits in text, each above the one before."""
+        if self.types == {str} and all(map(_DIGITS.fullmatch, self.counts)):
+            return all(int(a) < int(b) for a, b in itertools.pairwise(map(str, self.values)))
+        return self.whole and all(a < b for a, b in itertools.pairwise(self.values))  # type: ignore[operator]
 
     @cached_property
     def sorted(self) -> bool:
@@ -196,12 +198,12 @@ class Column:
             return False
         if self.written.dressed and not self._zero_led:
             return True
-        return concept(self.noun) == "amount"
+        return concept(self.noun) in ("amount", "value") and not self.random
 
     @cached_property
     def _zero_led(self) -> bool:
         """Whether texts of digits begin with zeros, as codes do."""
-        return any(len(t) > 1 and t[0] == "0" and _FOLDED_ONLY_DIGITS.fullmatch(t) for t in self.counts)
+        return any(len(t) > 1 and t[0] == "0" and _DIGITS.fullmatch(t) for t in self.counts)
 
     @cached_property
     def numbers(self) -> list[float]:
@@ -220,7 +222,8 @@ class Column:
     @cached_property
     def random(self) -> bool:
         """Whether the values are drawn like UUIDs: never the same twice."""
-        return self.types == {str} and all(map(RANDOM_KEY.fullmatch, self.counts))
+        keys = self.types == {str} and all(map(RANDOM_KEY.fullmatch, self.counts))
+        return keys and not all(map(_DIGITS.fullmatch, self.counts))
 
     def is_key(self) -> bool:
         """Whether the values can be an id or an entity: texts or whole numbers."""

@@ -91,7 +91,7 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
     taken += [id_column] if id_column is not None else []
     rest = [_wished(choice, sample, wishes) for choice in sample.judge(but=taken)]
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
-    ranked = sorted((c for c in rest if c.kind == "entity"), key=lambda c: _main_first(c, sample))
+    ranked = _main_first([c for c in rest if c.kind == "entity"], sample)
     if not given:
         rest, ranked = _less_names(rest, ranked, sample)
     used_entities = given or ranked[:ENTITIES_MAX]
@@ -213,15 +213,26 @@ def _is_meta(choice: Choice, sample: Sample) -> bool:
     return column is not None and column.of_envelope
 
 
-def _main_first(choice: Choice, sample: Sample) -> tuple[Any, ...]:
-    """Sort key of entities: those that can be the main one, by what the name says; then the better filled."""
-    column = sample.columns[choice.path]
-    once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
-    rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
-    sparse = column.missing > MAIN_MISSING_MAX
-    named_first = column.is_name, column.missing > 0.05
-    more = column.distinct if column.entity == "" else -column.distinct
-    return sparse, once, rank, *named_first, more, choice.path
+def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
+    """Sort entities: those that can be the main one, by what the name says; then the better filled.
+
+    Of one kind the first in the event is first, if it has a tenth of the different values of the others.
+    """
+    columns = {choice.path: sample.columns[choice.path] for choice in choices}
+    most: dict[str, int] = {}
+    for column in columns.values():
+        most[column.entity] = max(most.get(column.entity, 0), column.distinct)
+    place = {path: index for index, path in enumerate(sample.columns)}
+
+    def key(choice: Choice) -> tuple[Any, ...]:
+        column = columns[choice.path]
+        once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
+        rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
+        poor = column.is_name, column.missing > 0.05, 10 * column.distinct < most[column.entity]
+        order = column.distinct if column.entity == "" else place[choice.path]
+        return column.missing > MAIN_MISSING_MAX, once, rank, *poor, order, choice.path
+
+    return sorted(choices, key=key)
 
 
 def _less_names(

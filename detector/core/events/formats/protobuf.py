@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from detector.config.extras import install
 from detector.config.tree import EventLimits
 from detector.core.events.formats.base import SCALARS, Format
 from detector.core.events.formats.logical import Convert
@@ -50,7 +51,7 @@ class Protobuf(Format):
         try:
             from google.protobuf.message import DecodeError
         except ImportError:
-            allowed = 'the extra "protobuf": pip install "detector[protobuf]"'
+            allowed = f'the extra "protobuf": {install("protobuf")}'
             raise ConfigError(
                 "event.format", [Problem(path="event.format", value="protobuf", allowed=allowed)]
             ) from None
