@@ -11,6 +11,8 @@ tenth. Time is the process's CPU time, all threads; start-up is not in it. The r
 
 from __future__ import annotations
 
+import detector  # isort: skip  # before numpy, so that both compute in this process
+
 import argparse
 from collections.abc import Callable
 from itertools import chain, islice
@@ -48,6 +50,7 @@ def by_detector(frame: Any) -> list[float]:
 
 
 def main() -> None:
+    assert detector.__version__
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)

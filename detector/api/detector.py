@@ -14,6 +14,7 @@ import msgspec
 
 from detector.api import checkpoints
 from detector.api.alerts import Alert, Alerts
+from detector.api.apart import RemoteStream, needed
 from detector.api.configs import config_of, for_rows, for_shard, model_part
 from detector.api.frames import Frame
 from detector.api.labels import names_event, records_of
@@ -22,7 +23,7 @@ from detector.api.stream import Stream
 from detector.config.infer import infer, render
 from detector.config.load import effective, load, load_mapping, load_text
 from detector.config.secrets import resolve_secret
-from detector.config.tree import Config
+from detector.config.tree import Config, ModelPart
 from detector.core.events import Parser
 from detector.core.records import Identity, Outputs, Record
 from detector.errors import UsageError
@@ -95,16 +96,19 @@ class Detector:
         parser = Parser(self._config.event, key)
         self._key_of = parser.main_key if config.require_key else None
         if saved is None:
-            self._stream = Stream(model_part(self._config, feedback=False), self._identity)
+            self._stream = self._opened(model_part(self._config, feedback=False))
             return
         model = for_shard(self._config, saved.model)
-        self._stream = Stream(
+        self._stream = self._opened(
             model,
-            self._identity,
             journal=saved.journal,
             configs={saved.manifest.config: saved.model},
             restored=(saved.manifest, saved.state),
         )
+
+    def _opened(self, model: ModelPart, **origin: Any) -> Stream | RemoteStream:
+        """Open a stream here, or where numpy computes as the daemon's does."""
+        return (RemoteStream if needed() else Stream)(model, self._identity, **origin)
 
     # --- making one ----------------------------------------------------------------------------------------
 
@@ -368,11 +372,9 @@ class Detector:
     def _give(self, records: Sequence[bytes], *, timed: bool) -> None:
         if not records:
             return
-        self._stream.labels.give(records, timed=timed)
         if self._stream.position == 0 and timed:  # as a replay that knows from the start that labels come
-            waiting = self._stream.labels
-            self._stream = Stream(model_part(self._config, feedback=True), self._identity)
-            self._stream.labels = waiting
+            self._stream = self._opened(model_part(self._config, feedback=True))
+        self._stream.labels.give(records, timed=timed)
         self._stream.expect_labels()
 
     # --- what is known -------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ class Results:
     def __init__(self, size: int, start: int) -> None:
         self._start = start
         self._looked = 0
-        self._scores = np.full(size, np.nan)
+        self._scores, self._quantiles = np.full(size, np.nan), np.full(size, np.nan)
         self._alerted = np.zeros(size, dtype=bool)
         self._reasons: list[str | None] = [None] * size
         self._rejected: list[str | None] = [None] * size
@@ -28,7 +28,8 @@ class Results:
         """Add outputs of the shard."""
         for scored in outputs.scored:
             rows = scored.offsets - self._start
-            self._scores[rows], self._alerted[rows] = scored.scores, scored.alerted
+            self._scores[rows], self._quantiles[rows] = scored.scores, scored.quantiles
+            self._alerted[rows] = scored.alerted
         for alert in outputs.alerts:
             self._reasons[alert.offset - self._start] = _reasons_of(alert)
         for letter in outputs.dead_letters:
@@ -38,6 +39,7 @@ class Results:
         """Add the next rows, which were looked at."""
         first, count = self._looked, len(looked.scores)
         self._scores[first : first + count] = looked.scores
+        self._quantiles[first : first + count] = looked.quantiles
         for row, alert in looked.candidates.items():
             self._alerted[first + row], self._reasons[first + row] = True, _reasons_of(alert)
         for row, rejected in looked.rejected.items():
@@ -47,7 +49,7 @@ class Results:
     def columns(self) -> dict[str, NDArray[Any] | list[str | None]]:
         return {
             "score": self._scores,
-            "quantile": 1.0 - 10.0**-self._scores,
+            "quantile": self._quantiles,
             "alert": self._alerted,
             "reasons": self._reasons,
             "rejected": self._rejected,

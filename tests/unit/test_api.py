@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -421,6 +423,7 @@ def test_what_cannot_be_loaded_says_why(events: pandas.DataFrame, tmp_path: Path
 def test_an_interrupted_call_is_the_last_one(
     events: pandas.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("detector.api.detector.needed", lambda: False)
     detector = Detector.from_config(CONFIG)
 
     def interrupted(*_: Any, **__: Any) -> Any:
@@ -432,6 +435,77 @@ def test_an_interrupted_call_is_the_last_one(
             detector.learn(events[:10])
     with pytest.raises(UsageError, match="interrupted"):
         detector.score(events[:10])
+
+
+# --- in a process of its own -------------------------------------------------------------------------------
+
+
+def test_a_process_of_its_own_gives_the_same(
+    events: pandas.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = []
+    for remote in (False, True):
+        monkeypatch.setattr("detector.api.detector.needed", lambda remote=remote: remote)
+        detector = Detector.from_config(CONFIG, ["alerts.budget.share=0.01"])
+        found = [detector.replay(events[:3_000]), detector.score([{}, *simulated(100)])]
+        detector.feedback([*detector.alerts, "nobody"], "fraud")
+        detector.settle()
+        detector.save(tmp_path / str(remote))
+        copied = pickle.loads(pickle.dumps(detector))  # noqa: S301
+        loaded = Detector.load(tmp_path / str(remote), config=detector.config)
+        found += [one.replay(events[3_000:4_000]) for one in (detector, copied, loaded)]
+        labels = events[["event_id", "event_time"]][10:2_000:90].rename(columns={"event_time": "time"})
+        taught = Detector.from_config(CONFIG)
+        found.append(taught.replay(events[:3_000], feedback=labels.assign(label="fraud")))
+        facts = detector.gauges, detector.labels, taught.labels, detector.position, detector.threshold
+        results.append((found, [alert.json for alert in detector.alerts], facts))
+        with pytest.raises(UsageError, match="label 0 cannot be read"):
+            detector.replay([], feedback=[{}])
+    (here, alerts_here, facts_here), (there, alerts_there, facts_there) = results
+    for one, other in zip(here, there, strict=True):
+        if isinstance(one, list):
+            assert one == other
+        else:
+            pandas.testing.assert_frame_equal(one, other)
+    assert alerts_here == alerts_there
+    assert facts_here == facts_there
+
+
+def test_a_process_that_ended_is_told(events: pandas.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.api.detector.needed", lambda: True)
+    detector = Detector.from_config(CONFIG)
+    detector._stream._child._process.kill()  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="has ended: make the detector anew"):
+        detector.learn(events[:10])
+    with pytest.raises(UsageError, match="interrupted"):
+        detector.learn(events[:10])
+    Detector.from_config(CONFIG).learn(events[:10])
+
+
+def test_scores_do_not_depend_on_what_was_imported_first() -> None:
+    """When numpy is loaded it takes kernels for the processor, unless `detector` was imported before."""
+    code = """
+{first}
+import hashlib, itertools
+from detector import Detector
+from detector.demo import simulation
+made = simulation.traffic("cards", seed=3, customers=80)
+rows = list(itertools.islice(itertools.chain.from_iterable(map(made.to_events, made.days)), 1500))
+scores = [(row["score"], row["quantile"]) for row in Detector.from_config({config!r}).replay(rows)]
+print(hashlib.sha256(repr(scores).encode()).hexdigest())
+"""
+    environ = {key: value for key, value in os.environ.items() if key != "NPY_DISABLE_CPU_FEATURES"}
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", code.format(first=first, config=str(CONFIG))],
+            check=True,
+            timeout=300,
+            env=environ,
+            stdout=subprocess.PIPE,
+        ).stdout
+        for first in ("", "import pandas")
+    ]
+    assert printed[0] == printed[1]
 
 
 # --- alerts ------------------------------------------------------------------------------------------------

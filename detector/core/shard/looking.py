@@ -26,6 +26,7 @@ class Looked:
     """Of n records."""
 
     scores: NDArray[np.float64]  # (n,) as `Scored.scores`; NaN: rejected
+    quantiles: NDArray[np.float64]  # (n,) as `Scored.quantiles`; NaN: rejected
     candidates: Mapping[int, Alert]  # those that reach the threshold, by row
     rejected: Mapping[int, Rejected]  # by row
 
@@ -52,7 +53,7 @@ def look(
     events, times, rejected = intake.look(records)
     scores = np.full(len(records), np.nan)
     if not len(events):
-        return Looked(scores=scores, candidates={}, rejected=rejected)
+        return Looked(scores=scores, quantiles=scores, candidates={}, rejected=rejected)
     rows, inputs, scored = scorer.look(events, times, rates)
     places = [row for row in range(len(records)) if row not in rejected]
     scores[places] = scored.scores
@@ -67,4 +68,4 @@ def look(
         warm_up_left=len(events) if warm_up else 0,
     )
     alerts = {places[i]: alert for i, alert in alerting.candidates(piece, scorer).items()}
-    return Looked(scores=scores, candidates=alerts, rejected=rejected)
+    return Looked(scores=scores, quantiles=1.0 - 10.0**-scores, candidates=alerts, rejected=rejected)

@@ -207,12 +207,8 @@ class Shard:
         if block_ended:
             self._learn()
             self._lap("learn")
-        return Taken(
-            consumed=consumed,
-            outputs=Outputs() if silent else outputs,
-            block_ended=block_ended,
-            inquired=inquired,
-        )
+        outputs = Outputs() if silent else outputs
+        return Taken(consumed=consumed, outputs=outputs, block_ended=block_ended, inquired=inquired)
 
     def look(self, records: Sequence[Record]) -> Looked:
         """Score records, each as if it were the next one; nothing changes."""
