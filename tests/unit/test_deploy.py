@@ -166,7 +166,7 @@ def test_pods_have_bounds_and_time_to_stop(pod: dict[str, Any], container: dict[
 
 
 def test_rules_name_metrics_of_the_contract() -> None:
-    table = (DEPLOY.parent / "docs" / "METRICS.md").read_text()
+    table = (DEPLOY.parent / "docs" / "reference" / "metrics.md").read_text()
     [file] = documents(DEPLOY / "prometheus" / "rules.yaml")
     rules = [rule for group in file["groups"] for rule in group["rules"]]
     assert rules

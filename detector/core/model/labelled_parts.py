@@ -64,7 +64,7 @@ class LabelledPart(OddsPart):
 
     Squared distance from the origin, where its objective puts legitimate events, less half of that to the
     nearest prototype of confirmed fraud. Clusters would not do: frauds that nobody has reported yet are in
-    the core and form some (docs/EXPERIMENTS.md).
+    the core and form some (docs/explanation/experiments.md).
     """
 
     name: ClassVar[str] = "labelled"
@@ -112,7 +112,7 @@ class TreesPart(OddsPart):
     """Log-odds of fraud from boosted trees over the inputs, once enough frauds are known.
 
     Trees find conditions on few inputs together, from which an embedding is far in no direction. The two err
-    on different events, so their mean ranks better than either (docs/EXPERIMENTS.md).
+    on different events, so their mean ranks better than either (docs/explanation/experiments.md).
     """
 
     name: ClassVar[str] = "trees"
