@@ -21,7 +21,7 @@ from detector.core.shard.partition import Partition
 
 EVENTS = 2_048
 POLL = 500  # records; no divisor of a block, so that pieces of blocks are scored, too
-LABEL_EVERY = 8  # events; in turn fraud and legitimate
+LABEL_EVERY = 3  # events; in turn fraud and legitimate
 KEYS = 12  # values of each entity and category
 STEP_S = 900.0  # between events: labels have time to mature
 START_S = 1_767_225_600.0  # 2026-01-01
