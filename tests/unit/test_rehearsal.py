@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from itertools import islice
@@ -90,12 +91,15 @@ print(scored, member.partition.state_hash)
 """
 
 
-def test_a_state_is_the_same_on_an_older_cpu() -> None:
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names CPUs of this architecture")
+def test_a_state_does_not_depend_on_the_model_of_the_cpu() -> None:
+    """BLAS chooses its loops by the CPU, and so does numpy; what it chooses for AVX-512 is switched off."""
+
     def state(**environ: str) -> str:
         command, there = [sys.executable, "-c", STATE], {**os.environ, **environ}
         return subprocess.run(command, env=there, capture_output=True, text=True, check=True).stdout
 
-    oldest = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL", "OPENBLAS_CORETYPE": "Nehalem"}
     here = state()
     assert here.startswith(f"{rehearsal.EVENTS} ")
-    assert state(**oldest) == here
+    assert state(OPENBLAS_CORETYPE="Nehalem") == here
+    assert "X86_V4" in os.environ["NPY_DISABLE_CPU_FEATURES"]

@@ -48,7 +48,9 @@ class Overlap:
     def learn(self, beyond: Doubles) -> None:
         """Decay, then count nats beyond what is usual, (n, U)."""
         bounded = np.minimum(beyond[beyond.any(axis=1)], NATS_MAX)
-        self._moments = self._moments * np.exp(-len(beyond) / self._memory_events) + bounded.T @ bounded
+        kept = np.exp(-len(beyond) / self._memory_events)
+        # Not `@`: BLAS adds in another order on another CPU.
+        self._moments = self._moments * kept + np.einsum("ij,ik->jk", bounded, bounded)
 
     def weights(self, useful: Doubles) -> Doubles:
         """Weights (U,) of columns of which these shares, (U,), count.
@@ -58,7 +60,7 @@ class Overlap:
         size = np.sqrt(np.diag(self._moments))
         there = size > 0.0
         cosines = self._moments / np.outer(np.where(there, size, 1.0), np.where(there, size, 1.0))
-        weights: Doubles = 1.0 / np.maximum(cosines @ useful, 1.0)
+        weights: Doubles = 1.0 / np.maximum(np.einsum("ij,j->i", cosines, useful), 1.0)
         counted = there & (useful > 0.0)
         if not counted.any():
             return np.ones(len(useful))
