@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import detector
 
 DOCS = Path(__file__).parent
 _LOADED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src"}
@@ -48,7 +51,8 @@ def build(out: Path, *, api: bool = True) -> None:
     if api:
         # It warns of types that are imported for type checking only.
         command = [sys.executable, "-W", "ignore", "-m", "pdoc", "--docformat", "numpy"]
-        command += ["--output-directory", str(out / "api"), "detector", "!detector.__main__"]
+        inner = sorted(module.name for module in pkgutil.iter_modules(detector.__path__, "detector."))
+        command += ["--output-directory", str(out / "api"), "detector", *inner, "!detector.__main__"]
         subprocess.run(command, check=True)
 
 

@@ -165,7 +165,7 @@ def _try_out(config: Config, lines: list[bytes]) -> None:
     logs.configure("error", config.log.format)
     trial = wiring.try_out(config, lines, logs.get_logger("detector"))
     rejected = sum(trial.rejected.values())
-    alerts = f"{trial.alerts:,} alerts"
+    alerts = f"{trial.alerts:,} alert{'s' * (trial.alerts != 1)}"
     if trial.events < trial.warm_up:
         alerts += f" (the first {trial.warm_up:,} events are a warm-up)"
     skipped = trial.events - trial.scored - rejected

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from detector.config.tree import ModelPart
 from detector.core.events.admission import RecentIds
 from detector.core.records import DeadLetter, Identity, Outputs, Record
+from detector.core.reporting import counting
+from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.shard import Shard, shape
 from detector.core.state import pack, unpack
 from tests.unit.test_shard import days, drive, log, part, partition, undisturbed
@@ -91,6 +93,20 @@ def test_duplicates_can_be_scored(duplicates: Any, irregular: dict[str, int]) ->
 def test_a_rejected_event_may_come_again_corrected() -> None:
     scored, dead, _ = take(shard(), [record(0, "a", card=1.5), record(1, "a")])
     assert (scored, list(dead)) == ([1], [0])
+
+
+def test_values_that_cannot_be_read_are_counted_once_by_field_where_the_event_is_scored() -> None:
+    """Blocks end within polls, and records beyond them are read again."""
+    sent = [record(n, n // 2, amount="many" if n % 3 == 0 else 1.0) for n in range(900)]
+    scored, telemetry, taker = 0, Telemetry(), shard()
+    while sent:
+        taken = taker.take(sent, silent=False)
+        counting.count(telemetry, 0, [taken.outputs], 0.0)
+        scored += sum(len(part.ids) for part in taken.outputs.scored)
+        sent = sent[taken.consumed :]
+    totals = telemetry.totals()
+    assert (scored, totals.irregular["duplicate"]) == (450, 450)
+    assert dict(totals.unreadable) == {"amount": 150}
 
 
 def test_a_stream_with_one_id_for_all_is_counted_as_duplicates() -> None:
@@ -259,7 +275,7 @@ def test_duplicates_can_be_switched_on_later() -> None:
     before, after = shard(**OFF), shard()
     take(before, [record(n, n) for n in range(64)])
     state = before.to_state()
-    assert state["admission"] == {}
+    assert len(state["admission"]["hashes"]) == 0
     after.load(unpack(pack(state)))
     scored, dead, _ = take(after, [record(64, 1), record(65, 1)])
     assert (scored, list(dead)) == ([64], [65])

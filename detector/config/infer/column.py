@@ -102,7 +102,8 @@ class Column:
     @cached_property
     def is_name(self) -> bool:
         """Whether it is a name of somebody and not an id."""
-        return bool({"name", "nm"} & set(self.last_words)) and self.last_words[-1:] in (["name"], ["nm"])
+        first, last = self.last_words[:1], self.last_words[-1:]
+        return last in (["name"], ["nm"]) or first in (["nom"], ["nombre"], ["nome"])
 
     @cached_property
     def is_amount(self) -> bool:
@@ -268,6 +269,8 @@ def id_rank(column: Column) -> int | None:
     if column.of_envelope:
         return 3 if column.says_id else None
     about = set(column.words) & EVENT_WORDS
+    if about and column.words[0] in ("id", "numero") and _only_events(column):
+        return 0  # idTransaccion
     if column.says_id and (not column.noun or column.noun in EVENT_WORDS or _only_events(column)):
         return 0
     if column.says_id or (about and not column.time and not column.decimal and not column.spaced):

@@ -32,6 +32,7 @@ from detector.config.infer.column import Column, is_constant_in
 from detector.config.infer.envelope import Open
 from detector.config.infer.fields import amount_at_stake, described, stream_number, with_names
 from detector.config.infer.labels import FRAUD_TEXTS, find_label
+from detector.config.infer.looks import hidden_events
 from detector.config.infer.sample import Sample, sample_error
 from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
@@ -56,7 +57,7 @@ class Wishes:
     amount: str | None = None  # "": there is none
     labels: Sequence[str] = ()  # beside those that are found
     ignored: Sequence[str] = ()
-    kinds: Mapping[str, str] = field(default_factory=dict)  # path -> kind of field, or context
+    kinds: Mapping[str, str] = field(default_factory=dict)  # path -> kind of field; context; "": any kind
 
 
 def infer(
@@ -200,9 +201,9 @@ def _wished(choice: Choice, sample: Sample, wishes: Wishes) -> Choice:
     column = sample.columns.get(choice.path)
     if wanted is None or column is None or column.trouble:
         return choice
-    if wanted == "context":
+    if wanted in ("", "context"):
         kind = choice.kind if choice.kind in KINDS else "numeric" if column.decimal else "categorical"
-        return replace(choice, kind=kind, use="context", reason="named by you")
+        return replace(choice, kind=kind, use=wanted or "encode", reason="named by you")
     if wanted == "numeric" and not column.decimal:
         raise sample_error("numeric", repr(choice.path), "a field of numbers")
     return replace(choice, kind=wanted, reason="named by you")
@@ -288,7 +289,7 @@ def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
 
 
 def _notes(sample: Sample, entities: Sequence[Choice], crowded: Sequence[Choice]) -> list[str]:
-    notes = []
+    notes = [note for column in sample.columns.values() if (note := hidden_events(column))][:3]
     if sample.skipped:
         notes.append(
             f"{sample.skipped:,} of the messages are not events (deletes and the like): they are skipped"

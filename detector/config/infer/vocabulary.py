@@ -29,10 +29,10 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
         "consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario клиент клиента 客户 "
         "用户 会员 顧客 会員 고객 عميل",
-        "payer": "payer from zahlungspflichtiger sender originator orig org debtor dbtr remitter "
-        "auftraggeber absender zahler ordonnateur emetteur ordenante remitente pagador nadawca плательщик "
-        "отправитель 付款人 付款方",
-        "payee": "payee to beneficiary benef bene receiver recipient creditor cdtr dest "
+        "payer": "payer from origen origem zahlungspflichtiger sender originator orig org debtor dbtr "
+        "remitter auftraggeber absender zahler ordonnateur emetteur ordenante remitente pagador nadawca "
+        "плательщик отправитель 付款人 付款方",
+        "payee": "payee to destino beneficiary benef bene receiver recipient creditor cdtr dest "
         "destination counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter "
         "beneficiaire destinataire beneficiario destinatario begunstigde odbiorca получатель 收款人 收款方",
         "device": "device phone mobile msisdn imei imsi gerat appareil dispositivo устройство телефон "
@@ -82,8 +82,8 @@ ID_WORDS = word_set(
 )
 EVENT_WORDS = word_set(
     "event transaction trans tx txn trx message msg record payment pmt transfer order charge psp ntry entry "
-    "notification auth authorization buchung transaktion transaccion transazione transacao transactie "
-    "транзакция операция платеж 交易 取引 거래"
+    "notification auth authorization operation operacion operazione buchung "
+    "transaktion transaccion transazione transacao transactie транзакция операция платеж 交易 取引 거래"
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
 NEVER_TIME_WORDS = word_set(

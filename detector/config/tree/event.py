@@ -112,7 +112,7 @@ MISSING = (
     *("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "Null", "None", "nil", "NaT", "<NA>", "\\N"),
     *("-", "?"),
 )
-"""Texts that mean missing where a number, an id or an entity's value is expected, unless configured."""
+"""Texts that mean missing where a number, a time or an entity's value is expected, unless configured."""
 
 
 class NumberForm(Part):
@@ -318,7 +318,7 @@ class Event(Part):
     missing: MissingTexts | None = Field(
         None,
         description="Texts that mean missing, in this spelling. null: the empty text; of times, entities and "
-        f"numbers also {' '.join(MISSING[1:])}, but not of categories, where NA may be Namibia.",
+        f"numbers also `{'`, `'.join(MISSING[1:])}`, but not of categories, where NA may be Namibia.",
     )
     number: NumberForm = Field(NumberForm(), description="How texts that are numbers are written.")
     reversals: Reversals | None = Field(

@@ -180,11 +180,12 @@ class Admission:
         return {name: count for name, count in counts.items() if count}
 
     def to_state(self) -> dict[str, Any]:
-        return {} if self._duplicates is None else self._ids.to_state()
+        """Return the ids that are remembered: none where they are not compared."""
+        return (RecentIds(1) if self._duplicates is None else self._ids).to_state()
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Load what `to_state` returned, perhaps under other settings."""
-        if self._duplicates is not None and state:
+        if self._duplicates is not None:
             self._ids.load(state)
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
@@ -119,14 +118,13 @@ class Parser:
         source: tuple[str, int] = NO_SOURCE,
     ) -> None:
         self.schema = schema
-        self.id_hash = partial(id_hash, key=entity_key)
         self.id_hashing = id_hashing(entity_key)
         self.entity_key_id = entity_key_id(entity_key)
         self.require_key = require_key
         self.limits = schema.limits
         self.id_prefix = f"{source[0]}-{source[1]}-"
         keys_missing = MISSING if schema.missing is None else schema.missing
-        self.id_texts = self._key_texts(keys_missing)
+        self.id_texts = self._key_texts(schema.missing or ())
         self.times = TimeReader(schema.time, frozenset(keys_missing))
         reversals = schema.reversals
         self.reversals = frozenset(() if reversals is None else reversals.values)
@@ -187,6 +185,10 @@ class Parser:
             return self._event(record, self._decode(record.value, record.key, record.headers))
         except Bad as bad:
             return bad.rejected
+
+    def id_hash(self, text: str) -> int:
+        """Return 64 bits that stand for an event's id."""
+        return _hashed(text, self.id_hashing)
 
     def main_key(self, value: bytes) -> bytes | None:
         """Return the main entity's value as the bytes that a record's key should be; None: there is none."""
@@ -334,7 +336,11 @@ def id_hash(text: str, key: bytes) -> int:
 
     Without the key nobody finds ids that share a place in a hash table, which would make each look-up slow.
     """
-    return int.from_bytes(hashlib.blake2b(text.encode(), **id_hashing(key)).digest(), "little")
+    return _hashed(text, id_hashing(key))
+
+
+def _hashed(text: str, hashing: IdHashing) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), **hashing).digest(), "little")
 
 
 def id_hashing(key: bytes) -> IdHashing:
