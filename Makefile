@@ -35,19 +35,20 @@ test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, and 
 test-fast: $(READY) ## run the unit tests on all cores, without coverage
 	$(PYTEST) $(PARALLEL) tests/unit
 
-lint: $(READY) ## run ruff and mypy --strict
+lint: $(READY) ## run ruff and mypy --strict, and check the links of the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/build.py --no-api --out build/site
 
 check: lint test ## run lint and test
 
 hooks: $(READY) ## check each commit with ruff and mypy (pre-commit must be installed)
 	pre-commit install
 
-docs: $(READY) ## write the generated tables in docs/, and the API reference to build/api
+docs: $(READY) ## write the generated tables in docs/, and build the site in build/site, with the API reference
 	$(BIN)/python docs/generate.py
-	$(BIN)/pdoc --docformat numpy --output-directory build/api detector '!detector.__main__'
+	$(BIN)/python docs/build.py --out build/site
 
 wheels: $(READY) ## build wheel and sdist in build/dist; run the unit tests from the wheel with PYTHONS='python3.12 ...'
 	$(BIN)/python -m tests.wheels --out build/dist $(addprefix --python ,$(PYTHONS)) -- $(PARALLEL)

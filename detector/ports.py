@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from detector.core.records import Headers, Record
 
@@ -63,6 +63,13 @@ class Commit:
     membership: object
 
 
+class TopicIds(NamedTuple):
+    """Which cluster a topic is in, and which topic of its name it is; empty: there is none, or not known."""
+
+    cluster: str = ""
+    topic: str = ""
+
+
 class Stream(Protocol):
     """The transactions topic, read as a member of a group; outputs go into the same transaction."""
 
@@ -84,6 +91,9 @@ class Stream(Protocol):
         ------
         BrokerUnavailable
         """
+
+    def ids(self) -> TopicIds:
+        """Ids of the cluster and of the transactions topic, as a poll or another call has learned them."""
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
         """Read what is committed, after waiting for pending transactions (read_committed).
@@ -216,6 +226,9 @@ class SideLog(Protocol):
         ------
         BrokerUnavailable
         """
+
+    def ids(self) -> TopicIds:
+        """Ids of the cluster and of the topic, as another call has learned them."""
 
     def end(self, event_time: float) -> int:
         """Position after the last record that a shard at `event_time` (s since the epoch) may read.

@@ -145,7 +145,7 @@ def ieee(n: int = 500) -> bytes:
     return table(rows)
 
 
-def baf(n: int = 3_000) -> bytes:
+def baf(n: int = 1_200) -> bytes:
     """Applications for bank accounts: no id, no time, no entity."""
     draw = random.Random(3)
     rows = [
@@ -183,7 +183,7 @@ def baf(n: int = 3_000) -> bytes:
     return table(rows)
 
 
-def creditcard(n: int = 2_000) -> bytes:
+def creditcard(n: int = 1_600) -> bytes:
     """Card payments as principal components: seconds since the first, no id, no entity."""
     draw = random.Random(4)
     second, rows = 0, []

@@ -181,12 +181,17 @@ class FormatReader(Target):
         self._parser = Parser(event, IDENTITY.entity_key, resources=codec.resources)
         self._reader = BlockReader(event, IDENTITY.entity_key, resources=codec.resources)
         self._examples = formats.records(codec, formats.events(64))
+        head = (self._examples[0].value or b"")[:6]
+        self._frame = head[: 6 if name == "protobuf" else 5] if head[:1] == b"\0" else b""
         self._batch: list[tuple[Record, ParsedEvent | Rejected]] = []
+        self._reader.read(self._examples)  # the kernels are compiled
 
     def mutator(self, seed: int) -> Mutator:
         return Mutator([record.value or b"" for record in self._examples], seed)
 
     def check(self, data: bytes) -> str:
+        if len(data) % 4:  # else a wrong frame hides what is behind it
+            data = self._frame + data[len(self._frame) :]
         record = self._examples[0]._replace(value=data)
         parsed = self._parser.parse(record)
         if isinstance(parsed, ParsedEvent):
@@ -353,7 +358,7 @@ def targets() -> dict[str, Callable[[], Target]]:
         "config-set": Overrides,
         "journal": lambda: Plain("journal", 10, [_journal()], _read_journal, (NeedsOperator,)),
         "manifest": lambda: Plain(
-            "manifest", 5, [_checkpoint()[0]], _read_manifest, may_raise, to_tree=_unsealed, to_bytes=_sealed
+            "manifest", 5, [_checkpoint()[0]], _read_manifest, may_raise, to_tree=unsealed, to_bytes=sealed
         ),
         "state": lambda: Plain(
             "state", 5, [_small_state()], _read_packed, (CheckpointDamaged,), to_tree=unpack, to_bytes=pack
@@ -437,15 +442,20 @@ def _brief(config: Config) -> dict[str, Any]:
     }
 
 
-def _partition(events: int) -> Partition:
-    """A partition that has learned, with feedback and exchange."""
+def handbook(events: int) -> tuple[ModelPart, list[Record]]:
+    """A small model's configuration, with feedback and exchange, and records for it."""
     event = load(CONFIGS / "handbook.yaml").event
     config = ModelPart.model_validate({"event": event.model_dump(), "model": SMALL, "exchange": True})
-    partition = Partition(IDENTITY, config, Partition.begin(config, 0), until=0)
-    records = [
+    return config, [
         Record(number, 0, None, json.dumps(one).encode())
         for number, one in enumerate(_examples(event, events))
     ]
+
+
+def _partition(events: int) -> Partition:
+    """A partition that has learned."""
+    config, records = handbook(events)
+    partition = Partition(IDENTITY, config, Partition.begin(config, 0), until=0)
     while records:
         step = partition.take(records)
         records = records[step.consumed :]
@@ -477,7 +487,7 @@ def _journal() -> bytes:
         Barrier(position=612, cause="config", sides={"feedback": SideRange(7, 9)}, config="1" * 12),
     )
     journal = Journal(
-        checkpoint="00000/0-0",
+        checkpoint="00000/00000000000000000100-0123456789ab",
         position=100,
         config="0" * 12,
         sides={"feedback": 3, "exchange": 4},
@@ -561,11 +571,11 @@ def _read_message(data: bytes) -> str:
 # --- checksums are removed and added again, so that more than the checksum is tested ---------------------
 
 
-def _unsealed(manifest: bytes) -> Any:
+def unsealed(manifest: bytes) -> Any:
     return json.loads(manifest.rsplit(b"\n", 2)[0])
 
 
-def _sealed(document: Any) -> bytes:
+def sealed(document: Any) -> bytes:
     body = json.dumps(document, indent=1)
     return f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n".encode()
 

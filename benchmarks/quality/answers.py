@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.quality.inputs import InputError
 from benchmarks.quality.metrics import DAY_S
 from benchmarks.quality.streams import Facts
-from detector.ports import Commit
+from detector.ports import Commit, TopicIds
 
 ANSWER_S = DAY_S  # from an alert to its answer
 
@@ -98,6 +98,10 @@ class Answers:
                 label = "fraud" if self._kind[alert.event_id] else "legitimate"
                 self._answered.add(alert.event_id)
                 heapq.heappush(self._coming, (alert.seconds + ANSWER_S, alert.event_id, label))
+
+    def ids(self) -> TopicIds:
+        """Nothing: there is no cluster."""
+        return TopicIds()
 
     def refresh(self) -> None:
         """Nothing to do: alerts come through `watch`."""

@@ -45,12 +45,13 @@ from benchmarks.quality.pictures import Gallery
 from benchmarks.quality.publish import tables_of, write_tables
 from benchmarks.quality.report import OURS, Row, add_verdicts, show, summarise, write
 from benchmarks.quality.streams import Facts, Plan, Stream, make, parse_plans
+from detector.config.extras import DISTRIBUTION
 from detector.errors import OperatorError
 from detector.shell import logs
 
 DEFAULT_DETECTORS = (OURS, "hst", "loda", "rshash", "iforestasd", "knn", peers.REFERENCE)
 DETECTORS = (OURS, *peers.PEERS, peers.REFERENCE)
-PACKAGES = ("detector", "numpy", "river", "pysad", "scikit-learn")
+PACKAGES = (DISTRIBUTION, "numpy", "river", "pysad", "scikit-learn")
 
 
 @dataclass(slots=True)

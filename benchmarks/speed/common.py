@@ -28,6 +28,7 @@ import msgspec
 
 from benchmarks.quality.inputs import InputError
 from benchmarks.quality.streams import Plan, parse_plans
+from detector.config.extras import DISTRIBUTION
 from detector.config.load import load
 from detector.config.tree import Config
 from detector.core.records import Identity, Lap, Outputs, Record, no_lap
@@ -40,7 +41,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "handbook.yaml"
 IDENTITY = Identity(topic="transactions", group="benchmark", partition=0, entity_key=b"benchmark")
 POLL_RECORDS = 2048  # records of one poll, by default
 WARM_UP_SHARE = 0.25  # first events of a run, not measured: starts, compilation, a young model's barriers
-PACKAGES = ("detector", "numpy", "numba", "hnswlib", "msgspec", "kafka-python", "river", "pysad")
+PACKAGES = (DISTRIBUTION, "numpy", "numba", "hnswlib", "msgspec", "kafka-python", "river", "pysad")
 
 Event = tuple[bytes, bytes]
 """Record key and JSON."""

@@ -41,7 +41,7 @@ class Detector:
     Events
         Every method takes a pandas or polars data frame, an Arrow table (or anything with the Arrow C stream
         interface), or a list of dicts; one row is one event, in the order of the stream. Columns are what the
-        configuration's paths name. Data frames need pyarrow: ``pip install 'detector[parquet]'``.
+        configuration's paths name. Data frames need pyarrow, the extra `parquet`.
 
     Results
         A table of the same kind with one row per event, in the same order (pandas: the same index):

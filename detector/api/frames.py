@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.config.extras import install
 from detector.errors import UsageError
 from detector.shell.files.inputs.csv_form import unique_names
 from detector.shell.files.inputs.tables import json_rows, values_of
@@ -147,7 +148,7 @@ def _columns(events: Any, kind: Kind) -> tuple[tuple[str, ...], list[Any]]:
         import pyarrow
     except ImportError:
         raise UsageError(
-            "data frames are read through pyarrow, which is not installed: pip install 'detector[parquet]'"
+            f"data frames are read through pyarrow, which is not installed: {install('parquet')}"
         ) from None
     if kind == "pandas":
         names = unique_names([str(name) for name in events.columns])

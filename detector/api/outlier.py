@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from detector.api.detector import Detector
 from detector.api.fields import event_config
+from detector.config.extras import install
 from detector.errors import UsageError
 
 try:
     from sklearn.base import BaseEstimator, OutlierMixin
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError:
-    raise UsageError("scikit-learn is not installed: pip install 'detector[sklearn]'") from None
+    raise UsageError(f"scikit-learn is not installed: {install('sklearn')}") from None
 
 FEATURES_MAX = 128  # fields of a configuration
 OFFSET_AUTO = -2.0  # one in 100 normal rows is at least as far

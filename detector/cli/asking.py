@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +16,8 @@ from detector.errors import ConfigError
 
 IGNORED_SHOWN = 12
 FIELDS_SHOWN = 40
+SINGLE = [name for name, rules in KINDS.items() if len(rules.parts) == 1]
+"""Kinds of fields that one path leads to."""
 HELP = f"""Corrections, one per line; PATH is a field of your events:
   id PATH                id none             the event's id; none: its place in the topic or file
   time PATH              time none           the event's time; none: the record's own
@@ -22,7 +25,7 @@ HELP = f"""Corrections, one per line; PATH is a field of your events:
   amount PATH            amount none         the amount at stake
   label PATH                                 a field that says which events were frauds
   drop PATH                                  a field that is not used
-  use PATH [KIND]                            a field that is used: {", ".join(KINDS)};
+  use PATH [KIND]                            a field that is used: {", ".join(SINGLE)};
                                              context: only copied into alerts
 Enter without anything accepts, quit stops without writing."""
 
@@ -53,7 +56,7 @@ def _listed(paths: list[str]) -> str:
 
 def table(inference: Inference) -> Table:
     """The choices with their reasons."""
-    shown = Table(title=f"{inference.events:,} events", title_justify="left", show_lines=False)
+    shown = Table(title=f"{inference.events:,} events", title_justify="left", box=box.SIMPLE_HEAD)
     shown.add_column("what", no_wrap=True)
     shown.add_column("field", overflow="fold")
     shown.add_column("why", overflow="fold", ratio=1)
@@ -156,7 +159,7 @@ def corrected(wishes: Wishes, line: str) -> Wishes:
             return replace(wishes, ignored=(*wishes.ignored, rest), kinds=_without(wishes.kinds, rest))
         case "use":
             path, _, kind = rest.rpartition(" ")
-            if not path or kind not in (*KINDS, "context"):
+            if not path or kind not in (*SINGLE, "context"):
                 path, kind = rest, ""
             kept = tuple(one for one in wishes.ignored if one != path)
             return replace(wishes, ignored=kept, kinds={**wishes.kinds, path: kind})

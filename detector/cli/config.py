@@ -165,7 +165,7 @@ def _try_out(config: Config, lines: list[bytes]) -> None:
     logs.configure("error", config.log.format)
     trial = wiring.try_out(config, lines, logs.get_logger("detector"))
     rejected = sum(trial.rejected.values())
-    alerts = f"{trial.alerts:,} alerts"
+    alerts = f"{trial.alerts:,} alert{'s' * (trial.alerts != 1)}"
     if trial.events < trial.warm_up:
         alerts += f" (the first {trial.warm_up:,} events are a warm-up)"
     skipped = trial.events - trial.scored - rejected
@@ -176,6 +176,8 @@ def _try_out(config: Config, lines: list[bytes]) -> None:
     )
     for reason, count in sorted(trial.rejected.items()):
         err.print(f"  rejected, {reason}: {count:,}")
+    for name, count in sorted(trial.unreadable.items()):
+        err.print(f"  unreadable, so missing: {name}: {count:,}")
     for detail in trial.details:
         err.print(f"  for example: {detail}")
 

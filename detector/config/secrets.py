@@ -22,6 +22,7 @@ class Secrets(NamedTuple):
     entity_key: str | None
     registry_password: str | None
     registry_key_password: str | None
+    http_token: str | None
 
 
 def resolve_secret(secret: Secret | None, path: str, environ: Mapping[str, str]) -> str | None:
@@ -89,7 +90,11 @@ def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
         resolve_secrets(config, environ)
     except ConfigError as error:
         problems += error.problems
-    sections = {"kafka.security": config.kafka.security, "registry": config.registry}
+    sections = {
+        "kafka.security": config.kafka.security,
+        "registry": config.registry,
+        "http.tls": config.http.tls,
+    }
     for section, key in product(sections, ("ca_file", "cert_file", "key_file")):
         file = getattr(sections[section], key, None)
         try:
@@ -112,6 +117,7 @@ def _secrets(config: Config) -> dict[str, Secret | None]:
         "entity_key": config.entity_key,
         "registry.password": None if registry is None else registry.password,
         "registry.key_password": None if registry is None else registry.key_password,
+        "http.token": config.http.token,
     }
 
 

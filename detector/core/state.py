@@ -12,9 +12,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +46,32 @@ class Table:
 _PLAIN = "plain.json"
 _TABLE = {"slots", "used", "keys", "last", "stats"}
 # Raised by numpy and zipfile for bytes that are almost an archive: torn, encrypted, unknown compression.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,  # encrypted; RecursionError
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# Items of the JSON part. In memory each takes up to 72 bytes, so `[[],[],...` must not be 30 times its size.
+# Nearly all are open cases: 5.8 million with as many as `alerts.cases_max` allows.
+ITEMS_MAX = 6_000_000
+ARRAYS_MAX = 1 << 16
+DEPTH_MAX = 16  # parts of a name
+HEADER_BYTES_MAX = 1024  # of an array; numpy writes 118 for up to five dimensions
+_MAGIC = b"\x93NUMPY\x01\x00"
+# Booleans, whole numbers, floats. Read by itself: numpy gives what it cannot read to Python's tokenizer.
+_HEADER = re.compile(
+    re.escape(_MAGIC) + rb"..\{'descr': '([<>|][biuf][1248])', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,19}, ?)*(?:\d{1,19})?)\), \} *\n",
+    re.DOTALL,
+)
 _LANES = 8
 _ODD = 0x9E3779B97F4A7C15  # 2^64 / golden ratio, as in SplitMix64 (Steele, Lea and Flood 2014)
 _DIGEST_CHARS = 12  # 48 bits: a double, and so a Prometheus gauge, holds them exactly
@@ -111,8 +139,11 @@ def differing(one: State, other: State) -> list[str]:
     return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
 
 
-def unpack(data: bytes) -> dict[str, Any]:
+def unpack(data: bytes, items_max: int = ITEMS_MAX) -> dict[str, Any]:
     """Read what `pack` wrote; arrays are new and writable.
+
+    Everything is checked before it is allocated: arrays take as much memory as the bytes themselves, and what
+    is no array has at most `items_max` items.
 
     Raises
     ------
@@ -120,17 +151,102 @@ def unpack(data: bytes) -> dict[str, Any]:
         The bytes are not a packed tree.
     """
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        plain = json.loads(arrays.pop(_PLAIN).tobytes())
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            _check_members(members, len(data))
+            arrays = {
+                member.filename.removesuffix(".npy"): _read_array(archive.read(member)) for member in members
+            }
+        text = arrays.pop(_PLAIN).tobytes()
+        if (items := sum(map(text.count, (b",", b"[", b"{", b":")))) > items_max:
+            raise ValueError(f"{items} items in its JSON")
+        return _tree(arrays, json.loads(text))
     except _UNREADABLE as cause:
-        raise CheckpointDamaged(f"the state cannot be read: {cause}") from cause
+        raise CheckpointDamaged(f"the state cannot be read: {str(cause)[:200]}") from cause
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """Check what a zip file says of its members: stored as they are, each once, no larger than the file.
+
+    Raises
+    ------
+    ValueError
+        It says what `pack` never writes.
+    """
+    names = {member.filename for member in members}
+    total = sum(member.file_size for member in members)
+    stored = all(
+        member.compress_type == zipfile.ZIP_STORED and member.compress_size == member.file_size
+        for member in members
+    )
+    if not stored or total > size:
+        raise ValueError("its members are compressed, or larger than the file")
+    if len(names) < len(members) or not all(name.endswith(".npy") for name in names):
+        raise ValueError("a member that is no array, or is there twice")
+    if len(members) > ARRAYS_MAX or any(name.count("/") >= DEPTH_MAX for name in names):
+        raise ValueError("too many arrays, or names with too many parts")
+
+
+def misfit(given: State, like: State) -> str:
+    """Say where a state differs in form from one of a component that has just been made; empty: nowhere.
+
+    Names, dtypes, numbers of dimensions, and all lengths but those that are 0 in `like`: tables and buffers
+    grow. What `like` has no form of yet (an empty state, None) may have any.
+    """
+    arrays, plain = _flat(like)
+    given_arrays, given_plain = _flat(given)
+    for name, array in arrays.items():
+        found = given_arrays.get(name)
+        if found is None:
+            return f"{name} is missing"
+        grown = array.ndim > 0 and not array.shape[0]  # in other dimensions 0 means: there is nothing of it
+        wanted = (*found.shape[:1], *array.shape[1:]) if grown else array.shape
+        if found.dtype != array.dtype or found.shape != wanted:
+            return f"{name} is {found.dtype} {found.shape}, not {array.dtype} {wanted}"
+    for name, value in plain.items():
+        if value is None or value == {}:
+            continue
+        other = given_plain.get(name)
+        kinds = (int, float) if isinstance(value, float) else (type(value),)
+        if other is not None and (isinstance(other, bool) != isinstance(value, bool)):
+            return f"{name} is {str(other)[:40]}"
+        if not isinstance(other, kinds):
+            return f"{name} is {str(other)[:40]}"
+    return ""
+
+
+def _read_array(raw: bytes) -> NDArray[Any]:
+    """Read an array of numbers whose header says exactly as many bytes as there are.
+
+    Raises
+    ------
+    ValueError
+        It is something else.
+    """
+    header = _HEADER.match(raw[: len(_MAGIC) + HEADER_BYTES_MAX])
+    if header is None:
+        raise ValueError("a header that no array of numbers has")
+    kind, fortran, lengths = (part.decode() for part in header.groups())
+    dtype, shape = np.dtype(kind), tuple(int(length) for length in lengths.replace(",", " ").split())
+    start = 10 + int.from_bytes(raw[8:10], "little")
+    count = math.prod(shape)
+    if header.end() != start or count * dtype.itemsize != len(raw) - start:
+        raise ValueError(f"an array with {len(raw) - start} bytes for {count} numbers")
+    values = np.frombuffer(raw, dtype=dtype, offset=start) if count else np.zeros(0, dtype=dtype)
+    return values.reshape(shape, order="F" if fortran == "True" else "C").copy()
+
+
+def _tree(arrays: Mapping[str, NDArray[Any]], plain: Any) -> dict[str, Any]:
+    if not isinstance(plain, dict) or any(name.count("/") >= DEPTH_MAX for name in plain):
+        raise ValueError("values that are no tree")
     tree: dict[str, Any] = {}
-    for path, value in (arrays | plain).items():
+    for path, value in (dict(arrays) | plain).items():
         *folders, name = path.split("/")
         node = tree
         for folder in folders:
             node = node.setdefault(folder, {})
+            if not isinstance(node, dict):
+                raise ValueError("a name that is a value and a folder")
         node[name] = value
     return tree
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from detector.config.tree import Config, ModelPart
 from detector.core.records import Alert, DeadLetter, Identity, Record
 from detector.core.recovery.checkpoint import Manifest
+from detector.core.recovery.committed import place_of, read_journal, seal
 from detector.core.recovery.generations import (
     Origin,
     check_side,
@@ -22,7 +23,6 @@ from detector.core.recovery.generations import (
     move_checkpoint,
     read_checkpoint,
     read_configs,
-    read_journal,
     read_manifest_of,
     write,
 )
@@ -131,7 +131,9 @@ class Auditor:
             Kafka or the store is not available.
         """
         committed = self._committed(partition)
-        journal = read_journal(committed.metadata, partition=partition, group=self._group)
+        journal = read_journal(
+            committed.metadata, partition=partition, group=self._group, offset=committed.offset
+        )
         written: dict[int, str] = {}
         for _ in range(generations):
             if not journal.checkpoint:
@@ -180,7 +182,9 @@ class Auditor:
                 f"partition {partition}: offset {offset} is not processed yet, the group is at "
                 f"{committed.offset}"
             )
-        journal = read_journal(committed.metadata, partition=partition, group=self._group)
+        journal = read_journal(
+            committed.metadata, partition=partition, group=self._group, offset=committed.offset
+        )
         while journal.position > offset:
             if not journal.checkpoint:
                 raise NeedsOperator(
@@ -241,7 +245,8 @@ class Auditor:
             )
         snapshot = move_checkpoint(manifest, state, committed.offset)
         journal = replace(snapshot.since, checkpoint=write(snapshot, self._objects.put))
-        return Committed(offset=committed.offset, metadata=journal.to_text())
+        place = place_of(committed.metadata)
+        return Committed(offset=committed.offset, metadata=seal(journal.to_text(), committed.offset, place))
 
     def predecessor(self, partition: int) -> str:
         """Name of the checkpoint before the committed one.
@@ -253,8 +258,10 @@ class Auditor:
         OutsideError
             Kafka or the store is not available.
         """
-        metadata = self._committed(partition).metadata
-        newest = read_journal(metadata, partition=partition, group=self._group).checkpoint
+        committed = self._committed(partition)
+        newest = read_journal(
+            committed.metadata, partition=partition, group=self._group, offset=committed.offset
+        ).checkpoint
         before = self._manifest(newest).since.checkpoint if newest else ""
         if not before:
             raise NeedsOperator(f"partition {partition} has no checkpoint before the newest one")

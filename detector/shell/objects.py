@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from detector.core.recovery.generations import expired, folders, store_prefix
 from detector.core.recovery.journal import Journal
+from detector.errors import NeedsOperator
 from detector.ports import CheckpointStore
+
+_OWNER = "owner"  # the object that holds the id of the cluster
 
 
 class Objects:
@@ -21,11 +24,38 @@ class Objects:
     def __init__(self, store: CheckpointStore | None, *, group: str, topic: str) -> None:
         self._store = store
         self._prefix = store_prefix(group, topic)
+        self._claimed = ""
 
     @property
     def available(self) -> bool:
         """Whether there is a store."""
         return self._store is not None
+
+    def claim(self, cluster: str) -> None:
+        """Make sure that the objects are those of our cluster; the first one to come owns them.
+
+        Two clusters may have groups and topics of the same names. If they shared a folder, the pruning of one
+        would delete checkpoints of the other.
+
+        Raises
+        ------
+        StoreUnavailable
+        NeedsOperator
+            Another cluster owns them.
+        """
+        if self._store is None or not cluster or cluster == self._claimed:
+            return
+        try:
+            owner = self.get(_OWNER).decode(errors="replace").strip()
+        except KeyError:
+            self.put(_OWNER, cluster.encode())
+            owner = self.get(_OWNER).decode(errors="replace").strip()  # another one may have come, too
+        if owner != cluster:
+            raise NeedsOperator(
+                f"{self._prefix} in the checkpoint store belongs to cluster {owner[:64]}, this is cluster "
+                f"{cluster}: use another checkpoints.url for each cluster"
+            )
+        self._claimed = cluster
 
     def get(self, name: str) -> bytes:
         """Read one object.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from detector.core.records import Headers, Record
 from detector.errors import BrokerUnavailable, CommitFailed, LogGone
-from detector.ports import Change, Commit, Committed, Message, Poll
+from detector.ports import Change, Commit, Committed, Message, Poll, TopicIds
 from detector.testing.clock import FakeClock
 from detector.testing.steps import Hook, no_hook
 from detector.testing.store import MemorySideLog
@@ -47,6 +47,7 @@ class MemoryBroker:
 
     def __init__(self, partitions: int = 1, hook: Hook = no_hook) -> None:
         self.hook = hook
+        self.ids = TopicIds()
         self.down = False
         self.closed = False  # nothing more will be produced: members see the end of a finite log
         self.published: list[Message] = []  # what a read_committed reader sees, in order of commits
@@ -290,6 +291,10 @@ class MemoryStream:
         self._broker.hook("partitions_count")
         self._check()
         return len(self._broker._log)
+
+    def ids(self) -> TopicIds:
+        """As the broker says."""
+        return self._broker.ids
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
         """Read what is committed."""

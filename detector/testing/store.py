@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from detector.errors import BrokerUnavailable, LogGone, StoreUnavailable
+from detector.ports import TopicIds
 from detector.testing.steps import Hook, no_hook
 
 
@@ -73,6 +74,7 @@ class MemorySideLog:
     def __init__(self, hook: Hook = no_hook) -> None:
         self.hook = hook
         self.down = False
+        self.topic_ids = TopicIds()  # what `ids` says
         self.lag = 0  # number of newest records that a refresh does not read yet
         self._topic = _SideTopic()
         self._visible = 0
@@ -91,6 +93,10 @@ class MemorySideLog:
     def trim(self, position: int) -> None:
         """Remove records below `position`, as retention does."""
         self._topic.first = position
+
+    def ids(self) -> TopicIds:
+        """As it was set."""
+        return self.topic_ids
 
     def refresh(self) -> None:
         """Read what was appended."""

@@ -41,7 +41,7 @@ def auditing(
     OperatorError
         Configuration, credentials, or a file that cannot be read.
     """
-    password, key_password, entity_secret, *registry_secrets = resolve_secrets(config, environ)
+    password, key_password, entity_secret, *registry_secrets, _ = resolve_secrets(config, environ)
     key = entity_key(entity_secret)
     sides: dict[Side, SideLog]
     archive: KafkaArchive | FileArchive

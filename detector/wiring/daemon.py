@@ -74,7 +74,7 @@ def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = No
 
 
 def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -> None:
-    password, key_password, entity_secret, *registry_secrets = secrets
+    password, key_password, entity_secret, *registry_secrets, http_token = secrets
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
     stream = KafkaStream(config, password, key_password)
@@ -113,6 +113,8 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             runner.status,
             lambda: None if telemetry.heartbeat is None else clock.monotonic() - telemetry.heartbeat,
             renderer(TelemetryCollector(telemetry, build_info(), _config_info(config))),
+            tls=config.http.tls,
+            token=http_token,
         )
         server.start()
         log.info("started", version=__version__, metrics=f"{server.url}/metrics")

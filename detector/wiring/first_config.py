@@ -66,6 +66,7 @@ class Trial:
     warm_up: int  # events before alerts are serious
     rejected: Mapping[str, int]  # by reason
     details: Sequence[str]  # of the first rejected events, different ones
+    unreadable: Mapping[str, int]  # values that could not be read and so are missing, by field
 
 
 def load_text(text: str) -> Config:
@@ -91,6 +92,7 @@ def try_out(config: Config, lines: Sequence[bytes], log: Log) -> Trial:
         warm_up=config.model.calibration.warm_up_events,
         rejected={reason: count for reason, count in totals.rejected.items() if count},
         details=tuple(dict.fromkeys(details))[:DETAILS_MAX],
+        unreadable={name: count for name, count in totals.unreadable.items() if count},
     )
 
 

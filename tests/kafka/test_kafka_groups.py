@@ -6,6 +6,8 @@ from contextlib import closing, suppress
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata
 
 from detector.errors import (
@@ -88,6 +90,56 @@ def test_same_static_identity_twice_needs_an_operator(place: Place) -> None:
     assert isinstance(error, (NeedsOperator, CommitFailed))
     second.commit([], {0: Committed(offset=2, metadata="mine")})
     assert second.stream.committed([0]) == {0: Committed(offset=2, metadata="mine")}
+
+
+def test_a_fenced_static_member_leaves_although_its_topic_is_quiet(place: Place) -> None:
+    first = Member(place.stream(kafka={"group_instance_id": "a"}))
+    poll_for(settled(first), first)
+    second = Member(place.stream(kafka={"group_instance_id": "a"}))
+    poll_for(settled(second), second)
+
+    def refused() -> bool:
+        second.poll()
+        try:
+            first.poll()
+        except NeedsOperator as error:
+            return "kafka.group_instance_id must be different" in str(error)
+        return False
+
+    assert poll_until(refused)
+    second.poll()
+
+
+def test_a_topic_that_is_created_anew_needs_an_operator(place: Place) -> None:
+    place.produce(b"one")
+    member = Member(place.stream())
+    poll_for(lambda: len(member.records) == 1, member)
+    before = member.stream.ids()
+    assert before.cluster
+    assert before.topic
+    with closing(KafkaAdminClient(**place.broker.client_settings())) as admin:
+        admin.delete_topics([place.transactions])
+        assert poll_until(lambda: created(admin, place.transactions))
+
+    def refused() -> bool:
+        try:
+            member.poll()
+        except NeedsOperator as error:
+            return "was created anew" in str(error)
+        except BrokerUnavailable:
+            pass
+        return False
+
+    assert poll_until(refused)
+
+
+def created(admin: KafkaAdminClient, topic: str) -> bool:
+    """Create a topic of one partition; False while the one before it is still being deleted."""
+    try:
+        admin.create_topics([NewTopic(topic, 1, 1)])
+    except KafkaError:
+        return False
+    return True
 
 
 def test_deleted_records_need_an_operator(place: Place) -> None:

@@ -7,6 +7,8 @@ from contextlib import closing
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 
 from detector.core.labels.feedback import feedback_time
 from detector.errors import (
@@ -119,3 +121,35 @@ def test_side_log_waits_for_its_topic(place: Place) -> None:
     log.refresh()
     assert log.end(0.0) == 0
     log.close()
+
+
+def test_a_side_topic_that_is_created_anew_is_noticed(place: Place, side: KafkaSideLog) -> None:
+    produce_side(place, b"0")
+    assert refreshed(side, 1)
+    before = side.ids()
+    assert before.cluster
+    assert before.topic
+    name = f"{place.name}.side"
+    with closing(KafkaAdminClient(**place.broker.client_settings())) as admin:
+        admin.delete_topics([name])
+        assert poll_until(lambda: created(admin, name))
+
+    def refused() -> bool:
+        try:
+            side.refresh()
+        except NeedsOperator as error:
+            return "was created anew" in str(error)
+        except BrokerUnavailable:
+            pass
+        return False
+
+    assert poll_until(refused)
+
+
+def created(admin: KafkaAdminClient, topic: str) -> bool:
+    """Create a topic of one partition; False while the one before it is still being deleted."""
+    try:
+        admin.create_topics([NewTopic(topic, 1, 1)])
+    except KafkaError:
+        return False
+    return True

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from detector.config.tree import ModelPart
 from detector.core.events.admission import RecentIds
 from detector.core.records import DeadLetter, Identity, Outputs, Record
+from detector.core.reporting import counting
+from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.shard import Shard, shape
 from detector.core.state import pack, unpack
 from tests.unit.test_shard import days, drive, log, part, partition, undisturbed
@@ -91,6 +93,20 @@ def test_duplicates_can_be_scored(duplicates: Any, irregular: dict[str, int]) ->
 def test_a_rejected_event_may_come_again_corrected() -> None:
     scored, dead, _ = take(shard(), [record(0, "a", card=1.5), record(1, "a")])
     assert (scored, list(dead)) == ([1], [0])
+
+
+def test_values_that_cannot_be_read_are_counted_once_by_field_where_the_event_is_scored() -> None:
+    """Blocks end within polls, and records beyond them are read again."""
+    sent = [record(n, n // 2, amount="many" if n % 3 == 0 else 1.0) for n in range(900)]
+    scored, telemetry, taker = 0, Telemetry(), shard()
+    while sent:
+        taken = taker.take(sent, silent=False)
+        counting.count(telemetry, 0, [taken.outputs], 0.0)
+        scored += sum(len(part.ids) for part in taken.outputs.scored)
+        sent = sent[taken.consumed :]
+    totals = telemetry.totals()
+    assert (scored, totals.irregular["duplicate"]) == (450, 450)
+    assert dict(totals.unreadable) == {"amount": 150}
 
 
 def test_a_stream_with_one_id_for_all_is_counted_as_duplicates() -> None:
@@ -259,7 +275,7 @@ def test_duplicates_can_be_switched_on_later() -> None:
     before, after = shard(**OFF), shard()
     take(before, [record(n, n) for n in range(64)])
     state = before.to_state()
-    assert state["admission"] == {}
+    assert len(state["admission"]["hashes"]) == 0
     after.load(unpack(pack(state)))
     scored, dead, _ = take(after, [record(64, 1), record(65, 1)])
     assert (scored, list(dead)) == ([64], [65])
@@ -268,3 +284,54 @@ def test_duplicates_can_be_switched_on_later() -> None:
 def test_event_schemas_of_the_simulation_have_unique_ids() -> None:
     ids = [event["TRANSACTION_ID"] for event in days(6000)]
     assert len(set(ids)) == len(ids)
+
+
+# --- changes of rows ---------------------------------------------------------------------------------------
+
+
+def change(offset: int, operation: str, id_: int, **row: Any) -> Record:
+    after = {"id": id_, "time": START_S, "card": "c", "amount": 1.0, "unread": 0, **row}
+    body = {"before": None, "after": None if operation == "d" else after, "op": operation, "ts_ms": offset}
+    return Record(offset, 0, None, json.dumps(body).encode())
+
+
+def test_an_update_of_a_row_is_an_event_and_a_change_that_says_nothing_new_is_skipped() -> None:
+    sent = [
+        change(0, "c", 1),
+        change(1, "u", 1, amount=2.0),
+        change(2, "u", 1, amount=2.0),  # written again
+        change(3, "u", 1, amount=2.0, unread=5),
+        change(4, "r", 1),  # the row in a snapshot, as it was at first
+        change(5, "d", 1),
+        change(6, "c", 2),
+        change(7, "u", 1, card="d"),
+        change(8, "u", 2, time=START_S + 60),
+    ]
+    for cut in range(1, len(sent)):
+        taker = shard(envelope={"type": "debezium"})
+        parts = [take(taker, sent[:cut]), take(taker, sent[cut:])]
+        assert [offset for scored, _, _ in parts for offset in scored] == [0, 1, 6, 7, 8]
+        assert [dead for _, dead, _ in parts] == [{}, {}]
+        assert sum(irregular.get("skipped", 0) for _, _, irregular in parts) == 4
+        assert sum(irregular.get("duplicate", 0) for _, _, irregular in parts) == 0
+
+
+def test_updates_can_be_left_out() -> None:
+    taker = shard(envelope={"type": "debezium", "operations": ["c", "r"]})
+    scored, dead, irregular = take(taker, [change(0, "c", 1), change(1, "u", 1, amount=2.0)])
+    assert (scored, dead, irregular["skipped"]) == ([0], {}, 1)
+
+
+@given(
+    amounts=st.lists(st.sampled_from([None, 0.0, -0.0, 1.0, 2.0]), min_size=1, max_size=20),
+    ids=st.lists(st.integers(1, 2), min_size=20, max_size=20),
+)
+@settings(max_examples=60, deadline=None)
+def test_each_pair_of_row_and_values_is_an_event_once(amounts: list[float | None], ids: list[int]) -> None:
+    taker = shard(envelope={"type": "debezium"})
+    sent = [change(n, "u", ids[n], amount=amount) for n, amount in enumerate(amounts)]
+    scored, dead, _ = take(taker, sent)
+    seen: dict[tuple[int, float | None], int] = {}
+    for n, amount in enumerate(amounts):
+        seen.setdefault((ids[n], amount), n)
+    assert (scored, dead) == (sorted(seen.values()), {})

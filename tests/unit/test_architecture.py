@@ -81,7 +81,7 @@ CORE_MAY_IMPORT = {
 }
 # Where one file may import more, and why.
 CORE_EXCEPTIONS = {
-    "core/state.py": {"io", "zipfile"},  # buffers in memory, and the error of a torn archive
+    "core/state.py": {"io", "struct", "zipfile"},  # buffers in memory, and the errors of a torn archive
     "core/events/formats/avro.py": {"io", "fastavro"},  # buffers in memory; the extra that reads Avro
     "core/events/formats/protobuf.py": {"google.protobuf"},  # the extra that reads Protobuf
     "core/events/times.py": {"zoneinfo"},  # zones of event times

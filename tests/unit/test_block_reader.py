@@ -6,6 +6,7 @@ import json
 import math
 from collections import deque
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from detector.core.events.admission import Admission
 from detector.core.events.block_reader import BlockReader, Events
 from detector.core.events.event_time import AHEAD_MIN_S, AHEAD_PACES, MIDDLE, OLDER, WINDOW, EventTime
 from detector.core.events.kinds.categorical import Categorical
+from detector.core.events.values import HashCache, Plain
 from detector.core.records import Record
 
 KEY = b"a secret of the tests"
@@ -245,6 +247,27 @@ def test_caches_of_hashes_are_bounded_and_change_nothing(monkeypatch: pytest.Mon
             assert "x" * 100 not in cache
 
 
+def test_whole_numbers_that_python_would_hash_alike_are_not_cached() -> None:
+    """Thousands of them in one dict would make each look-up a search."""
+    found = HashCache(str.__len__, len, Plain(frozenset(), 64))
+    found._convert = lambda number: number % 97 + 1  # type: ignore[method-assign]
+    prime = (1 << 61) - 1
+    numbers = [sign * n * prime for n in range(1, 50) for sign in (1, -1)]
+    assert found.hash_column(numbers, set()).tolist() == [n % 97 + 1 for n in numbers]
+    assert not found
+    assert found.hash_column([5, prime - 1], set()).tolist() == [6, (prime - 1) % 97 + 1]
+    assert len(found) == 2
+
+
+def test_places_in_tables_cannot_be_chosen_without_the_key() -> None:
+    """Ids with equal last bits share a place in the table of recent ids: found by search, if unkeyed."""
+    ids = [f"id-{n}" for n in range(200_000)]
+    chosen = [id_ for id_ in ids if id_hash(id_, b"guessed") & 0xFFF == 0]
+    assert len(chosen) > 30
+    places = [id_hash(id_, KEY) & 0xFFF for id_ in chosen]
+    assert len(set(places)) > 0.9 * len(chosen)
+
+
 # --- which enter --------------------------------------------------------------------------------------------
 
 
@@ -264,7 +287,7 @@ class Slow:
         if isinstance(parsed, Rejected):
             if parsed.original is None or duplicates is None:
                 return parsed.detail
-            found = dict(self.ids).get(id_hash(parsed.original))
+            found = dict(self.ids).get(id_hash(parsed.original, KEY))
             where = "not among the last events" if found is None else f"at offset {found}"
             return f"{parsed.detail}, {where}"
         first = dict(self.ids).get(parsed.id_hash)
@@ -296,7 +319,11 @@ def test_admission_does_not_depend_on_how_the_log_is_cut(
     schema = SCHEMAS[name]
     parser, slow = Parser(schema, KEY), Slow(schema)
     wanted = [slow.take(parser.parse(record), record.offset) for record in batch]
-    reader, admission, time = BlockReader(schema, KEY), Admission(schema), EventTime()
+    reader, admission, time = (
+        BlockReader(schema, KEY),
+        Admission(schema, partial(id_hash, key=KEY)),
+        EventTime(),
+    )
     got: list[tuple[float, float] | str] = []
     turn = 0
     while len(got) < len(batch):
@@ -312,7 +339,7 @@ def test_admission_does_not_depend_on_how_the_log_is_cut(
             for row in range(admitted.consumed)
         ]
         turn += 1
-        again = Admission(schema)
+        again = Admission(schema, partial(id_hash, key=KEY))
         again.load(admission.to_state())
         assert again.to_state().keys() == admission.to_state().keys()
     assert got == wanted

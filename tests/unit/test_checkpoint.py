@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import tracemalloc
+import zipfile
 from dataclasses import replace
 from typing import Any
 
@@ -15,17 +18,17 @@ from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 
 from detector.core.recovery.checkpoint import FORMAT, Snapshot, encode, read_manifest, read_state
+from detector.core.recovery.committed import NOWHERE, Place, place_of, read_journal, seal
 from detector.core.recovery.generations import (
     check_side,
     expired,
     find_origin,
     folders,
-    read_journal,
     write,
 )
 from detector.core.recovery.journal import Barrier, Journal
 from detector.core.recovery.sides import SideRange
-from detector.core.state import digest, pack, unpack
+from detector.core.state import digest, misfit, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 from detector.testing import MemoryStore
 
@@ -265,9 +268,9 @@ def test_nothing_expires_if_the_chain_cannot_be_read(store: MemoryStore) -> None
 
 def test_a_committed_offset_needs_a_journal() -> None:
     journal = committed("", 0)
-    assert read_journal(journal.to_text(), partition=0, group="g") == journal
+    assert read_journal(journal.to_text(), partition=0, group="g", offset=1 << 40) == journal
     with pytest.raises(NeedsOperator, match="something else committed it"):
-        read_journal("", partition=0, group="g")
+        read_journal("", partition=0, group="g", offset=1)
 
 
 def test_side_records_that_a_replay_needs_must_exist() -> None:
@@ -307,3 +310,228 @@ def test_every_byte_of_an_array_counts() -> None:
         data[at // 8] = 1 << at % 8
         found.add(digest({"a": data}))
     assert len(found) == 8 * 150
+
+
+# --- what cannot be true ------------------------------------------------------------------------------------
+
+
+def refused(metadata: str, offset: int = 350, here: Place = NOWHERE) -> str:
+    with pytest.raises(NeedsOperator) as caught:
+        read_journal(metadata, partition=3, group="g", offset=offset, here=here)
+    return str(caught.value)
+
+
+def journal_text(**changes: Any) -> str:
+    name = f"00003/{300:020d}-0123456789ab"
+    return json.dumps(json.loads(committed(name, 300).to_text()) | changes)
+
+
+HERE = Place(cluster="cluster-a", topic="topic-a", entity_key="key-a", sides={"feedback": "side-a"})
+
+
+def test_a_sealed_journal_is_read_where_it_was_made() -> None:
+    text = seal(journal_text(), 350, HERE)
+    assert read_journal(text, partition=3, group="g", offset=350, here=HERE) == Journal.from_text(text)
+    assert place_of(text) == replace(HERE, sides={"exchange": "", "feedback": "side-a"})
+    assert len(text) <= len(journal_text()) + HERE.bytes_max
+
+
+@given(st.text(max_size=40), st.integers(0, (1 << 63) - 1))
+def test_a_seal_is_never_larger_than_its_bound(id_: str, offset: int) -> None:
+    place = Place(cluster=id_, topic=id_, entity_key=id_, sides={"feedback": id_, "exchange": id_})
+    assert len(seal("{}", offset, place)) <= 2 + place.bytes_max
+    assert place_of(seal('{"v":1}', offset, place)) == place
+
+
+@pytest.mark.parametrize("offset", [0, 200, 349, 351, 10**6])
+def test_an_offset_that_was_moved_under_its_journal_is_refused(offset: int) -> None:
+    """A mirrored cluster did that, and 2,900 events were published twice."""
+    assert "was committed with offset 350" in refused(seal(journal_text(), 350, HERE), offset)
+
+
+def test_a_barrier_beyond_the_offset_is_refused() -> None:
+    assert "goes on to 350" in refused(journal_text(), 349)
+    assert "goes on to 400" in refused(journal_text(p=400, b=[]), 349)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"cluster": "cluster-b"}, "journal of cluster cluster-a, but this is cluster cluster-b"),
+        ({"topic": "topic-b"}, "another topic of the same name"),
+        ({"entity_key": "key-b"}, "use the same entity_key"),
+        ({"sides": {"feedback": "side-b"}}, r"another topics.feedback of the same name"),
+    ],
+)
+def test_a_journal_of_another_place_is_refused(change: dict[str, Any], words: str) -> None:
+    assert words in refused(seal(journal_text(), 350, HERE), here=replace(HERE, **change))
+
+
+def test_ids_that_are_not_known_and_topics_that_were_never_applied_agree_with_any() -> None:
+    for made, here in ((NOWHERE, HERE), (HERE, NOWHERE)):
+        read_journal(seal(journal_text(), 350, made), partition=3, group="g", offset=350, here=here)
+    bare = Journal(checkpoint="", position=300, config="abc").to_text()
+    anew = replace(HERE, sides={"feedback": "side-b"})
+    read_journal(seal(bare, 350, HERE), partition=3, group="g", offset=350, here=anew)
+
+
+def test_the_checkpoint_of_another_partition_is_refused() -> None:
+    assert "not of this partition" in refused(journal_text(k=f"00002/{300:020d}-0123456789ab"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"k": "../../etc/passwd"},
+        {"k": f"00003/../00002/{300:020d}-0123456789ab"},
+        {"k": "00003/300"},
+        {"k": "x" * 5000},
+        {"c": "../config"},
+        {"h": "/"},
+        {"p": -1},
+        {"p": 1 << 63},
+        {"p": 10**400},
+        {"s": [-1]},
+        {"b": [[-1]]},
+        {"b": [[1 << 63]]},
+        {"b": [[1, 2, "c../../x"]]},
+        {"o": -1},
+        {"o": "350"},
+        {"w": "cluster"},
+        {"w": [1]},
+        {"w": ["x" * 65]},
+        {"w": ["x"] * 9},
+        {"v": "1" * 3000},
+    ],
+)
+def test_what_no_journal_says_is_refused_with_a_sentence(change: dict[str, Any]) -> None:
+    assert len(refused(journal_text(**change))) < 500
+
+
+def tampered(store: MemoryStore, name: str, changes: dict[str, Any]) -> None:
+    """Change a manifest, and make its checksum right again."""
+    for place in (f"{name}.json", f"manifests/{name}.json"):
+        document = json.loads(store.objects[place].rsplit(b"\n", 2)[0]) | changes
+        body = json.dumps(document)
+        store.objects[place] = f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n".encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"position": 400},
+        {"position": "300"},
+        {"position": -1},
+        {"partition": 2},
+        {"partition": None},
+        {"name": "../../x"},
+        {"state_bytes": -1},
+        {"state_bytes": 1 << 62},
+        {"state_bytes": "many"},
+        {"state_sha256": 7},
+        {"versions": []},
+        {"config_json": {}},
+        {"since": "{}"},
+        {"since": 7},
+        {"states": 7},
+        {"states": [[]]},
+        {"format": []},
+        {"more": 1},
+    ],
+)
+def test_a_manifest_that_cannot_be_true_is_refused(store: MemoryStore, change: dict[str, Any]) -> None:
+    name = generations(store, 2)[-1]
+    tampered(store, name, change)
+    with pytest.raises(NeedsOperator, match=r"no usable checkpoint|has format"):
+        find_origin(committed(name, 200), store.get, partition=3, beginning=0, committed=True)
+
+
+def test_a_checkpoint_at_another_position_than_the_committed_journal_names_is_refused(
+    store: MemoryStore,
+) -> None:
+    name = generations(store, 2)[-1]
+    with pytest.raises(NeedsOperator, match=r"begins at 150 .* partition 3 at 200"):
+        find_origin(committed(name, 150), store.get, partition=3, beginning=0, committed=True)
+
+
+def zipped(members: dict[str, bytes], **how: Any) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", **how) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def array(header: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + data
+
+
+HEADER = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}\n"
+MEMBER = {"plain.json.npy": array(HEADER.format("|u1", "(2,)"), b"{}")}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(
+            zipped(
+                MEMBER
+                | {"x.npy": array(f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}")}
+            )
+            for kind, shape in [
+                ("<f8", "(1 << 40,)"),
+                ("<f8", "(1099511627776,)"),
+                ("<f8", "(9999999999999999999, 9999999999999999999)"),
+                ("<f8", "(-1,)"),
+                ("<f8", "3"),
+                ("|O", "(0,)"),
+                ("|V9", "(0,)"),
+                ("<i3", "(0,)"),
+                ("<f1", "(0,)"),
+            ]
+        ),
+        zipped(MEMBER | {"x.npy": array("(" * 5000)}),
+        zipped(MEMBER | {"x.npy": b"\0" * 10}),
+        zipped(MEMBER | {"x.txt": b"text"}),
+        zipped(MEMBER | {"a/" * 17 + "x.npy": MEMBER["plain.json.npy"]}),
+        zipped(MEMBER | {"x.npy": b"\0" * 30_000_000}, compression=zipfile.ZIP_DEFLATED),
+        zipped({}),
+    ],
+)
+def test_a_state_is_checked_before_anything_is_allocated(data: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(CheckpointDamaged):
+        unpack(data)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_lists_that_take_thirty_times_their_size_in_memory_are_refused() -> None:
+    data = pack({"x": [[] for _ in range(1000)]})
+    assert len(unpack(data)["x"]) == 1000
+    with pytest.raises(CheckpointDamaged, match="items"):
+        unpack(data, items_max=1000)
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "a/b/c"])
+def test_a_name_that_is_a_value_and_a_folder_is_refused(name: str) -> None:
+    text = json.dumps({name: 1, f"{name}/b/c/d": 2}).encode()
+    header = HEADER.format("|u1", f"({len(text)},)")
+    with pytest.raises(CheckpointDamaged):
+        unpack(zipped({"plain.json.npy": array(header, text)}))
+
+
+def test_the_form_of_a_state_is_that_of_a_new_component() -> None:
+    like = {"a": np.zeros((0, 3)), "b": np.zeros(4, np.float32), "n": 1, "f": 1.0, "later": {}, "none": None}
+    given = {**like, "a": np.ones((5, 3)), "later": {"x": np.zeros(2)}, "none": 7}
+    assert misfit(given, like) == ""
+    wrong = {
+        "a": [np.ones((5, 2)), np.ones(5), np.ones((5, 3), np.float32), 3],
+        "b": [np.zeros(3, np.float32), np.zeros((0,), np.float32)],
+        "n": [None, "1", True, 1.5, np.zeros(1)],
+        "f": ["x", None],
+    }
+    for name, values in wrong.items():
+        for value in values:
+            assert name in misfit({**given, name: value}, like), (name, value)
+    assert misfit({name: value for name, value in given.items() if name != "b"}, like) == "b is missing"

@@ -379,6 +379,31 @@ def test_no_usable_line(sample: list[bytes]) -> None:
         infer(sample)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b'["a", 1]', "lists without names"),
+        (rb'"{\"id\": 1}"', "jq -c fromjson"),
+        (b"{'id': 1}", "json.dumps"),
+        (b"{id: 1}", "no quotes"),
+        (b'key1 {"id": 1}', "in front of the JSON"),
+        (b'{"name": "M\xfcller"}', "iconv"),
+        (b"2026-03-01 10:00:00 INFO paid", "another kind"),
+    ],
+)
+def test_what_is_no_event_is_named_with_a_way_out(line: bytes, words: str) -> None:
+    with pytest.raises(ConfigError, match="no event") as caught:
+        infer([line] * 5)
+    assert words in str(caught.value)
+
+
+def test_events_inside_of_a_list_or_a_text_are_pointed_out() -> None:
+    one = {"head": {"id": "7"}, "body": {"entries": [{"amount": i} for i in range(5)]}, "x": 1.5}
+    assert "jq -c '.body.entries[]' FILE" in render(inferred([one]))
+    texts = [{"key": f"k{i}", "value": json.dumps({"id": i}), "x": i / 3} for i in range(50)]
+    assert "value holds JSON in a text" in render(inferred(texts))
+
+
 def test_broken_lines_are_counted() -> None:
     good = lines(generic())
     inference = infer([b"{\n", *good[:9], b"\n", b"[]\n", b'{"a": "' + b"x" * 70_000 + b'"}', *good[9:]])

@@ -124,9 +124,29 @@ def test_values_are_yaml_and_texts_stay_texts(path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["[::]:9464", "127.0.0.1:0", ":9464", "'[::1]:80'"])
 def test_an_address_needs_no_quotes(path: Path, text: str) -> None:
-    assert read(path, MINIMAL, f"http.address={text}").http.address == text.strip("'")
+    read_ = read(path, MINIMAL, f"http.address={text}", "http.unprotected=true")
+    assert read_.http.address == text.strip("'")
     servers = read(path, MINIMAL, environ={"DETECTOR__KAFKA__BOOTSTRAP_SERVERS": "[::1]:9092,b:1"})
     assert servers.kafka.bootstrap_servers == ("[::1]:9092", "b:1")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9464", ":9464", "[::]:9464", "10.0.0.1:9464", "detector:9464"])
+def test_pages_that_other_machines_reach_need_tls_and_a_token_or_a_word(path: Path, address: str) -> None:
+    def http(text: str) -> str:
+        return f"{MINIMAL}http: {{address: '{address}'{text}}}"
+
+    tls, token = ", tls: {cert_file: a, key_file: b}", ", token: {env: TOKEN}"
+    for missing in ("", tls, token):
+        (problem,) = problems_in(path, http(missing)).values()
+        assert problem.path == "http.unprotected"
+        assert "http.tls and http.token" in problem.allowed
+    assert read(path, http(tls + token)).http.unprotected is False
+    assert read(path, http(", unprotected: true")).http.tls is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.1.2.3:1", "localhost:1", "[::1]:1"])
+def test_pages_of_this_machine_need_neither(path: Path, address: str) -> None:
+    assert read(path, MINIMAL, f"http.address={address}").http.token is None
 
 
 def test_a_text_that_looks_like_a_number_needs_quotes_in_the_file(path: Path) -> None:
@@ -375,7 +395,7 @@ def test_all_problems_are_reported_at_once(path: Path) -> None:
         "model.features.half_lives": ("['2d', '1d']", "different durations in ascending order"),
         "model.index.ef": ("10", "a whole number >= 16 and <= 1000"),
         "topics.transactions": ("'a b'", "a topic name: letters, digits and . _ -, at most 249 characters"),
-        "http": ("[]", "a mapping with the keys address"),
+        "http": ("[]", "a mapping with the keys address, tls, token, unprotected"),
         "log": ("null", "a mapping with the keys level, format"),
         "delivery": ("'twice'", "one of: exactly_once, at_least_once"),
         "start": ("the key again in line 30", "it only in line 29"),
@@ -648,7 +668,7 @@ def test_all_missing_secrets_are_reported_at_once(path: Path, tmp_path: Path) ->
     assert [p.path for p in missing_here(config, {"A": "x"})] == ["entity_key", "kafka.security.ca_file"]
     (tmp_path / "key").write_text("k")
     config = read(path, MINIMAL, f"entity_key={{file: {tmp_path / 'key'}}}")
-    assert resolve_secrets(config, {}) == (None, None, "k", None, None)
+    assert resolve_secrets(config, {}) == (None, None, "k", None, None, None)
     assert missing_here(config, {}) == []
 
 

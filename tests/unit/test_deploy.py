@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from detector import __version__
 from detector.config.load import load
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -94,7 +94,13 @@ def test_every_file_is_used(kustomization: dict[str, Any], manifests: dict[str, 
     (config_map,) = kustomization["configMapGenerator"]
     used = {"kustomization.yaml", *kustomization["resources"], *config_map["files"]}
     assert used == {path.name for path in KUBERNETES.iterdir()}
-    assert set(manifests) == {"PersistentVolumeClaim", "PodDisruptionBudget", "Service", "StatefulSet"}
+    assert set(manifests) == {
+        "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "PodDisruptionBudget",
+        "Service",
+        "StatefulSet",
+    }
 
 
 def test_names_agree(
@@ -141,6 +147,18 @@ def test_probes_ask_where_the_daemon_answers(container: dict[str, Any]) -> None:
     assert arguments("EXPOSE") == [str(PORT)]
 
 
+def test_pages_open_to_the_network_are_behind_a_policy(
+    manifests: dict[str, Any], container: dict[str, Any], pod: dict[str, Any]
+) -> None:
+    assert load(KUBERNETES / "detector.yaml", environ={}).http.unprotected
+    policy = manifests["NetworkPolicy"]["spec"]
+    assert policy["podSelector"] == manifests["StatefulSet"]["spec"]["selector"]
+    assert policy["policyTypes"] == ["Ingress"]
+    (rule,) = policy["ingress"]
+    assert [port["port"] for port in rule["ports"]] == [port["name"] for port in container["ports"]]
+    assert all("namespaceSelector" in source for source in rule["from"])
+
+
 def test_pods_run_unprivileged(pod: dict[str, Any], container: dict[str, Any]) -> None:
     security = pod["securityContext"]
     assert security["runAsNonRoot"] is True
@@ -178,5 +196,4 @@ def test_rules_name_metrics_of_the_contract() -> None:
 
 
 def test_the_manifests_run_the_version_of_the_project(kustomization: dict[str, Any]) -> None:
-    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
-    assert [image["newTag"] for image in kustomization["images"]] == [project["version"]]
+    assert [image["newTag"] for image in kustomization["images"]] == [__version__]

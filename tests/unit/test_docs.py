@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,44 @@ def test_links_of_the_pages_beside_the_code(page: Path) -> None:
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def _problems(site: Path) -> list[str]:
+    spec = importlib.util.spec_from_file_location("docs_build", DOCS / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return list(module.problems(site))
+
+
+def test_what_a_site_lacks_is_found(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "index.html").write_text('<h1 id="top">B</h1>')
+    (tmp_path / "x.css").write_text("a { background: url(https://far.example/x.png) }")
+    page = tmp_path / "index.html"
+    page.write_text(
+        '<link rel="stylesheet" href="x.css"><a href="b/">b</a> <a href="b/#top">b</a> <a href="#here">c</a>'
+        '<p id="here"><a href="https://elsewhere.example/">may be linked</a>'
+    )
+    assert _problems(tmp_path) == ["x.css loads https://far.example/x.png"]
+    (tmp_path / "x.css").unlink()
+    page.write_text(
+        '<link rel="stylesheet" href="x.css"><script src="https://far.example/x.js"></script>'
+        '<a href="b/#bottom">b</a> <a href="c/">c</a>'
+    )
+    assert _problems(tmp_path) == [
+        "index.html loads https://far.example/x.js",
+        "index.html links to b/#bottom, and there is no such place on that page",
+        "index.html links to c/, which does not exist",
+        "index.html links to x.css, which does not exist",
+    ]
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    settings = tomllib.loads((DOCS / "zensical.toml").read_text())
+    pages = set(re.findall(r"'([\w/-]+\.md)'", str(settings["project"]["nav"])))
+    assert pages == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
 
 
 def test_the_generated_pages_are_those_of_the_code() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Any
 
 import pytest
 from threadpoolctl import threadpool_limits
 
-from benchmarks.speed import formats
+from benchmarks.speed import formats, same_scores
 from detector.config.tree import ModelPart
 from detector.core.records import Identity
 from detector.core.reporting.counting import count
@@ -73,3 +74,27 @@ def test_deletes_and_tombstones_are_counted_and_nothing_else() -> None:
     totals = telemetry.totals()
     assert (totals.received, totals.scored, totals.irregular["skipped"]) == (40, 40, 80)
     assert step.outputs.dead_letters == ()
+
+
+SIMULATED = 1500
+SMALL: dict[str, Any] = {
+    "model": {
+        "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 128},
+        "calibration": {"warm_up_events": 256, "memory_events": 1024},
+    },
+    "alerts": {"budget": {"share": 0.02}, "severity": {"medium": 1.5, "high": 3.2, "critical": 4.5}},
+}
+
+
+@cache
+def simulated(name: str) -> same_scores.Outcome:
+    with threadpool_limits(1):
+        return same_scores.outcome(same_scores.forms()[name], same_scores.simulated(SIMULATED), **SMALL)
+
+
+@pytest.mark.parametrize("name", list(same_scores.forms()))
+def test_simulated_events_have_the_same_scores_from_kafka_and_from_files(name: str) -> None:
+    found = simulated(name)
+    assert (found.scored, found.rejected) == (SIMULATED, 0)
+    assert len(found.alerts) > 3
+    assert found == simulated("JSON")

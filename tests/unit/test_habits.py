@@ -266,8 +266,8 @@ def test_a_column_that_tells_nothing_has_no_weight() -> None:
     names = [FEATURES.names[place] for place in part._places]
     weights = dict(zip(names, part._weights.tolist(), strict=True))
     assert weights["hours surprise"] < 0.5  # all keep the same hours
-    assert weights["amount against kind 60d"] == 1.0
-    assert weights["card pace 5min"] == 1.0
+    assert weights["amount against kind 60d"] > 0.5
+    assert weights["card pace 5min"] > 0.5
 
 
 @given(sizes=st.lists(st.integers(0, 700), min_size=1, max_size=40), seed=st.integers(0, 9))

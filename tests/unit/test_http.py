@@ -5,15 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from detector.config.tree import HttpTls
 from detector.errors import ConfigError
 from detector.ports import PartitionStatus, Status
-from detector.shell import http as shell_http
-from detector.shell.http import HttpServer
+from detector.shell.http import HttpServer, listener, pages
+from tests.kafka.pki import create_pki
 
 
 @dataclass
@@ -24,19 +30,17 @@ class World:
     heartbeat_age_s: float | None = 0.0
     scrape: Callable[[], tuple[bytes, str]] = lambda: (b"a 1\n", "text/plain; version=0.0.4")
 
-    def server(self, address: str = "127.0.0.1:0", heartbeat_limit_s: float = 60.0) -> HttpServer:
+    def server(
+        self, address: str = "127.0.0.1:0", heartbeat_limit_s: float = 60.0, **protection: Any
+    ) -> HttpServer:
         return HttpServer(
             address,
             lambda: self.status,
             lambda: self.heartbeat_age_s,
             lambda: self.scrape(),
             heartbeat_limit_s=heartbeat_limit_s,
+            **protection,
         )
-
-
-@pytest.fixture(autouse=True)
-def quick_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shell_http, "_STOP_POLL_S", 0.002)
 
 
 @pytest.fixture
@@ -140,7 +144,7 @@ def test_the_index_names_the_pages_and_the_rest_is_not_found(server: HttpServer)
     assert reply.status == 200
     assert all(page in reply.body for page in ("/livez", "/readyz", "/metrics"))
     for path in ("/favicon.ico", "/livez/", "/metrics/../livez", "//", "/%2e%2e/etc/passwd"):
-        assert ask(server, path).status == (200 if path == "//" else 404), path
+        assert ask(server, path).status == 404, path
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/nothing"])
@@ -201,29 +205,184 @@ def test_bad_requests_get_an_error_that_does_not_name_our_versions(
     assert ask(server, "/livez").status == 200
 
 
-def test_a_client_that_does_not_finish_is_cut_off(
-    server: HttpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shell_http, "_HEAD_TIMEOUT_S", 0.02)
-    assert raw(server, b"GET /livez HTTP/1.1\r\nHost:") == b""
-
-
-def test_clients_above_the_limit_are_refused_until_others_leave(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shell_http, "_WORKERS_MAX", 2)
+def test_a_client_that_does_not_finish_is_cut_off(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "HEAD_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(listener, "_TICK_S", 0.01)
     server = world.server()
     server.start()
-    idle = [socket.create_connection(where(server)) for _ in range(2)]
-    assert raw(server, b"") == b""
+    assert raw(server, b"GET /livez HTTP/1.1\r\nHost:") == b""
+    server.stop()
+
+
+def test_idle_clients_never_keep_a_probe_from_its_answer(server: HttpServer) -> None:
+    idle = [socket.create_connection(where(server)) for _ in range(2 * listener.CONNECTIONS_MAX)]
+    for client in idle:
+        client.sendall(b"GET /livez HTTP/1.1\r\n")  # never ends
+    assert ask(server, "/livez").status == 200
+    assert ask(server, "/metrics").status == 200
     for client in idle:
         client.close()
-    for _ in range(1000):  # the server notices on its own threads
-        if raw(server, b"GET /livez HTTP/1.0\r\n\r\n").endswith(b"ok\n"):
-            break
-    else:
-        pytest.fail("the places of those who went were not given to others")
+
+
+def closed(client: socket.socket) -> bool:
+    """Whether the server has closed a connection on which it sent nothing; waits for it."""
+    client.settimeout(5)
+    try:
+        return client.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def still_open(server: HttpServer, client: socket.socket) -> bool:
+    """Whether a connection still gets its answer."""
+    client.settimeout(5)
+    client.sendall(b"GET /livez HTTP/1.1\r\n\r\n")
+    return client.makefile("rb").read().endswith(b"ok\n")
+
+
+def test_the_oldest_unanswered_connection_goes_when_there_are_too_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "CONNECTIONS_MAX", 2)
+    server = world.server()
+    server.start()
+    first, second, third = (socket.create_connection(where(server)) for _ in range(3))
+    assert closed(first)
+    assert still_open(server, second)
+    assert still_open(server, third)
     server.stop()
+    for client in (first, second, third):
+        client.close()
+
+
+def test_an_address_with_more_than_its_share_loses_its_own_oldest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "PEER_CONNECTIONS_MAX", 2)
+    server = world.server(":0")
+    server.start()
+    port = where(server)[1]
+    other = socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))
+    many = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+    assert closed(many[0])
+    assert all(still_open(server, client) for client in (other, *many[1:]))
+    server.stop()
+    for client in (other, *many):
+        client.close()
+
+
+def test_a_slow_scrape_does_not_delay_a_probe_and_is_made_once_for_all_who_wait(
+    server: HttpServer, world: World
+) -> None:
+    began, goes_on, made = threading.Event(), threading.Event(), []
+
+    def scrape() -> tuple[bytes, str]:
+        made.append(1)
+        began.set()
+        goes_on.wait(5)
+        return b"a 1\n", "text/plain"
+
+    world.scrape = scrape
+    with ThreadPoolExecutor(9) as clients:
+        scrapes = [clients.submit(ask, server, "/metrics")]
+        assert began.wait(5)
+        scrapes += [clients.submit(ask, server, "/metrics") for _ in range(8)]
+        assert ask(server, "/livez").status == 200
+        goes_on.set()
+        assert {one.result().body for one in scrapes} == {"a 1\n"}
+    assert len(made) < 9
+
+
+def test_a_large_scrape_arrives_whole(server: HttpServer, world: World) -> None:
+    body = b"x" * 8_000_000
+    world.scrape = lambda: (body, "text/plain")
+    assert len(ask(server, "/metrics").body) == len(body)
+
+
+# --- token and TLS ---
+
+
+def with_token(server: HttpServer, path: str, header: str | None) -> Reply:
+    connection = http.client.HTTPConnection(*where(server), timeout=5)
+    connection.request("GET", path, headers={} if header is None else {"Authorization": header})
+    response = connection.getresponse()
+    reply = Reply(response.status, response.read().decode(), dict(response.getheaders()))
+    connection.close()
+    return reply
+
+
+def test_without_the_token_a_client_sees_whether_it_is_alive_and_ready_and_nothing_else(world: World) -> None:
+    world.status = Status(ready=True, warnings=("a detail",))
+    server = world.server(token="s3cret")
+    server.start()
+    for header in (None, "Bearer other", "Bearer", "Basic s3cret", "s3cret", "Bearer s3cret\xe9"):
+        reply = with_token(server, "/metrics", header)
+        assert (reply.status, reply.headers["WWW-Authenticate"]) == (401, "Bearer")
+        assert with_token(server, "/livez", header).status == 200
+        reply = with_token(server, "/readyz", header)
+        assert (reply.status, reply.body) == (200, '{"ready":true}')
+    for header in ("Bearer s3cret", "bearer  s3cret"):
+        assert with_token(server, "/metrics", header).body == "a 1\n"
+        assert "a detail" in with_token(server, "/readyz", header).body
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> HttpTls:
+    store = str(create_pki(tmp_path_factory.mktemp("pki")).server_store)  # key and certificate
+    return HttpTls(cert_file=store, key_file=store)
+
+
+def over_tls(server: HttpServer, path: str) -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    host, _, port = server.url.removeprefix("https://").rpartition(":")
+    plain = socket.create_connection((host, int(port)), timeout=5)
+    with context.wrap_socket(plain) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        return client.makefile("rb").read()
+
+
+def test_pages_over_tls_whatever_else_connects(world: World, tls: HttpTls) -> None:
+    world.scrape = lambda: (b"x" * 3_000_000, "text/plain")
+    server = world.server(tls=tls)
+    server.start()
+    assert server.url.startswith("https://")
+    port = int(server.url.rpartition(":")[2])
+    silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(2 * listener.CONNECTIONS_MAX)]
+    for client in silent[::2]:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")  # not TLS
+    assert over_tls(server, "/livez").endswith(b"ok\n")
+    assert len(over_tls(server, "/metrics")) > 3_000_000
+    server.stop()
+    for client in silent:
+        client.close()
+
+
+def test_a_renewed_certificate_is_used_and_a_broken_one_is_not(
+    world: World,
+    tls: HttpTls,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pages, "_RENEWED_S", 0.0)
+    mine = HttpTls(cert_file=str(tmp_path / "c"), key_file=str(tmp_path / "k"))
+    for theirs, ours in ((tls.cert_file, mine.cert_file), (tls.key_file, mine.key_file)):
+        Path(ours).write_bytes(Path(theirs).read_bytes())
+    server = world.server(tls=mine)
+    server.start()
+    Path(mine.cert_file).write_text("torn")
+    assert over_tls(server, "/livez").endswith(b"ok\n")
+    assert "the old one is" in caplog.text
+    server.stop()
+
+
+def test_a_certificate_that_cannot_be_used_names_the_key(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        world.server(tls=HttpTls(cert_file=str(tmp_path / "none"), key_file="none")).start()
+    (problem,) = caught.value.problems
+    assert problem.path == "http.tls"
 
 
 def test_a_client_in_the_middle_of_a_request_does_not_keep_it_from_stopping(world: World) -> None:

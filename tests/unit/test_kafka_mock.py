@@ -285,6 +285,8 @@ NOW = 1_900_000_000.0
 class _SideConsumer:
     """Delivers prepared records of a side topic, without a broker."""
 
+    _cluster = SimpleNamespace(cluster_id=None, topic_id=lambda topic: None)  # an old broker
+
     def __init__(self, beginning: int = 0) -> None:
         self.at, self.first = beginning, beginning
         self.batch: list[Any] = []

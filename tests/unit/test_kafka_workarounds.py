@@ -52,6 +52,7 @@ SIGNATURES: list[tuple[Any, str, str]] = [
     (ConsumerCoordinator, "need_rejoin", "(self)"),
     (ConsumerCoordinator, "request_rejoin", "(self)"),
     (ConsumerCoordinator, "_send_group_coordinator_request", "(self)"),
+    (ConsumerCoordinator, "_send_heartbeat_request", "(self)"),
     (ConsumerCoordinator, "_on_join_prepare_async", "(self, generation, member_id, timeout_ms=None)"),
     (NetworkSelector, "sleep", "(self, delay)"),
     (KafkaNetClient, "__init__", "(self, net=None, manager=None, **configs)"),
@@ -69,11 +70,13 @@ COROUTINES = {
     "_find_coordinator_ids",
     "_async_get_leader_for_partitions",
     "_send_group_coordinator_request",
+    "_send_heartbeat_request",
     "_on_join_prepare_async",
 }
 # Private attributes that `workarounds` reads or sets, and how to reach the object that has them.
 ATTRIBUTES: dict[str, str] = {
     "_fetcher": "consumer",
+    "_cluster": "consumer",
     "_coordinator": "consumer",
     "_join_task": "consumer._coordinator",
     "_manager": "consumer._coordinator",

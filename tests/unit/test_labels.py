@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Labels as LabelsConfig
 from detector.core.events import TEXT_GRAMS_MAX, id_hash
 from detector.core.features import Layout
+from detector.core.labels import feedback
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.labels.feedback import OUTCOMES, Answer, LabelBook, feedback_time, read_feedback
 from detector.core.state import pack, unpack
@@ -26,6 +28,9 @@ SCHEMA = Event.model_validate(
 )
 LAYOUT = Layout(SCHEMA, FeaturesConfig())
 INPUTS = 3
+NOW = 2e9  # event time
+DAY_S = 86_400.0
+hash_of = partial(id_hash, key=b"a key of the tests")
 
 
 class Book(LabelBook):
@@ -34,12 +39,12 @@ class Book(LabelBook):
     def __init__(self, **changes: int) -> None:
         config = LabelsConfig(**{"buffer_events_max": EVENTS_MAX, "labels_max": 16, **changes})
         self.buffer = EventBuffer(config, LAYOUT, INPUTS)
-        super().__init__(config, TOPIC, PARTITION, self.buffer)
+        super().__init__(config, TOPIC, PARTITION, self.buffer, hash_of)
 
     def remember(self, ids: list[str], offsets: np.ndarray[Any, Any], card: int = 7) -> None:
         count = len(ids)
         self.buffer.append(
-            ids=np.array([id_hash(id_) for id_ in ids], dtype=np.uint64),
+            ids=np.array([hash_of(id_) for id_ in ids], dtype=np.uint64),
             offsets=offsets,
             times=np.zeros(count),
             keys=np.full((count, 1), card, dtype=np.uint64),
@@ -76,11 +81,11 @@ def line(**changes: Any) -> bytes:
     return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
 
 
-def apply(made: Book, *lines: bytes) -> list[str]:
+def apply(made: Book, *lines: bytes, now: float = NOW) -> list[str]:
     """Outcome of each line."""
     outcomes = []
     for position, raw in enumerate(lines):
-        ((outcome, count),) = made.apply([(position, raw)]).outcomes.items()
+        ((outcome, count),) = made.apply([(position, raw)], now).outcomes.items()
         assert count == 1
         outcomes.append(outcome)
     return outcomes
@@ -104,14 +109,14 @@ def test_outcomes_are_counted() -> None:
         line(kind="mute"),
         line(label="retracted"),
     ]
-    assert filled().apply(list(enumerate(lines))).outcomes == {
+    assert filled().apply(list(enumerate(lines)), NOW).outcomes == {
         "applied": 2,
         "unknown_event": 1,
         "malformed": 1,
         "unknown_kind": 1,
         "retracted": 1,
     }
-    nothing = filled().apply([])
+    nothing = filled().apply([], NOW)
     assert (nothing.outcomes, nothing.answers, nothing.cleared) == ({}, (), None)
 
 
@@ -254,7 +259,7 @@ NAMES = (
 @settings(max_examples=300, deadline=None)
 def test_any_line_has_an_outcome(lines: list[bytes]) -> None:
     made = filled()
-    outcomes = made.apply(list(enumerate(lines))).outcomes
+    outcomes = made.apply(list(enumerate(lines)), NOW).outcomes
     assert sum(outcomes.values()) == len(lines)
     assert set(outcomes) <= set(OUTCOMES)
     assert set(made.labels) <= {1000 + 2 * n for n in range(100)}
@@ -343,7 +348,7 @@ def test_a_book_goes_on_from_its_state(count: int) -> None:
 
 def test_applied_labels_are_in_the_order_of_the_topic() -> None:
     lines = [line(), line(event_id="x"), line(event_id="e-6", label="legitimate"), line(label="retracted")]
-    applied = filled().apply(list(enumerate(lines)))
+    applied = filled().apply(list(enumerate(lines)), NOW)
     noon = 1_709_294_400.0
     assert applied.answers == (
         Answer(5, 1010, "fraud", noon),
@@ -366,11 +371,60 @@ def test_frauds_of_one_entity_are_limited_and_a_retraction_makes_room() -> None:
 
 def test_labels_of_one_actor_are_limited_a_day() -> None:
     made = filled(per_actor_max=2)
-    tuesday = [line(event_id=f"e-{n}", actor="ann") for n in range(3)]
-    assert apply(made, *tuesday) == ["applied", "applied", "rate_limited"]
-    assert apply(made, line(event_id="e-3", actor="bob"), line(event_id="e-4")) == ["applied", "applied"]
-    assert apply(made, line(event_id="e-5", actor="ann", time="2024-03-02T00:00:00Z")) == ["applied"]
+    today = [line(event_id=f"e-{n}", actor="ann") for n in range(3)]
+    assert apply(made, *today) == ["applied", "applied", "rate_limited"]
+    assert apply(made, line(event_id="e-3", actor="bob")) == ["applied"]
     assert apply(made, line(event_id="e-0", actor="ann", label="retracted")) == ["retracted"]
+    assert apply(made, today[2], now=NOW + DAY_S) == ["applied"]
+
+
+@given(
+    st.lists(
+        st.sampled_from(["2191-01-01T00:00:00Z", "1971-01-01T00:00:00Z", 1_709_294_400, -1.0]), max_size=9
+    )
+)
+def test_the_day_that_a_label_names_neither_lifts_a_limit_nor_lowers_it(times: list[Any]) -> None:
+    made = filled(per_actor_max=2)
+    outcomes = apply(made, *(line(event_id=f"e-{n}", actor="ann", time=t) for n, t in enumerate(times)))
+    assert outcomes == (["applied"] * 2 + ["rate_limited"] * 7)[: len(times)]
+    assert apply(made, line(actor="ann"), now=NOW + DAY_S) == ["applied"]  # nobody is silenced for longer
+
+
+def test_labels_without_an_actor_share_one_limit() -> None:
+    made = filled(per_actor_max=3)
+    nameless = [{}, {"actor": None}, {"actor": ""}, {}, {"actor": ""}]
+    outcomes = apply(made, *(line(event_id=f"e-{n}", **who) for n, who in enumerate(nameless)))
+    assert outcomes == ["applied"] * 3 + ["rate_limited"] * 2
+    assert apply(made, line(actor="ann")) == ["applied"]
+
+
+def test_more_actors_than_are_counted_share_the_limit_of_the_nameless(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feedback, "ACTORS_MAX", 2)
+    made = filled(per_actor_max=2)
+    apply(made, line(actor="ann"), line(actor="bob"))
+    others = [line(event_id=f"e-{n}", actor=f"made-up-{n}") for n in range(4)]
+    assert apply(made, *others) == ["applied", "applied", "rate_limited", "rate_limited"]
+    assert apply(made, line(actor="ann"), line(actor="ann")) == ["applied", "rate_limited"]
+
+
+@pytest.mark.parametrize("time", ["2255-01-01T00:00:00Z", 9_999_999_999_999, 1e10])
+def test_a_label_from_the_future_counts_as_given_now(time: Any) -> None:
+    (answer,) = filled().apply([(0, line(time=time))], NOW).answers
+    assert answer.time == NOW
+
+
+def test_the_state_does_not_grow_with_what_others_write() -> None:
+    longest = "x" * 1024
+    made = filled(labels_max=1024, per_entity_max=1024)
+    for n in range(1024):
+        record = line(
+            event_id=f"e-{n % 100}", feedback_id=f"{longest[:1000]}{n}", actor=f"{longest[:1000]}{n}"
+        )
+        assert apply(made, record) == ["applied"]
+    assert len(pack(made.to_state()["book"])) < 64 * 1024
+    assert apply(made, line(actor=longest + "x")) == ["malformed"]
 
 
 def test_limits_go_on_from_a_books_state() -> None:

@@ -126,6 +126,11 @@ def plain(event: Any = None, **changes: Any) -> tuple[Any, ...]:
     return parsed[1:]
 
 
+def required(*fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Fields that reject their event if they cannot be read."""
+    return [field | {"optional": False} for field in fields]
+
+
 def reason(found: ParsedEvent | Rejected) -> tuple[str, str]:
     assert isinstance(found, Rejected), found
     return found.reason, found.detail
@@ -297,7 +302,7 @@ def test_presence_in_proto2() -> None:
 def test_a_text_of_proto2_that_is_not_utf_8() -> None:
     good = written(PROTO2, {"id": 1, "time": EVENT["time"]}, indexes=b"\0")
     bad = good._replace(value=(good.value or b"") + b"\x2a\x02\xff\xfe")
-    found = read({1: PROTO2}, good, bad, fields=PROTO2_FIELDS)
+    found = read({1: PROTO2}, good, bad, fields=required(PROTO2_FIELDS[1]))
     assert reason(found[1])[0] == "wrong_type"
     (unread,) = read({1: PROTO2}, bad, fields=PROTO2_FIELDS[:1])
     assert isinstance(unread, ParsedEvent)
@@ -305,8 +310,11 @@ def test_a_text_of_proto2_that_is_not_utf_8() -> None:
 
 def test_a_value_that_cannot_be_converted_rejects_only_where_it_is_read() -> None:
     sent = written(PLAIN, EVENT | {"day": {"year": 2026, "month": 13, "day": 1}, "amount": {"value": "x"}})
-    assert reason(read({1: PLAIN}, sent)[0])[0] == "wrong_type"
+    assert reason(read({1: PLAIN}, sent, fields=required(*TREE["fields"]))[0])[0] == "wrong_type"
     assert isinstance(read({1: PLAIN}, sent, fields=[])[0], ParsedEvent)
+    [unread] = read({1: PLAIN}, sent)
+    assert isinstance(unread, ParsedEvent)
+    assert unread.unreadable == ("amount", "day")
 
 
 @pytest.mark.parametrize("moment", [{"seconds": -(2**40)}, {"seconds": 2**60}, {"seconds": 5, "nanos": -1}])
@@ -416,7 +424,7 @@ def test_what_is_wrong_is_named() -> None:
 )
 def test_a_path_to_something_else_than_a_value(path: str) -> None:
     field = {"name": "odd", "path": path, "type": "categorical"}
-    changes = {"fields": [field], "entities": [], "id": "large"}
+    changes = {"fields": required(field), "entities": [], "id": "large"}
     sent = written(EVERYTHING, EVENT | MORE, indexes=TREE_INDEX)
     assert reason(read({1: EVERYTHING}, sent, sent, **changes)[0])[0] == "wrong_type"
 

@@ -72,7 +72,7 @@ def test_the_service_and_a_peer_over_the_same_orders(
     asked = ["--streams", "tiny@2", "--detectors", "detector,hst,loda", "--columns", "compact"]
     assert run(folder(tmp_path), *asked, "--labels", "none,late:0.05") == 0
     document = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert document["about"]["packages"].keys() >= {"detector", "numpy", "river"}
+    assert document["about"]["packages"].keys() >= {"stream-anomaly-detector", "numpy", "river"}
     assert len(document["runs"]) == 8
     ours, labelled, hst, loda = document["summary"]
     for row in (ours, labelled, hst):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from detector.core.recovery.journal import Journal
+from detector.core.recovery.checkpoint import read_manifest, state_hash
+from detector.core.recovery.journal import METADATA_BYTES_MAX, Journal
 from detector.errors import NeedsOperator
-from detector.ports import Committed
+from detector.ports import Committed, TopicIds
+from detector.testing import MemoryStore
+from tests.chain import ChainShard
 from tests.unit.runner_world import (
     BLOCK,
     World,
@@ -149,3 +155,106 @@ def test_added_partitions_change_the_configuration_of_the_others() -> None:
     runner.run()
     world.finish()
     assert world.journal().config_end == wanted
+
+
+# --- what belongs elsewhere ---------------------------------------------------------------------------------
+
+
+def processed(**ids: str) -> World:
+    """A world in which 200 events are processed, with checkpoints."""
+    world = World(config=config(checkpoints={"interval": 1e-6}))
+    world.broker.ids = TopicIds(cluster=ids.get("cluster", "a"), topic=ids.get("topic", "t"))
+    world.feedback.topic_ids = TopicIds(cluster="a", topic="f")
+    for _ in range(20):
+        world.feedback.append(b"label")
+    world.produce(200)
+    world.finish()
+    assert world.newest()
+    return world
+
+
+def refused(world: World) -> str:
+    with pytest.raises(NeedsOperator) as caught:
+        world.runner().run()
+    return str(caught.value)
+
+
+def test_a_world_that_is_the_same_is_not_refused() -> None:
+    world = processed()
+    world.produce(50, 200)
+    world.finish()
+    assert len(world.broker.committed[0].metadata) < METADATA_BYTES_MAX
+
+
+@pytest.mark.parametrize("moved", [-100, -1, 1])
+def test_an_offset_that_was_moved_with_its_journal_is_refused(moved: int) -> None:
+    world = processed()
+    world.produce(50, 200)
+    committed = world.broker.committed[0]
+    published = len(world.broker.published)
+    world.broker.committed[0] = replace(committed, offset=committed.offset + moved)
+    assert f"was committed with offset {committed.offset}" in refused(world)
+    assert len(world.broker.published) == published
+
+
+def test_the_offsets_of_a_mirrored_cluster_are_refused() -> None:
+    world = processed()
+    world.broker.ids = TopicIds(cluster="b", topic="t")
+    world.store = MemoryStore()
+    assert "journal of cluster a, but this is cluster b" in refused(world)
+
+
+def test_a_topic_that_was_created_anew_is_noticed() -> None:
+    world = processed()
+    world.broker.ids = TopicIds(cluster="a", topic="another")
+    assert "the topic was created anew" in refused(world)
+
+
+def test_a_side_topic_that_was_created_anew_is_noticed() -> None:
+    world = processed()
+    world.feedback.topic_ids = TopicIds(cluster="a", topic="another")
+    assert "another topics.feedback of the same name" in refused(world)
+
+
+def test_a_changed_entity_key_is_noticed_without_any_checkpoint() -> None:
+    world = World()
+    world.produce(40)
+    runner = world.runner(store=None)
+    until(lambda: 0 in world.broker.committed, runner)
+    runner.stop()
+    runner.run()
+    with pytest.raises(NeedsOperator, match="use the same entity_key"):
+        world.runner(store=None, entity_key=b"another").run()
+
+
+def test_the_folder_of_another_cluster_in_the_store_is_refused() -> None:
+    """One cluster's pruning had removed the other's only checkpoint."""
+    world = processed()
+    other = World()
+    other.store, other.broker.ids = world.store, TopicIds(cluster="b", topic="t")
+    other.produce(10)
+    objects = dict(world.store.objects)
+    assert "belongs to cluster a, this is cluster b" in refused(other)
+    assert world.store.objects == objects
+
+
+def test_a_state_that_cannot_be_loaded_costs_one_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = processed()
+    undisturbed = processed()
+    newest, load = world.newest(), ChainShard.load
+    broken = read_manifest(world.store.objects[world.path(f"{newest}.json")]).state_hash
+
+    def strict(shard: ChainShard, state: Any) -> None:
+        if state_hash(state) == broken:
+            raise IndexError("index 7 is out of bounds")
+        load(shard, state)
+
+    monkeypatch.setattr(ChainShard, "load", strict)
+    for one in (world, undisturbed):
+        one.produce(100, 200)
+    world.finish()
+    monkeypatch.setattr(ChainShard, "load", load)
+    undisturbed.finish()
+    assert world.alerts() == undisturbed.alerts()
+    damaged = [entry for entry in world.log.lines if entry[1] == "checkpoint_damaged"]
+    assert "IndexError: index 7" in str(damaged)

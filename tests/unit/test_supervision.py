@@ -73,7 +73,7 @@ class World:
         rows = self.rows(first, count)
         self.taught.fraud_rates.read(rows)
         self.buffer.remember(
-            ids=np.array([id_hash(f"e-{n}") for n in range(first, first + count)], dtype=np.uint64),
+            ids=np.array([id_hash(f"e-{n}", b"") for n in range(first, first + count)], dtype=np.uint64),
             offsets=np.arange(first, first + count) * 2,
             rows=rows,
             inputs=self.features.compute(rows),
@@ -484,4 +484,4 @@ def test_the_state_before_anything_was_learned_loads() -> None:
 
 def test_ids_are_found_by_their_digest() -> None:
     world = World().happen(10)
-    assert world.buffer.find("ids", [id_hash("e-4"), id_hash("x")]) == {id_hash("e-4"): 4}
+    assert world.buffer.find("ids", [id_hash("e-4", b""), id_hash("x", b"")]) == {id_hash("e-4", b""): 4}

@@ -16,8 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.core.events.kinds.text import TextGrams
-from detector.core.events.text_kernels import IsoTimes, beyond, split_grams
+from detector.core.events.text_kernels import IsoTimes, PatternTimes, beyond, split_grams
 
+PATTERNS = [
+    *["%d.%m.%Y %H:%M:%S", "%Y%m%d", "%Y%m%d%H%M%S%f", "%m/%d/%y %H:%M", "%d-%b-%Y", "%H%%%M %d %m %Y"],
+    *["%Y-%m-%d %I:%M:%S %p", "%A %d %B %Y", "%Y-%j", "%Y-%m-%d %H:%M:%S %z", "%d\u00a0%m %Y"],
+]
 zones = st.sampled_from(sorted(available_timezones()))
 forms = st.sampled_from(
     [
@@ -58,6 +62,37 @@ def test_times_are_those_of_the_standard_library(given_times: Any, zone: str, ra
     assert not np.isnan(
         IsoTimes(ZoneInfo("UTC")).read(["2024-02-29T23:59:59.999999Z", "2024-01-01 00:00:00+01:00"])
     ).any()
+
+
+@usual
+@given(
+    st.sampled_from(PATTERNS),
+    st.lists(
+        st.tuples(st.datetimes(datetime(1968, 1, 1), datetime(2201, 1, 1)), st.integers(-1, 30)), max_size=6
+    ),
+    zones,
+    st.sampled_from("0 9:.xüA"),
+)
+def test_patterns_are_those_of_the_standard_library(
+    pattern: str, moments: list[tuple[datetime, int]], zone: str, other: str
+) -> None:
+    column = [moment.strftime(pattern.replace("%z", "+0130")) for moment, _ in moments]
+    column = [
+        text if place < 0 else text[:place] + other + text[place + 1 :]
+        for text, (_, place) in zip(column, moments, strict=True)
+    ]
+    read = PatternTimes(pattern, ZoneInfo(zone)).read(column)
+    for text, found in zip(column, read.tolist(), strict=True):
+        if math.isnan(found):
+            continue
+        moment = datetime.strptime(text, pattern).replace(tzinfo=ZoneInfo(zone))
+        assert found == moment.timestamp()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS[:6])
+def test_usual_texts_of_numeric_patterns_are_read_at_once(pattern: str) -> None:
+    column = [datetime(2026, month, 17, 9, 8, 7).strftime(pattern) for month in range(1, 13)]
+    assert not np.isnan(PatternTimes(pattern, ZoneInfo("Asia/Tokyo")).read(column)).any()
 
 
 @usual

@@ -42,7 +42,7 @@ MISSING_TEXTS = frozenset(MISSING) | frozenset(
 )
 """Texts of a number that are missing anyway."""
 _TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
-_FOLDED_ONLY_DIGITS = re.compile(r"\d+", re.ASCII)
+_DIGITS = re.compile(r"\d{1,40}", re.ASCII)
 
 
 @dataclass
@@ -102,7 +102,8 @@ class Column:
     @cached_property
     def is_name(self) -> bool:
         """Whether it is a name of somebody and not an id."""
-        return bool({"name", "nm"} & set(self.last_words)) and self.last_words[-1:] in (["name"], ["nm"])
+        first, last = self.last_words[:1], self.last_words[-1:]
+        return last in (["name"], ["nm"]) or first in (["nom"], ["nombre"], ["nome"])
 
     @cached_property
     def is_amount(self) -> bool:
@@ -173,8 +174,10 @@ class Column:
 
     @cached_property
     def ascending(self) -> bool:
-        """Whether the values are whole numbers, each above the one before."""
-        return self.whole and all(a < b for a, b in zip(self.values, self.values[1:], strict=False))  # type: ignore[operator]
+        """Whether the values are whole numbers, also as digits in text, each above the one before."""
+        if self.types == {str} and all(map(_DIGITS.fullmatch, self.counts)):
+            return all(int(a) < int(b) for a, b in itertools.pairwise(map(str, self.values)))
+        return self.whole and all(a < b for a, b in itertools.pairwise(self.values))  # type: ignore[operator]
 
     @cached_property
     def sorted(self) -> bool:
@@ -196,12 +199,12 @@ class Column:
             return False
         if self.written.dressed and not self._zero_led:
             return True
-        return concept(self.noun) == "amount"
+        return concept(self.noun) in ("amount", "value") and not self.random
 
     @cached_property
     def _zero_led(self) -> bool:
         """Whether texts of digits begin with zeros, as codes do."""
-        return any(len(t) > 1 and t[0] == "0" and _FOLDED_ONLY_DIGITS.fullmatch(t) for t in self.counts)
+        return any(len(t) > 1 and t[0] == "0" and _DIGITS.fullmatch(t) for t in self.counts)
 
     @cached_property
     def numbers(self) -> list[float]:
@@ -220,7 +223,8 @@ class Column:
     @cached_property
     def random(self) -> bool:
         """Whether the values are drawn like UUIDs: never the same twice."""
-        return self.types == {str} and all(map(RANDOM_KEY.fullmatch, self.counts))
+        keys = self.types == {str} and all(map(RANDOM_KEY.fullmatch, self.counts))
+        return keys and not all(map(_DIGITS.fullmatch, self.counts))
 
     def is_key(self) -> bool:
         """Whether the values can be an id or an entity: texts or whole numbers."""
@@ -265,6 +269,8 @@ def id_rank(column: Column) -> int | None:
     if column.of_envelope:
         return 3 if column.says_id else None
     about = set(column.words) & EVENT_WORDS
+    if about and column.words[0] in ("id", "numero") and _only_events(column):
+        return 0  # idTransaccion
     if column.says_id and (not column.noun or column.noun in EVENT_WORDS or _only_events(column)):
         return 0
     if column.says_id or (about and not column.time and not column.decimal and not column.spaced):

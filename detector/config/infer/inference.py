@@ -32,6 +32,7 @@ from detector.config.infer.column import Column, is_constant_in
 from detector.config.infer.envelope import Open
 from detector.config.infer.fields import amount_at_stake, described, stream_number, with_names
 from detector.config.infer.labels import FRAUD_TEXTS, find_label
+from detector.config.infer.looks import hidden_events
 from detector.config.infer.sample import Sample, sample_error
 from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
@@ -56,7 +57,7 @@ class Wishes:
     amount: str | None = None  # "": there is none
     labels: Sequence[str] = ()  # beside those that are found
     ignored: Sequence[str] = ()
-    kinds: Mapping[str, str] = field(default_factory=dict)  # path -> kind of field, or context
+    kinds: Mapping[str, str] = field(default_factory=dict)  # path -> kind of field; context; "": any kind
 
 
 def infer(
@@ -91,7 +92,7 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
     taken += [id_column] if id_column is not None else []
     rest = [_wished(choice, sample, wishes) for choice in sample.judge(but=taken)]
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
-    ranked = sorted((c for c in rest if c.kind == "entity"), key=lambda c: _main_first(c, sample))
+    ranked = _main_first([c for c in rest if c.kind == "entity"], sample)
     if not given:
         rest, ranked = _less_names(rest, ranked, sample)
     used_entities = given or ranked[:ENTITIES_MAX]
@@ -200,9 +201,9 @@ def _wished(choice: Choice, sample: Sample, wishes: Wishes) -> Choice:
     column = sample.columns.get(choice.path)
     if wanted is None or column is None or column.trouble:
         return choice
-    if wanted == "context":
+    if wanted in ("", "context"):
         kind = choice.kind if choice.kind in KINDS else "numeric" if column.decimal else "categorical"
-        return replace(choice, kind=kind, use="context", reason="named by you")
+        return replace(choice, kind=kind, use=wanted or "encode", reason="named by you")
     if wanted == "numeric" and not column.decimal:
         raise sample_error("numeric", repr(choice.path), "a field of numbers")
     return replace(choice, kind=wanted, reason="named by you")
@@ -213,15 +214,26 @@ def _is_meta(choice: Choice, sample: Sample) -> bool:
     return column is not None and column.of_envelope
 
 
-def _main_first(choice: Choice, sample: Sample) -> tuple[Any, ...]:
-    """Sort key of entities: those that can be the main one, by what the name says; then the better filled."""
-    column = sample.columns[choice.path]
-    once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
-    rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
-    sparse = column.missing > MAIN_MISSING_MAX
-    named_first = column.is_name, column.missing > 0.05
-    more = column.distinct if column.entity == "" else -column.distinct
-    return sparse, once, rank, *named_first, more, choice.path
+def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
+    """Sort entities: those that can be the main one, by what the name says; then the better filled.
+
+    Of one kind the first in the event is first, if it has a tenth of the different values of the others.
+    """
+    columns = {choice.path: sample.columns[choice.path] for choice in choices}
+    most: dict[str, int] = {}
+    for column in columns.values():
+        most[column.entity] = max(most.get(column.entity, 0), column.distinct)
+    place = {path: index for index, path in enumerate(sample.columns)}
+
+    def key(choice: Choice) -> tuple[Any, ...]:
+        column = columns[choice.path]
+        once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
+        rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
+        poor = column.is_name, column.missing > 0.05, 10 * column.distinct < most[column.entity]
+        order = column.distinct if column.entity == "" else place[choice.path]
+        return column.missing > MAIN_MISSING_MAX, once, rank, *poor, order, choice.path
+
+    return sorted(choices, key=key)
 
 
 def _less_names(
@@ -277,7 +289,7 @@ def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
 
 
 def _notes(sample: Sample, entities: Sequence[Choice], crowded: Sequence[Choice]) -> list[str]:
-    notes = []
+    notes = [note for column in sample.columns.values() if (note := hidden_events(column))][:3]
     if sample.skipped:
         notes.append(
             f"{sample.skipped:,} of the messages are not events (deletes and the like): they are skipped"

@@ -10,11 +10,13 @@ from detector.config.kinds import FEW_EVENTS as FEW
 
 FRAUD_TEXTS = word_set(
     "1 1.0 true t yes y fraud fraudulent frauds scam chargeback positive pos bad anomaly anomalous outlier "
-    "malicious attack abuse suspicious illicit laundering disputed betrug fraude confirmed_fraud"
+    "malicious attack abuse suspicious illicit laundering disputed betrug fraude confirmed_fraud "
+    "oui si sim ja tak да 是"
 )
 LEGITIMATE_TEXTS = word_set(
     "0 0.0 -1 false f no n legit legitimate genuine normal ok good negative neg benign valid clean none "
-    "not_fraud nonfraud non-fraud licit inlier non_fraud"
+    "not_fraud nonfraud non-fraud licit inlier non_fraud "
+    "non nein nao nie нет 否"
 )
 SURE_TEXTS = word_set("fraud fraudulent chargeback scam confirmed_fraud suspected_fraud laundering")
 TELLING_PARTS = ("fraud", "chargeback", "scam")

@@ -36,7 +36,7 @@ PLAIN = FORMS[0]
 @cache
 def _pattern(form: NumberForm) -> re.Pattern[str]:
     separator = "[   ]" if form.thousands == " " else re.escape(form.thousands or "")
-    whole = r"\d{1,15}" if form.thousands is None else rf"(?:\d{{1,3}}(?:{separator}\d{{3}})+|\d{{1,15}})"
+    whole = r"\d{1,30}" if form.thousands is None else rf"(?:\d{{1,3}}(?:{separator}\d{{3}})+|\d{{1,30}})"
     number = rf"{whole}(?:{re.escape(form.decimal)}\d{{1,15}})?"
     if form.decimal == "." and form.thousands is None:
         number += r"(?:[eE][+-]?\d{1,3})?"
@@ -90,7 +90,7 @@ def written(counts: Iterable[tuple[str, int]], known_missing: Collection[str]) -
     forms = tuple(form for form in FORMS if all(fits(text, form) for text in texts))
     if not forms:
         return None
-    dressed = any(not text.strip().isdigit() for text in texts)
+    dressed = any(not text.strip().removeprefix("+").isdigit() for text in texts)
     return Written(forms, tokens, dressed)
 
 

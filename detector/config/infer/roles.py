@@ -6,8 +6,23 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from detector.config.infer.choice import Kind
-from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, enough, id_rank, time_rank
-from detector.config.infer.vocabulary import MEASURE_WORDS, NEVER_TIME_WORDS, TIME_WORDS, concept, word_set
+from detector.config.infer.column import (
+    LIMITS,
+    PATH_CHARS_MAX,
+    RECURRING_DISTINCT_MIN,
+    Column,
+    enough,
+    id_rank,
+    time_rank,
+)
+from detector.config.infer.vocabulary import (
+    EVENT_WORDS,
+    MEASURE_WORDS,
+    NEVER_TIME_WORDS,
+    TIME_WORDS,
+    concept,
+    word_set,
+)
 from detector.config.kinds import FEW_EVENTS as FEW
 from detector.config.kinds import KINDS, recognise
 from detector.config.tree import split_path
@@ -15,6 +30,7 @@ from detector.config.tree import split_path
 KEYS_DISTINCT_MIN = 50  # different values of a key that neither its name nor its type tells
 ENTITY_MISSING_MAX = 0.9  # share of events without it
 UNNAMED_MISSING_MAX = 0.5
+REFERENCES = word_set("ref refs reference references order")  # that may be of an event, not of somebody
 LONG_STEPS = word_set("month months week weeks quarter year years")
 
 
@@ -61,6 +77,8 @@ def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
             continue
         family = [c for c in alike if c.numbered and c.noun == column.noun]
         if column.numbered and any((-c.distinct, c.path) < (-column.distinct, column.path) for c in family):
+            continue
+        if column.words[-1] in REFERENCES and column.distinct > 0.9 * len(column.values) > 0.9 * FEW:
             continue
         found[id(column)] = column.entity
     return found
@@ -110,7 +128,10 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
     if max(map(len, column.counts)) > LIMITS.text_chars_max:
         return "ignored", f"longer than {LIMITS.text_chars_max} characters"
     if column.is_key() and column.says_id and n >= FEW and not column.is_name:
-        if column.recurs and column.missing <= ENTITY_MISSING_MAX and column.words[-1] != "code":
+        if column.types <= {int, float} and column.sorted and distinct >= RECURRING_DISTINCT_MIN:
+            return "ignored", "a counter"
+        of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS
+        if column.recurs and column.missing <= ENTITY_MISSING_MAX and not of_event:
             return "entity", "an identifier that recurs"
         if distinct > 0.9 * n:
             return "ignored", "an identifier"

@@ -12,6 +12,7 @@ import msgspec
 from detector.config.infer.choice import Choice, Kind
 from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, id_rank, text_of, time_rank
 from detector.config.infer.envelope import Open, find_envelope, opened, said
+from detector.config.infer.looks import looks_like
 from detector.config.infer.roles import judge
 from detector.config.infer.vocabulary import iso8583_names
 from detector.config.tree import UNREADABLE
@@ -39,6 +40,7 @@ class Sample:
     def __init__(self, lines: Iterable[bytes], open_envelope: Open | None = None) -> None:
         self.columns: dict[str, Column] = {}
         self.events = self.broken = self.skipped = 0
+        self._first_broken = b""
         self.unnameable: dict[str, str] = {}  # keys that no path can name, with the reason
         messages = self._read(lines)
         self.envelope = find_envelope([message for _, message in messages])
@@ -59,9 +61,8 @@ class Sample:
                 self._add(path, value)
             self.events += 1
         if not self.events:
-            raise sample_error(
-                "the sample", f"no event in {self.broken} broken lines", "JSON objects, one per line"
-            )
+            found = f"no event in {self.broken} broken lines{looks_like(self._first_broken)}"
+            raise sample_error("the sample", found, "JSON objects, one per line")
         self._finish(objects)
 
     def _read(self, lines: Iterable[bytes]) -> list[tuple[bytes, dict[str, Any]]]:
@@ -72,6 +73,7 @@ class Sample:
             size += len(line)
             if message is None:
                 self.broken += bool(line.strip())
+                self._first_broken = self._first_broken or line.strip()
             else:
                 messages.append((line, message))
                 values += max(len(message), line.count(b":"))
@@ -128,7 +130,9 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        return min(ranked, key=lambda pair: pair[0])[::-1] if ranked else None
+        # Of names that say the same, not the one that counts: it begins again some day.
+        best = min(ranked, key=lambda pair: (pair[0], pair[0] > 0 and pair[1].ascending), default=None)
+        return None if best is None else (best[1], best[0])
 
     def choice(self, columns: Column | Sequence[Column], kind: Kind, reason: str) -> Choice:
         """Describe the choice of a kind for one column, or for the parts of one field."""

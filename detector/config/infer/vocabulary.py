@@ -29,12 +29,12 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
         "consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario клиент клиента 客户 "
         "用户 会员 顧客 会員 고객 عميل",
-        "payer": "payer zahlungspflichtiger sender originator orig org debtor dbtr remitter auftraggeber "
-        "absender zahler ordonnateur emetteur ordenante remitente pagador nadawca плательщик отправитель "
-        "付款人 付款方",
-        "payee": "payee beneficiary benef bene receiver recipient creditor cdtr dest destination "
-        "counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter beneficiaire "
-        "destinataire beneficiario destinatario begunstigde odbiorca получатель 收款人 收款方",
+        "payer": "payer from origen origem zahlungspflichtiger sender originator orig org debtor dbtr "
+        "remitter auftraggeber absender zahler ordonnateur emetteur ordenante remitente pagador nadawca "
+        "плательщик отправитель 付款人 付款方",
+        "payee": "payee to destino beneficiary benef bene receiver recipient creditor cdtr dest "
+        "destination counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter "
+        "beneficiaire destinataire beneficiario destinatario begunstigde odbiorca получатель 收款人 收款方",
         "device": "device phone mobile msisdn imei imsi gerat appareil dispositivo устройство телефон "
         "设备 手机",
         "email": "email mail emails",
@@ -82,8 +82,8 @@ ID_WORDS = word_set(
 )
 EVENT_WORDS = word_set(
     "event transaction trans tx txn trx message msg record payment pmt transfer order charge psp ntry entry "
-    "notification auth authorization buchung transaktion transaccion transazione transacao transactie "
-    "транзакция операция платеж 交易 取引 거래"
+    "notification auth authorization operation operacion operazione buchung "
+    "transaktion transaccion transazione transacao transactie транзакция операция платеж 交易 取引 거래"
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
 NEVER_TIME_WORDS = word_set(
@@ -104,7 +104,7 @@ MEASURE_WORDS = word_set(
 ATTRIBUTE_WORDS = word_set(
     "type types country city town state zip postal postcode region street status brand scheme network "
     "currency gender sex language os browser level tier segment category class channel mode present "
-    "valid flag is has free domain emaildomain agent version model info kind method name nm first last "
+    "valid flag is has free domain emaildomain version model info kind method name nm first last "
     "title job issuer issuing funding risk expiry exp month year dob age indicator ind"
 )
 """What somebody or something has: not who or what it is."""
@@ -113,8 +113,8 @@ PERSON_WORDS = word_set(
 )
 LESS_AMOUNT_WORDS = word_set(
     "balance saldo solde limit fee fees tax vat tip discount old new previous prev avg average mean min max "
-    "std count counts interest refunded refund captured received capturable remaining available settlement "
-    "sttlm conversion exchange rate cashback original kontostand loan income"
+    "std count counts gas unit interest refunded refund captured received capturable remaining available "
+    "settlement sttlm conversion exchange rate cashback original kontostand loan income"
 )
 """Beside a word for an amount: not the amount at stake."""
 NOT_LABEL_WORDS = word_set(
@@ -131,7 +131,7 @@ _OTHER = word_set(
 _KNOWN = frozenset(_OF).union(
     ID_WORDS, EVENT_WORDS, OTHER_TIME_WORDS, NEVER_TIME_WORDS, MEASURE_WORDS, ATTRIBUTE_WORDS, _OTHER
 )
-_SHORT = word_set("id no nr tx cc dt ts ip is at")  # words of two letters that compounds are made of
+_SHORT = word_set("id no nr tx cc dt ts ip is at to")  # words of two letters that compounds are made of
 # The last part of a compound says what it is, also where the first part is not known: Auftragskonto.
 _HEADS = ("konto", "karte", "kunde", "datum", "betrag", "nummer", "rekening", "bedrag", "wahrung")
 _CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")

@@ -44,7 +44,16 @@ from detector.config.tree.model import (
     Model,
     Objectives,
 )
-from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Registry, Security, Topics
+from detector.config.tree.service import (
+    Checkpoints,
+    Http,
+    HttpTls,
+    Kafka,
+    Log,
+    Registry,
+    Security,
+    Topics,
+)
 
 __all__ = [
     "MISSING",
@@ -66,6 +75,7 @@ __all__ = [
     "EventLimits",
     "Features",
     "Http",
+    "HttpTls",
     "Index",
     "Kafka",
     "Labels",

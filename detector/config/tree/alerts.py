@@ -57,7 +57,7 @@ class Alerts(Part):
         7 * 86400.0, description="A case ends after this time without an alert of its entity."
     )
     cases_max: int = Field(
-        100_000, ge=16, le=1 << 24, description="Open cases kept; the one idle for longest is dropped."
+        100_000, ge=16, le=1 << 19, description="Open cases kept; the one idle for longest is dropped."
     )
     severity: Severity = Severity()
     reasons_max: int = Field(3, ge=1, le=16, description="Reasons in an alert, the largest share first.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -65,6 +66,15 @@ def _with_a_port(address: str) -> str:
     if int(address.rpartition(":")[2]) > PORT_MAX:
         raise wrong(f"a port of at most {PORT_MAX}")
     return address
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address, as far as its text says so."""
+    host = address.rpartition(":")[0].strip("[]").lower()
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 Duration = Annotated[

@@ -112,7 +112,7 @@ MISSING = (
     *("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "Null", "None", "nil", "NaT", "<NA>", "\\N"),
     *("-", "?"),
 )
-"""Texts that mean missing where a number, an id or an entity's value is expected, unless configured."""
+"""Texts that mean missing where a number, a time or an entity's value is expected, unless configured."""
 
 
 class NumberForm(Part):
@@ -226,7 +226,12 @@ def split_path(path: str, parts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class Duplicates(Part):
-    """What happens to events whose id was seen before, as after a producer's retry."""
+    """What happens to events whose id was seen before, as after a producer's retry.
+
+    With the envelopes debezium and connect an id is that of a row, and each change of the row is an event. An
+    event that says the same as an earlier one (the id and all values that are read) is then skipped, not
+    rejected.
+    """
 
     horizon_events: int = Field(
         65_536,
@@ -280,8 +285,14 @@ class Envelope(Part):
         min_length=1,
         max_length=3,
         description="debezium, connect: operations that are events (c: insert, u: update, r: row of a "
-        "snapshot). Others, deletes and records without a value are skipped: not scored, not rejected.",
+        "snapshot). Others, deletes and records without a value are skipped: not scored, not rejected. Each "
+        "update is an event of its own, unless it changes nothing that is read; [c, r]: inserts alone are.",
     )
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether events are changes of rows, so that an id may come again."""
+        return self.type != "cloudevents"
 
 
 class Event(Part):
@@ -307,7 +318,7 @@ class Event(Part):
     missing: MissingTexts | None = Field(
         None,
         description="Texts that mean missing, in this spelling. null: the empty text; of times, entities and "
-        f"numbers also {' '.join(MISSING[1:])}, but not of categories, where NA may be Namibia.",
+        f"numbers also `{'`, `'.join(MISSING[1:])}`, but not of categories, where NA may be Namibia.",
     )
     number: NumberForm = Field(NumberForm(), description="How texts that are numbers are written.")
     reversals: Reversals | None = Field(

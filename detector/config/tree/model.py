@@ -188,13 +188,14 @@ class Labels(Part):
         64,
         ge=1,
         le=1 << 30,
-        description="Fraud labels counted per main entity; more are refused (outcome: limited).",
+        description="Fraud labels counted per main entity; more are refused (outcome: rate_limited).",
     )
     per_actor_max: int = Field(
         2000,
         ge=1,
         le=1 << 30,
-        description="Labels counted per actor and day; more are refused (outcome: limited).",
+        description="Labels counted per actor and day of event time; more are refused (outcome: "
+        "rate_limited). Those without an actor share one limit.",
     )
     maturity_delay: Duration = Field(
         7 * 86_400.0,

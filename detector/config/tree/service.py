@@ -14,6 +14,7 @@ from detector.config.tree.base import (
     Secret,
     Servers,
     Topic,
+    is_loopback,
     leak,
     unfit,
     wrong,
@@ -196,12 +197,39 @@ class Checkpoints(Part):
     )
 
 
+class HttpTls(Part):
+    """The certificate of the pages. A renewed one is used within a minute."""
+
+    cert_file: str = Field(min_length=1, description="PEM file of the certificate, with its chain.")
+    key_file: str = Field(min_length=1, description="PEM file of the certificate's key, without a password.")
+
+
 class Http(Part):
     """The pages /livez, /readyz and /metrics."""
 
     address: ListenAddress = Field(
         "127.0.0.1:9464", description="host:port to listen on; 0.0.0.0:9464 for all networks."
     )
+    tls: HttpTls | None = Field(None, description="The certificate; null: plain HTTP.")
+    token: Secret | None = Field(
+        None,
+        description="Where the bearer token of /metrics and of the details of /readyz is kept; null: whoever "
+        "reaches the pages sees them. /livez and whether the service is ready need no token.",
+    )
+    unprotected: bool = Field(
+        False,
+        description="true: an address that other machines reach needs no tls and no token; the network "
+        "protects it.",
+    )
+
+    @field_validator("unprotected")
+    @classmethod
+    def _protected_beyond_loopback(cls, unprotected: bool, info: ValidationInfo) -> bool:
+        address, tls, token = (info.data.get(key) for key in ("address", "tls", "token"))
+        open_ = address is not None and not is_loopback(address)
+        if open_ and not unprotected and (tls is None or token is None):
+            raise unfit("true, or both http.tls and http.token: other machines reach http.address")
+        return unprotected
 
 
 class Log(Part):

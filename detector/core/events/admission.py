@@ -3,13 +3,16 @@
 Rules
     - Each event is decided in log order, from the log alone; how polls cut the log does not matter.
     - A refused event leaves no trace: neither its id nor its time is kept.
+    - In a stream of changes (Debezium, Connect) an id is that of a row, and each of its changes is an event.
+      So there an event is known again by its id and by all values that are read: a change that was written
+      twice, the row in a snapshot, or an update of other columns. These are skipped, not rejected.
     - Memory is bounded: the ids of the last `horizon_events` events, as 64-bit hashes. With 65,536 of them,
       two different ids share a hash once in 2^48 events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +23,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Event
 from detector.core.events.block_reader import Events
 from detector.core.events.event_time import EventTime, is_behind, time_latest, time_now, update_time
-from detector.core.events.parser import id_hash
-from detector.core.events.rejection import Rejected
+from detector.core.events.rejection import SKIPPED, Rejected
 
 IRREGULARITIES = ("out_of_order", "late", "duplicate", "skipped")
 """Skipped: the record is no event, and nothing is wrong with it."""
@@ -103,12 +105,20 @@ class Admitted:
 
 
 class Admission:
-    """Admits the events of one shard; see the module's docstring."""
+    """Admits the events of one shard; see the module's docstring.
 
-    def __init__(self, schema: Event) -> None:
+    Parameters
+    ----------
+    id_hash
+        Of the ids, as in `Events.id_hashes`.
+    """
+
+    def __init__(self, schema: Event, id_hash: Callable[[str], int]) -> None:
+        self._id_hash = id_hash
         # An id that is the event's place in the log never repeats.
         self._duplicates, self._late = None if schema.id is None else schema.duplicates, schema.time.late
         self._ids = RecentIds(1 if self._duplicates is None else self._duplicates.horizon_events)
+        self._changes = schema.envelope is not None and schema.envelope.has_changes
         self._counts = np.zeros(len(IRREGULARITIES), dtype=np.int64)
 
     def admit(self, events: Events, rejected: Mapping[int, Rejected], time: EventTime, room: int) -> Admitted:
@@ -122,10 +132,11 @@ class Admission:
             Rows that are not events.
         """
         n = len(events)
-        hashes, fates = events.id_hashes.copy(), np.full(n, _ENTERS, dtype=np.int8)
+        hashes = change_hashes(events) if self._changes else events.id_hashes.copy()
+        fates = np.full(n, _ENTERS, dtype=np.int8)
         for row, why in rejected.items():
             fates[row] = _REJECTED
-            hashes[row] = 0 if why.original is None else id_hash(why.original)
+            hashes[row] = 0 if why.original is None else self._id_hash(why.original)
         self._ids.reserve(n)
         first, bounded, now = np.full(n, -1), np.empty(n), np.empty(n)
         consumed = _admit(
@@ -145,6 +156,9 @@ class Admission:
         for row in np.flatnonzero(fates != _ENTERS).tolist():
             if fates[row] == _REJECTED:
                 refused[row] = self._explain(rejected[row], int(first[row]))
+            elif fates[row] == _DUPLICATE and self._changes:
+                self._counts[_DUPLICATE] -= 1
+                refused[row] = Rejected(SKIPPED, f"the change at offset {first[row]} says the same")
             elif fates[row] == _DUPLICATE:
                 refused[row] = Rejected("duplicate", f"the event at offset {first[row]} has the same id")
             else:
@@ -154,7 +168,7 @@ class Admission:
 
     def _explain(self, rejected: Rejected, offset: int) -> Rejected:
         """Add the offset of the event that a reversal takes back, if its id is held."""
-        if rejected.original is None or self._duplicates is None:
+        if rejected.original is None or self._duplicates is None or self._changes:
             return rejected
         where = "not among the last events" if offset < 0 else f"at offset {offset}"
         return Rejected(rejected.reason, f"{rejected.detail}, {where}")
@@ -166,12 +180,28 @@ class Admission:
         return {name: count for name, count in counts.items() if count}
 
     def to_state(self) -> dict[str, Any]:
-        return {} if self._duplicates is None else self._ids.to_state()
+        """Return the ids that are remembered: none where they are not compared."""
+        return (RecentIds(1) if self._duplicates is None else self._ids).to_state()
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Load what `to_state` returned, perhaps under other settings."""
-        if self._duplicates is not None and state:
+        if self._duplicates is not None:
             self._ids.load(state)
+
+
+def change_hashes(events: Events) -> NDArray[np.uint64]:
+    """Hashes of n events' ids together with all values that are read, (n,)."""
+    numbers = [events.times, *events.numerics.T, *events.points.reshape(len(events), -1).T]
+    columns = [(np.where(np.isnan(column), np.nan, column) + 0.0).view(np.uint64) for column in numbers]
+    columns += [*events.entities.T, *events.categories.T]
+    columns += [column.astype(np.uint64) for column in events.grams.reshape(len(events), -1).T]
+    hashes = events.id_hashes.copy()
+    for column in columns:  # splitmix64 after each
+        hashes = (hashes ^ column) + np.uint64(0x9E3779B97F4A7C15)
+        hashes = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        hashes = (hashes ^ (hashes >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        hashes ^= hashes >> np.uint64(31)
+    return hashes
 
 
 @numba.njit(cache=True)

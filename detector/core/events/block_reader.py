@@ -9,7 +9,6 @@ no speed.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -25,7 +24,7 @@ from detector.core.events.kinds import TEXT_GRAMS_MAX
 from detector.core.events.parser import NO_RESOURCES, NO_SOURCE, Entity, ParsedEvent, Parser
 from detector.core.events.rejection import Bad, Rejected
 from detector.core.events.times import TIME_MAX_S
-from detector.core.events.values import EXACT_MAX, Column, HashCache, Plain, convert_each, plain
+from detector.core.events.values import Column, HashCache, Plain, convert_each, plain
 from detector.core.records import Record
 
 
@@ -171,13 +170,14 @@ class BlockReader:
         events.ids[:] = (
             self._ids(ids, doubtful) if self._has_id else map(parser.own_id, events.offsets.tolist())
         )
-        hashes = b"".join([blake2b(text.encode(), digest_size=8).digest() for text in events.ids])
+        hashing = parser.id_hashing
+        hashes = b"".join([blake2b(text.encode(), **hashing).digest() for text in events.ids])
         events.id_hashes[:] = np.frombuffer(hashes, dtype="<u8")
         events.times[:] = self._times(times, events, doubtful)
         if parser.reversals:
             doubtful.update(row for row, kind in enumerate(kinds) if plain(kind) in parser.reversals)
         for e, entity in enumerate(parser.entities):
-            column = _whole(next(columns))
+            column = next(columns)
             events.entities[:, e] = self._entities[e].hash_column(column, doubtful)
             if e == 0:
                 events.key_matches[:] = self._match(entity, column, events.records, doubtful)
@@ -243,17 +243,3 @@ def _as_texts(texts: Plain, column: Column) -> Column | None:
         except ValueError:  # more digits than Python spells
             return None
     return None
-
-
-def _whole(column: Column) -> Column:
-    """Entity values in which decimals that are whole numbers are such; others are marked as wrong."""
-    if float not in set(map(type, column)):
-        return column
-    return [_whole_number(found) if type(found) is float else found for found in column]
-
-
-def _whole_number(found: float) -> Any:
-    if not math.isfinite(found):
-        return None
-    # Not as it is: it may be equal to a whole number that is known.
-    return int(found) if found.is_integer() and abs(found) < EXACT_MAX else (found,)

@@ -49,30 +49,24 @@ class NumberTexts:
 
     def __call__(self, text: str) -> float | None:
         """Return the number that a text is; NaN or an infinity if it says so; None: it is no number."""
-        if self._as_python:
-            try:
+        try:
+            if self._as_python:
                 return float(text)
-            except ValueError:
-                pass
+            if "." not in text and "_" not in text:
+                return float(text.replace(",", ".", 1))
+        except ValueError:
+            pass
         if len(text) > CHARS_MAX:
             return None
         found = self._match(" ".join(text.split()))
         if found is None or not (found["whole"] or found["part"]):
-            return None if self._as_python else _token(text)
+            return None
         signs = [sign for sign in (found["open"], *found.group("a", "b", "c", "d")) if sign]
         if len(signs) > 1:
             return None
         whole = "".join(filter(str.isdigit, found["whole"] or "0"))
         number = float(f"{whole}.{found['part'] or '0'}{found['power'] or ''}")
         return number if not signs or signs[0] == "+" else -number
-
-
-def _token(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return None if math.isfinite(number) else number
 
 
 def to_number(found: Any, name: str, texts: NumberTexts) -> float | None:

@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from detector.config.tree import MISSING, EntityField, Event, ValueField
 from detector.core.events.formats import make_format
@@ -26,7 +26,7 @@ from detector.core.events.kinds import KINDS, STORES, FieldKind
 from detector.core.events.rejection import SKIPPED, Bad, Rejected
 from detector.core.events.times import TimeReader
 from detector.core.events.values import Plain, hasher, key_of, plain
-from detector.core.records import Headers, Record
+from detector.core.records import Headers, Record, entity_key_id
 
 NO_RESOURCES: Mapping[str, Any] = MappingProxyType({})
 NO_SOURCE = ("events", 0)
@@ -47,7 +47,7 @@ class ParsedEvent(NamedTuple):
     grams: tuple[tuple[int, ...], ...]  # hashed character trigrams of each text, ascending
     points: tuple[tuple[float, float], ...]  # latitude and longitude, degrees, NaN for a missing place
     key_matches: bool  # the record's key is the main entity's value (or one of them is missing)
-    id_hash: int  # of the id; 64 bits, without a key
+    id_hash: int  # keyed, of the id; 64 bits
     unreadable: tuple[str, ...] = ()  # optional entities and fields whose values could not be read
 
 
@@ -61,6 +61,14 @@ class View:
     carried: Mapping[str, Any]  # of these the ones that the model does not see (use: context, segment)
     traces: Headers  # the record's own W3C trace context
     document: bytes  # the whole event as JSON
+
+
+class IdHashing(TypedDict):
+    """Settings of BLAKE2b."""
+
+    digest_size: int
+    key: bytes
+    person: bytes
 
 
 class Entity(NamedTuple):
@@ -110,12 +118,13 @@ class Parser:
         source: tuple[str, int] = NO_SOURCE,
     ) -> None:
         self.schema = schema
-        self.entity_key_id = hashlib.blake2b(b"entity key id", key=entity_key, digest_size=4).hexdigest()
+        self.id_hashing = id_hashing(entity_key)
+        self.entity_key_id = entity_key_id(entity_key)
         self.require_key = require_key
         self.limits = schema.limits
         self.id_prefix = f"{source[0]}-{source[1]}-"
         keys_missing = MISSING if schema.missing is None else schema.missing
-        self.id_texts = self._key_texts(keys_missing)
+        self.id_texts = self._key_texts(schema.missing or ())
         self.times = TimeReader(schema.time, frozenset(keys_missing))
         reversals = schema.reversals
         self.reversals = frozenset(() if reversals is None else reversals.values)
@@ -176,6 +185,10 @@ class Parser:
             return self._event(record, self._decode(record.value, record.key, record.headers))
         except Bad as bad:
             return bad.rejected
+
+    def id_hash(self, text: str) -> int:
+        """Return 64 bits that stand for an event's id."""
+        return _hashed(text, self.id_hashing)
 
     def main_key(self, value: bytes) -> bytes | None:
         """Return the main entity's value as the bytes that a record's key should be; None: there is none."""
@@ -246,7 +259,7 @@ class Parser:
             tuple(stores["texts"]),
             tuple(stores["points"]),
             matches,
-            id_hash(id_),
+            self.id_hash(id_),
             tuple(unreadable),
         )
 
@@ -318,6 +331,18 @@ def _named(bad: Bad, name: str) -> Bad:
     return bad if name in why.detail else Bad(why.reason, f"{name}: {why.detail}", why.original)
 
 
-def id_hash(text: str) -> int:
-    """Return 64 bits that stand for an event's id."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+def id_hash(text: str, key: bytes) -> int:
+    """Return 64 bits that stand for an event's id.
+
+    Without the key nobody finds ids that share a place in a hash table, which would make each look-up slow.
+    """
+    return _hashed(text, id_hashing(key))
+
+
+def _hashed(text: str, hashing: IdHashing) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), **hashing).digest(), "little")
+
+
+def id_hashing(key: bytes) -> IdHashing:
+    """Return the settings of BLAKE2b for ids. No field and no entity can have this purpose."""
+    return {"digest_size": 8, "key": key, "person": b"event id"}

@@ -5,7 +5,8 @@ What is not of the usual form is reported, never guessed; the caller reads it on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,20 @@ _EXACT_MAX = 1 << 53  # whole numbers below are doubles
 _HOURS_MAX = 4096
 _EPOCH, _HOUR, _US = datetime(1970, 1, 1), timedelta(hours=1), timedelta(microseconds=1)
 _ODD, _LOCAL, _ZONED = range(3)  # forms of a time
+_YEAR, _MONTH, _DAY, _HOUR_, _MINUTE, _SECOND, _MICRO, _SHORT_YEAR, _NAME = range(1, 10)  # steps of a pattern
+_DIRECTIVES = {
+    "Y": _YEAR,
+    "m": _MONTH,
+    "d": _DAY,
+    "H": _HOUR_,
+    "M": _MINUTE,
+    "S": _SECOND,
+    "f": _MICRO,
+    "y": _SHORT_YEAR,
+    "b": _NAME,
+    "%": 0,
+}
+_MONTHS = np.frombuffer(b"JanFebMarAprMayJunJulAugSepOctNovDec", np.uint8)
 
 
 def beyond(
@@ -134,20 +149,56 @@ class IsoTimes:
         The usual form is a date since 1970; or that, `T` or a space, h:min:s, optionally three or six digits
         of a second, optionally `Z`, ` UTC` or ±h:min. The microseconds must be exact in a double.
         """
-        joined = "".join(column)
-        if not joined.isascii():
+        return _read_times(column, self._zone, _read_iso)
+
+
+class PatternTimes:
+    """Reads times of a pattern of numbers, like `%d.%m.%Y %H:%M:%S`; they are local times of a zone.
+
+    Parameters
+    ----------
+    pattern
+        Of `datetime.strptime`.
+    """
+
+    def __init__(self, pattern: str, zone: tzinfo) -> None:
+        self._zone = zone
+        self._program: NDArray[np.int64] | None = None
+        steps = re.findall(r"%(.)|([^%])", pattern)
+        if all(directive in _DIRECTIVES or literal.isascii() for directive, literal in steps):
+            codes = [(_DIRECTIVES.get(directive, 0), ord(literal or "%")) for directive, literal in steps]
+            if all(directive in _DIRECTIVES for directive, literal in steps if not literal):
+                self._program = np.array(codes, dtype=np.int64)
+
+    def read(self, column: Sequence[str]) -> NDArray[np.float64]:
+        """Return s since the epoch as `strptime` and `timestamp` do; NaN: not of the usual form.
+
+        The usual form has all digits: four of the year, six of %f, two of each other number; months as Jan.
+        """
+        program = self._program
+        if program is None:
             return np.full(len(column), np.nan)
-        lengths = np.fromiter(map(len, column), dtype=np.int64, count=len(column))
-        micros, forms = np.zeros(len(column), dtype=np.int64), np.zeros(len(column), dtype=np.int8)
-        _read_iso(np.frombuffer(joined.encode(), np.uint8), lengths, micros, forms)
-        local = np.flatnonzero(forms == _LOCAL)
-        if len(local):
-            hours, which = np.unique(micros[local] // _HOUR_US, return_inverse=True)
-            offsets = [_offset_us(self._zone, hour) for hour in hours.tolist()]
-            micros[local] -= np.array([offset or 0 for offset in offsets], dtype=np.int64)[which]
-            forms[local[np.array([offset is None for offset in offsets])[which]]] = _ODD
-        usual = (forms != _ODD) & (micros >= 0) & (micros < _EXACT_MAX)
-        return np.where(usual, micros / 1e6, np.nan)
+        return _read_times(
+            column, self._zone, lambda text, *arrays: _read_pattern(text, program, _MONTHS, *arrays)
+        )
+
+
+def _read_times(column: Sequence[str], zone: tzinfo, read: Callable[..., None]) -> NDArray[np.float64]:
+    """Read times with a kernel that writes micros and forms; NaN: not of its form, or not exact."""
+    joined = "".join(column)
+    if not joined.isascii():
+        return np.full(len(column), np.nan)
+    lengths = np.fromiter(map(len, column), dtype=np.int64, count=len(column))
+    micros, forms = np.zeros(len(column), dtype=np.int64), np.zeros(len(column), dtype=np.int8)
+    read(np.frombuffer(joined.encode(), np.uint8), lengths, micros, forms)
+    local = np.flatnonzero(forms == _LOCAL)
+    if len(local):
+        hours, which = np.unique(micros[local] // _HOUR_US, return_inverse=True)
+        offsets = [_offset_us(zone, hour) for hour in hours.tolist()]
+        micros[local] -= np.array([offset or 0 for offset in offsets], dtype=np.int64)[which]
+        forms[local[np.array([offset is None for offset in offsets])[which]]] = _ODD
+    usual = (forms != _ODD) & (micros >= 0) & (micros < _EXACT_MAX)
+    return np.where(usual, micros / 1e6, np.nan)
 
 
 @lru_cache(maxsize=_HOURS_MAX)
@@ -224,6 +275,58 @@ def _read_iso(text: Any, lengths: Any, micros: Any, forms: Any) -> None:
                 offset = (60 * hours + minutes) * (1 if text[after] == 43 else -1)
         seconds = 86400 * _days(year, month, day) + 3600 * hour + 60 * (minute - offset) + second
         micros[row], forms[row] = 1_000_000 * seconds + fraction, form
+
+
+@numba.njit(cache=True)
+def _read_pattern(text: Any, program: Any, months: Any, lengths: Any, micros: Any, forms: Any) -> None:
+    """Write micros since 1970 of local time, and the form of each time.
+
+    The program has a row per step: what is read, and the byte of what stands for itself.
+    """
+    found = np.zeros(10, dtype=np.int64)
+    stop = 0
+    for row in range(len(lengths)):
+        at, stop = stop, stop + lengths[row]
+        found[:] = 0
+        found[_MONTH] = found[_DAY] = 1
+        right = True
+        for step in range(len(program)):
+            code = program[step, 0]
+            width = (
+                1 if code == 0 else 4 if code == _YEAR else 6 if code == _MICRO else 3 if code == _NAME else 2
+            )
+            if at + width > stop:
+                right = False
+                break
+            if code == 0:
+                right = text[at] == program[step, 1]
+            elif code == _NAME:
+                found[_MONTH] = 0
+                for month in range(12):
+                    if (
+                        text[at] == months[3 * month]
+                        and text[at + 1] == months[3 * month + 1]
+                        and text[at + 2] == months[3 * month + 2]
+                    ):
+                        found[_MONTH] = month + 1
+            else:
+                found[code] = _number(text, at, width)
+                if code == _SHORT_YEAR and found[code] >= 0:
+                    found[_YEAR] = found[code] + (2000 if found[code] < 69 else 1900)
+            if not right:
+                break
+            at += width
+        if not right or at != stop or found.min() < 0:
+            continue
+        year, month, day = found[_YEAR], found[_MONTH], found[_DAY]
+        if year < 1 or month < 1 or month > 12 or day < 1 or day > _month_days(year, month):
+            continue
+        if found[_HOUR_] > 23 or found[_MINUTE] > 59 or found[_SECOND] > 59:
+            continue
+        seconds = (
+            86400 * _days(year, month, day) + 3600 * found[_HOUR_] + 60 * found[_MINUTE] + found[_SECOND]
+        )
+        micros[row], forms[row] = 1_000_000 * seconds + found[_MICRO], _LOCAL
 
 
 @numba.njit(cache=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
 EXACT_MAX = 1 << 53  # whole numbers below are doubles
 BITS_MAX = 13_000  # Python spells no whole number of more than 4,300 digits
+# Python hashes whole numbers modulo this prime, without a key: larger ones could all be made to collide.
+CACHE_NUMBER_MAX = (1 << 61) - 1
 
 Column = Sequence[Any]
 """n decoded values of one field."""
@@ -167,8 +170,7 @@ class HashCache(dict[Any, int]):
     Parameters
     ----------
     convert
-        From a decoded value to its hash; may raise Bad. Equal numbers must have equal hashes; truth values
-        need not.
+        From a decoded value to its hash; may raise Bad.
     digest
         The same for a text that means itself.
     texts
@@ -182,7 +184,8 @@ class HashCache(dict[Any, int]):
 
     def hash_column(self, column: Column, doubtful: set[int]) -> NDArray[np.uint64]:
         """Hash n values; 0 for a missing one and for one that is refused, whose row becomes doubtful."""
-        cacheable = bool not in set(map(type, column))  # in a dict, True is the key 1
+        # In a dict, True and 1.0 are the key 1. Decimals are rare where they are no numbers.
+        cacheable = set(map(type, column)) <= {str, int, NoneType}
         hashes = convert_each(self.__getitem__ if cacheable else self._convert, column, doubtful, 0)
         return np.array(hashes, dtype=np.uint64)
 
@@ -190,6 +193,7 @@ class HashCache(dict[Any, int]):
         hashed = self._digest(found) if self._texts.one(found) else self._convert(found)
         if len(self) >= CACHE_VALUES_MAX:
             self.clear()
-        if found == found and len(str(found)) <= CACHE_CHARS_MAX:  # NaN is no key
+        small = abs(found) < CACHE_NUMBER_MAX if type(found) is int else len(str(found)) <= CACHE_CHARS_MAX
+        if small:
             self[found] = hashed
         return hashed

@@ -103,8 +103,13 @@ class KeyTable:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Load the rows of what `to_state` returned."""
-        self._allocate(int(state["slots"]))
-        used = state["used"]
+        slots, used = int(state["slots"]), state["used"]
+        sizes = {len(state[name]) for name in ("used", "keys", "last", "stats")}
+        if slots & (slots - 1) or not SLOTS_MIN <= slots <= self._slots_max or len(sizes) > 1:
+            raise ValueError(f"a table with {slots} slots and columns of {sorted(sizes)} rows")
+        if len(used) and not 0 <= used.min() <= used.max() < slots:
+            raise ValueError("a table with rows beyond its slots")
+        self._allocate(slots)
         self._keys[used], self._times[used], self._stats[used] = state["keys"], state["last"], state["stats"]
         self._count[0] = len(used)
 

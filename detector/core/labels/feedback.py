@@ -11,7 +11,7 @@ value to each part that learns from it (see `detector.core.shard.shard.Shard.bar
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -20,18 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events import id_hash, key_text, read_time
+from detector.core.events import key_text, read_time
 from detector.core.features import DAY_S, Rows
 from detector.core.labels.event_buffer import EventBuffer
 
 OUTCOMES = ("applied", "retracted", "duplicate", "rate_limited", "unknown_event", "unknown_kind", "malformed")
 """What becomes of a feedback record."""
 
-ACTORS_MAX = 1024  # actors whose labels of a day are counted; the one least recently seen goes
-TEXT_CHARS_MAX = 1024
+ACTORS_MAX = 1024  # actors whose labels of a day are counted; all others share one count
+TEXT_CHARS_MAX = 1024  # of an id or a name
 RECORD_BYTES_MAX = 64 * TEXT_CHARS_MAX
+_LABELS = ("fraud", "legitimate")
+_OTHERS = 0  # stands for all actors without a name or a count of their own
 # Alerted events answered as legitimate that one barrier adds to the core of normal events.
 CLEARED_MAX = 32
+
+
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)]
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,13 +45,13 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     time: str | int | float
     label: Literal["fraud", "legitimate", "retracted"] | None = None
     kind: str = "label"
-    event_id: str | int | float | None = None
-    topic: str | None = None
+    event_id: Text | int | float | None = None
+    topic: Text | None = None
     partition: int | None = None
     offset: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    feedback_id: Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)] | None = None
+    feedback_id: Text | None = None
     entities: dict[str, str | int] | None = None
-    actor: str | None = None
+    actor: Text | None = None
     reason: str | None = None
     until: str | int | float | None = None
 
@@ -88,7 +93,7 @@ class Answer(NamedTuple):
     number: int  # of the event, see `EventBuffer`
     offset: int  # of the event's record
     label: str  # fraud, legitimate or retracted
-    time: float  # of the feedback, s since the epoch
+    time: float  # of the feedback, s since the epoch; never after the event time at which it was applied
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -135,43 +140,69 @@ class LabelBook:
     Rules
         - A record with a `feedback_id` is applied once.
         - At most `per_entity_max` frauds of one main entity are in force, and at most `per_actor_max` labels
-          of one named actor are applied per day of feedback time. So no single card and no single account
-          decides what a fraud is.
+          of one actor are applied per day. So no single card and no single account decides what a fraud is.
+          Labels without an actor count as those of one actor.
+        - What a record says of its time moves nothing beyond the present: days are those of event time when
+          the record is applied, and a label from the future counts as given now.
+        - Of ids and actors only hashes are kept, so nobody else decides how large the state is.
+
+    Parameters
+    ----------
+    id_hash
+        Of event ids, as in the buffer.
     """
 
-    def __init__(self, config: LabelsConfig, topic: str, partition: int, buffer: EventBuffer) -> None:
+    def __init__(
+        self,
+        config: LabelsConfig,
+        topic: str,
+        partition: int,
+        buffer: EventBuffer,
+        id_hash: Callable[[str], int],
+    ) -> None:
         self._config = config
+        self._id_hash = id_hash
         self._topic = topic
         self._partition = partition
         self._buffer = buffer
         self.labels: OrderedDict[int, str] = OrderedDict()  # offset of the event -> label; oldest first
         self._entities: dict[int, int] = {}  # offset -> main entity, of the frauds among them
         self._frauds: dict[int, int] = {}  # main entity -> frauds in force
-        self._applied: OrderedDict[str, None] = OrderedDict()  # feedback ids
-        self._actors: OrderedDict[str, tuple[int, int]] = OrderedDict()  # actor -> day, labels on that day
+        self._applied: OrderedDict[int, None] = OrderedDict()  # hashes of feedback ids
+        self._day = 0  # of event time, since the epoch; it never goes back
+        self._actors: dict[int, int] = {}  # hash of the actor -> labels on that day
 
-    def apply(self, records: Sequence[tuple[int, bytes]]) -> AppliedLabels:
-        """Apply feedback records, given as position and value, in order."""
+    def apply(self, records: Sequence[tuple[int, bytes]], now: float) -> AppliedLabels:
+        """Apply feedback records, given as position and value, in order.
+
+        Parameters
+        ----------
+        now
+            Event time of the shard, s since the epoch.
+        """
+        if now // DAY_S > self._day:
+            self._day, self._actors = int(now // DAY_S), {}
         outcomes = dict.fromkeys(OUTCOMES, 0)
         answers: list[Answer] = []
         read = [read_feedback(raw) for _, raw in records]
         labels = [one for one in read if one is not None and one.kind == "label"]
-        by_id = self._buffer.find("ids", [_id_hash(one) for one in labels if one.event_id is not None])
+        by_id = self._buffer.find("ids", [self._hash_of(one) for one in labels if one.event_id is not None])
         by_offset = self._buffer.find("offsets", [one.offset for one in labels if one.offset is not None])
         for feedback in read:
             outcome = "malformed"
             if feedback is not None:
                 number = self._number(feedback, by_id, by_offset)
-                outcome = self._apply(feedback, number, answers)
+                outcome = self._apply(feedback, number, now, answers)
             outcomes[outcome] += 1
         counted = {outcome: count for outcome, count in outcomes.items() if count}
         return AppliedLabels.make(answers, self._buffer, counted)
 
-    def _apply(self, feedback: Feedback, number: int | None, answers: list[Answer]) -> str:
+    def _apply(self, feedback: Feedback, number: int | None, now: float, answers: list[Answer]) -> str:
         """Apply one record and append its answer; returns its outcome."""
         if feedback.kind != "label":
             return "unknown_kind"
-        if feedback.feedback_id is not None and feedback.feedback_id in self._applied:
+        record = None if feedback.feedback_id is None else self._id_hash(feedback.feedback_id)
+        if record in self._applied:
             return "duplicate"
         if number is None:
             return "unknown_event"  # the same feedback id may be applied later, when the event is known
@@ -182,12 +213,14 @@ class LabelBook:
         offset = int(self._buffer.column("offsets", here)[0])
         keys = self._buffer.column("keys", here)[0]
         entity = int(keys[0]) if len(keys) else 0
-        if feedback.label != "retracted" and self._exceeds(feedback, offset, entity, time):
+        if feedback.label != "retracted" and self._exceeds(feedback, offset, entity):
             return "rate_limited"
-        if feedback.feedback_id is not None:
-            _push(self._applied, feedback.feedback_id, None, self._config.labels_max)
+        if record is not None:
+            self._applied[record] = None
+            if len(self._applied) > self._config.labels_max:
+                self._applied.popitem(last=False)
         self._forget(offset)
-        answers.append(Answer(number, offset, feedback.label, time))
+        answers.append(Answer(number, offset, feedback.label, min(time, now)))
         if feedback.label == "retracted":
             return "retracted"
         self.labels[offset] = feedback.label
@@ -203,23 +236,25 @@ class LabelBook:
     ) -> int | None:
         """Number of the event that a record names; None if it is not in the buffer."""
         if key_text(feedback.event_id) is not None:
-            return by_id.get(_id_hash(feedback))
+            return by_id.get(self._hash_of(feedback))
         here = feedback.topic in (None, self._topic) and feedback.partition == self._partition
         return by_offset.get(feedback.offset) if here and feedback.offset is not None else None
 
-    def _exceeds(self, feedback: Feedback, offset: int, entity: int, time: float) -> bool:
+    def _hash_of(self, feedback: Feedback) -> int:
+        return self._id_hash(key_text(feedback.event_id) or "")
+
+    def _exceeds(self, feedback: Feedback, offset: int, entity: int) -> bool:
         """Whether a label exceeds a limit; otherwise it is counted for its actor."""
         new = feedback.label == "fraud" and offset not in self._entities
         if new and self._frauds.get(entity, 0) >= self._config.per_entity_max:
             return True
-        if feedback.actor is None:
-            return False
-        today = int(time // DAY_S)
-        day, count = self._actors.get(feedback.actor, (today, 0))
-        count = count + 1 if today <= day else 1
-        if count > self._config.per_actor_max:
+        actor = self._id_hash(feedback.actor) if feedback.actor else _OTHERS
+        if actor not in self._actors and len(self._actors) >= ACTORS_MAX:
+            actor = _OTHERS
+        count = self._actors.get(actor, 0)
+        if count >= self._config.per_actor_max:
             return True
-        _push(self._actors, feedback.actor, (max(day, today), count), ACTORS_MAX)
+        self._actors[actor] = count + 1
         return False
 
     def _forget(self, offset: int) -> None:
@@ -231,30 +266,25 @@ class LabelBook:
                 del self._frauds[entity]
 
     def to_state(self) -> dict[str, Any]:
-        """State as plain values."""
+        """State as arrays and plain values."""
         return {
-            "labels": list(self.labels.items()),
-            "entities": [[offset, str(entity)] for offset, entity in self._entities.items()],
-            "applied": list(self._applied),
-            "actors": [[actor, day, count] for actor, (day, count) in self._actors.items()],
+            "offsets": np.array(list(self.labels), dtype=np.int64),
+            "labels": np.array([_LABELS.index(label) for label in self.labels.values()], dtype=np.uint8),
+            "fraud_offsets": np.array(list(self._entities), dtype=np.int64),
+            "entities": np.array(list(self._entities.values()), dtype=np.uint64),
+            "applied": np.array(list(self._applied), dtype=np.uint64),
+            "day": self._day,
+            "actors": np.array(list(self._actors), dtype=np.uint64),
+            "counts": np.array(list(self._actors.values()), dtype=np.int64),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        self.labels = OrderedDict((offset, label) for offset, label in state["labels"])
-        self._entities = {offset: int(entity) for offset, entity in state["entities"]}
+        labels = [_LABELS[number] for number in state["labels"].tolist()]
+        self.labels = OrderedDict(zip(state["offsets"].tolist(), labels, strict=True))
+        frauds = state["fraud_offsets"].tolist()
+        self._entities = dict(zip(frauds, state["entities"].tolist(), strict=True))
         self._frauds = dict(Counter(self._entities.values()))
-        self._applied = OrderedDict.fromkeys(state["applied"])
-        self._actors = OrderedDict((actor, (day, count)) for actor, day, count in state["actors"])
-
-
-def _push(table: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> None:
-    """Put a value last; the first one goes if that makes more than `limit`."""
-    table[key] = value
-    table.move_to_end(key)
-    if len(table) > limit:
-        table.popitem(last=False)
-
-
-def _id_hash(feedback: Feedback) -> int:
-    return id_hash(key_text(feedback.event_id) or "")
+        self._applied = OrderedDict.fromkeys(state["applied"].tolist())
+        self._day = state["day"]
+        self._actors = dict(zip(state["actors"].tolist(), state["counts"].tolist(), strict=True))

@@ -8,9 +8,9 @@ unit: nats, -log of the share of events at least as far.
 The sample holds all but the strangest events, not the accepted ones alone. Those end at the trim, which the
 columns themselves decide: each cut would make the next one closer.
 
-The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight (`useful`). Events
-are unusual in few respects, so a sum of what is usual in many would only be noise
-(docs/explanation/experiments.md).
+The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight. Events are unusual
+in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). A
+column weighs by what it tells at all (`useful`), and less if others say the same (`Overlap`).
 The surprise of a category that the main entity's history mostly takes away counts as far as there is a
 history: where everybody lives at a rare place, the first event of a card is not strange.
 """
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from detector.core.features import Rows, explained_surprises
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core
+from detector.core.model.overlap import Overlap
 from detector.core.model.score_part import Fit, PartSetup, ScorePart
 from detector.core.model.useful import Useful
 
@@ -57,6 +58,7 @@ class HabitsPart(ScorePart):
         numbered = [(place, column) for place, column in enumerate(setup.features.columns) if column.unusual]
         self._places = np.array([place for place, _ in numbered], dtype=np.int64)
         self._useful = Useful(setup.layout, [column for _, column in numbered])
+        self._overlap = Overlap(len(numbered), setup.config.calibration.memory_events)
         self._weights = np.ones(len(numbered))
         self._layout = setup.layout
         self._count = setup.features.count_column(setup.layout.kind_of(0))
@@ -76,10 +78,14 @@ class HabitsPart(ScorePart):
         return cls(setup) if setup.layout.entities else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        return (self._beyond(inputs) @ self._weights)[:, None]
+
+    def _beyond(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Nats of each column beyond what is usual, (n, U)."""
         beyond = np.maximum(self._nats(self._columns(inputs)) - USUAL, 0.0)
         unknown = np.exp(-inputs[:, self._count, None].astype(np.float64))  # 1 / (count + 1)
         beyond[:, self._surprises] *= 1.0 - self._told * unknown
-        return (beyond @ self._weights)[:, None]
+        return beyond
 
     def _nats(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
         """Nats of columns (n, U): linear between quantiles, and on beyond the last one."""
@@ -98,14 +104,16 @@ class HabitsPart(ScorePart):
         numbers = (self._seen + np.arange(-self._seen % EVERY, len(found), EVERY)) // EVERY
         self._sample[numbers % SAMPLED] = self._columns(inputs[chosen])
         self._seen += len(found)
+        self._overlap.learn(self._beyond(inputs))
 
     def copy(self) -> Self:
         other = copy(self)
-        other._sample = self._sample.copy()
+        other._sample, other._overlap = self._sample.copy(), self._overlap.copy()
         return other
 
     def refit(self, fit: Fit) -> None:
-        self._weights = self._useful.weights(fit.sample.rows)
+        useful = self._useful.weights(fit.sample.rows)
+        self._weights = useful * self._overlap.weights(useful)
         self._told = explained_surprises(fit.sample.rows, self._layout)
         sampled: NDArray[Any] = self._sample[: -(-self._seen // EVERY)]
         if len(sampled) < SAMPLED_MIN:
@@ -118,13 +126,14 @@ class HabitsPart(ScorePart):
         self._knots, self._scales = knots[:-1], np.maximum(scales, seen * self._least[1])
 
     def succeed(self, before: Self, core: Core) -> None:
-        self._sample, self._seen = before._sample, before._seen
+        self._sample, self._seen, self._overlap = before._sample, before._seen, before._overlap
 
     def to_state(self) -> dict[str, Any]:
         return {
             "knots": self._knots,
             "scales": self._scales,
             "weights": self._weights,
+            "overlap": self._overlap.to_state(),
             "told": self._told,
             "sample": self._sample.copy(),
             "seen": self._seen,
@@ -133,4 +142,5 @@ class HabitsPart(ScorePart):
     def load(self, state: Mapping[str, Any], core: Core) -> None:
         self._knots, self._scales = state["knots"], state["scales"]
         self._weights, self._told = state["weights"], state["told"]
+        self._overlap.load(state["overlap"])
         self._sample, self._seen = state["sample"].copy(), state["seen"]

@@ -16,13 +16,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
-from detector.core.recovery.journal import Journal
+import msgspec
+
+from detector.core.recovery.journal import POSITION_MAX, Journal
 from detector.core.recovery.upgrade import FORMAT, check_format, upgrade
 from detector.core.state import State, digest, pack, unpack
-from detector.errors import CheckpointDamaged
+from detector.errors import CheckpointDamaged, NeedsOperator
+
+MANIFEST_BYTES_MAX = 16 << 20  # one with a full journal and a large configuration has some 100 kB
+STATE_BYTES_MAX = 1 << 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,15 +106,65 @@ def read_manifest(data: bytes) -> Manifest:
         This version cannot read the checkpoint's format.
     """
     try:
+        if len(data) > MANIFEST_BYTES_MAX:
+            raise ValueError(f"it has {len(data)} bytes")
         body, seal = data.decode().rstrip("\n").rsplit("\n", 1)
         if hashlib.sha256(body.encode()).hexdigest() != seal:
             raise CheckpointDamaged("the manifest does not match its checksum")
         document: dict[str, Any] = json.loads(body)
-        check_format(document["format"], document["name"])
-        since = Journal.from_text(document["since"]).with_states(document.pop("states"))
-        return Manifest(**{**document, "since": since})
-    except (ValueError, KeyError, TypeError, AttributeError) as cause:
-        raise CheckpointDamaged(f"the manifest cannot be read: {cause}") from cause
+        if type(document["format"]) is not int or type(document["name"]) is not str:
+            raise ValueError("a format or a name of the wrong type")
+        check_format(document["format"], document["name"][:80])
+        states = msgspec.convert(document.pop("states"), list[str])
+        since = _read_since(document["since"]).with_states(states)
+        manifest = Manifest(**{**document, "since": since})
+        _check(manifest)
+        return manifest
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as cause:
+        raise CheckpointDamaged(f"the manifest cannot be read: {str(cause)[:200]}") from cause
+
+
+def _read_since(text: str) -> Journal:
+    try:
+        return Journal.from_text(text)
+    except NeedsOperator as error:  # this checkpoint cannot be used; another one may be
+        raise ValueError(str(error)) from error
+
+
+def _check(manifest: Manifest) -> None:
+    """Check what `encode` promises.
+
+    Raises
+    ------
+    ValueError
+        It does not hold.
+    """
+    facts = asdict(manifest)
+    del facts["since"]
+    read = msgspec.convert(facts, _Facts)
+    since = manifest.since
+    wanted = f"{read.partition:05d}/{read.position:020d}-"
+    if manifest.name[:-12] != wanted:
+        raise ValueError(f"it names position {read.position} of partition {read.partition}, not its own")
+    last = since.barriers[-1].position if since.barriers else since.position
+    if last != read.position:
+        raise ValueError(f"its journal ends at {last}, the checkpoint is at {read.position}")
+
+
+class _Facts(msgspec.Struct, forbid_unknown_fields=True):
+    """A manifest's fields without the journal."""
+
+    format: int
+    name: Annotated[str, msgspec.Meta(max_length=64)]
+    partition: Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+    position: Annotated[int, msgspec.Meta(ge=0, le=POSITION_MAX)]
+    config: Annotated[str, msgspec.Meta(max_length=64)]
+    config_json: str
+    entity_key_id: Annotated[str, msgspec.Meta(max_length=64)]
+    versions: dict[str, str]
+    state_bytes: Annotated[int, msgspec.Meta(ge=0, le=STATE_BYTES_MAX)]
+    state_sha256: Annotated[str, msgspec.Meta(max_length=64)]
+    state_hash: Annotated[str, msgspec.Meta(max_length=64)]
 
 
 def read_state(manifest: Manifest, data: bytes) -> Mapping[str, Any]:

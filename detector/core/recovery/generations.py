@@ -20,11 +20,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 from detector.config.tree import ModelPart
 from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
+from detector.core.recovery.committed import ANEW
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import Side
 from detector.errors import CheckpointDamaged, LogGone, NeedsOperator
@@ -35,7 +37,6 @@ Get = Callable[[str], bytes]
 Put = Callable[[str, bytes], None]
 """Writes one object, whole or not at all; returns once it is durable."""
 
-_ANEW = "delete the group's offsets to start anew"
 # Topic names have up to 249 characters; file names have at most 255 bytes.
 _COMPONENT_CHARS_MAX = 249
 _SHORTENED_TO = 16  # characters kept of a longer name: at most 192 when quoted, then 33 for the hash
@@ -77,22 +78,6 @@ def write(snapshot: Snapshot, put: Put) -> str:
     return name
 
 
-def read_journal(metadata: str, *, partition: int, group: str) -> Journal:
-    """Read the metadata of a committed offset.
-
-    Raises
-    ------
-    NeedsOperator
-        There is none, or it is not a journal.
-    """
-    if not metadata:
-        raise NeedsOperator(
-            f"partition {partition}: group {group!r} has a committed offset without a journal, so something "
-            f"else committed it: use a kafka.group_id of its own, or {_ANEW}"
-        )
-    return Journal.from_text(metadata)
-
-
 def check_end(until: int, *, partition: int, group: str, end: int) -> None:
     """Check that the log reaches to the committed offset: else new events would count as published.
 
@@ -112,7 +97,7 @@ def check_end(until: int, *, partition: int, group: str, end: int) -> None:
         raise NeedsOperator(
             f"partition {partition}: group {group!r} has committed offset {until}, but the log ends at {end} "
             "now: the topic was created again, or lost its newest events (unclean leader election); bring "
-            f"them back, or stop all members and {_ANEW}"
+            f"them back, or stop all members and {ANEW}"
         )
 
 
@@ -137,12 +122,12 @@ def check_side(journal: Journal, side: Side, *, partition: int, beginning: int |
     if beginning is None:
         raise NeedsOperator(
             f"partition {partition}: records {needed} to {journal.end(side)} of the {side} topic are part "
-            f"of its state: set topics.{side} again, or {_ANEW}"
+            f"of its state: set topics.{side} again, or {ANEW}"
         )
     if beginning > needed:
         raise LogGone(
             f"partition {partition}: recovery needs the {side} topic from offset {needed}, but it begins "
-            f"at {beginning} now: raise its retention above the checkpoints' age, then {_ANEW}"
+            f"at {beginning} now: raise its retention above the checkpoints' age, then {ANEW}"
         )
 
 
@@ -170,17 +155,30 @@ def read_configs(origin: Origin, wanted: ModelPart, get: Get) -> dict[str, Model
     except ValueError as error:
         raise NeedsOperator(
             "a configuration that the journal names cannot be read: run the version that wrote it, or "
-            f"{_ANEW} ({error})"
+            f"{ANEW} ({error})"
         ) from error
 
 
-def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -> Origin:
+def find_origin(
+    journal: Journal,
+    get: Get,
+    *,
+    partition: int,
+    beginning: int,
+    committed: bool = False,
+    refused: Mapping[str, str] = MappingProxyType({}),
+) -> Origin:
     """Walk back from the checkpoint that `journal` names to one that can be read.
 
     Parameters
     ----------
     beginning
         Lowest offset that the log still has.
+    committed
+        The journal is a committed one: its checkpoint has the position that it names. Not so the journal of
+        a checkpoint made by `move_checkpoint`.
+    refused
+        Checkpoints that could not be loaded, and why: they are damaged.
 
     Raises
     ------
@@ -196,7 +194,7 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
             raise LogGone(
                 f"partition {partition}: recovery needs the log from offset {journal.position}, but it "
                 f"begins at {beginning} now{_because(damages)}: raise the topic's retention above the "
-                f"checkpoints' age, then {_ANEW}"
+                f"checkpoints' age, then {ANEW}"
             )
         name = journal.checkpoint
         if not name:
@@ -205,8 +203,16 @@ def find_origin(journal: Journal, get: Get, *, partition: int, beginning: int) -
             manifest = read_manifest_of(name, get)
         except CheckpointDamaged as error:
             raise _unusable(partition, [*damages, str(error)]) from error
+        exact = committed and not manifests
+        if manifest.partition != partition or (exact and manifest.position != journal.position):
+            raise NeedsOperator(
+                f"partition {partition}: the journal begins at {journal.position} with checkpoint {name}, "
+                f"which is of partition {manifest.partition} at {manifest.position}: {ANEW}"
+            )
         manifests.append(manifest)
         try:
+            if name in refused:
+                raise CheckpointDamaged(refused[name])
             return Origin(
                 journal=journal,
                 restored=(manifest, _state_of(manifest, get)),
@@ -355,7 +361,7 @@ def _get(name: str, get: Get) -> bytes:
 def _unusable(partition: int, damages: Iterable[str]) -> NeedsOperator:
     return NeedsOperator(
         f"partition {partition}: the checkpoint store holds no usable checkpoint{_because(damages)}: restore "
-        f"it (is checkpoints.url the one that the group used before?), or {_ANEW}"
+        f"it (is checkpoints.url the one that the group used before?), or {ANEW}"
     )
 
 

@@ -29,6 +29,7 @@ Text
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -38,6 +39,8 @@ from detector.errors import NeedsOperator
 
 FORMAT = 1
 METADATA_BYTES_MAX = 4096
+TEXT_CHARS_MAX = 1 << 20  # of what is read; over files, and in manifests, journals may be longer than Kafka's
+POSITION_MAX = (1 << 63) - 1  # Kafka's offsets are signed
 # What the first checkpoint's name adds to a journal. Later names have the same length, and what else grows at
 # a new origin is shorter than the entries that are dropped: what has room once has room under any checkpoint.
 NAME_BYTES_MAX = 64
@@ -47,6 +50,10 @@ STATE_BYTES_MAX = 22
 Cause = Literal["every", "side_input", "config", "age"]
 _LETTERS: dict[str, Cause] = {"e": "every", "s": "side_input", "c": "config", "a": "age"}
 _USUAL = "e"
+# A checkpoint's name, a configuration's hash, a state's: they become parts of paths in the store.
+_NAME = re.compile(r"(\d{5,10}/(\d{20}|model)-[0-9a-f]{12})?")
+_CONFIG = re.compile(r"[0-9a-f]{0,64}")
+_STATE = re.compile(r"[0-9]{0,4}:?[0-9a-f]{0,64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,14 +213,20 @@ class Journal:
             It is not a journal, or this version does not know its format or one of its side inputs.
         """
         try:
+            if len(text) > TEXT_CHARS_MAX:
+                raise ValueError("it is too long")
             document = json.loads(text)
             kinds = {"k": str, "p": int, "c": str, "s": list, "b": list, "h": str}
             if any(type(document[name]) is not kind for name, kind in kinds.items() if name in document):
                 raise ValueError("a value of the wrong type")
             if document["v"] != FORMAT:
-                raise _unknown(f"of format {document['v']}", f"format {FORMAT}")
+                raise _unknown(f"of format {str(document['v'])[:24]}", f"format {FORMAT}")
+            _check_numbers([document["p"]])
+            if not _NAME.fullmatch(document["k"]) or not _STATE.fullmatch(document.get("h", "")):
+                raise ValueError("a name that no checkpoint and no state has")
             position, ends = document["p"], _by_side(document["s"])
             origin = dict(ends)
+            configs = [document["c"]]
             barriers = []
             for entry in document["b"]:
                 events, moved, letter, config, skipped = _parsed(entry)
@@ -224,9 +237,13 @@ class Journal:
                     if moved[side]
                 }
                 ends |= {side: stop for side, (_, stop) in sides.items()}
+                _check_numbers([position, *ends.values()])
+                configs.append(config)
                 barriers.append(
                     Barrier(position=position, cause=_LETTERS[letter], sides=sides, config=config or None)
                 )
+            if not all(_CONFIG.fullmatch(config) for config in configs):
+                raise ValueError("a hash that no configuration has")
             if barriers:
                 barriers[-1] = replace(barriers[-1], state=document.get("h", ""))
             return cls(
@@ -288,7 +305,7 @@ def _by_side(numbers: list[Any]) -> dict[Side, int]:
 
 
 def _check_numbers(numbers: list[Any]) -> None:
-    if any(type(number) is not int or number < 0 for number in numbers):
+    if any(type(number) is not int or not 0 <= number <= POSITION_MAX for number in numbers):
         raise ValueError("a number of the wrong kind")
 
 

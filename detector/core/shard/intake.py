@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.events import SKIPPED, Admission, BlockReader, Events, EventTime, Parser, Rejected
-from detector.core.records import DeadLetter, Identity, Record
+from detector.core.records import DeadLetter, Identity, Outputs, Record
 from detector.core.shard.block import Block
 
 # Fewest records read at once: a few cost nearly as much as one. Records beyond the block are read again
@@ -28,6 +28,10 @@ class Admitted(NamedTuple):
     irregular: Mapping[str, int]  # events out of order, late, duplicate; records skipped; by kind
     unreadable: Mapping[str, int]  # values of admitted events that could not be read, by field
 
+    def outputs(self) -> Outputs:
+        """Outputs of what was read, before anything is scored."""
+        return Outputs(dead_letters=self.dead_letters, irregular=self.irregular, unreadable=self.unreadable)
+
 
 class Intake:
     """Reads records of one partition. Event time follows the events that are admitted."""
@@ -35,7 +39,7 @@ class Intake:
     def __init__(self, config: ModelPart, identity: Identity) -> None:
         self._identity = identity
         self._reader = self._make_reader(config)
-        self._admission = Admission(config.event)
+        self._admission = Admission(config.event, self._reader.parser.id_hash)
         self.time = EventTime()
 
     def _make_reader(self, config: ModelPart) -> BlockReader:
@@ -51,7 +55,7 @@ class Intake:
         """Use another configuration; which events came before stays known."""
         known = self._admission.to_state()
         self._reader = self._make_reader(config)
-        self._admission = Admission(config.event)
+        self._admission = Admission(config.event, self._reader.parser.id_hash)
         self._admission.load(known)
 
     def restart_time(self) -> None:
@@ -83,7 +87,8 @@ class Intake:
         irregular = self._admission.collect()
         if skipped:
             irregular["skipped"] = skipped
-        unreadable = Counter(name for names in joined.unreadable if names for name in names)
+        some = any(joined.unreadable)
+        unreadable = Counter(name for names in joined.unreadable for name in names) if some else {}
         return Admitted(joined, tuple(dead), consumed, irregular, unreadable)
 
     def look(self, records: Sequence[Record]) -> tuple[Events, NDArray[np.float64], Mapping[int, Rejected]]:

@@ -38,7 +38,7 @@ from detector.core.shard.alerting import Inquired
 from detector.core.shard.looking import Looked
 from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
-from detector.errors import NeedsOperator
+from detector.errors import CheckpointDamaged, NeedsOperator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +80,8 @@ class Partition:
     ------
     NeedsOperator
         The checkpoint's entities were hashed with another key, or a configuration is missing.
+    CheckpointDamaged
+        The state is not one of this configuration.
     """
 
     def __init__(
@@ -127,7 +129,12 @@ class Partition:
                     f"{manifest.entity_key_id}, this process has {self._shard.entity_key_id}: use the same "
                     "entity_key, or start a new group"
                 )
-            self._shard.load(state)
+            try:
+                self._shard.load(state)
+            except Exception as error:  # whatever a state that cannot be true leads to
+                raise CheckpointDamaged(
+                    f"its state cannot be loaded ({type(error).__name__}: {str(error)[:200]})"
+                ) from error
         self._lap = lap
         self._state: State | None = None  # right after a barrier
         self.state_hash = "" if restored is None else restored[0].state_hash

@@ -23,7 +23,7 @@ Rules
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,9 @@ from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.looking import Looked, look
 from detector.core.shard.scoring import Scorer, Scores
-from detector.core.state import copied
+from detector.core.state import copied, misfit
 
-# Recent events that are counted again when the weight of labels changes, in memories of the calibration: by
-# then an event's weight has decayed.
-RECOUNTED = 4
+RECOUNTED = 4  # memories of the calibration whose events are counted again when the weight of labels changes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +89,9 @@ class Shard:
         lanes: Lanes = AT_ONCE,
         expects_labels: bool = False,
     ) -> None:
-        self.config = config
-        self.position = position
+        self.config, self.position = config, position
         self.exchange = Exchange(identity)
-        self._identity = identity
-        self._lap = lap
-        self._lanes = lanes
+        self._identity, self._lap, self._lanes = identity, lap, lanes
         self._expects_labels = expects_labels
         self._accepted = 0  # events accepted, ever; a new model does not restart it
         self.followed = ""  # the shift that the last barrier followed, in words; empty: none
@@ -123,7 +118,9 @@ class Shard:
         model, identity = self.config.model, self._identity
         layout, features = self._scorer.layout, self._scorer.features
         self._buffer = EventBuffer(model.labels, layout, len(features))
-        self._book = LabelBook(model.labels, identity.topic, identity.partition, self._buffer)
+        self._book = LabelBook(
+            model.labels, identity.topic, identity.partition, self._buffer, self._intake.parser.id_hash
+        )
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
         )
@@ -199,11 +196,7 @@ class Shard:
         consumed = admitted.consumed
         self.position = records[consumed - 1].offset + 1 if consumed else self.position
         self._lap("parse")
-        outputs = Outputs(
-            dead_letters=admitted.dead_letters,
-            irregular=admitted.irregular,
-            unreadable=admitted.unreadable,
-        )
+        outputs = admitted.outputs()
         inquired = None
         if len(admitted.events):
             scores, decided = self._score(admitted.events, silent=silent, explain=explain)
@@ -272,14 +265,12 @@ class Shard:
             keys=[record.key for record in events.records],
             model_version=self._scorer.served.version,
         )
-        return Outputs(
+        return replace(
+            outputs,
             scored=(scored,),
             alerts=tuple(decided.alerts),
-            dead_letters=outputs.dead_letters,
             suppressed=decided.suppressed,
             key_mismatches=int((~events.key_matches).sum()),
-            irregular=outputs.irregular,
-            unreadable=outputs.unreadable,
         )
 
     def _learn(self) -> None:
@@ -357,7 +348,7 @@ class Shard:
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
         """
-        applied = self._book.apply(labels)
+        applied = self._book.apply(labels, self.event_time)
         self._supervision.apply(applied)
         self._alerting.apply(applied.by_offset)
         self._learning.apply(applied)
@@ -456,7 +447,12 @@ class Shard:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore what `to_state` returned."""
+        """Restore what `to_state` returned, into a shard that has seen nothing.
+
+        A state of another form raises ValueError.
+        """
+        if wrong := misfit(state, self.to_state()):
+            raise ValueError(wrong)
         self.events, self._accepted = state["events"], state["accepted"]
         self.since_barrier = state["since_barrier"]
         self._intake.load(state)

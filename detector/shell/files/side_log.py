@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detector.core.labels.feedback import feedback_time
+from detector.ports import TopicIds
 from detector.shell.files import line_reader
 from detector.shell.files.inputs import Source
 from detector.shell.files.line_reader import LineReader
@@ -48,6 +49,10 @@ class FileSideLog:
             )
         self._values = [values[index] for index in order]
         self._times = [seconds[index] for index in order]
+
+    def ids(self) -> TopicIds:
+        """Nothing: files are told apart by the progress file."""
+        return TopicIds()
 
     def refresh(self) -> None:
         """Do nothing: the file is read whole at the start."""

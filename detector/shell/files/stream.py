@@ -28,7 +28,7 @@ from pathlib import Path
 from detector.config.tree import Topics
 from detector.core.records import Record
 from detector.errors import NeedsOperator
-from detector.ports import Change, Commit, Committed, Message, Poll
+from detector.ports import Change, Commit, Committed, Message, Poll, TopicIds
 from detector.shell.files import line_reader
 from detector.shell.files.exchange import EXCHANGE, FileExchange
 from detector.shell.files.inputs import Source, same_files
@@ -159,6 +159,10 @@ class FileStream:
     def partitions_count(self) -> int:
         """The number given to the constructor."""
         return self._count
+
+    def ids(self) -> TopicIds:
+        """Nothing: files are told apart by the progress file."""
+        return TopicIds()
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
         """What this process, or the resumed one, has committed."""

@@ -16,6 +16,7 @@ from detector.config.tree import Config
 from detector.errors import (
     NeedsOperator,
 )
+from detector.ports import TopicIds
 from detector.shell.kafka.client import (
     SHORT_REQUEST_MS,
     client_settings,
@@ -25,6 +26,7 @@ from detector.shell.kafka.client import (
     translated,
 )
 from detector.shell.kafka.probe import PROBE_S, probe
+from detector.shell.kafka.workarounds import ids_of
 
 TimeOf = Callable[[bytes], float | None]
 
@@ -80,6 +82,7 @@ class KafkaSideLog:
         self._settings = client_settings(config, password, key_password)
         self._consumer: KafkaConsumer | None = None
         self._recent: deque[tuple[int, bytes]] = deque()  # all records in [_recent_from, _end)
+        self._ids = TopicIds()  # when the consumer was opened
         self._recent_from = 0
         self._recent_bytes = 0
         self._end = 0
@@ -99,6 +102,12 @@ class KafkaSideLog:
             The topic has more than one partition, has a record that cannot be decoded, or was recreated.
         """
         consumer = self._open()
+        now = ids_of(consumer, self._at.topic).topic
+        if self._ids.topic and now and now != self._ids.topic:
+            raise NeedsOperator(
+                f"Topic {self._at.topic} was created anew (id {self._ids.topic}, now {now}): its positions "
+                "name other records than those that the journals have."
+            )
         with self._translated("follow"):
             try:
                 for _ in range(_POLLS_MAX):
@@ -114,6 +123,10 @@ class KafkaSideLog:
                 if beginning <= self._end:
                     raise
                 self._begin(consumer, beginning)
+
+    def ids(self) -> TopicIds:
+        """Return the ids of the cluster and of the topic that the consumer knows."""
+        return ids_of(self._open(), self._at.topic)
 
     def end(self, event_time: float) -> int:
         """Return the position of the first record that is held back, else the one after the last record."""
@@ -184,6 +197,7 @@ class KafkaSideLog:
                 consumer.close(timeout_ms=0)
                 raise
         self._consumer = consumer
+        self._ids = ids_of(consumer, self._at.topic)
         return consumer
 
     def _begin(self, consumer: KafkaConsumer, position: int) -> None:

@@ -23,8 +23,8 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 from detector.config.tree import Config
 from detector.core.records import Record
 from detector.core.recovery.journal import METADATA_BYTES_MAX
-from detector.errors import BrokerUnavailable, CommitFailed
-from detector.ports import Change, Commit, Committed, Message, Poll
+from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator
+from detector.ports import Change, Commit, Committed, Message, Poll, TopicIds
 from detector.shell import calls
 from detector.shell.kafka.client import (
     CALL,
@@ -43,9 +43,11 @@ from detector.shell.kafka.publisher import Publisher
 from detector.shell.kafka.transactions import Transactions, client_id, transactional_id
 from detector.shell.kafka.workarounds import (
     delay_joins_during_commits,
+    ids_of,
     is_joining,
     keep_unfinished_join,
     limit_coordinator_lookups,
+    notice_fencing,
     tune_fetches,
 )
 
@@ -100,6 +102,8 @@ class KafkaStream:
         self._sought: set[int] = set()  # partitions for which the caller has called `seek` since assignment
         self._answered_s = 0.0  # time of a broker's last answer, monotonic
         self._committing = threading.Lock()
+        self._fenced = threading.Event()  # another process has our group_instance_id
+        self._ids = TopicIds()  # as first seen
         self._polled = 0  # number of records of the last poll
 
     def open(self) -> None:
@@ -129,6 +133,7 @@ class KafkaStream:
             )
             limit_coordinator_lookups(consumer)
             delay_joins_during_commits(consumer, self._committing)
+            notice_fencing(consumer, self._fenced)
             consumer.subscribe([self._topic], listener=_Listener(self._changes))
             try:
                 # Before joining: a leader that does not know the topic takes all partitions from all members.
@@ -163,6 +168,9 @@ class KafkaStream:
                 self._answered_s = time.monotonic()
             else:
                 self._require_answers()
+            if self._fenced.is_set():
+                raise kafka_errors.FencedInstanceIdError(self._config.kafka.group_instance_id)
+            self._require_same_topic()
             membership = self._client.group_metadata()
         changes = tuple(self._changes.popleft() for _ in range(len(self._changes)))
         self._sought.difference_update(*(change.partitions for change in changes))
@@ -181,6 +189,10 @@ class KafkaStream:
             The number is unknown; the topic may have been deleted.
         """
         return partitions_count(self._client, self._config)
+
+    def ids(self) -> TopicIds:
+        """Ids of the cluster and of the topic that the consumer knows."""
+        return ids_of(self._client, self._topic)
 
     def committed(self, partitions: Iterable[int]) -> dict[int, Committed | None]:
         """Read back what is committed, waiting for pending transactions.
@@ -398,6 +410,17 @@ class KafkaStream:
             for at in error.args[0]:
                 consumer.seek(at, self.beginning(at.partition))
             raise BrokerUnavailable("The committed offset is no longer in the log.") from error
+
+    def _require_same_topic(self) -> None:
+        now = self.ids()
+        if not self._ids.topic:
+            self._ids = now
+        if now.topic not in ("", self._ids.topic):
+            raise NeedsOperator(
+                f"Topic {self._topic} was created anew (id {self._ids.topic}, now {now.topic}): its offsets "
+                "name other events than those of the group. Stop all members and delete its offsets to "
+                "start anew."
+            )
 
     def _require_answers(self) -> None:
         """Raise when the broker is unavailable. A topic may just be quiet, so send a small request first."""

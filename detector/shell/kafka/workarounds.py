@@ -25,6 +25,7 @@ from kafka.record.default_records import DefaultRecordBatch
 
 from detector.core.records import Record
 from detector.errors import NeedsOperator
+from detector.ports import TopicIds
 from detector.shell.kafka.record_batch import read_records
 
 KAFKA_PYTHON_VERSION = "3.0.12"  # everything here was read and tested with this version
@@ -37,6 +38,16 @@ _COMMIT_CHECK_S = 0.005  # interval between two checks whether a commit is done
 _COMMIT_WAIT_S = 2.0  # maximum time that a join waits for a commit
 _LOOKUP_INTERVAL_S = 0.1  # minimum interval between two lookups of a coordinator
 _SENDER_STOP_S = 1.0  # maximum wait for a producer's thread
+
+
+def ids_of(consumer: KafkaConsumer, topic: str) -> TopicIds:
+    """Return the ids of cluster and topic that a consumer's metadata has; no public call has them.
+
+    Brokers before 2.8 have no topic ids (KIP-516).
+    """
+    metadata = consumer._cluster
+    topic_id = metadata.topic_id(topic)
+    return TopicIds(metadata.cluster_id or "", "" if topic_id is None else str(topic_id))
 
 
 # --- connections ------------------------------------------------------------------------------------------
@@ -122,6 +133,25 @@ def delay_joins_during_commits(consumer: KafkaConsumer, committing: threading.Lo
         return await prepare(*args, **options)
 
     coordinator._on_join_prepare_async = prepare_after_commit
+
+
+def notice_fencing(consumer: KafkaConsumer, fenced: threading.Event) -> None:
+    """Set an event when the group says that another process has this static member's identity.
+
+    The client logs it, stops its heartbeats, and says nothing to whoever polls: on a quiet topic a fenced
+    member stayed ready for good.
+    """
+    coordinator = consumer._coordinator
+    send = coordinator._send_heartbeat_request
+
+    async def send_and_notice() -> Any:
+        try:
+            return await send()
+        except kafka_errors.FencedInstanceIdError:
+            fenced.set()
+            raise
+
+    coordinator._send_heartbeat_request = send_and_notice
 
 
 def is_joining(consumer: KafkaConsumer) -> bool:

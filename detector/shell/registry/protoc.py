@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from detector.config.extras import install
 from detector.errors import ConfigError, Problem
 
 COMPILE_S_MAX = 30.0
@@ -115,7 +116,7 @@ def _folder(package: str) -> Path:
     except ModuleNotFoundError:
         found = None
     if found is None or not found.submodule_search_locations:
-        allowed = 'the extra "protobuf": pip install "detector[protobuf]"'
+        allowed = f'the extra "protobuf": {install("protobuf")}'
         raise ConfigError("event.format", [Problem(path="event.format", value="protobuf", allowed=allowed)])
     return Path(next(iter(found.submodule_search_locations)))
 

@@ -21,6 +21,7 @@ from math import ceil, inf
 
 from detector.config.tree import Topics
 from detector.core.records import Outputs
+from detector.core.recovery.committed import seal
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.counting import count
 from detector.core.reporting.telemetry import PartitionTelemetry
@@ -188,7 +189,7 @@ class Committer:
             return None
         if owned.committed is not None:  # past a gap, maybe, and the stream was sent back before it since
             offset = max(offset, owned.committed.offset)
-        target = Committed(offset=offset, metadata=owned.journal_text().text)
+        target = Committed(offset=offset, metadata=seal(owned.journal_text().text, offset, owned.place))
         if target == owned.committed or len(target.metadata) > self._metadata_bytes_max:
             return None
         return target

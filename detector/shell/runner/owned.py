@@ -20,6 +20,7 @@ from math import inf
 from detector.config.tree import Topics
 from detector.core.records import Outputs, Record
 from detector.core.recovery.checkpoint import Snapshot
+from detector.core.recovery.committed import Place
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.outputs import publications
 from detector.core.shard.partition import Partition, Step
@@ -33,7 +34,7 @@ class JournalText:
 
     journal: Journal
     text: str
-    bytes_next_max: int  # upper bound of the text's size with one more barrier
+    bytes_next_max: int  # upper bound of the sealed text's size with one more barrier
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,6 +54,7 @@ class Owned:
 
     partition: Partition
     topic_partitions: int  # number of the topic's partitions that its wanted configuration is for
+    place: Place  # what its journal belongs to
     committed: Committed | None
     checkpoints: Checkpointing
     assigned_s: float  # monotonic
@@ -128,7 +130,9 @@ class Owned:
         journal = self.partition.journal
         if self.written is None or self.written.journal is not journal:
             self.written = JournalText(
-                journal=journal, text=journal.to_text(), bytes_next_max=journal.bytes_next_max()
+                journal=journal,
+                text=journal.to_text(),
+                bytes_next_max=journal.bytes_next_max() + self.place.bytes_max,
             )
         return self.written
 

@@ -17,6 +17,7 @@ from detector.config.tree import Config, ModelPart
 from detector.core.jobs import Lanes
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Snapshot
+from detector.core.recovery.committed import Place, read_journal
 from detector.core.recovery.generations import (
     Origin,
     check_end,
@@ -24,14 +25,13 @@ from detector.core.recovery.generations import (
     find_origin,
     move_newest,
     read_configs,
-    read_journal,
     write,
 )
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import SIDES, Side
 from detector.core.shard.partition import Partition, library_versions
 from detector.core.shard.warm_start import Model, first_checkpoint
-from detector.errors import LogGone, NeedsOperator, OutsideError
+from detector.errors import CheckpointDamaged, LogGone, NeedsOperator, OutsideError
 from detector.ports import Committed, SideLog
 from detector.shell.runner.configs import ModelConfigs
 from detector.shell.runner.owned import Checkpointing, Owned
@@ -119,8 +119,9 @@ class Restorer:
         1. The journal: the committed one, or a bare or warm start. The log reaches to what is committed.
         2. The newest checkpoint on its chain that can be read.
         3. Everything the replay needs is there: configurations, records of side topics.
-        4. The stream goes to the origin.
-        5. The shard stands there, its barriers ahead.
+        4. The shard stands there, its barriers ahead. If the checkpoint cannot be loaded, the one before it
+           is used: back to step 2.
+        5. The stream goes to the origin.
         """
         began_s = self._clock.monotonic()
         ask, stream, identity = self._ask, self._stream, self._identity_of(number)
@@ -129,40 +130,51 @@ class Restorer:
         wanted = self._config.model_part(partitions)
         ask(lambda: self._configs.store(wanted))
         beginnings = {side: ask(log.beginning) for side, log in self._sides.items()}
+        here = self._here(identity)
+        ask(lambda: self._objects.claim(here.cluster))
         # Step 1
         if committed is None:
             until = ask(lambda: stream.start(number))
             journal = self._first_journal(identity, wanted, self._bare(wanted, until, beginnings))
         else:
             until = committed.offset
-            journal = read_journal(committed.metadata, partition=number, group=identity.group)
+            journal = read_journal(
+                committed.metadata, partition=number, group=identity.group, offset=until, here=here
+            )
             end = ask(lambda: stream.log_end(number))
             check_end(until, partition=number, group=identity.group, end=end)
-        # Steps 2 and 3
-        journal, origin, lost = self._find(number, journal, wanted, until, beginnings)
-        until += lost
-        configs = read_configs(origin, wanted, lambda name: self._get(number, name))
-        # Step 4
-        self._calls.beat()
-        stream.seek(number, origin.journal.position)
+        # Steps 2 to 4
+        lost, refused = 0, dict[str, str]()
+        while True:
+            journal, origin, more = self._find(number, journal, wanted, until, beginnings, refused)
+            lost, until = lost + more, until + more
+            configs = read_configs(origin, wanted, lambda name: self._get(number, name))
+            self._calls.beat()
+            self._status.restoring(number, "building the model")
+            try:
+                partition = Partition(
+                    identity,
+                    wanted,
+                    origin.journal,
+                    until=until,
+                    configs=configs,
+                    restored=origin.restored,
+                    lap=self._timer,
+                    lanes=self._lanes,
+                )
+                break
+            except CheckpointDamaged as error:
+                assert origin.restored is not None, "a bare start loads nothing"
+                refused[origin.restored[0].name] = str(error)
         # Step 5
-        self._status.restoring(number, "building the model")
-        partition = Partition(
-            identity,
-            wanted,
-            origin.journal,
-            until=until,
-            configs=configs,
-            restored=origin.restored,
-            lap=self._timer,
-            lanes=self._lanes,
-        )
+        stream.seek(number, origin.journal.position)
         now_s = self._clock.monotonic()
         self._log_restored(number, origin, until, now_s - began_s)
         named = "" if committed is None else journal.checkpoint
         return Owned(
             partition=partition,
             topic_partitions=partitions,
+            place=here,
             committed=committed,
             checkpoints=Checkpointing(started_s=now_s, named=named),
             assigned_s=assigned_s,
@@ -170,8 +182,20 @@ class Restorer:
             lost=lost,
         )
 
+    def _here(self, identity: Identity) -> Place:
+        """Where the journals of this process belong."""
+        cluster, topic = self._ask(self._stream.ids)
+        sides = {side: self._ask(log.ids).topic for side, log in self._sides.items()}
+        return Place(cluster=cluster, topic=topic, entity_key=identity.entity_key_id, sides=sides)
+
     def _find(
-        self, number: int, journal: Journal, wanted: ModelPart, until: int, beginnings: Mapping[Side, int]
+        self,
+        number: int,
+        journal: Journal,
+        wanted: ModelPart,
+        until: int,
+        beginnings: Mapping[Side, int],
+        refused: Mapping[str, str],
     ) -> tuple[Journal, Origin, int]:
         """Find the origin of a journal's replay.
 
@@ -193,7 +217,12 @@ class Restorer:
 
         def find(journal: Journal) -> Origin:
             origin = find_origin(
-                journal, lambda name: self._get(number, name), partition=number, beginning=beginning
+                journal,
+                lambda name: self._get(number, name),
+                partition=number,
+                beginning=beginning,
+                committed=True,
+                refused=refused,
             )
             for side in SIDES:
                 check_side(origin.journal, side, partition=number, beginning=beginnings.get(side))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from detector.config.extras import install
 from detector.config.tree import EventLimits
 from detector.core.events.formats.base import SCALARS, Format
 from detector.core.events.formats.logical import Convert
@@ -50,12 +51,13 @@ class Protobuf(Format):
         try:
             from google.protobuf.message import DecodeError
         except ImportError:
-            allowed = 'the extra "protobuf": pip install "detector[protobuf]"'
+            allowed = f'the extra "protobuf": {install("protobuf")}'
             raise ConfigError(
                 "event.format", [Problem(path="event.format", value="protobuf", allowed=allowed)]
             ) from None
         self._error = DecodeError
         self._readers_of: dict[Kind, _Reader] = {}
+        self._files: dict[int, _File | str] = {}  # by the schema's id; a text says what is wrong with it
 
     def decode(self, value: bytes, key: bytes | None, headers: Headers) -> Any:
         kind, begin = _kind_of(value)
@@ -67,17 +69,27 @@ class Protobuf(Format):
         reader = self._readers_of.get(kind)
         if reader is None:
             number, indexes = kind
-            found = find_schema(self.resources, number, "PROTOBUF")
-            try:
-                reader = _Reader(found.compiled, indexes, self.paths, self._error)
-            except Bad:
-                raise
-            except Exception as error:  # noqa: BLE001 - a schema may be wrong in any way
-                raise Bad("malformed", f"schema {number}: {type(error).__name__} {error}"[:200]) from None
+            descriptor = self._file(number).message_type(indexes)
+            reader = _Reader(descriptor, self.paths, self._error)
             if len(self._readers_of) >= READERS_MAX:
                 self._readers_of.clear()
             self._readers_of[kind] = reader
         return reader
+
+    def _file(self, number: int) -> _File:
+        schema = find_schema(self.resources, number, "PROTOBUF")
+        file = self._files.get(number)
+        if file is None:
+            try:
+                file = _File(schema.compiled)
+            except Exception as error:  # noqa: BLE001 - a schema may be wrong in any way
+                file = f"schema {number}: {type(error).__name__} {error}"[:200]
+            if len(self._files) >= READERS_MAX:
+                self._files.clear()
+            self._files[number] = file
+        if isinstance(file, str):
+            raise Bad("malformed", file)
+        return file
 
     def columns(self, records: Sequence[Record]) -> tuple[list[Column], set[int]]:
         bodies, rows_of, doubtful = self._sort(records)
@@ -163,19 +175,40 @@ def _varint(value: bytes, at: int) -> tuple[int, int]:
     raise Bad("malformed", "the indexes of the message's type are not readable")
 
 
+class _File:
+    """The message types of one schema."""
+
+    def __init__(self, compiled: bytes) -> None:
+        from google.protobuf import descriptor_pb2, descriptor_pool
+
+        files = descriptor_pb2.FileDescriptorSet.FromString(compiled).file
+        self._pool = descriptor_pool.DescriptorPool()
+        for file in files:
+            self._pool.AddSerializedFile(file.SerializeToString())
+        self._file = files[-1]
+
+    def message_type(self, indexes: tuple[int, ...]) -> Any:
+        """The descriptor of the type at these indexes.
+
+        Raises
+        ------
+        Bad
+        """
+        types, names = self._file.message_type, [self._file.package] if self._file.package else []
+        for index in indexes:
+            if not 0 <= index < len(types):
+                raise Bad("malformed", f"its schema has no message type {list(indexes)}")
+            names.append(types[index].name)
+            types = types[index].nested_type
+        return self._pool.FindMessageTypeByName(".".join(names))
+
+
 class _Reader:
     """What is prepared for one message type."""
 
-    def __init__(
-        self, compiled: bytes, indexes: tuple[int, ...], paths: Sequence[str], error: type[Exception]
-    ) -> None:
-        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    def __init__(self, descriptor: Any, paths: Sequence[str], error: type[Exception]) -> None:
+        from google.protobuf import message_factory
 
-        files = descriptor_pb2.FileDescriptorSet.FromString(compiled).file
-        pool = descriptor_pool.DescriptorPool()
-        for file in files:
-            pool.AddSerializedFile(file.SerializeToString())
-        descriptor = pool.FindMessageTypeByName(_type_name(files[-1], indexes))
         self._parse = message_factory.GetMessageClass(descriptor).FromString
         self._error = error
         self._required = has_required(descriptor)
@@ -245,16 +278,6 @@ class _Reader:
             return self.parse(body)
         except Bad:
             return None
-
-
-def _type_name(file: Any, indexes: tuple[int, ...]) -> str:
-    types, names = file.message_type, [file.package] if file.package else []
-    for index in indexes:
-        if not 0 <= index < len(types):
-            raise Bad("malformed", f"its schema has no message type {list(indexes)}")
-        names.append(types[index].name)
-        types = types[index].nested_type
-    return ".".join(names)
 
 
 class _Lazy:

@@ -1,0 +1,65 @@
+"""What a line looks like that is no event, and the command that makes events of it."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from detector.config.infer.column import Column
+from detector.config.words import cut
+
+FEW_EVENTS_MAX = 3  # a file with so few events may hold them in a list
+
+
+def looks_like(line: bytes) -> str:
+    """What a broken line seems to be, with a way out; "" if that is not known.
+
+    Examples
+    --------
+    >>> looks_like(b"{'id': 7}")
+    ", which look like Python's dictionaries, not JSON: write them with json.dumps"
+    """
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return ", which are not UTF-8: iconv -f windows-1252 -t utf-8 FILE > events.jsonl"
+    if text.startswith("["):
+        return (
+            ", which are lists without names: give each value one: jq -c '{id: .[0], time: .[1]}' FILE > "
+            "events.jsonl"
+        )
+    if text.startswith('"') and _is_object(text):
+        return ", which are JSON inside of a text: jq -c fromjson FILE > events.jsonl"
+    if re.match(r"\{\s*'", text):
+        return ", which look like Python's dictionaries, not JSON: write them with json.dumps"
+    if re.match(r"\{\s*\w+\s*[:=]", text):
+        return ", whose names have no quotes: write them as JSON"
+    if "{" in text and text.endswith("}"):
+        return ", which have something in front of the JSON: sed 's/^[^{]*//' FILE > events.jsonl"
+    return ", which are texts of another kind: write their values as CSV or JSON" if text else ""
+
+
+def _is_object(text: str) -> bool:
+    try:
+        inside = msgspec.json.decode(text)
+        return isinstance(inside, str) and isinstance(msgspec.json.decode(inside), dict)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+
+
+def hidden_events(column: Column) -> str:
+    """Where the events may be, if a column holds them; "" otherwise."""
+    if column.trouble == "a list" and column.events <= FEW_EVENTS_MAX:
+        return (
+            f"{cut(column.path)} is a list: if its items are the events, take them out: "
+            f"jq -c '.{cut(column.path)}[]' FILE > events.jsonl"
+        )
+    texts = [value for value in column.values if isinstance(value, str)]
+    if texts and len(texts) == len(column.values) and all(map(_looks_like_object, texts)):
+        return f"{cut(column.path)} holds JSON in a text: if that is the event, write it as a line of its own"
+    return ""
+
+
+def _looks_like_object(text: str) -> bool:
+    return text.startswith("{") and text.endswith("}")
