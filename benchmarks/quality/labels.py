@@ -35,6 +35,7 @@ from benchmarks.quality import ours
 from benchmarks.quality.answers import parse_labels
 from benchmarks.quality.columns import prepare
 from benchmarks.quality.evaluate import WARM_UP
+from benchmarks.quality.inputs import Labels
 from benchmarks.quality.metrics import average_precision
 from benchmarks.quality.streams import PRESETS, Plan, Stream
 from detector.config.load import load
@@ -132,17 +133,19 @@ def _change(event: Event, path: str, scenario: int, day: int, rng: np.random.Gen
 
 def make(name: str, seed: int, scratch: Path) -> Stream:
     """Write a stream to a scratch folder."""
-    kind, labels = KINDS[name], {}
+    kind, found = KINDS[name], {}
     encode = msgspec.json.Encoder().encode
     path = scratch / f"{name}.jsonl.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         for event, scenario in events_of(kind, seed):
             file.write(encode(event) + b"\n")
             if scenario:
-                labels[str(event["TRANSACTION_ID"])] = scenario
+                found[str(event["TRANSACTION_ID"])] = scenario
     fields = "".join(f"    - {{name: {one}, path: {one}, type: {of}}}\n" for one, of in kind.fields.items())
     config = scratch / f"{name}.yaml"
     config.write_text((PRESETS / "handbook.yaml").read_text().replace("  exposure:", f"{fields}  exposure:"))
+    names = {scenario: str(scenario) for scenario in set(found.values())}
+    labels = Labels(kind=found, name=names, incident={})
     plan = Plan(name=name, source="simulate", number=seed)
     return Stream(plan=plan, events=path, labels=labels, config=load(config), config_from="preset handbook")
 

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import Calibration as CalibrationConfig
-from detector.core.model.calibration import BIN, LOW, SHARPNESS, USUAL_SHAPE, Calibration, Limit, Sketch
+from detector.core.model.calibration import (
+    BIN,
+    LOW,
+    SHARPNESS,
+    USUAL_SHAPE,
+    Calibration,
+    Limit,
+    Sketch,
+    mixed,
+)
 from detector.core.state import pack, unpack
 
 Doubles = NDArray[np.float64]
@@ -243,10 +252,27 @@ def test_labels_have_no_weight_at_first_and_then_as_much_as_was_set() -> None:
     plain, labelled = np.array([3.0, 2.0, 3.0, -1.0, -1.0]), np.array([8.0, np.nan, -5.0, -5.0, 2.0])
     assert made.mix(plain, labelled).tolist() == plain.tolist()
     made.label_weight = 0.5
-    assert made.mix(plain, labelled).tolist() == [5.0, 2.0, 3.0, -1.0, 0.0]
+    # Halfway from 3 and from 2 to 1 + their logarithms.
+    slow = 2.0 + np.log(3.0) / 2.0, 1.5 + np.log(2.0) / 2.0
+    expected = [np.hypot(slow[0], 4.0), slow[1], slow[0], -1.0, 0.0]
+    assert made.mix(plain, labelled) == pytest.approx(expected)
     again = calibration()
     again.load(unpack(pack(made.to_state())))
-    assert again.mix(plain, labelled).tolist() == [5.0, 2.0, 3.0, -1.0, 0.0]
+    assert again.mix(plain, labelled).tolist() == made.mix(plain, labelled).tolist()
+
+
+@given(st.floats(0.0, 1.0), st.floats(0.0, 20.0))
+def test_labels_keep_the_order_of_what_is_equally_far_for_them(weight: float, known: float) -> None:
+    plain = np.linspace(-2.0, 60.0, 500)
+    made = mixed(plain, np.full(500, known), weight)
+    assert (np.diff(made) >= 0.0).all()
+    assert (np.diff(made[plain < 0.0]) > 0.0).all()
+    assert (np.diff(mixed(plain, np.zeros(500), weight)) > 0.0).all()
+
+
+def test_what_is_far_without_labels_does_not_hide_what_they_accuse() -> None:
+    far, accused = mixed(np.array([20.0, 0.5]), np.array([0.0, 5.0]), 1.0)
+    assert far < accused
 
 
 def test_a_recount_is_as_if_events_had_come_with_these_distances() -> None:

@@ -11,8 +11,10 @@ from detector.config.tree import Event, Model
 from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.model.clusters import Core
 from detector.core.model.encoder import LabelLearner, PlainLearner
+from detector.core.model.labelled_parts import PROTOTYPES_MAX, LabelledPart
 from detector.core.model.score_part import Update
-from detector.core.model.serving import PROTOTYPES_MAX, LabelledPart, ServedModel
+from detector.core.model.serving import ServedModel
+from detector.core.model.trees import Trees
 from detector.core.state import pack, unpack
 
 SCHEMA = Event.model_validate(
@@ -70,6 +72,7 @@ class Trained:
                 learner=self.labelled,
                 fraud_inputs=FEATURES.compute(known),
                 fraud_hashes=known,
+                trees=Trees(),
                 rng=rng,
             )
         )

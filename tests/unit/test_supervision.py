@@ -361,6 +361,70 @@ def test_only_judged_events_are_learned_as_legitimate(monkeypatch: pytest.Monkey
         assert share == pytest.approx(len(frauds) / 1000, abs=0.01)
 
 
+@pytest.fixture
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few frauds are enough for trees."""
+    monkeypatch.setattr(module, "GROWN_FRAUDS_MIN", 20)
+
+
+def taught(frauds: int) -> World:
+    world = World().happen(1000).answer("fraud", *range(0, 10 * frauds, 10))
+    world.taught.train(world.taught.mature(1e12))
+    return world
+
+
+@pytest.mark.usefixtures("_few")
+@pytest.mark.parametrize("frauds", [FRAUDS_MIN, 19, 20])
+def test_trees_need_frauds(frauds: int) -> None:
+    assert (len(taught(frauds).taught.trees) > 0) == (frauds == 20)
+
+
+@pytest.mark.usefixtures("_few")
+def test_without_confirmed_frauds_there_are_no_trees() -> None:
+    world = taught(20)
+    world.answer("retracted", *range(0, 200, 10))
+    assert len(world.taught.trees) == 0
+
+
+@pytest.mark.usefixtures("_few")
+def test_trees_are_grown_anew_once_enough_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GROWN_EVERY_MIN", 500)
+    world = taught(20)
+    first = world.taught.trees
+    world.happen(400)
+    world.taught.train(world.taught.mature(1e12))
+    assert world.taught.trees is first
+    again = World(seed=1)
+    again.load(unpack(pack(world.state())))
+    for each in (world, again):
+        each.happen(100)
+        each.taught.train(each.taught.mature(1e12))
+    assert world.taught.trees is not first
+    assert len(again.taught.trees) == len(world.taught.trees) > 0
+
+
+@pytest.mark.usefixtures("_few")
+def test_trees_are_grown_from_judged_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(module.Trees, "grow", lambda *values: given.extend(values) or module.Trees())
+    monkeypatch.setattr(module, "GROWN_LEGITIMATE_MAX", 200)
+    alerted = list(range(1, 1000, 3))
+    world = World().happen(1000, alerted=alerted).answer("fraud", *range(0, 300, 10))
+    hidden = np.arange(len(world.features)) % 3 == 0
+    world.taught.learner.hide(hidden, np.zeros(0, dtype=np.bool_))
+    monkeypatch.setattr(world.taught.learner, "hide", lambda *_: None)
+    world.answer("legitimate", 1, 4)
+    world.taught.train(world.taught.mature(1e12))
+    inputs, fraud, weights, usable, _ = given
+    amounts = np.sin(np.arange(1000)).astype(np.float16).astype(np.float32)
+    legitimate = set(range(1000)) - set(alerted) - set(range(0, 300, 10)) | {1, 4}
+    assert set(inputs[~fraud, 0].tolist()) <= set(amounts[sorted(legitimate)].tolist())
+    assert set(inputs[fraud, 0].tolist()) == set(amounts[:300:10].tolist())
+    assert (~fraud).sum() <= 202
+    assert weights[fraud].sum() / weights.sum() == pytest.approx(0.03, abs=0.001)
+    assert usable.tolist() == (~hidden).tolist()
+
+
 def test_a_retracted_fraud_is_learned_as_legitimate(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World().happen(300).answer("fraud", *range(0, 100, 10)).answer("retracted", 50)
     watched = Watched(world, monkeypatch)

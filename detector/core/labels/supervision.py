@@ -1,10 +1,11 @@
-"""Learning from labels: fraud rates, the labelled encoder, and the weight of the labelled parts in the score.
+"""Learning from labels: fraud rates, labelled encoder and trees, and the labelled parts' weight in the score.
 
 At a barrier, in this order:
 
     1. apply     labels change the flags of their events; frauds enter fraud rates and the replay buffer
     2. mature    old events count as judged (see `maturity`): known frauds as frauds, the others as legitimate
-    3. train     the labelled encoder learns from judged events and from the replay buffers
+    3. train     the labelled encoder learns from judged events and from the replay buffers; once enough
+                 events have been judged since they were grown, trees are grown anew from the same
     4. weigh     the labelled parts' weight moves towards the one that would have ranked judged events best
 
 Rules
@@ -36,6 +37,7 @@ from detector.core.labels.label_weight import best_weight, moved
 from detector.core.labels.maturity import Maturity
 from detector.core.labels.replay_buffer import ReplayBuffer
 from detector.core.model.encoder import LabelLearner
+from detector.core.model.trees import Trees
 
 # Known frauds below which nothing is trained: few frauds teach more about themselves than about fraud.
 FRAUDS_MIN = 8
@@ -57,6 +59,13 @@ STEPS_MAX = 128
 SHARED_STEPS_MIN, YOUNG_STEPS = 48, 4096
 # Replayed frauds weigh as much as frauds do among judged events, but at least this share of a batch.
 FRAUD_SHARE_MIN = 0.01
+# Known frauds below which no trees are grown: from few they rank far worse than the encoder. They are grown
+# anew after so many judged events, or a part of those that are stored: growing costs as much as scoring some
+# ten thousand events.
+GROWN_FRAUDS_MIN = 256
+GROWN_EVERY_MIN, GROWN_PART = 16_384, 8
+# Judged legitimate events that trees are grown from, evenly spread.
+GROWN_LEGITIMATE_MAX = 8192
 
 
 @dataclass(slots=True)
@@ -124,6 +133,8 @@ class Supervision:
         self._peer_frauds = ReplayBuffer(nothing)
         self._maturity = Maturity(buffer, config.labels.maturity_delay)
         self._unpublished = self._nothing_unpublished()
+        self._trees = Trees()
+        self._grown = 0  # number of the first event that had not matured when they were grown
         self._trainings = 0
         self.bins = 0  # how often the labelled encoder's bins were placed
 
@@ -132,6 +143,11 @@ class Supervision:
         """Confirmed frauds to make prototypes from; none before the encoder has learned."""
         examples = self._frauds.examples.joined(self._peer_frauds.examples)
         return examples if self.learner.steps else examples.take(slice(0))
+
+    @property
+    def trees(self) -> Trees:
+        """Trees that the latest judged events were grown to; none without confirmed frauds."""
+        return self._trees if len(self._frauds) + len(self._peer_frauds) else Trees()
 
     @property
     def peer_frauds(self) -> int:
@@ -290,6 +306,25 @@ class Supervision:
             if step < batches <= STEPS_MAX and len(fresh) >= BATCH:
                 numbers = fresh[step * BATCH : (step + 1) * BATCH]
             self._train_step(numbers, max(share, FRAUD_SHARE_MIN))
+        if not len(self._trees) or end - self._grown >= max(GROWN_EVERY_MIN, (end - start) // GROWN_PART):
+            self._grow()
+
+    def _grow(self) -> None:
+        """Grow trees from judged events and the replay buffers."""
+        held = np.arange(self._buffer.oldest, self._maturity.end)
+        flags = self._buffer.column("flags", held)
+        legitimate = held[self._maturity.is_judged(held) & (flags & FRAUD == 0)]
+        frauds = self._frauds.examples.joined(self._peer_frauds.examples).inputs
+        if len(frauds) < GROWN_FRAUDS_MIN or not len(legitimate):
+            return
+        self._grown = self._maturity.end
+        share = max(float(np.mean(flags & FRAUD != 0)), FRAUD_SHARE_MIN)
+        chosen = legitimate[:: -(-len(legitimate) // GROWN_LEGITIMATE_MAX)]
+        inputs = np.concatenate([frauds, self._buffer.examples(chosen).inputs, self._answers.examples.inputs])
+        fraud = np.arange(len(inputs)) < len(frauds)
+        weights = np.ones(len(inputs))
+        weights[~fraud] = len(frauds) * (1.0 - share) / share / (len(inputs) - len(frauds))
+        self._trees = Trees.grow(inputs, fraud, weights, ~self.learner.hidden_inputs, self._rng)
 
     def _samples(self, inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """Values that each input's bins are placed on, input by input.
@@ -364,6 +399,8 @@ class Supervision:
             "peer_frauds": self._peer_frauds.to_state(),
             "maturity": self._maturity.to_state(),
             "unpublished": self._unpublished.to_state(),
+            "trees": self._trees.to_state(),
+            "grown": self._grown,
             "trainings": self._trainings,
             "bins": self.bins,
         }
@@ -377,6 +414,7 @@ class Supervision:
         self._peer_frauds.load(state["peer_frauds"])
         self._maturity.load(state["maturity"])
         self._unpublished = Unpublished.from_state(state["unpublished"])
+        self._trees, self._grown = Trees.from_state(state["trees"]), state["grown"]
         self._trainings, self.bins = state["trainings"], state["bins"]
 
 

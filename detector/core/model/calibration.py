@@ -7,8 +7,9 @@ Two stages:
                                last barrier; then the weighted mean is taken. The labelled parts' distance,
                                in log-odds, times the weight it has earned (see `labels.label_weight`), is
                                a second direction: the distance is the length of both. Far in one of them
-                               is far, and what one says is on the same scale whether or not the other one
-                               knows anything, so scores stay comparable when the weight changes
+                               is far, and what is usual without labels is on the same scale whether or not
+                               they know anything, so scores stay comparable when the weight changes. The
+                               more weight labels have, the slower grows what is far without them (`mixed`)
     2. distance to score       -log10 of the share of *accepted* events at least as far: a decayed histogram
                                for the body, and above the quantile `tail_from` a Pareto tail (peaks over
                                threshold, Siffer 2017), which neither ends nor underflows
@@ -54,6 +55,8 @@ LINEAR_UP_TO = 2.0
 # by nats of other distances. So many nats of it are usual, and keep their order.
 TAIL_QUANTILES = (0.9, 0.99)
 USUAL_NATS = 3.0
+# Distance without labels from which on labels limit how fast it grows: `USUAL_NATS`, where there are habits.
+FAR = 1.0
 # Nats that each of the heats' logarithms adds to a distance.
 HEAT_NATS = 1.5
 # Quantile of all events above which they are the strangest.
@@ -338,10 +341,15 @@ def heated(plain: Doubles, heat: NDArray[np.float32]) -> Doubles:
 def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
     """Length of distances without labels (n,) and labelled ones (n,), weighted; a NaN of those is 0.
 
-    What is nearer than normal without labels (below 0) stays so, and labels only add to it.
+    What is nearer than normal without labels (below 0) stays so, and labels only add to it. With the whole
+    weight, distances without labels grow with their logarithm beyond `FAR`: how far out an event lies says
+    little of fraud compared with what labels say, and would hide it (docs/explanation/experiments.md). Their
+    order stays.
     """
     known = label_weight * np.maximum(np.nan_to_num(labelled), 0.0)
     beyond = np.maximum(plain, 0.0)
+    excess = np.maximum(beyond - FAR, 0.0)
+    beyond -= label_weight * (excess - FAR * np.log1p(excess / FAR))
     distances: Doubles = np.hypot(beyond, known) + np.minimum(plain, 0.0)
     return distances
 

@@ -379,6 +379,12 @@ class LabelLearner(Learner):
         super().update_edges(samples)
         self._averaged = 0
 
+    @property
+    def hidden_inputs(self) -> NDArray[np.bool_]:
+        """Inputs (F,) that were taken away from the network."""
+        wide = self._hidden[: self._inputs * self.config.bins].reshape(self._inputs, -1)
+        return np.asarray(wide.all(axis=1), dtype=np.bool_)
+
     def hide(self, inputs: NDArray[np.bool_], slots: NDArray[np.bool_]) -> None:
         """Take inputs (F,), and categories and texts (S,), away from the network: their weights stay 0."""
         widths = self.config.bins, self.config.hash_width

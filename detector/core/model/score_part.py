@@ -6,8 +6,8 @@ A part gives each event one or more distances to normal. The score is made of al
                            from there to its .95 quantile, both read at the last barrier; then the weighted
                            mean is taken. A part's weight is relative to those of the others, and its columns
                            share it. See `calibration`
-    labelled parts         give log-odds, or NaN while they know nothing. They are mixed in with the weight
-                           that they have earned on judged events. See `labels.label_weight`
+    labelled parts         give log-odds, or NaN while they know nothing. Their mean is mixed in with the
+                           weight that it has earned on judged events. See `labels.label_weight`
 
 The calls that a part gets, in this order:
 
@@ -40,6 +40,7 @@ from detector.core.features import Features, Layout, Rows, Units
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core, Sample
 from detector.core.model.encoder import Hashes, LabelLearner, Learned
+from detector.core.model.trees import Trees
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -80,6 +81,7 @@ class Update:
         np.float32
     ]  # (f, F) of confirmed frauds; none before anything was learned from labels
     fraud_hashes: Hashes  # of the same events
+    trees: Trees  # grown from judged events; none before the first ones
     rng: np.random.Generator  # the shard's
 
 

@@ -27,12 +27,11 @@ from detector.core.model.clusters import (
     Core,
     Exemplars,
     Sample,
-    centres_of,
-    nearest_squares,
 )
 from detector.core.model.encoder import Encoder, Learned
 from detector.core.model.habits_part import HabitsPart
 from detector.core.model.index import Hnsw, NearestCentres, build, tuned
+from detector.core.model.labelled_parts import LabelledPart, TreesPart
 from detector.core.model.nearest_normal import NearestNormal
 from detector.core.model.robust_distance import SCALES, RobustDistance
 from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetup, ScorePart, Shown, Update
@@ -46,13 +45,6 @@ LEARNED_WEIGHT, LEARNED_WEIGHT_BOUNDED = 0.2, 0.1
 LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
 # How the robust part's columns share its weight: both scales, and the nearest core events.
 ROBUST_SHARES = (0.45, 0.45, 0.1)
-# Nearness to a confirmed fraud counts half of the distance from normal: few frauds are known, many normal
-# events.
-PROTOTYPE_WEIGHT = 0.5
-PROTOTYPES_MAX = 32
-FRAUDS_PER_PROTOTYPE = 4
-# Core events whose median labelled distance counts as 0.
-CENTRED_BY = 1024
 # Core events that the median and span of distances are measured on.
 MEASURED_BY = 2048
 EMBEDDED_AT_ONCE = 8192
@@ -247,69 +239,14 @@ class LearnedPart(ScorePart):
         self._exemplars = Exemplars(core, self._layout, len(self._clusters))
 
 
-class LabelledPart(ScorePart):
-    """Log-odds of fraud from the embedding of the encoder that learned from labels, once there is one.
-
-    Squared distance from the origin, where its objective puts legitimate events, less half of that to the
-    nearest prototype of confirmed fraud. Clusters would not do: frauds that nobody has reported yet are in
-    the core and form some (docs/explanation/experiments.md). It accuses no event of a key that has become
-    another one than labels have judged (`FraudRates.expect`): its frauds say nothing about what it does now.
-    """
-
-    name: ClassVar[str] = "labelled"
-    labelled: ClassVar[bool] = True
-
-    def __init__(self, setup: PartSetup) -> None:
-        config, layout = setup.config.encoder, setup.layout
-        self._features = setup.features
-        self._doubt = layout.doubt
-        hashed, texts = len(layout.categories), len(layout.texts)
-        self._encoder = Encoder(config, len(setup.features), hashed, texts, setup.rng)
-        self._prototypes = np.zeros((0, config.dimension), dtype=np.float32)  # of confirmed frauds
-        self._usual = 0.0  # distance of normal events, subtracted so that versions are comparable
-
-    @property
-    def knows(self) -> bool:
-        return len(self._prototypes) > 0
-
-    def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        if not self.knows:
-            return np.full((len(inputs), 1), np.nan)
-        embedded = self._encoder.encode(inputs, rows)
-        squares = np.square(embedded).sum(axis=1)
-        squares -= PROTOTYPE_WEIGHT * nearest_squares(embedded, self._prototypes)
-        scale = self._encoder.weights["link"][0]
-        distance: NDArray[np.float64] = (scale * squares / embedded.shape[1]).astype(np.float64)
-        distance -= self._usual
-        doubtful = rows.fraud_rates[:, self._doubt] > 0.0
-        distance[doubtful] = np.minimum(distance[doubtful], 0.0)
-        return distance[:, None]
-
-    def update(self, update: Update) -> None:
-        self._encoder.serve(update.learner.learned())
-        self._prototypes = self._find_prototypes(update)
-        self._usual = 0.0
-        if self.knows:
-            core = update.core
-            rows = core.filled().take(slice(None, None, -(-len(core) // CENTRED_BY)))
-            self._usual = float(np.median(self.distances(rows, self._features.compute(rows))))
-
-    def _find_prototypes(self, update: Update) -> NDArray[np.float32]:
-        inputs = update.fraud_inputs
-        if not len(inputs):
-            return self._prototypes[:0]
-        count = min(PROTOTYPES_MAX, max(1, len(inputs) // FRAUDS_PER_PROTOTYPE))
-        return centres_of(self._encoder.encode(inputs, update.fraud_hashes), count, update.rng)
-
-    def to_state(self) -> dict[str, Any]:
-        return {"encoder": self._encoder.to_state(), "prototypes": self._prototypes, "usual": self._usual}
-
-    def load(self, state: Mapping[str, Any], core: Core) -> None:
-        self._encoder.load(state["encoder"])
-        self._prototypes, self._usual = state["prototypes"], state["usual"]
-
-
-PARTS: tuple[PartFactory, ...] = (RobustPart.make, ShapePart.make, LearnedPart, HabitsPart.make, LabelledPart)
+PARTS: tuple[PartFactory, ...] = (
+    RobustPart.make,
+    ShapePart.make,
+    LearnedPart,
+    HabitsPart.make,
+    LabelledPart,
+    TreesPart,
+)
 """The parts of the score, in the order of their columns."""
 
 

@@ -364,6 +364,7 @@ class Shard:
                 learner=supervision.learner,
                 fraud_inputs=frauds.inputs,
                 fraud_hashes=frauds,
+                trees=supervision.trees,
                 rng=self._learning.rng,
             )
         )
