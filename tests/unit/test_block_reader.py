@@ -20,7 +20,7 @@ from detector.core.events.admission import Admission
 from detector.core.events.block_reader import BlockReader, Events
 from detector.core.events.event_time import AHEAD_MIN_S, AHEAD_PACES, MIDDLE, OLDER, WINDOW, EventTime
 from detector.core.events.kinds.categorical import Categorical
-from detector.core.events.values import HashCache
+from detector.core.events.values import HashCache, Plain
 from detector.core.records import Record
 
 KEY = b"a secret of the tests"
@@ -249,7 +249,7 @@ def test_caches_of_hashes_are_bounded_and_change_nothing(monkeypatch: pytest.Mon
 
 def test_whole_numbers_that_python_would_hash_alike_are_not_cached() -> None:
     """Thousands of them in one dict would make each look-up a search."""
-    found = HashCache(str.__len__, len, 64)
+    found = HashCache(str.__len__, len, Plain(frozenset(), 64))
     found._convert = lambda number: number % 97 + 1  # type: ignore[method-assign]
     prime = (1 << 61) - 1
     numbers = [sign * n * prime for n in range(1, 50) for sign in (1, -1)]
