@@ -7,8 +7,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +34,7 @@ from detector.config.secrets import missing_here
 if TYPE_CHECKING:
     from detector.config.infer import Inference, Sample, Wishes
     from detector.config.tree import Config
-    from detector.shell.files import Source
+    from detector.shell.files import LineReader, Source
 
 
 def init_config(
@@ -69,7 +69,7 @@ def init_config(
     """
     from detector import wiring
     from detector.config.infer import Sample, Wishes, render
-    from detector.shell.files import Source, describe, read_events
+    from detector.shell.files import LineReader, Source, describe
 
     check_readable(events)
     for option, path in (("--out", out_), ("--labels-out", labels_out)):
@@ -84,19 +84,19 @@ def init_config(
         labels=label or (),
         ignored=drop or (),
     )
-    with closing(Source(events)) as source:
+    with closing(Source(events)) as source, ExitStack() as opened:
         if note := describe(source):
             err.print(note)
         first: list[bytes] = []
-        with closing(read_events(source)) as lines:
-            sample = Sample(_kept(lines, first, wiring.TRIAL_EVENTS_MAX), wiring.open_envelope)
+        # Closed at the end: with it goes what was kept of a pipe, and labels are read from the beginning.
+        reader = opened.enter_context(closing(LineReader(source)))
+        sample = Sample(_kept(reader, first, wiring.TRIAL_EVENTS_MAX), wiring.open_envelope)
         inference = _decided(sample, wishes, ask=not yes and events != "-")
         config = wiring.load_text(render(inference))
         with creating("--out", out_) as file:
             file.write(render(inference).encode())
         if labels_out is not None:
-            again = Source(events) if events != "-" else source
-            _write_labels(config, inference, again, delay_s, labels_out)
+            _write_labels(config, inference, source, delay_s, labels_out)
     _try_out(config, first)
     if out_ is None or str(out_) == "-":
         return
@@ -127,12 +127,13 @@ def _or_none(path: str | None) -> str | None:
     return "" if path is not None and path.lower() == "none" else path
 
 
-def _kept(lines: Iterable[bytes], first: list[bytes], count: int) -> Iterator[bytes]:
-    """Pass lines on and keep the first ones."""
-    for line in lines:
-        if len(first) < count and line.strip():
-            first.append(line)
-        yield line
+def _kept(reader: LineReader, first: list[bytes], count: int) -> Iterator[bytes]:
+    """Lines of a reader; the first ones are kept."""
+    while not reader.at_end:
+        for line in reader.read(count):
+            if len(first) < count and line.strip():
+                first.append(line)
+            yield line
 
 
 def _seconds(option: str, text: str) -> float:
@@ -148,7 +149,7 @@ def _write_labels(config: Config, inference: Inference, source: Source, delay_s:
     sure = [label for label in inference.labels if label.sure]
     if not sure:
         raise wrong("--labels-out", str(path), "a field with labels, and none was found: name it by --label")
-    with closing(source), creating("--labels-out", path) as file:
+    with creating("--labels-out", path) as file:
         counted = wiring.write_labels(config, sure, source, delay_s, file)
     names = ", ".join(label.path for label in sure)
     err.print(

@@ -4,8 +4,10 @@ sets: nothing is wrongly rejected; id, time, entities, amount and labels are wha
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,17 @@ def test_labels_of_events_without_an_id_name_their_place(run: Run) -> None:
     records = [json.loads(line) for line in Path("labels.jsonl").read_text().splitlines()]
     assert records[0].keys() == {"time", "topic", "partition", "offset", "label"}
     assert labels_of(replayed(run, shape.file, "--feedback", "labels.jsonl")).keys() == {"applied"}
+
+
+def test_labels_of_a_pipe(run: Run) -> None:
+    pipe = Path("pipe")
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(cases.labels(),))
+    writer.start()
+    said = run("init-config", "--events", pipe, "--yes", "--out", "my.yaml", "--labels-out", "labels.jsonl")
+    writer.join()
+    assert f"of {cases.N} events written to labels.jsonl" in said
+    assert Path("labels.jsonl").read_text().count("fraud") == 8
 
 
 def labels_of(said: str) -> dict[str, int]:
