@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detector.api.alerts import COLOURS, Alert
 from detector.api.detector import Detector
 from detector.api.frames import CHUNK_ROWS, Frame
+from detector.config.extras import install
 from detector.core.events import BlockReader, Parser
 from detector.core.records import Record
 from detector.errors import UsageError
@@ -156,7 +157,7 @@ def _axes(ax: Any, height: float = 3.2) -> Any:
     try:
         from matplotlib import pyplot
     except ImportError:
-        raise UsageError("matplotlib is not installed: pip install 'detector[notebook]'") from None
+        raise UsageError(f"matplotlib is not installed: {install('notebook')}") from None
     return pyplot.subplots(figsize=(9.0, height), layout="constrained")[1]
 
 
