@@ -46,7 +46,11 @@ app.add_typer(_checkpoint, name="checkpoint")
 
 
 def main() -> NoReturn:
-    """Run a command. What the user caused ends with a sentence and an exit code, without a traceback."""
+    """Run a command. What the user caused ends with a sentence and an exit code, without a traceback.
+
+    Files that it writes hold values of events, or what was learned from them: no others may read them.
+    """
+    os.umask(os.umask(0o077) | 0o027)
     for stream in ("stdout", "stderr"):  # None where it was closed, as by a supervisor
         if getattr(sys, stream) is None:
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
