@@ -9,14 +9,15 @@ PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := -n auto --dist loadfile
 INPUTS ?= 100000
 LEAGUE ?=
-QUALITY ?= $(if $(LEAGUE),--league $(LEAGUE)) --streams cards:7 --days 60 --out out/quality --docs docs/QUALITY.md
+QUALITY ?= $(if $(LEAGUE),--league $(LEAGUE)) --streams cards:7 --days 60 --out out/quality --docs docs/explanation/quality.md
 SPEED ?=
+PYTHONS ?= $(PYTHON)
 CHAOS ?= --seed 1 --kills 100 --rebalances 30 --broker-restarts 10 --minutes 40
 SEEDS ?= 1000
 START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint check hooks docs soak bench-quality speed chaos fuzz lock clean
+.PHONY: help env demo test test-fast lint check hooks docs wheels soak bench-quality speed chaos fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,10 +49,13 @@ docs: $(READY) ## write the generated tables in docs/, and the API reference to 
 	$(BIN)/python docs/generate.py
 	$(BIN)/pdoc --docformat numpy --output-directory build/api detector '!detector.__main__'
 
+wheels: $(READY) ## build wheel and sdist in build/dist; run the unit tests from the wheel with PYTHONS='python3.12 ...'
+	$(BIN)/python -m tests.wheels --out build/dist $(addprefix --python ,$(PYTHONS)) -- $(PARALLEL)
+
 soak: $(READY) ## simulate SEEDS=n seeds from START=k on, beyond those of the tests
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --start $(START)
 
-bench-quality: $(READY) ## compare with streaming peers: patterns of fraud, with LEAGUE=DIR also its streams; see docs/QUALITY.md
+bench-quality: $(READY) ## compare with streaming peers: patterns of fraud, with LEAGUE=DIR also its streams; see docs/explanation/quality.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python -m benchmarks.quality.run $(QUALITY)
 
@@ -68,8 +72,8 @@ fuzz: $(READY) ## fuzz everything that reads foreign bytes, with INPUTS=n inputs
 	$(BIN)/python -m benchmarks.fuzz.run --inputs $(INPUTS)
 
 lock: ## update all locks after a change of pyproject.toml, keeping the versions that still fit (needs uv)
-	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet -o requirements.lock
-	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet --extra bench -o requirements-bench.lock
+	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn -o requirements.lock
+	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn --extra bench -o requirements-bench.lock
 	printf 'setuptools>=77\nwheel\npybind11\nnumpy\n' | $(COMPILE:pyproject.toml=-) -c requirements.lock -o requirements-build.lock
 
 clean: ## remove .venv, caches and build outputs

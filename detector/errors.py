@@ -5,6 +5,7 @@
     DetectorError
     ├── OperatorError            an operator must act: one sentence and an exit code
     │   ├── ConfigError          2  the configuration is invalid; lists all problems
+    │   ├── UsageError           2  a call of the Python API cannot work
     │   ├── CredentialsError     2  the broker or the store refused our credentials
     │   └── NeedsOperator        3  e.g. a journal of a newer version
     │       └── LogGone          3  a topic no longer holds what recovery needs (see `on_data_loss`)
@@ -62,6 +63,12 @@ class ConfigError(OperatorError):
         noun = "problem" if len(self.problems) == 1 else "problems"
         lines = "".join(f"\n  {problem}" for problem in self.problems)
         super().__init__(f"{source}: {len(self.problems)} {noun}{lines}")
+
+
+class UsageError(OperatorError, ValueError):
+    """A call of the Python API cannot work. The message says what was given and what is expected."""
+
+    exit_code = EXIT_CONFIG
 
 
 class CredentialsError(OperatorError):

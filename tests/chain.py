@@ -37,6 +37,7 @@ class ChainShard:
         position: int,
         lap: Lap = no_lap,
         lanes: Lanes = AT_ONCE,
+        expects_labels: bool = False,
     ) -> None:
         self.position, self._lap = position, lap
         self.reconfigure(config)

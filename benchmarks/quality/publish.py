@@ -1,4 +1,6 @@
-"""The measured tables of docs/QUALITY.md, each between two comments: `<!-- NAME -->` and `<!-- /NAME -->`.
+"""The measured tables of docs/explanation/quality.md.
+
+Each is between two comments: `<!-- NAME -->` and `<!-- /NAME -->`.
 
 league      who ranks where over the streams of a league
 streams     average precision of every detector on every stream of it

@@ -11,7 +11,7 @@ Detectors: detector (the service), hst, loda, rshash, xstream, iforestasd, knn; 
 
 Writes runs.csv, summary.csv, results.json and pictures to --out, replacing files there, and prints the
 tables. With --docs FILE it writes the tables of the league and of the patterns into that file, too. See
-docs/QUALITY.md.
+docs/explanation/quality.md.
 """
 
 from __future__ import annotations

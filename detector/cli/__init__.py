@@ -3,6 +3,6 @@
 Exit codes: 0 done or stopped, 1 bug, 2 configuration or credentials, 3 needs an operator.
 """
 
-from detector.cli.program import main
+from detector.cli.program import entry, main
 
-__all__ = ["main"]
+__all__ = ["entry", "main"]

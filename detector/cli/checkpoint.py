@@ -39,7 +39,7 @@ def list_(config: ConfigPath, set_: Overrides = None) -> None:
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Name in the last column of `checkpoint list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `checkpoint list`.")],
     config: ConfigPath,
     set_: Overrides = None,
 ) -> None:
@@ -51,7 +51,7 @@ def show(
 
 def rollback(
     config: ConfigPath,
-    partition: Annotated[int, typer.Option(min=0, help="Partition to roll back.")],
+    partition: Annotated[int, typer.Option(metavar="N", min=0, help="Partition to roll back.")],
     to: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Checkpoint to take; else the one before the newest."),
@@ -77,8 +77,10 @@ def rollback(
 
 def export(
     config: ConfigPath,
-    out_: Annotated[Path, typer.Option("--out", help="Model file to write.")],
-    partition: Annotated[int, typer.Option(min=0, help="Partition whose newest checkpoint is taken.")] = 0,
+    out_: Annotated[Path, typer.Option("--out", metavar="FILE", help="Model file to write.")],
+    partition: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Partition whose newest checkpoint is taken.")
+    ] = 0,
     set_: Overrides = None,
 ) -> None:
     """Write a partition's model to a file, for `--warm-start`.

@@ -29,7 +29,8 @@ EVENTS_HELP = (
     "as 'days/*.csv', a URL, or - for standard input."
 )
 ConfigPath = Annotated[
-    Path, typer.Option("--config", "-c", help="Configuration file (YAML).", show_default=False)
+    Path,
+    typer.Option("--config", "-c", metavar="FILE", help="Configuration file (YAML).", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -4,49 +4,180 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli.common import EVENTS_HELP, Overrides, check_readable, creating, err, load_config, out
-from detector.config.infer import infer, render
+from detector.cli import asking
+from detector.cli.common import (
+    EVENTS_HELP,
+    NEW,
+    Overrides,
+    check_readable,
+    check_writable,
+    creating,
+    err,
+    load_config,
+    out,
+    wrong,
+)
 from detector.config.load import effective
 from detector.config.schema import json_schema
 from detector.config.secrets import missing_here
 
+if TYPE_CHECKING:
+    from detector.config.infer import Inference, Sample, Wishes
+    from detector.config.tree import Config
+    from detector.shell.files import Source
+
 
 def init_config(
     events: Annotated[str, typer.Option(help=f"A sample of your events. {EVENTS_HELP}")],
-    id: Annotated[str | None, typer.Option(help="Field with the event's id.")] = None,
-    time: Annotated[str | None, typer.Option(help="Field with the event's time.")] = None,
+    id: Annotated[str | None, typer.Option(help="Field with the event's id; none: there is none.")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="Field with the event's time; none: there is none.")
+    ] = None,
     entity: Annotated[
         list[str] | None, typer.Option(help="Field with an entity; give the main one first.")
     ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="Field that says which events were frauds; others are found.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Field that is not used.")] = None,
     out_: Annotated[
         Path | None, typer.Option("--out", help="File to write, instead of standard output.")
     ] = None,
+    labels_out: Annotated[
+        Path | None,
+        typer.Option(help="Write feedback for `replay --feedback` from the fields with labels."),
+    ] = None,
+    labels_delay: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long after its event a label comes, e.g. 7d.")
+    ] = "0s",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Write a commented configuration for a sample of events."""
+    """Write a commented configuration for a sample of events.
+
+    On a terminal it shows its choices first and takes corrections. It ends
+    with a trial: 1,000 events are run through what it wrote.
+    """
+    from detector import wiring
+    from detector.config.infer import Sample, Wishes, render
     from detector.shell.files import Source, describe, read_events
 
     check_readable(events)
+    for option, path in (("--out", out_), ("--labels-out", labels_out)):
+        if path is not None and path.is_file():
+            raise wrong(option, str(path), NEW)
+    check_writable("--labels-out", labels_out)
+    delay_s = _seconds("--labels-delay", labels_delay)
+    wishes = Wishes(
+        id=_or_none(id),
+        time=_or_none(time),
+        entities=entity or (),
+        labels=label or (),
+        ignored=drop or (),
+    )
     with closing(Source(events)) as source:
         if note := describe(source):
             err.print(note)
+        first: list[bytes] = []
         with closing(read_events(source)) as lines:
-            text = render(infer(lines, id=id, time=time, entities=entity or ()))
-    with creating("--out", out_) as file:
-        file.write(text.encode())
+            sample = Sample(_kept(lines, first, wiring.TRIAL_EVENTS_MAX), wiring.open_envelope)
+        inference = _decided(sample, wishes, ask=not yes and events != "-")
+        config = wiring.load_text(render(inference))
+        with creating("--out", out_) as file:
+            file.write(render(inference).encode())
+        if labels_out is not None:
+            again = Source(events) if events != "-" else source
+            _write_labels(config, inference, again, delay_s, labels_out)
+    _try_out(config, first)
     if out_ is None or str(out_) == "-":
         return
+    more = f" --feedback {shlex.quote(str(labels_out))}" if labels_out is not None else ""
     err.print(
-        f"written to {out_}; try it:  detector replay --config {out_} --events {shlex.quote(events)} "
+        f"written to {out_}; try it:  detector replay --config {out_} --events {shlex.quote(events)}{more} "
         "--alerts alerts.jsonl"
     )
+
+
+def _decided(sample: Sample, wishes: Wishes, *, ask: bool) -> Inference:
+    """Decide, on a terminal with the person's corrections."""
+    from detector.config.infer import decide
+
+    if ask and sys.stdin is not None and sys.stdin.isatty() and err.is_terminal:
+        inference = asking.ask(sample, wishes, lambda: err.input("> "))
+        if inference is None:
+            raise typer.Abort
+    else:
+        inference = decide(sample, wishes)
+        err.print(f"{inference.events:,} events were read:\n{asking.summary(inference)}")
+    for note in inference.notes:
+        err.print(f"note: {note}")
+    return inference
+
+
+def _or_none(path: str | None) -> str | None:
+    return "" if path is not None and path.lower() == "none" else path
+
+
+def _kept(lines: Iterable[bytes], first: list[bytes], count: int) -> Iterator[bytes]:
+    """Pass lines on and keep the first ones."""
+    for line in lines:
+        if len(first) < count and line.strip():
+            first.append(line)
+        yield line
+
+
+def _seconds(option: str, text: str) -> float:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", text)
+    if found is None:
+        raise wrong(option, text, "a duration like 30s, 15m, 12h or 7d")
+    return float(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}[found[2] or "s"]
+
+
+def _write_labels(config: Config, inference: Inference, source: Source, delay_s: float, path: Path) -> None:
+    from detector import wiring
+
+    sure = [label for label in inference.labels if label.sure]
+    if not sure:
+        raise wrong("--labels-out", str(path), "a field with labels, and none was found: name it by --label")
+    with closing(source), creating("--labels-out", path) as file:
+        counted = wiring.write_labels(config, sure, source, delay_s, file)
+    names = ", ".join(label.path for label in sure)
+    err.print(
+        f"{counted['labels']:,} labels of {counted['events']:,} events written to {path}, from {names}; "
+        "an event without one counts as legitimate after some time"
+    )
+
+
+def _try_out(config: Config, lines: list[bytes]) -> None:
+    """Run the first events through the configuration and say what became of them."""
+    from detector import wiring
+    from detector.shell import logs
+
+    logs.configure("error", config.log.format)
+    trial = wiring.try_out(config, lines, logs.get_logger("detector"))
+    rejected = sum(trial.rejected.values())
+    alerts = f"{trial.alerts:,} alerts"
+    if trial.events < trial.warm_up:
+        alerts += f" (the first {trial.warm_up:,} events are a warm-up)"
+    skipped = trial.events - trial.scored - rejected
+    others = f", {skipped:,} skipped" if skipped > 0 else ""
+    err.print(
+        f"trial with the first {trial.events:,} events: {trial.scored:,} scored, "
+        f"{rejected:,} rejected{others}, {alerts}"
+    )
+    for reason, count in sorted(trial.rejected.items()):
+        err.print(f"  rejected, {reason}: {count:,}")
+    for detail in trial.details:
+        err.print(f"  for example: {detail}")
 
 
 def check_config(

@@ -23,7 +23,9 @@ def doctor(
     ] = False,
     set_: Overrides = None,
 ) -> None:
-    """Find transactions of the group that hang and hide outputs from read_committed consumers.
+    """Find hanging transactions, which hide outputs from consumers.
+
+    Consumers that read committed records see nothing behind an open transaction of the group.
 
     Exit code 0: nothing hangs, or all of it was ended. 2: not allowed. 3: something still hangs.
     """

@@ -32,30 +32,40 @@ PARTS_SHOWN = 10  # of a state that differs
 
 Events = Annotated[
     str | None,
-    typer.Option("--events", help="Use a replay of this file instead of the topic.", show_default=False),
+    typer.Option(
+        "--events", metavar="FILE", help="Use a replay of this file instead of the topic.", show_default=False
+    ),
 ]
 Feedback = Annotated[
-    str | None, typer.Option("--feedback", help="Feedback file of that replay.", show_default=False)
+    str | None,
+    typer.Option("--feedback", metavar="FILE", help="Feedback file of that replay.", show_default=False),
 ]
 Folder = Annotated[
     Path | None,
-    typer.Option("--checkpoint-dir", help="Checkpoint folder of that replay.", show_default=False),
+    typer.Option(
+        "--checkpoint-dir", metavar="FOLDER", help="Checkpoint folder of that replay.", show_default=False
+    ),
 ]
 
 
 def explain(
     config: ConfigPath,
-    offset: Annotated[int, typer.Option(min=0, help="Offset of the event; in a replay, its line from 0.")],
-    partition: Annotated[int, typer.Option(min=0, help="Partition of the event.")] = 0,
+    offset: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Offset of the event; in a replay, its line from 0.")
+    ],
+    partition: Annotated[int, typer.Option(metavar="N", min=0, help="Partition of the event.")] = 0,
     topic: Annotated[
-        str | None, typer.Option(help="Topic, to check it against the configuration.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Topic, to check it against the configuration.", show_default=False
+        ),
     ] = None,
     events: Events = None,
     feedback: Feedback = None,
     checkpoint_dir: Folder = None,
     set_: Overrides = None,
 ) -> None:
-    """Compute one event again, from the nearest checkpoint before it.
+    """Compute an event again, from the checkpoint before it.
 
     Prints its alert, byte for byte as it was published. For an event without
     an alert, prints what an alert would have said, or why it was rejected.
@@ -88,10 +98,11 @@ def explain(
 def verify(
     config: ConfigPath,
     partition: Annotated[
-        int | None, typer.Option(min=0, help="Partition; else all.", show_default=False)
+        int | None, typer.Option(metavar="N", min=0, help="Partition; else all.", show_default=False)
     ] = None,
     generations: Annotated[
-        int, typer.Option(min=0, max=1000, help="How many checkpoints before the newest to begin.")
+        int,
+        typer.Option(metavar="N", min=0, max=1000, help="Begin so many checkpoints before the newest one."),
     ] = 1,
     events: Events = None,
     feedback: Feedback = None,

@@ -5,44 +5,53 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from detector import __version__
 from detector.cli import checkpoint, config, doctor, looking_back, service, traffic
 from detector.cli.common import err, out
+from detector.cli.help import Command, Group
 from detector.config.words import redacted
 from detector.errors import NeedsOperator, OperatorError, OutsideError
+from detector.kernel_cache import begin_with_shipped
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # of standard output; files have their own sentences
 
 app = typer.Typer(
     help="Streaming anomaly detection for transactions: Kafka in, explained alerts out, exactly once.",
+    cls=Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("run")(service.run)
-app.command("replay")(service.replay)
-app.command("explain")(looking_back.explain)
-app.command("init-config")(config.init_config)
-app.command("simulate")(traffic.simulate)
-app.command("check-config")(config.check_config)
-app.command("config-schema")(config.config_schema)
-app.command("demo")(traffic.demo)
-app.command("doctor")(doctor.doctor)
-
 _checkpoint = typer.Typer(
-    help="List, inspect, verify, export and roll back checkpoints.", no_args_is_help=True
+    help="List, inspect, verify, export and roll back checkpoints.", cls=Group, no_args_is_help=True
 )
-_checkpoint.command("list")(checkpoint.list_)
-_checkpoint.command("show")(checkpoint.show)
-_checkpoint.command("verify")(looking_back.verify)
-_checkpoint.command("rollback")(checkpoint.rollback)
-_checkpoint.command("export")(checkpoint.export)
-app.add_typer(_checkpoint, name="checkpoint")
+_BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
+_COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] = (
+    (app, "init-config", config.init_config, _BEGIN),
+    (app, "check-config", config.check_config, _BEGIN),
+    (app, "config-schema", config.config_schema, _BEGIN),
+    (app, "replay", service.replay, _BEGIN),
+    (app, "run", service.run, _BEGIN),
+    (app, "explain", looking_back.explain, _OPERATE),
+    (app, "doctor", doctor.doctor, _OPERATE),
+    (app, "compile", service.compile_, _OPERATE),
+    (app, "demo", traffic.demo, _TRY),
+    (app, "simulate", traffic.simulate, _TRY),
+    (_checkpoint, "list", checkpoint.list_, None),
+    (_checkpoint, "show", checkpoint.show, None),
+    (_checkpoint, "verify", looking_back.verify, None),
+    (_checkpoint, "rollback", checkpoint.rollback, None),
+    (_checkpoint, "export", checkpoint.export, None),
+)
+for _group, _name, _function, _panel in _COMMANDS:
+    _group.command(_name, cls=Command, rich_help_panel=_panel)(_function)
+app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 
 def main() -> NoReturn:
@@ -51,6 +60,7 @@ def main() -> NoReturn:
     Files that it writes hold values of events, or what was learned from them: no others may read them.
     """
     os.umask(os.umask(0o077) | 0o027)
+    begin_with_shipped(os.environ)
     for stream in ("stdout", "stderr"):  # None where it was closed, as by a supervisor
         if getattr(sys, stream) is None:
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
@@ -81,6 +91,23 @@ def main() -> NoReturn:
             sys.exit(2)
         raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def entry() -> NoReturn:
+    """Run a command as a process of its own.
+
+    Threads that are left behind (a call that a stop does not wait for, a model that the end of a replay
+    makes useless) may be in compiled code. The interpreter would end them there, which aborts the process.
+    So it ends without them.
+    """
+    try:
+        main()
+    except SystemExit as done:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if threading.active_count() > 1 and isinstance(done.code, int):
+            os._exit(done.code)
+        raise
 
 
 def _fail(message: str, exit_code: int) -> NoReturn:

@@ -34,33 +34,65 @@ if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
     from detector.wiring import Replayed
 
 
+Feedback = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Labels, one JSON object per line, or any other form of --events."),
+]
+Shards = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Number of shards, as of partitions in Kafka; the main entity selects one.",
+    ),
+]
+Scores = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write one CSV row per scored event; may be .gz.")
+]
+Rejected = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one rejected event per line.")]
+Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for progress and checkpoints.")]
+
+
 def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None) -> None:
-    """Run the service until SIGTERM or SIGINT."""
+    """Run the service: events from Kafka in, alerts out.
+
+    It stops at SIGTERM or SIGINT.
+    """
     from detector import wiring
 
     wiring.run(load_config(config, set_), os.environ, warm_start)
 
 
+def compile_() -> None:
+    """Compile everything that a service may need, as when an image is built.
+
+    A service compiles what its configuration needs before it joins its group: half a minute of CPU time,
+    unless it was done before. The result is kept in the folder that NUMBA_CACHE_DIR names. An image names a
+    copy of it in DETECTOR_KERNELS; then a service starts within seconds.
+    """
+    from detector import wiring
+
+    for done in wiring.compile_all():
+        err.print(f"compiled: {done}", highlight=False)
+
+
 def replay(
     config: ConfigPath,
-    events: Annotated[str, typer.Option(help=f"Events. {EVENTS_HELP}")],
-    feedback: Annotated[
-        str | None, typer.Option(help="Labels, one JSON object per line, or any other form of --events.")
-    ] = None,
-    partitions: Annotated[
-        int, typer.Option(metavar="N", min=1, max=1024, help="Number of shards; the main entity selects one.")
-    ] = 1,
-    scores: Annotated[
-        Path | None, typer.Option(help="Write one CSV row per scored event; may be .gz.")
-    ] = None,
-    alerts: Annotated[Path | None, typer.Option(help="Write one alert per line.")] = None,
-    rejected: Annotated[Path | None, typer.Option(help="Write one rejected event per line.")] = None,
-    checkpoint_dir: Annotated[Path | None, typer.Option(help="Folder for progress and checkpoints.")] = None,
-    resume: Annotated[bool, typer.Option(help="Continue the replay in --checkpoint-dir.")] = False,
+    events: Annotated[str, typer.Option(metavar="FILE", help=f"Events. {EVENTS_HELP}")],
+    feedback: Feedback = None,
+    partitions: Shards = 1,
+    scores: Scores = None,
+    alerts: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one alert per line.")] = None,
+    rejected: Rejected = None,
+    checkpoint_dir: Folder = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the replay in --checkpoint-dir.")
+    ] = False,
     warm_start: WarmStart = None,
     set_: Overrides = None,
 ) -> None:
-    """Run the same shards over a file of events."""
+    """Score a file of events, with the same code as the service."""
     from detector import wiring
     from detector.shell import logs
     from detector.shell.files import Source, describe
@@ -143,6 +175,9 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
     counts = [(f"rejected, {reason}", count) for reason, count in sorted(totals.rejected.items())]
     counts += [(f"labels, {outcome}", count) for outcome, count in totals.labels.items() if labels]
     counts += [(f"messages between shards, {outcome}", count) for outcome, count in totals.exchange.items()]
+    counts += [
+        (f"unreadable, so missing: {name}", count) for name, count in sorted(totals.unreadable.items())
+    ]
     for what, count in counts:
         if count:
             err.print(f"  {what}: {count:,}")

@@ -32,6 +32,7 @@ Scenarios = Annotated[
 DriftDay = Annotated[
     int | None,
     typer.Option(
+        metavar="N",
         min=0,
         help="Day from which prices are double and a fifth of the payments is at night; of cards, a tenth of "
         "the merchants also get a new category.",
@@ -41,6 +42,7 @@ DriftDay = Annotated[
 LabelsPath = Annotated[
     Path | None,
     typer.Option(
+        metavar="FILE",
         help="File for the frauds (CSV: event_id,event_time,kind,incident; of handbook "
         "event_id,event_time,scenario).",
         show_default=False,
@@ -48,11 +50,17 @@ LabelsPath = Annotated[
 ]
 Events = Annotated[
     int | None,
-    typer.Option(min=0, help="Number of events; else 60 days of cards, 183 of handbook.", show_default=False),
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Number of events; else 60 days of cards, 183 of handbook.",
+        show_default=False,
+    ),
 ]
 Customers = Annotated[
     int | None,
     typer.Option(
+        metavar="N",
         min=1,
         help="Number of customers, each with one card; else 3,000 of cards, 5,000 of handbook.",
         show_default=False,
@@ -64,25 +72,32 @@ def simulate(
     preset: Annotated[
         Preset,
         typer.Option(
-            help="cards: habits, and patterns of fraud; handbook: the Fraud Detection Handbook's simulator."
+            help="cards: habits, and patterns of fraud; handbook: the Fraud Detection Handbook's simulator.",
         ),
     ] = Preset.CARDS,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of all random draws.")] = 0,
     events: Events = None,
     customers: Customers = None,
     scenarios: Scenarios = None,
     attributes: Annotated[
         int,
-        typer.Option(min=0, help="Number of fields that are constant per customer, up to 8 (cards only)."),
+        typer.Option(
+            metavar="N", min=0, help="Number of fields that are constant per customer, up to 8 (cards only)."
+        ),
     ] = 0,
     drift_day: DriftDay = None,
     out_: Annotated[
         Path | None,
-        typer.Option("--out", help="File for the events, instead of standard output.", show_default=False),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="File for the events, else standard output. Its name may end in .csv: CSV, not JSON lines.",
+            show_default=False,
+        ),
     ] = None,
     labels: LabelsPath = None,
 ) -> None:
-    """Generate card traffic with frauds. Labels go to a file of their own.
+    """Generate card traffic with frauds, and its labels.
 
     configs/simulate.yaml and configs/handbook.yaml read the events of the two presets.
     """
@@ -109,7 +124,11 @@ def simulate(
     with ExitStack() as files:
         sink = files.enter_context(creating("--out", out_))
         rows = None if labels is None else files.enter_context(creating("--labels", labels))
-        simulation.write(traffic, sink, rows)
+        simulation.write(traffic, sink, rows, as_csv=_is_csv(out_))
+
+
+def _is_csv(path: Path | None) -> bool:
+    return path is not None and path.name.lower().removesuffix(".gz").endswith(".csv")
 
 
 def _names(text: str) -> list[str]:
@@ -118,13 +137,13 @@ def _names(text: str) -> list[str]:
 
 def demo(
     seconds: Annotated[
-        float, typer.Option(envvar="DEMO_SECONDS", help="Duration of the traffic; at least 10.")
+        float, typer.Option(envvar="DEMO_SECONDS", metavar="N", help="Duration of the traffic; at least 10.")
     ] = 40.0,
     bootstrap: Annotated[
-        str | None, typer.Option(help="HOST:PORT of a real broker; else one in this process.")
+        str | None, typer.Option(metavar="HOST:PORT", help="A real broker; else one in this process.")
     ] = None,
 ) -> None:
-    """Show the whole service for a minute: broker, traffic with frauds, service, alerts."""
+    """Show the whole service for a minute: broker, traffic, frauds, alerts."""
     from detector.demo.demo import SECONDS_MIN, run_demo
 
     if not SECONDS_MIN <= seconds <= DEMO_SECONDS_MAX:  # also refuses nan

@@ -2,7 +2,7 @@
 
 `detector.core.events.kinds.KINDS` has the code of each: how values are parsed, what the model sees of them
 and how they are explained. A new kind is one line here, one line there, and a module of its own
-(docs/EXTENDING.md).
+(docs/how-to/extending.md).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PLACE_WORDS = [
     ("lat", "long"),
     ("lat", "longitude"),
 ]
+_PLACES = frozenset(itertools.chain.from_iterable(PLACE_WORDS))
 TEXTS_DISTINCT_MIN = 20  # fewer different texts are categories
 
 
@@ -124,7 +125,8 @@ def _numeric(column: SampleColumn) -> str | None:
 
 def _geo(columns: Sequence[SampleColumn]) -> Iterator[Found]:
     """Pairs of columns whose paths differ only in their words for the two parts, both in their ranges."""
-    for first, second in itertools.permutations(columns, 2):
+    places = [column for column in columns if _PLACES & set(column.words)]
+    for first, second in itertools.permutations(places, 2):
         for north, east in PLACE_WORDS:
             if north not in first.words or east not in second.words:
                 continue

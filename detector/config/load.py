@@ -14,6 +14,7 @@ The tree (`detector.config.tree`) decides what is valid. What an error expects i
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +63,34 @@ def load(path: str | Path, overrides: Sequence[str] = (), environ: Mapping[str, 
     'trial'
     """
     source = str(path)
-    data, found = _parse_file(source, _read(source))
+    return load_text(_read(source), source, overrides, environ)
+
+
+def load_text(
+    text: str, source: str, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> Config:
+    """Merge and check a configuration given as YAML; see `load`. `source` names it in errors."""
+    data, found = _parse_file(source, text)
+    return _merged(source, data, found, overrides, environ)
+
+
+def load_mapping(
+    data: Mapping[str, Any],
+    source: str = "the mapping",
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Merge and check a configuration given as nested mappings; see `load`. `source` names it in errors."""
+    return _merged(source, copy.deepcopy(dict(data)), [], overrides, environ)
+
+
+def _merged(
+    source: str,
+    data: dict[str, Any],
+    found: list[Finding],
+    overrides: Sequence[str],
+    environ: Mapping[str, str] | None,
+) -> Config:
     settings: list[Setting] = []
     problems: list[Problem] = []
     for setting in (*_from_environment(environ or {}), *_from_overrides(overrides)):

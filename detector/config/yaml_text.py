@@ -73,7 +73,13 @@ def dump(tree: Any) -> str:
 def spell(text: str) -> str:
     """Write a text as YAML on one line, quoted where needed."""
     style = None if text.isascii() and text.isprintable() else '"'
-    spelled: str = yaml.safe_dump([text], default_flow_style=True, default_style=style, width=math.inf)
+    spelled: str = yaml.safe_dump(
+        [text],
+        default_flow_style=True,
+        default_style=style,
+        width=math.inf,
+        allow_unicode=text.isprintable(),
+    )
     return spelled[1:-2]
 
 

@@ -45,7 +45,9 @@ class Record(NamedTuple):
     """One record of the transactions topic, as stored in the log."""
 
     offset: int
-    timestamp_ms: int  # the record's time (producer or broker), used for latency only, never by the model
+    timestamp_ms: (
+        int  # the record's time (producer or broker), 0: none; for latency, and where events have no time
+    )
     key: bytes | None
     value: bytes | None  # None: a tombstone
     headers: Headers = ()
@@ -108,6 +110,8 @@ class Outputs:
     key_mismatches: int = 0  # accepted events whose record key is not the value of their main entity
     # events out of order, late or repeated, rejected or not; records skipped; by kind
     irregular: Mapping[str, int] = field(default_factory=dict)
+    # values of scored events that could not be read and count as missing, by entity or field
+    unreadable: Mapping[str, int] = field(default_factory=dict)
     peer_messages: tuple[PeerMessage, ...] = ()  # to publish
     # records of side inputs by outcome, by name of the side input; published messages count under "exchange"
     side_outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

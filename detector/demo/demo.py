@@ -32,6 +32,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from detector.config.extras import install
 from detector.demo.simulation.cards import CardsConfig, label_rows, simulate, to_events
 from detector.errors import BrokerUnavailable, ConfigError, NeedsOperator, Problem
 
@@ -107,7 +108,7 @@ class _Broker:
         try:
             import confluent_kafka
         except ImportError:
-            raise NeedsOperator("the demo needs confluent-kafka: pip install 'detector[demo]'") from None
+            raise NeedsOperator(f"the demo needs confluent-kafka: {install('demo')}") from None
         self._kafka = confluent_kafka
         self.real = bootstrap is not None
         settings: dict[str, Any] = {"linger.ms": 5, "log_level": 0}

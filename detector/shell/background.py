@@ -44,6 +44,13 @@ class BackgroundThread(Executor):
         """A `detector.core.jobs.Lane`."""
         return self.submit(job).result
 
+    def drain(self) -> None:
+        """Wait for everything that was submitted.
+
+        A thread that the end of the process cuts off within C++ code aborts the process.
+        """
+        self.submit(lambda: None).result()
+
     def _run(self) -> None:
         while True:
             self._queue.get()()

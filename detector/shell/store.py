@@ -28,6 +28,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.registry import get_filesystem_class
 from fsspec.spec import AbstractFileSystem
 
+from detector.config.extras import install_client
 from detector.config.words import redacted
 from detector.errors import ConfigError, Problem, StoreUnavailable
 from detector.shell import calls
@@ -43,17 +44,6 @@ _THIS_MACHINE = frozenset({"file", "local", "memory"})
 _PUT_IS_ATOMIC = frozenset(
     {"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "ocilake", "tos"}
 )
-
-# Clients of object stores are not dependencies of detector: most installations need one of them or none.
-_PACKAGES = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "abfs": "adlfs",
-    "abfss": "adlfs",
-    "az": "adlfs",
-}
 
 
 class FsspecStore:
@@ -241,9 +231,9 @@ def _usable(protocol: str, call: Callable[[], T]) -> T:
     try:
         return call()
     except ImportError as error:
-        package = _PACKAGES.get(protocol)
-        install = f"; pip install {package}" if package else ""
-        raise _UnusableUrl(f"a package that it needs is not installed{install} ({error})") from error
+        command = install_client(protocol)
+        how = f"; {command}" if command else ""
+        raise _UnusableUrl(f"a package that it needs is not installed{how} ({error})") from error
     except ValueError as error:
         raise _UnusableUrl(f"a folder, or an fsspec URL like s3://bucket/prefix ({error})") from error
 

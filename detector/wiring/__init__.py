@@ -8,23 +8,39 @@ audits   the same logs and stores, read from outside the group      ───> A
 from detector.wiring.audit import ReplayFiles, auditing, roll_back
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
+from detector.wiring.compiling import compile_all
 from detector.wiring.daemon import run
 from detector.wiring.doctor import Diagnosis, diagnose
 from detector.wiring.file_replay import Replay, Replayed, replay
+from detector.wiring.first_config import (
+    TRIAL_EVENTS_MAX,
+    Trial,
+    load_text,
+    open_envelope,
+    try_out,
+    write_labels,
+)
 
 __all__ = [
+    "TRIAL_EVENTS_MAX",
     "Diagnosis",
     "Replay",
     "ReplayFiles",
     "Replayed",
+    "Trial",
     "auditing",
     "checkpoints_place",
+    "compile_all",
     "diagnose",
     "entity_key",
     "export",
     "list_checkpoints",
+    "load_text",
+    "open_envelope",
     "replay",
     "roll_back",
     "run",
     "show_checkpoint",
+    "try_out",
+    "write_labels",
 ]

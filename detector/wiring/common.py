@@ -56,7 +56,9 @@ def registry_client(config: Config, password: str | None, key_password: str | No
     """Make the client of the configured schema registry, for formats that need one; it connects later."""
     if config.registry is None or config.event.format not in WITH_SCHEMAS:
         return None
-    return RegistryClient(config.registry, password, key_password, SystemClock())
+    return RegistryClient(
+        config.registry, password, key_password, SystemClock(), compiles=config.event.format == "protobuf"
+    )
 
 
 def background_lanes() -> Lanes:

@@ -37,6 +37,7 @@ from detector.wiring.common import (
     registry_client,
     side_logs,
 )
+from detector.wiring.compiling import compile_for
 
 # Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
 RETENTION_MARGIN_S = 3 * 86_400.0
@@ -78,6 +79,12 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
     stream = KafkaStream(config, password, key_password)
     monitor = DriftMonitor(telemetry)
     watch = OutputWatch(config, stream, telemetry, log)
+    warnings: list[str] = []
+
+    def prepare() -> None:
+        warnings.extend(_warnings(config, stream, store, entity_secret, log))
+        _compile(config, clock, log)
+
     with threadpool_limits(1), Signals() as signals:
         runner = Runner(
             config=config,
@@ -96,8 +103,8 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             on_revoked=monitor.forget,
             warm_start=warm_start,
             schemas=registry_client(config, *registry_secrets),
-            warnings=_warnings(config, stream, store, entity_secret, log),
-            warning_sources=(watch.warnings,),
+            warning_sources=(lambda: warnings, watch.warnings),
+            prepare=prepare,
         )
         signals.call(runner.stop)
         server = HttpServer(
@@ -119,6 +126,12 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
     log.info("stopped")
 
 
+def _compile(config: Config, clock: SystemClock, log: Log) -> None:
+    began_s = clock.monotonic()
+    compile_for(config)
+    log.info("compiled", seconds=round(clock.monotonic() - began_s, 1))
+
+
 def build_info() -> dict[str, str]:
     """Labels of the metric `detector_build_info`."""
     return {"version": __version__, "python": platform.python_version()}
@@ -131,7 +144,7 @@ def _config_info(config: Config) -> dict[str, str]:
 def _warnings(
     config: Config, stream: KafkaStream, store: FsspecStore, entity_secret: str | None, log: Log
 ) -> list[str]:
-    """Problems that do not prevent a start. They are logged and shown on /readyz."""
+    """Find problems that do not prevent a start. They are logged and shown on /readyz."""
     found = []
     if entity_secret is None:
         found.append("entity_key is not set: entities are hashed with the public development key")

@@ -89,7 +89,7 @@ def test_duplicates_can_be_scored(duplicates: Any, irregular: dict[str, int]) ->
 
 
 def test_a_rejected_event_may_come_again_corrected() -> None:
-    scored, dead, _ = take(shard(), [record(0, "a", amount="?"), record(1, "a")])
+    scored, dead, _ = take(shard(), [record(0, "a", card=1.5), record(1, "a")])
     assert (scored, list(dead)) == ([1], [0])
 
 

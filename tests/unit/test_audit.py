@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from detector.config.tree import Checkpoints
+from detector.config.tree import Checkpoints, Event
 from detector.core.recovery.checkpoint import FORMAT, Snapshot, read_manifest, read_state
 from detector.core.recovery.generations import move_checkpoint, write
 from detector.core.recovery.journal import Journal
@@ -96,8 +97,9 @@ def test_the_runner_reports_the_hash_of_its_state(lived: World) -> None:
     state = read_state(manifest, lived.store.objects[lived.path(f"{name}.state")])
     assert manifest.state_hash == f"{FORMAT}:{digest(state)}"
     last = lived.journal(0).barriers[-1].state if lived.journal(0).barriers else manifest.state_hash
-    assert numbers.state_hash == int(last.split(":")[1], 16)
-    assert numbers.barrier_position is not None
+    position, hashed = numbers.barrier
+    assert hashed == int(last.split(":")[1], 16)
+    assert position is not None
     assert numbers.state_mismatches == 0
 
 
@@ -141,7 +143,7 @@ def test_two_processes_agree() -> None:
     """With different hash seeds of Python."""
     program = (
         "from tests.unit.test_audit import world; w = world(800); w.finish();"
-        "print(*(w.telemetry.partitions[p].state_hash for p in (0, 1)), len(w.alerts()))"
+        "print(*(w.telemetry.partitions[p].barrier[1] for p in (0, 1)), len(w.alerts()))"
     )
     printed = {
         subprocess.run(
@@ -194,6 +196,54 @@ def test_events_that_cannot_be_explained_are_refused(lived: World) -> None:
         auditor(lived).explain(0, 750, quiet)
     with pytest.raises(NeedsOperator, match="has committed nothing"):
         auditor(World()).explain(0, 1, quiet)
+
+
+def test_without_ids_and_times_of_their_own_events_are_known_by_their_place_in_the_log() -> None:
+    """Times are the records'; alerts, labels, duplicates, verify and explain go by partition and offset."""
+    config = model_config()
+    event = Event.model_validate(config.event.model_dump() | {"id": None, "time": {"path": None}})
+    topics = config.topics.model_copy(update={"scores": "scores"})
+    kept = Checkpoints(interval=0.002, keep=1000)
+    made = World(
+        partitions=2,
+        poll_records_max=64,
+        config=config.model_copy(update={"event": event, "topics": topics, "checkpoints": kept}),
+    )
+    for n, value in enumerate(events(1500)):
+        stamp = -1 if n == 11 else 1_600_000_000_000 + 60_000 * n
+        made.broker.append(n % 2, value, key=b"c%d" % (n % 40), timestamp_ms=stamp)
+    runner = made.runner()
+    until(lambda: made.broker.committed.get(0, Committed(offset=0, metadata="")).offset > 300, runner)
+    made.feedback.append(
+        b'{"time": "2020-09-13 13:00:00 UTC", "label": "fraud", "event_id": "transactions-0-35"}'
+    )
+    made.feedback.append(b'{"time": 1600000000, "label": "fraud", "partition": 1, "offset": 36}')
+    runner.stop()
+    runner.run()
+    made.finish()
+    published = in_order(made)
+    alerts = [message for message in published if message.topic == "alerts"]
+    assert len(alerts) > 5
+    for message in alerts:
+        body = json.loads(message.value or b"")
+        assert body["event_id"] == f"transactions-{message.partition}-{message.offset}"
+        at = 1_600_000_000 + 60 * (2 * message.offset + message.partition)
+        assert datetime.fromisoformat(body["event_time"]).timestamp() == at
+        explained = auditor(made).explain(message.partition, message.offset, quiet)
+        assert explained.alert is not None
+        assert (explained.alert.body, explained.alert.headers) == (message.value, message.headers)
+    dead = {
+        (m.partition, m.offset): dict(m.headers)["detector_reason"]
+        for m in published
+        if m.topic == "dead_letter"
+    }
+    assert dead.pop((1, 5)) == b"missing", "Kafka's record without a timestamp"
+    assert set(dead.values()) == {b"malformed"}
+    totals = made.telemetry.totals()
+    assert totals.labels["applied"] >= 2
+    assert totals.irregular["duplicate"] == 0
+    for partition in (0, 1):
+        assert auditor(made).verify(partition, generations=1000, progress=quiet).equal
 
 
 # --- rollback ---------------------------------------------------------------------------------------------

@@ -9,12 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from detector import cli
+from detector import __version__, cli
 from detector.cli import common
 from detector.core.shard.shard import Shard
 from detector.shell.files import line_reader
@@ -136,7 +135,7 @@ def test_no_command_shows_the_help(detector: Detector) -> None:
 def test_version_prints_the_version(detector: Detector) -> None:
     done = detector("--version")
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"detector {version('detector')}\n"
+    assert done.out == f"detector {__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -293,6 +293,39 @@ def test_dates_are_texts(path: Path) -> None:
     assert read(path, MINIMAL + "kafka: {group_id: 2026-01-01}").kafka.group_id == "2026-01-01"
 
 
+def test_an_event_without_id_and_time_says_so(path: Path) -> None:
+    text = MINIMAL.replace("  id: id", "  id: null").replace("path: at", "path: null, step: 1h")
+    event = read(path, text).event
+    assert (event.id, event.time.path, event.time.step) == (None, None, 3600.0)
+    assert event.time.origin == "2000-01-01T00:00:00Z"
+    found = problems_in(path, text.replace("  id: null", "").replace("path: null, ", ""))
+    assert set(found) == {"event.id", "event.time.path"}, "forgotten is not null"
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%d.%m.%Y %H:%M:%S", "%Y%m%d", "%m/%d/%y %I:%M %p", "%d %b %Y", "%Y-%jT%H", "%Y-%m-%dT%H:%M:%S.%f%z"],
+)
+def test_patterns_of_times(path: Path, form: str) -> None:
+    assert read(path, MINIMAL, f"event.time.format='{form}'").event.time.format == form
+
+
+@pytest.mark.parametrize(
+    "form", ["%H:%M", "%Y-%m", "%Y-%m-%d %Q", "%Y %Y-%m-%d", "%", "%c", "%Y%m%d%", "dd.mm"]
+)
+def test_patterns_that_say_no_day_or_are_none(path: Path, form: str) -> None:
+    [where] = problems_in(path, MINIMAL, f"event.time.format='{form}'")
+    assert where.startswith("event.time.format")
+
+
+def test_how_numbers_are_written(path: Path) -> None:
+    event = read(path, MINIMAL, "event.number={decimal: ',', thousands: .}", "event.missing=['', n.a.]").event
+    assert (event.number.decimal, event.number.thousands) == (",", ".")
+    assert event.missing == ("", "n.a.")
+    [found] = problems_in(path, MINIMAL, "event.number={decimal: ',', thousands: ','}").values()
+    assert "another sign for thousands" in str(found)
+
+
 # --- problems --------------------------------------------------------------------------------------
 
 ALL_WRONG = """
@@ -333,12 +366,16 @@ def test_all_problems_are_reported_at_once(path: Path) -> None:
     name = "a name of letters, digits and _ that does not begin with a digit, at most 64 characters"
     assert found.pop("event.fields[3].usage") == (
         "'context'",
-        "a known key (name, type, path, use, optional, display, unit); did you mean use?",
+        "a known key (name, type, path, use, optional, display, unit, missing, number); did you mean use?",
     )
     assert found.pop("kafka.grup_id")[1].endswith("; did you mean group_id?")
     assert found == {
-        "event.id": ("''", "a text of 1 to 256 characters"),
-        "event.time.format": ("'unix'", "one of: auto, iso8601, epoch_s, epoch_ms"),
+        "event.id": ("''", "a text of 1 to 256 characters, or null"),
+        "event.time.format": (
+            "'unix'",
+            "one of: auto, iso8601, epoch_s, epoch_ms, epoch_us, epoch_ns, date, steps; or a pattern like "
+            "%d.%m.%Y %H:%M:%S",
+        ),
         "event.time.zone": ("'Mars/Olympus'", "an IANA time zone like UTC or Europe/Paris"),
         "event.entities[0].name": ("'my card'", name),
         "event.exposure": ("'memo'", "the name of a numeric field (amount), or null"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from detector import __version__
 from detector.config.load import load
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -197,7 +197,7 @@ def test_pods_have_bounds_and_time_to_stop(pod: dict[str, Any], container: dict[
 
 
 def test_rules_name_metrics_of_the_contract() -> None:
-    table = (DEPLOY.parent / "docs" / "METRICS.md").read_text()
+    table = (DEPLOY.parent / "docs" / "reference" / "metrics.md").read_text()
     [file] = documents(DEPLOY / "prometheus" / "rules.yaml")
     rules = [rule for group in file["groups"] for rule in group["rules"]]
     assert rules
@@ -209,5 +209,4 @@ def test_rules_name_metrics_of_the_contract() -> None:
 
 
 def test_the_manifests_run_the_version_of_the_project(kustomization: dict[str, Any]) -> None:
-    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
-    assert [image["newTag"] for image in kustomization["images"]] == [project["version"]]
+    assert [image["newTag"] for image in kustomization["images"]] == [__version__]

@@ -20,7 +20,7 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(detector.__file__).parents[1])  # they read files of configs/
+    monkeypatch.chdir(Path(__file__).parents[2])  # they read files of configs/
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 

@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +249,8 @@ def test_urls() -> None:
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.ipc", None)
-    with pytest.raises(NeedsOperator, match=r"pyarrow is not installed: pip install 'detector\[parquet\]'"):
+    command = r"pip install 'stream-anomaly-detector\[parquet\]'"
+    with pytest.raises(NeedsOperator, match=f"pyarrow is not installed: {command}"):
         describe(Source(put(tmp_path / "x.parquet", as_parquet(rows(2)))))
 
 
@@ -265,10 +265,11 @@ def test_an_input_is_never_an_output(tmp_path: Path) -> None:
         )
 
 
-def test_a_missing_client_is_named() -> None:
-    if find_spec("s3fs") is None:
-        with pytest.raises(NeedsOperator, match=r"a package is missing: .*s3fs"):
-            Source("s3://bucket/x.csv")
+@pytest.mark.parametrize("url", ["s3://bucket/x.csv", "simplecache::s3://bucket/x.csv"])
+def test_a_missing_client_is_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # importing it fails, installed or not
+    with pytest.raises(NeedsOperator, match=r"missing; pip install 'stream-anomaly-detector\[s3\]' \(.*s3fs"):
+        Source(url)
 
 
 def test_a_replay_of_a_pipe_is_known_again(tmp_path: Path) -> None:

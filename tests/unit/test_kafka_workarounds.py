@@ -28,7 +28,7 @@ import detector.shell.kafka
 from detector.shell.kafka import workarounds
 
 PACKAGE = Path(detector.shell.kafka.__file__).parent
-ROOT = PACKAGE.parents[2]
+ROOT = Path(__file__).parents[2]
 NOWHERE = {"bootstrap_servers": "127.0.0.1:1", "api_version": (2, 3), "metrics_enabled": False}
 
 RECORDS = Fetcher.PartitionRecords

@@ -1,4 +1,4 @@
-"""The exported metrics agree with docs/METRICS.md, from the start and while the loop writes."""
+"""The exported metrics agree with docs/reference/metrics.md, from the start and while the loop writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from detector.core.reporting.telemetry import Telemetry
 from detector.shell.metrics import METRICS, Metric, TelemetryCollector, markdown_table, renderer
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "METRICS.md"
+DOCUMENT = ROOT / "docs" / "reference" / "metrics.md"
 BUILD = {"version": "1.2.3", "python": "3.11"}
 CONFIG = {"model": "0123456789ab", "delivery": "exactly_once"}
 
@@ -38,7 +38,7 @@ def busy() -> Telemetry:
     numbers.irregular["late"] += 3
     numbers.lag_records, numbers.lag_seconds = 11, 1.5
     numbers.checkpoint_timestamp, numbers.journal_bytes = 1e9, 300
-    numbers.barrier_position, numbers.state_hash = 4096, 0xABC
+    numbers.barrier = 4096, 0xABC
     numbers.gauges = {"clusters": 64.0, "encoder_step": 7.0}
     telemetry.latency.observe_all(np.array([0.004, 0.005, 0.3, 1e6]))
     telemetry.stages["score"].observe(0.01)
@@ -85,7 +85,8 @@ def test_the_documentation_names_no_other_metric() -> None:
     """Also not in a query of an alert, or a part of a histogram."""
     known = {metric.name for metric in METRICS} | {"detector_build_info", "detector_config_info"}
     headers = {f"detector_{name}" for name in ("reason", "detail", "topic", "partition", "offset")}
-    for path in {ROOT / "README.md", *(ROOT / "docs").glob("*.md")} - {ROOT / "docs" / "EXTENDING.md"}:
+    examples = ROOT / "docs" / "how-to" / "extending.md"
+    for path in {ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {examples}:
         for name in re.findall(r"\bdetector_[a-z_]+", path.read_text()):
             base = re.sub("_(bucket|sum|count)$", "", name)
             assert base in known | headers or "_cut" in name, (path.name, name)

@@ -20,7 +20,7 @@ from detector.core.reporting.outputs import (
 from detector.shell.kafka.publisher import Publisher
 from tests.unit.runner_world import World, config
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "OPERATIONS.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
 
 
 def test_every_topic_of_the_configuration_is_read_or_written() -> None:

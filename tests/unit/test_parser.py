@@ -183,9 +183,9 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "two events": (raw() + raw(), "malformed"),
     "byte order mark": (b"\xef\xbb\xbf" + raw(), "malformed"),
     "UTF-16": (raw().decode().encode("utf-16"), "malformed"),
-    "NaN token": (raw(amount=math.nan), "malformed"),
-    "Infinity token": (raw(amount=math.inf), "malformed"),
-    "NaN token in a skipped field": (raw(unknown=math.nan), "malformed"),
+    "NaN token in place of the main entity": (raw(card=math.nan), "missing"),
+    "another token": (raw(amount="@").replace(b'"@"', b"undefined"), "malformed"),
+    "NaN token in what is no JSON": (raw(amount=math.nan)[:-1], "malformed"),
     "invalid UTF-8": (raw(card="@").replace(b"@", b"\xff"), "malformed"),
     "invalid UTF-8 in a skipped field": (raw(unknown="@").replace(b"@", b"\xff\xfe"), "malformed"),
     "encoded surrogate in a skipped field": (raw(unknown="@").replace(b"@", b"\xed\xa0\x80"), "malformed"),
@@ -202,38 +202,31 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "empty id": (raw(id=""), "missing"),
     "no time": (raw(time=...), "missing"),
     "no main entity": (raw(card=...), "missing"),
+    "id says that it is missing": (raw(id="NA"), "missing"),
     "id is a fraction": (raw(id=1.5), "wrong_type"),
+    "id has lost digits": (raw(id=2.0**53), "wrong_type"),
     "id is an object": (raw(id={}), "wrong_type"),
     "entity is a boolean": (raw(card=True), "wrong_type"),
-    "amount is text": (raw(amount="many"), "wrong_type"),
-    "amount is a boolean": (raw(amount=False), "wrong_type"),
-    "amount is a list": (raw(amount=[1]), "wrong_type"),
-    "parent is a list": (raw(shop=[1]), "wrong_type"),
     "time is a boolean": (raw(time=True), "wrong_type"),
     "time is no time": (raw(time="yesterday"), "bad_time"),
     "30th of February": (raw(time="2024-02-30T00:00:00Z"), "bad_time"),
     "before 1970": (raw(time="1969-12-31T23:59:59Z"), "out_of_range"),
     "after 2200": (raw(time="2200-01-01T00:00:00Z"), "out_of_range"),
-    "time in microseconds": (raw(time=1_700_000_000_000_000), "out_of_range"),
+    "time between the units": (raw(time=50_000_000_000), "out_of_range"),
+    "time says that it is missing": (raw(time="null"), "missing"),
+    "time is a number like a date": (raw(time=20_261_301), "bad_time"),
     "time is a huge whole number": (raw(time=10**400), "out_of_range"),
     "time is a whole number of 5,000 digits": (
         raw(time=0).replace(b": 0,", b": 1" + b"0" * 5000 + b","),
         "out_of_range",
     ),
-    "amount is a huge whole number": (raw(amount=10**400), "out_of_range"),
-    "amount overflows": (raw(amount="1e999"), "out_of_range"),
-    "amount is the text nan": (raw(amount="nan"), "out_of_range"),
     "long id": (raw(id="x" * 257), "too_long"),
     "long entity": (raw(card="x" * 257), "too_long"),
-    "long category": (raw(country="x" * 1025), "too_long"),
-    "long text": (raw(note="x" * 1025), "too_long"),
-    "long context": (raw(shop={"name": "x" * 1025}), "too_long"),
     "number without end": (raw(more=1.5)[:-1] + b', "n": ' + b"9" * 4000 + b"}", "out_of_range"),
     "many fields": (raw(more={str(n): n for n in range(2050)}), "too_many"),
     "many items": (raw(more=[0] * 2050), "too_many"),
     "long name": (raw(**{"x" * 257: 1}), "too_long"),
     "long name far down": (raw(more=[{"x" * 257: 1}]), "too_long"),
-    "context is no number": (raw(shop={"fee": "x"}), "wrong_type"),
 }
 
 
@@ -245,6 +238,39 @@ def test_every_kind_of_bad_record_has_its_reason(kind: str) -> None:
     assert parsed.reason == expected
     assert parsed.detail
     assert len(parsed.detail) < 300
+
+
+BAD_VALUES: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
+    "amount is text": ({"amount": "many"}, "wrong_type", ("amount",)),
+    "amount is a list": ({"amount": [1]}, "wrong_type", ("amount",)),
+    "amount is a huge whole number": ({"amount": 10**400}, "out_of_range", ("amount",)),
+    "amount overflows": ({"amount": "1e999"}, "out_of_range", ("amount",)),
+    "amount is grouped": ({"amount": "1,234.50"}, "wrong_type", ("amount",)),
+    "long category": ({"country": "x" * 1025}, "too_long", ("country",)),
+    "long text": ({"note": "x" * 1025}, "too_long", ("note",)),
+    "text is an object": ({"note": {"x": 1}}, "wrong_type", ("note",)),
+    "parent is a list": ({"shop": [1]}, "wrong_type", ("shop", "shop_name", "fee")),
+    "parent is a value": ({"shop": "x"}, "wrong_type", ("shop", "shop_name", "fee")),
+    "long context": ({"shop": {"name": "x" * 1025}}, "too_long", ("shop_name",)),
+    "context is no number": ({"shop": {"fee": "x"}}, "wrong_type", ("fee",)),
+    "optional entity is a fraction": ({"shop": {"id": 1.5}}, "wrong_type", ("shop",)),
+    "two at once": ({"amount": [], "note": {}}, "wrong_type", ("amount", "note")),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_VALUES)
+def test_a_value_that_cannot_be_read_rejects_the_event_only_if_it_is_required(kind: str) -> None:
+    changes, expected, names = BAD_VALUES[kind]
+    event = accepted(**changes)
+    assert set(event.unreadable) == set(names)
+    without = dict.fromkeys(changes, ...)
+    assert event[2:-1] == accepted(**without)[2:-1] or math.isnan(event.numerics[0])
+    taken = record(raw(**changes))
+    assert all(PARSER.view(taken).values.get(name) is None for name in names)
+    tree = schema().model_dump()
+    for item in (*tree["entities"], *tree["fields"]):
+        item["optional"] = item["name"] != names[0]
+    assert reason(Parser(Event.model_validate(tree), KEY), **changes) == expected
 
 
 def test_every_reason_is_reached() -> None:
@@ -310,8 +336,35 @@ def test_times_without_a_zone_are_in_the_configured_one() -> None:
         ("auto", 1_700_000_000.25, 1_700_000_000.25),
         ("auto", 1_700_000_000_250, 1_700_000_000.25),
         ("auto", "2023-11-14T22:13:20.250Z", 1_700_000_000.25),
-        ("auto", "1700000000", "bad_time"),
+        ("auto", "1700000000", 1_700_000_000.0),
         ("auto", 0, 0.0),
+        ("auto", 1_700_000_000_250_000, 1_700_000_000.25),
+        ("auto", 1_700_000_000_250_000_000, 1_700_000_000.25),
+        ("auto", "1700000000250000000", 1_700_000_000.25),
+        ("auto", 50_000_000_000, "out_of_range"),
+        ("auto", 20260301, 1_772_323_200.0),
+        ("auto", 20260301.0, 1_772_323_200.0),
+        ("auto", "20260301", 1_772_323_200.0),
+        ("auto", 20261301, "bad_time"),
+        ("auto", 20260301.5, "bad_time"),
+        ("auto", 202603011030, 1_772_361_000.0),
+        ("auto", 20260301103007, 1_772_361_007.0),
+        ("auto", "2026-03-01", 1_772_323_200.0),
+        ("auto", "2026-03-01Z", 1_772_323_200.0),
+        ("auto", "2026-03-01+01:00", 1_772_319_600.0),
+        ("auto", "2026-03-01 10:00:00 UTC", 1_772_359_200.0),
+        ("auto", "2026-03-01 10:00:00.25 UTC", 1_772_359_200.25),
+        ("auto", "2026-03-01T10:00:00+01:00[Europe/Paris]", 1_772_355_600.0),
+        ("auto", "2026-03-01T10:00:00[Europe/Paris]", 1_772_355_600.0),
+        ("auto", "2026-03-01T10:00:00Z[!UTC][u-ca=gregory]", 1_772_359_200.0),
+        ("auto", "2026-03-01T10:00:00[Mars/Olympus]", "bad_time"),
+        ("auto", "2026-03-01T10:00:00[../../etc/passwd]", "bad_time"),
+        ("auto", "2026-03-01 10:00:00 +0100", 1_772_355_600.0),
+        ("auto", "2026-03-01t10:00:00z", 1_772_359_200.0),
+        ("auto", "2026/03/01 10:00:00", 1_772_359_200.0),
+        ("auto", " 2026-03-01 10:00:00 ", 1_772_359_200.0),
+        ("auto", "2026-03-01 10:00:00 CET", "bad_time"),
+        ("auto", "01/03/2026", "bad_time"),
         ("iso8601", "2023-11-14T22:13:20+00:00", 1_700_000_000.0),
         ("iso8601", 1_700_000_000, "wrong_type"),
         ("epoch_s", 1_700_000_000, 1_700_000_000.0),
@@ -321,7 +374,28 @@ def test_times_without_a_zone_are_in_the_configured_one() -> None:
         ("epoch_ms", 1_700_000_000_250, 1_700_000_000.25),
         ("epoch_ms", "1700000000250", 1_700_000_000.25),
         ("epoch_ms", 5_000, 5.0),
-        ("epoch_ms", "nan", "out_of_range"),
+        ("epoch_ms", "nan", "missing"),
+        ("epoch_ms", "inf", "out_of_range"),
+        ("epoch_us", 1_700_000_000_250_000, 1_700_000_000.25),
+        ("epoch_ns", "1700000000250000000", 1_700_000_000.25),
+        ("epoch_ns", 1_700_000_000_250_000_000, 1_700_000_000.25),
+        ("date", 20260301, 1_772_323_200.0),
+        ("date", "20260301", 1_772_323_200.0),
+        ("date", "2026-03-01", 1_772_323_200.0),
+        ("date", 1_700_000_000, "bad_time"),
+        ("date", 20260230, "bad_time"),
+        ("date", math.nan, "missing"),
+        ("steps", 3, 946_684_803.0),
+        ("steps", "2.5", 946_684_802.5),
+        ("steps", "many", "bad_time"),
+        ("steps", -1e10, "out_of_range"),
+        ("%d.%m.%Y %H:%M:%S", "01.03.2026 10:00:00", 1_772_359_200.0),
+        ("%d.%m.%Y %H:%M:%S", "2026-03-01 10:00:00", "bad_time"),
+        ("%d.%m.%Y %H:%M:%S", True, "wrong_type"),
+        ("%Y%m%d", 20260301, 1_772_323_200.0),
+        ("%Y%m%d", 20260301.0, 1_772_323_200.0),
+        ("%d/%b/%Y:%H:%M:%S %z", "01/Mar/2026:10:00:00 +0100", 1_772_355_600.0),
+        ("%m/%d/%y %I:%M %p", "3/1/26 10:00 PM", 1_772_402_400.0),
         ("epoch_ms", -1, "out_of_range"),
     ],
 )
@@ -333,9 +407,121 @@ def test_times_are_read_in_the_configured_format(format_: str, value: Any, secon
         assert accepted(parser, time=value).time == seconds
 
 
+@pytest.mark.parametrize(
+    ("format_", "value", "words"),
+    [
+        ("auto", 50_000_000_000, "50000000000, read as epoch_s, is not between 1970 and 2200"),
+        ("auto", 20_000_000_000_000_000_000, "read as epoch_ns"),
+        (
+            "epoch_s",
+            1_700_000_000_000,
+            "read as epoch_s, is not between 1970 and 2200; it looks like epoch_ms",
+        ),
+        ("auto", 20261301, "20261301 is no date %Y%m%d"),
+    ],
+)
+def test_errors_of_times_name_the_unit(format_: str, value: Any, words: str) -> None:
+    parsed = parse(Parser(schema(time={"path": "time", "format": format_}), KEY), time=value)
+    assert isinstance(parsed, Rejected)
+    assert words in parsed.detail
+
+
+def test_steps_count_from_the_origin() -> None:
+    time = {"path": "time", "format": "steps", "step": "1h", "origin": "2020-01-01T00:00:00+01:00"}
+    start = datetime(2019, 12, 31, 23, tzinfo=UTC).timestamp()
+    assert accepted(Parser(schema(time=time), KEY), time=743).time == start + 743 * 3600
+
+
+def test_without_a_time_the_records_own_counts_and_in_files_the_number() -> None:
+    parser = Parser(schema(time={"path": None, "step": "1h"}), KEY)
+    start = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+    for stamp, offset, seconds in ((1_700_000_000_250, 5, 1_700_000_000.25), (0, 5, start + 5 * 3600)):
+        parsed = parser.parse(Record(offset, stamp, b"4711", raw(time=...)))
+        assert isinstance(parsed, ParsedEvent)
+        assert parsed.time == seconds
+    parsed = parser.parse(Record(0, -1, b"4711", raw()))  # Kafka's "no timestamp"
+    assert isinstance(parsed, Rejected)
+    assert parsed.reason == "missing"
+
+
+def test_without_an_id_the_place_in_the_log_is_the_id() -> None:
+    parser = Parser(schema(id=None), KEY, source=("payments", 3))
+    parsed = parser.parse(Record(17, 0, b"4711", raw(id=...)))
+    assert isinstance(parsed, ParsedEvent)
+    assert parsed.id == "payments-3-17"
+
+
+def test_a_number_counts_by_its_value_as_id_and_entity() -> None:
+    for spelled in ("12", "12.0", "1.2e1", "120e-1"):
+        value = raw(id="@", card="@", country="@").replace(b'"@"', spelled.encode())
+        parsed, view = PARSER.parse(record(value, b"12")), PARSER.view(record(value))
+        assert isinstance(parsed, ParsedEvent)
+        assert (parsed.id, view.main, view.values["country"], parsed.key_matches) == ("12", "12", "12", True)
+        assert parsed.entities[0] == accepted(card=12).entities[0]
+        assert PARSER.main_key(value) == b"12"
+
+
+def test_whole_numbers_keep_every_digit() -> None:
+    for number in (2**53 + 1, 2**63 - 1, 10**30 + 1):
+        parsed = accepted(id=number, card=number)
+        assert parsed.id == str(number)
+        assert parsed.entities[0] == accepted(card=str(number)).entities[0]
+    assert accepted(card=2**53).entities != accepted(card=2**53 + 1).entities
+
+
+@pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity", "nan", "inf"])
+def test_tokens_that_are_no_json_are_missing(token: str) -> None:
+    value = raw(amount="@", note='NaN, "Infinity"', unknown="@", shop={"id": "@"})
+    value = value.replace(b'"@"', token.encode())
+    taken = record(value, b"4711")
+    parsed = PARSER.parse(taken)
+    assert isinstance(parsed, ParsedEvent)
+    assert math.isnan(parsed.numerics[0])
+    assert (parsed.entities[1], parsed.unreadable) == (0, ())
+    assert PARSER.view(taken).values["note"] == 'NaN, "Infinity"'
+    assert json.loads(PARSER.view(taken).document, parse_constant=pytest.fail)["unknown"] is None
+
+
+def test_what_is_missing_follows_the_configuration() -> None:
+    for text in ("", "NA", "N/A", "null", "None", "NaN", "-", " NA "):
+        event = accepted(amount=text)
+        assert math.isnan(event.numerics[0])
+        assert event.unreadable == ()
+    assert accepted(shop={"id": "NA"}).entities[1] == 0
+    assert accepted(country="").categories == (0,)
+    assert accepted(country="NA").categories != (0,), "Namibia"
+    assert accepted(note="").grams == ((),)
+    assert reason(card="NA") == "missing"
+    own = Parser(schema(missing=["NA", "-999"]), KEY)
+    assert accepted(own, country="NA").categories == (0,)
+    assert math.isnan(accepted(own, amount=-999).numerics[0])
+    assert accepted(own, amount="null").unreadable == ("amount",)
+    assert accepted(own, shop={"id": ""}).entities[1] == 0, "an empty key is no key"
+    tree = schema(missing=["NA"]).model_dump()
+    tree["fields"][1]["missing"] = ["??"]
+    tree["entities"][1]["missing"] = ["0"]
+    own = Parser(Event.model_validate(tree), KEY)
+    assert accepted(own, country="NA").categories != (0,)
+    assert accepted(own, country="??").categories == (0,)
+    assert accepted(own, shop={"id": 0}).entities[1] == 0
+    assert accepted(own, shop={"id": "NA"}).entities[1] != 0
+
+
+def test_a_missing_required_text_rejects() -> None:
+    assert reason(STRICT, id="e", shop=..., country="") == "missing"
+    assert reason(STRICT, id="e", shop=..., amount="NA") == "missing"
+    assert reason(STRICT, id="e", shop=..., amount="@") == "wrong_type"
+
+
 def test_numbers_may_travel_as_text() -> None:
     assert accepted(amount="12.50").numerics == (12.5,)
     assert accepted(amount=-3).numerics == (-3.0,)
+    assert accepted(amount=True).numerics == (1.0,)
+    assert accepted(amount="(1.00 EUR)").numerics == (-1.0,)
+    tree = schema(number={"decimal": ",", "thousands": "."}).model_dump()
+    assert accepted(Parser(Event.model_validate(tree), KEY), amount="1.234,50 €").numerics == (1234.5,)
+    tree["fields"][0]["number"] = {"decimal": ".", "thousands": " "}
+    assert accepted(Parser(Event.model_validate(tree), KEY), amount="1\u202f234.50").numerics == (1234.5,)
 
 
 def test_missing_optional_values_are_nan_zero_or_empty() -> None:
@@ -360,7 +546,9 @@ def test_missing_required_values_are_rejected(field: str, nothing: Any) -> None:
 
 def test_limits_are_inclusive() -> None:
     limits = EventLimits(bytes_max=300, depth_max=3, key_chars_max=8, text_chars_max=12)
-    parser = Parser(schema(limits=limits), KEY)
+    tree = schema(limits=limits).model_dump()
+    tree["fields"][2]["optional"] = False
+    parser = Parser(Event.model_validate(tree), KEY)
     accepted(parser, id="x" * 8, card="x" * 8, note="x" * 12, channel=[[0]])
     assert reason(parser, id="x" * 9) == "too_long"
     assert reason(parser, card="x" * 9) == "too_long"
@@ -508,7 +696,7 @@ def test_the_view_shows_what_is_missing_as_none() -> None:
 def test_every_field_of_the_schema_is_checked_even_if_never_encoded() -> None:
     fields = [
         ValueField(name="amount", path="amount", type="numeric"),
-        ValueField(name="channel", path="channel", type="numeric", use="segment"),
+        ValueField(name="channel", path="channel", type="numeric", use="segment", optional=False),
     ]
     event = Event(
         id="id",

@@ -1,4 +1,4 @@
-"""The measured tables of docs/QUALITY.md: what is written, and that nothing else changes."""
+"""The measured tables of docs/explanation/quality.md: what is written, and that nothing else changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from benchmarks.quality.inputs import InputError
 from benchmarks.quality.publish import tables_of, write_tables
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "QUALITY.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "explanation" / "quality.md"
 
 
 def row(stream: str, detector: str, ap: float, **more: float) -> dict[str, Any]:
@@ -59,6 +59,6 @@ def test_only_the_place_between_the_markers_changes(tmp_path: Path) -> None:
 
 
 def test_the_document_has_a_place_for_each_table(tmp_path: Path) -> None:
-    copy = tmp_path / "QUALITY.md"
+    copy = tmp_path / "quality.md"
     copy.write_text(DOCUMENT.read_text())
     write_tables(copy, tables_of(SUMMARY, ["a", "b"]))

@@ -68,9 +68,9 @@ def folder(path: Path, events: int = 20) -> Path:
     """A stream of one number; the third event is anomalous, the fifth cannot be read."""
     with gzip.open(path / "tiny.jsonl.gz", "wt") as file:
         for n in range(events):
-            value = "much" if n == 4 else float(n)
+            id_ = "e" * 300 if n == 4 else f"e{n}"
             at = f"2020-01-01T00:00:{n:02}Z"
-            file.write(json.dumps({"event_id": f"e{n}", "event_time": at, "v": value}) + "\n")
+            file.write(json.dumps({"event_id": id_, "event_time": at, "v": float(n)}) + "\n")
     with gzip.open(path / "tiny.labels.csv.gz", "wt") as file:
         file.write("event_id,label\ne2,1\n")
     (path / "tiny.yaml").write_text(

@@ -16,7 +16,7 @@ from detector.config.tree import Config, Registry
 from detector.core.events.formats.schemas import Schema
 from detector.core.records import Record
 from detector.errors import CredentialsError, RegistryUnavailable
-from detector.shell.registry import SCHEMAS_MAX, UNKNOWN_S, RegistryClient
+from detector.shell.registry import SCHEMAS_MAX, UNKNOWN_S, RegistryClient, protoc
 from detector.testing import FakeClock
 from tests.unit.runner_world import World
 from tests.unit.test_avro import EVENT, TREE, record_schema, written
@@ -66,9 +66,12 @@ def registry() -> Iterator[FakeRegistry]:
     server.server_close()
 
 
-def client(registry: FakeRegistry, clock: FakeClock | None = None, **settings: Any) -> RegistryClient:
+def client(
+    registry: FakeRegistry, clock: FakeClock | None = None, *, compiles: bool = False, **settings: Any
+) -> RegistryClient:
     tree = {"url": registry.url + "/", "retries": 1, **settings}
-    return RegistryClient(Registry.model_validate(tree), "secret", None, clock or FakeClock())
+    checked = Registry.model_validate(tree)
+    return RegistryClient(checked, "secret", None, clock or FakeClock(), compiles=compiles)
 
 
 def framed(*numbers: int) -> list[Record]:
@@ -140,6 +143,37 @@ def test_answers_that_are_no_schema(registry: FakeRegistry) -> None:
         found = client(registry)
         found.fetch({1})
         assert isinstance(found.table[1], str)
+
+
+def test_protobuf_schemas_are_compiled_with_what_they_import(registry: FakeRegistry) -> None:
+    text = 'syntax = "proto3"; import "card.proto"; message Payment { Card card = 1; }'
+    card = 'syntax = "proto3"; message Card { string number = 1; }'
+    imported = [{"name": "card.proto", "subject": "card", "version": 1}]
+    registry.answers = {
+        "/schemas/ids/1": {"schemaType": "PROTOBUF", "schema": text, "references": imported},
+        "/schemas/ids/2": {"schemaType": "PROTOBUF", "schema": text},
+        "/subjects/card/versions/1": {"schemaType": "PROTOBUF", "schema": card},
+    }
+    found = client(registry, compiles=True)
+    found.fetch({1, 2})
+    schema, refused = found.table[1], found.table[2]
+    assert isinstance(schema, Schema)
+    assert b"Payment" in schema.compiled
+    assert b"card.proto" in schema.compiled
+    assert isinstance(refused, str)
+    assert "cannot be compiled" in refused
+    other = client(registry)  # for a format that cannot use it
+    other.fetch({1})
+    assert other.table[1] == Schema("PROTOBUF", text, (("card.proto", card),))
+
+
+def test_a_compiler_that_does_not_end_holds_the_partition(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.answers = {"/schemas/ids/1": {"schemaType": "PROTOBUF", "schema": "message A {}"}}
+    monkeypatch.setattr(protoc, "COMPILE_S_MAX", 0.0)
+    with pytest.raises(RegistryUnavailable, match="could not be compiled"):
+        client(registry, compiles=True).fetch({1})
 
 
 def test_nobody_there() -> None:

@@ -82,7 +82,7 @@ def test_a_score_says_whether_there_is_an_alert() -> None:
 def test_warnings_of_further_sources_are_shown_as_long_as_they_last() -> None:
     world = World()
     found = ["Topic alerts: 3 records are hidden."]
-    runner = world.runner(warnings=("from start-up",), warning_sources=(lambda: found,))
+    runner = world.runner(warning_sources=(lambda: ["from start-up"], lambda: found))
     until(lambda: runner.status().ready, runner)
     assert runner.status().warnings == ("from start-up", "Topic alerts: 3 records are hidden.")
     found.clear()

@@ -120,7 +120,12 @@ def log(count: int = 6000, seed: int = 5) -> tuple[Record, ...]:
         records.append(Record(offset, 1_522_540_800_000 + number, key, json.dumps(value).encode(), headers))
         offset += 1
         if number % 97 == 96:
-            bad: list[bytes | None] = [None, b"garbage", b"{}", json.dumps({**value, "amount": "?"}).encode()]
+            bad: list[bytes | None] = [
+                None,
+                b"garbage",
+                b"{}",
+                json.dumps({**value, "customer": 1.5}).encode(),
+            ]
             records.append(Record(offset, 0, b"k", bad[number // 97 % 4], (("kept", b"1"),)))
             offset += 1
         if number % 200 == 199:  # a producer repeats A, B, A; one copy comes after the horizon

@@ -405,7 +405,7 @@ def test_traffic_is_written_with_its_labels() -> None:
 
 
 def test_the_documentation_has_the_patterns() -> None:
-    document = Path(__file__).parents[2] / "docs" / "SIMULATION.md"
+    document = Path(__file__).parents[2] / "docs" / "reference" / "simulation.md"
     assert f"\n{markdown_table()}\n" in document.read_text()
 
 

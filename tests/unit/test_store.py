@@ -286,7 +286,8 @@ def test_the_package_of_an_object_store_is_named(
     for url in (f"{protocol}://bucket/x", f"simplecache::{protocol}://bucket/x"):
         problem = url_problem(url)
         assert problem is not None
-        assert f"pip install {package}" in problem.allowed
+        extra = {"s3fs": "s3", "gcsfs": "gcs", "adlfs": "azure"}[package]
+        assert f"pip install 'stream-anomaly-detector[{extra}]'" in problem.allowed
 
 
 def test_a_usable_url_is_no_problem(url: str) -> None:

@@ -3,14 +3,18 @@ shares of fraud that its parameters say, and shifted from the drift's day on and
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.demo.simulation import traffic, write
 from detector.demo.simulation.handbook import (
     AMOUNT,
     CUSTOMER,
@@ -371,3 +375,14 @@ def test_a_simulation_that_would_not_fit_in_memory_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         SimulationConfig(**settings_)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("preset", ["cards", "handbook"])
+def test_csv_has_the_values_of_the_json(preset: str) -> None:
+    as_json, as_csv = io.BytesIO(), io.BytesIO()
+    write(traffic(preset, events=300, seed=3), as_json)
+    write(traffic(preset, events=300, seed=3), as_csv, as_csv=True)
+    events = [msgspec.json.decode(line) for line in as_json.getvalue().splitlines()]
+    rows = list(csv.DictReader(io.StringIO(as_csv.getvalue().decode())))
+    fields = set().union(*events)
+    assert rows == [{name: str(event.get(name, "")) for name in fields} for event in events]

@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detector.config.infer.numbers import PLAIN, NumberForm
+
 Kind = str
-"""id, time, entity, ignored, or the kind of a field (see `detector.config.kinds`)."""
+"""id, time, entity, label, ignored, or the kind of a field (see `detector.config.kinds`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """What one field of the events is, and why."""
 
-    path: str  # of a field of several parts: their paths, with commas between them
+    path: str  # of a field of several parts: their paths, with commas between them; "": there is none
     kind: Kind
     reason: str
     name: str = ""  # of an entity or a field
-    optional: bool = False
+    optional: bool = True
+    use: str = "encode"  # of a field
+    display: str = ""  # of a field, if its name says less
+    unit: str = ""  # of a field
+    number: NumberForm | None = None  # of a numeric field, if it is not the stream's
+    missing_texts: tuple[str, ...] = ()  # of a numeric field, if not the usual ones
     format: str = ""  # of a time
+    step: str = ""  # of a time that counts, as 1h
+    origin: str = ""  # of a time that counts, if not the default
     distinct: int = 0  # different values in the sample
     missing: float = 0.0  # share of events without it
-    examples: tuple[str, ...] = ()  # shortened, quoted, ASCII
+    examples: tuple[str, ...] = ()  # shortened, quoted, printable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Label:
+    """A field that says which events were frauds. The model never sees it."""
+
+    path: str
+    frauds: frozenset[str]  # values, as text, that mean fraud
+    choice: Choice
+    sure: bool = True  # its name or values say fraud; otherwise it is only left out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,10 +48,14 @@ class Inference:
 
     events: int  # in the sample
     broken: int  # lines that are not an event
+    envelope: str  # around the event; "": none
     id: Choice
     id_is_own: bool  # as far as the sample shows, a repeated id is a repeated event
     time: Choice
     entities: tuple[Choice, ...]  # the main one first
     fields: tuple[Choice, ...]
     exposure: str | None  # name of the field that is the amount at stake
+    labels: tuple[Label, ...]
     ignored: tuple[Choice, ...]
+    number: NumberForm = PLAIN  # of texts that are numbers
+    notes: tuple[str, ...] = ()  # what a person should know

@@ -1,47 +1,48 @@
-"""The values of one field in the sample, and what kind of field it is."""
+"""The values of one field in the sample, and what they look like."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-from detector.config.infer.choice import Kind
+from detector.config.infer.numbers import Written, symbol_of, value_of, written
+from detector.config.infer.times import TimeForm, counts_time, time_form
+from detector.config.infer.vocabulary import (
+    ATTRIBUTE_WORDS,
+    CONCEPTS,
+    ENTITY_RANKS,
+    EVENT_WORDS,
+    ID_WORDS,
+    MEASURE_WORDS,
+    NEVER_TIME_WORDS,
+    OTHER_TIME_WORDS,
+    TIME_WORDS,
+    concept,
+    words_of,
+)
 from detector.config.kinds import FEW_EVENTS as FEW
-from detector.config.kinds import KINDS, recognise
-from detector.config.tree import EventLimits, split_path
+from detector.config.tree import MISSING, EventLimits
 
 LIMITS = EventLimits()
 PATH_CHARS_MAX = 256  # of the tree
-DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-ID_WORDS = _words("id uuid guid key ref reference number no nr num token hash rrn stan address")
-EVENT_WORDS = _words("event transaction txn tx trx message msg record payment transfer order")
-AMOUNT_WORDS = ("amount", "amt", "value", "total", "price", "sum")
-TIME_WORDS = _words("time datetime date ts timestamp at epoch when created occurred")
-ENTITY_WORDS = {
-    word: rank
-    for rank, words in enumerate(
-        (
-            "card pan",
-            "account acct iban",
-            "customer client user member holder cardholder payer sender subscriber",
-            "device phone msisdn email ip",
-            "merchant acceptor payee beneficiary receiver seller counterparty",
-            "terminal pos atm store shop branch",
-        )
-    )
-    for word in _words(words)
-}
+KEY_DISTINCT_MIN = 10  # fewer different values are categories, whatever their name
+FILLER_SHARE_MIN = 0.2  # of the values, of one that stands for none, as NOTPROVIDED
+RECURRING_DISTINCT_MIN = 20  # of a key that has no name of one
+WHOLE_MAX = 1e15  # below, a float that is whole is written as a whole number
+CHANCE_MIN = 20.0  # differing pairs that chance would give; fewer prove nothing
+CHANCE_SHARE_MAX = 0.02  # of these that may be seen: people move, and cards are renewed
+RANDOM_KEY = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+MISSING_TEXTS = frozenset(MISSING) | frozenset(
+    f"{sign}{word}" for sign in ("", "+", "-") for word in ("inf", "Inf", "infinity", "Infinity")
+)
+"""Texts of a number that are missing anyway."""
+_TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
+_FOLDED_ONLY_DIGITS = re.compile(r"\d+", re.ASCII)
 
 
 @dataclass
@@ -51,19 +52,73 @@ class Column:
     path: str
     events: int = 0  # in the sample
     values: list[str | int | float | bool] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)  # number of the event of each value
     trouble: str = ""  # why it cannot be used
+    called: str = ""  # what it is called in a standard; "": its own name says it
+    of_envelope: bool = False  # not of the event
+
+    # --- its name -------------------------------------------------------------------------------------------
 
     @cached_property
     def words(self) -> list[str]:
         """`card.holderId`: card, holder, id."""
-        return [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", self.path)]
+        return words_of(self.called or self.path)
+
+    @cached_property
+    def last_words(self) -> list[str]:
+        """Words of the last part of the path."""
+        return words_of(self.called or self.path.rpartition(".")[2])
 
     @cached_property
     def noun(self) -> str:
         """What the field belongs to: the last word that is not `id` or the like."""
-        return next(
-            (word for word in reversed(self.words) if word not in ID_WORDS and not word.isdigit()), ""
-        )
+        return next((w for w in reversed(self.words) if w not in ID_WORDS and not w.isdigit()), "")
+
+    @cached_property
+    def entity(self) -> str:
+        """The concept of an entity that it identifies by its name; "": none."""
+        last = set(self.last_words)
+        if not self.words or last & MEASURE_WORDS or last & (ATTRIBUTE_WORDS - {"name", "nm"}):
+            return ""
+        sides = {concept(word) for word in self.words} & {"payee", "merchant", "payer"}
+        found = concept(self.noun)
+        if found in ENTITY_RANKS and not last & {"name", "nm"}:
+            return self._of_side(found, sides)
+        if self.noun in _TELLING:  # a name says who it is, if nothing else does
+            return self._of_side("", sides)
+        if found in ("payer", "payee") and last & {"name", "nm"}:
+            return found  # nameOrig
+        return ""
+
+    def _of_side(self, found: str, sides: set[str]) -> str:
+        if found in ("", "card", "account", "customer", "payer", "email"):
+            for side in ("payee", "merchant"):
+                if side in sides:
+                    return side
+        if found in ("", "customer") and "payer" in sides:
+            return "payer"
+        return found
+
+    @cached_property
+    def is_name(self) -> bool:
+        """Whether it is a name of somebody and not an id."""
+        return bool({"name", "nm"} & set(self.last_words)) and self.last_words[-1:] in (["name"], ["nm"])
+
+    @cached_property
+    def is_amount(self) -> bool:
+        """Whether its name is that of an amount."""
+        return any(concept(word) == "amount" for word in self.words)
+
+    @property
+    def says_id(self) -> bool:
+        return bool(self.words) and self.words[-1] in ID_WORDS
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the name ends in a number, as card2."""
+        return bool(self.words) and self.words[-1].isdigit()
+
+    # --- its values -----------------------------------------------------------------------------------------
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -71,6 +126,7 @@ class Column:
 
     @cached_property
     def types(self) -> set[type]:
+        """Types of the values; texts that are written numbers count as they are."""
         return {type(value) for value in self.values}
 
     @property
@@ -82,22 +138,21 @@ class Column:
         return 1.0 - len(self.values) / self.events
 
     @property
-    def optional(self) -> bool:
-        return len(self.values) < self.events or self.events < FEW
-
-    @property
-    def says_id(self) -> bool:
-        return bool(self.words) and self.words[-1] in ID_WORDS
-
-    @property
     def repeated(self) -> float:
         """Share of values that occurred before."""
         return 1.0 - self.distinct / max(1, len(self.values))
 
     @property
     def recurs(self) -> bool:
-        """Whether values come back like those of a key: many different ones, most of them repeatedly."""
-        return max(20, 0.01 * len(self.values)) <= self.distinct <= 0.9 * len(self.values)
+        """Whether values come back like those of a key: many different ones, most of them repeatedly.
+
+        One that is very frequent is left out: it stands for none.
+        """
+        n, distinct = len(self.values), self.distinct
+        most = max(self.counts.values(), default=0)
+        if most > FILLER_SHARE_MIN * n:
+            n, distinct = n - most, distinct - 1
+        return max(RECURRING_DISTINCT_MIN, 0.01 * n) <= distinct <= 0.9 * n
 
     @property
     def unique(self) -> bool:
@@ -109,166 +164,174 @@ class Column:
         return sum(" " in text_of(value) for value in self.values) / max(1, len(self.values))
 
     @cached_property
+    def whole(self) -> bool:
+        """Whether the values are whole numbers, also as 12.0."""
+        return self.types <= {int, float} and all(
+            isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+            for value in self.values
+        )
+
+    @cached_property
     def ascending(self) -> bool:
         """Whether the values are whole numbers, each above the one before."""
-        return self.types == {int} and all(a < b for a, b in zip(self.values, self.values[1:], strict=False))  # type: ignore[operator]
+        return self.whole and all(a < b for a, b in zip(self.values, self.values[1:], strict=False))  # type: ignore[operator]
+
+    @cached_property
+    def sorted(self) -> bool:
+        """Whether no number is below the one before."""
+        numbers = [value for value in self.values if not isinstance(value, str)]
+        return all(a <= b for a, b in itertools.pairwise(numbers))
+
+    @cached_property
+    def written(self) -> Written | None:
+        """How its numbers are written, if they are texts."""
+        return written(self.counts.items(), MISSING_TEXTS) if self.types == {str} else None
 
     @cached_property
     def decimal(self) -> bool:
-        """Whether the values are numbers, or texts that the name or a decimal point shows to be numbers."""
+        """Whether the values are numbers, or texts that a sign or their name shows to be numbers."""
         if self.types <= {int, float}:
             return True
-        if self.types != {str} or not all(
-            re.fullmatch(r"-?\d{1,15}(\.\d+)?", v, re.ASCII) for v in self.counts
-        ):
+        if self.written is None:
             return False
-        return any("." in value for value in self.counts) or self.noun in AMOUNT_WORDS[:2]
+        if self.written.dressed and not self._zero_led:
+            return True
+        return concept(self.noun) == "amount"
 
     @cached_property
-    def dates(self) -> bool:
-        """Whether the values are days without a time of day."""
-        return self.types == {str} and all(map(DAY.fullmatch, self.counts))
+    def _zero_led(self) -> bool:
+        """Whether texts of digits begin with zeros, as codes do."""
+        return any(len(t) > 1 and t[0] == "0" and _FOLDED_ONLY_DIGITS.fullmatch(t) for t in self.counts)
+
+    @cached_property
+    def numbers(self) -> list[float]:
+        """The values of a decimal field as numbers; NaN for texts that mean that there is none."""
+        if self.types <= {int, float}:
+            return [float(value) for value in self.values if not isinstance(value, str)]
+        assert self.written is not None
+        form, tokens = self.written.forms[0], self.written.tokens
+        return [math.nan if text in tokens else value_of(str(text), form) for text in self.values]
+
+    @cached_property
+    def symbol(self) -> str:
+        """The currency that all its texts name."""
+        return symbol_of(self.counts) if self.types == {str} and self.decimal else ""
+
+    @cached_property
+    def random(self) -> bool:
+        """Whether the values are drawn like UUIDs: never the same twice."""
+        return self.types == {str} and all(map(RANDOM_KEY.fullmatch, self.counts))
 
     def is_key(self) -> bool:
         """Whether the values can be an id or an entity: texts or whole numbers."""
-        return self.types <= {str, int} and all(len(text) <= LIMITS.key_chars_max for text in self.counts)
+        return (self.types <= {str} or self.whole) and all(
+            len(text) <= LIMITS.key_chars_max for text in self.counts
+        )
+
+    # --- as a time ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def time(self) -> TimeForm | None:
+        """Its format, with numbers in the years 2000 to 2100."""
+        return time_form(self.values)
+
+    @cached_property
+    def step(self) -> str:
+        """What it counts, if it counts time since the stream began."""
+        return counts_time(self.values, self.words[-1]) if self.words and not self.missing else ""
+
+    @cached_property
+    def time_or_steps(self) -> TimeForm | None:
+        """Its format, with numbers of any year; a number that counts time counts from the beginning."""
+        if self.time is None and self.step:
+            note = f"it counts from the stream's beginning, in steps of {self.step}"
+            return TimeForm("steps", note, step=self.step)
+        return self.time or time_form(self.values, plausible=False)
 
     def is_some_time(self) -> bool:
         """Whether the values can be a time."""
-        return bool(self.time_format(plausible=False))
-
-    def time_format(self, *, plausible: bool = True) -> str:
-        """The one format of all values, or "". With `plausible`, numbers are in the years 2000 to 2100."""
-        formats = {_time_format(value, plausible=plausible) for value in self.values}
-        return formats.pop() if len(formats) == 1 else ""
+        return self.time_or_steps is not None
 
     def time_reason(self, reason: str) -> str:
         """Why this is the time, and what is assumed."""
-        reason = reason or "never missing, always a time"
-        if self.time_format(plausible=False) != "iso8601":
-            return reason
-        if self.dates:
-            return f"{reason}; days without a time of day: all events of a day are at midnight UTC"
-        bare = sum(datetime.fromisoformat(str(value)).tzinfo is None for value in self.values)
-        return f"{reason}; {bare} of {self.events} have no time zone: UTC is assumed" if bare else reason
-
-
-class Judgement(NamedTuple):
-    """What columns are, and why."""
-
-    columns: Sequence[Column]  # one per part of a field; else one
-    kind: Kind
-    reason: str
-
-
-def judge(columns: Sequence[Column]) -> list[Judgement]:
-    """Decide what columns are that are neither the id nor the time; in the order of their first columns.
-
-    Kinds of fields are asked about all columns that are left at once: a field may have several parts.
-    """
-    place = {id(column): index for index, column in enumerate(columns)}
-    judged = [Judgement((c,), *other) for c in columns if (other := _not_a_field(c)) is not None]
-    decided = {id(one.columns[0]) for one in judged}
-    left = {id(column): column for column in columns if id(column) not in decided}
-    for kind, found in recognise(list(left.values())):
-        parts = [left.pop(id(column)) for column in found.columns]
-        judged += _judge_field(parts, kind, found.reason)
-    judged += [Judgement((column,), "ignored", "of no kind of field") for column in left.values()]
-    return sorted(judged, key=lambda one: place[id(one.columns[0])])
-
-
-def _judge_field(parts: Sequence[Column], kind: Kind, reason: str) -> Iterator[Judgement]:
-    """Accept what a kind recognised, if it is not a counter, a key or the like and a path can name it."""
-    if len(parts) == 1:
-        yield Judgement(parts, *(_not_a_value(parts[0], kind) or (kind, reason)))
-        return
-    paths = tuple(column.path for column in parts)
-    path = ", ".join(paths)
-    if split_path(path, KINDS[kind].parts) != paths:
-        reason = f"part of a {kind} field, but a path cannot have commas in its names"
-    elif len(path) > PATH_CHARS_MAX:
-        reason = f"part of a {kind} field, but the paths together are longer than {PATH_CHARS_MAX} characters"
-    else:
-        yield Judgement(parts, kind, reason)
-        return
-    yield from (Judgement((column,), "ignored", reason) for column in parts)
-
-
-def _not_a_field(column: Column) -> tuple[Kind, str] | None:
-    """What a column is that cannot be a field, and why."""
-    n, distinct = len(column.values), column.distinct
-    if column.trouble:
-        return "ignored", column.trouble
-    if distinct == 1 and column.events >= FEW:
-        return "ignored", "constant"
-    if time_rank(column) is not None:
-        return "ignored", "another time; an event has only one"
-    if column.is_key() and column.noun in ENTITY_WORDS:
-        return "entity", f"by its name ({column.noun})"
-    if column.is_key() and id_rank(column) is not None and column.events >= FEW:
-        return "ignored", "never repeats, could be the id"
-    if max(map(len, column.counts)) > LIMITS.text_chars_max:
-        return "ignored", f"longer than {LIMITS.text_chars_max} characters"
-    if column.is_key() and column.says_id and n >= FEW:
-        recurs = column.recurs
-        return ("entity", "an identifier that recurs") if recurs else ("ignored", "an identifier")
-    return None
-
-
-def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
-    """What a column is that looks like a field of this kind, but is not one, and why."""
-    n, distinct = len(column.values), column.distinct
-    if kind == "numeric" and column.events >= FEW and column.ascending:
-        return "ignored", "a counter"
-    if kind == "categorical" and column.types == {str}:
-        with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
-        if column.recurs and distinct >= 50 and column.is_key() and with_digits >= 0.5 * distinct:
-            return "entity", "values recur like those of a key"
-        if n >= FEW and distinct > 0.9 * n:
-            return "ignored", "nearly every event has a different value"
-    return None
+        note = self.time_or_steps.note if self.time_or_steps is not None else ""
+        return "; ".join(filter(None, (reason or "never missing, always a time", note)))
 
 
 def id_rank(column: Column) -> int | None:
     """Rank as the id, 0 is best; None: it cannot be the id."""
-    if not (column.unique and column.is_key()) or column.noun in ENTITY_WORDS:
+    if not (column.unique and column.is_key()) or concept(column.noun) in ENTITY_RANKS or column.entity:
         return None
-    if column.says_id and (not column.noun or column.noun in EVENT_WORDS):
+    if column.of_envelope:
+        return 3 if column.says_id else None
+    about = set(column.words) & EVENT_WORDS
+    if column.says_id and (not column.noun or column.noun in EVENT_WORDS or _only_events(column)):
         return 0
-    if column.says_id or EVENT_WORDS & set(column.words):
+    if column.says_id or (about and not column.time and not column.decimal and not column.spaced):
         return 1
-    texts = column.types == {str} and not column.spaced and not column.decimal
-    return 2 if texts and not column.time_format() else None
+    if column.types == {str} and not column.spaced and not column.decimal and not column.time:
+        return 2
+    return None
 
 
-def time_rank(column: Column) -> tuple[bool, bool, bool, bool] | None:
+def _only_events(column: Column) -> bool:
+    """Whether the words of the name beside `id` are of the event, its envelope or its parts."""
+    plain = {"data", "object", "payload", "body", "src", "my", "row", "line", "end", "to", "psp", "unique"}
+    return all(
+        word in ID_WORDS or word in EVENT_WORDS or word in plain or word.isdigit() for word in column.words
+    )
+
+
+def time_rank(column: Column) -> tuple[Any, ...] | None:
     """Rank as the time, the lowest is best; None: it cannot be the time."""
-    kind = column.time_format()
-    names_time = bool(TIME_WORDS & set(column.words))
-    if len(column.values) < column.events or not kind or not (names_time or kind == "iso8601"):
+    names = set(column.words)
+    if len(column.values) < column.events or names & NEVER_TIME_WORDS:
         return None
-    return column.dates, not EVENT_WORDS & set(column.words), not names_time, kind != "iso8601"
-
-
-def _time_format(value: Any, *, plausible: bool) -> str:
-    if isinstance(value, bool):
-        return ""
-    if isinstance(value, str) and not re.fullmatch(r"\d{1,13}(\.\d{1,9})?", value, re.ASCII):
-        return "iso8601" if _is_iso(value) else ""
-    number = float(value) if isinstance(value, str) else value  # a whole number may exceed any float
-    low, high = (946_684_800.0, 4_102_444_800.0) if plausible else (0.0, 7_258_118_400.0)
-    if low <= number < high:
-        return "epoch_s"
-    return "epoch_ms" if low * 1e3 <= number < high * 1e3 else ""
-
-
-def _is_iso(text: str) -> bool:
-    try:
-        moment = datetime.fromisoformat(text)
-        return (len(text) > 10 or DAY.fullmatch(text) is not None) and 0 <= moment.timestamp() < 7_258_118_400
-    except (ValueError, OverflowError):
-        return False
+    other = bool(names & OTHER_TIME_WORDS) and not names & EVENT_WORDS
+    if column.time is None:
+        return (column.of_envelope, False, True, True, False) if column.step else None
+    names_time = bool(TIME_WORDS & names)
+    if not (names_time or column.time.format == "iso8601" or "%" in column.time.format):
+        return None
+    if other and not names_time | (column.time.format == "iso8601"):
+        return None
+    iso = column.time.format == "iso8601"
+    return column.of_envelope, other, column.time.days, not EVENT_WORDS & names, not names_time, not iso
 
 
 def text_of(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A value as the parser's text of it; a float that is whole is the whole number."""
+    kind = type(value)
+    if kind is str:
+        return value  # type: ignore[no-any-return]
+    if kind is float and value.is_integer() and abs(value) < WHOLE_MAX:
+        return str(int(value))
+    return str(value).lower() if kind is bool else str(value)
+
+
+def is_constant_in(column: Column, main: Column) -> bool:
+    """Whether each value of `main` always comes with the same value of this column.
+
+    Compared with pairs of events drawn by chance, nearly no event may differ from the first one of the same
+    key; and so many would differ by chance that it is none.
+    """
+    first: dict[str, str] = {}
+    keys = dict(zip(main.rows, map(text_of, main.values), strict=True))
+    pairs = differ = 0
+    for row, value in zip(column.rows, map(text_of, column.values), strict=True):
+        key = keys.get(row)
+        if key is None:
+            continue
+        if key in first:
+            pairs += 1
+            differ += first[key] != value
+        else:
+            first[key] = value
+    n = len(column.values)
+    by_chance = pairs * (1.0 - sum((count / n) ** 2 for count in column.counts.values()))
+    return by_chance >= CHANCE_MIN and differ <= CHANCE_SHARE_MAX * by_chance
+
+
+def enough(column: Column) -> bool:
+    """Whether it has so many different values that each can have a history."""
+    return column.events < FEW or column.distinct >= KEY_DISTINCT_MIN

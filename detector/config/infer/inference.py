@@ -5,10 +5,14 @@ What it does
     writes the configuration with a reason beside every choice, so that a person can correct it.
 
 Rules
-    - An id is never missing and never repeats. A time is never missing and always has one format.
-    - Without an id, a counter or a time that never repeats is used, and a comment names the disadvantage.
+    - A label (fraud, chargeback, class, target ...) is never an input.
+    - An id is never missing and never repeats. Only one that is named like the event's id is compared with
+      earlier ones; without an id, the place of the event in its topic or file is its id.
+    - A time is never missing and always has one format. Without one, the record's own timestamp is the time.
     - An entity has a name that says so (card, customer, terminal), or values that recur like those of a key.
-      People come before devices, devices before places; the first one is the main entity.
+      People come before devices, devices before places; the first one is the main entity. A field that is
+      mostly missing, or whose values never come back, is not.
+    - What always has the same value for the same main entity says who it is: it is copied into alerts only.
     - Fields that cannot be used are listed with a reason: lists, constants, counters, identifiers, further
       times.
     - What the caller names overrides what the sample suggests.
@@ -19,113 +23,277 @@ Invariant: `detector.config.load.load` accepts what `render` writes.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from detector.config.infer.choice import Choice, Inference
-from detector.config.infer.column import AMOUNT_WORDS, ENTITY_WORDS, Column
+from detector.config.infer.choice import Choice, Inference, Label
+from detector.config.infer.column import Column, is_constant_in
+from detector.config.infer.envelope import Open
+from detector.config.infer.fields import amount_at_stake, described, stream_number, with_names
+from detector.config.infer.labels import FRAUD_TEXTS, find_label
 from detector.config.infer.sample import Sample, sample_error
-from detector.config.kinds import KINDS
+from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
+from detector.config.kinds import FEW_EVENTS, KINDS
+from detector.config.words import cut
 
 ENTITIES_MAX = 8  # of the tree
 FIELDS_MAX = 128  # of the tree
 REPEATED_MAX = 0.01  # repeated share of an id's values; a larger one is not due to retries
+MAIN_MISSING_MAX = 0.5  # share of events without the main entity
+# A key of which 20,000 events show no repetition has some hundred million values or more: no history.
+ONCE_EVENTS_MIN = 2_000
+ONCE_REPEATED_MAX = 0.0005
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """What the caller knows; it overrides what the sample suggests. Paths are dotted."""
+
+    id: str | None = None  # "": there is none
+    time: str | None = None  # "": there is none
+    entities: Sequence[str] = ()  # the main one first; no others are inferred then
+    amount: str | None = None  # "": there is none
+    labels: Sequence[str] = ()  # beside those that are found
+    ignored: Sequence[str] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)  # path -> kind of field, or context
 
 
 def infer(
-    lines: Iterable[bytes], id: str | None = None, time: str | None = None, entities: Sequence[str] = ()
+    lines: Iterable[bytes],
+    id: str | None = None,
+    time: str | None = None,
+    entities: Sequence[str] = (),
+    *,
+    open_envelope: Open | None = None,
 ) -> Inference:
-    """Decide what each field of a stream is.
+    """Decide what each field of a stream is; see `decide`, which takes more wishes."""
+    return decide(Sample(lines, open_envelope), Wishes(id=id, time=time, entities=entities))
 
-    Parameters
-    ----------
-    lines
-        Events as JSON objects; the first 5,000 lines are used.
-    id, time
-        Dotted paths that the caller knows; None: inferred.
-    entities
-        Likewise, the main one first. No others are inferred then.
+
+def decide(sample: Sample, wishes: Wishes) -> Inference:
+    """Decide what each field of a sample is.
 
     Raises
     ------
     ConfigError
-        No usable line, no id, no time, nothing to learn from, or a name that is not in the sample.
+        No usable line, nothing to learn from, or a name that is not in the sample.
     """
-    sample = Sample(lines)
-    chosen_entities = [sample.named("entities", path, Column.is_key) for path in entities]
-    if len(chosen_entities) > ENTITIES_MAX or len(set(entities)) < len(entities):
-        raise sample_error("entities", ", ".join(entities), f"at most {ENTITIES_MAX} different fields")
-    chosen_time = sample.named("time", time, Column.is_some_time) if time else sample.find_time()
-    if id:
-        chosen_id = sample.named("id", id, Column.is_key)
-        id_reason, id_is_own = "named by you", chosen_id.repeated <= REPEATED_MAX
-        if chosen_id.repeated:
-            id_reason += f"; {chosen_id.repeated:.1%} of the events repeat an earlier id"
-    else:
-        chosen_id, id_reason, id_is_own = sample.find_id(chosen_time, but=chosen_entities)
-    taken = [chosen_id, chosen_time, *chosen_entities]
-    rest = sample.judge(but=taken)
+    chosen_entities = [sample.named("entities", path, Column.is_key) for path in wishes.entities]
+    if len(chosen_entities) > ENTITIES_MAX or len(set(wishes.entities)) < len(wishes.entities):
+        raise sample_error("entities", ", ".join(wishes.entities), f"at most {ENTITIES_MAX} different fields")
+    labels = _labels(sample, wishes, but=chosen_entities)
+    taken = [*chosen_entities, *(sample.columns[label.path] for label in labels)]
+    dropped = [sample.named("ignored", path, lambda _: True) for path in wishes.ignored]
+    time_column, time = _time(sample, wishes, but=[*taken, *dropped])
+    taken += [time_column] if time_column is not None else []
+    id_column, id_, id_is_own = _id(sample, wishes, but=[*taken, *dropped])
+    taken += [id_column] if id_column is not None else []
+    rest = [_wished(choice, sample, wishes) for choice in sample.judge(but=taken)]
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
-    found = sorted((c for c in rest if c.kind == "entity"), key=_main_first)
-    used_entities = given or found[:ENTITIES_MAX]
-    values = [c for c in rest if c.kind in KINDS]
+    ranked = sorted((c for c in rest if c.kind == "entity"), key=lambda c: _main_first(c, sample))
+    if not given:
+        rest, ranked = _less_names(rest, ranked, sample)
+    used_entities = given or ranked[:ENTITIES_MAX]
+    values = [described(c, sample) for c in rest if c.kind in KINDS]
     if not used_entities and not values:
         raise sample_error(
             "the sample", "no field with different values", "at least one value or entity to learn from"
         )
+    values, crowded = _most_informative(values, sample)
+    values = [_who(choice, used_entities, sample) for choice in values]
     spare = "looks like an entity, but you named others" if given else "more entities than allowed"
-    ignored = [c for c in rest if c.kind == "ignored"]
+    ignored = [c for c in rest if c.kind == "ignored" and not _is_meta(c, sample)]
     ignored += [Choice(path=path, kind="ignored", reason=why) for path, why in sample.unnameable.items()]
-    ignored += [_ignored(c, spare) for c in found if c not in used_entities]
-    ignored += [_ignored(c, f"more than {FIELDS_MAX} fields") for c in values[FIELDS_MAX:]]
-    used_entities, fields = _with_names(used_entities, values[:FIELDS_MAX])
+    ignored += [replace(c, kind="ignored", reason=spare) for c in ranked if c not in used_entities]
+    ignored += crowded
+    if not used_entities and all(choice.use != "encode" for choice in values):
+        values = [replace(choice, use="encode") for choice in values]
+    number = stream_number(values, sample)
+    named_entities, fields = with_names(used_entities, values, sample, number)
     return Inference(
         events=sample.events,
         broken=sample.broken,
-        id=sample.choice(chosen_id, "id", id_reason),
+        envelope=sample.envelope,
+        id=id_,
         id_is_own=id_is_own,
-        time=sample.choice(chosen_time, "time", chosen_time.time_reason("named by you" if time else "")),
-        entities=tuple(used_entities),
+        time=time,
+        entities=tuple(named_entities),
         fields=tuple(fields),
-        exposure=_exposure(fields, sample),
+        exposure=amount_at_stake(fields, sample, wishes.amount),
+        labels=tuple(labels),
         ignored=tuple(ignored),
+        number=number,
+        notes=tuple(_notes(sample, used_entities, crowded)),
     )
 
 
-def _main_first(choice: Choice) -> tuple[int, int]:
-    """Sort key of entities: by what the name says, then the one with fewest different values."""
-    noun = Column(choice.path).noun
-    return ENTITY_WORDS.get(noun, len(ENTITY_WORDS)), choice.distinct
+def _labels(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> list[Label]:
+    labels = []
+    for column in list(sample.usable()):
+        forced = column.path in wishes.labels
+        kept = column.path in (wishes.id, wishes.time, *wishes.kinds) or column in but
+        if column.of_envelope or (kept and not forced):
+            continue
+        found = find_label(column)
+        if found is None and not forced:
+            continue
+        if found is None or (forced and not found.frauds):
+            frauds = {text for text in column.counts if text.lower() in FRAUD_TEXTS}
+            reason, sure = "a label, named by you", True
+        else:
+            frauds, reason, sure = set(found.frauds), found.reason, found.sure
+        choice = sample.choice(column, "label", reason)
+        labels.append(Label(path=column.path, frauds=frozenset(frauds), choice=choice, sure=sure))
+    unknown = set(wishes.labels) - {label.path for label in labels}
+    for path in sorted(unknown):
+        sample.named("labels", path, lambda _: True)
+    return labels
 
 
-def _exposure(fields: Sequence[Choice], sample: Sample) -> str | None:
-    """Find the amount at stake: a numeric field named like an amount that is never negative."""
-    amounts = [(c.name, sample.columns[c.path]) for c in fields if KINDS[c.kind].can_be_exposure]
-    for word in AMOUNT_WORDS:
-        for name, column in amounts:
-            if word in column.words and min(map(float, column.counts)) >= 0.0:
-                return name
-    return None
+def _time(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> tuple[Column | None, Choice]:
+    if wishes.time:
+        column: Column | None = sample.named("time", wishes.time, Column.is_some_time)
+    else:
+        column = None if wishes.time == "" else sample.find_time(but)
+    if column is None:
+        return None, Choice(
+            path="",
+            kind="time",
+            reason="no field is always a time: in Kafka the record's timestamp is the time; in a file events "
+            "are a second apart",
+        )
+    reason = column.time_reason("named by you" if wishes.time else "")
+    if column.of_envelope:
+        reason = f"no field of the event is always a time; this is the envelope's. {reason}"
+    return column, sample.choice(column, "time", reason)
 
 
-def _with_names(entities: Sequence[Choice], fields: Sequence[Choice]) -> tuple[list[Choice], list[Choice]]:
-    """Give each a unique name: an entity is named after its kind, a field after its path."""
-    taken: set[str] = set()
+def _id(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> tuple[Column | None, Choice, bool]:
+    """The id's column, what is said of it, and whether a repeated id is a repeated event."""
+    if wishes.id:
+        column = sample.named("id", wishes.id, Column.is_key)
+        reason = "named by you"
+        if column.repeated:
+            reason += f"; {column.repeated:.1%} of the events repeat an earlier id"
+        return column, sample.choice(column, "id", reason), column.repeated <= REPEATED_MAX
+    found = None if wishes.id == "" else sample.find_id(but)
+    if found is None:
+        reason = (
+            "no field names an event: its id is topic-partition-offset; in a file the offset is its number, "
+            "from 0"
+        )
+        return None, Choice(path="", kind="id", reason=reason), True
+    column, rank = found
+    reason = "never missing, never repeats"
+    own = rank in (0, 3) or column.random
+    if not own:
+        reason += " in this sample, but its name does not say that it is the event's id"
+    return column, sample.choice(column, "id", reason), own
 
-    def named(choice: Choice) -> Choice:
-        noun = Column(choice.path).noun
-        wanted = noun if choice.kind == "entity" and noun in ENTITY_WORDS else choice.path
-        wanted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", wanted)
-        wanted = re.sub(r"[^A-Za-z0-9]+", "_", wanted).strip("_").lower()[:56] or "field"
-        wanted = f"f_{wanted}" if wanted[0].isdigit() else wanted
-        again = (f"{wanted}_{number}" for number in range(2, 1_000))
-        name = wanted if wanted not in taken else next(name for name in again if name not in taken)
-        taken.add(name)
-        return replace(choice, name=name)
 
-    return [named(choice) for choice in entities], [named(choice) for choice in fields]
+def _wished(choice: Choice, sample: Sample, wishes: Wishes) -> Choice:
+    """Apply what the caller said of a field."""
+    if choice.path in wishes.ignored:
+        return replace(choice, kind="ignored", reason="left out by you")
+    wanted = wishes.kinds.get(choice.path)
+    column = sample.columns.get(choice.path)
+    if wanted is None or column is None or column.trouble:
+        return choice
+    if wanted == "context":
+        kind = choice.kind if choice.kind in KINDS else "numeric" if column.decimal else "categorical"
+        return replace(choice, kind=kind, use="context", reason="named by you")
+    if wanted == "numeric" and not column.decimal:
+        raise sample_error("numeric", repr(choice.path), "a field of numbers")
+    return replace(choice, kind=wanted, reason="named by you")
 
 
-def _ignored(choice: Choice, reason: str) -> Choice:
-    return replace(choice, kind="ignored", reason=reason)
+def _is_meta(choice: Choice, sample: Sample) -> bool:
+    column = sample.columns.get(choice.path)
+    return column is not None and column.of_envelope
+
+
+def _main_first(choice: Choice, sample: Sample) -> tuple[Any, ...]:
+    """Sort key of entities: those that can be the main one, by what the name says; then the better filled."""
+    column = sample.columns[choice.path]
+    once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
+    rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
+    sparse = column.missing > MAIN_MISSING_MAX
+    named_first = column.is_name, column.missing > 0.05
+    more = column.distinct if column.entity == "" else -column.distinct
+    return sparse, once, rank, *named_first, more, choice.path
+
+
+def _less_names(
+    rest: list[Choice], ranked: list[Choice], sample: Sample
+) -> tuple[list[Choice], list[Choice]]:
+    """Make fields of entities that only describe the main one: its name, its town."""
+    plain = {
+        choice.path
+        for choice in ranked[1:]
+        if (column := sample.columns[choice.path]).is_name or not column.entity
+        if is_constant_in(column, sample.columns[ranked[0].path])
+    }
+    rest = [replace(c, kind="categorical", reason="text") if c.path in plain else c for c in rest]
+    return rest, [choice for choice in ranked if choice.path not in plain]
+
+
+def _most_informative(values: list[Choice], sample: Sample) -> tuple[list[Choice], list[Choice]]:
+    """The fields that a configuration may have, and the others."""
+    if len(values) <= FIELDS_MAX:
+        return values, []
+    from detector.config.infer.informative import most_informative
+
+    known = [n for n, choice in enumerate(values) if _is_known(choice, sample)]
+    others = [n for n in range(len(values)) if n not in set(known)]
+    parts = [[sample.columns[path] for path in values[n].path.split(", ")] for n in others]
+    chosen = most_informative(parts, max(0, FIELDS_MAX - len(known)))
+    kept = {*known[:FIELDS_MAX], *(others[index] for index in chosen)}
+    why = f"tells less than the {FIELDS_MAX} fields that a configuration may have"
+    crowded = [replace(c, kind="ignored", reason=why) for n, c in enumerate(values) if n not in kept]
+    return [choice for n, choice in enumerate(values) if n in kept], crowded
+
+
+def _is_known(choice: Choice, sample: Sample) -> bool:
+    """Whether a field is known by name, as an amount or a place, and so is not one of many alike."""
+    return choice.kind == "geo" or any(
+        sample.columns[path].is_amount and not sample.columns[path].numbered
+        for path in choice.path.split(", ")
+    )
+
+
+def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
+    """Mark a field that only says who the main entity is."""
+    if not entities or choice.use != "encode" or sample.events < FEW_EVENTS:
+        return choice
+    main = sample.columns[entities[0].path]
+    parts = [sample.columns[path] for path in choice.path.split(", ")]
+    if all(is_constant_in(part, main) for part in parts):
+        reason = f"{choice.reason}; the same in all events of one {cut(main.path)}: it only says who that is"
+        return replace(choice, use="context", reason=reason)
+    if any(set(part.last_words) & PERSON_WORDS for part in parts):
+        return replace(choice, use="context", reason=f"{choice.reason}; it says who a person is")
+    return choice
+
+
+def _notes(sample: Sample, entities: Sequence[Choice], crowded: Sequence[Choice]) -> list[str]:
+    notes = []
+    if sample.skipped:
+        notes.append(
+            f"{sample.skipped:,} of the messages are not events (deletes and the like): they are skipped"
+        )
+    if entities:
+        main = sample.columns[entities[0].path]
+        if main.missing:
+            notes.append(f"{main.missing:.1%} of the events have no {cut(main.path)}: they have no history")
+        if main.events >= ONCE_EVENTS_MIN and main.repeated <= ONCE_REPEATED_MAX:
+            notes.append(
+                f"hardly any {cut(main.path)} comes back in the sample: name a better main entity with "
+                "--entity, if there is one"
+            )
+    if crowded:
+        notes.append(
+            f"{len(crowded)} fields are left out, because a configuration has at most {FIELDS_MAX}: those "
+            "that are mostly missing, have few different values, or say the same as another field"
+        )
+    return notes

@@ -3,54 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 import msgspec
 
 from detector.config.infer.choice import Choice, Kind
-from detector.config.infer.column import (
-    ENTITY_WORDS,
-    LIMITS,
-    PATH_CHARS_MAX,
-    Column,
-    id_rank,
-    judge,
-    time_rank,
-)
+from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, id_rank, text_of, time_rank
+from detector.config.infer.envelope import Open, find_envelope, opened, said
+from detector.config.infer.roles import judge
+from detector.config.infer.vocabulary import iso8583_names
 from detector.config.tree import UNREADABLE
 from detector.config.words import nearest
 from detector.errors import ConfigError, Problem
 
-SAMPLE_LINES_MAX = 5_000  # enough to find 0.1 % of missing values, and read in a second
+SAMPLE_LINES_MAX = 20_000  # keys that come back after some thousand events are seen to
+SAMPLE_VALUES_MAX = 1_500_000  # of events with many fields fewer are read: some ten seconds
 SAMPLE_BYTES_MAX = 1 << 26  # the whole sample is held in memory
 COLUMNS_MAX = 1_024  # of an event with more fields, the first ones are used
 EXAMPLES_MAX = 3
 
 
 class Sample:
-    """The first events of a stream, by column."""
+    """The first events of a stream, by column.
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
+    Parameters
+    ----------
+    lines
+        Messages as JSON.
+    open_envelope
+        Opens messages with an envelope as the service does; None: plainly, without conversions by schemas.
+    """
+
+    def __init__(self, lines: Iterable[bytes], open_envelope: Open | None = None) -> None:
         self.columns: dict[str, Column] = {}
-        self.events = self.broken = size = 0
+        self.events = self.broken = self.skipped = 0
         self.unnameable: dict[str, str] = {}  # keys that no path can name, with the reason
+        messages = self._read(lines)
+        self.envelope = find_envelope([message for _, message in messages])
         objects: set[str] = set()
-        for line in islice(lines, SAMPLE_LINES_MAX):
-            event = _decode(line)
-            size += len(line)
-            if event is None:
-                self.broken += bool(line.strip())
-            else:
-                self.events += 1
-                for path, value in _leaves(event, objects, self.unnameable):
-                    self._add(path, value)
-            if size > SAMPLE_BYTES_MAX:
-                break
+        for line, message in messages:
+            event = message
+            if self.envelope:
+                inside = opened(self.envelope, message)
+                if inside is not None and open_envelope is not None:
+                    inside = open_envelope(self.envelope, line)
+                if inside is None:
+                    self.skipped += 1
+                    continue
+                event = inside
+                for path, value in said(self.envelope, message):
+                    self._add(path, value, of_envelope=True)
+            for path, value in _leaves(event, objects, self.unnameable):
+                self._add(path, value)
+            self.events += 1
         if not self.events:
             raise sample_error(
                 "the sample", f"no event in {self.broken} broken lines", "JSON objects, one per line"
             )
+        self._finish(objects)
+
+    def _read(self, lines: Iterable[bytes]) -> list[tuple[bytes, dict[str, Any]]]:
+        messages = []
+        size = values = 0
+        for line in islice(lines, SAMPLE_LINES_MAX):
+            message = _decode(line)
+            size += len(line)
+            if message is None:
+                self.broken += bool(line.strip())
+            else:
+                messages.append((line, message))
+                values += max(len(message), line.count(b":"))
+            if size > SAMPLE_BYTES_MAX or values > SAMPLE_VALUES_MAX:
+                break
+        return messages
+
+    def _finish(self, objects: set[str]) -> None:
         torn = {path for path in objects if (c := self.columns.get(path)) and (c.values or c.trouble)}
         for path in objects - torn:
             self.columns.pop(path, None)  # an object or null
@@ -60,15 +89,22 @@ class Sample:
                 column.trouble = "an object in only some events"
             elif not column.trouble and not column.values:
                 column.trouble = "always null or empty"
+        for path, called in iso8583_names(
+            c.path for c in self.usable() if all(text_of(value).isalnum() for value in c.values[:100])
+        ).items():
+            self.columns[path].called = called
 
-    def _add(self, path: str, value: Any) -> None:
-        if path not in self.columns and len(self.columns) == COLUMNS_MAX:
-            return
-        column = self.columns.setdefault(path, Column(path))
+    def _add(self, path: str, value: Any, *, of_envelope: bool = False) -> None:
+        column = self.columns.get(path)
+        if column is None:
+            if len(self.columns) == COLUMNS_MAX:
+                return
+            column = self.columns[path] = Column(path, of_envelope=of_envelope)
         if isinstance(value, list | dict):
             column.trouble = "a list" if isinstance(value, list) else "nested too deeply"
         elif value is not None and value != "":
             column.values.append(value)
+            column.rows.append(self.events)
 
     def usable(self) -> Iterator[Column]:
         return (column for column in self.columns.values() if not column.trouble)
@@ -82,50 +118,30 @@ class Sample:
             raise sample_error(what, repr(path), f"one of the fields that fit: {listed(fields)}{hint}")
         return fields[path]
 
-    def find_time(self) -> Column:
+    def find_time(self, but: Sequence[Column]) -> Column | None:
         """Find the event's time. Preferred are times over dates, telling names, and ISO 8601 over numbers."""
-        ranked = [(rank, column) for column in self.usable() if (rank := time_rank(column)) is not None]
-        if not ranked:
-            tried = "no field that is always ISO 8601 or an epoch (s or ms)"
-            raise sample_error("time", tried, f"one named by --time: {listed(c.path for c in self.usable())}")
-        return min(ranked, key=lambda pair: pair[0])[1]
+        candidates = [column for column in self.usable() if column not in but]
+        ranked = [(rank, column) for column in candidates if (rank := time_rank(column)) is not None]
+        return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
-    def find_id(self, time: Column, but: Sequence[Column]) -> tuple[Column, str, bool]:
-        """Find the id: by name, then any text that never repeats, else a substitute.
-
-        Returns
-        -------
-        tuple
-            The column, the reason, and whether it is a real id.
-        """
-        ranked = [(rank, c) for c in self.usable() if c is not time and (rank := id_rank(c)) is not None]
-        if ranked:
-            return min(ranked, key=lambda pair: pair[0])[1], "never missing, never repeats", True
-        stand_ins = [c for c in self.usable() if c.unique and c.is_key() and c not in but]
-        if not stand_ins:
-            tried = "no text or whole number that is never missing and never repeats"
-            raise sample_error("id", tried, f"one named by --id: {listed(c.path for c in self.usable())}")
-        counters = [c for c in stand_ins if c.ascending and c is not time]
-        others = sorted(stand_ins, key=lambda c: (c.noun in ENTITY_WORDS, c.decimal))
-        chosen = counters[0] if counters else time if time in stand_ins else others[0]
-        what = "the time" if chosen is time else "this field"
-        reason = (
-            f"no field is named like an id: {what} is used, because it never repeats in this sample. If it "
-            "repeats later, a label finds only one of those events. Better add an id"
-        )
-        return chosen, reason, False
+    def find_id(self, but: Sequence[Column]) -> tuple[Column, int] | None:
+        """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
+        candidates = [column for column in self.usable() if column not in but]
+        ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
+        return min(ranked, key=lambda pair: pair[0])[::-1] if ranked else None
 
     def choice(self, columns: Column | Sequence[Column], kind: Kind, reason: str) -> Choice:
         """Describe the choice of a kind for one column, or for the parts of one field."""
         parts = [columns] if isinstance(columns, Column) else columns
         each = EXAMPLES_MAX if len(parts) == 1 else 1
         examples = (_example(text, kind) for column in parts for text in islice(column.counts, each))
+        form = parts[0].time_or_steps if kind == "time" else None
         return Choice(
             path=", ".join(column.path for column in parts),
             kind=kind,
             reason=reason,
-            optional=any(column.optional for column in parts),
-            format=parts[0].time_format(plausible=False) if kind == "time" else "",
+            format="" if form is None else form.format,
+            step="" if form is None else form.step,
             distinct=max(column.distinct for column in parts),
             missing=max(column.missing for column in parts),
             examples=tuple(dict.fromkeys(examples)),
@@ -154,8 +170,7 @@ def _leaves(
     """Yield paths and values. Collects paths of objects, and keys that no path can name."""
     for key, value in event.items():
         path = prefix + key
-        why = _why_unnameable(key, path)
-        if why:
+        if why := _why_unnameable(key, path):
             if len(unnameable) < COLUMNS_MAX:
                 unnameable.setdefault(_shortened(path), why)
             continue
@@ -166,6 +181,7 @@ def _leaves(
             yield path, value
 
 
+@lru_cache(COLUMNS_MAX)
 def _why_unnameable(key: str, path: str) -> str:
     if not key:
         return "its name is empty"
@@ -182,7 +198,8 @@ def _shortened(path: str) -> str:
 
 def _example(text: str, kind: Kind) -> str:
     kept = 4 if kind in ("entity", "text", "ignored") else 20
-    return ascii(text if len(text) <= kept else f"{text[:kept]}...")
+    short = text if len(text) <= kept else f"{text[:kept]}..."
+    return repr(short) if short.isprintable() else ascii(short)
 
 
 def listed(paths: Iterable[str]) -> str:

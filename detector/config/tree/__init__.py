@@ -17,6 +17,8 @@ from detector.config.tree.alerts import Alerts, Budget, Severity
 from detector.config.tree.base import Name, Part, Secret, Topic
 from detector.config.tree.config import Config, ModelPart
 from detector.config.tree.event import (
+    MISSING,
+    TIME_FORMATS,
     UNREADABLE,
     Duplicates,
     EntityField,
@@ -24,6 +26,7 @@ from detector.config.tree.event import (
     Event,
     EventLimits,
     Late,
+    NumberForm,
     Reversals,
     TimeField,
     ValueField,
@@ -53,7 +56,9 @@ from detector.config.tree.service import (
 )
 
 __all__ = [
+    "MISSING",
     "STEP_EVENTS_MAX",
+    "TIME_FORMATS",
     "UNREADABLE",
     "Alerts",
     "Barriers",
@@ -79,6 +84,7 @@ __all__ = [
     "Model",
     "ModelPart",
     "Name",
+    "NumberForm",
     "Objectives",
     "Part",
     "Registry",

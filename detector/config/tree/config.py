@@ -59,7 +59,7 @@ class Config(Part):
 
     event: Event
     registry: Registry | None = Field(
-        None, description="The schema registry; null: there is none. event.format avro needs one."
+        None, description="The schema registry; null: there is none. event.format avro and protobuf need one."
     )
     kafka: Kafka = Kafka()
     topics: Topics = Topics()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -66,8 +67,69 @@ def _names_of(table: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
     return lambda schema: schema.update(enum=list(table))
 
 
+TIME_FORMATS = ("auto", "iso8601", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "date", "steps")
+_TIME_DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
+_TIME_DIRECTIVES = frozenset("YymdbBjHIpMSfzaA%")
+_SOME_DAY = datetime(2026, 3, 21)
+
+
+def _time_format(form: str) -> str:
+    """Check a name of `TIME_FORMATS`, or a pattern of `datetime.strptime` that says which day it is."""
+    if form in TIME_FORMATS:
+        return form
+    if "%" not in form:
+        raise wrong(f"one of: {', '.join(TIME_FORMATS)}; or a pattern like %d.%m.%Y %H:%M:%S")
+    unknown = [one for one in _TIME_DIRECTIVE.findall(form) if one not in _TIME_DIRECTIVES]
+    if unknown or not form.isprintable():
+        raise wrong(f"a pattern of %{' %'.join(sorted(_TIME_DIRECTIVES))} and plain characters")
+    try:
+        day = datetime.strptime(_SOME_DAY.strftime(form.replace("%z", "+0000")), form).date()
+    except (ValueError, re.error):
+        raise wrong("a pattern in which each of %Y, %m, %d, %H, ... occurs once") from None
+    if day != _SOME_DAY.date():
+        raise wrong("a pattern with year, month and day, like %d.%m.%Y %H:%M:%S")
+    return form
+
+
+def _moment(text: str) -> str:
+    try:
+        if 1970 <= datetime.fromisoformat(text).year < 2200:
+            return text
+    except ValueError:
+        pass
+    raise wrong("a time between 1970 and 2200 in ISO 8601, like 2000-01-01T00:00:00Z")
+
+
 EventFormat = Annotated[str, AfterValidator(_member_of(FORMATS)), Field(json_schema_extra=_names_of(FORMATS))]
 FieldKind = Annotated[str, AfterValidator(_member_of(KINDS)), Field(json_schema_extra=_names_of(KINDS))]
+
+
+TimeFormat = Annotated[
+    str, AfterValidator(_time_format), Field(max_length=64, json_schema_extra={"examples": [*TIME_FORMATS]})
+]
+MissingTexts = Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=64)]
+MISSING = (
+    *("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "Null", "None", "nil", "NaT", "<NA>", "\\N"),
+    *("-", "?"),
+)
+"""Texts that mean missing where a number, an id or an entity's value is expected, unless configured."""
+
+
+class NumberForm(Part):
+    """How texts that are numbers are written."""
+
+    decimal: Literal[".", ","] = Field(".", description="Decimal sign.")
+    thousands: Literal[",", ".", "'", " ", "_"] | None = Field(
+        None,
+        description="Sign between groups of digits; a space also stands for a non-breaking one, ' for ’. "
+        "null: digits are not grouped.",
+    )
+
+    @model_validator(mode="after")
+    def _two_signs(self) -> Self:
+        if self.decimal == self.thousands:
+            raise unfit("another sign for thousands than for decimal")
+        return self
 
 
 class Late(Part):
@@ -84,10 +146,19 @@ class Late(Part):
 class TimeField(Part):
     """The event's own time. It is the only clock of the model."""
 
-    path: Path
-    format: Literal["auto", "iso8601", "epoch_s", "epoch_ms"] = Field(
+    path: Path | None = Field(
+        description="Path of the time. null: the record's own timestamp in Kafka; in files, which have none, "
+        "`origin` and one `step` per event."
+    )
+    format: TimeFormat = Field(
         "auto",
-        description="auto: a text is ISO 8601; a number is epoch seconds, or milliseconds above 1e11.",
+        description="auto: a text is ISO 8601; a number is epoch s, ms, us or ns by its size. iso8601, "
+        "epoch_s, epoch_ms, epoch_us, epoch_ns: that. date: 20260301 or 2026-03-01. steps: a number of "
+        "`step`s since `origin`. A text with %: a pattern of strptime, like %d.%m.%Y %H:%M:%S.",
+    )
+    step: Duration = Field(1.0, description="Length of a step; see `path` and `format`.")
+    origin: Annotated[str, AfterValidator(_moment)] = Field(
+        "2000-01-01T00:00:00Z", description="Time of step 0, ISO 8601.", max_length=64
     )
     zone: Annotated[str, AfterValidator(_known_zone)] = Field(
         "UTC", description="IANA time zone of times that state none.", max_length=64
@@ -102,6 +173,9 @@ class EntityField(Part):
     path: Path
     optional: bool = Field(
         False, description="true: an event without it is scored without this entity's history."
+    )
+    missing: MissingTexts | None = Field(
+        None, description="Texts that mean missing; null: those of event.missing."
     )
 
 
@@ -121,6 +195,12 @@ class ValueField(Part):
     optional: bool = Field(True, description="false: events without it are rejected.")
     display: str | None = Field(None, description="Label for people, if not the name.", max_length=64)
     unit: str | None = Field(None, description="Unit shown behind the values.", max_length=16)
+    missing: MissingTexts | None = Field(
+        None, description="Texts that mean missing; null: those of event.missing."
+    )
+    number: NumberForm | None = Field(
+        None, description="How texts that are numbers are written; null: as event.number says."
+    )
 
     @field_validator("path")
     @classmethod
@@ -211,7 +291,10 @@ class Event(Part):
     envelope: Envelope | None = Field(
         None, description="The message around the event; null: the record is the event."
     )
-    id: Path = Field(description="Path of the event's id, which alerts and labels refer to.")
+    id: Path | None = Field(
+        description="Path of the event's id, which alerts and labels refer to. null: topic-partition-offset; "
+        "the offset of an event in a file is its number, from 0."
+    )
     time: TimeField
     entities: tuple[EntityField, ...] = Field(
         (), max_length=8, description="Keys with a history of their own, the main entity first."
@@ -221,6 +304,12 @@ class Event(Part):
     duplicates: Duplicates | None = Field(
         Duplicates(), description="Events with an id that was seen before; null: ids are not compared."
     )
+    missing: MissingTexts | None = Field(
+        None,
+        description="Texts that mean missing, in this spelling. null: the empty text; of times, entities and "
+        f"numbers also {' '.join(MISSING[1:])}, but not of categories, where NA may be Namibia.",
+    )
+    number: NumberForm = Field(NumberForm(), description="How texts that are numbers are written.")
     reversals: Reversals | None = Field(
         None, description="Events that cancel an earlier one; null: there are none."
     )

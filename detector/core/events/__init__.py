@@ -11,6 +11,8 @@ from detector.core.events.event_time import EventTime
 from detector.core.events.kinds import KINDS, TEXT_GRAMS_MAX, Explanation
 from detector.core.events.parser import ParsedEvent, Parser, View, id_hash
 from detector.core.events.rejection import REASONS, SKIPPED, Rejected
+from detector.core.events.times import read_time
+from detector.core.events.values import key_text
 
 __all__ = [
     "IRREGULARITIES",
@@ -28,4 +30,6 @@ __all__ = [
     "Rejected",
     "View",
     "id_hash",
+    "key_text",
+    "read_time",
 ]

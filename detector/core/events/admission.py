@@ -112,8 +112,9 @@ class Admission:
 
     def __init__(self, schema: Event, id_hash: Callable[[str], int]) -> None:
         self._id_hash = id_hash
-        self._duplicates, self._late = schema.duplicates, schema.time.late
-        self._ids = RecentIds(1 if schema.duplicates is None else schema.duplicates.horizon_events)
+        # An id that is the event's place in the log never repeats.
+        self._duplicates, self._late = None if schema.id is None else schema.duplicates, schema.time.late
+        self._ids = RecentIds(1 if self._duplicates is None else self._duplicates.horizon_events)
         self._counts = np.zeros(len(IRREGULARITIES), dtype=np.int64)
 
     def admit(self, events: Events, rejected: Mapping[int, Rejected], time: EventTime, room: int) -> Admitted:

@@ -9,6 +9,7 @@ no speed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -21,10 +22,10 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event
 from detector.core.events.kinds import TEXT_GRAMS_MAX
-from detector.core.events.parser import NO_RESOURCES, TIME_MAX_S, Entity, ParsedEvent, Parser, from_epoch
+from detector.core.events.parser import NO_RESOURCES, NO_SOURCE, Entity, ParsedEvent, Parser
 from detector.core.events.rejection import Bad, Rejected
-from detector.core.events.text_kernels import IsoTimes
-from detector.core.events.values import Column, HashCache, are_texts, convert_each, plain, to_doubles
+from detector.core.events.times import TIME_MAX_S
+from detector.core.events.values import EXACT_MAX, Column, HashCache, Plain, convert_each, plain
 from detector.core.records import Record
 
 
@@ -43,6 +44,7 @@ class Events:
     grams: NDArray[np.uint32]  # (n, T, TEXT_GRAMS_MAX) hashed trigrams, ascending, then 0
     points: NDArray[np.float64]  # (n, P, 2) latitude and longitude, degrees, NaN for a missing place
     key_matches: NDArray[np.bool_]  # (n,) the record's key is the main entity's value (or one is missing)
+    unreadable: list[tuple[str, ...]]  # n; optional entities and fields whose values could not be read
 
     def __len__(self) -> int:
         return len(self.records)
@@ -59,6 +61,7 @@ class Events:
             tuple((latitude, longitude) for latitude, longitude in self.points[row].tolist()),
             bool(self.key_matches[row]),
             int(self.id_hashes[row]),
+            self.unreadable[row],
         )
 
     def take(self, rows: NDArray[np.int64]) -> Events:
@@ -99,6 +102,7 @@ class Events:
             grams=np.zeros((n, texts, TEXT_GRAMS_MAX), dtype=np.uint32),
             points=np.full((n, points, 2), np.nan),
             key_matches=np.ones(n, dtype=bool),
+            unreadable=[()] * n,
         )
 
     def put(self, row: int, event: ParsedEvent) -> None:
@@ -106,6 +110,7 @@ class Events:
         self.ids[row], self.id_hashes[row], self.times[row] = event.id, event.id_hash, event.time
         self.entities[row], self.numerics[row] = event.entities, event.numerics
         self.categories[row], self.key_matches[row] = event.categories, event.key_matches
+        self.unreadable[row] = event.unreadable
         self.points[row], self.grams[row] = np.reshape(event.points, (-1, 2)), 0
         for text, grams in enumerate(event.grams):
             self.grams[row, text, : len(grams)] = grams
@@ -121,17 +126,17 @@ class BlockReader:
         *,
         require_key: bool = False,
         resources: Mapping[str, Any] = NO_RESOURCES,
+        source: tuple[str, int] = NO_SOURCE,
     ) -> None:
-        self.parser = Parser(schema, entity_key, require_key=require_key, resources=resources)
-        self._iso = IsoTimes(self.parser.zone)
-        self._time_format = schema.time.format
+        self.parser = Parser(schema, entity_key, require_key=require_key, resources=resources, source=source)
+        self._has_id, self._has_time = schema.id is not None, schema.time.path is not None
         self._entities = [
-            HashCache(partial(self._entity_hash, entity), entity.digest, schema.limits.key_chars_max)
+            HashCache(partial(self._entity_hash, entity), entity.digest, entity.texts)
             for entity in self.parser.entities
         ]
 
     def _entity_hash(self, entity: Entity, found: Any) -> int:
-        text = self.parser.key_text(entity.field, found)
+        text = self.parser.key_text(entity, found)
         return 0 if text is None else entity.digest(text)
 
     def read(self, records: Sequence[Record]) -> tuple[Events, dict[int, Rejected]]:
@@ -163,15 +168,17 @@ class BlockReader:
         parser = self.parser
         columns = iter(found)  # in the order of the format's paths
         ids, times, kinds, _ = islice(columns, 4)
-        events.ids[:] = self._ids(ids, doubtful)
+        events.ids[:] = (
+            self._ids(ids, doubtful) if self._has_id else map(parser.own_id, events.offsets.tolist())
+        )
         hashing = parser.id_hashing
         hashes = b"".join([blake2b(text.encode(), **hashing).digest() for text in events.ids])
         events.id_hashes[:] = np.frombuffer(hashes, dtype="<u8")
-        events.times[:] = self._times(times, doubtful)
+        events.times[:] = self._times(times, events, doubtful)
         if parser.reversals:
             doubtful.update(row for row, kind in enumerate(kinds) if plain(kind) in parser.reversals)
         for e, entity in enumerate(parser.entities):
-            column = next(columns)
+            column = _whole(next(columns))
             events.entities[:, e] = self._entities[e].hash_column(column, doubtful)
             if e == 0:
                 events.key_matches[:] = self._match(entity, column, events.records, doubtful)
@@ -193,28 +200,21 @@ class BlockReader:
             value.kind.read_column(column, doubtful, stores[store][:, first : used[store]])
 
     def _ids(self, column: Column, doubtful: set[int]) -> Column:
-        plainly = self._as_texts(column)
+        plainly = _as_texts(self.parser.id_texts, column)
         return convert_each(self.parser.id_text, column, doubtful, "") if plainly is None else plainly
 
-    def _as_texts(self, column: Column) -> Column | None:
-        """Ids or entity values as texts, if all of them plainly are; else None."""
-        if are_texts(column, self.parser.limits.key_chars_max) and "" not in column:
-            return column
-        if set(map(type, column)) == {int}:
-            return self._as_texts(list(map(str, column)))
-        return None
-
-    def _times(self, column: Column, doubtful: set[int]) -> NDArray[np.float64]:
-        types, form = set(map(type, column)), self._time_format
-        if types == {str} and form in ("auto", "iso8601"):
-            seconds = self._iso.read(column)
-        elif types <= {int, float} and form != "iso8601":
-            seconds = from_epoch(to_doubles(column), form)
+    def _times(self, column: Column, events: Events, doubtful: set[int]) -> NDArray[np.float64]:
+        times = self.parser.times
+        if self._has_time:
+            seconds = times.column(column)
         else:
-            seconds = np.full(len(column), np.nan)
+            stamps = [record.timestamp_ms for record in events.records]
+            seconds = times.of_records(stamps, events.offsets)
         for row in np.flatnonzero(~((seconds >= 0.0) & (seconds < TIME_MAX_S))).tolist():
             try:
-                seconds[row] = self.parser.seconds(column[row])
+                if not self._has_time:
+                    raise Bad("missing", "time")
+                seconds[row] = times.one(column[row])
             except Bad:
                 doubtful.add(row)
         return seconds
@@ -223,12 +223,38 @@ class BlockReader:
         self, main: Entity, column: Column, records: Sequence[Record], doubtful: set[int]
     ) -> list[bool]:
         """Say whether the records' keys are the main entity's values."""
-        texts = self._as_texts(column)
+        texts = _as_texts(main.texts, column)
         if texts is None:
-            texts = convert_each(partial(self.parser.key_text, main.field), column, doubtful, None)
+            texts = convert_each(partial(self.parser.key_text, main), column, doubtful, None)
         wanted = [None if text is None else text.encode() for text in texts]
         keys = [record.key for record in records]
         if self.parser.require_key:
             pairs = enumerate(zip(keys, wanted, strict=True))
             doubtful.update(row for row, (key, value) in pairs if value is not None and key != value)
         return [key is None or value is None or key == value for key, value in zip(keys, wanted, strict=True)]
+
+
+def _as_texts(texts: Plain, column: Column) -> Column | None:
+    """Ids or entity values as texts, if all of them plainly are; else None."""
+    if texts.holds(column):
+        return column
+    if set(map(type, column)) == {int}:
+        try:
+            return _as_texts(texts, list(map(str, column)))
+        except ValueError:  # more digits than Python spells
+            return None
+    return None
+
+
+def _whole(column: Column) -> Column:
+    """Entity values in which decimals that are whole numbers are such; others are marked as wrong."""
+    if float not in set(map(type, column)):
+        return column
+    return [_whole_number(found) if type(found) is float else found for found in column]
+
+
+def _whole_number(found: float) -> Any:
+    if not math.isfinite(found):
+        return None
+    # Not as it is: it may be equal to a whole number that is known.
+    return int(found) if found.is_integer() and abs(found) < EXACT_MAX else (found,)

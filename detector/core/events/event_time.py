@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 WINDOW = 15
 AHEAD_MIN_S = 86_400.0
@@ -40,6 +41,10 @@ class EventTime:
     def latest(self) -> float:
         """Time of the last event as sent; -inf before the first."""
         return float(time_latest(self.last, self.held))
+
+    def bounded(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bounded times (n,) of n events, each as if it were the next one; nothing changes."""
+        return np.array([update_time(self.last.copy(), self.held.copy(), time)[0] for time in times.tolist()])
 
     def to_state(self) -> dict[str, Any]:
         return {"last": self.last[: self.held[0]].copy()}

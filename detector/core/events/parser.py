@@ -4,33 +4,32 @@
 many and leaves to `Parser` every record that is not plainly right.
 
 Nothing that a record contains can raise: whatever is wrong with it becomes a `Rejected` with one of
-`REASONS`. Entity values, categories and text leave this file only as hashes. What people need to read is
-looked up again in the original bytes when an alert is made (`Parser.view`).
+`REASONS`. A value that cannot be read rejects the event only if it is required: the id, the time, and
+entities and fields that are not `optional`. Any other counts as missing, and the event names it
+(`unreadable`).
+
+Entity values, categories and text leave this file only as hashes. What people need to read is looked up again
+in the original bytes when an alert is made (`Parser.view`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
-from zoneinfo import ZoneInfo
 
-import numpy as np
-
-from detector.config.tree import EntityField, Event, TimeField, ValueField
+from detector.config.tree import MISSING, EntityField, Event, ValueField
 from detector.core.events.formats import make_format
 from detector.core.events.kinds import KINDS, STORES, FieldKind
 from detector.core.events.rejection import SKIPPED, Bad, Rejected
-from detector.core.events.values import hasher, plain, to_float
+from detector.core.events.times import TimeReader
+from detector.core.events.values import Plain, hasher, key_of, plain
 from detector.core.records import Headers, Record, entity_key_id
 
-TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
-EPOCH_MS_FROM = 1e11  # in seconds this is the year 5138, in milliseconds 1973
 NO_RESOURCES: Mapping[str, Any] = MappingProxyType({})
+NO_SOURCE = ("events", 0)
 
 Read = Callable[[Any], Any]
 """Returns a value of a decoded event; None: it is missing."""
@@ -49,6 +48,7 @@ class ParsedEvent(NamedTuple):
     points: tuple[tuple[float, float], ...]  # latitude and longitude, degrees, NaN for a missing place
     key_matches: bool  # the record's key is the main entity's value (or one of them is missing)
     id_hash: int  # keyed, of the id; 64 bits
+    unreadable: tuple[str, ...] = ()  # optional entities and fields whose values could not be read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +77,7 @@ class Entity(NamedTuple):
     field: EntityField
     read: Read
     digest: Callable[[str], int]
+    texts: Plain  # which texts are plainly values
 
 
 class Value(NamedTuple):
@@ -103,6 +104,8 @@ class Parser:
         Reject records whose key is not the main entity's value.
     resources
         For the event format, see `Format`.
+    source
+        Topic and partition that the records come from. Events without an id are named by them.
     """
 
     def __init__(
@@ -112,38 +115,46 @@ class Parser:
         *,
         require_key: bool = False,
         resources: Mapping[str, Any] = NO_RESOURCES,
+        source: tuple[str, int] = NO_SOURCE,
     ) -> None:
         self.schema = schema
-        self.id_hash = partial(id_hash, key=entity_key)
         self.id_hashing = id_hashing(entity_key)
         self.entity_key_id = entity_key_id(entity_key)
         self.require_key = require_key
         self.limits = schema.limits
-        self.zone = ZoneInfo(schema.time.zone)
-        self._to_time = _time_reader(schema.time, self.zone)
+        self.id_prefix = f"{source[0]}-{source[1]}-"
+        keys_missing = MISSING if schema.missing is None else schema.missing
+        self.id_texts = self._key_texts(keys_missing)
+        self.times = TimeReader(schema.time, frozenset(keys_missing))
         reversals = schema.reversals
         self.reversals = frozenset(() if reversals is None else reversals.values)
         encoded = [field for field in schema.fields if field.use == "encode"]
         fields = [field for field in schema.fields if field.use != "encode"]
         for store in STORES:
             fields += [field for field in encoded if KINDS[field.type].store == store]
-        kind_path = schema.id if reversals is None else reversals.path
-        original_path = schema.id if reversals is None or reversals.original is None else reversals.original
-        # The order of the format's columns, too: see `BlockReader`.
-        paths = [schema.id, schema.time.path, kind_path, original_path]
-        paths += [entity.path for entity in schema.entities]
-        paths += [path for field in fields for path in field.paths]
+        values = [entity.path for entity in schema.entities]
+        values += [path for field in fields for path in field.paths]
+        heads = [schema.id, schema.time.path]
+        heads += [None, None] if reversals is None else [reversals.path, reversals.original]
+        # The order of the format's columns, too: see `BlockReader`. In place of a path that is not
+        # configured there is another one, whose values are not used.
+        paths = [values[0] if path is None else path for path in heads] + values
         self.format = make_format(schema, paths, resources)
         self._read_id, self._read_time, self._read_kind, self._read_original = map(
             self.format.reader, paths[:4]
         )
         self._names_original = reversals is not None and reversals.original is not None
         self.entities = [
-            Entity(entity, self.format.reader(entity.path), hasher(entity_key, entity.name))
+            Entity(
+                entity,
+                self.format.reader(entity.path),
+                hasher(entity_key, entity.name),
+                self._key_texts(keys_missing if entity.missing is None else entity.missing),
+            )
             for entity in schema.entities
         ]
         self.values = [
-            Value(KINDS[field.type](field, schema.limits, entity_key), self._reader(field))
+            Value(KINDS[field.type](self._filled(field), schema.limits, entity_key), self._reader(field))
             for field in fields
         ]
         self.widths = {
@@ -155,9 +166,22 @@ class Parser:
         self.checked = self.values[: len(fields) - len(encoded)]
         self.encoded = self.values[len(fields) - len(encoded) :]
 
+    def _key_texts(self, missing: Iterable[str]) -> Plain:
+        return Plain(frozenset(missing) | {""}, self.limits.key_chars_max)
+
+    def _filled(self, field: ValueField) -> ValueField:
+        """Fill in what a field leaves to the event."""
+        schema = self.schema
+        missing = schema.missing if field.missing is None else field.missing
+        return field.model_copy(update={"missing": missing, "number": field.number or schema.number})
+
     def _reader(self, field: ValueField) -> Read:
         readers = [self.format.reader(path) for path in field.paths]
         return readers[0] if len(readers) == 1 else lambda event: tuple(read(event) for read in readers)
+
+    def id_hash(self, text: str) -> int:
+        """Return 64 bits that stand for an event's id; see `id_hash`."""
+        return int.from_bytes(hashlib.blake2b(text.encode(), **self.id_hashing).digest(), "little")
 
     def parse(self, record: Record) -> ParsedEvent | Rejected:
         """Read one record."""
@@ -169,19 +193,21 @@ class Parser:
     def main_key(self, value: bytes) -> bytes | None:
         """Return the main entity's value as the bytes that a record's key should be; None: there is none."""
         try:
-            return self._main(self._decode(value, None, ()))
+            event = self._decode(value, None, ())
+            text = self._entity(self.entities[0], event, []) if self.entities else None
         except Bad:
             return None
+        return None if text is None else text.encode()
 
     def view(self, record: Record) -> View:
         """Return the original values of an event that `parse` accepted."""
         assert record.value is not None
         event = self._decode(record.value, record.key, record.headers)
-        main = self._main(event)
-        values = {value.name: value.kind.parse(value.read(event)) for value in self.values}
+        texts = [self._entity(entity, event, []) for entity in self.entities]
+        values = {value.name: self._value(value, event, []) for value in self.values}
         return View(
-            main=None if main is None else main.decode(),
-            entities={entity.field.name: plain(entity.read(event)) for entity in self.entities},
+            main=texts[0] if texts else None,
+            entities={entity.field.name: text for entity, text in zip(self.entities, texts, strict=True)},
             values=values,
             carried={value.name: values[value.name] for value in self.checked},
             traces=tuple(h for h in record.headers if h[0].lower() in ("traceparent", "tracestate")),
@@ -208,18 +234,18 @@ class Parser:
     def _event(self, record: Record, event: Any) -> ParsedEvent:
         if self.reversals:
             self._check_reversal(event)
-        id_ = self.id_text(self._read_id(event))
-        time = self.seconds(self._read_time(event))
-        texts = [self.key_text(entity.field, entity.read(event)) for entity in self.entities]
+        id_, time = self._id(record, event), self._time(record, event)
+        unreadable: list[str] = []
+        texts = [self._entity(entity, event, unreadable) for entity in self.entities]
         main = texts[0] if texts else None
         matches = main is None or record.key is None or record.key == main.encode()
         if self.require_key and main is not None and record.key != main.encode():
             raise Bad("key_mismatch", f"the record's key is not the value of {self.entities[0].field.name}")
         for value in self.checked:
-            value.kind.parse(value.read(event))
+            self._value(value, event, unreadable)
         stores: dict[str, list[Any]] = {store: [] for store in STORES}
         for value in self.encoded:
-            stores[value.kind.store] += value.kind.encode(value.kind.parse(value.read(event)))
+            stores[value.kind.store] += value.kind.encode(self._value(value, event, unreadable))
         return ParsedEvent(
             record,
             id_,
@@ -234,47 +260,75 @@ class Parser:
             tuple(stores["points"]),
             matches,
             self.id_hash(id_),
+            tuple(unreadable),
         )
 
-    def _main(self, event: Any) -> bytes | None:
-        if not self.entities:
+    def _id(self, record: Record, event: Any) -> str:
+        return self.own_id(record.offset) if self.schema.id is None else self.id_text(self._read_id(event))
+
+    def _time(self, record: Record, event: Any) -> float:
+        if self.schema.time.path is None:
+            return self.times.of_record(record.timestamp_ms, record.offset)
+        return self.times.one(self._read_time(event))
+
+    def _entity(self, entity: Entity, event: Any, unreadable: list[str]) -> str | None:
+        """Read an entity's value; None: it is missing, or optional and added to `unreadable`."""
+        try:
+            return self.key_text(entity, entity.read(event))
+        except Bad as bad:
+            if not entity.field.optional:
+                raise _named(bad, f"entity {entity.field.name}") from None
+            unreadable.append(entity.field.name)
             return None
-        main = self.entities[0]
-        text = self._text(main.field.name, main.read(event))
-        return None if text is None else text.encode()
+
+    def _value(self, value: Value, event: Any, unreadable: list[str]) -> Any:
+        """Read a field's value; None: it is missing, or optional and added to `unreadable`."""
+        try:
+            return value.kind.parse(value.read(event))
+        except Bad as bad:
+            if not value.kind.field.optional:
+                raise _named(bad, f"field {value.name}") from None
+            unreadable.append(value.name)
+            return None
 
     # --- leaves: each checks a decoded value and converts it, or raises Bad --------------------------------
 
+    def own_id(self, offset: int) -> str:
+        """Id of an event that brings none."""
+        return f"{self.id_prefix}{offset}"
+
     def id_text(self, found: Any) -> str:
         """Check an id."""
-        text = self._text("id", found)
+        text = self._text("id", self.id_texts, found)
         if text is None:
             raise Bad("missing", "id")
         return text
 
-    def seconds(self, found: Any) -> float:
-        """Convert an event's time to s since the epoch."""
-        if found is None:
-            raise Bad("missing", "time")
-        return self._to_time(found)
-
-    def key_text(self, entity: EntityField, found: Any) -> str | None:
+    def key_text(self, entity: Entity, found: Any) -> str | None:
         """Check an entity's value; None: it is missing."""
-        text = self._text(entity.name, found)
-        if text is None and not entity.optional:
-            raise Bad("missing", f"entity {entity.name}")
+        name = f"entity {entity.field.name}"
+        text = self._text(name, entity.texts, found)
+        if text is None and not entity.field.optional:
+            raise Bad("missing", name)
         return text
 
-    def _text(self, name: str, found: Any) -> str | None:
+    def _text(self, name: str, texts: Plain, found: Any) -> str | None:
         """Check an id or entity value: text or a whole number."""
-        if found is None or found == "":
+        try:
+            text: str | None = key_of(found)
+        except Bad as bad:
+            raise Bad(bad.rejected.reason, f"{name}: {bad.rejected.detail}") from None
+        if text is None or text in texts.missing:
             return None
-        if isinstance(found, bool) or not isinstance(found, (str, int)):
-            raise Bad("wrong_type", f"{name}: {type(found).__name__}, expected text or a whole number")
-        text = str(found)
-        if len(text) > self.limits.key_chars_max:
-            raise Bad("too_long", f"{name}: {len(text)} characters, at most {self.limits.key_chars_max}")
+        if len(text) > texts.chars_max:
+            raise Bad("too_long", f"{name}: {len(text)} characters, at most {texts.chars_max}")
         return text
+
+
+def _named(bad: Bad, name: str) -> Bad:
+    """Say which value was wrong, unless it is said."""
+    why = bad.rejected
+    return bad if name in why.detail else Bad(why.reason, f"{name}: {why.detail}", why.original)
 
 
 def id_hash(text: str, key: bytes) -> int:
@@ -288,43 +342,3 @@ def id_hash(text: str, key: bytes) -> int:
 def id_hashing(key: bytes) -> IdHashing:
     """Return the settings of BLAKE2b for ids. No field and no entity can have this purpose."""
     return {"digest_size": 8, "key": key, "person": b"event id"}
-
-
-def _time_reader(field: TimeField, zone: ZoneInfo) -> Callable[[Any], float]:
-    def read(found: Any) -> float:
-        if isinstance(found, bool):
-            raise Bad("wrong_type", "time: a boolean")
-        if isinstance(found, str):
-            iso = field.format in ("auto", "iso8601")
-            seconds = _iso(found) if iso else float(from_epoch(_time_number(found), field.format))
-        elif field.format == "iso8601":
-            raise Bad("wrong_type", "time: a number, expected ISO 8601 text")
-        else:
-            seconds = float(from_epoch(to_float(found), field.format))
-        if not 0.0 <= seconds < TIME_MAX_S:
-            raise Bad("out_of_range", f"time: {found!r:.40} is not between 1970 and 2200")
-        return seconds
-
-    def _iso(text: str) -> float:
-        try:
-            moment = datetime.fromisoformat(text)
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=zone)
-            return moment.timestamp()
-        except (ValueError, OverflowError):
-            raise Bad("bad_time", f"time: {text[:40]!r} is not ISO 8601") from None
-
-    return read
-
-
-def from_epoch(number: Any, form: str) -> Any:
-    """Convert a number, or an array of them, to s; `form` is `TimeField.format`: s, ms, or either."""
-    in_ms = form == "epoch_ms" or (abs(number) > EPOCH_MS_FROM if form == "auto" else False)
-    return np.where(in_ms, number / 1000.0, number)
-
-
-def _time_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise Bad("bad_time", f"time: {text[:40]!r} is not a number") from None

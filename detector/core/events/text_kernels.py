@@ -131,8 +131,8 @@ class IsoTimes:
         """Return s since the epoch as `datetime.fromisoformat` and `timestamp` do; NaN: not of the usual
         form.
 
-        The usual form is a date since 1970, `T` or a space, h:min:s, optionally three or six digits of a
-        second, optionally `Z` or ±h:min; the microseconds must be exact in a double.
+        The usual form is a date since 1970; or that, `T` or a space, h:min:s, optionally three or six digits
+        of a second, optionally `Z`, ` UTC` or ±h:min. The microseconds must be exact in a double.
         """
         joined = "".join(column)
         if not joined.isascii():
@@ -182,18 +182,21 @@ def _read_iso(text: Any, lengths: Any, micros: Any, forms: Any) -> None:
     stop = 0
     for row in range(len(lengths)):
         start, stop = stop, stop + lengths[row]
-        if lengths[row] < 19:
+        if lengths[row] < 19 and lengths[row] != 10:
             continue
         year, month, day = _number(text, start, 4), _number(text, start + 5, 2), _number(text, start + 8, 2)
-        hour, minute = _number(text, start + 11, 2), _number(text, start + 14, 2)
-        second = _number(text, start + 17, 2)
         if text[start + 4] != 45 or text[start + 7] != 45:  # -
             continue
+        if year < 1 or month < 1 or month > 12 or day < 1 or day > _month_days(year, month):
+            continue
+        if lengths[row] == 10:
+            micros[row], forms[row] = 86_400_000_000 * _days(year, month, day), _LOCAL
+            continue
+        hour, minute = _number(text, start + 11, 2), _number(text, start + 14, 2)
+        second = _number(text, start + 17, 2)
         if text[start + 10] != 84 and text[start + 10] != 32:  # T
             continue
         if text[start + 13] != 58 or text[start + 16] != 58:  # :
-            continue
-        if year < 1 or month < 1 or month > 12 or day < 1 or day > _month_days(year, month):
             continue
         if hour < 0 or hour > 23 or minute < 0 or minute > 59 or second < 0 or second > 59:
             continue
@@ -212,6 +215,8 @@ def _read_iso(text: Any, lengths: Any, micros: Any, forms: Any) -> None:
             form = _LOCAL
         elif after + 1 == stop and text[after] == 90:  # Z
             form = _ZONED
+        elif after + 4 == stop and text[after] == 32 and text[after + 1] == 85 and text[after + 2] == 84:
+            form = _ZONED if text[after + 3] == 67 else _ODD  # UTC after a space
         elif after + 6 == stop and (text[after] == 43 or text[after] == 45) and text[after + 3] == 58:  # + -
             hours, minutes = _number(text, after + 1, 2), _number(text, after + 4, 2)
             if 0 <= hours <= 23 and 0 <= minutes <= 59:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,70 @@ CACHE_VALUES_MAX = 32_768
 CACHE_CHARS_MAX = 64
 # Python hashes whole numbers modulo this prime, without a key: larger ones could all be made to collide.
 CACHE_NUMBER_MAX = (1 << 61) - 1
+EXACT_MAX = 1 << 53  # whole numbers below are doubles
+BITS_MAX = 13_000  # Python spells no whole number of more than 4,300 digits
 
 Column = Sequence[Any]
 """n decoded values of one field."""
 
 
 def plain(found: Any) -> Any:
-    """Return a decoded value as text; None stays None."""
+    """Return a decoded value as text; None stays None, NaN and infinities are missing.
+
+    Numbers that are equal have the same text: 12.0 is "12".
+
+    Raises
+    ------
+    Bad
+        A whole number of more digits than Python spells.
+    """
     if found is None or isinstance(found, str):
         return found
-    return str(found).lower() if isinstance(found, bool) else str(found)
+    if isinstance(found, bool):
+        return str(found).lower()
+    if isinstance(found, float):
+        if not math.isfinite(found):
+            return None
+        return str(int(found)) if found.is_integer() else str(found)
+    if found.bit_length() > BITS_MAX:
+        raise Bad("too_long", "a whole number of thousands of digits")
+    return str(found)
+
+
+def key_of(found: Any) -> Any:
+    """Return an id or an entity's value as text: None if it is missing.
+
+    A number counts by its value, so 12.0 and 1.2e1 are "12", in whatever format they come.
+
+    Raises
+    ------
+    Bad
+        It is a truth value, has a fraction, or is a decimal of 2^53 or more, whose last digits are lost.
+    """
+    kind = type(found)
+    if kind is str or found is None:
+        return found
+    if kind is float:
+        if math.isfinite(found) and not (found.is_integer() and abs(found) < EXACT_MAX):
+            raise Bad("wrong_type", f"{found!r}, expected text or a whole number")
+    elif kind is not int:
+        raise Bad("wrong_type", f"{kind.__name__}, expected text or a whole number")
+    return plain(found)
+
+
+def key_text(found: Any) -> str | None:
+    """`key_of`; None also for what is no key."""
+    try:
+        return key_of(found) or None
+    except Bad:
+        return None
+
+
+def shown(found: Any) -> str:
+    """Write a decoded value for people, shortened."""
+    if isinstance(found, int) and found.bit_length() > BITS_MAX:
+        return "a whole number of thousands of digits"
+    return f"{found!r:.40}"
 
 
 def to_float(number: int | float) -> float:
@@ -50,9 +103,34 @@ def to_doubles(column: Column) -> NDArray[np.float64]:
         return np.array([np.nan if number is None else to_float(number) for number in column])
 
 
-def are_texts(column: Column, chars_max: int) -> bool:
-    """Whether all values are texts of at most `chars_max` characters."""
-    return set(map(type, column)) == {str} and max(map(len, column)) <= chars_max
+class Plain:
+    """Finds columns in which all values are texts that mean themselves.
+
+    Parameters
+    ----------
+    missing
+        Texts that mean missing.
+    chars_max
+        Length of the longest text.
+    """
+
+    def __init__(self, missing: frozenset[str], chars_max: int) -> None:
+        self.missing = missing
+        self.chars_max = chars_max
+        self._missing_chars_max = max(map(len, missing), default=-1)
+
+    def holds(self, column: Column) -> bool:
+        """Whether all values are texts, within the length, and none means missing."""
+        if set(map(type, column)) != {str}:
+            return False
+        lengths = list(map(len, column))
+        if max(lengths) > self.chars_max:
+            return False
+        return min(lengths) > self._missing_chars_max or self.missing.isdisjoint(column)
+
+    def one(self, found: Any) -> bool:
+        """The same for one value."""
+        return type(found) is str and len(found) <= self.chars_max and found not in self.missing
 
 
 def convert_each(convert: Callable[[Any], Any], column: Column, doubtful: set[int], blank: Any) -> Column:
@@ -91,29 +169,30 @@ class HashCache(dict[Any, int]):
     Parameters
     ----------
     convert
-        From a decoded value to its hash; may raise Bad.
+        From a decoded value to its hash; may raise Bad. Equal numbers must have equal hashes; truth values
+        need not.
     digest
-        The same for a text whose length is between 1 and `chars_max`.
+        The same for a text that means itself.
+    texts
+        Which ones do.
     """
 
-    def __init__(self, convert: Callable[[Any], int], digest: Callable[[str], int], chars_max: int) -> None:
+    def __init__(self, convert: Callable[[Any], int], digest: Callable[[str], int], texts: Plain) -> None:
         self._convert = convert
         self._digest = digest
-        self._chars_max = chars_max
+        self._texts = texts
 
     def hash_column(self, column: Column, doubtful: set[int]) -> NDArray[np.uint64]:
         """Hash n values; 0 for a missing one and for one that is refused, whose row becomes doubtful."""
-        # In a dict, True and 1.0 are the key 1, but their texts differ.
-        cacheable = set(map(type, column)) <= {str, int, NoneType}
+        cacheable = bool not in set(map(type, column))  # in a dict, True is the key 1
         hashes = convert_each(self.__getitem__ if cacheable else self._convert, column, doubtful, 0)
         return np.array(hashes, dtype=np.uint64)
 
     def __missing__(self, found: Any) -> int:
-        plain_text = type(found) is str and 0 < len(found) <= self._chars_max
-        hashed = self._digest(found) if plain_text else self._convert(found)
+        hashed = self._digest(found) if self._texts.one(found) else self._convert(found)
         if len(self) >= CACHE_VALUES_MAX:
             self.clear()
         small = abs(found) < CACHE_NUMBER_MAX if type(found) is int else len(str(found)) <= CACHE_CHARS_MAX
-        if small:
+        if small and found == found:  # NaN is no key
             self[found] = hashed
         return hashed

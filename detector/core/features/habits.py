@@ -53,10 +53,11 @@ class Habits:
         for table in self._tables:
             table.reserve(events)
 
-    def observe(self, rows: Rows) -> None:
+    def observe(self, rows: Rows, *, apart: bool = False) -> None:
         """Fill the habits' columns of `rows.context` and learn from the rows, one after another.
 
-        The profiles' columns must be filled already.
+        The profiles' columns must be filled already. With `apart` each row is observed as the next event,
+        and nothing is learned.
         """
         if not self._tables:
             return
@@ -70,6 +71,14 @@ class Habits:
         for habit, table in zip(self._layout.habits, self._tables, strict=True):
             key = everything if habit.key is None else rows.entities[:, habit.key]
             context = rows.context[:, habit.columns]
+            if apart and isinstance(table, (PlacesTable, MovesTable)):
+                for i in range(len(rows)):
+                    one = slice(i, i + 1)
+                    copied, own = table.apart(key[one])
+                    copied.observe(own, rows.times[one], rows.points[one, habit.point], context[one])
+                continue
+            if apart:
+                table, key = table.apart(key)
             if isinstance(table, PaceTable):
                 table.observe(key, rows.times, context)
             elif isinstance(table, (PlacesTable, MovesTable)):

@@ -35,14 +35,17 @@ class Heat:
         for table in self._tables:
             table.reserve(events)
 
-    def observe(self, rows: Rows, excess: NDArray[np.float64]) -> None:
+    def observe(self, rows: Rows, excess: NDArray[np.float64], *, apart: bool = False) -> None:
         """Fill the heat's columns of `rows.context` and learn from the rows, one after another.
 
-        `excess` (n,) is in nats beyond normal, without heat.
+        `excess` (n,) is in nats beyond normal, without heat. With `apart` each row is observed as the next
+        event, and nothing is learned.
         """
         everything = np.ones(len(rows), dtype=np.uint64)
         for heat, table in zip(self._heats, self._tables, strict=True):
             key = everything if heat.key is None else rows.entities[:, heat.key]
+            if apart:
+                table, key = table.apart(key)
             table.observe(key, rows.times, excess, rows.context[:, heat.columns])
 
     def to_state(self) -> dict[str, Any]:

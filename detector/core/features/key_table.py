@@ -10,13 +10,14 @@ Rules
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numba
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from detector.core.state import Table, row_hash, rows_hash, words
 
@@ -24,6 +25,7 @@ WAYS = 16
 # Buckets overflow before a table is full: at half load, 16 ways lose 2 keys in 1,000 (measured).
 LOAD_MAX = 0.5
 SLOTS_MIN = 1024
+APART_WAYS = 8  # keys per bucket of a table from `apart`: none is dropped
 
 
 class KeyTable:
@@ -56,6 +58,29 @@ class KeyTable:
             keys_old, times, stats = self._keys, self._times, self._stats
             self._allocate(slots)
             _rehash(keys_old, times, stats, self._keys, self._times, self._stats, self._count)
+
+    def apart(self, keys: NDArray[np.uint64]) -> tuple[Self, NDArray[np.uint64]]:
+        """Copy what the table knows of n events' keys into a table in which each event has a key of its own.
+
+        So every event can be observed as if it were the next one: no event sees what another one taught, and
+        this table does not change.
+
+        Returns
+        -------
+        table
+            Of the same class.
+        keys : (n,) uint64
+            The events' keys in it; 0 stays 0.
+        """
+        table = copy.copy(self)
+        table._count = np.zeros(1, dtype=np.int64)
+        table._allocate(WAYS * max(1, -(-len(keys) // APART_WAYS)))
+        numbers = np.arange(len(keys), dtype=np.uint64)
+        own = (numbers // np.uint64(APART_WAYS) << np.uint64(7)) + numbers % np.uint64(APART_WAYS)
+        own = np.where(keys == 0, np.uint64(0), own + np.uint64(1))
+        there, here = (self._keys, self._times, self._stats), (table._keys, table._times, table._stats)
+        _copy_apart(*there, keys, own, *here, table._count)
+        return table, own
 
     @property
     def hashed(self) -> int:
@@ -101,6 +126,11 @@ class HashedTable(KeyTable):
     def __init__(self, columns: int, keys_max: int, dtype: DTypeLike) -> None:
         self._hashed = np.zeros(1, dtype=np.uint64)
         super().__init__(columns, keys_max, dtype)
+
+    def apart(self, keys: NDArray[np.uint64]) -> tuple[Self, NDArray[np.uint64]]:
+        table, own = super().apart(keys)
+        table._hashed = np.zeros(1, dtype=np.uint64)  # nobody asks for it
+        return table, own
 
     @property
     def hashed(self) -> int:
@@ -181,6 +211,28 @@ def enter(
     if new:
         stats[slot, :] = 0.0
     return slot, new
+
+
+@numba.njit(cache=True)
+def _copy_apart(
+    keys_there: Any,
+    times_there: Any,
+    stats_there: Any,
+    event_keys: Any,
+    own: Any,
+    keys: Any,
+    times: Any,
+    stats: Any,
+    count: Any,
+) -> None:
+    """Copy the row of each event's key, where there is one, to the event's own key."""
+    for event in range(len(event_keys)):
+        found = find_slot(keys_there, event_keys[event]) if event_keys[event] != 0 else -1
+        if found >= 0:
+            slot = slot_for(keys, times, own[event])
+            take_slot(keys, slot, own[event], count)
+            times[slot] = times_there[found]
+            stats[slot] = stats_there[found]
 
 
 @numba.njit(cache=True)

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numba
 import numpy as np
@@ -60,6 +60,13 @@ class _WithEveryone(HabitTable):
     def __init__(self, columns: int, long_s: float, keys_max: int) -> None:
         super().__init__(columns, long_s, keys_max)
         self._everyone = np.zeros(LEVELS + 1)
+
+    def apart(self, keys: Keys) -> tuple[Self, Keys]:
+        """Copy as `KeyTable.apart` does, for one event: a second one would see what it taught of everyone."""
+        assert len(keys) == 1
+        table, own = super().apart(keys)
+        table._everyone = self._everyone.copy()
+        return table, own
 
     def to_state(self) -> Any:
         return {"everyone": self._everyone.copy(), "table": super().to_state()}

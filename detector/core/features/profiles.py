@@ -53,12 +53,15 @@ class Profiles:
             table.reserve(events)
         self._habits.reserve(events)
 
-    def observe(self, rows: Rows) -> None:
-        """Fill `rows.context` and learn from the rows, one after another."""
-        self._observe_profiles(rows)
-        self._habits.observe(rows)
+    def observe(self, rows: Rows, *, apart: bool = False) -> None:
+        """Fill `rows.context` and learn from the rows, one after another.
 
-    def _observe_profiles(self, rows: Rows) -> None:
+        With `apart` each row is observed as the next event, and nothing is learned.
+        """
+        self._observe_profiles(rows, apart=apart)
+        self._habits.observe(rows, apart=apart)
+
+    def _observe_profiles(self, rows: Rows, *, apart: bool = False) -> None:
         keys = rows.keys()
         everything = np.full(len(rows), EVERYTHING, dtype=np.uint64)
         shift = np.zeros((len(rows), len(self._layout.numerics)))
@@ -73,6 +76,10 @@ class Profiles:
             if kind.left is not None and kind.numerics:
                 values = values - shift[:, : kind.numerics]
             follows = kind.left == 0  # everything together moves by `begin_again`
+            loose = self._loose if follows else 0
+            if apart:
+                table, key = table.apart(key)
+                loose = len(rows) if loose else 0
             table.observe(
                 key,
                 rows.times,
@@ -80,11 +87,12 @@ class Profiles:
                 self._priors[:, : kind.numerics].ravel(),
                 rows.context[:, kind.columns],
                 changed_at=self._changed_at if follows else -math.inf,
-                loose=self._loose if follows else 0,
+                loose=loose,
             )
             if kind.left is None:  # the first one: it says how far all have moved
                 shift = population_shift(rows.context, self._layout)
-        self._loose = max(0, self._loose - len(rows))
+        if not apart:
+            self._loose = max(0, self._loose - len(rows))
 
     def update_priors(self, rows: Rows) -> None:
         """Take the population's variances as seen by the block's last row; profiles are shrunk to them."""

@@ -10,11 +10,9 @@ value to each part that learns from it (see `detector.core.shard.shard.Shard.bar
 
 from __future__ import annotations
 
-import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
+from detector.core.events import key_text, read_time
 from detector.core.features import DAY_S, Rows
 from detector.core.labels.event_buffer import EventBuffer
 
@@ -46,7 +45,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     time: str | int | float
     label: Literal["fraud", "legitimate", "retracted"] | None = None
     kind: str = "label"
-    event_id: Text | int | None = None
+    event_id: Text | int | float | None = None
     topic: Text | None = None
     partition: int | None = None
     offset: Annotated[int, msgspec.Meta(ge=0)] | None = None
@@ -70,7 +69,9 @@ def read_feedback(raw: bytes) -> Feedback | None:
         return None
     if feedback.kind != "label":
         return feedback
-    named = feedback.event_id is not None or (feedback.partition is not None and feedback.offset is not None)
+    named = key_text(feedback.event_id) is not None or (
+        feedback.partition is not None and feedback.offset is not None
+    )
     return feedback if named and feedback.label is not None and _seconds(feedback.time) is not None else None
 
 
@@ -83,14 +84,7 @@ def feedback_time(raw: bytes) -> float | None:
 
 
 def _seconds(time: Any) -> float | None:
-    try:
-        if isinstance(time, str):
-            moment = datetime.fromisoformat(time)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        seconds = float(time)
-        return (seconds / 1000.0 if seconds > 1e11 else seconds) if math.isfinite(seconds) else None
-    except (TypeError, ValueError, OverflowError):
-        return None
+    return read_time(time) if isinstance(time, str | int | float) else None
 
 
 class Answer(NamedTuple):
@@ -241,13 +235,13 @@ class LabelBook:
         self, feedback: Feedback, by_id: Mapping[int, int], by_offset: Mapping[int, int]
     ) -> int | None:
         """Number of the event that a record names; None if it is not in the buffer."""
-        if feedback.event_id is not None:
+        if key_text(feedback.event_id) is not None:
             return by_id.get(self._hash_of(feedback))
         here = feedback.topic in (None, self._topic) and feedback.partition == self._partition
         return by_offset.get(feedback.offset) if here and feedback.offset is not None else None
 
     def _hash_of(self, feedback: Feedback) -> int:
-        return self._id_hash(str(feedback.event_id))
+        return self._id_hash(key_text(feedback.event_id) or "")
 
     def _exceeds(self, feedback: Feedback, offset: int, entity: int) -> bool:
         """Whether a label exceeds a limit; otherwise it is counted for its actor."""

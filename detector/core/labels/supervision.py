@@ -48,11 +48,12 @@ REPLAYED_FRAUDS, REPLAYED_ANSWERS = 64, 8
 EDGE_EVENTS = 16_384
 KNOWN_MIN, KNOWN_PER_UNKNOWN = 32, 8
 UNKNOWN_WITHIN = 0.01  # rounding of half floats
-# Steps for each batch of newly judged events: one on it, the others on older ones (docs/EXPERIMENTS.md).
+# Steps for each batch of newly judged events: one on it, the others on older ones
+# (docs/explanation/experiments.md).
 STEPS_PER_BATCH = 4
 STEPS_MAX = 128
 # A shard with peers has few events of its own, but the frauds of all shards: while its encoder has fewer than
-# YOUNG_STEPS steps, it takes at least SHARED_STEPS_MIN steps at a barrier (docs/EXPERIMENTS.md).
+# YOUNG_STEPS steps, it takes at least SHARED_STEPS_MIN steps at a barrier (docs/explanation/experiments.md).
 SHARED_STEPS_MIN, YOUNG_STEPS = 48, 4096
 # Replayed frauds weigh as much as frauds do among judged events, but at least this share of a batch.
 FRAUD_SHARE_MIN = 0.01

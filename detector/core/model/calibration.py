@@ -77,11 +77,11 @@ SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 # then far events of different days cannot be compared.
 USUAL_SHAPE, USUAL_SHAPE_EVENTS = 0.5, 32_768.0
 # A smaller span is that of a stream which hardly varies. Parts measure in usual spreads: on the streams of
-# docs/QUALITY.md the smallest span is .07.
+# docs/explanation/quality.md the smallest span is .07.
 SPAN_MIN = 0.05
 # The recent histogram's memory is the long one divided by this. An eighth of 32,768 events holds 4 of the 1
 # in 1,000 that the default budget asks for; fewer would be noise alone. A quarter takes a day longer to
-# lower the threshold after a shift (docs/ROBUSTNESS.md).
+# lower the threshold after a shift (docs/explanation/robustness.md).
 RECENT_PART = 8
 # The recent histogram lowers a quantile only if fewer than this part of the requested share lie beyond it.
 # The lower of two equally good estimates would always be too low, and a trim lowered by noise alone cuts

@@ -9,7 +9,7 @@ Two networks of this form are trained, each with its own objectives:
       contrastive      accepted events are near the origin; the same events with one group swapped for another
                        event's are outside a ball around it (logistic loss on the squared distance)
       reconstructive   a linear map restores the piecewise-linear code from the embedding; off by default
-                       (docs/EXPERIMENTS.md)
+                       (docs/explanation/experiments.md)
     labelled    sees fraud rates as well
       supervised       legitimate events are near the origin, frauds far from it (logistic loss on the squared
                        distance, with a learned scale and offset)

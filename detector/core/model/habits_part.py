@@ -9,7 +9,8 @@ The sample holds all but the strangest events, not the accepted ones alone. Thos
 columns themselves decide: each cut would make the next one closer.
 
 The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight (`useful`). Events
-are unusual in few respects, so a sum of what is usual in many would only be noise (docs/EXPERIMENTS.md).
+are unusual in few respects, so a sum of what is usual in many would only be noise
+(docs/explanation/experiments.md).
 The surprise of a category that the main entity's history mostly takes away counts as far as there is a
 history: where everybody lives at a rare place, the first event of a card is not strange.
 """

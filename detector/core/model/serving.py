@@ -40,7 +40,7 @@ from detector.core.model.shape import ShapePart, shape_decides
 
 # Weight of the learned part where values have categories or texts beside them: only this part sees unusual
 # combinations. Far out it would hide the shape of normal, so there it is bounded and weighs less; distances
-# to an entity's habits it does not hide (docs/EXPERIMENTS.md).
+# to an entity's habits it does not hide (docs/explanation/experiments.md).
 LEARNED_WEIGHT, LEARNED_WEIGHT_BOUNDED = 0.2, 0.1
 # Without numerics nothing is far out.
 LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
@@ -252,8 +252,8 @@ class LabelledPart(ScorePart):
 
     Squared distance from the origin, where its objective puts legitimate events, less half of that to the
     nearest prototype of confirmed fraud. Clusters would not do: frauds that nobody has reported yet are in
-    the core and form some (docs/EXPERIMENTS.md). It accuses no event of a key that has become another one
-    than labels have judged (`FraudRates.expect`): its frauds say nothing about what it does now.
+    the core and form some (docs/explanation/experiments.md). It accuses no event of a key that has become
+    another one than labels have judged (`FraudRates.expect`): its frauds say nothing about what it does now.
     """
 
     name: ClassVar[str] = "labelled"
@@ -452,7 +452,7 @@ def _columns(parts: Sequence[ScorePart], rows: Rows, inputs: NDArray[np.float32]
 
 
 def _learned_weight(layout: Layout) -> float:
-    """0 where there are numerics only: the other parts say all about them (docs/EXPERIMENTS.md)."""
+    """0 where there are numerics only: the others say all about them (docs/explanation/experiments.md)."""
     if not layout.categories and not layout.texts:
         return 0.0 if layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS
     if not layout.numerics:

@@ -10,11 +10,11 @@ Columns of the part, with their weights:
 
 The centre earns its weight where normal has one peak: there, it orders core events as the nearest of small
 groups do, and it describes better what lies far out. Where normal has several peaks or a bend, it is
-misleading (docs/EXPERIMENTS.md).
+misleading (docs/explanation/experiments.md).
 
 They see numerics and surprises of categories on one scale (`scaling`). None of them assumes that normal has
 one centre. The part is for streams without entities; with entities, how far an event lies from an entity's
-own habits says more (docs/EXPERIMENTS.md).
+own habits says more (docs/explanation/experiments.md).
 """
 
 from __future__ import annotations

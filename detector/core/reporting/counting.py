@@ -37,6 +37,7 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
         _add(numbers.suppressed, outputs.suppressed)
         numbers.key_mismatches += outputs.key_mismatches
         _add(numbers.irregular, outputs.irregular)
+        _add(numbers.unreadable, outputs.unreadable)
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
         _add(numbers.labels, outputs.side_outcomes.get("feedback", {}))
         _add(numbers.exchange, outputs.side_outcomes.get("exchange", {}))

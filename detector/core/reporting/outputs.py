@@ -1,7 +1,8 @@
 """The output topics: one row for each says where it is named, what goes there, and how a record looks.
 
 To add an output topic, add its name to `detector.config.tree.Topics` and a row to `OUTPUT_TOPICS`. The runner
-publishes it, the Kafka client checks that it may be written, and `docs/OPERATIONS.md` lists it (`make docs`).
+publishes it, the Kafka client checks that it may be written, and `docs/how-to/operations.md` lists it
+(`make docs`).
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def publications(outputs: Outputs, identity: Identity, topics: Topics) -> Iterat
 
 
 def markdown_table() -> str:
-    """The table of the output topics for `docs/OPERATIONS.md`."""
+    """The table of the output topics for `docs/how-to/operations.md`."""
     rows = [
         f"| `topics.{output.setting}` | {output.content} | {output.key} | {output.headers} | {output.when} |"
         for output in OUTPUT_TOPICS

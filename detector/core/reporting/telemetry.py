@@ -2,7 +2,7 @@
 
 One thread writes; any thread may read, and sees each number as of a recent moment. All label values come from
 fixed sets (severities, stages, reasons, outcomes), except partitions, which are those of the topic.
-`detector.shell.metrics` exports these numbers; `docs/METRICS.md` lists them.
+`detector.shell.metrics` exports these numbers; `docs/reference/metrics.md` lists them.
 """
 
 from __future__ import annotations
@@ -83,12 +83,13 @@ class PartitionTelemetry:
     drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # detected changes, by signal
     key_mismatches: int = 0
     irregular: dict[str, int] = field(default_factory=lambda: _from_zero(IRREGULARITIES))  # by kind
+    unreadable: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # values, by field
     lag_records: int | None = None
     lag_seconds: float | None = None
     checkpoint_timestamp: float | None = None  # s since the epoch
     journal_bytes: int | None = None
-    state_hash: int | None = None  # 48 bits, of the state right after the barrier at `barrier_position`
-    barrier_position: int | None = None
+    # position of the last barrier, and 48 bits of the hash of the state right after it
+    barrier: tuple[int | None, int | None] = (None, None)
     gauges: dict[str, float] = field(default_factory=dict)  # of the model, see `Shard.gauges`
 
 

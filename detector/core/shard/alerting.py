@@ -137,6 +137,15 @@ class Alerting:
             decided.inquired = Inquired(fate, self._threshold, alert)
         return decided
 
+    def candidates(self, piece: Piece, scorer: Scorer) -> dict[int, Alert]:
+        """Alerts of the events of a piece whose score reaches the threshold, by place; nothing changes."""
+        found = np.flatnonzero(piece.scores >= self._threshold).tolist()
+        offsets = {i: int(piece.events.offsets[i]) for i in found}
+        return {
+            i: self._alert(piece, i, scorer, Published(alert_id(self._identity, offset), 0))
+            for i, offset in offsets.items()
+        }
+
     def _decision(self, piece: Piece, i: int) -> Published | Suppressed | None:
         """What the policy says of event i; None below the threshold."""
         event, score, cold = piece.events[i], float(piece.scores[i]), float(piece.cold[i])

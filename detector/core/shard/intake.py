@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.events import SKIPPED, Admission, BlockReader, Events, EventTime, Parser, Rejected
@@ -22,6 +26,7 @@ class Admitted(NamedTuple):
     dead_letters: tuple[DeadLetter, ...]
     consumed: int
     irregular: Mapping[str, int]  # events out of order, late, duplicate; records skipped; by kind
+    unreadable: Mapping[str, int]  # values of admitted events that could not be read, by field
 
 
 class Intake:
@@ -39,6 +44,7 @@ class Intake:
             self._identity.entity_key,
             require_key=config.require_key,
             resources=self._identity.resources,
+            source=(self._identity.topic, self._identity.partition),
         )
 
     def reconfigure(self, config: ModelPart) -> None:
@@ -77,7 +83,25 @@ class Intake:
         irregular = self._admission.collect()
         if skipped:
             irregular["skipped"] = skipped
-        return Admitted(joined, tuple(dead), consumed, irregular)
+        unreadable = Counter(name for names in joined.unreadable if names for name in names)
+        return Admitted(joined, tuple(dead), consumed, irregular, unreadable)
+
+    def look(self, records: Sequence[Record]) -> tuple[Events, NDArray[np.float64], Mapping[int, Rejected]]:
+        """Read records, each as if it were the next one; nothing changes, and none is a duplicate or late.
+
+        Returns
+        -------
+        events
+            The n records that are events.
+        times : (n,) float64
+            Their bounded event times, s since the epoch.
+        rejected
+            By row of `records`.
+        """
+        read, rejected = self._reader.read(records)
+        rows = np.array([row for row in range(len(records)) if row not in rejected], dtype=np.int64)
+        events = read.take(rows)
+        return events, self.time.bounded(events.times), rejected
 
     def _dead_letter(self, record: Record, rejected: Rejected) -> DeadLetter:
         facts = {

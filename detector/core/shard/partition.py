@@ -35,6 +35,7 @@ from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.recovery.journal import Barrier, Cause, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.shard.alerting import Inquired
+from detector.core.shard.looking import Looked
 from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
 from detector.errors import CheckpointDamaged, NeedsOperator
@@ -72,6 +73,8 @@ class Partition:
         Manifest and state of `journal.checkpoint`, if it names one.
     lanes
         Where background jobs run.
+    expects_labels
+        As in `Shard`.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class Partition:
         restored: tuple[Manifest, Mapping[str, Any]] | None = None,
         lap: Lap = no_lap,
         lanes: Lanes = AT_ONCE,
+        expects_labels: bool = False,
     ) -> None:
         self.identity = identity
         self.journal = journal
@@ -109,7 +113,14 @@ class Partition:
             )
         self._plan = deque(journal.barriers)
         in_force = self._configs[journal.config]
-        self._shard = Shard(in_force, identity, position=journal.position, lap=lap, lanes=lanes)
+        self._shard = Shard(
+            in_force,
+            identity,
+            position=journal.position,
+            lap=lap,
+            lanes=lanes,
+            expects_labels=expects_labels,
+        )
         if restored is not None:
             manifest, state = restored
             if manifest.entity_key_id != self._shard.entity_key_id:
@@ -197,6 +208,10 @@ class Partition:
             block_ended=block_ended,
             inquired=taken.inquired,
         )
+
+    def look(self, records: Sequence[Record]) -> Looked:
+        """Score records, each as if it were the next one; nothing changes."""
+        return self._shard.look(records)
 
     def due(self, available: Mapping[Side, SideRange], *, aged: bool = False) -> Barrier | None:
         """Return the barrier that belongs here; None: there is none.

@@ -11,6 +11,7 @@ them (`calibration.heated`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,16 +79,30 @@ class Scorer:
         rates.read(rows)
         block.inputs[piece] = self.features.compute(rows)
 
-    def score(self, rows: Rows, inputs: NDArray[np.float32]) -> Scores:
+    def look(
+        self, events: Events, times: NDArray[np.float64], rates: FraudRates
+    ) -> tuple[Rows, NDArray[np.float32], Scores]:
+        """Rows, inputs (n, F) and scores of events, each as if it were the next one; nothing changes.
+
+        `times` (n,) are their bounded event times, s.
+        """
+        rows = replace(to_rows(events, self.layout, self.units), times=times)
+        self.profiles.observe(rows, apart=True)
+        rates.read(rows)
+        inputs = self.features.compute(rows)
+        return rows, inputs, self.score(rows, inputs, apart=True)
+
+    def score(self, rows: Rows, inputs: NDArray[np.float32], *, apart: bool = False) -> Scores:
         """Score n new events, given as rows and inputs (n, F), in log order.
 
-        Their heat is read, written to their context and inputs, and learned.
+        Their heat is read, written to their context and inputs, and learned; with `apart` each event is
+        the next one, and nothing is learned.
         """
         if not self.served.ready:
             nothing = np.zeros(len(inputs))
             return Scores(nothing, np.full(len(inputs), np.nan), nothing, nothing, nothing)
         plain = self._plain(rows, inputs)
-        self.heat.observe(rows, self.calibration.excess(plain))
+        self.heat.observe(rows, self.calibration.excess(plain), apart=apart)
         self.features.add_heat(rows, inputs)
         mixed = self._mixed(plain, rows, inputs)
         return Scores(*mixed, self._cold(plain, mixed, rows, inputs))

@@ -47,6 +47,7 @@ from detector.core.shard.block import Block
 from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
+from detector.core.shard.looking import Looked, look
 from detector.core.shard.scoring import Scorer, Scores
 from detector.core.state import copied, misfit
 
@@ -62,9 +63,7 @@ class Taken:
     consumed: int  # records taken from the front
     outputs: Outputs  # empty when silent
     block_ended: bool
-    inquired: Inquired | None = (
-        None  # why the event to explain gave no alert; None: it did, was rejected, or is not here
-    )
+    inquired: Inquired | None = None  # why it gave no alert; None: it did, was rejected, or is not here
 
 
 class Shard:
@@ -78,6 +77,8 @@ class Shard:
         Called after each stage, to measure it.
     lanes
         Run jobs in the background.
+    expects_labels
+        Keep events for labels also while `config.feedback` is off; the outputs are the same.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Shard:
         position: int,
         lap: Lap = no_lap,
         lanes: Lanes = AT_ONCE,
+        expects_labels: bool = False,
     ) -> None:
         self.config = config
         self.position = position
@@ -95,6 +97,7 @@ class Shard:
         self._identity = identity
         self._lap = lap
         self._lanes = lanes
+        self._expects_labels = expects_labels
         self._accepted = 0  # events accepted, ever; a new model does not restart it
         self.followed = ""  # the shift that the last barrier followed, in words; empty: none
         self._intake = Intake(config, identity)
@@ -198,7 +201,11 @@ class Shard:
         consumed = admitted.consumed
         self.position = records[consumed - 1].offset + 1 if consumed else self.position
         self._lap("parse")
-        outputs = Outputs(dead_letters=admitted.dead_letters, irregular=admitted.irregular)
+        outputs = Outputs(
+            dead_letters=admitted.dead_letters,
+            irregular=admitted.irregular,
+            unreadable=admitted.unreadable,
+        )
         inquired = None
         if len(admitted.events):
             scores, decided = self._score(admitted.events, silent=silent, explain=explain)
@@ -215,6 +222,11 @@ class Shard:
             block_ended=block_ended,
             inquired=inquired,
         )
+
+    def look(self, records: Sequence[Record]) -> Looked:
+        """Score records, each as if it were the next one; nothing changes."""
+        parts = self._intake, self._scorer, self._supervision.fraud_rates, self._alerting
+        return look(records, *parts, number=self._accepted, warm_up=self.warming_up)
 
     def _score(self, events: Events, *, silent: bool, explain: int | None) -> tuple[Scores, Decided]:
         """Score admitted events, decide about alerts, and remember the events for labels."""
@@ -237,7 +249,7 @@ class Shard:
             warm_up_left=self.config.model.calibration.warm_up_events - self.events,
         )
         decided = self._alerting.decide(scored, scorer, silent=silent, explain=explain)
-        if self.config.feedback:
+        if self.config.feedback or self._expects_labels:
             self._buffer.remember(
                 ids=events.id_hashes,
                 offsets=events.offsets,
@@ -273,6 +285,7 @@ class Shard:
             suppressed=decided.suppressed,
             key_mismatches=int((~events.key_matches).sum()),
             irregular=outputs.irregular,
+            unreadable=outputs.unreadable,
         )
 
     def _learn(self) -> None:

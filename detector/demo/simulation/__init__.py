@@ -38,6 +38,7 @@ class Traffic:
     to_events: Callable[[Any], list[dict[str, object]]]
     label_rows: Callable[[Any], Sequence[Sequence[object]]]  # of the frauds of a day
     label_fields: tuple[str, ...]  # header of these rows
+    optional_fields: tuple[str, ...] = ()  # of events, which some of them lack
 
 
 def traffic(preset: str, *, scenarios: Sequence[str] | None = None, **settings: Any) -> Traffic:
@@ -73,6 +74,7 @@ def traffic(preset: str, *, scenarios: Sequence[str] | None = None, **settings: 
             to_events=cards.to_events,
             label_rows=cards.label_rows,
             label_fields=cards.LABEL_FIELDS,
+            optional_fields=("device",),
         )
     for name in set(known) - set(on):
         given = _HANDBOOK_OFF[name] | given
@@ -84,17 +86,42 @@ def traffic(preset: str, *, scenarios: Sequence[str] | None = None, **settings: 
     )
 
 
-def write(made: Traffic, events: IO[bytes], labels: IO[bytes] | None = None) -> None:
-    """Write the events as JSON, one a line, and the frauds as CSV with a header."""
-    encode = msgspec.json.Encoder().encode_lines
+def write(made: Traffic, events: IO[bytes], labels: IO[bytes] | None = None, *, as_csv: bool = False) -> None:
+    """Write the events as JSON, one a line, or as CSV; and the frauds as CSV. CSV has a header."""
+    write_events = _csv_writer(events, made.optional_fields) if as_csv else _json_writer(events)
     rows = None
     if labels is not None:
         rows = csv.writer(_Text(labels), lineterminator="\n")
         rows.writerow(made.label_fields)
     for day in made.days:
-        events.write(encode(made.to_events(day)))
+        write_events(made.to_events(day))
         if rows is not None:
             rows.writerows(made.label_rows(day))
+
+
+def _json_writer(file: IO[bytes]) -> Callable[[list[dict[str, object]]], None]:
+    encode = msgspec.json.Encoder().encode_lines
+
+    def write_events(events: list[dict[str, object]]) -> None:
+        file.write(encode(events))
+
+    return write_events
+
+
+def _csv_writer(file: IO[bytes], optional: tuple[str, ...]) -> Callable[[list[dict[str, object]]], None]:
+    """Columns are the fields of the first event, then those that it may lack."""
+    writer: csv.DictWriter[str] | None = None
+
+    def write_events(events: list[dict[str, object]]) -> None:
+        nonlocal writer
+        if writer is None and events:
+            fields = [*(name for name in events[0] if name not in optional), *optional]
+            writer = csv.DictWriter(_Text(file), fields, lineterminator="\n")
+            writer.writeheader()
+        if writer is not None:
+            writer.writerows(events)
+
+    return write_events
 
 
 class _Text:

@@ -352,7 +352,7 @@ PATTERNS = {
 
 
 def markdown_table() -> str:
-    """Return the patterns as a Markdown table, as shown in docs/SIMULATION.md."""
+    """Return the patterns as a Markdown table, as shown in docs/reference/simulation.md."""
     rows = ["| scenario | what is injected | incidents per day and 1,000 cards |", "|---|---|---|"]
     rows += [f"| `{name}` | {pattern.text} | {pattern.rate:g} |" for name, pattern in PATTERNS.items()]
     return "\n".join(rows)

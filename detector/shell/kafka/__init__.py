@@ -27,6 +27,7 @@ Modules, each of which imports only from those before it: `record_batch`, `size_
 from detector.shell.kafka.archive import KafkaArchive
 from detector.shell.kafka.client import client_settings
 from detector.shell.kafka.output_watch import OutputWatch
+from detector.shell.kafka.record_batch import rehearse_batch
 from detector.shell.kafka.side_log import KafkaSideLog, TimeOf
 from detector.shell.kafka.stream import KafkaStream
 from detector.shell.kafka.transactions import Hanging, Transactions
@@ -40,4 +41,5 @@ __all__ = [
     "TimeOf",
     "Transactions",
     "client_settings",
+    "rehearse_batch",
 ]

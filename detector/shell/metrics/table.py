@@ -1,7 +1,7 @@
 """The `/metrics` page: `METRICS` lists every metric, `TelemetryCollector` exports them.
 
 To add a metric, add a field to `detector.core.reporting.telemetry` (or a number to `Shard.gauges`) and a row
-to `METRICS`. `make docs` makes the table of `docs/METRICS.md` from it; a test compares the two.
+to `METRICS`. `make docs` makes the table of `docs/reference/metrics.md` from it; a test compares the two.
 
 Counters of deliveries are exported for every partition that this process has had, because a counter must not
 go back. Gauges, and counters that are part of a model's state, are exported for the partitions that it has
@@ -117,6 +117,15 @@ METRICS: tuple[Metric, ...] = (
         "events",
     ),
     _delivery(
+        "detector_values_unreadable_total",
+        "values",
+        "Values of scored events that could not be read and count as missing, by entity or field.",
+        lambda p: p.unreadable,
+        "field",
+        alert="`sum by (field) (rate(detector_values_unreadable_total[10m])) > 0`: a producer writes this "
+        "field in another way; `event.number` and `event.missing` say how values are written",
+    ),
+    _delivery(
         "detector_drift_detections_total",
         "changes",
         "Detected changes of the mean of a signal, by signal.",
@@ -159,13 +168,13 @@ METRICS: tuple[Metric, ...] = (
         "detector_barrier_offset",
         "offset",
         "Offset of the last barrier, after which detector_state_hash was computed.",
-        lambda p: p.barrier_position,
+        lambda p: p.barrier[0],
     ),
     _state(
         "detector_state_hash",
         "",
         "First 48 bits of the hash of the state after the last barrier.",
-        lambda p: p.state_hash,
+        lambda p: p.barrier[1],
         alert="two groups read one topic without side inputs: different at the same "
         "`detector_barrier_offset`",
     ),
@@ -408,7 +417,7 @@ def renderer(*collectors: Collector) -> Callable[[], tuple[bytes, str]]:
 
 
 def markdown_table() -> str:
-    """The table of all metrics for `docs/METRICS.md`."""
+    """The table of all metrics for `docs/reference/metrics.md`."""
     rows = [
         (metric.name, metric.kind, metric.labels, metric.unit, metric.help, metric.alert)
         for metric in METRICS

@@ -29,6 +29,7 @@ from detector.errors import BrokerUnavailable, CommitFailed
 from detector.ports import Commit, Committed
 from detector.shell.runner.checkpointer import Checkpointer
 from detector.shell.runner.owned import Owned
+from detector.shell.runner.rejections import RejectionLog
 from detector.shell.runner.shared import Shared
 
 COMMIT_SHARE_MAX = 0.1  # of the time for commits at barriers; above it they wait for the next regular one
@@ -77,6 +78,7 @@ class Committer:
     ) -> None:
         self._owned, self._stream, self._calls = shared.owned, shared.stream, shared.calls
         self._clock, self._telemetry, self._timer = shared.clock, shared.telemetry, shared.timer
+        self._rejections = RejectionLog(shared.log, shared.clock)
         self._checkpointer = checkpointer
         self._topics = topics
         self._interval_s = interval_s
@@ -170,6 +172,7 @@ class Committer:
             # Step 2
             numbers = self._telemetry.partitions[number]
             count(self._telemetry, number, part.outputs, done_s)
+            self._rejections.note(number, part.outputs)
             numbers.lost += part.lost
             owned = part.owned
             if self._owned.get(number) is not owned:
@@ -206,7 +209,6 @@ def _part(owned: Owned, committed: Committed) -> Part:
 def _update_gauges(numbers: PartitionTelemetry, owned: Owned) -> None:
     """Update a partition's gauges of its model and journal."""
     numbers.gauges = owned.partition.gauges
-    numbers.barrier_position = owned.partition.barrier_position
     _, _, digits = owned.partition.state_hash.partition(":")
-    numbers.state_hash = int(digits, 16) if digits else None
+    numbers.barrier = owned.partition.barrier_position, int(digits, 16) if digits else None
     numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None

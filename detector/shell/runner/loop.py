@@ -12,7 +12,7 @@
     stopping        blocking calls that a stop does not wait for
     shared          what all of these share
 
-One turn, in this order (docs/ARCHITECTURE.md says why):
+One turn, in this order (docs/explanation/architecture.md says why):
 
     1. Poll. The membership that came with the poll is the one that the next commits carry.
     2. Apply the group's changes: a partition that was taken away is dropped and nothing of it committed (its
@@ -96,10 +96,10 @@ class Runner:
         nothing.
     schemas
         Schemas of records; None: the format has none.
-    warnings
-        What start-up found; shown by `status`.
     warning_sources
-        More warnings, asked for in every turn; shown by `status`.
+        Give warnings, asked for in every turn; shown by `status`.
+    prepare
+        Called in a thread before the group is joined, e.g. to compile: a member that holds partitions works.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class Runner:
         on_revoked: OnRevoked | None = None,
         warm_start: Model | None = None,
         schemas: SchemaSource | None = None,
-        warnings: Sequence[str] = (),
         warning_sources: Sequence[WarningSource] = (),
+        prepare: Callable[[], object] | None = None,
     ) -> None:
-        self._sides = sides
+        self._sides, self._prepare = sides, prepare
         self._stream, self._clock, self._telemetry, self._log = stream, clock, telemetry, log
         self._stops_on_data_loss = config.on_data_loss == "stop"
         self._on_revoked, self._connected = on_revoked, False  # connected: a poll has been answered
@@ -143,7 +143,7 @@ class Runner:
         )
         self._owned, self._assigned = shared.owned, shared.assigned
         self._backoff = Backoff(shared)
-        self._status = StatusReporter(shared, warnings, warning_sources)
+        self._status = StatusReporter(shared, warning_sources)
         self._configs = ModelConfigs(shared, config)
         self._restorer = Restorer(
             shared,
@@ -182,6 +182,9 @@ class Runner:
             Only a person can go on; everything is closed.
         """
         try:
+            if self._prepare is not None:
+                self._status.preparing()
+                self._calls.ask_patiently(self._prepare)
             while not self._calls.stopping and not self.turn():
                 pass
             self._finish()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import inf
+from typing import Any
 
 from detector.core.recovery.sides import Side, SideRange, SideRecords
 from detector.core.reporting.counting import block_signals
@@ -27,6 +28,7 @@ Observe = Callable[[int, Mapping[str, float]], None]
 """Called with a partition and the aggregates of one of its blocks, by signal."""
 
 FETCHED_RECORDS_MAX = 1024  # records whose schemas are looked up at once
+REFUSED_LOGGED_MAX = 64  # ids without a schema that are logged: corrupt bytes may name any
 BEGINNING_AGE_MAX_S = 60.0  # of the answer to where a side topic begins
 
 
@@ -109,6 +111,7 @@ class Processor:
     ) -> None:
         self._sides, self._checkpointer, self._committer = sides, checkpointer, committer
         self._observe, self._schemas = observe, schemas
+        self._refused: set[int] = set()  # ids that the log has named
         self._owned, self._stream, self._calls = shared.owned, shared.stream, shared.calls
         self._clock, self._telemetry = shared.clock, shared.telemetry
         self._timer, self._log = shared.timer, shared.log
@@ -184,6 +187,20 @@ class Processor:
         source = self._schemas
         if source is not None and (ids := source.missing(owned.backlog[:FETCHED_RECORDS_MAX])):
             self._calls.ask(lambda: source.fetch(ids))
+            for number in sorted(ids):
+                self._log_schema(number, source.table.get(number))
+
+    def _log_schema(self, number: int, found: Any) -> None:
+        """Log a schema once, or why there is none: once for each id, and few of them together."""
+        refused = found if isinstance(found, str) else None
+        if refused is None:
+            self._log.info("schema_read", schema=number)
+            self._refused.discard(number)
+        elif number not in self._refused and len(self._refused) < REFUSED_LOGGED_MAX:
+            self._refused.add(number)
+            self._log.warning(
+                "schema_refused", schema=number, reason=refused, meaning="records that name it are rejected"
+            )
 
     def _settle_block(self, owned: Owned) -> bool:
         """Apply the barrier that belongs at this block's end, if any.

@@ -22,24 +22,25 @@ class StatusReporter:
 
     Parameters
     ----------
-    warnings
-        What start-up found; always shown.
     sources
-        More warnings, as they come and go.
+        Warnings, as they come and go.
     """
 
-    def __init__(self, shared: Shared, warnings: Sequence[str], sources: Sequence[WarningSource]) -> None:
+    def __init__(self, shared: Shared, sources: Sequence[WarningSource]) -> None:
         telemetry = shared.telemetry
         self._owned, self._assigned, self._stream = shared.owned, shared.assigned, shared.stream
         self._clock, self._telemetry = shared.clock, telemetry
-        self._warnings = tuple(warnings)
         self._sources = (lambda: input_warnings(telemetry), *sources)
         self._step = ""  # what a restore does right now
-        self.status = Status(warnings=self._warnings)
+        self.status = Status()
+
+    def preparing(self) -> None:
+        """Report that the group is not joined yet."""
+        self.status = Status(reason="compiling, before the group is joined")
 
     def stopped(self) -> None:
         """Report that the loop has ended."""
-        self.status = Status(reason="stopped", warnings=self._warnings)
+        self.status = Status(reason="stopped", warnings=self.status.warnings)
 
     def restoring(self, number: int, step: str) -> None:
         """Report what the restore of a partition does."""
@@ -70,7 +71,7 @@ class StatusReporter:
             ready=not reason,
             reason=reason or "running",
             partitions=tuple(lines),
-            warnings=self._warnings + tuple(warning for source in self._sources for warning in source()),
+            warnings=tuple(warning for source in self._sources for warning in source()),
         )
 
     def _lines(self, trouble: str) -> list[PartitionStatus]:

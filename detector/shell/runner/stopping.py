@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 STOP_S = 8.0  # from the request to the end; a supervisor commonly waits 10 s before it kills
 LEAVE_S = 5.0  # the part of it for leaving the group; `Stream.close` and `SideLog.close` keep to it
+PATIENCE_S = 600.0  # for a long call of our own: half a minute of work on a hundredth of a core takes longer
 LOOK_S = 0.05  # maximum delay until a stop is noticed during a call
 
 
@@ -100,6 +101,20 @@ class StoppableCalls:
             As `begin` and `wait`.
         """
         return self.wait(self.begin(call))
+
+    def ask_patiently(self, call: Callable[[], object]) -> None:
+        """Run a long call of our own, until a stop. The heartbeat goes on for `PATIENCE_S`.
+
+        After a stop, the call goes on in its thread.
+        """
+        began_s = self._clock.monotonic()
+        future = self.begin(call)
+        while not futures.wait([future], LOOK_S).done:
+            if self.stopping:
+                return
+            if self._clock.monotonic() - began_s < PATIENCE_S:
+                self.beat()
+        future.result()
 
     def ask_unless_stopping(self, call: Callable[[], T]) -> T:
         """As `ask`, for calls that a stop makes useless.

@@ -13,8 +13,9 @@ from detector.core.events.formats.avro import Avro
 from detector.core.events.formats.base import Format
 from detector.core.events.formats.envelopes import ENVELOPES
 from detector.core.events.formats.json import Json
+from detector.core.events.formats.protobuf import Protobuf
 
-FORMATS: dict[str, type[Format]] = {"json": Json, "avro": Avro}
+FORMATS: dict[str, type[Format]] = {"json": Json, "avro": Avro, "protobuf": Protobuf}
 """By the name in the configuration."""
 
 

@@ -16,6 +16,7 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
+from detector.config.extras import install
 from detector.config.tree import EventLimits
 from detector.core.events.formats.avro_blocks import BlockPlan
 from detector.core.events.formats.base import Format
@@ -25,6 +26,7 @@ from detector.core.events.formats.logical import (
     day,
     decimal,
     named,
+    or_list,
     timestamp,
     timestamps,
     uuid_text,
@@ -62,7 +64,7 @@ class Avro(Format):
         try:
             import fastavro
         except ImportError:
-            allowed = 'the extra "avro": pip install "detector[avro]"'
+            allowed = f'the extra "avro": {install("avro")}'
             raise ConfigError(
                 "event.format", [Problem(path="event.format", value="avro", allowed=allowed)]
             ) from None
@@ -340,27 +342,16 @@ def _converted(column: Sequence[Any], convert: Convert, wrong: set[int]) -> list
 def _convert_fields(wanted: Mapping[str, Convert], record: dict[str, Any]) -> dict[str, Any]:
     for name, convert in wanted.items():
         if record[name] is not None:
-            record[name] = _or_list(convert, record[name])
+            record[name] = or_list(convert, record[name])
     return record
 
 
 def _convert_items(convert: Convert, found: Any) -> Any:
     if isinstance(found, dict):
-        return {name: None if item is None else _or_list(convert, item) for name, item in found.items()}
-    return [None if item is None else _or_list(convert, item) for item in found]
+        return {name: None if item is None else or_list(convert, item) for name, item in found.items()}
+    return [None if item is None else or_list(convert, item) for item in found]
 
 
 def _convert_by_type(by_type: Mapping[Any, Convert], found: Any) -> Any:
     convert = by_type.get(type(found))
     return found if convert is None or found is None else convert(found)
-
-
-def _or_list(convert: Convert, found: Any) -> Any:
-    """Convert, or give a list with the stored value's text.
-
-    A value that is not read does not reject its event. One that is read does: it is no single value.
-    """
-    try:
-        return convert(found)
-    except Bad:
-        return [str(found)[:100]]

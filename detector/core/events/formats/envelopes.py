@@ -290,7 +290,9 @@ class CloudEvents(Format):
         event, data = self._open(value, key, headers)
         if data is None:
             return event, None
-        fields = {name: bytes(raw) for name, raw in _FIELDS.decode(value).items()}
+        assert self._structured is not None
+        message = self._structured.to_json(value, key, headers)
+        fields = {name: bytes(raw) for name, raw in _FIELDS.decode(message).items()}
         attributes = {
             f"ce_{name}": msgspec.json.decode(raw, type=str)
             for name, raw in fields.items()

@@ -1,6 +1,9 @@
 """JSON: one object per record, UTF-8, with or without the frame of a schema registry.
 
 msgspec decodes straight into a struct that has exactly the paths that are read; everything else is skipped.
+Two things that it refuses are read again with more patience: the tokens NaN and Infinity, which are not JSON
+but which Python writes, are null; and where a value is a list or an object, or too large a number, only that
+value is wrong (`_Loose`).
 """
 
 from __future__ import annotations
@@ -25,8 +28,16 @@ _BRACKETS = re.compile(rb"[\[\]{}]")
 _DIGITS = re.compile(rb"(?<![0-9])[0-9]{%d}" % DIGITS_MAX)
 FRAME = b"\x00"  # then 4 bytes of the schema's id
 FRAME_BYTES = 5
+Leaf = str | int | float | bool | None
+_LEAF = msgspec.json.Decoder(type=Leaf)
 _RAW_FIELDS = msgspec.json.Decoder(type=dict[str, msgspec.Raw])
+# A string, or a token that is not JSON. A string without an end goes to the end, so the work is linear.
+_NO_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"?|[-+]?\b(?:NaN|nan|Infinity|inf)\b', re.DOTALL)
 _OPENED = re.compile(rb"\{(?!\s*\})|\[(?!\s*\])")  # an object or list that is not empty
+
+
+class _Loose(dict[str, Any]):
+    """An event by paths. A value that is wrong is the Bad that reading it raises."""
 
 
 class Json(Format):
@@ -50,6 +61,7 @@ class Json(Format):
         raw: Collection[str] = (),
     ) -> None:
         super().__init__(paths, limits, resources)
+        self._raw = frozenset(raw)
         self._tree = _tree(paths)
         self._decoder = msgspec.json.Decoder(type=_struct("Event", self._tree, raw))
         self._attributes = [_attributes(self._tree, path) for path in self.paths]
@@ -61,8 +73,13 @@ class Json(Format):
         def read(event: Any) -> Any:
             try:
                 return whole(event)
-            except AttributeError:  # an object on the way is None
-                return None
+            except AttributeError:
+                if type(event) is not _Loose:  # an object on the way is None
+                    return None
+            found = event[path]
+            if isinstance(found, Bad):
+                raise found
+            return found
 
         return read
 
@@ -72,22 +89,71 @@ class Json(Format):
         try:
             if not value.isascii():
                 value.decode()  # msgspec does not check what it skips, and alerts carry the whole event
-            return self._decoder.decode(value)
-        except msgspec.ValidationError as error:
-            if value.lstrip()[:1] != b"{":
-                raise Bad("not_an_object", str(error)) from None
-            reason = "out_of_range" if "out of range" in str(error) else "wrong_type"
-            raise Bad(reason, str(error)) from None
+            try:
+                return self._decoder.decode(value)
+            except msgspec.ValidationError:
+                return self._loose(value)
+            except msgspec.DecodeError as error:
+                standard = _standard(value)
+                if standard == value:
+                    raise Bad("malformed", str(error)) from None
+                return self.decode(standard, key, headers)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Bad("malformed", str(error)) from None
         except RecursionError:
             raise Bad("too_deep", "nested too deeply to be read") from None
 
+    def _loose(self, value: bytes) -> _Loose:
+        """Read an event of which some value is not of a type that is read.
+
+        Raises
+        ------
+        msgspec.DecodeError
+            It is not JSON.
+        """
+        if value.lstrip()[:1] != b"{":
+            raise Bad("not_an_object", "an event is an object")
+        event = _Loose()
+        objects: dict[tuple[str, ...], Any] = {(): _RAW_FIELDS.decode(_standard(value))}
+        for path in self.paths:
+            *folders, leaf = path.split(".")
+            event[path] = self._of_loose(objects, tuple(folders), leaf, path in self._raw)
+        return event
+
+    def _of_loose(
+        self, objects: dict[tuple[str, ...], Any], folders: tuple[str, ...], leaf: str, raw: bool
+    ) -> Any:
+        """Value at a path, or what is wrong with it; `objects` has what was read on the way to others."""
+        above: Any = objects[()]
+        for steps in range(1, len(folders) + 1):
+            within = folders[:steps]
+            if within not in objects:
+                part = None if above is None else above.get(within[-1])
+                if part is None or bytes(part) == b"null":
+                    objects[within] = None
+                elif bytes(part)[:1] == b"{":
+                    objects[within] = _RAW_FIELDS.decode(part)
+                else:
+                    objects[within] = Bad("wrong_type", f"{'.'.join(within)}: expected an object")
+            above = objects[within]
+            if isinstance(above, Bad):
+                return above
+        part = None if above is None else above.get(leaf)
+        if raw:
+            return msgspec.Raw(b"") if part is None else part
+        if part is None:
+            return None
+        try:
+            return _LEAF.decode(part)
+        except msgspec.ValidationError as error:
+            reason = "out_of_range" if "out of range" in str(error) else "wrong_type"
+            return Bad(reason, str(error))
+
     def to_json(self, value: bytes, key: bytes | None, headers: Headers) -> bytes:
-        return _unframed(value).strip()
+        return _standard(_unframed(value).strip())
 
     def part_as_json(self, value: bytes, key: bytes | None, headers: Headers, path: tuple[str, ...]) -> bytes:
-        part = _unframed(value).strip()
+        part = self.to_json(value, key, headers)
         for step in path:
             part = bytes(_RAW_FIELDS.decode(part)[step])
         return part
@@ -119,7 +185,12 @@ class Json(Format):
         for row, raw in enumerate(raws):
             if row not in doubtful:
                 try:
-                    decoded[row] = decode(raw)
+                    try:
+                        decoded[row] = decode(raw)
+                    except msgspec.ValidationError:
+                        doubtful.add(row)
+                    except msgspec.DecodeError:
+                        decoded[row] = decode(_standard(raw))
                 except msgspec.DecodeError:
                     doubtful.add(row)
         some = next(iter(decoded.values()), None)
@@ -145,6 +216,15 @@ class Json(Format):
                 raise Bad(
                     "too_long", f"a field's name of {chars} characters, at most {limits.name_chars_max}"
                 )
+
+
+def _standard(value: bytes) -> bytes:
+    """Replace the tokens NaN and Infinity, which are not JSON, by null."""
+    return _NO_NUMBERS.sub(_null, value)
+
+
+def _null(found: re.Match[bytes]) -> bytes:
+    return found[0] if found[0][:1] == b'"' else b"null"
 
 
 def _unframed(value: bytes) -> bytes:
@@ -219,7 +299,6 @@ def _struct(
     name: str, tree: Mapping[str, Any], raw: Collection[str] = (), prefix: str = ""
 ) -> type[msgspec.Struct]:
     """Build the struct type that has exactly the leaves; `prefix` is the path of `tree`."""
-    leaf = str | int | float | bool | None
     fields: list[tuple[str, Any, Any]] = []
     names = {}
     for index, (key, below) in enumerate(tree.items()):
@@ -228,7 +307,7 @@ def _struct(
         if prefix + key in raw:
             fields.append((attribute, msgspec.Raw, msgspec.Raw(b"")))
         elif below is None:
-            fields.append((attribute, leaf, None))
+            fields.append((attribute, Leaf, None))
         else:
             fields.append((attribute, _struct(key, below, raw, f"{prefix}{key}.") | None, None))
     return msgspec.defstruct(name, fields, rename=names, frozen=True, gc=False)

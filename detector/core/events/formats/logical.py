@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detector.core.events.rejection import Bad
 
@@ -75,9 +76,13 @@ def timestamps(per_second: int, column: Sequence[Any]) -> list[str] | None:
     if set(map(type, column)) != {int}:
         return None
     try:
-        units = np.array(column, dtype=np.int64)
+        return timestamps_of(per_second, np.array(column, dtype=np.int64))
     except OverflowError:
         return None
+
+
+def timestamps_of(per_second: int, units: NDArray[np.int64]) -> list[str] | None:
+    """Convert an array of units since 1970; None: one of them needs a closer look."""
     if units.min() < 0 or units.max() >= _YEAR_2200_S * per_second:
         return None
     form = "ms" if per_second <= 1000 else "us"
@@ -100,6 +105,17 @@ def _whole(found: Any) -> int:
     if not isinstance(found, int) or isinstance(found, bool):
         raise Bad("wrong_type", f"a time of {type(found).__name__}")
     return found
+
+
+def or_list(convert: Convert, found: Any) -> Any:
+    """Convert, or give a list with what is wrong.
+
+    A value that is not read does not reject its event. One that is read does: it is no single value.
+    """
+    try:
+        return convert(found)
+    except Bad as error:
+        return [error.rejected.detail]
 
 
 _NAMED: Mapping[str, Convert] = {

@@ -21,6 +21,7 @@ class Schema(NamedTuple):
     kind: str  # AVRO, PROTOBUF or JSON
     text: str
     references: tuple[tuple[str, str], ...] = ()  # name and text, each after those that it refers to
+    compiled: bytes = b""  # of a Protobuf schema: a FileDescriptorSet, the schema's file last
 
 
 Schemas = Mapping[int, Schema | str]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.tree import EventLimits, ValueField
+from detector.config.tree import MISSING, EventLimits, ValueField
 from detector.core.events.rejection import Bad
 from detector.core.events.values import Column, convert_each
 
@@ -44,7 +44,7 @@ class FieldKind(ABC):
     Parameters
     ----------
     field
-        Of the schema.
+        Of the schema; what it leaves to the event (`missing`, `number`) is filled in.
     limits
         Bounds of one event.
     key
@@ -52,10 +52,13 @@ class FieldKind(ABC):
     """
 
     store: ClassVar[Store]
+    usually_missing: ClassVar[tuple[str, ...]] = MISSING
+    """Texts that mean missing, unless configured."""
 
     def __init__(self, field: ValueField, limits: EventLimits, key: bytes) -> None:
         self.field = field
         self.limits = limits
+        self.missing_texts = frozenset(self.usually_missing if field.missing is None else field.missing)
 
     @classmethod
     def places(cls, field: ValueField) -> tuple[str, ...]:

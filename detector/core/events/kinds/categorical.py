@@ -11,17 +11,23 @@ from numpy.typing import NDArray
 from detector.config.tree import EventLimits, ValueField
 from detector.core.events.kinds.base import Explanation, FieldKind
 from detector.core.events.rejection import Bad
-from detector.core.events.values import Column, HashCache, are_texts, hasher, plain
+from detector.core.events.values import Column, HashCache, Plain, hasher, plain
 
 
 class Words(FieldKind):
     """Base of kinds whose values are short texts; numbers and booleans count as their text."""
 
+    usually_missing = ("",)  # NA may be Namibia
+
+    def __init__(self, field: ValueField, limits: EventLimits, key: bytes) -> None:
+        super().__init__(field, limits, key)
+        self.texts = Plain(self.missing_texts, limits.text_chars_max)
+
     def parse(self, found: Any) -> str | None:
-        if found is None:
+        text: str | None = plain(found)
+        if text is None or text in self.missing_texts:
             self.missing()
             return None
-        text: str = plain(found)
         if len(text) > self.limits.text_chars_max:
             raise Bad(
                 "too_long",
@@ -30,7 +36,7 @@ class Words(FieldKind):
         return text
 
     def parse_column(self, column: Column, doubtful: set[int]) -> Column:
-        if are_texts(column, self.limits.text_chars_max):
+        if self.texts.holds(column):
             return column
         return super().parse_column(column, doubtful)
 
@@ -49,7 +55,7 @@ class Categorical(Words):
     def __init__(self, field: ValueField, limits: EventLimits, key: bytes) -> None:
         super().__init__(field, limits, key)
         self._digest = hasher(key, field.name)
-        self.cache = HashCache(self._hash, self._digest, limits.text_chars_max)
+        self.cache = HashCache(self._hash, self._digest, self.texts)
 
     def encode(self, value: str | None) -> Sequence[int]:
         return (0 if value is None else self._digest(value),)

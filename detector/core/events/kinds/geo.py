@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.tree import ValueField
+from detector.config.tree import EventLimits, NumberForm, ValueField
 from detector.core.events.kinds.base import Explanation, FieldKind
-from detector.core.events.kinds.numeric import to_number
+from detector.core.events.numbers import NumberTexts, to_number
 from detector.core.events.rejection import Bad
 from detector.core.events.values import Column, to_doubles
 
@@ -29,23 +29,26 @@ class Geo(FieldKind):
 
     store = "points"
 
-    def parse(self, found: Any) -> dict[str, float] | None:
-        latitude, longitude = found
-        if latitude is None or longitude is None:
-            self.missing()
-            return None
-        place = {
-            "latitude": self._degrees("latitude", latitude),
-            "longitude": self._degrees("longitude", longitude),
-        }
-        if not any(place.values()):
-            self.missing()
-            return None
-        return place
+    def __init__(self, field: ValueField, limits: EventLimits, key: bytes) -> None:
+        super().__init__(field, limits, key)
+        self._texts = NumberTexts(field.number or NumberForm())
 
-    def _degrees(self, part: str, found: Any) -> float:
-        number = to_number(found, f"{self.field.name}: {part}")
-        if not abs(number) <= BOUNDS[part]:
+    def parse(self, found: Any) -> dict[str, float] | None:
+        degrees = [self._degrees(part, one) for part, one in zip(BOUNDS, found, strict=True)]
+        latitude, longitude = degrees
+        if latitude is None or longitude is None or not any(degrees):
+            self.missing()
+            return None
+        return {"latitude": latitude, "longitude": longitude}
+
+    def _degrees(self, part: str, found: Any) -> float | None:
+        if found is None or (isinstance(found, str) and found.strip() in self.missing_texts):
+            return None
+        name = f"{self.field.name}: {part}"
+        if isinstance(found, bool):
+            raise Bad("wrong_type", f"field {name}: a boolean is not a number")
+        number = to_number(found, name, self._texts)
+        if number is not None and not abs(number) <= BOUNDS[part]:
             bound = BOUNDS[part]
             raise Bad(
                 "out_of_range",
@@ -64,9 +67,10 @@ class Geo(FieldKind):
         degrees = np.stack([to_doubles(part) for part in parts], axis=1)
         inside = (np.abs(degrees) <= list(BOUNDS.values())).all(axis=1) & degrees.any(axis=1)
         for row in np.flatnonzero(~inside).tolist():
-            missing = None in column[row] or not any(column[row])
             degrees[row] = np.nan
-            if not (missing and self.field.optional):
+            missing = None in column[row] or not any(column[row])
+            right = all(f is None or abs(f) <= b for f, b in zip(column[row], BOUNDS.values(), strict=True))
+            if not (self.field.optional and missing and right):
                 doubtful.add(row)
         out[:, 0] = degrees
 

@@ -10,34 +10,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.tree import ValueField
+from detector.config.tree import EventLimits, NumberForm, ValueField
 from detector.core.events.kinds.base import Explanation, FieldKind
-from detector.core.events.rejection import Bad
-from detector.core.events.values import Column, to_doubles, to_float
+from detector.core.events.numbers import NumberTexts, to_number
+from detector.core.events.values import Column, to_doubles
 
 
 class Numeric(FieldKind):
-    """A finite number, or text that is one."""
+    """A finite number, or text that is one; true is 1 and false is 0. NaN and infinities mean missing."""
 
     store = "numerics"
 
+    def __init__(self, field: ValueField, limits: EventLimits, key: bytes) -> None:
+        super().__init__(field, limits, key)
+        self._texts = NumberTexts(field.number or NumberForm())
+        numbers = map(self._texts, self.missing_texts)
+        self._missing_numbers = sorted({n for n in numbers if n is not None and math.isfinite(n)})
+
     def parse(self, found: Any) -> float | None:
-        if found is None:
+        number = None
+        if found is not None and not (isinstance(found, str) and found.strip() in self.missing_texts):
+            number = to_number(found, self.field.name, self._texts)
+        if number is None or number in self._missing_numbers:
             self.missing()
             return None
-        return to_number(found, self.field.name)
+        return number
 
     def encode(self, value: float | None) -> Sequence[float]:
         return (math.nan if value is None else value,)
 
     def parse_column(self, column: Column, doubtful: set[int]) -> Column:
-        if set(map(type, column)) <= {int, float, NoneType}:
-            numbers = to_doubles(column)
+        if not set(map(type, column)) <= {int, float, bool, NoneType}:
+            return super().parse_column(column, doubtful)
+        numbers = to_doubles(column)
+        if self._missing_numbers:
+            numbers[np.isin(numbers, self._missing_numbers)] = np.nan
+        odd = np.flatnonzero(~np.isfinite(numbers)).tolist()
+        if odd:
             optional = self.field.optional
-            odd = np.flatnonzero(~np.isfinite(numbers)).tolist()
-            doubtful.update(row for row in odd if column[row] is not None or not optional)
-            return numbers  # type: ignore[return-value]
-        return super().parse_column(column, doubtful)
+            doubtful.update(row for row in odd if not optional or type(column[row]) is int)
+            numbers[odd] = np.nan
+        return numbers  # type: ignore[return-value]
 
     def read_column(self, column: Column, doubtful: set[int], out: NDArray[Any]) -> None:
         out[:, 0] = self.parse_column(column, doubtful)
@@ -53,28 +66,6 @@ class Numeric(FieldKind):
         name = field.display or field.name
         detail = f"{name} is {_spell(value)}, {_spell(usual)} is usual for {whose}"
         return Explanation(value, usual, direction, detail)
-
-
-def to_number(found: Any, name: str) -> float:
-    """Convert a decoded value that is there to a finite number.
-
-    Raises
-    ------
-    Bad
-        It is none; `name` says which field's it is.
-    """
-    if isinstance(found, str):  # amounts often travel as decimal text
-        try:
-            number = float(found)
-        except ValueError:
-            raise Bad("wrong_type", f"field {name}: text {found[:40]!r} is not a number") from None
-    elif isinstance(found, bool):
-        raise Bad("wrong_type", f"field {name}: a boolean is not a number")
-    else:
-        number = to_float(found)
-    if not math.isfinite(number):
-        raise Bad("out_of_range", f"field {name}: not a finite number")
-    return number
 
 
 def _spell(value: float | None) -> str:

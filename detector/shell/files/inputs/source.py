@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from detector.config.extras import install_client
 from detector.config.words import redacted
 from detector.errors import NeedsOperator
 from detector.shell.files.inputs.bytes_of import BUFFER_BYTES, Spool, SpoolView
@@ -135,7 +136,9 @@ class Source:
                 f"{name} cannot be read: {error.strerror}; name its files, as in '{pattern}'"
             ) from error
         except ImportError as error:
-            raise NeedsOperator(f"{name} cannot be read: a package is missing: {error}") from error
+            command = install_client(self.given.partition("://")[0].rpartition("::")[2])
+            how = f"; {command}" if command else ""
+            raise NeedsOperator(f"{name} cannot be read: a package is missing{how} ({error})") from error
         except OSError as error:
             raise NeedsOperator(f"{name} cannot be read: {error.strerror or error}") from error
         except Exception as error:  # each client of fsspec has exceptions of its own

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from detector.config.extras import install
 from detector.errors import NeedsOperator
 from detector.shell.files.inputs.csv_form import EXACT_MAX, unique_names
 from detector.shell.files.inputs.kinds_of_file import FileKind
@@ -35,7 +36,7 @@ class Table:
         except ImportError as error:
             raise NeedsOperator(
                 f"{name} is {'a Parquet' if kind == 'parquet' else 'an Arrow'} file, and pyarrow is not "
-                "installed: pip install 'detector[parquet]'"
+                f"installed: {install('parquet')}"
             ) from error
         self._name = name
         with self._errors(0):
@@ -65,11 +66,7 @@ class Table:
                 with self._errors(count):
                     part = batch.slice(start, _ROWS)
                     part.validate(full=True)  # damaged offsets would lead outside of the memory
-                    columns = [_values(column) for column in part.columns]
-                    encoded = [
-                        _ENCODER.encode(dict(zip(self.names, row, strict=True)))
-                        for row in zip(*columns, strict=True)
-                    ]
+                    encoded = json_rows(self.names, [values_of(column) for column in part.columns])
                 yield from encoded
                 count += len(encoded)
 
@@ -84,7 +81,13 @@ class Table:
             raise NeedsOperator(f"{self._name} is damaged or truncated after row {row}: {reason}") from error
 
 
-def _values(column: pyarrow.Array) -> list[Any]:
+def json_rows(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Rows as JSON objects, from the values of their columns."""
+    encode = _ENCODER.encode
+    return [encode(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
+def values_of(column: pyarrow.Array) -> list[Any]:
     """Values of a column that msgspec can write; a time without a zone stays without one."""
     import pyarrow
 

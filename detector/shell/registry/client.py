@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Mapping, Sequence
@@ -25,6 +26,7 @@ from detector.core.events.formats.schemas import Schema, schema_ids
 from detector.core.records import Record
 from detector.errors import CredentialsError, RegistryUnavailable
 from detector.ports import Clock
+from detector.shell.registry.protoc import Uncompilable, compile_protobuf
 
 SCHEMAS_MAX = 1024
 SCHEMA_BYTES_MAX = 1 << 20  # of an answer
@@ -50,12 +52,21 @@ class RegistryClient:
     ----------
     password, key_password
         The secrets that `settings` names.
+    compiles
+        Compile Protobuf schemas; other formats refuse them by their kind.
     """
 
     def __init__(
-        self, settings: Registry, password: str | None, key_password: str | None, clock: Clock
+        self,
+        settings: Registry,
+        password: str | None,
+        key_password: str | None,
+        clock: Clock,
+        *,
+        compiles: bool = False,
     ) -> None:
         self.table: dict[int, Schema | str] = {}
+        self._compiles = compiles
         self._settings, self._clock = settings, clock
         self._unknown: dict[int, float] = {}  # when it was found out, monotonic s
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
@@ -105,7 +116,15 @@ class RegistryClient:
         answer = self._get(f"/schemas/ids/{number}")
         references: dict[str, str] = {}
         self._follow(answer, references, ())
-        return Schema(answer.get("schemaType") or "AVRO", answer["schema"], tuple(references.items()))
+        kind, text, named = answer.get("schemaType") or "AVRO", answer["schema"], tuple(references.items())
+        if kind != "PROTOBUF" or not self._compiles:
+            return Schema(kind, text, named)
+        try:
+            return Schema(kind, text, named, compile_protobuf(text, named))
+        except Uncompilable as error:
+            raise _Unknown(str(error)) from None
+        except (OSError, subprocess.SubprocessError) as error:
+            raise RegistryUnavailable(f"schema {number} could not be compiled: {error}") from None
 
     def _follow(
         self, answer: Mapping[str, Any], found: dict[str, str], within: tuple[tuple[str, str], ...]

@@ -1,0 +1,240 @@
+"""One shard in this process: records in, outputs out, barriers where they are due.
+
+It does what the runner does for a partition (`detector.shell.runner`), without a log to read and without
+commits. So outputs are bit for bit those of `detector replay`.
+
+Rules
+    - Linear algebra runs on one thread and background jobs end before a call returns: results depend neither
+      on the number of cores nor on what the notebook does meanwhile.
+    - A call that was interrupted leaves the shard in the middle of something; every later call is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from detector.api.labels import Labels
+from detector.config.tree import ModelPart
+from detector.core.jobs import Lanes
+from detector.core.records import Identity, Outputs, Record
+from detector.core.recovery.checkpoint import Manifest, Snapshot
+from detector.core.recovery.journal import Barrier, Journal
+from detector.core.recovery.sides import SIDES, Side, SideRange
+from detector.core.shard.looking import Looked
+from detector.core.shard.partition import Partition
+from detector.errors import UsageError
+from detector.shell.background import BackgroundThread
+
+T = TypeVar("T")
+
+FEEDBACK: Side = "feedback"
+LOOKED_AT_ONCE = 512  # records: memory stays bounded
+
+
+class Stream:
+    """One shard with its labels.
+
+    Parameters
+    ----------
+    model
+        The configuration to use. Events are kept for labels also where it says that there are none.
+    journal
+        Where the state comes from; None: a bare start.
+    restored
+        Manifest and state of the checkpoint that the journal names.
+
+    Raises
+    ------
+    NeedsOperator
+        The checkpoint does not fit the entity key.
+    """
+
+    def __init__(
+        self,
+        model: ModelPart,
+        identity: Identity,
+        *,
+        journal: Journal | None = None,
+        configs: Mapping[str, ModelPart] | None = None,
+        restored: tuple[Manifest, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.model = model
+        begun = Partition.begin(model, 0) if journal is None else journal
+        with _one_thread():
+            self._partition = Partition(
+                identity,
+                model,
+                begun,
+                until=begun.position,
+                configs=configs,
+                restored=restored,
+                lanes=Lanes(_training, _promotion),
+                expects_labels=True,
+            )
+        self.labels = Labels(begun.end(FEEDBACK))
+        self._broken = False
+
+    @property
+    def position(self) -> int:
+        """Offset of the next record."""
+        return self._partition.position
+
+    @property
+    def event_time(self) -> float:
+        """Event time of the shard, s since the epoch; -inf before the first event."""
+        return self._partition.event_time
+
+    @property
+    def gauges(self) -> dict[str, float]:
+        """Numbers that describe the model."""
+        return self._partition.gauges
+
+    def take(self, records: Sequence[Record]) -> Iterator[Outputs]:
+        """Score and learn records; their offsets ascend from `position` on.
+
+        A block that is not complete waits, with its events scored, for the next call.
+        """
+        partition, start = self._partition, 0
+        with self._working():
+            while start < len(records):
+                step = partition.take(records[start:] if start else records)
+                start += step.consumed
+                yield step.outputs
+                if step.block_ended and (barrier := partition.due(self._available())) is not None:
+                    yield self._barrier(barrier)
+
+    def look(self, records: Sequence[Record]) -> Iterator[Looked]:
+        """Score records, each as if it were the next one; nothing changes."""
+        with _one_thread():
+            self._check()
+            for start in range(0, len(records), LOOKED_AT_ONCE):
+                yield self._partition.look(records[start : start + LOOKED_AT_ONCE])
+
+    def settle(self) -> bool:
+        """Make a barrier here: learn from an incomplete block, and apply the labels that wait.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to do.
+        """
+        with self._working():
+            available = self._available()
+            barrier = self._partition.due(available, aged=True)
+            if barrier is None:
+                waiting = {side: found for side, found in available.items() if found.stop > found.start}
+                if not waiting:
+                    return False
+                barrier = Barrier(position=self.position, cause="side_input", sides=self._limited(waiting))
+            self._barrier(barrier)
+        return True
+
+    def snapshot(self) -> Snapshot:
+        """Copy the state, after a barrier here."""
+        with self._working():
+            if self._partition.state is None:
+                barrier = self._partition.due(self._available(), aged=True)
+                self._barrier(barrier or Barrier(position=self.position, cause="age"))
+            return self._partition.snapshot()
+
+    def rebase(self, name: str, position: int) -> None:
+        """Let the journal begin at a checkpoint that was written."""
+        self._partition.rebase(name, position)
+
+    def expect_labels(self) -> None:
+        """State in the configuration, from the next barrier on, that there are labels."""
+        if not self.model.feedback:
+            self.model = self.model.model_copy(update={"feedback": True})
+            self._partition.want(self.model)
+
+    def _available(self) -> dict[Side, SideRange]:
+        return {FEEDBACK: self.labels.available(self.event_time)} if self.model.feedback else {}
+
+    def _limited(self, ranges: Mapping[Side, SideRange]) -> dict[Side, SideRange]:
+        return {
+            side: SideRange(start, min(stop, start + SIDES[side].records_max(self.model)))
+            for side, (start, stop) in ranges.items()
+        }
+
+    def _barrier(self, barrier: Barrier) -> Outputs:
+        wanted = barrier.sides.get(FEEDBACK)
+        records = {} if wanted is None else {FEEDBACK: self.labels.read(wanted)}
+        outputs = self._partition.barrier(barrier, records)
+        if wanted is not None:
+            self.labels.done(wanted, outputs.side_outcomes.get(FEEDBACK, {}))
+        return outputs
+
+    def _check(self) -> None:
+        if self._broken:
+            raise UsageError(
+                "an earlier call was interrupted, so the state is not known: make the detector anew, or load "
+                "a checkpoint"
+            )
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """One thread for linear algebra, no job left behind, and no state in the middle of something."""
+        self._check()
+        self._broken = True
+        with _one_thread():
+            yield
+            _background().drain()
+        self._broken = False
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    with _controller().limit(limits=1):
+        yield
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    """The thread pools of linear algebra; numpy is loaded by now, and finding them takes milliseconds."""
+    return ThreadpoolController()
+
+
+class _Background:
+    """Threads for training and for promotion, for all detectors of the process; they live as long as it."""
+
+    def __init__(self) -> None:
+        self._threads = BackgroundThread("training"), BackgroundThread("promotion")
+        self._busy = False
+
+    def training(self, job: Callable[[], T], /) -> Callable[[], T]:
+        self._busy = True
+        return self._threads[0].lane(job)
+
+    def promotion(self, job: Callable[[], T], /) -> Callable[[], T]:
+        self._busy = True
+        return self._threads[1].lane(job)
+
+    def drain(self) -> None:
+        """Wait for all jobs."""
+        if self._busy:
+            for thread in self._threads:
+                thread.drain()
+            self._busy = False
+
+
+@cache
+def _background() -> _Background:
+    return _Background()
+
+
+def _training(job: Callable[[], T], /) -> Callable[[], T]:
+    return _background().training(job)
+
+
+def _promotion(job: Callable[[], T], /) -> Callable[[], T]:
+    return _background().promotion(job)
+
+
+# A fork of the process has no threads.
+os.register_at_fork(after_in_child=_background.cache_clear)

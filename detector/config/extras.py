@@ -1,0 +1,35 @@
+"""Optional parts of the installation: what to say where one is missing."""
+
+from __future__ import annotations
+
+DISTRIBUTION = "stream-anomaly-detector"  # the name to install this package by
+
+# Protocols of URLs whose clients are extras: most installations need one of them or none.
+_CLIENTS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "abfs": "azure",
+    "abfss": "azure",
+    "az": "azure",
+}
+
+
+def install(extra: str) -> str:
+    """The command that installs an extra.
+
+    >>> install("parquet")
+    "pip install 'stream-anomaly-detector[parquet]'"
+    """
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
+
+
+def install_client(protocol: str) -> str | None:
+    """The command that installs the client of a URL's protocol; None where no extra does.
+
+    >>> install_client("gs")
+    "pip install 'stream-anomaly-detector[gcs]'"
+    """
+    extra = _CLIENTS.get(protocol)
+    return None if extra is None else install(extra)

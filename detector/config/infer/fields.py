@@ -1,0 +1,137 @@
+"""What is said of fields of values: names, labels for people, units, texts that are numbers; the amount."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from detector.config.infer.choice import Choice
+from detector.config.infer.column import Column
+from detector.config.infer.numbers import PLAIN, NumberForm, common_form
+from detector.config.infer.sample import Sample
+from detector.config.infer.vocabulary import CONCEPTS, ENTITY_RANKS, LESS_AMOUNT_WORDS, concept, word_set
+from detector.config.kinds import KINDS
+from detector.config.tree import MISSING
+
+AMOUNT_CONCEPTS = ("amount", "value", "total")  # the surest first
+DISPLAY_CHARS_MAX = 64  # of the tree
+UNIT_CHARS_MAX = 16  # of the tree
+ENTITY_NAMES = word_set(
+    "account acceptor beneficiary branch buyer cardholder client creditor customer debtor device email "
+    "holder iban ip member merchant msisdn originator payee payer phone receiver recipient retailer "
+    "seller sender shop shopper store subscriber terminal user vendor wallet"
+)
+"""Words for entities that people read in alerts; others are named by what they stand for."""
+_CURRENCY = re.compile(r"[A-Za-z]{3}")
+
+
+def described(choice: Choice, sample: Sample) -> Choice:
+    """Add a label for people, a unit, and how the field's texts are read."""
+    columns = [sample.columns[path] for path in choice.path.split(", ")]
+    column = columns[0]
+    own = column.path.rpartition(".")[2]
+    display = own[:DISPLAY_CHARS_MAX] if not own.isascii() and own.isprintable() else column.called
+    unit = ""
+    if choice.kind == "numeric" and column.is_amount:
+        unit = column.symbol or _currency_beside(column, sample)
+    number = None
+    missing: tuple[str, ...] = ()
+    if choice.kind == "numeric" and column.written is not None:
+        number = column.written.forms[0]
+        if column.written.tokens:
+            missing = (*MISSING, *column.written.tokens)
+    return replace(choice, display=display, unit=unit[:UNIT_CHARS_MAX], number=number, missing_texts=missing)
+
+
+def _currency_beside(column: Column, sample: Sample) -> str:
+    """The one currency of the events: of a field beside the amount, else of the event."""
+    parent = column.path.rpartition(".")[0]
+    found = [
+        c
+        for c in sample.usable()
+        if concept(c.noun) == "currency" and c.types == {str} and c.distinct == 1 and not c.missing
+    ]
+    beside = [c for c in found if c.path.rpartition(".")[0] == parent] or found
+    codes = {next(iter(c.counts)) for c in beside}
+    code = codes.pop() if len(codes) == 1 else ""
+    return code.upper() if _CURRENCY.fullmatch(code) else ""
+
+
+def stream_number(fields: Sequence[Choice], sample: Sample) -> NumberForm:
+    """How the stream's texts that are numbers are written: as most of its fields may be."""
+    written = [
+        w.forms for c in fields if c.kind == "numeric" and (w := sample.columns[c.path].written) is not None
+    ]
+    form = common_form(written) if written else PLAIN
+    if form.decimal == "," and form.thousands is None:
+        form = NumberForm(",", ".")  # what larger numbers will have
+    return form
+
+
+def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None) -> str | None:
+    """Name of the field that is the amount at stake: a number named like an amount."""
+    amounts = [(c.name, sample.columns[c.path]) for c in fields if KINDS[c.kind].can_be_exposure]
+    if wanted:
+        named = {column.path: name for name, column in amounts}
+        if wanted not in named:
+            sample.named("amount", wanted, lambda column: column.path in named)
+        return named[wanted]
+    if wanted == "":
+        return None
+    ranked = [
+        (bool(set(column.words) & LESS_AMOUNT_WORDS), concepts, column.missing > 0.5, place, name)
+        for place, (name, column) in enumerate(amounts)
+        if (concepts := amount_rank(column)) is not None
+    ]
+    best = min(ranked, default=None)
+    return None if best is None or best[0] else best[-1]
+
+
+def amount_rank(column: Column) -> int | None:
+    """Rank of a number as an amount by its name, 0 is best; None: it is not named like one."""
+    found = {concept(word) for word in column.words}
+    return next((rank for rank, name in enumerate(AMOUNT_CONCEPTS) if name in found), None)
+
+
+def with_names(
+    entities: Sequence[Choice], fields: Sequence[Choice], sample: Sample, number: NumberForm
+) -> tuple[list[Choice], list[Choice]]:
+    """Give each a unique name: an entity is named after its kind, a field after its path."""
+    taken: set[str] = set()
+
+    def named(choice: Choice, wanted: str) -> Choice:
+        again = (f"{wanted}_{count}" for count in range(2, 2_000))
+        name = wanted if wanted not in taken else next(name for name in again if name not in taken)
+        taken.add(name)
+        return replace(choice, name=name)
+
+    named_entities = []
+    for choice in entities:
+        column = sample.columns[choice.path]
+        own = column.noun if column.noun in ENTITY_NAMES and concept(column.noun) == column.entity else ""
+        named_entities.append(named(choice, own or column.entity or slug(choice.path, column)))
+    named_fields = []
+    for choice in fields:
+        column = sample.columns[choice.path.split(", ")[0]]
+        field = named(choice, slug(choice.path, column))
+        forms = column.written.forms if field.number is not None and column.written is not None else ()
+        named_fields.append(replace(field, number=None) if not forms or number in forms else field)
+    return named_entities, named_fields
+
+
+def slug(path: str, column: Column) -> str:
+    """A name for a path: its letters and digits, or in other scripts what its words stand for."""
+    if column.called:
+        path = column.called
+    elif not path.isascii():
+        words = [word if word.isascii() else _canonical(word) for word in column.words]
+        path = "_".join(filter(None, words)) or "field"
+    wanted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", path)
+    wanted = re.sub(r"[^A-Za-z0-9]+", "_", wanted).strip("_").lower()[:56].strip("_") or "field"
+    return f"f_{wanted}" if wanted[0].isdigit() else wanted
+
+
+def _canonical(word: str) -> str:
+    found = concept(word)
+    return found if found in CONCEPTS or found in ENTITY_RANKS else ""

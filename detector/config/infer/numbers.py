@@ -1,0 +1,105 @@
+"""How numbers are written in texts, as `1,234.50`, `12,99`, `(5.00)`, `-$1.00`, and what means missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+TOKENS_MAX = 3  # different texts of one field that mean that its number is missing
+TOKENS_SHARE_MAX = 0.95  # of the values of a field; a field of nothing else is no number
+_SYMBOL = r"(?:[$€£¥₹₽₩₺₴₫฿]|[A-Z]{3})"
+_TOKEN = re.compile(r"[^\w]{0,3}|(?:[A-Za-z#/\\ ]{1,12}|\?+|-+)")
+
+
+class NumberForm(NamedTuple):
+    """How numbers are written."""
+
+    decimal: str = "."
+    thousands: str | None = None
+
+
+# Tried in this order: what needs no setting comes first.
+FORMS = (
+    NumberForm(),
+    NumberForm(".", ","),
+    NumberForm(",", "."),
+    NumberForm(",", " "),
+    NumberForm(".", " "),
+    NumberForm(".", "'"),
+    NumberForm(",", "'"),
+)
+PLAIN = FORMS[0]
+
+
+@cache
+def _pattern(form: NumberForm) -> re.Pattern[str]:
+    separator = "[   ]" if form.thousands == " " else re.escape(form.thousands or "")
+    whole = r"\d{1,15}" if form.thousands is None else rf"(?:\d{{1,3}}(?:{separator}\d{{3}})+|\d{{1,15}})"
+    number = rf"{whole}(?:{re.escape(form.decimal)}\d{{1,15}})?"
+    if form.decimal == "." and form.thousands is None:
+        number += r"(?:[eE][+-]?\d{1,3})?"
+    bare = rf"[-+−]?\s?{_SYMBOL}?\s?[-+−]?{number}-?\s?{_SYMBOL}?"
+    return re.compile(rf"{bare}|\(\s?{_SYMBOL}?\s?{number}\s?{_SYMBOL}?\s?\)", re.ASCII)
+
+
+def fits(text: str, form: NumberForm) -> bool:
+    """Whether a text is a number in this form."""
+    return bool(_pattern(form).fullmatch(text.strip()))
+
+
+def value_of(text: str, form: NumberForm) -> float:
+    """The number that a text is in a form that it fits."""
+    plain = re.sub(r"[^\d.,'eE+−-]|[A-Z]{3}", "", text)
+    if form.thousands:
+        plain = plain.replace(form.thousands, "")
+    digits = plain.strip("+−-").replace(form.decimal, ".").rstrip("-")
+    negative = "(" in text or plain[:1] in "-−" or plain.endswith("-")
+    return -float(digits) if negative and plain else float(digits)
+
+
+class Written(NamedTuple):
+    """What the texts of a field are."""
+
+    forms: tuple[NumberForm, ...]  # in which all of them are numbers, in the order of `FORMS`
+    tokens: tuple[str, ...]  # texts that mean that there is none
+    dressed: bool  # something beside digits shows that they are numbers: a separator, a sign, a symbol
+
+
+def written(counts: Iterable[tuple[str, int]], known_missing: Collection[str]) -> Written | None:
+    """Find how the numbers of a field are written; None: they are no numbers.
+
+    Parameters
+    ----------
+    counts
+        Its texts, with how often each occurs.
+    known_missing
+        Texts that mean missing anyway.
+    """
+    counted = [(text, n) for text, n in counts if text.strip() not in known_missing]
+    with_digits = [(text, n) for text, n in counted if any(c.isdigit() for c in text)]
+    others = [(text, n) for text, n in counted if not any(c.isdigit() for c in text)]
+    total = sum(n for _, n in counted)
+    tokens = tuple(text for text, _ in others)
+    if not with_digits or len(tokens) > TOKENS_MAX or not all(map(_TOKEN.fullmatch, tokens)):
+        return None
+    if sum(n for _, n in others) > TOKENS_SHARE_MAX * total or (tokens and len(with_digits) <= len(tokens)):
+        return None
+    texts = [text for text, _ in with_digits]
+    forms = tuple(form for form in FORMS if all(fits(text, form) for text in texts))
+    if not forms:
+        return None
+    dressed = any(not text.strip().isdigit() for text in texts)
+    return Written(forms, tokens, dressed)
+
+
+def symbol_of(texts: Iterable[str]) -> str:
+    """The one currency that all numbers name; "" otherwise."""
+    found = {match[0] if (match := re.search(_SYMBOL, text)) else "" for text in texts}
+    return found.pop() if len(found) == 1 else ""
+
+
+def common_form(fields: Sequence[Sequence[NumberForm]]) -> NumberForm:
+    """The form of the stream: the one that most of its fields may have, the plainest of these."""
+    return max(FORMS, key=lambda form: (sum(form in forms for forms in fields), -FORMS.index(form)))

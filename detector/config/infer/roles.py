@@ -1,0 +1,156 @@
+"""What columns are that are neither the id nor the time: labels, entities, fields, or nothing of use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from detector.config.infer.choice import Kind
+from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, enough, id_rank, time_rank
+from detector.config.infer.vocabulary import MEASURE_WORDS, NEVER_TIME_WORDS, TIME_WORDS, concept, word_set
+from detector.config.kinds import FEW_EVENTS as FEW
+from detector.config.kinds import KINDS, recognise
+from detector.config.tree import split_path
+
+KEYS_DISTINCT_MIN = 50  # different values of a key that neither its name nor its type tells
+ENTITY_MISSING_MAX = 0.9  # share of events without it
+UNNAMED_MISSING_MAX = 0.5
+LONG_STEPS = word_set("month months week weeks quarter year years")
+
+
+class Judgement(NamedTuple):
+    """What columns are, and why."""
+
+    columns: Sequence[Column]  # one per part of a field; else one
+    kind: Kind
+    reason: str
+
+
+def judge(columns: Sequence[Column]) -> list[Judgement]:
+    """Decide what columns are, in the order of their first columns.
+
+    Kinds of fields are asked about all columns that are left at once: a field may have several parts.
+    """
+    place = {id(column): index for index, column in enumerate(columns)}
+    named = _named_entities(columns)
+    judged = []
+    for column in columns:
+        other = _not_a_field(column, named)
+        if other is not None:
+            judged.append(Judgement((column,), *other))
+    decided = {id(one.columns[0]) for one in judged}
+    left = {id(column): column for column in columns if id(column) not in decided}
+    for kind, found in recognise(list(left.values())):
+        parts = [left.pop(id(column)) for column in found.columns]
+        judged += _judge_field(parts, kind, found.reason)
+    judged += [Judgement((column,), "ignored", "of no kind of field") for column in left.values()]
+    return sorted(judged, key=lambda one: place[id(one.columns[0])])
+
+
+def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
+    """Columns that identify an entity by their names, with the entity.
+
+    Of card1, card2 ... only the one with most different values is one. A name is one only where nothing else
+    says who it is.
+    """
+    found: dict[int, str] = {}
+    fits = [c for c in columns if c.entity and not c.trouble and c.values and _can_be_entity(c)]
+    for column in fits:
+        alike = [c for c in fits if c.entity == column.entity and c is not column]
+        if column.is_name and any(not c.is_name for c in alike):
+            continue
+        family = [c for c in alike if c.numbered and c.noun == column.noun]
+        if column.numbered and any((-c.distinct, c.path) < (-column.distinct, column.path) for c in family):
+            continue
+        found[id(column)] = column.entity
+    return found
+
+
+def _can_be_entity(column: Column) -> bool:
+    if not column.is_key() or not enough(column) or column.missing > ENTITY_MISSING_MAX:
+        return False
+    if column.time is not None and column.types != {int}:
+        return False
+    return column.distinct > 1 or column.events < FEW
+
+
+def _judge_field(parts: Sequence[Column], kind: Kind, reason: str) -> Iterator[Judgement]:
+    """Accept what a kind recognised, if it is not a counter, a key or the like and a path can name it."""
+    if len(parts) == 1:
+        yield Judgement(parts, *(_not_a_value(parts[0], kind) or (kind, reason)))
+        return
+    paths = tuple(column.path for column in parts)
+    path = ", ".join(paths)
+    if split_path(path, KINDS[kind].parts) != paths:
+        reason = f"part of a {kind} field, but a path cannot have commas in its names"
+    elif len(path) > PATH_CHARS_MAX:
+        reason = f"part of a {kind} field, but the paths together are longer than {PATH_CHARS_MAX} characters"
+    else:
+        yield Judgement(parts, kind, reason)
+        return
+    yield from (Judgement((column,), "ignored", reason) for column in parts)
+
+
+def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | None:
+    """What a column is that cannot be a field, and why."""
+    n, distinct = len(column.values), column.distinct
+    if column.trouble:
+        return "ignored", column.trouble
+    if distinct == 1 and column.events >= FEW:
+        return "ignored", "constant"
+    if column.of_envelope:
+        return "ignored", "of the envelope"
+    entity = named.get(id(column))
+    if entity and (column.time is None or not set(column.words) & TIME_WORDS):
+        return "entity", f"by its name ({entity})"
+    if other := _some_time(column):
+        return "ignored", other
+    if column.is_key() and id_rank(column) is not None and column.events >= FEW:
+        return "ignored", "never repeats, could be the id"
+    if max(map(len, column.counts)) > LIMITS.text_chars_max:
+        return "ignored", f"longer than {LIMITS.text_chars_max} characters"
+    if column.is_key() and column.says_id and n >= FEW and not column.is_name:
+        if column.recurs and column.missing <= ENTITY_MISSING_MAX and column.words[-1] != "code":
+            return "entity", "an identifier that recurs"
+        if distinct > 0.9 * n:
+            return "ignored", "an identifier"
+        if column.words[-1] not in ("code", "key", "ref", "reference"):
+            return ("ignored", "an identifier") if distinct >= 20 else None
+    return None
+
+
+def _some_time(column: Column) -> str:
+    """Why a column is a time, though not the event's; "" if it is none."""
+    names = set(column.words)
+    if time_rank(column) is not None or (
+        column.time is not None
+        and (names & TIME_WORDS or column.time.format == "iso8601" or "%" in column.time.format)
+    ):
+        return "another time; an event has only one"
+    if names & NEVER_TIME_WORDS and column.time_or_steps is not None and not column.whole:
+        return "another time; an event has only one"
+    moves_on = column.whole and not column.missing and column.sorted
+    if moves_on and column.words[-1:] and column.words[-1] in LONG_STEPS and column.events >= FEW:
+        return "counts time in steps that are too long for the time of an event"
+    return ""
+
+
+def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
+    """What a column is that looks like a field of this kind, but is not one, and why."""
+    n, distinct = len(column.values), column.distinct
+    if kind == "numeric" and column.events >= FEW and column.ascending:
+        return "ignored", "a counter"
+    if kind == "categorical" and column.types == {str}:
+        with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
+        keyed = column.recurs and distinct >= KEYS_DISTINCT_MIN and column.is_key()
+        present = column.missing <= UNNAMED_MISSING_MAX and not set(column.last_words) & MEASURE_WORDS
+        if keyed and present and with_digits >= 0.5 * distinct and not _described(column):
+            return "entity", "values recur like those of a key"
+        if n >= FEW and distinct > 0.9 * n:
+            return "ignored", "nearly every event has a different value"
+    return None
+
+
+def _described(column: Column) -> bool:
+    """Whether the values are descriptions with numbers in them, or the name says that it is an attribute."""
+    return column.spaced > 0.1 or concept(column.noun) == "currency"

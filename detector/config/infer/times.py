@@ -1,0 +1,216 @@
+"""How times are written: ISO 8601, numbers of seconds, dates, patterns, steps since a beginning."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+# What a number since 1970 may mean: the years 2000 to 2100 in each unit lie apart.
+_FROM, _TO = 946_684_800.0, 4_102_444_800.0
+_UNITS = {"epoch_s": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}
+_EVER = 7_258_118_400.0  # 2200: with a name given by a person, also other years
+_NUMBER = re.compile(r"\d{1,19}(\.\d{1,9})?", re.ASCII)
+_ISO = re.compile(
+    r"(\d{4}-?\d\d-?\d\d)(?:[T ](\d\d(?::?\d\d(?::?\d\d(?:[.,]\d{1,9})?)?)?)"
+    r"( ?(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?(\[[\w/+-]+\])?)?",
+    re.ASCII,
+)
+DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_CLOCK = r"(?P<clock>[ T,]{1,2}(?P<H>\d{1,2}):(?P<M>\d\d)(?P<S>:\d\d)?(?P<f>\.\d{1,6})?(?P<p> ?[AaPp][Mm])?)?"
+_FIGURES = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
+_NAMED = re.compile(rf"(\d{{1,2}})([ -])([A-Za-z]{{3}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
+_COMPACT = re.compile(
+    r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])([0-2]\d[0-5]\d[0-5]\d)?", re.ASCII
+)
+STEPS = {
+    "step": "1h",  # as in PaySim
+    "steps": "1h",
+    "tick": "1s",
+    "hour": "1h",
+    "hours": "1h",
+    "minute": "1m",
+    "minutes": "1m",
+    "min": "1m",
+    "second": "1s",
+    "seconds": "1s",
+    "sec": "1s",
+    "elapsed": "1s",
+    "offset": "1s",
+    "time": "1s",
+    "t": "1s",
+    "timestamp": "1s",
+    "dt": "1s",
+    "timedelta": "1s",
+    "delta": "1s",
+    "millis": "1ms",
+    "ms": "1ms",
+    "day": "1d",
+    "days": "1d",
+}
+"""What a number that counts time counts, by the last word of its name."""
+ASCENDING_SHARE = 0.99  # of neighbours, of a number that counts time
+
+
+class TimeForm(NamedTuple):
+    """How all values of a field are written as times."""
+
+    format: str  # as in `event.time.format`
+    note: str = ""  # what was decided or assumed
+    days: bool = False  # without a time of day
+    step: str = ""  # of steps
+
+
+def time_form(values: Sequence[Any], *, plausible: bool = True) -> TimeForm | None:
+    """The one format of all values; None: they are no times.
+
+    Parameters
+    ----------
+    plausible
+        Numbers must be in the years 2000 to 2100.
+    """
+    if not values or any(isinstance(value, bool) for value in values):
+        return None
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) < len(values):
+        return None if texts else _of_numbers(values, plausible)
+    if all(map(_NUMBER.fullmatch, texts)):
+        return _of_numbers([float(text) if "." in text else int(text) for text in texts], plausible)
+    first = texts[0].strip()
+    if _ISO.fullmatch(first):
+        return _iso(texts)
+    return _pattern(texts)
+
+
+def _of_numbers(values: Sequence[Any], plausible: bool) -> TimeForm | None:
+    whole = all(isinstance(value, int) or value.is_integer() for value in values)
+    if whole and all(map(_COMPACT.fullmatch, (str(int(value)) for value in values))):
+        lengths = {len(str(int(value))) for value in values}
+        if lengths == {8}:
+            return TimeForm("date", "days without a time of day", days=True)
+        if lengths == {14}:
+            return TimeForm("auto", "digits of a date and a time of day; UTC is assumed")
+    for format, scale in _UNITS.items():
+        low, high = (_FROM, _TO) if plausible or scale > 1.0 else (0.0, _EVER)
+        if all(low * scale <= value < high * scale for value in values):
+            return TimeForm(format)
+    return None
+
+
+def _iso(texts: Sequence[str]) -> TimeForm | None:
+    days = bare = 0
+    for text in texts:
+        found = _ISO.fullmatch(text.strip())
+        if found is None or not _is_day(found[1]) or (found[2] is not None and int(found[2][:2]) > 24):
+            return None
+        days += found[2] is None
+        bare += found[2] is not None and found[3] is None and found[4] is None
+    if days == len(texts):
+        note = "days without a time of day: all events of a day are at midnight UTC"
+        return TimeForm("iso8601", note, days=True)
+    note = f"{bare:,} of {len(texts):,} have no time zone: UTC is assumed" if bare else ""
+    return TimeForm("iso8601", note)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return 1970 <= datetime.fromisoformat(text).year < 2200
+    except ValueError:
+        return False
+
+
+def _pattern(texts: Sequence[str]) -> TimeForm | None:
+    """A pattern of `%`, with the order of day and month as the values show it."""
+    named = [_NAMED.fullmatch(text.strip()) for text in texts]
+    if all(named):
+        found = [one for one in named if one]
+        if any(one[3].lower() not in _MONTHS for one in found):
+            return None
+        years = {len(one[4]) for one in found}
+        separator = found[0][2]
+        if years <= {2, 4} and len(years) == 1 and len({one[2] for one in found}) == 1:
+            return _with_clock(f"%d{separator}%b{separator}%{'Y' if years == {4} else 'y'}", found, "")
+        return None
+    matches = [_FIGURES.fullmatch(text.strip()) for text in texts]
+    found = [one for one in matches if one]
+    if len(found) < len(texts) or len({one[2] for one in found}) > 1:
+        return None
+    separator = found[0][2]
+    if all(len(one[1]) == 4 for one in found):
+        day, note = f"%Y{separator}%m{separator}%d", ""
+        right = all(1 <= int(one[3]) <= 12 and 1 <= int(one[4]) <= 31 for one in found)
+    else:
+        years = {len(one[4]) for one in found}
+        if years not in ({2}, {4}) or any(len(one[1]) > 2 for one in found):
+            return None
+        year = "%Y" if years == {4} else "%y"
+        pairs = [(int(one[1]), int(one[3])) for one in found]
+        order = _day_first(pairs, separator, any(one["p"] for one in found))
+        if order is None:
+            return None
+        first, note = order
+        parts = ("%d", "%m") if first else ("%m", "%d")
+        day, right = separator.join((*parts, year)), all(min(pair) > 0 for pair in pairs)
+    return _with_clock(day, found, note) if right else None
+
+
+def _day_first(pairs: Sequence[tuple[int, int]], separator: str, half_days: bool) -> tuple[bool, str] | None:
+    """Whether the day comes before the month, with what is said of it; None: neither is possible."""
+    firsts, seconds = max(first for first, _ in pairs), max(second for _, second in pairs)
+    if firsts > 31 or seconds > 31 or (firsts > 12 and seconds > 12):
+        return None
+    if firsts > 12:
+        return True, "the day is before the month: some first numbers are above 12"
+    if seconds > 12:
+        return False, "the month is before the day: some second numbers are above 12"
+    # A sample in order moves on by days: the number that changes more often is the day.
+    moves = [sum(a[n] != b[n] for a, b in itertools.pairwise(pairs)) for n in (0, 1)]
+    if moves[0] != moves[1]:
+        first = moves[0] > moves[1]
+        why = "the first" if first else "the second"
+        return first, (
+            f"the {'day is before the month' if first else 'month is before the day'}, as it seems: "
+            f"{why} number changes more often, and no number is above 12"
+        )
+    first = not (separator == "/" and half_days)
+    return first, (
+        f"whether the day or the month is first cannot be seen: {'the day' if first else 'the month'} is "
+        "assumed. Check it"
+    )
+
+
+def _with_clock(day: str, found: Sequence[re.Match[str]], note: str) -> TimeForm | None:
+    shapes = {(bool(one["clock"]), bool(one["S"]), bool(one["f"]), bool(one["p"])) for one in found}
+    if shapes == {(False, False, False, False)}:
+        words = [note, "days without a time of day"]
+        return TimeForm(day, "; ".join(filter(None, words)), days=True)
+    if len(shapes) > 1:
+        return None
+    _, seconds, fraction, half_days = shapes.pop()
+    clock = found[0]["clock"]
+    space = clock[: len(clock) - len(clock.lstrip(" T,"))]
+    gap = " " if half_days and " " in found[0]["p"] else ""
+    hours = ("%I" if half_days else "%H") + ":%M" + ":%S" * seconds + ".%f" * fraction
+    zone = "UTC is assumed"
+    return TimeForm(
+        day + space + hours + (f"{gap}%p" if half_days else ""), "; ".join(filter(None, (note, zone)))
+    )
+
+
+def counts_time(values: Sequence[Any], word: str) -> str:
+    """The step of a number that counts time since the stream began, as `1h`; "" if it does not.
+
+    Parameters
+    ----------
+    word
+        The last word of the field's name.
+    """
+    if word not in STEPS or not all(isinstance(value, int | float) for value in values):
+        return ""
+    if any(isinstance(value, bool) or not 0 <= value < _FROM for value in values) or len(set(values)) < 2:
+        return ""
+    pairs = list(itertools.pairwise(values))
+    return STEPS[word] if sum(a <= b for a, b in pairs) >= ASCENDING_SHARE * len(pairs) else ""

@@ -1,0 +1,234 @@
+"""What names of fields say: words, what they stand for, and the names of published standards.
+
+A name is cut into words (`card.holderId`: card, holder, id; `kundennummer`: kunden, nummer). A word stands
+for a concept (kunden: customer). Names of ISO 8583, ISO 20022, Open Banking, Stripe and Adyen are made of
+such words or are listed here; only published names of fields are.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+
+def word_set(text: str) -> frozenset[str]:
+    """Words of a text, each once."""
+    return frozenset(text.split())
+
+
+CONCEPTS: Mapping[str, frozenset[str]] = {
+    name: word_set(words)
+    for name, words in {
+        # --- entities ---
+        "card": "card cards cc pan ccn karte karten kreditkarte carte tarjeta cartao carta kaart karta karty "
+        "карта карты карте 卡 卡号 カード 카드 بطاقة",
+        "account": "account acct acc acnt iban wallet konto konten compte cuenta conta conto rekening konta "
+        "rachunek счет счёт счета 账户 账号 帐户 帐号 口座 계좌 حساب",
+        "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
+        "consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario клиент клиента 客户 "
+        "用户 会员 顧客 会員 고객 عميل",
+        "payer": "payer zahlungspflichtiger sender originator orig org debtor dbtr remitter auftraggeber "
+        "absender zahler ordonnateur emetteur ordenante remitente pagador nadawca плательщик отправитель "
+        "付款人 付款方",
+        "payee": "payee beneficiary benef bene receiver recipient creditor cdtr dest destination "
+        "counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter beneficiaire "
+        "destinataire beneficiario destinatario begunstigde odbiorca получатель 收款人 收款方",
+        "device": "device phone mobile msisdn imei imsi gerat appareil dispositivo устройство телефон "
+        "设备 手机",
+        "email": "email mail emails",
+        "ip": "ip ipaddress",
+        "merchant": "merchant merch acceptor seller vendor shop store retailer mid haendler handler marchand "
+        "commercant comercio comerciante mercante esercente winkel sklep продавец магазин 商户 商家 加盟店 "
+        "店舗 가맹점 تاجر",
+        "terminal": "terminal pos atm tid branch kiosk filiale терминал 终端 端末 단말기",
+        # --- values ---
+        "amount": "amount amt betrag montant importe importo bedrag kwota monto сумма 金额 金額 금액 مبلغ",
+        "value": "value val wert valeur valor valore waarde 价值",
+        "total": "total gesamt summe somme suma totale price preis prix precio prezzo sum paid",
+        "currency": "currency ccy curr wahrung waehrung devise moneda moeda divisa valuta waluta валюта 币种 "
+        "货币 通貨 통화 عملة",
+        # --- times ---
+        "time": "time datetime timestamp ts epoch instant tm zeit uhrzeit zeitstempel heure hora ora tijd "
+        "czas время 时间 時間 日時 시간",
+        "date": "date dt day datum tag buchungstag jour fecha data giorno dag дата 日期 取引日 날짜 التاريخ",
+        "when": "at when created occurred booked posted transmitted cre bookg",
+        # --- labels ---
+        "fraud": "fraud frauds fraudulent frd scam scams laundering chargeback chargebacks chargedback "
+        "disputed dispute illicit mule betrug fraude frode мошенничество 欺诈 不正",
+        "label": "label labels labelled class target truth outcome y ground groundtruth anomaly "
+        "anomalous outlier malicious suspicious",
+    }.items()
+}
+ENTITY_RANKS = {
+    "card": 0,
+    "account": 1,
+    "customer": 2,
+    "payer": 3,
+    "device": 4,
+    "email": 5,
+    "ip": 6,
+    "merchant": 7,
+    "payee": 8,
+    "terminal": 9,
+}
+"""Entities that are known by name, the one that is the main entity first."""
+_OF = {word: name for name, words in CONCEPTS.items() for word in words}
+
+ID_WORDS = word_set(
+    "id ids uuid guid uetr key ref refs reference number no nr num token hash hashed fingerprint rrn stan "
+    "address nummer numero numer identifier code 编号 号码 番号 号 번호 номер"
+)
+EVENT_WORDS = word_set(
+    "event transaction trans tx txn trx message msg record payment pmt transfer order charge psp ntry entry "
+    "notification auth authorization buchung transaktion transaccion transazione transacao transactie "
+    "транзакция операция платеж 交易 取引 거래"
+)
+TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
+NEVER_TIME_WORDS = word_set(
+    "dob birth birthday birthdate geburtsdatum geburtstag born expiry expires expiration exp due"
+)
+OTHER_TIME_WORDS = word_set(
+    "valid updated modified loaded ingested processed received since open opened registered settlement sttlm "
+    "settled value val valuta wertstellung end until start chargeback dispute fraud refund member joined "
+    "first last previous prev signup"
+)
+"""What a time says of something other than the event's own moment."""
+MEASURE_WORDS = word_set(
+    "balance saldo solde count counts age limit rate ratio score avg average mean std min max share percent "
+    "pct months days hours weeks minutes seconds velocity distinct similarity length size interest quantity "
+    "qty guthaben kontostand amount amt betrag value total sum price fee fees tax"
+)
+"""Words of quantities: what has one is no key."""
+ATTRIBUTE_WORDS = word_set(
+    "type types country city town state zip postal postcode region street status brand scheme network "
+    "currency gender sex language os browser level tier segment category class channel mode present "
+    "valid flag is has free domain emaildomain agent version model info kind method name nm first last "
+    "title job issuer issuing funding risk expiry exp month year dob age indicator ind"
+)
+"""What somebody or something has: not who or what it is."""
+PERSON_WORDS = word_set(
+    "dob birth birthday birthdate gender sex job occupation street firstname lastname surname"
+)
+LESS_AMOUNT_WORDS = word_set(
+    "balance saldo solde limit fee fees tax vat tip discount old new previous prev avg average mean min max "
+    "std count counts interest refunded refund captured received capturable remaining available settlement "
+    "sttlm conversion exchange rate cashback original kontostand loan income"
+)
+"""Beside a word for an amount: not the amount at stake."""
+NOT_LABEL_WORDS = word_set(
+    "count counts score rate ratio risk velocity months days weeks probability prob rules rule time date "
+    "model number previous prev history warning zone filter"
+)
+_OTHER = word_set(
+    "is has name code type country city address category status balance count age limit old new flag "
+    "unix local number card client mer first last month year data object bool info domain state zip "
+    "postal street gender merchant customer account holder present method mode channel zweck verwendungs "
+    "buchungs betrags konto kunden karten empfanger umsatz transaktions waehrungs laenge zeit punkt desc "
+    "description text amount total value time date stamp step"
+)
+_KNOWN = frozenset(_OF).union(
+    ID_WORDS, EVENT_WORDS, OTHER_TIME_WORDS, NEVER_TIME_WORDS, MEASURE_WORDS, ATTRIBUTE_WORDS, _OTHER
+)
+_SHORT = word_set("id no nr tx cc dt ts ip is at")  # words of two letters that compounds are made of
+# The last part of a compound says what it is, also where the first part is not known: Auftragskonto.
+_HEADS = ("konto", "karte", "kunde", "datum", "betrag", "nummer", "rekening", "bedrag", "wahrung")
+_CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_PIECES_MAX = 4  # of a compound
+_COMPOUND_CHARS_MAX = 32
+
+# ISO 8583: what its numbered data elements hold.
+_ISO8583 = {
+    2: "card number",
+    3: "processing code",
+    4: "amount",
+    5: "settlement amount",
+    6: "billing amount",
+    7: "transmission time",
+    11: "trace stan",
+    12: "local time",
+    13: "local date",
+    14: "expiry date",
+    15: "settlement date",
+    18: "merchant category code",
+    19: "acquirer country code",
+    22: "entry mode",
+    23: "card sequence number",
+    24: "function code",
+    25: "condition code",
+    32: "acquirer id",
+    33: "forwarding id",
+    37: "retrieval rrn",
+    38: "authorization code",
+    39: "response code",
+    41: "terminal id",
+    42: "merchant id",
+    43: "merchant name",
+    49: "transaction currency",
+    50: "settlement currency",
+    51: "billing currency",
+    102: "account number",
+    103: "payee account number",
+}
+_ELEMENT = re.compile(r"(?:de|df|bit|field|data_?element|f(?=0\d\d$))_?0*(\d{1,3})", re.IGNORECASE)
+_ISO8583_SURE = {2, 3, 4, 7, 11, 12, 18, 22, 32, 37, 39, 41, 42, 49}
+_ISO8583_MIN = 4  # of these beside each other
+
+
+def concept(word: str) -> str:
+    """What a word stands for; "" if that is not known."""
+    return _OF.get(word, "")
+
+
+def words_of(name: str) -> list[str]:
+    """The words of a name or path, lower case, without accents, compounds cut.
+
+    Examples
+    --------
+    >>> words_of("card.holderId"), words_of("Kundennummer"), words_of("isFraud"), words_of("cc_num")
+    (['card', 'holder', 'id'], ['kunden', 'nummer'], ['is', 'fraud'], ['cc', 'num'])
+    """
+    return [piece for word in _CUT.findall(_folded(name)) for piece in _pieces(word.lower())]
+
+
+def _folded(text: str) -> str:
+    """A text with Latin letters without accents; other scripts stay as they are."""
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFC", text.replace("ß", "ss"))
+    parts = [unicodedata.normalize("NFKD", letter)[0] for letter in text]
+    return "".join(part if part.isascii() else letter for part, letter in zip(parts, text, strict=True))
+
+
+@cache
+def _pieces(word: str) -> tuple[str, ...]:
+    """A word as the known words it is made of, the fewest; itself if it is not made of such."""
+    if word in _KNOWN or len(word) > _COMPOUND_CHARS_MAX or word.isdigit():
+        return (word,)
+    best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
+    for end in range(1, len(word) + 1):
+        for start in range(end):
+            before, piece = best[start], word[start:end]
+            if before is None or not (piece in _SHORT or (len(piece) > 2 and piece in _KNOWN)):
+                continue
+            found = best[end]
+            if found is None or len(before) + 1 < len(found):
+                best[end] = (*before, piece)
+    whole = best[-1]
+    if whole is not None and len(whole) <= _PIECES_MAX:
+        return whole
+    head = next((head for head in _HEADS if word.endswith(head) and len(word) > len(head) + 2), None)
+    return (word,) if head is None else (word.removesuffix(head), head)
+
+
+def iso8583_names(paths: Iterable[str]) -> dict[str, str]:
+    """What the numbered data elements of ISO 8583 among these paths hold; empty if it is not ISO 8583."""
+    numbers: dict[str, int] = {}
+    for path in paths:
+        found = _ELEMENT.fullmatch(path.rpartition(".")[2])
+        if found:
+            numbers[path] = int(found[1])
+    if len(_ISO8583_SURE & set(numbers.values())) < _ISO8583_MIN:
+        return {}
+    return {path: _ISO8583[number] for path, number in numbers.items() if number in _ISO8583}

@@ -1,0 +1,33 @@
+"""Compiled kernels that an image brings along.
+
+numba keeps what it compiled in the folder ``NUMBA_CACHE_DIR``, which must be writable. An image has a
+read-only copy of such a folder, made by `detector compile`; ``DETECTOR_KERNELS`` names it. A process that has
+no folder yet begins with that copy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+SHIPPED = "DETECTOR_KERNELS"
+OWN = "NUMBA_CACHE_DIR"
+
+
+def begin_with_shipped(environ: Mapping[str, str]) -> None:
+    """Copy the shipped kernels where numba looks for them; before numba is loaded.
+
+    The copy appears as a whole or not at all, whatever other processes do at the same time. Where it cannot
+    be made, kernels are compiled as they are needed.
+    """
+    shipped, own = Path(environ.get(SHIPPED, "")), Path(environ.get(OWN, ""))
+    if not (environ.get(SHIPPED) and environ.get(OWN)) or own.exists():
+        return
+    half = own.with_name(f"{own.name}.{uuid.uuid4().hex}")
+    try:
+        shutil.copytree(shipped, half)
+        half.rename(own)
+    except OSError:
+        shutil.rmtree(half, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""A process compiles everything before it joins its group, and an image brings what was compiled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import numba
+import pytest
+from numba.core.dispatcher import Dispatcher
+
+from detector.config.tree import ModelPart
+from detector.core.shard import rehearsal
+from detector.kernel_cache import OWN, SHIPPED, begin_with_shipped
+from detector.wiring import compiling
+
+Signature = tuple[str, str, str]
+
+
+def compiled() -> set[Signature]:
+    """All kernels of the process with the types they are compiled for."""
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith("detector.")]
+    kernels = [
+        kernel for module in modules for kernel in vars(module).values() if isinstance(kernel, Dispatcher)
+    ]
+    return {
+        (kernel.py_func.__module__, kernel.py_func.__qualname__, str(types))
+        for kernel in kernels
+        for types in kernel.signatures
+    }
+
+
+@pytest.mark.parametrize(("entities", "types"), compiling.SCHEMAS)
+def test_later_events_compile_nothing(
+    entities: tuple[str, ...], types: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ModelPart(event=compiling.schema(entities, types), exchange=True, partitions=2)
+    assert list(rehearsal.rehearse(config))[-1] == rehearsal.EVENTS
+    before = compiled()
+    monkeypatch.setattr(rehearsal, "EVENTS", 4 * rehearsal.EVENTS)
+    assert list(rehearsal.rehearse(config))[-1] == rehearsal.EVENTS
+    assert compiled() == before
+    assert len(before) > 20
+
+
+def test_a_rehearsal_can_be_left() -> None:
+    config = ModelPart(event=compiling.schema(("card",), ("numeric",)))
+    assert list(islice(rehearsal.rehearse(config), 1)) == [rehearsal.POLL]
+
+
+def test_kernels_are_made_for_every_cpu_of_the_architecture() -> None:
+    assert (numba.config.CPU_NAME, numba.config.CPU_FEATURES) == ("generic", "")  # type: ignore[attr-defined]
+
+
+def test_a_process_without_kernels_begins_with_those_of_its_image(tmp_path: Path) -> None:
+    shipped, own = tmp_path / "shipped", tmp_path / "own"
+    shipped.mkdir()
+    (shipped / "kernel").write_text("compiled")
+    environ = {SHIPPED: str(shipped), OWN: str(own)}
+    begin_with_shipped(environ)
+    assert (own / "kernel").read_text() == "compiled"
+    (own / "kernel").write_text("newer")
+    begin_with_shipped(environ)
+    assert (own / "kernel").read_text() == "newer"
+    assert {path.name for path in tmp_path.iterdir()} == {"shipped", "own"}
+
+
+@pytest.mark.parametrize("environ", [{}, {SHIPPED: "nowhere"}, {SHIPPED: "nowhere", OWN: "kernels"}])
+def test_without_shipped_kernels_nothing_is_copied(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    begin_with_shipped(environ)
+    assert list(tmp_path.iterdir()) == []
+
+
+STATE = """
+from detector.wiring import compiling
+from detector.config.tree import ModelPart
+from detector.core.shard import rehearsal
+config = rehearsal.as_made_up(ModelPart(event=compiling.schema(("card",), ("numeric", "categorical"))))
+member = rehearsal.Member(config, 0)
+scored = 0
+for outputs in member.take(list(rehearsal.made_up(config.event))):
+    scored += sum(len(some.offsets) for some in outputs.scored)
+print(scored, member.partition.state_hash)
+"""
+
+
+def test_a_state_is_the_same_on_an_older_cpu() -> None:
+    def state(**environ: str) -> str:
+        command, there = [sys.executable, "-c", STATE], {**os.environ, **environ}
+        return subprocess.run(command, env=there, capture_output=True, text=True, check=True).stdout
+
+    oldest = {"NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL", "OPENBLAS_CORETYPE": "Nehalem"}
+    here = state()
+    assert here.startswith(f"{rehearsal.EVENTS} ")
+    assert state(**oldest) == here
