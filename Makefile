@@ -72,9 +72,10 @@ chaos: $(READY) ## cause accidents on a real Kafka, then check every published b
 fuzz: $(READY) ## fuzz everything that reads foreign bytes, with INPUTS=n inputs; uses atheris if it is installed
 	$(BIN)/python -m benchmarks.fuzz.run --inputs $(INPUTS)
 
-lock: ## update both locks after a change of pyproject.toml, keeping the versions that still fit (needs uv)
+lock: ## update all locks after a change of pyproject.toml, keeping the versions that still fit (needs uv)
 	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn -o requirements.lock
 	$(COMPILE) --extra avro --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn --extra bench -o requirements-bench.lock
+	printf 'setuptools>=77\nwheel\npybind11\nnumpy\n' | $(COMPILE:pyproject.toml=-) -c requirements.lock -o requirements-build.lock
 
 clean: ## remove .venv, caches and build outputs
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build *.egg-info

@@ -55,7 +55,11 @@ app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 
 def main() -> NoReturn:
-    """Run a command. What the user caused ends with a sentence and an exit code, without a traceback."""
+    """Run a command. What the user caused ends with a sentence and an exit code, without a traceback.
+
+    Files that it writes hold values of events, or what was learned from them: no others may read them.
+    """
+    os.umask(os.umask(0o077) | 0o027)
     begin_with_shipped(os.environ)
     for stream in ("stdout", "stderr"):  # None where it was closed, as by a supervisor
         if getattr(sys, stream) is None:

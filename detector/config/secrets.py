@@ -8,9 +8,11 @@ from itertools import product
 from typing import NamedTuple
 
 from detector.config.tree import Config, Secret
-from detector.config.words import cut, plain
+from detector.config.words import HIDDEN, cut, plain
 from detector.errors import ConfigError, Problem
 
+# What a variable's name, or a path, looks like. Passwords often have other characters.
+_PLACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}|[\w./ :\\~-]*[./\\][\w./ :\\~-]*")
 SECRET_BYTES_MAX = 1 << 16  # a key, not a database; it also ends the reading of /dev/zero
 
 
@@ -50,9 +52,9 @@ def resolve_secret(secret: Secret | None, path: str, environ: Mapping[str, str])
     if secret is None:
         return None
     if secret.env is not None:
-        place, text = f"the environment variable {secret.env}", environ.get(secret.env)
+        place, text = f"the environment variable {_place(secret.env)}", environ.get(secret.env)
     else:
-        place, text = f"the file {secret.file}", _read(path, str(secret.file))
+        place, text = f"the file {_place(str(secret.file))}", _read(path, str(secret.file))
     text = re.sub(r"\r?\n\Z", "", text or "")
     if not text:
         missing = Problem(path=path, value=f"nothing in {place}", allowed="a secret")
@@ -121,6 +123,11 @@ def _secrets(config: Config) -> dict[str, Secret | None]:
     }
 
 
+def _place(name: str) -> str:
+    """Show the name of a variable or a file, but not a secret that somebody has put in its place."""
+    return name if _PLACE.fullmatch(name) else HIDDEN
+
+
 def _read(path: str, file: str) -> str:
     try:
         with open(file, "rb") as stream:
@@ -134,5 +141,7 @@ def _read(path: str, file: str) -> str:
         why = "bytes that are not UTF-8"
     except ValueError as error:
         why = str(error)
-    problem = Problem(path=path, value=f"the file {file} ({why})", allowed="a file with the secret in it")
+    problem = Problem(
+        path=path, value=f"the file {_place(file)} ({why})", allowed="a file with the secret in it"
+    )
     raise ConfigError("secrets", [problem])

@@ -13,6 +13,15 @@ HIDDEN = "*** (hidden)"
 # After a name and a colon, unless it is a port; greedy, because a password may contain / or @.
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/@:?]{0,256}:(?!\d{1,5}/)\S{0,1024}@")
 _QUERY = re.compile(r"(://[^\s?]{0,1024})\?[^\s'\"]*")
+# Names of keys whose values are not shown, however they are spelt. Not `key_file` and `require_key`.
+_SECRET_NAME = re.compile(
+    r"pass?w|passphrase|pwd|(^|[_-])pass($|[_-])|secret|token|credential|private|bearer|jaas|signature"
+    r"|(^|[_-])(auth|authorization|sas|pat)($|[_-])"
+    r"|(entity|api|access|sasl|client|account|shared|encryption|signing|hmac|master)[_-]?key($|[_-](?!file))",
+    re.IGNORECASE,
+)
+# Values that are secrets whatever they are called: a private key as PEM, the tokens of JWT, AWS and GitHub.
+_SECRET_VALUE = re.compile(r"-----BEGIN|\beyJ[\w-]{8,}\.[\w-]+|\bAKIA[0-9A-Z]{12,}|\bgh[pousr]_\w{20,}")
 
 Loc = tuple[str | int, ...]
 
@@ -63,6 +72,8 @@ def plain(value: Any, depth: int = 0) -> str:
             return f"[{', '.join(plain(item, depth + 1) for item in value)}]"
         case int() if value.bit_length() > 1000:  # Python refuses to print more than 4,300 digits
             return "a whole number of hundreds of digits"
+        case str() if _SECRET_VALUE.search(value):
+            return HIDDEN
         case str():
             return repr(redacted(value))
         case _:
@@ -82,5 +93,4 @@ def kind(value: Any) -> str:
 
 
 def _sounds_secret(step: str | int) -> bool:
-    pattern = r"passw|passphrase|secret|token|credential|private|(entity|api|access|sasl)_?key"
-    return isinstance(step, str) and re.search(pattern, step, re.IGNORECASE) is not None
+    return isinstance(step, str) and _SECRET_NAME.search(step) is not None

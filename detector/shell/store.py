@@ -38,6 +38,7 @@ T = TypeVar("T")
 _CALLS_MAX = 16  # threads; so many calls that never return block the store, not the process
 _NAME_CHARS_MAX = 1024  # S3's limit
 _TEMPORARY = ".tmp-"
+_FILE_MODE, _FOLDER_MODE = 0o640, 0o750  # checkpoints hold values of events; others have no business there
 _ABANDONED_S = 3600.0  # a temporary file of this age was left by a crash; no put takes this long
 _THIS_MACHINE = frozenset({"file", "local", "memory"})
 _PUT_IS_ATOMIC = frozenset(
@@ -271,7 +272,7 @@ def _write_durably(path: Path, data: bytes) -> None:
     # Step 3
     temporary = path.with_name(_TEMPORARY + uuid.uuid4().hex)
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=_private) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -284,10 +285,14 @@ def _write_durably(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, _FILE_MODE)
+
+
 def _make_durable_folder(folder: Path) -> None:
     if not folder.is_dir():
         _make_durable_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
         _sync_folder(folder.parent)
 
 

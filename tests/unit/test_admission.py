@@ -15,7 +15,8 @@ from detector.core.events.admission import RecentIds
 from detector.core.records import DeadLetter, Identity, Outputs, Record
 from detector.core.reporting import counting
 from detector.core.reporting.telemetry import Telemetry
-from detector.core.shard.shard import Shard, shape
+from detector.core.shard.model_shape import shape
+from detector.core.shard.shard import Shard
 from detector.core.state import pack, unpack
 from tests.unit.test_shard import days, drive, log, part, partition, undisturbed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -102,6 +103,18 @@ def refused(done: Done, *words: str) -> None:
     assert "Traceback" not in done.err
     for word in words:
         assert word in " ".join(done.err.split())
+
+
+def test_others_may_not_read_what_a_command_writes(detector: Detector) -> None:
+    before = os.umask(0)
+    try:
+        detector("config-schema")
+        assert os.umask(0) == 0o027
+        os.umask(0o077)
+        detector("config-schema")
+        assert os.umask(0) == 0o077  # never less strict than it was
+    finally:
+        os.umask(before)
 
 
 # --- every command ------------------------------------------------------------------------------------------

@@ -622,6 +622,16 @@ def test_zones(path: Path, zone: str) -> None:
         "checkpoints: ['ftp://me:hunter2@host/']",
         "checkpoints: 'ftp://me:hunter2@host/'",
         "api_token: hunter2",
+        "http: {token: hunter2}",
+        "http: {bearer: hunter2}",
+        "http: {auth: hunter2}",
+        "http: {tls: {key_file: f, cert_file: '-----BEGIN PRIVATE KEY----- hunter2', x: 1}}",
+        "kafka: {security: {pass: hunter2}}",
+        "kafka: {security: {pwd: hunter2}}",
+        "kafka: {security: {sasl_jaas_config: 'password=hunter2'}}",
+        "registry: {url: 'http://a', client-key: hunter2}",
+        "signing_key: {value: hunter2}",
+        "encryption-key: [hunter2]",
     ],
 )
 def test_a_secret_is_never_shown(path: Path, text: str) -> None:
@@ -704,6 +714,23 @@ def test_an_unusable_file_names_itself_and_the_key_but_no_content(
     assert str(file) in str(caught.value)
     assert "entity_key: got" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["hunter2!", "p@ss/w0rd#", "-----BEGIN PRIVATE KEY-----\nabc", "a b c=="])
+def test_a_secret_in_the_place_of_its_name_is_not_shown(secret: str) -> None:
+    for place in (Secret(env=secret), Secret(file=secret)):
+        with pytest.raises(ConfigError) as caught:
+            resolve_secret(place, "entity_key", {})
+        assert secret not in str(caught.value)
+        assert "entity_key" in str(caught.value)
+
+
+def test_names_that_only_look_like_those_of_secrets_are_shown(path: Path) -> None:
+    found = problems_in(
+        path, MINIMAL + "kafka: {security: {protocol: SSL, key_file: [x]}}\nrequire_key: maybe"
+    )
+    assert "maybe" in str(found["require_key"])
+    assert "x" in found["kafka.security.key_file"].value
 
 
 def test_a_directory_is_no_secret(tmp_path: Path) -> None:

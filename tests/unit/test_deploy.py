@@ -57,18 +57,31 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 # --- the image ---
 
 
-def test_bases_are_pinned_to_one_version() -> None:
-    bases = {argument.split()[0] for argument in arguments("FROM")}
+def test_the_base_is_named_by_its_digest() -> None:
+    assert {argument.split()[0] for argument in arguments("FROM")} == {"${BASE}"}
     assert len(arguments("FROM")) == 2
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", bases.pop())
+    name = r"BASE=python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}"
+    assert re.fullmatch(name, arguments("ARG")[0])
+    assert instructions()[0][0] == "ARG"  # before the first stage, so that both stages have it
 
 
-def test_everything_fetched_is_checked_against_the_lock() -> None:
-    fetching = [part for run in arguments("RUN") for part in run.split("&&") if "pip " in part]
-    assert len(fetching) == 3
-    for command in fetching:
+def test_everything_fetched_is_checked_against_a_lock() -> None:
+    commands = [part for run in arguments("RUN") for part in run.split("&&") if "pip " in part]
+    assert len(commands) == 4
+    for command in commands:
         assert any(flag in command for flag in ("--require-hashes", "--no-deps", "--no-index"))
+        if " wheel " in command:  # else pip fetches what builds a package, whatever it is
+            assert "--no-build-isolation" in command
+
+
+def test_what_builds_packages_is_locked_with_hashes_and_the_same_numpy() -> None:
+    locked = (DEPLOY.parent / "requirements-build.lock").read_text()
+    names = set(re.findall(r"^([a-z0-9-]+)==", locked, flags=re.MULTILINE))
+    assert {"setuptools", "wheel", "pybind11", "numpy"} <= names
+    entries = [line for line in locked.splitlines() if not line.startswith("    --hash=sha256:")]
+    assert all(line.endswith("\\") for line in entries)
+    numpy = re.findall(r"^numpy==.*", locked, flags=re.MULTILINE)
+    assert set(numpy) <= set((DEPLOY.parent / "requirements.lock").read_text().splitlines())
 
 
 def test_the_image_runs_unprivileged_and_single_threaded() -> None:

@@ -303,3 +303,13 @@ def test_client_errors_are_shown_without_secrets(
     with pytest.raises(StoreUnavailable) as caught:
         folder.get("a")
     assert "hunter2" not in str(caught.value)
+
+
+def test_others_may_not_read_what_is_written(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        FsspecStore(f"file://{tmp_path}/new").put("0/a", b"values of events")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "new").rglob("*")}
+    assert modes == {"0": 0o750, "a": 0o640}

@@ -194,6 +194,6 @@ class HashCache(dict[Any, int]):
         if len(self) >= CACHE_VALUES_MAX:
             self.clear()
         small = abs(found) < CACHE_NUMBER_MAX if type(found) is int else len(str(found)) <= CACHE_CHARS_MAX
-        if small:
+        if small and found == found:  # NaN is no key
             self[found] = hashed
         return hashed

@@ -48,6 +48,7 @@ from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.looking import Looked, look
+from detector.core.shard.model_shape import shape
 from detector.core.shard.scoring import Scorer, Scores
 from detector.core.state import copied, misfit
 
@@ -475,23 +476,3 @@ class Shard:
         self._buffer.load(state["buffer"])
         self._book.load(state["book"])
         self._supervision.load(state["supervision"])
-
-
-def shape(config: ModelPart) -> dict[str, Any]:
-    """Settings that a model in training depends on, as plain values.
-
-    Without those of how alerts are made and worded, which events enter, and when the model learns.
-    """
-    event = config.event.model_dump(
-        exclude={
-            "format": True,
-            "exposure": True,
-            "limits": True,
-            "duplicates": True,
-            "reversals": True,
-            "time": {"late"},
-        }
-    )
-    for value in event["fields"]:
-        del value["display"], value["unit"]
-    return {"event": event, "model": config.model.model_dump(exclude={"labels", "barriers"})}

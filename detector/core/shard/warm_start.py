@@ -27,8 +27,9 @@ from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Manifest, Snapshot
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.upgrade import FORMAT
+from detector.core.shard.model_shape import shape
 from detector.core.shard.partition import library_versions
-from detector.core.shard.shard import Shard, shape
+from detector.core.shard.shard import Shard
 from detector.core.state import copied, pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
 
