@@ -169,7 +169,7 @@ def _finish(axes: Any, title: str, *, legend: bool = True) -> None:
     if hasattr(axes.xaxis.get_major_locator(), "intervald"):  # dates
         from matplotlib.dates import ConciseDateFormatter
 
-        dates = ConciseDateFormatter(axes.xaxis.get_major_locator())
+        dates = ConciseDateFormatter(axes.xaxis.get_major_locator())  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_formatter(dates)
 
 

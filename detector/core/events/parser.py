@@ -179,10 +179,6 @@ class Parser:
         readers = [self.format.reader(path) for path in field.paths]
         return readers[0] if len(readers) == 1 else lambda event: tuple(read(event) for read in readers)
 
-    def id_hash(self, text: str) -> int:
-        """Return 64 bits that stand for an event's id; see `id_hash`."""
-        return int.from_bytes(hashlib.blake2b(text.encode(), **self.id_hashing).digest(), "little")
-
     def parse(self, record: Record) -> ParsedEvent | Rejected:
         """Read one record."""
         try:

@@ -78,7 +78,8 @@ class HabitsPart(ScorePart):
         return cls(setup) if setup.layout.entities else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.einsum("ij,j->i", self._beyond(inputs), self._weights)[:, None]
+        distances: NDArray[np.float64] = np.einsum("ij,j->i", self._beyond(inputs), self._weights)
+        return distances[:, None]
 
     def _beyond(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Nats of each column beyond what is usual, (n, U)."""
