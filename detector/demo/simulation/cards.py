@@ -183,7 +183,7 @@ def simulate(config: CardsConfig) -> Iterator[CardsDay]:
         if room <= 0:
             return
         begin_day(_generator(config, _STATE, day), cards, state, day, config.trip_share)
-        today = Today.of(day, first_date + day, merchants, cards, state)
+        today = Today.of(day, first_date + np.timedelta64(day, "D"), merchants, cards, state)
         drawn, kind, incident = _draw_day(config, today)
         if config.drifted(day):
             drawn = _shift(config, drawn, kind, moved, day)
