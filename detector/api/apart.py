@@ -29,11 +29,12 @@ import numpy as np
 
 import detector
 from detector import errors
-from detector.api.stream import LOOKED_AT_ONCE, Stream
+from detector.api.checkpoints import to_bytes
+from detector.api.stream import INTERRUPTED, LOOKED_AT_ONCE, Stream
 from detector.config.tree import ModelPart
 from detector.core.events import Rejected
 from detector.core.records import Alert, DeadLetter, Identity, Outputs, Record, Scored
-from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
+from detector.core.recovery.checkpoint import Manifest, Snapshot, read_manifest, read_state
 from detector.core.recovery.journal import Journal
 from detector.core.shard.looking import Looked
 from detector.errors import UsageError
@@ -74,7 +75,7 @@ class RemoteStream:
     ) -> None:
         self._child = _child()
         known = {name: config.canonical() for name, config in (configs or {}).items()}
-        checkpoint = None if restored is None else _as_bytes(*restored, identity)
+        checkpoint = None if restored is None else to_bytes(_snapshot(*restored))
         self._number: int = self._child.ask(
             0,
             "open",
@@ -130,7 +131,7 @@ class RemoteStream:
 
     def snapshot(self) -> Snapshot:
         """As `Stream.snapshot`."""
-        return _snapshot_from(*self.ask("snapshot"))
+        return _snapshot(*_restored(*self.ask("snapshot")))
 
     def rebase(self, name: str, position: int) -> None:
         """As `Stream.rebase`."""
@@ -177,10 +178,7 @@ class _Child:
     def ask(self, number: int, what: str, *arguments: Any) -> Any:
         """Send a request and wait for its result."""
         if self._broken:
-            raise UsageError(
-                "an earlier call was interrupted, so the state is not known: make the detector anew, or load "
-                "a checkpoint"
-            )
+            raise UsageError(INTERRUPTED)
         self._broken = True
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -258,16 +256,12 @@ def _opened(
     restored: Restored | None,
 ) -> Stream:
     topic, group, partition, key = identity
-    checkpoint = None
-    if restored is not None:
-        manifest = read_manifest(restored[0])
-        checkpoint = manifest, read_state(manifest, restored[1])
     return Stream(
         ModelPart.from_canonical(model),
         Identity(topic=topic, group=group, partition=partition, entity_key=key),
         journal=None if journal is None else Journal.from_text(journal),
         configs={name: ModelPart.from_canonical(text) for name, text in configs.items()},
-        restored=checkpoint,
+        restored=None if restored is None else _restored(*restored),
     )
 
 
@@ -278,8 +272,7 @@ def _answer(stream: Stream, what: str, arguments: Sequence[Any]) -> Any:
         case "look":
             return [_looked_as_plain(looked) for looked in stream.look(_records(arguments[0]))]
         case "snapshot":
-            _, manifest, state = encode(stream.snapshot())
-            return [manifest, state]
+            return to_bytes(stream.snapshot())
         case "waiting":
             return len(stream.labels)
         case "outcomes":
@@ -347,9 +340,9 @@ def _alert(offset: int, body: bytes) -> Alert:
     return Alert(offset=offset, key=None, headers=(), body=body, severity="")
 
 
-def _as_bytes(manifest: Manifest, state: Mapping[str, Any], identity: Identity) -> Restored:
-    snapshot = Snapshot(
-        partition=identity.partition,
+def _snapshot(manifest: Manifest, state: Mapping[str, Any]) -> Snapshot:
+    return Snapshot(
+        partition=manifest.partition,
         position=manifest.position,
         since=manifest.since,
         config=manifest.config,
@@ -358,22 +351,11 @@ def _as_bytes(manifest: Manifest, state: Mapping[str, Any], identity: Identity) 
         versions=manifest.versions,
         state=state,
     )
-    _, written, packed = encode(snapshot)
-    return written, packed
 
 
-def _snapshot_from(manifest: bytes, state: bytes) -> Snapshot:
+def _restored(manifest: bytes, state: bytes) -> tuple[Manifest, Mapping[str, Any]]:
     read = read_manifest(manifest)
-    return Snapshot(
-        partition=read.partition,
-        position=read.position,
-        since=read.since,
-        config=read.config,
-        config_json=read.config_json,
-        entity_key_id=read.entity_key_id,
-        versions=read.versions,
-        state=read_state(read, state),
-    )
+    return read, read_state(read, state)
 
 
 def send(pipe: IO[bytes], message: Any) -> None:

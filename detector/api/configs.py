@@ -8,10 +8,7 @@ from detector.config.tree import Config, Event, ModelPart
 
 def for_rows(config: Config) -> Config:
     """Rows of a table are JSON objects, whatever the records of the topic are."""
-    if config.event.format == "json" and config.event.envelope is None:
-        return config
-    event = config.event.model_copy(update={"format": "json", "envelope": None})
-    return config.model_copy(update={"event": event})
+    return config.model_copy(update={"event": _plain_event(config.event)})
 
 
 def model_part(config: Config, *, feedback: bool) -> ModelPart:
@@ -26,7 +23,7 @@ def for_shard(config: Config, saved: ModelPart) -> ModelPart:
 
 def config_of(saved: Saved) -> Config:
     """A configuration with the model part of a checkpoint."""
-    model, plain = saved.model, Config(event=_plain_event(saved.model))
+    model, plain = saved.model, Config(event=_plain_event(saved.model.event))
     return plain.model_copy(
         update={
             "model": model.model,
@@ -38,5 +35,5 @@ def config_of(saved: Saved) -> Config:
     )
 
 
-def _plain_event(model: ModelPart) -> Event:
-    return model.event.model_copy(update={"format": "json", "envelope": None})
+def _plain_event(event: Event) -> Event:
+    return event.model_copy(update={"format": "json", "envelope": None})

@@ -34,6 +34,9 @@ from detector.shell.background import BackgroundThread
 T = TypeVar("T")
 
 FEEDBACK: Side = "feedback"
+INTERRUPTED = (
+    "an earlier call was interrupted, so the state is not known: make the detector anew, or load a checkpoint"
+)
 LOOKED_AT_ONCE = 512  # records: memory stays bounded
 
 
@@ -172,10 +175,7 @@ class Stream:
 
     def _check(self) -> None:
         if self._broken:
-            raise UsageError(
-                "an earlier call was interrupted, so the state is not known: make the detector anew, or load "
-                "a checkpoint"
-            )
+            raise UsageError(INTERRUPTED)
 
     @contextmanager
     def _working(self) -> Iterator[None]:

@@ -27,7 +27,7 @@ from detector.cli.common import (
     out,
     wrong,
 )
-from detector.config.load import effective
+from detector.config.load import effective, load_text
 from detector.config.schema import json_schema
 from detector.config.secrets import missing_here
 
@@ -92,9 +92,10 @@ def init_config(
         reader = opened.enter_context(closing(LineReader(source)))
         sample = Sample(_kept(reader, first, wiring.TRIAL_EVENTS_MAX), wiring.open_envelope)
         inference = _decided(sample, wishes, ask=not yes and events != "-")
-        config = wiring.load_text(render(inference))
+        text = render(inference)
+        config = load_text(text, "the inferred configuration")
         with creating("--out", out_) as file:
-            file.write(render(inference).encode())
+            file.write(text.encode())
         if labels_out is not None:
             _write_labels(config, inference, source, delay_s, labels_out)
     _try_out(config, first)

@@ -96,9 +96,8 @@ def main() -> NoReturn:
 def entry() -> NoReturn:
     """Run a command as a process of its own.
 
-    Threads that are left behind (a call that a stop does not wait for, a model that the end of a replay
-    makes useless) may be in compiled code. The interpreter would end them there, which aborts the process.
-    So it ends without them.
+    Threads that are left behind (a call or a compilation that a stop does not wait for) may be in compiled
+    code. The interpreter would end them there, which aborts the process. So it ends without them.
     """
     try:
         main()

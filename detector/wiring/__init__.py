@@ -15,7 +15,6 @@ from detector.wiring.file_replay import Replay, Replayed, replay
 from detector.wiring.first_config import (
     TRIAL_EVENTS_MAX,
     Trial,
-    load_text,
     open_envelope,
     try_out,
     write_labels,
@@ -35,7 +34,6 @@ __all__ = [
     "entity_key",
     "export",
     "list_checkpoints",
-    "load_text",
     "open_envelope",
     "replay",
     "roll_back",

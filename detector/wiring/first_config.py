@@ -17,7 +17,6 @@ from typing import IO, Any
 import msgspec
 
 from detector.config.infer import Label, is_fraud
-from detector.config.load import load
 from detector.config.tree import Config, Event
 from detector.core.events import ParsedEvent, Parser, Rejected
 from detector.core.events.formats import make_format
@@ -67,14 +66,6 @@ class Trial:
     rejected: Mapping[str, int]  # by reason
     details: Sequence[str]  # of the first rejected events, different ones
     unreadable: Mapping[str, int]  # values that could not be read and so are missing, by field
-
-
-def load_text(text: str) -> Config:
-    """Load a configuration that is not a file yet."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "inferred.yaml")
-        path.write_text(text, encoding="utf-8")
-        return load(path, (), {})
 
 
 def try_out(config: Config, lines: Sequence[bytes], log: Log) -> Trial:

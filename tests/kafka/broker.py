@@ -51,7 +51,7 @@ from kafka.admin import (
     ResourceType,
 )
 
-from tests.kafka.distribution import KAFKA_VERSION, distribution, java, run, tail
+from tests.kafka.distribution import KAFKA_VERSION, distribution, java, run, tail, watched
 from tests.kafka.pki import CLIENT_NAME, Pki, create_pki
 from tests.kafka.waiting import PATIENCE_S, poll_until
 
@@ -197,13 +197,7 @@ class KafkaBroker(Temporary):
                 cwd=self.folder,
                 start_new_session=True,  # Ctrl-C must reach only the tests; they stop the broker
             )
-        self._watcher = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._watcher = watched(self._process)
 
     def await_up(self) -> None:
         """Return when every listener accepts connections.

@@ -82,3 +82,14 @@ def run(command: list[str], *, cwd: Path, timeout_s: float) -> subprocess.Comple
 
 def tail(text: str) -> str:
     return "\n".join(text.strip().splitlines()[-_LOG_TAIL_LINES:])
+
+
+def watched(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """Start a shell that kills a process when its input closes, as when the tests are killed."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(process.pid)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )

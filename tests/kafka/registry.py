@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.kafka.broker import Temporary, free_ports
-from tests.kafka.distribution import run, tail
+from tests.kafka.distribution import run, tail, watched
 from tests.kafka.waiting import poll_until
 
 VERSION = "3.3.3"
@@ -114,13 +114,7 @@ class Apicurio(Temporary):
                 start_new_session=True,
             )
         # It does not outlive the tests, even when they are killed: then the pipe closes.
-        self._watcher = subprocess.Popen(
-            ["/bin/sh", "-c", 'read -r _; kill -9 "$1"', "sh", str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._watcher = watched(self._process)
         ended = False
 
         def up() -> bool:

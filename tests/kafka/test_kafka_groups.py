@@ -6,8 +6,6 @@ from contextlib import closing, suppress
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
-from kafka.admin import NewTopic
-from kafka.errors import KafkaError
 from kafka.structs import ConsumerGroupMetadata
 
 from detector.errors import (
@@ -17,6 +15,7 @@ from detector.errors import (
 )
 from detector.ports import Change, Committed
 from tests.kafka.place import Member, Place, poll_for, settled, trouble
+from tests.kafka.topics import create_anew
 from tests.kafka.waiting import poll_until
 
 
@@ -117,9 +116,7 @@ def test_a_topic_that_is_created_anew_needs_an_operator(place: Place) -> None:
     before = member.stream.ids()
     assert before.cluster
     assert before.topic
-    with closing(KafkaAdminClient(**place.broker.client_settings())) as admin:
-        admin.delete_topics([place.transactions])
-        assert poll_until(lambda: created(admin, place.transactions))
+    create_anew(place.broker.bootstrap, place.transactions)
 
     def refused() -> bool:
         try:
@@ -131,15 +128,6 @@ def test_a_topic_that_is_created_anew_needs_an_operator(place: Place) -> None:
         return False
 
     assert poll_until(refused)
-
-
-def created(admin: KafkaAdminClient, topic: str) -> bool:
-    """Create a topic of one partition; False while the one before it is still being deleted."""
-    try:
-        admin.create_topics([NewTopic(topic, 1, 1)])
-    except KafkaError:
-        return False
-    return True
 
 
 def test_deleted_records_need_an_operator(place: Place) -> None:

@@ -7,8 +7,6 @@ from contextlib import closing
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
-from kafka.errors import KafkaError
 
 from detector.core.labels.feedback import feedback_time
 from detector.errors import (
@@ -17,7 +15,7 @@ from detector.errors import (
 )
 from detector.shell.kafka import KafkaSideLog, side_log
 from tests.kafka.place import Place
-from tests.kafka.topics import create_topic, produce_all
+from tests.kafka.topics import create_anew, create_topic, produce_all
 from tests.kafka.waiting import PATIENCE_S, poll_until
 
 
@@ -129,10 +127,7 @@ def test_a_side_topic_that_is_created_anew_is_noticed(place: Place, side: KafkaS
     before = side.ids()
     assert before.cluster
     assert before.topic
-    name = f"{place.name}.side"
-    with closing(KafkaAdminClient(**place.broker.client_settings())) as admin:
-        admin.delete_topics([name])
-        assert poll_until(lambda: created(admin, name))
+    create_anew(place.broker.bootstrap, f"{place.name}.side")
 
     def refused() -> bool:
         try:
@@ -144,12 +139,3 @@ def test_a_side_topic_that_is_created_anew_is_noticed(place: Place, side: KafkaS
         return False
 
     assert poll_until(refused)
-
-
-def created(admin: KafkaAdminClient, topic: str) -> bool:
-    """Create a topic of one partition; False while the one before it is still being deleted."""
-    try:
-        admin.create_topics([NewTopic(topic, 1, 1)])
-    except KafkaError:
-        return False
-    return True

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterable, Mapping
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
 from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
 
-from tests.kafka.waiting import PATIENCE_S
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 
 def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
@@ -17,6 +19,21 @@ def create_topic(bootstrap: str, name: str, partitions: int, config: Mapping[str
     topic = {"num_partitions": partitions, "configs": dict(config or {})}
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
         admin.create_topics({name: topic}, wait_for_metadata=True)
+
+
+def create_anew(bootstrap: str, name: str) -> None:
+    """Delete a topic of one partition, and create it again. Returns when it is there."""
+
+    def created() -> bool:
+        try:
+            admin.create_topics([NewTopic(name, 1, 1)])
+        except KafkaError:
+            return False  # the one before it is still being deleted
+        return True
+
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=bootstrap)) as admin:
+        admin.delete_topics([name])
+        assert poll_until(created)
 
 
 def produce_all(

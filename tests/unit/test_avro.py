@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Event
-from detector.core.events import SKIPPED, BlockReader, ParsedEvent, Parser, Rejected
+from detector.core.events import SKIPPED, ParsedEvent, Parser, Rejected
 from detector.core.events.formats.schemas import Schema
 from detector.core.records import Record
+from tests.both_ways import KEY, read_as_json, read_both_ways, reason
 
-KEY = b"a secret of the tests"
 MOMENT = datetime(2026, 3, 1, 0, 1, 58, 123456, tzinfo=UTC)
 UUID_TEXT = "0e6a3f0c-8a57-4f0e-9a3b-0c9a4d9b7a10"
 TREE: dict[str, Any] = {
@@ -76,29 +76,12 @@ def read(schemas: Mapping[int, Any], *sent: Record, **changes: Any) -> list[Pars
         number: found if isinstance(found, (str, Schema)) else Schema("AVRO", json.dumps(found))
         for number, found in schemas.items()
     }
-    event = Event.model_validate(TREE | changes)
-    parser = Parser(event, KEY, resources={"schemas": table})
-    reader = BlockReader(event, KEY, resources={"schemas": table})
-    found = [parser.parse(one) for one in sent]
-    events, rejected = reader.read(list(sent))
-    for row, one in enumerate(found):
-        assert repr(rejected.get(row) or events[row]) == repr(one)
-        if isinstance(one, ParsedEvent):
-            msgspec.json.decode(parser.view(sent[row]).document)
-    return found
+    return read_both_ways(TREE | changes, table, sent)
 
 
 def plain(event: Any = None) -> tuple[Any, ...]:
     """What the event is as JSON."""
-    parser = Parser(Event.model_validate(TREE | {"format": "json"}), KEY)
-    parsed = parser.parse(Record(0, 0, b"4711", json.dumps(event or AS_JSON).encode()))
-    assert isinstance(parsed, ParsedEvent)
-    return parsed[1:]
-
-
-def reason(found: ParsedEvent | Rejected) -> tuple[str, str]:
-    assert isinstance(found, Rejected), found
-    return found.reason, found.detail
+    return read_as_json(TREE, event or AS_JSON)
 
 
 def test_logical_types_are_what_json_would_have() -> None:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from detector.core.shard.shard import Shard
 from detector.shell.files import line_reader
 from detector.shell.files.exchange import EXCHANGE
 from tests import talkative
+from tests.commands import Done, run_main
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -42,15 +43,6 @@ COMMANDS = (
 )
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command left behind."""
-
-    code: object
-    out: str
-    err: str
-
-
 Detector = Callable[..., Done]
 
 
@@ -58,15 +50,7 @@ Detector = Callable[..., Done]
 def detector(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Detector:
     """Run `main` in this process."""
 
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["detector", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        return Done(ended.value.code, said.out, said.err)
-
-    return run
+    return partial(run_main, monkeypatch, capsys)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from detector import cli
 from detector.config.infer import Inference, infer, render
-from detector.config.load import load
+from detector.config.load import load, load_text
 from detector.config.tree import Event
 from detector.core.events import SKIPPED, Parser, Rejected
 from detector.core.records import Record
 from detector.shell.files import Source, read_events
-from detector.wiring import load_text, open_envelope
+from detector.wiring import open_envelope
 from tests import cases
 from tests.aside import ASIDE
+from tests.commands import run_main
 from tests.shapes import SHAPES, Shape
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
@@ -37,13 +36,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["detector", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        assert ended.value.code == 0, said.err
-        return said.out + said.err
+        done = run_main(monkeypatch, capsys, *arguments)
+        assert done.code == 0, done.err
+        return done.out + done.err
 
     return run
 
@@ -66,7 +61,7 @@ def amount(event: Event) -> str | None:
 def understood(path: Path) -> tuple[Event, Inference]:
     """The configuration of a file without the command around it; every event must be accepted."""
     inference = infer(read_events(Source(path)), open_envelope=open_envelope)
-    event = load_text(render(inference)).event
+    event = load_text(render(inference), "inferred").event
     parser = Parser(event, b"key")
     seen: set[str] = set()
     for offset, line in enumerate(read_events(Source(path))):

@@ -22,10 +22,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector import cli
 from detector.errors import NeedsOperator
 from detector.shell.files import FileStream, Source, describe, line_reader, read_events
 from detector.shell.files.inputs import same_files
+from tests.commands import run_main
 
 pyarrow = pytest.importorskip("pyarrow")
 feather = pytest.importorskip("pyarrow.feather")
@@ -116,14 +116,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, stdin: bytes = b"", code: object = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["detector", *map(str, arguments)])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        said = capsys.readouterr()
-        assert (ended.value.code or 0) == code, said.err
-        return said.out + said.err
+        done = run_main(monkeypatch, capsys, *arguments)
+        assert (done.code or 0) == code, done.err
+        return done.out + done.err
 
     return run
 

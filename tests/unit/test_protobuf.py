@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -15,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Event
-from detector.core.events import SKIPPED, BlockReader, ParsedEvent, Parser, Rejected
+from detector.core.events import SKIPPED, ParsedEvent, Parser, Rejected
 from detector.core.events.formats.schemas import Schema
 from detector.core.records import Record
 from detector.errors import ConfigError
 from detector.shell.registry import Uncompilable, compile_protobuf
+from tests.both_ways import KEY, read_as_json, read_both_ways, reason
 
-KEY = b"a secret of the tests"
 TREE: dict[str, Any] = {
     "format": "protobuf",
     "id": "id",
@@ -99,16 +98,7 @@ def read(schemas: Mapping[int, Any], *sent: Record, **changes: Any) -> list[Pars
         number: compiled(found) if isinstance(found, str) and "message" in found else found
         for number, found in schemas.items()
     }
-    event = Event.model_validate(TREE | changes)
-    parser = Parser(event, KEY, resources={"schemas": table})
-    reader = BlockReader(event, KEY, resources={"schemas": table})
-    found = [parser.parse(one) for one in sent]
-    events, rejected = reader.read(list(sent))
-    for row, one in enumerate(found):
-        assert repr(rejected.get(row) or events[row]) == repr(one)
-        if isinstance(one, ParsedEvent):
-            msgspec.json.decode(parser.view(sent[row]).document)
-    return found
+    return read_both_ways(TREE | changes, table, sent)
 
 
 def as_json(text: str | Schema, sent: Record, **changes: Any) -> Any:
@@ -120,15 +110,7 @@ def as_json(text: str | Schema, sent: Record, **changes: Any) -> Any:
 
 def plain(event: Any = None, **changes: Any) -> tuple[Any, ...]:
     """What the event is as JSON."""
-    parser = Parser(Event.model_validate(TREE | {"format": "json"} | changes), KEY)
-    parsed = parser.parse(Record(0, 0, b"4711", json.dumps(event or AS_JSON).encode()))
-    assert isinstance(parsed, ParsedEvent), parsed
-    return parsed[1:]
-
-
-def reason(found: ParsedEvent | Rejected) -> tuple[str, str]:
-    assert isinstance(found, Rejected), found
-    return found.reason, found.detail
+    return read_as_json(TREE | changes, event or AS_JSON)
 
 
 # --- values ------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detector.config.infer.numbers import PLAIN, NumberForm
+from detector.config.infer.numbers import PLAIN
+from detector.config.tree import NumberForm
 
 Kind = str
 """id, time, entity, label, ignored, or the kind of a field (see `detector.config.kinds`)."""

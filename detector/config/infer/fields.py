@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from detector.config.infer.choice import Choice
 from detector.config.infer.column import Column
-from detector.config.infer.numbers import PLAIN, NumberForm, common_form
+from detector.config.infer.numbers import PLAIN, common_form
 from detector.config.infer.sample import Sample
 from detector.config.infer.vocabulary import CONCEPTS, ENTITY_RANKS, LESS_AMOUNT_WORDS, concept, word_set
 from detector.config.kinds import KINDS
-from detector.config.tree import MISSING
+from detector.config.tree import MISSING, NumberForm
 
 AMOUNT_CONCEPTS = ("amount", "value", "total")  # the surest first
 DISPLAY_CHARS_MAX = 64  # of the tree
@@ -65,7 +65,7 @@ def stream_number(fields: Sequence[Choice], sample: Sample) -> NumberForm:
     ]
     form = common_form(written) if written else PLAIN
     if form.decimal == "," and form.thousands is None:
-        form = NumberForm(",", ".")  # what larger numbers will have
+        form = NumberForm(decimal=",", thousands=".")  # what larger numbers will have
     return form
 
 

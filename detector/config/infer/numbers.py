@@ -7,28 +7,23 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
+from detector.config.tree import NumberForm
+
 TOKENS_MAX = 3  # different texts of one field that mean that its number is missing
 TOKENS_SHARE_MAX = 0.95  # of the values of a field; a field of nothing else is no number
 _SYMBOL = r"(?:[$€£¥₹₽₩₺₴₫฿]|[A-Z]{3})"
 _TOKEN = re.compile(r"[^\w]{0,3}|(?:[A-Za-z#/\\ ]{1,12}|\?+|-+)")
 
 
-class NumberForm(NamedTuple):
-    """How numbers are written."""
-
-    decimal: str = "."
-    thousands: str | None = None
-
-
 # Tried in this order: what needs no setting comes first.
 FORMS = (
     NumberForm(),
-    NumberForm(".", ","),
-    NumberForm(",", "."),
-    NumberForm(",", " "),
-    NumberForm(".", " "),
-    NumberForm(".", "'"),
-    NumberForm(",", "'"),
+    NumberForm(decimal=".", thousands=","),
+    NumberForm(decimal=",", thousands="."),
+    NumberForm(decimal=",", thousands=" "),
+    NumberForm(decimal=".", thousands=" "),
+    NumberForm(decimal=".", thousands="'"),
+    NumberForm(decimal=",", thousands="'"),
 )
 PLAIN = FORMS[0]
 

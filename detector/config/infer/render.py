@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from detector.config.infer.choice import Choice, Inference
-from detector.config.infer.numbers import PLAIN, NumberForm
+from detector.config.infer.numbers import PLAIN
+from detector.config.tree import NumberForm
 from detector.config.yaml_text import spell
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from detector.config.tree import EPOCHS, TIME_MAX_S
+
 # What a number since 1970 may mean: the years 2000 to 2100 in each unit lie apart.
 _FROM, _TO = 946_684_800.0, 4_102_444_800.0
-_UNITS = {"epoch_s": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}
-_EVER = 7_258_118_400.0  # 2200: with a name given by a person, also other years
 _NUMBER = re.compile(r"\d{1,19}(\.\d{1,9})?", re.ASCII)
 _ISO = re.compile(
     r"(\d{4}-?\d\d-?\d\d)(?:[T ](\d\d(?::?\d\d(?::?\d\d(?:[.,]\d{1,9})?)?)?)"
@@ -93,8 +93,9 @@ def _of_numbers(values: Sequence[Any], plausible: bool) -> TimeForm | None:
             return TimeForm("date", "days without a time of day", days=True)
         if lengths == {14}:
             return TimeForm("auto", "digits of a date and a time of day; UTC is assumed")
-    for format, scale in _UNITS.items():
-        low, high = (_FROM, _TO) if plausible or scale > 1.0 else (0.0, _EVER)
+    for format, scale in EPOCHS.items():
+        # With a name given by a person, also other years.
+        low, high = (_FROM, _TO) if plausible or scale > 1.0 else (0.0, TIME_MAX_S)
         if all(low * scale <= value < high * scale for value in values):
             return TimeForm(format)
     return None

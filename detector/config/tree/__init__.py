@@ -17,8 +17,10 @@ from detector.config.tree.alerts import Alerts, Budget, Severity
 from detector.config.tree.base import Name, Part, Secret, Topic
 from detector.config.tree.config import Config, ModelPart
 from detector.config.tree.event import (
+    EPOCHS,
     MISSING,
     TIME_FORMATS,
+    TIME_MAX_S,
     UNREADABLE,
     Duplicates,
     EntityField,
@@ -56,9 +58,11 @@ from detector.config.tree.service import (
 )
 
 __all__ = [
+    "EPOCHS",
     "MISSING",
     "STEP_EVENTS_MAX",
     "TIME_FORMATS",
+    "TIME_MAX_S",
     "UNREADABLE",
     "Alerts",
     "Barriers",

@@ -23,6 +23,9 @@ from detector.config.formats import FORMATS
 from detector.config.kinds import KINDS
 from detector.config.tree.base import Duration, Name, Part, unfit, wrong
 
+EPOCHS = {"epoch_s": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}
+"""Formats of times that are numbers since 1970, with their units per second."""
+TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
 UNREADABLE = re.compile(r'["\\\x00-\x1f]')  # in a field name: the JSON decoder cannot look for it
 Loc = tuple[str | int, ...]
 

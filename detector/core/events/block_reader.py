@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.tree import Event
+from detector.config.tree import TIME_MAX_S, Event
 from detector.core.events.kinds import TEXT_GRAMS_MAX
 from detector.core.events.parser import NO_RESOURCES, NO_SOURCE, Entity, ParsedEvent, Parser
 from detector.core.events.rejection import Bad, Rejected
-from detector.core.events.times import TIME_MAX_S
 from detector.core.events.values import Column, HashCache, Plain, convert_each, plain
 from detector.core.records import Record
 

@@ -27,13 +27,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.tree import TimeField
+from detector.config.tree import EPOCHS, TIME_MAX_S, TimeField
 from detector.core.events.rejection import Bad
 from detector.core.events.text_kernels import IsoTimes, PatternTimes
 from detector.core.events.values import EXACT_MAX, Column, shown, to_doubles, to_float
 
-TIME_MAX_S = 7_258_118_400.0  # 2200-01-01; a later time is a unit mistake (ms or us taken for s)
-PER_SECOND = {"epoch_s": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}
 _BOUNDS = (1e11, 1e14, 1e17)  # between these units
 # Years 1970 to 2199 as the first digits of YYYYMMDD, YYYYMMDDhhmm and YYYYMMDDhhmmss.
 _CALENDAR = (
@@ -80,7 +78,7 @@ class TimeReader:
             return self._date, lambda number: self._date(_digits(number))
         if form == "steps":
             return lambda text: self._stepped(_number(text)), self._stepped
-        if form in PER_SECOND:
+        if form in EPOCHS:
             return lambda text: self._epoch(_number(text)), self._epoch
         if form == "iso8601":
             return self._iso8601, _not_a_number
@@ -127,7 +125,7 @@ class TimeReader:
         unit = _unit(value) if self._form == "auto" else self._form
         if unit == "epoch_ns" and isinstance(number, int) and math.isfinite(value):
             return number // 1000 / 1e6  # to microseconds, as a timestamp in text is
-        return value / PER_SECOND[unit]
+        return value / EPOCHS[unit]
 
     def _stepped(self, number: Any) -> float:
         return self._origin + to_float(number) * self._step
@@ -166,9 +164,9 @@ class TimeReader:
         unit, value = self._form, to_float(found) if isinstance(found, (int, float)) else None
         if unit == "auto" and value is not None:
             unit = _unit(value)
-        said = f", read as {unit}," if value is not None and unit in PER_SECOND else ""
+        said = f", read as {unit}," if value is not None and unit in EPOCHS else ""
         text = f"{said} is not between 1970 and 2200"
-        other = None if value is None or self._form not in PER_SECOND else _unit(value)
+        other = None if value is None or self._form not in EPOCHS else _unit(value)
         return f"{text}; it looks like {other}" if other not in (None, unit) else text
 
     # --- many times ----------------------------------------------------------------------------------------
@@ -180,14 +178,14 @@ class TimeReader:
             return self._iso.read(column)
         if types == {str} and "%" in form:
             return self._pattern.read(column)
-        if types <= {int, float} and form in ("auto", "steps", *PER_SECOND):
+        if types <= {int, float} and form in ("auto", "steps", *EPOCHS):
             numbers = to_doubles(column)
             if form == "steps":
                 return np.asarray(self._origin + numbers * self._step)
             if form == "epoch_ns" or (form == "auto" and (np.abs(numbers) >= _BOUNDS[-1]).any()):
                 return np.full(len(column), np.nan) if types != {int} else self._whole(column, numbers)
             if form != "auto":
-                return np.asarray(numbers / PER_SECOND[form])
+                return np.asarray(numbers / EPOCHS[form])
             return np.where(_any_calendar(numbers), np.nan, numbers / _divisors(numbers))
         return np.full(len(column), np.nan)
 
@@ -212,12 +210,12 @@ def read_time(found: Any) -> float | None:
 
 
 def _unit(number: float) -> str:
-    return list(PER_SECOND)[sum(abs(number) >= bound for bound in _BOUNDS)]
+    return list(EPOCHS)[sum(abs(number) >= bound for bound in _BOUNDS)]
 
 
 def _divisors(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     units = np.searchsorted(_BOUNDS, np.abs(numbers), side="right")
-    return np.array(list(PER_SECOND.values()))[units]
+    return np.array(list(EPOCHS.values()))[units]
 
 
 def _is_calendar(number: float) -> bool:

@@ -16,10 +16,9 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
-from detector.config.extras import install
 from detector.config.tree import EventLimits
 from detector.core.events.formats.avro_blocks import BlockPlan
-from detector.core.events.formats.base import Format
+from detector.core.events.formats.base import Format, OddPathError, missing_extra, scatter, without
 from detector.core.events.formats.logical import (
     Convert,
     checked_scale,
@@ -35,7 +34,6 @@ from detector.core.events.formats.schemas import FRAME_BYTES, find_schema, schem
 from detector.core.events.rejection import Bad
 from detector.core.events.values import Column
 from detector.core.records import Headers, Record
-from detector.errors import ConfigError, Problem
 
 LOGICAL = "detector.logical"  # in place of logicalType: fastavro then leaves the value as it is stored
 READERS_MAX = 256  # schemas that a shard holds ready
@@ -52,10 +50,6 @@ _PLAIN = {
 _TYPES = _PLAIN | {"bytes": bytes, "fixed": bytes, "record": dict, "error": dict, "map": dict, "array": list}
 
 
-class _OddPathError(Exception):
-    """A path that is not plainly one value; its records are read one by one."""
-
-
 class Avro(Format):
     """See the module's text. It needs the package fastavro (the extra `avro`)."""
 
@@ -64,10 +58,7 @@ class Avro(Format):
         try:
             import fastavro
         except ImportError:
-            allowed = f'the extra "avro": {install("avro")}'
-            raise ConfigError(
-                "event.format", [Problem(path="event.format", value="avro", allowed=allowed)]
-            ) from None
+            raise missing_extra("avro") from None
         self._parse, self._read = fastavro.parse_schema, fastavro.schemaless_reader
         self._by_schema: dict[int, _Reader] = {}
 
@@ -126,17 +117,8 @@ class Avro(Format):
             if len(rows) == len(records):
                 columns = parts
                 continue
-            for column, part in zip(columns, parts, strict=True):
-                for row, found in zip(rows, part, strict=True):
-                    column[row] = found
-        if len(doubtful) == len(records):
-            return [], doubtful
-        if doubtful:
-            good = next(row for row in range(len(records)) if row not in doubtful)
-            for column in columns:
-                for row in doubtful:
-                    column[row] = column[good]
-        return list(columns), doubtful
+            scatter(columns, rows, parts)
+        return without(columns, doubtful, len(records))
 
     def _read_block(self, reader: _Reader, values: Sequence[bytes]) -> tuple[list[list[Any]], set[int]]:
         """Values of each path, and the rows that are not plainly right."""
@@ -175,7 +157,7 @@ class _Reader:
             self.columns: list[tuple[list[str], Convert | None]] | None = [
                 (path.split("."), self._leaf_of(path.split("."))) for path in paths
             ]
-        except _OddPathError:
+        except OddPathError:
             self.columns = None
         self.plan: BlockPlan | None
         try:
@@ -218,7 +200,7 @@ class _Reader:
 
         Raises
         ------
-        _OddPathError
+        OddPathError
             Not plainly one value, or there is a union of several types on the way.
         """
         schema = self._resolved(self.schema)
@@ -226,10 +208,10 @@ class _Reader:
             if isinstance(schema, list):
                 branches = [branch for branch in schema if _kind(self._resolved(branch)) != "null"]
                 if len(branches) != 1:
-                    raise _OddPathError
+                    raise OddPathError
                 schema = self._resolved(branches[0])
             if _kind(schema) != "record":
-                raise _OddPathError
+                raise OddPathError
             field = next((field for field in schema["fields"] if field["name"] == step), None)
             if field is None:
                 return None  # written before the field was added, or after it was removed
@@ -244,7 +226,7 @@ class _Reader:
             or (len(kinds) > 1 and not kinds <= _PLAIN.keys())
             or kinds & {"record", "array", "map"}
         ):
-            raise _OddPathError
+            raise OddPathError
         return convert
 
     def _converter(self, schema: Any, within: tuple[str, ...]) -> Convert | None:

@@ -10,12 +10,18 @@ from typing import Any
 
 import msgspec
 
+from detector.config.extras import install
 from detector.config.tree import EventLimits
 from detector.core.events.rejection import Bad
 from detector.core.events.values import Column
 from detector.core.records import Headers, Record
+from detector.errors import ConfigError, Problem
 
 SCALARS = (str, int, float, bool, NoneType)
+
+
+class OddPathError(Exception):
+    """A path that is not plainly one value; its records are read one by one."""
 
 
 class Format(ABC):
@@ -119,3 +125,28 @@ class Format(ABC):
         some = next(iter(decoded.values()), [None] * len(self.paths))
         rows = [decoded.get(row, some) for row in range(len(records))]
         return list(zip(*rows, strict=True)), set(range(len(records))) - decoded.keys()
+
+
+def missing_extra(name: str) -> ConfigError:
+    """The format `name` needs packages that are not here; they are the extra of that name."""
+    allowed = f'the extra "{name}": {install(name)}'
+    return ConfigError("event.format", [Problem(path="event.format", value=name, allowed=allowed)])
+
+
+def scatter(columns: Sequence[list[Any]], rows: Sequence[int], parts: Sequence[Column]) -> None:
+    """Put the values of some rows where they belong in the columns of all."""
+    for column, part in zip(columns, parts, strict=True):
+        for row, found in zip(rows, part, strict=True):
+            column[row] = found
+
+
+def without(columns: Sequence[list[Any]], doubtful: set[int], n: int) -> tuple[list[Column], set[int]]:
+    """Give the doubtful ones of n rows the values of another row, as `Format.columns` asks for."""
+    if len(doubtful) == n:
+        return [], doubtful
+    if doubtful:
+        good = next(row for row in range(n) if row not in doubtful)
+        for column in columns:
+            for row in doubtful:
+                column[row] = column[good]
+    return list(columns), doubtful

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from detector.config.tree import Envelope, EventLimits
-from detector.core.events.formats.base import Format
+from detector.core.events.formats.base import Format, without
 from detector.core.events.formats.json import Json
 from detector.core.events.formats.logical import Convert, plan_of
 from detector.core.events.rejection import SKIPPED, Bad
@@ -177,7 +177,7 @@ class Changes(Format):
             ]
         if self._json:
             self._convert(columns, [bytes(schema) for schema in found[-1]], chosen, doubtful)
-        return _without(columns, doubtful, n)
+        return without(columns, doubtful, n)
 
     def _convert(
         self, columns: list[list[Any]], schemas: list[bytes], chosen: list[int], doubtful: set[int]
@@ -240,7 +240,7 @@ class Connect(Changes):
         empty = {row for row, values in enumerate(zip(*columns, strict=True)) if not any(values)}
         if empty - doubtful:
             doubtful |= empty
-            return _without([list(column) for column in columns], doubtful, len(records))
+            return without([list(column) for column in columns], doubtful, len(records))
         return columns, doubtful
 
 
@@ -349,7 +349,7 @@ class CloudEvents(Format):
             [each.get(path) for each in attributes] if path.startswith("ce_") else list(next(data))
             for path in self.paths
         ]
-        return _without(columns, doubtful, len(records))
+        return without(columns, doubtful, len(records))
 
     def _structured_columns(self, records: Sequence[Record]) -> tuple[list[Column], set[int]]:
         if self._structured is None:
@@ -360,17 +360,7 @@ class CloudEvents(Format):
         *columns, versions, encoded = found
         doubtful |= {row for row, version in enumerate(versions) if version is None}
         doubtful |= {row for row, text in enumerate(encoded) if text is not None}
-        return _without([list(column) for column in columns], doubtful, len(records))
-
-
-def _without(columns: list[list[Any]], doubtful: set[int], n: int) -> tuple[list[Column], set[int]]:
-    """Give doubtful rows the values of another row, as `Format.columns` asks for."""
-    if doubtful and len(doubtful) < n:
-        good = next(row for row in range(n) if row not in doubtful)
-        for column in columns:
-            for row in doubtful:
-                column[row] = column[good]
-    return list(columns), doubtful
+        return without([list(column) for column in columns], doubtful, len(records))
 
 
 def _is_binary(headers: Headers) -> bool:

@@ -14,9 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from detector.config.extras import install
 from detector.config.tree import EventLimits
-from detector.core.events.formats.base import SCALARS, Format
+from detector.core.events.formats.base import (
+    SCALARS,
+    Format,
+    OddPathError,
+    missing_extra,
+    scatter,
+    without,
+)
 from detector.core.events.formats.logical import Convert
 from detector.core.events.formats.protobuf_values import (
     BYTES,
@@ -32,15 +38,10 @@ from detector.core.events.formats.schemas import FRAME_BYTES, find_schema, schem
 from detector.core.events.rejection import Bad
 from detector.core.events.values import Column
 from detector.core.records import Headers, Record
-from detector.errors import ConfigError, Problem
 
 READERS_MAX = 256  # message types that a shard holds ready
 INDEXES_MAX = 16  # levels of a message type inside others
 Kind = tuple[int, tuple[int, ...]]  # the schema's id, and the indexes of the type
-
-
-class _OddPathError(Exception):
-    """A path that leads through a value, or to no single value; records are read one by one."""
 
 
 class Protobuf(Format):
@@ -51,10 +52,7 @@ class Protobuf(Format):
         try:
             from google.protobuf.message import DecodeError
         except ImportError:
-            allowed = f'the extra "protobuf": {install("protobuf")}'
-            raise ConfigError(
-                "event.format", [Problem(path="event.format", value="protobuf", allowed=allowed)]
-            ) from None
+            raise missing_extra("protobuf") from None
         self._error = DecodeError
         self._readers_of: dict[Kind, _Reader] = {}
         self._files: dict[int, _File | str] = {}  # by the schema's id; a text says what is wrong with it
@@ -108,17 +106,8 @@ class Protobuf(Format):
                 columns = parts
                 break
             columns = columns or [[None] * len(records) for _ in self.paths]
-            for column, part in zip(columns, parts, strict=True):
-                for row, found in zip(rows, part, strict=True):
-                    column[row] = found
-        if len(doubtful) == len(records):
-            return [], doubtful
-        if doubtful:
-            good = next(row for row in range(len(records)) if row not in doubtful)
-            for column in columns:
-                for row in doubtful:
-                    column[row] = column[good]
-        return list(columns), doubtful
+            scatter(columns, rows, parts)
+        return without(columns, doubtful, len(records))
 
     def _sort(self, records: Sequence[Record]) -> tuple[list[bytes], dict[Kind, Sequence[int]], set[int]]:
         """The messages, the rows of each type, and the rows that have none."""
@@ -219,7 +208,7 @@ class _Reader:
             places: dict[str, _Path] = {
                 path: _Path(path, descriptor, messages) for path in dict.fromkeys(paths)
             }
-        except _OddPathError:
+        except OddPathError:
             self.paths = None
             return
         self.paths = [places[path] for path in paths]
@@ -330,7 +319,7 @@ class _Path:
             plain = inner is None or known is not None or is_map(field)
             many = field.is_repeated and not is_map(field)
             if not plain or many or (self._leaf.scalar and rest) or field.type == BYTES:
-                raise _OddPathError
+                raise OddPathError
             self._prepare(".".join(steps[: place + 1]), field, known)
             return
 
