@@ -139,12 +139,6 @@ class Stream(Protocol):
         BrokerUnavailable
         """
 
-    def end(self, partition: int) -> int | None:
-        """Offset after the last record, as of the last fetch; None if it is not known yet.
-
-        Used for lag only: it may include records that cannot be read yet (open transactions).
-        """
-
     def pause(self, partitions: Iterable[int]) -> None:
         """Deliver nothing from these partitions until `resume`."""
 

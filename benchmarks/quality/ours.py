@@ -64,7 +64,7 @@ def run(stream: Stream, facts: Facts, labels: LabelPlan, scratch: Path, *, parti
     found = read_scores(scores)
     if list(found.row_of) != facts.ids:
         raise InputError("the service scored other events than the judge knows")
-    outcomes = {name: count for name, count in replayed.telemetry.totals().labels.items() if count}
+    outcomes = {name: count for name, count in replayed.telemetry.label_outcomes().items() if count}
     if answers is not None:
         outcomes = answers.counts | outcomes
     note = ", ".join(f"{count:,} {name}" for name, count in outcomes.items())

@@ -161,7 +161,7 @@ def _make_folder(folder: Path) -> None:
 
 def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -> None:
     """Summarise a replay."""
-    totals = replayed.telemetry.totals()
+    totals, outcomes = replayed.telemetry.totals(), replayed.telemetry.label_outcomes()
     if resume and replayed.complete and not totals.received:
         err.print("already complete: nothing was left to do")
         return
@@ -173,7 +173,7 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
         highlight=False,
     )
     counts = [(f"rejected, {reason}", count) for reason, count in sorted(totals.rejected.items())]
-    counts += [(f"labels, {outcome}", count) for outcome, count in totals.labels.items() if labels]
+    counts += [(f"labels, {outcome}", count) for outcome, count in outcomes.items() if labels]
     counts += [(f"messages between shards, {outcome}", count) for outcome, count in totals.exchange.items()]
     counts += [
         (f"unreadable, so missing: {name}", count) for name, count in sorted(totals.unreadable.items())
@@ -181,7 +181,7 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
     for what, count in counts:
         if count:
             err.print(f"  {what}: {count:,}")
-    if labels and not any(totals.labels.values()):
+    if labels and not any(outcomes.values()):
         err.print("  labels: none was read")
     if 2 * rejected > totals.received:
         err.print(

@@ -15,6 +15,7 @@ Rules
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 import uuid
@@ -159,6 +160,17 @@ class FsspecStore:
         """
         return _THIS_MACHINE.isdisjoint(_protocols(self._fs))
 
+    def free_bytes(self) -> int | None:
+        """Free space where a local folder is; None for any other store.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        if not isinstance(self._fs, LocalFileSystem):
+            return None
+        return self._ask("free space", lambda: _free_bytes(Path(self._root)))
+
     def _path(self, name: str) -> str:
         parts = name.split("/")
         bad = any(part in ("", ".", "..") or part.startswith(_TEMPORARY) for part in parts)
@@ -283,6 +295,12 @@ def _write_durably(path: Path, data: bytes) -> None:
         raise
     # Step 5
     _sync_folder(path.parent)
+
+
+def _free_bytes(folder: Path) -> int:
+    while not folder.exists() and folder != folder.parent:  # the first write creates it
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
 
 
 def _private(path: str, flags: int) -> int:

@@ -325,10 +325,6 @@ class MemoryStream:
             raise BrokerUnavailable(f"partition {partition} is not ours")
         return self._positions[partition]
 
-    def end(self, partition: int) -> int | None:
-        """Offset after the last record."""
-        return self._broker._log[partition].end
-
     def log_end(self, partition: int) -> int:
         """Offset after the last record; asks the broker."""
         self._broker.hook("log_end")

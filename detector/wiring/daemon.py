@@ -25,9 +25,10 @@ from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
 from detector.shell.http import HttpServer
-from detector.shell.kafka import KafkaStream, OutputWatch
+from detector.shell.kafka import EndsWatch, KafkaStream, OutputWatch
 from detector.shell.metrics import TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
+from detector.shell.space import SpaceWatch
 from detector.shell.store import FsspecStore
 from detector.wiring.common import (
     Signals,
@@ -80,6 +81,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
     stream = KafkaStream(config, password, key_password)
     monitor = DriftMonitor(telemetry)
     watch = OutputWatch(config, stream, telemetry, log)
+    beside = watch, EndsWatch(stream.ends(), telemetry, log), SpaceWatch(store.free_bytes, telemetry)
     warnings: list[str] = []
 
     def prepare() -> None:
@@ -104,25 +106,27 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             on_revoked=monitor.forget,
             warm_start=warm_start,
             schemas=registry_client(config, *registry_secrets),
-            warning_sources=(lambda: warnings, watch.warnings),
+            warning_sources=(lambda: warnings, watch.warnings, beside[-1].warnings),
             prepare=prepare,
         )
         signals.call(runner.stop)
         server = HttpServer(
             config.http.address,
             runner.status,
-            lambda: None if telemetry.heartbeat is None else clock.monotonic() - telemetry.heartbeat,
+            lambda: telemetry.heartbeat_age_s(clock.monotonic()),
             renderer(TelemetryCollector(telemetry, build_info(), _config_info(config))),
             tls=config.http.tls,
             token=http_token,
         )
         server.start()
         log.info("started", version=__version__, metrics=f"{server.url}/metrics")
-        watch.start()
+        for thread in beside:
+            thread.start()
         try:
             runner.run()
         finally:
-            watch.stop()
+            for thread in beside:
+                thread.stop()
             server.stop()
     log.info("stopped")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,9 @@ from detector.core.records import Identity
 from detector.core.recovery.checkpoint import read_manifest
 from detector.core.recovery.journal import METADATA_BYTES_MAX, Journal
 from detector.core.reporting.telemetry import Telemetry
+from detector.errors import BrokerUnavailable
 from detector.ports import Message
+from detector.shell.kafka import EndsWatch
 from detector.shell.runner.loop import Runner
 from detector.testing import (
     FakeClock,
@@ -52,6 +54,21 @@ def config(**changes: Any) -> Config:
     return Config.model_validate(tree | changes)
 
 
+class MemoryEnds:
+    """Tells where the logs of a `MemoryBroker` end."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    def ask(self, partitions: Collection[int]) -> Mapping[int, int]:
+        if self._broker.down:
+            raise BrokerUnavailable("the broker is away")
+        return {number: self._broker.end(number) for number in partitions}
+
+    def close(self) -> None:
+        pass
+
+
 @dataclass(kw_only=True)
 class World:
     """Everything that outlives a process."""
@@ -72,6 +89,7 @@ class World:
         self.log = MemoryLog()
         self.telemetry = Telemetry()
         self.executor = InlineExecutor()
+        self.ends = EndsWatch(MemoryEnds(self.broker), self.telemetry, self.log, self.clock.monotonic)
 
     def produce(self, count: int, start: int = 0) -> None:
         for number in range(start, start + count):

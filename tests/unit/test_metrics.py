@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+from itertools import pairwise
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
 from detector.core.events import IRREGULARITIES, REASONS
-from detector.core.labels.feedback import OUTCOMES
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
-from detector.core.reporting.telemetry import Telemetry
+from detector.core.reporting.standing import FAILURES, STATES
+from detector.core.reporting.telemetry import CHANGES, LABEL_COUNTS, WAIT_BOUNDS, Telemetry
 from detector.shell.metrics import METRICS, Metric, TelemetryCollector, markdown_table, renderer
 
 ROOT = Path(__file__).parents[2]
+OF_PARTITIONS = {metric.name for metric in METRICS if metric.scope == "model"}
 DOCUMENT = ROOT / "docs" / "reference" / "metrics.md"
 BUILD = {"version": "1.2.3", "python": "3.11"}
+NOW_S = 100.0  # monotonic, of the scrape
 CONFIG = {"model": "0123456789ab", "delivery": "exactly_once"}
 
 
@@ -36,8 +40,13 @@ def busy() -> Telemetry:
     numbers.labels["applied"] += 7
     numbers.drift["score_mean"] += 9
     numbers.irregular["late"] += 3
-    numbers.lag_records, numbers.lag_seconds = 11, 1.5
-    numbers.checkpoint_timestamp, numbers.journal_bytes = 1e9, 300
+    numbers.standing.processed, numbers.standing.assigned_s, numbers.standing.moved_s = 100, 0.0, 30.0
+    numbers.standing.state, numbers.standing.progress = "running", 1.0
+    numbers.log.note(40.0, 100, 100)
+    numbers.log.note(NOW_S - 1.5, 111, 100)
+    numbers.checkpoints.since_s, numbers.checkpoints.bytes = 20.0, 5000
+    numbers.checkpoints.failures["full"] += 1
+    numbers.journal_bytes = 300
     numbers.barrier = 4096, 0xABC
     numbers.gauges = {"clusters": 64.0, "encoder_step": 7.0}
     telemetry.latency.observe_all(np.array([0.004, 0.005, 0.3, 1e6]))
@@ -45,6 +54,12 @@ def busy() -> Telemetry:
     telemetry.commits.observe(0.02)
     telemetry.restores.observe(2.0)
     telemetry.commit_failures = 2
+    telemetry.ready, telemetry.heartbeat = True, NOW_S - 0.25
+    telemetry.outages.count, telemetry.outages.since_s = 2, NOW_S - 7
+    telemetry.outages.durations.observe(41.0)
+    telemetry.changes["assigned"] += 1
+    telemetry.checkpoints.observe(0.5)
+    telemetry.store_free_bytes = 10**9
     telemetry.stable_offset_ages = {("alerts", 0): 31.5, ("alerts", 1): 0.0}
     telemetry.transactions_ended["hanging"] += 1
     return telemetry
@@ -52,10 +67,12 @@ def busy() -> Telemetry:
 
 def scrape(telemetry: Telemetry) -> dict[str, Family]:
     """Families as a Prometheus server reads them, by their full name."""
-    page, content_type = renderer(TelemetryCollector(telemetry, BUILD, CONFIG))()
+    page, content_type = renderer(TelemetryCollector(telemetry, BUILD, CONFIG, monotonic=lambda: NOW_S))()
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     families = list(text_string_to_metric_families(page.decode()))
-    return {f.name + "_total" * (f.type == "counter"): f for f in families}
+    found = {f.name + "_total" * (f.type == "counter"): f for f in families}
+    assert found["process_resident_memory_bytes"].samples[0].value > 0
+    return {name: family for name, family in found.items() if not name.startswith("process_")}
 
 
 def values(families: dict[str, Family], name: str) -> dict[tuple[str, ...], float]:
@@ -71,7 +88,7 @@ def test_the_documentation_has_the_table_of_the_metrics() -> None:
 @pytest.mark.parametrize(
     ("heading", "names"),
     [
-        ("Outcomes of labels", OUTCOMES),
+        ("Outcomes of labels", LABEL_COUNTS),
         ("Outcomes of exchange messages", EXCHANGE_OUTCOMES),
         ("Kinds of irregular events", IRREGULARITIES),
     ],
@@ -132,13 +149,27 @@ def test_numbers_arrive_as_they_were_written() -> None:
         "detector_alerts_suppressed_total": {
             ("3", reason): 6 * (reason == "budget") for reason in SUPPRESSED_REASONS
         },
-        "detector_labels_total": {("3", outcome): 7 * (outcome == "applied") for outcome in OUTCOMES},
+        "detector_labels_total": {("3", outcome): 7 * (outcome == "applied") for outcome in LABEL_COUNTS},
         "detector_key_mismatches_total": {("3",): 1},
         "detector_events_irregular_total": {("3", kind): 3 * (kind == "late") for kind in IRREGULARITIES},
         "detector_drift_detections_total": {("3", "score_mean"): 9},
         "detector_partition_lag_records": {("3",): 11},
         "detector_partition_lag_seconds": {("3",): 1.5},
-        "detector_checkpoint_timestamp_seconds": {("3",): 1e9},
+        "detector_partition_lag_age_seconds": {("3",): 1.5},
+        "detector_partition_newest_record_age_seconds": {("3",): 1.5},
+        "detector_partition_event_age_seconds": {("3",): 70},
+        "detector_partition_state": {("3", state): int(state == "running") for state in STATES},
+        "detector_restore_progress_ratio": {("3",): 1},
+        "detector_checkpoint_age_seconds": {("3",): 80},
+        "detector_checkpoint_bytes": {("3",): 5000},
+        "detector_checkpoint_failures_total": {("3", kind): int(kind == "full") for kind in FAILURES},
+        "detector_checkpoint_store_free_bytes": {(): 1e9},
+        "detector_ready": {(): 1},
+        "detector_loop_heartbeat_age_seconds": {(): 0.25},
+        "detector_rebalances_total": {(kind,): int(kind == "assigned") for kind in CHANGES},
+        "detector_outages_total": {(): 2},
+        "detector_outage_seconds": {(): 7},
+        "detector_outage_duration_seconds_sum": {(): 41},
         "detector_journal_bytes": {("3",): 300},
         "detector_clusters": {("3",): 64},
         "detector_encoder_steps_total": {("3",): 7},
@@ -155,8 +186,8 @@ def test_histograms_are_cumulative_with_inclusive_bounds() -> None:
     families = scrape(busy())
     buckets = values(families, "detector_event_latency_seconds_bucket")
     assert buckets[("0.005",)] == 2
-    assert buckets[("0.25",)] == 2
-    assert buckets[("0.5",)] == 3
+    assert buckets[("0.2",)] == 2
+    assert buckets[("0.3",)] == 3
     assert buckets[("3600.0",)] == 3
     assert buckets[("+Inf",)] == 4
     assert values(families, "detector_event_latency_seconds_count") == {(): 4}
@@ -183,15 +214,23 @@ def test_gauges_and_counters_of_the_model_leave_with_the_partition_and_other_cou
     families = scrape(telemetry)
     assert values(families, "detector_events_received_total") == {("3",): 10}
     for name, family in families.items():
-        if family.type == "gauge" and not name.endswith("_info") and "_output_" not in name:
+        if name in OF_PARTITIONS and family.type == "gauge":
             assert family.samples == [], name
     assert values(families, "detector_encoder_steps_total") == {}
 
 
-def test_unknown_values_are_not_exported() -> None:
+def test_what_is_not_known_is_no_number() -> None:
     telemetry = Telemetry()
     telemetry.owned = frozenset({0})
-    assert values(scrape(telemetry), "detector_partition_lag_records") == {}
+    assert isnan(values(scrape(telemetry), "detector_partition_lag_records")[("0",)])
+    assert values(scrape(telemetry), "detector_clusters") == {}
+
+
+def test_a_time_is_read_at_most_twice_as_long_as_it_was() -> None:
+    """Prometheus interpolates within a bucket: from edges 10, 60, 600 it read 594 s for what took 70."""
+    assert all(after <= 2 * before for before, after in pairwise(WAIT_BOUNDS))
+    assert WAIT_BOUNDS[0] <= 0.005
+    assert WAIT_BOUNDS[-1] >= 3600
 
 
 def test_scrapes_are_whole_while_the_loop_writes() -> None:

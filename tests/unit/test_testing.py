@@ -65,7 +65,7 @@ def test_records_come_in_order_and_positions_go_past_gaps(clock: FakeClock) -> N
     assert [record.offset for record in stream.poll(0).records[0]] == [0]
     assert stream.position(0) == 3
     assert [record.offset for record in stream.poll(0).records[0]] == [3]
-    assert stream.position(0) == stream.end(0) == 6
+    assert stream.position(0) == stream.log_end(0) == 6
     stream.pause([0])
     broker.append(0, b"c")
     assert not stream.poll(100).records
@@ -147,7 +147,7 @@ def test_retention_and_the_end_of_a_finite_log(clock: FakeClock) -> None:
     broker.trim(0, 2)
     stream = MemoryStream(broker, clock)
     stream.poll(0)
-    assert (stream.beginning(0), stream.start(0), stream.end(0)) == (2, 2, 3)
+    assert (stream.beginning(0), stream.start(0), stream.log_end(0)) == (2, 2, 3)
     stream.seek(0, 2)
     assert len(stream.poll(0).records[0]) == 1
     assert not stream.poll(0).exhausted

@@ -206,6 +206,15 @@ class Policy:
         assert budget.per_day is not None
         return budget.per_day / self._partitions / max(events_per_day, 1.0)
 
+    def budget(self, events_per_day: float) -> tuple[float, float]:
+        """Alerts a day that this shard may publish, and how much of its balance is used.
+
+        The second is 0.5 while alerts are published as they are earned, 0 when half a day's alerts were
+        saved, 1 when the budget is used up. Only critical alerts take it further, to 2 at most.
+        """
+        used = 0.5 - self._balance / self._capacity(events_per_day)
+        return self._budget_share(events_per_day) * max(events_per_day, 1.0), used
+
     def _score_share(self, events_per_day: float) -> float:
         """Share of events that the budget has for scores; exploration has the rest."""
         return self._budget_share(events_per_day) * (1.0 - self._config.exploration_share)

@@ -1,4 +1,4 @@
-"""Count the outputs of a batch, measure the lag of a partition, and compute the signals of drift."""
+"""Count the outputs of a batch, and compute the signals of drift."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from detector.core.records import Outputs
-from detector.core.reporting.telemetry import PartitionTelemetry, Telemetry
+from detector.core.reporting.telemetry import EVERY_SHARD, Telemetry
 
 DRIFT_SIGNALS = ("score_mean", "rejected_share")
 """Names of the numbers that `block_signals` gives."""
@@ -39,33 +39,8 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
         _add(numbers.irregular, outputs.irregular)
         _add(numbers.unreadable, outputs.unreadable)
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
-        _add(numbers.labels, outputs.side_outcomes.get("feedback", {}))
+        _count_labels(numbers.labels, outputs.side_outcomes.get("feedback", {}), first=partition == 0)
         _add(numbers.exchange, outputs.side_outcomes.get("exchange", {}))
-
-
-def measure_lag(
-    numbers: PartitionTelemetry, *, end: int | None, committed: int, newest_ms: int, now_s: float
-) -> None:
-    """Set the gauges of how far a partition is behind its log.
-
-    Parameters
-    ----------
-    end
-        Offset after the log's last record; None when not known.
-    committed
-        Offset of the next record to process.
-    newest_ms
-        Log time of the newest processed record, ms since the epoch; 0 when not known.
-    now_s
-        The present, s since the epoch.
-    """
-    if end is None:
-        return
-    numbers.lag_records = max(end - committed, 0)
-    if numbers.lag_records == 0:
-        numbers.lag_seconds = 0.0
-    elif newest_ms > 0:
-        numbers.lag_seconds = max(now_s - newest_ms / 1000.0, 0.0)
 
 
 def block_signals(block: Sequence[Outputs]) -> dict[str, float]:
@@ -106,3 +81,12 @@ class StageTimer:
 def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
     for name, number in more.items():
         counts[name] += number
+
+
+def _count_labels(counts: dict[str, int], outcomes: Mapping[str, int], *, first: bool) -> None:
+    """Count labels once, although every shard reads them: the first one counts what all of them see alike."""
+    for outcome, number in outcomes.items():
+        if outcome != "unknown_event" and (first or outcome not in EVERY_SHARD):
+            counts[outcome] += number
+        if first:
+            counts["read"] += number

@@ -19,12 +19,27 @@ from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
 from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.feedback import OUTCOMES
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
+from detector.core.reporting.standing import CheckpointNumbers, LogEnd, Standing
 
 SECONDS_BOUNDS = (
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
+# Each at most twice the one before: what is read between two of them is at most twice what it was.
+WAIT_BOUNDS = (
+    0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5,
+    10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0,
+)  # fmt: skip
 ENDED_CAUSES = ("dead_member", "hanging")
-LATENCY_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+CHANGES = ("assigned", "revoked", "lost")
+STALLED_S = 10.0  # age of the heartbeat from which on the loop stands still; a turn takes less than a second
+
+EVERY_SHARD = frozenset(OUTCOMES) & {"unknown_event", "unknown_kind", "malformed"}
+"""Outcomes of labels that every shard tells of the same record: each one reads the whole topic."""
+
+LABEL_COUNTS = ("read", *(outcome for outcome in OUTCOMES if outcome != "unknown_event"))
+"""How labels are counted, each of them once. Over all partitions of all processes, `read` less the others is
+the number of labels of unknown events. No shard alone can tell: another one may hold the event.
+"""
 
 
 class Histogram:
@@ -78,19 +93,39 @@ class PartitionTelemetry:
     rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
-    labels: dict[str, int] = field(default_factory=lambda: _from_zero(OUTCOMES))  # by outcome
+    labels: dict[str, int] = field(default_factory=lambda: _from_zero(LABEL_COUNTS))  # see LABEL_COUNTS
     exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # by outcome
     drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # detected changes, by signal
     key_mismatches: int = 0
     irregular: dict[str, int] = field(default_factory=lambda: _from_zero(IRREGULARITIES))  # by kind
     unreadable: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # values, by field
-    lag_records: int | None = None
-    lag_seconds: float | None = None
-    checkpoint_timestamp: float | None = None  # s since the epoch
+    standing: Standing = field(default_factory=Standing)
+    log: LogEnd = field(default_factory=LogEnd)
+    checkpoints: CheckpointNumbers = field(default_factory=CheckpointNumbers)
     journal_bytes: int | None = None
     # position of the last barrier, and 48 bits of the hash of the state right after it
     barrier: tuple[int | None, int | None] = (None, None)
     gauges: dict[str, float] = field(default_factory=dict)  # of the model, see `Shard.gauges`
+
+    def leave(self) -> None:
+        """Forget what another process knows better from now on; counters stay."""
+        self.standing, self.log = Standing(), LogEnd()
+        self.checkpoints.since_s = self.checkpoints.bytes = self.journal_bytes = None
+        self.barrier, self.gauges = (None, None), {}
+
+
+class Outages:
+    """Times in which something outside kept the process from work, from the first sign until it was ready."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.since_s: float | None = None  # monotonic, of the one under way
+        self.durations = Histogram(WAIT_BOUNDS)
+
+    def lasting_s(self, now_s: float) -> float:
+        """Seconds that the one under way has lasted at monotonic `now_s`; 0 when there is none."""
+        since_s = self.since_s
+        return 0.0 if since_s is None else max(now_s - since_s, 0.0)
 
 
 class Telemetry:
@@ -98,17 +133,30 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.partitions: dict[int, PartitionTelemetry] = defaultdict(PartitionTelemetry)
-        self.owned: frozenset[int] = frozenset()  # gauges are exported for these only
-        self.latency = Histogram(LATENCY_BOUNDS)
+        self.owned: frozenset[int] = frozenset()  # assigned to us; gauges are exported for these only
+        self.ready = False
+        self.outages = Outages()
+        self.changes: dict[str, int] = _from_zero(CHANGES)  # of the group, by kind
+        self.checkpoints = Histogram(WAIT_BOUNDS)
+        self.store_free_bytes: int | None = None
+        self.latency = Histogram(WAIT_BOUNDS)
         self.stages: dict[str, Histogram] = defaultdict(Histogram)
         self.commits = Histogram()
-        self.restores = Histogram()
+        self.restores = Histogram(WAIT_BOUNDS)
         self.commit_failures = 0
         self.stable_offset_ages: dict[tuple[str, int], float] = {}  # s, by output topic and partition
         self.transactions_ended: dict[str, int] = _from_zero(
             ENDED_CAUSES
         )  # others' or hanging ones, by cause
         self.heartbeat: float | None = None  # monotonic seconds of the loop's last turn
+
+    def heartbeat_age_s(self, now_s: float) -> float | None:
+        """Seconds since the loop's last sign of life, at monotonic `now_s`; None before the first one."""
+        return None if self.heartbeat is None else max(now_s - self.heartbeat, 0.0)
+
+    def works(self, now_s: float) -> bool:
+        """Whether we are ready, and the loop does not stand still."""
+        return self.ready and (self.heartbeat_age_s(now_s) or 0.0) < STALLED_S
 
     def totals(self) -> PartitionTelemetry:
         """Counters summed over all partitions; gauges stay None.
@@ -132,3 +180,9 @@ class Telemetry:
                     for key, count in list(value.items()):
                         counts[key] += count
         return totals
+
+    def label_outcomes(self) -> dict[str, int]:
+        """Labels by outcome, over all partitions. For a process that has all partitions of the topic."""
+        counts = dict(self.totals().labels)
+        read = counts.pop("read")
+        return counts | {"unknown_event": max(read - sum(counts.values()), 0)}

@@ -90,7 +90,10 @@ class Alerting:
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
+        budget, used = self._policy.budget(self._events_per_day)
         return {
+            "budget": budget,
+            "budget_used": used,
             "threshold": float(self._threshold) if np.isfinite(self._threshold) else 0.0,
             "events_per_day": self._events_per_day,
             "overdrafts": float(self._policy.overdrafts),

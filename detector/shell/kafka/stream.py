@@ -38,6 +38,7 @@ from detector.shell.kafka.client import (
     partitions_count,
     translated,
 )
+from detector.shell.kafka.ends import KafkaEnds
 from detector.shell.kafka.probe import PROBE_ONE_S, PROBE_S, probe
 from detector.shell.kafka.publisher import Publisher
 from detector.shell.kafka.transactions import Transactions, client_id, transactional_id
@@ -266,14 +267,6 @@ class KafkaStream:
             offsets = self._client.end_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)
         return int(offsets[at])
 
-    def end(self, partition: int) -> int | None:
-        """Offset after the last record, as of the last fetch; None when not known yet.
-
-        It includes records of open transactions: a fetch returns the high watermark, and the client keeps
-        nothing else.
-        """
-        return self._client.highwater(self._at(partition)) if self._assigned(partition) else None
-
     def retention_ms(self, topic: str) -> int | None:
         """Retention time of a topic, ms; None when the broker does not say."""
 
@@ -347,6 +340,10 @@ class KafkaStream:
     def transactions(self) -> Transactions:
         """Return what sees and ends our group's transactions; for one thread."""
         return Transactions(self._config, self._settings, self.transactional_id)
+
+    def ends(self) -> KafkaEnds:
+        """Return what asks for the ends of the topic's partitions; for one thread."""
+        return KafkaEnds(self._config, self._settings)
 
     @contextmanager
     def between_commits(self) -> Iterator[None]:

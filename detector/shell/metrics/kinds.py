@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from detector.core.reporting.telemetry import PartitionTelemetry, Telemetry
+from detector.core.reporting.telemetry import PartitionTelemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a scrape takes place."""
+
+    monotonic_s: float
+    wall_s: float  # since the epoch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,12 +24,14 @@ class Metric:
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     help: str
-    read: Callable[[Any], Any]  # see `scope`; a number, None (not known), or numbers by value of `label`
+    read: Callable[..., Any]  # see `scope`; a number, None (not known), or numbers by value of `label`
     scope: Literal["partition", "model", "process"] = "partition"
     # partition: `read` gets each `PartitionTelemetry`; model: likewise, but of the partitions owned now;
     # process: `read` gets the `Telemetry`
     label: str | tuple[str, ...] | None = None  # `partition` comes before it where there are partitions
     unit: str = ""
+    timed: bool = False  # `read` also gets the `Moment`
+    always: bool = False  # what is not known is exported as NaN: there is a series for every partition
     alert: str = ""  # when to alert, Markdown
 
     @property
@@ -45,10 +55,56 @@ def delivery(
 
 
 def state(
-    name: str, unit: str, help_: str, read: Callable[[PartitionTelemetry], Any], *, alert: str = ""
+    name: str,
+    unit: str,
+    help_: str,
+    read: Callable[[PartitionTelemetry], Any],
+    *,
+    label: str | None = None,
+    always: bool = False,
+    alert: str = "",
 ) -> Metric:
-    """Make a gauge of a model."""
-    return Metric(name=name, kind="gauge", help=help_, read=read, scope="model", unit=unit, alert=alert)
+    """Make a gauge of a partition."""
+    return Metric(
+        name=name,
+        kind="gauge",
+        help=help_,
+        read=read,
+        scope="model",
+        label=label,
+        unit=unit,
+        always=always,
+        alert=alert,
+    )
+
+
+def timed(
+    name: str, help_: str, read: Callable[[PartitionTelemetry, Moment], float | None], *, alert: str = ""
+) -> Metric:
+    """Make a gauge of a partition, in seconds, that goes on while nothing happens."""
+    return Metric(
+        name=name,
+        kind="gauge",
+        help=help_,
+        read=read,
+        scope="model",
+        unit="seconds",
+        timed=True,
+        always=True,
+        alert=alert,
+    )
+
+
+def age(
+    name: str, help_: str, since_s: Callable[[PartitionTelemetry], float | None], *, alert: str = ""
+) -> Metric:
+    """Make a gauge of the time since a moment of a partition; `since_s`: that moment, monotonic."""
+
+    def read(partition: PartitionTelemetry, moment: Moment) -> float | None:
+        began_s = since_s(partition)
+        return None if began_s is None else max(moment.monotonic_s - began_s, 0.0)
+
+    return timed(name, help_, read, alert=alert)
 
 
 def model(name: str, gauge: str, unit: str, help_: str, *, alert: str = "") -> Metric:
@@ -70,14 +126,25 @@ def process(
     kind: Literal["counter", "gauge", "histogram"],
     unit: str,
     help_: str,
-    read: Callable[[Telemetry], Any],
+    read: Callable[..., Any],
     label: str | tuple[str, ...] | None = None,
     *,
+    timed: bool = False,
+    always: bool = False,
     alert: str = "",
 ) -> Metric:
-    """Make a metric of the process."""
+    """Make a metric of the process; `read` gets the `Telemetry`."""
     return Metric(
-        name=name, kind=kind, help=help_, read=read, scope="process", label=label, unit=unit, alert=alert
+        name=name,
+        kind=kind,
+        help=help_,
+        read=read,
+        scope="process",
+        label=label,
+        unit=unit,
+        timed=timed,
+        always=always,
+        alert=alert,
     )
 
 

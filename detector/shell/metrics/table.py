@@ -6,27 +6,28 @@ to `METRICS`. `make docs` makes the table of `docs/reference/metrics.md` from it
 Counters of deliveries are exported for every partition that this process has had, because a counter must not
 go back. Gauges, and counters that are part of a model's state, are exported for the partitions that it has
 now: another replica exports the rest. All numbers are read at the scrape, so exporting costs the loop
-nothing.
+nothing. `vitals` has the metrics of whether the service works.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from detector.core.reporting.telemetry import Histogram, PartitionTelemetry, Telemetry
-from detector.shell.metrics.kinds import Metric, as_tuple
+from detector.shell.metrics.kinds import Metric, Moment, as_tuple
 from detector.shell.metrics.kinds import delivery as _delivery
 from detector.shell.metrics.kinds import model as _model
-from detector.shell.metrics.kinds import process as _process
-from detector.shell.metrics.kinds import state as _state
+from detector.shell.metrics.vitals import VITALS
 
 METRICS: tuple[Metric, ...] = (
     # --- what was delivered ---
@@ -86,9 +87,11 @@ METRICS: tuple[Metric, ...] = (
     _delivery(
         "detector_labels_total",
         "labels",
-        "Labels read from the feedback topic, by outcome.",
+        "Labels of the feedback topic, by outcome; each one counts once, over all partitions.",
         lambda p: p.labels,
         "outcome",
+        alert='`sum(increase(detector_labels_total{outcome="read"}[1d])) - '
+        'sum(increase(detector_labels_total{outcome!="read"}[1d])) > 0`: labels of unknown events',
     ),
     _delivery(
         "detector_exchange_messages_total",
@@ -133,50 +136,6 @@ METRICS: tuple[Metric, ...] = (
         "signal",
         alert="`sum by (signal) (increase(detector_drift_detections_total[1d]))` far above its usual value "
         "(daily cycles count too)",
-    ),
-    # --- where a partition stands ---
-    _state(
-        "detector_partition_lag_records",
-        "records",
-        "Records in the log that are not processed yet.",
-        lambda p: p.lag_records,
-        alert="`deriv(detector_partition_lag_records[15m]) > 0` for 15 minutes",
-    ),
-    _state(
-        "detector_partition_lag_seconds",
-        "seconds",
-        "Age of the newest processed record while records wait, by the log's time; 0 when none waits.",
-        lambda p: p.lag_seconds,
-        alert="`max(detector_partition_lag_seconds) > 60` for 5 minutes",
-    ),
-    _state(
-        "detector_checkpoint_timestamp_seconds",
-        "seconds since the epoch",
-        "When the newest durable checkpoint was written.",
-        lambda p: p.checkpoint_timestamp,
-        alert="`time() - detector_checkpoint_timestamp_seconds > 3600` while events arrive: a restart would "
-        "replay an hour",
-    ),
-    _state(
-        "detector_journal_bytes",
-        "bytes",
-        "Size of the journal stored with the committed offset; Kafka's default limit is 4096.",
-        lambda p: p.journal_bytes,
-        alert="`detector_journal_bytes > 3500`: checkpoints fail",
-    ),
-    _state(
-        "detector_barrier_offset",
-        "offset",
-        "Offset of the last barrier, after which detector_state_hash was computed.",
-        lambda p: p.barrier[0],
-    ),
-    _state(
-        "detector_state_hash",
-        "",
-        "First 48 bits of the hash of the state after the last barrier.",
-        lambda p: p.barrier[1],
-        alert="two groups read one topic without side inputs: different at the same "
-        "`detector_barrier_offset`",
     ),
     # --- the model ---
     _model("detector_model_events", "events", "events", "Events accepted since the model began."),
@@ -234,6 +193,20 @@ METRICS: tuple[Metric, ...] = (
     ),
     _model("detector_fraud_rate_keys", "fraud_keys", "keys", "Entities and categories with a known fraud."),
     _model(
+        "detector_alert_budget_per_day",
+        "budget",
+        "alerts per day",
+        "Alerts a day that the alert budget allows; sum it over all partitions.",
+    ),
+    _model(
+        "detector_alert_budget_used_ratio",
+        "budget_used",
+        "ratio",
+        "Used part of the alert budget's balance: 0.5 while alerts are published as they are earned, 1 when "
+        "it is used up.",
+        alert="`detector_alert_budget_used_ratio >= 1` for an hour: candidates are held back",
+    ),
+    _model(
         "detector_budget_overdrafts_total",
         "overdrafts",
         "alerts",
@@ -276,63 +249,7 @@ METRICS: tuple[Metric, ...] = (
         "0 to 1",
         "Standard error of detector_recall_ratio.",
     ),
-    # --- the process ---
-    _process(
-        "detector_event_latency_seconds",
-        "histogram",
-        "seconds",
-        "Time from an event's timestamp in the log to the commit of its outputs.",
-        lambda t: t.latency,
-        alert="`histogram_quantile(0.99, sum by (le) (rate(detector_event_latency_seconds_bucket[5m]))) > 1`",
-    ),
-    _process(
-        "detector_stage_duration_seconds",
-        "histogram",
-        "seconds",
-        "Time that one batch spent in a stage of the loop, by stage.",
-        lambda t: t.stages,
-        "stage",
-    ),
-    _process(
-        "detector_commit_duration_seconds",
-        "histogram",
-        "seconds",
-        "Duration of one commit.",
-        lambda t: t.commits,
-    ),
-    _process(
-        "detector_commit_failures_total",
-        "counter",
-        "commits",
-        "Commits that failed or whose outcome was unknown; each one rebuilds every shard.",
-        lambda t: t.commit_failures,
-        alert="`increase(detector_commit_failures_total[10m]) > 2`",
-    ),
-    _process(
-        "detector_output_stable_offset_age_seconds",
-        "gauge",
-        "seconds",
-        "How long the last stable offset of an output partition has not moved while records are behind it.",
-        lambda t: t.stable_offset_ages,
-        ("topic", "partition"),
-        alert="`max by (topic) (detector_output_stable_offset_age_seconds) > 60`: read_committed consumers "
-        "see nothing new",
-    ),
-    _process(
-        "detector_transactions_ended_total",
-        "counter",
-        "transactions",
-        "Transactions of this group that were ended for a dead member or because they hung, by cause.",
-        lambda t: t.transactions_ended,
-        "cause",
-    ),
-    _process(
-        "detector_restore_duration_seconds",
-        "histogram",
-        "seconds",
-        "Time from the assignment of a partition until its model was restored.",
-        lambda t: t.restores,
-    ),
+    *VITALS,
 )
 
 
@@ -373,24 +290,34 @@ class TelemetryCollector(Collector):
         Labels of `BUILD_INFO`: version, python.
     config_info
         Labels of `CONFIG_INFO`: model (hash of the settings that alerts depend on), delivery.
+    monotonic, wall
+        Clocks, s: that of the loop, and the time since the epoch.
     """
 
     def __init__(
-        self, telemetry: Telemetry, build: Mapping[str, str], config_info: Mapping[str, str]
+        self,
+        telemetry: Telemetry,
+        build: Mapping[str, str],
+        config_info: Mapping[str, str],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._telemetry = telemetry
+        self._clocks = monotonic, wall
         self._infos = ((BUILD_INFO, dict(build)), (CONFIG_INFO, dict(config_info)))
 
     def collect(self) -> Iterator[Family]:
         """Every metric in the order of the table, also those without a sample yet."""
-        telemetry = self._telemetry
+        telemetry, moment = self._telemetry, Moment(*(clock() for clock in self._clocks))
         owned = telemetry.owned
         seen = dict(telemetry.partitions)  # atomic under the interpreter's lock: the loop may add to it
         seen |= {partition: PartitionTelemetry() for partition in owned if partition not in seen}
         mine = {partition: numbers for partition, numbers in seen.items() if partition in owned}
         for metric in METRICS:
             family = _FAMILIES[metric.kind](metric.name, metric.help, labels=metric.labels)
-            for labels, value in _samples(metric, telemetry, mine if metric.scope == "model" else seen):
+            partitions = mine if metric.scope == "model" else seen
+            for labels, value in _samples(metric, telemetry, partitions, moment):
                 if isinstance(value, Histogram):
                     family.add_metric(labels, *_buckets(value))
                 else:
@@ -403,7 +330,7 @@ class TelemetryCollector(Collector):
 
 
 def renderer(*collectors: Collector) -> Callable[[], tuple[bytes, str]]:
-    """Put `collectors` on a registry of their own.
+    """Put `collectors` on a registry of their own, with `process_*`: memory, CPU, open files, start time.
 
     Returns
     -------
@@ -411,6 +338,7 @@ def renderer(*collectors: Collector) -> Callable[[], tuple[bytes, str]]:
         Gives one scrape: the exposition and its content type. The HTTP server needs nothing else from here.
     """
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     for collector in collectors:
         registry.register(collector)
     return lambda: (generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
@@ -435,7 +363,7 @@ def markdown_table() -> str:
 
 
 def _samples(
-    metric: Metric, telemetry: Telemetry, partitions: Mapping[int, PartitionTelemetry]
+    metric: Metric, telemetry: Telemetry, partitions: Mapping[int, PartitionTelemetry], moment: Moment
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Label values with numbers or histograms."""
     sources: Iterable[tuple[tuple[str, ...], object]] = (
@@ -444,12 +372,12 @@ def _samples(
         else [((str(partition),), numbers) for partition, numbers in sorted(partitions.items())]
     )
     for labels, source in sources:
-        value = metric.read(source)
+        value = metric.read(source, moment) if metric.timed else metric.read(source)
         if metric.label is not None:
             for label, number in sorted(dict(value).items()):
                 yield (*labels, *map(str, as_tuple(label))), number
-        elif value is not None:
-            yield labels, value
+        elif value is not None or metric.always:
+            yield labels, nan if value is None else value
 
 
 def _buckets(histogram: Histogram) -> tuple[list[tuple[str, float]], float]:

@@ -11,16 +11,24 @@ Rules
 
 from __future__ import annotations
 
+import errno
 from math import inf
 
 from detector.config.tree import Checkpoints
+from detector.core.recovery.checkpoint import Snapshot
 from detector.core.recovery.generations import write
 from detector.core.recovery.journal import Barrier, Journal
 from detector.errors import OutsideError
+from detector.shell import calls
 from detector.shell.runner.owned import Owned
 from detector.shell.runner.shared import Shared
 
 RETRY_S = 5.0  # between two attempts to write a snapshot
+_KINDS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "full"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "denied"),
+    errno.ETIMEDOUT: "timeout",
+}  # kinds of `FAILURES`
 
 
 class Checkpointer:
@@ -108,9 +116,11 @@ class Checkpointer:
         writing, checkpoints.writing = checkpoints.writing, None
         position = checkpoints.snapshots[0].position
         seconds = round(self._clock.monotonic() - checkpoints.started_s, 3)
+        numbers = self._telemetry.partitions[owned.number].checkpoints
         try:
-            name = writing.result()
+            name, size = writing.result()
         except OutsideError as error:
+            numbers.failures[failure(error)] += 1
             checkpoints.failed_s = self._clock.monotonic()
             checkpoints.started_s = -inf  # try again at the next barrier
             self._log.error("checkpoint_failed", partition=owned.number, position=position, reason=str(error))
@@ -118,8 +128,11 @@ class Checkpointer:
         owned.partition.rebase(name, position)
         owned.origin_ms = 0
         del checkpoints.snapshots[0]
-        self._telemetry.partitions[owned.number].checkpoint_timestamp = self._clock.time()
-        self._log.info("checkpoint_written", partition=owned.number, checkpoint=name, seconds=seconds)
+        numbers.since_s, numbers.bytes = self._clock.monotonic(), size
+        self._telemetry.checkpoints.observe(seconds)
+        self._log.info(
+            "checkpoint_written", partition=owned.number, checkpoint=name, seconds=seconds, bytes=size
+        )
         return True
 
     def committed(self, owned: Owned, journal: Journal) -> None:
@@ -141,10 +154,30 @@ class Checkpointer:
     def _write(self, owned: Owned) -> None:
         owned.checkpoints.started_s = self._clock.monotonic()
         snapshots = owned.checkpoints.snapshots  # read when the write begins: it may be dropped before that
-        owned.checkpoints.writing = self._executor.submit(lambda: write(snapshots[0], self._objects.put))
+        owned.checkpoints.writing = self._executor.submit(lambda: self._put(snapshots[0]))
+
+    def _put(self, snapshot: Snapshot) -> tuple[str, int]:
+        """Write a snapshot; returns the checkpoint's name, and the bytes that were written."""
+        sizes: list[int] = []
+
+        def put(name: str, data: bytes) -> None:
+            self._objects.put(name, data)
+            sizes.append(len(data))
+
+        return write(snapshot, put), sum(sizes)
 
     def _prune(self, partition: int, journal: Journal) -> None:
         try:
             self._objects.prune(partition, journal, self._settings.keep)
         except OutsideError as error:
             self._log.warning("prune_failed", partition=partition, reason=str(error))
+
+
+def failure(error: OutsideError) -> str:
+    """Why a write failed, as one of `FAILURES`."""
+    cause = error.__cause__
+    if isinstance(cause, calls.CallTimeout):
+        return "timeout"
+    if isinstance(cause, OSError):
+        return _KINDS.get(cause.errno or 0, "unavailable")
+    return "unavailable"

@@ -24,13 +24,13 @@ from detector.core.records import Outputs
 from detector.core.recovery.committed import seal
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.counting import count
-from detector.core.reporting.telemetry import PartitionTelemetry
 from detector.errors import BrokerUnavailable, CommitFailed
 from detector.ports import Commit, Committed
 from detector.shell.runner.checkpointer import Checkpointer
 from detector.shell.runner.owned import Owned
 from detector.shell.runner.rejections import RejectionLog
 from detector.shell.runner.shared import Shared
+from detector.shell.runner.status import describe
 
 COMMIT_SHARE_MAX = 0.1  # of the time for commits at barriers; above it they wait for the next regular one
 
@@ -178,7 +178,7 @@ class Committer:
             if self._owned.get(number) is not owned:
                 continue
             owned.committed = part.committed
-            _update_gauges(numbers, owned)
+            describe(numbers, owned)
             # Step 3
             self._checkpointer.committed(owned, part.journal)
 
@@ -204,11 +204,3 @@ class Committer:
 def _part(owned: Owned, committed: Committed) -> Part:
     outputs, lost = owned.hand_over()
     return Part(owned=owned, committed=committed, journal=owned.partition.journal, outputs=outputs, lost=lost)
-
-
-def _update_gauges(numbers: PartitionTelemetry, owned: Owned) -> None:
-    """Update a partition's gauges of its model and journal."""
-    numbers.gauges = owned.partition.gauges
-    _, _, digits = owned.partition.state_hash.partition(":")
-    numbers.barrier = owned.partition.barrier_position, int(digits, 16) if digits else None
-    numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None

@@ -198,7 +198,7 @@ class Runner:
 
     def status(self) -> Status:
         """Whether we are ready, and why not."""
-        return self._status.status
+        return self._status.now()
 
     def turn(self) -> bool:
         """Do one turn of the loop (module's text); `run` does nothing else.
@@ -274,6 +274,7 @@ class Runner:
                 self._assigned[number] = self._clock.monotonic()
             elif self._on_revoked is not None:
                 self._on_revoked(number)
+        self._telemetry.changes[change.kind] += 1
         self._log.info(f"partitions_{change.kind}", partitions=list(change.partitions))
 
     def _restore_assigned(self) -> str:

@@ -44,7 +44,7 @@ class Checkpointing:
     started_s: float  # monotonic, when the last write began
     named: str  # the checkpoint that the committed journal names; empty: none
     snapshots: list[Snapshot] = field(default_factory=list)  # not written yet, at most two
-    writing: Future[str] | None = None  # write of the first snapshot; gives the checkpoint's name
+    writing: Future[tuple[str, int]] | None = None  # write of the first snapshot: checkpoint's name, bytes
     failed_s: float = -inf  # monotonic, when the last write failed
 
 
@@ -88,8 +88,13 @@ class Owned:
     def progress(self) -> str:
         """How far the replay has come."""
         position, until = self.partition.position, self.partition.until
-        share = (position - self.origin) / max(until - self.origin, 1)
-        return f"at offset {position} of {until} ({share:.0%} of {until - self.origin} offsets)"
+        return f"at offset {position} of {until} ({self.replayed_share:.0%} of {until - self.origin} offsets)"
+
+    @property
+    def replayed_share(self) -> float:
+        """Share of the replay's offsets that are processed, 0 to 1."""
+        done, whole = self.partition.position - self.origin, self.partition.until - self.origin
+        return min(done / whole, 1.0) if whole > 0 else 1.0
 
     @property
     def done(self) -> bool:

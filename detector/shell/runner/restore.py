@@ -88,7 +88,7 @@ class Restorer:
             What is in the way of those that are left; empty: nothing.
         """
         trouble = ""
-        committed = self._ask(lambda: self._stream.committed(sorted(self._assigned)))
+        committed = self._committed()
         until_s = self._clock.monotonic() + RESTORING_MAX_S
         for number, assigned_s in sorted(self._assigned.items()):
             if self._calls.stopping or self._clock.monotonic() >= until_s:
@@ -108,6 +108,15 @@ class Restorer:
                 self._status.restored()
         return trouble
 
+    def _committed(self) -> Mapping[int, Committed | None]:
+        self._status.restoring(min(self._assigned), "reading from the broker what is committed")
+        try:
+            committed = self._ask(lambda: self._stream.committed(sorted(self._assigned)))
+        finally:
+            self._status.restored()
+        self._status.read_committed(committed)
+        return committed
+
     def _overtaken(self, number: int, committed: Committed | None) -> bool:
         """Whether more was committed meanwhile: what `committed` names may be pruned."""
         now = self._ask(lambda: self._stream.committed([number]))
@@ -125,13 +134,15 @@ class Restorer:
         """
         began_s = self._clock.monotonic()
         ask, stream, identity = self._ask, self._stream, self._identity_of(number)
-        self._status.restoring(number, "reading what is committed")
+        self._status.restoring(number, "asking the broker for its partitions and the side topics")
         partitions = ask(stream.partitions_count)
         wanted = self._config.model_part(partitions)
-        ask(lambda: self._configs.store(wanted))
         beginnings = {side: ask(log.beginning) for side, log in self._sides.items()}
         here = self._here(identity)
+        self._status.restoring(number, "reading and writing the checkpoint store")
+        ask(lambda: self._configs.store(wanted))
         ask(lambda: self._objects.claim(here.cluster))
+        self._status.restoring(number, "asking the broker where the log begins and ends")
         # Step 1
         if committed is None:
             until = ask(lambda: stream.start(number))
@@ -240,7 +251,7 @@ class Restorer:
         return journal, find(journal), lost
 
     def _get(self, number: int, name: str) -> bytes:
-        self._status.restoring(number, f"reading {name}")
+        self._status.restoring(number, f"reading {name} from the checkpoint store")
         return self._ask(lambda: self._objects.get(name))
 
     def _bare(self, wanted: ModelPart, position: int, beginnings: Mapping[Side, int]) -> Journal:

@@ -1,12 +1,18 @@
-"""What /readyz and the lag metrics say: readiness, the state of each partition, lag, warnings."""
+"""What /readyz and the metrics of the process say: readiness, outages, the state of each partition, warnings.
+
+The loop's thread writes it, in every turn and between the steps of a restore. `StatusReporter.now` may be
+called from any thread: it adds what the loop cannot say while it stands still.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from detector.core.reporting.counting import measure_lag
-from detector.core.reporting.telemetry import Telemetry
-from detector.ports import PartitionStatus, Status
+from detector.core.reporting.standing import Standing
+from detector.core.reporting.telemetry import STALLED_S, PartitionTelemetry, Telemetry
+from detector.ports import Committed, PartitionStatus, Status
+from detector.shell.runner.owned import Owned
 from detector.shell.runner.shared import Shared
 
 WarningSource = Callable[[], Sequence[str]]
@@ -15,6 +21,7 @@ and must not raise.
 """
 
 REPEATED_MIN, REPEATED_SHARE_MAX = 100, 0.05  # events that repeat an id: more than retries explain
+HANGS_S = 5.0  # a step of a restore that takes longer is said to get no answer
 
 
 class StatusReporter:
@@ -29,53 +36,80 @@ class StatusReporter:
     def __init__(self, shared: Shared, sources: Sequence[WarningSource]) -> None:
         telemetry = shared.telemetry
         self._owned, self._assigned, self._stream = shared.owned, shared.assigned, shared.stream
-        self._clock, self._telemetry = shared.clock, telemetry
+        self._clock, self._telemetry, self._log = shared.clock, telemetry, shared.log
         self._sources = (lambda: input_warnings(telemetry), *sources)
-        self._step = ""  # what a restore does right now
-        self.status = Status()
+        self._step = ("", 0.0)  # what a restore does right now, and since when, monotonic s
+        self._ready_s: float | None = None  # when we were last ready; None: not since the last outage
+        self._outage = ""  # reason of the outage under way
+        self._status = Status()
+
+    def now(self) -> Status:
+        """The status of this moment; safe from any thread.
+
+        Where the loop stands still it cannot say so itself: then we are not ready. A step of a restore that
+        gets no answer is reported with its duration.
+        """
+        status, now_s = self._status, self._clock.monotonic()
+        age_s = self._telemetry.heartbeat_age_s(now_s)
+        if status.ready and age_s is not None and age_s >= STALLED_S:
+            return replace(status, ready=False, reason=f"the main loop has made no round for {age_s:.0f} s")
+        step, since_s = self._step
+        if status.ready or not step or now_s - since_s < HANGS_S:
+            return status
+        slow = f"{step}, no answer for {now_s - since_s:.0f} s"
+        lines = (replace(line, reason=slow) if line.reason == step else line for line in status.partitions)
+        return replace(status, reason=status.reason.replace(step, slow), partitions=tuple(lines))
 
     def preparing(self) -> None:
         """Report that the group is not joined yet."""
-        self.status = Status(reason="compiling, before the group is joined")
+        self._status = Status(reason="compiling, before the group is joined")
 
     def stopped(self) -> None:
         """Report that the loop has ended."""
-        self.status = Status(reason="stopped", warnings=self.status.warnings)
+        self._telemetry.ready = False
+        self._status = Status(reason="stopped", warnings=self._status.warnings)
 
     def restoring(self, number: int, step: str) -> None:
         """Report what the restore of a partition does."""
-        self._step = f"partition {number}: {step}"
+        self._step = f"partition {number}: {step}", self._clock.monotonic()
         self.update("")
+
+    def read_committed(self, committed: Mapping[int, Committed | None]) -> None:
+        """Note what is committed of the partitions that are being restored: their lag counts from there."""
+        for number, found in committed.items():
+            if found is not None and number in self._assigned:
+                self._telemetry.partitions[number].standing.processed = found.offset
 
     def restored(self) -> None:
         """Forget what was last reported by `restoring`."""
-        self._step = ""
+        self._step = "", 0.0
 
     def update(self, trouble: str) -> None:
-        """Replace the status, and update the gauges that follow the clock.
+        """Replace the status, and what the metrics say of each partition.
 
         Parameters
         ----------
         trouble
             What is in the way of the whole process; empty: nothing.
         """
+        self._note_standings()
         lines = self._lines(trouble)
-        self._telemetry.owned = frozenset(self._owned)
-        self._measure_lags()
         unready = (line for line in lines if line.state != "running")
         reasons = (f"partition {line.partition} is {line.state}: {line.reason}" for line in unready)
         reason = trouble or next(reasons, "")
         if not reason and not self._stream.settled():
             reason = "the consumer group is rebalancing"
-        self.status = Status(
+        self._status = Status(
             ready=not reason,
             reason=reason or "running",
             partitions=tuple(lines),
             warnings=tuple(warning for source in self._sources for warning in source()),
         )
+        self._telemetry.ready = not reason
+        self._note_outage(trouble, ready=not reason)
 
     def _lines(self, trouble: str) -> list[PartitionStatus]:
-        reason = trouble or self._step or "not begun yet"
+        reason = trouble or self._step[0] or "not begun yet"
         lines = [
             PartitionStatus(partition=number, state="restoring", reason=reason) for number in self._assigned
         ]
@@ -87,16 +121,59 @@ class StatusReporter:
             )
         return sorted(lines, key=lambda line: line.partition)
 
-    def _measure_lags(self) -> None:
-        for number, owned in self._owned.items():
-            if owned.committed is not None:
-                measure_lag(
-                    self._telemetry.partitions[number],
-                    end=self._stream.end(number),
-                    committed=owned.committed.offset,
-                    newest_ms=owned.newest_ms,
-                    now_s=self._clock.time(),
-                )
+    def _note_standings(self) -> None:
+        """Update what is known of our partitions, restored or not, and forget those that have left."""
+        telemetry, now_s = self._telemetry, self._clock.monotonic()
+        ours = frozenset(self._owned) | frozenset(self._assigned)
+        for number in telemetry.owned - ours:
+            telemetry.partitions[number].leave()
+        for number in ours:
+            numbers = telemetry.partitions[number]
+            if numbers.standing.assigned_s is None:
+                since_s = self._assigned.get(number, now_s)
+                numbers.standing.assigned_s = numbers.standing.moved_s = since_s
+                numbers.checkpoints.since_s = since_s
+            owned = self._owned.get(number)
+            if owned is None:
+                numbers.standing.state, numbers.standing.progress = "restoring", 0.0
+            else:
+                _follow(numbers.standing, owned, now_s)
+                if owned.caught_up and not numbers.gauges:
+                    describe(numbers, owned)
+        telemetry.owned = ours  # last: who reads it finds its partitions above
+
+    def _note_outage(self, trouble: str, *, ready: bool) -> None:
+        """Count an outage from its first sign until we are ready, and say when it is over."""
+        outages, now_s = self._telemetry.outages, self._clock.monotonic()
+        if trouble and outages.since_s is None:
+            outages.since_s = now_s if self._ready_s is None else self._ready_s
+            outages.count += 1
+            self._outage = trouble
+        elif ready and outages.since_s is not None:
+            seconds, outages.since_s = now_s - outages.since_s, None
+            outages.durations.observe(seconds)
+            self._log.info("ready_again", seconds=round(seconds, 1), reason=self._outage)
+        self._ready_s = now_s if ready else None
+
+
+def describe(numbers: PartitionTelemetry, owned: Owned) -> None:
+    """Update a partition's gauges of its model and journal."""
+    numbers.gauges = owned.partition.gauges
+    _, _, digits = owned.partition.state_hash.partition(":")
+    numbers.barrier = owned.partition.barrier_position, int(digits, 16) if digits else None
+    numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None
+
+
+def _follow(standing: Standing, owned: Owned, now_s: float) -> None:
+    position = owned.partition.position
+    standing.state = owned.state
+    standing.progress = 1.0 if owned.caught_up else owned.replayed_share
+    standing.processed = position if owned.committed is None else owned.committed.offset
+    standing.newest_ms = owned.newest_ms or standing.newest_ms
+    if position > standing.position:
+        if standing.position >= 0:  # else the first one, which is where the restore began
+            standing.moved_s = now_s
+        standing.position = position
 
 
 def input_warnings(telemetry: Telemetry) -> Sequence[str]:

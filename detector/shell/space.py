@@ -1,0 +1,63 @@
+"""Watches the free space of a local checkpoint store: a full disk is seen before a checkpoint fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from detector.core.reporting.telemetry import Telemetry
+from detector.errors import DetectorError
+
+LOOK_S = 5.0  # between two looks
+ROOM = 2  # free space is short below so many times the newest checkpoints: one more of each, and a margin
+
+
+class SpaceWatch:
+    """The background thread. Does nothing where the store does not tell its free space.
+
+    Parameters
+    ----------
+    free_bytes
+        Asks the store; None: it does not tell. May block: it is called on the thread only.
+    telemetry
+        Takes the answer.
+    """
+
+    def __init__(self, free_bytes: Callable[[], int | None], telemetry: Telemetry) -> None:
+        self._free_bytes, self._telemetry = free_bytes, telemetry
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="space-watch", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more; does not wait for a call under way."""
+        self._stopping.set()
+
+    def look(self) -> bool:
+        """Look once; returns whether to look again."""
+        try:
+            free = self._free_bytes()
+        except (DetectorError, OSError):  # failed writes are counted where they are made
+            self._telemetry.store_free_bytes = None
+            return True
+        self._telemetry.store_free_bytes = free
+        return free is not None
+
+    def warnings(self) -> tuple[str, ...]:
+        """What /readyz must say. May be called from any thread."""
+        telemetry, free = self._telemetry, self._telemetry.store_free_bytes
+        ours = [telemetry.partitions[number] for number in telemetry.owned]
+        needed = ROOM * sum(numbers.checkpoints.bytes or 0 for numbers in ours)
+        if free is None or (free > needed and free > 0):
+            return ()
+        return (
+            f"the checkpoint store has {free} bytes free, checkpoints may need {needed}: make room, or the "
+            "next start replays all events since the last checkpoint that was written",
+        )
+
+    def _run(self) -> None:
+        while self.look() and not self._stopping.wait(LOOK_S):
+            pass
