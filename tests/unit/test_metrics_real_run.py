@@ -31,7 +31,7 @@ PER_DAY, COMPROMISED = 200, "t-3"
 START_S = 1_700_000_000.0
 NOT_MOVED: dict[Series, str] = {
     **dict.fromkeys(
-        [("detector_checkpoint_failures_total", kind) for kind in FAILURES if kind != "unavailable"],
+        [("detector_checkpoint_failures_total", kind) for kind in FAILURES],
         "needs a real store; see test_vitals.py",
     ),
     ("detector_partition_state", "waiting"): "needs a full journal; see test_runner_checkpoints.py",
