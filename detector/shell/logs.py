@@ -3,6 +3,9 @@
 Log records of libraries go the same way, but only from WARNING on: at DEBUG some of them (numba, botocore)
 write megabytes, or requests with credentials. Every value is first converted to plain data of limited size
 without secrets.
+
+In trouble a client may log hundreds of lines a minute that say the same. `Limit` shows the first few of a
+minute, and then says how many were left out. At level ``debug`` nothing is left out.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, TextIO
 from urllib.parse import quote
@@ -24,6 +28,10 @@ _MASK = "***"
 _CHARS_MAX = 16_384  # of one text; the longest tracebacks are cut
 _ITEMS_MAX = 100  # of one list or mapping
 _DEPTH_MAX = 8
+WINDOW_S = 60.0
+LIBRARY_LINES_MAX = 4  # of one library and level in a window: the causes come first
+EVENT_LINES_MAX = 4  # of one event of ours in a window, from WARNING on
+_KEYS_MAX = 256  # of a window: further ones are left out
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 EventDict = MutableMapping[str, Any]
@@ -65,7 +73,7 @@ def configure(
         if console
         else structlog.processors.JSONRenderer()
     )
-    handler = logging.StreamHandler(out)
+    handler = logging.StreamHandler(out) if own_level <= logging.DEBUG else _LimitedHandler(out, shared)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -98,6 +106,103 @@ def get_logger(name: str) -> Log:
     """
     log: Log = structlog.stdlib.get_logger(name)
     return log
+
+
+class Limit:
+    """Chooses the records of a window of `WINDOW_S` that are shown.
+
+    - A library's template (the message before its values are filled in): once. Of one library and level, at
+      most `LIBRARY_LINES_MAX` records.
+    - Our own events from WARNING on: `EVENT_LINES_MAX` records of each. All others are shown.
+
+    What is shown depends on the records and their times alone.
+    """
+
+    def __init__(self) -> None:
+        self._began_s = 0.0  # time of the window's first record, s since the epoch
+        self._counts: Counter[tuple[str, str]] = Counter()  # shown, by what limits them
+        self._left_out: Counter[str] = Counter()  # by logger
+
+    def turn(self, record: logging.LogRecord) -> dict[str, int]:
+        """Begin another window if the one before has ended (or the clock was set back).
+
+        Returns
+        -------
+        dict
+            Numbers of records that the window before left out, by logger; empty: none.
+        """
+        if 0.0 <= record.created - self._began_s < WINDOW_S:
+            return {}
+        self._began_s = record.created
+        return self.close()
+
+    def close(self) -> dict[str, int]:
+        """Forget the window; returns what it left out."""
+        left_out = dict(self._left_out)
+        self._counts.clear()
+        self._left_out.clear()
+        return left_out
+
+    def shows(self, record: logging.LogRecord) -> bool:
+        """Whether to show this record; counts it."""
+        limits = self._limits(record)
+        fits = all(self._counts[key] < limit for key, limit in limits)
+        if fits and len(self._counts) + len(limits) <= _KEYS_MAX:
+            self._counts.update(key for key, _ in limits)
+            return True
+        logger = record.name if len(self._left_out) < _ITEMS_MAX else "others"
+        self._left_out[logger] += 1
+        return False
+
+    def _limits(self, record: logging.LogRecord) -> tuple[tuple[tuple[str, str], int], ...]:
+        message = record.msg.get("event", "") if isinstance(record.msg, dict) else record.msg
+        template = record.name, str(message)[:_CHARS_MAX]
+        if not _is_own(record.name):
+            library = record.name.partition(".")[0], record.levelname
+            return (library, LIBRARY_LINES_MAX), (template, 1)
+        return ((template, EVENT_LINES_MAX),) if record.levelno >= logging.WARNING else ()
+
+
+class _LimitedHandler(logging.StreamHandler[TextIO]):
+    """Writes what a `Limit` shows, and once a window how much it left out.
+
+    Parameters
+    ----------
+    shared
+        Add level, logger and time to what this handler itself says.
+    """
+
+    def __init__(self, stream: TextIO, shared: Sequence[structlog.typing.Processor]) -> None:
+        super().__init__(stream)
+        self._limit, self._shared = Limit(), shared
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; the handler's lock is held."""
+        self._tell(self._limit.turn(record))
+        if self._limit.shows(record):
+            super().emit(record)
+
+    def close(self) -> None:
+        """Tell what the last window left out; at the process's end, or when logging is set up again."""
+        left_out = self._limit.close()
+        if not self.stream.closed:
+            self._tell(left_out)
+        super().close()
+
+    def _tell(self, left_out: Mapping[str, int]) -> None:
+        if not left_out:
+            return
+        logger, name = logging.getLogger(__name__), "warning"
+        event: Any = {"event": "log_lines_left_out", "lines": sum(left_out.values()), "loggers": left_out}
+        for processor in self._shared:
+            event = processor(logger, name, event)
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, event, None, None)
+        record.__dict__ |= {"_logger": logger, "_name": name}  # as structlog marks its own
+        super().emit(record)
+
+
+def _is_own(name: str) -> bool:
+    return name.partition(".")[0] == "detector"
 
 
 def _plain_values(secrets: Iterable[str]) -> structlog.typing.Processor:
