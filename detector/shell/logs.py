@@ -29,8 +29,8 @@ _CHARS_MAX = 16_384  # of one text; the longest tracebacks are cut
 _ITEMS_MAX = 100  # of one list or mapping
 _DEPTH_MAX = 8
 WINDOW_S = 60.0
-LIBRARY_LINES_MAX = 4  # of one library and level in a window: the causes come first
-EVENT_LINES_MAX = 4  # of one event of ours in a window, from WARNING on
+LIBRARY_LINES_MAX = 3  # of one library in a window: its causes come first, and we say ours
+EVENT_LINES_MAX = {"WARNING": 4, "INFO": 16}  # of one event of ours in a window; errors are all shown
 _KEYS_MAX = 256  # of a window: further ones are left out
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
@@ -111,9 +111,9 @@ def get_logger(name: str) -> Log:
 class Limit:
     """Chooses the records of a window of `WINDOW_S` that are shown.
 
-    - A library's template (the message before its values are filled in): once. Of one library and level, at
-      most `LIBRARY_LINES_MAX` records.
-    - Our own events from WARNING on: `EVENT_LINES_MAX` records of each. All others are shown.
+    - A library's template (the message before its values are filled in): once. Of one library, at most
+      `LIBRARY_LINES_MAX` records.
+    - Our own events: `EVENT_LINES_MAX` records of each, by level. An error is always shown.
 
     What is shown depends on the records and their times alone.
     """
@@ -121,7 +121,7 @@ class Limit:
     def __init__(self) -> None:
         self._began_s = 0.0  # time of the window's first record, s since the epoch
         self._counts: Counter[tuple[str, str]] = Counter()  # shown, by what limits them
-        self._left_out: Counter[str] = Counter()  # by logger
+        self._left_out: Counter[str] = Counter()  # by source
 
     def turn(self, record: logging.LogRecord) -> dict[str, int]:
         """Begin another window if the one before has ended (or the clock was set back).
@@ -129,7 +129,7 @@ class Limit:
         Returns
         -------
         dict
-            Numbers of records that the window before left out, by logger; empty: none.
+            Numbers of records that the window before left out, by logger or event of ours; empty: none.
         """
         if 0.0 <= record.created - self._began_s < WINDOW_S:
             return {}
@@ -150,17 +150,16 @@ class Limit:
         if fits and len(self._counts) + len(limits) <= _KEYS_MAX:
             self._counts.update(key for key, _ in limits)
             return True
-        logger = record.name if len(self._left_out) < _ITEMS_MAX else "others"
-        self._left_out[logger] += 1
+        source = _source(record)
+        self._left_out[source if len(self._left_out) < _ITEMS_MAX else "others"] += 1
         return False
 
     def _limits(self, record: logging.LogRecord) -> tuple[tuple[tuple[str, str], int], ...]:
-        message = record.msg.get("event", "") if isinstance(record.msg, dict) else record.msg
-        template = record.name, str(message)[:_CHARS_MAX]
+        template = record.name, _event(record)
         if not _is_own(record.name):
-            library = record.name.partition(".")[0], record.levelname
-            return (library, LIBRARY_LINES_MAX), (template, 1)
-        return ((template, EVENT_LINES_MAX),) if record.levelno >= logging.WARNING else ()
+            return ((record.name.partition(".")[0], ""), LIBRARY_LINES_MAX), (template, 1)
+        limit = EVENT_LINES_MAX.get(record.levelname)
+        return () if limit is None else ((template, limit),)
 
 
 class _LimitedHandler(logging.StreamHandler[TextIO]):
@@ -193,12 +192,22 @@ class _LimitedHandler(logging.StreamHandler[TextIO]):
         if not left_out:
             return
         logger, name = logging.getLogger(__name__), "warning"
-        event: Any = {"event": "log_lines_left_out", "lines": sum(left_out.values()), "loggers": left_out}
+        event: Any = {"event": "log_lines_left_out", "lines": sum(left_out.values()), "sources": left_out}
         for processor in self._shared:
             event = processor(logger, name, event)
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, event, None, None)
         record.__dict__ |= {"_logger": logger, "_name": name}  # as structlog marks its own
         super().emit(record)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Return the name of our event, or the message's template."""
+    event = record.msg.get("event", "") if isinstance(record.msg, dict) else record.msg
+    return str(event)[:_CHARS_MAX]
+
+
+def _source(record: logging.LogRecord) -> str:
+    return f"{record.name}: {_event(record)}" if _is_own(record.name) else record.name
 
 
 def _is_own(name: str) -> bool:
