@@ -59,7 +59,7 @@ def configure(
     """
     out = sys.stderr if stream is None else stream
     terminal = out.isatty()
-    console = format == "console" or (format == "auto" and terminal)
+    console = not writes_json(format, out)
     own_level = logging.getLevelNamesMapping()[level.upper()]
 
     shared: list[structlog.typing.Processor] = [
@@ -97,6 +97,12 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+
+
+def writes_json(format: Literal["auto", "json", "console"], stream: TextIO | None = None) -> bool:
+    """Whether a log of this format is JSON there; standard error by default."""
+    out = sys.stderr if stream is None else stream
+    return format == "json" or (format == "auto" and not out.isatty())
 
 
 def get_logger(name: str) -> Log:

@@ -267,6 +267,7 @@ def test_a_window_shows_few_records_and_counts_the_others(
     of_window: Counter[tuple[str, int]] = Counter()
     for step_s, name, level, template in found:
         now_s += step_s
+        own = name.startswith("detector")
         record = logging.makeLogRecord(
             {"name": name, "levelno": level, "levelname": logging.getLevelName(level), "created": now_s}
             | {
@@ -280,7 +281,6 @@ def test_a_window_shows_few_records_and_counts_the_others(
         if limit._began_s != before:
             assert not 0.0 <= now_s - before < WINDOW_S
             of_window.clear()
-        own = name.startswith("detector")
         if limit.shows(record):
             shown += 1
             of_window[(str(template), level) if own else ("kafka", 0)] += 1
