@@ -30,7 +30,7 @@ _ITEMS_MAX = 100  # of one list or mapping
 _DEPTH_MAX = 8
 WINDOW_S = 60.0
 LIBRARY_LINES_MAX = 3  # of one library in a window: its causes come first, and we say ours
-EVENT_LINES_MAX = {"WARNING": 4, "INFO": 16}  # of one event of ours in a window; errors are all shown
+EVENT_LINES_MAX = 3  # of one event of ours in a window, below ERROR
 _KEYS_MAX = 256  # of a window: further ones are left out
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
@@ -119,7 +119,7 @@ class Limit:
 
     - A library's template (the message before its values are filled in): once. Of one library, at most
       `LIBRARY_LINES_MAX` records.
-    - Our own events: `EVENT_LINES_MAX` records of each, by level. An error is always shown.
+    - Our own events: `EVENT_LINES_MAX` records of each. Errors are all shown.
 
     What is shown depends on the records and their times alone.
     """
@@ -135,17 +135,18 @@ class Limit:
         Returns
         -------
         dict
-            Numbers of records that the window before left out, by logger or event of ours; empty: none.
+            Numbers of records that were left out, by logger or event of ours, to be told before this record:
+            at a window's end, and before an error of ours, which may be the last record. Empty: none.
         """
-        if 0.0 <= record.created - self._began_s < WINDOW_S:
-            return {}
-        self._began_s = record.created
-        return self.close()
+        if not 0.0 <= record.created - self._began_s < WINDOW_S:
+            self._began_s = record.created
+            self._counts.clear()
+            return self.left_out()
+        return self.left_out() if _is_own(record.name) and record.levelno >= logging.ERROR else {}
 
-    def close(self) -> dict[str, int]:
-        """Forget the window; returns what it left out."""
+    def left_out(self) -> dict[str, int]:
+        """Numbers of records that were left out since this was last called."""
         left_out = dict(self._left_out)
-        self._counts.clear()
         self._left_out.clear()
         return left_out
 
@@ -164,8 +165,7 @@ class Limit:
         template = record.name, _event(record)
         if not _is_own(record.name):
             return ((record.name.partition(".")[0], ""), LIBRARY_LINES_MAX), (template, 1)
-        limit = EVENT_LINES_MAX.get(record.levelname)
-        return () if limit is None else ((template, limit),)
+        return () if record.levelno >= logging.ERROR else ((template, EVENT_LINES_MAX),)
 
 
 class _LimitedHandler(logging.StreamHandler[TextIO]):
@@ -189,7 +189,7 @@ class _LimitedHandler(logging.StreamHandler[TextIO]):
 
     def close(self) -> None:
         """Tell what the last window left out; at the process's end, or when logging is set up again."""
-        left_out = self._limit.close()
+        left_out = self._limit.left_out()
         if not self.stream.closed:
             self._tell(left_out)
         super().close()

@@ -231,7 +231,7 @@ class Runner:
             trouble = str(error)
             self._committer.failing = True
             self._telemetry.commit_failures += 1
-            self._log.warning("commit_failed", reason=trouble, partitions=sorted(self._owned))
+            self._backoff.tell("commit_failed", trouble, partitions=sorted(self._owned))
             self._rebuild()
         except LogGone as error:
             if self._stops_on_data_loss:
@@ -346,13 +346,15 @@ class Backoff:
         wait_s = min(BACKOFF_MIN_S * 2.0 ** min(self._retries, 16), BACKOFF_MAX_S)
         self._retries += 1
         now_s = self._clock.monotonic()
-        self._tell(reason, now_s)
+        self.tell("not_ready", reason, retries=self._retries)
         until_s = now_s + wait_s
         while not self._calls.stopping and (left_s := until_s - self._clock.monotonic()) > 0:
             self._calls.beat()
             self._clock.sleep(min(left_s, SLEEP_MAX_S))
 
-    def _tell(self, reason: str, now_s: float) -> None:
+    def tell(self, event: str, reason: str, **values: object) -> None:
+        """Log trouble, unless its reason was logged a short time ago, or many others were."""
+        now_s = self._clock.monotonic()
         self._logged = {said: at_s for said, at_s in self._logged.items() if now_s - at_s < LOG_AGAIN_S}
         if reason in self._logged:
             return
@@ -360,5 +362,5 @@ class Backoff:
             self._left_out += 1
             return
         more = {"left_out": self._left_out} if self._left_out else {}
-        self._log.warning("not_ready", reason=reason, retries=self._retries, **more)
+        self._log.warning(event, reason=reason, **values, **more)
         self._logged[reason], self._left_out = now_s, 0
