@@ -3,6 +3,10 @@
 Each partition has its part of the alert budget of a day, so its configuration depends on how many there are.
 A replay needs each configuration that was in force: it is stored before the first journal that names it is
 committed.
+
+A partition whose journal ends with another configuration gets ours at its next barrier. That is logged and
+shown on /readyz for a day: two services with one group and different configurations would otherwise discard
+each other's models without a word.
 """
 
 from __future__ import annotations
@@ -12,9 +16,12 @@ from math import inf
 
 from detector.config.tree import Config, ModelPart
 from detector.core.recovery.generations import config_name
+from detector.core.shard.model_shape import differences, shape
 from detector.errors import OutsideError
 from detector.shell.runner.shared import Shared
 
+SHOWN_S = 86_400.0  # a change is shown on /readyz for so long, as long as the partition is owned
+NAMED_MAX = 8  # settings that a warning names
 FOLLOW_S = 1.0  # between two looks at the number of the topic's partitions
 
 
@@ -29,6 +36,7 @@ class ModelConfigs:
         self._stored: set[str] = set()  # by hash
         self._storing: tuple[str, Future[None]] | None = None  # a configuration's hash, and its write
         self._followed_s = -inf  # monotonic, of the last look at the topic
+        self._changes: dict[int, tuple[float, str]] = {}  # by partition: monotonic time, and what changed
 
     def store(self, wanted: ModelPart) -> None:
         """Store a configuration, unless it is known to be stored.
@@ -41,6 +49,49 @@ class ModelConfigs:
         if self._objects.available and name not in self._stored:
             self._objects.put(config_name(name), wanted.canonical())
             self._stored.add(name)
+
+    def note_change(self, number: int, before: ModelPart, wanted: ModelPart) -> None:
+        """Log and show that a partition gets another configuration than its journal ends with."""
+        found = [
+            f"{key}: {there} -> {here}"
+            for key, there, here in differences(before, wanted)
+            if key != "partitions"
+        ]
+        if not found:
+            return
+        anew = shape(before) != shape(wanted)
+        more = [f"and {len(found) - NAMED_MAX} more"] if len(found) > NAMED_MAX else []
+        self._log.warning(
+            "model_begins_anew" if anew else "configuration_changed",
+            partition=number,
+            before=before.hash(),
+            now=wanted.hash(),
+            changed=[*found[:NAMED_MAX], *more],
+        )
+        effect = "its model begins anew" if anew else "its model stays"
+        self._note(number, f"another configuration than before, {effect} ({', '.join(found[:NAMED_MAX])})")
+
+    def note_bare_start(self, number: int, lost: int) -> None:
+        """Log and show that a partition's model begins with nothing, although there was one."""
+        reason = (
+            f"the log lost {lost} events and no checkpoint could be read"
+            if lost
+            else "nothing is committed, but the store has checkpoints: were the group's offsets deleted?"
+        )
+        self._log.warning("model_begins_anew", partition=number, reason=reason)
+        self._note(number, f"its model begins anew: {reason}")
+
+    def warnings(self) -> list[str]:
+        """What /readyz says of changed configurations and models that begin anew."""
+        now_s = self._clock.monotonic()
+        shown: dict[str, list[int]] = {}
+        for number, (since_s, said) in self._changes.items():
+            if number in self._owned and now_s - since_s < SHOWN_S:
+                shown.setdefault(said, []).append(number)
+        return [f"{_partitions(numbers)}: {said}" for said, numbers in shown.items()]
+
+    def _note(self, number: int, said: str) -> None:
+        self._changes[number] = self._clock.monotonic(), said
 
     def follow_topic(self) -> None:
         """Change the wanted configuration of owned partitions when the topic has more partitions."""
@@ -80,3 +131,7 @@ class ModelConfigs:
             return False
         self._stored.add(stored)
         return stored == name
+
+
+def _partitions(numbers: list[int]) -> str:
+    return f"partition{'s' if len(numbers) > 1 else ''} {', '.join(map(str, sorted(numbers)))}"

@@ -143,8 +143,8 @@ class Runner:
         )
         self._owned, self._assigned = shared.owned, shared.assigned
         self._backoff = Backoff(shared)
-        self._status = StatusReporter(shared, warning_sources)
         self._configs = ModelConfigs(shared, config)
+        self._status = StatusReporter(shared, (self._configs.warnings, *warning_sources))
         self._restorer = Restorer(
             shared,
             config,
