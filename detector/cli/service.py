@@ -58,7 +58,8 @@ Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for 
 def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None) -> None:
     """Run the service: events from Kafka in, alerts out.
 
-    It stops at SIGTERM or SIGINT. What ends it is a sentence; in a JSON log, a record with event fatal.
+    It stops at SIGTERM or SIGINT. At SIGHUP it reads its configuration again, and its log says what it took
+    and what needs a restart. What ends it is a sentence; in a JSON log, a record with event fatal.
     """
     from detector import wiring
     from detector.shell import logs
@@ -69,7 +70,7 @@ def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None
         settings = load_config(config, set_)
         log_format = settings.log.format
         logs.configure(format=log_format)
-        wiring.run(settings, os.environ, warm_start)
+        wiring.run(settings, os.environ, warm_start, lambda: load_config(config, set_))
     except (OperatorError, OutsideError) as error:
         if not logs.writes_json(log_format):
             raise

@@ -30,13 +30,26 @@ class ModelConfigs:
 
     def __init__(self, shared: Shared, config: Config) -> None:
         self._config = config
+        self._wanted: tuple[Config, int, ModelPart] | None = None  # the last answer of `wanted`
         self._owned, self._stream, self._objects = shared.owned, shared.stream, shared.objects
         self._calls, self._executor = shared.calls, shared.executor
         self._clock, self._log = shared.clock, shared.log
         self._stored: set[str] = set()  # by hash
         self._storing: tuple[str, Future[None]] | None = None  # a configuration's hash, and its write
         self._followed_s = -inf  # monotonic, of the last look at the topic
+        self._followed: ModelPart | None = None  # wanted by every owned partition
         self._changes: dict[int, tuple[float, str]] = {}  # by partition: monotonic time, and what changed
+
+    def reconfigure(self, config: Config) -> None:
+        """Let another configuration take effect, soon; safe from threads."""
+        self._config = config
+
+    def wanted(self, partitions: int) -> ModelPart:
+        """The model configuration of now, for a topic with so many partitions."""
+        known, config = self._wanted, self._config
+        if known is None or known[0] is not config or known[1] != partitions:
+            known = self._wanted = config, partitions, config.model_part(partitions)
+        return known[2]
 
     def store(self, wanted: ModelPart) -> None:
         """Store a configuration, unless it is known to be stored.
@@ -94,7 +107,7 @@ class ModelConfigs:
         self._changes[number] = self._clock.monotonic(), said
 
     def follow_topic(self) -> None:
-        """Change the wanted configuration of owned partitions when the topic has more partitions."""
+        """Let owned partitions want the configuration of now: it or the topic may have changed."""
         now_s = self._clock.monotonic()
         if not self._owned or now_s - self._followed_s < FOLLOW_S:
             return
@@ -103,14 +116,19 @@ class ModelConfigs:
             count = self._calls.ask(self._stream.partitions_count)
         except OutsideError:  # the next poll reports it
             return
-        behind = [owned for owned in self._owned.values() if owned.topic_partitions != count]
-        wanted = self._config.model_part(count)
-        if not behind or not self._is_stored(wanted):
+        wanted = self.wanted(count)
+        if wanted is self._followed and all(o.topic_partitions == count for o in self._owned.values()):
+            return
+        behind = [o for o in self._owned.values() if o.partition.wanted != wanted.hash()]
+        if behind and not self._is_stored(wanted):
             return
         for owned in behind:
             owned.partition.want(wanted)
+        if any(owned.topic_partitions != count for owned in self._owned.values()):
+            self._log.info("partitions_count_changed", count=count)
+        for owned in self._owned.values():
             owned.topic_partitions = count
-        self._log.info("partitions_count_changed", count=count)
+        self._followed = wanted
 
     def _is_stored(self, wanted: ModelPart) -> bool:
         """Whether the store holds it; if not, a write in the background begins."""

@@ -196,6 +196,14 @@ class Runner:
         """Ask `run` to return, within `STOP_S`; safe from threads and signal handlers."""
         self._calls.stop()
 
+    def reconfigure(self, config: Config) -> None:
+        """Use another configuration's settings of the model, from each partition's next block on.
+
+        The change is a barrier of the journal, as after a restart. Other settings are ignored. Safe from
+        threads.
+        """
+        self._configs.reconfigure(config)
+
     def status(self) -> Status:
         """Whether we are ready, and why not."""
         return self._status.status

@@ -128,7 +128,7 @@ class Restorer:
         ask, stream, identity = self._ask, self._stream, self._identity_of(number)
         self._status.restoring(number, "reading what is committed")
         partitions = ask(stream.partitions_count)
-        wanted = self._config.model_part(partitions)
+        wanted = self._configs.wanted(partitions)
         ask(lambda: self._configs.store(wanted))
         beginnings = {side: ask(log.beginning) for side, log in self._sides.items()}
         here = self._here(identity)
