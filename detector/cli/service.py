@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.progress import (
@@ -29,11 +29,12 @@ from detector.cli.common import (
     load_config,
     wrong,
 )
+from detector.errors import NeedsOperator, OperatorError, OutsideError
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
     from detector.wiring import Replayed
 
-
+LogFormat = Literal["auto", "json", "console"]
 Feedback = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Labels, one JSON object per line, or any other form of --events."),
@@ -57,11 +58,27 @@ Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for 
 def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None) -> None:
     """Run the service: events from Kafka in, alerts out.
 
-    It stops at SIGTERM or SIGINT.
+    It stops at SIGTERM or SIGINT. At SIGHUP it reads its configuration again, and its log says what it took
+    and what needs a restart. What ends it is a sentence; in a JSON log, a record with event fatal.
     """
     from detector import wiring
+    from detector.shell import logs
 
-    wiring.run(load_config(config, set_), os.environ, warm_start)
+    logs.configure()
+    log_format: LogFormat = "auto"
+    try:
+        settings = load_config(config, set_)
+        log_format = settings.log.format
+        logs.configure(format=log_format)
+        wiring.run(settings, os.environ, warm_start, lambda: load_config(config, set_))
+    except (OperatorError, OutsideError) as error:
+        if not logs.writes_json(log_format):
+            raise
+        code = error.exit_code if isinstance(error, OperatorError) else NeedsOperator.exit_code
+        logs.get_logger("detector").error("fatal", reason=str(error), exit_code=code)
+    else:
+        return
+    raise SystemExit(code)  # outside the handler: who reads the log has its sentence already
 
 
 def compile_() -> None:

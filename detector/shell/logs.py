@@ -3,6 +3,9 @@
 Log records of libraries go the same way, but only from WARNING on: at DEBUG some of them (numba, botocore)
 write megabytes, or requests with credentials. Every value is first converted to plain data of limited size
 without secrets.
+
+In trouble a client may log hundreds of lines a minute that say the same. `Limit` shows the first few of a
+minute, and then says how many were left out. At level ``debug`` nothing is left out.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, TextIO
 from urllib.parse import quote
@@ -24,6 +28,10 @@ _MASK = "***"
 _CHARS_MAX = 16_384  # of one text; the longest tracebacks are cut
 _ITEMS_MAX = 100  # of one list or mapping
 _DEPTH_MAX = 8
+WINDOW_S = 60.0
+LIBRARY_LINES_MAX = 3  # of one library in a window: its causes come first, and we say ours
+EVENT_LINES_MAX = 3  # of one event of ours in a window, below ERROR
+_KEYS_MAX = 256  # of a window: further ones are left out
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
 EventDict = MutableMapping[str, Any]
@@ -51,7 +59,7 @@ def configure(
     """
     out = sys.stderr if stream is None else stream
     terminal = out.isatty()
-    console = format == "console" or (format == "auto" and terminal)
+    console = not writes_json(format, out)
     own_level = logging.getLevelNamesMapping()[level.upper()]
 
     shared: list[structlog.typing.Processor] = [
@@ -65,7 +73,7 @@ def configure(
         if console
         else structlog.processors.JSONRenderer()
     )
-    handler = logging.StreamHandler(out)
+    handler = logging.StreamHandler(out) if own_level <= logging.DEBUG else _LimitedHandler(out, shared)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -91,6 +99,12 @@ def configure(
     )
 
 
+def writes_json(format: Literal["auto", "json", "console"], stream: TextIO | None = None) -> bool:
+    """Whether a log of this format is JSON there; standard error by default."""
+    out = sys.stderr if stream is None else stream
+    return format == "json" or (format == "auto" and not out.isatty())
+
+
 def get_logger(name: str) -> Log:
     """Return the logger of a name, usually ``__name__``. It follows every later `configure`.
 
@@ -98,6 +112,112 @@ def get_logger(name: str) -> Log:
     """
     log: Log = structlog.stdlib.get_logger(name)
     return log
+
+
+class Limit:
+    """Chooses the records of a window of `WINDOW_S` that are shown.
+
+    - A library's template (the message before its values are filled in): once. Of one library, at most
+      `LIBRARY_LINES_MAX` records.
+    - Our own events: `EVENT_LINES_MAX` records of each. Errors are all shown.
+
+    What is shown depends on the records and their times alone.
+    """
+
+    def __init__(self) -> None:
+        self._began_s = 0.0  # time of the window's first record, s since the epoch
+        self._counts: Counter[tuple[str, str]] = Counter()  # shown, by what limits them
+        self._left_out: Counter[str] = Counter()  # by source
+
+    def turn(self, record: logging.LogRecord) -> dict[str, int]:
+        """Begin another window if the one before has ended (or the clock was set back).
+
+        Returns
+        -------
+        dict
+            Numbers of records that were left out, by logger or event of ours, to be told before this record:
+            at a window's end, and before an error of ours, which may be the last record. Empty: none.
+        """
+        if not 0.0 <= record.created - self._began_s < WINDOW_S:
+            self._began_s = record.created
+            self._counts.clear()
+            return self.left_out()
+        return self.left_out() if _is_own(record.name) and record.levelno >= logging.ERROR else {}
+
+    def left_out(self) -> dict[str, int]:
+        """Numbers of records that were left out since this was last called."""
+        left_out = dict(self._left_out)
+        self._left_out.clear()
+        return left_out
+
+    def shows(self, record: logging.LogRecord) -> bool:
+        """Whether to show this record; counts it."""
+        limits = self._limits(record)
+        fits = all(self._counts[key] < limit for key, limit in limits)
+        if fits and len(self._counts) + len(limits) <= _KEYS_MAX:
+            self._counts.update(key for key, _ in limits)
+            return True
+        source = _source(record)
+        self._left_out[source if len(self._left_out) < _ITEMS_MAX else "others"] += 1
+        return False
+
+    def _limits(self, record: logging.LogRecord) -> tuple[tuple[tuple[str, str], int], ...]:
+        template = record.name, _event(record)
+        if not _is_own(record.name):
+            return ((record.name.partition(".")[0], ""), LIBRARY_LINES_MAX), (template, 1)
+        return () if record.levelno >= logging.ERROR else ((template, EVENT_LINES_MAX),)
+
+
+class _LimitedHandler(logging.StreamHandler[TextIO]):
+    """Writes what a `Limit` shows, and once a window how much it left out.
+
+    Parameters
+    ----------
+    shared
+        Add level, logger and time to what this handler itself says.
+    """
+
+    def __init__(self, stream: TextIO, shared: Sequence[structlog.typing.Processor]) -> None:
+        super().__init__(stream)
+        self._limit, self._shared = Limit(), shared
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; the handler's lock is held."""
+        self._tell(self._limit.turn(record))
+        if self._limit.shows(record):
+            super().emit(record)
+
+    def close(self) -> None:
+        """Tell what the last window left out; at the process's end, or when logging is set up again."""
+        left_out = self._limit.left_out()
+        if not self.stream.closed:
+            self._tell(left_out)
+        super().close()
+
+    def _tell(self, left_out: Mapping[str, int]) -> None:
+        if not left_out:
+            return
+        logger, name = logging.getLogger(__name__), "warning"
+        event: Any = {"event": "log_lines_left_out", "lines": sum(left_out.values()), "sources": left_out}
+        for processor in self._shared:
+            event = processor(logger, name, event)
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, event, None, None)
+        record.__dict__ |= {"_logger": logger, "_name": name}  # as structlog marks its own
+        super().emit(record)
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Return the name of our event, or the message's template."""
+    event = record.msg.get("event", "") if isinstance(record.msg, dict) else record.msg
+    return str(event)[:_CHARS_MAX]
+
+
+def _source(record: logging.LogRecord) -> str:
+    return f"{record.name}: {_event(record)}" if _is_own(record.name) else record.name
+
+
+def _is_own(name: str) -> bool:
+    return name.partition(".")[0] == "detector"
 
 
 def _plain_values(secrets: Iterable[str]) -> structlog.typing.Processor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
@@ -39,19 +39,27 @@ from detector.wiring.common import (
     side_logs,
 )
 from detector.wiring.compiling import compile_for
+from detector.wiring.reload import Reloader
 
 # Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
 RETENTION_MARGIN_S = 3 * 86_400.0
 JOBS_WAIT_S = 0.5  # for each of two threads, after a stop, which has `runner.stopping.STOP_S` in all
 
 
-def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = None) -> None:
+def run(
+    config: Config,
+    environ: Mapping[str, str],
+    warm_start: Path | None = None,
+    read: Callable[[], Config] | None = None,
+) -> None:
     """Run the service until SIGTERM or SIGINT.
 
     Parameters
     ----------
     warm_start
         Model file for partitions without a committed offset.
+    read
+        Reads the configuration again, at SIGHUP; None: it stays as it is.
 
     Raises
     ------
@@ -65,7 +73,7 @@ def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = No
     log = logs.get_logger("detector")
     model = read_warm_start(warm_start, config)
     try:
-        _run(config, secrets, log, model)
+        _run(config, secrets, log, model, read or (lambda: config))
         return
     except DetectorError:
         raise
@@ -74,7 +82,9 @@ def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = No
     raise SystemExit(EXIT_BUG)  # outside the handler: no second traceback
 
 
-def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -> None:
+def _run(
+    config: Config, secrets: Secrets, log: Log, warm_start: Model | None, read: Callable[[], Config]
+) -> None:
     password, key_password, entity_secret, *registry_secrets, http_token = secrets
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
@@ -88,6 +98,12 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
         warnings.extend(_warnings(config, stream, store, entity_secret, log))
         _compile(config, clock, log)
 
+    def apply(changed: Config) -> None:
+        logs.configure(changed.log.level, changed.log.format, secrets=filter(None, secrets))
+        runner.reconfigure(changed)
+        config_info.update(_config_info(changed))
+
+    reloader, config_info = Reloader(config, read, apply, log), _config_info(config)
     with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S) as lanes:
         runner = Runner(
             config=config,
@@ -106,7 +122,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             on_revoked=monitor.forget,
             warm_start=warm_start,
             schemas=registry_client(config, *registry_secrets),
-            warning_sources=(lambda: warnings, watch.warnings, beside[-1].warnings),
+            warning_sources=(lambda: warnings, watch.warnings, beside[-1].warnings, reloader.warnings),
             prepare=prepare,
         )
         signals.call(runner.stop)
@@ -114,7 +130,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             config.http.address,
             runner.status,
             lambda: telemetry.heartbeat_age_s(clock.monotonic()),
-            renderer(TelemetryCollector(telemetry, build_info(), _config_info(config))),
+            renderer(TelemetryCollector(telemetry, build_info(), config_info)),
             tls=config.http.tls,
             token=http_token,
         )
@@ -123,7 +139,8 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
         for thread in beside:
             thread.start()
         try:
-            runner.run()
+            with reloader.at_hangup():
+                runner.run()
         finally:
             for thread in beside:
                 thread.stop()

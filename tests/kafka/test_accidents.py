@@ -34,6 +34,7 @@ CONFIG = {
 }
 KAFKA = {"session_timeout_ms": 8000, "transaction_timeout_ms": 2000}
 NO_CHECKPOINT = "checkpoints.interval=3600"  # a recovery replays everything
+EVERY_LINE = {"log": {"level": "debug"}}  # some tests count lines
 PATIENT = "kafka.session_timeout_ms=60000"  # a frozen process on a busy machine keeps its membership
 STATIC = "kafka.group_instance_id=a"  # the next process takes over at once
 FREQUENT = "checkpoints.interval=200ms"
@@ -47,7 +48,7 @@ def partitions() -> int:
 @pytest.fixture
 def deployment(kafka: KafkaBroker, tmp_path: Path, topic_name: str, partitions: int) -> Iterator[Deployment]:
     with Deployment(
-        kafka.bootstrap, tmp_path, topic_name, partitions=partitions, config=CONFIG, kafka=KAFKA
+        kafka.bootstrap, tmp_path, topic_name, partitions=partitions, config=CONFIG | EVERY_LINE, kafka=KAFKA
     ) as made:
         yield made
 

@@ -507,3 +507,29 @@ def test_a_bug_of_the_daemon_is_one_record(detector: Detector, monkeypatch: pyte
     assert (record["event"], record["level"]) == ("bug", "error")
     assert "BrokenPipeError: a bug" in record["exception"]
     assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-c", "nope.yaml"], "nope.yaml: 1 problem"),
+        (["-c", HANDBOOK, "--set", "entity_key={env: NO_SUCH_KEY}"], "NO_SUCH_KEY"),
+        (["-c", HANDBOOK, "--set", "log.format=json", "--warm-start", "model.bin"], "model.bin"),
+    ],
+)
+def test_what_ends_the_service_is_a_record_of_its_log(
+    detector: Detector, arguments: list[str], words: str
+) -> None:
+    done = detector("run", *arguments)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    record = json.loads(line)
+    assert (record["event"], record["level"], record["exit_code"]) == ("fatal", "error", 2)
+    assert words in record["reason"]
+
+
+def test_what_ends_the_service_is_a_sentence_for_people(detector: Detector) -> None:
+    keys = ("--set", "log.format=console", "--set", "entity_key={env: NO_SUCH_KEY}")
+    done = detector("run", "-c", HANDBOOK, *keys)
+    assert done.err.startswith("detector: ")
+    refused(done, "NO_SUCH_KEY")

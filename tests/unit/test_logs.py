@@ -7,13 +7,16 @@ import json
 import logging
 import sys
 import warnings
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from detector.shell.logs import configure, get_logger
+from detector.shell.logs import EVENT_LINES_MAX, LIBRARY_LINES_MAX, WINDOW_S, Limit, configure, get_logger
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -221,3 +224,72 @@ def test_secrets_in_urls_are_masked_without_being_named() -> None:
     line = written(reason="no answer from ftp://me:pw@host/x", urls=["az://c/x?sig=s3cret"])
     assert line["reason"] == "no answer from ftp://***@host/x"
     assert line["urls"] == ["az://c/x?***"]
+
+
+def test_a_library_that_repeats_itself_is_cut_short_and_the_rest_counted() -> None:
+    stream = io.StringIO()
+    configure(stream=stream)
+    library = logging.getLogger("kafka.net.transport")
+    for number in range(356):
+        library.error("connection %d lost", number)
+    configure(stream=io.StringIO())  # ends what was
+    first, told = lines(stream)
+    assert (first["level"], first["event"]) == ("error", "connection 0 lost")
+    assert (told["event"], told["level"], told["lines"]) == ("log_lines_left_out", "warning", 355)
+    assert told["sources"] == {"kafka.net.transport": 355}
+    assert {"timestamp", "logger"} <= told.keys()
+
+
+def test_at_level_debug_nothing_is_left_out() -> None:
+    stream = io.StringIO()
+    configure(level="debug", stream=stream)
+    for number in range(50):
+        logging.getLogger("kafka.net").error("connection %d lost", number)
+    assert len(lines(stream)) == 50
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-1.0, 5.0),  # s since the record before
+            st.sampled_from(["kafka", "kafka.net.transport", "kafka.coordinator", "detector.shell.kafka"]),
+            st.sampled_from([logging.INFO, logging.WARNING, logging.ERROR]),
+            st.integers(0, 5),  # the template
+        ),
+        max_size=300,
+    )
+)
+def test_a_window_shows_few_records_and_counts_the_others(
+    found: list[tuple[float, str, int, int]],
+) -> None:
+    limit, now_s, left_out = Limit(), 1e9, 0
+    shown = 0
+    of_window: Counter[tuple[str, int]] = Counter()
+    for step_s, name, level, template in found:
+        now_s += step_s
+        own = name.startswith("detector")
+        record = logging.makeLogRecord(
+            {"name": name, "levelno": level, "levelname": logging.getLevelName(level), "created": now_s}
+            | {
+                "msg": {"event": f"e{template}{level}"}
+                if name.startswith("detector")
+                else f"lost {template} %s"
+            }
+        )
+        before = limit._began_s
+        left_out += sum(limit.turn(record).values())
+        if limit._began_s != before:
+            assert not 0.0 <= now_s - before < WINDOW_S
+            of_window.clear()
+        if limit.shows(record):
+            shown += 1
+            if level < logging.ERROR or not own:
+                of_window[(str(template), level) if own else ("kafka", 0)] += 1
+        else:
+            assert not own or level < logging.ERROR
+        assert all(
+            number <= (LIBRARY_LINES_MAX if who == "kafka" else EVENT_LINES_MAX)
+            for (who, _), number in of_window.items()
+        )
+    left_out += sum(limit.left_out().values())
+    assert shown + left_out == len(found)

@@ -11,6 +11,7 @@ from detector.core.recovery.checkpoint import read_manifest, state_hash
 from detector.core.recovery.journal import METADATA_BYTES_MAX, Journal
 from detector.errors import NeedsOperator
 from detector.ports import Committed, TopicIds
+from detector.shell.runner.loop import Runner
 from detector.testing import MemoryStore
 from tests.chain import ChainShard
 from tests.unit.runner_world import (
@@ -87,6 +88,64 @@ def test_another_configuration_takes_effect_at_a_barrier_and_is_journaled() -> N
     del world.store.objects[world.path(f"config/{old}.json")]
     with pytest.raises(NeedsOperator, match="names configurations"):
         world.runner().run()
+
+
+def restarted(world: World, **changes: Any) -> Runner:
+    """Runner of a world that goes on with another configuration."""
+    world.produce(200)
+    world.finish()
+    world.config, world.broker.closed = config(**changes), False
+    runner = world.runner()
+    until(lambda: runner.status().ready, runner)
+    return runner
+
+
+def test_a_configuration_that_keeps_the_model_is_logged_and_shown() -> None:
+    world = World()
+    runner = restarted(world, alerts={"reasons_max": 2})
+    (logged,) = [values for _, event, values in world.log.lines if event == "configuration_changed"]
+    assert logged["changed"] == ["alerts.reasons_max: 3 -> 2"]
+    assert logged["before"] != logged["now"] == world.config.model_part(1).hash()
+    (warning,) = runner.status().warnings
+    assert "partition 0: another configuration than before, its model stays (alerts.reasons_max" in warning
+    world.clock.sleep(86_400.0)
+    runner.turn()
+    assert runner.status().warnings == ()
+
+
+def test_a_model_that_begins_anew_is_logged_and_shown() -> None:
+    world = World(partitions=2)
+    fields = [{"name": name, "path": name, "type": "numeric"} for name in "xy"]
+    runner = restarted(world, event=world.config.event.model_dump() | {"fields": fields})
+    logged = [values for _, event, values in world.log.lines if event == "model_begins_anew"]
+    assert [values["partition"] for values in logged] == [0, 1]
+    assert logged[0]["changed"] == ["event.fields: [x] -> [x, y]"]
+    (warning,) = runner.status().warnings
+    assert warning.startswith("partitions 0, 1: another configuration than before, its model begins anew")
+
+
+def test_the_same_configuration_says_nothing() -> None:
+    world = World()
+    assert restarted(world).status().warnings == ()
+    assert not {"configuration_changed", "model_begins_anew"} & set(world.log.events())
+
+
+def test_offsets_that_were_deleted_while_the_store_has_models_are_logged_and_shown() -> None:
+    world = World()
+    runner = world.runner()
+    for start in range(0, 400, 100):
+        world.produce(100, start)
+        for _ in range(20):
+            runner.turn()
+        world.clock.sleep(1.0)
+    assert world.newest()
+    runner.stop()
+    runner.run()
+    world.broker.committed.clear()
+    runner = world.runner()
+    until(lambda: runner.status().ready, runner)
+    assert "model_begins_anew" in world.log.events()
+    assert "were the group's offsets deleted" in runner.status().warnings[0]
 
 
 def test_the_number_of_partitions_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import count
 
 import pytest
 
 from detector.core.alerts.score_record import decode_score
+from detector.errors import BrokerUnavailable
+from detector.shell.runner.loop import REASONS_MAX
 from tests.unit.runner_world import (
     World,
     config,
@@ -134,3 +137,31 @@ def test_the_same_reason_is_logged_once_a_minute() -> None:
         runner.turn()
     logged = world.log.events().count("not_ready")
     assert 2 <= logged <= 1 + (world.clock.now_s - began_s) // 60
+
+
+def test_reasons_that_change_with_every_turn_give_few_lines() -> None:
+    world = World()
+    turns = count()
+
+    def fail(step: str) -> None:
+        if step == "poll:before":
+            raise BrokerUnavailable(f"attempt {next(turns)} failed")
+
+    world.hook = fail
+    runner, began_s = world.runner(), world.clock.now_s
+    for _ in range(100):
+        runner.turn()
+    minutes = 1 + (world.clock.now_s - began_s) // 60
+    logged = [values for _, event, values in world.log.lines if event == "not_ready"]
+    assert 4 <= len(logged) <= REASONS_MAX * minutes
+    assert sum(int(str(values.get("left_out", 0))) for values in logged) > len(logged)
+
+
+def test_trouble_that_comes_and_goes_gives_few_lines() -> None:
+    world = World()
+    runner, began_s = world.runner(), world.clock.now_s
+    for number in range(200):
+        world.broker.down = number % 2 == 0
+        runner.turn()
+    logged = world.log.events().count("not_ready")
+    assert 1 <= logged <= 1 + (world.clock.now_s - began_s) // 60

@@ -257,6 +257,11 @@ class Partition:
         """The state right after a barrier, valid until the next record; None elsewhere."""
         return self._state
 
+    @property
+    def wanted(self) -> str:
+        """Hash of the configuration that is or will be in force."""
+        return self._wanted_hash
+
     def want(self, config: ModelPart) -> None:
         """Let another configuration take effect at the end of the next block."""
         self._wanted, self._wanted_hash = config, config.hash()

@@ -18,7 +18,7 @@ Rules
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Manifest, Snapshot
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.upgrade import FORMAT
-from detector.core.shard.model_shape import shape
+from detector.core.shard.model_shape import differing, shape
 from detector.core.shard.partition import library_versions
 from detector.core.shard.shard import Shard
 from detector.core.state import copied, pack, unpack
@@ -100,7 +100,8 @@ def read_model(data: bytes) -> Model:
 
 def differences(model: Model, wanted: ModelPart) -> list[tuple[str, str, str]]:
     """Settings that the model depends on and that differ: key, value in the file, wanted value."""
-    return [found for found in _differ("", shape(model.config), shape(wanted)) if found[0] != "model.seed"]
+    found = differing("", shape(model.config), shape(wanted))
+    return [difference for difference in found if difference[0] != "model.seed"]
 
 
 def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: Journal) -> Snapshot:
@@ -131,21 +132,3 @@ def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: 
         versions=library_versions(),
         state=copied(shard.to_state()),
     )
-
-
-def _differ(path: str, there: Any, here: Any) -> Iterator[tuple[str, str, str]]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in sorted(there.keys() | here.keys()):
-            yield from _differ(f"{path}.{key}" if path else key, there.get(key), here.get(key))
-    elif isinstance(there, (list, tuple)) and isinstance(here, (list, tuple)) and len(there) == len(here):
-        for number, (one, other) in enumerate(zip(there, here, strict=True)):
-            yield from _differ(f"{path}.{number}", one, other)
-    elif there != here:
-        yield path, _shown(there), _shown(here)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        named = [item.get("name", item) if isinstance(item, dict) else item for item in value]
-        return f"[{', '.join(map(str, named))}]"
-    return str(value)

@@ -431,7 +431,7 @@ class KafkaStream:
         except kafka_errors.RetriableError as error:  # includes timeouts
             if silent_s < _SILENCE_MAX_S:
                 return
-            probe(self._settings, {}, PROBE_ONE_S)
+            probe(self._settings, {self._topic: "read"}, PROBE_ONE_S)  # names a topic that was deleted
             raise BrokerUnavailable(
                 f"The bootstrap servers answer, but the advertised broker of {at.topic}/{at.partition} does "
                 "not (check advertised.listeners, and whether the partition has a leader)."

@@ -289,7 +289,7 @@ class TelemetryCollector(Collector):
     build
         Labels of `BUILD_INFO`: version, python.
     config_info
-        Labels of `CONFIG_INFO`: model (hash of the settings that alerts depend on), delivery.
+        Labels of `CONFIG_INFO`: model (hash of the settings that alerts depend on), delivery. Read each time.
     monotonic, wall
         Clocks, s: that of the loop, and the time since the epoch.
     """
@@ -305,7 +305,7 @@ class TelemetryCollector(Collector):
     ) -> None:
         self._telemetry = telemetry
         self._clocks = monotonic, wall
-        self._infos = ((BUILD_INFO, dict(build)), (CONFIG_INFO, dict(config_info)))
+        self._infos = ((BUILD_INFO, dict(build)), (CONFIG_INFO, config_info))
 
     def collect(self) -> Iterator[Family]:
         """Every metric in the order of the table, also those without a sample yet."""

@@ -33,7 +33,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from concurrent.futures import Executor
-from math import inf
 
 from detector.config.tree import Config
 from detector.core.jobs import AT_ONCE, Lanes
@@ -61,6 +60,7 @@ BACKOFF_MIN_S = 0.1
 BACKOFF_MAX_S = 5.0
 SLEEP_MAX_S = 0.5  # between two heartbeats
 LOG_AGAIN_S = 60.0  # between two log lines with the same reason
+REASONS_MAX = 4  # different reasons that are logged in this time; the others are counted
 CHECKPOINTS_WAIT_S = 2.0  # at a stop, for checkpoints under way; they only make the next start faster
 CHECKPOINTS_LOOK_S = 0.02
 
@@ -143,8 +143,8 @@ class Runner:
         )
         self._owned, self._assigned = shared.owned, shared.assigned
         self._backoff = Backoff(shared)
-        self._status = StatusReporter(shared, warning_sources)
         self._configs = ModelConfigs(shared, config)
+        self._status = StatusReporter(shared, (self._configs.warnings, *warning_sources))
         self._restorer = Restorer(
             shared,
             config,
@@ -196,6 +196,14 @@ class Runner:
         """Ask `run` to return, within `STOP_S`; safe from threads and signal handlers."""
         self._calls.stop()
 
+    def reconfigure(self, config: Config) -> None:
+        """Use another configuration's settings of the model, from each partition's next block on.
+
+        The change is a barrier of the journal, as after a restart. Other settings are ignored. Safe from
+        threads.
+        """
+        self._configs.reconfigure(config)
+
     def status(self) -> Status:
         """Whether we are ready, and why not."""
         return self._status.now()
@@ -231,7 +239,7 @@ class Runner:
             trouble = str(error)
             self._committer.failing = True
             self._telemetry.commit_failures += 1
-            self._log.warning("commit_failed", reason=trouble, partitions=sorted(self._owned))
+            self._backoff.tell("commit_failed", trouble, partitions=sorted(self._owned))
             self._rebuild()
         except LogGone as error:
             if self._stops_on_data_loss:
@@ -335,22 +343,33 @@ class Backoff:
     def __init__(self, shared: Shared) -> None:
         self._calls, self._clock, self._log = shared.calls, shared.clock, shared.log
         self._retries = 0
-        self._logged = ("", -inf)  # the last reason logged, and when (monotonic)
+        self._logged: dict[str, float] = {}  # reasons logged in the last `LOG_AGAIN_S`, and when (monotonic)
+        self._left_out = 0  # reasons that were not logged since the last that was
 
     def reset(self) -> None:
-        """Begin with the shortest wait again, and log the next reason."""
-        self._retries, self._logged = 0, ("", -inf)
+        """Begin with the shortest wait again. What was logged stays so: trouble may come and go."""
+        self._retries = 0
 
     def wait(self, reason: str) -> None:
-        """Wait before the next turn, and log why: the same reason once in `LOG_AGAIN_S`."""
+        """Wait before the next turn, and log why, at most so often (`LOG_AGAIN_S`, `REASONS_MAX`)."""
         wait_s = min(BACKOFF_MIN_S * 2.0 ** min(self._retries, 16), BACKOFF_MAX_S)
         self._retries += 1
         now_s = self._clock.monotonic()
-        logged, logged_s = self._logged
-        if reason != logged or now_s - logged_s >= LOG_AGAIN_S:
-            self._log.warning("not_ready", reason=reason, retries=self._retries)
-            self._logged = reason, now_s
+        self.tell("not_ready", reason, retries=self._retries)
         until_s = now_s + wait_s
         while not self._calls.stopping and (left_s := until_s - self._clock.monotonic()) > 0:
             self._calls.beat()
             self._clock.sleep(min(left_s, SLEEP_MAX_S))
+
+    def tell(self, event: str, reason: str, **values: object) -> None:
+        """Log trouble, unless its reason was logged a short time ago, or many others were."""
+        now_s = self._clock.monotonic()
+        self._logged = {said: at_s for said, at_s in self._logged.items() if now_s - at_s < LOG_AGAIN_S}
+        if reason in self._logged:
+            return
+        if len(self._logged) >= REASONS_MAX:
+            self._left_out += 1
+            return
+        more = {"left_out": self._left_out} if self._left_out else {}
+        self._log.warning(event, reason=reason, **values, **more)
+        self._logged[reason], self._left_out = now_s, 0

@@ -23,6 +23,7 @@ from detector.core.recovery.generations import (
     check_end,
     check_side,
     find_origin,
+    folders,
     move_newest,
     read_configs,
     write,
@@ -136,7 +137,7 @@ class Restorer:
         ask, stream, identity = self._ask, self._stream, self._identity_of(number)
         self._status.restoring(number, "asking the broker for its partitions and the side topics")
         partitions = ask(stream.partitions_count)
-        wanted = self._config.model_part(partitions)
+        wanted = self._configs.wanted(partitions)
         beginnings = {side: ask(log.beginning) for side, log in self._sides.items()}
         here = self._here(identity)
         self._status.restoring(number, "reading and writing the checkpoint store")
@@ -177,6 +178,8 @@ class Restorer:
             except CheckpointDamaged as error:
                 assert origin.restored is not None, "a bare start loads nothing"
                 refused[origin.restored[0].name] = str(error)
+        self._configs.note_change(number, configs.get(origin.journal.config_end, wanted), wanted)
+        self._note_bare_start(number, origin, lost, new=committed is None)
         # Step 5
         stream.seek(number, origin.journal.position)
         now_s = self._clock.monotonic()
@@ -268,6 +271,14 @@ class Restorer:
             return bare
         snapshot = first_checkpoint(self._warm_start, wanted, identity, bare)
         return replace(bare, checkpoint=self._write(snapshot))
+
+    def _note_bare_start(self, number: int, origin: Origin, lost: int, *, new: bool) -> None:
+        """Tell when a model begins with nothing, and it is not the partition's first."""
+        objects = self._objects
+        if origin.restored is not None:
+            return
+        if lost or (new and objects.available and self._ask(lambda: objects.names(folders(number)[0]))):
+            self._configs.note_bare_start(number, lost)
 
     def _salvage(self, number: int, journal: Journal, bare: Journal) -> Journal:
         """Go on without what the log lost: the newest model that can be read, at `bare`'s position."""

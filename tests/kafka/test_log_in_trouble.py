@@ -1,0 +1,76 @@
+"""What the service's log and /readyz say while something is wrong: little, and the cause."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.test_end_to_end import traffic
+from tests.kafka.waiting import poll_until
+
+OUTAGE_S = 60.0
+LINES_MAX = 20  # of one minute of trouble
+
+
+@pytest.fixture
+def deployment(own_kafka: KafkaBroker, tmp_path: Path, topic_name: str) -> Iterator[Deployment]:
+    with Deployment(own_kafka.bootstrap, tmp_path, topic_name, partitions=4) as made:
+        yield made
+
+
+def running(deployment: Deployment) -> Daemon:
+    deployment.produce(traffic(4_000))
+    daemon = deployment.start()
+    deployment.await_done()
+    assert poll_until(daemon.ready)
+    return daemon
+
+
+def lines_since(daemon: Daemon, before: str) -> list[str]:
+    return daemon.log().removeprefix(before).splitlines()
+
+
+@pytest.mark.parametrize("way", ["kill", "suspend"])
+def test_an_outage_of_a_minute_gives_few_lines(
+    own_kafka: KafkaBroker, deployment: Deployment, way: str
+) -> None:
+    daemon = running(deployment)
+    deployment.produce(islice(traffic(6_000), 4_000, None))
+    before = daemon.log()
+    began_s = time.monotonic()
+    own_kafka.kill() if way == "kill" else own_kafka.suspend()
+    assert poll_until(lambda: not daemon.ready())
+    time.sleep(max(OUTAGE_S - (time.monotonic() - began_s), 0.0))
+    own_kafka.restart() if way == "kill" else own_kafka.resume()
+    assert poll_until(daemon.ready)
+    deployment.await_done()
+    lines = lines_since(daemon, before)
+    print(f"{len(lines)} lines in {time.monotonic() - began_s:.0f} s", *lines, sep="\n")
+    assert len(lines) <= LINES_MAX
+
+
+def test_a_topic_that_is_deleted_is_named(own_kafka: KafkaBroker, deployment: Deployment) -> None:
+    daemon = running(deployment)
+    topic = deployment.topics["transactions"]
+    before = daemon.log()
+    with closing(KafkaAdminClient(bootstrap_servers=own_kafka.bootstrap)) as admin:
+        admin.delete_topics([topic])
+    words = f"Topic {topic} does not exist"
+    began_s = time.monotonic()
+    assert poll_until(lambda: words in json.loads(daemon.page("/readyz")[1])["reason"])
+    print("named after", round(time.monotonic() - began_s, 1), "s")
+    time.sleep(max(OUTAGE_S - (time.monotonic() - began_s), 0.0))
+    assert words in json.loads(daemon.page("/readyz")[1])["reason"]
+    lines = lines_since(daemon, before)
+    print(len(lines), "lines", *lines, sep="\n")
+    assert len(lines) <= LINES_MAX
+    assert any(words in line for line in lines)
