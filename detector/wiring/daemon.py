@@ -41,6 +41,9 @@ from detector.wiring.compiling import compile_for
 
 # Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
 RETENTION_MARGIN_S = 3 * 86_400.0
+# From a signal to the end. `runner.stopping.STOP_S` and what comes after it take less, unless the machine is
+# so busy that the computing alone takes seconds. A supervisor commonly waits 10 s before it kills.
+END_S = 9.0
 JOBS_WAIT_S = 0.5  # for each of two threads, after a stop, which has `runner.stopping.STOP_S` in all
 
 
@@ -86,7 +89,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
         warnings.extend(_warnings(config, stream, store, entity_secret, log))
         _compile(config, clock, log)
 
-    with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S) as lanes:
+    with threadpool_limits(1), Signals(END_S) as signals, background_lanes(JOBS_WAIT_S) as lanes:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,
