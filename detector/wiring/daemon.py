@@ -109,6 +109,7 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             schemas=registry_client(config, *registry_secrets),
             warning_sources=(lambda: warnings, watch.warnings),
             prepare=prepare,
+            live=True,
         )
         signals.call(runner.stop)
         server = HttpServer(
