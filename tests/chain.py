@@ -55,6 +55,11 @@ class ChainShard:
     def pending(self) -> int:
         return self._filled
 
+    settled = True
+
+    def settles(self) -> bool:
+        return True
+
     def gauges(self) -> dict[str, float]:
         return {"version": float(self.version)}
 

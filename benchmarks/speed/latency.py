@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed.latency
     python -m benchmarks.speed.latency --seconds 300 --topic scores
+    python -m benchmarks.speed.latency --seconds 600 --topic scores --partitions 4 --rate 2000 --sides
 
 1. The highest rate is measured on a preloaded topic (see `benchmarks.speed.service`).
 2. A producer in a process of its own sends events to the same daemon in an open loop, at 10, 50 and 80 % of
@@ -14,6 +15,10 @@ High quantiles need many alerts, so the budget is one in a hundred events, half 
 (`exploration_share`), which are spread evenly. That is ten times the usual work of explaining. `--topic
 scores` uses the scores of all events instead, which are published in the same transactions; publishing them
 is then most of the work. A quantile with fewer than three alerts above it is in brackets.
+
+With `--rate` that rate is measured instead of step 1. With `--sides` shards exchange messages, and events are
+labelled: large amounts as frauds, one in fifty of the others as legitimate, two days of event time later. The
+longest pause is the longest time without an output, of all partitions together and of one of them.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import os
 import tempfile
 import time
 import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -46,6 +52,9 @@ BEYOND_MIN = 3  # alerts above a quantile that it needs to be meaningful
 SETTINGS = ("alerts.budget.share=0.01", "alerts.exploration_share=0.5")
 LEAD_S = 0.5  # from the producer's start to its first event
 TICK_S = 0.001
+LATE_MS = 1000.0  # the share of events with a higher latency is shown
+FRAUD_AMOUNT = 220.0  # of the Handbook's first scenario
+LABELLED_ONE_IN, LABEL_DELAY = 50, np.timedelta64(2, "D")
 QUIET_S = 2.0  # the end: everything is committed, and nothing arrived for this long
 
 
@@ -53,6 +62,32 @@ class _Published(msgspec.Struct):
     """The fields that alerts and scores have in common."""
 
     event_id: str
+
+
+class _Event(msgspec.Struct):
+    TRANSACTION_ID: str
+    TX_DATETIME: str
+    TX_AMOUNT: float
+
+
+def label_of(event: _Event) -> bytes:
+    """The label of an event; empty: none."""
+    fraud = event.TX_AMOUNT > FRAUD_AMOUNT
+    if not fraud and zlib.crc32(event.TRANSACTION_ID.encode()) % LABELLED_ONE_IN:
+        return b""
+    time_ = np.datetime64(event.TX_DATETIME.removesuffix("Z"), "s") + LABEL_DELAY
+    return msgspec.json.encode(
+        {
+            "event_id": event.TRANSACTION_ID,
+            "label": "fraud" if fraud else "legitimate",
+            "time": f"{time_}Z",
+            "feedback_id": event.TRANSACTION_ID,
+        }
+    )
+
+
+Arrived = tuple[str, float, int]
+"""Event id of an output, when it was read (monotonic, s), its partition."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +101,19 @@ class Produced:
 
 
 def produce(
-    options: argparse.Namespace, bootstrap: str, topic: str, partitions: int, first: int, rate: float
+    options: argparse.Namespace,
+    bootstrap: str,
+    topics: Mapping[str, str],
+    partitions: int,
+    first: int,
+    rate: float,
 ) -> Produced:
     """Send events at a rate, each at its planned time; runs in a process of its own."""
     events = list(islice(transactions(options), first, first + int(rate * options.seconds)))
-    decode = msgspec.json.Decoder(dict[str, object]).decode
-    ids = [str(decode(value)["TRANSACTION_ID"]) for _, value in events]
+    decode = msgspec.json.Decoder(_Event).decode
+    decoded = [decode(value) for _, value in events]
+    labels = {n: label for n, event in enumerate(decoded) if (label := label_of(event))}
+    ids = [event.TRANSACTION_ID for event in decoded]
     places = [zlib.crc32(key) % partitions for key, _ in events]
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 1, "acks": "all"})
     cpu_before_s = time.process_time()
@@ -84,7 +126,9 @@ def produce(
             late_s = max(late_s, now_s - (began_s + sent / rate))
         for number in range(sent, due):
             key, value = events[number]
-            producer.produce(topic, key=key, value=value, partition=places[number])
+            producer.produce(topics["transactions"], key=key, value=value, partition=places[number])
+            if options.sides and number in labels:
+                producer.produce(topics["feedback"], value=labels[number], partition=0)
         sent = due
         producer.poll(0)
         time.sleep(TICK_S)
@@ -101,17 +145,17 @@ class Load:
     latency_ms: np.ndarray[tuple[int], np.dtype[np.float64]]  # (alerts,)
     late_ms: float
     cores: dict[str, float]  # in use, by process
+    pause_ms: tuple[float, float]  # longest time without an output: of all partitions, of one of them
 
 
 def run_load(options: argparse.Namespace, service: Service, first: int, rate: float) -> Load:
     """Produce at a rate from event `first` on, and measure the latency of outputs."""
     deployment = service.deployment
-    topic = deployment.topics["transactions"]
-    arrived: list[tuple[str, float]] = []
+    arrived: list[Arrived] = []
     with contextlib.closing(consumer_at_end(service, options.topic)) as consumer:
         pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         producing = pool.submit(
-            produce, options, deployment.bootstrap, topic, deployment.partitions, first, rate
+            produce, options, deployment.bootstrap, deployment.topics, deployment.partitions, first, rate
         )
         before = {**service.cpu_s(), "consumer": cpu_s(os.getpid()), "producer": 0.0}
         read_until_quiet(service, consumer, producing, first, arrived)
@@ -123,10 +167,24 @@ def run_load(options: argparse.Namespace, service: Service, first: int, rate: fl
     moment_s = {id_: produced.began_s + n / rate for n, id_ in enumerate(produced.ids)}
     return Load(
         rate=rate,
-        latency_ms=np.array([1000 * (at_s - moment_s[id_]) for id_, at_s in arrived]),
+        latency_ms=np.array([1000 * (at_s - moment_s[id_]) for id_, at_s, _ in arrived]),
         late_ms=produced.late_ms,
         cores={name: (after[name] - before[name]) / options.seconds for name in after},
+        pause_ms=longest_pauses(arrived, moment_s),
     )
+
+
+def longest_pauses(arrived: Sequence[Arrived], moment_s: Mapping[str, float]) -> tuple[float, float]:
+    """Longest time without an output, ms, while events came: of all partitions, and of one of them."""
+    last_s = max(moment_s.values())
+
+    def longest(times: Iterable[float]) -> float:
+        inside = np.array([at_s for at_s in times if at_s <= last_s])
+        return float(1000 * np.diff(inside).max(initial=0.0))
+
+    partitions = {partition for _, _, partition in arrived}
+    each = [longest(at for _, at, partition in arrived if partition == one) for one in partitions]
+    return longest(at for _, at, _ in arrived), max(each)
 
 
 def consumer_at_end(service: Service, kind: str) -> KafkaConsumer:
@@ -152,7 +210,7 @@ def read_until_quiet(
     consumer: KafkaConsumer,
     producing: Future[Produced],
     first: int,
-    arrived: list[tuple[str, float]],
+    arrived: list[Arrived],
 ) -> None:
     """Record what arrives, and when, until everything produced is committed and nothing more arrives."""
     decode = msgspec.json.Decoder(_Published).decode
@@ -160,7 +218,11 @@ def read_until_quiet(
     while True:
         batches = consumer.poll(timeout_ms=100)
         now_s = time.monotonic()
-        arrived += [(decode(record.value).event_id, now_s) for batch in batches.values() for record in batch]
+        arrived += [
+            (decode(record.value).event_id, now_s, at.partition)
+            for at, batch in batches.items()
+            for record in batch
+        ]
         asked_s = now_s if batches else asked_s
         if producing.done() and now_s - asked_s > QUIET_S:
             if service.committed() >= first + len(producing.result().ids):
@@ -174,7 +236,9 @@ def row(load: Load, highest: float) -> list[str]:
     for share, value in zip(QUANTILES, np.quantile(load.latency_ms, QUANTILES), strict=True):
         known = (1 - share) * len(load.latency_ms) >= BEYOND_MIN
         cells.append(f"{value:.0f}" if known else f"({value:.0f})")
-    cells += [f"{load.latency_ms.max():.0f}", f"{load.late_ms:.0f}"]
+    cells += [f"{load.latency_ms.max():.0f}", f"{(load.latency_ms > LATE_MS).mean():.2%}"]
+    cells += [f"{pause:.0f}" for pause in load.pause_ms]
+    cells += [f"{load.late_ms:.0f}"]
     return cells + [f"{load.cores[name]:.2f}" for name in PROCESSES]
 
 
@@ -183,17 +247,22 @@ def main() -> None:
     made = parser(__doc__, events=200_000, rounds=1)
     made.add_argument("--seconds", type=float, default=120.0, help="of each load")
     made.add_argument("--partitions", type=int, default=1)
+    made.add_argument("--rate", type=float, help="events/s; default: 10, 50 and 80 %% of the highest")
+    made.add_argument("--sides", action="store_true", help="with labels and exchange")
     made.add_argument(
         "--topic", choices=("alerts", "scores"), default="alerts", help="output whose latency is measured"
     )
     options = made.parse_args()
     if options.quick:
         options.events, options.seconds = 30_000, 5.0
+    sides = ("feedback", "exchange") if options.sides else ()
     print(about(BROKER))
     with (
         tempfile.TemporaryDirectory(prefix="detector-speed-") as folder,
         KafkaBroker() as broker,
-        Service(broker, Path(folder), "latency", options.partitions, [*SETTINGS, *options.set]) as service,
+        Service(
+            broker, Path(folder), "latency", options.partitions, [*SETTINGS, *options.set], sides
+        ) as service,
     ):
         if options.topic == "scores":
             service.publish_scores()
@@ -203,15 +272,25 @@ def main() -> None:
         progress("the highest rate")
         highest = service.measure().rate
         loads = []
-        for share in SHARES:
-            progress(f"{share:.0%} of {highest:,.0f} events/s, {options.seconds:g} s")
-            loads.append(run_load(options, service, service.committed(), share * highest))
+        for rate in [options.rate] if options.rate else [share * highest for share in SHARES]:
+            progress(f"{rate:,.0f} events/s, at most {highest:,.0f}, {options.seconds:g} s")
+            loads.append(run_load(options, service, service.committed(), rate))
+            stages = service.stages()
         service.stop()
     words = f"{options.seconds:g} s at each share of {highest:,.0f} events/s; then cores in use"
     show(
         f"ms from an event's moment to its {options.topic}, {words}",
-        ["load", "events/s", "n", *QUANTILE_NAMES, "max", "late", *PROCESSES],
+        ["load", "events/s", "n", *QUANTILE_NAMES, "max", "> 1 s", "pause", "of one", "late", *PROCESSES],
         [row(load, highest) for load in loads],
+    )
+    print("pause, of one: the longest time without an output, of all partitions and of one of them, ms")
+    show(
+        "stages since the start",
+        ["stage", "s", "times", "ms each"],
+        [
+            [name, f"{seconds:.1f}", f"{times:.0f}", f"{1000 * seconds / max(times, 1):.1f}"]
+            for name, (seconds, times) in sorted(stages.items())
+        ],
     )
     print("late: the longest delay of an event in the producer after its planned time, ms")
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,16 +61,22 @@ class Service:
     """One topic and the group that processes it; stops all its daemons."""
 
     def __init__(
-        self, broker: KafkaBroker, folder: Path, name: str, partitions: int, settings: Iterable[str] = ()
+        self,
+        broker: KafkaBroker,
+        folder: Path,
+        name: str,
+        partitions: int,
+        settings: Iterable[str] = (),
+        sides: Iterable[str] = (),
     ) -> None:
         event = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["event"]
         self.deployment = Deployment(
-            broker.bootstrap, folder, name, partitions=partitions, config={"event": event}
+            broker.bootstrap, folder, name, partitions=partitions, config={"event": event}, sides=sides
         )
         self.preloaded = 0
         self._broker = broker
         self._daemons: list[Daemon] = []
-        self._settings = [*DEFAULTS, *settings]
+        self.settings = [*DEFAULTS, *settings]
         self._admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap)
 
     def __enter__(self) -> Self:
@@ -87,7 +94,7 @@ class Service:
 
     def publish_scores(self) -> None:
         """Let daemons started from now on publish the scores of all events."""
-        self._settings.remove(SCORES_OFF)
+        self.settings.remove(SCORES_OFF)
 
     def run(self, replicas: int = 1) -> Worked:
         """Process the topic from its beginning, as a new group."""
@@ -99,7 +106,7 @@ class Service:
 
     def start(self, replicas: int = 1) -> None:
         """Start daemons of the group."""
-        self._daemons = [self.deployment.start(*self._settings) for _ in range(replicas)]
+        self._daemons = [self.deployment.start(*self.settings) for _ in range(replicas)]
 
     def measure(self) -> Worked:
         """Measure until all preloaded events are committed; see the module's docstring."""
@@ -137,6 +144,15 @@ class Service:
             offsets: dict[Any, Any] = self._admin.list_group_offsets([group])[group]
             return sum(max(committed.offset, 0) for committed in offsets.values())
         return 0
+
+    def stages(self) -> dict[str, tuple[float, float]]:
+        """Seconds of each stage of the processing, and how often there was one."""
+        name = "detector_stage_duration_seconds"
+        sums, counts = (
+            Counter[str]() + sum((Counter(d.metrics(f"{name}_{kind}")) for d in self._daemons), Counter())
+            for kind in ("sum", "count")
+        )
+        return {labels.split('"')[1]: (seconds, counts[labels]) for labels, seconds in sums.items()}
 
     def cpu_s(self) -> dict[str, float]:
         """CPU seconds so far, by process."""

@@ -21,7 +21,7 @@ from threadpoolctl import ThreadpoolController
 
 from detector.api.labels import Labels
 from detector.config.tree import ModelPart
-from detector.core.jobs import Lanes
+from detector.core.jobs import Lanes, Result
 from detector.core.records import Identity, Outputs, Record
 from detector.core.recovery.checkpoint import Manifest, Snapshot
 from detector.core.recovery.journal import Barrier, Journal
@@ -207,11 +207,11 @@ class _Background:
         self._threads = BackgroundThread("training"), BackgroundThread("promotion")
         self._busy = False
 
-    def training(self, job: Callable[[], T], /) -> Callable[[], T]:
+    def training(self, job: Callable[[], T], /) -> Result[T]:
         self._busy = True
         return self._threads[0].lane(job)
 
-    def promotion(self, job: Callable[[], T], /) -> Callable[[], T]:
+    def promotion(self, job: Callable[[], T], /) -> Result[T]:
         self._busy = True
         return self._threads[1].lane(job)
 
@@ -228,11 +228,11 @@ def _background() -> _Background:
     return _Background()
 
 
-def _training(job: Callable[[], T], /) -> Callable[[], T]:
+def _training(job: Callable[[], T], /) -> Result[T]:
     return _background().training(job)
 
 
-def _promotion(job: Callable[[], T], /) -> Callable[[], T]:
+def _promotion(job: Callable[[], T], /) -> Result[T]:
     return _background().promotion(job)
 
 

@@ -1,6 +1,7 @@
 """Background jobs: they run one after another, each on its own data, and are awaited later.
 
     result = lane(job)      # the job starts now or later, perhaps on another thread
+    result.done()           # whether the next call returns at once
     result()                # waits for the job and returns its result, or raises its exception
 
 Rules
@@ -13,22 +14,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[T]):
+    """The result of a submitted job; see the module's text."""
+
+    wait: Callable[[], T]
+    done: Callable[[], bool] = _always
+
+    def __call__(self) -> T:
+        """Wait for the job, and return its result or raise its exception."""
+        return self.wait()
 
 
 class Lane(Protocol):
     """See the module's text."""
 
-    def __call__(self, job: Callable[[], T], /) -> Callable[[], T]:
+    def __call__(self, job: Callable[[], T], /) -> Result[T]:
         """Submit a job; it runs after the jobs that were submitted before it."""
 
 
-def at_once(job: Callable[[], T], /) -> Callable[[], T]:
+def at_once(job: Callable[[], T], /) -> Result[T]:
     """Run the job before returning: a lane without a thread."""
     result = job()
-    return lambda: result
+    return Result(lambda: result)
 
 
 @dataclass(frozen=True, slots=True)

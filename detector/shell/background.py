@@ -9,6 +9,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from detector.core.jobs import Result
 from detector.shell import calls
 
 T = TypeVar("T")
@@ -41,9 +42,10 @@ class BackgroundThread(Executor):
         self._queue.put(run)
         return future
 
-    def lane(self, job: Callable[[], T], /) -> Callable[[], T]:
+    def lane(self, job: Callable[[], T], /) -> Result[T]:
         """A `detector.core.jobs.Lane`."""
-        return self.submit(job).result
+        future = self.submit(job)
+        return Result(future.result, future.done)
 
     def drain(self, timeout_s: float | None = None) -> None:
         """Wait for everything that was submitted, at most `timeout_s`.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,8 @@ from detector.shell.registry import RegistryClient
 
 # Used when no secret is configured. It is public: entity values can be guessed from their hashes.
 DEVELOPMENT_KEY = b"detector development key: not a secret"
+# What a signal does to a program that does not handle it.
+USUAL: Mapping[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
 
 
 def entity_key(secret: str | None) -> bytes:
@@ -103,15 +107,27 @@ def read_warm_start(file: Path | None, config: Config) -> Model | None:
 
 
 class Signals:
-    """Calls a function at the first SIGTERM or SIGINT, even if it came before the function was set."""
+    """Calls a function at the first SIGTERM or SIGINT, even if it came before the function was set.
 
-    def __init__(self) -> None:
+    A second signal has its usual effect.
+
+    Parameters
+    ----------
+    end_s
+        Time from the signal to the end of the process, s. Then `leave` ends it, whatever it does: nothing is
+        lost, as after a kill. None: it may take as long as it does.
+    leave
+        Ends the process; takes the exit code.
+    """
+
+    def __init__(self, end_s: float | None = None, leave: Callable[[int], object] = os._exit) -> None:
+        self._end_s, self._leave = end_s, leave
         self._asked = False
         self._stop: Callable[[], None] | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in USUAL:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
@@ -126,7 +142,11 @@ class Signals:
             stop()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, self._before[number])  # a second signal has its usual effect
+        signal.signal(number, USUAL[number])
         self._asked = True
+        if self._end_s is not None:
+            end = threading.Timer(self._end_s, self._leave, (0,))
+            end.daemon = True
+            end.start()
         if self._stop is not None:
             self._stop()

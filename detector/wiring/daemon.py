@@ -43,6 +43,9 @@ from detector.wiring.reload import Reloader
 
 # Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
 RETENTION_MARGIN_S = 3 * 86_400.0
+# From a signal to the end. `runner.stopping.STOP_S` and what comes after it take less, unless the machine is
+# so busy that the computing alone takes seconds. A supervisor commonly waits 10 s before it kills.
+END_S = 9.0
 JOBS_WAIT_S = 0.5  # for each of two threads, after a stop, which has `runner.stopping.STOP_S` in all
 
 
@@ -104,7 +107,7 @@ def _run(
         config_info.update(_config_info(changed))
 
     reloader, config_info = Reloader(config, read, apply, log), _config_info(config)
-    with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S) as lanes:
+    with threadpool_limits(1), Signals(END_S) as signals, background_lanes(JOBS_WAIT_S) as lanes:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,
@@ -124,6 +127,7 @@ def _run(
             schemas=registry_client(config, *registry_secrets),
             warning_sources=(lambda: warnings, watch.warnings, beside[-1].warnings, reloader.warnings),
             prepare=prepare,
+            live=True,
         )
         signals.call(runner.stop)
         server = HttpServer(

@@ -54,6 +54,7 @@ class Plan:
     ages: bool  # hours may pass, so that quiet partitions make barriers for age
     configs: tuple[Config, ...]  # members start with one of these, most often with the first
     commits_in_background: bool  # commits take effect between other steps, not at once
+    live: bool  # one barrier a turn, as in the service
 
     @property
     def golden(self) -> bool:
@@ -106,6 +107,7 @@ def make_plan(seed: int) -> Plan:
         ages=ages,
         configs=tuple(configs),
         commits_in_background=rng.random() < 0.7,
+        live=rng.random() < 0.5,
     )
 
 

@@ -337,6 +337,7 @@ class Simulation:
                 executor=member.executor,
                 commit_interval_s=plan.commit_interval_s,
                 metadata_bytes_max=plan.metadata_bytes_max,
+                live=plan.live,
             )
         self._watch(member)
         self.members.append(member)

@@ -21,6 +21,7 @@ ROOT = Path(detector.__file__).parent
 LEVELS = {
     "__init__": 0,
     "errors": 1,
+    "early_stop": 0,
     "kernel_cache": 1,
     "config": 2,
     "core": 3,

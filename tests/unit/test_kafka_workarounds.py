@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
 from kafka.coordinator.consumer import ConsumerCoordinator
 from kafka.net.compat import KafkaNetClient
@@ -23,6 +23,7 @@ from kafka.net.selector import NetworkSelector
 from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import TransactionManager
 from kafka.record.default_records import DefaultRecordBatch
+from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 
 import detector.shell.kafka
 from detector.shell.kafka import workarounds
@@ -76,6 +77,7 @@ COROUTINES = {
 # Private attributes that `workarounds` reads or sets, and how to reach the object that has them.
 ATTRIBUTES: dict[str, str] = {
     "_fetcher": "consumer",
+    "_next_partition_records": "consumer._fetcher",
     "_cluster": "consumer",
     "_coordinator": "consumer",
     "_join_task": "consumer._coordinator",
@@ -230,3 +232,28 @@ def test_the_search_for_private_names_sees_them() -> None:
         "class A:\n def _f(self):\n  self._own = 1\n  self._own, self._f, self._inherited, x._foreign, x.y"
     )
     assert foreign_private_names(ast.parse(source)) == {"_inherited", "_foreign"}
+
+
+def test_records_parked_by_a_pause_are_delivered_after_it() -> None:
+    paused, other = TopicPartition("t", 0), TopicPartition("t", 1)
+    consumer = KafkaConsumer(**NOWHERE, group_id="group")
+    fetcher = consumer._fetcher
+    consumer.assign([paused, other])
+    for at in (paused, other):
+        consumer.seek(at, 0)
+    used_up = RECORDS(0, other, None)
+    used_up.drain()
+    assert not used_up
+    fetcher._next_partition_records = used_up
+    fetcher._paused_partition_records[paused] = RECORDS(0, paused, MemoryRecords(batch_of(b"parked")))
+    workarounds.release_parked_records(consumer)
+    (records,) = fetcher.fetched_records()[0].values()
+    consumer.close(timeout_ms=0)
+    assert [record.value for record in records] == [b"parked"]
+
+
+def batch_of(value: bytes) -> bytes:
+    builder = MemoryRecordsBuilder(magic=2, compression_type=0, batch_size=1024)
+    builder.append(timestamp=1, key=None, value=value)
+    builder.close()
+    return bytes(builder.buffer())

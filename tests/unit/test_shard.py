@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 
 import detector
 from detector.config.tree import ModelPart
-from detector.core.jobs import AT_ONCE, Lane, Lanes
+from detector.core.jobs import AT_ONCE, Lane, Lanes, Result
 from detector.core.records import Alert, DeadLetter, Identity, Record, Scored
 from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
 from detector.core.recovery.journal import Barrier, Journal
@@ -352,7 +352,7 @@ class LateLane:
     def __init__(self) -> None:
         self._waiting: deque[Callable[[], None]] = deque()
 
-    def __call__(self, job: Callable[[], T], /) -> Callable[[], T]:
+    def __call__(self, job: Callable[[], T], /) -> Result[T]:
         done: list[T] = []
         self._waiting.append(lambda: done.append(job()))
 
@@ -361,7 +361,7 @@ class LateLane:
                 self._waiting.popleft()()
             return done[0]
 
-        return wait
+        return Result(wait, lambda: bool(done))
 
 
 @pytest.mark.parametrize("at", [3200, 3400, 3600, 3800])

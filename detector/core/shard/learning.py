@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.features import Features, Layout, Rows
-from detector.core.jobs import Lanes
+from detector.core.jobs import Lanes, Result
 from detector.core.labels.feedback import AppliedLabels
 from detector.core.model.clusters import Core
 from detector.core.model.serving import Promotion, ServedModel
@@ -63,8 +63,8 @@ class Learning:
         self._trainer = Trainer(model, layout, features, self.rng, trained)
         self.core = Core(model.clusters, layout)
         self._untrained: list[tuple[Rows, NDArray[np.float32], NDArray[np.bool_]]] = []  # blocks, accepted
-        self._trainings: deque[Callable[[], None]] = deque()  # under way
-        self._promotion: Callable[[], Promotion] | None = None  # under way, or done and not installed
+        self._trainings: deque[Result[None]] = deque()  # under way
+        self._promotion: Result[Promotion] | None = None  # under way, or done and not installed
         self._since_promotion = 0  # events
         self._begun = 0  # version at which the model began, or began again after a shift
 
@@ -153,6 +153,16 @@ class Learning:
 
     # --- barriers ------------------------------------------------------------------------------------------
 
+    @property
+    def settled(self) -> bool:
+        """Whether no job is under way."""
+        refitted = self._promotion is None or self._promotion.done()
+        return refitted and all(training.done() for training in self._trainings)
+
+    def begin_to_settle(self) -> None:
+        """Submit what `settle` would: only where a barrier comes before the next event."""
+        self._train_queued()
+
     def settle(self) -> None:
         """Wait for the learner."""
         self._train_queued()
@@ -164,7 +174,7 @@ class Learning:
         self.settle()
         if self._promotion is not None:
             promotion = self._promotion()
-            self._promotion = lambda: promotion
+            self._promotion = Result(lambda: promotion)
 
     def drop_promotion(self) -> None:
         """Give up a refit that is under way."""

@@ -213,7 +213,9 @@ class Partition:
         """Score records, each as if it were the next one; nothing changes."""
         return self._shard.look(records)
 
-    def due(self, available: Mapping[Side, SideRange], *, aged: bool = False) -> Barrier | None:
+    def due(
+        self, available: Mapping[Side, SideRange], *, aged: bool = False, early: bool = True
+    ) -> Barrier | None:
         """Return the barrier that belongs here; None: there is none.
 
         Parameters
@@ -224,6 +226,8 @@ class Partition:
         aged
             The state's origin is so old that the log may soon lose what a recovery needs. A barrier, and with
             it a checkpoint, should come now, even within a block.
+        early
+            Whether waiting labels may cause a barrier now. They may also wait: the journal says where it was.
 
         Raises
         ------
@@ -237,7 +241,7 @@ class Partition:
             for side in SIDES
             if side in available and available[side].stop > self.journal.end(side)
         }
-        cause = self._cause(new, aged=aged)
+        cause = self._cause(new, aged=aged, early=early)
         if cause is None:
             return None
         config = self._wanted if cause == "config" else self._shard.config
@@ -251,6 +255,15 @@ class Partition:
             sides={side: found for side, found in ranges.items() if found.stop > self.journal.end(side)},
             config=self._wanted_hash if cause == "config" else None,
         )
+
+    @property
+    def settled(self) -> bool:
+        """Whether no background job of the model is under way: a barrier here would not wait for one."""
+        return self._shard.settled
+
+    def settles(self) -> bool:
+        """Whether the barrier that `due` returned would not wait for background jobs; they begin now."""
+        return self._shard.settles()
 
     @property
     def state(self) -> State | None:
@@ -344,7 +357,7 @@ class Partition:
             "retention above the checkpoints' age, then delete the group's offsets to start anew"
         )
 
-    def _cause(self, new: Mapping[Side, SideRange], *, aged: bool) -> Cause | None:
+    def _cause(self, new: Mapping[Side, SideRange], *, aged: bool, early: bool) -> Cause | None:
         barriers, shard = self._shard.config.model.barriers, self._shard
         if aged and shard.since_barrier + shard.pending > 0:
             return "age"
@@ -355,7 +368,7 @@ class Partition:
         if shard.since_barrier >= shard.interval:
             return "every"
         waiting = any(SIDES[side].causes_barriers for side in new)
-        if waiting and shard.since_barrier >= barriers.early_events_min:
+        if early and waiting and shard.since_barrier >= barriers.early_events_min:
             return "side_input"
         return None
 

@@ -298,6 +298,17 @@ class Shard:
 
     # --- barriers ------------------------------------------------------------------------------------------
 
+    @property
+    def settled(self) -> bool:
+        """Whether no background job is under way: a barrier would not wait."""
+        return self._learning.settled
+
+    def settles(self) -> bool:
+        """Whether the barrier that comes before the next event would not wait; its jobs begin now."""
+        if not self._block.filled:  # else the barrier learns from the block's rest before
+            self._learning.begin_to_settle()
+        return self._learning.settled
+
     def side_handlers(self) -> dict[Side, Callable[[SideRecords], Mapping[str, int]]]:
         """What applies the records of each side input, in this order; each returns counts by outcome."""
         return {"feedback": self._apply, "exchange": self._receive}

@@ -49,6 +49,7 @@ from detector.shell.kafka.workarounds import (
     keep_unfinished_join,
     limit_coordinator_lookups,
     notice_fencing,
+    release_parked_records,
     tune_fetches,
 )
 
@@ -393,6 +394,7 @@ class KafkaStream:
         """Poll. A partition without any position gets the configured one, so that the others continue."""
         consumer = self._client
         keep_unfinished_join(consumer)
+        release_parked_records(consumer)
         try:
             return consumer.poll(timeout_ms)  # type: ignore[no-any-return]
         except kafka_errors.NoOffsetForPartitionError as error:

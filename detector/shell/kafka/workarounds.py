@@ -215,6 +215,17 @@ def tune_fetches(consumer: KafkaConsumer, *, busy: bool) -> None:
     consumer._fetcher.config.update(_FETCH_BUSY if busy else _FETCH_IDLE)
 
 
+def release_parked_records(consumer: KafkaConsumer) -> None:
+    """Let records that were fetched before their partition was paused be delivered after it is resumed.
+
+    The library parks them and takes them back when it holds no records of another partition. It asks whether
+    that is None, but a used-up one stays there. Then a resumed partition would deliver nothing, for good.
+    """
+    fetcher = consumer._fetcher
+    if not fetcher._next_partition_records:
+        fetcher._next_partition_records = None
+
+
 def read_batches_whole(consumer: KafkaConsumer) -> None:
     """Make one consumer return `Record`s, read as `_PartitionRecords` does."""
     consumer._fetcher.PartitionRecords = _PartitionRecords

@@ -98,6 +98,8 @@ class Runner:
         Schemas of records; None: the format has none.
     warning_sources
         Give warnings, asked for in every turn; shown by `status`.
+    live
+        As in `Processor`.
     prepare
         Called in a thread before the group is joined, e.g. to compile: a member that holds partitions works.
     """
@@ -125,6 +127,7 @@ class Runner:
         schemas: SchemaSource | None = None,
         warning_sources: Sequence[WarningSource] = (),
         prepare: Callable[[], object] | None = None,
+        live: bool = False,
     ) -> None:
         self._sides, self._prepare = sides, prepare
         self._stream, self._clock, self._telemetry, self._log = stream, clock, telemetry, log
@@ -162,16 +165,15 @@ class Runner:
             warm_start=warm_start,
         )
         self._checkpointer = Checkpointer(shared, config.checkpoints, metadata_bytes_max)
-        configured_s = config.commit_interval_ms / 1000.0
         self._committer = Committer(
             shared,
             self._checkpointer,
             topics=config.topics,
-            interval_s=configured_s if commit_interval_s is None else commit_interval_s,
+            interval_s=config.commit_interval_ms / 1000.0 if commit_interval_s is None else commit_interval_s,
             metadata_bytes_max=metadata_bytes_max,
         )
-        inputs = SideInputs(self._sides, self._calls, clock)
-        self._processor = Processor(shared, inputs, self._checkpointer, self._committer, observe, schemas)
+        parts = SideInputs(self._sides, self._calls, clock), self._checkpointer, self._committer
+        self._processor = Processor(shared, *parts, observe, schemas, live=live)
 
     def run(self) -> None:
         """Turn until `stop`, or until a finite log is at its end; then commit and leave.
@@ -261,6 +263,7 @@ class Runner:
         """Poll; after an error seek back, as the poll may have dropped records."""
         try:
             timeout_ms = self._committer.poll_timeout_ms(POLL_TIMEOUT_MAX_MS)
+            timeout_ms = self._processor.poll_timeout_ms(timeout_ms)
             if self._connected:  # it takes seconds at most then, and comes too often for a thread each
                 poll = self._stream.poll(timeout_ms)
             else:

@@ -5,11 +5,14 @@ Rules
       never the others.
     - A barrier may have to wait, but its position never moves: elsewhere it would change what is alerted.
     - At most one poll's records of a partition are held back; meanwhile the stream delivers no more of it.
+    - Live, a barrier also waits for its model's background jobs, and a turn makes one barrier at most: the
+      others follow one by one, and the rest of the stream goes on between them. Where a barrier is and what
+      it does stays the same. Only early ones, whose positions are free, come later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -29,6 +32,7 @@ Observe = Callable[[int, Mapping[str, float]], None]
 
 FETCHED_RECORDS_MAX = 1024  # records whose schemas are looked up at once
 REFUSED_LOGGED_MAX = 64  # ids without a schema that are logged: corrupt bytes may name any
+ASIDE_TIMEOUT_MAX_MS = 5  # of a poll, while a barrier waits for its turn or for a background job
 BEGINNING_AGE_MAX_S = 60.0  # of the answer to where a side topic begins
 
 
@@ -98,6 +102,8 @@ class Processor:
         Called with the aggregates of each block that was live as a whole or in part; None: nobody.
     schemas
         Schemas of records; None: the format has none.
+    live
+        Barriers wait beside the rest of the stream. A file's barriers must not depend on time.
     """
 
     def __init__(
@@ -108,7 +114,13 @@ class Processor:
         committer: Committer,
         observe: Observe | None,
         schemas: SchemaSource | None = None,
+        *,
+        live: bool = False,
     ) -> None:
+        self._live = live
+        self._made: int | None = None  # partition of the barrier made in this turn, or in the last one
+        self._open = True  # whether this turn may still make a barrier
+        self._put_off = False  # whether this turn has put a barrier off
         self._sides, self._checkpointer, self._committer = sides, checkpointer, committer
         self._observe, self._schemas = observe, schemas
         self._refused: set[int] = set()  # ids that the log has named
@@ -133,7 +145,8 @@ class Processor:
         Stopped
         """
         trouble = self._sides.refresh()
-        for number, owned in self._owned.items():
+        self._open, self._put_off = True, False
+        for number, owned in self._in_turn():
             try:
                 self.collect_checkpoint(owned)
                 owned.waiting_for = ""
@@ -149,6 +162,15 @@ class Processor:
                 owned.paused = bool(owned.backlog)
                 (self._stream.pause if owned.paused else self._stream.resume)([number])
         return trouble
+
+    def poll_timeout_ms(self, timeout_max_ms: int) -> int:
+        """How long a poll may wait: not long while a barrier is put off."""
+        return min(timeout_max_ms, ASIDE_TIMEOUT_MAX_MS) if self._put_off else timeout_max_ms
+
+    def _in_turn(self) -> Sequence[tuple[int, Owned]]:
+        """All partitions; those after the one that made the last barrier come first."""
+        made = -1 if self._made is None else self._made
+        return sorted(self._owned.items(), key=lambda item: (item[0] <= made, item[0]))
 
     def collect_checkpoint(self, owned: Owned) -> None:
         """Take the result of a finished checkpoint write, and let a commit name it at once."""
@@ -208,7 +230,7 @@ class Processor:
         Returns False when it has to wait for something; then nothing was done, and the next turn asks again.
 
         1. Find out which barrier belongs here.
-        2. Check that its entry fits the journal.
+        2. Check that it is its turn, and that its entry fits the journal.
         3. Read what it applies of the side topics.
         4. Apply it; its entry is in the journal.
         5. Take a snapshot, if a checkpoint is due.
@@ -216,12 +238,18 @@ class Processor:
         """
         partition = owned.partition
         # Step 1
-        barrier = partition.due(self._sides.available(partition), aged=self._checkpointer.aged(owned))
+        barrier = partition.due(
+            self._sides.available(partition),
+            aged=self._checkpointer.aged(owned),
+            early=not self._live or (self._open and partition.settled),
+        )
         if barrier is None:
             self._report_block(owned)
             return True
         live = barrier.position > partition.until
         # Step 2
+        if self._waits_aside(owned, live=live):
+            return False
         if live and not self._checkpointer.has_room(owned):
             return False
         # Step 3
@@ -253,6 +281,17 @@ class Processor:
             owned.at_block_end = False
             self._committer.commit_at_barrier()
         return True
+
+    def _waits_aside(self, owned: Owned, *, live: bool) -> bool:
+        """Whether the barrier that belongs here waits for its turn, or for background jobs."""
+        if not self._live:
+            return False
+        if (live and not self._open) or not owned.partition.settles():
+            self._put_off = True
+            return True
+        if live:
+            self._open, self._made = False, owned.number
+        return False
 
     def _renew_origin(self, owned: Owned) -> None:
         """Make a barrier here, within a block if need be, and a checkpoint at it."""
