@@ -16,7 +16,7 @@ from math import inf
 from detector.config.tree import Checkpoints
 from detector.core.recovery.generations import write
 from detector.core.recovery.journal import Barrier, Journal
-from detector.errors import OutsideError
+from detector.errors import NeedsOperator, OutsideError
 from detector.shell.runner.owned import Owned
 from detector.shell.runner.shared import Shared
 
@@ -146,5 +146,5 @@ class Checkpointer:
     def _prune(self, partition: int, journal: Journal) -> None:
         try:
             self._objects.prune(partition, journal, self._settings.keep)
-        except OutsideError as error:
+        except (OutsideError, NeedsOperator) as error:  # the next restore is refused for the latter
             self._log.warning("prune_failed", partition=partition, reason=str(error))
