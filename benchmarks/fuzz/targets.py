@@ -7,6 +7,7 @@ import json
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from detector.core.events import BlockReader, ParsedEvent, Parser, Rejected
 from detector.core.labels.feedback import feedback_time, read_feedback
 from detector.core.labels.peer_messages import Exchange
 from detector.core.records import Identity, Outputs, Record
-from detector.core.recovery.checkpoint import encode, read_manifest, read_state
+from detector.core.recovery.checkpoint import encode, name_of, read_manifest, read_state
 from detector.core.recovery.journal import Barrier, Journal
 from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
@@ -576,6 +577,14 @@ def unsealed(manifest: bytes) -> Any:
 
 
 def sealed(document: Any) -> bytes:
+    """Write a manifest with the checksum of its content, and the name if it can have one."""
+    with suppress(LookupError, TypeError, ValueError, AttributeError):
+        document["name"] = name_of({key: value for key, value in document.items() if key != "name"})
+    return checksummed(document)
+
+
+def checksummed(document: Any) -> bytes:
+    """Write a manifest with the checksum of its content, and the name that it says."""
     body = json.dumps(document, indent=1)
     return f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n".encode()
 

@@ -2,11 +2,15 @@
 
     python -m benchmarks.recovery.tampered
     python -m benchmarks.recovery.tampered --mutations 1000 --seed 7
+    python -m benchmarks.recovery.tampered --forged --mutations 1000
 
 A shard processes a stream and leaves two checkpoints and a journal. In each mutation one of them is changed,
-and checksums and sizes are made right again, as somebody would who can write to the store. Then a restart is
-tried: journal, checkpoints, the shard, and for states that it took, some blocks and a barrier. It must end
-in one of
+and checksums and sizes are made right again, as somebody would who can write to the store. With `--forged`
+the checkpoint's name is made right, too, and the journal names it, as somebody would who can also commit
+offsets for the group: then all depends on what loads a state.
+
+Then a restart is tried: journal, checkpoints, the shard, and for states that it took, some blocks and a
+barrier. It must end in one of
 
     refused    a sentence for the operator (exit code 3)
     previous   the checkpoint before the changed one is used
@@ -21,6 +25,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import re
 import resource
 import sys
 import traceback
@@ -32,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fuzz.mutate import VALUES, Mutator
-from benchmarks.fuzz.targets import IDENTITY, handbook, sealed, unsealed
+from benchmarks.fuzz.targets import IDENTITY, checksummed, handbook, sealed, unsealed
 from detector.config.tree import ModelPart
 from detector.core.records import Record
 from detector.core.recovery.committed import Place, read_journal, seal
@@ -45,6 +50,7 @@ MIB = 1 << 20
 MEMORY_MAX = 512 * MIB
 REPLAYED = 320  # events that a restored shard goes on with; a barrier is among them
 HERE = Place(cluster="c" * 22, topic="t" * 36, entity_key="0" * 8)
+NAME = re.compile(r"\d{5,10}/\d{20}-[0-9a-f]{12}")
 LENGTHS = (0, 1, 2, 3, 7, 1 << 16, 1 << 31, 1 << 40, (1 << 63) - 1)
 DTYPES = ("<f8", "<f4", "<f2", "<i8", "<u8", "<i4", "<u1", "|b1", ">f8", "<c16")
 
@@ -92,11 +98,12 @@ def leave() -> Left:
 class Tampering:
     """Seeded changes of what was left."""
 
-    def __init__(self, left: Left, seed: int) -> None:
+    def __init__(self, left: Left, seed: int, *, forged: bool) -> None:
         self._left, self._random = left, random.Random(seed)
+        self._seal = sealed if forged else checksummed
         self._journals = Mutator([left.metadata.encode()], seed)
         self._manifest = left.objects[f"{left.name}.json"]
-        self._manifests = Mutator([self._manifest], seed, to_tree=unsealed, to_bytes=sealed)
+        self._manifests = Mutator([self._manifest], seed, to_tree=unsealed, to_bytes=self._seal)
         self._state = left.objects[f"{left.name}.state"]
         self._arrays = sorted(_paths(unpack(self._state)))
 
@@ -107,15 +114,17 @@ class Tampering:
             return self._journals.next().decode(errors="replace"), objects
         if kind == "manifest":
             manifest = self._manifests.next()
+            state = self._state
         else:
             state = self._changed_bytes() if kind == "bytes" else self._changed_array()
             facts = unsealed(self._manifest)
             facts |= {"state_bytes": len(state), "state_sha256": hashlib.sha256(state).hexdigest()}
-            manifest = sealed(facts)
-            objects[f"{self._left.name}.state"] = state
-        for place in (f"{self._left.name}.json", f"manifests/{self._left.name}.json"):
+            manifest = self._seal(facts)
+        name = _name(manifest) or self._left.name
+        objects[f"{name}.state"] = state
+        for place in (f"{name}.json", f"manifests/{name}.json"):
             objects[place] = manifest
-        return metadata, objects
+        return metadata.replace(self._left.name, name), objects
 
     def _changed_bytes(self) -> bytes:
         changed = bytearray(self._state)
@@ -166,6 +175,15 @@ class Tampering:
             if flat is not None and len(flat):
                 flat[chance.randrange(len(flat))] = chance.randrange(256)
         return changed
+
+
+def _name(manifest: bytes) -> str:
+    """Name of a checkpoint's place; empty if its manifest says none."""
+    try:
+        name = str(unsealed(manifest)["name"])
+    except (LookupError, TypeError, ValueError):
+        return ""
+    return name if NAME.fullmatch(name) else ""
 
 
 def _found(data: bytearray, what: bytes) -> list[int]:
@@ -223,7 +241,7 @@ def restart(left: Left, metadata: str, objects: Mapping[str, bytes], *, whole: b
         return "refused"
 
 
-SHARES = {"journal": 0.5, "manifest": 0.3, "bytes": 0.19, "array": 0.01}
+SHARES = {"journal": 0.4, "manifest": 0.3, "bytes": 0.2, "array": 0.1}
 
 
 def main() -> None:
@@ -231,10 +249,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--forged", action="store_true", help="names and the journal are made right, too")
     arguments = parser.parse_args()
     left = leave()
     assert restart(left, left.metadata, left.objects, whole=True) == "taken"
-    tampering = Tampering(left, arguments.seed)
+    tampering = Tampering(left, arguments.seed, forged=arguments.forged)
     began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     failed = 0
     for kind, share in SHARES.items():

@@ -191,7 +191,8 @@ def misfit(given: State, like: State) -> str:
     """Say where a state differs in form from one of a component that has just been made; empty: nowhere.
 
     Names, dtypes, numbers of dimensions, and all lengths but those that are 0 in `like`: tables and buffers
-    grow. What `like` has no form of yet (an empty state, None) may have any.
+    grow. What `like` has no form of yet (an empty state, None) may have any. Whole numbers have at most 64
+    bits where those of `like` have: compiled code takes no longer ones, and random generators have 128.
     """
     arrays, plain = _flat(like)
     given_arrays, given_plain = _flat(given)
@@ -212,7 +213,14 @@ def misfit(given: State, like: State) -> str:
             return f"{name} is {str(other)[:40]}"
         if not isinstance(other, kinds):
             return f"{name} is {str(other)[:40]}"
+        if isinstance(other, int) and not _fits(other) and not (isinstance(value, int) and not _fits(value)):
+            return f"{name} is a whole number of {other.bit_length()} bits"
     return ""
+
+
+def _fits(number: int) -> bool:
+    """Whether 64 bits hold it, with or without a sign."""
+    return -(1 << 63) <= number < 1 << 64
 
 
 def _read_array(raw: bytes) -> NDArray[Any]:

@@ -45,6 +45,7 @@ class Objects:
         """
         if self._store is None or not cluster or cluster == self._claimed:
             return
+        self._claimed = ""
         try:
             owner = self.get(_OWNER).decode(errors="replace").strip()
         except KeyError:
@@ -91,7 +92,9 @@ class Objects:
         return [name.removeprefix(self._prefix) for name in self._store.list(self._prefix + folder)]
 
     def prune(self, partition: int, journal: Journal, keep: int) -> None:
-        """Delete generations of a partition that no recovery needs.
+        """Delete generations of a partition that no recovery needs, if the objects are still ours.
+
+        Two clusters may have claimed them at the same moment; then one of them finds the other's id here.
 
         Parameters
         ----------
@@ -103,8 +106,12 @@ class Objects:
         Raises
         ------
         StoreUnavailable
+        NeedsOperator
+            Another cluster owns them.
         """
         assert self._store is not None
+        claimed, self._claimed = self._claimed, ""
+        self.claim(claimed)
         names = [name for folder in folders(partition) for name in self.names(folder)]
         for name in expired(names, journal, self.get, keep=keep):
             self._store.delete(self._prefix + name)

@@ -26,6 +26,13 @@ FAULTS = (
     "side_late",  # new records are seen some turns later
     "clock_ahead",  # seconds to hours pass, also within a step
     "wall_back",
+    "cut_from_broker",  # one member, for some turns, while the others go on; its session may expire
+    "cut_from_store",  # one member, for some turns
+    "no_files",  # one member can open nothing, neither connections nor files, for some turns
+    "slow_network",  # every call of one member takes seconds, for some turns
+    "disk_full",  # nothing can be written to the store, for some turns
+    "clock_skew",  # each member's wall clock is wrong by up to years
+    "hostile",  # the exchange topic has messages that nobody of the group wrote
 )
 EVERYTHING_SHARE = 0.1  # of the seeds have every fault
 NOTHING_SHARE = 0.03

@@ -40,7 +40,9 @@ def test_every_fault_happens() -> None:
     for seed in range(SEEDS):
         happened += outcome(seed)[1]
     damages = {
-        f"damage_{kind}_{what}" for kind in ("tear", "corrupt", "lose") for what in ("state", "manifest")
+        f"damage_{kind}_{what}"
+        for kind in ("tear", "corrupt", "lose", "block", "unsynced")
+        for what in ("state", "manifest")
     }
     within = {
         f"crash at {step}" for step in ("get", "put:before", "put:after", "commit:before", "commit:after")

@@ -53,6 +53,14 @@ ARMED_TURNS = 12  # then a fault that waits for its step is given up
 PARTITIONS_MAX = 5
 TAIL = 3  # barriers of each partition after the faults: enough for a checkpoint
 START_S = 1_700_000_000.0
+BLOCK_BYTES = 512
+CUT = {  # what a member cannot reach: steps that fail
+    "cut_from_broker": frozenset(
+        ("poll:before", "partitions_count", "committed", "beginning", "start", "log_end", "commit:before")
+    ),
+    "cut_from_store": frozenset(("put:before", "get", "list", "delete")),
+}
+CUT["no_files"] = CUT["cut_from_broker"] | CUT["cut_from_store"]
 
 
 class Crash(BaseException):
@@ -80,8 +88,11 @@ class Store(MemoryStore):
         super().__init__(hook)
         self.manifests: dict[str, Manifest] = {}
         self.damaged: dict[str, str] = {}  # generation -> name of its damaged object
+        self.full = False
 
     def put(self, name: str, data: bytes) -> None:
+        if self.full:
+            raise StoreUnavailable("no space left on device")
         generation = _generation(name)
         if name.endswith(".json") and not name.startswith(PREFIX + config_name("")[:6]):
             self.manifests[generation] = read_manifest(data)
@@ -90,6 +101,12 @@ class Store(MemoryStore):
         finally:
             if self.damaged.get(generation) == name and self.objects.get(name) == data:
                 del self.damaged[generation]
+
+    def zero(self, name: str, start: int = 0, stop: int | None = None) -> None:
+        """Zero a block, or all: what a disk returns that lost a sector, or never wrote what was fsynced."""
+        data = bytearray(self.objects[name])
+        data[start:stop] = bytes(len(data[start:stop]))
+        self.objects[name] = bytes(data)
 
     def generations(self, partition: int) -> list[str]:
         """Generations with any object in the store, sorted."""
@@ -132,6 +149,23 @@ class Call(Future[T]):
             self.set_result(self._call())
         except Exception as error:  # noqa: BLE001 - raised again where the future is waited for
             self.set_exception(error)
+
+
+class SkewedClock(FakeClock):
+    """A process's clocks: intervals are the same for all, the wall clock is wrong."""
+
+    def __init__(self, clock: FakeClock, skew_s: float) -> None:
+        super().__init__()
+        self._clock, self._skew_s = clock, skew_s
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def time(self) -> float:
+        return self._clock.time() + self._skew_s
+
+    def sleep(self, seconds: float) -> None:
+        self._clock.sleep(seconds)
 
 
 class InlineCalls(StoppableCalls):
@@ -190,6 +224,7 @@ class Member:
     armed: Armed | None = None
     slow_until: int = -1  # turn up to which its checkpoint writes are kept
     side_until: dict[str, int] = field(default_factory=dict)  # turn up to which a side topic is away or late
+    cut_until: dict[str, int] = field(default_factory=dict)  # fault of the network: turn up to which it lasts
     counted: list[Commit] = field(default_factory=list)  # commits whose answer it got
 
 
@@ -224,10 +259,11 @@ class Simulation:
         self.violation: Violation | None = None
         self.rounds_to_drain = 0
         self.waiting_max = 0  # maximum number of calls kept by an executor
-        self._sessions: list[tuple[int, Stream]] = []  # of dead members: the turn in which they expire
+        self._sessions: list[tuple[int, Stream]] = []  # without heartbeats: the turn in which they expire
         self._ghosts: list[Callable[[], Any]] = []  # calls whose caller no longer waits
-        self._broker_until = self._store_until = -1  # turn
+        self._broker_until = self._store_until = self._full_until = -1  # turn
         self._producing = Random(f"log {plan.seed}")
+        self._forging = Random(f"forged {plan.seed}")
         self._events: list[tuple[bytes, bytes]] = []  # keys and values, to be repeated
         self._depth = 0
         interval_s = plan.commit_interval_s
@@ -331,7 +367,7 @@ class Simulation:
                 stream=member.stream,
                 store=self.store,
                 sides=member.sides,
-                clock=self.clock,
+                clock=self._clock_of(member),
                 telemetry=member.telemetry,
                 log=Log(self.note),
                 executor=member.executor,
@@ -343,6 +379,14 @@ class Simulation:
         self.members.append(member)
         self.happened["join"] += 1
         self.note(f"member {member.number} joins")
+
+    def _clock_of(self, member: Member) -> FakeClock:
+        if "clock_skew" not in self.plan.faults:
+            return self.clock
+        self.happened["clock_skew"] += 1
+        # Less than the age at which quiet partitions make barriers: with more they come elsewhere.
+        skews = (0.0, 3.0, -3.0, 7200.0, -86_400.0, 1e8, -1e8)
+        return SkewedClock(self.clock, Random(f"clock {self.plan.seed} {member.number}").choice(skews))
 
     def _watch(self, member: Member) -> None:
         """Note which commits get their answer, and let a stop leave calls behind."""
@@ -407,6 +451,8 @@ class Simulation:
             self.broker.down = False
         if self.turn >= self._store_until:
             self.store.fail = 0
+        if self.turn >= self._full_until:
+            self.store.full = False
         for member in self._able():
             self._let_commit(member)
             for side, log in member.sides.items():
@@ -456,6 +502,22 @@ class Simulation:
             self.sides["feedback"].append(self._label(rng))
         if "exchange" in self.sides and rng.random() < 0.05:
             self.sides["exchange"].append(rng.randbytes(rng.randint(0, 40)))
+        if "exchange" in self.sides and "hostile" in self.plan.faults and self._forging.random() < 0.2:
+            self._forge(self.sides["exchange"])
+
+    def _forge(self, topic: MemorySideLog) -> None:
+        """Append a message that was sent before, whole or changed."""
+        rng, there = self._forging, topic.log_end()
+        sent = bytearray(topic.read(there - 1, there)[0][1] if there else b"message")
+        for _ in range(rng.choice((0, 1, 1, 8))):
+            if sent:
+                sent[rng.randrange(len(sent))] = rng.randrange(256)
+        if rng.random() < 0.2:
+            del sent[rng.randrange(len(sent) + 1) :]
+        if rng.random() < 0.05:
+            sent += bytes(100_000)
+        topic.append(bytes(sent))
+        self.happened["hostile"] += 1
 
     def _keyed(self, rng: Random) -> tuple[bytes, bytes | None]:
         """Key and value of a record."""
@@ -509,7 +571,7 @@ class Simulation:
         rng, happened = self.rng, self.happened
         for fault in ("kill", "evict", "stop", "commit_refused", "commit_lost", "broker_away", "store_fails",
                       "store_away", "store_slow", "damage", "side_away", "side_late", "clock_ahead",
-                      "wall_back"):  # fmt: skip
+                      "wall_back", *CUT, "slow_network", "disk_full"):  # fmt: skip
             if fault not in self.plan.faults or rng.random() >= self.plan.rate:
                 continue
             able = self._able()
@@ -546,6 +608,12 @@ class Simulation:
                 self._move_clock()
             elif fault == "wall_back":
                 self.clock.jump_wall(-rng.choice((0.5, 5.0, 600.0)))
+            elif fault == "disk_full":
+                self.store.full, self._full_until = True, until
+            elif fault in (*CUT, "slow_network") and member:
+                member.cut_until[fault] = until
+                if fault != "cut_from_store" and rng.random() < 0.7:  # it sends no heartbeats
+                    self._sessions.append((self.turn + rng.randint(0, 10), member.stream))
             else:
                 continue
             happened[fault] += 1
@@ -569,8 +637,13 @@ class Simulation:
         if generation in store.damaged or not present:
             return
         name = rng.choice((present[0], rng.choice(present)))
-        kind = rng.choice(("tear", "corrupt", "lose"))
-        if kind == "corrupt":
+        kind = rng.choice(("tear", "corrupt", "lose", "block", "unsynced"))
+        if kind == "block":
+            start = BLOCK_BYTES * rng.randrange(-(-len(store.objects[name]) // BLOCK_BYTES))
+            store.zero(name, start, start + BLOCK_BYTES)
+        elif kind == "unsynced":
+            store.zero(name)
+        elif kind == "corrupt":
             store.corrupt(name, rng.randrange(len(store.objects[name])))
         else:
             getattr(store, kind)(name)
@@ -607,6 +680,7 @@ class Simulation:
             self._let_commit(member)
         if member is None or self.calm:
             return
+        self._reach(member, step)
         armed = member.armed
         if armed is None or armed.step not in (None, step):
             return
@@ -628,6 +702,14 @@ class Simulation:
             member.runner.stop()
         else:
             self._freeze(member)
+
+    def _reach(self, member: Member, step: str) -> None:
+        """Let a call fail or take long if the member's network does not work."""
+        for fault, until in member.cut_until.items():
+            if self.turn < until and step in CUT.get(fault, ()):
+                raise _error(step)
+        if self.turn < member.cut_until.get("slow_network", -1):
+            self.clock.sleep(self.rng.choice((0.2, 2.0, 20.0)))
 
     def _freeze(self, member: Member) -> None:
         """Let the others go on while this member stands still in the middle of a step."""
@@ -673,8 +755,9 @@ class Simulation:
         self.calm = True
         self.broker.heal()
         self.store.fail, self._store_until = 0, -1
+        self.store.full, self._full_until = False, -1
         for member in self._able():
-            member.armed, member.slow_until, member.side_until = None, -1, {}
+            member.armed, member.slow_until, member.side_until, member.cut_until = None, -1, {}, {}
         self._background()
         while self._ghosts:
             self._background()

@@ -24,6 +24,7 @@ from detector.core.recovery.generations import (
     expired,
     find_origin,
     folders,
+    read_checkpoint,
     write,
 )
 from detector.core.recovery.journal import Barrier, Journal
@@ -408,6 +409,18 @@ def test_what_no_journal_says_is_refused_with_a_sentence(change: dict[str, Any])
     assert len(refused(journal_text(**change))) < 500
 
 
+def test_a_manifest_with_another_content_than_its_name_says_is_damaged() -> None:
+    """Who can write to the store cannot change a state that the group has committed."""
+    store = MemoryStore()
+    name = write(snapshot(), store.put)
+    state = pack({"x": np.arange(7)})
+    changes = {"state_bytes": len(state), "state_sha256": hashlib.sha256(state).hexdigest()}
+    store.objects[f"{name}.state"] = state
+    tampered(store, name, changes)
+    with pytest.raises(CheckpointDamaged, match="its content belongs to the name"):
+        read_checkpoint(name, store.get)
+
+
 def tampered(store: MemoryStore, name: str, changes: dict[str, Any]) -> None:
     """Change a manifest, and make its checksum right again."""
     for place in (f"{name}.json", f"manifests/{name}.json"):
@@ -535,3 +548,12 @@ def test_the_form_of_a_state_is_that_of_a_new_component() -> None:
         for value in values:
             assert name in misfit({**given, name: value}, like), (name, value)
     assert misfit({name: value for name, value in given.items() if name != "b"}, like) == "b is missing"
+
+
+def test_whole_numbers_longer_than_64_bits_are_for_random_generators_only() -> None:
+    """Compiled code had failed on them, after the state was loaded."""
+    like = {"count": 0, "generator": 1 << 100}
+    for number in (-(1 << 63), (1 << 64) - 1):
+        assert misfit({"count": number, "generator": 1 << 127}, like) == ""
+    for number in (-(1 << 63) - 1, 1 << 64, 10**400):
+        assert "count is a whole number of" in misfit({"count": number, "generator": 1}, like)

@@ -297,6 +297,23 @@ def test_the_folder_of_another_cluster_in_the_store_is_refused() -> None:
     assert world.store.objects == objects
 
 
+def test_nothing_is_pruned_in_a_folder_that_two_clusters_claimed_at_once() -> None:
+    world = processed()
+    runner = world.runner()
+    until(lambda: 0 in runner._owned, runner)
+    [owner] = [name for name in world.store.objects if name.endswith("/owner")]
+    world.store.objects[owner] = b"b"  # the other one wrote it after we had read it
+    before, deleted = set(world.store.objects), list[str]()
+    world.hook = lambda step: deleted.append(step) if step == "delete" else None
+    world.produce(400, 200)
+    until(lambda: "prune_failed" in world.log.events(), runner)
+    assert not deleted
+    assert before < world.store.objects.keys()
+    runner.stop()
+    runner.run()
+    assert "belongs to cluster b, this is cluster a" in refused(world)
+
+
 def test_a_state_that_cannot_be_loaded_costs_one_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     world = processed()
     undisturbed = processed()

@@ -7,7 +7,9 @@
     The state (`detector.core.state`). It is written first, so a manifest never names a missing state.
 
 NAME is ``PARTITION/POSITION-HASH``, where HASH covers the manifest and so the state. Two replicas that write
-at the same time cannot overwrite each other. A checkpoint that no commit names is garbage. Each checkpoint
+at the same time cannot overwrite each other. A checkpoint that no commit names is garbage. HASH is checked
+where a manifest is read: the commit in Kafka names a checkpoint, its manifest names the one before it, so who
+can write to the store only cannot change what a recovery uses. Each checkpoint
 holds the journal since the previous one, so a damaged checkpoint costs only a longer replay.
 """
 
@@ -87,12 +89,19 @@ def encode(snapshot: Snapshot) -> tuple[str, bytes, bytes]:
         "state_sha256": hashlib.sha256(state).hexdigest(),
         "state_hash": state_hash(snapshot.state),
     }
-    # Over the whole document: two owners may reach the same state by different journals.
-    content = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-    name = document["name"] = f"{snapshot.partition:05d}/{snapshot.position:020d}-{content[:12]}"
+    name = document["name"] = name_of(document)
     body = json.dumps(document, indent=1, sort_keys=True)
     seal = hashlib.sha256(body.encode()).hexdigest()
     return name, f"{body}\n{seal}\n".encode(), state
+
+
+def name_of(document: Mapping[str, Any]) -> str:
+    """Name of a checkpoint, by its manifest without the name.
+
+    The hash covers the whole document: two owners may reach the same state by different journals.
+    """
+    content = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    return f"{document['partition']:05d}/{document['position']:020d}-{content[:12]}"
 
 
 def read_manifest(data: bytes) -> Manifest:
@@ -115,10 +124,13 @@ def read_manifest(data: bytes) -> Manifest:
         if type(document["format"]) is not int or type(document["name"]) is not str:
             raise ValueError("a format or a name of the wrong type")
         check_format(document["format"], document["name"][:80])
+        named = name_of({key: value for key, value in document.items() if key != "name"})
         states = msgspec.convert(document.pop("states"), list[str])
         since = _read_since(document["since"]).with_states(states)
         manifest = Manifest(**{**document, "since": since})
         _check(manifest)
+        if manifest.name != named:
+            raise ValueError(f"its content belongs to the name {named}")
         return manifest
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as cause:
         raise CheckpointDamaged(f"the manifest cannot be read: {str(cause)[:200]}") from cause
