@@ -7,7 +7,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 # One thread per process: results must not depend on their number, and the tests use a process per core.
 PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := -n auto --dist loadfile
-INPUTS ?= 100000
+INPUTS ?= 10000
 LEAGUE ?=
 QUALITY ?= $(if $(LEAGUE),--league $(LEAGUE)) --streams cards:7 --days 60 --out out/quality --docs docs/explanation/quality.md
 SPEED ?=
@@ -69,7 +69,7 @@ speed: $(READY) ## measure events/s, costs, growth, latency and scale-out; SPEED
 chaos: $(READY) ## cause accidents on a real Kafka, then check every published byte (CHAOS='--kills n ...')
 	$(BIN)/python -m benchmarks.chaos.run $(CHAOS)
 
-fuzz: $(READY) ## fuzz everything that reads foreign bytes, with INPUTS=n inputs; uses atheris if it is installed
+fuzz: $(READY) ## fuzz everything that reads foreign bytes, with INPUTS=n inputs for each reader; uses atheris if it is installed
 	$(BIN)/python -m benchmarks.fuzz.run --inputs $(INPUTS)
 
 lock: ## update all locks after a change of pyproject.toml, keeping the versions that still fit (needs uv)

@@ -5,7 +5,7 @@
 
 Building needs setuptools and no network. Each interpreter gets a new environment with the packages of
 requirements.lock and the wheel. The unit tests run in a copy of the project without the package's source, so
-they can only find the installed one. The rules of the source tree (`test_architecture.py`) are left out.
+they can only find the installed one. Tests of the source tree itself are left out.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ SOURCES = ("pyproject.toml", "README.md", "LICENSE", "detector")  # what the dis
 # Beside the tests, what they read. A folder that does not exist is left out.
 TREE = ("benchmarks", "configs", "deploy", "docs", "examples", "tests", ".github", ".ci")
 FILES = ("*.md", "*.lock", "pyproject.toml", "zensical.toml", "Makefile", "LICENSE")
+# Tests that look at the package's source, which is not there.
+OF_THE_SOURCE = (
+    "--ignore=tests/unit/test_architecture.py",
+    "--deselect=tests/unit/test_deploy.py::test_the_build_sees_what_it_copies_and_no_more",
+    "--deselect=tests/unit/test_docs.py::test_links_of_the_pages_beside_the_code",
+)
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
 _BUILD = "from setuptools import build_meta as b; print(b.build_{kind}({out!r}))"
 
@@ -113,7 +119,7 @@ def try_installed(wheel: Path, python: str, pytest: Iterable[str]) -> tuple[bool
         if not file.startswith(str(environment)):
             raise SystemExit(f"{python}: the tests would use {file.strip()}, not the wheel")
         command = [interpreter, "-m", "pytest", "-p", "no:cacheprovider", "tests/unit", *pytest]
-        command += ["--ignore=tests/unit/test_architecture.py"]
+        command += OF_THE_SOURCE
         began = time.monotonic()
         passed = subprocess.run(command, cwd=tree, env=clean | threads | {"PATH": path}).returncode == 0
     took = time.monotonic() - began

@@ -1,10 +1,10 @@
 """A bounded number of fuzzed inputs for everything that reads external data.
 
-    python -m benchmarks.fuzz.run --inputs 1000000            # make fuzz INPUTS=1000000
+    python -m benchmarks.fuzz.run --inputs 250000             # make fuzz INPUTS=250000
     python -m benchmarks.fuzz.run --targets config,journal --inputs 10000 --seed 7
     python -m benchmarks.fuzz.run --targets config --again out/fuzz/config-0123456789ab
 
-Each target runs in a process of its own and gets its share of the inputs. With atheris (PyPI), libFuzzer
+Each target runs in a process of its own and gets that number of inputs. With atheris (PyPI), libFuzzer
 makes the inputs, guided by coverage. Without it, or with `--engine mutate`, the seeded mutator alone makes
 them. For each target the outcomes of inputs, inputs/s, the slowest input, and the resident memory at the
 start, after a tenth and at the end are printed. The exit code is 1 if an exception other than our own errors
@@ -148,8 +148,7 @@ def _child(arguments: argparse.Namespace) -> None:
         from benchmarks.fuzz.targets import targets
 
     target = targets()[arguments.targets]()
-    inputs = max(1, arguments.inputs * target.weight // 1000)
-    watch = _Watch(target, inputs, Path(arguments.out), memory_is_ours=arguments.engine == "mutate")
+    watch = _Watch(target, arguments.inputs, Path(arguments.out), memory_is_ours=arguments.engine == "mutate")
     mutator = target.mutator(arguments.seed)
     if arguments.again is not None:
         watch.try_one(Path(arguments.again).read_bytes())
@@ -192,9 +191,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     engine = "atheris" if importlib.util.find_spec("atheris") else "mutate"
-    parser.add_argument(
-        "--inputs", type=int, default=100_000, help="inputs of all targets together, shared by weight"
-    )
+    parser.add_argument("--inputs", type=int, default=10_000, help="inputs of each target")
     parser.add_argument("--targets", help="names, separated by commas; all by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", choices=("atheris", "mutate"), default=engine)

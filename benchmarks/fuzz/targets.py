@@ -60,7 +60,6 @@ class Target(ABC):
     """Something that reads external data."""
 
     name: str
-    weight: int  # share of all inputs, in thousandths
 
     @abstractmethod
     def mutator(self, seed: int) -> Mutator:
@@ -80,8 +79,6 @@ class Events(Target):
 
     Invariant: each record is scored or rejected, once; a dead letter holds the original; scores are finite.
     """
-
-    weight = 230
 
     def __init__(self, preset: str, *, alone: bool = False) -> None:
         self.name = f"events-{preset}"
@@ -173,8 +170,6 @@ class FormatReader(Target):
     event can be shown as JSON.
     """
 
-    weight = 50
-
     def __init__(self, name: str) -> None:
         self.name = f"format-{name.replace(', ', '-').replace(' ', '-')}"
         codec = formats.codecs()[name]
@@ -216,7 +211,7 @@ class FormatReader(Target):
 class ConfigFile(Target):
     """Invariant: a ConfigError, or a configuration that makes a parser and is equal after being written."""
 
-    name, weight = "config", 30
+    name = "config"
 
     def __init__(self) -> None:
         self._path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "config.yaml"
@@ -248,7 +243,7 @@ class ConfigFile(Target):
 class Overrides(Target):
     """Texts given by --set and by the environment; the same invariant as for files."""
 
-    name, weight = "config-set", 10
+    name = "config-set"
 
     def __init__(self) -> None:
         self._path = Path(tempfile.mkdtemp(prefix="fuzz-")) / "config.yaml"
@@ -284,13 +279,12 @@ class Plain(Target):
     def __init__(
         self,
         name: str,
-        weight: int,
         seeds: Sequence[bytes],
         read: Callable[[bytes], str],
         may_raise: tuple[type[DetectorError], ...] = (),
         **trees: Any,
     ) -> None:
-        self.name, self.weight = name, weight
+        self.name = name
         self._seeds, self._read, self._may_raise, self._trees = seeds, read, may_raise, trees
 
     def mutator(self, seed: int) -> Mutator:
@@ -309,10 +303,8 @@ class Side(Target):
     Invariant: each record has one outcome.
     """
 
-    def __init__(
-        self, name: str, weight: int, seeds: Sequence[bytes], read: Callable[[bytes], str], **trees: Any
-    ) -> None:
-        self.name, self.weight = name, weight
+    def __init__(self, name: str, seeds: Sequence[bytes], read: Callable[[bytes], str], **trees: Any) -> None:
+        self.name = name
         self._seeds, self._read, self._trees = seeds, read, trees
         self._shard = _partition(events=1000)._shard
         self._waiting: list[tuple[int, bytes]] = []
@@ -357,26 +349,25 @@ def targets() -> dict[str, Callable[[], Target]]:
     return made | {
         "config": ConfigFile,
         "config-set": Overrides,
-        "journal": lambda: Plain("journal", 10, [_journal()], _read_journal, (NeedsOperator,)),
+        "journal": lambda: Plain("journal", [_journal()], _read_journal, (NeedsOperator,)),
         "manifest": lambda: Plain(
-            "manifest", 5, [_checkpoint()[0]], _read_manifest, may_raise, to_tree=unsealed, to_bytes=sealed
+            "manifest", [_checkpoint()[0]], _read_manifest, may_raise, to_tree=unsealed, to_bytes=sealed
         ),
         "state": lambda: Plain(
-            "state", 5, [_small_state()], _read_packed, (CheckpointDamaged,), to_tree=unpack, to_bytes=pack
+            "state", [_small_state()], _read_packed, (CheckpointDamaged,), to_tree=unpack, to_bytes=pack
         ),
         "model": lambda: Plain(
-            "model", 2, [_model()], _read_model, may_raise, to_tree=_model_tree, to_bytes=_model_bytes
+            "model", [_model()], _read_model, may_raise, to_tree=_model_tree, to_bytes=_model_bytes
         ),
         **{
             f"files-{kind}": lambda kind=kind: Plain(  # type: ignore[misc]
-                f"files-{kind}", 5, files.seeds(kind), files.read, (NeedsOperator,), to_tree=None
+                f"files-{kind}", files.seeds(kind), files.read, (NeedsOperator,), to_tree=None
             )
             for kind in ("json", "csv", "packed", "table")
         },
-        "feedback": lambda: Side("feedback", 10, _feedback(), _read_feedback),
+        "feedback": lambda: Side("feedback", _feedback(), _read_feedback),
         "exchange": lambda: Side(
             "exchange",
-            8,
             _messages(),
             _read_message,
             to_tree=msgspec.msgpack.decode,

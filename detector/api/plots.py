@@ -197,7 +197,7 @@ def _lines(events: Any) -> list[bytes]:
 def _times(detector: Detector, lines: Sequence[bytes]) -> NDArray[np.datetime64]:
     """Event times, (n,); NaT for a row that is no event."""
     reader = BlockReader(detector.config.event, b"any")
-    moments = np.full(len(lines), np.datetime64("NaT"), dtype="datetime64[us]")
+    moments = np.full(len(lines), np.datetime64("NaT", "us"), dtype="datetime64[us]")
     for start in range(0, len(lines), CHUNK_ROWS):
         records = [Record(0, 0, None, line) for line in lines[start : start + CHUNK_ROWS]]
         events, rejected = reader.read(records)

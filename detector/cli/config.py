@@ -16,6 +16,7 @@ import typer
 
 from detector.cli import asking
 from detector.cli.common import (
+    COMPILING,
     EVENTS_HELP,
     NEW,
     Overrides,
@@ -96,12 +97,11 @@ def init_config(
         config = load_text(text, "the inferred configuration")
         with creating("--out", out_) as file:
             file.write(text.encode())
-        if labels_out is not None:
-            _write_labels(config, inference, source, delay_s, labels_out)
+        labelled = labels_out is not None and _write_labels(config, inference, source, delay_s, labels_out)
     _try_out(config, first)
     if out_ is None or str(out_) == "-":
         return
-    more = f" --feedback {shlex.quote(str(labels_out))}" if labels_out is not None else ""
+    more = f" --feedback {shlex.quote(str(labels_out))}" if labelled else ""
     err.print(
         f"written to {out_}; try it:  detector replay --config {out_} --events {shlex.quote(events)}{more} "
         "--alerts alerts.jsonl"
@@ -144,12 +144,14 @@ def _seconds(option: str, text: str) -> float:
     return float(found[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}[found[2] or "s"]
 
 
-def _write_labels(config: Config, inference: Inference, source: Source, delay_s: float, path: Path) -> None:
+def _write_labels(config: Config, inference: Inference, source: Source, delay_s: float, path: Path) -> bool:
+    """Write feedback. Returns whether there are labels to write."""
     from detector import wiring
 
     sure = [label for label in inference.labels if label.sure]
     if not sure:
-        raise wrong("--labels-out", str(path), "a field with labels, and none was found: name it by --label")
+        err.print(f"no field with labels was found, so {path} is not written: name the field by --label")
+        return False
     with creating("--labels-out", path) as file:
         counted = wiring.write_labels(config, sure, source, delay_s, file)
     names = ", ".join(label.path for label in sure)
@@ -157,6 +159,7 @@ def _write_labels(config: Config, inference: Inference, source: Source, delay_s:
         f"{counted['labels']:,} labels of {counted['events']:,} events written to {path}, from {names}; "
         "an event without one counts as legitimate after some time"
     )
+    return True
 
 
 def _try_out(config: Config, lines: list[bytes]) -> None:
@@ -165,7 +168,8 @@ def _try_out(config: Config, lines: list[bytes]) -> None:
     from detector.shell import logs
 
     logs.configure("error", config.log.format)
-    trial = wiring.try_out(config, lines, logs.get_logger("detector"))
+    with wiring.watching_compilation(lambda: err.print(COMPILING)):
+        trial = wiring.try_out(config, lines, logs.get_logger("detector"))
     rejected = sum(trial.rejected.values())
     alerts = f"{trial.alerts:,} alert{'s' * (trial.alerts != 1)}"
     if trial.events < trial.warm_up:

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from detector.cli.common import (
+    COMPILING,
     EVENTS_HELP,
     ConfigPath,
     Overrides,
@@ -136,15 +137,18 @@ def replay(
         warm_start=warm_start,
     )
     began = time.monotonic()
-    with Progress(
-        TextColumn("replay"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        disable=not err.is_terminal,
-    ) as bar:
+    with (
+        Progress(
+            TextColumn("replay"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        ) as bar,
+        wiring.watching_compilation(lambda: err.print(COMPILING)),
+    ):
         task = bar.add_task("replay", total=source.size_bytes)
         replayed = wiring.replay(
             settings,
@@ -154,6 +158,8 @@ def replay(
             lambda done: bar.update(task, completed=done),
         )
     _report(replayed, time.monotonic() - began, resume=resume, labels=feedback is not None)
+    if warm_start is None and not resume:
+        _say_warm_up(replayed, settings.model.calibration.warm_up_events, partitions)
 
 
 def _check_files(events: str, feedback: str | None, outputs: Mapping[str, Path | None]) -> None:
@@ -205,3 +211,18 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
             f"most events were rejected, the first one at {replayed.rejection}\n"
             "does the section `event` describe them? detector init-config --events FILE writes one that does"
         )
+
+
+def _say_warm_up(replayed: Replayed, events: int, shards: int) -> None:
+    """Say why the first events have no alerts, or alerts that are marked."""
+    totals = replayed.telemetry.totals()
+    if not totals.scored:
+        return
+    which = f"the first {events:,} events{' of each shard' * (shards > 1)} are a warm-up"
+    why = "the model first learns what is usual"
+    if totals.scored > events * shards:
+        err.print(f"  {which}: {why}, and alerts are rare and say warm_up")
+    elif any(totals.alerts.values()):
+        err.print(f"  {which}, and the replay has no more: {why}, and alerts are rare and say warm_up")
+    else:
+        err.print(f"  no alerts yet: {which}, and the replay has no more: {why}")

@@ -8,7 +8,7 @@ audits   the same logs and stores, read from outside the group      ───> A
 from detector.wiring.audit import ReplayFiles, auditing, roll_back
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
-from detector.wiring.compiling import compile_all
+from detector.wiring.compiling import compile_all, watching_compilation
 from detector.wiring.daemon import run
 from detector.wiring.doctor import Diagnosis, diagnose
 from detector.wiring.file_replay import Replay, Replayed, replay
@@ -40,5 +40,6 @@ __all__ = [
     "run",
     "show_checkpoint",
     "try_out",
+    "watching_compilation",
     "write_labels",
 ]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from numba.core.event import Listener, install_listener
 
 from detector.config.kinds import KINDS
 from detector.config.tree import Config, Event, ModelPart
@@ -18,6 +23,48 @@ SCHEMAS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("card",), ("categorical",)),
 )
 """Entities, and types of fields, that between them use every part of the score."""
+
+
+SAID_AFTER_S = 1.0
+"""Time spent on compiling after which somebody who waits is told."""
+
+
+class _Compilation(Listener):  # type: ignore[misc]
+    """Adds up how long numba compiles, and calls a function once if that is long.
+
+    Kernels that are read from the cache on disk are not compiled, so they do not count.
+    """
+
+    def __init__(self, say: Callable[[], None], clock: Callable[[], float]) -> None:
+        self._say, self._clock = say, clock
+        self._depth, self._began_s, self._spent_s = 0, 0.0, 0.0  # one kernel compiles those it calls
+        self._said = False
+
+    def on_start(self, event: Any) -> None:
+        if self._depth == 0:
+            self._began_s = self._clock()
+        self._depth += 1
+        self._look()
+
+    def on_end(self, event: Any) -> None:
+        self._look()
+        self._depth -= 1
+        if self._depth == 0:
+            self._spent_s += self._clock() - self._began_s
+
+    def _look(self) -> None:
+        if not self._said and self._spent_s + self._clock() - self._began_s >= SAID_AFTER_S:
+            self._said = True
+            self._say()
+
+
+@contextmanager
+def watching_compilation(
+    say: Callable[[], None], clock: Callable[[], float] = time.monotonic
+) -> Iterator[None]:
+    """Call a function once if kernels are really compiled meanwhile, and that takes more than a second."""
+    with install_listener("numba:compile", _Compilation(say, clock)):
+        yield
 
 
 def compile_for(config: Config) -> None:

@@ -319,7 +319,16 @@ def test_replay_counts_what_it_did(detector: Detector, events: Path, tmp_path: P
     done = detector("replay", "-c", HANDBOOK, "--events", events, "--scores", "s.csv", "--alerts", "a.jsonl")
     assert done.code == 0
     assert "1,200 events: 1,200 scored, 0 rejected" in done.err
+    assert "no alerts yet: the first 4,096 events are a warm-up" in done.err
     assert len((tmp_path / "s.csv").read_text().splitlines()) == 1201
+
+
+def test_replay_says_which_events_are_a_warm_up(detector: Detector, events: Path) -> None:
+    options = ["--set", "model.calibration.warm_up_events=256", "--set", "model.barriers.early_events_min=64"]
+    done = detector("replay", "-c", HANDBOOK, "--events", events, *options)
+    assert "  the first 256 events are a warm-up: the model first learns what is usual" in done.err
+    done = detector("replay", "-c", HANDBOOK, "--events", events, "--partitions", "2", *options)
+    assert "the first 256 events of each shard are a warm-up" in done.err
 
 
 @pytest.mark.parametrize("option", ["--events", "--feedback"])

@@ -182,6 +182,17 @@ def test_labels_of_events_without_an_id_name_their_place(run: Run) -> None:
     assert labels_of(replayed(run, shape.file, "--feedback", "labels.jsonl")).keys() == {"applied"}
 
 
+def test_without_labels_there_is_a_configuration_and_a_trial_but_no_feedback(run: Run) -> None:
+    lines = [json.loads(line) for line in cases.labels().splitlines()]
+    plain = [{k: v for k, v in one.items() if k not in ("is_fraud", "chargeback")} for one in lines]
+    data = "\n".join(map(json.dumps, plain)).encode()
+    _, said = configured(run, data, "events.jsonl", "--labels-out", "labels.jsonl")
+    assert "no field with labels was found, so labels.jsonl is not written" in said
+    assert "trial with the first" in said
+    assert "--feedback" not in said
+    assert not Path("labels.jsonl").exists()
+
+
 def test_labels_of_a_pipe(run: Run) -> None:
     pipe = Path("pipe")
     os.mkfifo(pipe)

@@ -84,7 +84,7 @@ def test_a_failure_is_saved_and_the_exit_code_is_1(
             raise KeyError("7")
         return "read"
 
-    watch = run._Watch(Plain("digits", 1, [b"1"], read), 20, tmp_path)
+    watch = run._Watch(Plain("digits", [b"1"], read), 20, tmp_path)
     for number in range(20):
         assert watch.try_one(str(number).encode()) == (number < 19)
     assert watch.report() == 1
