@@ -451,7 +451,9 @@ def test_fraud_rates_are_read_for_the_events_own_keys() -> None:
     np.testing.assert_array_equal(rows.fraud_rates, np.tile(LAYOUT.fraud_rates_unknown, (4, 1)))
     before = [np.zeros((1, rated.memories)) for rated in LAYOUT.fraud_rate_kinds]
     fraud = event(entities=(11, 0), categories=(0,))
-    rates.count(rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before)
+    rates.count(
+        rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before, np.ones(1)
+    )
     assert len(rates) == 1
     rates.read(rows)
     first, second, third = (rows.fraud_rates[:, rated.columns] for rated in LAYOUT.fraud_rate_kinds)
@@ -476,7 +478,9 @@ def test_a_key_with_many_events_that_nobody_judged_is_doubtful(seen: float, doub
     rates = FraudRates(LAYOUT, CONFIG)
     fraud = event(entities=(11, 21), categories=(31,))
     before = [np.full((1, rated.memories), 20.0) for rated in LAYOUT.fraud_rate_kinds]
-    rates.count(rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before)
+    rates.count(
+        rows_of([fraud]).keys(), np.array([START_S]), np.array([FRAUD], dtype=np.int8), before, np.ones(1)
+    )
     rows = rows_of([fraud, event(entities=(12, 22), categories=(32,))])
     rows.context[:, LAYOUT.kind_of(0).count(-1)] = seen
     rates.read(rows)

@@ -44,6 +44,7 @@ def count(table: FraudRateTable, events: list[Counted], before: float = 0.0) -> 
         np.array(days, dtype=np.float64) * DAY_S,
         np.array(statuses, dtype=np.int8),
         np.full((len(events), MEMORIES), before),
+        np.ones(len(events)),
     )
     return table
 

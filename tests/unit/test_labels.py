@@ -293,15 +293,35 @@ def test_times_of_feedback(time: Any, seconds: float | None) -> None:
 # --- bounds and state --------------------------------------------------------------------------------------
 
 
-def test_events_are_found_while_the_buffer_holds_them() -> None:
-    made = filled(EVENTS_MAX + 10)
-    assert apply(made, *(line(event_id=f"e-{n}") for n in (9, 10, EVENTS_MAX + 9))) == [
-        "unknown_event",
-        "applied",
-        "applied",
-    ]
-    gone = line(event_id=..., partition=PARTITION, offset=1000)
-    assert apply(made, gone) == ["unknown_event"]
+def test_recent_events_and_a_sample_of_older_ones_are_found() -> None:
+    count = 4 * EVENTS_MAX
+    made = filled(count)
+    older = set(made.buffer.older.numbers.tolist())
+    sampled, gone = min(older), min(set(range(count)) - older)
+    labels = [line(event_id=f"e-{n}") for n in (sampled, gone, count - EVENTS_MAX, count - 1)]
+    assert apply(made, *labels) == ["applied", "unknown_event", "applied", "applied"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, "forgotten"),
+        ({"event_id": ...}, "forgotten"),
+        ({"topic": TOPIC}, "forgotten"),
+        ({"topic": "others"}, "unknown_event"),
+        ({"partition": PARTITION + 1}, "unknown_event"),
+        ({"offset": 999}, "unknown_event"),
+        ({"offset": 1000 + 2 * 10 * EVENTS_MAX}, "unknown_event"),
+    ],
+)
+def test_a_label_with_the_place_of_an_event_that_is_gone_is_forgotten(
+    changes: dict[str, Any], outcome: str
+) -> None:
+    """Without a place nobody can tell: the event may be of another partition."""
+    made = filled(4 * EVENTS_MAX)
+    gone = min(set(range(4 * EVENTS_MAX)) - set(made.buffer.older.numbers.tolist()))
+    named = {"event_id": f"e-{gone}", "partition": PARTITION, "offset": 1000 + 2 * gone, **changes}
+    assert apply(made, line(**named)) == [outcome]
 
 
 def test_labels_and_feedback_ids_are_bounded_and_the_oldest_goes() -> None:

@@ -193,16 +193,27 @@ def test_events_are_judged_once_and_alerts_only_when_answered(
     assert judged == [n for n in range(1000) if n not in alerted or n in known]
 
 
-def test_events_that_left_the_buffer_are_not_judged() -> None:
+def test_older_events_are_judged_as_the_sample_that_is_left_of_them() -> None:
     world = World().happen(100).answer("fraud", 50)
-    for _ in range(6):
+    for _ in range(16):
         world.happen(1000)
+    older = world.buffer.older
     judged = world.mature()
-    assert judged[0] == world.buffer.oldest == 6100 - 4096
-    assert judged == list(range(judged[0], judged[-1] + 1))
+    assert judged[: len(older)] == older.numbers.tolist()
+    assert judged[len(older) :] == list(range(world.buffer.oldest, judged[-1] + 1))
+    assert 50 in judged
     world.happen(4096)
     assert world.mature(0.0) == []
-    assert world.mature()[0] == world.buffer.oldest
+    assert world.mature()[0] > judged[-1]
+
+
+def test_weights_of_the_sample_stand_for_the_events_that_are_gone() -> None:
+    world = World().happen(100).answer("fraud", 50)
+    for _ in range(30):
+        world.happen(1000)
+    stored = world.buffer.stored()
+    assert len(stored) < 4096 + 1024 + 2
+    assert world.buffer.weights(stored).sum() == pytest.approx(world.buffer.events, rel=0.15)
 
 
 # --- what is counted ---------------------------------------------------------------------------------------
@@ -490,7 +501,7 @@ def test_what_labels_cost_is_bounded(seed: int, seen: float, known: float, scale
     rng = np.random.default_rng(seed)
     fraud = np.arange(3000) % 50 == 7
     plain, labelled = rng.normal(size=3000) + seen * fraud, scale * (rng.normal(size=3000) + known * fraud)
-    weight = best_weight(plain, labelled, fraud)
+    weight = best_weight(plain, labelled, fraud, np.ones(len(plain)))
     with_labels, without = (average_precision(fraud, mixed(plain, labelled, each)) for each in (weight, 0.0))
     assert with_labels >= without / AS_GOOD - 1e-9
 

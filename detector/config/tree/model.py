@@ -175,10 +175,23 @@ class Labels(Part):
     """Analysts' answers and late reports of fraud."""
 
     buffer_events_max: int = Field(
-        524_288, ge=1024, le=1 << 26, description="Recent events that a label can refer to."
+        524_288,
+        ge=1024,
+        le=1 << 26,
+        description="Recent events, all of which a label can refer to. Of older ones a quarter as many, "
+        "chosen at random, and those that were alerted or labelled.",
     )
     buffer_bytes_max: int = Field(
-        1 << 28, ge=1 << 20, description="Bytes for these events; with many fields, fewer events fit."
+        1 << 28,
+        ge=1 << 20,
+        description="Bytes for all these events; with many fields, fewer events fit. Recent ones take two "
+        "thirds at most.",
+    )
+    answerable_for: Duration = Field(
+        30 * 86_400.0,
+        gt=0,
+        description="Event time for which a label can refer to an alerted event, at any rate of events, "
+        "within buffer_bytes_max.",
     )
     labels_max: int = Field(65_536, ge=16, le=1 << 24, description="Labels kept; the oldest is dropped.")
     per_barrier_max: int = Field(

@@ -58,7 +58,7 @@ class Changes:
     times: NDArray[np.float64]  # (n,) event time, s
     statuses: NDArray[np.int32]  # (n,) FRAUD, MATURED or RETRACTED
     counts: NDArray[np.float32]  # (n, H) events to add to `matured`, decayed to `times`
-    events: NDArray[np.float32]  # (n,) how many of these were counted one by one, after the key's first fraud
+    events: NDArray[np.float32]  # (n,) how many of these came after the key's first fraud
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -140,6 +140,7 @@ class FraudRateTable(KeyTable):
         times: NDArray[np.float64],
         statuses: NDArray[np.int8],
         before: NDArray[np.float64],
+        weights: NDArray[np.float64],
     ) -> NDArray[np.int8]:
         """Count n events of this shard, one after another; returns the outcome of each, (n,).
 
@@ -153,9 +154,11 @@ class FraudRateTable(KeyTable):
             FRAUD, MATURED (ignored for keys without a fraud) or RETRACTED.
         before : (n, H) float64
             Decayed counts of the key's events up to this one, used for new keys.
+        weights : (n,) float64
+            How many events each stands for.
         """
-        counts = np.where((statuses == MATURED)[:, None], 1.0, before)
-        return self._add(keys, times, statuses, counts, np.ones(len(keys)), np.inf, from_peer=False)
+        counts = np.where((statuses == MATURED)[:, None], weights[:, None], before)
+        return self._add(keys, times, statuses, counts, weights, np.inf, from_peer=False)
 
     def add(self, changes: Changes, now: float) -> NDArray[np.int8]:
         """Add changes of a peer; returns the outcome of each, (n,).

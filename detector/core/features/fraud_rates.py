@@ -58,7 +58,7 @@ class FraudRates:
             seen = rows.context[:, rated.kind.count(-1)]
             table.doubt(keys[:, rated.column], seen, self._doubted_from, self._grown, out[:, self._doubt])
 
-    def expect(self, *, judged: int, unjudged: int, frauds: int) -> None:
+    def expect(self, *, judged: float, unjudged: float, frauds: float) -> None:
         """Set which keys are doubtful, from the numbers of events judged and not judged, and of known frauds.
 
         Doubtful are keys with many times as many events as were judged, and with so many that they would be
@@ -75,23 +75,25 @@ class FraudRates:
         times: NDArray[np.float64],
         statuses: NDArray[np.int8],
         before: Sequence[NDArray[np.float64]],
+        weights: NDArray[np.float64],
     ) -> Changes:
-        """Count n events of `keys` (n, E + C); `before` has (n, H) per kind, see `FraudRateTable.count`.
+        """Count n events of `keys` (n, E + C).
+
+        `before` has (n, H) per kind; for it and for `weights` (n,) see `FraudRateTable.count`.
 
         Returns the changes to publish to peers: of all kinds but the main entity's, whose events are all
         here.
         """
         changes = [Changes.none(self.memories)]
         for number, (rated, table, counts) in enumerate(zip(self._kinds, self._tables, before, strict=True)):
-            outcomes = table.count(keys[:, rated.column], times, statuses, counts)
+            outcomes = table.count(keys[:, rated.column], times, statuses, counts, weights)
             if number not in self.shared:
                 continue
             counted = np.flatnonzero(outcomes != IGNORED)
-            added = np.where((statuses[counted] == MATURED)[:, None], 1.0, counts[counted])
+            added = np.where((statuses[counted] == MATURED)[:, None], weights[counted, None], counts[counted])
             added[(statuses[counted] != MATURED) & (outcomes[counted] != STARTED)] = 0.0
-            changes.append(
-                self.changes(number, keys[counted, rated.column], times[counted], added, statuses[counted])
-            )
+            of_kind = keys[counted, rated.column], times[counted], added, statuses[counted], weights[counted]
+            changes.append(self.changes(number, *of_kind))
         return changes[0].joined(*changes[1:])
 
     def add(self, received: Changes, now: float) -> list[tuple[int, NDArray[np.uint64]]]:
@@ -120,8 +122,9 @@ class FraudRates:
         times: NDArray[np.float64],
         counts: NDArray[np.float64],
         statuses: NDArray[np.int8],
+        events: NDArray[np.float64],
     ) -> Changes:
-        """Make changes of one kind, one event each; `counts` is (n, H of the kind)."""
+        """Make changes of one kind, see `Changes`; `counts` is (n, H of the kind)."""
         padded = np.zeros((len(keys), self.memories), dtype=np.float32)
         padded[:, : counts.shape[1]] = counts
         return Changes(
@@ -130,7 +133,7 @@ class FraudRates:
             times=times.astype(np.float64),
             statuses=statuses.astype(np.int32),
             counts=padded,
-            events=np.ones(len(keys), dtype=np.float32),
+            events=events.astype(np.float32),
         )
 
     def merged(self, changes: Changes) -> Changes:

@@ -1,7 +1,8 @@
 """Recent events as the encoder saw them, so that a late label finds its input.
 
-A ring buffer by event number. It grows by doubling up to its limit. Then the oldest events are overwritten,
-and a label for one of them finds nothing.
+A ring buffer by event number. It grows by doubling up to its limit. Then the oldest events are overwritten.
+Those that were alerted or labelled stay in an archive until `labels.answerable_for` is over, and so does a
+sample of the others (see `event_archive`). A label for any other event finds nothing: it is forgotten.
 
 Rules
     - Inputs are stored as they were when the event was scored: a label must not teach what happened after the
@@ -25,10 +26,14 @@ from numpy.typing import NDArray
 from detector.config.tree import Labels as LabelsConfig
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Layout, Rows
+from detector.core.labels.event_archive import EventArchive
 
 ALERTED, FRAUD, LEGITIMATE = 1, 2, 4
 """Flags of an event; they may be combined."""
 
+# Parts of the bytes: recent events get two thirds at most, the sample of older ones as much as a quarter of
+# the recent ones, alerted and labelled older ones the rest.
+RECENT_PART, SAMPLED_PART = (2, 3), 4
 ALERTED_MAX = 4096  # alerted events stored as whole rows
 _GROWS_FROM = 4096  # places at first
 HALF_MAX = float(np.finfo(np.float16).max)
@@ -65,39 +70,75 @@ class Examples:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """How many events are stored at most, and in how many bytes."""
+
+    recent: int
+    kept: int  # older ones that were alerted or labelled
+    sampled: int  # other older ones
+    row_bytes: int  # of one event; older ones take OLDER_BYTES more
+
+    @property
+    def bytes_max(self) -> int:
+        """Bytes of all of them, without whole rows of alerted events."""
+        older = (self.kept + self.sampled) * (self.row_bytes + OLDER_BYTES)
+        return self.recent * self.row_bytes + older
+
+
+OLDER_BYTES = 9  # of an older event: its number and its level
+
+
+def sizes(config: LabelsConfig, layout: Layout, inputs: int) -> Sizes:
+    """How many events the buffer stores with this configuration; see `EventBuffer` for the parameters."""
+    kinds = _kinds(layout, inputs).values()
+    row_bytes = sum(np.dtype(kind).itemsize * int(np.prod(shape)) for shape, kind, _ in kinds)
+    most = config.buffer_bytes_max // (row_bytes + OLDER_BYTES)
+    recent = max(1024, min(config.buffer_events_max, most * RECENT_PART[0] // RECENT_PART[1]))
+    sampled = recent // SAMPLED_PART
+    older = (config.buffer_bytes_max - recent * row_bytes) // (row_bytes + OLDER_BYTES)
+    return Sizes(recent=recent, kept=max(sampled, older - sampled), sampled=sampled, row_bytes=row_bytes)
+
+
+def _kinds(layout: Layout, inputs: int) -> dict[str, tuple[tuple[int, ...], Any, Any]]:
+    """Columns: shape of one value, dtype, value of an empty place."""
+    columns = len(layout.entities) + len(layout.categories)
+    return {
+        "offsets": ((), np.int64, -1),
+        "ids": ((), np.uint64, 0),
+        "times": ((), np.float64, 0.0),
+        "keys": ((columns,), np.uint64, 0),
+        "inputs": ((inputs,), np.float16, 0.0),
+        "grams": ((len(layout.texts), TEXT_GRAMS_MAX), np.uint32, 0),
+        "plain": ((), np.float32, 0.0),
+        "labelled": ((), np.float32, np.nan),
+        "flags": ((), np.uint8, 0),
+    }
+
+
 class EventBuffer:
-    """The ring buffer of one shard. Events are numbered from 0 in log order.
+    """The event buffer of one shard. Events are numbered from 0 in log order.
 
     Parameters
     ----------
     config
-        Its `buffer_events_max` and `buffer_bytes_max` limit the buffer.
+        Its `buffer_events_max`, `buffer_bytes_max` and `answerable_for` limit the buffer.
     inputs
         F, the number of the encoder's inputs.
     """
 
     def __init__(self, config: LabelsConfig, layout: Layout, inputs: int) -> None:
         self._entities = len(layout.entities)
-        columns = len(layout.entities) + len(layout.categories)
-        # Shape of one value, dtype, value of an empty place.
-        self._kinds: dict[str, tuple[tuple[int, ...], Any, Any]] = {
-            "offsets": ((), np.int64, -1),
-            "ids": ((), np.uint64, 0),
-            "times": ((), np.float64, 0.0),
-            "keys": ((columns,), np.uint64, 0),
-            "inputs": ((inputs,), np.float16, 0.0),
-            "grams": ((len(layout.texts), TEXT_GRAMS_MAX), np.uint32, 0),
-            "plain": ((), np.float32, 0.0),
-            "labelled": ((), np.float32, np.nan),
-            "flags": ((), np.uint8, 0),
-        }
-        row_bytes = sum(
-            np.dtype(kind).itemsize * int(np.prod(shape)) for shape, kind, _ in self._kinds.values()
-        )
-        self.capacity = max(1024, min(config.buffer_events_max, config.buffer_bytes_max // row_bytes))
+        self._kinds = _kinds(layout, inputs)
+        limits = sizes(config, layout, inputs)
+        self.capacity = limits.recent
+        self._answerable_for_s = config.answerable_for
         self.events = 0  # events ever appended
         self._first = 0  # number of the first event in this buffer; a smaller buffer lost those before it
+        self._first_offset = -1  # offset of the first event ever appended; -1: there was none
         self._alerted: OrderedDict[int, Rows] = OrderedDict()  # by event number, one row each; oldest first
+        self._allocate(0)
+        self.older = EventArchive(self._arrays, limits.kept, limits.sampled)
         self._allocate(min(_GROWS_FROM, self.capacity))
 
     def _allocate(self, size: int) -> None:
@@ -113,7 +154,7 @@ class EventBuffer:
 
     @property
     def oldest(self) -> int:
-        """Number of the oldest event that is still stored."""
+        """Number of the oldest recent event, from which on all are stored."""
         return max(self._first, self.events - self.size)
 
     def remember(
@@ -154,17 +195,59 @@ class EventBuffer:
             self._alerted.popitem(last=False)
 
     def append(self, **columns: NDArray[Any]) -> None:
-        """Store n events, given as one array (n, ...) per column; the oldest are overwritten."""
-        count = len(columns["ids"])
-        self._reserve(count)
-        places = self._places(np.arange(self.events, self.events + count))
-        for name, values in columns.items():
-            self._arrays[name][places] = values
-        self.events += count
+        """Store n events, given as one array (n, ...) per column; the oldest leave the ring."""
+        if self._first_offset < 0 and len(columns["offsets"]):
+            self._first_offset = int(columns["offsets"][0])
+        self._reserve(len(columns["ids"]))
+        for start in range(0, len(columns["ids"]), self.size):
+            piece = {name: values[start : start + self.size] for name, values in columns.items()}
+            count = len(piece["ids"])
+            self._archive(max(self.oldest, self.events + count - self.size))
+            places = self._places(np.arange(self.events, self.events + count))
+            for name, values in piece.items():
+                self._arrays[name][places] = values
+            self.events += count
+
+    def _archive(self, until: int) -> None:
+        """Let the recent events before number `until` leave the ring."""
+        leaving = np.arange(self.oldest, until)
+        if len(leaving):
+            leaving = leaving[
+                self.older.chosen(self.column("offsets", leaving), self.column("flags", leaving))
+            ]
+        if len(leaving):
+            self.older.add(
+                {"numbers": leaving, **{name: self.column(name, leaving) for name in self._arrays}}
+            )
+
+    def expire(self, now: float) -> None:
+        """Forget older events for which `labels.answerable_for` is over at event time `now`, s."""
+        self.older.expire(now - self._answerable_for_s)
+
+    def stored(self, first: int = 0, end: int | None = None) -> NDArray[np.int64]:
+        """Numbers (n,) of all stored events from `first` to before `end`, older ones too, ascending."""
+        end = self.events if end is None else end
+        older = self.older.numbers
+        older = older[np.searchsorted(older, first) : np.searchsorted(older, end)]
+        return np.concatenate([older, np.arange(max(first, self.oldest), end)])
+
+    def weights(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How many events each of the stored events `numbers` (m,) stands for: 1 for recent ones."""
+        weights = np.ones(len(numbers))
+        older = np.flatnonzero(numbers < self.oldest)
+        if len(older):
+            weights[older] = self.older.weights(numbers[older])
+        return weights
 
     def column(self, name: str, numbers: NDArray[np.int64]) -> NDArray[Any]:
-        """Values (m, ...) of one column, of the events `numbers` (m,); all of them must be in the buffer."""
-        values: NDArray[Any] = self._arrays[name][self._places(numbers)]
+        """Values (m, ...) of one column, of the events `numbers` (m,); all of them must be stored."""
+        older = numbers < self.oldest
+        if not older.any():
+            recent: NDArray[Any] = self._arrays[name][self._places(numbers)]
+            return recent
+        values = np.empty((len(numbers), *self._arrays[name].shape[1:]), dtype=self._arrays[name].dtype)
+        values[older] = self.older.column(name, numbers[older])
+        values[~older] = self._arrays[name][self._places(numbers[~older])]
         return values
 
     def examples(self, numbers: NDArray[np.int64]) -> Examples:
@@ -181,7 +264,25 @@ class EventBuffer:
 
     def put_flags(self, number: int, flags: int) -> None:
         """Replace the flags of one event."""
-        self._arrays["flags"][number % self.size] = flags
+        if number < self.oldest:
+            self.older.put_flags(number, flags)
+        else:
+            self._arrays["flags"][number % self.size] = flags
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for the metrics."""
+        return {
+            "answerable": float(self.events - self.oldest + len(self.older)),
+            "answerable_share": self.older.share,
+            "answerable_dropped": float(self.older.dropped),
+        }
+
+    def was_here(self, offset: int) -> bool:
+        """Whether an offset is from before the recent events, but not from before the first event."""
+        if self.oldest == self.events:
+            return False
+        recent = int(self.column("offsets", np.array([self.oldest]))[0])
+        return self._first_offset <= offset < recent
 
     def find(self, name: str, wanted: Sequence[int]) -> dict[int, int]:
         """Find events by a column of whole numbers, "ids" or "offsets".
@@ -194,8 +295,10 @@ class EventBuffer:
         held = np.arange(self.oldest, self.events)
         values = self.column(name, held)
         possible = [value for value in wanted if value <= np.iinfo(values.dtype).max]
-        hits = np.flatnonzero(np.isin(values, np.array(possible, dtype=values.dtype)))
-        return dict(zip(values[hits].tolist(), held[hits].tolist(), strict=True))
+        sought = np.array(possible, dtype=values.dtype)
+        hits = np.flatnonzero(np.isin(values, sought))
+        recent = dict(zip(values[hits].tolist(), held[hits].tolist(), strict=True))
+        return {**self.older.find(name, sought), **recent} if len(sought) else {}
 
     def _places(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         return numbers % self.size
@@ -222,17 +325,20 @@ class EventBuffer:
             "rows": Rows.joined(list(self._alerted.values())).to_state() if self._alerted else {},
         }
         columns = {name: self.column(name, held) for name in self._arrays}
-        return {"events": self.events, "alerted": alerted, **columns}
+        older = {"first_offset": self._first_offset, **self.older.to_state()}
+        return {"events": self.events, "alerted": alerted, "older": older, **columns}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Restore what `to_state` returned; a smaller buffer keeps the latest events only."""
-        count = min(len(state["ids"]), self.capacity)
+        """Restore what `to_state` returned; in a smaller buffer fewer events are recent."""
+        self.older.load(state["older"])
+        self._first_offset = state["older"]["first_offset"]
+        count = len(state["ids"])
         self.events = self._first = int(state["events"]) - count
         size = min(_GROWS_FROM, self.capacity)
-        while size < count:
+        while size < min(count, self.capacity):
             size = min(2 * size, self.capacity)
         self._allocate(size)
-        self.append(**{name: state[name][len(state[name]) - count :] for name in self._arrays})
+        self.append(**{name: state[name] for name in self._arrays})
         numbers = state["alerted"]["numbers"].tolist()
         rows = Rows.from_state(state["alerted"]["rows"]) if numbers else None
         self._alerted = OrderedDict(

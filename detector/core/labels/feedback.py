@@ -1,8 +1,9 @@
 """Feedback: analysts' answers and late reports, read, checked and matched with their events.
 
 A feedback record names an event by its id, or by the topic, partition and offset of its alert. The shard
-whose event buffer still holds that event applies the record at a barrier. Every other shard counts it as
-unknown. What is applied is a function of the records and of the log.
+whose event buffer still holds that event applies the record at a barrier. A shard that had the event, by its
+offset, and no longer holds it counts the record as forgotten. Every other shard counts it as unknown. What is
+applied is a function of the records and of the log.
 
 A label goes one way: the book turns the records of a barrier into `AppliedLabels`, and the shard gives that
 value to each part that learns from it (see `detector.core.shard.shard.Shard.barrier`).
@@ -24,7 +25,9 @@ from detector.core.events import key_text, read_time
 from detector.core.features import DAY_S, Rows
 from detector.core.labels.event_buffer import EventBuffer
 
-OUTCOMES = ("applied", "retracted", "duplicate", "rate_limited", "unknown_event", "unknown_kind", "malformed")
+OUTCOMES = (
+    "applied", "retracted", "duplicate", "rate_limited", "forgotten", "unknown_event", "unknown_kind", "malformed",
+)  # fmt: skip
 """What becomes of a feedback record."""
 
 ACTORS_MAX = 1024  # actors whose labels of a day are counted; all others share one count
@@ -205,7 +208,8 @@ class LabelBook:
         if record in self._applied:
             return "duplicate"
         if number is None:
-            return "unknown_event"  # the same feedback id may be applied later, when the event is known
+            # The same feedback id may be applied later, when the event is known.
+            return "forgotten" if self._was_here(feedback) else "unknown_event"
         time = _seconds(feedback.time)
         assert feedback.label is not None
         assert time is not None
@@ -237,8 +241,20 @@ class LabelBook:
         """Number of the event that a record names; None if it is not in the buffer."""
         if key_text(feedback.event_id) is not None:
             return by_id.get(self._hash_of(feedback))
-        here = feedback.topic in (None, self._topic) and feedback.partition == self._partition
-        return by_offset.get(feedback.offset) if here and feedback.offset is not None else None
+        return (
+            by_offset.get(feedback.offset)
+            if self._is_here(feedback) and feedback.offset is not None
+            else None
+        )
+
+    def _is_here(self, feedback: Feedback) -> bool:
+        """Whether a record names this partition."""
+        return feedback.topic in (None, self._topic) and feedback.partition == self._partition
+
+    def _was_here(self, feedback: Feedback) -> bool:
+        """Whether a record names, perhaps beside an id, the place of an event that was stored once."""
+        offset = feedback.offset
+        return offset is not None and self._is_here(feedback) and self._buffer.was_here(offset)
 
     def _hash_of(self, feedback: Feedback) -> int:
         return self._id_hash(key_text(feedback.event_id) or "")

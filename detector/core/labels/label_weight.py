@@ -33,7 +33,12 @@ def moved(weight: float, target: float) -> float:
     return weight + min(max(target - weight, -WEIGHT_STEP), WEIGHT_STEP)
 
 
-def best_weight(plain: NDArray[np.float64], labelled: NDArray[np.float64], fraud: NDArray[np.bool_]) -> float:
+def best_weight(
+    plain: NDArray[np.float64],
+    labelled: NDArray[np.float64],
+    fraud: NDArray[np.bool_],
+    counts: NDArray[np.float64],
+) -> float:
     """Choose from `WEIGHTS` by average precision.
 
     Parameters
@@ -42,6 +47,8 @@ def best_weight(plain: NDArray[np.float64], labelled: NDArray[np.float64], fraud
         Distances of judged events without labels, and of the labelled parts; no NaN.
     fraud : (n,) bool
         Which of the events are frauds.
+    counts : (n,) float64
+        How many events each stands for.
     """
     frauds = int(fraud.sum())
     if frauds < FRAUDS_MIN or fraud.all():
@@ -50,17 +57,20 @@ def best_weight(plain: NDArray[np.float64], labelled: NDArray[np.float64], fraud
     every = -(-len(legitimate) // LEGITIMATE_MAX)
     chosen = np.concatenate([np.flatnonzero(fraud), legitimate[::every]])
     plain, labelled = plain[chosen], labelled[chosen]
-    chance = frauds / (frauds + every * (len(chosen) - frauds))
-    if _average_precision(labelled, frauds, every) < SKILL_MIN * chance:
+    counts = counts[chosen]
+    counts[frauds:] *= every
+    chance = float(counts[:frauds].sum() / counts.sum())
+    if _average_precision(labelled, frauds, counts) < SKILL_MIN * chance:
         return 0.0
-    skills = [_average_precision(mixed(plain, labelled, weight), frauds, every) for weight in WEIGHTS]
+    skills = [_average_precision(mixed(plain, labelled, weight), frauds, counts) for weight in WEIGHTS]
     return max(w for w, skill in zip(WEIGHTS, skills, strict=True) if AS_GOOD * skill >= max(skills))
 
 
-def _average_precision(distances: NDArray[np.float64], frauds: int, every: int) -> float:
-    """Average precision; the first `frauds` are frauds, each of the others stands for `every`."""
+def _average_precision(distances: NDArray[np.float64], frauds: int, counts: NDArray[np.float64]) -> float:
+    """Average precision; the first `frauds` are frauds, each event stands for `counts` (n,)."""
     order = np.argsort(-distances, kind="stable")
     fraud = order < frauds
-    found = np.cumsum(fraud)
-    passed = found + every * np.cumsum(~fraud)
-    return float((found[fraud] / passed[fraud]).mean())
+    ordered = counts[order]
+    found = np.cumsum(ordered * fraud)
+    passed = np.cumsum(ordered)
+    return float(np.average((found / passed)[fraud], weights=ordered[fraud]))

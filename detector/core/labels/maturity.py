@@ -57,7 +57,7 @@ class Maturity:
             Numbers of the events that are judged from now on, ascending.
         """
         buffer = self._buffer
-        held = np.arange(max(self.end, buffer.oldest), buffer.events)
+        held = buffer.stored(self.end)
         young = np.flatnonzero(buffer.column("times", held) > now - self._age_min_s())
         matured = held[: young[0]] if len(young) else held
         self.end = int(matured[-1]) + 1 if len(matured) else int(held[0]) if len(held) else self.end

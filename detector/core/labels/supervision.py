@@ -196,6 +196,7 @@ class Supervision:
             self._buffer.column("times", numbers),
             statuses.astype(np.int8),
             [counts + matured for counts in before],
+            self._buffer.weights(numbers),
         )
         self._publish_later(changes)
 
@@ -225,7 +226,7 @@ class Supervision:
     def _history(self, kind: int, keys: NDArray[np.uint64]) -> Changes:
         """Judged events of keys that are new to this shard, which it has not counted yet."""
         rates = self.fraud_rates
-        held = np.arange(self._buffer.oldest, self._buffer.events)
+        held = self._buffer.stored()
         column = self._buffer.column("keys", held)[:, rates.column(kind)]
         here = np.isin(column, keys)
         numbers, of_event = held[here], column[here]
@@ -235,8 +236,9 @@ class Supervision:
         counted = (times < since) | mature
         times, of_event = times[counted], of_event[counted]
         statuses = np.full(len(times), COUNT_MATURED, dtype=np.int8)
-        changes = rates.changes(kind, of_event, times, np.ones((len(times), rates.memories)), statuses)
-        changes.events[:] = times >= since[counted]
+        weights = self._buffer.weights(numbers[counted])
+        counts = np.repeat(weights[:, None], rates.memories, axis=1)
+        changes = rates.changes(kind, of_event, times, counts, statuses, weights * (times >= since[counted]))
         return rates.merged(changes)
 
     def add_frauds(
@@ -262,11 +264,12 @@ class Supervision:
     def mature(self, now: float) -> NDArray[np.int64]:
         """Count events that are judged from event time `now` on; returns their numbers (m,)."""
         fresh = self._maturity.advance(now)
-        held = np.arange(self._buffer.oldest, self._maturity.end)
+        held = self._buffer.stored(end=self._maturity.end)
+        weights = self._buffer.weights(held)
         self.fraud_rates.expect(
-            judged=len(held),
+            judged=float(weights.sum()),
             unjudged=self._buffer.events - self._maturity.end,
-            frauds=int(np.count_nonzero(self._buffer.column("flags", held) & FRAUD)),
+            frauds=float(weights[self._buffer.column("flags", held) & FRAUD != 0].sum()),
         )
         if len(fresh) and len(self.fraud_rates):
             memories = [np.zeros((len(fresh), n)) for n in self._features.fraud_rate_memories]
@@ -275,6 +278,7 @@ class Supervision:
                 self._buffer.column("times", fresh),
                 np.full(len(fresh), COUNT_MATURED, dtype=np.int8),
                 memories,
+                self._buffer.weights(fresh),
             )
             self._publish_later(changes)
         return fresh
@@ -282,44 +286,58 @@ class Supervision:
     # Step 3
     def train(self, fresh: NDArray[np.int64]) -> None:
         """Learn from newly judged events, older ones and the replay buffers."""
-        start, end = self._buffer.oldest, self._maturity.end
-        if len(self._frauds) + len(self._peer_frauds) < FRAUDS_MIN or not len(fresh) or end <= start:
+        held = self._buffer.stored(end=self._maturity.end)
+        if len(self._frauds) + len(self._peer_frauds) < FRAUDS_MIN or not len(fresh) or not len(held):
             return
         placed = self._trainings.bit_length() + 1
         if self._trainings & (self._trainings - 1) == 0 and placed > self.bins:
             self.bins = placed
-            recent = np.arange(max(start, end - EDGE_EVENTS), end)
-            inputs = self._buffer.column("inputs", recent).astype(np.float32)
-            self.learner.update_edges(self._samples(inputs))
-            keys, grams = self._buffer.column("keys", recent), self._buffer.column("grams", recent)
-            found = identity.find(keys, inputs, grams, self._features, self._layout)
-            self.learner.hide(found.inputs, found.slots)
+            self._place_bins(held[-EDGE_EVENTS:])
         self._trainings += 1
-        held = np.arange(start, end)
-        share = float(np.mean(self._buffer.column("flags", held) & FRAUD != 0))
-        batches = max(1, len(fresh) // BATCH)
+        weights = self._buffer.weights(held)
+        passed = np.cumsum(weights)
+        share = float(weights[self._buffer.column("flags", held) & FRAUD != 0].sum() / passed[-1])
+        batches, whole = max(1, int(self._buffer.weights(fresh).sum()) // BATCH), len(fresh) // BATCH
         steps = STEPS_PER_BATCH * batches
         if self._shares and self.learner.steps < YOUNG_STEPS:
             steps = max(steps, SHARED_STEPS_MIN)
         for step in range(min(steps, STEPS_MAX)):
-            numbers = self._rng.integers(start, end, BATCH)
-            if step < batches <= STEPS_MAX and len(fresh) >= BATCH:
+            drawn = self._rng.integers(0, int(passed[-1]), BATCH)
+            numbers = held[np.searchsorted(passed, drawn, side="right")]
+            likely = np.ones(BATCH)
+            if step < whole and batches <= STEPS_MAX:
                 numbers = fresh[step * BATCH : (step + 1) * BATCH]
-            self._train_step(numbers, max(share, FRAUD_SHARE_MIN))
-        if not len(self._trees) or end - self._grown >= max(GROWN_EVERY_MIN, (end - start) // GROWN_PART):
-            self._grow()
+                likely = self._buffer.weights(numbers)
+            self._train_step(numbers, likely / likely.mean(), max(share, FRAUD_SHARE_MIN))
+        if not len(self._trees) or self._maturity.end - self._grown >= max(
+            GROWN_EVERY_MIN, len(held) // GROWN_PART
+        ):
+            self._grow(held)
 
-    def _grow(self) -> None:
-        """Grow trees from judged events and the replay buffers."""
-        held = np.arange(self._buffer.oldest, self._maturity.end)
-        flags = self._buffer.column("flags", held)
-        legitimate = held[self._maturity.is_judged(held) & (flags & FRAUD == 0)]
+    def _place_bins(self, judged: NDArray[np.int64]) -> None:
+        """Place the encoder's bins on judged events, and find what only says whose event it is."""
+        buffer = self._buffer
+        inputs = buffer.column("inputs", judged).astype(np.float32)
+        self.learner.update_edges(self._samples(inputs))
+        if judged[0] < buffer.oldest:  # a sample has too few pairs of events of the same key
+            judged = np.arange(max(buffer.oldest, buffer.events - EDGE_EVENTS), buffer.events)
+            inputs = buffer.column("inputs", judged).astype(np.float32)
+        keys, grams = buffer.column("keys", judged), buffer.column("grams", judged)
+        found = identity.find(keys, inputs, grams, self._features, self._layout)
+        self.learner.hide(found.inputs, found.slots)
+
+    def _grow(self, held: NDArray[np.int64]) -> None:
+        """Grow trees from judged events among mature ones and the replay buffers."""
+        flags, weights = self._buffer.column("flags", held), self._buffer.weights(held)
+        legitimate = np.flatnonzero(self._maturity.is_judged(held) & (flags & FRAUD == 0))
         frauds = self._frauds.examples.joined(self._peer_frauds.examples).inputs
         if len(frauds) < GROWN_FRAUDS_MIN or not len(legitimate):
             return
         self._grown = self._maturity.end
-        share = max(float(np.mean(flags & FRAUD != 0)), FRAUD_SHARE_MIN)
-        chosen = legitimate[:: -(-len(legitimate) // GROWN_LEGITIMATE_MAX)]
+        share = max(float(weights[flags & FRAUD != 0].sum() / weights.sum()), FRAUD_SHARE_MIN)
+        passed = np.cumsum(weights[legitimate])
+        spread = np.arange(0, passed[-1], -(-passed[-1] // GROWN_LEGITIMATE_MAX))
+        chosen = held[legitimate[np.searchsorted(passed, spread, side="right")]]
         inputs = np.concatenate([frauds, self._buffer.examples(chosen).inputs, self._answers.examples.inputs])
         fraud = np.arange(len(inputs)) < len(frauds)
         weights = np.ones(len(inputs))
@@ -345,12 +363,16 @@ class Supervision:
             yield from np.concatenate([known, others])[:, columns].T
         yield from inputs[:, end:].T
 
-    def _train_step(self, numbers: NDArray[np.int64], fraud_share: float) -> None:
+    def _train_step(
+        self, numbers: NDArray[np.int64], likely: NDArray[np.float64], fraud_share: float
+    ) -> None:
+        """Learn from mature events `numbers` (m,), each of weight `likely` (m,), and from replayed ones."""
         flags = self._buffer.column("flags", numbers)
-        legitimate = numbers[self._maturity.is_judged(numbers) & (flags & FRAUD == 0)]
+        used = self._maturity.is_judged(numbers) & (flags & FRAUD == 0)
+        legitimate = numbers[used]
         examples = self._buffer.examples(legitimate).joined(self._draw_frauds())
         weights = [
-            np.ones(len(legitimate)),
+            likely[used],
             np.full(REPLAYED_FRAUDS, fraud_share * len(legitimate) / REPLAYED_FRAUDS),
         ]
         if len(self._answers):
@@ -370,14 +392,14 @@ class Supervision:
     # Step 4
     def weigh(self, label_weight: float) -> float:
         """Return the labelled parts' weight, moved one step towards the best one."""
-        end = self._maturity.end
-        numbers = np.arange(max(self._buffer.oldest, end - WEIGHED_EVENTS_MAX), end)
+        numbers = self._buffer.stored(end=self._maturity.end)[-WEIGHED_EVENTS_MAX:]
         labelled = self._buffer.column("labelled", numbers)
         numbers = numbers[self._maturity.is_judged(numbers) & ~np.isnan(labelled)]
         best = best_weight(
             self._buffer.column("plain", numbers).astype(np.float64),
             self._buffer.column("labelled", numbers).astype(np.float64),
             self._buffer.column("flags", numbers) & FRAUD != 0,
+            self._buffer.weights(numbers),
         )
         return moved(label_weight, best)
 

@@ -176,6 +176,7 @@ class Shard:
             "shifts": float(self._scorer.shifts.count),
             "label_weight": calibration.label_weight,
             "fraud_keys": float(len(self._supervision.fraud_rates)),
+            **self._buffer.gauges(),
             **served.gauges(),
             **self._alerting.gauges(),
             **self._peers.gauges(),
@@ -360,6 +361,7 @@ class Shard:
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
         """
+        self._buffer.expire(self.event_time)
         applied = self._book.apply(labels, self.event_time)
         self._supervision.apply(applied)
         self._alerting.apply(applied.by_offset)

@@ -184,6 +184,26 @@ METRICS: tuple[Metric, ...] = (
         "Score above which an event is not accepted as normal; 0 until the first barrier.",
     ),
     _model("detector_events_per_day", "events_per_day", "events per day", "Rate of events, in event time."),
+    _model(
+        "detector_answerable_events",
+        "answerable",
+        "events",
+        "Events that a label can refer to: recent ones, alerted and labelled older ones, and a sample.",
+    ),
+    _model(
+        "detector_answerable_sample_ratio",
+        "answerable_share",
+        "ratio",
+        "Share of the events without an alert that are still answerable once they are no longer recent.",
+    ),
+    _model(
+        "detector_answerable_dropped_total",
+        "answerable_dropped",
+        "events",
+        "Alerted or labelled events forgotten before model.labels.answerable_for was over, for want of space.",
+        alert="`increase(detector_answerable_dropped_total[1h]) > 0`: raise `model.labels.buffer_bytes_max`, or "
+        "lower the alert budget or `answerable_for`",
+    ),
     _model("detector_labels_held", "labels", "labels", "Events with a label in force."),
     _model(
         "detector_label_weight_ratio",

@@ -33,6 +33,7 @@ Observe = Callable[[int, Mapping[str, float]], None]
 FETCHED_RECORDS_MAX = 1024  # records whose schemas are looked up at once
 REFUSED_LOGGED_MAX = 64  # ids without a schema that are logged: corrupt bytes may name any
 ASIDE_TIMEOUT_MAX_MS = 5  # of a poll, while a barrier waits for its turn or for a background job
+FORGOTTEN_EVERY_S = 60.0  # between two lines of one partition about forgotten events
 BEGINNING_AGE_MAX_S = 60.0  # of the answer to where a side topic begins
 
 
@@ -124,6 +125,8 @@ class Processor:
         self._sides, self._checkpointer, self._committer = sides, checkpointer, committer
         self._observe, self._schemas = observe, schemas
         self._refused: set[int] = set()  # ids that the log has named
+        # By partition: monotonic time of the last line about forgotten events, and how many there were
+        self._forgotten: dict[int, tuple[float, int]] = {}
         self._owned, self._stream, self._calls = shared.owned, shared.stream, shared.calls
         self._clock, self._telemetry = shared.clock, shared.telemetry
         self._timer, self._log = shared.timer, shared.log
@@ -269,6 +272,7 @@ class Processor:
                 position=partition.position,
                 meaning=f"the stream has changed; {partition.followed}",
             )
+        self._report_forgotten(owned)
         self._report_block(owned)
         # Step 5
         if self._checkpointer.due(owned, barrier):
@@ -332,3 +336,20 @@ class Processor:
         if self._observe is not None and (signals := block_signals(owned.block)):
             self._observe(owned.number, signals)
         owned.block.clear()
+
+    def _report_forgotten(self, owned: Owned) -> None:
+        """Log labels and alerted events that are lost because they are no longer stored."""
+        labels = self._telemetry.partitions[owned.number].labels["forgotten"]
+        events = int(owned.partition.gauges["answerable_dropped"])
+        told_s, told = self._forgotten.setdefault(owned.number, (-inf, events))
+        if labels + events <= told or self._clock.monotonic() - told_s < FORGOTTEN_EVERY_S:
+            return
+        self._forgotten[owned.number] = self._clock.monotonic(), labels + events
+        self._log.warning(
+            "labels_forgotten",
+            partition=owned.number,
+            labels=labels,
+            alerted_events=events,
+            meaning="labels came for events that are no longer stored, or alerted events were dropped before "
+            "model.labels.answerable_for was over, for want of space",
+        )
