@@ -140,9 +140,7 @@ class Restorer:
         wanted = self._configs.wanted(partitions)
         beginnings = {side: ask(log.beginning) for side, log in self._sides.items()}
         here = self._here(identity)
-        self._status.restoring(number, "reading and writing the checkpoint store")
-        ask(lambda: self._configs.store(wanted))
-        ask(lambda: self._objects.claim(here.cluster))
+        self._take_store(number, wanted, here)
         self._status.restoring(number, "asking the broker where the log begins and ends")
         # Step 1
         if committed is None:
@@ -195,6 +193,12 @@ class Restorer:
             origin=origin.journal.position,
             lost=lost,
         )
+
+    def _take_store(self, number: int, wanted: ModelPart, here: Place) -> None:
+        """Make sure that the store is ours and has the configuration."""
+        self._status.restoring(number, "reading and writing the checkpoint store")
+        self._ask(lambda: self._configs.store(wanted))
+        self._ask(lambda: self._objects.claim(here.cluster))
 
     def _here(self, identity: Identity) -> Place:
         """Where the journals of this process belong."""
