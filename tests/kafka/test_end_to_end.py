@@ -195,11 +195,9 @@ def test_labels_are_journaled_and_applied_once(kafka: KafkaBroker, tmp_path: Pat
         by_outcome: Counter[str] = Counter()
         for labels, value in outcomes.items():
             by_outcome[labels.split('outcome="')[1].split('"')[0]] += int(value)
-        assert by_outcome["applied"] == 20
-        assert by_outcome["duplicate"] == 1
-        assert by_outcome["unknown_event"] == 21  # each shard reads all feedback
-        assert by_outcome["unknown_kind"] == 2
-        assert by_outcome["malformed"] == 2
+        counted = {outcome: number for outcome, number in by_outcome.items() if number}
+        # Each shard reads all feedback; each label counts once.
+        assert counted == {"read": 23, "applied": 20, "duplicate": 1, "unknown_kind": 1, "malformed": 1}
 
 
 def test_a_wrong_password_ends_with_a_sentence_and_code_2(

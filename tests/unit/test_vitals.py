@@ -117,6 +117,10 @@ def test_a_loop_that_stands_still_is_seen_and_not_ready() -> None:
     runner.turn()
     assert runner.status().ready
     assert one(world, "detector_ready") == 1
+    assert one(world, "detector_outages_total") == 1
+    (line,) = [values for _, event, values in world.log.lines if event == "ready_again"]
+    assert line["reason"] == "the main loop made no round"
+    assert line["seconds"] == pytest.approx(VISIBLE_S, abs=0.5)
 
 
 def test_a_broker_that_is_away_is_seen_and_keeps_every_series() -> None:

@@ -145,11 +145,15 @@ class StatusReporter:
     def _note_outage(self, trouble: str, *, ready: bool) -> None:
         """Count an outage from its first sign until we are ready, and say when it is over."""
         outages, now_s = self._telemetry.outages, self._clock.monotonic()
+        if self._ready_s is not None and now_s - self._ready_s >= STALLED_S and outages.since_s is None:
+            outages.since_s = self._ready_s  # nobody could say so meanwhile
+            outages.count += 1
+            self._outage = trouble or "the main loop made no round"
         if trouble and outages.since_s is None:
             outages.since_s = now_s if self._ready_s is None else self._ready_s
             outages.count += 1
             self._outage = trouble
-        elif ready and outages.since_s is not None:
+        if ready and outages.since_s is not None:
             seconds, outages.since_s = now_s - outages.since_s, None
             outages.durations.observe(seconds)
             self._log.info("ready_again", seconds=round(seconds, 1), reason=self._outage)
