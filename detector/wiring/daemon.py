@@ -194,7 +194,9 @@ def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterat
         stream.open()
         for topic in topics:
             kept_ms = stream.retention_ms(topic)
-            if kept_ms is not None and kept_ms / 1000.0 < needed_s:
+            if kept_ms is None:
+                yield f"the broker does not say how long topic {topic} is kept (needs DESCRIBE_CONFIGS on it)"
+            elif kept_ms / 1000.0 < needed_s:
                 yield (
                     f"topic {topic} is kept for {kept_ms / 3.6e6:.1f} h, less than recovery may need "
                     f"({needed_s / 3600:.1f} h: checkpoints.age_max x keep, plus three days)"

@@ -117,6 +117,29 @@ def test_every_missing_permission_is_named(place: Place) -> None:
     assert place.alerts_seen() == [b"allowed"]
 
 
+def test_all_missing_permissions_are_named_at_the_start(place: Place) -> None:
+    allow, name = place.broker.allow, place.name
+    labels, exchange = f"{name}.labels", f"{name}.exchange"
+    for topic in (labels, exchange):
+        create_topic(place.broker.bootstrap, topic, 1)
+    allow(SASL_SSL, ResourceType.TOPIC, place.transactions, ACLOperation.READ)
+    allow(SASL_SSL, ResourceType.TOPIC, exchange, ACLOperation.READ)
+    allow(SASL_SSL, ResourceType.TOPIC, place.alerts, ACLOperation.DESCRIBE)
+    stream = place.stream(SASL_SSL, place.password, topics={"feedback": labels, "exchange": exchange})
+    error = trouble(stream.open)
+    assert isinstance(error, CredentialsError)
+    for words in (
+        f"write topic {place.alerts} (needs WRITE)",
+        f"write topic {place.rejected} (needs WRITE)",
+        f"read topic {labels} (needs READ)",
+        f"read and write topic {exchange} (needs WRITE)",
+        f"use transactional id {stream.transactional_id} (needs WRITE and DESCRIBE",
+        f"join group {name} (needs READ)",
+    ):
+        assert words in str(error)
+    assert place.transactions not in str(error)
+
+
 def test_unusable_key_file_is_named(place: Place, tmp_path: Path) -> None:
     error = trouble(lambda: place.stream(MTLS, security={"ca_file": str(tmp_path / "nowhere.pem")}))
     assert isinstance(error, CredentialsError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -74,3 +75,26 @@ def test_a_topic_that_is_deleted_is_named(own_kafka: KafkaBroker, deployment: De
     print(len(lines), "lines", *lines, sep="\n")
     assert len(lines) <= LINES_MAX
     assert any(words in line for line in lines)
+
+
+def test_a_hangup_takes_the_budget_and_names_what_needs_a_restart(deployment: Deployment) -> None:
+    daemon = running(deployment)
+    settings = json.loads(deployment.config.read_text())
+    settings |= {"alerts": {"budget": {"per_day": 90}}, "commit_interval_ms": 77}
+    deployment.config.write_text(json.dumps(settings))
+    before = daemon.metrics("detector_config_info")
+    daemon.process.send_signal(signal.SIGHUP)
+    assert poll_until(lambda: bool(daemon.logged("configuration_reloaded")))
+    (line,) = daemon.logged("configuration_reloaded")
+    assert line["taken"] == ["alerts.budget.per_day: None -> 90.0", "alerts.budget.share: 0.001 -> None"]
+    assert line["needs_restart"] == ["commit_interval_ms"]
+    assert poll_until(lambda: "commit_interval_ms" in daemon.page("/readyz")[1])
+    assert daemon.metrics("detector_config_info") != before
+    deployment.produce(islice(traffic(6_000), 4_000, None))
+    deployment.await_done()
+    assert daemon.ready()
+    assert daemon.stop() == 0
+    again = deployment.start()
+    assert poll_until(again.ready)
+    assert not again.logged("configuration_changed"), "the change is in the journals"
+    assert again.metric("detector_state_mismatches_total") == 0

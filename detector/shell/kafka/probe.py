@@ -12,6 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
@@ -20,10 +21,13 @@ from kafka.admin import ACLOperation
 from kafka.errors import KafkaError
 from kafka.net.sasl import get_sasl_mechanism
 from kafka.protocol.broker_version_data import BrokerVersionData
-from kafka.protocol.metadata import ApiVersionsRequest, MetadataRequest
+from kafka.protocol.metadata import ApiVersionsRequest, FindCoordinatorRequest, MetadataRequest
 from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslBytesRequest, SaslHandshakeRequest
 
+from detector.config.tree import Config
+from detector.core.recovery.sides import SIDES
+from detector.core.reporting.outputs import topic_names
 from detector.errors import (
     BrokerUnavailable,
     CredentialsError,
@@ -31,14 +35,45 @@ from detector.errors import (
 )
 from detector.shell.kafka.client import Settings
 
-Use = Literal["read", "write"]
+Use = Literal["read", "write", "read and write"]
+_OPERATIONS: dict[Use, tuple[ACLOperation, ...]] = {
+    "read": (ACLOperation.READ,),
+    "write": (ACLOperation.WRITE,),
+    "read and write": (ACLOperation.READ, ACLOperation.WRITE),
+}
+_GROUP, _TRANSACTIONAL_ID = 0, 1  # kinds of coordinator
 
 PROBE_S = 8.0  # timeout for all servers together: a start fails within 10 s
 PROBE_ONE_S = 3.0  # timeout for one server, so that a host that drops packets does not hide the others
 _CAUSES_MAX = 3  # maximum number of servers in one error
 
 
-def probe(settings: Settings, uses: Mapping[str, Use], timeout_s: float) -> dict[str, int]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rights:
+    """Everything that a member will need sooner or later."""
+
+    uses: Mapping[str, Use]  # by topic
+    group: str
+    transactional_id: str | None  # None: no transactions
+
+
+def rights_of(config: Config, transactional_id: str) -> Rights:
+    """Return what a member needs now and later: who may not write learns it before the first commit."""
+    uses: dict[str, Use] = dict.fromkeys(topic_names(config.topics).values(), "write")
+    for topic in (config.topics.transactions, *(getattr(config.topics, side) for side in SIDES)):
+        if topic is not None:
+            uses[topic] = "read and write" if topic in uses else "read"
+    exactly_once = config.delivery == "exactly_once"
+    return Rights(
+        uses=uses,
+        group=config.kafka.group_id,
+        transactional_id=transactional_id if exactly_once else None,
+    )
+
+
+def probe(
+    settings: Settings, uses: Mapping[str, Use], timeout_s: float, rights: Rights | None = None
+) -> dict[str, int]:
     """Connect to the first usable bootstrap server and check some topics.
 
     Parameters
@@ -49,6 +84,8 @@ def probe(settings: Settings, uses: Mapping[str, Use], timeout_s: float) -> dict
         Topics, and whether each is to be read or written.
     timeout_s
         Timeout for everything, s.
+    rights
+        Checked before the topics, so that all that are missing come in one error; its topics need not exist.
 
     Returns
     -------
@@ -69,13 +106,25 @@ def probe(settings: Settings, uses: Mapping[str, Use], timeout_s: float) -> dict
         if left_s <= 0:
             break
         try:
-            return _Attempt(address, settings, time.monotonic() + left_s).run(uses)
+            return _Attempt(address, settings, time.monotonic() + left_s).run(uses, rights)
         except _TopicError as found:
             raise found.error from None  # the other servers would say the same
         except (CredentialsError, BrokerUnavailable) as error:
             causes.append(error)
     kind = CredentialsError if any(isinstance(c, CredentialsError) for c in causes) else BrokerUnavailable
     raise kind(" ".join(str(cause) for cause in islice(causes, _CAUSES_MAX)))
+
+
+def _missing(topic: Any, use: Use) -> str:
+    """Operations on a topic that are not allowed, as its metadata says."""
+    refused = kafka_errors.for_code(topic.error_code) is kafka_errors.TopicAuthorizationFailedError
+    allowed = getattr(topic, "authorized_operations", None)
+    if allowed is None and not refused:
+        return ""  # brokers before 2.3 do not say; then the first use fails
+    needed = [
+        operation.name for operation in _OPERATIONS[use] if refused or operation.value not in (allowed or ())
+    ]
+    return " and ".join(needed)
 
 
 class _TopicError(Exception):
@@ -97,12 +146,14 @@ class _Attempt:
         self._protocol: str = settings["security_protocol"]
         self._tls = self._protocol.endswith("SSL")
 
-    def run(self, uses: Mapping[str, Use]) -> dict[str, int]:
-        """Connect, encrypt, negotiate versions, authenticate, check the topics."""
+    def run(self, uses: Mapping[str, Use], rights: Rights | None) -> dict[str, int]:
+        """Connect, encrypt, negotiate versions, authenticate, check the rights and the topics."""
         with self._connect() as plain, self._encrypt(plain) as sock:
             connection = self._negotiate(sock)
             if self._protocol.startswith("SASL"):
                 self._authenticate(connection)
+            if rights is not None:
+                self._check_rights(connection, rights)
             return self._check_topics(connection, uses)
 
     def _connect(self) -> socket.socket:
@@ -199,33 +250,58 @@ class _Attempt:
             # ValueError: the server could not prove that it knows the password.
             raise CredentialsError(f"{self._address}: rejects {who} ({type(error).__name__}).") from error
 
+    def _check_rights(self, connection: _Connection, rights: Rights) -> None:
+        """Name every right that is missing. Of group and transactional id, DESCRIBE is seen here.
+
+        Their other operations imply it. Who has it alone is refused by the join and by the first producer,
+        which follow at once.
+        """
+        missing = []
+        for topic in self._topics(connection, rights.uses):
+            use = rights.uses[topic.name]
+            if needed := _missing(topic, use):
+                missing.append(f"{use} topic {topic.name} (needs {needed})")
+        id_ = rights.transactional_id
+        if id_ is not None and self._refused(connection, id_, _TRANSACTIONAL_ID):
+            prefix = f"grant the prefix {rights.group}"
+            missing.append(f"use transactional id {id_} (needs WRITE and DESCRIBE; {prefix})")
+        if self._refused(connection, rights.group, _GROUP):
+            missing.append(f"join group {rights.group} (needs READ)")
+        if missing:
+            raise _TopicError(CredentialsError(f"Not allowed to {', '.join(missing)}."))
+
+    def _refused(self, connection: _Connection, key: str, kind: int) -> bool:
+        request = FindCoordinatorRequest(key=key, key_type=kind, max_version=3)  # one key
+        answer = self._asked(connection, request, "coordinators")
+        return issubclass(kafka_errors.for_code(answer.error_code), kafka_errors.AuthorizationError)
+
     def _check_topics(self, connection: _Connection, uses: Mapping[str, Use]) -> dict[str, int]:
+        return {t.name: self._check_topic(t, uses[t.name]) for t in self._topics(connection, uses)}
+
+    def _topics(self, connection: _Connection, uses: Mapping[str, Use]) -> list[Any]:
         request = MetadataRequest(
             topics=[MetadataRequest.MetadataRequestTopic(name=name) for name in uses],
             allow_auto_topic_creation=False,
             include_topic_authorized_operations=True,
             max_version=9,  # topics by name
         )
+        return list(self._asked(connection, request, "topics").topics)
+
+    def _asked(self, connection: _Connection, request: Any, what: str) -> Any:
         try:
-            answer = connection.ask(request)
+            return connection.ask(request)
         except TimeoutError as error:
-            raise BrokerUnavailable(f"{self._address}: no answer to the request for its topics.") from error
+            raise BrokerUnavailable(f"{self._address}: no answer to the request for its {what}.") from error
         except (OSError, KafkaError) as error:
             hint = "" if self._protocol.startswith("SASL") else "; it may require SASL"
             raise CredentialsError(
-                f"{self._address}: closed the connection before the topics were known{hint}."
+                f"{self._address}: closed the connection before the {what} were known{hint}."
             ) from error
-        return {topic.name: self._check_topic(topic, uses[topic.name]) for topic in answer.topics}
 
     def _check_topic(self, topic: Any, use: Use) -> int:
         kind = kafka_errors.for_code(topic.error_code)
-        needed = ACLOperation.READ if use == "read" else ACLOperation.WRITE
-        allowed = getattr(topic, "topic_authorized_operations", None) or 0
-        known = allowed > 0  # brokers before 2.3 do not say; then the first use fails
-        if kind is kafka_errors.TopicAuthorizationFailedError or (known and not allowed >> needed.value & 1):
-            raise _TopicError(
-                CredentialsError(f"Not allowed to {use} topic {topic.name} (needs {needed.name}).")
-            )
+        if needed := _missing(topic, use):
+            raise _TopicError(CredentialsError(f"Not allowed to {use} topic {topic.name} (needs {needed})."))
         if kind is kafka_errors.UnknownTopicOrPartitionError:
             raise _TopicError(BrokerUnavailable(f"Topic {topic.name} does not exist."))
         if kind is not kafka_errors.NoError:

@@ -39,7 +39,7 @@ from detector.shell.kafka.client import (
     translated,
 )
 from detector.shell.kafka.ends import KafkaEnds
-from detector.shell.kafka.probe import PROBE_ONE_S, PROBE_S, probe
+from detector.shell.kafka.probe import PROBE_ONE_S, PROBE_S, probe, rights_of
 from detector.shell.kafka.publisher import Publisher
 from detector.shell.kafka.transactions import Transactions, client_id, transactional_id
 from detector.shell.kafka.workarounds import (
@@ -120,7 +120,8 @@ class KafkaStream:
         """
         if self._consumer is not None:
             return
-        probe(self._settings, {self._topic: "read"}, min(PROBE_S, self._timeout_s))
+        rights = rights_of(self._config, self.transactional_id)
+        probe(self._settings, {self._topic: "read"}, min(PROBE_S, self._timeout_s), rights)
         with self._translated("connect"):
             self._publisher.connect()
             kafka = self._config.kafka
