@@ -43,7 +43,7 @@ from detector.core.records import Record
 from detector.core.recovery.committed import Place, read_journal, seal
 from detector.core.recovery.generations import find_origin, read_configs, write
 from detector.core.shard.partition import Partition
-from detector.core.state import pack, unpack
+from detector.core.state import copied, pack, unpack
 from detector.errors import CheckpointDamaged, LogGone, NeedsOperator
 
 MIB = 1 << 20
@@ -105,7 +105,10 @@ class Tampering:
         self._manifest = left.objects[f"{left.name}.json"]
         self._manifests = Mutator([self._manifest], seed, to_tree=unsealed, to_bytes=self._seal)
         self._state = left.objects[f"{left.name}.state"]
-        self._arrays = sorted(_paths(unpack(self._state)))
+        self._tree = unpack(self._state)
+        self._arrays = sorted(_paths(self._tree))
+        # Where the zip file and the arrays say what they hold.
+        self._telling = [_found(self._state, what) for what in (b"PK", b"NUMPY", b"descr", b"shape")]
 
     def next(self, kind: str) -> tuple[str, dict[str, bytes]]:
         """Return the committed text, and the objects."""
@@ -132,9 +135,7 @@ class Tampering:
         if chance.random() < 0.2:
             del changed[chance.randrange(len(changed)) :]
         for _ in range(chance.choice((1, 1, 2, 8, 64))):
-            # Half of them where the zip file and the arrays say what they hold.
-            where = chance.choice((b"PK", b"NUMPY", b"descr", b"shape", b""))
-            places = _found(changed, where) if where else [chance.randrange(max(len(changed), 1))]
+            places = chance.choice((*self._telling, [chance.randrange(max(len(changed), 1))]))
             at = min(chance.choice(places or [0]) + chance.randrange(60), len(changed) - 1)
             if at < 0:
                 continue
@@ -142,7 +143,7 @@ class Tampering:
         return bytes(changed)
 
     def _changed_array(self) -> bytes:
-        chance, tree = self._random, unpack(self._state)
+        chance, tree = self._random, copied(self._tree)
         for _ in range(chance.choice((1, 1, 2, 4))):
             path = chance.choice(self._arrays)
             *folders, name = path.split("/")
@@ -186,7 +187,7 @@ def _name(manifest: bytes) -> str:
     return name if NAME.fullmatch(name) else ""
 
 
-def _found(data: bytearray, what: bytes) -> list[int]:
+def _found(data: bytes, what: bytes) -> list[int]:
     places, at = [], data.find(what)
     while at >= 0:
         places.append(at)

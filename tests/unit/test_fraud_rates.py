@@ -17,6 +17,7 @@ from detector.core.features.fraud_rate_table import (
     RETRACTED,
     RUN_ENDS_AFTER,
     SINCE_MAX,
+    Changes,
     FraudRateTable,
     inputs_of,
     unknown,
@@ -211,3 +212,11 @@ def test_growth_changes_no_result() -> None:
     count(table, frauds[100:])
     assert len(table) > 0.99 * len(frauds)
     assert read(table, list(range(1, 101))).tobytes() == before.tobytes()
+
+
+def test_changes_with_columns_of_different_lengths_are_refused() -> None:
+    """A changed checkpoint had been loaded, and failed at the next label."""
+    state = Changes.none(2).to_state()
+    assert len(Changes.from_state(state)) == 0
+    with pytest.raises(ValueError, match="different lengths"):
+        Changes.from_state({**state, "keys": np.zeros(3, np.uint64)})

@@ -89,7 +89,11 @@ class Changes:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Changes:
-        return cls(*(state[field.name] for field in fields(cls)))
+        """Read `to_state`; columns of different lengths raise ValueError."""
+        columns = [state[field.name] for field in fields(cls)]
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError("changes of fraud rates with columns of different lengths")
+        return cls(*columns)
 
 
 class FraudRateTable(KeyTable):

@@ -1,0 +1,219 @@
+"""Replicas whose network, disk, clock or limits fail, on a real Kafka. Every published byte is checked.
+
+    python -m benchmarks.chaos.hindered --faults 30
+    python -m benchmarks.chaos.hindered --faults 30 --delivery at_least_once
+
+Three replicas share a topic under steady traffic; each reaches the broker through a proxy of its own, and the
+second and third have a wall clock that is an hour ahead and a day behind. A seeded schedule of faults hinders
+one of them at a time:
+
+- *cut*: nothing passes between it and the broker, in both directions, for less or more than the session
+  timeout; then all that was held back arrives
+- *slow*: each piece of data takes 0.3 s longer
+- *reset*: all its connections end
+- *disk_full*: it can write no file larger than 0 bytes (RLIMIT_FSIZE), so no checkpoint
+- *no_files*: it can open no further file or connection (RLIMIT_NOFILE), and its connections end
+- *memory*: it is killed with SIGKILL, as the kernel does in a cgroup without memory, and starts again
+
+What must hold: no replica ends by itself, and each is ready again within `--patience`; 0 outputs are lost, 0
+come twice, 0 differ from those of one undisturbed daemon over the same log. With `at_least_once` some may
+come twice, all copies with the same bytes, and none is lost or different.
+
+Prints a line per fault and a summary; exit code 1 if a check fails. Needs Linux, Java and Maven.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.chaos.fleet import Fleet, Replica
+from benchmarks.chaos.traffic import Traffic
+from tests.kafka.audit import compare, log_of, published
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.proxied import CLOCK, PORTS
+from tests.kafka.proxy import Proxy
+
+FAULTS = ("cut", "slow", "reset", "disk_full", "no_files", "memory")
+SKEWS_S = (0.0, 3600.0, -86_400.0)
+SESSION_S = 3.0
+SLOW_S = 0.3
+HINDERED_S = (1.0, 8.0)  # shorter and longer than the session timeout
+PARTITIONS = 4
+CONFIG = {
+    "commit_interval_ms": 50,
+    "model": {
+        "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 256},
+        "calibration": {"warm_up_events": 1024},
+    },
+    "alerts": {"budget": {"share": 0.01}},
+}
+KAFKA = {
+    "session_timeout_ms": int(SESSION_S * 1000),
+    "transaction_timeout_ms": 4_000,
+    "request_timeout_ms": 5_000,
+}
+
+
+class Run:
+    """All faults on one deployment."""
+
+    def __init__(self, options: argparse.Namespace, broker: KafkaBroker, deployment: Deployment) -> None:
+        self._options, self._deployment = options, deployment
+        self._rng = random.Random(options.seed)
+        self.fleet = Fleet(deployment=deployment, ready_seconds_max=options.patience)
+        self.happened: Counter[str] = Counter()
+        port = int(broker.bootstrap.rpartition(":")[2])
+        self._proxies = [Proxy(port) for _ in SKEWS_S]
+        self._port = port
+        for number in range(len(SKEWS_S)):
+            self.fleet.replicas.append(Replica(name=f"r{number}", static=False, daemon=self._daemon(number)))
+
+    def _daemon(self, number: int) -> Daemon:
+        os.environ[PORTS] = f"{self._port}:{self._proxies[number].port}"
+        os.environ[CLOCK] = str(SKEWS_S[number])
+        return self._deployment.start()
+
+    def disturb(self) -> None:
+        """Inject the faults, each once all replicas are ready."""
+        self.fleet.await_settled("the start")
+        for number in range(1, self._options.faults + 1):
+            fault = self._rng.choice(FAULTS) if number > len(FAULTS) else FAULTS[number - 1]
+            place = self._rng.randrange(len(self.fleet.replicas))
+            seconds = self._rng.uniform(*HINDERED_S)
+            self._hinder(fault, place, seconds)
+            ready_s = self.fleet.await_settled(f"fault {number} ({fault})")
+            self.happened[fault] += 1
+            print(
+                f"{number:3} {fault:9} r{place} for {seconds:.1f} s, ready {ready_s:.1f} s after", flush=True
+            )
+
+    def _hinder(self, fault: str, place: int, seconds: float) -> None:
+        replica, proxy = self.fleet.replicas[place], self._proxies[place]
+        pid = replica.daemon.process.pid
+        if fault == "cut":
+            proxy.cut = True
+            time.sleep(seconds)
+            proxy.cut = False
+        elif fault == "slow":
+            proxy.delay_s = SLOW_S
+            time.sleep(seconds)
+            proxy.delay_s = 0.0
+        elif fault == "reset":
+            proxy.reset()
+        elif fault == "memory":
+            replica.daemon.kill()
+            time.sleep(seconds)
+            replica.daemon = self._daemon(place)
+        else:
+            what, limit = {
+                "disk_full": (resource.RLIMIT_FSIZE, 0),
+                "no_files": (resource.RLIMIT_NOFILE, 3),
+            }[fault]
+            before = resource.prlimit(pid, what)
+            resource.prlimit(pid, what, (limit, before[1]))
+            if fault == "no_files":
+                proxy.reset()
+            time.sleep(seconds)
+            resource.prlimit(pid, what, before)
+
+    def check(self, traffic: Traffic) -> None:
+        """Compare everything published with the log and with an undisturbed run."""
+        traffic.finish()
+        self._deployment.await_done(180)
+        self.fleet.await_settled("the end")
+        self.fleet.terminate(*self.fleet.replicas)
+        seen = published(self._deployment)
+        times: Counter[tuple[int, int]] = Counter()
+        for (kind, partition, offset), copies in seen.items():
+            if kind != "alerts":
+                times[partition, offset] += len(copies)
+        log = {(p, record.offset) for p, records in log_of(self._deployment).items() for record in records}
+        lost, foreign = log - times.keys(), times.keys() - log
+        os.environ[PORTS], os.environ[CLOCK] = "", "0"
+        self._deployment.forget_group()
+        self._deployment.rename_outputs("-undisturbed")
+        daemon = self._deployment.start("commit_interval_ms=1000")
+        self._deployment.await_done(180)
+        daemon.stop()
+        reference = published(self._deployment)
+        once = self._options.delivery == "exactly_once"
+        repeated = 0
+        if not once:  # copies of one output have the same bytes
+            reference = {about: copies[:1] for about, copies in reference.items()}
+            mixed = [about for about, copies in seen.items() if any(copy != copies[0] for copy in copies)]
+            repeated = sum(len(copies) - 1 for copies in seen.values())
+            seen = {about: copies[:1] for about, copies in seen.items()}
+            if mixed:
+                self.fleet.violations.append(f"copies differ: {mixed[:5]}")
+        found = compare(seen, reference)
+        figures = {name: len(getattr(found, name)) for name in ("lost", "surplus", "twice", "different")}
+        print(f"{len(log)} records, {len(seen)} outputs, repeated {repeated}, {figures}")
+        if lost or foreign or found:
+            self.fleet.violations.append(f"{len(lost)} records lost, {len(foreign)} foreign, {figures}")
+
+    def stop(self) -> None:
+        """End all processes."""
+        for daemon in self._deployment.daemons:
+            daemon.kill()
+        for proxy in self._proxies:
+            proxy.close()
+
+
+def main() -> int:
+    """Run the faults and the checks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--faults", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=100.0, help="events per s")
+    parser.add_argument("--patience", type=float, default=90.0, help="until all replicas are ready again, s")
+    parser.add_argument("--delivery", choices=("exactly_once", "at_least_once"), default="exactly_once")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with (
+        tempfile.TemporaryDirectory(prefix="detector-hindered-") as folder,
+        KafkaBroker() as broker,
+        Deployment(
+            broker.bootstrap,
+            Path(folder),
+            "hindered",
+            partitions=PARTITIONS,
+            config=CONFIG
+            | {
+                "delivery": options.delivery,
+                "checkpoints": {"url": f"file://{folder}/checkpoints", "interval": 1, "keep": 3},
+            },
+            module="tests.kafka.proxied",
+            kafka=KAFKA,
+        ) as deployment,
+    ):
+        traffic = Traffic(
+            broker.bootstrap,
+            deployment.topics["transactions"],
+            PARTITIONS,
+            seed=options.seed,
+            events_per_s=options.rate,
+        )
+        run = Run(options, broker, deployment)
+        try:
+            traffic.start()
+            run.disturb()
+            run.check(traffic)
+        finally:
+            run.stop()
+    print(f"{dict(run.happened)}; violations: {len(run.fleet.violations)}")
+    for violation in run.fleet.violations:
+        print(f"- {violation}")
+    return 1 if run.fleet.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
