@@ -8,6 +8,9 @@ import json
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pyarrow.feather
+import pyarrow.ipc  # a reader loads it at the first file of its kind, which would count as grown memory
+import pyarrow.parquet
 import zstandard
 
 from detector.shell.files.inputs import EventFile, Source
@@ -50,10 +53,6 @@ def seeds(kind: str) -> Sequence[bytes]:
         ]
     if kind == "packed":
         return [gzip.compress(_csv(",").encode()), zstandard.compress(json.dumps(ROWS).encode())]
-    import pyarrow
-    import pyarrow.feather
-    import pyarrow.parquet
-
     table = pyarrow.Table.from_pylist(ROWS)
     files = []
     for write in (pyarrow.parquet.write_table, pyarrow.feather.write_feather):

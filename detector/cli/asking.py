@@ -35,7 +35,7 @@ def summary(inference: Inference) -> str:
     time = inference.time
     parts = [
         f"id: {inference.id.path or 'none, so the place of the event'}",
-        f"time: {f'{time.path} ({time.format})' if time.path else 'none, so that of the record'}",
+        f"time: {f'{with_clock(time)} ({time.format})' if time.path else 'none, so that of the record'}",
         f"main entity: {inference.entities[0].path if inference.entities else 'none'}",
     ]
     if len(inference.entities) > 1:
@@ -48,6 +48,11 @@ def summary(inference: Inference) -> str:
     more = f" ({context} only copied into alerts)" if context else ""
     parts.append(f"fields: {len(inference.fields)}{more}; not used: {len(inference.ignored)}")
     return "\n".join(f"  {part}" for part in parts)
+
+
+def with_clock(time: Choice) -> str:
+    """The field of the time, or both fields."""
+    return f"{time.path} with {time.clock}" if time.clock else time.path
 
 
 def _listed(paths: list[str]) -> str:
@@ -69,7 +74,7 @@ def _rows(inference: Inference) -> Iterator[tuple[str, Choice]]:
     if inference.envelope:
         yield "envelope", Choice(path=inference.envelope, kind="", reason="the message around the event")
     yield "id", inference.id
-    yield "time", inference.time
+    yield "time", replace(inference.time, path=with_clock(inference.time))
     for place, choice in enumerate(inference.entities):
         yield "entity" if place else "main entity", choice
     for label in inference.labels:

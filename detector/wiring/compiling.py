@@ -29,7 +29,7 @@ SAID_AFTER_S = 1.0
 """Time spent on compiling after which somebody who waits is told."""
 
 
-class _Compilation(Listener):  # type: ignore[misc]
+class _Compilation(Listener):
     """Adds up how long numba compiles, and calls a function once if that is long.
 
     Kernels that are read from the cache on disk are not compiled, so they do not count.

@@ -26,6 +26,7 @@ class Choice:
     number: NumberForm | None = None  # of a numeric field, if it is not the stream's
     missing_texts: tuple[str, ...] = ()  # of a numeric field, if not the usual ones
     format: str = ""  # of a time
+    clock: str = ""  # of a time: path of the time of day, if the field has the day alone
     step: str = ""  # of a time that counts, as 1h
     origin: str = ""  # of a time that counts, if not the default
     distinct: int = 0  # different values in the sample

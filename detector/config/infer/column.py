@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import Any
 
 from detector.config.infer.numbers import Written, symbol_of, value_of, written
-from detector.config.infer.times import TimeForm, counts_time, time_form
+from detector.config.infer.times import TimeForm, counts_time, is_clock, time_form
 from detector.config.infer.vocabulary import (
     ATTRIBUTE_WORDS,
+    CLOCK_WORDS,
     CONCEPTS,
     ENTITY_RANKS,
     EVENT_WORDS,
@@ -256,6 +257,11 @@ class Column:
         """Whether the values can be a time."""
         return self.time_or_steps is not None
 
+    @cached_property
+    def clock(self) -> bool:
+        """Whether all values are times of day."""
+        return not self.missing and is_clock(self.values)
+
     def time_reason(self, reason: str) -> str:
         """Why this is the time, and what is assumed."""
         note = self.time_or_steps.note if self.time_or_steps is not None else ""
@@ -303,6 +309,19 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
         return None
     iso = column.time.format == "iso8601"
     return column.of_envelope, other, column.time.days, not EVENT_WORDS & names, not names_time, not iso
+
+
+def clock_rank(column: Column, day: Column) -> tuple[Any, ...] | None:
+    """Rank as the time of day that belongs to a day, the lowest is best; None: it cannot be that."""
+    names, of_day = set(column.words), set(day.words)
+    if not column.clock or column.distinct < 2 or column.of_envelope != day.of_envelope:
+        return None
+    telling = bool(names & CLOCK_WORDS)
+    if not telling and any(not isinstance(value, str) or ":" not in value for value in column.values):
+        return None  # digits alone need a name
+    if names & (OTHER_TIME_WORDS | NEVER_TIME_WORDS) - of_day:
+        return None
+    return -len(names & of_day), not telling
 
 
 def text_of(value: Any) -> str:

@@ -88,6 +88,7 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
     dropped = [sample.named("ignored", path, lambda _: True) for path in wishes.ignored]
     time_column, time = _time(sample, wishes, but=[*taken, *dropped])
     taken += [time_column] if time_column is not None else []
+    taken += [sample.columns[time.clock]] if time.clock else []
     id_column, id_, id_is_own = _id(sample, wishes, but=[*taken, *dropped])
     taken += [id_column] if id_column is not None else []
     rest = [_wished(choice, sample, wishes) for choice in sample.judge(but=taken)]
@@ -164,6 +165,11 @@ def _time(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> tuple[Column
             reason="no field is always a time: in Kafka the record's timestamp is the time; in a file events "
             "are a second apart",
         )
+    clock = sample.find_clock(column, [*but, column])
+    if clock is not None:
+        why = f"always a day, and {cut(clock.path)} is always a time of day; UTC is assumed"
+        why = f"named by you; {why}" if wishes.time else why
+        return column, replace(sample.choice(column, "time", why), clock=clock.path)
     reason = column.time_reason("named by you" if wishes.time else "")
     if column.of_envelope:
         reason = f"no field of the event is always a time; this is the envelope's. {reason}"

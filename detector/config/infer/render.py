@@ -63,6 +63,8 @@ def _id_and_time(inference: Inference) -> Iterator[str]:
     yield f"  # {why(time)}"
     yield "  time:"
     yield f"    path: {spell(time.path) if time.path else 'null'}"
+    if time.clock:
+        yield f"    clock: {spell(time.clock)}"
     if time.format:
         yield f"    format: {spell(time.format)}"
     if time.step:

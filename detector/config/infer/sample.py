@@ -10,7 +10,15 @@ from typing import Any
 import msgspec
 
 from detector.config.infer.choice import Choice, Kind
-from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, id_rank, text_of, time_rank
+from detector.config.infer.column import (
+    LIMITS,
+    PATH_CHARS_MAX,
+    Column,
+    clock_rank,
+    id_rank,
+    text_of,
+    time_rank,
+)
 from detector.config.infer.envelope import Open, find_envelope, opened, said
 from detector.config.infer.looks import looks_like
 from detector.config.infer.roles import judge
@@ -124,6 +132,14 @@ class Sample:
         """Find the event's time. Preferred are times over dates, telling names, and ISO 8601 over numbers."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := time_rank(column)) is not None]
+        return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+    def find_clock(self, day: Column, but: Sequence[Column]) -> Column | None:
+        """Find the time of day that belongs to a field with the day alone."""
+        if day.time_or_steps is None or not day.time_or_steps.days:
+            return None
+        candidates = [column for column in self.usable() if column not in but]
+        ranked = [(rank, column) for column in candidates if (rank := clock_rank(column, day)) is not None]
         return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
     def find_id(self, but: Sequence[Column]) -> tuple[Column, int] | None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from detector.config.clock import read_clock
 from detector.config.tree import EPOCHS, TIME_MAX_S
 
 # What a number since 1970 may mean: the years 2000 to 2100 in each unit lie apart.
@@ -199,6 +200,32 @@ def _with_clock(day: str, found: Sequence[re.Match[str]], note: str) -> TimeForm
     return TimeForm(
         day + space + hours + (f"{gap}%p" if half_days else ""), "; ".join(filter(None, (note, zone)))
     )
+
+
+def is_clock(values: Sequence[Any]) -> bool:
+    """Whether all values are times of day: texts with signs, or hours, minutes and seconds in digits.
+
+    Digits could also be hours and minutes: they are times of day only if the sample shows what they are.
+    """
+    if not values or any(isinstance(value, bool) for value in values):
+        return False
+    texts = [value.strip() if isinstance(value, str) else _whole_text(value) for value in values]
+    if not all(texts):
+        return False
+    digits = [text.isdigit() for text in texts]
+    if all(digits):
+        sure = all(len(text) == 4 for text in texts) or max(map(int, texts)) > 2400
+        mixed = {len(text) == 4 for text in texts} == {True, False} and any(text[0] == "0" for text in texts)
+        return sure and not mixed and all(read_clock(text) for text in _padded(texts, values))
+    return not any(digits) and all(read_clock(text) is not None for text in texts)
+
+
+def _padded(texts: Sequence[str], values: Sequence[Any]) -> list[str]:
+    return [text if isinstance(v, str) else text.zfill(6) for text, v in zip(texts, values, strict=True)]
+
+
+def _whole_text(value: Any) -> str:
+    return str(int(value)) if float(value).is_integer() and 0 <= value < 1_000_000 else ""
 
 
 def counts_time(values: Sequence[Any], word: str) -> str:

@@ -86,6 +86,7 @@ EVENT_WORDS = word_set(
     "transaktion transaccion transazione transacao transactie транзакция операция платеж 交易 取引 거래"
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
+CLOCK_WORDS = CONCEPTS["time"]
 NEVER_TIME_WORDS = word_set(
     "dob birth birthday birthdate geburtsdatum geburtstag born expiry expires expiration exp due"
 )

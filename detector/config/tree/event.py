@@ -153,6 +153,11 @@ class TimeField(Part):
         description="Path of the time. null: the record's own timestamp in Kafka; in files, which have none, "
         "`origin` and one `step` per event."
     )
+    clock: Path | None = Field(
+        None,
+        description="Path of the time of day, if `path` has the day alone: 10:05, 10:05:33.5, 10:05 PM, or "
+        "digits like 100533. Where it is missing, it is midnight.",
+    )
     format: TimeFormat = Field(
         "auto",
         description="auto: a text is ISO 8601; a number is epoch s, ms, us or ns by its size. iso8601, "
@@ -167,6 +172,12 @@ class TimeField(Part):
         "UTC", description="IANA time zone of times that state none.", max_length=64
     )
     late: Late = Late()
+
+    @model_validator(mode="after")
+    def _a_day_for_the_clock(self) -> Self:
+        if self.clock is not None and (self.path is None or self.format == "steps"):
+            raise unfit("a path that leads to the day, and no format steps, or no clock")
+        return self
 
 
 class EntityField(Part):
@@ -425,6 +436,7 @@ def _paths(data: Any) -> Iterator[tuple[Loc, str]]:
     places: list[tuple[Loc, Any]] = [
         (("id",), _get(data, "id")),
         (("time", "path"), _get(_get(data, "time"), "path")),
+        (("time", "clock"), _get(_get(data, "time"), "clock")),
     ]
     places += [(("reversals", key), _get(_get(data, "reversals"), key)) for key in ("path", "original")]
     for index, item in enumerate(_items(data, "entities")):

@@ -166,6 +166,8 @@ class BlockReader:
         parser = self.parser
         columns = iter(found)  # in the order of the format's paths
         ids, times, kinds, _ = islice(columns, 4)
+        if parser.schema.time.clock is not None:
+            times = list(zip(times, next(columns), strict=True))
         events.ids[:] = (
             self._ids(ids, doubtful) if self._has_id else map(parser.own_id, events.offsets.tolist())
         )

@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
 from detector.config.tree import MISSING, EntityField, Event, ValueField
+from detector.core.events.clocks import ClockedTimes
 from detector.core.events.formats import make_format
 from detector.core.events.kinds import KINDS, STORES, FieldKind
 from detector.core.events.rejection import SKIPPED, Bad, Rejected
@@ -125,7 +126,8 @@ class Parser:
         self.id_prefix = f"{source[0]}-{source[1]}-"
         keys_missing = MISSING if schema.missing is None else schema.missing
         self.id_texts = self._key_texts(schema.missing or ())
-        self.times = TimeReader(schema.time, frozenset(keys_missing))
+        clocked = schema.time.clock is not None
+        self.times = (ClockedTimes if clocked else TimeReader)(schema.time, frozenset(keys_missing))
         reversals = schema.reversals
         self.reversals = frozenset(() if reversals is None else reversals.values)
         encoded = [field for field in schema.fields if field.use == "encode"]
@@ -136,6 +138,7 @@ class Parser:
         values += [path for field in fields for path in field.paths]
         heads = [schema.id, schema.time.path]
         heads += [None, None] if reversals is None else [reversals.path, reversals.original]
+        heads += [schema.time.clock] if clocked else []
         # The order of the format's columns, too: see `BlockReader`. In place of a path that is not
         # configured there is another one, whose values are not used.
         paths = [values[0] if path is None else path for path in heads] + values
@@ -143,6 +146,9 @@ class Parser:
         self._read_id, self._read_time, self._read_kind, self._read_original = map(
             self.format.reader, paths[:4]
         )
+        if clocked:
+            day, clock = self._read_time, self.format.reader(paths[4])
+            self._read_time = lambda event: (day(event), clock(event))
         self._names_original = reversals is not None and reversals.original is not None
         self.entities = [
             Entity(

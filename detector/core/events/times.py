@@ -61,7 +61,7 @@ class TimeReader:
 
     def __init__(self, field: TimeField, missing: frozenset[str]) -> None:
         self._form = field.format
-        self._zone: tzinfo = UTC if field.zone == "UTC" else ZoneInfo(field.zone)
+        self._zone = zone_of(field.zone)
         self._missing = missing
         self._iso = IsoTimes(self._zone)
         self._pattern = PatternTimes(field.format, self._zone)
@@ -198,6 +198,11 @@ class TimeReader:
         """Times of n events that have none of their own; out of bounds as `column` says."""
         stamps = np.array(timestamps_ms, dtype=np.int64)
         return np.where(stamps == 0, self._origin + offsets * self._step, stamps / 1000.0)
+
+
+def zone_of(name: str) -> tzinfo:
+    """A time zone that the configuration accepted."""
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def read_time(found: Any) -> float | None:

@@ -22,6 +22,7 @@ from detector.core.events.formats.base import Format, OddPathError, missing_extr
 from detector.core.events.formats.logical import (
     Convert,
     checked_scale,
+    clock,
     day,
     decimal,
     named,
@@ -293,6 +294,8 @@ def _of_leaf(schema: Mapping[str, Any], kind: str) -> Convert | None:
         return day
     if logical == "uuid" and kind in ("string", "fixed"):
         return uuid_text if kind == "fixed" else None
+    if (logical, kind) in (("time-millis", "int"), ("time-micros", "long")):
+        return partial(clock, 1000 if kind == "int" else 1_000_000)
     if kind == "long" and isinstance(logical, str):
         prefix, _, unit = logical.rpartition("-")
         if unit in _TIMES and prefix == "timestamp":

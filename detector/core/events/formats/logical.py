@@ -3,6 +3,7 @@
     decimal      a number; of scale 0 a whole number of any size
     date         text, YYYY-MM-DD
     timestamp    text, ISO 8601 in UTC, to at most microseconds
+    time of day  text, HH:MM:SS, with a fraction if there is one
 
 The same event has the same values in every format, so it has the same score.
 """
@@ -71,6 +72,14 @@ def timestamp(per_second: int, found: Any) -> str:
     return moment.replace(tzinfo=None).isoformat(timespec=spec) + "Z"
 
 
+def clock(per_second: int, found: Any) -> str:
+    """Convert a number of units since midnight; nanoseconds are cut to microseconds."""
+    micros = _whole(found) * 1_000_000 // per_second
+    if not 0 <= micros < 86_400_000_000:
+        raise Bad("out_of_range", "a time of day outside of the day")
+    return (_EPOCH + timedelta(microseconds=micros)).time().isoformat()
+
+
 def timestamps(per_second: int, column: Sequence[Any]) -> list[str] | None:
     """Convert many as `timestamp` does; None: one of them needs a closer look."""
     if set(map(type, column)) != {int}:
@@ -125,6 +134,10 @@ _NAMED: Mapping[str, Convert] = {
     "io.debezium.time.Timestamp": partial(timestamp, 1000),
     "io.debezium.time.MicroTimestamp": partial(timestamp, 1_000_000),
     "io.debezium.time.NanoTimestamp": partial(timestamp, 1_000_000_000),
+    "org.apache.kafka.connect.data.Time": partial(clock, 1000),
+    "io.debezium.time.Time": partial(clock, 1000),
+    "io.debezium.time.MicroTime": partial(clock, 1_000_000),
+    "io.debezium.time.NanoTime": partial(clock, 1_000_000_000),
 }
 CONNECT_DECIMAL = "org.apache.kafka.connect.data.Decimal"
 

@@ -1,0 +1,149 @@
+"""A day and a time of day in two fields are the same time as both in one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.config.clock import read_clock
+from detector.config.infer import infer, render
+from detector.config.load import load_text
+from detector.config.tree import Event
+from detector.core.events import BlockReader, ParsedEvent, Parser, Rejected
+from detector.core.events.formats.logical import clock, named
+from detector.core.records import Record
+from detector.errors import ConfigError
+from detector.shell.files import Source, read_events
+
+HOUR_US = 3_600_000_000
+
+
+def event(**time: Any) -> Event:
+    return Event.model_validate(
+        {"id": None, "time": time, "fields": [{"name": "a", "type": "numeric", "path": "a"}]}
+    )
+
+
+def parsed(schema: Event, tree: Any) -> ParsedEvent | Rejected:
+    record = Record(0, 0, None, json.dumps({"a": 1, **tree}).encode())
+    alone = Parser(schema, b"key").parse(record)
+    events, rejected = BlockReader(schema, b"key").read([record])
+    assert repr(rejected.get(0) or events[0]) == repr(alone)
+    return alone
+
+
+def time_of(schema: Event, tree: Any) -> float:
+    found = parsed(schema, tree)
+    assert isinstance(found, ParsedEvent), found
+    return found.time
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"),
+    [
+        *(("10:30", 10.5), ("9:30", 9.5), ("10.30.00", 10.5), ("10:30 PM", 22.5), ("12:15 am", 0.25)),
+        *(("1030", 10.5), ("103000", 10.5), ("93000", 9.5), ("0", 0.0), ("24:00", 24.0), ("10h30", 10.5)),
+        *(("1899-12-30 10:30:00", 10.5), ("0 days 10:30:00", 10.5), ("10:30:00.000", 10.5)),
+    ],
+)
+def test_times_of_day(text: str, hours: float) -> None:
+    found = read_clock(text)
+    assert found is not None
+    assert found.micros == hours * HOUR_US
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "25:00", "10:60", "13:00 PM", "0:30 AM", "2026-03-01", "1e3", "-1:00"]
+)
+def test_what_is_no_time_of_day(text: str) -> None:
+    assert read_clock(text) is None
+
+
+@settings(deadline=None)
+@given(
+    moment=st.datetimes(datetime(1971, 1, 1), datetime(2199, 1, 1)),
+    zone=st.sampled_from(["UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kathmandu"]),
+)
+def test_the_same_time_as_in_one_field(moment: datetime, zone: str) -> None:
+    one = time_of(event(path="t", zone=zone), {"t": moment.isoformat(" ")})
+    clock = {"d": moment.date().isoformat(), "c": moment.time().isoformat()}
+    assert time_of(event(path="d", clock="c", zone=zone), clock) == one
+    pattern = event(path="d", clock="c", zone=zone, format="%d.%m.%Y")
+    assert time_of(pattern, {**clock, "d": moment.strftime("%d.%m.") + f"{moment.year:04}"}) == one
+
+
+def test_numbers_offsets_and_missing_ones() -> None:
+    day = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+    both = event(path="d", clock="c", zone="Europe/Berlin")
+    assert time_of(both, {"d": 20260301, "c": 93000}) == day + 8.5 * 3600
+    assert time_of(both, {"d": "2026-03-01", "c": "09:30+02:00"}) == day + 7.5 * 3600
+    for nothing in ({}, {"c": None}, {"c": ""}, {"c": "N/A"}):
+        assert time_of(both, {"d": "2026-03-01", **nothing}) == day - 3600
+
+
+def test_what_is_rejected() -> None:
+    both = event(path="d", clock="c")
+    for tree, reason in (
+        ({"c": "10:00"}, "missing"),
+        ({"d": "2026-03-01", "c": "later"}, "bad_time"),
+        ({"d": "2026-03-01", "c": [1]}, "wrong_type"),
+        ({"d": "2026-03-01T10:00:00", "c": "10:00"}, "bad_time"),
+        ({"d": "2260-03-01", "c": "10:00"}, "out_of_range"),
+    ):
+        found = parsed(both, tree)
+        assert isinstance(found, Rejected)
+        assert found.reason == reason
+
+
+def test_a_clock_needs_a_day() -> None:
+    for time in ("{path: null, clock: c}", "{path: d, clock: c, format: steps}"):
+        with pytest.raises(ConfigError, match="leads to the day"):
+            load_text(
+                f"event: {{id: null, time: {time}, fields: [{{name: a, type: numeric, path: a}}]}}", "x"
+            )
+
+
+def test_times_of_day_of_other_formats() -> None:
+    assert clock(1000, 37_800_000) == "10:30:00"
+    micro = named("io.debezium.time.MicroTime")
+    assert micro is not None
+    assert micro(37_800_500_000) == "10:30:00.500000"
+
+
+def _lines(day: str, at: str, header: str) -> bytes:
+    start = datetime(2026, 1, 5)
+    moments = [start + timedelta(minutes=397 * n) for n in range(300)]
+    rows = [f"{m.strftime(day)};{m.strftime(at)};K{n % 17};{n % 7 + 1},50" for n, m in enumerate(moments)]
+    return "\n".join([header, *rows]).encode()
+
+
+@pytest.mark.parametrize(
+    ("day", "at", "header", "paths"),
+    [
+        ("%d.%m.%Y", "%H:%M", "Datum;Uhrzeit;Karte;Betrag", ("Datum", "Uhrzeit")),
+        ("%Y-%m-%d", "%H:%M:%S", "trans_date;trans_time;card;amount", ("trans_date", "trans_time")),
+        ("%Y%m%d", "%H%M%S", "TXN_DATE;TXN_TIME;CARD_NO;AMOUNT", ("TXN_DATE", "TXN_TIME")),
+        ("%m/%d/%Y", "%I:%M %p", "Date;Time;Account;Amount", ("Date", "Time")),
+    ],
+)
+def test_init_config_finds_both(
+    tmp_path: Path, day: str, at: str, header: str, paths: tuple[str, str]
+) -> None:
+    file = tmp_path / "bank.csv"
+    file.write_bytes(_lines(day, at, header))
+    inference = infer(read_events(Source(file)))
+    schema = load_text(render(inference), "inferred").event
+    assert (schema.time.path, schema.time.clock) == paths
+    assert paths[1] not in {field.path for field in schema.fields}
+    parser = Parser(schema, b"key")
+    found = [parser.parse(Record(n, 0, None, line)) for n, line in enumerate(read_events(Source(file)))]
+    times = [one.time for one in found if isinstance(one, ParsedEvent)]
+    assert len(times) == 300
+    assert {b - a for a, b in pairwise(times)} == {397 * 60.0}
