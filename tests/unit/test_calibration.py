@@ -207,7 +207,7 @@ def test_parts_count_in_their_own_spans() -> None:
     rng = np.random.default_rng(0)
     parts = np.stack([rng.normal(5, 1, 20_000), 1000 * rng.lognormal(0, 1, 20_000)], axis=1)
     made = calibration()
-    made.update_spans(parts)
+    made.update_spans(parts, np.full(2, 0.05))
     median, far = np.quantile(parts, [0.5, 0.95], axis=0)
     assert made.combine(median[None])[0] == pytest.approx(0)
     assert made.combine(far[None])[0] == pytest.approx(1)
@@ -222,7 +222,7 @@ def test_distances_are_combined_by_weight() -> None:
 
 def test_a_part_that_never_varies_stays_finite() -> None:
     made = calibration()
-    made.update_spans(np.full((100, 2), 7.0))
+    made.update_spans(np.full((100, 2), 7.0), np.full(2, 0.05))
     combined = made.combine(np.array([[7.0, 7.0], [8.0, 7.0], [1e6, 0.0]]))
     assert np.isfinite(combined).all()
     assert combined[0] == 0 < combined[1] < combined[2]
@@ -231,7 +231,7 @@ def test_a_part_that_never_varies_stays_finite() -> None:
 def test_it_goes_on_from_its_state() -> None:
     rng = np.random.default_rng(7)
     first = trained()
-    first.update_spans(rng.normal(0, 1, (500, 2)) + np.array([3, 4]))
+    first.update_spans(rng.normal(0, 1, (500, 2)) + np.array([3, 4]), np.full(2, 0.05))
     second = calibration()
     snapshot = first.to_state()
     saved = pack(snapshot)

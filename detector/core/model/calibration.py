@@ -79,9 +79,9 @@ SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 # starts from a usual one, worth so many accepted events. A few hundred alone give anything from .3 to .9, and
 # then far events of different days cannot be compared.
 USUAL_SHAPE, USUAL_SHAPE_EVENTS = 0.5, 32_768.0
-# A smaller span is that of a stream which hardly varies. Parts measure in usual spreads: on the streams of
-# docs/explanation/quality.md the smallest span is .07.
-SPAN_MIN = 0.05
+# A smaller unit of the mean's tail is that of a stream which hardly varies. Of normal deviates, in spans, it
+# is .28; on simulated cards it is .27 to .49.
+TAIL_MIN = 0.25
 # The recent histogram's memory is the long one divided by this. An eighth of 32,768 events holds 4 of the 1
 # in 1,000 that the default budget asks for; fewer would be noise alone. A quarter takes a day longer to
 # lower the threshold after a shift (docs/explanation/robustness.md).
@@ -164,14 +164,14 @@ class Calibration:
         self._trim = np.inf
         self._update_tables()
 
-    def update_spans(self, parts: Doubles) -> None:
-        """Read shift and span from the distances (n, P) of core events."""
+    def update_spans(self, parts: Doubles, least: Doubles) -> None:
+        """Read shift and span from the distances (n, P) of core events; spans are at least `least` (P,)."""
         median, far = np.quantile(parts, [0.5, 0.95], axis=0)
-        self.shift, self.span = median, np.maximum(far - median, SPAN_MIN)
+        self.shift, self.span = median, np.maximum(far - median, least)
         if len(self._beside):
             low, high = np.quantile(self._mean(parts), TAIL_QUANTILES)
             between = np.log((1.0 - TAIL_QUANTILES[0]) / (1.0 - TAIL_QUANTILES[1]))
-            self.tail = np.array([low, max((high - low) / between, SPAN_MIN)])
+            self.tail = np.array([low, max((high - low) / between, TAIL_MIN)])
 
     def combine(self, parts: Doubles) -> Doubles:
         """Put distances (n, P) of the parts without labels together, (n,)."""
@@ -307,7 +307,17 @@ class Calibration:
         shape = (self._tail_place - EDGES[near]) / np.log(shares[0] / shares[1])
         if self._usual_events:
             shape += (USUAL_SHAPE - shape) * self._usual_events / (self._usual_events + above[0])
-        self._shape = min(max(float(shape), SHAPE_MIN), SHAPE_MAX)
+        self._shape = min(max(float(shape), self._least_shape()), SHAPE_MAX)
+
+    def _least_shape(self) -> float:
+        """Shape of a tail that is as thin, where it begins, as distances in nats say; else `SHAPE_MIN`.
+
+        Where a stream hardly varies, all distances lie in one bin, and their counts say nothing of a tail.
+        """
+        if not len(self._beside):
+            return SHAPE_MIN
+        start = np.sinh(self._tail_place) / SHARPNESS  # the asinh scale's slope there is about 1 / start
+        return max(SHAPE_MIN, float(np.tanh(self._tail_place) / (USUAL_NATS * max(start, FAR))))
 
     def to_state(self) -> dict[str, Any]:
         """State, as copies."""

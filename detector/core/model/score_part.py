@@ -42,6 +42,9 @@ from detector.core.model.clusters import Core, Sample
 from detector.core.model.encoder import Hashes, LabelLearner, Learned
 from detector.core.model.trees import Trees
 
+# Parts measure in usual spreads: on the streams of docs/explanation/quality.md the smallest span is .07.
+SPAN_MIN = 0.05
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PartSetup:
@@ -123,6 +126,11 @@ class ScorePart(Protocol):
     def shares(self) -> tuple[float, ...]:
         """How its columns share its weight, (C,), summing to 1; may change in `refit`."""
         return tuple(1.0 / self.columns for _ in range(self.columns))
+
+    @property
+    def spans_min(self) -> tuple[float, ...]:
+        """Least span of each of its columns, (C,): a smaller one is that of a stream which hardly varies."""
+        return (SPAN_MIN,) * self.columns
 
     @property
     def knows(self) -> bool:

@@ -33,8 +33,17 @@ from detector.core.model.habits_part import HabitsPart
 from detector.core.model.index import Hnsw, NearestCentres, build, tuned
 from detector.core.model.labelled_parts import LabelledPart, TreesPart
 from detector.core.model.nearest_normal import NearestNormal
-from detector.core.model.robust_distance import SCALES, RobustDistance
-from detector.core.model.score_part import Explained, Fit, PartFactory, PartSetup, ScorePart, Shown, Update
+from detector.core.model.robust_distance import SCALES, RobustDistance, varies
+from detector.core.model.score_part import (
+    SPAN_MIN,
+    Explained,
+    Fit,
+    PartFactory,
+    PartSetup,
+    ScorePart,
+    Shown,
+    Update,
+)
 from detector.core.model.shape import ShapePart, shape_decides
 
 # Weight of the learned part where values have categories or texts beside them: only this part sees unusual
@@ -45,6 +54,9 @@ LEARNED_WEIGHT, LEARNED_WEIGHT_BOUNDED = 0.2, 0.1
 LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
 # How the robust part's columns share its weight: both scales, and the nearest core events.
 ROBUST_SHARES = (0.45, 0.45, 0.1)
+# Least span of the distances to the nearest core events where no value varies: that of one usual spread.
+# There, they are as near as the median.
+ONE_SPREAD = 0.7
 # Core events that the median and span of distances are measured on.
 MEASURED_BY = 2048
 EMBEDDED_AT_ONCE = 8192
@@ -72,6 +84,10 @@ class RobustPart(ScorePart):
     @property
     def shares(self) -> tuple[float, ...]:
         return ROBUST_SHARES
+
+    @property
+    def spans_min(self) -> tuple[float, ...]:
+        return (self._distance.span_min,) * SCALES + (ONE_SPREAD if self._distance.constant else SPAN_MIN,)
 
     @classmethod
     def make(cls, setup: PartSetup) -> Self | None:
@@ -141,6 +157,7 @@ class LearnedPart(ScorePart):
         self._assigned = np.zeros(0, dtype=np.int64)  # cluster of each row that it was refitted to; -1: none
         self._index: NearestCentres | None = None
         self._exemplars: Exemplars | None = None
+        self._varies = True  # whether any field does in the core
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         if not self.columns:
@@ -161,7 +178,13 @@ class LearnedPart(ScorePart):
         other._encoder, other._clusters = copy(self._encoder), copy(self._clusters)
         return other
 
+    @property
+    def spans_min(self) -> tuple[float, ...]:
+        """Infinite where no field varies: there, the embedding shows times and counts only."""
+        return (SPAN_MIN if self._varies else np.inf,) * self.columns
+
     def refit(self, fit: Fit) -> None:
+        self._varies = bool(self._layout.texts) or varies(fit.sample.rows)
         self._encoder.serve(fit.learned)
         embedded = self._encode_pieces(fit.sample.rows, fit.inputs)
         self._assigned = self._clusters.update(fit.sample, embedded, fit.rng)
@@ -283,6 +306,11 @@ class ServedModel:
     def limits(self) -> NDArray[np.int64]:
         """The `Limit` of each column without labels, (P,)."""
         return np.concatenate([np.full(part.columns, part.limit) for part in self._plain])
+
+    @property
+    def spans_min(self) -> NDArray[np.float64]:
+        """Least span of each column without labels, (P,)."""
+        return np.concatenate([np.array(part.spans_min) for part in self._plain])
 
     @property
     def encodes(self) -> bool:

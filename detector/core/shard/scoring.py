@@ -202,7 +202,7 @@ class Scorer:
         self.served.install(promotion, core)
         self.shifts.refitted(core.filled())
         self.calibration.weights = self.served.weights
-        self.calibration.update_spans(promotion.measured)
+        self.calibration.update_spans(promotion.measured, self.served.spans_min)
         if restart:
             plain = self.calibration.combine(promotion.measured)
             self.calibration.restart(heated(plain, promotion.heat))
