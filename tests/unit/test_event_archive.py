@@ -1,4 +1,4 @@
-"""Alerted events stay answerable for their time at any rate; of the others a sample with known weights stays."""
+"""Alerted events stay answerable for their time at any rate; of the others a sample with known weights."""
 
 from __future__ import annotations
 
@@ -177,3 +177,14 @@ def test_the_default_memory_holds_the_alerts_of_30_days() -> None:
     limits = sizes(LabelsConfig(), LAYOUT, 40)
     assert limits.kept >= 30 * DAY_S * PER_SECOND * 0.001
     assert limits.bytes_max <= LabelsConfig().buffer_bytes_max
+
+
+def test_a_state_stays_as_it_is() -> None:
+    """Checkpoints are written while the next events come."""
+    made = added(archive(), 0, 5000)
+    state = made.to_state()
+    before = pack(state)
+    made.put_flags(int(made.numbers[3]), FRAUD)
+    added(made, 5000, 20_000)
+    made.expire(before=20_000 / PER_SECOND)
+    assert pack(state) == before

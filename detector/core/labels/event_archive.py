@@ -53,6 +53,7 @@ class EventArchive:
         }
         self._count = 0
         self._kept = 0  # events with flags
+        self._lent = False  # whether a state has views of the columns, which must not change then
         self.level = 0
         self.dropped = 0  # kept events that were dropped too early, ever
 
@@ -88,13 +89,17 @@ class EventArchive:
     def put_flags(self, number: int, flags: int) -> None:
         """Replace the flags of one event; with flags it is kept, without it is one of the sample."""
         place = int(np.searchsorted(self.numbers, number))
+        if self._lent:
+            self._columns["flags"] = self._columns["flags"].copy()
+            self._lent = False
         here = self._columns["flags"]
         self._kept += int(flags != 0) - int(here[place] != 0)
         here[place] = flags
 
     def chosen(self, offsets: NDArray[np.int64], flags: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which events (n,) would be stored if they were added now."""
-        return (flags != 0) | _below(offsets, self.level)
+        chosen: NDArray[np.bool_] = (flags != 0) | _below(offsets, self.level)
+        return chosen
 
     def add(self, columns: Columns) -> None:
         """Add events, given as one array (n, ...) per column, in the order of their numbers.
@@ -147,43 +152,39 @@ class EventArchive:
             self._columns[name] = grown
 
     def _make_room(self) -> None:
-        flags = self._columns["flags"]
         if self._kept > self.kept_max:
             surplus = self._kept - self.kept_max + self.kept_max // DROPPED_PART
-            kept = np.flatnonzero(flags[: self._count])[:surplus]
+            kept = np.flatnonzero(self._columns["flags"][: self._count])[:surplus]
             stay = np.ones(self._count, dtype=np.bool_)
             stay[kept] = False
             self.dropped += len(kept)
             self._keep(stay)
         while self._count - self._kept > self.sampled_max and self.level < LEVEL_MAX:
             self.level += 1
-            levels = self._columns["levels"][: self._count]
+            flags, levels = (self._columns[name][: self._count] for name in ("flags", "levels"))
             offsets = self._columns["offsets"][: self._count]
-            sampled = (flags[: self._count] == 0) & (levels < self.level)
+            sampled = (flags == 0) & (levels < self.level)
             stay = ~sampled | _below(offsets, self.level)
-            levels[sampled] = self.level
+            self._columns["levels"] = np.where(sampled, np.uint8(self.level), levels)
             self._keep(stay)
 
     def _keep(self, stay: NDArray[np.bool_]) -> None:
         places = np.flatnonzero(stay)
-        for values in self._columns.values():
-            values[: len(places)] = values[places]
-        self._count = len(places)
+        self._columns = {name: values[places] for name, values in self._columns.items()}
+        self._count, self._lent = len(places), False
         self._kept = int(np.count_nonzero(self._columns["flags"][: self._count]))
 
     def to_state(self) -> dict[str, Any]:
-        """State: views of the columns."""
+        """State: views of the columns, which stay as they are."""
+        self._lent = True
         columns = {name: values[: self._count] for name, values in self._columns.items()}
         return {"level": self.level, "dropped": self.dropped, **columns}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned; a smaller archive thins it."""
         self.level, self.dropped = state["level"], state["dropped"]
-        self._count = 0
-        self._reserve(len(state["numbers"]))
         self._count = len(state["numbers"])
-        for name, values in self._columns.items():
-            values[: self._count] = state[name]
+        self._columns = {name: np.array(state[name]) for name in self._columns}
         self._kept = int(np.count_nonzero(self._columns["flags"][: self._count]))
         self._make_room()
 
@@ -192,7 +193,8 @@ def _below(offsets: NDArray[np.int64], level: int) -> NDArray[np.bool_]:
     """Whether hashes of offsets (n,) lie below 2^64 / 2^level."""
     if not level:
         return np.ones(len(offsets), dtype=np.bool_)
-    return _hashed(offsets) >> np.uint64(64 - level) == 0
+    below: NDArray[np.bool_] = _hashed(offsets) >> np.uint64(64 - level) == 0
+    return below
 
 
 def _hashed(offsets: NDArray[np.int64]) -> NDArray[np.uint64]:

@@ -26,8 +26,15 @@ from detector.core.features import DAY_S, Rows
 from detector.core.labels.event_buffer import EventBuffer
 
 OUTCOMES = (
-    "applied", "retracted", "duplicate", "rate_limited", "forgotten", "unknown_event", "unknown_kind", "malformed",
-)  # fmt: skip
+    "applied",
+    "retracted",
+    "duplicate",
+    "rate_limited",
+    "forgotten",
+    "unknown_event",
+    "unknown_kind",
+    "malformed",
+)
 """What becomes of a feedback record."""
 
 ACTORS_MAX = 1024  # actors whose labels of a day are counted; all others share one count

@@ -200,9 +200,9 @@ METRICS: tuple[Metric, ...] = (
         "detector_answerable_dropped_total",
         "answerable_dropped",
         "events",
-        "Alerted or labelled events forgotten before model.labels.answerable_for was over, for want of space.",
-        alert="`increase(detector_answerable_dropped_total[1h]) > 0`: raise `model.labels.buffer_bytes_max`, or "
-        "lower the alert budget or `answerable_for`",
+        "Alerted or labelled events dropped, for want of space, before model.labels.answerable_for was over.",
+        alert="`increase(detector_answerable_dropped_total[1h]) > 0`: raise `model.labels.buffer_bytes_max`, "
+        "or lower the alert budget or `answerable_for`",
     ),
     _model("detector_labels_held", "labels", "labels", "Events with a label in force."),
     _model(
