@@ -38,6 +38,7 @@ from detector.wiring.common import (
     side_logs,
 )
 from detector.wiring.compiling import compile_for
+from detector.wiring.memory import owned_warning, report
 
 # Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
 RETENTION_MARGIN_S = 3 * 86_400.0
@@ -63,6 +64,7 @@ def run(config: Config, environ: Mapping[str, str], warm_start: Path | None = No
     logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
     log = logs.get_logger("detector")
     model = read_warm_start(warm_start, config)
+    report(config, log)
     try:
         _run(config, secrets, log, model)
         return
@@ -104,7 +106,11 @@ def _run(config: Config, secrets: Secrets, log: Log, warm_start: Model | None) -
             on_revoked=monitor.forget,
             warm_start=warm_start,
             schemas=registry_client(config, *registry_secrets),
-            warning_sources=(lambda: warnings, watch.warnings),
+            warning_sources=(
+                lambda: warnings,
+                watch.warnings,
+                lambda: owned_warning(config, len(telemetry.partitions)),
+            ),
             prepare=prepare,
         )
         signals.call(runner.stop)

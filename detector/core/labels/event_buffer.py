@@ -107,6 +107,13 @@ class EventBuffer:
         }
 
     @property
+    def bytes_max(self) -> int:
+        """Bytes of the arrays once all places are taken."""
+        held = sum(int(array.nbytes) for array in self._arrays.values())
+        places: int = self.capacity
+        return places * (held // self.size)
+
+    @property
     def size(self) -> int:
         """Places of the ring as it is now."""
         return len(self._arrays["ids"])
