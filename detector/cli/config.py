@@ -31,11 +31,13 @@ from detector.cli.common import (
 from detector.config.load import effective, load_text
 from detector.config.schema import json_schema
 from detector.config.secrets import missing_here
+from detector.config.tree.base import to_bytes
 
 if TYPE_CHECKING:
     from detector.config.infer import Inference, Sample, Wishes
     from detector.config.tree import Config
     from detector.shell.files import LineReader, Source
+    from detector.shell.memory_limit import MemoryLimit
 
 
 def init_config(
@@ -193,24 +195,50 @@ def check_config(
     effective_: Annotated[
         bool, typer.Option("--effective", help="Print all settings, defaults included.")
     ] = False,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory of the container or machine that the service will run on, e.g. 2GiB; none: that of "
+            "this one.",
+        ),
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Report all problems of a configuration at once.
 
-    Secrets, files and packages that are missing on this machine are only
-    warnings: the service often runs elsewhere.
+    It also says how much memory the service needs at most, and refuses what
+    does not fit. Secrets, files and packages that are missing on this machine
+    are only warnings: the service often runs elsewhere.
     """
     from detector.shell.store import url_problem
+    from detector.wiring import memory
 
     config = load_config(file, set_)
+    limit = _limit(memory_limit)
+    check = memory.describe(config, limit)
     missing = missing_here(config, os.environ)
     missing += filter(None, [url_problem(config.checkpoints.url)])
     for problem in missing:
         err.print(f"warning: not on this machine: {problem}")
+    memory.check_memory(config, limit, str(file))
     if effective_:
         sys.stdout.write(effective(config))
     else:
+        out.print(check, markup=False, highlight=False)
         out.print(f"{file}: valid (model {config.model_part(1).hash()})", markup=False, highlight=False)
+
+
+def _limit(text: str | None) -> MemoryLimit | None:
+    """The memory that `--memory-limit` names; without it this machine's."""
+    from detector.shell import memory_limit
+
+    if text is None:
+        return memory_limit.memory_limit()
+    try:
+        return memory_limit.MemoryLimit(to_bytes(text), "--memory-limit")
+    except ValueError as error:
+        raise wrong("--memory-limit", text, str(error)) from None
 
 
 def config_schema() -> None:

@@ -39,6 +39,7 @@ from detector.wiring.common import (
     side_logs,
 )
 from detector.wiring.compiling import compile_for
+from detector.wiring.memory import owned_warning, report
 from detector.wiring.reload import Reloader
 
 # Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
@@ -75,6 +76,7 @@ def run(
     logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
     log = logs.get_logger("detector")
     model = read_warm_start(warm_start, config)
+    report(config, log)
     try:
         _run(config, secrets, log, model, read or (lambda: config))
         return
@@ -125,7 +127,13 @@ def _run(
             on_revoked=monitor.forget,
             warm_start=warm_start,
             schemas=registry_client(config, *registry_secrets),
-            warning_sources=(lambda: warnings, watch.warnings, beside[-1].warnings, reloader.warnings),
+            warning_sources=(
+                lambda: warnings,
+                watch.warnings,
+                beside[-1].warnings,
+                reloader.warnings,
+                lambda: owned_warning(config, len(telemetry.partitions)),
+            ),
             prepare=prepare,
             live=True,
         )

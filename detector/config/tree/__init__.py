@@ -15,7 +15,7 @@ between two starts.
 
 from detector.config.tree.alerts import Alerts, Budget, Severity
 from detector.config.tree.base import Name, Part, Secret, Topic
-from detector.config.tree.config import Config, ModelPart
+from detector.config.tree.config import PROCESS_BYTES, Config, ModelPart
 from detector.config.tree.event import (
     EPOCHS,
     MISSING,
@@ -60,6 +60,7 @@ from detector.config.tree.service import (
 __all__ = [
     "EPOCHS",
     "MISSING",
+    "PROCESS_BYTES",
     "STEP_EVENTS_MAX",
     "TIME_FORMATS",
     "TIME_MAX_S",

@@ -11,6 +11,9 @@ from pydantic_core import PydanticCustomError
 
 PORT_MAX = 65_535
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)\s*$")
+_BYTES = {"B": 1} | {f"{p}iB": 1 << 10 * i for i, p in enumerate("KMGT", start=1)}
+_BYTES |= {f"{p}B": 1000**i for i, p in enumerate("kMGT", start=1)}
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -56,6 +59,18 @@ def _to_seconds(value: Any) -> Any:
     return value
 
 
+def to_bytes(text: str) -> int:
+    """Read a size such as 2GiB; anything else is a ValueError that says what is expected."""
+    match = _SIZE.match(text)
+    if match is None:
+        raise ValueError("a size like 512MiB, 2GiB or 2GB")
+    return int(float(match[1]) * _BYTES[match[2]])
+
+
+def _to_bytes(value: Any) -> Any:
+    return to_bytes(value) if isinstance(value, str) else value
+
+
 def _split(value: Any) -> Any:
     return (
         tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -81,6 +96,11 @@ Duration = Annotated[
     float,
     BeforeValidator(_to_seconds, json_schema_input_type=float | str),
     Field(gt=0, le=10 * 365 * 86400.0, description="Seconds, or a text like 500ms, 30s, 15m, 12h, 7d."),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(_to_bytes, json_schema_input_type=int | str),
+    Field(description="Bytes, or a text like 512MiB, 2GiB, 2GB."),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]

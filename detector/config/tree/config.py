@@ -11,10 +11,13 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from detector.config.formats import WITH_SCHEMAS
 from detector.config.tree.alerts import Alerts
-from detector.config.tree.base import Part, Secret, unfit
+from detector.config.tree.base import Part, Secret, Size, unfit
 from detector.config.tree.event import Event
 from detector.config.tree.model import Model
 from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Registry, Topics
+
+# Memory of a process without partitions: interpreter, libraries, compiled code, buffers of the clients.
+PROCESS_BYTES = 384 << 20
 
 
 class ModelPart(Part):
@@ -29,6 +32,9 @@ class ModelPart(Part):
     )
     feedback: bool = Field(True, description="Whether labels may come; if so, events are kept for them.")
     exchange: bool = Field(False, description="Whether shards send each other messages.")
+    memory_bytes_max: int | None = Field(
+        None, description="This partition's share of the memory, in bytes; null: tables are bounded by keys."
+    )
 
     def canonical(self) -> bytes:
         """Encode as JSON with sorted keys: equal bytes for equal settings."""
@@ -86,6 +92,26 @@ class Config(Part):
         None,
         description="Where the key of the entity hashes is kept; null: a public development key is used.",
     )
+    memory_bytes_max: Size | None = Field(
+        4 << 30,
+        ge=512 << 20,
+        le=1 << 50,
+        description="Memory of the process, in bytes or as a text like 2GiB, shared equally by "
+        "memory_partitions_max partitions. Tables hold as many keys as fit their share, up to "
+        "model.features.entities_max and pairs_max. null: these alone bound them.",
+    )
+    memory_partitions_max: int = Field(
+        2,
+        ge=1,
+        le=1 << 16,
+        description="Partitions that one process may own at a time, also while other replicas are down. "
+        "With more the memory is not enough.",
+    )
+    memory_check: bool = Field(
+        True,
+        description="false: the service starts also where the memory that it may need exceeds the limit of "
+        "its container or machine.",
+    )
     checkpoints: Checkpoints = Checkpoints()
     http: Http = Http()
     log: Log = Log()
@@ -124,4 +150,16 @@ class Config(Part):
             partitions=1 if self.alerts.budget.per_day is None else partitions,
             feedback=self.topics.feedback is not None,
             exchange=self.topics.exchange is not None,
+            memory_bytes_max=self._partition_bytes(),
         )
+
+    def _partition_bytes(self) -> int | None:
+        """Share of the memory that one partition has.
+
+        It follows from the configuration alone, not from how many partitions a process owns: a partition's
+        tables, and so its alerts, must be the same whoever owns it. Half a share is for the checkpoint that
+        is being written.
+        """
+        if self.memory_bytes_max is None:
+            return None
+        return 2 * (self.memory_bytes_max - PROCESS_BYTES) // (2 * self.memory_partitions_max + 1)

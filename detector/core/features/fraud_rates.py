@@ -17,6 +17,7 @@ from detector.core.features.fraud_rate_table import (
     FraudRateTable,
     unknown,
 )
+from detector.core.features.key_table import KeyTable
 from detector.core.features.layout import Layout
 from detector.core.features.rows import Rows
 
@@ -45,6 +46,11 @@ class FraudRates:
         self._rates = np.zeros((len(self._kinds), self.memories))
         for rates, rated in zip(self._rates, self._kinds, strict=True):
             rates[: rated.memories] = np.log(2.0) / layout.half_lives_of(rated.kind)
+
+    @property
+    def tables(self) -> list[KeyTable]:
+        """All tables."""
+        return list(self._tables)
 
     def read(self, rows: Rows) -> None:
         """Fill `rows.fraud_rates`; the profiles' counts must be there."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features.habit_tables import BinsTable, NoveltyTable, PaceTable
-from detector.core.features.key_table import load_tables, tables_to_state
+from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import DAY_S, Habit, Layout
 from detector.core.features.place_tables import MovesTable, PlacesTable
 from detector.core.features.rows import ZEROS_MAX, Rows
@@ -43,6 +43,11 @@ class Habits:
     def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
         self._layout = layout
         self._tables = [_table(habit, layout, config) for habit in layout.habits]
+
+    @property
+    def tables(self) -> list[KeyTable]:
+        """All tables, one for each habit of the layout."""
+        return list(self._tables)
 
     def __len__(self) -> int:
         """Keys held, of all habits."""
@@ -103,7 +108,7 @@ class Habits:
 
 
 def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
-    long_s, keys_max = config.half_lives[-1], config.entities_max
+    long_s, keys_max = config.half_lives[-1], 1 if habit.key is None else config.entities_max
     if habit.name == "pace":
         return PaceTable(long_s, keys_max)
     if habit.point is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features.heat_table import HeatTable
-from detector.core.features.key_table import load_tables, tables_to_state
+from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import Layout
 from detector.core.features.rows import Rows
 
@@ -27,8 +27,14 @@ class Heat:
     def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
         self._heats = layout.heats
         self._tables = [
-            HeatTable(layout.heat_half_lives_of(heat), config.entities_max) for heat in self._heats
+            HeatTable(layout.heat_half_lives_of(heat), 1 if heat.key is None else config.entities_max)
+            for heat in self._heats
         ]
+
+    @property
+    def tables(self) -> list[KeyTable]:
+        """All tables."""
+        return list(self._tables)
 
     def reserve(self, events: int) -> None:
         """Make room for a block."""

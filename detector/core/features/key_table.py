@@ -11,7 +11,6 @@ Rules
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -36,24 +35,39 @@ class KeyTable:
     columns
         Numbers per key.
     keys_max
-        Bound on keys; slots are at most twice as many, rounded up to a power of two.
+        Bound on keys; slots are at most twice as many, in whole buckets, and at least `SLOTS_MIN`.
     """
 
     def __init__(self, columns: int, keys_max: int, dtype: DTypeLike) -> None:
         self._columns = columns
         self._dtype = np.dtype(dtype)
-        self._slots_max = max(SLOTS_MIN, 1 << math.ceil(math.log2(keys_max / LOAD_MAX)))
+        self._slots_max = slots_max(keys_max)
         self._count = np.zeros(1, dtype=np.int64)  # keys held; an array so that kernels can count
         self._allocate(SLOTS_MIN)
 
     def __len__(self) -> int:
         return int(self._count[0])
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a slot."""
+        return row_bytes(self._columns, self._dtype)
+
+    @property
+    def bytes_max(self) -> int:
+        """Bytes of the arrays once they have grown to the bound."""
+        return self._slots_max * self.row_bytes
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays as they are."""
+        return self._keys.nbytes + self._times.nbytes + self._stats.nbytes
+
     def reserve(self, keys: int) -> None:
         """Make room for `keys` new keys, within the bound."""
         slots = len(self._keys)
         while (len(self) + keys) > slots * LOAD_MAX and slots < self._slots_max:
-            slots *= 2
+            slots = min(2 * slots, self._slots_max)
         if slots > len(self._keys):
             keys_old, times, stats = self._keys, self._times, self._stats
             self._allocate(slots)
@@ -105,7 +119,7 @@ class KeyTable:
         """Load the rows of what `to_state` returned."""
         slots, used = int(state["slots"]), state["used"]
         sizes = {len(state[name]) for name in ("used", "keys", "last", "stats")}
-        if slots & (slots - 1) or not SLOTS_MIN <= slots <= self._slots_max or len(sizes) > 1:
+        if slots % WAYS or not SLOTS_MIN <= slots <= self._slots_max or len(sizes) > 1:
             raise ValueError(f"a table with {slots} slots and columns of {sorted(sizes)} rows")
         if len(used) and not 0 <= used.min() <= used.max() < slots:
             raise ValueError("a table with rows beyond its slots")
@@ -148,6 +162,16 @@ class HashedTable(KeyTable):
         """Call a kernel with what it changes: keys, times and numbers, their count and hash, as words too."""
         own = self._keys, self._times, self._stats, self._count, self._hashed
         kernel(*own, *words(self._times, self._stats), *seen)
+
+
+def slots_max(keys_max: int) -> int:
+    """Slots of a table that is bounded to so many keys."""
+    return max(SLOTS_MIN, WAYS * -(-int(keys_max / LOAD_MAX) // WAYS))
+
+
+def row_bytes(columns: int, dtype: DTypeLike) -> int:
+    """Bytes of a slot: key, time and numbers."""
+    return 16 + columns * np.dtype(dtype).itemsize
 
 
 def tables_to_state(tables: Sequence[KeyTable]) -> dict[str, Any]:

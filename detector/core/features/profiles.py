@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import feature_kernels
 from detector.core.features.habits import Habits
-from detector.core.features.key_table import load_tables, tables_to_state
+from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import Layout
 from detector.core.features.profile_table import ProfileTable, move
 from detector.core.features.rows import Rows
@@ -37,11 +37,22 @@ class Profiles:
         for kind in layout.kinds:
             half_lives = layout.half_lives_of(kind)
             keys_max = config.pairs_max if kind.right is not None else config.entities_max
+            keys_max = 1 if kind.left is None else keys_max
             self._tables.append(ProfileTable(half_lives, kind.numerics, keys_max, config.clip_spreads))
         self._habits = Habits(layout, config)
         self._priors = np.ones((2, len(layout.numerics)))  # variances: upper, then lower
         self._changed_at = -math.inf  # event time of the last shift, s
         self._loose = 0  # events during which keys still follow it
+
+    @property
+    def tables(self) -> list[KeyTable]:
+        """Tables of all kinds of keys, without those of habits."""
+        return list(self._tables)
+
+    @property
+    def habits(self) -> Habits:
+        """Tables of habits."""
+        return self._habits
 
     def __len__(self) -> int:
         """Profiles held, of all kinds."""

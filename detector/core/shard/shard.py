@@ -50,6 +50,7 @@ from detector.core.shard.learning import Learning
 from detector.core.shard.looking import Looked, look
 from detector.core.shard.model_shape import shape
 from detector.core.shard.scoring import Scorer, Scores
+from detector.core.shard.sizing import fitted
 from detector.core.state import copied, misfit
 
 RECOUNTED = 4  # memories of the calibration whose events are counted again when the weight of labels changes
@@ -102,7 +103,7 @@ class Shard:
 
     def _build(self) -> None:
         """Make an untrained model. The order matters: each part draws from the generator."""
-        model = self.config.model
+        model = fitted(self.config)
         layout = Layout(self.config.event, model.features)
         features = Features(layout)
         self._learning = Learning(model, layout, features, self._identity.partition, self._lanes)
@@ -116,7 +117,7 @@ class Shard:
 
     def _make_labels(self) -> None:
         """Make the parts that learn from labels, knowing nothing."""
-        model, identity = self.config.model, self._identity
+        model, identity = fitted(self.config), self._identity
         layout, features = self._scorer.layout, self._scorer.features
         self._buffer = EventBuffer(model.labels, layout, len(features))
         self._book = LabelBook(
@@ -433,7 +434,7 @@ class Shard:
             self._build()
             self._book.load(labels["book"])
             return
-        model, scorer = config.model, self._scorer
+        model, scorer = fitted(config), self._scorer
         scorer.layout = Layout(config.event, model.features)
         self._block = Block(model.barriers.block_events, scorer.layout, len(scorer.features))
         self._learning.reconfigure(model)
