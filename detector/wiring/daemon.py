@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from threadpoolctl import threadpool_limits
 
@@ -146,18 +148,26 @@ def _run(
             tls=config.http.tls,
             token=http_token,
         )
-        server.start()
-        log.info("started", version=__version__, metrics=f"{server.url}/metrics")
-        for thread in beside:
-            thread.start()
-        try:
-            with reloader.at_hangup():
-                runner.run()
-        finally:
-            for thread in beside:
-                thread.stop()
-            server.stop()
+        with _running(server, *beside), reloader.at_hangup():
+            log.info("started", version=__version__, metrics=f"{server.url}/metrics")
+            runner.run()
     log.info("stopped")
+
+
+class _Background(Protocol):
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+@contextmanager
+def _running(*threads: _Background) -> Iterator[None]:
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        for thread in reversed(threads):
+            thread.stop()
 
 
 def _compile(config: Config, clock: SystemClock, log: Log) -> None:
