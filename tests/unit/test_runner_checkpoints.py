@@ -10,7 +10,9 @@ import pytest
 from detector.core.recovery.checkpoint import Snapshot
 from detector.errors import NeedsOperator
 from detector.ports import Committed
+from detector.shell.runner.stopping import STOP_S
 from tests.unit.runner_world import (
+    BLOCK,
     TIGHT,
     World,
     config,
@@ -215,3 +217,54 @@ def test_without_a_store_alerts_are_the_same(undisturbed: Callable[..., list[byt
     world.broker.closed = True
     world.runner(store=None, metadata_bytes_max=10**9, commit_interval_s=0.0).run()
     assert world.alerts() == undisturbed(400)
+
+
+def stopped(world: World) -> None:
+    """Process what there is without a regular checkpoint, and stop."""
+    runner = world.runner()
+    until(lambda: bool(runner._owned) and runner._owned[0].next_to_read == world.broker.end(0), runner)
+    runner.stop()
+    runner.run()
+
+
+def without_regular_checkpoints() -> World:
+    return World(config=config(checkpoints={"interval": 1e6}))
+
+
+def test_a_stop_writes_the_checkpoint_of_the_last_barrier(undisturbed: Callable[..., list[bytes]]) -> None:
+    world = without_regular_checkpoints()
+    world.produce(500)
+    stopped(world)
+    journal = world.journal()
+    assert journal.checkpoint
+    assert journal.barriers == ()
+    assert 0 < world.broker.committed[0].offset - journal.position < 5 * BLOCK  # an interval, and gaps
+    world.produce(500, start=500)
+    world.finish()
+    assert world.alerts() == undisturbed(1000)
+    assert 0 < world.telemetry.totals().replayed < 5 * BLOCK
+
+
+def test_a_stop_writes_no_checkpoint_that_saves_nothing() -> None:
+    world = without_regular_checkpoints()
+    world.produce(5 * BLOCK)  # one barrier
+    stopped(world)
+    assert len(world.journal().barriers) == 1
+    assert world.newest() == ""
+
+
+def test_a_stop_does_not_wait_for_a_checkpoint_that_takes_long(
+    undisturbed: Callable[..., list[bytes]],
+) -> None:
+    world = without_regular_checkpoints()
+    world.produce(500)
+    world.executor.held = True
+    before_s = world.clock.monotonic()
+    stopped(world)
+    assert world.clock.monotonic() - before_s < STOP_S
+    assert world.newest() == ""
+    world.executor.release()  # the write goes on, and nothing names what it has written
+    world.executor.held = False
+    world.produce(500, start=500)
+    world.finish()
+    assert world.alerts() == undisturbed(1000)

@@ -3,7 +3,8 @@
 Rules
     - A snapshot is an immutable copy, taken right after a barrier. Scoring goes on while it is written.
     - A checkpoint is named by the next commit after it is durable, never before.
-    - At most two snapshots of a partition are held: the one being written, and the newest one after it.
+    - At most two snapshots of a partition are held: the one being written, and that of the newest barrier. A
+      stop writes the latter, so that the next owner replays no barrier.
     - A journal must have room for the next barrier before that barrier is made. A full one holds its
       partition back until a checkpoint is written.
     - Nothing is deleted that a committed journal could need (`expired`).
@@ -23,6 +24,7 @@ from detector.shell import calls
 from detector.shell.runner.owned import Owned
 from detector.shell.runner.shared import Shared
 
+LAST_BARRIERS_MIN = 2  # a stop writes a checkpoint that saves so many: the replay of one takes no longer
 RETRY_S = 5.0  # between two attempts to write a snapshot
 _KINDS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "full"),
@@ -90,8 +92,26 @@ class Checkpointer:
     def take(self, owned: Owned) -> None:
         """Take a snapshot, in place of older ones whose write has not begun."""
         checkpoints = owned.checkpoints
-        del checkpoints.snapshots[0 if checkpoints.writing is None else 1 :]
-        checkpoints.snapshots.append(owned.partition.snapshot())
+        self.hold(owned)
+        if checkpoints.last is not None:
+            del checkpoints.snapshots[0 if checkpoints.writing is None else 1 :]
+            checkpoints.snapshots.append(checkpoints.last)
+
+    def hold(self, owned: Owned) -> None:
+        """Hold a snapshot of the barrier just made, in place of the one before it."""
+        if self._objects.available:
+            owned.checkpoints.last = owned.partition.snapshot()
+
+    def write_last(self, owned: Owned) -> None:
+        """Begin to write the newest barrier's snapshot, at a stop, if that saves the next owner enough."""
+        checkpoints = owned.checkpoints
+        last, checkpoints.last = checkpoints.last, None
+        if last is None or checkpoints.writing is not None:
+            return
+        saved = sum(barrier.position <= last.position for barrier in owned.partition.journal.barriers)
+        if saved >= LAST_BARRIERS_MIN:
+            checkpoints.snapshots = [last]
+            self._write(owned)
 
     def write_next(self, owned: Owned) -> None:
         """Write the oldest snapshot in the background, unless one is being written or there is none."""
@@ -147,6 +167,7 @@ class Checkpointer:
         if owned.checkpoints.writing is not None:
             owned.checkpoints.writing.cancel()
         owned.checkpoints.snapshots.clear()
+        owned.checkpoints.last = None
 
     def _fits(self, owned: Owned) -> bool:
         return owned.journal_text().bytes_next_max <= self._metadata_bytes_max

@@ -308,11 +308,13 @@ class Runner:
     def _finish(self) -> None:
         """Do what is cheap to do before leaving, as long as a stop has time for it.
 
-        1. Commit what is processed.
+        1. Begin to write the newest barriers' checkpoints, and commit what is processed.
         2. Give checkpoints under way a moment, and name those that are written.
         """
         try:
             # Step 1
+            for owned in self._owned.values():
+                self._checkpointer.write_last(owned)
             self._committer.commit()
             self._committer.end()
             # Step 2

@@ -236,7 +236,7 @@ class Processor:
         2. Check that it is its turn, and that its entry fits the journal.
         3. Read what it applies of the side topics.
         4. Apply it; its entry is in the journal.
-        5. Take a snapshot, if a checkpoint is due.
+        5. Take a snapshot: for a checkpoint if one is due, else to have it at a stop.
         6. Commit both, with its messages to peers; if commits take long the next regular one does.
         """
         partition = owned.partition
@@ -279,6 +279,8 @@ class Processor:
             self._checkpointer.take(owned)
             self._timer("snapshot")
             self._checkpointer.write_next(owned)
+        elif live:
+            self._checkpointer.hold(owned)
         # Step 6
         if live:
             owned.outputs.append(outputs)
