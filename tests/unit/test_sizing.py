@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.load import load
-from detector.config.tree import PROCESS_BYTES, Config, ModelPart
+from detector.config.tree import PROCESS_BYTES, Config, Model, ModelPart
 from detector.core.features import Features, FraudRates, Heat, Layout, Profiles, empty_rows
 from detector.core.features.key_table import LOAD_MAX, SLOTS_MIN, WAYS, KeyTable, slots_max
+from detector.core.features.levels import LEVELS
 from detector.core.features.profile_table import ProfileTable
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.records import Identity, Record
@@ -358,3 +359,46 @@ def test_the_limit_is_that_of_the_control_group_else_the_machine(
 
 def test_a_machine_that_says_nothing_has_no_limit(tmp_path: Path) -> None:
     assert memory_limit(tmp_path) is None
+
+
+# --- the formula of the documentation ---
+
+
+def explained(part: ModelPart, model: Model) -> int:
+    """Bytes of the tables by docs/explanation/memory.md, without those of everything together."""
+    event, features = part.event, model.features
+    entities = len(event.entities)
+    of = {
+        kind: sum(field.type == kind for field in event.fields) for kind in ("numeric", "categorical", "geo")
+    }
+    numerics, categories, places = of["numeric"], of["categorical"], of["geo"]
+    memories, followed = len(features.half_lives), min(numerics, 2)
+    contacts = entities - 1 + categories
+    by_entity = [(memories * (1 + 3 * numerics), 4)] * entities
+    by_entity += [(1 + 3 * followed, 4)] * categories
+    by_entity += [(4, 8)] * entities + [(24, 4), (7, 4), (8, 4), (1 + contacts, 8)]
+    by_entity += [(16 + LEVELS, 4)] * places + [(3, 4)] * places * entities
+    by_entity += [(2, 4)] + [(1, 4)] * (entities - 1)
+    by_entity += [(2 * memories + 4, 8)] * entities + [(6, 8)] * categories
+    by_pair = [(1, 4)] * (entities - 1) + [(1 + 3 * followed, 4)] * categories
+    rows = sum(16 + numbers * size for numbers, size in by_entity) * features.entities_max
+    return 2 * (rows + sum(16 + numbers * size for numbers, size in by_pair) * features.pairs_max)
+
+
+@pytest.mark.parametrize(
+    "fields", ["numeric", "numeric categorical geo", "numeric numeric numeric categorical geo"]
+)
+@pytest.mark.parametrize("entities", [1, 2, 4])
+def test_the_formula_of_the_documentation_gives_the_bytes_of_the_tables(fields: str, entities: int) -> None:
+    event = config().event.model_dump()
+    paths = {"geo": "lat, lon"}
+    event["fields"] = [
+        {"name": f"f{number}", "path": paths.get(kind, f"f{number}"), "type": kind}
+        for number, kind in enumerate(fields.split())
+    ]
+    event["entities"] = [{"name": f"e{number}", "path": f"e{number}"} for number in range(entities)]
+    event["exposure"] = "f0"
+    part = Config.model_validate({"event": event}).model_part(1)
+    parts = sizing.bytes_max(part, part.model).parts
+    tables = sum(parts[name] for name in ("profiles", "habits", "places", "heat", "fraud rates"))
+    assert tables == pytest.approx(explained(part, part.model), rel=0.002)

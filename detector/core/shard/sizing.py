@@ -27,8 +27,10 @@ from detector.core.labels.event_buffer import ALERTED_MAX
 from detector.core.labels.event_buffer import sizes as label_sizes
 from detector.core.labels.replay_buffer import EXAMPLES_MAX
 
-SNAPSHOTS = 2
-"""Snapshots of a partition that are held at most: the one being written, and the newest one after it."""
+SNAPSHOTS = 3
+"""Snapshots of a partition that are held at most: the one being written, the newest one after it, and the one
+right after the newest barrier, which a stop writes.
+"""
 
 PACKED = 1.125
 """Bytes of a checkpoint's text per byte of its snapshot: a buffer grows by an eighth."""
