@@ -134,7 +134,7 @@ def _run(
                 watch.warnings,
                 beside[-1].warnings,
                 reloader.warnings,
-                lambda: owned_warning(config, len(telemetry.partitions)),
+                lambda: owned_warning(config, len(telemetry.owned)),
             ),
             prepare=prepare,
             live=True,

@@ -45,7 +45,7 @@ def test_the_wheel_says_what_it_is(built: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(wheel) as file:
         folder = f"stream_anomaly_detector-{detector.__version__}.dist-info"
         metadata = Parser().parsestr(file.read(f"{folder}/METADATA").decode())
-        assert "detector = detector.cli:" in file.read(f"{folder}/entry_points.txt").decode()
+        assert "detector = detector.__main__:" in file.read(f"{folder}/entry_points.txt").decode()
     assert metadata["Name"] == extras.DISTRIBUTION
     assert metadata["Requires-Python"] == ">=3.11"
     assert {"s3", "gcs", "azure", "avro", "protobuf", "parquet", "notebook"} <= set(
