@@ -42,7 +42,7 @@ class ModelConfigs:
 
     def reconfigure(self, config: Config) -> None:
         """Let another configuration take effect, soon; safe from threads."""
-        self._config = config
+        self._config, self._followed_s = config, -inf
 
     def wanted(self, partitions: int) -> ModelPart:
         """The model configuration of now, for a topic with so many partitions."""
