@@ -17,6 +17,7 @@ from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, C
 from detector.core.features.fraud_rates import FraudRates
 from detector.core.features.habit_tables import SHORT_S
 from detector.core.features.heat import Heat
+from detector.core.features.key_table import KeyTable
 from detector.core.features.layout import DAY_S, Group, Habit, KeyKind, Layout
 from detector.core.features.profiles import Profiles, population_shift
 from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
@@ -35,6 +36,7 @@ __all__ = [
     "Habit",
     "Heat",
     "KeyKind",
+    "KeyTable",
     "Layout",
     "Profiles",
     "Rows",

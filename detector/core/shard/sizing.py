@@ -21,8 +21,7 @@ from typing import NamedTuple
 
 from detector.config.tree import Labels, Model, ModelPart
 from detector.core.events import TEXT_GRAMS_MAX
-from detector.core.features import Features, FraudRates, Heat, Layout, Profiles, empty_rows
-from detector.core.features.key_table import KeyTable
+from detector.core.features import Features, FraudRates, Heat, KeyTable, Layout, Profiles, empty_rows
 from detector.core.labels.event_buffer import ALERTED_MAX
 from detector.core.labels.event_buffer import sizes as label_sizes
 from detector.core.labels.replay_buffer import EXAMPLES_MAX
