@@ -130,6 +130,7 @@ def _lines(day: str, at: str, header: str) -> bytes:
         ("%d.%m.%Y", "%H:%M", "Datum;Uhrzeit;Karte;Betrag", ("Datum", "Uhrzeit")),
         ("%Y-%m-%d", "%H:%M:%S", "trans_date;trans_time;card;amount", ("trans_date", "trans_time")),
         ("%Y%m%d", "%H%M%S", "TXN_DATE;TXN_TIME;CARD_NO;AMOUNT", ("TXN_DATE", "TXN_TIME")),
+        ("%Y.%m.%d", "%H:%M:%S", "Dátum;Időpont;Kártyaszám;Összeg", ("Dátum", "Időpont")),
         ("%m/%d/%Y", "%I:%M %p", "Date;Time;Account;Amount", ("Date", "Time")),
     ],
 )
@@ -147,3 +148,12 @@ def test_init_config_finds_both(
     times = [one.time for one in found if isinstance(one, ParsedEvent)]
     assert len(times) == 300
     assert {b - a for a, b in pairwise(times)} == {397 * 60.0}
+
+
+def test_digits_of_a_date_and_a_time_need_no_name(tmp_path: Path) -> None:
+    file = tmp_path / "calls.csv"
+    moments = [datetime(2026, 1, 5) + timedelta(minutes=397 * n) for n in range(300)]
+    rows = [f"{m:%Y%m%d%H%M%S}|4479{n % 17:08}|{n % 7}.5" for n, m in enumerate(moments)]
+    file.write_text("\n".join(rows))
+    schema = load_text(render(infer(read_events(Source(file)))), "inferred").event
+    assert (schema.time.path, schema.time.format) == ("column_1", "auto")

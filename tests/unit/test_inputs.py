@@ -451,6 +451,7 @@ def test_types_of_tables(tmp_path: Path) -> None:
         (b"BZh91AY", "is a bzip2 file, .*bzcat x"),
         (b"\xfd7zXZ\0\0", "is an xz file, .*xz -dc x"),
         (b"SQLite format 3\0", "is an SQLite database, .*-csv"),
+        (b"id,amount\r1,2.5\r2,3.5\r", "lines end in CR alone, .*tr "),
         (b"  <!DOCTYPE html>\n<html>", "is an HTML page, .*a login or an error page"),
         (b"<?xml version='1.0'?>\n<Document/>", "is XML, .*as JSON"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS, .*git lfs pull"),

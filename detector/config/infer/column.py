@@ -303,11 +303,11 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
     if column.time is None:
         return (column.of_envelope, False, True, True, False) if column.step else None
     names_time = bool(TIME_WORDS & names)
-    if not (names_time or column.time.format == "iso8601" or "%" in column.time.format):
+    iso = column.time.format in ("iso8601", "auto")  # auto: the digits of a date and a time of day
+    if not (names_time or iso or "%" in column.time.format):
         return None
-    if other and not names_time | (column.time.format == "iso8601"):
+    if other and not names_time | iso:
         return None
-    iso = column.time.format == "iso8601"
     return column.of_envelope, other, column.time.days, not EVENT_WORDS & names, not names_time, not iso
 
 

@@ -23,9 +23,9 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
     for name, words in {
         # --- entities ---
         "card": "card cards cc pan ccn karte karten kreditkarte carte tarjeta cartao carta kaart karta karty "
-        "карта карты карте 卡 卡号 カード 카드 بطاقة",
+        "kartya kartyaszam kart kort карта карты карте 卡 卡号 カード 카드 بطاقة",
         "account": "account acct acc acnt iban wallet konto konten compte cuenta conta conto rekening konta "
-        "rachunek счет счёт счета 账户 账号 帐户 帐号 口座 계좌 حساب",
+        "rachunek szamla szamlaszam hesap ucet счет счёт счета 账户 账号 帐户 帐号 口座 계좌 حساب",
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
         "consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario клиент клиента 客户 "
         "用户 会员 顧客 会員 고객 عميل",
@@ -40,19 +40,22 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "email": "email mail emails",
         "ip": "ip ipaddress",
         "merchant": "merchant merch acceptor seller vendor shop store retailer mid haendler handler marchand "
-        "commercant comercio comerciante mercante esercente winkel sklep продавец магазин 商户 商家 加盟店 "
+        "commercant comercio comerciante mercante esercente winkel sklep kereskedo isyeri "
+        "продавец магазин 商户 商家 加盟店 "
         "店舗 가맹점 تاجر",
         "terminal": "terminal pos atm tid branch kiosk filiale терминал 终端 端末 단말기",
         # --- values ---
-        "amount": "amount amt betrag montant importe importo bedrag kwota monto сумма 金额 金額 금액 مبلغ",
+        "amount": "amount amt betrag montant importe importo bedrag kwota monto osszeg tutar "
+        "belopp belob castka сумма 金额 金額 금액 مبلغ",
         "value": "value val wert valeur valor valore waarde 价值",
         "total": "total gesamt summe somme suma totale price preis prix precio prezzo sum paid",
         "currency": "currency ccy curr wahrung waehrung devise moneda moeda divisa valuta waluta валюта 币种 "
         "货币 通貨 통화 عملة",
         # --- times ---
         "time": "time datetime timestamp ts epoch instant tm zeit uhrzeit zeitstempel heure hora ora tijd "
-        "czas время 时间 時間 日時 시간",
-        "date": "date dt day datum tag buchungstag jour fecha data giorno dag дата 日期 取引日 날짜 التاريخ",
+        "czas idopont saat klokkeslett время 时间 時間 日時 시간",
+        "date": "date dt day datum tag buchungstag jour fecha data giorno dag datuma tarih tarihi "
+        "дата 日期 取引日 날짜 التاريخ",
         "when": "at when created occurred booked posted transmitted cre bookg",
         # --- labels ---
         "fraud": "fraud frauds fraudulent frd scam scams laundering chargeback chargebacks chargedback "

@@ -104,6 +104,12 @@ def check_text(name: str, head: bytes) -> None:
             "a record with a schema registry's header (byte 0, the schema's number), or other binary data",
             "read such records from their topic, or write them as JSON, one object per line",
         )
+    if b"\r" in head.rstrip(b"\r") and b"\n" not in head and not re.match(rb"\s*[\[{]|.*\0", head, re.DOTALL):
+        raise refuse(
+            name,
+            "text whose lines end in CR alone",
+            "end them in LF: tr '\\r' '\\n' < {name} | detector ... --events -",
+        )
     if head[:4096].count(0) > 0.1 * len(head[:4096]) or (
         b"\r" in head and b"\n" not in head and b"\0" in head
     ):
