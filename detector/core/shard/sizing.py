@@ -46,7 +46,7 @@ INPUTS_COPIES = 4
 ENCODER_COPIES, ENCODER_COPIES_SAVED = 18, 9
 REPLAY_BUFFERS = 3  # of confirmed frauds, of answers, of peers
 BLOCKS = 16  # blocks that are being filled, learned from, watched for a shift, and waiting for the learner
-# Python objects, measured: an open case with its id; a label with its offset, entity and feedback id.
+# Python objects, estimated: an open case with its id; a label with its offset, entity and feedback id.
 CASE_BYTES, LABEL_BYTES = 400, 420
 ROW_OBJECTS_BYTES = 1500  # of one row's arrays
 NODE_BYTES = 2 * 2 * 4 + 8  # links of a graph's node and of its copy, with room; times m
