@@ -61,7 +61,7 @@ class ChainShard:
         return True
 
     def gauges(self) -> dict[str, float]:
-        return {"version": float(self.version)}
+        return {"version": float(self.version), "answerable_dropped": 0.0}
 
     def take(self, records: Sequence[Record], *, silent: bool, explain: int | None = None) -> Taken:
         block = self.config.model.barriers.block_events

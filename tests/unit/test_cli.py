@@ -511,11 +511,11 @@ def test_a_bug_of_the_daemon_is_one_record(detector: Detector, monkeypatch: pyte
     monkeypatch.setattr(daemon, "KafkaStream", broken)
     done = detector("run", "-c", HANDBOOK, "--set", "log.format=json")
     assert done.code == 1
-    (line,) = done.err.splitlines()
-    record = json.loads(line)
+    memory, record = map(json.loads, done.err.splitlines())
+    assert (memory["event"], memory["level"]) == ("memory", "info")
     assert (record["event"], record["level"]) == ("bug", "error")
     assert "BrokenPipeError: a bug" in record["exception"]
-    assert "hunter2" not in line
+    assert "hunter2" not in done.err
 
 
 @pytest.mark.parametrize(

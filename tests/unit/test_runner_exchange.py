@@ -185,10 +185,8 @@ def test_switching_the_exchange_on_and_off_is_a_change_of_configuration() -> Non
 def test_an_exchange_that_is_gone_but_needed_is_refused() -> None:
     world = World(partitions=2, config=config(checkpoints={"interval": 1e6}, **TALKATIVE))
     world.produce(800)
-    world.executor.held = True  # no checkpoint at the stop
-    world.finish()
-    world.executor.drop()
-    world.executor.held = False
+    with world.without_checkpoints():
+        world.finish()
     assert world.journal().needed("exchange") is not None
     world.config = config()
     with pytest.raises(NeedsOperator, match=r"set topics\.exchange again"):

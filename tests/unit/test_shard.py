@@ -604,11 +604,12 @@ def test_an_event_from_the_far_future_moves_no_other_events_time() -> None:
     [
         ({"alerts": {"budget": {"share": 0.002}}}, True),
         ({"require_key": True}, True),
+        ({"memory_bytes_max": 1 << 20}, True),
         ({"model": {"barriers": {"block_events": 16, "every_events": 512, "early_events_min": 256}}}, True),
         ({"model": {"seed": 7}}, False),
         ({"event": {**SCHEMA, "fields": SCHEMA["fields"][:1]}}, False),
     ],
-    ids=["alerts", "require_key", "barriers", "seed", "schema"],
+    ids=["alerts", "require_key", "memory", "barriers", "seed", "schema"],
 )
 def test_another_configuration_takes_effect_at_a_barrier(changed: dict[str, Any], keeps: bool) -> None:
     before, wanted = part(), part(**changed)

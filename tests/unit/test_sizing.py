@@ -84,6 +84,37 @@ def test_a_table_of_any_number_of_buckets_is_restored() -> None:
     assert again.nbytes == table.nbytes == table.bytes_max
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_table_takes_a_smaller_bound_and_keeps_the_newest_keys(loaded: bool) -> None:
+    memories = np.array([60.0, 600.0])
+    table, smaller = (ProfileTable(memories, 2, most, 2.0) for most in (8192, 1024))
+    seen = keys(8192)
+    for start in range(0, len(seen), 512):
+        some = seen[start : start + 512]
+        table.reserve(len(some))
+        context = np.zeros((len(some), table.width), dtype=np.float32)
+        times = np.arange(start, start + len(some), dtype=np.float64)
+        table.observe(some, times, np.zeros((len(some), 2)), np.ones(4), context)
+    state = table.to_state().rows()
+    if loaded:
+        smaller.load(state)
+        table = smaller
+    else:
+        table.bound(smaller)
+    kept = table.to_state().rows()
+    assert table.nbytes == smaller.bytes_max
+    assert 0.9 * smaller.bytes_max // table.row_bytes < len(table) == len(kept["keys"])
+    rows = {key: row.tolist() for key, row in zip(state["keys"].tolist(), state["stats"], strict=True)}
+    assert all(
+        rows[key] == row.tolist() for key, row in zip(kept["keys"].tolist(), kept["stats"], strict=True)
+    )
+    oldest = np.sort(state["last"])[: len(seen) // 4]
+    assert np.isin(kept["last"], oldest).mean() < 0.01
+    again = ProfileTable(memories, 2, 1024, 2.0)
+    again.load(kept)
+    assert again.to_state().hashed == table.to_state().hashed
+
+
 # --- the sum over a partition ---
 
 

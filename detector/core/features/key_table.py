@@ -69,9 +69,13 @@ class KeyTable:
         while (len(self) + keys) > slots * LOAD_MAX and slots < self._slots_max:
             slots = min(2 * slots, self._slots_max)
         if slots > len(self._keys):
-            keys_old, times, stats = self._keys, self._times, self._stats
-            self._allocate(slots)
-            _rehash(keys_old, times, stats, self._keys, self._times, self._stats, self._count)
+            self._fill(slots, self._keys, self._times, self._stats)
+
+    def bound(self, like: KeyTable) -> None:
+        """Take the bound of another table; keys that do not fit are dropped as in a full bucket."""
+        self._slots_max = like._slots_max
+        if len(self._keys) > self._slots_max:
+            self._fill(self._slots_max, self._keys, self._times, self._stats)
 
     def apart(self, keys: NDArray[np.uint64]) -> tuple[Self, NDArray[np.uint64]]:
         """Copy what the table knows of n events' keys into a table in which each event has a key of its own.
@@ -116,16 +120,34 @@ class KeyTable:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Load the rows of what `to_state` returned."""
+        """Load the rows of what `to_state` returned, also of a table with a larger bound."""
         slots, used = int(state["slots"]), state["used"]
         sizes = {len(state[name]) for name in ("used", "keys", "last", "stats")}
-        if slots % WAYS or not SLOTS_MIN <= slots <= self._slots_max or len(sizes) > 1:
+        if slots % WAYS or slots < SLOTS_MIN or len(sizes) > 1:
             raise ValueError(f"a table with {slots} slots and columns of {sorted(sizes)} rows")
         if len(used) and not 0 <= used.min() <= used.max() < slots:
             raise ValueError("a table with rows beyond its slots")
+        if slots > self._slots_max:
+            self._fill(self._slots_max, state["keys"], state["last"], state["stats"])
+            return
         self._allocate(slots)
         self._keys[used], self._times[used], self._stats[used] = state["keys"], state["last"], state["stats"]
         self._count[0] = len(used)
+
+    def _fill(
+        self, slots: int, keys: NDArray[np.uint64], times: NDArray[np.float64], stats: NDArray[Any]
+    ) -> None:
+        """Begin again with so many slots, and these rows (n,)."""
+        self._allocate(slots)
+        _rehash(
+            keys,
+            times,
+            stats.astype(self._dtype, copy=False),
+            self._keys,
+            self._times,
+            self._stats,
+            self._count,
+        )
 
     def _allocate(self, slots: int) -> None:
         self._keys = np.zeros(slots, dtype=np.uint64)
@@ -149,6 +171,10 @@ class HashedTable(KeyTable):
     @property
     def hashed(self) -> int:
         return int(self._hashed[0])
+
+    def bound(self, like: KeyTable) -> None:
+        super().bound(like)
+        self._hash_again()
 
     def load(self, state: Mapping[str, Any]) -> None:
         super().load(state)

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from detector.config.tree import ModelPart
-from detector.core.shard.sizing import fitted
 
 
 def shape(config: ModelPart) -> dict[str, Any]:
     """Settings that a model in training depends on, as plain values.
 
-    The bounds of tables are those that fit the memory. Settings of how alerts are made and worded, of which
-    events enter, and of when the model learns are not among them.
+    Without those of how alerts are made and worded, which events enter, and when the model learns.
     """
     event = config.event.model_dump(
         exclude={
@@ -27,7 +25,7 @@ def shape(config: ModelPart) -> dict[str, Any]:
     )
     for value in event["fields"]:
         del value["display"], value["unit"]
-    return {"event": event, "model": fitted(config).model_dump(exclude={"labels", "barriers"})}
+    return {"event": event, "model": config.model.model_dump(exclude={"labels", "barriers"})}
 
 
 def differences(before: ModelPart, after: ModelPart) -> list[tuple[str, str, str]]:

@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.events import Events
-from detector.core.features import Features, FraudRates, Heat, Layout, Profiles, Rows, Units, to_rows
+from detector.core.features import (
+    Features,
+    FraudRates,
+    Heat,
+    KeyTable,
+    Layout,
+    Profiles,
+    Rows,
+    Units,
+    to_rows,
+)
 from detector.core.model.calibration import Calibration, heated
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Explained, Shown
@@ -177,6 +187,13 @@ class Scorer:
         self.profiles.observe(rows)
         self.profiles.update_priors(rows)
 
+    def bound_tables(self, model: Model) -> None:
+        """Take the bounds of another configuration."""
+        self._config = model.features
+        profiles, heat = Profiles(self.layout, self._config), Heat(self.layout, self._config)
+        for mine, other in zip(_tables(self.profiles, self.heat), _tables(profiles, heat), strict=True):
+            mine.bound(other)
+
     def follow_units(self, shift: Shift) -> None:
         """Take other units; everything is then as it was before the shift."""
         assert shift.factors is not None
@@ -227,3 +244,7 @@ class Scorer:
         self.calibration.weights = self.served.weights
         self.calibration.load(state["calibration"])
         self.shifts.load(state["shifts"])
+
+
+def _tables(profiles: Profiles, heat: Heat) -> list[KeyTable]:
+    return [*profiles.tables, *profiles.habits.tables, *heat.tables]

@@ -436,6 +436,7 @@ class Shard:
             return
         model, scorer = fitted(config), self._scorer
         scorer.layout = Layout(config.event, model.features)
+        scorer.bound_tables(model)
         self._block = Block(model.barriers.block_events, scorer.layout, len(scorer.features))
         self._learning.reconfigure(model)
         self._make_labels()
