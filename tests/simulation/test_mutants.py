@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.mutants import MUTANTS, Edit, Mutant
 from tests.simulation.run import run
 
-SEEDS = 60  # one of these must find the bug
+SEEDS = 240  # one of these must find the bug
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

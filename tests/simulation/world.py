@@ -636,7 +636,7 @@ class Simulation:
         present = [PREFIX + place for place in places if PREFIX + place in store.objects]
         if generation in store.damaged or not present:
             return
-        name = rng.choice((present[0], rng.choice(present)))
+        name = rng.choice(present)
         kind = rng.choice(("tear", "corrupt", "lose", "block", "unsynced"))
         if kind == "block":
             start = BLOCK_BYTES * rng.randrange(-(-len(store.objects[name]) // BLOCK_BYTES))
