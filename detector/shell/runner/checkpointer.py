@@ -3,8 +3,9 @@
 Rules
     - A snapshot is an immutable copy, taken right after a barrier. Scoring goes on while it is written.
     - A checkpoint is named by the next commit after it is durable, never before.
-    - At most two snapshots of a partition are held: the one being written, and that of the newest barrier. A
-      stop writes the latter, so that the next owner replays no barrier.
+    - At most three snapshots of a partition are held: the one being written, the newest one after it, and
+      that of the newest barrier, or of one a second before it. A stop writes the latter, so that the next
+      owner replays almost nothing.
     - A journal must have room for the next barrier before that barrier is made. A full one holds its
       partition back until a checkpoint is written.
     - Nothing is deleted that a committed journal could need (`expired`).
@@ -25,6 +26,7 @@ from detector.shell.runner.owned import Owned
 from detector.shell.runner.shared import Shared
 
 LAST_BARRIERS_MIN = 2  # a stop writes a checkpoint that saves so many: the replay of one takes no longer
+HOLD_EVERY_S = 1.0  # between two copies for a stop: barriers of a full log come several times a second
 RETRY_S = 5.0  # between two attempts to write a snapshot
 _KINDS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "full"),
@@ -92,15 +94,17 @@ class Checkpointer:
     def take(self, owned: Owned) -> None:
         """Take a snapshot, in place of older ones whose write has not begun."""
         checkpoints = owned.checkpoints
+        checkpoints.held_s = -inf
         self.hold(owned)
         if checkpoints.last is not None:
             del checkpoints.snapshots[0 if checkpoints.writing is None else 1 :]
             checkpoints.snapshots.append(checkpoints.last)
 
     def hold(self, owned: Owned) -> None:
-        """Hold a snapshot of the barrier just made, in place of the one before it."""
-        if self._objects.available:
-            owned.checkpoints.last = owned.partition.snapshot()
+        """Hold a snapshot of the barrier just made, in place of an earlier one, if that is a second old."""
+        checkpoints, now_s = owned.checkpoints, self._clock.monotonic()
+        if self._objects.available and now_s - checkpoints.held_s >= HOLD_EVERY_S:
+            checkpoints.last, checkpoints.held_s = owned.partition.snapshot(), now_s
 
     def write_last(self, owned: Owned) -> None:
         """Begin to write the newest barrier's snapshot, at a stop, if that saves the next owner enough."""

@@ -44,7 +44,8 @@ class Checkpointing:
     started_s: float  # monotonic, when the last write began
     named: str  # the checkpoint that the committed journal names; empty: none
     snapshots: list[Snapshot] = field(default_factory=list)  # not written yet, at most two
-    last: Snapshot | None = None  # right after the newest barrier, for a stop
+    last: Snapshot | None = None  # right after one of the newest barriers, for a stop
+    held_s: float = -inf  # monotonic, when `last` was taken
     writing: Future[tuple[str, int]] | None = None  # write of the first snapshot: checkpoint's name, bytes
     failed_s: float = -inf  # monotonic, when the last write failed
 
