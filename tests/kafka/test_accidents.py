@@ -79,7 +79,7 @@ def recovering(deployment: Deployment, events: Iterator[Event], count: int) -> l
     deployment.produce(islice(events, 6_000))
     first = deployment.start(NO_CHECKPOINT)
     deployment.await_done()
-    assert first.stop() == 0
+    first.kill()  # a stop would write a checkpoint
     deployment.module = "tests.kafka.recovers_slowly"
     replicas = [deployment.start(NO_CHECKPOINT, PATIENT, "kafka.poll_records_max=20") for _ in range(count)]
 
@@ -230,7 +230,7 @@ def test_offsets_that_the_log_no_longer_has_are_reported(
     deployment.produce(islice(events, 3_000))
     first = deployment.start(NO_CHECKPOINT)
     deployment.await_done()
-    assert first.stop() == 0
+    first.kill()  # a stop would write a checkpoint
     deployment.produce(islice(events, 2_000))
     topic = deployment.topics["transactions"]
     with closing(KafkaAdminClient(bootstrap_servers=deployment.bootstrap)) as admin:
