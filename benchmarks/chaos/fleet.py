@@ -15,6 +15,21 @@ from tests.kafka.waiting import poll_until
 STOP_SECONDS_MAX = 10.0  # also at a high load: what a supervisor commonly waits before it kills
 LOOK_S = 0.1
 VIOLATIONS_MAX = 20
+SESSION_S = 3.0
+# Frequent barriers, and so frequent checkpoints: each partition has some tens of events a second here.
+CONFIG = {
+    "commit_interval_ms": 50,
+    "model": {
+        "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 256},
+        "calibration": {"warm_up_events": 1024},
+    },
+    "alerts": {"budget": {"share": 0.01}},
+}
+KAFKA = {
+    "session_timeout_ms": int(SESSION_S * 1000),
+    "transaction_timeout_ms": 4_000,
+    "request_timeout_ms": 5_000,
+}
 
 
 @dataclass(kw_only=True, slots=True)

@@ -34,9 +34,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.chaos.fleet import Fleet, Replica
+from benchmarks.chaos.fleet import CONFIG, KAFKA, Fleet, Replica
 from benchmarks.chaos.traffic import Traffic
-from tests.kafka.audit import compare, log_of, published
+from tests.kafka.audit import compare, log_of, places, published, published_again, times_accounted
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.proxied import CLOCK, PORTS
@@ -44,23 +44,9 @@ from tests.kafka.proxy import Proxy
 
 FAULTS = ("cut", "slow", "reset", "disk_full", "no_files", "memory")
 SKEWS_S = (0.0, 3600.0, -86_400.0)
-SESSION_S = 3.0
 SLOW_S = 0.3
 HINDERED_S = (1.0, 8.0)  # shorter and longer than the session timeout
 PARTITIONS = 4
-CONFIG = {
-    "commit_interval_ms": 50,
-    "model": {
-        "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 256},
-        "calibration": {"warm_up_events": 1024},
-    },
-    "alerts": {"budget": {"share": 0.01}},
-}
-KAFKA = {
-    "session_timeout_ms": int(SESSION_S * 1000),
-    "transaction_timeout_ms": 4_000,
-    "request_timeout_ms": 5_000,
-}
 
 
 class Run:
@@ -132,19 +118,10 @@ class Run:
         self.fleet.await_settled("the end")
         self.fleet.terminate(*self.fleet.replicas)
         seen = published(self._deployment)
-        times: Counter[tuple[int, int]] = Counter()
-        for (kind, partition, offset), copies in seen.items():
-            if kind != "alerts":
-                times[partition, offset] += len(copies)
-        log = {(p, record.offset) for p, records in log_of(self._deployment).items() for record in records}
+        times, log = times_accounted(seen), places(log_of(self._deployment))
         lost, foreign = log - times.keys(), times.keys() - log
         os.environ[PORTS], os.environ[CLOCK] = "", "0"
-        self._deployment.forget_group()
-        self._deployment.rename_outputs("-undisturbed")
-        daemon = self._deployment.start("commit_interval_ms=1000")
-        self._deployment.await_done(180)
-        daemon.stop()
-        reference = published(self._deployment)
+        reference = published_again(self._deployment, 180)
         once = self._options.delivery == "exactly_once"
         repeated = 0
         if not once:  # copies of one output have the same bytes
@@ -195,13 +172,7 @@ def main() -> int:
             kafka=KAFKA,
         ) as deployment,
     ):
-        traffic = Traffic(
-            broker.bootstrap,
-            deployment.topics["transactions"],
-            PARTITIONS,
-            seed=options.seed,
-            events_per_s=options.rate,
-        )
+        traffic = Traffic(deployment, seed=options.seed, events_per_s=options.rate)
         run = Run(options, broker, deployment)
         try:
             traffic.start()

@@ -25,7 +25,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ from pathlib import Path
 from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.chaos.traffic import Traffic
-from tests.kafka.audit import log_of, published
+from tests.kafka.audit import log_of, places, published, times_accounted
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.dies_in_transaction import DIE
@@ -154,16 +153,11 @@ class Run:
         if not poll_until(self._deployment.all_visible, timeout_s=60):
             self.wrong.append("outputs are hidden at the end")
         self.follower.stop()
-        times: Counter[tuple[int, int]] = Counter()
-        for (kind, partition, offset), copies in published(self._deployment).items():
-            times[partition, offset] += len(copies) * (kind != "alerts")
-        log = {
-            (number, record.offset) for number, rows in log_of(self._deployment).items() for record in rows
-        }
+        times, log = times_accounted(published(self._deployment)), places(log_of(self._deployment))
         lost = sum(not times[at] for at in log)
         twice = sum(count > 1 for count in times.values())
         print(f"{len(log)} records, {lost} lost, {twice} twice")
-        if lost or twice or not times.keys() <= log | {at for at, count in times.items() if not count}:
+        if lost or twice or not times.keys() <= log:
             self.wrong.append(f"{lost} lost, {twice} twice")
 
     def stop(self) -> None:
@@ -195,13 +189,7 @@ def main() -> int:
             kafka={"session_timeout_ms": int(options.session * 1000)},
         ) as deployment,
     ):
-        traffic = Traffic(
-            broker.bootstrap,
-            deployment.topics["transactions"],
-            PARTITIONS,
-            seed=options.seed,
-            events_per_s=options.rate,
-        )
+        traffic = Traffic(deployment, seed=options.seed, events_per_s=options.rate)
         run = Run(broker, deployment, options.session)
         try:
             run.follower.start()

@@ -63,7 +63,7 @@ from pathlib import Path
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
-from benchmarks.chaos.fleet import Fleet, Offsets, Replica
+from benchmarks.chaos.fleet import CONFIG, KAFKA, SESSION_S, Fleet, Offsets, Replica
 from benchmarks.chaos.traffic import Traffic
 from detector.core.records import Record
 from tests.kafka.audit import (
@@ -71,8 +71,11 @@ from tests.kafka.audit import (
     Seen,
     compare,
     log_of,
+    places,
     published,
+    published_again,
     side_records,
+    times_accounted,
     to_record,
     undisturbed,
 )
@@ -82,7 +85,6 @@ from tests.kafka.daemons import Deployment
 from tests.kafka.distribution import KAFKA_VERSION
 from tests.kafka.waiting import poll_until
 
-SESSION_S = 3.0
 REPLICAS_MIN, REPLICAS_MAX = 2, 4
 IMPATIENT_SHARE, IMPATIENT_S_MAX = 0.25, 3.0
 DAMAGED_SHARE = 0.2  # of kills
@@ -92,20 +94,6 @@ BACK_SHARE = 0.5  # of the faults while a broker is away begin with its return
 DRAIN_SECONDS_MAX = 300.0
 EXPIRE_EVERY_S = 15.0
 
-# Frequent barriers, and so frequent checkpoints: each partition has some tens of events a second here.
-CONFIG = {
-    "commit_interval_ms": 50,
-    "model": {
-        "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 256},
-        "calibration": {"warm_up_events": 1024},
-    },
-    "alerts": {"budget": {"share": 0.01}},
-}
-KAFKA = {
-    "session_timeout_ms": int(SESSION_S * 1000),
-    "transaction_timeout_ms": 4_000,
-    "request_timeout_ms": 5_000,
-}
 # The cleaner changes no segment younger than a minute: a recovery needs the log unchanged.
 COMPACTED = {
     "cleanup.policy": "compact,delete",
@@ -199,14 +187,7 @@ class Run:
         self._away: KafkaBroker | None = None
         self._expired_s = time.monotonic()
         self._until = time.monotonic() + arguments.minutes * 60.0
-        self._traffic = Traffic(
-            cluster.bootstrap,
-            deployment.topics["transactions"],
-            deployment.partitions,
-            seed=arguments.seed,
-            events_per_s=arguments.rate,
-            feedback=deployment.topics.get("feedback"),
-        )
+        self._traffic = Traffic(deployment, seed=arguments.seed, events_per_s=arguments.rate)
         self._recorder = Recorder(deployment) if arguments.expire else None
 
     # --- the faults ---
@@ -475,31 +456,18 @@ class Run:
             reference, messages = undisturbed(self.deployment, log, sides=self.arguments.sides)
             self._check_messages(messages)
         else:
-            reference = self._again(len(seen))
+            reference = published_again(self.deployment, 60.0 + len(seen) / 100)
         for kind, number in Counter(about[0] for about in seen).items():
             self.tally.events[kind] = number
         self._tell(compare(seen, reference))
 
     def _accounted(self, seen: Seen, log: dict[int, list[Record]]) -> None:
         """Each record is scored or rejected, exactly once."""
-        times: Counter[tuple[int, int]] = Counter()
-        for (kind, partition, offset), copies in seen.items():
-            if kind != "alerts":
-                times[partition, offset] += len(copies)
-        offsets = {(number, record.offset) for number, records in log.items() for record in records}
+        times, offsets = times_accounted(seen), places(log)
         self.tally.events["in the log"] = len(offsets)
         wrong = sorted(at for at in offsets | times.keys() if (at in offsets, times[at]) != (True, 1))
         if wrong:
             self._violation(f"{len(wrong)} records are not scored or rejected exactly once: {wrong[:5]}")
-
-    def _again(self, count: int) -> Seen:
-        """Run one daemon over the same log without faults."""
-        self.deployment.forget_group()
-        self.deployment.rename_outputs("-undisturbed")
-        daemon = self.deployment.start("commit_interval_ms=1000")
-        self.deployment.await_done(60.0 + count / 100)
-        daemon.stop()
-        return published(self.deployment)
 
     def _check_messages(self, expected: list[bytes]) -> None:
         messages = side_records(self.cluster.bootstrap, self.deployment.topics.get("exchange"))

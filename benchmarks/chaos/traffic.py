@@ -23,6 +23,7 @@ from typing import Any
 from kafka import KafkaProducer
 
 from detector.demo.simulation.handbook import SimulationConfig, label_rows, simulate, to_events
+from tests.kafka.daemons import Deployment
 from tests.kafka.test_end_to_end import broken
 
 Event = tuple[bytes, bytes | None]
@@ -40,28 +41,19 @@ LABELS_DELAY_DAYS = 2
 class Traffic(threading.Thread):
     """Sends events until `finish`.
 
+    Where there is a feedback topic, frauds are reported to it two days of event time later.
+
     Parameters
     ----------
     events_per_s
         On average; events delayed by an outage are sent faster.
-    feedback
-        Topic to which frauds are reported two days of event time later; None: frauds are not reported.
     """
 
-    def __init__(
-        self,
-        bootstrap: str,
-        topic: str,
-        partitions: int,
-        *,
-        seed: int,
-        events_per_s: float,
-        feedback: str | None = None,
-    ) -> None:
+    def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float) -> None:
         super().__init__(name="traffic", daemon=True)
-        self._servers, self._topic, self._partitions = bootstrap, topic, partitions
+        self._servers, self._partitions = deployment.bootstrap, deployment.partitions
+        self._topic, self._feedback = deployment.topics["transactions"], deployment.topics.get("feedback")
         self._events_per_s = events_per_s
-        self._feedback = feedback
         self._rng = random.Random(seed)
         self._simulation = SimulationConfig(seed=seed, customers=2_000)
         self._labels: deque[tuple[int, list[bytes]]] = deque()

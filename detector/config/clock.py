@@ -11,10 +11,10 @@ import re
 from typing import NamedTuple
 
 _CHARS_MAX = 64
-_DAY_US = 86_400_000_000
+DAY_US = 86_400_000_000
 _NO_DAY = r"(?:(?:1899-12-3[01]|1900-01-0[01]|1970-01-01|0001-01-01)[ T]|0 days )?"
 _CLOCK = re.compile(
-    _NO_DAY + r"([0-9]{1,2})([:.hH])([0-9]{2})(?:[:.]([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
+    _NO_DAY + r"([0-9]{1,2})[:.hH]([0-9]{2})(?:[:.]([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
     r"(?: ?([AaPp])\.?[Mm]\.?)?(?: ?(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?))?"
 ).fullmatch
 _DIGITS = re.compile(r"[0-9]{1,6}").fullmatch
@@ -42,7 +42,7 @@ def read_clock(text: str) -> Clock | None:
     found = _CLOCK(text) if len(text) <= _CHARS_MAX else None
     if found is None:
         return None
-    hour, _, minute, second, fraction, half, offset = found.groups()
+    hour, minute, second, fraction, half, offset = found.groups()
     hours = int(hour)
     if half:
         if not 1 <= hours <= 12:
@@ -54,7 +54,7 @@ def read_clock(text: str) -> Clock | None:
 
 def _clock(hours: int, minutes: int, seconds: int, micros: int, offset: str | None) -> Clock | None:
     total = (3600 * hours + 60 * minutes + seconds) * 1_000_000 + micros
-    if minutes > 59 or seconds > 59 or total > _DAY_US:  # 24:00 is the end of the day
+    if minutes > 59 or seconds > 59 or total > DAY_US:  # 24:00 is the end of the day
         return None
     if offset is None:
         return Clock(total, None)

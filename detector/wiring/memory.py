@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from detector.config.tree import PROCESS_BYTES, Config
-from detector.core.shard.sizing import bytes_max, fits, fitted, packed_bytes
+from detector.core.shard.sizing import SNAPSHOTS, bytes_max, fits, fitted, packed_bytes
 from detector.errors import ConfigError, Problem
 from detector.ports import Log
 from detector.shell.memory_limit import MemoryLimit, memory_limit
@@ -36,8 +36,8 @@ def describe(config: Config, limit: MemoryLimit | None) -> str:
     there = "" if limit is None else f" of {size(limit.bytes)} ({limit.source})"
     return (
         f"memory: at most {size(need.total)}{there} with {config.memory_partitions_max} partitions, "
-        f"{size(need.partition)} each with two snapshots; of a partition's state: {largest}. Tables hold "
-        f"{features.entities_max:,} keys per entity and {features.pairs_max:,} per pair"
+        f"{size(need.partition)} each with {SNAPSHOTS} snapshots; of a partition's state: {largest}. Tables "
+        f"hold {features.entities_max:,} keys per entity and {features.pairs_max:,} per pair"
     )
 
 

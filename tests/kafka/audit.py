@@ -12,7 +12,7 @@ Outputs are matched by kind, partition and offset; key, headers and bytes are co
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -75,6 +75,30 @@ def published(deployment: Deployment, kinds: Iterable[str] = ("alerts", "dead_le
         for record in deployment.published(kind):
             found[kind, *_about(kind, record)].append((record.key, tuple(record.headers), record.value))
     return dict(found)
+
+
+def published_again(deployment: Deployment, timeout_s: float) -> Seen:
+    """All outputs of one daemon over the same log, without faults."""
+    deployment.forget_group()
+    deployment.rename_outputs("-undisturbed")
+    daemon = deployment.start("commit_interval_ms=1000")
+    deployment.await_done(timeout_s)
+    daemon.stop()
+    return published(deployment)
+
+
+def times_accounted(seen: Seen) -> Counter[tuple[int, int]]:
+    """How often each record of the log, by partition and offset, was scored or rejected."""
+    times: Counter[tuple[int, int]] = Counter()
+    for (kind, partition, offset), copies in seen.items():
+        if kind != "alerts":
+            times[partition, offset] += len(copies)
+    return times
+
+
+def places(log: Mapping[int, Iterable[Record]]) -> set[tuple[int, int]]:
+    """Partition and offset of each record of a log."""
+    return {(number, record.offset) for number, records in log.items() for record in records}
 
 
 def log_of(deployment: Deployment) -> dict[int, list[Record]]:

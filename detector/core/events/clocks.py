@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.clock import Clock, read_clock
+from detector.config.clock import DAY_US, Clock, read_clock
 from detector.config.tree import TIME_MAX_S, TimeField
 from detector.core.events.rejection import Bad
 from detector.core.events.times import TimeReader, zone_of
@@ -21,7 +21,6 @@ from detector.core.events.values import Column, shown
 
 _CACHED_MAX = 4096  # times of day, and quarters of hours
 _QUARTER_US = 900_000_000  # offsets from UTC change between these
-_DAY_US = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -30,7 +29,6 @@ class ClockedTimes(TimeReader):
 
     def __init__(self, field: TimeField, missing: frozenset[str]) -> None:
         super().__init__(field.model_copy(update={"zone": "UTC"}), missing)  # days as they are written
-        self._no_clock = missing
         self._own_zone = zone_of(field.zone)
         self._clock_of = lru_cache(_CACHED_MAX)(self._read)
         self._offset_us = lru_cache(_CACHED_MAX)(self._offset)
@@ -42,7 +40,7 @@ class ClockedTimes(TimeReader):
         if not 0.0 <= start_s < TIME_MAX_S:
             raise Bad("out_of_range", f"time: {shown(day)} is not between 1970 and 2200")
         start_us = round(start_s * 1e6)
-        if start_us % _DAY_US:
+        if start_us % DAY_US:
             raise Bad("bad_time", f"time: {shown(day)} is no day alone, and event.time.clock is set")
         clock = self._clock(at)
         if clock is None:
@@ -61,7 +59,7 @@ class ClockedTimes(TimeReader):
         micros = self._micros(clocks)
         plain = (seconds >= 0.0) & (seconds < TIME_MAX_S) & (micros >= 0)
         starts = np.rint(np.where(plain, seconds, 0.0) * 1e6).astype(np.int64)
-        plain &= starts % _DAY_US == 0
+        plain &= starts % DAY_US == 0
         walls = starts + micros
         if self._own_zone is not UTC:
             quarters, places = np.unique(walls // _QUARTER_US, return_inverse=True)
@@ -86,8 +84,9 @@ class ClockedTimes(TimeReader):
 
     def _read(self, found: str | int) -> Clock | None:
         if isinstance(found, int):
-            return read_clock(str(found)[:8].zfill(6)) if 0 <= found < 1_000_000 else None
-        return Clock(0, None) if not found.strip() or found.strip() in self._no_clock else read_clock(found)
+            return read_clock(f"{found:06d}") if 0 <= found < 1_000_000 else None
+        text = found.strip()
+        return Clock(0, None) if not text or text in self._missing else read_clock(text)
 
     def _offset(self, quarter: int) -> int:
         wall = _EPOCH + timedelta(microseconds=quarter * _QUARTER_US)

@@ -248,11 +248,9 @@ class LabelBook:
         """Number of the event that a record names; None if it is not in the buffer."""
         if key_text(feedback.event_id) is not None:
             return by_id.get(self._hash_of(feedback))
-        return (
-            by_offset.get(feedback.offset)
-            if self._is_here(feedback) and feedback.offset is not None
-            else None
-        )
+        if feedback.offset is None or not self._is_here(feedback):
+            return None
+        return by_offset.get(feedback.offset)
 
     def _is_here(self, feedback: Feedback) -> bool:
         """Whether a record names this partition."""

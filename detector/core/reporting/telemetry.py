@@ -33,8 +33,10 @@ ENDED_CAUSES = ("dead_member", "hanging")
 CHANGES = ("assigned", "revoked", "lost")
 STALLED_S = 10.0  # age of the heartbeat from which on the loop stands still; a turn takes less than a second
 
-EVERY_SHARD = frozenset(OUTCOMES) & {"unknown_event", "unknown_kind", "malformed"}
-"""Outcomes of labels that every shard tells of the same record: each one reads the whole topic."""
+EVERY_SHARD = frozenset({"unknown_kind", "malformed"})
+"""Outcomes of labels that every shard tells of the same record, since each one reads the whole topic.
+`unknown_event` is not among them: another shard may hold the event, so none of them counts it.
+"""
 
 LABEL_COUNTS = ("read", *(outcome for outcome in OUTCOMES if outcome != "unknown_event"))
 """How labels are counted, each of them once. Over all partitions of all processes, `read` less the others is

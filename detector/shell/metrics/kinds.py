@@ -58,9 +58,10 @@ def state(
     name: str,
     unit: str,
     help_: str,
-    read: Callable[[PartitionTelemetry], Any],
+    read: Callable[..., Any],
     *,
     label: str | None = None,
+    timed: bool = False,
     always: bool = False,
     alert: str = "",
 ) -> Metric:
@@ -73,6 +74,7 @@ def state(
         scope="model",
         label=label,
         unit=unit,
+        timed=timed,
         always=always,
         alert=alert,
     )
@@ -82,17 +84,7 @@ def timed(
     name: str, help_: str, read: Callable[[PartitionTelemetry, Moment], float | None], *, alert: str = ""
 ) -> Metric:
     """Make a gauge of a partition, in seconds, that goes on while nothing happens."""
-    return Metric(
-        name=name,
-        kind="gauge",
-        help=help_,
-        read=read,
-        scope="model",
-        unit="seconds",
-        timed=True,
-        always=True,
-        alert=alert,
-    )
+    return state(name, "seconds", help_, read, timed=True, always=True, alert=alert)
 
 
 def age(

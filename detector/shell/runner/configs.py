@@ -119,7 +119,8 @@ class ModelConfigs:
         wanted = self.wanted(count)
         if wanted is self._followed and all(o.topic_partitions == count for o in self._owned.values()):
             return
-        behind = [o for o in self._owned.values() if o.partition.wanted != wanted.hash()]
+        name = wanted.hash()
+        behind = [o for o in self._owned.values() if o.partition.wanted != name]
         if behind and not self._is_stored(wanted):
             return
         for owned in behind:

@@ -19,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.config.clock import DAY_US
 from detector.core.events.rejection import Bad
 
 Convert = Callable[[Any], Any]
@@ -75,7 +76,7 @@ def timestamp(per_second: int, found: Any) -> str:
 def clock(per_second: int, found: Any) -> str:
     """Convert a number of units since midnight; nanoseconds are cut to microseconds."""
     micros = _whole(found) * 1_000_000 // per_second
-    if not 0 <= micros < 86_400_000_000:
+    if not 0 <= micros < DAY_US:
         raise Bad("out_of_range", "a time of day outside of the day")
     return (_EPOCH + timedelta(microseconds=micros)).time().isoformat()
 
