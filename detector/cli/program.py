@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from detector import __version__
-from detector.cli import checkpoint, config, doctor, looking_back, service, traffic
+from detector.cli import checkpoint, config, doctor, looking_back, notify, service, traffic
 from detector.cli.common import err, out
 from detector.cli.help import Command, Group
 from detector.config.words import redacted
@@ -38,6 +38,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (app, "config-schema", config.config_schema, _BEGIN),
     (app, "replay", service.replay, _BEGIN),
     (app, "run", service.run, _BEGIN),
+    (app, "notify", notify.notify, _OPERATE),
     (app, "explain", looking_back.explain, _OPERATE),
     (app, "doctor", doctor.doctor, _OPERATE),
     (app, "compile", service.compile_, _OPERATE),

@@ -19,6 +19,7 @@ from detector.wiring.first_config import (
     try_out,
     write_labels,
 )
+from detector.wiring.notify import Tried, notify, try_receivers
 
 __all__ = [
     "TRIAL_EVENTS_MAX",
@@ -27,6 +28,7 @@ __all__ = [
     "ReplayFiles",
     "Replayed",
     "Trial",
+    "Tried",
     "auditing",
     "checkpoints_place",
     "compile_all",
@@ -34,12 +36,14 @@ __all__ = [
     "entity_key",
     "export",
     "list_checkpoints",
+    "notify",
     "open_envelope",
     "replay",
     "roll_back",
     "run",
     "show_checkpoint",
     "try_out",
+    "try_receivers",
     "watching_compilation",
     "write_labels",
 ]

@@ -26,17 +26,18 @@ LEVELS = {
     "config": 2,
     "core": 3,
     "ports": 4,
-    "shell": 5,
-    "testing": 5,
-    "wiring": 6,
-    "demo": 7,
-    "api": 7,
-    "cli": 8,
-    "__main__": 9,
+    "notify": 5,
+    "shell": 6,
+    "testing": 6,
+    "wiring": 7,
+    "demo": 8,
+    "api": 8,
+    "cli": 9,
+    "__main__": 10,
 }
 DOOR = "api"  # what `from detector import ...` gives, imported when it is asked for
 SEPARATE = {"shell"}  # rooms that never import each other: only wiring knows more than one
-SHARED = {"calls", "objects"}  # files of such a package that all of its rooms may import
+SHARED = {"calls", "objects", "web"}  # files of such a package that all of its rooms may import
 
 # The rooms of the core, floor by floor: a room imports only from lower floors. The ground floor, 0, is the
 # files of the core that belong to no room.

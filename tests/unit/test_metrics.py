@@ -18,7 +18,14 @@ from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.reporting.standing import FAILURES, STATES
 from detector.core.reporting.telemetry import CHANGES, LABEL_COUNTS, WAIT_BOUNDS, Telemetry
-from detector.shell.metrics import METRICS, Metric, TelemetryCollector, markdown_table, renderer
+from detector.shell.metrics import (
+    METRICS,
+    NOTIFY_METRICS,
+    Metric,
+    TelemetryCollector,
+    markdown_table,
+    renderer,
+)
 
 ROOT = Path(__file__).parents[2]
 OF_PARTITIONS = {metric.name for metric in METRICS if metric.scope == "model"}
@@ -100,7 +107,11 @@ def test_the_documentation_explains_every_value_of_a_label(heading: str, names: 
 
 def test_the_documentation_names_no_other_metric() -> None:
     """Also not in a query of an alert, or a part of a histogram."""
-    known = {metric.name for metric in METRICS} | {"detector_build_info", "detector_config_info"}
+    known = (
+        {metric.name for metric in METRICS}
+        | set(NOTIFY_METRICS)
+        | {"detector_build_info", "detector_config_info"}
+    )
     headers = {f"detector_{name}" for name in ("reason", "detail", "topic", "partition", "offset")}
     examples = ROOT / "docs" / "how-to" / "extending.md"
     for path in {ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {examples}:

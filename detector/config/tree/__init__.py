@@ -46,6 +46,7 @@ from detector.config.tree.model import (
     Model,
     Objectives,
 )
+from detector.config.tree.notify import Hours, Notify, Receiver
 from detector.config.tree.service import (
     Checkpoints,
     Http,
@@ -79,6 +80,7 @@ __all__ = [
     "Event",
     "EventLimits",
     "Features",
+    "Hours",
     "Http",
     "HttpTls",
     "Index",
@@ -89,9 +91,11 @@ __all__ = [
     "Model",
     "ModelPart",
     "Name",
+    "Notify",
     "NumberForm",
     "Objectives",
     "Part",
+    "Receiver",
     "Registry",
     "Reversals",
     "Secret",

@@ -14,6 +14,7 @@ from detector.config.tree.alerts import Alerts
 from detector.config.tree.base import Part, Secret, Size, unfit
 from detector.config.tree.event import Event
 from detector.config.tree.model import Model
+from detector.config.tree.notify import Notify
 from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Registry, Topics
 
 # Memory of a process without partitions: interpreter, libraries, compiled code, buffers of the clients.
@@ -115,6 +116,7 @@ class Config(Part):
     checkpoints: Checkpoints = Checkpoints()
     http: Http = Http()
     log: Log = Log()
+    notify: Notify = Notify()
     model: Model = Model()
     alerts: Alerts = Alerts()
 

@@ -115,6 +115,9 @@ class Topics(Part):
     feedback: Topic | None = Field(
         None, description="Input: labels (one partition); null: there are no labels."
     )
+    case_updates: Topic | None = Field(
+        None, description="Output: what is added to open cases; null: the next alert says it."
+    )
     scores: Topic | None = Field(None, description="Output: the score of every event; null: alerts only.")
     exchange: Topic | None = Field(
         None,

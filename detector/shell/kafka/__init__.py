@@ -21,13 +21,14 @@ The only package that imports kafka-python. Its rules, each with the problem tha
 - **Every refusal is explained.** See `probe`.
 
 Modules, each of which imports only from those before it: `record_batch`, `size_limits`, `workarounds`,
-`client`, `ends`, `probe`, `transactions`, `publisher`, then `stream`, `side_log`, `archive` and
-`output_watch`.
+`client`, `ends`, `probe`, `transactions`, `publisher`, then `stream`, `side_log`, `archive`,
+`output_watch` and `inbox`.
 """
 
 from detector.shell.kafka.archive import KafkaArchive
 from detector.shell.kafka.client import client_settings
 from detector.shell.kafka.ends import EndsWatch
+from detector.shell.kafka.inbox import KafkaInbox
 from detector.shell.kafka.output_watch import OutputWatch
 from detector.shell.kafka.record_batch import rehearse_batch
 from detector.shell.kafka.side_log import KafkaSideLog, TimeOf
@@ -38,6 +39,7 @@ __all__ = [
     "EndsWatch",
     "Hanging",
     "KafkaArchive",
+    "KafkaInbox",
     "KafkaSideLog",
     "KafkaStream",
     "OutputWatch",

@@ -27,6 +27,7 @@ from detector.core.records import Record
 from detector.errors import CredentialsError, RegistryUnavailable
 from detector.ports import Clock
 from detector.shell.registry.protoc import Uncompilable, compile_protobuf
+from detector.shell.web import opener, tls_context
 
 SCHEMAS_MAX = 1024
 SCHEMA_BYTES_MAX = 1 << 20  # of an answer
@@ -36,13 +37,6 @@ UNKNOWN_S = 10.0
 
 class _Unknown(Exception):
     """The registry has no such schema."""
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would send the password to another server."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 class RegistryClient:
@@ -69,10 +63,11 @@ class RegistryClient:
         self._compiles = compiles
         self._settings, self._clock = settings, clock
         self._unknown: dict[int, float] = {}  # when it was found out, monotonic s
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        context = None
         if settings.url.startswith("https:"):
-            handlers.append(urllib.request.HTTPSHandler(context=_tls(settings, key_password)))
-        self._opener = urllib.request.build_opener(*handlers)
+            files = settings.ca_file, settings.cert_file, settings.key_file
+            context = tls_context("registry", *files, key_password, check_hostname=settings.check_hostname)
+        self._opener = opener(context)
         self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
         if settings.username is not None:
             login = base64.b64encode(f"{settings.username}:{password or ''}".encode()).decode()
@@ -182,14 +177,3 @@ class RegistryClient:
                 return answer
             problem = "the answer has no schema"
         raise RegistryUnavailable(f"the schema registry at {self._settings.url} is unavailable: {problem}")
-
-
-def _tls(settings: Registry, key_password: str | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        if settings.cert_file is not None:
-            context.load_cert_chain(settings.cert_file, settings.key_file, key_password or "")
-    except (OSError, ssl.SSLError) as error:
-        raise CredentialsError(f"registry: a certificate file cannot be used: {error}") from None
-    context.check_hostname = settings.check_hostname
-    return context

@@ -1,0 +1,39 @@
+"""`notify`: alerts to webhooks, chats, pagers and mail."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from detector.cli.common import ConfigPath, Overrides, load_config, out
+from detector.errors import NeedsOperator
+
+
+def notify(
+    config: ConfigPath,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Send each receiver one test message, say what came of it, and end."),
+    ] = False,
+    set_: Overrides = None,
+) -> None:
+    """Send alerts and case updates to webhooks, Slack, PagerDuty, Alertmanager and mail.
+
+    A process of its own beside the service: it reads the topics, one consumer group for each receiver of
+    `notify.receivers`. Each message is delivered at least once, in order; a repeated one has the same id. It
+    stops at SIGTERM or SIGINT. Several of them share the work.
+    """
+    from detector import wiring
+
+    settings = load_config(config, set_)
+    if not test:
+        wiring.notify(settings, os.environ)
+        return
+    tried = wiring.try_receivers(settings, os.environ)
+    for one in tried:
+        out.print(f"{one.receiver}: {one.problem or 'delivered'}", markup=False, highlight=False)
+    failed = [one.receiver for one in tried if one.problem]
+    if failed:
+        raise NeedsOperator(f"{len(failed)} of {len(tried)} receivers did not take the test message")

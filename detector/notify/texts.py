@@ -1,0 +1,76 @@
+"""A message in words, for chats, pagers and mail. All of it is plain text of limited length."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from detector.notify.message import Message
+
+LINE_CHARS_MAX = 240
+LINES_MAX = 8  # of reasons and facts
+_INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}  # controls, direction marks, unassigned
+
+
+def line(text: object, chars_max: int = LINE_CHARS_MAX) -> str:
+    """Write a value on one line without invisible characters, shortened to `chars_max` characters.
+
+    Examples
+    --------
+    >>> line("a\\u202eb" + chr(10) + "c")
+    'a b c'
+    """
+    shown = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in str(text)[: chars_max * 2])
+    shown = " ".join(shown.split())
+    return shown if len(shown) <= chars_max else shown[: chars_max - 3] + "..."
+
+
+def title(message: Message) -> str:
+    """One line: how severe, who, and how much is at risk."""
+    entity = message.entity
+    who = "an event without an entity" if entity is None else f"{line(entity[0])} {line(entity[1], 80)}"
+    what = "case update" if message.kind == "case" else "alert"
+    at_risk = _at_risk(message.body)
+    return line(f"{message.body['severity'].upper()} {what}: {who}{at_risk}")
+
+
+def details(message: Message) -> list[str]:
+    """Further lines: facts and reasons, then what is needed to find it again."""
+    said = list(_sentences(message.body))[:LINES_MAX]
+    event = message.body.get("event_time")
+    return [
+        *said,
+        *([f"event time: {line(event)}"] if event else []),
+        f"case: {line(message.case)}",
+        f"id: {line(message.id)}",
+    ]
+
+
+def together(messages: Sequence[Message]) -> str:
+    """The title of several messages."""
+    if len(messages) == 1:
+        return title(messages[0])
+    count = dict.fromkeys(("critical", "high", "medium", "low"), 0)
+    for message in messages:
+        count[message.body["severity"]] += 1
+    parts = ", ".join(f"{number} {severity}" for severity, number in count.items() if number)
+    return f"{len(messages)} alerts and case updates: {parts}"
+
+
+def _at_risk(body: Mapping[str, Any]) -> str:
+    at_risk = body.get("at_risk")
+    amount = at_risk.get("case") or at_risk.get("event") if isinstance(at_risk, Mapping) else None
+    amount = body.get("sum", body.get("exposure")) if amount is None else amount
+    if not isinstance(amount, int | float):
+        return ""
+    currency = at_risk.get("currency") if isinstance(at_risk, Mapping) else body.get("currency")
+    unit = f"{line(currency, 16)} " if isinstance(currency, str) else ""
+    return f", {unit}{amount:,.2f} at risk"
+
+
+def _sentences(body: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("facts", "reasons"):
+        for one in body.get(key) or ():
+            if isinstance(one, Mapping) and one.get("detail"):
+                yield line(one["detail"])

@@ -1,0 +1,97 @@
+"""`detector notify` on a real Kafka: a receiver that is down, and a process that is killed, lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.kafka.place import Place
+from tests.kafka.topics import produce_all
+from tests.kafka.waiting import poll_until
+
+pytestmark = pytest.mark.kafka
+ALERTS = 60
+
+
+class Hook:
+    """A webhook: the ids that it took, in order; answers 503 while `down`."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.asked = 0
+        self.down = True
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                hook.asked += 1
+                if not hook.down:
+                    hook.ids.append(self.headers["webhook-id"])
+                self.send_response(503 if hook.down else 200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self.thread.start()
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def alert(number: int) -> tuple[bytes, bytes, list[tuple[str, bytes]], int]:
+    headers = [("ce_id", f"in-0-{number}".encode()), ("ce_type", b"detector.alert.v1")]
+    return f"card{number % 5}".encode(), b'{"severity": "high"}', headers, 0
+
+
+def start(place: Place, hook: Hook, folder: Path) -> subprocess.Popen[bytes]:
+    tree = place.config().model_dump(mode="json", exclude_none=True)
+    url = f"http://127.0.0.1:{hook.server.server_port}/"
+    receiver = {"name": "hook", "kind": "webhook", "url": url, "rate": 6000, "key": {"env": "HOOK_KEY"}}
+    tree = {key: tree[key] for key in ("event", "kafka", "topics")}
+    tree["notify"] = {"start": "earliest", "address": "127.0.0.1:0", "receivers": [receiver]}
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    command = [sys.executable, "-m", "detector", "notify", "--config", str(file)]
+    return subprocess.Popen(command, env=os.environ | {"HOOK_KEY": "k"}, stderr=subprocess.DEVNULL)
+
+
+def test_a_receiver_that_is_down_and_a_killed_process_lose_no_alert(
+    place: Place, hook: Hook, tmp_path: Path
+) -> None:
+    produce_all(place.broker.bootstrap, place.alerts, [alert(n) for n in range(ALERTS // 2)])
+    running = start(place, hook, tmp_path)
+    try:
+        assert poll_until(lambda: hook.asked > 0)
+        hook.down = False
+        assert poll_until(lambda: len(hook.ids) > 3)
+        running.kill()
+        running.wait()
+        produce_all(place.broker.bootstrap, place.alerts, [alert(n) for n in range(ALERTS // 2, ALERTS)])
+        running = start(place, hook, tmp_path)
+        expected = [f"in-0-{n}" for n in range(ALERTS)]
+        assert poll_until(lambda: set(hook.ids) >= set(expected))
+        first = {id_: hook.ids.index(id_) for id_ in expected}
+        assert sorted(expected, key=first.__getitem__) == expected
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 0
+    finally:
+        running.kill()
+        running.wait()
