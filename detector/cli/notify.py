@@ -19,11 +19,11 @@ def notify(
     ] = False,
     set_: Overrides = None,
 ) -> None:
-    """Send alerts and case updates to webhooks, Slack, PagerDuty, Alertmanager and mail.
+    """Send alerts to webhooks, Slack, PagerDuty, Alertmanager and mail.
 
-    A process of its own beside the service: it reads the topics, one consumer group for each receiver of
-    `notify.receivers`. Each message is delivered at least once, in order; a repeated one has the same id. It
-    stops at SIGTERM or SIGINT. Several of them share the work.
+    A process of its own beside the service: it reads the topics of alerts and case updates, with a consumer
+    group for each of `notify.receivers`. Each message is delivered at least once and in order; a repeated
+    one has the same id. Several such processes share the work. It stops at SIGTERM or SIGINT.
     """
     from detector import wiring
 
