@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from detector import __version__
-from detector.cli import checkpoint, config, doctor, looking_back, notify, service, traffic
+from detector.cli import alerts, checkpoint, config, doctor, looking_back, notify, service, traffic
 from detector.cli.common import err, out
 from detector.cli.help import Command, Group
 from detector.config.words import redacted
@@ -31,6 +31,7 @@ app = typer.Typer(
 _checkpoint = typer.Typer(
     help="List, inspect, verify, export and roll back checkpoints.", cls=Group, no_args_is_help=True
 )
+_alerts = typer.Typer(help="Show and export alerts, from their topic.", cls=Group, no_args_is_help=True)
 _BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
 _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] = (
     (app, "init-config", config.init_config, _BEGIN),
@@ -44,6 +45,9 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (app, "compile", service.compile_, _OPERATE),
     (app, "demo", traffic.demo, _TRY),
     (app, "simulate", traffic.simulate, _TRY),
+    (_alerts, "tail", alerts.tail, None),
+    (_alerts, "show", alerts.show, None),
+    (_alerts, "export", alerts.export, None),
     (_checkpoint, "list", checkpoint.list_, None),
     (_checkpoint, "show", checkpoint.show, None),
     (_checkpoint, "verify", looking_back.verify, None),
@@ -52,6 +56,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
 )
 for _group, _name, _function, _panel in _COMMANDS:
     _group.command(_name, cls=Command, rich_help_panel=_panel)(_function)
+app.add_typer(_alerts, name="alerts", rich_help_panel=_OPERATE)
 app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.notify.message import Message
@@ -37,14 +37,24 @@ def title(message: Message) -> str:
 
 def details(message: Message) -> list[str]:
     """Further lines: facts and reasons, then what is needed to find it again."""
-    said = list(_sentences(message.body))[:LINES_MAX]
     event = message.body.get("event_time")
     return [
-        *said,
+        *sentences(message),
         *([f"event time: {line(event)}"] if event else []),
         f"case: {line(message.case)}",
         f"id: {line(message.id)}",
     ]
+
+
+def sentences(message: Message) -> list[str]:
+    """What is said about it: facts, then reasons."""
+    said = [
+        line(one["detail"])
+        for key in ("facts", "reasons")
+        for one in message.body.get(key) or ()
+        if isinstance(one, Mapping) and one.get("detail")
+    ]
+    return said[:LINES_MAX]
 
 
 def together(messages: Sequence[Message]) -> str:
@@ -69,8 +79,15 @@ def _at_risk(body: Mapping[str, Any]) -> str:
     return f", {unit}{amount:,.2f} at risk"
 
 
-def _sentences(body: Mapping[str, Any]) -> Iterator[str]:
-    for key in ("facts", "reasons"):
-        for one in body.get(key) or ():
-            if isinstance(one, Mapping) and one.get("detail"):
-                yield line(one["detail"])
+def cell(value: object) -> str:
+    """Write a value for a spreadsheet. A text that it would take as a formula gets an apostrophe in front.
+
+    Examples
+    --------
+    >>> cell("=1+1"), cell(-5.0), cell(None)
+    ("'=1+1", '-5.0', '')
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return "" if value is None else str(value)
+    text = line(value, 4096)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

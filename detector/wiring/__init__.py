@@ -5,6 +5,7 @@ replay   events file, feedback file, progress folder                ─┴─> t
 audits   the same logs and stores, read from outside the group      ───> Auditor, the same shards
 """
 
+from detector.wiring.alerts import read_alerts
 from detector.wiring.audit import ReplayFiles, auditing, roll_back
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
@@ -38,6 +39,7 @@ __all__ = [
     "list_checkpoints",
     "notify",
     "open_envelope",
+    "read_alerts",
     "replay",
     "roll_back",
     "run",

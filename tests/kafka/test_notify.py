@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -61,7 +62,12 @@ def alert(number: int) -> tuple[bytes, bytes, list[tuple[str, bytes]], int]:
     return f"card{number % 5}".encode(), b'{"severity": "high"}', headers, 0
 
 
-def start(place: Place, hook: Hook, folder: Path) -> subprocess.Popen[bytes]:
+def detector(*arguments: str) -> str:
+    command = [sys.executable, "-m", "detector", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=180).stdout
+
+
+def config_of(place: Place, hook: Hook, folder: Path) -> Path:
     tree = place.config().model_dump(mode="json", exclude_none=True)
     url = f"http://127.0.0.1:{hook.server.server_port}/"
     receiver = {"name": "hook", "kind": "webhook", "url": url, "rate": 6000, "key": {"env": "HOOK_KEY"}}
@@ -69,6 +75,11 @@ def start(place: Place, hook: Hook, folder: Path) -> subprocess.Popen[bytes]:
     tree["notify"] = {"start": "earliest", "address": "127.0.0.1:0", "receivers": [receiver]}
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(tree))
+    return file
+
+
+def start(place: Place, hook: Hook, folder: Path) -> subprocess.Popen[bytes]:
+    file = config_of(place, hook, folder)
     command = [sys.executable, "-m", "detector", "notify", "--config", str(file)]
     return subprocess.Popen(command, env=os.environ | {"HOOK_KEY": "k"}, stderr=subprocess.DEVNULL)
 
@@ -95,3 +106,16 @@ def test_a_receiver_that_is_down_and_a_killed_process_lose_no_alert(
     finally:
         running.kill()
         running.wait()
+
+
+def test_alerts_are_shown_and_exported_from_their_topic(place: Place, hook: Hook, tmp_path: Path) -> None:
+    produce_all(place.broker.bootstrap, place.alerts, [alert(n) for n in range(7)])
+    file = str(config_of(place, hook, tmp_path))
+    shown = detector("alerts", "tail", "--config", file, "-n", "3", "--once").splitlines()
+    assert [f"in-0-{n}" in one for n, one in zip((4, 5, 6), shown, strict=True)] == [True] * 3
+    assert "HIGH alert" in detector("alerts", "show", "in-0-2", "--config", file)
+    table = tmp_path / "alerts.csv"
+    detector("alerts", "export", "--config", file, "--out", str(table))
+    assert [row["alert_id"] for row in csv.DictReader(table.read_text().splitlines())] == [
+        f"in-0-{n}" for n in range(7)
+    ]

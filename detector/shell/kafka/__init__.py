@@ -22,7 +22,8 @@ The only package that imports kafka-python. Its rules, each with the problem tha
 
 Modules, each of which imports only from those before it: `record_batch`, `size_limits`, `workarounds`,
 `client`, `ends`, `probe`, `transactions`, `publisher`, then `stream`, `side_log`, `archive`,
-`output_watch` and `inbox`.
+`output_watch`, `inbox` and
+`topic_reader`.
 """
 
 from detector.shell.kafka.archive import KafkaArchive
@@ -33,6 +34,7 @@ from detector.shell.kafka.output_watch import OutputWatch
 from detector.shell.kafka.record_batch import rehearse_batch
 from detector.shell.kafka.side_log import KafkaSideLog, TimeOf
 from detector.shell.kafka.stream import KafkaStream
+from detector.shell.kafka.topic_reader import TopicReader
 from detector.shell.kafka.transactions import Hanging, Transactions
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "KafkaStream",
     "OutputWatch",
     "TimeOf",
+    "TopicReader",
     "Transactions",
     "client_settings",
     "rehearse_batch",
