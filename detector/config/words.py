@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 SHOWN_CHARS_MAX = 80
@@ -84,6 +84,18 @@ def cut(text: str) -> str:
     """Shorten a text, with a question mark for each character that cannot be printed."""
     printable = "".join(c if c.isprintable() else "?" for c in text[: SHOWN_CHARS_MAX + 1])
     return printable if len(printable) <= SHOWN_CHARS_MAX else printable[: SHOWN_CHARS_MAX - 3] + "..."
+
+
+def first_of(items: Sequence[str], most: int) -> str:
+    """List the first items, and say how many more there are.
+
+    Examples
+    --------
+    >>> first_of(["a", "b", "c"], 2), first_of(["a", "b"], 2)
+    ('a, b and 1 more', 'a, b')
+    """
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 def kind(value: Any) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from detector.core.reporting.telemetry import Telemetry
 from detector.errors import DetectorError
+from detector.ports import Log
+from detector.shell.watch import Watch
 
 LOOK_S = 5.0  # between two looks
 ROOM = 2  # free space is short below so many times the newest checkpoints: one more of each, and a margin
 
 
-class SpaceWatch:
+class SpaceWatch(Watch):
     """The background thread. Does nothing where the store does not tell its free space.
 
     Parameters
@@ -21,30 +22,23 @@ class SpaceWatch:
         Asks the store; None: it does not tell. May block: it is called on the thread only.
     telemetry
         Takes the answer.
+    log
+        Told of bugs.
     """
 
-    def __init__(self, free_bytes: Callable[[], int | None], telemetry: Telemetry) -> None:
+    def __init__(self, free_bytes: Callable[[], int | None], telemetry: Telemetry, log: Log) -> None:
+        super().__init__("space-watch", log)
         self._free_bytes, self._telemetry = free_bytes, telemetry
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="space-watch", daemon=True)
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Watch no more; does not wait for a call under way."""
-        self._stopping.set()
-
-    def look(self) -> bool:
-        """Look once; returns whether to look again."""
+    def look(self) -> float | None:
+        """Look once; see `Watch`."""
         try:
             free = self._free_bytes()
         except (DetectorError, OSError):  # failed writes are counted where they are made
             self._telemetry.store_free_bytes = None
-            return True
+            return LOOK_S
         self._telemetry.store_free_bytes = free
-        return free is not None
+        return None if free is None else LOOK_S
 
     def warnings(self) -> tuple[str, ...]:
         """What /readyz must say. May be called from any thread."""
@@ -57,7 +51,3 @@ class SpaceWatch:
             f"the checkpoint store has {free} bytes free, checkpoints may need {needed}: make room, or the "
             "next start replays all events since the last checkpoint that was written",
         )
-
-    def _run(self) -> None:
-        while self.look() and not self._stopping.wait(LOOK_S):
-            pass

@@ -98,7 +98,7 @@ def _run(
     stream = KafkaStream(config, password, key_password)
     monitor = DriftMonitor(telemetry)
     watch = OutputWatch(config, stream, telemetry, log)
-    beside = watch, EndsWatch(stream.ends(), telemetry, log), SpaceWatch(store.free_bytes, telemetry)
+    beside = watch, EndsWatch(stream.ends(), telemetry, log), SpaceWatch(store.free_bytes, telemetry, log)
     warnings: list[str] = []
 
     def prepare() -> None:

@@ -20,7 +20,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from detector.config.tree import Config
+from detector.config.words import first_of
 from detector.core.shard.model_shape import differing, shape
+from detector.early_stop import HANGUP
 from detector.errors import OperatorError
 from detector.ports import Log
 
@@ -115,17 +117,22 @@ class Reloader:
         """What /readyz must say."""
         if not self._left:
             return []
-        more = f" and {len(self._left) - _NAMED_MAX} more" if len(self._left) > _NAMED_MAX else ""
-        return [f"changed settings need a restart: {', '.join(self._left[:_NAMED_MAX])}{more}"]
+        return [f"changed settings need a restart: {first_of(self._left, _NAMED_MAX)}"]
 
     @contextmanager
     def at_hangup(self) -> Iterator[None]:
-        """Reload at each SIGHUP, in a thread of its own: the signal's handler only asks for it."""
+        """Reload at each SIGHUP, in a thread of its own: the signal's handler only asks for it.
+
+        A SIGHUP that came earlier in the start counts.
+        """
         if not hasattr(signal, "SIGHUP"):
             yield
             return
         threading.Thread(target=self._run, name="reload", daemon=True).start()
         before = signal.signal(signal.SIGHUP, lambda *_: self._asked.set())
+        if HANGUP.is_set():
+            HANGUP.clear()
+            self._asked.set()
         try:
             yield
         finally:

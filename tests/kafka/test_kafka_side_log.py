@@ -121,6 +121,27 @@ def test_side_log_waits_for_its_topic(place: Place) -> None:
     log.close()
 
 
+def test_a_side_topic_that_is_deleted_is_named(place: Place, side: KafkaSideLog) -> None:
+    """Labels just stopped, and nothing said so."""
+    produce_side(place, b"0")
+    assert refreshed(side, 1)
+    with closing(KafkaAdminClient(bootstrap_servers=place.broker.bootstrap)) as admin:
+        admin.delete_topics([f"{place.name}.side"])
+    said = list[str]()
+
+    def named() -> bool:
+        try:
+            side.refresh()
+        except BrokerUnavailable as error:
+            said.append(str(error))
+        return bool(said)
+
+    assert poll_until(named)
+    assert said == [f"Topic {place.name}.side does not exist."]
+    with pytest.raises(BrokerUnavailable, match="does not exist"):  # and again, without asking each time
+        side.refresh()
+
+
 def test_a_side_topic_that_is_created_anew_is_noticed(place: Place, side: KafkaSideLog) -> None:
     produce_side(place, b"0")
     assert refreshed(side, 1)

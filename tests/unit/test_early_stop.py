@@ -42,6 +42,12 @@ def test_a_signal_while_a_service_loads_its_libraries_is_a_stop(
     assert ended(module, number, "run", "--config", str(config)) == 0
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
+def test_a_hangup_while_a_service_loads_its_libraries_does_not_end_it() -> None:
+    """It did: a reload asked for in the seconds of a start killed the process."""
+    assert ended("typer", signal.SIGHUP, "run", "--config", "no-such-file.yaml") == 2
+
+
 def test_other_commands_end_as_any_program_does() -> None:
     assert ended("typer", signal.SIGTERM, "config-schema") == -signal.SIGTERM
 

@@ -21,6 +21,7 @@ from detector.shell.drift import DriftMonitor
 from detector.shell.metrics import METRICS, TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
 from detector.shell.space import SpaceWatch
+from detector.testing import MemoryLog
 from tests.unit.runner_world import World
 from tests.unit.test_shard import SCHEMA
 
@@ -117,7 +118,7 @@ class RealRun:
         self._render = renderer(
             TelemetryCollector(telemetry, *infos, monotonic=clock.monotonic, wall=clock.time)
         )
-        SpaceWatch(lambda: 10**9, telemetry).look()
+        SpaceWatch(lambda: 10**9, telemetry, MemoryLog()).look()
         self._rng = np.random.default_rng(4)
         self._number = 0
         self._answered = 0

@@ -11,6 +11,7 @@ import pytest
 
 from detector.config.tree import Config
 from detector.core.shard.model_shape import shape
+from detector.early_stop import HANGUP
 from detector.errors import ConfigError, Problem
 from detector.testing import MemoryLog
 from detector.wiring.reload import Reloader, reloaded
@@ -102,6 +103,14 @@ def test_a_hangup_reloads() -> None:
         os.kill(os.getpid(), signal.SIGHUP)
         assert done.wait(30)
     assert signal.getsignal(signal.SIGHUP) is before
+
+
+def test_a_hangup_of_the_start_reloads_as_soon_as_the_service_runs() -> None:
+    done = threading.Event()
+    HANGUP.set()
+    with Reloader(configured(), configured, lambda _: done.set(), MemoryLog()).at_hangup():
+        assert done.wait(30)
+    assert not HANGUP.is_set()
 
 
 @pytest.mark.usefixtures("chain")

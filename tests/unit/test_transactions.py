@@ -358,7 +358,9 @@ class Watched:
     def look(self, at_s: float, *, taken_over: bool = False) -> list[str]:
         self.now_s = at_s
         self.stream.fake.asked.clear()
-        self.watch.look(taken_over=taken_over)
+        if taken_over:
+            self.stream.taken_over.set()
+        self.watch.look()
         return list(self.stream.fake.asked)
 
 

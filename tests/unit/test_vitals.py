@@ -27,6 +27,7 @@ from detector.shell.runner.checkpointer import failure
 from detector.shell.runner.loop import Runner
 from detector.shell.space import SpaceWatch
 from detector.shell.store import FsspecStore
+from detector.testing import MemoryLog
 from tests.unit.runner_world import World, config, until
 
 pytestmark = pytest.mark.usefixtures("chain")
@@ -178,7 +179,7 @@ def test_a_full_disk_is_seen_before_and_when_a_checkpoint_fails(tmp_path: Path) 
     def write(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    watch = SpaceWatch(lambda: 0 if full else folder.free_bytes(), world.telemetry)
+    watch = SpaceWatch(lambda: 0 if full else folder.free_bytes(), world.telemetry, world.log)
     world.produce(200)
     runner = world.runner(store=Disk(), warning_sources=(watch.warnings,))
     until(lambda: runner.status().ready, runner)
@@ -372,17 +373,17 @@ def test_only_a_folder_tells_its_free_space(tmp_path: Path) -> None:
     assert (FsspecStore(f"file://{tmp_path}/not/there").free_bytes() or 0) > 0
     assert FsspecStore("memory://free").free_bytes() is None
     telemetry = Telemetry()
-    assert not SpaceWatch(FsspecStore("memory://free").free_bytes, telemetry).look()
+    assert not SpaceWatch(FsspecStore("memory://free").free_bytes, telemetry, MemoryLog()).look()
 
 
 def test_checkpoints_that_do_not_fit_any_more_are_a_warning() -> None:
     telemetry = Telemetry()
     telemetry.partitions[0].checkpoints.bytes = telemetry.partitions[1].checkpoints.bytes = 1000
     telemetry.owned = frozenset({0, 1})
-    watch = SpaceWatch(lambda: 4001, telemetry)
+    watch = SpaceWatch(lambda: 4001, telemetry, MemoryLog())
     watch.look()
     assert watch.warnings() == ()
-    watch = SpaceWatch(lambda: 4000, telemetry)
+    watch = SpaceWatch(lambda: 4000, telemetry, MemoryLog())
     watch.look()
     assert len(watch.warnings()) == 1
 

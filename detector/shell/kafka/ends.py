@@ -7,9 +7,9 @@ when it got its answer. While the broker is away the last answer stays, and its 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, closing
 from typing import Protocol
 
 from kafka import KafkaConsumer, TopicPartition
@@ -20,6 +20,7 @@ from detector.core.reporting.telemetry import Telemetry
 from detector.errors import DetectorError
 from detector.ports import Log
 from detector.shell.kafka.client import Settings, close_consumer, make_client, translated
+from detector.shell.watch import Watch
 
 LOOK_S = 5.0  # between two looks
 NOTICE_S = 1.0  # until a partition that was just assigned is asked for
@@ -81,7 +82,7 @@ class KafkaEnds:
         close_consumer(consumer)
 
 
-class EndsWatch:
+class EndsWatch(Watch):
     """The background thread.
 
     Parameters
@@ -99,42 +100,29 @@ class EndsWatch:
     def __init__(
         self, ends: Ends, telemetry: Telemetry, log: Log, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._ends, self._telemetry, self._log = ends, telemetry, log
-        self._monotonic = monotonic
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="ends-watch", daemon=True)
+        super().__init__("ends-watch", log)
+        self._ends, self._telemetry, self._monotonic = ends, telemetry, monotonic
         self._looked_s, self._asked = float("-inf"), frozenset[int]()
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
+    def session(self) -> AbstractContextManager[object]:
+        """Let go of the connection at the end."""
+        return closing(self._ends)
 
-    def stop(self) -> None:
-        """Watch no more; does not wait for a call under way."""
-        self._stopping.set()
-
-    def look(self) -> None:
-        """Ask, if it is time for it or if there are new partitions, and note the answers."""
+    def look(self) -> float:
+        """Ask, if it is time for it or if there are new partitions, and note the answers; see `Watch`."""
         now_s, owned = self._monotonic(), self._telemetry.owned
         if now_s - self._looked_s < LOOK_S and owned <= self._asked:
-            return
+            return NOTICE_S
         self._looked_s, self._asked = now_s, owned
         if not owned:
-            return
+            return NOTICE_S
         try:
             answers = self._ends.ask(sorted(owned))
         except (DetectorError, KafkaError, OSError):
             self._ends.close()
-            return
+            return NOTICE_S
         for number, end in answers.items():
             if number in self._telemetry.owned:
                 numbers = self._telemetry.partitions[number]
                 numbers.log.note(now_s, end, numbers.standing.processed)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(NOTICE_S):
-            try:
-                self.look()
-            except Exception:  # noqa: BLE001 - a bug here must not end the watch
-                self._log.exception("ends_watch_failed")
-        self._ends.close()
+        return NOTICE_S

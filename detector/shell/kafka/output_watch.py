@@ -13,18 +13,20 @@ Step 2 also comes whenever partitions are taken over, as the former owner may ha
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from detector.config.tree import Config
+from detector.config.words import first_of
 from detector.core.reporting.telemetry import Telemetry
 from detector.errors import CredentialsError, DetectorError
 from detector.ports import Log
 from detector.shell.kafka.stream import KafkaStream
+from detector.shell.watch import Watch
 
 LOOK_S = 5.0  # between two looks
 HIDDEN_LOOK_S = 1.0  # while something is hidden
@@ -70,7 +72,7 @@ class StableOffsetAges:
         return {at: 0.0 if since is None else now_s - since for at, (_, since) in self._seen.items()}
 
 
-class OutputWatch:
+class OutputWatch(Watch):
     """The background thread. Does nothing in at_least_once, which has no transactions.
 
     Parameters
@@ -95,27 +97,20 @@ class OutputWatch:
         log: Log,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("output-watch", log, wake=stream.taken_over)
         self._config = config
         self._stream = stream
         self._transactions = stream.transactions()
         self._telemetry = telemetry
-        self._log = log
         self._monotonic = monotonic
         self._ages = StableOffsetAges()
         self._mended_s = float("-inf")
         self._refusal = ""  # why we may not mend
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="output-watch", daemon=True)
 
     def start(self) -> None:
         """Begin to watch."""
         if self._config.delivery == "exactly_once":
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Watch no more; does not wait for a call under way."""
-        self._stopping = True
-        self._stream.taken_over.set()
+            super().start()
 
     def warnings(self) -> tuple[str, ...]:
         """What /readyz must say. May be called from any thread."""
@@ -124,32 +119,28 @@ class OutputWatch:
         if not hidden:
             return ()
         named = [f"{topic}/{partition}" for topic, partition in sorted(hidden)]
-        more = f" and {len(named) - _NAMED_MAX} more" if len(named) > _NAMED_MAX else ""
         return (
-            f"read_committed consumers see nothing new of {', '.join(named[:_NAMED_MAX])}{more} for "
+            f"read_committed consumers see nothing new of {first_of(named, _NAMED_MAX)} for "
             f"{max(hidden.values()):.0f} s: a transaction is not ended. "
             f"{self._refusal}Run `detector doctor --mend` with this configuration, as a principal with ALTER "
             "on the cluster.",
         )
 
-    # --- inside ---
+    def session(self) -> AbstractContextManager[object]:
+        """One connection."""
+        return self._transactions.connected()
 
-    def _run(self) -> None:
-        while not self._stopping:
-            try:
-                with self._transactions.connected():
-                    wait_s = 0.0
-                    while not self._stopping:
-                        wait_s = self.look(taken_over=self._stream.taken_over.wait(wait_s))
-            except (DetectorError, KafkaError, OSError) as error:  # the runner tells of brokers that are away
-                self._refuse(error)
-            except Exception:  # noqa: BLE001 - a bug here must not end the watch
-                self._log.exception("output_watch_failed")
-            self._note({})
-            self._stream.taken_over.wait(HIDDEN_LOOK_S)
+    def failed(self, error: Exception) -> None:
+        """Nobody answered, so the ages grow; the runner tells of brokers that are away."""
+        if isinstance(error, (DetectorError, KafkaError, OSError)):
+            self._refuse(error)
+        else:
+            super().failed(error)
+        self._note({})
 
-    def look(self, *, taken_over: bool) -> float:
-        """Look once, end what can be ended, and return when to look again, s."""
+    def look(self) -> float:
+        """Look once and end what can be ended; see `Watch`."""
+        taken_over = self._stream.taken_over.is_set()
         if taken_over:
             self._end_dead()
             self._stream.taken_over.clear()
@@ -160,6 +151,8 @@ class OutputWatch:
             self._mended_s = self._monotonic()
             self._mend()
         return HIDDEN_LOOK_S if oldest_s > 0 else LOOK_S
+
+    # --- inside ---
 
     def _note(self, ends: Mapping[TopicPartition, tuple[int, int]]) -> float:
         ages = self._ages.update(self._monotonic(), ends)

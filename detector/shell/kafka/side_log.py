@@ -13,9 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
 from detector.config.tree import Config
-from detector.errors import (
-    NeedsOperator,
-)
+from detector.errors import BrokerUnavailable, CredentialsError, DetectorError, NeedsOperator
 from detector.ports import TopicIds
 from detector.shell.kafka.client import (
     SHORT_REQUEST_MS,
@@ -25,13 +23,14 @@ from detector.shell.kafka.client import (
     make_consumer,
     translated,
 )
-from detector.shell.kafka.probe import PROBE_S, probe
-from detector.shell.kafka.workarounds import ids_of
+from detector.shell.kafka.probe import PROBE_ONE_S, PROBE_S, probe
+from detector.shell.kafka.workarounds import ids_of, knows
 
 TimeOf = Callable[[bytes], float | None]
 
 _RECENT_RECORDS_MAX = 65_536  # maximum number of recent records in memory, and read at the start
 _RECENT_BYTES_MAX = 64 << 20  # maximum size of their values; older records are read again from the topic
+_ASK_AGAIN_S = 2.0  # between two looks for a topic that is gone
 _POLLS_MAX = 64  # maximum number of polls in one refresh; the next one continues
 
 
@@ -81,6 +80,7 @@ class KafkaSideLog:
         self._at = TopicPartition(topic, 0)
         self._settings = client_settings(config, password, key_password)
         self._consumer: KafkaConsumer | None = None
+        self._gone: tuple[float, DetectorError] | None = None  # monotonic s of the last look, what it found
         self._recent: deque[tuple[int, bytes]] = deque()  # all records in [_recent_from, _end)
         self._ids = TopicIds()  # when the consumer was opened
         self._recent_from = 0
@@ -95,7 +95,7 @@ class KafkaSideLog:
         Raises
         ------
         BrokerUnavailable
-            No broker was reached, or the topic does not exist (yet).
+            No broker was reached, or the topic does not exist (yet, or any more).
         CredentialsError
             The broker rejects the connection, or is not trusted.
         NeedsOperator
@@ -108,6 +108,7 @@ class KafkaSideLog:
                 f"Topic {self._at.topic} was created anew (id {self._ids.topic}, now {now}): its positions "
                 "name other records than those that the journals have."
             )
+        self._require_topic(consumer)
         with self._translated("follow"):
             try:
                 for _ in range(_POLLS_MAX):
@@ -199,6 +200,19 @@ class KafkaSideLog:
         self._consumer = consumer
         self._ids = ids_of(consumer, self._at.topic)
         return consumer
+
+    def _require_topic(self, consumer: KafkaConsumer) -> None:
+        """Raise if the topic was deleted: a consumer only finds no records then."""
+        if knows(consumer, self._at.topic):
+            self._gone = None
+            return
+        if self._gone is not None and time.monotonic() - self._gone[0] < _ASK_AGAIN_S:
+            raise self._gone[1]
+        try:
+            probe(self._settings, {self._at.topic: "read"}, PROBE_ONE_S)
+        except (BrokerUnavailable, CredentialsError) as error:
+            self._gone = time.monotonic(), error
+            raise
 
     def _begin(self, consumer: KafkaConsumer, position: int) -> None:
         """Follow the topic from `position`, with no records in memory."""

@@ -50,6 +50,11 @@ def ids_of(consumer: KafkaConsumer, topic: str) -> TopicIds:
     return TopicIds(metadata.cluster_id or "", "" if topic_id is None else str(topic_id))
 
 
+def knows(consumer: KafkaConsumer, topic: str) -> bool:
+    """Whether a consumer's metadata has a topic, without asking the broker: no public call tells."""
+    return bool(consumer._cluster.partitions_for_topic(topic))
+
+
 # --- connections ------------------------------------------------------------------------------------------
 
 

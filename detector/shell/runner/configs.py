@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from math import inf
 
 from detector.config.tree import Config, ModelPart
+from detector.config.words import first_of
 from detector.core.recovery.generations import config_name
 from detector.core.shard.model_shape import differences, shape
 from detector.errors import OutsideError
@@ -73,16 +74,16 @@ class ModelConfigs:
         if not found:
             return
         anew = shape(before) != shape(wanted)
-        more = [f"and {len(found) - NAMED_MAX} more"] if len(found) > NAMED_MAX else []
         self._log.warning(
             "model_begins_anew" if anew else "configuration_changed",
             partition=number,
             before=before.hash(),
             now=wanted.hash(),
-            changed=[*found[:NAMED_MAX], *more],
+            changed=found[:NAMED_MAX],
+            changes=len(found),
         )
         effect = "its model begins anew" if anew else "its model stays"
-        self._note(number, f"another configuration than before, {effect} ({', '.join(found[:NAMED_MAX])})")
+        self._note(number, f"another configuration than before, {effect} ({first_of(found, NAMED_MAX)})")
 
     def note_bare_start(self, number: int, lost: int) -> None:
         """Log and show that a partition's model begins with nothing, although there was one."""
