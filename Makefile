@@ -7,6 +7,7 @@ COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --
 # One thread per process: results must not depend on their number, and the tests use a process per core.
 PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := -n auto --dist loadfile
+WAITING := -n 3 --dist loadgroup
 INPUTS ?= 10000
 LEAGUE ?=
 QUALITY ?= $(if $(LEAGUE),--league $(LEAGUE)) --streams cards:7 --days 60 --out out/quality --docs docs/explanation/quality.md
@@ -30,7 +31,8 @@ demo: $(READY) ## run a broker, traffic with frauds and the daemon in one proces
 test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, and are skipped without
 	$(PYTEST) $(PARALLEL) tests/unit --cov --cov-report=term
 	$(PYTEST) -n auto tests/simulation
-	$(PYTEST) tests/kafka
+	$(BIN)/python -m detector compile  # once: daemons that start together would all compile
+	$(PYTEST) $(WAITING) tests/kafka
 
 test-fast: $(READY) ## run the unit tests on all cores, without coverage
 	$(PYTEST) $(PARALLEL) tests/unit

@@ -35,7 +35,7 @@ import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from base64 import urlsafe_b64encode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +61,11 @@ SCRAM_USER = "detector"
 # Below 32768, from where Linux assigns ports to outgoing connections. A client that retries a dead port of
 # that range may get the same port on its own side, connect to itself, and keep the broker from starting.
 _PORTS = range(20_000, 32_000)
+_WORKERS_MAX = 8
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER")  # gw0, gw1 ...: each worker of pytest-xdist has its own ports
+if _WORKER is not None:
+    _PORTS = _PORTS[int(_WORKER.removeprefix("gw")) % _WORKERS_MAX :: _WORKERS_MAX]
+_given: set[int] = set()  # so that the port of a broker that is down goes to nobody else
 
 
 class KafkaStartError(Exception):
@@ -361,7 +366,7 @@ class KafkaBroker(Temporary):
         program = java()
         self._folder = Path(tempfile.mkdtemp(prefix="detector-kafka-"))
         self.pki = create_pki(self._folder / "pki")
-        ports = free_ports(len(self.listeners), besides=self._quorum.ports)
+        ports = free_ports(len(self.listeners))
         self._ports = dict(zip(self.listeners, ports, strict=True))
         self._ports["CONTROLLER"] = self._quorum.ports[self.node - 1]
         properties = self._properties()
@@ -443,14 +448,19 @@ class KafkaBroker(Temporary):
             self._watcher = None
 
 
-def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
-    """Return ports of 127.0.0.1 that nothing listens on, outside the range of outgoing connections."""
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nothing listens on, outside the range of outgoing connections.
+
+    No port is returned twice to one process.
+    """
     found: list[int] = []
-    for port in random.sample([port for port in _PORTS if port not in besides], k=200):
+    left = [port for port in _PORTS if port not in _given]
+    for port in random.sample(left, k=min(200, len(left))):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             found.append(port)
         if len(found) == count:
+            _given.update(found)
             return found
     raise KafkaStartError(f"fewer than {count} free ports between {_PORTS[0]} and {_PORTS[-1]}")
 

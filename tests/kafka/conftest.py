@@ -1,12 +1,17 @@
 """Which Kafka the tests of this folder use.
 
-- `kafka`: one broker for the whole run, with all listeners and the authorizer on. If KAFKA_BOOTSTRAP_SERVERS
-  is set, that cluster is used instead: nothing is started, and only PLAINTEXT is available.
+- `kafka`: one broker for the whole run, with all listeners and the authorizer on; each worker of pytest-xdist
+  has its own. If KAFKA_BOOTSTRAP_SERVERS is set, that cluster is used instead: nothing is started, and only
+  PLAINTEXT is available.
 - `own_kafka`: a broker for one test, to kill, freeze and restart. `own_cluster`: three of them.
 - `place`, `own_place`: topics and a group for one test, on `kafka` or `own_kafka`.
 
 A test that uses one of these is marked `kafka`. Without Java or Maven it is skipped. With CI=true and Java it
 fails instead, so that a broken CI machine is noticed.
+
+Most of the time these tests wait, for sessions that expire and processes that start. So `make test` runs
+three workers, `-n 3 --dist loadgroup`, also on two cores. Tests that start brokers come first, as they take
+longest. No test may assume how fast anything is.
 """
 
 from __future__ import annotations
@@ -89,9 +94,14 @@ def topic_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def starts_brokers(item: pytest.Item) -> int:
+        used = set(getattr(item, "fixturenames", ()))
+        return 2 if "own_cluster" in used else 1 if "own_kafka" in used else 0
+
     for item in items:
         if {"kafka", "own_kafka", "own_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
+    items.sort(key=starts_brokers, reverse=True)
 
 
 def _require_own() -> None:

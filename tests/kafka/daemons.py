@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -37,14 +38,24 @@ KINDS = ("transactions", "alerts", "dead_letter", "scores")
 class Daemon:
     """One `detector run` process. Its log is in `log_file`."""
 
-    def __init__(self, config: Path, settings: Iterable[str], log_file: Path, module: str) -> None:
+    def __init__(
+        self,
+        config: Path,
+        settings: Iterable[str],
+        log_file: Path,
+        module: str,
+        checkout: Path | None = None,
+    ) -> None:
         self.log_file = log_file
         self._address = f"127.0.0.1:{free_ports(1)[0]}"
         command = [sys.executable, "-m", module, "run", "--config", str(config)]
         for setting in (*settings, f"http.address={self._address}"):
             command += ["--set", setting]
+        environment = None if checkout is None else {**os.environ, "PYTHONPATH": str(checkout)}
         with log_file.open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, cwd=checkout, env=environment
+            )
 
     def page(self, path: str) -> tuple[int, str]:
         """Status and body of a page; (0, "") when nothing answers."""
@@ -147,6 +158,7 @@ class Deployment:
             Any of "feedback" and "exchange".
         """
         self.module = module
+        self.checkout: Path | None = None  # another one than this, for the next daemons
         self.bootstrap = bootstrap
         self.folder = folder
         self.partitions = partitions
@@ -199,28 +211,32 @@ class Deployment:
     def start(self, *settings: str) -> Daemon:
         """Start one more daemon."""
         log_file = self.folder / f"daemon-{len(self.daemons)}.log"
-        daemon = Daemon(self.config, settings, log_file, self.module)
+        daemon = Daemon(self.config, settings, log_file, self.module, self.checkout)
         self.daemons.append(daemon)
         return daemon
 
     def committed(self) -> int:
         """Sum of the group's committed offsets."""
         with self._consumer(group_id=self.group) as consumer:
-            found = [consumer.committed(at) for at in self._inputs()]
-        return sum(offset or 0 for offset in found)
+            return self._committed(consumer)
+
+    def _committed(self, consumer: KafkaConsumer, timeout_ms: int | None = None) -> int:
+        return sum(consumer.committed(at, timeout_ms=timeout_ms) or 0 for at in self._inputs())
 
     def await_done(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait until everything produced is committed."""
-        with self._consumer() as consumer:
+        with self._consumer(group_id=self.group) as consumer:
             end = sum(consumer.end_offsets(self._inputs()).values())
-        if not poll_until(lambda: self._progress() >= end, timeout_s=timeout_s, interval_s=0.3):
-            logs = "\n".join(daemon.log()[-3000:] for daemon in self.daemons)
-            raise TimeoutError(f"committed {self.committed()} of {end} after {timeout_s:g} s\n{logs}")
 
-    def _progress(self) -> int:
-        with contextlib.suppress(Exception):  # some tests stop the broker
-            return self.committed()
-        return -1
+            def done() -> bool:
+                with contextlib.suppress(Exception):  # some tests stop the broker
+                    return self._committed(consumer, timeout_ms=5000) >= end
+                return False
+
+            if poll_until(done, timeout_s=timeout_s, interval_s=0.3):
+                return
+        logs = "\n".join(daemon.log()[-3000:] for daemon in self.daemons)
+        raise TimeoutError(f"committed {self.committed()} of {end} after {timeout_s:g} s\n{logs}")
 
     def forget_group(self) -> None:
         """Delete the group and use another checkpoint folder, for another run over the same log."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 KAFKA_VERSION = "4.3.0"
@@ -38,27 +40,44 @@ def java() -> str:
 
 def distribution() -> Path:
     """Return the folder with the broker's jars. Maven fetches it the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / f"detector-kafka-{KAFKA_VERSION}"
+    folder = cache_folder() / f"detector-kafka-{KAFKA_VERSION}"
     if folder.is_dir():
         return folder
     maven = shutil.which("mvn")
     if maven is None:
         raise KafkaUnavailable("no Maven to fetch Apache Kafka: install it, or set KAFKA_BOOTSTRAP_SERVERS")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="detector-kafka-fetch-", dir=cache) as work:
-        jars = Path(work) / "jars"
-        (Path(work) / "pom.xml").write_text(_POM)
+    with fetching(folder) as work:
+        if work is None:
+            return folder
+        jars = work / "jars"
+        (work / "pom.xml").write_text(_POM)
         command = [maven, "-q", "-B", "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
-        done = run(command, cwd=Path(work), timeout_s=_FETCH_TIMEOUT_S)
+        done = run(command, cwd=work, timeout_s=_FETCH_TIMEOUT_S)
         if done.returncode != 0:
             raise KafkaUnavailable(f"Maven could not fetch Apache Kafka:\n{tail(done.stdout)}")
-        # The rename makes the complete folder appear at once. Another run may have been faster.
-        with contextlib.suppress(OSError):
-            jars.rename(folder)
-    if not folder.is_dir():
-        raise KafkaUnavailable(f"could not put Apache Kafka into {folder}")
+        jars.rename(folder)  # the complete folder appears at once
     return folder
+
+
+def cache_folder() -> Path:
+    """Return the folder, outside the checkout, of what is fetched once."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+@contextlib.contextmanager
+def fetching(folder: Path) -> Iterator[Path | None]:
+    """Yield a temporary folder beside `folder`, for one process at a time; None if `folder` is there by then.
+
+    Test processes that begin together all find no folder; the first one fetches it.
+    """
+    with (
+        folder.with_name(f"{folder.name}.lock").open("w") as lock,
+        tempfile.TemporaryDirectory(prefix=f"{folder.name}-fetch-", dir=folder.parent) as work,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed
+        yield None if folder.is_dir() else Path(work)
 
 
 def run(command: list[str], *, cwd: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:

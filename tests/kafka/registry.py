@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.kafka.broker import Temporary, free_ports
-from tests.kafka.distribution import run, tail, watched
+from tests.kafka.distribution import cache_folder, fetching, run, tail, watched
 from tests.kafka.waiting import poll_until
 
 VERSION = "3.3.3"
@@ -54,15 +54,15 @@ def _version(path: str) -> int:
 
 def distribution() -> Path:
     """Return the folder of the unpacked archive. Maven fetches it the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / f"detector-apicurio-{VERSION}"
+    folder = cache_folder() / f"detector-apicurio-{VERSION}"
     if folder.is_dir():
         return folder
     maven = shutil.which("mvn")
     if maven is None:
         raise RegistryMissing("no Maven to fetch the schema registry")
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="detector-apicurio-fetch-", dir=cache) as work:
+    with fetching(folder) as work:
+        if work is None:
+            return folder
         command = [
             maven,
             "-q",
@@ -71,14 +71,13 @@ def distribution() -> Path:
             f"-Dartifact={_ARTIFACT}",
             f"-DoutputDirectory={work}",
         ]
-        done = run(command, cwd=Path(work), timeout_s=_FETCH_TIMEOUT_S)
-        archives = list(Path(work).glob("*.tar.gz"))
+        done = run(command, cwd=work, timeout_s=_FETCH_TIMEOUT_S)
+        archives = list(work.glob("*.tar.gz"))
         if done.returncode != 0 or not archives:
             raise RegistryMissing(f"Maven could not fetch the schema registry:\n{tail(done.stdout)}")
         with tarfile.open(archives[0]) as archive:
-            archive.extractall(Path(work) / "app", filter="data")
-        with contextlib.suppress(OSError):  # another run may have been faster
-            (Path(work) / "app").rename(folder)
+            archive.extractall(work / "app", filter="data")
+        (work / "app").rename(folder)
     return folder
 
 

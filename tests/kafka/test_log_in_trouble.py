@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import time
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -23,8 +25,12 @@ LINES_MAX = 20  # of one minute of trouble
 
 
 @pytest.fixture
-def deployment(own_kafka: KafkaBroker, tmp_path: Path, topic_name: str) -> Iterator[Deployment]:
-    with Deployment(own_kafka.bootstrap, tmp_path, topic_name, partitions=4) as made:
+def deployment(
+    kafka: KafkaBroker, request: pytest.FixtureRequest, tmp_path: Path, topic_name: str
+) -> Iterator[Deployment]:
+    """On a broker of its own where the test stops brokers."""
+    broker = request.getfixturevalue("own_kafka") if "own_kafka" in request.fixturenames else kafka
+    with Deployment(broker.bootstrap, tmp_path, topic_name, partitions=4) as made:
         yield made
 
 
@@ -38,6 +44,15 @@ def running(deployment: Deployment) -> Daemon:
 
 def lines_since(daemon: Daemon, before: str) -> list[str]:
     return daemon.log().removeprefix(before).splitlines()
+
+
+def most_in_a_minute(lines: list[str]) -> int:
+    """Largest number of lines within 60 s. On a busy machine the trouble lasts longer than the outage."""
+    at_s = [0.0]
+    for line in lines:  # a line without a time belongs to the one before it
+        moment = json.loads(line)["timestamp"] if line.startswith("{") else None
+        at_s.append(datetime.fromisoformat(moment).timestamp() if moment else at_s[-1])
+    return max(index - bisect_left(at_s, at - 60.0) + 1 for index, at in enumerate(at_s))
 
 
 @pytest.mark.parametrize("way", ["kill", "suspend"])
@@ -56,14 +71,15 @@ def test_an_outage_of_a_minute_gives_few_lines(
     deployment.await_done()
     lines = lines_since(daemon, before)
     print(f"{len(lines)} lines in {time.monotonic() - began_s:.0f} s", *lines, sep="\n")
-    assert len(lines) <= LINES_MAX
+    assert most_in_a_minute(lines) <= LINES_MAX
+    assert any('"event": "ready_again"' in line for line in lines)
 
 
-def test_a_topic_that_is_deleted_is_named(own_kafka: KafkaBroker, deployment: Deployment) -> None:
+def test_a_topic_that_is_deleted_is_named(kafka: KafkaBroker, deployment: Deployment) -> None:
     daemon = running(deployment)
     topic = deployment.topics["transactions"]
     before = daemon.log()
-    with closing(KafkaAdminClient(bootstrap_servers=own_kafka.bootstrap)) as admin:
+    with closing(KafkaAdminClient(bootstrap_servers=kafka.bootstrap)) as admin:
         admin.delete_topics([topic])
     words = f"Topic {topic} does not exist"
     began_s = time.monotonic()
@@ -73,7 +89,7 @@ def test_a_topic_that_is_deleted_is_named(own_kafka: KafkaBroker, deployment: De
     assert words in json.loads(daemon.page("/readyz")[1])["reason"]
     lines = lines_since(daemon, before)
     print(len(lines), "lines", *lines, sep="\n")
-    assert len(lines) <= LINES_MAX
+    assert most_in_a_minute(lines) <= LINES_MAX
     assert any(words in line for line in lines)
 
 

@@ -19,7 +19,7 @@ from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.registry import Apicurio, RegistryMissing
 from tests.kafka.waiting import PATIENCE_S, poll_until
 
-AWAY_S = 30.0
+AWAY_S = 10.0  # several attempts, each of a second, with pauses that grow
 OLD, NEW, BAD = 600, 300, 40  # events before and after the change of the schema, and of each kind of bad ones
 UNKNOWN = 999_999  # an id that the registry does not give
 Write = Callable[[dict[str, Any]], bytes]
@@ -151,6 +151,7 @@ def totals(daemon: Daemon) -> tuple[float, float]:
     return scored, rejected
 
 
+@pytest.mark.xdist_group("registry")  # one registry for all
 @pytest.mark.parametrize("format_", [avro, protobuf, json_schema])
 def test_a_registry_that_is_away_a_new_schema_and_bad_bytes(
     format_: Callable[[Apicurio, str], tuple[Write, Write]],
@@ -174,9 +175,11 @@ def test_a_registry_that_is_away_a_new_schema_and_bad_bytes(
         assert poll_until(lambda: totals(daemon) == (OLD, 0))
 
         registry.suspend()
+        began_s = time.monotonic()
         try:
             made.produce((event["card"].encode(), new(event)) for event in stream[OLD:])
             if with_schemas:
+                assert poll_until(lambda: "registry" in daemon.page("/readyz")[1])
                 time.sleep(AWAY_S)
                 assert totals(daemon) == (OLD, 0)
                 assert daemon.page("/readyz")[0] == 503
@@ -184,6 +187,7 @@ def test_a_registry_that_is_away_a_new_schema_and_bad_bytes(
             registry.resume()
         made.await_done()
         assert poll_until(lambda: totals(daemon) == (OLD + NEW, 0))
+        away_s = time.monotonic() - began_s
 
         good = new(stream[0])
         bad = [good[:5] + b"\xff" * 40, good[:-1] + b"\xff\xff"]
@@ -206,6 +210,6 @@ def test_a_registry_that_is_away_a_new_schema_and_bad_bytes(
         assert 1 <= len(rejected) <= 2  # one partition has them all; a minute may have gone by
         if with_schemas:
             waiting = [line for line in daemon.logged("not_ready") if "registry" in line["reason"]]
-            assert len(waiting) == 1
+            assert 1 <= len(waiting) <= 1 + away_s / 60  # once a minute
             assert len(daemon.logged("schema_read")) == 2
             assert [line["schema"] for line in daemon.logged("schema_refused")] == [UNKNOWN]

@@ -155,10 +155,14 @@ def end_foreign(cluster: KafkaCluster, topic: str) -> None:
 
 
 @pytest.fixture
-def deployment(own_kafka: KafkaBroker, tmp_path: Path, topic_name: str) -> Iterator[Deployment]:
+def deployment(
+    kafka: KafkaBroker, request: pytest.FixtureRequest, tmp_path: Path, topic_name: str
+) -> Iterator[Deployment]:
+    """On a broker of its own where the test stops brokers."""
+    broker = request.getfixturevalue("own_kafka") if "own_kafka" in request.fixturenames else kafka
     slow = {"poll_records_max": 200, "session_timeout_ms": int(SESSION_S * 1000)}
     with Deployment(
-        own_kafka.bootstrap,
+        broker.bootstrap,
         tmp_path,
         topic_name,
         partitions=4,

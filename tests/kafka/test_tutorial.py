@@ -12,8 +12,7 @@ import pytest
 
 from tests import tutorial
 from tests.kafka.broker import KafkaBroker
-
-STOP_S = 30  # the longest wait for an end by SIGINT
+from tests.kafka.waiting import PATIENCE_S
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -37,7 +36,7 @@ def test_a_newcomer_gets_alerts_on_a_topic(own_kafka: KafkaBroker, tmp_path: Pat
         try:
             lines = newcomer.run(read_alerts).splitlines()
             process.send_signal(signal.SIGINT)
-            code = process.wait(STOP_S)
+            code = process.wait(PATIENCE_S)
         finally:
             process.kill()
     assert code == 0, (tmp_path / "daemon.log").read_text()[-2000:]

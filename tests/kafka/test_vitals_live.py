@@ -1,4 +1,8 @@
-"""What a real daemon tells of a broker that dies, of traffic that stops, and of itself."""
+"""What a real daemon tells of a broker that dies, of traffic that stops, and of itself.
+
+That each is visible within 15 s is tested on a fake clock (tests/unit/test_vitals.py). Here it must become
+visible, however busy the machine is; the seconds are printed.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from tests.kafka.test_accidents import CONFIG, KAFKA
 from tests.kafka.test_end_to_end import traffic
 from tests.kafka.waiting import poll_until
 
-VISIBLE_S = 15.0  # within so many seconds a fault must be seen
+OUTAGE_S = 10.0  # of the daemon, before the broker starts again
 SERIES = (
     "detector_partition_lag_records",
     "detector_partition_lag_seconds",
@@ -37,7 +41,7 @@ def deployment(own_kafka: KafkaBroker, tmp_path: Path, topic_name: str) -> Itera
 
 def seen_after_s(condition: Callable[[], bool]) -> float:
     began_s = time.monotonic()
-    assert poll_until(condition, timeout_s=VISIBLE_S, interval_s=0.2)
+    assert poll_until(condition, interval_s=0.2)
     return time.monotonic() - began_s
 
 
@@ -53,6 +57,7 @@ def test_a_broker_that_dies_and_comes_back_is_seen(own_kafka: KafkaBroker, deplo
     assert daemon.metric("detector_ready") == 1
     assert daemon.metric("process_resident_memory_bytes") > 0
     assert daemon.metric("detector_partition_newest_record_age_seconds") > 0
+    outages = daemon.metric("detector_outages_total")  # a busy machine may have stopped the loop before
     quiet_s = daemon.metric("detector_partition_event_age_seconds")
     assert poll_until(lambda: daemon.metric("detector_partition_event_age_seconds") > quiet_s + 2)
 
@@ -62,18 +67,16 @@ def test_a_broker_that_dies_and_comes_back_is_seen(own_kafka: KafkaBroker, deplo
         lambda: max(daemon.metrics("detector_partition_lag_age_seconds").values()) > 10
     )
     print(f"not ready after {took_s:.1f} s, the lag's age beyond 10 s after {aged_s:.1f} s")
-    began_s = time.monotonic()
-    assert poll_until(lambda: time.monotonic() - began_s > VISIBLE_S, interval_s=1.0)
+    assert poll_until(lambda: daemon.metric("detector_outage_seconds") > OUTAGE_S, interval_s=1.0)
     assert has_every_series(daemon)
     assert not any(isnan(lag) for lag in daemon.metrics("detector_partition_lag_records").values())
-    assert daemon.metric("detector_outage_seconds") > VISIBLE_S
-    assert daemon.metric("detector_outages_total") == 1
+    assert daemon.metric("detector_outages_total") > outages
 
     own_kafka.start()
     assert poll_until(daemon.ready)
     (line,) = daemon.logged("ready_again")
     print(f"ready again: {line}")
-    assert line["seconds"] > VISIBLE_S
+    assert line["seconds"] > OUTAGE_S
     assert line["reason"]
     assert poll_until(lambda: max(daemon.metrics("detector_partition_lag_age_seconds").values()) < 10)
     assert daemon.metric("detector_outage_seconds") == 0
