@@ -350,6 +350,17 @@ def test_the_package_imports_its_door_only_when_asked() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_the_service_starts_without_the_libraries_of_its_libraries() -> None:
+    """They would cost each process 150 MB and more than a second of CPU time."""
+    code = (
+        "import sys, detector.wiring.daemon;"
+        "assert not {'sklearn', 'pandas', 'pyarrow'} & set(sys.modules);"
+        "from river.drift import ADWIN, PageHinkley;"
+        "assert ADWIN is detector.shell.drift._new_adwin"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 @pytest.mark.parametrize("floor", sorted(set(FLOORS.values())))
 def test_a_room_of_the_core_imports_from_lower_floors_only(floor: int) -> None:
     files = {path: source for path, source in sources().items() if part(path) == "core"}
