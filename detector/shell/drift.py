@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from statistics import fmean, pstdev
 from types import ModuleType
 from typing import Any
@@ -29,19 +28,21 @@ _PACKAGE = "river.drift"
 def _adwin() -> Callable[[], Any]:
     """river's ADWIN without the rest of its package.
 
-    `river.drift` also imports its data sets, and with them scikit-learn, scipy and pandas: 150 MB and 1.3 s of
-    CPU time at each start (measured, river 0.26.1). So its module is imported under an empty package of the
-    same name, which goes again: another import of `river.drift` finds all of it.
+    `river.drift` also imports its data sets, and with them scikit-learn, scipy and pandas: 150 MB and 1.3 s
+    of CPU time at each start (measured, river 0.26.1). So its module is imported under an empty package of
+    the same name, which goes again: another import of `river.drift` finds all of it.
     """
-    if _PACKAGE in sys.modules:
-        return import_module(_PACKAGE).ADWIN  # type: ignore[no-any-return]
-    empty = ModuleType(_PACKAGE)
-    empty.__path__ = [f"{folder}/drift" for folder in river.__path__]
-    sys.modules[_PACKAGE] = empty
+    there = _PACKAGE in sys.modules
+    if not there:
+        empty = ModuleType(_PACKAGE)
+        empty.__path__ = [f"{folder}/drift" for folder in river.__path__]
+        sys.modules[_PACKAGE] = empty
     try:
-        return import_module(f"{_PACKAGE}.adwin").ADWIN  # type: ignore[no-any-return]
+        from river.drift.adwin import ADWIN
     finally:
-        del sys.modules[_PACKAGE]
+        if not there:
+            del sys.modules[_PACKAGE]
+    return ADWIN  # type: ignore[no-any-return]
 
 
 _new_adwin = _adwin()

@@ -285,7 +285,9 @@ NOW = 1_900_000_000.0
 class _SideConsumer:
     """Delivers prepared records of a side topic, without a broker."""
 
-    _cluster = SimpleNamespace(cluster_id=None, topic_id=lambda topic: None)  # an old broker
+    _cluster = SimpleNamespace(
+        cluster_id=None, topic_id=lambda topic: None, partitions_for_topic=lambda topic: {0}
+    )  # an old broker
 
     def __init__(self, beginning: int = 0) -> None:
         self.at, self.first = beginning, beginning
