@@ -2,7 +2,8 @@
 
     python -m benchmarks.first_config
 
-The shapes are those of tests/shapes.py and tests/aside.py; the second ones were written after the rules.
+The shapes are those of tests/shapes.py, tests/aside.py and tests/further.py; the last two were written after
+the rules.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from detector.config.load import load
 from tests.aside import ASIDE
+from tests.further import FURTHER
 from tests.shapes import SHAPES, Shape
 
 HEADER = "| shape | events | id | time | main entity | amount | labels | scored | rejected | s |"
@@ -26,7 +28,7 @@ def main() -> None:
     """Print one row per shape; what is not as expected has a question mark."""
     print(HEADER)
     print("|" + "---|" * (HEADER.count("|") - 1))
-    for shape in (*SHAPES, *ASIDE):
+    for shape in (*SHAPES, *ASIDE, *FURTHER):
         print(row(shape), flush=True)
 
 

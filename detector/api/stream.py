@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -30,6 +31,7 @@ from detector.core.shard.looking import Looked
 from detector.core.shard.partition import Partition
 from detector.errors import UsageError
 from detector.shell.background import BackgroundThread
+from detector.wiring.compiling import COMPILING, watching_compilation
 
 T = TypeVar("T")
 
@@ -190,8 +192,15 @@ class Stream:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    with _controller().limit(limits=1):
+    """Linear algebra on one thread. The first call of an installation compiles: that is said."""
+    with _controller().limit(limits=1), watching_compilation(_say_compiling):
         yield
+
+
+@cache
+def _say_compiling() -> None:
+    """Tell somebody who waits, once in a process."""
+    print(COMPILING, file=sys.stderr, flush=True)
 
 
 @cache

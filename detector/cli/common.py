@@ -24,7 +24,6 @@ NEW = "a file that does not exist yet: nothing is overwritten"
 
 out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
-COMPILING = "compiling for this machine: about half a minute, the first time only"
 EVENTS_HELP = (
     "JSON lines, a JSON array, CSV, TSV, Parquet or Arrow, also gzip or zstd: a path, a quoted pattern such "
     "as 'days/*.csv', a URL, or - for standard input."

@@ -16,7 +16,6 @@ import typer
 
 from detector.cli import asking
 from detector.cli.common import (
-    COMPILING,
     EVENTS_HELP,
     NEW,
     Overrides,
@@ -170,7 +169,7 @@ def _try_out(config: Config, lines: list[bytes]) -> None:
     from detector.shell import logs
 
     logs.configure("error", config.log.format)
-    with wiring.watching_compilation(lambda: err.print(COMPILING)):
+    with wiring.watching_compilation(lambda: err.print(wiring.COMPILING)):
         trial = wiring.try_out(config, lines, logs.get_logger("detector"))
     rejected = sum(trial.rejected.values())
     alerts = f"{trial.alerts:,} alert{'s' * (trial.alerts != 1)}"

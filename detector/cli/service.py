@@ -19,7 +19,6 @@ from rich.progress import (
 )
 
 from detector.cli.common import (
-    COMPILING,
     EVENTS_HELP,
     ConfigPath,
     Overrides,
@@ -147,7 +146,7 @@ def replay(
             console=err,
             disable=not err.is_terminal,
         ) as bar,
-        wiring.watching_compilation(lambda: err.print(COMPILING)),
+        wiring.watching_compilation(lambda: err.print(wiring.COMPILING)),
     ):
         task = bar.add_task("replay", total=source.size_bytes)
         replayed = wiring.replay(

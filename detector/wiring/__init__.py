@@ -9,7 +9,7 @@ from detector.wiring.alerts import read_alerts
 from detector.wiring.audit import ReplayFiles, auditing, roll_back
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
-from detector.wiring.compiling import compile_all, watching_compilation
+from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
 from detector.wiring.daemon import run
 from detector.wiring.doctor import Diagnosis, diagnose
 from detector.wiring.file_replay import Replay, Replayed, replay
@@ -23,6 +23,7 @@ from detector.wiring.first_config import (
 from detector.wiring.notify import Tried, notify, try_receivers
 
 __all__ = [
+    "COMPILING",
     "TRIAL_EVENTS_MAX",
     "Diagnosis",
     "Replay",

@@ -25,6 +25,7 @@ SCHEMAS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 """Entities, and types of fields, that between them use every part of the score."""
 
 
+COMPILING = "compiling for this machine: about half a minute, the first time only"
 SAID_AFTER_S = 1.0
 """Time spent on compiling after which somebody who waits is told."""
 

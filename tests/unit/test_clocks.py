@@ -79,6 +79,66 @@ def test_the_same_time_as_in_one_field(moment: datetime, zone: str) -> None:
     assert time_of(pattern, {**clock, "d": moment.strftime("%d.%m.") + f"{moment.year:04}"}) == one
 
 
+@settings(deadline=None)
+@given(
+    moment=st.datetimes(datetime(1971, 1, 1), datetime(2199, 1, 1)).map(lambda m: m.replace(microsecond=0)),
+    zone=st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"]),
+    as_text=st.booleans(),
+)
+def test_parts_are_the_same_time_as_one_field(moment: datetime, zone: str, as_text: bool) -> None:
+    one = time_of(event(path="t", zone=zone), {"t": moment.isoformat()})
+    values = [moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second]
+    tree = dict(zip("ymdhis", map(str, values) if as_text else values, strict=True))
+    assert time_of(event(path="y, m, d, h, i, s", format="apart", zone=zone), tree) == one
+    clock = event(path="y,m,d", format="apart", clock="c", zone=zone)
+    assert time_of(clock, {**tree, "c": moment.time().isoformat()}) == one
+
+
+def test_parts_that_are_no_time() -> None:
+    schema = event(path="y, m, d", format="apart")
+    assert (
+        time_of(schema, {"y": 2026.0, "m": "3", "d": " 01 "}) == datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+    )
+    for tree, reason in (
+        ({"y": 2026, "m": 3}, "missing"),
+        ({"y": 2026, "m": 2, "d": 30}, "bad_time"),
+        ({"y": 2026, "m": "March", "d": 1}, "bad_time"),
+        ({"y": 26, "m": 3, "d": 1}, "out_of_range"),
+        ({"y": 2026, "m": 3.5, "d": True}, "bad_time"),
+    ):
+        found = parsed(schema, tree)
+        assert isinstance(found, Rejected)
+        assert found.reason == reason
+
+
+@pytest.mark.parametrize("path", ["t", "y, m", "y, m, d, h, i, s, f"])
+def test_a_time_apart_has_three_to_six_parts(path: str) -> None:
+    with pytest.raises(ConfigError, match="3 to 6 paths"):
+        load_text(
+            f"event: {{id: null, time: {{path: '{path}', format: apart}}, "
+            "fields: [{name: a, type: numeric, path: a}]}",
+            "x",
+        )
+
+
+def test_days_of_a_spreadsheet() -> None:
+    days = event(path="d", format="steps", step=86_400.0, origin="1899-12-30T00:00:00Z", clock="c")
+    noon = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
+    assert time_of(days, {"d": 46082, "c": "12:00"}) == noon
+    assert (
+        time_of(
+            days.model_copy(update={"time": days.time.model_copy(update={"clock": None})}), {"d": 46082.5}
+        )
+        == noon
+    )
+
+
+def test_digits_of_a_pattern_may_be_a_number() -> None:
+    schema = event(path="d", format="%y%m%d")
+    day = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
+    assert time_of(schema, {"d": 260301}) == time_of(schema, {"d": "260301"}) == day
+
+
 def test_numbers_offsets_and_missing_ones() -> None:
     day = datetime(2026, 3, 1, tzinfo=UTC).timestamp()
     both = event(path="d", clock="c", zone="Europe/Berlin")

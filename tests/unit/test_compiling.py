@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from numba.core.event import trigger_event
 
-from detector.wiring import watching_compilation
+from detector.api import stream
+from detector.wiring import COMPILING, compiling, watching_compilation
 
 
 class Clock:
@@ -52,3 +54,14 @@ def test_afterwards_nothing_is_said() -> None:
         pass
     compiled(clock, [5.0])
     assert not count
+
+
+def test_the_python_api_says_it_once_in_a_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compiling, "SAID_AFTER_S", 0.0)
+    stream._say_compiling.cache_clear()
+    for _ in range(2):
+        with stream._one_thread():
+            compiled(Clock(), [0.0])
+    assert capsys.readouterr() == ("", f"{COMPILING}\n")

@@ -23,6 +23,7 @@ from detector.wiring import open_envelope
 from tests import cases
 from tests.aside import ASIDE
 from tests.commands import run_main
+from tests.further import FURTHER
 from tests.shapes import SHAPES, Shape
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
@@ -78,7 +79,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, *ASIDE], ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", [*SHAPES, *ASIDE, *FURTHER], ids=lambda shape: shape.name)
 def test_a_shape_is_understood(tmp_path: Path, shape: Shape) -> None:
     path = tmp_path / shape.file
     path.write_bytes(shape.make())

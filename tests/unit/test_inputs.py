@@ -369,6 +369,26 @@ def test_rows_of_another_width(tmp_path: Path) -> None:
     ]
 
 
+TABLE = "day,who,amount\n" + "".join(f"2026-03-{1 + n % 28:02},A{n},{n}.5\n" for n in range(40))
+
+
+@pytest.mark.parametrize("below", ["Total,,820\n", "Sum,,\n,,820\n", "rows: 40\n", "\n\nEnd of report\n"])
+def test_rows_below_a_table_are_no_events(tmp_path: Path, below: str) -> None:
+    assert table(tmp_path, TABLE + below) == table(tmp_path, TABLE)
+    long = TABLE + TABLE.partition("\n")[2] * 150  # they are not in the sample
+    assert table(tmp_path, long + below) == table(tmp_path, long)
+
+
+def test_rows_below_a_table_are_said(tmp_path: Path) -> None:
+    put(tmp_path / "x.csv", (TABLE + "Total,,820\n").encode())
+    assert "1 rows below the table left out" in describe(Source(tmp_path / "x.csv"))
+
+
+def test_poor_rows_within_a_table_are_events(tmp_path: Path) -> None:
+    assert len(table(tmp_path, TABLE + "?,?,1\n" * 3 + "2026-03-01,A1,1\n" + "?,?,1\n" * 2)) == 46
+    assert len(table(tmp_path, TABLE + "?,?,1\n" * 6)) == 46
+
+
 def test_a_late_letter_of_another_encoding(tmp_path: Path) -> None:
     text = b"a,b\n" + b"1,x\n" * 100_000 + "2,Käse\n".encode("latin-1")
     assert table(tmp_path, text)[-1] == {"a": 2, "b": "Käse"}

@@ -11,17 +11,20 @@ from functools import cached_property
 from typing import Any
 
 from detector.config.infer.numbers import Written, symbol_of, value_of, written
-from detector.config.infer.times import TimeForm, counts_time, is_clock, time_form
+from detector.config.infer.times import TimeForm, counts_time, day_number, in_order, is_clock, time_form
 from detector.config.infer.vocabulary import (
     ATTRIBUTE_WORDS,
     CLOCK_WORDS,
     CONCEPTS,
+    DAY_WORDS,
     ENTITY_RANKS,
     EVENT_WORDS,
     ID_WORDS,
+    IN_WORDS,
     MEASURE_WORDS,
     NEVER_TIME_WORDS,
     OTHER_TIME_WORDS,
+    OUT_WORDS,
     TIME_WORDS,
     concept,
     words_of,
@@ -109,7 +112,15 @@ class Column:
     @cached_property
     def is_amount(self) -> bool:
         """Whether its name is that of an amount."""
-        return any(concept(word) == "amount" for word in self.words)
+        return self.is_side or any(concept(word) == "amount" for word in self.words)
+
+    @property
+    def is_side(self) -> bool:
+        """Whether its name is that of one of the two columns of a statement, and of nothing else."""
+        words = set(self.last_words)
+        rest = words - OUT_WORDS - IN_WORDS - {"money"}
+        sides = words - rest - (set() if "money" in words else {"in", "out"})
+        return bool(sides) and len(rest) <= 1 and all(len(word) == 3 for word in rest)  # Debit (GBP)
 
     @property
     def says_id(self) -> bool:
@@ -181,8 +192,15 @@ class Column:
         return self.whole and all(a < b for a, b in itertools.pairwise(self.values))  # type: ignore[operator]
 
     @cached_property
+    def digits(self) -> bool:
+        """Whether all values are numbers, or digits in texts."""
+        return self.types <= {int, float} or all(map(_DIGITS.fullmatch, self.counts))
+
+    @cached_property
     def sorted(self) -> bool:
-        """Whether no number is below the one before."""
+        """Whether no number is below the one before, also of digits in texts."""
+        if self.types == {str} and all(map(_DIGITS.fullmatch, self.counts)):
+            return all(int(a) <= int(b) for a, b in itertools.pairwise(map(str, self.values)))
         numbers = [value for value in self.values if not isinstance(value, str)]
         return all(a <= b for a, b in itertools.pairwise(numbers))
 
@@ -238,7 +256,10 @@ class Column:
     @cached_property
     def time(self) -> TimeForm | None:
         """Its format, with numbers in the years 2000 to 2100."""
-        return time_form(self.values)
+        found = time_form(self.values)
+        if found is None and set(self.last_words) & DAY_WORDS and not self.missing:
+            return day_number(self.values)
+        return found
 
     @cached_property
     def step(self) -> str:
@@ -261,6 +282,11 @@ class Column:
     def clock(self) -> bool:
         """Whether all values are times of day."""
         return not self.missing and is_clock(self.values)
+
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether its times hardly ever go back."""
+        return self.time is not None and in_order(self.values, self.time)
 
     def time_reason(self, reason: str) -> str:
         """Why this is the time, and what is assumed."""
@@ -304,11 +330,13 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
         return (column.of_envelope, False, True, True, False) if column.step else None
     names_time = bool(TIME_WORDS & names)
     iso = column.time.format in ("iso8601", "auto")  # auto: the digits of a date and a time of day
-    if not (names_time or iso or "%" in column.time.format):
+    if not (names_time or iso or "%" in column.time.format or column.time.origin):
         return None
     if other and not names_time | iso:
         return None
-    return column.of_envelope, other, column.time.days, not EVENT_WORDS & names, not names_time, not iso
+    # Of times that say the same, the one in which the events are in order.
+    plain = not EVENT_WORDS & names, not names_time, not iso
+    return column.of_envelope, other, column.time.days, *plain, not column.in_order
 
 
 def clock_rank(column: Column, day: Column) -> tuple[Any, ...] | None:

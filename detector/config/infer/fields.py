@@ -10,7 +10,14 @@ from detector.config.infer.choice import Choice
 from detector.config.infer.column import Column
 from detector.config.infer.numbers import PLAIN, common_form
 from detector.config.infer.sample import Sample
-from detector.config.infer.vocabulary import CONCEPTS, ENTITY_RANKS, LESS_AMOUNT_WORDS, concept, word_set
+from detector.config.infer.vocabulary import (
+    CONCEPTS,
+    ENTITY_RANKS,
+    IN_WORDS,
+    LESS_AMOUNT_WORDS,
+    concept,
+    word_set,
+)
 from detector.config.kinds import KINDS
 from detector.config.tree import MISSING, NumberForm
 
@@ -24,6 +31,7 @@ ENTITY_NAMES = word_set(
 )
 """Words for entities that people read in alerts; others are named by what they stand for."""
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
+_CURRENCY_NAMED = re.compile(r"[(\[]([A-Z]{3})[)\]]")  # Amount (INR)
 
 
 def described(choice: Choice, sample: Sample) -> Choice:
@@ -34,7 +42,8 @@ def described(choice: Choice, sample: Sample) -> Choice:
     display = own[:DISPLAY_CHARS_MAX] if not own.isascii() and own.isprintable() else column.called
     unit = ""
     if choice.kind == "numeric" and column.is_amount:
-        unit = column.symbol or _currency_beside(column, sample)
+        named = _CURRENCY_NAMED.search(own)
+        unit = column.symbol or (named[1] if named else _currency_beside(column, sample))
     number = None
     missing: tuple[str, ...] = ()
     if choice.kind == "numeric" and column.written is not None:
@@ -80,7 +89,14 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
     if wanted == "":
         return None
     ranked = [
-        (bool(set(column.words) & LESS_AMOUNT_WORDS), concepts, column.missing > 0.5, place, name)
+        (
+            bool(set(column.words) & LESS_AMOUNT_WORDS),
+            concepts,
+            bool(set(column.last_words) & IN_WORDS),
+            column.missing > 0.5,
+            place,
+            name,
+        )
         for place, (name, column) in enumerate(amounts)
         if (concepts := amount_rank(column)) is not None
     ]
@@ -91,7 +107,10 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
 def amount_rank(column: Column) -> int | None:
     """Rank of a number as an amount by its name, 0 is best; None: it is not named like one."""
     found = {concept(word) for word in column.words}
-    return next((rank for rank, name in enumerate(AMOUNT_CONCEPTS) if name in found), None)
+    rank = next((rank for rank, name in enumerate(AMOUNT_CONCEPTS) if name in found), None)
+    if rank is None and column.is_side:
+        return len(AMOUNT_CONCEPTS)
+    return rank
 
 
 def with_names(

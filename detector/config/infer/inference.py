@@ -41,6 +41,7 @@ from detector.config.words import cut
 ENTITIES_MAX = 8  # of the tree
 FIELDS_MAX = 128  # of the tree
 REPEATED_MAX = 0.01  # repeated share of an id's values; a larger one is not due to retries
+DAY_PARTS = 3  # fields of a time without a time of day
 MAIN_MISSING_MAX = 0.5  # share of events without the main entity
 # A key of which 20,000 events show no repetition has some hundred million values or more: no history.
 ONCE_EVENTS_MIN = 2_000
@@ -86,8 +87,8 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
     labels = _labels(sample, wishes, but=chosen_entities)
     taken = [*chosen_entities, *(sample.columns[label.path] for label in labels)]
     dropped = [sample.named("ignored", path, lambda _: True) for path in wishes.ignored]
-    time_column, time = _time(sample, wishes, but=[*taken, *dropped])
-    taken += [time_column] if time_column is not None else []
+    time_columns, time = _time(sample, wishes, but=[*taken, *dropped])
+    taken += time_columns
     taken += [sample.columns[time.clock]] if time.clock else []
     id_column, id_, id_is_own = _id(sample, wishes, but=[*taken, *dropped])
     taken += [id_column] if id_column is not None else []
@@ -153,27 +154,44 @@ def _labels(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> list[Label
     return labels
 
 
-def _time(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> tuple[Column | None, Choice]:
+def _time(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> tuple[list[Column], Choice]:
+    """The fields of the time, the time of day aside, and what is said of them."""
     if wishes.time:
         column: Column | None = sample.named("time", wishes.time, Column.is_some_time)
     else:
         column = None if wishes.time == "" else sample.find_time(but)
+    if (column is None or column.time is None) and wishes.time is None:
+        parts = sample.find_calendar(but)
+        if parts:
+            why = "year, month, day and so on in fields of their own; UTC is assumed"
+            choice = replace(sample.choice(parts, "time", why), format="apart", step="", origin="")
+            days = len(parts) == DAY_PARTS
+            return parts, _with_clock(choice, parts[0] if days else None, sample, [*but, *parts])
     if column is None:
-        return None, Choice(
+        return [], Choice(
             path="",
             kind="time",
             reason="no field is always a time: in Kafka the record's timestamp is the time; in a file events "
             "are a second apart",
         )
-    clock = sample.find_clock(column, [*but, column])
-    if clock is not None:
-        why = f"always a day, and {cut(clock.path)} is always a time of day; UTC is assumed"
-        why = f"named by you; {why}" if wishes.time else why
-        return column, replace(sample.choice(column, "time", why), clock=clock.path)
     reason = column.time_reason("named by you" if wishes.time else "")
     if column.of_envelope:
         reason = f"no field of the event is always a time; this is the envelope's. {reason}"
-    return column, sample.choice(column, "time", reason)
+    days = column.time_or_steps is not None and column.time_or_steps.days
+    choice = sample.choice(column, "time", reason)
+    named = "named by you; " if wishes.time else ""
+    return [column], _with_clock(choice, column if days else None, sample, [*but, column], named)
+
+
+def _with_clock(
+    choice: Choice, day: Column | None, sample: Sample, but: Sequence[Column], named: str = ""
+) -> Choice:
+    """Add the time of day, if it has a field of its own."""
+    clock = None if day is None else sample.find_clock(day, but)
+    if clock is None:
+        return choice
+    why = f"{named}always a day, and {cut(clock.path)} is always a time of day; UTC is assumed"
+    return replace(choice, reason=why, clock=clock.path)
 
 
 def _id(sample: Sample, wishes: Wishes, but: Sequence[Column]) -> tuple[Column | None, Choice, bool]:

@@ -13,9 +13,11 @@ from detector.config.infer.column import (
     Column,
     enough,
     id_rank,
+    is_constant_in,
     time_rank,
 )
 from detector.config.infer.vocabulary import (
+    CLOCK_WORDS,
     EVENT_WORDS,
     MEASURE_WORDS,
     NEVER_TIME_WORDS,
@@ -30,6 +32,9 @@ from detector.config.tree import split_path
 KEYS_DISTINCT_MIN = 50  # different values of a key that neither its name nor its type tells
 ENTITY_MISSING_MAX = 0.9  # share of events without it
 UNNAMED_MISSING_MAX = 0.5
+LONG_DIGITS_MIN = 7  # of a number that may be a key without a name of one
+ROUND_SHARE_MAX = 0.2  # of such numbers that end in 00; by chance one in a hundred does
+AMOUNTS = ("amount", "value", "total")
 REFERENCES = word_set("ref refs reference references order")  # that may be of an event, not of somebody
 LONG_STEPS = word_set("month months week weeks quarter year years")
 
@@ -75,6 +80,9 @@ def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
         alike = [c for c in fits if c.entity == column.entity and c is not column]
         if column.is_name and any(not c.is_name for c in alike):
             continue
+        if column.is_name and (key := _key_beside(column, columns)) is not None:
+            found[id(key)] = key.entity = column.entity  # Sender UPI ID beside Sender Name
+            continue
         family = [c for c in alike if c.numbered and c.noun == column.noun]
         if column.numbered and any((-c.distinct, c.path) < (-column.distinct, column.path) for c in family):
             continue
@@ -82,6 +90,20 @@ def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
             continue
         found[id(column)] = column.entity
     return found
+
+
+def _key_beside(name: Column, columns: Sequence[Column]) -> Column | None:
+    """The identifier of the one whose name a column has: it has the same words, and each key one name."""
+    about = set(name.words) - {"name", "nm"}
+    return next(
+        (
+            c
+            for c in columns
+            if c.says_id and not c.trouble and c.values and about < set(c.words) and c.noun not in EVENT_WORDS
+            if _can_be_entity(c) and is_constant_in(name, c)
+        ),
+        None,
+    )
 
 
 def _can_be_entity(column: Column) -> bool:
@@ -123,12 +145,14 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
         return "entity", f"by its name ({entity})"
     if other := _some_time(column):
         return "ignored", other
+    if column.clock and set(column.words) & CLOCK_WORDS:
+        return "ignored", "a time of day without its day"
     if column.is_key() and id_rank(column) is not None and column.events >= FEW:
         return "ignored", "never repeats, could be the id"
     if max(map(len, column.counts)) > LIMITS.text_chars_max:
         return "ignored", f"longer than {LIMITS.text_chars_max} characters"
     if column.is_key() and column.says_id and n >= FEW and not column.is_name:
-        if column.types <= {int, float} and column.sorted and distinct >= RECURRING_DISTINCT_MIN:
+        if column.sorted and distinct >= RECURRING_DISTINCT_MIN and column.digits:
             return "ignored", "a counter"
         of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS
         if column.recurs and column.missing <= ENTITY_MISSING_MAX and not of_event:
@@ -161,6 +185,8 @@ def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
     n, distinct = len(column.values), column.distinct
     if kind == "numeric" and column.events >= FEW and column.ascending:
         return "ignored", "a counter"
+    if kind == "numeric" and _is_long_key(column):
+        return "entity", "long whole numbers that recur like those of a key"
     if kind == "categorical" and column.types == {str}:
         with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
         keyed = column.recurs and distinct >= KEYS_DISTINCT_MIN and column.is_key()
@@ -170,6 +196,23 @@ def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
         if n >= FEW and distinct > 0.9 * n:
             return "ignored", "nearly every event has a different value"
     return None
+
+
+def _is_long_key(column: Column) -> bool:
+    """Whether numbers are those of a key, as of a telephone: a measure of so many digits hardly comes back.
+
+    Numbers that are mostly round may be amounts of a currency with large ones.
+    """
+    if not column.whole or not column.recurs or column.distinct < KEYS_DISTINCT_MIN:
+        return False
+    named = set(column.words) & MEASURE_WORDS or any(concept(w) in AMOUNTS for w in column.words)
+    round_ones = sum(text.endswith("00") for text in column.counts)
+    return (
+        not named
+        and column.missing <= UNNAMED_MISSING_MAX
+        and min(map(len, column.counts)) >= LONG_DIGITS_MIN
+        and round_ones <= ROUND_SHARE_MAX * column.distinct
+    )
 
 
 def _described(column: Column) -> bool:

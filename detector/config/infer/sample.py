@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from detector.config.infer.column import (
 from detector.config.infer.envelope import Open, find_envelope, opened, said
 from detector.config.infer.looks import looks_like
 from detector.config.infer.roles import judge
+from detector.config.infer.times import CALENDAR, is_part
 from detector.config.infer.vocabulary import iso8583_names
 from detector.config.tree import UNREADABLE
 from detector.config.words import nearest
@@ -32,6 +33,8 @@ SAMPLE_VALUES_MAX = 1_500_000  # of events with many fields fewer are read: some
 SAMPLE_BYTES_MAX = 1 << 26  # the whole sample is held in memory
 COLUMNS_MAX = 1_024  # of an event with more fields, the first ones are used
 EXAMPLES_MAX = 3
+_PARTS = {word: part for part, words in enumerate(CALENDAR) for word in words}
+_LONG_PARTS = {*CALENDAR[0], *CALENDAR[1]}
 
 
 class Sample:
@@ -132,12 +135,30 @@ class Sample:
         """Find the event's time. Preferred are times over dates, telling names, and ISO 8601 over numbers."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := time_rank(column)) is not None]
-        return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
+        best = min(ranked, key=lambda pair: pair[0])[1] if ranked else None
+        if best is not None and best.time is None and best.last_words[-1] in _PARTS:
+            dated = any(set(column.last_words[-1:]) & _LONG_PARTS for column in candidates)
+            return None if dated else best  # a day of a month does not count from the beginning
+        return best
+
+    def find_calendar(self, but: Sequence[Column]) -> list[Column]:
+        """Find the fields of year, month and day, and hour, minute and second; empty: there are none."""
+        families: dict[tuple[str, ...], dict[int, Column]] = {}
+        for column in self.usable():
+            part = _PARTS.get(column.last_words[-1] if column.last_words else "")
+            if part is None or column in but or column.missing or "," in column.path or column.of_envelope:
+                continue
+            if is_part(column.values, part):
+                parent = column.path.rpartition(".")[0]
+                families.setdefault((parent, *column.last_words[:-1]), {}).setdefault(part, column)
+        for found in families.values():
+            parts = list(takewhile(found.__contains__, range(len(CALENDAR))))
+            if len(parts) >= 3:
+                return [found[part] for part in parts]
+        return []
 
     def find_clock(self, day: Column, but: Sequence[Column]) -> Column | None:
-        """Find the time of day that belongs to a field with the day alone."""
-        if day.time_or_steps is None or not day.time_or_steps.days:
-            return None
+        """Find the time of day that belongs to a field, or to fields, with the day alone."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := clock_rank(column, day)) is not None]
         return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
@@ -162,6 +183,7 @@ class Sample:
             reason=reason,
             format="" if form is None else form.format,
             step="" if form is None else form.step,
+            origin="" if form is None else form.origin,
             distinct=max(column.distinct for column in parts),
             missing=max(column.missing for column in parts),
             examples=tuple(dict.fromkeys(examples)),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 from detector.config.clock import read_clock
@@ -54,6 +55,20 @@ STEPS = {
 }
 """What a number that counts time counts, by the last word of its name."""
 ASCENDING_SHARE = 0.99  # of neighbours, of a number that counts time
+ORDERED_VALUES_MAX = 2_000  # that are looked at to see whether times are in order
+_SHEET_FROM, _SHEET_TO = 36_526, 73_051  # the years 2000 to 2100 as days since 1899-12-30
+
+
+CALENDAR = (
+    ("year", "jahr", "annee", "ano", "anno", "yyyy"),
+    ("month", "monat", "mois", "mes", "mese", "mm"),
+    ("day", "tag", "jour", "dia", "giorno", "dd"),
+    ("hour", "stunde", "heure", "hora", "ora", "hh"),
+    ("minute", "min", "minuto", "mi"),
+    ("second", "sec", "sekunde", "seconde", "segundo", "ss"),
+)
+"""Last words of fields that have one part of a time each."""
+_CALENDAR_BOUNDS = ((1970, 2199), (1, 12), (1, 31), (0, 23), (0, 59), (0, 59))
 
 
 class TimeForm(NamedTuple):
@@ -63,6 +78,7 @@ class TimeForm(NamedTuple):
     note: str = ""  # what was decided or assumed
     days: bool = False  # without a time of day
     step: str = ""  # of steps
+    origin: str = ""  # of steps, if not the default
 
 
 def time_form(values: Sequence[Any], *, plausible: bool = True) -> TimeForm | None:
@@ -100,6 +116,45 @@ def _of_numbers(values: Sequence[Any], plausible: bool) -> TimeForm | None:
         if all(low * scale <= value < high * scale for value in values):
             return TimeForm(format)
     return None
+
+
+def day_number(values: Sequence[Any]) -> TimeForm | None:
+    """The form of numbers that are days, by a name that says so: 260301, or a spreadsheet's 46082.5.
+
+    Six digits are a date only if all of them are one and the sample is in order in that reading.
+    """
+    if not values or not all(type(value) in (int, float) for value in values):
+        return None
+    if all(_SHEET_FROM <= value < _SHEET_TO for value in values) and len(set(values)) > 1:
+        whole = all(float(value).is_integer() for value in values)
+        note = "a spreadsheet's number of days since 1899-12-30"
+        return TimeForm("steps", note, days=whole, step="1d", origin="1899-12-30T00:00:00Z")
+    texts = [str(value) for value in values]
+    if all(len(text) == 6 and text.isdigit() for text in texts):
+        for form, words in (("%y%m%d", "year, month, day"), ("%d%m%y", "day, month, year")):
+            if in_order(texts, TimeForm(form, days=True)) and len(set(texts)) > 1:
+                return TimeForm(form, f"digits of {words}; days without a time of day", days=True)
+    return None
+
+
+def in_order(values: Sequence[Any], form: TimeForm) -> bool:
+    """Whether hardly any of the times comes before the one in front of it."""
+    read: Callable[[Any], Any] = str
+    if "%" in form.format:
+        read = partial(_by_pattern, form.format)
+    elif not isinstance(values[0], str):
+        read = float
+    try:
+        moments = [read(value) for value in values[:ORDERED_VALUES_MAX]]
+    except ValueError:
+        return False
+    pairs = list(itertools.pairwise(moments))
+    forward = sum(1 for a, b in pairs if a <= b)
+    return forward >= ASCENDING_SHARE * len(pairs)
+
+
+def _by_pattern(pattern: str, value: Any) -> datetime:
+    return datetime.strptime(str(value).strip(), pattern)
 
 
 def _iso(texts: Sequence[str]) -> TimeForm | None:
@@ -226,6 +281,13 @@ def _padded(texts: Sequence[str], values: Sequence[Any]) -> list[str]:
 
 def _whole_text(value: Any) -> str:
     return str(int(value)) if float(value).is_integer() and 0 <= value < 1_000_000 else ""
+
+
+def is_part(values: Sequence[Any], part: int) -> bool:
+    """Whether all values can be one part of a time, as numbered in `CALENDAR`."""
+    low, high = _CALENDAR_BOUNDS[part]
+    texts = {str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values}
+    return all(text.isdecimal() and len(text) <= 4 and low <= int(text) <= high for text in texts)
 
 
 def counts_time(values: Sequence[Any], word: str) -> str:

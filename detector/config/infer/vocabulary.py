@@ -25,7 +25,8 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "card": "card cards cc pan ccn karte karten kreditkarte carte tarjeta cartao carta kaart karta karty "
         "kartya kartyaszam kart kort карта карты карте 卡 卡号 カード 카드 بطاقة",
         "account": "account acct acc acnt iban wallet konto konten compte cuenta conta conto rekening konta "
-        "rachunek szamla szamlaszam hesap ucet счет счёт счета 账户 账号 帐户 帐号 口座 계좌 حساب",
+        "rachunek szamla szamlaszam hesap ucet policy contract subscription "
+        "vertrag contrat contrato poliza apolice polizza счет счёт счета 账户 账号 帐户 帐号 口座 계좌 حساب",
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
         "consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario клиент клиента 客户 "
         "用户 会员 顧客 会員 고객 عميل",
@@ -90,6 +91,7 @@ EVENT_WORDS = word_set(
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
 CLOCK_WORDS = CONCEPTS["time"]
+DAY_WORDS = CONCEPTS["date"] - word_set("dt day dag tag jour") | {"datetime"}
 NEVER_TIME_WORDS = word_set(
     "dob birth birthday birthdate geburtsdatum geburtstag born expiry expires expiration exp due"
 )
@@ -102,7 +104,7 @@ OTHER_TIME_WORDS = word_set(
 MEASURE_WORDS = word_set(
     "balance saldo solde count counts age limit rate ratio score avg average mean std min max share percent "
     "pct months days hours weeks minutes seconds velocity distinct similarity length size interest quantity "
-    "qty guthaben kontostand amount amt betrag value total sum price fee fees tax"
+    "qty bytes guthaben kontostand amount amt betrag value total sum price fee fees tax"
 )
 """Words of quantities: what has one is no key."""
 ATTRIBUTE_WORDS = word_set(
@@ -121,6 +123,15 @@ LESS_AMOUNT_WORDS = word_set(
     "settlement sttlm conversion exchange rate cashback original kontostand loan income"
 )
 """Beside a word for an amount: not the amount at stake."""
+OUT_WORDS = word_set(
+    "debit debits debet soll debe debito debita withdrawal withdrawals out outgoing ausgang belastung cargo "
+    "расход дебет 借方 支出"
+)
+IN_WORDS = word_set(
+    "credit credits kredit haben haber credito deposit deposits in incoming eingang gutschrift abono "
+    "приход кредит 貸方 收入"
+)
+"""Names of the two columns of a statement: money that leaves, money that comes."""
 NOT_LABEL_WORDS = word_set(
     "count counts score rate ratio risk velocity months days weeks probability prob rules rule time date "
     "model number previous prev history warning zone filter"

@@ -70,7 +70,8 @@ def _names_of(table: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
     return lambda schema: schema.update(enum=list(table))
 
 
-TIME_FORMATS = ("auto", "iso8601", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "date", "steps")
+TIME_FORMATS = ("auto", "iso8601", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "date", "steps", "apart")
+TIME_PARTS = ("year", "month", "day", "hour", "minute", "second")  # of the format apart, in this order
 _TIME_DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
 _TIME_DIRECTIVES = frozenset("YymdbBjHIpMSfzaA%")
 _SOME_DAY = datetime(2026, 3, 21)
@@ -96,11 +97,11 @@ def _time_format(form: str) -> str:
 
 def _moment(text: str) -> str:
     try:
-        if 1970 <= datetime.fromisoformat(text).year < 2200:
+        if 1800 <= datetime.fromisoformat(text).year < 2200:  # spreadsheets count from 1899-12-30
             return text
     except ValueError:
         pass
-    raise wrong("a time between 1970 and 2200 in ISO 8601, like 2000-01-01T00:00:00Z")
+    raise wrong("a time between 1800 and 2200 in ISO 8601, like 2000-01-01T00:00:00Z")
 
 
 EventFormat = Annotated[str, AfterValidator(_member_of(FORMATS)), Field(json_schema_extra=_names_of(FORMATS))]
@@ -151,7 +152,7 @@ class TimeField(Part):
 
     path: Path | None = Field(
         description="Path of the time. null: the record's own timestamp in Kafka; in files, which have none, "
-        "`origin` and one `step` per event."
+        "`origin` and one `step` per event. With format apart: the paths of its parts, separated by commas."
     )
     clock: Path | None = Field(
         None,
@@ -162,7 +163,9 @@ class TimeField(Part):
         "auto",
         description="auto: a text is ISO 8601; a number is epoch s, ms, us or ns by its size. iso8601, "
         "epoch_s, epoch_ms, epoch_us, epoch_ns: that. date: 20260301 or 2026-03-01. steps: a number of "
-        "`step`s since `origin`. A text with %: a pattern of strptime, like %d.%m.%Y %H:%M:%S.",
+        "`step`s since `origin`; a spreadsheet counts days since 1899-12-30. apart: year, month and day, and "
+        "perhaps hour, minute and second, each in a field of its own. A text with %: a pattern of strptime, "
+        "like %d.%m.%Y %H:%M:%S.",
     )
     step: Duration = Field(1.0, description="Length of a step; see `path` and `format`.")
     origin: Annotated[str, AfterValidator(_moment)] = Field(
@@ -175,9 +178,23 @@ class TimeField(Part):
 
     @model_validator(mode="after")
     def _a_day_for_the_clock(self) -> Self:
-        if self.clock is not None and (self.path is None or self.format == "steps"):
-            raise unfit("a path that leads to the day, and no format steps, or no clock")
+        steps = self.format == "steps" and self.step % 86_400
+        if self.clock is not None and (self.path is None or steps or len(self.parts) > 3):
+            raise unfit("a path that leads to the day, and no steps shorter than days, or no clock")
         return self
+
+    @model_validator(mode="after")
+    def _all_parts(self) -> Self:
+        if self.format == "apart" and not 3 <= len(self.parts) <= len(TIME_PARTS):
+            raise unfit(f"path: 3 to {len(TIME_PARTS)} paths, separated by commas, as format is apart")
+        return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Where the time is: one path, those of its parts, or none."""
+        if self.path is None:
+            return ()
+        return split_path(self.path, TIME_PARTS if self.format == "apart" else ("time",))
 
 
 class EntityField(Part):

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import TIME_MAX_S, Event
+from detector.core.events.clocks import put_together
 from detector.core.events.kinds import TEXT_GRAMS_MAX
 from detector.core.events.parser import NO_RESOURCES, NO_SOURCE, Entity, ParsedEvent, Parser
 from detector.core.events.rejection import Bad, Rejected
@@ -166,8 +167,12 @@ class BlockReader:
         parser = self.parser
         columns = iter(found)  # in the order of the format's paths
         ids, times, kinds, _ = islice(columns, 4)
-        if parser.schema.time.clock is not None:
-            times = list(zip(times, next(columns), strict=True))
+        time = parser.schema.time
+        clocks = next(columns) if time.clock is not None else None
+        if len(time.parts) > 1:
+            times = list(map(put_together, zip(times, *islice(columns, len(time.parts) - 1), strict=True)))
+        if clocks is not None:
+            times = list(zip(times, clocks, strict=True))
         events.ids[:] = (
             self._ids(ids, doubtful) if self._has_id else map(parser.own_id, events.offsets.tolist())
         )

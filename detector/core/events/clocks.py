@@ -1,6 +1,7 @@
-"""Times whose day and time of day are two fields, as in the files of many banks: `Datum` and `Uhrzeit`.
+"""Times in several fields: day and time of day, as in the files of many banks (`Datum` and `Uhrzeit`); or
+year, month, day and so on, each by itself.
 
-The result is the same double as that of one field with both.
+The result is the same double as that of one field with all of it.
 """
 
 from __future__ import annotations
@@ -92,3 +93,37 @@ class ClockedTimes(TimeReader):
         wall = _EPOCH + timedelta(microseconds=quarter * _QUARTER_US)
         away = wall.replace(tzinfo=self._own_zone).utcoffset() or timedelta()
         return round(away / timedelta(microseconds=1))
+
+
+def put_together(parts: Sequence[Any]) -> str | None:
+    """Year, month and day, and hour, minute and second as far as they are there, as ISO 8601.
+
+    Returns
+    -------
+    str
+        What is no date becomes a text that is none. None: a part is missing.
+
+    Examples
+    --------
+    >>> put_together([2026, "03", 1.0]), put_together([2026, 3, 1, 9, 5])
+    ('2026-03-01', '2026-03-01T09:05:00')
+    """
+    if None in parts:
+        return None
+    whole = [part if type(part) is int else _whole(part) for part in parts]
+    if any(not 0 <= part < 10_000 for part in whole):
+        return ", ".join(map(shown, parts))
+    year, month, day, *at = whole
+    text = f"{year:04}-{month:02}-{day:02}"
+    if at:
+        hour, minute, second = (*at, 0, 0)[:3]
+        text += f"T{hour:02}:{minute:02}:{second:02}"
+    return text
+
+
+def _whole(part: Any) -> int:
+    """A whole number, also in text; -1: it is none."""
+    if isinstance(part, float) and part.is_integer():
+        return int(part)
+    text = part.strip() if isinstance(part, str) else ""
+    return int(text) if text.isdecimal() and len(text) <= 4 else -1

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypedDict
 
 from detector.config.tree import MISSING, EntityField, Event, ValueField
-from detector.core.events.clocks import ClockedTimes
+from detector.core.events.clocks import ClockedTimes, put_together
 from detector.core.events.formats import make_format
 from detector.core.events.kinds import KINDS, STORES, FieldKind
 from detector.core.events.rejection import SKIPPED, Bad, Rejected
@@ -127,7 +127,10 @@ class Parser:
         keys_missing = MISSING if schema.missing is None else schema.missing
         self.id_texts = self._key_texts(schema.missing or ())
         clocked = schema.time.clock is not None
-        self.times = (ClockedTimes if clocked else TimeReader)(schema.time, frozenset(keys_missing))
+        time = schema.time
+        if time.format == "apart":
+            time = time.model_copy(update={"format": "iso8601"})
+        self.times = (ClockedTimes if clocked else TimeReader)(time, frozenset(keys_missing))
         reversals = schema.reversals
         self.reversals = frozenset(() if reversals is None else reversals.values)
         encoded = [field for field in schema.fields if field.use == "encode"]
@@ -136,9 +139,10 @@ class Parser:
             fields += [field for field in encoded if KINDS[field.type].store == store]
         values = [entity.path for entity in schema.entities]
         values += [path for field in fields for path in field.paths]
-        heads = [schema.id, schema.time.path]
+        first, *others = schema.time.parts or (None,)
+        heads = [schema.id, first]
         heads += [None, None] if reversals is None else [reversals.path, reversals.original]
-        heads += [schema.time.clock] if clocked else []
+        heads += [*([schema.time.clock] if clocked else []), *others]
         # The order of the format's columns, too: see `BlockReader`. In place of a path that is not
         # configured there is another one, whose values are not used.
         paths = [values[0] if path is None else path for path in heads] + values
@@ -146,6 +150,9 @@ class Parser:
         self._read_id, self._read_time, self._read_kind, self._read_original = map(
             self.format.reader, paths[:4]
         )
+        if others:
+            parts = [self.format.reader(path) for path in schema.time.parts]
+            self._read_time = lambda event: put_together([read(event) for read in parts])
         if clocked:
             day, clock = self._read_time, self.format.reader(paths[4])
             self._read_time = lambda event: (day(event), clock(event))

@@ -78,7 +78,7 @@ def rehearse(config: ModelPart) -> Iterator[int]:
 
 def as_made_up(config: ModelPart) -> ModelPart:
     """The same configuration for events as `made_up` writes them."""
-    time = config.event.time.model_copy(update={"path": "rehearsal_time", "format": "iso8601"})
+    time = config.event.time.model_copy(update={"path": "rehearsal_time", "format": "iso8601", "clock": None})
     plain = {"format": "json", "envelope": None, "id": "rehearsal_id", "time": time, "reversals": None}
     event = config.event.model_copy(update=plain)
     return config.model_copy(update={"event": event, "require_key": False})

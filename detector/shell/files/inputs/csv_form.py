@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from detector.config.tree import UNREADABLE
 
 DELIMITERS = ",;\t|"
 ROWS_MAX = 5000  # of the beginning
+BELOW_MAX = 5  # rows of totals and the like below a table
+DIGITS_IN_MAX = 3  # such columns that are looked at
+BELOW_ROWS_MIN = 10  # a smaller table does not show which cells always have digits
 EXACT_MAX = 2**53  # beyond, doubles skip whole numbers: such ids stay texts
 MISSING = frozenset(
     {"na", "n/a", "nan", "null", "none", "nil", "\\n", "#n/a", "inf", "-inf", "infinity", "-infinity"}
@@ -24,6 +28,7 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatc
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
 _COMMA_NUMBER = re.compile(r"-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?").fullmatch
 _DATA = re.compile(r"[-+(]?[$€£]?\s?[0-9][0-9.,:/TZ\s+-]*[%)]?").fullmatch  # a number or a date, no name
+_DIGIT = re.compile(r"\d").search
 _SAID = re.compile(r"sep=([,;\t|])\r?\n").match
 Convert = Callable[[str], str]  # a cell as JSON
 
@@ -40,10 +45,16 @@ class CsvForm:
     names: tuple[str, ...]
     converts: tuple[Convert, ...]
     decimal_commas: tuple[str, ...]  # names of the columns
+    digits_in: tuple[int, ...]  # columns whose cells always have digits, as dates and numbers do; a few
+    below: int  # rows of the beginning that stand below the table
 
     def reader_options(self) -> dict[str, object]:
         """Options of `csv.reader`."""
         return _options(self.delimiter, self.quote, self.escape)
+
+    def may_be_below(self, row: Sequence[str]) -> bool:
+        """Whether a row is below the table, as one of totals is, if no row of the table follows."""
+        return _is_poor(row, self.digits_in)
 
     def note(self, encoding: str) -> str:
         """What was found, in one line."""
@@ -52,6 +63,7 @@ class CsvForm:
         parts += [f"quote {self.quote}"] if self.quote != '"' else []
         parts += [f"decimal comma in {', '.join(self.decimal_commas)}"] if self.decimal_commas else []
         parts += [f"{self.skipped} rows before the header left out"] if self.skipped else []
+        parts += [f"{self.below} rows below the table left out"] if self.below else []
         what = "columns" if self.header else "columns, no header found, so they are called"
         shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
         return f"{'; '.join(parts)}; {len(self.names)} {what}: {shown}"
@@ -85,9 +97,10 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
         return None
     header = _is_header(rows[first], rows[first + 1 :])
     names = _names(rows[first]) if header else tuple(f"column_{n}" for n in range(1, width + 1))
-    data = [
-        row for row in rows[first + header :] if len(row) == width and not (header and row == rows[first])
-    ]
+    after = [row for row in rows[first + header :] if not (header and row == rows[first])]
+    digits_in = _digits_in(after, width)
+    below = _below(after, digits_in)
+    data = [row for row in after[: len(after) - below] if len(row) == width]
     columns = [[cell for row in data if (cell := row[n].strip())] for n in range(width)]
     commas = _comma_columns(columns, delimiter)
     return CsvForm(
@@ -99,7 +112,30 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
         names=names,
         converts=tuple(_convert(cells, n in commas) for n, cells in enumerate(columns)),
         decimal_commas=tuple(names[n] for n in sorted(commas)),
+        digits_in=digits_in,
+        below=below if len(rows) < ROWS_MAX else 0,
     )
+
+
+def _digits_in(rows: Sequence[Sequence[str]], width: int) -> tuple[int, ...]:
+    """The first columns whose cells always have digits, but for the last rows."""
+    table = [row for row in rows[:-BELOW_MAX] if len(row) == width]
+    if len(table) < BELOW_ROWS_MIN:
+        return ()
+    found = (n for n in range(width) if all(_DIGIT(row[n]) for row in table))
+    return tuple(islice(found, DIGITS_IN_MAX))
+
+
+def _below(rows: Sequence[Sequence[str]], digits_in: Sequence[int]) -> int:
+    """Number of rows below the table."""
+    last = rows[: -BELOW_MAX - 1 : -1]
+    return sum(1 for _ in takewhile(lambda row: _is_poor(row, digits_in), last))
+
+
+def _is_poor(row: Sequence[str], digits_in: Sequence[int]) -> bool:
+    """Whether most of the columns that always have digits have none in this row."""
+    lacking = sum(len(row) <= n or not _DIGIT(row[n]) for n in digits_in)
+    return 2 * lacking > len(digits_in)
 
 
 class _Cut(NamedTuple):

@@ -8,14 +8,14 @@ from json.encoder import encode_basestring
 from typing import IO
 
 from detector.errors import NeedsOperator
-from detector.shell.files.inputs.csv_form import CsvForm
+from detector.shell.files.inputs.csv_form import BELOW_MAX, CsvForm
 
 
 def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> Iterator[bytes]:
     """Rows as JSON objects. Numbers and truth values are such in JSON, an empty cell is null.
 
     A row with more cells than the header cannot be read. It is given as an array of its cells, so that it
-    alone is rejected.
+    alone is rejected. Rows below the table, as one of totals, are left out.
 
     Raises
     ------
@@ -26,6 +26,8 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
     names = [encode_basestring(one).replace("%", "%%") for one in form.names]
     template = "{%s}" % ",".join(f"{one}:%s" for one in names)  # noqa: UP031
     left_out = form.skipped
+    held: list[list[str]] = []  # rows that are below the table if no other row comes
+    holding = bool(form.digits_in)
     reader = csv.reader(_lines(name, file, line_bytes_max), **form.reader_options())  # type: ignore[arg-type]
     try:
         for row in reader:
@@ -36,12 +38,18 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
                 continue
             if row == form.header:  # also where files were put together
                 continue
-            if len(row) > width and any(row[width:]):
-                yield f"[{','.join(map(encode_basestring, row))}]".encode()
+            below = holding and len(held) < BELOW_MAX and form.may_be_below(row)
+            held.append(row)
+            if below:
                 continue
-            if len(row) != width:
-                row = (row + [""] * width)[:width]
-            yield (template % tuple([c(cell) for c, cell in zip(converts, row, strict=True)])).encode()
+            holding = len(held) == 1 and holding  # such rows are events here
+            for one in held:
+                if len(one) > width and any(one[width:]):
+                    yield f"[{','.join(map(encode_basestring, one))}]".encode()
+                    continue
+                cells = one if len(one) == width else (one + [""] * width)[:width]
+                yield (template % tuple([c(cell) for c, cell in zip(converts, cells, strict=True)])).encode()
+            held.clear()
     except csv.Error as error:
         what = str(error)
         if "new-line" in what:
