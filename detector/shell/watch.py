@@ -26,7 +26,7 @@ class Watch:
     """
 
     def __init__(self, name: str, log: Log, wake: threading.Event | None = None) -> None:
-        self._log = log
+        self.log = log
         self._stopping = threading.Event()
         self._wake = self._stopping if wake is None else wake
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -51,7 +51,7 @@ class Watch:
     def failed(self, error: Exception) -> None:
         """Tell of a look that raised."""
         name = self._thread.name.replace("-", "_")
-        self._log.error(f"{name}_failed", exc_info=error)
+        self.log.error(f"{name}_failed", exc_info=error)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

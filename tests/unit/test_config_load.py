@@ -373,8 +373,8 @@ def test_all_problems_are_reported_at_once(path: Path) -> None:
         "event.id": ("''", "a text of 1 to 256 characters, or null"),
         "event.time.format": (
             "'unix'",
-            "one of: auto, iso8601, epoch_s, epoch_ms, epoch_us, epoch_ns, date, steps; or a pattern like "
-            "%d.%m.%Y %H:%M:%S",
+            "one of: auto, iso8601, epoch_s, epoch_ms, epoch_us, epoch_ns, date, steps, apart; or a pattern "
+            "like %d.%m.%Y %H:%M:%S",
         ),
         "event.time.zone": ("'Mars/Olympus'", "an IANA time zone like UTC or Europe/Paris"),
         "event.entities[0].name": ("'my card'", name),

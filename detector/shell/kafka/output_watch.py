@@ -162,24 +162,24 @@ class OutputWatch(Watch):
     def _end_dead(self) -> None:
         for id_ in self._transactions.end_those_of_dead_members():
             self._telemetry.transactions_ended["dead_member"] += 1
-            self._log.info("transaction_ended", cause="dead_member", transactional_id=id_)
+            self.log.info("transaction_ended", cause="dead_member", transactional_id=id_)
 
     def _mend(self) -> None:
         found = self._transactions.hanging()
         for one in found:
             if one.verdict.fate is None:
-                self._log.warning("transaction_hangs", transaction=str(one))
+                self.log.warning("transaction_hangs", transaction=str(one))
         if not found:
             return
         with self._stream.between_commits():
             ended = self._transactions.mend(found)
         for one in ended:
             self._telemetry.transactions_ended["hanging"] += 1
-            self._log.warning("transaction_ended", cause="hanging", transaction=str(one))
+            self.log.warning("transaction_ended", cause="hanging", transaction=str(one))
         if ended:
             self._refusal = ""
 
     def _refuse(self, error: Exception) -> None:
         if isinstance(error, CredentialsError) and not self._refusal:
             self._refusal = f"{error} "
-            self._log.warning("transactions_not_ended", reason=str(error))
+            self.log.warning("transactions_not_ended", reason=str(error))
