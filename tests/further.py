@@ -329,7 +329,96 @@ def sheet_days(n: int = 600) -> bytes:
     return table(rows)
 
 
+def sheet(n: int = 300) -> bytes:
+    """A spreadsheet's CSV in Hungarian: `sep=;`, a byte-order mark, spaces within numbers, masked cards."""
+    draw = random.Random(77)
+    rows = ["sep=;", "Sorszám;Könyvelés dátuma;Időpont;Kártyaszám;Összeg;Pénznem;Kereskedő"]
+    for i, time in enumerate(moments(draw, n, 6_000)):
+        amount = f"-{draw.randrange(1, 90)} {draw.randrange(100, 999)},{draw.randrange(10, 99)}"
+        card, shop = f"5412********{i % 37:04}", f'"Bolt {draw.randrange(40)} Kft."'
+        rows.append(f"{i + 1};{time:%Y.%m.%d};{time:%H:%M:%S};{card};{amount};HUF;{shop}")
+    return ("\r\n".join(rows) + "\r\n").encode("utf-8-sig")
+
+
+def transfers(n: int = 300) -> bytes:
+    """Tabs and UTF-16 in Turkish."""
+    draw = random.Random(78)
+    rows = ["İşlem Tarihi\tSaat\tHesap No\tTutar\tAçıklama"]
+    for i, time in enumerate(moments(draw, n, 6_000)):
+        account, amount = f"TR{33 + i % 23:02}0006", comma(price(draw) * 100)
+        rows.append(f"{time:%d.%m.%Y}\t{time:%H:%M}\t{account}\t{amount}\tHavale {draw.randrange(30)}")
+    return ("\r\n".join(rows) + "\r\n").encode("utf-16")
+
+
+def shop(n: int = 300) -> bytes:
+    """Orders nested four deep, ids with a sign in front."""
+    draw = random.Random(79)
+    events = []
+    for i, time in enumerate(moments(draw, n, 600)):
+        who = i % 61
+        order = {
+            "id": f"#{1_000 + i}",
+            "placedAt": iso(time),
+            "customer": {"id": who, "email": f"u{who}@example.org"},
+            "totals": {"grandTotal": {"value": f"{price(draw):.2f}", "currency": "EUR"}},
+            "shippingAddress": {"countryCode": draw.choice(["DE", "FR"])},
+        }
+        events.append({"order": order, "payment": {"method": draw.choice(["card", "paypal"])}})
+    return lines(events)
+
+
+def tokens(n: int = 300) -> bytes:
+    """A processor's file: a day and a time of day as numbers, tokens of cards, Y and N."""
+    draw = random.Random(80)
+    rows = ['"TRAN_DT","TRAN_TM","PAN_TOKEN","MCC","TRAN_AMT","RESP_CD","FRAUD_IND"']
+    for i, time in enumerate(moments(draw, n, 6_000)):
+        code, fraud = draw.choice([5_411, 5_812, 4_829]), "Y" if i % 50 == 7 else "N"
+        rows.append(
+            f'{time:%Y%m%d},{int(f"{time:%H%M%S}")},"tok{i % 47:06}",{code},{price(draw)},"00","{fraud}"'
+        )
+    return ("\n".join(rows) + "\n").encode()
+
+
 FURTHER = [
+    Shape(
+        name="Hungarian sheet",
+        make=sheet,
+        file="events.csv",
+        id=None,
+        time="Könyvelés dátuma",
+        format="%Y.%m.%d",
+        main="Kártyaszám",
+        amount="Összeg",
+    ),
+    Shape(
+        name="Turkish transfers",
+        make=transfers,
+        file="events.txt",
+        id=None,
+        time="İşlem Tarihi",
+        format="%d.%m.%Y",
+        main="Hesap No",
+        amount="Tutar",
+    ),
+    Shape(
+        name="nested orders",
+        make=shop,
+        id="order.id",
+        time="order.placedAt",
+        main="order.customer.id",
+        amount="order.totals.grandTotal.value",
+    ),
+    Shape(
+        name="processor's file",
+        make=tokens,
+        file="events.csv",
+        id=None,
+        time="TRAN_DT",
+        format="date",
+        main="PAN_TOKEN",
+        amount="TRAN_AMT",
+        labels=frozenset({"FRAUD_IND"}),
+    ),
     Shape(
         name="bank statement with totals",
         make=statement,
