@@ -5,7 +5,7 @@ replay   events file, feedback file, progress folder                ─┴─> t
 audits   the same logs and stores, read from outside the group      ───> Auditor, the same shards
 """
 
-from detector.wiring.audit import ReplayFiles, auditing, roll_back
+from detector.wiring.audit import ReplayFiles, auditing, begin, roll_back
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
 from detector.wiring.compiling import compile_all, watching_compilation
@@ -28,6 +28,7 @@ __all__ = [
     "Replayed",
     "Trial",
     "auditing",
+    "begin",
     "checkpoints_place",
     "compile_all",
     "diagnose",
