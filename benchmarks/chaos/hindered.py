@@ -29,6 +29,7 @@ import argparse
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -160,6 +161,7 @@ def main() -> int:
     parser.add_argument("--delivery", choices=("exactly_once", "at_least_once"), default="exactly_once")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends all replicas
     with (
         tempfile.TemporaryDirectory(prefix="detector-hindered-") as folder,
         KafkaBroker() if options.brokers == 1 else KafkaCluster() as kafka,

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -126,6 +127,7 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=120.0, help="until all replicas are ready again, s")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends all replicas
     os.environ[SAME_FORMAT] = "1"
     with (
         tempfile.TemporaryDirectory(prefix="detector-versions-") as folder,
