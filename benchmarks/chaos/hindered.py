@@ -2,18 +2,19 @@
 
     python -m benchmarks.chaos.hindered --faults 30
     python -m benchmarks.chaos.hindered --faults 30 --delivery at_least_once
+    python -m benchmarks.chaos.hindered --faults 30 --brokers 3
 
-Three replicas share a topic under steady traffic; each reaches the broker through a proxy of its own, and the
-second and third have a wall clock that is an hour ahead and a day behind. A seeded schedule of faults hinders
-one of them at a time:
+Three replicas share a topic under steady traffic; each reaches the brokers through proxies of its own, and
+the second and third have a wall clock that is an hour ahead and a day behind. A seeded schedule of faults
+hinders one of them at a time:
 
-- *cut*: nothing passes between it and the broker, in both directions, for less or more than the session
+- *cut*: nothing passes between it and the brokers, in both directions, for less or more than the session
   timeout; then all that was held back arrives
 - *slow*: each piece of data takes 0.3 s longer
 - *reset*: all its connections end
 - *disk_full*: it can write no file larger than 0 bytes (RLIMIT_FSIZE), so no checkpoint
 - *no_files*: it can open no further file or connection (RLIMIT_NOFILE), and its connections end
-- *memory*: it is killed with SIGKILL, as the kernel does in a cgroup without memory, and starts again
+- *memory*: the kernel kills it in a cgroup without memory (`oom.py`), and it starts again
 
 What must hold: no replica ends by itself, and each is ready again within `--patience`; 0 outputs are lost, 0
 come twice, 0 differ from those of one undisturbed daemon over the same log. With `at_least_once` some may
@@ -28,6 +29,7 @@ import argparse
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -35,9 +37,11 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.chaos.fleet import CONFIG, KAFKA, Fleet, Replica
+from benchmarks.chaos.oom import oom_kill
 from benchmarks.chaos.traffic import Traffic
 from tests.kafka.audit import compare, log_of, places, published, published_again, times_accounted
 from tests.kafka.broker import KafkaBroker
+from tests.kafka.cluster import KafkaCluster
 from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.proxied import CLOCK, PORTS
 from tests.kafka.proxy import Proxy
@@ -52,19 +56,19 @@ PARTITIONS = 4
 class Run:
     """All faults on one deployment."""
 
-    def __init__(self, options: argparse.Namespace, broker: KafkaBroker, deployment: Deployment) -> None:
+    def __init__(self, options: argparse.Namespace, deployment: Deployment) -> None:
         self._options, self._deployment = options, deployment
         self._rng = random.Random(options.seed)
         self.fleet = Fleet(deployment=deployment, ready_seconds_max=options.patience)
         self.happened: Counter[str] = Counter()
-        port = int(broker.bootstrap.rpartition(":")[2])
-        self._proxies = [Proxy(port) for _ in SKEWS_S]
-        self._port = port
+        self._ports = [int(one.rpartition(":")[2]) for one in deployment.bootstrap.split(",")]
+        self._proxies = [[Proxy(port) for port in self._ports] for _ in SKEWS_S]
         for number in range(len(SKEWS_S)):
             self.fleet.replicas.append(Replica(name=f"r{number}", static=False, daemon=self._daemon(number)))
 
     def _daemon(self, number: int) -> Daemon:
-        os.environ[PORTS] = f"{self._port}:{self._proxies[number].port}"
+        pairs = zip(self._ports, self._proxies[number], strict=True)
+        os.environ[PORTS] = ",".join(f"{port}:{proxy.port}" for port, proxy in pairs)
         os.environ[CLOCK] = str(SKEWS_S[number])
         return self._deployment.start()
 
@@ -83,20 +87,19 @@ class Run:
             )
 
     def _hinder(self, fault: str, place: int, seconds: float) -> None:
-        replica, proxy = self.fleet.replicas[place], self._proxies[place]
+        replica, proxies = self.fleet.replicas[place], self._proxies[place]
         pid = replica.daemon.process.pid
-        if fault == "cut":
-            proxy.cut = True
+        if fault in ("cut", "slow"):
+            for proxy in proxies:
+                proxy.cut, proxy.delay_s = fault == "cut", SLOW_S if fault == "slow" else 0.0
             time.sleep(seconds)
-            proxy.cut = False
-        elif fault == "slow":
-            proxy.delay_s = SLOW_S
-            time.sleep(seconds)
-            proxy.delay_s = 0.0
+            for proxy in proxies:
+                proxy.cut, proxy.delay_s = False, 0.0
         elif fault == "reset":
-            proxy.reset()
+            for proxy in proxies:
+                proxy.reset()
         elif fault == "memory":
-            replica.daemon.kill()
+            self.happened[f"killed by {oom_kill(replica.daemon.process)}"] += 1
             time.sleep(seconds)
             replica.daemon = self._daemon(place)
         else:
@@ -107,7 +110,8 @@ class Run:
             before = resource.prlimit(pid, what)
             resource.prlimit(pid, what, (limit, before[1]))
             if fault == "no_files":
-                proxy.reset()
+                for proxy in proxies:
+                    proxy.reset()
             time.sleep(seconds)
             resource.prlimit(pid, what, before)
 
@@ -141,8 +145,9 @@ class Run:
         """End all processes."""
         for daemon in self._deployment.daemons:
             daemon.kill()
-        for proxy in self._proxies:
-            proxy.close()
+        for proxies in self._proxies:
+            for proxy in proxies:
+                proxy.close()
 
 
 def main() -> int:
@@ -152,14 +157,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=100.0, help="events per s")
     parser.add_argument("--patience", type=float, default=90.0, help="until all replicas are ready again, s")
+    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1)
     parser.add_argument("--delivery", choices=("exactly_once", "at_least_once"), default="exactly_once")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends all replicas
     with (
         tempfile.TemporaryDirectory(prefix="detector-hindered-") as folder,
-        KafkaBroker() as broker,
+        KafkaBroker() if options.brokers == 1 else KafkaCluster() as kafka,
         Deployment(
-            broker.bootstrap,
+            kafka.bootstrap,
             Path(folder),
             "hindered",
             partitions=PARTITIONS,
@@ -173,7 +180,7 @@ def main() -> int:
         ) as deployment,
     ):
         traffic = Traffic(deployment, seed=options.seed, events_per_s=options.rate)
-        run = Run(options, broker, deployment)
+        run = Run(options, deployment)
         try:
             traffic.start()
             run.disturb()

@@ -10,6 +10,7 @@ Traffic (`traffic.py`) goes on while a seeded schedule of faults runs over repli
 
 - *kill*: kill -9 and a new process; sometimes the newest checkpoint of one of its partitions is
   truncated, corrupted or deleted before
+- *oom*: a kill, too, by the kernel in a memory cgroup (`oom.py`)
 - *add*, *remove*: one replica is added, one is removed for good
 - *restart*: SIGTERM and a new process; *all*: every replica at once, half of them by kill -9
 - *freeze*: SIGSTOP for longer than the session timeout, then SIGCONT: a former owner that was not told about
@@ -64,6 +65,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from benchmarks.chaos.fleet import CONFIG, KAFKA, SESSION_S, Fleet, Offsets, Replica
+from benchmarks.chaos.oom import oom_kill
 from benchmarks.chaos.traffic import Traffic
 from detector.core.records import Record
 from tests.kafka.audit import (
@@ -88,6 +90,7 @@ from tests.kafka.waiting import poll_until
 REPLICAS_MIN, REPLICAS_MAX = 2, 4
 IMPATIENT_SHARE, IMPATIENT_S_MAX = 0.25, 3.0
 DAMAGED_SHARE = 0.2  # of kills
+OOM_SHARE = 0.2  # of kills
 KILLED_WITHOUT_BROKER = 0.3  # of a broker's absences
 CONTROLLER_SHARE = 0.3  # of these
 BACK_SHARE = 0.5  # of the faults while a broker is away begin with its return
@@ -163,6 +166,7 @@ class Tally:
 
     faults: Counter[str] = field(default_factory=Counter)
     kills: int = 0
+    killers: Counter[str] = field(default_factory=Counter)
     rebalances: int = 0
     moved: int = 0  # partitions, by these rebalances
     ready_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -212,7 +216,9 @@ class Run:
         """All faults in random order; then again those that did not count."""
         arguments, tally = self.arguments, self.tally
         kills, restarts = arguments.kills, arguments.broker_restarts
-        faults = ["kill"] * kills + ["change"] * arguments.rebalances + ["restart"] * (kills // 6)
+        ooms = int(kills * OOM_SHARE)
+        faults = ["kill"] * (kills - ooms) + ["oom"] * ooms
+        faults += ["change"] * arguments.rebalances + ["restart"] * (kills // 6)
         faults += ["freeze"] * (kills // 7) + ["all"] * (kills // 33)
         faults += ["broker_kill"] * ((restarts + 1) // 2) + ["broker_stop"] * (restarts // 2)
         self._rng.shuffle(faults)
@@ -237,6 +243,7 @@ class Run:
         before = self.fleet.owners()
         actions: dict[str, Callable[[], str]] = {
             "kill": self._kill,
+            "oom": lambda: self._kill(oom=True),
             "add": self._add,
             "remove": self._remove,
             "restart": self._restart,
@@ -288,14 +295,16 @@ class Run:
         choice = [r for r in self.fleet.replicas if r.name in owners] or self.fleet.replicas
         return self._rng.choice(choice)
 
-    def _kill(self) -> str:
+    def _kill(self, *, oom: bool = False) -> str:
         victim = self._victim()
         running = victim.daemon.running()
         damage = self._damage(running) if self._rng.random() < DAMAGED_SHARE else ""
         self.tally.kills += bool(victim.daemon.alive and running)
+        killer = oom_kill(victim.daemon.process) if oom else "SIGKILL"
         victim.daemon.kill()
+        self.tally.killers[killer] += 1
         self.fleet.again(victim)
-        return f"{victim.name} with {sorted(running)} {damage}"
+        return f"{victim.name} with {sorted(running)} by {killer} {damage}"
 
     def _add(self) -> str:
         return self.fleet.add().name
@@ -505,7 +514,8 @@ class Run:
             ready, going = tally.ready_s[fault], tally.going_s[fault]
             figures = [f"{statistics.median(s):11.1f} {max(s):6.1f}" for s in (ready, going) if s]
             print(f"{fault:13} {times:5} {len(ready):9}{''.join(figures)}")
-        print(f"\nkills of a process with partitions {tally.kills}")
+        killers = ", ".join(f"{times} by {killer}" for killer, times in tally.killers.items())
+        print(f"\nkills of a process with partitions {tally.kills} ({killers})")
         print(f"rebalances by add or remove        {tally.rebalances}, {tally.moved} partitions moved")
         restarts = tally.faults["broker_kill"] + tally.faults["broker_stop"]
         print(f"broker restarts                    {restarts}, {tally.controllers} of the active controller")

@@ -1,4 +1,4 @@
-"""`checkpoint list`, `show`, `rollback` and `export`."""
+"""`checkpoint list`, `show`, `rollback`, `begin` and `export`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.common import ConfigPath, Overrides, creating, err, load_config, out
+from detector.cli.common import ConfigPath, Overrides, WarmStart, creating, err, load_config, out
 
 
 def list_(config: ConfigPath, set_: Overrides = None) -> None:
@@ -73,6 +73,34 @@ def rollback(
         typer.confirm(question, abort=True, err=True)
     taken = wiring.roll_back(settings, os.environ, partition, to)
     out.print(f"partition {partition} continues with {taken}", markup=False, highlight=False)
+
+
+def begin(
+    config: ConfigPath,
+    warm_start: WarmStart = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    set_: Overrides = None,
+) -> None:
+    """Let the group begin with new models at its committed offsets. Stop all members first.
+
+    For offsets without a journal of this cluster: after a failover to a
+    mirrored cluster, or where offsets were set by hand. No event before
+    them is scored. What the group has learned is lost, but for a model
+    file of `checkpoint export`.
+    """
+    from detector import wiring
+
+    settings = load_config(config, set_)
+    group = settings.kafka.group_id
+    if not yes:
+        question = f"Group {group}: begin with new models at the committed offsets?"
+        typer.confirm(question, abort=True, err=True)
+    begun = wiring.begin(settings, os.environ, warm_start)
+    which = "a new model" if warm_start is None else f"the model of {warm_start}"
+    for partition, offset in begun.items():
+        out.print(f"partition {partition} begins at {offset} with {which}", markup=False, highlight=False)
+    if not begun:
+        out.print(f"group {group} has committed nothing: nothing to do", markup=False, highlight=False)
 
 
 def export(

@@ -29,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _checkpoint = typer.Typer(
-    help="List, inspect, verify, export and roll back checkpoints.", cls=Group, no_args_is_help=True
+    help="List, inspect, verify, export and roll back checkpoints; begin anew.",
+    cls=Group,
+    no_args_is_help=True,
 )
 _alerts = typer.Typer(help="Show and export alerts, from their topic.", cls=Group, no_args_is_help=True)
 _BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
@@ -52,6 +54,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (_checkpoint, "show", checkpoint.show, None),
     (_checkpoint, "verify", looking_back.verify, None),
     (_checkpoint, "rollback", checkpoint.rollback, None),
+    (_checkpoint, "begin", checkpoint.begin, None),
     (_checkpoint, "export", checkpoint.export, None),
 )
 for _group, _name, _function, _panel in _COMMANDS:

@@ -3,8 +3,10 @@
     verify      compares the state after every barrier since some checkpoint with its recorded hash
     explain     explains one event, with the model that scored it
     rollback    makes a checkpoint with an older model at the current position
+    begin       makes a journal of a new model at the current position
 
-It reads what the daemon reads, from outside the group, and may run at the same time. Only `rollback` writes.
+It reads what the daemon reads, from outside the group, and may run at the same time. Only `rollback` and
+`begin` write.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from dataclasses import dataclass, replace
 from detector.config.tree import Config, ModelPart
 from detector.core.records import Alert, DeadLetter, Identity, Record
 from detector.core.recovery.checkpoint import Manifest
-from detector.core.recovery.committed import place_of, read_journal, seal
+from detector.core.recovery.committed import NOWHERE, place_of, read_journal, seal
 from detector.core.recovery.generations import (
     Origin,
     check_side,
+    config_name,
     find_origin,
     move_checkpoint,
     read_checkpoint,
@@ -30,6 +33,7 @@ from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.shard.partition import Partition
 from detector.core.shard.replay import Passed, follow
+from detector.core.shard.warm_start import Model, first_checkpoint
 from detector.core.state import differing
 from detector.errors import CheckpointDamaged, NeedsOperator
 from detector.ports import Archive, CheckpointStore, Committed, SchemaSource, SideLog
@@ -248,6 +252,39 @@ class Auditor:
         place = place_of(committed.metadata)
         return Committed(offset=committed.offset, metadata=seal(journal.to_text(), committed.offset, place))
 
+    def begun(self, partition: int, wanted: ModelPart, model: Model | None) -> Committed | None:
+        """Write what a new model at the committed offset needs, whatever was committed with it.
+
+        Parameters
+        ----------
+        model
+            What it begins with; None: with nothing.
+
+        Returns
+        -------
+        Committed
+            What the group has to commit; until then nothing changes. None: nothing is committed.
+
+        Raises
+        ------
+        OutsideError
+            Kafka or the store is not available.
+        """
+        committed = self._archive.committed(partition)
+        if committed is None:
+            return None
+        starts = {
+            side: log.log_end() if SIDES[side].starts_at_end else log.beginning()
+            for side, log in self._sides.items()
+        }
+        journal = Partition.begin(wanted, committed.offset, starts)
+        self._objects.put(config_name(journal.config), wanted.canonical())
+        if model is not None:
+            snapshot = first_checkpoint(model, wanted, self._identity(partition), journal)
+            journal = replace(journal, checkpoint=write(snapshot, self._objects.put))
+        # The first commit of a member says where the journal belongs.
+        return Committed(offset=committed.offset, metadata=seal(journal.to_text(), committed.offset, NOWHERE))
+
     def predecessor(self, partition: int) -> str:
         """Name of the checkpoint before the committed one.
 
@@ -266,6 +303,15 @@ class Auditor:
         if not before:
             raise NeedsOperator(f"partition {partition} has no checkpoint before the newest one")
         return before
+
+    def _identity(self, partition: int) -> Identity:
+        return Identity(
+            topic=self._topic,
+            group=self._group,
+            partition=partition,
+            entity_key=self._entity_key,
+            resources={} if self._schemas is None else {"schemas": self._schemas.table},
+        )
 
     def _committed(self, partition: int) -> Committed:
         committed = self._archive.committed(partition)
@@ -288,13 +334,7 @@ class Auditor:
         wanted = self._config.model_part(self._archive.partitions_count())
         configs: dict[str, ModelPart] = read_configs(origin, wanted, self._objects.get)
         partition = Partition(
-            Identity(
-                topic=self._topic,
-                group=self._group,
-                partition=number,
-                entity_key=self._entity_key,
-                resources={} if self._schemas is None else {"schemas": self._schemas.table},
-            ),
+            self._identity(number),
             wanted,
             origin.journal,
             until=until,

@@ -6,7 +6,7 @@ audits   the same logs and stores, read from outside the group      ───> A
 """
 
 from detector.wiring.alerts import read_alerts
-from detector.wiring.audit import ReplayFiles, auditing, roll_back
+from detector.wiring.audit import ReplayFiles, auditing, begin, roll_back
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
@@ -32,6 +32,7 @@ __all__ = [
     "Trial",
     "Tried",
     "auditing",
+    "begin",
     "checkpoints_place",
     "compile_all",
     "diagnose",

@@ -1,4 +1,4 @@
-"""`detector explain`, `checkpoint verify` and `rollback`: looking back from outside the group."""
+"""`detector explain`, `checkpoint verify`, `rollback` and `begin`: from outside the group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detector.shell.auditor import Auditor
 from detector.shell.files import FileArchive, FileExchange, FileSideLog
 from detector.shell.kafka import KafkaArchive
 from detector.shell.store import FsspecStore
-from detector.wiring.common import entity_key, registry_client, side_logs
+from detector.wiring.common import entity_key, read_warm_start, registry_client, side_logs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,3 +98,35 @@ def roll_back(config: Config, environ: Mapping[str, str], partition: int, name: 
         chosen = auditor.predecessor(partition) if name is None else name
         archive.commit(partition, auditor.rolled_back(partition, chosen))
     return chosen
+
+
+def begin(config: Config, environ: Mapping[str, str], warm_start: Path | None) -> dict[int, int]:
+    """Let the group begin with new models at what it has committed. It must have no members.
+
+    Parameters
+    ----------
+    warm_start
+        Model file; None: the models know nothing.
+
+    Returns
+    -------
+    dict of int to int
+        Committed offset by partition, of those that have one.
+
+    Raises
+    ------
+    OperatorError
+        It cannot be done. Nothing has changed.
+    OutsideError
+        Kafka or the store is unavailable. Some partitions may have changed.
+    """
+    model = read_warm_start(warm_start, config)
+    with auditing(config, environ, None) as (auditor, archive):
+        assert isinstance(archive, KafkaArchive)
+        count = archive.partitions_count()
+        wanted = config.model_part(count)
+        found = {number: auditor.begun(number, wanted, model) for number in range(count)}
+        begun = {number: committed for number, committed in found.items() if committed is not None}
+        for number, committed in begun.items():
+            archive.commit(number, committed)
+    return {number: committed.offset for number, committed in begun.items()}

@@ -12,7 +12,8 @@ import pytest
 
 from tests import tutorial
 from tests.kafka.broker import KafkaBroker
-from tests.kafka.waiting import PATIENCE_S
+from tests.kafka.topics import read_all
+from tests.kafka.waiting import PATIENCE_S, poll_until
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
@@ -34,6 +35,8 @@ def test_a_newcomer_gets_alerts_on_a_topic(own_kafka: KafkaBroker, tmp_path: Pat
             command, cwd=newcomer.folder, env=newcomer.environment, stdout=log, stderr=log
         )
         try:
+            # On a busy machine the daemon needs longer than the 20 s that the reader waits.
+            assert poll_until(lambda: len(read_all(own_kafka.bootstrap, "alerts")) > 5, interval_s=1.0)
             lines = newcomer.run(read_alerts).splitlines()
             process.send_signal(signal.SIGINT)
             code = process.wait(PATIENCE_S)

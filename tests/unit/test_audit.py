@@ -17,6 +17,7 @@ from detector.config.tree import Checkpoints, Event
 from detector.core.recovery.checkpoint import FORMAT, Snapshot, read_manifest, read_state
 from detector.core.recovery.generations import move_checkpoint, write
 from detector.core.recovery.journal import Journal
+from detector.core.shard.warm_start import export_model, read_model
 from detector.core.state import differing, digest
 from detector.errors import NeedsOperator
 from detector.ports import Committed
@@ -274,6 +275,39 @@ def test_a_rollback_restores_the_old_model_and_repeats_no_event() -> None:
     with pytest.raises(NeedsOperator, match=r"the model that processed offset 740 is gone, .* at 750"):
         auditor(made).explain(0, 740, quiet)
     assert auditor(made).explain(0, 760, quiet).origin
+
+
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.parametrize("metadata", ["", "not a journal", '{"v":1,"k":"","p":900,"c":"ab","s":[],"b":[]}'])
+def test_a_new_model_begins_at_a_committed_offset_whatever_was_committed_with_it(
+    metadata: str, warm: bool
+) -> None:
+    made = world(checkpoints=Checkpoints(interval=0.002, keep=1000))
+    made.finish()
+    newest = made.newest()
+    manifest = read_manifest(made.store.objects[made.path(f"{newest}.json")])
+    state = read_state(manifest, made.store.objects[made.path(f"{newest}.state")])
+    model = read_model(export_model(manifest, state)) if warm else None
+    published = len(made.broker.published)
+    made.broker.committed[0] = Committed(offset=700, metadata=metadata)  # as a mirroring tool does
+    with pytest.raises(NeedsOperator):
+        made.finish()
+    assert len(made.broker.published) == published
+
+    begun = auditor(made).begun(0, made.config.model_part(made.partitions), model)
+    assert begun is not None
+    assert begun.offset == 700
+    assert bool(Journal.from_text(begun.metadata).checkpoint) == warm
+    made.broker.committed[0] = begun
+    made.finish()
+    new = [m for m in made.broker.published[published:] if m.partition == 0 and m.topic != "alerts"]
+    assert sorted(message.offset for message in new) == list(range(700, 750))
+    assert auditor(made).verify(0, generations=1000, progress=quiet).equal
+
+
+def test_a_partition_without_a_committed_offset_begins_by_itself() -> None:
+    made = world()
+    assert auditor(made).begun(0, made.config.model_part(made.partitions), None) is None
 
 
 def test_a_rollback_with_a_damaged_checkpoint_gives_the_same_outputs() -> None:

@@ -40,6 +40,7 @@ COMMANDS = (
     ["checkpoint", "export"],
     ["checkpoint", "verify"],
     ["checkpoint", "rollback"],
+    ["checkpoint", "begin"],
 )
 
 
@@ -441,6 +442,13 @@ def test_a_rollback_asks_before_anything(detector: Detector, monkeypatch: pytest
     done = detector("checkpoint", "rollback", "-c", HANDBOOK, "--partition", "0")
     assert done.code == 130
     assert "forget what was learned since the checkpoint before the newest?" in done.err
+
+
+def test_a_new_beginning_asks_before_anything(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    done = detector("checkpoint", "begin", "-c", HANDBOOK)
+    assert done.code == 130
+    assert "begin with new models at the committed offsets?" in done.err
 
 
 def test_a_model_is_exported_and_used_for_a_warm_start(

@@ -22,6 +22,7 @@ from detector.core.recovery.sides import SIDES, Side
 from detector.errors import NeedsOperator
 
 ANEW = "delete the group's offsets to start anew"
+BEGIN = "`detector checkpoint begin` to go on there with a new model"
 ID_CHARS_MAX = 64  # Kafka's have 22 and 36
 # `,"o":`, an offset of 19 digits, `,"w":[]` with a quoted text and a comma per id.
 SEAL_BYTES_MAX = 5 + 19 + 7
@@ -86,7 +87,7 @@ def read_journal(metadata: str, *, partition: int, group: str, offset: int, here
     if not metadata:
         raise NeedsOperator(
             f"{at} without a journal, so something else committed it: use a kafka.group_id of its own, "
-            f"or {ANEW}"
+            f"or stop all members and run {BEGIN}"
         )
     journal = Journal.from_text(metadata)
     document: dict[str, Any] = json.loads(metadata)
@@ -109,13 +110,13 @@ def _check_offset(journal: Journal, own: Any, offset: int, at: str) -> None:
     if type(own) is not int or own != offset:
         raise NeedsOperator(
             f"{at}, but its journal was committed with offset {str(own)[:24]}: {moved}, and {repeat}; put it "
-            f"back, or stop all members and {ANEW}"
+            f"back, or stop all members and run {BEGIN}"
         )
     last = journal.barriers[-1].position if journal.barriers else journal.position
     if last > offset:
         raise NeedsOperator(
             f"{at}, but its journal goes on to {last}: {moved}, and {repeat}; put it back, or stop all "
-            f"members and {ANEW}"
+            f"members and run {BEGIN}"
         )
 
 
@@ -123,7 +124,8 @@ def _check_place(journal: Journal, made: Place, here: Place, at: str) -> None:
     if _differ(made.cluster, here.cluster):
         raise NeedsOperator(
             f"{at} with a journal of cluster {made.cluster}, but this is cluster {here.cluster}: offsets of "
-            f"another cluster name other events; use the cluster that the group used before, or {ANEW}"
+            "another cluster name other events; use the cluster that the group used before, or, after a "
+            f"failover to its mirror, run {BEGIN}"
         )
     if _differ(made.topic, here.topic):
         raise NeedsOperator(
