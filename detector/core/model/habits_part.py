@@ -12,8 +12,8 @@ The distance is the sum of what the columns have beyond `USUAL` nats, each with 
 in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). All
 paces say the same, how fast events come: one of k of them is as far by chance k times as often, so log k more
 nats of a pace are usual. A column weighs by what it tells at all (`useful`), and less if others say the same
-(`Overlap`). The surprise of a category that the main entity's history mostly takes away counts as far as there is a
-history: where everybody lives at a rare place, the first event of a card is not strange.
+(`Overlap`). The surprise of a category that the main entity's history mostly takes away counts as far as
+there is a history: where everybody lives at a rare place, the first event of a card is not strange.
 """
 
 from __future__ import annotations
