@@ -15,6 +15,7 @@ from detector.core.model.calibration import (
     BIN,
     LOW,
     SHARPNESS,
+    USUAL_NATS,
     USUAL_SHAPE,
     Calibration,
     Limit,
@@ -346,3 +347,25 @@ def test_the_tail_of_few_events_is_near_the_usual_one_and_that_of_many_is_their_
     assert shapes(512) == pytest.approx([USUAL_SHAPE] * 2, abs=0.05)
     light, heavy = shapes(1 << 18)
     assert heavy - light > 0.1
+
+
+@pytest.mark.parametrize("trim", [0.8, 0.95, 0.99])
+def test_nats_of_the_mean_lie_between_those_of_accepted_events_and_of_all(trim: float) -> None:
+    limits = np.array([Limit.NONE, Limit.BESIDE])
+    made = Calibration(CalibrationConfig(trim=trim), np.array([1.0, 0.0]), limits)
+    rng = np.random.default_rng(3)
+    core = np.column_stack([rng.exponential(3.0, 50_000), np.zeros(50_000)])
+    made.update_spans(core, np.full(2, 0.05))
+    for quantile in (0.9, 0.99):
+        event = np.array([[np.quantile(core[:, 0], quantile), 0.0]])
+        nats = made.combine(event)[0] * USUAL_NATS
+        assert -np.log1p(-trim * quantile) < nats < -np.log1p(-quantile)
+
+
+def test_a_habit_beside_a_usual_mean_counts_in_full() -> None:
+    limits = np.array([Limit.NONE, Limit.BESIDE])
+    made = Calibration(CONFIG, np.array([1.0, 0.0]), limits)
+    rng = np.random.default_rng(3)
+    made.update_spans(np.column_stack([rng.exponential(3.0, 50_000), np.zeros(50_000)]), np.full(2, 0.05))
+    usual, broken = made.combine(np.array([[3.0, 0.0], [3.0, 6.0]]))
+    assert (broken - usual) * USUAL_NATS == pytest.approx(6.0)

@@ -17,7 +17,7 @@ from detector.core.features.habit_tables import SHORT_S, BinsTable, NoveltyTable
 from detector.core.features.rows import ZEROS_MAX, zeros_at_end
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned
-from detector.core.model.habits_part import EVERY, SAMPLED, HabitsPart
+from detector.core.model.habits_part import EVERY, SAMPLED, USUAL, HabitsPart
 from detector.core.model.score_part import Fit, PartSetup
 from detector.core.state import rows_hash
 
@@ -259,6 +259,14 @@ def test_most_events_are_usual_and_no_distance_is_negative() -> None:
     assert distances.shape == (len(rows), 1)
     assert (distances >= 0.0).all()
     assert 0.0 < (distances > 0.0).mean() < 0.3
+
+
+def test_more_nats_of_a_pace_are_usual_because_there_are_several() -> None:
+    part = fitted(observed(traffic(20_000)).take(slice(5_000, None)))
+    paces = np.array([FEATURES.columns[place].source == "pace" for place in part._places])
+    assert paces.sum() > 1
+    assert part._usual[paces] == pytest.approx(USUAL + np.log(paces.sum()))
+    assert (part._usual[~paces] == USUAL).all()
 
 
 def test_a_column_that_tells_nothing_has_no_weight() -> None:

@@ -52,7 +52,7 @@ class Limit(IntEnum):
 
 LINEAR_UP_TO = 2.0
 # Between these quantiles the tail of the mean of accepted events is taken as exponential, where it is joined
-# by nats of other distances. So many nats of it are usual, and keep their order.
+# by nats of other distances (`_tail_nats`). So many nats of it are usual, and keep their order.
 TAIL_QUANTILES = (0.9, 0.99)
 USUAL_NATS = 3.0
 # Distance without labels from which on labels limit how fast it grows: `USUAL_NATS`, where there are habits.
@@ -80,8 +80,8 @@ SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 # then far events of different days cannot be compared.
 USUAL_SHAPE, USUAL_SHAPE_EVENTS = 0.5, 32_768.0
 # A smaller unit of the mean's tail is that of a stream which hardly varies. Of normal deviates, in spans, it
-# is .28; on simulated cards it is .27 to .49.
-TAIL_MIN = 0.25
+# is .43; on simulated cards it is .42 to .75.
+TAIL_MIN = 0.4
 # The recent histogram's memory is the long one divided by this. An eighth of 32,768 events holds 4 of the 1
 # in 1,000 that the default budget asks for; fewer would be noise alone. A quarter takes a day longer to
 # lower the threshold after a shift (docs/explanation/robustness.md).
@@ -152,6 +152,7 @@ class Calibration:
         limits = np.full(len(weights), Limit.NONE) if limits is None else limits
         self._bounded, self._slowed = limits == Limit.TANH, limits == Limit.LOGARITHM
         self._beside = np.flatnonzero(limits == Limit.BESIDE)
+        self._tail_nats = _tail_nats(config.trim)
         self._usual_events = USUAL_SHAPE_EVENTS if self._slowed.any() else 0.0
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
@@ -170,8 +171,8 @@ class Calibration:
         self.shift, self.span = median, np.maximum(far - median, least)
         if len(self._beside):
             low, high = np.quantile(self._mean(parts), TAIL_QUANTILES)
-            between = np.log((1.0 - TAIL_QUANTILES[0]) / (1.0 - TAIL_QUANTILES[1]))
-            self.tail = np.array([low, max((high - low) / between, TAIL_MIN)])
+            start, end = self._tail_nats
+            self.tail = np.array([low, max((high - low) / (end - start), TAIL_MIN)])
 
     def combine(self, parts: Doubles) -> Doubles:
         """Put distances (n, P) of the parts without labels together, (n,)."""
@@ -179,7 +180,7 @@ class Calibration:
         if not len(self._beside):
             return mean
         start, unit = self.tail
-        nats = (mean - start) / unit - np.log(1.0 - TAIL_QUANTILES[0])
+        nats = (mean - start) / unit + self._tail_nats[0]
         return _joined(nats, parts[:, self._beside].sum(axis=1)) / USUAL_NATS
 
     def excess(self, plain: Doubles) -> Doubles:
@@ -362,6 +363,19 @@ def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
     beyond -= label_weight * (excess - FAR * np.log1p(excess / FAR))
     distances: Doubles = np.hypot(beyond, known) + np.minimum(plain, 0.0)
     return distances
+
+
+def _tail_nats(trim: float) -> Doubles:
+    """Nats of the mean's tail at `TAIL_QUANTILES` of accepted events, which are the share `trim` of all.
+
+    The geometric mean of two readings. By shares of accepted events, the tail would be too thin, because they
+    end at the trim: values would hide habits. By shares of all events, a value would count no more than any
+    of many columns of habits that is as rare: where habits tell little, their noise would hide it
+    (docs/explanation/experiments.md).
+    """
+    quantiles = np.array(TAIL_QUANTILES)
+    nats: Doubles = np.sqrt(np.log1p(-quantiles) * np.log1p(-trim * quantiles))
+    return nats
 
 
 def _joined(nats: Doubles, beside: Doubles) -> Doubles:

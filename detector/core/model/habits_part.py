@@ -9,10 +9,11 @@ The sample holds all but the strangest events, not the accepted ones alone. Thos
 columns themselves decide: each cut would make the next one closer.
 
 The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight. Events are unusual
-in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). A
-column weighs by what it tells at all (`useful`), and less if others say the same (`Overlap`).
-The surprise of a category that the main entity's history mostly takes away counts as far as there is a
-history: where everybody lives at a rare place, the first event of a card is not strange.
+in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). All
+paces say the same, how fast events come: one of k of them is as far by chance k times as often, so log k more
+nats of a pace are usual. A column weighs by what it tells at all (`useful`), and less if others say the same
+(`Overlap`). The surprise of a category that the main entity's history mostly takes away counts as far as
+there is a history: where everybody lives at a rare place, the first event of a card is not strange.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class HabitsPart(ScorePart):
         self._told = np.zeros(len(self._surprises))  # share of each that the main entity's history takes away
         least = [SURPRISE if column.source in SURPRISES else DEVIATE for _, column in numbered]
         self._least = np.array(least).reshape(-1, 2).T
+        paces = np.array([column.source == "pace" for _, column in numbered], dtype=bool)
+        self._usual = np.where(paces, USUAL + np.log(max(paces.sum(), 1)), USUAL)
         pieces = len(QUANTILES) - 1
         self._knots = np.tile(self._least[0], (pieces, 1))  # quantiles of each column, but the last
         self._scales = np.tile(self._least[1], (pieces, 1))  # units of it in a nat, from each of these on
@@ -83,7 +86,7 @@ class HabitsPart(ScorePart):
 
     def _beyond(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Nats of each column beyond what is usual, (n, U)."""
-        beyond = np.maximum(self._nats(self._columns(inputs)) - USUAL, 0.0)
+        beyond = np.maximum(self._nats(self._columns(inputs)) - self._usual, 0.0)
         unknown = np.exp(-inputs[:, self._count, None].astype(np.float64))  # 1 / (count + 1)
         beyond[:, self._surprises] *= 1.0 - self._told * unknown
         return beyond
