@@ -103,6 +103,10 @@ def replay(
     scores: Scores = None,
     alerts: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one alert per line.")] = None,
     rejected: Rejected = None,
+    receipts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what became of each line of --feedback, one per line."),
+    ] = None,
     checkpoint_dir: Folder = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the replay in --checkpoint-dir.")
@@ -117,7 +121,10 @@ def replay(
 
     if resume and checkpoint_dir is None:
         raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
-    _check_files(events, feedback, {"--scores": scores, "--alerts": alerts, "--rejected": rejected})
+    if receipts is not None and feedback is None:
+        raise wrong("--receipts", str(receipts), "a file in --feedback: receipts are about its lines")
+    outputs = {"--scores": scores, "--alerts": alerts, "--rejected": rejected, "--receipts": receipts}
+    _check_files(events, feedback, outputs)
     settings = load_config(config, set_)
     if checkpoint_dir is not None:
         _make_folder(checkpoint_dir)
@@ -132,6 +139,7 @@ def replay(
         scores=scores,
         alerts=alerts,
         rejected=rejected,
+        receipts=receipts,
         checkpoints=checkpoint_dir,
         resume=resume,
         warm_start=warm_start,
@@ -196,7 +204,7 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
         highlight=False,
     )
     counts = [(f"rejected, {reason}", count) for reason, count in sorted(totals.rejected.items())]
-    counts += [(f"labels, {outcome}", count) for outcome, count in outcomes.items() if labels]
+    counts += [(f"feedback, {outcome}", count) for outcome, count in outcomes.items() if labels]
     counts += [(f"messages between shards, {outcome}", count) for outcome, count in totals.exchange.items()]
     counts += [
         (f"unreadable, so missing: {name}", count) for name, count in sorted(totals.unreadable.items())
@@ -205,7 +213,7 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
         if count:
             err.print(f"  {what}: {count:,}")
     if labels and not any(outcomes.values()):
-        err.print("  labels: none was read")
+        err.print("  feedback: none was read")
     if 2 * rejected > totals.received:
         err.print(
             f"most events were rejected, the first one at {replayed.rejection}\n"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from detector.core.records import Outputs
-from detector.core.reporting.telemetry import EVERY_SHARD, Telemetry
+from detector.core.reporting.telemetry import Telemetry
 
 DRIFT_SIGNALS = ("score_mean", "rejected_share")
 """Names of the numbers that `block_signals` gives."""
@@ -40,6 +40,8 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
         _add(numbers.unreadable, outputs.unreadable)
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
         _count_labels(numbers.labels, outputs.side_outcomes.get("feedback", {}), first=partition == 0)
+        for receipt in outputs.receipts:
+            numbers.receipts[receipt.status] += 1
         _add(numbers.exchange, outputs.side_outcomes.get("exchange", {}))
 
 
@@ -84,9 +86,7 @@ def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
 
 
 def _count_labels(counts: dict[str, int], outcomes: Mapping[str, int], *, first: bool) -> None:
-    """Count labels once, although every shard reads them: the first one counts what all of them see alike."""
+    """Count records once, although every shard reads them: the first one counts what was read."""
     for outcome, number in outcomes.items():
-        if outcome != "unknown_event" and (first or outcome not in EVERY_SHARD):
+        if first or outcome != "read":
             counts[outcome] += number
-        if first:
-            counts["read"] += number
