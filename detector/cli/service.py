@@ -54,6 +54,10 @@ Scores = Annotated[
 ]
 Rejected = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one rejected event per line.")]
 Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for progress and checkpoints.")]
+Receipts = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write what became of each line of --feedback, one per line."),
+]
 
 
 def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None) -> None:
@@ -103,10 +107,7 @@ def replay(
     scores: Scores = None,
     alerts: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one alert per line.")] = None,
     rejected: Rejected = None,
-    receipts: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write what became of each line of --feedback, one per line."),
-    ] = None,
+    receipts: Receipts = None,
     checkpoint_dir: Folder = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the replay in --checkpoint-dir.")
@@ -121,8 +122,6 @@ def replay(
 
     if resume and checkpoint_dir is None:
         raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
-    if receipts is not None and feedback is None:
-        raise wrong("--receipts", str(receipts), "a file in --feedback: receipts are about its lines")
     outputs = {"--scores": scores, "--alerts": alerts, "--rejected": rejected, "--receipts": receipts}
     _check_files(events, feedback, outputs)
     settings = load_config(config, set_)
@@ -173,6 +172,8 @@ def replay(
 def _check_files(events: str, feedback: str | None, outputs: Mapping[str, Path | None]) -> None:
     for given in (events, feedback):
         check_readable(given)
+    if outputs["--receipts"] is not None and feedback is None:
+        raise wrong("--receipts", "no --feedback", "a file there: receipts are about its lines")
     if events == feedback:
         raise wrong("--feedback", str(feedback), "another file than the events")
     inputs = {Path(given).resolve() for given in (events, feedback) if given is not None}

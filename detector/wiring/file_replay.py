@@ -42,6 +42,13 @@ class Replay:
     resume: bool = False
     warm_start: Path | None = None
 
+    @property
+    def outputs(self) -> OutputFiles:
+        """Where outputs go."""
+        return OutputFiles(
+            scores=self.scores, alerts=self.alerts, rejected=self.rejected, receipts=self.receipts
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replayed:
@@ -115,17 +122,14 @@ def replay(
     config = _for_files(config, plan, answered=plan.feedback is not None or feedback is not None)
     warm_start = read_warm_start(plan.warm_start, config)
     key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))
-    parser = Parser(config.event, key)
-    telemetry = Telemetry()
+    parser, telemetry = Parser(config.event, key), Telemetry()
     stream = _WatchedFile(
         plan.events,
         key_of=parser.main_key,
         feedback=plan.feedback,
         partitions=plan.partitions,
         topics=config.topics,
-        outputs=OutputFiles(
-            scores=plan.scores, alerts=plan.alerts, rejected=plan.rejected, receipts=plan.receipts
-        ),
+        outputs=plan.outputs,
         folder=plan.checkpoints,
         resume=plan.resume,
         progress=progress,

@@ -223,7 +223,7 @@ def test_feedback_on_a_quiet_topic_is_applied_within_ten_seconds(quiet: World) -
     until(lambda: answered(quiet) == 1, runner)
     assert QUIET_S <= quiet.clock.now_s - began_s < 10.0
     assert quiet.journal().barriers[-1].cause == "quiet"
-    assert quiet.telemetry.partitions[0].feedback_pending == 0
+    assert quiet.telemetry.partitions[0].standing.feedback_pending == 0
 
 
 def test_feedback_does_not_overtake_the_events_that_are_in_the_log_before_it(quiet: World) -> None:

@@ -41,7 +41,6 @@ STATUSES: Mapping[str, str] = {
 }
 """Status of a receipt, by its outcome."""
 
-STATUS_NAMES = ("applied", "declined", "malformed")
 OUTCOMES = tuple(STATUSES)
 """What becomes of a feedback record."""
 

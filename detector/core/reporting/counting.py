@@ -40,8 +40,6 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
         _add(numbers.unreadable, outputs.unreadable)
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
         _count_labels(numbers.labels, outputs.side_outcomes.get("feedback", {}), first=partition == 0)
-        for receipt in outputs.receipts:
-            numbers.receipts[receipt.status] += 1
         _add(numbers.exchange, outputs.side_outcomes.get("exchange", {}))
 
 

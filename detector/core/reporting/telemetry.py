@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
 from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
-from detector.core.labels.receipts import OUTCOMES, STATUS_NAMES
+from detector.core.labels.receipts import OUTCOMES, STATUSES
 from detector.core.reporting.standing import CheckpointNumbers, LogEnd, Standing
 
 SECONDS_BOUNDS = (
@@ -91,7 +91,6 @@ class PartitionTelemetry:
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
     labels: dict[str, int] = field(default_factory=lambda: _from_zero(LABEL_COUNTS))  # see LABEL_COUNTS
-    receipts: dict[str, int] = field(default_factory=lambda: _from_zero(STATUS_NAMES))  # by status
     exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # by outcome
     drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # detected changes, by signal
     key_mismatches: int = 0
@@ -101,16 +100,22 @@ class PartitionTelemetry:
     log: LogEnd = field(default_factory=LogEnd)
     checkpoints: CheckpointNumbers = field(default_factory=CheckpointNumbers)
     journal_bytes: int | None = None
-    feedback_pending: int | None = None  # records that have no receipt yet
     # position of the last barrier, and 48 bits of the hash of the state right after it
     barrier: tuple[int | None, int | None] = (None, None)
     gauges: dict[str, float] = field(default_factory=dict)  # of the model, see `Shard.gauges`
+
+    @property
+    def receipts(self) -> dict[str, int]:
+        """Receipts by status."""
+        counts = dict.fromkeys(STATUSES.values(), 0)
+        for outcome, status in STATUSES.items():
+            counts[status] += self.labels[outcome]
+        return counts
 
     def leave(self) -> None:
         """Forget what another process knows better from now on; counters stay."""
         self.standing, self.log = Standing(), LogEnd()
         self.checkpoints.since_s = self.checkpoints.bytes = self.journal_bytes = None
-        self.feedback_pending = None
         self.barrier, self.gauges = (None, None), {}
 
 

@@ -99,8 +99,8 @@ METRICS: tuple[Metric, ...] = (
         "Receipts of feedback records, by status.",
         lambda p: p.receipts,
         "status",
-        alert='`increase(detector_receipts_total{status="malformed"}[1h]) > 0`: somebody writes feedback that '
-        "is not understood; the receipts say why",
+        alert='`increase(detector_receipts_total{status="malformed"}[1h]) > 0`: some feedback is not '
+        "understood; the receipts say why",
     ),
     _delivery(
         "detector_exchange_messages_total",

@@ -112,7 +112,7 @@ VITALS: tuple[Metric, ...] = (
         "detector_feedback_pending",
         "records",
         "Feedback records that this partition has not read, or that wait until the others have.",
-        lambda p: p.feedback_pending,
+        lambda p: p.standing.feedback_pending,
         alert="`detector_feedback_pending > 0` for 10 minutes while events come: barriers are held back, or "
         "feedback has times of the future",
     ),

@@ -131,9 +131,8 @@ class Runner:
         prepare: Callable[[], object] | None = None,
         live: bool = False,
     ) -> None:
-        self._sides, self._prepare = sides, prepare
+        self._sides, self._prepare, self._stops_on_data_loss = sides, prepare, config.on_data_loss == "stop"
         self._stream, self._clock, self._telemetry, self._log = stream, clock, telemetry, log
-        self._stops_on_data_loss = config.on_data_loss == "stop"
         self._on_revoked, self._connected = on_revoked, False  # connected: a poll has been answered
         self._calls = StoppableCalls(clock, telemetry)
         shared = Shared(
@@ -175,9 +174,8 @@ class Runner:
             metadata_bytes_max=metadata_bytes_max,
         )
         parts = SideInputs(self._sides, self._calls, clock), self._checkpointer, self._committer
-        quiet = QuietTopics(shared, self._sides, live=live)
+        quiet = QuietTopics(shared, self._sides, live=live, answers_all=config.topics.receipts is not None)
         self._processor = Processor(shared, *parts, quiet, observe, schemas, live=live)
-        self._answers_all = config.topics.receipts is not None  # of a finite log
 
     def run(self) -> None:
         """Turn until `stop`, or until a finite log is at its end; then commit and leave.
@@ -237,11 +235,10 @@ class Runner:
             trouble = self._restore_assigned()
             self._configs.follow_topic()
             # Step 5
-            ended = self._answers_all and poll.exhausted and not trouble
-            trouble = self._processor.process(ended=ended) or trouble
+            trouble = self._processor.process(ended=poll.exhausted and not trouble) or trouble
             # Step 6
-            answered = ended and self._processor.quiet.answered
-            if answered:  # others may wait for what it says
+            answered = self._processor.quiet.answered
+            if answered and poll.exhausted:  # others may wait for what it says
                 self._committer.hurry()
             self._committer.commit_if_due()
             exhausted = poll.exhausted and not trouble and self._all_done() and not answered

@@ -41,11 +41,15 @@ class QuietTopics:
     logs
         The side topics that are configured.
     live
-        Barriers may depend on the clock. A file's must not: they come where it has ended.
+        Barriers may depend on the clock. A file's must not.
+    answers_all
+        At the end of a finite log all feedback is applied, whatever its time.
     """
 
-    def __init__(self, shared: Shared, logs: Mapping[Side, SideLog], *, live: bool) -> None:
-        self._live = live
+    def __init__(
+        self, shared: Shared, logs: Mapping[Side, SideLog], *, live: bool, answers_all: bool
+    ) -> None:
+        self._live, self._answers_all = live, answers_all
         self._stream, self._calls, self._clock = shared.stream, shared.calls, shared.clock
         self._telemetry, self._logs = shared.telemetry, logs
         self._waits: dict[int, _Wait] = {}  # by partition
@@ -54,7 +58,7 @@ class QuietTopics:
 
     def begin(self, *, ended: bool) -> None:
         """Begin a turn; `ended`: the logs have ended, so nothing needs to wait."""
-        self._ended, self.answered = ended, False
+        self._ended, self.answered = ended and self._answers_all, False
 
     def due(self, owned: Owned) -> Mapping[Side, int] | None:
         """Ends of the side topics that a barrier by command should apply now; None: none is due.
@@ -86,7 +90,7 @@ class QuietTopics:
         if "feedback" in self._logs:
             waiting = self._logs["feedback"].end(inf) - owned.partition.journal.end("feedback")
             numbers = self._telemetry.partitions[owned.number]
-            numbers.feedback_pending = max(waiting, 0) + owned.partition.undecided
+            numbers.standing.feedback_pending = max(waiting, 0) + owned.partition.undecided
 
     def _ends(self) -> dict[Side, int]:
         return {side: log.end(inf) for side, log in self._logs.items()}

@@ -185,7 +185,6 @@ class Restorer:
         named = "" if committed is None else journal.checkpoint
         return Owned(
             partition=partition,
-            at_block_end=partition.barrier_here,
             topic_partitions=partitions,
             place=here,
             committed=committed,
