@@ -15,12 +15,33 @@ import numpy as np
 from detector.config.tree import ModelPart
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.labels.peer_messages import Arrays, Exchange
-from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Receipt, Record, Scored, no_lap
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.shard import Taken
 
 MALFORMED = b"{"
 """What values begin with that are no events."""
+
+
+class Answering:
+    """Decides every feedback record at its barrier: the shard of partition 0 gives the receipt."""
+
+    waiting, room = 0, 1 << 30
+
+    def __init__(self, identity: Identity) -> None:
+        self.routing, self._identity = self, identity
+        self._receipts: list[Receipt] = []
+
+    def apply(self, labels: SideRecords, offset: int) -> None:
+        if self._identity.partition == 0:
+            self._receipts += [
+                Receipt(offset=offset, key=b"%d" % position, headers=(), body=value, status="applied")
+                for position, value in labels
+            ]
+
+    def collect(self) -> tuple[Receipt, ...]:
+        receipts, self._receipts = tuple(self._receipts), []
+        return receipts
 
 
 class ChainShard:
@@ -42,6 +63,7 @@ class ChainShard:
         self.position, self._lap = position, lap
         self.reconfigure(config)
         self.exchange = Exchange(identity)
+        self.desk = Answering(identity)
         self._identity = identity
         self.event_time = -np.inf
         self.since_barrier = self.version = self._filled = 0
@@ -138,7 +160,8 @@ class ChainShard:
     def _apply(self, labels: SideRecords) -> dict[str, int]:
         for position, value in labels:
             self._push(b"label", value, str(position).encode())
-        return {"applied": len(labels)} if labels else {}
+        self.desk.apply(labels, self.position - 1)
+        return {"read": len(labels), "applied": len(labels)} if labels else {}
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
         self.exchange.receive(messages, self._receive_message)

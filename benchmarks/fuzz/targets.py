@@ -22,7 +22,7 @@ from benchmarks.speed import formats
 from detector.config.load import effective, load
 from detector.config.tree import Config, Event, ModelPart
 from detector.core.events import BlockReader, ParsedEvent, Parser, Rejected
-from detector.core.labels.feedback import feedback_time, read_feedback
+from detector.core.labels.commands import Malformed, feedback_time, read_command
 from detector.core.labels.peer_messages import Exchange
 from detector.core.records import Identity, Outputs, Record
 from detector.core.recovery.checkpoint import encode, name_of, read_manifest, read_state
@@ -550,7 +550,7 @@ def _read_feedback(data: bytes) -> str:
     time = feedback_time(data)
     if time is not None and not np.isfinite(time):
         raise Broken("a time that is not finite")
-    return "nothing" if read_feedback(data) is None else "read"
+    return "nothing" if isinstance(read_command(data), Malformed) else "read"
 
 
 def _read_message(data: bytes) -> str:

@@ -155,6 +155,10 @@ class RemoteLabels:
     def outcomes(self) -> dict[str, int]:
         return dict(self._ask("outcomes"))
 
+    def receipts(self) -> list[bytes]:
+        """As `Labels.receipts`."""
+        return list(self._ask("receipts"))
+
     def give(self, records: Sequence[bytes], *, timed: bool) -> None:
         """As `Labels.give`."""
         self._ask("give", list(records), timed)
@@ -277,6 +281,8 @@ def _answer(stream: Stream, what: str, arguments: Sequence[Any]) -> Any:
             return len(stream.labels)
         case "outcomes":
             return dict(stream.labels.outcomes)
+        case "receipts":
+            return stream.labels.receipts()
         case "give":
             stream.labels.give(arguments[0], timed=arguments[1])
             return None

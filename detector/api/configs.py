@@ -17,7 +17,7 @@ def model_part(config: Config, *, feedback: bool) -> ModelPart:
 
 def for_shard(config: Config, saved: ModelPart) -> ModelPart:
     """The model part for a shard that goes on: what the shard is part of stays as it was."""
-    kept = {name: getattr(saved, name) for name in ("partitions", "feedback", "exchange")}
+    kept = {name: getattr(saved, name) for name in ("partitions", "feedback", "exchange", "receipts")}
     return config.model_part(1).model_copy(update=kept)
 
 

@@ -369,6 +369,13 @@ class Detector:
         """Labels by what became of them (applied, retracted, unknown_event, ...), and how many wait."""
         return {**self._stream.labels.outcomes, "waiting": len(self._stream.labels)}
 
+    def receipts(self) -> list[dict[str, Any]]:
+        """What became of each label since the last call, oldest first; the newest 10,000 are kept.
+
+        The keys are those of `detector/schemas/receipt.v1.json`.
+        """
+        return [msgspec.json.decode(body) for body in self._stream.labels.receipts()]
+
     def _give(self, records: Sequence[bytes], *, timed: bool) -> None:
         if not records:
             return

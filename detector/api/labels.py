@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from detector.api.alerts import Alert
 from detector.api.frames import EXPECTED, Frame
-from detector.core.labels.feedback import feedback_time, read_feedback
+from detector.core.labels.commands import Malformed, feedback_time, read_command
+from detector.core.records import Outputs
 from detector.core.recovery.sides import SideRange, SideRecords
 from detector.errors import UsageError
 
 WAITING_MAX = 1_000_000  # labels that wait; a record has about 100 bytes
+RECEIPTS_MAX = 10_000  # newest receipts kept until they are asked for
 
 
 class Labels:
@@ -37,6 +39,7 @@ class Labels:
         self._waiting: list[tuple[float, int, bytes]] = []  # event time from which on, order, record
         self._given = 0
         self.outcomes: Counter[str] = Counter()
+        self._receipts: deque[bytes] = deque(maxlen=RECEIPTS_MAX)
 
     def __len__(self) -> int:
         """Labels that wait."""
@@ -56,12 +59,9 @@ class Labels:
             One of them is no label, or too many wait. Nothing is added.
         """
         for number, record in enumerate(records):
-            if read_feedback(record) is None:
+            if isinstance(read := read_command(record), Malformed):
                 shown = record[:120].decode(errors="replace")
-                raise UsageError(
-                    f"label {number} cannot be read: {shown}; expected event_id, label (fraud, legitimate or "
-                    "retracted) and time"
-                )
+                raise UsageError(f"label {number} cannot be read: {read.why}: {shown}")
         if len(self) + len(records) > WAITING_MAX:
             raise UsageError(f"more than {WAITING_MAX:,} labels would wait for a barrier: give fewer at once")
         for record in records:
@@ -80,11 +80,19 @@ class Labels:
         count = wanted.stop - self._applied
         return [(self._applied + i, record) for i, (_, _, record) in enumerate(self._waiting[:count])]
 
-    def done(self, wanted: SideRange, outcomes: Mapping[str, int]) -> None:
+    def done(self, wanted: SideRange, outputs: Outputs) -> None:
         """Drop what was applied, and count what became of it."""
         del self._waiting[: wanted.stop - self._applied]
         self._applied = wanted.stop
-        self.outcomes.update({name: count for name, count in outcomes.items() if count})
+        outcomes = outputs.side_outcomes.get("feedback", {})
+        self.outcomes.update({name: count for name, count in outcomes.items() if count and name != "read"})
+        self._receipts += [receipt.body for receipt in outputs.receipts]
+
+    def receipts(self) -> list[bytes]:
+        """Bodies of the receipts since the last call, at most RECEIPTS_MAX."""
+        receipts = list(self._receipts)
+        self._receipts.clear()
+        return receipts
 
 
 def names_event(event: Any) -> dict[str, Any]:

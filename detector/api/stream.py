@@ -172,7 +172,7 @@ class Stream:
         records = {} if wanted is None else {FEEDBACK: self.labels.read(wanted)}
         outputs = self._partition.barrier(barrier, records)
         if wanted is not None:
-            self.labels.done(wanted, outputs.side_outcomes.get(FEEDBACK, {}))
+            self.labels.done(wanted, outputs)
         return outputs
 
     def _check(self) -> None:

@@ -53,6 +53,10 @@ Scores = Annotated[
 ]
 Rejected = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one rejected event per line.")]
 Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for progress and checkpoints.")]
+Receipts = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write what became of each line of --feedback, one per line."),
+]
 
 
 def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None) -> None:
@@ -102,6 +106,7 @@ def replay(
     scores: Scores = None,
     alerts: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one alert per line.")] = None,
     rejected: Rejected = None,
+    receipts: Receipts = None,
     checkpoint_dir: Folder = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the replay in --checkpoint-dir.")
@@ -116,7 +121,8 @@ def replay(
 
     if resume and checkpoint_dir is None:
         raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
-    _check_files(events, feedback, {"--scores": scores, "--alerts": alerts, "--rejected": rejected})
+    outputs = {"--scores": scores, "--alerts": alerts, "--rejected": rejected, "--receipts": receipts}
+    _check_files(events, feedback, outputs)
     settings = load_config(config, set_)
     if checkpoint_dir is not None:
         _make_folder(checkpoint_dir)
@@ -131,6 +137,7 @@ def replay(
         scores=scores,
         alerts=alerts,
         rejected=rejected,
+        receipts=receipts,
         checkpoints=checkpoint_dir,
         resume=resume,
         warm_start=warm_start,
@@ -164,6 +171,8 @@ def replay(
 def _check_files(events: str, feedback: str | None, outputs: Mapping[str, Path | None]) -> None:
     for given in (events, feedback):
         check_readable(given)
+    if outputs["--receipts"] is not None and feedback is None:
+        raise wrong("--receipts", "no --feedback", "a file there: receipts are about its lines")
     if events == feedback:
         raise wrong("--feedback", str(feedback), "another file than the events")
     inputs = {Path(given).resolve() for given in (events, feedback) if given is not None}
@@ -195,7 +204,7 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
         highlight=False,
     )
     counts = [(f"rejected, {reason}", count) for reason, count in sorted(totals.rejected.items())]
-    counts += [(f"labels, {outcome}", count) for outcome, count in outcomes.items() if labels]
+    counts += [(f"feedback, {outcome}", count) for outcome, count in outcomes.items() if labels]
     counts += [(f"messages between shards, {outcome}", count) for outcome, count in totals.exchange.items()]
     counts += [
         (f"unreadable, so missing: {name}", count) for name, count in sorted(totals.unreadable.items())
@@ -204,7 +213,7 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
         if count:
             err.print(f"  {what}: {count:,}")
     if labels and not any(outcomes.values()):
-        err.print("  labels: none was read")
+        err.print("  feedback: none was read")
     if 2 * rejected > totals.received:
         err.print(
             f"most events were rejected, the first one at {replayed.rejection}\n"

@@ -92,6 +92,17 @@ class Scored:
     model_version: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """What became of one feedback record: CloudEvents binary mode, as an alert."""
+
+    offset: int  # of the last record before the barrier that decided it
+    key: bytes  # the record's feedback id, or the receipt's own
+    headers: Headers
+    body: bytes  # JSON, see detector/schemas/receipt.v1.json
+    status: str  # applied, declined or malformed
+
+
 class PeerMessage(NamedTuple):
     """One message of a shard to its peers, made at a barrier."""
 
@@ -112,6 +123,7 @@ class Outputs:
     irregular: Mapping[str, int] = field(default_factory=dict)
     # values of scored events that could not be read and count as missing, by entity or field
     unreadable: Mapping[str, int] = field(default_factory=dict)
+    receipts: tuple[Receipt, ...] = ()
     peer_messages: tuple[PeerMessage, ...] = ()  # to publish
     # records of side inputs by outcome, by name of the side input; published messages count under "exchange"
     side_outcomes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

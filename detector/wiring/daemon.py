@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from detector import __version__
 from detector.config.secrets import Secrets, resolve_secrets
 from detector.config.tree import Config
-from detector.core.labels.feedback import feedback_time
+from detector.core.labels.commands import feedback_time
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.warm_start import Model
 from detector.errors import (

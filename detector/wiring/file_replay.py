@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 from threadpoolctl import threadpool_limits
 
 from detector.config.secrets import resolve_secret
@@ -13,7 +14,7 @@ from detector.config.tree import Config, Topics
 from detector.core.events import Parser
 from detector.core.recovery.sides import Side
 from detector.core.reporting.telemetry import Telemetry
-from detector.ports import Commit, Log, SideLog
+from detector.ports import Commit, Log, Message, SideLog
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.files import FileSideLog, FileStream, OutputFiles, Source
@@ -36,9 +37,17 @@ class Replay:
     scores: Path | None = None
     alerts: Path | None = None
     rejected: Path | None = None
+    receipts: Path | None = None
     checkpoints: Path | None = None
     resume: bool = False
     warm_start: Path | None = None
+
+    @property
+    def outputs(self) -> OutputFiles:
+        """Where outputs go."""
+        return OutputFiles(
+            scores=self.scores, alerts=self.alerts, rejected=self.rejected, receipts=self.receipts
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +63,8 @@ class _WatchedFile(FileStream):
     """Remembers the first rejected event, and shows every commit to `watch`."""
 
     topic: str  # the dead letter topic
+    receipts: str | None = None  # the topic of receipts
+    line_of: Callable[[int], int] | None = None  # line of the feedback record at a position
     rejection: tuple[int, str] | None = None  # line, reason and detail
     watch: Callable[[Commit], None] | None = None
 
@@ -67,7 +78,15 @@ class _WatchedFile(FileStream):
                 words = (facts.get(f"detector_{part}", b"") for part in ("reason", "detail"))
                 text = ": ".join(dict.fromkeys(word.decode(errors="replace") for word in words if word))
                 self.rejection = message.offset, text
-        super().commit(commit)
+        super().commit(replace(commit, messages=[self._with_line(message) for message in commit.messages]))
+
+    def _with_line(self, message: Message) -> Message:
+        """Add to a receipt the line of its record; positions are those of the sorted file."""
+        if self.line_of is None or message.topic != self.receipts or message.value is None:
+            return message
+        body = msgspec.json.decode(message.value)
+        body["feedback"]["line"] = self.line_of(body["feedback"]["position"])
+        return replace(message, value=msgspec.json.encode(body))
 
     def first_rejection(self) -> str:
         """Line and reason of the first rejected event; empty: none was rejected."""
@@ -103,22 +122,22 @@ def replay(
     config = _for_files(config, plan, answered=plan.feedback is not None or feedback is not None)
     warm_start = read_warm_start(plan.warm_start, config)
     key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))
-    parser = Parser(config.event, key)
-    telemetry = Telemetry()
+    parser, telemetry = Parser(config.event, key), Telemetry()
     stream = _WatchedFile(
         plan.events,
         key_of=parser.main_key,
         feedback=plan.feedback,
         partitions=plan.partitions,
         topics=config.topics,
-        outputs=OutputFiles(scores=plan.scores, alerts=plan.alerts, rejected=plan.rejected),
+        outputs=plan.outputs,
         folder=plan.checkpoints,
         resume=plan.resume,
         progress=progress,
     )
-    stream.topic, stream.watch = config.topics.dead_letter, watch
+    stream.topic, stream.watch, stream.receipts = config.topics.dead_letter, watch, config.topics.receipts
     if feedback is None and plan.feedback is not None:
-        feedback = FileSideLog(plan.feedback)
+        feedback = lines = FileSideLog(plan.feedback)
+        stream.line_of = lines.line
     sides: dict[Side, SideLog | None] = {"feedback": feedback, "exchange": stream.exchange}
     with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S) as lanes:
         runner = Runner(
@@ -155,8 +174,9 @@ def _store_for_files(plan: Replay) -> FsspecStore | None:
 
 
 def _for_files(config: Config, plan: Replay, *, answered: bool) -> Config:
-    """Publish scores only if a file is given, and expect feedback only if there is some."""
+    """Publish scores and receipts only if a file is given, and expect feedback only if there is some."""
     topics = config.topics.model_dump()
     topics["scores"] = None if plan.scores is None else config.topics.scores or "scores"
     topics["feedback"] = config.topics.feedback or "feedback" if answered else None
+    topics["receipts"] = config.topics.receipts or "receipts" if plan.receipts is not None else None
     return config.model_copy(update={"topics": Topics(**topics)})

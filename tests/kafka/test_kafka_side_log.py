@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from detector.core.labels.feedback import feedback_time
+from detector.core.labels.commands import feedback_time
 from detector.errors import (
     BrokerUnavailable,
     NeedsOperator,

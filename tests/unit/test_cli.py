@@ -362,9 +362,9 @@ def test_replay_reports_the_outcomes_of_labels(detector: Detector, events: Path,
     (tmp_path / "feedback.jsonl").write_text(label.format("t5") + label.format("nope") + "{}\n")
     replay = ("replay", "-c", HANDBOOK, "--events", events)
     done = detector(*replay, "--feedback", "feedback.jsonl")
-    assert "labels, applied: 1\n" in done.err
-    assert "labels, unknown_event: 1\n" in done.err
-    assert "labels, malformed: 1\n" in done.err
+    assert "feedback, applied: 1\n" in done.err
+    assert "feedback, unknown_event: 1\n" in done.err
+    assert "feedback, malformed: 1\n" in done.err
     assert "labels" not in detector(*replay).err
 
 

@@ -15,9 +15,12 @@ from detector.config.tree import Features as FeaturesConfig
 from detector.config.tree import Labels as LabelsConfig
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import DAY_S, Layout
+from detector.core.labels.case_alerts import CaseAlerts
+from detector.core.labels.desk import Desk
 from detector.core.labels.event_archive import Columns, EventArchive
 from detector.core.labels.event_buffer import ALERTED, FRAUD, EventBuffer, sizes
-from detector.core.labels.feedback import LabelBook
+from detector.core.labels.routing import Routing
+from detector.core.records import Identity
 from detector.core.state import pack, unpack
 
 SCHEMA = Event.model_validate(
@@ -63,7 +66,9 @@ class Stream:
     def __init__(self, **labels: int | str) -> None:
         config = LabelsConfig.model_validate({"buffer_events_max": RECENT, **labels})
         self.buffer = EventBuffer(config, LAYOUT, 3)
-        self.book = LabelBook(config, "payments", 0, self.buffer, lambda text: int(text))
+        identity = Identity(topic="payments", group="g", partition=0, entity_key=b"k")
+        cases, routing = CaseAlerts(self.buffer, 1e6), Routing(0, 1, "alone")
+        self.book = Desk(config, identity, self.buffer, lambda text: int(text), routing, cases)
 
     def happen(self, events: int, from_s: float = 0.0) -> Stream:
         for _ in range(0, events, 256):

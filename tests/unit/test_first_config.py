@@ -207,7 +207,7 @@ def test_labels_of_a_pipe(run: Run) -> None:
 
 def labels_of(said: str) -> dict[str, int]:
     """Labels by outcome, as a replay reports them. Those after the last barrier are not read."""
-    return {what: int(count) for what, count in re.findall(r"labels, (\w+): (\d+)", said)}
+    return {what: int(count) for what, count in re.findall(r"feedback, (\w+): (\d+)", said)}
 
 
 def test_what_is_constant_per_card_is_only_copied(tmp_path: Path) -> None:

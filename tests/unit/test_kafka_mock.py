@@ -21,7 +21,7 @@ from kafka import errors as kafka_errors
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from detector.config.tree import Config
-from detector.core.labels.feedback import feedback_time
+from detector.core.labels.commands import feedback_time
 from detector.core.records import Headers, Record
 from detector.errors import BrokerUnavailable, CommitFailed, NeedsOperator
 from detector.ports import Commit, Committed, Message

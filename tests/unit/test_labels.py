@@ -17,8 +17,15 @@ from detector.config.tree import Labels as LabelsConfig
 from detector.core.events import TEXT_GRAMS_MAX, id_hash
 from detector.core.features import Layout
 from detector.core.labels import feedback
+from detector.core.labels.case_alerts import CaseAlerts
+from detector.core.labels.commands import feedback_time, read_command
+from detector.core.labels.desk import Desk
 from detector.core.labels.event_buffer import EventBuffer
-from detector.core.labels.feedback import OUTCOMES, Answer, LabelBook, feedback_time, read_feedback
+from detector.core.labels.feedback import Answer
+from detector.core.labels.receipts import OUTCOMES
+from detector.core.labels.receipts import Barrier as BarrierDone
+from detector.core.labels.routing import Routing
+from detector.core.records import Identity
 from detector.core.state import pack, unpack
 
 TOPIC, PARTITION = "payments", 3
@@ -33,13 +40,28 @@ DAY_S = 86_400.0
 hash_of = partial(id_hash, key=b"a key of the tests")
 
 
-class Book(LabelBook):
-    """A book with a buffer of its own, saved and restored together."""
+class Book(Desk):
+    """A desk with a buffer of its own, saved and restored together."""
 
     def __init__(self, **changes: int) -> None:
         config = LabelsConfig(**{"buffer_events_max": EVENTS_MAX, "labels_max": 16, **changes})
         self.buffer = EventBuffer(config, LAYOUT, INPUTS)
-        super().__init__(config, TOPIC, PARTITION, self.buffer, hash_of)
+        identity = Identity(topic=TOPIC, group="g", partition=PARTITION, entity_key=b"k")
+        routing = Routing(PARTITION, 1, "alone")
+        super().__init__(config, identity, self.buffer, hash_of, routing, CaseAlerts(self.buffer, 7 * DAY_S))
+
+    @property
+    def labels(self) -> Any:
+        return self.book.labels
+
+    def receipts(self, *lines: bytes, now: float = 2e9) -> list[dict[str, Any]]:
+        """Receipts of lines, one at a barrier."""
+        found = []
+        for position, raw in enumerate(lines):
+            self.apply([(position, raw)], now)
+            self.write(BarrierDone(position=5000, event_time=now))
+            found += [json.loads(receipt.body) for receipt in self.collect()]
+        return found
 
     def remember(self, ids: list[str], offsets: np.ndarray[Any, Any], card: int = 7) -> None:
         count = len(ids)
@@ -87,6 +109,7 @@ def apply(made: Book, *lines: bytes, now: float = NOW) -> list[str]:
     for position, raw in enumerate(lines):
         ((outcome, count),) = made.apply([(position, raw)], now).outcomes.items()
         assert count == 1
+        made.write(BarrierDone(position=5000, event_time=now))
         outcomes.append(outcome)
     return outcomes
 
@@ -106,7 +129,7 @@ def test_outcomes_are_counted() -> None:
         line(event_id="e-6"),
         line(event_id="x"),
         b"{}",
-        line(kind="mute"),
+        line(kind="hush"),
         line(label="retracted"),
     ]
     assert filled().apply(list(enumerate(lines)), NOW).outcomes == {
@@ -181,7 +204,7 @@ def test_a_feedback_id_is_applied_once() -> None:
     assert apply(made, line(feedback_id="f-2", label="legitimate")) == ["applied"]
 
 
-@pytest.mark.parametrize("kind", ["mute", "", "LABEL"])
+@pytest.mark.parametrize("kind", ["hush", "", "la"])
 def test_unknown_kinds_are_skipped(kind: str) -> None:
     assert apply(filled(), line(kind=kind), line(kind=kind, label=..., event_id=...)) == ["unknown_kind"] * 2
 
@@ -208,7 +231,7 @@ def test_unknown_kinds_are_skipped(kind: str) -> None:
         line(time=10**400),
         line(time=-(10**400)),
         line(event_id="\ud800"),
-        line(reason="x" * 100_000),
+        line(note="x" * 100_000),
         line(feedback_id="x" * 1025),
         b"[" * 60_000,
         b'{"time":' * 5_000,
@@ -265,7 +288,7 @@ def test_any_line_has_an_outcome(lines: list[bytes]) -> None:
     assert set(made.labels) <= {1000 + 2 * n for n in range(100)}
     assert set(made.labels.values()) <= {"fraud", "legitimate"}
     for raw in lines:
-        read_feedback(raw)
+        read_command(raw)
         time = feedback_time(raw)
         assert time is None or np.isfinite(time)
     again = book()
@@ -443,7 +466,7 @@ def test_the_state_does_not_grow_with_what_others_write() -> None:
             event_id=f"e-{n % 100}", feedback_id=f"{longest[:1000]}{n}", actor=f"{longest[:1000]}{n}"
         )
         assert apply(made, record) == ["applied"]
-    assert len(pack(made.to_state()["book"])) < 64 * 1024
+    assert len(pack(made.to_state()["book"])) < 128 * 1024
     assert apply(made, line(actor=longest + "x")) == ["malformed"]
 
 

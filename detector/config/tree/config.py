@@ -33,6 +33,7 @@ class ModelPart(Part):
     )
     feedback: bool = Field(True, description="Whether labels may come; if so, events are kept for them.")
     exchange: bool = Field(False, description="Whether shards send each other messages.")
+    receipts: bool = Field(False, description="Whether every feedback record gets a receipt.")
     memory_bytes_max: int | None = Field(
         None, description="This partition's share of the memory, in bytes; null: tables are bounded by keys."
     )
@@ -142,18 +143,24 @@ class Config(Part):
         Parameters
         ----------
         partitions
-            Partitions of the topic. Only a budget per day depends on it.
+            Partitions of the topic. A budget per day and receipts depend on it.
         """
         return ModelPart(
             event=self.event,
             model=self.model,
             alerts=self.alerts,
             require_key=self.require_key,
-            partitions=1 if self.alerts.budget.per_day is None else partitions,
+            partitions=partitions if self._depends_on_partitions else 1,
             feedback=self.topics.feedback is not None,
             exchange=self.topics.exchange is not None,
+            receipts=self.topics.receipts is not None,
             memory_bytes_max=self._partition_bytes(),
         )
+
+    @property
+    def _depends_on_partitions(self) -> bool:
+        """Whether a shard must know how many there are: for its part of a budget, or of the receipts."""
+        return self.alerts.budget.per_day is not None or self.topics.receipts is not None
 
     def _partition_bytes(self) -> int | None:
         """Share of the memory that one partition has.

@@ -210,6 +210,12 @@ class Labels(Part):
         description="Labels counted per actor and day of event time; more are refused (outcome: "
         "rate_limited). Those without an actor share one limit.",
     )
+    senior_actors: tuple[str, ...] = Field(
+        (),
+        max_length=64,
+        description="Actors whose answer counts where another actor contradicts it. Between two of them, and "
+        "between all others, the later answer counts.",
+    )
     maturity_delay: Duration = Field(
         7 * 86_400.0,
         gt=0,

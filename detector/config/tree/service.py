@@ -113,7 +113,12 @@ class Topics(Part):
         "dead_letter", description="Output: rejected events, with the reason and the original bytes."
     )
     feedback: Topic | None = Field(
-        None, description="Input: labels (one partition); null: there are no labels."
+        None, description="Input: answers and other feedback (one partition); null: there is none."
+    )
+    receipts: Topic | None = Field(
+        None,
+        description="Output: what became of each feedback record; null: not published. With several "
+        "partitions it needs exchange.",
     )
     case_updates: Topic | None = Field(
         None, description="Output: what is added to open cases; null: the next alert says it."
@@ -124,6 +129,13 @@ class Topics(Part):
         description="Input and output: messages between shards (one partition); null: each shard learns from "
         "its own partition alone.",
     )
+
+    @field_validator("receipts")
+    @classmethod
+    def _of_feedback(cls, receipts: Topic | None, info: ValidationInfo) -> Topic | None:
+        if receipts is not None and "feedback" in info.data and info.data["feedback"] is None:
+            raise unfit("null, or a topic in topics.feedback: receipts are about its records")
+        return receipts
 
     @field_validator("*")
     @classmethod

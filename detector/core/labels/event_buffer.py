@@ -128,7 +128,7 @@ class EventBuffer:
     """
 
     def __init__(self, config: LabelsConfig, layout: Layout, inputs: int) -> None:
-        self._entities = len(layout.entities)
+        self.entities = len(layout.entities)
         self._kinds = _kinds(layout, inputs)
         limits = sizes(config, layout, inputs)
         self.capacity = limits.recent
@@ -254,7 +254,7 @@ class EventBuffer:
         """What the encoder saw of the events `numbers` (m,)."""
         return Examples(
             self.column("inputs", numbers).astype(np.float32),
-            self.column("keys", numbers)[:, self._entities :],
+            self.column("keys", numbers)[:, self.entities :],
             self.column("grams", numbers),
         )
 

@@ -1,12 +1,8 @@
-"""Feedback: analysts' answers and late reports, read, checked and matched with their events.
+"""Labels in force: analysts' answers and late reports, with the limits on how many anyone may give.
 
-A feedback record names an event by its id, or by the topic, partition and offset of its alert. The shard
-whose event buffer still holds that event applies the record at a barrier. A shard that had the event, by its
-offset, and no longer holds it counts the record as forgotten. Every other shard counts it as unknown. What is
-applied is a function of the records and of the log.
-
-A label goes one way: the book turns the records of a barrier into `AppliedLabels`, and the shard gives that
-value to each part that learns from it (see `detector.core.shard.shard.Shard.barrier`).
+A label goes one way: the desk (`detector.core.labels.desk`) matches the records of a barrier with their
+events, this book decides about each of them, and the shard gives the `AppliedLabels` of the barrier to each
+part that learns from them (see `detector.core.shard.shard.Shard.barrier`).
 """
 
 from __future__ import annotations
@@ -14,87 +10,21 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
-from detector.core.events import key_text, read_time
 from detector.core.features import DAY_S, Rows
 from detector.core.labels.event_buffer import EventBuffer
 
-OUTCOMES = (
-    "applied",
-    "retracted",
-    "duplicate",
-    "rate_limited",
-    "forgotten",
-    "unknown_event",
-    "unknown_kind",
-    "malformed",
-)
-"""What becomes of a feedback record."""
-
 ACTORS_MAX = 1024  # actors whose labels of a day are counted; all others share one count
-TEXT_CHARS_MAX = 1024  # of an id or a name
-RECORD_BYTES_MAX = 64 * TEXT_CHARS_MAX
+NAME_CHARS_MAX = 64  # of an actor, as it is kept for receipts
 _LABELS = ("fraud", "legitimate")
 _OTHERS = 0  # stands for all actors without a name or a count of their own
 # Alerted events answered as legitimate that one barrier adds to the core of normal events.
 CLEARED_MAX = 32
-
-
-Text = Annotated[str, msgspec.Meta(max_length=TEXT_CHARS_MAX)]
-
-
-class Feedback(msgspec.Struct, frozen=True, kw_only=True):
-    """One feedback record. Unknown keys are ignored, because producers add fields of their own."""
-
-    time: str | int | float
-    label: Literal["fraud", "legitimate", "retracted"] | None = None
-    kind: str = "label"
-    event_id: Text | int | float | None = None
-    topic: Text | None = None
-    partition: int | None = None
-    offset: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    feedback_id: Text | None = None
-    entities: dict[str, str | int] | None = None
-    actor: Text | None = None
-    reason: str | None = None
-    until: str | int | float | None = None
-
-
-_decoder = msgspec.json.Decoder(Feedback)
-
-
-def read_feedback(raw: bytes) -> Feedback | None:
-    """Parse one record; None if it is malformed."""
-    if len(raw) > RECORD_BYTES_MAX:
-        return None
-    try:
-        feedback = _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if feedback.kind != "label":
-        return feedback
-    named = key_text(feedback.event_id) is not None or (
-        feedback.partition is not None and feedback.offset is not None
-    )
-    return feedback if named and feedback.label is not None and _seconds(feedback.time) is not None else None
-
-
-def feedback_time(raw: bytes) -> float | None:
-    """Time of a feedback record, s since the epoch; None if it is missing or malformed."""
-    try:
-        return _seconds(msgspec.json.decode(raw)["time"])
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError):
-        return None
-
-
-def _seconds(time: Any) -> float | None:
-    return read_time(time) if isinstance(time, str | int | float) else None
 
 
 class Answer(NamedTuple):
@@ -144,6 +74,29 @@ class AppliedLabels:
         return {answer.offset: answer.label for answer in self.answers}
 
 
+class Given(NamedTuple):
+    """Who gave the label that an event has, and when."""
+
+    actor: int  # hash; 0: nobody said
+    time: float  # s since the epoch
+
+
+class Decision(NamedTuple):
+    """What became of one label for one event."""
+
+    outcome: str
+    before: str | None  # the event's label before; None: it had none
+    rival: str = ""  # name of another actor whose different answer was in force; empty: none
+    rival_time: float = 0.0  # when that was given, s since the epoch
+
+
+class LastAnswer(NamedTuple):
+    """The last answer about an entity."""
+
+    label: str  # fraud or legitimate
+    time: float  # when it was given, s since the epoch
+
+
 class LabelBook:
     """The labels in force, and the limits on how many anyone may give.
 
@@ -152,124 +105,126 @@ class LabelBook:
         - At most `per_entity_max` frauds of one main entity are in force, and at most `per_actor_max` labels
           of one actor are applied per day. So no single card and no single account decides what a fraud is.
           Labels without an actor count as those of one actor.
+        - Where two actors contradict each other, the answer with the later time counts, or that of one of
+          `senior_actors`.
         - What a record says of its time moves nothing beyond the present: days are those of event time when
           the record is applied, and a label from the future counts as given now.
-        - Of ids and actors only hashes are kept, so nobody else decides how large the state is.
+        - Of ids only hashes are kept, and of actors the beginnings of at most ACTORS_MAX names, so nobody
+          else decides how large the state is.
 
     Parameters
     ----------
     id_hash
-        Of event ids, as in the buffer.
+        Of feedback ids and actors.
     """
 
-    def __init__(
-        self,
-        config: LabelsConfig,
-        topic: str,
-        partition: int,
-        buffer: EventBuffer,
-        id_hash: Callable[[str], int],
-    ) -> None:
+    def __init__(self, config: LabelsConfig, id_hash: Callable[[str], int]) -> None:
         self._config = config
         self._id_hash = id_hash
-        self._topic = topic
-        self._partition = partition
-        self._buffer = buffer
+        self._seniors = frozenset(id_hash(name) for name in config.senior_actors)
         self.labels: OrderedDict[int, str] = OrderedDict()  # offset of the event -> label; oldest first
+        self._given: dict[int, Given] = {}  # offset -> who gave it
         self._entities: dict[int, int] = {}  # offset -> main entity, of the frauds among them
         self._frauds: dict[int, int] = {}  # main entity -> frauds in force
         self._applied: OrderedDict[int, None] = OrderedDict()  # hashes of feedback ids
         self._day = 0  # of event time, since the epoch; it never goes back
         self._actors: dict[int, int] = {}  # hash of the actor -> labels on that day
+        self._names: OrderedDict[int, str] = OrderedDict()  # hash of an actor -> beginning of the name
+        # Main entity -> offset, label and time of its last answer; the one answered longest ago first.
+        self._last: OrderedDict[int, tuple[int, str, float]] = OrderedDict()
 
-    def apply(self, records: Sequence[tuple[int, bytes]], now: float) -> AppliedLabels:
-        """Apply feedback records, given as position and value, in order.
+    def begin(self, now: float) -> None:
+        """Begin a barrier at event time `now`, s since the epoch."""
+        if now // DAY_S > self._day:
+            self._day, self._actors = int(now // DAY_S), {}
+
+    def counts(self) -> dict[str, int]:
+        """Number of labels in force, by label."""
+        counted = Counter(self.labels.values())
+        return {label: counted[label] for label in _LABELS}
+
+    def is_applied(self, feedback_id: str | None) -> bool:
+        """Whether a record with this id was applied."""
+        return feedback_id is not None and self._id_hash(feedback_id) in self._applied
+
+    def mark_applied(self, feedback_id: str | None) -> None:
+        """Note that a record with this id was applied."""
+        if feedback_id is None:
+            return
+        self._applied[self._id_hash(feedback_id)] = None
+        if len(self._applied) > self._config.labels_max:
+            self._applied.popitem(last=False)
+
+    def last_answer(self, entity: int) -> LastAnswer | None:
+        """What was answered last about a main entity, given by its hash; None: nothing that is known."""
+        found = self._last.get(entity)
+        return None if found is None else LastAnswer(found[1], found[2])
+
+    def decide(self, label: str, offset: int, entity: int, actor: str | None, time: float) -> Decision:
+        """Apply a label to one event, or decline it.
 
         Parameters
         ----------
-        now
-            Event time of the shard, s since the epoch.
+        label
+            fraud, legitimate or retracted.
+        offset, entity
+            Of the event: its record, and the hash of its main entity; 0 without one.
+        time
+            When the label was given, s since the epoch; not in the future.
         """
-        if now // DAY_S > self._day:
-            self._day, self._actors = int(now // DAY_S), {}
-        outcomes = dict.fromkeys(OUTCOMES, 0)
-        answers: list[Answer] = []
-        read = [read_feedback(raw) for _, raw in records]
-        labels = [one for one in read if one is not None and one.kind == "label"]
-        by_id = self._buffer.find("ids", [self._hash_of(one) for one in labels if one.event_id is not None])
-        by_offset = self._buffer.find("offsets", [one.offset for one in labels if one.offset is not None])
-        for feedback in read:
-            outcome = "malformed"
-            if feedback is not None:
-                number = self._number(feedback, by_id, by_offset)
-                outcome = self._apply(feedback, number, now, answers)
-            outcomes[outcome] += 1
-        counted = {outcome: count for outcome, count in outcomes.items() if count}
-        return AppliedLabels.make(answers, self._buffer, counted)
-
-    def _apply(self, feedback: Feedback, number: int | None, now: float, answers: list[Answer]) -> str:
-        """Apply one record and append its answer; returns its outcome."""
-        if feedback.kind != "label":
-            return "unknown_kind"
-        record = None if feedback.feedback_id is None else self._id_hash(feedback.feedback_id)
-        if record in self._applied:
-            return "duplicate"
-        if number is None:
-            # The same feedback id may be applied later, when the event is known.
-            return "forgotten" if self._was_here(feedback) else "unknown_event"
-        time = _seconds(feedback.time)
-        assert feedback.label is not None
-        assert time is not None
-        here = np.array([number])
-        offset = int(self._buffer.column("offsets", here)[0])
-        keys = self._buffer.column("keys", here)[0]
-        entity = int(keys[0]) if len(keys) else 0
-        if feedback.label != "retracted" and self._exceeds(feedback, offset, entity):
-            return "rate_limited"
-        if record is not None:
-            self._applied[record] = None
-            if len(self._applied) > self._config.labels_max:
-                self._applied.popitem(last=False)
+        before = self.labels.get(offset)
+        who = self._id_hash(actor) if actor else _OTHERS
+        rival, rival_time = self._rival(label, offset, who)
+        if rival and self._prevails(offset, who, time):
+            return Decision("contradicts", before, rival, rival_time)
+        if label != "retracted" and self._exceeds(label, offset, entity, who):
+            return Decision("rate_limited", before)
         self._forget(offset)
-        answers.append(Answer(number, offset, feedback.label, min(time, now)))
-        if feedback.label == "retracted":
-            return "retracted"
-        self.labels[offset] = feedback.label
-        if feedback.label == "fraud" and entity:
+        if label == "retracted":
+            if entity in self._last and self._last[entity][0] == offset:
+                del self._last[entity]
+            return Decision("retracted", before, rival, rival_time)
+        self.labels[offset], self._given[offset] = label, Given(who, time)
+        self._name(who, actor)
+        if label == "fraud" and entity:
             self._entities[offset] = entity
             self._frauds[entity] = self._frauds.get(entity, 0) + 1
+        if entity:
+            self._last.pop(entity, None)
+            self._last[entity] = offset, label, time
         while len(self.labels) > self._config.labels_max:
             self._forget(next(iter(self.labels)))
-        return "applied"
+        while len(self._last) > self._config.labels_max:
+            self._last.popitem(last=False)
+        return Decision("applied", before, rival, rival_time)
 
-    def _number(
-        self, feedback: Feedback, by_id: Mapping[int, int], by_offset: Mapping[int, int]
-    ) -> int | None:
-        """Number of the event that a record names; None if it is not in the buffer."""
-        if key_text(feedback.event_id) is not None:
-            return by_id.get(self._hash_of(feedback))
-        if feedback.offset is None or not self._is_here(feedback):
-            return None
-        return by_offset.get(feedback.offset)
+    def _rival(self, label: str, offset: int, who: int) -> tuple[str, float]:
+        """Another actor whose answer a label contradicts, and when it was given; empty: there is none."""
+        given = self._given.get(offset)
+        if given is None or given.actor == who or self.labels[offset] == label:
+            return "", 0.0
+        nobody = "somebody without a name" if given.actor == _OTHERS else "another actor"
+        return self._names.get(given.actor, nobody), given.time
 
-    def _is_here(self, feedback: Feedback) -> bool:
-        """Whether a record names this partition."""
-        return feedback.topic in (None, self._topic) and feedback.partition == self._partition
+    def _prevails(self, offset: int, who: int, time: float) -> bool:
+        """Whether the label that an event has outweighs that of another actor."""
+        given = self._given[offset]
+        there, here = given.actor in self._seniors, who in self._seniors
+        return there if there != here else time < given.time
 
-    def _was_here(self, feedback: Feedback) -> bool:
-        """Whether a record names, perhaps beside an id, the place of an event that was stored once."""
-        offset = feedback.offset
-        return offset is not None and self._is_here(feedback) and self._buffer.was_here(offset)
+    def _name(self, who: int, actor: str | None) -> None:
+        if not actor:
+            return
+        self._names.pop(who, None)
+        self._names[who] = actor[:NAME_CHARS_MAX]
+        if len(self._names) > ACTORS_MAX:
+            self._names.popitem(last=False)
 
-    def _hash_of(self, feedback: Feedback) -> int:
-        return self._id_hash(key_text(feedback.event_id) or "")
-
-    def _exceeds(self, feedback: Feedback, offset: int, entity: int) -> bool:
+    def _exceeds(self, label: str, offset: int, entity: int, actor: int) -> bool:
         """Whether a label exceeds a limit; otherwise it is counted for its actor."""
-        new = feedback.label == "fraud" and offset not in self._entities
+        new = label == "fraud" and offset not in self._entities
         if new and self._frauds.get(entity, 0) >= self._config.per_entity_max:
             return True
-        actor = self._id_hash(feedback.actor) if feedback.actor else _OTHERS
         if actor not in self._actors and len(self._actors) >= ACTORS_MAX:
             actor = _OTHERS
         count = self._actors.get(actor, 0)
@@ -280,6 +235,7 @@ class LabelBook:
 
     def _forget(self, offset: int) -> None:
         self.labels.pop(offset, None)
+        self._given.pop(offset, None)
         entity = self._entities.pop(offset, None)
         if entity is not None:
             self._frauds[entity] -= 1
@@ -288,24 +244,43 @@ class LabelBook:
 
     def to_state(self) -> dict[str, Any]:
         """State as arrays and plain values."""
+        given = [self._given[offset] for offset in self.labels]
+        last = list(self._last.values())
         return {
             "offsets": np.array(list(self.labels), dtype=np.int64),
             "labels": np.array([_LABELS.index(label) for label in self.labels.values()], dtype=np.uint8),
+            "given_by": np.array([one.actor for one in given], dtype=np.uint64),
+            "given_times": np.array([one.time for one in given], dtype=np.float64),
             "fraud_offsets": np.array(list(self._entities), dtype=np.int64),
             "entities": np.array(list(self._entities.values()), dtype=np.uint64),
             "applied": np.array(list(self._applied), dtype=np.uint64),
             "day": self._day,
             "actors": np.array(list(self._actors), dtype=np.uint64),
             "counts": np.array(list(self._actors.values()), dtype=np.int64),
+            "named": np.array(list(self._names), dtype=np.uint64),
+            "names": list(self._names.values()),
+            "answered": np.array(list(self._last), dtype=np.uint64),
+            "answered_offsets": np.array([offset for offset, _, _ in last], dtype=np.int64),
+            "answered_labels": np.array([_LABELS.index(label) for _, label, _ in last], dtype=np.uint8),
+            "answered_times": np.array([time for _, _, time in last], dtype=np.float64),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
+        offsets = state["offsets"].tolist()
         labels = [_LABELS[number] for number in state["labels"].tolist()]
-        self.labels = OrderedDict(zip(state["offsets"].tolist(), labels, strict=True))
+        self.labels = OrderedDict(zip(offsets, labels, strict=True))
+        given = zip(state["given_by"].tolist(), state["given_times"].tolist(), strict=True)
+        self._given = dict(zip(offsets, (Given(*one) for one in given), strict=True))
         frauds = state["fraud_offsets"].tolist()
         self._entities = dict(zip(frauds, state["entities"].tolist(), strict=True))
         self._frauds = dict(Counter(self._entities.values()))
         self._applied = OrderedDict.fromkeys(state["applied"].tolist())
         self._day = state["day"]
         self._actors = dict(zip(state["actors"].tolist(), state["counts"].tolist(), strict=True))
+        self._names = OrderedDict(zip(state["named"].tolist(), state["names"], strict=True))
+        answered = [_LABELS[number] for number in state["answered_labels"].tolist()]
+        rows = zip(
+            state["answered_offsets"].tolist(), answered, state["answered_times"].tolist(), strict=True
+        )
+        self._last = OrderedDict(zip(state["answered"].tolist(), rows, strict=True))

@@ -154,6 +154,10 @@ class Supervision:
         """Number of peers' confirmed frauds that are stored."""
         return len(self._peer_frauds)
 
+    def replayed(self) -> dict[str, float]:
+        """Examples of this shard that training repeats."""
+        return {"replayed_frauds": float(len(self._frauds)), "replayed_answers": float(len(self._answers))}
+
     @property
     def trainings(self) -> int:
         """Number of barriers at which the labelled encoder learned."""

@@ -47,8 +47,11 @@ NAME_BYTES_MAX = 64
 # What the hash of the state adds: `,"h":"1:0123456789ab"`, and one digit to grow.
 STATE_BYTES_MAX = 22
 
-Cause = Literal["every", "side_input", "config", "age"]
-_LETTERS: dict[str, Cause] = {"e": "every", "s": "side_input", "c": "config", "a": "age"}
+Cause = Literal["every", "side_input", "config", "age", "quiet"]
+_LETTERS: dict[str, Cause] = {"e": "every", "s": "side_input", "c": "config", "a": "age", "q": "quiet"}
+WITHIN_BLOCKS: frozenset[Cause] = frozenset({"age", "quiet"})
+"""Causes of barriers that may come within a block."""
+
 _USUAL = "e"
 # A checkpoint's name, a configuration's hash, a state's: they become parts of paths in the store.
 _NAME = re.compile(r"(\d{5,10}/(\d{20}|model)-[0-9a-f]{12})?")
@@ -150,19 +153,31 @@ class Journal:
         """Append one barrier."""
         return replace(self, barriers=(*self.barriers, barrier))
 
-    def rebased(self, checkpoint: str, position: int) -> Journal:
+    def rebased(self, checkpoint: str, position: int, since: Journal | None = None) -> Journal:
         """Begin at a checkpoint taken right after the barrier at `position`, and drop what came before.
+
+        Parameters
+        ----------
+        since
+            The journal when the checkpoint was taken: tells which barrier it was where several are at this
+            position. None: the last of them.
 
         Raises
         ------
         ValueError
             There is no such barrier.
         """
-        covered = [index for index, barrier in enumerate(self.barriers) if barrier.position == position]
-        if not covered:
+        pasts = [
+            replace(self, barriers=self.barriers[: index + 1])
+            for index, barrier in enumerate(self.barriers)
+            if barrier.position == position
+        ]
+        if since is not None:  # of two barriers without an event between, the later one has read more
+            pasts = [p for p in pasts if (p.ends, p.config_end) == (since.ends, since.config_end)]
+        if not pasts:
             raise ValueError(f"no barrier at {position}")
-        count = covered[-1] + 1
-        past = replace(self, barriers=self.barriers[:count])
+        past = pasts[-1]
+        count = len(past.barriers)
         return Journal(
             checkpoint=checkpoint,
             position=position,

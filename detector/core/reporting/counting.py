@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from detector.core.records import Outputs
-from detector.core.reporting.telemetry import EVERY_SHARD, Telemetry
+from detector.core.reporting.telemetry import Telemetry
 
 DRIFT_SIGNALS = ("score_mean", "rejected_share")
 """Names of the numbers that `block_signals` gives."""
@@ -84,9 +84,7 @@ def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
 
 
 def _count_labels(counts: dict[str, int], outcomes: Mapping[str, int], *, first: bool) -> None:
-    """Count labels once, although every shard reads them: the first one counts what all of them see alike."""
+    """Count records once, although every shard reads them: the first one counts what was read."""
     for outcome, number in outcomes.items():
-        if outcome != "unknown_event" and (first or outcome not in EVERY_SHARD):
+        if first or outcome != "read":
             counts[outcome] += number
-        if first:
-            counts["read"] += number

@@ -50,6 +50,11 @@ def _scores(outputs: Outputs, identity: Identity) -> Iterator[Content]:
             yield offset, key, body, SCORE_HEADERS
 
 
+def _receipts(outputs: Outputs, _: Identity) -> Iterator[Content]:
+    for receipt in outputs.receipts:
+        yield receipt.offset, receipt.key, receipt.body, receipt.headers
+
+
 def _peer_messages(outputs: Outputs, _: Identity) -> Iterator[Content]:
     for message in outputs.peer_messages:
         yield message.offset, None, message.value, ()
@@ -79,6 +84,14 @@ OUTPUT_TOPICS: tuple[OutputTopic, ...] = (
         headers="`content-type`",
         when="with the event's offset",
         records=_scores,
+    ),
+    OutputTopic(
+        setting="receipts",
+        content="what became of a feedback record: JSON, schema `detector/schemas/receipt.v1.json`",
+        key="the record's `feedback_id`; without one the receipt's id",
+        headers="`ce_*` (CloudEvents), `content-type`",
+        when="with the barrier that decides it",
+        records=_receipts,
     ),
     OutputTopic(
         setting="exchange",

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
 from detector.core.events import IRREGULARITIES, REASONS
-from detector.core.labels.feedback import OUTCOMES
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
+from detector.core.labels.receipts import OUTCOMES, STATUSES
 from detector.core.reporting.standing import CheckpointNumbers, LogEnd, Standing
 
 SECONDS_BOUNDS = (
@@ -33,14 +33,9 @@ ENDED_CAUSES = ("dead_member", "hanging")
 CHANGES = ("assigned", "revoked", "lost")
 STALLED_S = 10.0  # age of the heartbeat from which on the loop stands still; a turn takes less than a second
 
-EVERY_SHARD = frozenset({"unknown_kind", "malformed"})
-"""Outcomes of labels that every shard tells of the same record, since each one reads the whole topic.
-`unknown_event` is not among them: another shard may hold the event, so none of them counts it.
-"""
-
-LABEL_COUNTS = ("read", *(outcome for outcome in OUTCOMES if outcome != "unknown_event"))
-"""How labels are counted, each of them once. Over all partitions of all processes, `read` less the others is
-the number of labels of unknown events. No shard alone can tell: another one may hold the event.
+LABEL_COUNTS = ("read", *OUTCOMES)
+"""How feedback records are counted, each of them once, by the shard that answers it. Where no shard can tell
+that an event is unknown (several partitions without receipts), those are `read` less all others.
 """
 
 
@@ -108,6 +103,14 @@ class PartitionTelemetry:
     # position of the last barrier, and 48 bits of the hash of the state right after it
     barrier: tuple[int | None, int | None] = (None, None)
     gauges: dict[str, float] = field(default_factory=dict)  # of the model, see `Shard.gauges`
+
+    @property
+    def receipts(self) -> dict[str, int]:
+        """Receipts by status."""
+        counts = dict.fromkeys(STATUSES.values(), 0)
+        for outcome, status in STATUSES.items():
+            counts[status] += self.labels[outcome]
+        return counts
 
     def leave(self) -> None:
         """Forget what another process knows better from now on; counters stay."""
@@ -184,7 +187,7 @@ class Telemetry:
         return totals
 
     def label_outcomes(self) -> dict[str, int]:
-        """Labels by outcome, over all partitions. For a process that has all partitions of the topic."""
+        """Feedback by outcome, over all partitions. For a process that has all partitions of the topic."""
         counts = dict(self.totals().labels)
-        read = counts.pop("read")
-        return counts | {"unknown_event": max(read - sum(counts.values()), 0)}
+        read, unknown = counts.pop("read"), counts.pop("unknown_event")
+        return counts | {"unknown_event": max(read - sum(counts.values()), unknown)}

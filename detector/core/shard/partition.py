@@ -32,13 +32,15 @@ from detector.config.tree import ModelPart
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.records import Identity, Lap, Outputs, PeerMessage, Record, no_lap
 from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
-from detector.core.recovery.journal import Barrier, Cause, Journal
+from detector.core.recovery.journal import WITHIN_BLOCKS, Barrier, Cause, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.shard.alerting import Inquired
 from detector.core.shard.looking import Looked
 from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
 from detector.errors import CheckpointDamaged, NeedsOperator
+
+SIDE_RECORDS_MAX = 1 << 30  # no limit beside that of the side topic
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +174,21 @@ class Partition:
         return self._shard.followed
 
     @property
+    def follows(self) -> bool:
+        """Whether the next barrier is one of the journal's."""
+        return bool(self._plan)
+
+    @property
+    def barrier_here(self) -> bool:
+        """Whether a barrier of the journal belongs here, before the next record."""
+        return bool(self._plan) and self._plan[0].position == self.position
+
+    @property
+    def undecided(self) -> int:
+        """Feedback records that wait until the other shards have read them."""
+        return self._shard.desk.routing.waiting
+
+    @property
     def replaying(self) -> bool:
         """Whether the next record may be below `until`."""
         return self.position < self.until
@@ -200,7 +217,7 @@ class Partition:
         silent = min(_count_below(records, self._silent_until), end)
         batch = records[: silent or end]
         taken = self._shard.take(batch, silent=bool(silent), explain=explain)
-        block_ended = taken.block_ended or (bool(self._plan) and self.position == self._plan[0].position)
+        block_ended = taken.block_ended or self.barrier_here
         return Step(
             consumed=taken.consumed,
             replayed=taken.consumed if silent else 0,
@@ -214,7 +231,12 @@ class Partition:
         return self._shard.look(records)
 
     def due(
-        self, available: Mapping[Side, SideRange], *, aged: bool = False, early: bool = True
+        self,
+        available: Mapping[Side, SideRange],
+        *,
+        aged: bool = False,
+        early: bool = True,
+        quiet: bool = False,
     ) -> Barrier | None:
         """Return the barrier that belongs here; None: there is none.
 
@@ -228,25 +250,30 @@ class Partition:
             it a checkpoint, should come now, even within a block.
         early
             Whether waiting labels may cause a barrier now. They may also wait: the journal says where it was.
+        quiet
+            Feedback has waited long enough: a barrier should come now, even within a block, or where no event
+            came since the last one.
 
         Raises
         ------
         NeedsOperator
             The log does not match the journal: it lost events (expired or compacted).
         """
-        if self.position <= self.until:
+        if self._plan or (self.position <= self.until and not quiet):
             return self._planned()
         new = {
             side: available[side]
             for side in SIDES
             if side in available and available[side].stop > self.journal.end(side)
         }
-        cause = self._cause(new, aged=aged, early=early)
+        if not self._room("feedback"):
+            new.pop("feedback", None)
+        cause = self._cause(new, aged=aged, early=early, quiet=quiet)
         if cause is None:
             return None
         config = self._wanted if cause == "config" else self._shard.config
         ranges = {
-            side: _next(self.journal.end(side), found, SIDES[side].records_max(config))
+            side: _next(self.journal.end(side), found, min(SIDES[side].records_max(config), self._room(side)))
             for side, found in new.items()
         }
         return Barrier(
@@ -255,6 +282,10 @@ class Partition:
             sides={side: found for side, found in ranges.items() if found.stop > self.journal.end(side)},
             config=self._wanted_hash if cause == "config" else None,
         )
+
+    def _room(self, side: Side) -> int:
+        """Records of a side topic that the shard can take."""
+        return self._shard.desk.routing.room if side == "feedback" else SIDE_RECORDS_MAX
 
     @property
     def settled(self) -> bool:
@@ -293,8 +324,8 @@ class Partition:
         Returns
         -------
         Outputs
-            Messages for peers, and the side records by outcome. Those of a replayed barrier were published
-            and counted before.
+            Receipts, messages for peers, and the side records by outcome. Those of a replayed barrier were
+            published and counted before.
         """
         shard = self._shard
         if barrier.config is not None:
@@ -310,6 +341,7 @@ class Partition:
             self.journal = self.journal.extended(replace(barrier, state=self.state_hash))
         self._lap("hash")
         return Outputs(
+            receipts=shard.desk.collect(),
             peer_messages=tuple(PeerMessage(self.position - 1, message) for message in messages),
             side_outcomes={**outcomes, "exchange": exchanged},
         )
@@ -330,9 +362,9 @@ class Partition:
             state=copied(self._state),
         )
 
-    def rebase(self, name: str, position: int) -> None:
-        """Let the journal begin at a durable checkpoint."""
-        self.journal = self.journal.rebased(name, position)
+    def rebase(self, name: str, position: int, since: Journal | None = None) -> None:
+        """Let the journal begin at a durable checkpoint; see `Journal.rebased`."""
+        self.journal = self.journal.rebased(name, position, since)
 
     def _follow(self, planned: Barrier) -> None:
         """Compare with the recorded hash, if that has the same format."""
@@ -345,7 +377,7 @@ class Partition:
     def _planned(self) -> Barrier | None:
         if not self._plan or self._plan[0].position > self.position:
             return None
-        whole = not self._shard.pending or self._plan[0].cause == "age"
+        whole = not self._shard.pending or self._plan[0].cause in WITHIN_BLOCKS
         if self._plan[0].position < self.position or not whole:
             raise self._removed(self.position)
         return self._plan[0]
@@ -357,8 +389,11 @@ class Partition:
             "retention above the checkpoints' age, then delete the group's offsets to start anew"
         )
 
-    def _cause(self, new: Mapping[Side, SideRange], *, aged: bool, early: bool) -> Cause | None:
+    def _cause(self, new: Mapping[Side, SideRange], *, aged: bool, early: bool, quiet: bool) -> Cause | None:
         barriers, shard = self._shard.config.model.barriers, self._shard
+        if quiet:
+            wanted = "feedback" in new or ("exchange" in new and self.undecided)
+            return "quiet" if wanted else None
         if aged and shard.since_barrier + shard.pending > 0:
             return "age"
         if shard.pending:

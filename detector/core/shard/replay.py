@@ -53,6 +53,7 @@ def follow(
     NeedsOperator
         The log no longer has events that the journal counted.
     """
+    yield from _barriers(partition, read_side)  # where the journal begins, there may be some
     for piece in records:
         backlog = [record for record in piece if record.offset < partition.until]
         while backlog:

@@ -33,13 +33,15 @@ from detector.config.tree import ModelPart
 from detector.core.events import Events
 from detector.core.features import Features, Layout
 from detector.core.jobs import AT_ONCE, Lanes
+from detector.core.labels.case_alerts import CaseAlerts
+from detector.core.labels.desk import Desk
 from detector.core.labels.event_buffer import EventBuffer
-from detector.core.labels.feedback import LabelBook
 from detector.core.labels.peer_messages import Exchange
 from detector.core.labels.peers import Message, Peers
+from detector.core.labels.receipts import Barrier
+from detector.core.labels.routing import KIND as FEEDBACK
+from detector.core.labels.routing import Routing
 from detector.core.labels.supervision import Supervision
-from detector.core.model.calibration import RECENT_PART
-from detector.core.model.score_part import Update
 from detector.core.records import Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Inquired, Piece
@@ -51,9 +53,8 @@ from detector.core.shard.looking import Looked, look
 from detector.core.shard.model_shape import shape
 from detector.core.shard.scoring import Scorer, Scores
 from detector.core.shard.sizing import fitted
+from detector.core.shard.teaching import learn_from_labels, learned, routed, standing
 from detector.core.state import copied, misfit
-
-RECOUNTED = 4  # memories of the calibration whose events are counted again when the weight of labels changes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +121,13 @@ class Shard:
         model, identity = fitted(self.config), self._identity
         layout, features = self._scorer.layout, self._scorer.features
         self._buffer = EventBuffer(model.labels, layout, len(features))
-        self._book = LabelBook(
-            model.labels, identity.topic, identity.partition, self._buffer, self._intake.parser.id_hash
+        self.desk = Desk(
+            model.labels,
+            identity,
+            self._buffer,
+            self._intake.parser.id_hash,
+            Routing(*routed(self.config, identity.partition, alone=self._expects_labels)),
+            CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout),
         )
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
@@ -173,7 +179,8 @@ class Shard:
             "core_events": float(len(self._learning.core)),
             "profiles": float(len(self._scorer.profiles)),
             "trim": calibration.trim_score if served.ready else 0.0,
-            "labels": float(len(self._book.labels)),
+            "labels": float(len(self.desk.book.labels)),
+            "answers_undecided": float(self.desk.routing.waiting),
             "shifts": float(self._scorer.shifts.count),
             "label_weight": calibration.label_weight,
             "fraud_keys": float(len(self._supervision.fraud_rates)),
@@ -324,6 +331,7 @@ class Shard:
         3. train on labels, update the parts of the score, weigh the labelled ones
         4. set the threshold
         5. pack messages for peers; they wait in `exchange`, with the counts of its messages
+        6. write receipts; they wait in `desk`
 
         Returns
         -------
@@ -340,68 +348,49 @@ class Shard:
         young = self.warming_up or self._scorer.shifts.settling
         self._learning.promote(self._scorer, restart=young or bool(self.followed))
         # Step 2
+        before = self._standing()
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
+        outcomes["feedback"] = {**outcomes["feedback"], **self.desk.settle()}
         # Step 3
         if self._scorer.served.ready:
-            self._learn_from_labels()
+            learn_from_labels(
+                self._supervision,
+                self._scorer,
+                self._learning,
+                now=self.event_time,
+                memory=self.config.model.calibration.memory_events,
+                warming_up=self.warming_up,
+            )
         # Step 4
         self._update_threshold()
         self.since_barrier = 0
         # Step 5
         if self.config.exchange:  # also in a silent replay, because publishing changes state
             self.exchange.publish(self.position, self._publish())
+        # Step 6
+        changes = learned(before, self._standing())
+        self.desk.write(Barrier(position=self.position, event_time=self.event_time, learned=changes))
         return outcomes
 
+    def _standing(self) -> dict[str, float]:
+        return standing(self.desk.book, self._supervision, self._learning, self._scorer)
+
     def _apply(self, labels: SideRecords) -> dict[str, int]:
-        """Apply feedback records; returns counts by outcome.
+        """Apply feedback records; returns counts by outcome, and of all that were read.
 
         A label goes one way, in this order; nothing goes back:
 
-        1. book          finds the event, checks limits, and makes the value that the others get
+        1. desk          finds the event, checks limits, and makes the value that the others get
         2. supervision   flags, fraud rates, replay buffers
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
         """
         self._buffer.expire(self.event_time)
-        applied = self._book.apply(labels, self.event_time)
+        applied = self.desk.apply(labels, self.event_time)
         self._supervision.apply(applied)
         self._alerting.apply(applied.by_offset)
         self._learning.apply(applied)
-        return dict(applied.outcomes)
-
-    def _learn_from_labels(self) -> None:
-        supervision, scorer = self._supervision, self._scorer
-        supervision.train(supervision.mature(self.event_time))
-        frauds = supervision.frauds
-        scorer.served.update(
-            Update(
-                core=self._learning.core,
-                learner=supervision.learner,
-                fraud_inputs=frauds.inputs,
-                fraud_hashes=frauds,
-                trees=supervision.trees,
-                rng=self._learning.rng,
-            )
-        )
-        self._weigh_labels()
-
-    def _weigh_labels(self) -> None:
-        """Give the labelled parts the weight they have earned, and count recent events again with it.
-
-        0 while warming up: then only the core is counted, and a model file may know labels that its shard
-        does not. 0 without a confirmed fraud: all of them were retracted.
-        """
-        calibration, memory = self._scorer.calibration, self.config.model.calibration.memory_events
-        before, comparable = calibration.label_weight, self._scorer.shifts.comparable
-        if self._scorer.shifts.count and comparable < memory // RECENT_PART:
-            return  # too few events since a shift to count again
-        known = self._scorer.served.knows_labels and not self.warming_up
-        calibration.label_weight = self._supervision.weigh(before) if known else 0.0
-        if calibration.label_weight != before and not self.warming_up:
-            recent = RECOUNTED * memory
-            if self._scorer.shifts.count:
-                recent = min(recent, comparable)
-            calibration.recount(calibration.mix(*self._supervision.recent_distances(recent)))
+        return {"read": len(labels), **applied.outcomes}
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
         """Apply messages of peers; their counts wait in `exchange`."""
@@ -413,11 +402,13 @@ class Shard:
 
         The arrays are read-only and may be of any name, shape and value (also not finite).
         """
+        if kind == FEEDBACK:
+            return self.desk.routing.receive(arrays)
         return self._peers.receive(kind, arrays, self.event_time)
 
     def _publish(self) -> list[Message]:
         """Messages for peers, within the limits of `Exchange.publish`."""
-        return self._peers.publish()
+        return [*self._peers.publish(), *self.desk.routing.publish()]
 
     def reconfigure(self, config: ModelPart) -> None:
         """Use another configuration; where the model depends on what changed, begin a new one.
@@ -432,7 +423,7 @@ class Shard:
         self._alerting.reconfigure(config, self._intake.parser)
         if shape(config) != shape(before):
             self._build()
-            self._book.load(labels["book"])
+            self.desk.load(labels["book"])
             return
         model, scorer = fitted(config), self._scorer
         scorer.layout = Layout(config.event, model.features)
@@ -483,11 +474,11 @@ class Shard:
     def _labels_state(self) -> dict[str, Any]:
         return {
             "buffer": self._buffer.to_state(),
-            "book": self._book.to_state(),
+            "book": self.desk.to_state(),
             "supervision": self._supervision.to_state(),
         }
 
     def _load_labels(self, state: Mapping[str, Any]) -> None:
         self._buffer.load(state["buffer"])
-        self._book.load(state["book"])
+        self.desk.load(state["book"])
         self._supervision.load(state["supervision"])

@@ -32,6 +32,7 @@ class OutputFiles:
     alerts: Path | None = None  # JSONL, the bodies
     rejected: Path | None = None  # JSONL: reason, detail, offset, value (text) or value_base64
     scores: Path | None = None  # CSV, one row per accepted event; needs topics.scores to be set
+    receipts: Path | None = None  # JSONL, the bodies; needs topics.receipts to be set
 
 
 class OutputFile:
@@ -78,7 +79,7 @@ class OutputFile:
             self.size += len(data)
 
 
-def _alert_lines(messages: Sequence[Message]) -> bytes:
+def _bodies(messages: Sequence[Message]) -> bytes:
     return b"".join((message.value or b"") + b"\n" for message in messages)
 
 
@@ -119,8 +120,9 @@ class _Kind:
 
 
 KINDS = (
-    _Kind(name="alerts", topic="alerts", form=_alert_lines),
+    _Kind(name="alerts", topic="alerts", form=_bodies),
     _Kind(name="rejected", topic="dead_letter", form=_rejected_lines),
+    _Kind(name="receipts", topic="receipts", form=_bodies),
     _Kind(name="scores", topic="scores", form=_score_rows, header=SCORES_HEADER),
 )
 EXCHANGE_NAME = "exchange"  # of the exchange file, in the progress file

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
-from detector.core.labels.feedback import feedback_time
+from detector.core.labels.commands import feedback_time
 from detector.ports import TopicIds
 from detector.shell.files import line_reader
 from detector.shell.files.inputs import Source
@@ -47,8 +47,13 @@ class FileSideLog:
             self.notes += (
                 f"{path} has {unread} lines without a readable time; they are used from the start",
             )
+        self._lines = order
         self._values = [values[index] for index in order]
         self._times = [seconds[index] for index in order]
+
+    def line(self, position: int) -> int:
+        """Number of the line at a position, as an editor counts them."""
+        return self._lines[position] + 1
 
     def ids(self) -> TopicIds:
         """Nothing: files are told apart by the progress file."""

@@ -94,6 +94,15 @@ METRICS: tuple[Metric, ...] = (
         'sum(increase(detector_labels_total{outcome!="read"}[1d])) > 0`: labels of unknown events',
     ),
     _delivery(
+        "detector_receipts_total",
+        "receipts",
+        "Receipts of feedback records, by status.",
+        lambda p: p.receipts,
+        "status",
+        alert='`increase(detector_receipts_total{status="malformed"}[1h]) > 0`: some feedback is not '
+        "understood; the receipts say why",
+    ),
+    _delivery(
         "detector_exchange_messages_total",
         "messages",
         "Messages published to peers and received from them, by outcome.",

@@ -109,6 +109,14 @@ VITALS: tuple[Metric, ...] = (
         alert="`detector_journal_bytes > 3500`: checkpoints fail",
     ),
     _state(
+        "detector_feedback_pending",
+        "records",
+        "Feedback records that this partition has not read, or that wait until the others have.",
+        lambda p: p.standing.feedback_pending,
+        alert="`detector_feedback_pending > 0` for 10 minutes while events come: barriers are held back, or "
+        "feedback has times of the future",
+    ),
+    _state(
         "detector_barrier_offset",
         "offset",
         "Offset of the last barrier, after which detector_state_hash was computed.",

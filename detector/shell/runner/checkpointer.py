@@ -138,7 +138,7 @@ class Checkpointer:
         if checkpoints.writing is None or not checkpoints.writing.done():
             return False
         writing, checkpoints.writing = checkpoints.writing, None
-        position = checkpoints.snapshots[0].position
+        position, since = checkpoints.snapshots[0].position, checkpoints.snapshots[0].since
         seconds = round(self._clock.monotonic() - checkpoints.started_s, 3)
         numbers = self._telemetry.partitions[owned.number].checkpoints
         try:
@@ -149,7 +149,7 @@ class Checkpointer:
             checkpoints.started_s = -inf  # try again at the next barrier
             self._log.error("checkpoint_failed", partition=owned.number, position=position, reason=str(error))
             return False
-        owned.partition.rebase(name, position)
+        owned.partition.rebase(name, position, since)
         owned.origin_ms = 0
         del checkpoints.snapshots[0]
         numbers.since_s, numbers.bytes = self._clock.monotonic(), size

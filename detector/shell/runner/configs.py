@@ -18,7 +18,7 @@ from detector.config.tree import Config, ModelPart
 from detector.config.words import first_of
 from detector.core.recovery.generations import config_name
 from detector.core.shard.model_shape import differences, shape
-from detector.errors import OutsideError
+from detector.errors import NeedsOperator, OutsideError
 from detector.shell.runner.shared import Shared
 
 SHOWN_S = 86_400.0  # a change is shown on /readyz for so long, as long as the partition is owned
@@ -46,8 +46,19 @@ class ModelConfigs:
         self._config, self._followed_s = config, -inf
 
     def wanted(self, partitions: int) -> ModelPart:
-        """The model configuration of now, for a topic with so many partitions."""
+        """The model configuration of now, for a topic with so many partitions.
+
+        Raises
+        ------
+        NeedsOperator
+            Nobody could say that an event is unknown: shards must hear of each other for that.
+        """
         known, config = self._wanted, self._config
+        if partitions > 1 and config.topics.receipts is not None and config.topics.exchange is None:
+            raise NeedsOperator(
+                f"topics.receipts is set, and the topic has {partitions} partitions: set topics.exchange, by "
+                "which shards tell each other what they have answered, or topics.receipts: null"
+            )
         if known is None or known[0] is not config or known[1] != partitions:
             known = self._wanted = config, partitions, config.model_part(partitions)
         return known[2]

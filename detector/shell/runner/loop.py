@@ -6,6 +6,7 @@
     committer       outputs, offsets and journals -> one atomic step
     checkpointer    snapshots -> checkpoints in the store
     configs         the model configuration, which follows the number of the topic's partitions
+    quiet           barriers by command, where feedback waits and no events come
     status          readiness, lag, warnings
     owned           the task: one owned partition
     objects         its group's objects in the checkpoint store
@@ -50,6 +51,7 @@ from detector.shell.runner.checkpointer import Checkpointer
 from detector.shell.runner.committer import Committer
 from detector.shell.runner.configs import ModelConfigs
 from detector.shell.runner.process import Observe, Processor, SideInputs
+from detector.shell.runner.quiet import QuietTopics
 from detector.shell.runner.restore import Restorer
 from detector.shell.runner.shared import Shared
 from detector.shell.runner.status import StatusReporter, WarningSource
@@ -129,9 +131,8 @@ class Runner:
         prepare: Callable[[], object] | None = None,
         live: bool = False,
     ) -> None:
-        self._sides, self._prepare = sides, prepare
+        self._sides, self._prepare, self._stops_on_data_loss = sides, prepare, config.on_data_loss == "stop"
         self._stream, self._clock, self._telemetry, self._log = stream, clock, telemetry, log
-        self._stops_on_data_loss = config.on_data_loss == "stop"
         self._on_revoked, self._connected = on_revoked, False  # connected: a poll has been answered
         self._calls = StoppableCalls(clock, telemetry)
         shared = Shared(
@@ -173,7 +174,8 @@ class Runner:
             metadata_bytes_max=metadata_bytes_max,
         )
         parts = SideInputs(self._sides, self._calls, clock), self._checkpointer, self._committer
-        self._processor = Processor(shared, *parts, observe, schemas, live=live)
+        quiet = QuietTopics(shared, self._sides, live=live, answers_all=config.topics.receipts is not None)
+        self._processor = Processor(shared, *parts, quiet, observe, schemas, live=live)
 
     def run(self) -> None:
         """Turn until `stop`, or until a finite log is at its end; then commit and leave.
@@ -233,10 +235,13 @@ class Runner:
             trouble = self._restore_assigned()
             self._configs.follow_topic()
             # Step 5
-            trouble = self._processor.process() or trouble
+            trouble = self._processor.process(ended=poll.exhausted and not trouble) or trouble
             # Step 6
+            answered = self._processor.quiet.answered
+            if answered and poll.exhausted:  # others may wait for what it says
+                self._committer.hurry()
             self._committer.commit_if_due()
-            exhausted = poll.exhausted and not trouble and self._all_done()
+            exhausted = poll.exhausted and not trouble and self._all_done() and not answered
         except CommitFailed as error:
             trouble = str(error)
             self._committer.failing = True

@@ -74,6 +74,9 @@ class Owned:
     mismatches: int = 0  # replayed barriers with a state that differs from the journal, as far as reported
     written: JournalText | None = None  # cache of `journal_text`
 
+    def __post_init__(self) -> None:
+        self.at_block_end = self.partition.barrier_here  # the checkpoint may have been taken between two
+
     @property
     def number(self) -> int:
         """Number of the partition."""

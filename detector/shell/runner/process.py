@@ -24,6 +24,7 @@ from detector.ports import Clock, SchemaSource, SideLog
 from detector.shell.runner.checkpointer import Checkpointer
 from detector.shell.runner.committer import Committer
 from detector.shell.runner.owned import Owned
+from detector.shell.runner.quiet import QuietTopics
 from detector.shell.runner.shared import Shared
 from detector.shell.runner.stopping import StoppableCalls
 
@@ -60,11 +61,14 @@ class SideInputs:
                 trouble = str(error)
         return trouble
 
-    def available(self, partition: Partition) -> dict[Side, SideRange]:
-        """Positions of each side topic that a barrier may apply now."""
+    def available(
+        self, partition: Partition, ends: Mapping[Side, int] | None = None
+    ) -> dict[Side, SideRange]:
+        """Positions of each side topic that a barrier may apply now; up to `ends`, where they are given."""
         ranges = {}
         for side, log in self._logs.items():
             end = log.end(partition.event_time)
+            end = end if ends is None else max(end, ends.get(side, 0))
             ranges[side] = SideRange(self._beginning(side) if end > partition.journal.end(side) else 0, end)
         return ranges
 
@@ -99,6 +103,8 @@ class Processor:
     ----------
     sides
         What barriers read.
+    quiet
+        Says when a barrier is made by command.
     observe
         Called with the aggregates of each block that was live as a whole or in part; None: nobody.
     schemas
@@ -113,6 +119,7 @@ class Processor:
         sides: SideInputs,
         checkpointer: Checkpointer,
         committer: Committer,
+        quiet: QuietTopics,
         observe: Observe | None,
         schemas: SchemaSource | None = None,
         *,
@@ -123,6 +130,7 @@ class Processor:
         self._open = True  # whether this turn may still make a barrier
         self._put_off = False  # whether this turn has put a barrier off
         self._sides, self._checkpointer, self._committer = sides, checkpointer, committer
+        self.quiet = quiet
         self._observe, self._schemas = observe, schemas
         self._refused: set[int] = set()  # ids that the log has named
         # By partition: monotonic time of the last line about forgotten events, and how many there were
@@ -131,8 +139,13 @@ class Processor:
         self._clock, self._telemetry = shared.clock, shared.telemetry
         self._timer, self._log = shared.timer, shared.log
 
-    def process(self) -> str:
+    def process(self, *, ended: bool = False) -> str:
         """Take every partition as far as it goes.
+
+        Parameters
+        ----------
+        ended
+            The logs have ended: feedback that waits is applied now.
 
         Returns
         -------
@@ -149,12 +162,14 @@ class Processor:
         """
         trouble = self._sides.refresh()
         self._open, self._put_off = True, False
+        self.quiet.begin(ended=ended)
         for number, owned in self._in_turn():
             try:
                 self.collect_checkpoint(owned)
                 owned.waiting_for = ""
                 self._advance(owned)
                 self._note_caught_up(owned)
+                self.quiet.count(owned)
                 if self._checkpointer.aged(owned):
                     self._renew_origin(owned)
             except CommitFailed:
@@ -186,8 +201,13 @@ class Processor:
             if owned.at_block_end:
                 if not self._settle_block(owned):
                     return
-                owned.at_block_end = False
-            if not owned.backlog or self._calls.stopping:
+                owned.at_block_end = owned.partition.barrier_here
+                if owned.at_block_end:
+                    continue
+            if not owned.backlog:
+                self._answer_quiet(owned)
+                return
+            if self._calls.stopping:
                 return
             # The next barrier must have room before the records that lead to it are processed.
             snapshots = owned.checkpoints.snapshots
@@ -227,8 +247,20 @@ class Processor:
                 "schema_refused", schema=number, reason=refused, meaning="records that name it are rejected"
             )
 
-    def _settle_block(self, owned: Owned) -> bool:
+    def _answer_quiet(self, owned: Owned) -> None:
+        """Make a barrier by command, also within a block, if feedback has waited long enough."""
+        ends = None if self._calls.stopping else self.quiet.due(owned)
+        if ends is not None and self._early(owned) and self._settle_block(owned, ends):
+            self.quiet.done(owned)
+
+    def _early(self, owned: Owned) -> bool:
+        """Whether a barrier whose position is free may come now."""
+        return not self._live or (self._open and owned.partition.settled)
+
+    def _settle_block(self, owned: Owned, quiet: Mapping[Side, int] | None = None) -> bool:
         """Apply the barrier that belongs at this block's end, if any.
+
+        `quiet`: one by command, which applies side topics up to these ends.
 
         Returns False when it has to wait for something; then nothing was done, and the next turn asks again.
 
@@ -242,14 +274,15 @@ class Processor:
         partition = owned.partition
         # Step 1
         barrier = partition.due(
-            self._sides.available(partition),
+            self._sides.available(partition, quiet),
             aged=self._checkpointer.aged(owned),
-            early=not self._live or (self._open and partition.settled),
+            early=self._early(owned),
+            quiet=quiet is not None,
         )
         if barrier is None:
             self._report_block(owned)
             return True
-        live = barrier.position > partition.until
+        live = not partition.follows
         # Step 2
         if self._waits_aside(owned, live=live):
             return False

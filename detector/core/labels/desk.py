@@ -1,0 +1,315 @@
+"""The desk of one shard: takes the feedback records of a barrier, and writes a receipt for each.
+
+    record ─ read ─> command ─ routing ─> events in the buffer ─> label: book ─────────────> AppliedLabels
+                │                │                             └> snooze, close, ...: `Cases`
+                └────────────────┴──────────────> receipt, written when the barrier is done
+
+A shard that holds the event applies a record. A shard that had the event, by its offset, and no longer holds
+it says that it is forgotten. What is applied is a function of the records, of the log and of the messages of
+peers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from detector.config.tree import Labels as LabelsConfig
+from detector.core.labels.commands import Command, Malformed, Place, read_command
+from detector.core.labels.event_buffer import ALERTED, EventBuffer
+from detector.core.labels.feedback import Answer, AppliedLabels, Decision, LabelBook
+from detector.core.labels.receipts import (
+    STATUSES,
+    Answered,
+    Barrier,
+    Draft,
+    answered,
+    date_of,
+    make_receipt,
+)
+from detector.core.labels.routing import Routing
+from detector.core.records import Identity, Receipt
+
+_PLAIN = {
+    "duplicate": "A record with this feedback_id was applied before.",
+    "forgotten": "The event is no longer stored: an answer came too late (model.labels.answerable_for).",
+    "unknown_alert": "The record at this place gave no alert.",
+    "unknown_event": "No shard holds an event of this name.",
+    "rate_limited": "It exceeds model.labels.per_entity_max or per_actor_max.",
+    "unsupported": "This shard cannot do that.",
+    "noted": "The note was received; it is kept by whoever reads the receipts.",
+    "assigned": "The assignment was received; it is kept by whoever reads the receipts.",
+    "closed": "The case is closed: the entity's next alert begins a new one.",
+    "already_closed": "The case was not open any more.",
+    "unsnoozed": "The snooze is lifted.",
+}
+
+
+class Cases(Protocol):
+    """Open cases; each is named by the offset of its first alert."""
+
+    def alerts_of(self, first: int) -> Sequence[int] | None:
+        """Offsets of a case's alerts, the newest ones; None: it is not open."""
+
+    def close(self, first: int, at: int) -> bool:
+        """End a case at offset `at` of the log; False: it is not open."""
+
+
+class Snoozes(Protocol):
+    """Alerts that are held back on demand."""
+
+    def set(self, entity: int, code: str | None, until: float, now: float) -> None:
+        """Hold back alerts of a main entity, given by its hash; with `code` those with this reason only."""
+
+    def clear(self, entity: int, code: str | None) -> None:
+        """Undo `set`."""
+
+
+class Desk:
+    """See the module's text.
+
+    Parameters
+    ----------
+    buffer
+        The shard's events.
+    id_hash
+        Of event ids, as in the buffer.
+    cases, snoozes
+        What other kinds of records change; without `snoozes` such records are declined.
+    """
+
+    def __init__(
+        self,
+        config: LabelsConfig,
+        identity: Identity,
+        buffer: EventBuffer,
+        id_hash: Callable[[str], int],
+        routing: Routing,
+        cases: Cases,
+        snoozes: Snoozes | None = None,
+    ) -> None:
+        self._identity, self._buffer, self._id_hash = identity, buffer, id_hash
+        self._cases, self._snoozes = cases, snoozes
+        self.book = LabelBook(config, id_hash)
+        self.routing = routing
+        self._drafts: list[Draft] = []  # of the barrier under way
+        self._receipts: list[Receipt] = []  # of the last barrier
+        self._by_id: Mapping[int, int] = {}  # of the barrier under way: hash of an id -> event number
+        self._by_offset: Mapping[int, int] = {}  # the same by offset
+
+    def apply(self, records: Sequence[tuple[int, bytes]], now: float) -> AppliedLabels:
+        """Apply feedback records, given as position and value, in order.
+
+        Parameters
+        ----------
+        now
+            Event time of the shard, s since the epoch.
+        """
+        self.book.begin(now)
+        self._drafts = []
+        answers: list[Answer] = []
+        read = [read_command(raw) for _, raw in records]
+        commands = [one for one in read if isinstance(one, Command)]
+        ids = [self._id_hash(one.event_id) for one in commands if one.event_id is not None]
+        self._by_id = self._buffer.find("ids", ids)
+        offsets = [one.place.offset for one in commands if one.place is not None]
+        self._by_offset = self._buffer.find("offsets", offsets)
+        for (position, _), one in zip(records, read, strict=True):
+            draft = self._answer(position, one, now, answers)
+            if draft is not None:
+                self._drafts.append(draft)
+        if records:
+            self.routing.passed(records[-1][0] + 1)
+        counted = Counter(draft.outcome for draft in self._drafts)
+        return AppliedLabels.make(answers, self._buffer, counted)
+
+    def settle(self) -> dict[str, int]:
+        """Decide records that no shard has claimed, once peers' messages are received; counts by outcome."""
+        found = self.routing.decided()
+        for position, echo in found:
+            text = _PLAIN["unknown_event"]
+            self._drafts.append(Draft(position=position, echo=echo, outcome="unknown_event", text=text))
+        return {"unknown_event": len(found)} if found else {}
+
+    def write(self, barrier: Barrier) -> None:
+        """Write the receipts, once the barrier is done."""
+        self._receipts = [make_receipt(draft, self._identity, barrier) for draft in self._drafts]
+        self._drafts = []
+
+    def collect(self) -> tuple[Receipt, ...]:
+        """Receipts since the last call."""
+        receipts, self._receipts = tuple(self._receipts), []
+        return receipts
+
+    # --- one record --------------------------------------------------------------------------------------
+
+    def _answer(
+        self, position: int, one: Command | Malformed, now: float, answers: list[Answer]
+    ) -> Draft | None:
+        """What becomes of a record; None: another shard says so, or it waits."""
+        if isinstance(one, Malformed):
+            if not self.routing.first:
+                return None
+            return Draft(
+                position=position, echo=one.echo, outcome=one.outcome, text=f"Not understood: {one.why}."
+            )
+        place = one.place
+        if place is not None and place.topic not in (None, self._identity.topic):
+            if one.event_id is None:
+                return self._foreign(position, one, f"topic {place.topic[:80]}" if place.topic else "")
+            place = None  # of a mirrored topic, perhaps: the event's id says it
+        if place is not None:
+            if self.routing.mode != "alone" and place.partition != self._identity.partition:
+                beyond = self.routing.mode == "shared" and place.partition >= self.routing.partitions
+                return self._foreign(position, one, f"partition {place.partition}") if beyond else None
+            return self._decide(position, one, place, now, answers)
+        return self._by_event_id(position, one, now, answers)
+
+    def _by_event_id(self, position: int, one: Command, now: float, answers: list[Answer]) -> Draft | None:
+        """Answer a record that only the shard can answer that holds its event."""
+        assert one.event_id is not None
+        held = self._id_hash(one.event_id) in self._by_id
+        if held or self.book.is_applied(one.echo.feedback_id) or self.routing.mode == "alone":
+            self.routing.claim(position)
+            return self._decide(position, one, None, now, answers)
+        if self.routing.mode == "shared" and self.routing.first:
+            self.routing.wait(position, one.echo)
+        return None
+
+    def _foreign(self, position: int, one: Command, what: str) -> Draft | None:
+        """A record that names what no shard of this topic has."""
+        if not self.routing.first:
+            return None
+        text = f"The record names {what}, which these shards do not read."
+        return self._draft(position, one, "unknown_event", text)
+
+    def _decide(
+        self, position: int, one: Command, place: Place | None, now: float, answers: list[Answer]
+    ) -> Draft:
+        """Apply a record whose event is here, or was here, or would be here."""
+        if self.book.is_applied(one.echo.feedback_id):
+            return self._draft(position, one, "duplicate")
+        numbers, outcome = self._events(one, place)
+        if outcome:  # the same feedback id may be applied later, when the event is known
+            return self._draft(position, one, outcome)
+        if one.label is None:
+            draft = self._other(position, one, numbers[0], now)
+        else:
+            draft = self._label(position, one, numbers, now, answers)
+        if STATUSES[draft.outcome] == "applied":
+            self.book.mark_applied(one.echo.feedback_id)
+        return draft
+
+    def _events(self, one: Command, place: Place | None) -> tuple[list[int], str]:
+        """Numbers of the events that a record names, or why there are none."""
+        here = place is not None and place.partition == self._identity.partition
+        if place is not None and here and one.names == "case_id":
+            return self._of_case(place.offset)
+        by_id = one.event_id is not None and one.names in ("event_id", "coordinates")
+        number = None
+        if by_id and one.event_id is not None:
+            number = self._by_id.get(self._id_hash(one.event_id))
+        elif place is not None and here:
+            number = self._by_offset.get(place.offset)
+        if number is None:
+            gone = place is not None and here and self._buffer.was_here(place.offset)
+            return [], "forgotten" if gone else "unknown_event"
+        if one.names == "alert_id" and not self._is_alerted(number):
+            return [], "unknown_alert"
+        return [number], ""
+
+    def _of_case(self, first: int) -> tuple[list[int], str]:
+        """Numbers of the alerted events of a case, as far as they are stored."""
+        offsets = {first, *(self._cases.alerts_of(first) or ())}
+        found = self._buffer.find("offsets", sorted(offsets))
+        numbers = [number for number in sorted(found.values()) if self._is_alerted(number)]
+        if numbers:
+            return numbers, ""
+        if found:
+            return [], "unknown_alert"
+        return [], "forgotten" if self._buffer.was_here(first) else "unknown_event"
+
+    def _is_alerted(self, number: int) -> bool:
+        return bool(int(self._buffer.column("flags", np.array([number]))[0]) & ALERTED)
+
+    def _label(
+        self, position: int, one: Command, numbers: Sequence[int], now: float, answers: list[Answer]
+    ) -> Draft:
+        assert one.label is not None
+        events: list[Answered] = []
+        decision = Decision("applied", None)
+        for number in numbers:
+            offset, entity = self._event(number)
+            time = min(one.time, now)
+            decision = self.book.decide(one.label, offset, entity, one.echo.actor, time)
+            applied = STATUSES[decision.outcome] == "applied"
+            after = decision.before if not applied else None if one.label == "retracted" else one.label
+            events.append(Answered(offset, decision.before, after, decision.outcome))
+            if applied:
+                answers.append(Answer(number, offset, one.label, time))
+        outcome, text = answered(one, events)
+        draft = self._draft(position, one, outcome, text)
+        draft.events = events
+        if decision.rival:
+            draft.text = f"{draft.text} {_contradiction(one, decision)}".strip()
+        return draft
+
+    def _other(self, position: int, one: Command, number: int, now: float) -> Draft:
+        """Apply a record that is no label."""
+        offset, entity = self._event(number)
+        if one.kind in ("snooze", "unsnooze") and (self._snoozes is None or not entity):
+            return self._draft(position, one, "unsupported")
+        if one.kind == "snooze":
+            assert one.until is not None
+            assert self._snoozes is not None
+            self._snoozes.set(entity, one.code, one.until, now)
+            text = f"Alerts of the entity are held back until {date_of(one.until)}."
+            return self._draft(position, one, "snoozed", text)
+        if one.kind == "unsnooze":
+            assert self._snoozes is not None
+            self._snoozes.clear(entity, one.code)
+            return self._draft(position, one, "unsnoozed")
+        if one.kind == "close":
+            first = offset if one.place is None else one.place.offset
+            closed = self._cases.close(first, offset)
+            return self._draft(position, one, "closed", "" if closed else _PLAIN["already_closed"])
+        return self._draft(position, one, {"note": "noted", "assign": "assigned"}[one.kind])
+
+    def _event(self, number: int) -> tuple[int, int]:
+        """Offset of an event, and the hash of its main entity; 0 without one."""
+        here = np.array([number])
+        keys = self._buffer.column("keys", here)[0]
+        entity = int(keys[0]) if self._buffer.entities and len(keys) else 0
+        return int(self._buffer.column("offsets", here)[0]), entity
+
+    def _draft(self, position: int, one: Command, outcome: str, text: str = "") -> Draft:
+        return Draft(
+            position=position,
+            echo=one.echo,
+            outcome=outcome,
+            text=text or _PLAIN.get(outcome, ""),
+            place=one.place,
+            names=one.names,
+        )
+
+    # --- state -------------------------------------------------------------------------------------------
+
+    def to_state(self) -> dict[str, Any]:
+        """State right after a barrier, as arrays and plain values."""
+        return {**self.book.to_state(), "routing": self.routing.to_state()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned."""
+        self.book.load(state)
+        self.routing.load(state["routing"])
+
+
+def _contradiction(one: Command, decision: Decision) -> str:
+    """Sentence about an answer of another actor."""
+    here = one.echo.actor or "somebody without a name"
+    there = f"{decision.rival} answered {decision.before} on {date_of(decision.rival_time)}"
+    wins = here if STATUSES[decision.outcome] == "applied" else decision.rival
+    return f"It contradicts another answer: {there}, {here} says {one.label}; that of {wins} counts."
