@@ -42,7 +42,7 @@ def _adwin() -> Callable[[], Any]:
     finally:
         if not there:
             del sys.modules[_PACKAGE]
-    return ADWIN  # type: ignore[no-any-return]
+    return ADWIN
 
 
 _new_adwin = _adwin()

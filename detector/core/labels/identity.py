@@ -79,9 +79,9 @@ def find(
             continue
         others = [number for number in ranks if _other(features.columns[number], entity)]
         constant = [n for n in others if _constant(_square(ranks[n], pairs), _square(ranks[n], usual))]
-        values = {features.columns[n].place for n in constant if features.columns[n].source == "value"}
+        places = {features.columns[n].place for n in constant if features.columns[n].source == "value"}
         hidden[constant] = True
-        hidden[[n for n in others if features.columns[n].place in values]] = True
+        hidden[[n for n in others if features.columns[n].place in places]] = True
         for t in range(len(layout.texts)):
             slots[categories + t] |= _constant(_differ(grams[:, t], pairs), _differ(grams[:, t], usual))
         for c in range(categories):
