@@ -105,7 +105,7 @@ class ChainShard:
                 alerts.append(
                     Alert(offset=record.offset, key=record.key, headers=headers, body=body, severity="high")
                 )
-        self.position = records[consumed - 1].offset + 1
+        self.position = records[consumed - 1].offset + 1 if consumed else self.position
         self._filled += len(scored)
         self.event_time = max([self.event_time, *(float(r.offset) for r in scored)])
         ended = self._filled == block

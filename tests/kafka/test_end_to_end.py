@@ -15,7 +15,7 @@ from detector.demo.simulation.handbook import SimulationConfig, simulate, to_eve
 from tests.alerts import check_alert
 from tests.kafka.broker import PLAINTEXT, SASL_SSL, KafkaBroker
 from tests.kafka.daemons import Deployment
-from tests.kafka.topics import create_topic, produce_all
+from tests.kafka.topics import create_topic, produce_all, read_all
 from tests.kafka.waiting import PATIENCE_S, poll_until
 
 Event = tuple[bytes | None, bytes | None]
@@ -174,12 +174,14 @@ def test_two_replicas_a_kill_and_a_broker_restart_change_no_alert(
 
 
 def test_labels_are_journaled_and_applied_once(kafka: KafkaBroker, tmp_path: Path, topic_name: str) -> None:
-    feedback = f"{topic_name}-feedback"
-    create_topic(kafka.bootstrap, feedback, 1)
+    feedback, receipts, exchange = (f"{topic_name}-{name}" for name in ("feedback", "receipts", "exchange"))
+    for topic in (feedback, receipts, exchange):
+        create_topic(kafka.bootstrap, topic, 1)
     with Deployment(kafka.bootstrap, tmp_path, topic_name, partitions=2) as deployment:
         events = list(traffic(9_000))
         deployment.produce(events[:4_000])
-        daemon = deployment.start(f"topics.feedback={feedback}")
+        topics = {"feedback": feedback, "receipts": receipts, "exchange": exchange}
+        daemon = deployment.start(*(f"topics.{name}={topic}" for name, topic in topics.items()))
         deployment.await_done()
         answers: list[dict[str, Any]] = [
             {"event_id": str(number), "label": "fraud", "time": "2018-04-09", "feedback_id": f"f{number}"}
@@ -198,6 +200,8 @@ def test_labels_are_journaled_and_applied_once(kafka: KafkaBroker, tmp_path: Pat
         counted = {outcome: number for outcome, number in by_outcome.items() if number}
         # Each shard reads all feedback; each label counts once.
         assert counted == {"read": 23, "applied": 20, "duplicate": 1, "unknown_kind": 1, "malformed": 1}
+        bodies = [json.loads(record.value) for record in read_all(kafka.bootstrap, receipts)]
+        assert sorted(body["feedback"]["position"] for body in bodies) == list(range(23))
 
 
 def test_a_wrong_password_ends_with_a_sentence_and_code_2(

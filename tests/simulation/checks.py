@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from unittest.mock import patch
 
 from detector.config.tree import ModelPart
@@ -24,6 +26,10 @@ from tests.simulation.world import GROUP, KEY, TOPIC, Simulation, shard_of
 ACCEPTED, REJECTED, ALERTS = "scores", "dead_letter", "alerts"
 
 
+Done = tuple[int, tuple[int, ...]]
+"""A barrier: its position, and how far it had read each side topic. Several may be at one position."""
+
+
 def check(simulation: Simulation) -> None:
     """Run all checks of this module.
 
@@ -34,6 +40,7 @@ def check(simulation: Simulation) -> None:
     """
     check_commits(simulation)
     check_once(simulation)
+    check_receipts(simulation)
     check_counts(simulation)
     check_generations(simulation)
     _compare(simulation, "the replay of log and journal", replayed(simulation))
@@ -54,7 +61,10 @@ def check_commits(simulation: Simulation) -> None:
         for message in commit.messages:
             number, offset = message.partition, message.offset
             first = offsets[number]
-            if message.topic == "exchange":  # at a barrier, maybe the one right after the committed offset
+            if message.topic in (
+                "exchange",
+                "receipts",
+            ):  # at a barrier, maybe right after the committed offset
                 first = _last_before(simulation, number, first)
             if not first <= offset < commit.positions[number].offset:
                 simulation.fail(f"partition {number}: {message.topic} of {offset} in a commit not its own")
@@ -68,7 +78,22 @@ def _last_before(simulation: Simulation, number: int, offset: int) -> int:
     """Offset of a partition's last record before `offset`; the committed offset may be past a gap."""
     records = simulation.broker.records(number)
     place = bisect_left(records, offset, key=lambda record: record.offset)
-    return records[place - 1].offset if place else offset
+    return records[place - 1].offset if place else offset - 1
+
+
+def check_receipts(simulation: Simulation) -> None:
+    """Every feedback record that was read has one receipt, or waits for other shards; none has two."""
+    found = Counter(
+        message.key if not simulation.plan.real else json.loads(message.value or b"{}")["receipt_id"]
+        for message in simulation.broker.published
+        if message.topic == "receipts"
+    )
+    if twice := [name for name, count in found.items() if count > 1]:
+        simulation.fail(f"receipts came twice: {twice[:5]}")
+    if found and not simulation.plan.real:
+        read = Journal.from_text(simulation.broker.committed[0].metadata).end("feedback")
+        if found.keys() != {b"%d" % position for position in range(read)}:
+            simulation.fail(f"{read} feedback records were read, {len(found)} have a receipt")
 
 
 def check_once(simulation: Simulation) -> None:
@@ -132,10 +157,10 @@ def replayed(simulation: Simulation) -> list[Message]:
     messages: list[Message] = []
     for number, committed in sorted(simulation.broker.committed.items()):
         journal = Journal.from_text(committed.metadata)
-        states: dict[int, str] = {}  # position of a barrier -> SHA-256 of the state written there
+        states: dict[Done, str] = {}  # barrier -> SHA-256 of the state written there
         while journal.checkpoint:
             manifest = simulation.store.manifests[journal.checkpoint]
-            states[manifest.position] = manifest.state_sha256
+            states[manifest.position, tuple(manifest.since.ends.values())] = manifest.state_sha256
             journal = manifest.since.joined(journal)
         identity = Identity(topic=TOPIC, group=GROUP, partition=number, entity_key=KEY)
         for outputs in _replay(simulation, journal, identity, configs, states):
@@ -153,7 +178,7 @@ def _replay(
     journal: Journal,
     identity: Identity,
     configs: dict[str, ModelPart],
-    states: dict[int, str],
+    states: dict[Done, str],
 ) -> Iterator[Outputs]:
     """One partition's outputs, from a bare start; its states must equal those that were written."""
     shard = shard_of(simulation.plan)(
@@ -162,18 +187,19 @@ def _replay(
         position=journal.position,
     )
     records = simulation.broker.records(identity.partition)
-    plan, taken = list(journal.barriers), 0
+    plan, taken, done = list(journal.barriers), 0, replace(journal, barriers=())
     while taken < len(records):
         stop = plan[0].position if plan else records[-1].offset + 1
         before = bisect_left(records, stop, lo=taken, key=lambda record: record.offset)
         piece = shard.take(records[taken:before], silent=False)
         taken += piece.consumed
         yield piece.outputs
-        here = bool(plan) and plan[0].position == shard.position
-        if piece.block_ended and shard.since_barrier >= shard.interval and not here:
+        found = bool(plan) and plan[0].position == shard.position
+        if piece.block_ended and shard.since_barrier >= shard.interval and not found:
             simulation.fail(f"partition {identity.partition}: no barrier at {shard.position}")
         while plan and plan[0].position == shard.position:
             barrier = plan.pop(0)
+            done = done.extended(barrier)
             if barrier.config is not None:
                 shard.reconfigure(configs[barrier.config])
             shard.barrier(
@@ -182,12 +208,14 @@ def _replay(
             messages, _ = shard.exchange.collect()
             if barrier.state not in ("", state_hash(shard.to_state())):
                 simulation.fail(f"partition {identity.partition}: another hash at {shard.position}")
-            if shard.position in states:
+            here = shard.position, tuple(done.ends.values())
+            if here in states:
                 state = hashlib.sha256(pack(shard.to_state())).hexdigest()
-                if state != states[shard.position]:
+                if state != states[here]:
                     simulation.fail(f"partition {identity.partition}: another state at {shard.position}")
             yield Outputs(
-                peer_messages=tuple(PeerMessage(shard.position - 1, message) for message in messages)
+                receipts=shard.desk.collect(),
+                peer_messages=tuple(PeerMessage(shard.position - 1, message) for message in messages),
             )
     if plan:
         simulation.fail(f"partition {identity.partition}: the log has no place for {plan[0]}")

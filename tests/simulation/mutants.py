@@ -124,7 +124,7 @@ MUTANTS = (
             "    owned.partition.rebase(encode(first)[0], first.position)\n"
             "    owned.checkpoints.started_s =",
         ),
-        (Checkpointer, "collect", "owned.partition.rebase(name, position)", "pass"),
+        (Checkpointer, "collect", "owned.partition.rebase(name, position, since)", "pass"),
     ),
     _mutant(
         "labels of a barrier are not applied again",

@@ -87,8 +87,9 @@ def make_plan(seed: int) -> Plan:
     grows = rng.random() < 0.12
     checkpoints = {"interval": rng.choice((0.001, 0.05, 0.5, 5.0)), "keep": rng.choice((2, 2, 3, 5))}
     ages = rng.random() < 0.15
+    receipts = {"receipts": "receipts"} if len(sides) == 2 else {}
     changes: dict[str, Any] = {
-        "topics": TOPICS | {side: side for side in sides},
+        "topics": TOPICS | {side: side for side in sides} | receipts,
         "checkpoints": checkpoints | ({"age_max": 3600.0} if ages else {"age_max": 3e8}),
         "alerts": {"budget": {"per_day": 90.0}} if grows else {"budget": {"share": 0.05}},
     }

@@ -323,6 +323,9 @@ def test_labels_by_hand_are_applied_at_the_next_barrier(events: pandas.DataFrame
     assert detector.feedback("nobody", "fraud", time="2031-01-01T00:00:00Z") == 4
     assert detector.settle()
     assert detector.labels == {"applied": 3, "unknown_event": 1, "waiting": 0}
+    outcomes = [receipt["outcome"] for receipt in detector.receipts()]
+    assert outcomes == ["applied"] * 3 + ["unknown_event"]
+    assert detector.receipts() == []
     detector.feedback(alert, "retracted")
     assert detector.settle()
     assert detector.labels["retracted"] == 1

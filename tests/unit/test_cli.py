@@ -355,13 +355,17 @@ def test_replay_refuses_a_checkpoint_dir_that_is_a_file(detector: Detector, even
     for folder in (events, events / "below", "/proc/nope"):
         refused(detector(*replay, "--checkpoint-dir", folder), "--checkpoint-dir", str(folder))
     refused(detector(*replay, "--resume"), "--resume")
+    refused(detector(*replay, "--receipts", "r"), "--receipts", "--feedback")
 
 
 def test_replay_reports_the_outcomes_of_labels(detector: Detector, events: Path, tmp_path: Path) -> None:
     label = '{{"event_id": "{}", "label": "fraud", "time": "2018-04-01T10:00:00Z"}}\n'
     (tmp_path / "feedback.jsonl").write_text(label.format("t5") + label.format("nope") + "{}\n")
     replay = ("replay", "-c", HANDBOOK, "--events", events)
-    done = detector(*replay, "--feedback", "feedback.jsonl")
+    done = detector(*replay, "--feedback", "feedback.jsonl", "--receipts", "receipts.jsonl")
+    receipts = [json.loads(line) for line in (tmp_path / "receipts.jsonl").read_text().splitlines()]
+    found = {receipt["feedback"]["line"]: receipt["outcome"] for receipt in receipts}
+    assert found == {1: "applied", 2: "unknown_event", 3: "malformed"}
     assert "feedback, applied: 1\n" in done.err
     assert "feedback, unknown_event: 1\n" in done.err
     assert "feedback, malformed: 1\n" in done.err

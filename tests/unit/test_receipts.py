@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from detector.core.labels.commands import KINDS, LABELS, Command, Malformed, known_word, read_command
 from detector.core.labels.receipts import OUTCOMES, STATUSES
@@ -59,7 +62,19 @@ def processed(made: World) -> bool:
 
 
 def receipts(made: World) -> list[dict[str, Any]]:
-    return [json.loads(m.value or b"") for m in made.broker.published if m.topic == "receipts"]
+    """All receipts; each is as its schema says."""
+    schema = json.loads(files("detector").joinpath("schemas/receipt.v1.json").read_text())
+    assert schema["properties"]["outcome"]["enum"] == list(OUTCOMES)
+    found = []
+    for message in made.broker.published:
+        if message.topic == "receipts":
+            found.append(json.loads(message.value or b""))
+            Draft202012Validator(schema).validate(found[-1])
+            headers = dict(message.headers)
+            assert headers["ce_id"].decode() == found[-1]["receipt_id"]
+            assert headers["ce_dataschema"].decode() == schema["$id"]
+            assert message.key in (headers["ce_id"], (found[-1]["feedback"]["feedback_id"] or "").encode())
+    return found
 
 
 def lines(made: World) -> list[tuple[Any, str]]:
@@ -377,6 +392,30 @@ def test_no_known_word_is_taken_for_another(table: Any) -> None:
 def test_every_mistake_has_its_reason_in_words(raw: bytes) -> None:
     read = read_command(raw)
     assert isinstance(read, Command) or (isinstance(read, Malformed) and len(read.why.split()) > 2)
+
+
+def test_what_the_schema_of_feedback_allows_is_understood() -> None:
+    schema = json.loads(files("detector").joinpath("schemas/feedback.v1.json").read_text())
+    Draft202012Validator.check_schema(schema)
+    assert set(schema["properties"]["kind"]["enum"]) == set(KINDS)
+    assert set(schema["properties"]["label"]["enum"]) == set(LABELS)
+    values = {
+        "alert_id": ["t-0-5", "t"],
+        "event_id": ["e", 5, 1.5],
+        "label": ["fraud", "none"],
+        "until": ["2020-09-15T04:00:00Z"],
+        "note": ["n"],
+        "assignee": ["ann"],
+        "code": ["c"],
+        "partition": [0, -1],
+        "offset": [5],
+        "actor": ["ann", None],
+    }
+    for kind, name, other in itertools.product([*KINDS, "hush"], values, values):
+        for one, two in itertools.product(values[name], values[other]):
+            document = {"kind": kind, "time": TIME, name: one, other: two}
+            if Draft202012Validator(schema).is_valid(document):
+                assert isinstance(read_command(json.dumps(document).encode()), Command), document
 
 
 def test_every_outcome_has_a_status() -> None:

@@ -25,7 +25,7 @@ class CaseAlerts:
         later = later[buffer.column("flags", later) & ALERTED != 0]
         keys = buffer.column("keys", later)[:, 0]
         later = later[keys == buffer.column("keys", np.array([number]))[0, 0]]
-        if not len(later):
+        if not len(later) or later[0] != number:  # that event gave no alert
             return None
         latest = np.maximum.accumulate(buffer.column("times", later))
         gaps = np.flatnonzero(np.diff(latest) > self._idle_s)

@@ -7,7 +7,7 @@ record, and published in the commit of that barrier.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from detector.core.records import Identity, Receipt
 TYPE = "detector.receipt.v1"
 SCHEMA_VERSION = 1
 DATA_SCHEMA = "urn:detector:schema:receipt.v1"
+WAITING_CHARS_MAX = 64  # of an actor's name, while a record waits
 EVENTS_MAX = 100  # events of a case that a receipt lists; it counts all of them
 
 STATUSES: Mapping[str, str] = {
@@ -162,8 +163,9 @@ def _iso(seconds: float | None) -> str | None:
 
 
 def echo_to_json(echo: Echo) -> bytes:
-    """An echo as it is kept while its record waits."""
-    return msgspec.json.encode(echo)
+    """An echo as it is kept while its record waits; of the actor's name only the beginning."""
+    kept = replace(echo, actor=echo.actor and echo.actor[:WAITING_CHARS_MAX])
+    return msgspec.json.encode(kept)
 
 
 def echo_from_json(text: bytes) -> Echo:

@@ -27,10 +27,12 @@ from detector.core.labels.commands import Echo
 from detector.core.labels.receipts import echo_from_json, echo_to_json
 
 KIND = "feedback"  # of the messages
-PENDING_MAX = 4096  # records that wait for other shards; further ones stay in the topic
+PENDING_MAX = 2048  # records that wait for other shards; further ones stay in the topic
+PENDING_BYTES = 4608  # of one of them at most
 # Positions that peers claimed and this shard has not read yet: a peer may be ahead by that many at least.
 CLAIMED_MAX = 1 << 18
 POSITIONS_MAX = 1 << 16  # of one message
+BYTES_MAX = PENDING_MAX * PENDING_BYTES + 3 * 8 * CLAIMED_MAX  # of the state, with its copies
 
 Mode = Literal["alone", "shared", "separate"]
 
@@ -77,7 +79,7 @@ class Routing:
         place = int(np.searchsorted(self._claimed, position))
         if place < len(self._claimed) and self._claimed[place] == position:
             return
-        self._pending[position] = echo_to_json(echo)
+        self._pending[position] = echo_to_json(echo)  # names are cut: see PENDING_BYTES
 
     def decided(self) -> list[tuple[int, Echo]]:
         """Records that every shard has read and none has claimed, in their order; they wait no longer."""

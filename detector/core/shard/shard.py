@@ -390,7 +390,7 @@ class Shard:
         self._supervision.apply(applied)
         self._alerting.apply(applied.by_offset)
         self._learning.apply(applied)
-        return {"read": len(labels), **applied.outcomes}
+        return {"read": len(labels), **applied.outcomes} if labels else {}
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
         """Apply messages of peers; their counts wait in `exchange`."""

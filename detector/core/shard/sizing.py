@@ -25,6 +25,7 @@ from detector.core.features import Features, FraudRates, Heat, KeyTable, Layout,
 from detector.core.labels.event_buffer import ALERTED_MAX
 from detector.core.labels.event_buffer import sizes as label_sizes
 from detector.core.labels.replay_buffer import EXAMPLES_MAX
+from detector.core.labels.routing import BYTES_MAX as ANSWERS_BYTES
 
 SNAPSHOTS = 3
 """Snapshots of a partition that are held at most: the one being written, the newest one after it, and the one
@@ -46,8 +47,9 @@ INPUTS_COPIES = 4
 ENCODER_COPIES, ENCODER_COPIES_SAVED = 18, 9
 REPLAY_BUFFERS = 3  # of confirmed frauds, of answers, of peers
 BLOCKS = 16  # blocks that are being filled, learned from, watched for a shift, and waiting for the learner
-# Python objects, estimated: an open case with its id; a label with its offset, entity and feedback id.
-CASE_BYTES, LABEL_BYTES = 400, 420
+# Python objects, estimated: an open case with its id; a label with its offset, entity, actor and
+# feedback id, and the last answer about an entity.
+CASE_BYTES, LABEL_BYTES = 400, 1000
 ROW_OBJECTS_BYTES = 1500  # of one row's arrays
 NODE_BYTES = 2 * 2 * 4 + 8  # links of a graph's node and of its copy, with room; times m
 CONSTANT_BYTES = 4 << 20  # histograms, grids, trees, schema, parsers, journal, messages of peers
@@ -203,5 +205,6 @@ def _fixed(config: ModelPart, model: Model, layout: Layout) -> dict[str, _Part]:
         "constant": _Part(CONSTANT_BYTES, CONSTANT_BYTES),
     }
     if config.feedback:
+        parts["answers"] = _Part(ANSWERS_BYTES, ANSWERS_BYTES)
         parts["labels"] = _Part(labels * LABEL_BYTES + alerted, labels * LABEL_BYTES + ALERTED_MAX * row)
     return parts
