@@ -29,7 +29,11 @@ def _type_of(param: Any) -> Any:
 
 
 class Command(TyperCommand):
-    """A command with such a help page."""
+    """A command with such a help page. Lines of the docstring do not end lines of the page."""
+
+    def __init__(self, *args: Any, help: str | None = None, **options: Any) -> None:
+        paragraphs = (help or "").split("\n\n")
+        super().__init__(*args, help="\n\n".join(" ".join(one.split()) for one in paragraphs), **options)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _name_values(super().get_params(ctx))

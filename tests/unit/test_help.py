@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,10 @@ def test_a_help_page_reads_well_at_80_columns(command: tuple[str, ...]) -> None:
     lines = page.splitlines()
     assert len(lines) > 5
     assert max(map(len, lines)) <= COLUMNS
+    # A line of the text ends where the next word has no room.
+    text = [line.strip() for line in page.partition("╭")[0].splitlines()]
+    for line, after in pairwise(text[3:]):
+        assert not after or not line or len(line) + len(after.split()[0]) + 3 > COLUMNS, (line, after)
     # Where texts are wrapped, they begin at the same column.
     indents = [len(line) - len(line[1:].lstrip()) for line in lines if re.match("│ {9,}[^ ]", line)]
     assert max(indents, default=0) <= COLUMNS - TEXT_COLUMNS_MIN
