@@ -39,7 +39,15 @@ from pathlib import Path
 from benchmarks.chaos.fleet import CONFIG, KAFKA, Fleet, Replica
 from benchmarks.chaos.oom import oom_kill
 from benchmarks.chaos.traffic import Traffic
-from tests.kafka.audit import compare, log_of, places, published, published_again, times_accounted
+from tests.kafka.audit import (
+    compare,
+    first_copies,
+    log_of,
+    places,
+    published,
+    published_again,
+    times_accounted,
+)
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.cluster import KafkaCluster
 from tests.kafka.daemons import Daemon, Deployment
@@ -128,11 +136,9 @@ class Run:
         reference = published_again(self._deployment, 180)
         once = self._options.delivery == "exactly_once"
         repeated = 0
-        if not once:  # copies of one output have the same bytes
-            reference = {about: copies[:1] for about, copies in reference.items()}
-            mixed = [about for about, copies in seen.items() if any(copy != copies[0] for copy in copies)]
-            repeated = sum(len(copies) - 1 for copies in seen.values())
-            seen = {about: copies[:1] for about, copies in seen.items()}
+        if not once:
+            reference, _, _ = first_copies(reference)
+            seen, repeated, mixed = first_copies(seen)
             if mixed:
                 self.fleet.violations.append(f"copies differ: {mixed[:5]}")
         found = compare(seen, reference)

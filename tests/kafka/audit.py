@@ -68,6 +68,19 @@ def compare(published: Seen, reference: Seen) -> Difference:
     )
 
 
+def first_copies(seen: Seen) -> tuple[Seen, int, list[About]]:
+    """Leave out repeats, which `at_least_once` allows.
+
+    Returns
+    -------
+    firsts, repeated, mixed
+        The first copy of each output; the number of repeats; outputs whose copies differ.
+    """
+    mixed = sorted(about for about, copies in seen.items() if any(copy != copies[0] for copy in copies))
+    repeated = sum(len(copies) - 1 for copies in seen.values())
+    return {about: copies[:1] for about, copies in seen.items()}, repeated, mixed
+
+
 def published(deployment: Deployment, kinds: Iterable[str] = ("alerts", "dead_letter", "scores")) -> Seen:
     """All outputs that a read_committed consumer sees, by kind, partition and offset."""
     found: Seen = defaultdict(list)

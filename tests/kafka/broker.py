@@ -404,6 +404,7 @@ class KafkaBroker(Temporary):
             # 9 s by default.
             "broker.session.timeout.ms": "2000",
             "broker.heartbeat.interval.ms": "200",
+            "initial.broker.registration.timeout.ms": str(int(PATIENCE_S * 1000)),  # or 60 s
             # Short sessions are allowed, groups form at once, expired transactions are aborted soon.
             "group.min.session.timeout.ms": "500",
             "group.initial.rebalance.delay.ms": "0",

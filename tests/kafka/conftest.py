@@ -10,8 +10,8 @@ A test that uses one of these is marked `kafka`. Without Java or Maven it is ski
 fails instead, so that a broken CI machine is noticed.
 
 Most of the time these tests wait, for sessions that expire and processes that start. So `make test` runs
-three workers, `-n 3 --dist loadgroup`, also on two cores. Tests that start brokers come first, as they take
-longest. No test may assume how fast anything is.
+three workers, `-n 3 --dist loadgroup`, also on two cores. Tests that start a registry or brokers come first,
+as they take longest. No test may assume how fast anything is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tests.kafka.distribution import KafkaUnavailable, java
 from tests.kafka.place import Place
 
 _EXTERNAL = "KAFKA_BOOTSTRAP_SERVERS"
+LONG = ("own_kafka", "own_cluster", "registry")  # what the longest tests start, the longest last
 Own = TypeVar("Own", KafkaBroker, KafkaCluster)
 
 
@@ -94,14 +95,14 @@ def topic_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def starts_brokers(item: pytest.Item) -> int:
+    def takes_long(item: pytest.Item) -> int:
         used = set(getattr(item, "fixturenames", ()))
-        return 2 if "own_cluster" in used else 1 if "own_kafka" in used else 0
+        return sum(rank for rank, name in enumerate(LONG, 1) if name in used)
 
     for item in items:
         if {"kafka", "own_kafka", "own_cluster"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
-    items.sort(key=starts_brokers, reverse=True)
+    items.sort(key=takes_long, reverse=True)
 
 
 def _require_own() -> None:

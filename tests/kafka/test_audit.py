@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.kafka.audit import Seen, compare
+from tests.kafka.audit import Seen, compare, first_copies
 
 
 def outputs(*names: str) -> Seen:
@@ -27,3 +27,10 @@ def test_lost_surplus_and_repeated_outputs_are_reported() -> None:
 def test_key_headers_and_bytes_count() -> None:
     for copy in ((None, (("h", b"1"),), b"1"), (b"key", (), b"1"), (b"key", (("h", b"1"),), b"1 ")):
         assert compare({("scores", 0, 1): [copy]}, outputs("1")).different == [("scores", 0, 1)]
+
+
+def test_repeats_are_left_out_and_copies_that_differ_are_named() -> None:
+    seen = outputs("1", "2", "3")
+    seen["scores", 0, 1] *= 3
+    seen["scores", 0, 2] += outputs("9")["scores", 0, 9]
+    assert first_copies(seen) == (outputs("1", "2", "3"), 3, [("scores", 0, 2)])
