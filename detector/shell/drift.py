@@ -29,9 +29,9 @@ _PACKAGE = "river.drift"
 def _adwin() -> Callable[[], Any]:
     """river's ADWIN without the rest of its package.
 
-    `river.drift` also imports its data sets, and with them scikit-learn, scipy and pandas: 150 MB and 1.3 s of
-    CPU time at each start (measured, river 0.26.1). So its module is imported under an empty package of the
-    same name, which goes again: another import of `river.drift` finds all of it.
+    `river.drift` also imports its data sets, and with them scikit-learn and pandas: 150 MB and 1.3 s of CPU
+    time at each start (measured, river 0.26.1). So its module is imported under an empty package of the same
+    name, which goes again: another import of `river.drift` finds all of it.
     """
     if _PACKAGE in sys.modules:
         return import_module(_PACKAGE).ADWIN  # type: ignore[no-any-return]
