@@ -202,13 +202,24 @@ def check_config(
             "this one.",
         ),
     ] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COUNT",
+            help="Different values of an entity or a category, e.g. card=5000000: what memory to expect.",
+        ),
+    ] = None,
+    events: Annotated[
+        int, typer.Option(min=1, help="Events after which it is expected, with --keys.")
+    ] = 100_000_000,
     set_: Overrides = None,
 ) -> None:
     """Report all problems of a configuration at once.
 
     It also says how much memory the service needs at most, and refuses what
-    does not fit. Secrets, files and packages that are missing on this machine
-    are only warnings: the service often runs elsewhere.
+    does not fit. With --keys it says how much to expect. Secrets, files and
+    packages that are missing on this machine are only warnings: the service
+    often runs elsewhere.
     """
     from detector.shell.store import url_problem
     from detector.wiring import memory
@@ -225,6 +236,9 @@ def check_config(
         sys.stdout.write(effective(config))
     else:
         out.print(check, markup=False, highlight=False)
+        if keys:
+            wanted = memory.describe_expected(config, events, _counts(keys, config))
+            out.print(wanted, markup=False, highlight=False)
         out.print(f"{file}: valid (model {config.model_part(1).hash()})", markup=False, highlight=False)
 
 
@@ -238,6 +252,19 @@ def _limit(text: str | None) -> MemoryLimit | None:
         return memory_limit.MemoryLimit(to_bytes(text), "--memory-limit")
     except ValueError as error:
         raise wrong("--memory-limit", text, str(error)) from None
+
+
+def _counts(texts: list[str], config: Config) -> dict[str, int]:
+    """Different values by name of entity or category, from `NAME=COUNT`."""
+    known = [entity.name for entity in config.event.entities]
+    known += [field.name for field in config.event.fields if field.type == "categorical"]
+    counts = {}
+    for text in texts:
+        name, _, count = text.rpartition("=")
+        if name not in known or not count.isdecimal():
+            raise wrong("--keys", text, f"NAME=COUNT with a whole number; NAME is one of {', '.join(known)}")
+        counts[name] = int(count)
+    return counts
 
 
 def config_schema() -> None:

@@ -25,9 +25,12 @@ class BackgroundThread(Executor):
     ----------
     name
         Name of the thread.
+    after
+        Called in the thread after each call.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, after: Callable[[], None] = lambda: None) -> None:
+        self._after = after
         self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -58,3 +61,4 @@ class BackgroundThread(Executor):
     def _run(self) -> None:
         while True:
             self._queue.get()()
+            self._after()

@@ -26,6 +26,7 @@ from detector.shell import logs
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
+from detector.shell.heap import give_back
 from detector.shell.http import HttpServer
 from detector.shell.kafka import EndsWatch, KafkaStream, OutputWatch
 from detector.shell.metrics import TelemetryCollector, renderer
@@ -123,7 +124,7 @@ def _run(
             clock=clock,
             telemetry=telemetry,
             log=log,
-            executor=BackgroundThread("checkpoints"),
+            executor=BackgroundThread("checkpoints", after=give_back),
             lanes=lanes,
             observe=monitor.observe,
             on_revoked=monitor.forget,
@@ -173,6 +174,7 @@ def _running(*threads: _Background) -> Iterator[None]:
 def _compile(config: Config, clock: SystemClock, log: Log) -> None:
     began_s = clock.monotonic()
     compile_for(config)
+    give_back()
     log.info("compiled", seconds=round(clock.monotonic() - began_s, 1))
 
 

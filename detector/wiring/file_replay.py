@@ -18,6 +18,7 @@ from detector.ports import Commit, Log, Message, SideLog
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.files import FileSideLog, FileStream, OutputFiles, Source
+from detector.shell.heap import give_back
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
 from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start
@@ -151,7 +152,7 @@ def replay(
             clock=SystemClock(),
             telemetry=telemetry,
             log=log,
-            executor=BackgroundThread("checkpoints"),
+            executor=BackgroundThread("checkpoints", after=give_back),
             lanes=lanes,
             commit_interval_s=0.0,
             metadata_bytes_max=FILE_METADATA_BYTES_MAX,

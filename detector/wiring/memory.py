@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from detector.config.tree import PROCESS_BYTES, Config
+from detector.core.shard.expected import Seen
+from detector.core.shard.expected import expected as expected_of_partition
 from detector.core.shard.sizing import SNAPSHOTS, bytes_max, fits, fitted, packed_bytes
 from detector.errors import ConfigError, Problem
 from detector.ports import Log
@@ -26,7 +29,45 @@ def needed(config: Config) -> Need:
     """Bytes of a process with `memory_partitions_max` partitions, with all tables full."""
     sizes = bytes_max(config.model_part(1))
     total = PROCESS_BYTES + config.memory_partitions_max * sizes.total + packed_bytes(sizes)
-    return Need(total, sizes.total, dict(sorted(sizes.parts.items(), key=lambda part: -part[1])))
+    return Need(total, sizes.total, _largest_first(sizes.parts))
+
+
+def _largest_first(parts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(parts.items(), key=lambda part: -part[1]))
+
+
+BASE_BYTES = 240 << 20
+"""Resident memory of a process without partitions whose kernels were compiled before; measured."""
+COMPILED_BYTES = 110 << 20
+"""What a process keeps more that compiled its kernels itself; measured."""
+
+
+class Expected(NamedTuple):
+    """Resident bytes of a process after what it has seen."""
+
+    total: int
+    writing: int  # while it writes a checkpoint
+    parts: dict[str, int]  # of the state of one partition, the largest first
+
+
+def expected(config: Config, seen: Seen, *, compiled: bool = False) -> Expected:
+    """Resident memory of a process that owns `memory_partitions_max` partitions.
+
+    Parameters
+    ----------
+    seen
+        By all its partitions together: keys of the main entity are shared among them, each of them sees all
+        other keys.
+    compiled
+        Whether the process compiled its kernels itself, rather than to find them in the cache.
+    """
+    partitions = config.memory_partitions_max
+    main = {entity.name for entity in config.event.entities[:1]}
+    keys = {name: -(-count // partitions) if name in main else count for name, count in seen.keys.items()}
+    part = config.model_part(1)
+    sizes = expected_of_partition(part, Seen(seen.events // partitions, keys, seen.labels // partitions))
+    total = BASE_BYTES + compiled * COMPILED_BYTES + partitions * (sizes.state + sizes.copied)
+    return Expected(total, total + sizes.copied + packed_bytes(sizes), _largest_first(sizes.parts))
 
 
 def describe(config: Config, limit: MemoryLimit | None) -> str:
@@ -38,6 +79,17 @@ def describe(config: Config, limit: MemoryLimit | None) -> str:
         f"memory: at most {size(need.total)}{there} with {config.memory_partitions_max} partitions, "
         f"{size(need.partition)} each with {SNAPSHOTS} snapshots; of a partition's state: {largest}. Tables "
         f"hold {features.entities_max:,} keys per entity and {features.pairs_max:,} per pair"
+    )
+
+
+def describe_expected(config: Config, events: int, keys: Mapping[str, int]) -> str:
+    """One sentence for people: what to expect after so many events with so many different keys."""
+    labels = events if config.topics.feedback is not None else 0
+    found = expected(config, Seen(events, keys, labels))
+    largest = ", ".join(f"{name} {size(part)}" for name, part in list(found.parts.items())[:SHOWN_PARTS])
+    return (
+        f"expected after {events:,} events: {size(found.total)}, {size(found.writing)} while a checkpoint is "
+        f"written, with {config.memory_partitions_max} partitions; of a partition's state: {largest}"
     )
 
 

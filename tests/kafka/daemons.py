@@ -48,6 +48,7 @@ class Daemon:
     ) -> None:
         self.log_file = log_file
         self._address = f"127.0.0.1:{free_ports(1)[0]}"
+        self.url = f"http://{self._address}"
         command = [sys.executable, "-m", module, "run", "--config", str(config)]
         for setting in (*settings, f"http.address={self._address}"):
             command += ["--set", setting]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from detector.shell import calls
 from detector.shell.background import BackgroundThread
+from detector.shell.heap import give_back
 
 
 @pytest.fixture
@@ -69,3 +72,27 @@ def test_a_background_thread_is_drained() -> None:
     thread.drain()
     assert ended == [True]
     result()
+
+
+def test_a_background_thread_does_something_after_each_call() -> None:
+    done: list[str] = []
+    thread = BackgroundThread("test", after=lambda: done.append("after"))
+    thread.submit(lambda: done.append("call"))
+    failed = thread.submit(lambda: 1 / 0)
+    thread.drain()
+    assert done == ["call", "after", "after"]
+    assert isinstance(failed.exception(), ZeroDivisionError)
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    blocks = [bytes(64 << 10) for _ in range(512)]  # 32 MiB below the size that is mapped by itself
+    last = bytes(64 << 10)
+    before = resident()
+    blocks.clear()
+    give_back()
+    assert resident() < before - (24 << 20)
+    del last
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -190,6 +190,16 @@ def test_a_valid_configuration_is_confirmed(detector: Detector) -> None:
     assert "handbook.yaml: valid (model " in done.out
 
 
+def test_the_memory_to_expect_is_said_for_numbers_of_keys(detector: Detector) -> None:
+    done = detector(
+        "check-config", HANDBOOK, "--keys", "customer=5000", "--keys", "terminal=900", "--events", "9000"
+    )
+    assert done.code == 0
+    assert "expected after 9,000 events: " in done.out
+    refused(detector("check-config", HANDBOOK, "--keys", "card=5"), "customer, terminal")
+    refused(detector("check-config", HANDBOOK, "--keys", "customer=many"), "customer=many")
+
+
 def test_effective_is_a_configuration_again(detector: Detector, tmp_path: Path) -> None:
     done = detector("check-config", HANDBOOK, "--effective")
     (tmp_path / "again.yaml").write_text(done.out)

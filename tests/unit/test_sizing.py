@@ -21,6 +21,7 @@ from detector.core.features.profile_table import ProfileTable
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.records import Identity, Record
 from detector.core.shard import sizing
+from detector.core.shard.expected import Seen, expected
 from detector.core.shard.partition import Partition
 from detector.errors import ConfigError
 from detector.shell.memory_limit import MemoryLimit, memory_limit
@@ -241,6 +242,70 @@ def test_the_arrays_of_a_partition_with_full_tables_lie_within_the_sum() -> None
     filled = sum(parts[name] for name in ("profiles", "habits", "places", "heat", "label memory"))
     counted = sizes.state - parts["cases"] - parts["labels"] - parts["fraud rates"]
     assert filled < arrays_of(partition) < counted
+
+
+# --- what is expected ---
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 30_000), st.integers(1, 4_096), st.integers(0, 3))
+def test_a_table_grows_as_expected(count: int, keys_max: int, seed: int) -> None:
+    table = ProfileTable(np.array([60.0]), 1, keys_max, 2.0)
+    seen = keys(count, seed)
+    for start in range(0, count, 512):
+        some = seen[start : start + 512]
+        table.reserve(len(some))
+        context = np.zeros((len(some), table.width), dtype=np.float32)
+        table.observe(some, np.full(len(some), float(start)), np.zeros((len(some), 1)), np.ones(4), context)
+    table.reserve(512)
+    slots, held = table.expected(count, 512)
+    assert slots * table.row_bytes == table.nbytes
+    assert len(table) == pytest.approx(held, rel=0.02, abs=12)
+
+
+def test_a_partition_holds_what_is_expected_of_what_it_has_seen() -> None:
+    """Each group of tables to the byte, a snapshot to a tenth; heat is of fewer keys."""
+    event = config().event.model_dump()
+    event["fields"] = event["fields"][:2]
+    part = Config.model_validate({"event": event}).model_part(1)
+    partition = Partition(IDENTITY, part, Partition.begin(part, 0), until=0)
+    cards, shops, count = 3_000, 700, 12_288
+    kinds = np.random.default_rng(2).integers(0, 50, count).tolist()
+    records = [
+        Record(
+            number,
+            0,
+            None,
+            b'{"id":%d,"time":%d,"card":%d,"shop":%d,"amount":%d.5,"kind":"k%d"}'
+            % (number, 1_700_000_000 + number, number % cards, number % shops, number % 97, kind),
+        )
+        for number, kind in enumerate(kinds)
+    ]
+    while records:
+        step = partition.take(records[:1024])
+        records = records[step.consumed :]
+        if step.block_ended and (barrier := partition.due({})) is not None:
+            partition.barrier(barrier, {})
+    wanted = expected(part, Seen(count, {"card": cards, "shop": shops, "kind": 50}))
+    scorer = partition._shard._scorer
+    assert wanted.parts["profiles"] == sum(table.nbytes for table in scorer.profiles.tables)
+    assert wanted.parts["habits"] == sum(table.nbytes for table in scorer.profiles.habits.tables)
+    assert wanted.state < sizing.bytes_max(part).state
+    tables = sum(wanted.parts[name] for name in ("profiles", "habits", "heat", "fraud rates"))
+    assert tables < arrays_of(partition) < wanted.state
+
+
+def test_more_keys_never_need_less() -> None:
+    made = config(topics={"feedback": "feedback"})
+    needs = [memory.expected(made, Seen(10**8, {"card": 10**power}, 1000)).total for power in range(3, 9)]
+    assert needs == sorted(needs)
+    assert needs[0] < needs[-1] < memory.needed(made).total
+
+
+def test_the_expected_memory_is_said_in_words() -> None:
+    text = memory.describe_expected(config(), 10_000, {"card": 5000})
+    assert text.startswith("expected after 10,000 events: ")
+    assert "2 partitions" in text
 
 
 # --- keys follow from the memory ---

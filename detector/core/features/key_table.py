@@ -11,6 +11,7 @@ Rules
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -57,6 +58,29 @@ class KeyTable:
     def bytes_max(self) -> int:
         """Bytes of the arrays once they have grown to the bound."""
         return self._slots_max * self.row_bytes
+
+    def expected(self, keys: int, more: int) -> tuple[int, int]:
+        """What the table takes once it has seen `keys` different keys and was asked for room for `more`.
+
+        Returns
+        -------
+        slots
+            That it has grown to.
+        held
+            Keys in it: keys fall into buckets at random (Poisson), and a full bucket drops one for each more.
+        """
+        slots = SLOTS_MIN
+        while keys + more > slots * LOAD_MAX and slots < self._slots_max:
+            slots = min(2 * slots, self._slots_max)
+        mean = keys * WAYS / slots
+        if mean > 8 * WAYS:  # all are full; also, exp(-mean) must not underflow
+            return slots, slots
+        chance, below, lower = math.exp(-mean), 0.0, 0.0
+        for count in range(WAYS):  # chance of `count` keys in a bucket
+            below += count * chance
+            lower += chance
+            chance *= mean / (count + 1)
+        return slots, round(slots / WAYS * (below + WAYS * (1.0 - lower)))
 
     @property
     def nbytes(self) -> int:

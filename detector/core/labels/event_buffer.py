@@ -100,6 +100,14 @@ def sizes(config: LabelsConfig, layout: Layout, inputs: int) -> Sizes:
     return Sizes(recent=recent, kept=max(sampled, older - sampled), sampled=sampled, row_bytes=row_bytes)
 
 
+def ring_of(events: int, capacity: int) -> int:
+    """Places of the ring of recent events, once there were so many."""
+    size = min(_GROWS_FROM, capacity)
+    while size < min(events, capacity):
+        size = min(2 * size, capacity)
+    return size
+
+
 def _kinds(layout: Layout, inputs: int) -> dict[str, tuple[tuple[int, ...], Any, Any]]:
     """Columns: shape of one value, dtype, value of an empty place."""
     columns = len(layout.entities) + len(layout.categories)
@@ -304,9 +312,7 @@ class EventBuffer:
         return numbers % self.size
 
     def _reserve(self, count: int) -> None:
-        size = self.size
-        while self.events + count > size and size < self.capacity:
-            size = min(2 * size, self.capacity)
+        size = ring_of(self.events + count, self.capacity)
         if size > self.size:
             self._resize(size)
 
@@ -334,10 +340,7 @@ class EventBuffer:
         self._first_offset = state["older"]["first_offset"]
         count = len(state["ids"])
         self.events = self._first = int(state["events"]) - count
-        size = min(_GROWS_FROM, self.capacity)
-        while size < min(count, self.capacity):
-            size = min(2 * size, self.capacity)
-        self._allocate(size)
+        self._allocate(ring_of(count, self.capacity))
         self.append(**{name: state[name] for name in self._arrays})
         numbers = state["alerted"]["numbers"].tolist()
         rows = Rows.from_state(state["alerted"]["rows"]) if numbers else None

@@ -42,11 +42,13 @@ LABEL_BYTES_MIN = 1 << 20
 # are exemplars, inputs and vectors, of the served parts and of those that a refit prepares.
 CORE_COPIES = 4
 INPUTS_COPIES = 4
+INPUTS_COPIES_USUAL = 3
 # Copies of an encoder's weights, of both encoders: weights, two moments, sums, gradients and average of a
 # learner, weights and sums that serve, those of a refit. A checkpoint has weights, moments, and what serves.
 ENCODER_COPIES, ENCODER_COPIES_SAVED = 18, 9
 REPLAY_BUFFERS = 3  # of confirmed frauds, of answers, of peers
 BLOCKS = 16  # blocks that are being filled, learned from, watched for a shift, and waiting for the learner
+BLOCKS_USUAL = 4
 # Python objects, estimated: an open case with its id; a label with its offset, entity, actor and
 # feedback id, and the last answer about an entity.
 CASE_BYTES, LABEL_BYTES = 400, 1000
@@ -90,11 +92,11 @@ def bytes_max(config: ModelPart, model: Model | None = None) -> Sizes:
     """
     model = fitted(config) if model is None else model
     layout = Layout(config.event, model.features)
-    groups = _tables(layout, model)
+    groups = tables_of(layout, model)
     tables = {name: sum(table.bytes_max for table in group) for name, group in groups.items()}
     slots = sum(table.bytes_max // table.row_bytes for group in groups.values() for table in group)
     label_memory = label_memory_bytes(config, model.labels, layout)
-    fixed = _fixed(config, model, layout)
+    fixed = fixed_parts(config, model, layout)
     # A snapshot also says in which slot each key was; of other parts it holds what cannot be computed again.
     copied = sum(tables.values()) + 8 * slots + label_memory
     copied += sum(part.copied for part in fixed.values())
@@ -158,7 +160,8 @@ def label_memory_bytes(config: ModelPart, labels: Labels, layout: Layout) -> int
     return label_sizes(labels, layout, len(Features(layout))).bytes_max if config.feedback else 0
 
 
-def _tables(layout: Layout, model: Model) -> dict[str, Sequence[KeyTable]]:
+def tables_of(layout: Layout, model: Model) -> dict[str, Sequence[KeyTable]]:
+    """All tables of keys, by what they are for."""
     profiles = Profiles(layout, model.features)
     habits = profiles.habits.tables
     places = [table for habit, table in zip(layout.habits, habits, strict=True) if habit.point is not None]
@@ -172,12 +175,15 @@ def _tables(layout: Layout, model: Model) -> dict[str, Sequence[KeyTable]]:
     }
 
 
-class _Part(NamedTuple):
-    held: int
+class FixedPart(NamedTuple):
+    """Bytes of a part that does not depend on how many keys there are."""
+
+    held: int  # at most, also while the next barrier is being prepared
     copied: int  # of a snapshot
+    usual: int  # between two preparations, without labels
 
 
-def _fixed(config: ModelPart, model: Model, layout: Layout) -> dict[str, _Part]:
+def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, FixedPart]:
     """Bytes of parts that do not depend on how many keys there are."""
     inputs, hashed = len(Features(layout)), len(layout.categories) + len(layout.texts)
     row = sum(array.nbytes for array in empty_rows(1, layout).arrays())
@@ -196,15 +202,24 @@ def _fixed(config: ModelPart, model: Model, layout: Layout) -> dict[str, _Part]:
     alerted = ALERTED_MAX * (row + ROW_OBJECTS_BYTES)
     cases = config.alerts.cases_max * CASE_BYTES
     parts = {
-        "core and clusters": _Part(core * (CORE_COPIES * row + INPUTS_COPIES * 4 * inputs), core * row),
-        "index": _Part(vectors * (4 * max(encoder.dimension, inputs) + NODE_BYTES * model.index.m), 0),
-        "encoders": _Part(ENCODER_COPIES * weights + examples, ENCODER_COPIES_SAVED * weights + examples),
-        "event ids": _Part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
-        "cases": _Part(cases, cases),
-        "batches": _Part(BLOCKS * block, 0),
-        "constant": _Part(CONSTANT_BYTES, CONSTANT_BYTES),
+        "core and clusters": FixedPart(
+            core * (CORE_COPIES * row + INPUTS_COPIES * 4 * inputs),
+            core * row,
+            core * (row + INPUTS_COPIES_USUAL * 4 * inputs),
+        ),
+        "index": _part(vectors * (4 * max(encoder.dimension, inputs) + NODE_BYTES * model.index.m), 0),
+        "encoders": _part(ENCODER_COPIES * weights, ENCODER_COPIES_SAVED * weights),
+        "replayed examples": FixedPart(examples, examples, 0),
+        "event ids": _part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
+        "cases": _part(cases, cases),
+        "batches": FixedPart(BLOCKS * block, 0, BLOCKS_USUAL * block),
+        "constant": _part(CONSTANT_BYTES, CONSTANT_BYTES),
     }
     if config.feedback:
-        parts["answers"] = _Part(ANSWERS_BYTES, ANSWERS_BYTES)
-        parts["labels"] = _Part(labels * LABEL_BYTES + alerted, labels * LABEL_BYTES + ALERTED_MAX * row)
+        parts["answers"] = _part(ANSWERS_BYTES, ANSWERS_BYTES)
+        parts["labels"] = _part(labels * LABEL_BYTES + alerted, labels * LABEL_BYTES + ALERTED_MAX * row)
     return parts
+
+
+def _part(held: int, copied: int) -> FixedPart:
+    return FixedPart(held, copied, held)
