@@ -52,6 +52,9 @@ Shards = Annotated[
 Scores = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write one CSV row per scored event; may be .gz.")
 ]
+CaseUpdates = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write one update of a case per line.")
+]
 Rejected = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one rejected event per line.")]
 Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for progress and checkpoints.")]
 
@@ -102,6 +105,7 @@ def replay(
     partitions: Shards = 1,
     scores: Scores = None,
     alerts: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one alert per line.")] = None,
+    case_updates: CaseUpdates = None,
     rejected: Rejected = None,
     checkpoint_dir: Folder = None,
     resume: Annotated[
@@ -117,7 +121,8 @@ def replay(
 
     if resume and checkpoint_dir is None:
         raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
-    _check_files(events, feedback, {"--scores": scores, "--alerts": alerts, "--rejected": rejected})
+    written = {"--scores": scores, "--alerts": alerts, "--rejected": rejected}
+    _check_files(events, feedback, {**written, "--case-updates": case_updates})
     settings = load_config(config, set_)
     if checkpoint_dir is not None:
         _make_folder(checkpoint_dir)
@@ -131,6 +136,7 @@ def replay(
         partitions=partitions,
         scores=scores,
         alerts=alerts,
+        case_updates=case_updates,
         rejected=rejected,
         checkpoints=checkpoint_dir,
         resume=resume,

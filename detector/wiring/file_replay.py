@@ -35,10 +35,21 @@ class Replay:
     partitions: int = 1
     scores: Path | None = None
     alerts: Path | None = None
+    case_updates: Path | None = None
     rejected: Path | None = None
     checkpoints: Path | None = None
     resume: bool = False
     warm_start: Path | None = None
+
+    @property
+    def outputs(self) -> OutputFiles:
+        """The files that are written."""
+        return OutputFiles(
+            scores=self.scores,
+            alerts=self.alerts,
+            case_updates=self.case_updates,
+            rejected=self.rejected,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +122,7 @@ def replay(
         feedback=plan.feedback,
         partitions=plan.partitions,
         topics=config.topics,
-        outputs=OutputFiles(scores=plan.scores, alerts=plan.alerts, rejected=plan.rejected),
+        outputs=plan.outputs,
         folder=plan.checkpoints,
         resume=plan.resume,
         progress=progress,
@@ -155,8 +166,9 @@ def _store_for_files(plan: Replay) -> FsspecStore | None:
 
 
 def _for_files(config: Config, plan: Replay, *, answered: bool) -> Config:
-    """Publish scores only if a file is given, and expect feedback only if there is some."""
+    """Publish scores and updates only if a file is given, and expect feedback only if there is some."""
     topics = config.topics.model_dump()
-    topics["scores"] = None if plan.scores is None else config.topics.scores or "scores"
+    for name in ("scores", "case_updates"):
+        topics[name] = None if getattr(plan, name) is None else topics[name] or name
     topics["feedback"] = config.topics.feedback or "feedback" if answered else None
     return config.model_copy(update={"topics": Topics(**topics)})

@@ -293,14 +293,15 @@ class Partition:
         Returns
         -------
         Outputs
-            Messages for peers, and the side records by outcome. Those of a replayed barrier were published
-            and counted before.
+            Messages for peers, updates of cases, and the side records by outcome. Those of a replayed barrier
+            were published and counted before.
         """
         shard = self._shard
         if barrier.config is not None:
             shard.reconfigure(self._configs[barrier.config])
         outcomes = shard.barrier(records)
         messages, exchanged = shard.exchange.collect()
+        updates = shard.case_updates()
         self._lap("barrier")
         self._state = shard.to_state()
         self.state_hash = state_hash(self._state)
@@ -310,6 +311,7 @@ class Partition:
             self.journal = self.journal.extended(replace(barrier, state=self.state_hash))
         self._lap("hash")
         return Outputs(
+            case_updates=updates,
             peer_messages=tuple(PeerMessage(self.position - 1, message) for message in messages),
             side_outcomes={**outcomes, "exchange": exchanged},
         )

@@ -39,6 +39,7 @@ from kafka import errors as kafka_errors
 from kafka.protocol.producer.transaction import InitProducerIdRequest, WriteTxnMarkersRequest
 
 from detector.config.tree import Config
+from detector.core.reporting.outputs import topic_names
 from detector.errors import BrokerUnavailable, CredentialsError
 from detector.shell.kafka.client import Settings, admin_client, left_ms, make_client, translated
 from detector.shell.kafka.state_log import PREPARED, StateEntry, read_entry, state_partition
@@ -207,8 +208,7 @@ class Transactions:
 
     def outputs(self) -> list[TopicPartition]:
         """Return all partitions of the output topics that exist."""
-        topics = self._config.topics
-        names = [n for n in (topics.alerts, topics.dead_letter, topics.scores, topics.exchange) if n]
+        names = list(topic_names(self._config.topics).values())
         return self._partitions(names)
 
     def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
