@@ -25,6 +25,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "configuration": ("reference/configuration.md", tables.configuration),
     "commands": ("reference/commands.md", tables.commands),
     "alert": ("reference/alert.md", tables.alert),
+    "case update": ("reference/alert.md", tables.case_updated),
 }
 
 

@@ -167,7 +167,16 @@ def _option(param: Any) -> str | None:
 
 def alert() -> str:
     """A table of everything in an alert, from its JSON schema."""
-    schema = json.loads((SCHEMAS / "alert.v1.json").read_text())
+    return _schema("alert.v1.json")
+
+
+def case_updated() -> str:
+    """A table of everything in an update of a case."""
+    return _schema("case.updated.v1.json")
+
+
+def _schema(file: str) -> str:
+    schema = json.loads((SCHEMAS / file).read_text())
     lines = ["| field | type | meaning |", "|---|---|---|"]
     lines += [
         f"| `{path}` | {_cell(kind)} | {_cell(text)} |" for path, kind, text in _fields(schema, schema, "")

@@ -15,7 +15,18 @@ import numpy as np
 from detector.config.tree import ModelPart
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.labels.peer_messages import Arrays, Exchange
-from detector.core.records import Alert, DeadLetter, Identity, Lap, Outputs, Receipt, Record, Scored, no_lap
+from detector.core.records import (
+    Alert,
+    CaseUpdate,
+    DeadLetter,
+    Identity,
+    Lap,
+    Outputs,
+    Receipt,
+    Record,
+    Scored,
+    no_lap,
+)
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.shard import Taken
 
@@ -81,6 +92,9 @@ class ChainShard:
 
     def settles(self) -> bool:
         return True
+
+    def case_updates(self) -> tuple[CaseUpdate, ...]:
+        return ()
 
     def gauges(self) -> dict[str, float]:
         return {"version": float(self.version), "answerable_dropped": 0.0}

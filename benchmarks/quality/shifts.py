@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.quality.drive import Driven, configuration
 from detector.config.tree import ModelPart
-from detector.core.alerts.policy import SEVERITIES
+from detector.core.alerts.severity import SEVERITIES
 from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 
 BEFORE, AFTER = 12_288, 16_384

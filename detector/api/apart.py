@@ -33,7 +33,7 @@ from detector.api.checkpoints import to_bytes
 from detector.api.stream import INTERRUPTED, LOOKED_AT_ONCE, Stream
 from detector.config.tree import ModelPart
 from detector.core.events import Rejected
-from detector.core.records import Alert, DeadLetter, Identity, Outputs, Record, Scored
+from detector.core.records import Alert, CaseUpdate, DeadLetter, Identity, Outputs, Record, Scored
 from detector.core.recovery.checkpoint import Manifest, Snapshot, read_manifest, read_state
 from detector.core.recovery.journal import Journal
 from detector.core.shard.looking import Looked
@@ -305,14 +305,18 @@ def _as_plain(outputs: Outputs) -> list[Any]:
     ]
     alerts = [[alert.offset, alert.body] for alert in outputs.alerts]
     letters = [[letter.offset, letter.reason, letter.detail] for letter in outputs.dead_letters]
-    return [scored, alerts, letters]
+    updates = [[update.offset, update.body] for update in outputs.case_updates]
+    return [scored, alerts, updates, letters]
 
 
 def _outputs_from(found: Sequence[Any]) -> Outputs:
-    scored, alerts, letters = found
+    scored, alerts, updates, letters = found
     return Outputs(
         scored=tuple(map(_scored_from, scored)),
         alerts=tuple(_alert(offset, body) for offset, body in alerts),
+        case_updates=tuple(
+            CaseUpdate(offset=offset, key=b"", headers=(), body=body, cause="") for offset, body in updates
+        ),
         dead_letters=tuple(
             DeadLetter(offset=offset, key=None, value=None, headers=(), reason=reason, detail=detail)
             for offset, reason, detail in letters

@@ -86,6 +86,7 @@ class Detector:
         self._config = for_rows(config)
         self._yaml = yaml
         self._alerts: deque[Alert] = deque(maxlen=ALERTS_MAX)
+        self._updates: deque[bytes] = deque(maxlen=ALERTS_MAX)
         key = entity_key(resolve_secret(config.entity_key, "entity_key", os.environ))
         self._identity = Identity(
             topic=config.topics.transactions,
@@ -240,6 +241,7 @@ class Detector:
         result = Results(len(frame), self._stream.position)
         for outputs in self._take(frame):
             self._alerts.extend(Alert(alert.body) for alert in outputs.alerts)
+            self._updates.extend(update.body for update in outputs.case_updates)
             result.add(outputs)
         return frame.result(result.columns())
 
@@ -392,6 +394,12 @@ class Detector:
         return Alerts(tuple(self._alerts))
 
     @property
+    def case_updates(self) -> list[dict[str, Any]]:
+        """What `replay` held back of alerted entities, see `detector/schemas/case.updated.v1.json`; the
+        latest 10,000 updates."""
+        return [msgspec.json.decode(body) for body in self._updates]
+
+    @property
     def config(self) -> Config:
         """The configuration in use."""
         return self._config
@@ -459,6 +467,7 @@ class Detector:
             "config": effective(self._config),
             "yaml": self._yaml,
             "alerts": [alert.json for alert in self._alerts],
+            "updates": list(self._updates),
             "checkpoint": checkpoints.to_bytes(self._stream.snapshot()),
         }
 
@@ -469,3 +478,4 @@ class Detector:
         )
         self.__init__(config, yaml=state["yaml"], saved=saved)  # type: ignore[misc]
         self._alerts.extend(map(Alert, state["alerts"]))
+        self._updates.extend(state["updates"])

@@ -51,6 +51,9 @@ Shards = Annotated[
 Scores = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write one CSV row per scored event; may be .gz.")
 ]
+CaseUpdates = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write one update of a case per line.")
+]
 Rejected = Annotated[Path | None, typer.Option(metavar="FILE", help="Write one rejected event per line.")]
 Folder = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder for progress and checkpoints.")]
 Receipts = Annotated[
@@ -105,6 +108,7 @@ def replay(
     partitions: Shards = 1,
     scores: Scores = None,
     alerts: Annotated[Path | None, typer.Option(metavar="FILE", help="Write one alert per line.")] = None,
+    case_updates: CaseUpdates = None,
     rejected: Rejected = None,
     receipts: Receipts = None,
     checkpoint_dir: Folder = None,
@@ -121,8 +125,8 @@ def replay(
 
     if resume and checkpoint_dir is None:
         raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
-    outputs = {"--scores": scores, "--alerts": alerts, "--rejected": rejected, "--receipts": receipts}
-    _check_files(events, feedback, outputs)
+    written = {"--scores": scores, "--alerts": alerts, "--rejected": rejected}
+    _check_files(events, feedback, {**written, "--case-updates": case_updates, "--receipts": receipts})
     settings = load_config(config, set_)
     if checkpoint_dir is not None:
         _make_folder(checkpoint_dir)
@@ -136,6 +140,7 @@ def replay(
         partitions=partitions,
         scores=scores,
         alerts=alerts,
+        case_updates=case_updates,
         rejected=rejected,
         receipts=receipts,
         checkpoints=checkpoint_dir,

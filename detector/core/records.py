@@ -65,6 +65,17 @@ class Alert:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CaseUpdate:
+    """One update of a case, ready to be published: CloudEvents binary mode, as an alert."""
+
+    offset: int  # of the record at which it was made
+    key: bytes  # the main entity's raw value
+    headers: Headers
+    body: bytes  # JSON, see detector/schemas/case.updated.v1.json
+    cause: str  # one of `detector.core.alerts.cases.CAUSES`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DeadLetter:
     """One rejected event: original key and bytes, reason and origin."""
 
@@ -90,6 +101,7 @@ class Scored:
     ids: Sequence[str]  # n
     keys: Sequence[bytes | None]  # n
     model_version: int
+    held: Mapping[int, str] = field(default_factory=dict)  # why a candidate gave no alert, by offset
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +128,7 @@ class Outputs:
 
     scored: tuple[Scored, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    case_updates: tuple[CaseUpdate, ...] = ()
     dead_letters: tuple[DeadLetter, ...] = ()
     suppressed: Mapping[str, int] = field(default_factory=dict)  # suppressed alert candidates, by reason
     key_mismatches: int = 0  # accepted events whose record key is not the value of their main entity

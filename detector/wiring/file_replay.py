@@ -37,6 +37,7 @@ class Replay:
     partitions: int = 1
     scores: Path | None = None
     alerts: Path | None = None
+    case_updates: Path | None = None
     rejected: Path | None = None
     receipts: Path | None = None
     checkpoints: Path | None = None
@@ -45,9 +46,13 @@ class Replay:
 
     @property
     def outputs(self) -> OutputFiles:
-        """Where outputs go."""
+        """The files that are written."""
         return OutputFiles(
-            scores=self.scores, alerts=self.alerts, rejected=self.rejected, receipts=self.receipts
+            scores=self.scores,
+            alerts=self.alerts,
+            case_updates=self.case_updates,
+            rejected=self.rejected,
+            receipts=self.receipts,
         )
 
 
@@ -175,9 +180,10 @@ def _store_for_files(plan: Replay) -> FsspecStore | None:
 
 
 def _for_files(config: Config, plan: Replay, *, answered: bool) -> Config:
-    """Publish scores and receipts only if a file is given, and expect feedback only if there is some."""
+    """Publish what a file is given for, and expect feedback only if there is some."""
     topics = config.topics.model_dump()
-    topics["scores"] = None if plan.scores is None else config.topics.scores or "scores"
+    for name in ("scores", "case_updates"):
+        topics[name] = None if getattr(plan, name) is None else topics[name] or name
     topics["feedback"] = config.topics.feedback or "feedback" if answered else None
     topics["receipts"] = config.topics.receipts or "receipts" if plan.receipts is not None else None
     return config.model_copy(update={"topics": Topics(**topics)})

@@ -82,7 +82,7 @@ SMALL: dict[str, Any] = {
         "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 128},
         "calibration": {"warm_up_events": 256, "memory_events": 1024},
     },
-    "alerts": {"budget": {"share": 0.02}, "severity": {"medium": 1.5, "high": 3.2, "critical": 4.5}},
+    "alerts": {"budget": {"share": 0.02}},
 }
 
 

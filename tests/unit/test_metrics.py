@@ -13,7 +13,9 @@ import pytest
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.parser import text_string_to_metric_families
 
-from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
+from detector.core.alerts.cases import CAUSES
+from detector.core.alerts.policy import SUPPRESSED_REASONS
+from detector.core.alerts.severity import SEVERITIES
 from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.reporting.standing import FAILURES, STATES
@@ -53,7 +55,7 @@ def busy() -> Telemetry:
     numbers.log.note(NOW_S - 1.5, 111, 100)
     numbers.checkpoints.since_s, numbers.checkpoints.bytes = 20.0, 5000
     numbers.checkpoints.failures["full"] += 1
-    numbers.journal_bytes = 300
+    numbers.checkpoints.journal_bytes = 300
     numbers.barrier = 4096, 0xABC
     numbers.gauges = {"clusters": 64.0, "encoder_step": 7.0}
     telemetry.latency.observe_all(np.array([0.004, 0.005, 0.3, 1e6]))
@@ -214,6 +216,7 @@ def test_an_owned_partition_counts_from_zero_before_its_first_event() -> None:
         "detector_alerts_total": SEVERITIES,
         "detector_events_rejected_total": REASONS,
         "detector_alerts_suppressed_total": SUPPRESSED_REASONS,
+        "detector_case_updates_total": CAUSES,
     }.items():
         assert values(families, name) == {(p, label): 0 for p in ("0", "7") for label in labels}, name
     assert dict(telemetry.partitions) == {}  # looking changes nothing

@@ -84,9 +84,13 @@ def config() -> Config:
                 "budget": {"share": 0.25},
                 "exploration_share": 0.5,
                 "cooldown": "1d",
-                "severity": {"medium": 2.0, "high": 2.5, "critical": 3.0},
             },
-            "topics": {"feedback": "feedback", "exchange": "exchange", "scores": "scores"},
+            "topics": {
+                "feedback": "feedback",
+                "exchange": "exchange",
+                "scores": "scores",
+                "case_updates": "updates",
+            },
             "checkpoints": {"interval": 0.05},
             "on_data_loss": "skip",
         }

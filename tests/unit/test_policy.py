@@ -1,4 +1,4 @@
-"""Alerts respect cooldown and budget, and what is suppressed is counted."""
+"""Alerts respect cooldown and budget."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detector.config.tree import Alerts as AlertsConfig
+from detector.core.alerts.case_rows import Candidate
+from detector.core.alerts.cases import Cases, LastAlert
 from detector.core.alerts.policy import (
     CAPACITY_MIN,
-    SEVERITIES,
     STEERING_MAX,
     SUPPRESSED_REASONS,
     Policy,
@@ -37,9 +38,10 @@ def config(**changes: Any) -> AlertsConfig:
 
 @dataclass
 class Driver:
-    """Gives candidates to a policy, with a number of other events before each."""
+    """Gives candidates to a policy and to cases, with a number of other events before each."""
 
     policy: Policy
+    cases: Cases
     events_per_day: float = 1000.0
     event: int = 0
 
@@ -54,9 +56,8 @@ class Driver:
     ) -> Published | Suppressed:
         """`cold`: at most the severity itself."""
         self.event += events
-        return self.policy.decide(
-            f"id-{self.event}",
-            entity,
+        held = self.policy.decide(
+            self.cases.last_alert(entity),
             severity,
             cold=None if cold is None else min(cold, severity),
             event=self.event,
@@ -64,10 +65,24 @@ class Driver:
             now=START_S + time,
             events_per_day=self.events_per_day,
         )
+        candidate = Candidate(
+            entity=entity,
+            value=str(entity),
+            offset=self.event,
+            time=START_S + time,
+            now=START_S + time,
+            exposure=None,
+            severity=severity,
+            score=4.0,
+        )
+        if held is None:
+            return Published(self.cases.alert(candidate), severity)
+        self.cases.hold(candidate, held.reason)
+        return held
 
 
 def driver(**changes: Any) -> Driver:
-    return Driver(Policy(config(**changes), 1))
+    return Driver(Policy(config(**changes), 1), Cases(config(**changes), b"key"))
 
 
 def published(decision: Published | Suppressed) -> Published:
@@ -122,75 +137,27 @@ def test_heat_does_not_break_through_the_cooldown() -> None:
     published(decide(5, CRITICAL, cold=HIGH))
 
 
-def test_the_next_alert_counts_suppressed_candidates() -> None:
-    decide = driver()
-    assert published(decide(5)).suppressed == 0
-    for _ in range(3):
-        decide(5)
-    decide(6)
-    assert published(decide(5, HIGH)).suppressed == 3
-    assert published(decide(5, time=3600)).suppressed == 0
-    decide(5, time=3601)
-    assert published(decide(5, time=9000)).suppressed == 1
-
-
-def test_the_next_alert_counts_candidates_beyond_the_budget() -> None:
-    decide = driver(budget={"share": 0.001, "per_day": None})
-    for entity in (5, 1, 2, 3):
-        published(decide(entity, events=0))
-    for _ in range(2):
-        assert decide(6, events=0) == Suppressed("budget")
-    assert decide(5, time=4000, events=0) == Suppressed("budget")
-    assert published(decide(6, events=1000)).suppressed == 2
-    assert published(decide(5, time=4000, events=1000)).suppressed == 1
-
-
 def test_within_a_block_each_alert_raises_the_bar() -> None:
     policy = Policy(config(budget={"share": 0.001, "per_day": None}), 1)
     policy.next_share(event=0, now=START_S, events_per_day=1000.0, block_events=512)
 
-    def decide(above: float) -> Published | Suppressed:
+    def decide(above: float) -> Suppressed | None:
         return policy.decide(
-            "a", 0, HIGH, cold=HIGH, above=above, event=0, time=START_S, now=START_S, events_per_day=1000.0
+            None, HIGH, cold=HIGH, above=above, event=0, time=START_S, now=START_S, events_per_day=1000.0
         )
 
-    assert isinstance(decide(0.1), Published)
+    assert decide(0.1) is None
     assert decide(0.1) == Suppressed("budget")
-    assert isinstance(decide(0.5), Published)
+    assert decide(0.5) is None
     policy.forgive()
-    assert isinstance(decide(0.1), Published)
+    assert decide(0.1) is None
 
 
 def test_without_an_entity_there_is_no_cooldown() -> None:
     decide = driver()
-    cases = [published(decide(0)) for _ in range(5)]
-    assert len({alert.case for alert in cases}) == 5
-    assert all(alert.suppressed == 0 for alert in cases)
-
-
-def test_a_case_lasts_until_its_entity_is_quiet() -> None:
-    decide = driver()
-    first = published(decide(5, time=0)).case
-    assert first == "id-1000"
-    assert published(decide(5, time=6 * DAY_S)).case == first
-    assert published(decide(5, time=13 * DAY_S)).case == first
-    another = published(decide(5, time=20.1 * DAY_S)).case
-    assert another == f"id-{decide.event}" != first
-    assert published(decide(6, time=20.1 * DAY_S)).case not in (first, another)
-
-
-# --- severity ----------------------------------------------------------------------------------------------
-
-
-@given(scores=st.lists(st.floats(0, 400), min_size=2, max_size=9))
-@settings(max_examples=50, deadline=None)
-def test_severity_rises_with_the_score_alone(scores: list[float]) -> None:
-    policy = Policy(config(severity={"medium": 3, "high": 4.5, "critical": 6}), 1)
-    ranks = [policy.severity(score) for score in sorted(scores)]
-    assert ranks == sorted(ranks)
-    assert set(ranks) <= set(range(len(SEVERITIES)))
-    assert [policy.severity(s) for s in (2.99, 3.0, 4.5, 6.0)] == [LOW, MEDIUM, HIGH, CRITICAL]
-    assert policy.severity(np.float64(7.0)) == CRITICAL  # numpy's booleans add up to a boolean
+    cases = [published(decide(0)).case for _ in range(5)]
+    assert len({case.case for case in cases}) == 5
+    assert all(case.events == 1 for case in cases)
 
 
 # --- budget ------------------------------------------------------------------------------------------------
@@ -217,15 +184,15 @@ def daily(
     ranks = rng.random(count)
     entities = 1 + np.floor(people * rng.random(count) ** 2).astype(int)
     alerts = np.zeros(days, dtype=np.int64)
-    share = 0.0
+    share, alerted = 0.0, dict[int, LastAlert]()
     for event in range(count):
         now = float(times[event])
         if event % block == 0:
             share = policy.next_share(event=event, now=now, events_per_day=per_day, block_events=block)
         if ranks[event] < share * misjudged:
+            entity = int(entities[event])
             decision = policy.decide(
-                str(event),
-                int(entities[event]),
+                alerted.get(entity),
                 LOW,
                 cold=LOW,
                 event=event,
@@ -233,7 +200,9 @@ def daily(
                 now=now,
                 events_per_day=per_day,
             )
-            alerts[min(int((now - START_S) / DAY_S), days - 1)] += isinstance(decision, Published)
+            if decision is None:
+                alerted[entity] = LastAlert(now, LOW)
+                alerts[min(int((now - START_S) / DAY_S), days - 1)] += 1
     return alerts[days // 5 :]
 
 
@@ -282,9 +251,7 @@ def test_the_threshold_follows_what_is_left(
         assert policy.next_share(**aims) == lenience
         room[policy.to_state()["balance"]] = lenience
         for _ in range(number):
-            policy.decide(
-                "a", 0, LOW, cold=LOW, event=event, time=START_S, now=START_S, events_per_day=per_day
-            )
+            policy.decide(None, LOW, cold=LOW, event=event, time=START_S, now=START_S, events_per_day=per_day)
     shares = [room[balance] for balance in sorted(room)]
     assert shares == sorted(shares)
     assert min(share / STEERING_MAX, 0.5) * (1 - 1e-9) <= shares[0]
@@ -364,35 +331,6 @@ def test_a_budget_per_day_is_shared_by_the_partitions() -> None:
 # --- bounds and state --------------------------------------------------------------------------------------
 
 
-def test_cases_are_limited_and_the_quietest_goes() -> None:
-    decide = driver(cases_max=16)
-    firsts = {entity: published(decide(entity)).case for entity in range(1, 17)}
-    assert published(decide(1, time=4000)).case == firsts[1]  # seen again, so 2 is the longest quiet
-    published(decide(100, time=4000))
-    state = decide.policy.to_state()
-    assert len(state["cases"]) == 16
-    assert published(decide(3, time=8000)).case == firsts[3]
-    assert published(decide(2, time=8000)).case != firsts[2]
-
-
-def test_suppressed_counts_are_limited() -> None:
-    decide = driver(cases_max=16, budget={"share": 0.0001, "per_day": None})
-    for entity in range(1, 100):
-        decide(entity, events=0)
-    assert len(decide.policy.to_state()["held"]) == 16
-
-
-def test_a_smaller_limit_applies_from_the_next_alert_on() -> None:
-    decide = driver(cases_max=64)
-    for entity in range(1, 65):
-        published(decide(entity))
-    smaller = Policy(config(cases_max=16), 1)
-    smaller.load(unpack(pack(decide.policy.to_state())))
-    decide.policy = smaller
-    published(decide(1000))
-    assert len(smaller.to_state()["cases"]) == 16
-
-
 candidates = st.lists(
     st.tuples(
         st.integers(0, 3),
@@ -424,15 +362,20 @@ def test_a_policy_goes_on_from_its_state(first: list[Any], second: list[Any], bu
 
     one = driver(budget=budget, cases_max=16)
     run(one, first)
-    snapshot = one.policy.to_state()
+    one.cases.collect()
+    snapshot = {"policy": one.policy.to_state(), "cases": one.cases.to_state()}
     saved = pack(snapshot)
     other = driver(budget=budget, cases_max=16)
     other.event = one.event
-    other.policy.load(unpack(saved))
+    read = unpack(saved)
+    other.policy.load(read["policy"])
+    other.cases.load(read["cases"])
     assert run(one, second) == run(other, second)
+    assert one.cases.collect() == other.cases.collect()
     assert pack(one.policy.to_state()) == pack(other.policy.to_state())
+    assert pack(one.cases.to_state()) == pack(other.cases.to_state())
     assert pack(snapshot) == saved
 
 
 def test_every_reason_of_suppression_is_listed() -> None:
-    assert SUPPRESSED_REASONS == ("entity", "budget")
+    assert SUPPRESSED_REASONS == ("entity", "budget", "snooze")

@@ -43,7 +43,7 @@ def test_numbers_add_up_and_messages_are_in_order() -> None:
         assert numbers.alerts["high"] == of["alerts"] > 0
         assert numbers.replayed == 0
         assert numbers.log.lag(numbers.standing.processed) == 0
-        assert numbers.journal_bytes == len(world.broker.committed[number].metadata)
+        assert numbers.checkpoints.journal_bytes == len(world.broker.committed[number].metadata)
         assert numbers.gauges["version"] > 0
     assert int(world.telemetry.latency.counts.sum()) == sum(m.topic == "scores" for m in published)
     assert set(world.telemetry.stages) == {"score", "barrier", "hash", "snapshot", "commit"}

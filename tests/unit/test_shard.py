@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from functools import cache
 from itertools import chain, repeat
 from pathlib import Path
@@ -22,8 +23,9 @@ from threadpoolctl import threadpool_limits
 
 import detector
 from detector.config.tree import ModelPart
+from detector.core.alerts.case_rows import AMOUNT_MAX
 from detector.core.jobs import AT_ONCE, Lane, Lanes, Result
-from detector.core.records import Alert, DeadLetter, Identity, Record, Scored
+from detector.core.records import Alert, CaseUpdate, DeadLetter, Identity, Record, Scored
 from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
 from detector.core.recovery.journal import Barrier, Journal
 from detector.core.recovery.sides import SideRange
@@ -83,7 +85,6 @@ def part(event: Mapping[str, Any] | None = None, **changes: Any) -> ModelPart:
             "budget": {"share": 0.01},
             "exploration_share": 0.2,
             "cooldown": "5d",
-            "severity": {"medium": 2.6, "high": 3.2, "critical": 4.5},
         },
         "partitions": 4,
     }
@@ -170,6 +171,7 @@ class Run:
 
     partition: Partition
     alerts: list[Alert] = field(default_factory=list)
+    updates: list[CaseUpdate] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
     scored: list[Scored] = field(default_factory=list)
     suppressed: dict[str, int] = field(default_factory=dict)
@@ -191,7 +193,8 @@ class Run:
         )
 
     def outputs(self) -> tuple[Any, ...]:
-        return self.alerts, self.dead, self.scores(), self.suppressed, self.key_mismatches, self.irregular
+        cases = self.updates, self.suppressed
+        return self.alerts, self.dead, self.scores(), *cases, self.key_mismatches, self.irregular
 
     def states(self) -> dict[int, bytes]:
         return {position: pack(snapshot.state) for position, snapshot in self.snapshots.items()}
@@ -253,6 +256,7 @@ def collect(run: Run, step: Any) -> None:
     outputs = step.outputs
     run.replayed += step.replayed
     run.alerts += outputs.alerts
+    run.updates += outputs.case_updates
     run.dead += outputs.dead_letters
     run.scored += outputs.scored
     run.key_mismatches += outputs.key_mismatches
@@ -302,7 +306,8 @@ def test_the_undisturbed_run_has_alerts_and_barriers_to_compare() -> None:
     assert run.suppressed.keys() == {"entity", "budget"}
     assert run.key_mismatches > 3
     assert len({body["case_id"] for body in run.bodies()}) < len(run.alerts)
-    assert any(body["suppressed"] for body in run.bodies())
+    assert any(body["case"]["number"] > 1 for body in run.bodies())
+    assert len(run.updates) > 10
 
 
 def test_explored_alerts_are_marked_and_change_no_case() -> None:
@@ -313,10 +318,52 @@ def test_explored_alerts_are_marked_and_change_no_case() -> None:
     assert 3 <= len(explored) < len(others)
     for body in explored:
         assert body["case_id"] == body["alert_id"]
-        assert body["suppressed"] == 0
+        assert body["case"] == {"number": 1, "sum": body["exposure"], "largest": body["exposure"]}
         assert not any(other["case_id"] == body["alert_id"] for other in others)
     assert np.median([body["score"]["raw"] for body in explored]) < 1.0
     assert all(body["score"]["raw"] >= body["score"]["threshold"] for body in others)
+
+
+def test_updates_and_alerts_of_a_case_add_up() -> None:
+    """Every candidate of an alerted entity is in one alert or update, and the totals are their sum."""
+    run, last = undisturbed(), dict[str, dict[str, Any]]()
+    scored = {offset for one in run.scored for offset in one.offsets.tolist()}
+    exposures = {
+        record.offset: json.loads(record.value).get("amount")
+        for record in log()
+        if record.value and record.offset in scored
+    }
+    seen: list[int] = []
+    members: dict[str, list[int]] = {}
+    messages = [(alert.offset, 1, json.loads(alert.body)) for alert in run.alerts]
+    messages += [(update.offset, 0, json.loads(update.body)) for update in run.updates]
+    for offset, _, body in sorted(messages, key=lambda message: message[:2]):
+        if body.get("selection") == "exploration":
+            continue
+        case = members.setdefault(body["case_id"], [])
+        new = [one["offset"] for one in body["held_back"]] if "held_back" in body else [offset]
+        case += new
+        seen += new
+        last[body["case_id"]] = body["case"]
+        if "held_back" in body:
+            UPDATES.validate(body)
+            assert body["update_id"] == f"{body['case_id']}#{body['number']}"
+            assert body["alert_ids"][-1] == f"payments-3-{max(set(case) & alerted(run))}"
+    assert len(seen) == len(set(seen))
+    before = 0
+    for case_id, totals in last.items():
+        amounts = [exposures[offset] for offset in members[case_id] if exposures[offset] is not None]
+        before += totals["number"] - len(members[case_id])  # held back by the budget before the case
+        if totals["number"] == len(members[case_id]) and amounts and max(amounts) < AMOUNT_MAX:
+            assert totals["sum"] == float(sum((Decimal(repr(amount)) for amount in amounts), Decimal(0)))
+            assert totals["largest"] == max(amounts)
+    held = {offset for one in run.scored for offset in one.held}
+    assert set(seen) - alerted(run) <= held
+    assert before + sum(map(len, members.values())) <= len(held) + len(alerted(run))
+
+
+def alerted(run: Run) -> set[int]:
+    return {alert.offset for alert in run.alerts}
 
 
 # --- polls ----------------------------------------------------------------------------------------------
@@ -699,6 +746,8 @@ def test_group_and_entity_key_change_no_score() -> None:
 # --- alerts ----------------------------------------------------------------------------------------------
 
 ALERT_SCHEMA = json.loads((Path(detector.__file__).parent / "schemas" / "alert.v1.json").read_text())
+UPDATE_SCHEMA = json.loads((Path(detector.__file__).parent / "schemas" / "case.updated.v1.json").read_text())
+UPDATES = jsonschema.Draft202012Validator(UPDATE_SCHEMA, format_checker=jsonschema.FormatChecker())
 VALIDATOR = jsonschema.Draft202012Validator(ALERT_SCHEMA, format_checker=jsonschema.FormatChecker())
 
 
@@ -962,7 +1011,7 @@ def test_alerts_are_marked_up_to_the_last_event_of_warm_up_though_it_ends_within
     warm_up = 20 * BLOCK + 7
     wanted = part(
         model={"calibration": {"warm_up_events": warm_up}},
-        alerts={"budget": {"share": 0.3}, "cooldown": "1s", "severity": {"medium": 0.1}},
+        alerts={"budget": {"share": 0.3}, "cooldown": "1s"},
     )
     run = drive(partition(wanted, Partition.begin(wanted, 1000)), log()[:2000], labels=False)
     offsets = np.concatenate([scored.offsets for scored in run.scored]).tolist()

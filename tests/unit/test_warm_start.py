@@ -78,7 +78,7 @@ def test_a_new_shard_has_the_population_part_and_nothing_else() -> None:
     assert np.array_equal(here["profiles"]["priors"], there["profiles"]["priors"])
     assert all(len(table["used"]) == 0 for table in here["profiles"]["tables"].values())
     assert here["events"] == here["accepted"] == here["alerting"]["policy"]["events"] == 0
-    assert not here["alerting"]["policy"]["cases"]
+    assert len(here["alerting"]["cases"]["open"]["entity"]) == 0
     assert len(here["book"]["labels"]) == 0
     assert here["buffer"]["events"] == 0
 

@@ -25,19 +25,19 @@ class Budget(Part):
 
 
 class Severity(Part):
-    """Lowest score of each severity: -log10 of the share of normal events that are at least as unusual."""
+    """Share of the alerts that each severity has, at any time; low has the rest."""
 
-    medium: float = Field(3.5, gt=0, description="Lowest score of severity medium.")
-    high: float = Field(4.0, gt=0, description="Lowest score of severity high.")
-    critical: float = Field(5.0, gt=0, description="Lowest score of severity critical.")
+    medium: float = Field(0.3, gt=0, lt=1, description="Share of severity medium.")
+    high: float = Field(0.2, gt=0, lt=1, description="Share of severity high.")
+    critical: float = Field(0.1, gt=0, lt=1, description="Share of severity critical.")
 
-    @field_validator("high", "critical")
+    @field_validator("critical")
     @classmethod
-    def _ascending(cls, score: float, info: ValidationInfo) -> float:
-        below = "medium" if info.field_name == "high" else "high"
-        if score <= info.data.get(below, 0.0):
-            raise unfit(f"a score above {below} ({info.data[below]:g})")
-        return score
+    def _room(cls, share: float, info: ValidationInfo) -> float:
+        others = info.data.get("medium", 0.0) + info.data.get("high", 0.0)
+        if share + others >= 1.0:
+            raise unfit(f"a share below {1.0 - others:g}: medium and high have {others:g}, low the rest")
+        return share
 
 
 class Alerts(Part):

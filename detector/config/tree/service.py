@@ -109,6 +109,9 @@ class Topics(Part):
 
     transactions: Topic = Field("transactions", description="Input: the events.")
     alerts: Topic = Field("alerts", description="Output: the alerts.")
+    case_updates: Topic | None = Field(
+        None, description="Output: what is held back of alerted entities; null: it is counted only."
+    )
     dead_letter: Topic = Field(
         "dead_letter", description="Output: rejected events, with the reason and the original bytes."
     )
@@ -119,9 +122,6 @@ class Topics(Part):
         None,
         description="Output: what became of each feedback record; null: not published. With several "
         "partitions it needs exchange.",
-    )
-    case_updates: Topic | None = Field(
-        None, description="Output: what is added to open cases; null: the next alert says it."
     )
     scores: Topic | None = Field(None, description="Output: the score of every event; null: alerts only.")
     exchange: Topic | None = Field(

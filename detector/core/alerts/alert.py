@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from detector.core.alerts.explain import Reason
-from detector.core.alerts.policy import SEVERITIES, Published
+from detector.core.alerts.policy import Published
 from detector.core.alerts.score_record import iso
+from detector.core.alerts.severity import SEVERITIES
 from detector.core.events import ParsedEvent, View
-from detector.core.records import Alert, Identity
+from detector.core.records import Alert, Headers, Identity
 
 TYPE = "detector.alert.v1"
 SCHEMA_VERSION = 1
@@ -27,13 +28,37 @@ def alert_id(identity: Identity, offset: int) -> str:
     return f"{identity.topic}-{identity.partition}-{offset}"
 
 
+def cloud_event(
+    identity: Identity, *, id_: str, type_: str, subject: str, time: float, schema: str
+) -> Headers:
+    """Attributes of a CloudEvent as headers.
+
+    Parameters
+    ----------
+    time
+        s since the epoch.
+    schema
+        URN of the body's JSON schema.
+    """
+    attributes = (
+        ("ce_specversion", "1.0"),
+        ("ce_id", id_),
+        ("ce_source", f"/detector/{identity.group}"),
+        ("ce_type", type_),
+        ("ce_subject", subject),
+        ("ce_time", iso(time)),
+        ("ce_dataschema", schema),
+        ("content-type", "application/json"),
+    )
+    return tuple((name, text.encode()) for name, text in attributes)
+
+
 def make_alert(
     identity: Identity,
     event: ParsedEvent,
     view: View,
     decision: Published,
     *,
-    severity: int,
     exposure: float | None,
     main_name: str | None,
     score: dict[str, Any],
@@ -45,8 +70,6 @@ def make_alert(
 
     Parameters
     ----------
-    severity
-        Rank in SEVERITIES.
     main_name
         Name of the main entity; None without one.
     score, model
@@ -55,12 +78,12 @@ def make_alert(
         Fields of the body that the parts of the score add: `exemplars` and `cluster`.
     """
     offset = event.record.offset
-    id_ = alert_id(identity, offset)
+    id_, severity = alert_id(identity, offset), SEVERITIES[decision.severity]
     body = {
         "schema_version": SCHEMA_VERSION,
         "alert_id": id_,
-        "case_id": decision.case,
-        "severity": SEVERITIES[severity],
+        "case_id": alert_id(identity, decision.case.case),
+        "severity": severity,
         "selection": decision.selection,
         "event_id": event.id,
         "event_time": iso(event.time),
@@ -68,28 +91,25 @@ def make_alert(
         "entities": dict(view.entities),
         "context": dict(view.carried),
         "exposure": exposure,
-        "score": {**score, "severity": SEVERITIES[severity]},
+        "score": {**score, "severity": severity},
         "reasons": [msgspec.to_builtins(reason) for reason in reasons],
         **facts,
-        "suppressed": decision.suppressed,
+        "case": {
+            "number": decision.case.events,
+            "sum": decision.case.sum,
+            "largest": decision.case.largest,
+        },
         "model": model,
         "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},
         "event": msgspec.Raw(view.document),
     }
-    headers = [
-        ("ce_specversion", "1.0"),
-        ("ce_id", id_),
-        ("ce_source", f"/detector/{identity.group}"),
-        ("ce_type", TYPE),
-        ("ce_subject", view.main or event.id),
-        ("ce_time", iso(event.time)),
-        ("ce_dataschema", DATA_SCHEMA),
-        ("content-type", "application/json"),
-    ]
+    headers = cloud_event(
+        identity, id_=id_, type_=TYPE, subject=view.main or event.id, time=event.time, schema=DATA_SCHEMA
+    )
     return Alert(
         offset=offset,
         key=event.record.key if view.main is None else view.main.encode(),
-        headers=tuple((name, text.encode()) for name, text in headers) + view.traces,
+        headers=headers + view.traces,
         body=msgspec.json.encode(body),
-        severity=SEVERITIES[severity],
+        severity=severity,
     )

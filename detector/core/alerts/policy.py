@@ -1,4 +1,4 @@
-"""From scores to alerts: severity, the budget, the cooldown of an entity, cases.
+"""Which candidates are published: the budget, and the cooldown of an entity.
 
 An event is a *candidate* if its score reaches the threshold. A candidate is published if
 
@@ -16,24 +16,24 @@ not take everything.
 Rule 1 keeps the budget for those who were not alerted yet: an alerted entity is hot, and people look at it
 already.
 
-Candidates that are not published are counted, and the entity's next alert says how many there were.
+What is not published is counted in the entity's case and told there (`cases.py`).
 Everything here goes by event number and event time, so it does not depend on how the log was cut.
 """
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from detector.config.tree import Alerts as AlertsConfig
+from detector.core.alerts.case_rows import Totals
+from detector.core.alerts.cases import LastAlert
+from detector.core.alerts.severity import SEVERITIES
 from detector.core.features import DAY_S
 
-SEVERITIES = ("low", "medium", "high", "critical")
-SUPPRESSED_REASONS = ("entity", "budget")
+SUPPRESSED_REASONS = ("entity", "budget", "snooze")
 # Factor of candidates at one end of the balance over those at zero, and of those at zero over the other
 # end. If small, alerts that the cooldown suppresses are not made up for. If large, a quiet day is filled
 # with low scores.
@@ -50,28 +50,20 @@ STEERING_BLOCKS = 3.0
 class Suppressed:
     """A candidate that is not published."""
 
-    reason: Literal["entity", "budget"]
+    reason: Literal["entity", "budget", "snooze"]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
     """A candidate that becomes an alert."""
 
-    case: str  # id of the first alert of the entity's case
-    suppressed: int  # candidates of the entity that were not published since its last alert
+    case: Totals  # of the entity's case, with this alert
+    severity: int = 0  # rank in SEVERITIES
     selection: Literal["score", "exploration"] = "score"
 
 
-@dataclass(slots=True)
-class _Case:
-    first: str
-    time: float  # of the last alert
-    severity: int
-    suppressed: int
-
-
 class Policy:
-    """Budget, cooldowns and cases of one shard."""
+    """Budget and cooldowns of one shard."""
 
     def __init__(self, config: AlertsConfig, partitions: int) -> None:
         self._config = config
@@ -82,15 +74,6 @@ class Policy:
         self._events = 0  # number of the event up to which alerts were earned
         self._time = 0.0
         self.overdrafts = 0  # alerts published beyond the balance's lower end, ever
-        self._cases: OrderedDict[int, _Case] = (
-            OrderedDict()
-        )  # by entity; the one without an alert for longest first
-        self._held: OrderedDict[int, int] = OrderedDict()  # suppressed candidates of entities without a case
-
-    def severity(self, score: float) -> int:
-        """Rank in SEVERITIES, from the score alone."""
-        bounds = self._config.severity
-        return bisect_right((bounds.medium, bounds.high, bounds.critical), score)
 
     def next_share(self, *, event: int, now: float, events_per_day: float, block_events: int) -> float:
         """Share of events that may be candidates from here on.
@@ -103,7 +86,7 @@ class Policy:
             Events until the next call.
         """
         self._credit(event, now, events_per_day)
-        share = self._score_share(events_per_day)
+        share = self.usual_share(events_per_day)
         self._reach = max(self._capacity(events_per_day) / 2.0, STEERING_BLOCKS * share * block_events)
         steering: float = STEERING_MAX ** min(max(self._balance / self._reach, -1.0), 1.0)
         self._steered = math.log10(steering)
@@ -123,8 +106,7 @@ class Policy:
 
     def decide(
         self,
-        alert_id: str,
-        entity: int,
+        last: LastAlert | None,
         severity: int,
         *,
         cold: int | None,
@@ -133,13 +115,13 @@ class Policy:
         time: float,
         now: float,
         events_per_day: float,
-    ) -> Published | Suppressed:
-        """Decide about one candidate.
+    ) -> Suppressed | None:
+        """Decide about one candidate; None: it is published.
 
         Parameters
         ----------
-        entity
-            Hash of the main entity; 0 without one: then there is no cooldown.
+        last
+            The last alert of its entity's case; None without a case.
         severity
             Rank in SEVERITIES.
         cold
@@ -154,50 +136,24 @@ class Policy:
             Event time of the shard, s: a budget per day is earned by it.
         """
         self._credit(event, now, events_per_day)
-        case = self._cases.get(entity)
-        if case is not None and self._seen(case, cold, time):
-            case.suppressed += 1
+        if last is not None and self._seen(last, cold, time):
             return Suppressed("entity")
         capacity = self._capacity(events_per_day)
         lowest = -capacity / 2.0
         overdraft = capacity if severity == len(SEVERITIES) - 1 else 0.0
         # A score of 1 more is ten times as rare.
         if self._balance - 1.0 < lowest - overdraft or above < self._steered - self._steering():
-            self._hold(entity, case)
             return Suppressed("budget")
         self._balance -= 1.0
         self.overdrafts += self._balance < lowest
-        return self._publish(alert_id, entity, severity, time, case)
+        return None
 
-    def _seen(self, case: _Case, cold: int | None, time: float) -> bool:
+    def _seen(self, last: LastAlert, cold: int | None, time: float) -> bool:
         """Whether the alerts of its case say enough about a candidate at `time`."""
-        since = time - case.time
+        since = time - last.time
         if cold is None:
             return since <= max(self._config.cooldown, self._config.case_idle_timeout)
-        return since < self._config.cooldown and cold <= case.severity
-
-    def _publish(
-        self, alert_id: str, entity: int, severity: int, time: float, case: _Case | None
-    ) -> Published:
-        if not entity:
-            return Published(alert_id, 0)
-        held = self._held.pop(entity, 0) if case is None else case.suppressed
-        quiet = case is None or time - case.time > self._config.case_idle_timeout
-        first = alert_id if case is None or quiet else case.first
-        latest = time if case is None else max(time, case.time)  # events may be late
-        self._cases[entity] = _Case(first, latest, severity, 0)
-        self._cases.move_to_end(entity)
-        while len(self._cases) > self._config.cases_max:  # several at once if the limit was lowered
-            self._cases.popitem(last=False)
-        return Published(first, held)
-
-    def _hold(self, entity: int, case: _Case | None) -> None:
-        if case is not None:
-            case.suppressed += 1
-        elif entity:
-            self._held[entity] = self._held.get(entity, 0) + 1
-            while len(self._held) > self._config.cases_max:
-                self._held.popitem(last=False)
+        return since < self._config.cooldown and cold <= last.severity
 
     def _budget_share(self, events_per_day: float) -> float:
         budget = self._config.budget
@@ -215,13 +171,13 @@ class Policy:
         used = 0.5 - self._balance / self._capacity(events_per_day)
         return self._budget_share(events_per_day) * max(events_per_day, 1.0), used
 
-    def _score_share(self, events_per_day: float) -> float:
+    def usual_share(self, events_per_day: float) -> float:
         """Share of events that the budget has for scores; exploration has the rest."""
         return self._budget_share(events_per_day) * (1.0 - self._config.exploration_share)
 
     def _capacity(self, events_per_day: float) -> float:
         """Alerts between the two ends of the balance: those of a day."""
-        return max(CAPACITY_MIN, self._score_share(events_per_day) * events_per_day)
+        return max(CAPACITY_MIN, self.usual_share(events_per_day) * events_per_day)
 
     def _credit(self, event: int, now: float, events_per_day: float) -> None:
         budget = self._config.budget
@@ -245,8 +201,6 @@ class Policy:
             "events": self._events,
             "time": self._time,
             "overdrafts": self.overdrafts,
-            "cases": [[entity, *asdict(case).values()] for entity, case in self._cases.items()],
-            "held": list(self._held.items()),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -254,5 +208,3 @@ class Policy:
         self._balance, self._events, self._time = state["balance"], state["events"], state["time"]
         self._steered, self._reach = state["steered"], state["reach"]
         self.overdrafts = state["overdrafts"]
-        self._cases = OrderedDict((entity, _Case(*case)) for entity, *case in state["cases"])
-        self._held = OrderedDict((entity, count) for entity, count in state["held"])

@@ -20,6 +20,7 @@ class Score(msgspec.Struct, frozen=True):
     score: float  # higher = more anomalous
     quantile: float
     alert: bool
+    held: str | None  # why an event above the threshold gave no alert: entity, budget or snooze
     model_version: int
     topic: str
     partition: int
@@ -45,7 +46,8 @@ def encode_scores(scored: Scored, identity: Identity) -> Iterator[tuple[int, byt
     version, topic, partition = scored.model_version, identity.topic, identity.partition
     for offset, key, event_id, time, score, quantile, alert in rows:
         moment = iso(time)
-        row = Score(event_id, moment, score, quantile, alert, version, topic, partition, offset)
+        held = scored.held.get(offset)
+        row = Score(event_id, moment, score, quantile, alert, held, version, topic, partition, offset)
         yield offset, key, _encode(row)
 
 

@@ -39,6 +39,11 @@ def _alerts(outputs: Outputs, _: Identity) -> Iterator[Content]:
         yield alert.offset, alert.key, alert.body, alert.headers
 
 
+def _case_updates(outputs: Outputs, _: Identity) -> Iterator[Content]:
+    for update in outputs.case_updates:
+        yield update.offset, update.key, update.body, update.headers
+
+
 def _dead_letters(outputs: Outputs, _: Identity) -> Iterator[Content]:
     for dead in outputs.dead_letters:
         yield dead.offset, dead.key, dead.value, dead.headers
@@ -68,6 +73,14 @@ OUTPUT_TOPICS: tuple[OutputTopic, ...] = (
         headers="`ce_*` (CloudEvents), `content-type`",
         when="with the event's offset",
         records=_alerts,
+    ),
+    OutputTopic(
+        setting="case_updates",
+        content="what was held back of a case: JSON, schema `detector/schemas/case.updated.v1.json`",
+        key="the main entity's value",
+        headers="`ce_*` (CloudEvents), `content-type`",
+        when="with the event's offset, or that of the event at which a cooldown ended",
+        records=_case_updates,
     ),
     OutputTopic(
         setting="dead_letter",

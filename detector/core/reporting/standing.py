@@ -118,4 +118,5 @@ class CheckpointNumbers:
 
     since_s: float | None = None  # when the newest one was written; before the first: the assignment
     bytes: int | None = None  # size of the newest one
+    journal_bytes: int | None = None  # size of the committed journal
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))  # by kind

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.policy import SEVERITIES, SUPPRESSED_REASONS
+from detector.core.alerts.cases import CAUSES
+from detector.core.alerts.policy import SUPPRESSED_REASONS
+from detector.core.alerts.severity import SEVERITIES
 from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.labels.receipts import OUTCOMES, STATUSES
@@ -90,6 +92,7 @@ class PartitionTelemetry:
     rejected: dict[str, int] = field(default_factory=lambda: _from_zero(REASONS))  # by reason
     alerts: dict[str, int] = field(default_factory=lambda: _from_zero(SEVERITIES))  # by severity
     suppressed: dict[str, int] = field(default_factory=lambda: _from_zero(SUPPRESSED_REASONS))  # by reason
+    case_updates: dict[str, int] = field(default_factory=lambda: _from_zero(CAUSES))  # by cause
     labels: dict[str, int] = field(default_factory=lambda: _from_zero(LABEL_COUNTS))  # see LABEL_COUNTS
     exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # by outcome
     drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # detected changes, by signal
@@ -99,7 +102,6 @@ class PartitionTelemetry:
     standing: Standing = field(default_factory=Standing)
     log: LogEnd = field(default_factory=LogEnd)
     checkpoints: CheckpointNumbers = field(default_factory=CheckpointNumbers)
-    journal_bytes: int | None = None
     # position of the last barrier, and 48 bits of the hash of the state right after it
     barrier: tuple[int | None, int | None] = (None, None)
     gauges: dict[str, float] = field(default_factory=dict)  # of the model, see `Shard.gauges`
@@ -115,7 +117,8 @@ class PartitionTelemetry:
     def leave(self) -> None:
         """Forget what another process knows better from now on; counters stay."""
         self.standing, self.log = Standing(), LogEnd()
-        self.checkpoints.since_s = self.checkpoints.bytes = self.journal_bytes = None
+        checkpoints = self.checkpoints
+        checkpoints.since_s = checkpoints.bytes = checkpoints.journal_bytes = None
         self.barrier, self.gauges = (None, None), {}
 
 

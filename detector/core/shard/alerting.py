@@ -1,7 +1,8 @@
-"""From scores to alerts: the threshold, policy, exploration, and the explanation of each alert.
+"""From scores to alerts: the threshold, severity, policy, cases, exploration, and each alert's explanation.
 
-scores ─> threshold ─> policy ─────────┐
-every event ─> exploration (a random few) ─> alert, explained
+scores ─> threshold ─> severity ─> policy ─┬─> alert, explained
+every event ─> exploration (a random few) ─┘      │
+                                   held back ─> case ─> updates
 """
 
 from __future__ import annotations
@@ -9,20 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
-from detector.core.alerts.alert import alert_id, make_alert
+from detector.core.alerts.alert import make_alert
+from detector.core.alerts.case_record import make_update
+from detector.core.alerts.case_rows import Candidate, Totals
+from detector.core.alerts.cases import Cases
 from detector.core.alerts.explain import COMBINATION, RANDOM, Explainer
 from detector.core.alerts.exploration import BY_SCORE, Exploration
 from detector.core.alerts.policy import Policy, Published, Suppressed
-from detector.core.events import Events, Parser
+from detector.core.alerts.severity import Severity
+from detector.core.events import Events, Parser, View
 from detector.core.features import DAY_S, Layout, Rows
 from detector.core.model.calibration import Calibration
-from detector.core.records import Alert, Identity
+from detector.core.records import Alert, CaseUpdate, Identity
 from detector.core.shard.scoring import Scorer
 
 # Events before the first alert: a threshold needs a distribution.
@@ -57,7 +62,8 @@ class Decided:
 
     alerted: NDArray[np.bool_]  # (n,)
     alerts: list[Alert] = field(default_factory=list)  # none when silent
-    suppressed: dict[str, int] = field(default_factory=dict)  # candidates without an alert, by reason
+    updates: list[CaseUpdate] = field(default_factory=list)  # none when silent
+    held: dict[int, str] = field(default_factory=dict)  # candidates without an alert: offset, reason
     inquired: Inquired | None = None
 
 
@@ -74,6 +80,8 @@ class Alerting:
         self._config_hash = config.hash()
         self._parser = parser
         self._policy = Policy(config.alerts, config.partitions)
+        self._severity = Severity(config.alerts)
+        self._cases = Cases(config.alerts, self._identity.entity_key)
         self._exploration = Exploration(config.model.seed, self._identity.partition)
 
     def restart(self) -> None:
@@ -83,10 +91,9 @@ class Alerting:
 
     def reconfigure(self, config: ModelPart, parser: Parser) -> None:
         """Use another configuration; budget, cases and estimates stay."""
-        policy, exploration = self._policy.to_state(), self._exploration.to_state()
+        state = self._parts_state()
         self._configure(config, parser)
-        self._policy.load(policy)
-        self._exploration.load(exploration)
+        self._load_parts(state)
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
@@ -97,6 +104,7 @@ class Alerting:
             "threshold": float(self._threshold) if np.isfinite(self._threshold) else 0.0,
             "events_per_day": self._events_per_day,
             "overdrafts": float(self._policy.overdrafts),
+            "open_cases": float(len(self._cases)),
             **self._exploration.estimates,
         }
 
@@ -115,62 +123,109 @@ class Alerting:
         decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool))
         asked = next(iter(np.flatnonzero(piece.events.offsets == explain).tolist()), None)
         if not np.isfinite(self._threshold):
+            self._tell_due(piece, slice(0, len(piece.events)))
             if asked is not None:
                 decided.inquired = Inquired("there is no threshold yet", self._threshold, None)
+            decided.updates = self.updates(silent=silent)
             return decided
         probability = self._policy.explore_probability(self._events_per_day)
         drawn = self._exploration.draw(piece.number + np.arange(len(piece.events)), probability)
-        fate = "below the threshold"  # of the event to explain
+        fate, done = "below the threshold", 0  # of the event to explain; events whose dues are told
         for i in np.flatnonzero((piece.scores >= self._threshold) | drawn).tolist():
-            decision, chance = self._decision(piece, i), BY_SCORE
-            offset = piece.events[i].record.offset
-            if drawn[i] and not isinstance(decision, Published):
-                decision, chance = Published(alert_id(self._identity, offset), 0, "exploration"), probability
+            self._tell_due(piece, slice(done, i + 1))
+            done = i + 1
+            view = self._parser.view(piece.events[i].record)
+            decision, chance = self._decision(piece, i, view), BY_SCORE
             if isinstance(decision, Suppressed):
-                decided.suppressed[decision.reason] = decided.suppressed.get(decision.reason, 0) + 1
+                decided.held[int(piece.events.offsets[i])] = decision.reason
                 fate = f"held back: {decision.reason}" if i == asked else fate
+            if drawn[i] and not isinstance(decision, Published):
+                decision, chance = self._alone(piece, i, view, "exploration"), probability
+            if not isinstance(decision, Published):
                 continue
-            assert decision is not None
             decided.alerted[i] = True
-            self._exploration.record(offset, chance)
+            self._exploration.record(int(piece.events.offsets[i]), chance)
             if not silent:
-                decided.alerts.append(self._alert(piece, i, scorer, decision))
+                decided.alerts.append(self._alert(piece, i, scorer, decision, view))
+        self._tell_due(piece, slice(done, len(piece.events)))
+        decided.updates = self.updates(silent=silent)
         if asked is not None and not decided.alerted[asked]:
-            alert = self._alert(piece, asked, scorer, Published("", 0))
+            view = self._parser.view(piece.events[asked].record)
+            alert = self._alert(piece, asked, scorer, self._alone(piece, asked, view), view)
             decided.inquired = Inquired(fate, self._threshold, alert)
         return decided
 
+    def _tell_due(self, piece: Piece, part: slice) -> None:
+        """Tell of cases whose cooldown ends at one of these events, at that event."""
+        start = part.start
+        while self._cases.next_due <= piece.now[start : part.stop].max(initial=-np.inf):
+            start += int(np.argmax(piece.now[start : part.stop] >= self._cases.next_due))
+            self._cases.tell_due(int(piece.events.offsets[start]))
+
+    def updates(self, *, silent: bool = False) -> list[CaseUpdate]:
+        """Take what was told of cases since the last call."""
+        updates = self._cases.collect()
+        main = self._event.entities[0].name if self._event.entities else ""
+        return [] if silent else [make_update(self._identity, update, main) for update in updates]
+
     def candidates(self, piece: Piece, scorer: Scorer) -> dict[int, Alert]:
         """Alerts of the events of a piece whose score reaches the threshold, by place; nothing changes."""
-        found = np.flatnonzero(piece.scores >= self._threshold).tolist()
-        offsets = {i: int(piece.events.offsets[i]) for i in found}
-        return {
-            i: self._alert(piece, i, scorer, Published(alert_id(self._identity, offset), 0))
-            for i, offset in offsets.items()
-        }
+        alerts = {}
+        for i in np.flatnonzero(piece.scores >= self._threshold).tolist():
+            view = self._parser.view(piece.events[i].record)
+            alerts[i] = self._alert(piece, i, scorer, self._alone(piece, i, view), view)
+        return alerts
 
-    def _decision(self, piece: Piece, i: int) -> Published | Suppressed | None:
-        """What the policy says of event i; None below the threshold."""
+    def _alone(
+        self, piece: Piece, i: int, view: View, selection: Literal["score", "exploration"] = "score"
+    ) -> Published:
+        """Event i as a case of its own."""
+        exposure = self._exposure(view)
+        totals = Totals(case=int(piece.events.offsets[i]), sum=exposure, largest=exposure)
+        return Published(totals, self._rank(float(piece.scores[i])), selection)
+
+    def _exposure(self, view: View) -> float | None:
+        return None if self._event.exposure is None else view.values[self._event.exposure]
+
+    def _rank(self, score: float) -> int:
+        """Severity; low for what is no candidate."""
+        return self._severity.rank(score) if score >= self._threshold else 0
+
+    def _decision(self, piece: Piece, i: int, view: View) -> Published | Suppressed | None:
+        """What becomes of event i, which is counted in its entity's case; None below the threshold."""
         event, score, cold = piece.events[i], float(piece.scores[i]), float(piece.cold[i])
         if score < self._threshold:
             return None
-        return self._policy.decide(
-            alert_id(self._identity, event.record.offset),
-            event.entities[0] if event.entities else 0,
-            self._policy.severity(score),
-            cold=self._policy.severity(cold) if cold >= self._threshold else None,
-            above=score - self._threshold,
-            event=piece.number + i,
+        candidate = Candidate(
+            entity=event.entities[0] if event.entities else 0,
+            value=view.main or "",
+            offset=event.record.offset,
             time=float(piece.rows.times[i]),
             now=float(piece.now[i]),
+            exposure=self._exposure(view),
+            severity=self._rank(score),
+            score=score,
+        )
+        held = self._policy.decide(
+            self._cases.last_alert(candidate.entity),
+            candidate.severity,
+            cold=self._rank(cold) if cold >= self._threshold else None,
+            above=score - self._threshold,
+            event=piece.number + i,
+            time=candidate.time,
+            now=candidate.now,
             events_per_day=self._events_per_day,
         )
+        if held is not None:
+            self._cases.hold(candidate, held.reason)
+            return held
+        self._severity.note(score, candidate.severity)
+        return Published(self._cases.alert(candidate), candidate.severity)
 
-    def _alert(self, piece: Piece, i: int, scorer: Scorer, decision: Published) -> Alert:
+    def _alert(self, piece: Piece, i: int, scorer: Scorer, decision: Published, view: View) -> Alert:
         """Explain event i and make its alert."""
         event, score = piece.events[i], float(piece.scores[i])
         row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
-        view = self._parser.view(event.record)
         explained = scorer.explain(row, inputs, self._config.exemplars_max)
         assert explained.typical is not None
         reasons = Explainer(scorer.layout, scorer.units).reasons(
@@ -189,8 +244,7 @@ class Alerting:
             event,
             view,
             decision,
-            severity=self._policy.severity(score),
-            exposure=None if schema.exposure is None else view.values[schema.exposure],
+            exposure=self._exposure(view),
             main_name=schema.entities[0].name if schema.entities else None,
             score={
                 "raw": score,
@@ -238,8 +292,10 @@ class Alerting:
         share = self._policy.next_share(
             event=event, now=now, events_per_day=self._events_per_day, block_events=block_events
         )
-        far = calibration.threshold(share)
-        self._threshold = float(calibration.scores(np.array([far]))[0])
+        usual = self._policy.usual_share(self._events_per_day)
+        far = np.array([calibration.threshold(share), calibration.threshold(usual)])
+        self._threshold, base = calibration.scores(far).tolist()
+        self._severity.follow(base)
 
     # --- state ---------------------------------------------------------------------------------------------
 
@@ -248,13 +304,26 @@ class Alerting:
         return {
             "threshold": self._threshold if np.isfinite(self._threshold) else None,
             "events_per_day": self._events_per_day,
-            "policy": self._policy.to_state(),
-            "exploration": self._exploration.to_state(),
+            **self._parts_state(),
+        }
+
+    def _parts_state(self) -> dict[str, Any]:
+        return {name: part.to_state() for name, part in self._parts().items()}
+
+    def _load_parts(self, state: Mapping[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load(state[name])
+
+    def _parts(self) -> dict[str, Policy | Severity | Cases | Exploration]:
+        return {
+            "policy": self._policy,
+            "severity": self._severity,
+            "cases": self._cases,
+            "exploration": self._exploration,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
         self._threshold = np.inf if state["threshold"] is None else state["threshold"]
         self._events_per_day = state["events_per_day"]
-        self._policy.load(state["policy"])
-        self._exploration.load(state["exploration"])
+        self._load_parts(state)

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from detector.config.tree import ModelPart
+from detector.core.alerts.cases import CASE_BYTES
 from detector.core.features import Features, Layout
 from detector.core.labels.event_buffer import ALERTED_MAX, OLDER_BYTES, ring_of
 from detector.core.labels.event_buffer import sizes as label_sizes
 from detector.core.shard.sizing import (
-    CASE_BYTES,
     LABEL_BYTES,
     ROW_OBJECTS_BYTES,
     Sizes,

@@ -324,14 +324,15 @@ class Partition:
         Returns
         -------
         Outputs
-            Receipts, messages for peers, and the side records by outcome. Those of a replayed barrier were
-            published and counted before.
+            Receipts, messages for peers, updates of cases, and the side records by outcome. Those of a
+            replayed barrier were published and counted before.
         """
         shard = self._shard
         if barrier.config is not None:
             shard.reconfigure(self._configs[barrier.config])
         outcomes = shard.barrier(records)
         messages, exchanged = shard.exchange.collect()
+        updates = shard.case_updates()
         self._lap("barrier")
         self._state = shard.to_state()
         self.state_hash = state_hash(self._state)
@@ -342,6 +343,7 @@ class Partition:
         self._lap("hash")
         return Outputs(
             receipts=shard.desk.collect(),
+            case_updates=updates,
             peer_messages=tuple(PeerMessage(self.position - 1, message) for message in messages),
             side_outcomes={**outcomes, "exchange": exchanged},
         )

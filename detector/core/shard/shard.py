@@ -22,6 +22,7 @@ Rules
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,7 +43,7 @@ from detector.core.labels.receipts import Barrier
 from detector.core.labels.routing import KIND as FEEDBACK
 from detector.core.labels.routing import Routing
 from detector.core.labels.supervision import Supervision
-from detector.core.records import Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.records import CaseUpdate, Identity, Lap, Outputs, Record, Scored, no_lap
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Inquired, Piece
 from detector.core.shard.block import Block
@@ -274,12 +275,14 @@ class Shard:
             ids=events.ids,
             keys=[record.key for record in events.records],
             model_version=self._scorer.served.version,
+            held=decided.held,
         )
         return replace(
             outputs,
             scored=(scored,),
             alerts=tuple(decided.alerts),
-            suppressed=decided.suppressed,
+            case_updates=tuple(decided.updates),
+            suppressed=Counter(decided.held.values()),
             key_mismatches=int((~events.key_matches).sum()),
         )
 
@@ -321,6 +324,10 @@ class Shard:
     def side_handlers(self) -> dict[Side, Callable[[SideRecords], Mapping[str, int]]]:
         """What applies the records of each side input, in this order; each returns counts by outcome."""
         return {"feedback": self._apply, "exchange": self._receive}
+
+    def case_updates(self) -> tuple[CaseUpdate, ...]:
+        """Updates of cases since the last call."""
+        return tuple(self._alerting.updates())
 
     def barrier(self, records: Mapping[Side, SideRecords]) -> dict[Side, Mapping[str, int]]:
         """Make the next version of the model, in this order:

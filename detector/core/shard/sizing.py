@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from detector.config.tree import Labels, Model, ModelPart
+from detector.core.alerts.cases import bytes_max as cases_bytes_max
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Features, FraudRates, Heat, KeyTable, Layout, Profiles, empty_rows
 from detector.core.labels.event_buffer import ALERTED_MAX
@@ -49,9 +50,9 @@ ENCODER_COPIES, ENCODER_COPIES_SAVED = 18, 9
 REPLAY_BUFFERS = 3  # of confirmed frauds, of answers, of peers
 BLOCKS = 16  # blocks that are being filled, learned from, watched for a shift, and waiting for the learner
 BLOCKS_USUAL = 4
-# Python objects, estimated: an open case with its id; a label with its offset, entity, actor and
-# feedback id, and the last answer about an entity.
-CASE_BYTES, LABEL_BYTES = 400, 1000
+# Python objects, estimated: a label with its offset, entity, actor and feedback id, and the last answer about
+# an entity.
+LABEL_BYTES = 1000
 ROW_OBJECTS_BYTES = 1500  # of one row's arrays
 NODE_BYTES = 2 * 2 * 4 + 8  # links of a graph's node and of its copy, with room; times m
 CONSTANT_BYTES = 4 << 20  # histograms, grids, trees, schema, parsers, journal, messages of peers
@@ -200,7 +201,7 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
     vectors = core + model.clusters.count_max
     block, labels = model.barriers.block_events * (row + 4 * inputs), model.labels.labels_max
     alerted = ALERTED_MAX * (row + ROW_OBJECTS_BYTES)
-    cases = config.alerts.cases_max * CASE_BYTES
+    cases = cases_bytes_max(config.alerts)
     parts = {
         "core and clusters": FixedPart(
             core * (CORE_COPIES * row + INPUTS_COPIES * 4 * inputs),

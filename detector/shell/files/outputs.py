@@ -1,4 +1,4 @@
-"""Output files: alerts, rejected events and scores."""
+"""Output files: alerts, updates of cases, rejected events and scores."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class OutputFiles:
     """Where outputs go. A file is compressed if its name ends in .gz; None: not written."""
 
     alerts: Path | None = None  # JSONL, the bodies
+    case_updates: Path | None = None  # JSONL, the bodies; needs topics.case_updates to be set
     rejected: Path | None = None  # JSONL: reason, detail, offset, value (text) or value_base64
     scores: Path | None = None  # CSV, one row per accepted event; needs topics.scores to be set
     receipts: Path | None = None  # JSONL, the bodies; needs topics.receipts to be set
@@ -121,6 +122,7 @@ class _Kind:
 
 KINDS = (
     _Kind(name="alerts", topic="alerts", form=_bodies),
+    _Kind(name="case_updates", topic="case_updates", form=_bodies),
     _Kind(name="rejected", topic="dead_letter", form=_rejected_lines),
     _Kind(name="receipts", topic="receipts", form=_bodies),
     _Kind(name="scores", topic="scores", form=_score_rows, header=SCORES_HEADER),

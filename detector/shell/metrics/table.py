@@ -85,6 +85,13 @@ METRICS: tuple[Metric, ...] = (
         "reason",
     ),
     _delivery(
+        "detector_case_updates_total",
+        "updates",
+        "Updates of cases, by cause.",
+        lambda p: p.case_updates,
+        "cause",
+    ),
+    _delivery(
         "detector_labels_total",
         "labels",
         "Labels of the feedback topic, by outcome; each one counts once, over all partitions.",
@@ -241,6 +248,7 @@ METRICS: tuple[Metric, ...] = (
         "alerts",
         "Critical alerts published beyond the alert budget.",
     ),
+    _model("detector_cases_open", "open_cases", "cases", "Open cases."),
     _model(
         "detector_exchange_changes_dropped_total",
         "changes_dropped",

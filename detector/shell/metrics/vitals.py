@@ -105,7 +105,7 @@ VITALS: tuple[Metric, ...] = (
         "detector_journal_bytes",
         "bytes",
         "Size of the journal stored with the committed offset; Kafka's default limit is 4096.",
-        lambda p: p.journal_bytes,
+        lambda p: p.checkpoints.journal_bytes,
         alert="`detector_journal_bytes > 3500`: checkpoints fail",
     ),
     _state(

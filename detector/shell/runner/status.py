@@ -165,7 +165,7 @@ def describe(numbers: PartitionTelemetry, owned: Owned) -> None:
     numbers.gauges = owned.partition.gauges
     _, _, digits = owned.partition.state_hash.partition(":")
     numbers.barrier = owned.partition.barrier_position, int(digits, 16) if digits else None
-    numbers.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None
+    numbers.checkpoints.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None
 
 
 def _follow(standing: Standing, owned: Owned, now_s: float) -> None:

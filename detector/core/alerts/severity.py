@@ -1,0 +1,76 @@
+"""Severity: bands of rarity that hold their share of the alerts, however old the model is.
+
+An alert's *excess* is its score less the score that the budget's share of all events reaches. Its *rarity*
+is the share of the last `MEMORY` alerts whose excess is at least as high. A score of 1 more is ten times as
+rare, so `PRIOR` imagined alerts, a tenth of which has an excess of 1, a hundredth one of 2, stand for those
+that a young shard has not seen yet.
+
+A band has the alerts whose rarity is at most its share (`alerts.severity`, with those of the bands above it).
+The share in force follows what the band is *owed*: its share of all alerts so far less those it got. With as
+much as `OWED_MAX` it gets the next alert, with as little as -`OWED_MAX` it gets none, and in between
+
+    share in force = share ** (1 - owed / OWED_MAX)
+
+So in any run of alerts each band has its share of them, give or take 2 * `OWED_MAX` + 1. Scores may mean
+something else after labels, shifts or years; the share of critical alerts does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.config.tree import Alerts as AlertsConfig
+
+SEVERITIES = ("low", "medium", "high", "critical")
+MEMORY = 256  # alerts
+PRIOR = 16.0  # imagined alerts; as many as tell a share of a tenth within a factor of two
+OWED_MAX = 2.0  # alerts
+
+
+class Severity:
+    """Ranks alerts of one shard, as numbers of SEVERITIES."""
+
+    def __init__(self, config: AlertsConfig) -> None:
+        bands = config.severity
+        self._shares = np.cumsum([bands.critical, bands.high, bands.medium])[::-1]  # of medium and above ...
+        self._owed = np.zeros(len(self._shares))
+        self._excesses: NDArray[np.float64] = np.zeros(0)  # of the last alerts, the oldest first
+        self._base = 0.0  # score that the budget's share of events reaches
+
+    def follow(self, base: float) -> None:
+        """Set the score that the budget's share of events reaches."""
+        self._base = base
+
+    def rank(self, score: float) -> int:
+        """Rank of an alert with this score, if it were the next one."""
+        rarity = self.rarity(score)
+        owed = self._owed
+        shares = self._shares ** (1.0 - owed / OWED_MAX)
+        reached = (rarity <= shares) & (owed - 1.0 >= -OWED_MAX)
+        return int(np.flatnonzero(reached)[-1]) + 1 if reached.any() else 0
+
+    def rarity(self, score: float) -> float:
+        """Share of alerts that are at least as far above the usual threshold, 0 to 1."""
+        excess = score - self._base
+        imagined = PRIOR * 10.0 ** -max(excess, 0.0)
+        seen = int(np.count_nonzero(self._excesses >= excess))
+        return float((imagined + seen) / (PRIOR + len(self._excesses)))
+
+    def note(self, score: float, rank: int) -> None:
+        """Count an alert that was published for its score."""
+        self._excesses = np.append(self._excesses, score - self._base)[-MEMORY:]
+        self._owed += self._shares
+        self._owed[:rank] -= 1.0
+
+    def to_state(self) -> dict[str, Any]:
+        """State, as copies."""
+        return {"owed": self._owed.copy(), "excesses": self._excesses.copy(), "base": self._base}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned."""
+        self._owed, self._excesses = state["owed"].copy(), state["excesses"].copy()
+        self._base = state["base"]
