@@ -302,7 +302,7 @@ def test_the_undisturbed_run_has_alerts_and_barriers_to_compare() -> None:
     assert len(run.dead) > 50
     assert len(run.barriers) > 10
     assert {barrier.cause for barrier in run.barriers} == {"every", "side_input"}
-    assert set(run.labels) >= {"applied", "retracted", "duplicate", "unknown_event"}
+    assert set(run.labels) >= {"read", "applied", "retracted", "duplicate"}
     assert run.suppressed.keys() == {"entity", "budget"}
     assert run.key_mismatches > 3
     assert len({body["case_id"] for body in run.bodies()}) < len(run.alerts)

@@ -260,7 +260,7 @@ def test_a_table_grows_as_expected(count: int, keys_max: int, seed: int) -> None
     table.reserve(512)
     slots, held = table.expected(count, 512)
     assert slots * table.row_bytes == table.nbytes
-    assert len(table) == pytest.approx(held, rel=0.02, abs=12)
+    assert len(table) == pytest.approx(held, rel=0.02, abs=24)
 
 
 def test_a_partition_holds_what_is_expected_of_what_it_has_seen() -> None:
