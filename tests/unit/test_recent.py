@@ -60,7 +60,9 @@ def test_a_state_restores_the_same_ring_also_of_another_size(keys: list[int], si
     state = unpack(pack({"recent": ring.to_state()}))["recent"]
     other.load(state)
     for key in range(1, 6):
-        assert offsets(other.before(key, 0.0)) == offsets(ring.before(key, 0.0))[: len(other.before(key, 0.0))]
+        assert (
+            offsets(other.before(key, 0.0)) == offsets(ring.before(key, 0.0))[: len(other.before(key, 0.0))]
+        )
     same = Recent(24, BLOCK)
     same.load(state)
     feed(same, [1, 2, 0, 1], [], len(keys))

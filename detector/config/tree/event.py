@@ -191,6 +191,23 @@ class EntityField(Part):
     missing: MissingTexts | None = Field(
         None, description="Texts that mean missing; null: those of event.missing."
     )
+    display: str | None = Field(
+        None, description="Noun for people, like card; null: the name says it.", max_length=64
+    )
+    pseudonym: bool = Field(
+        False, description="true: alerts have a keyed hash in place of the value, also as key of the record."
+    )
+
+
+class _Labels(dict[str, str]):
+    """A mapping that can be hashed, as a frozen tree must be; nobody changes it."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted(self.items())))
+
+
+_LabelText = Annotated[str, Field(min_length=1, max_length=64)]
+ValueLabels = Annotated[dict[_LabelText, _LabelText], AfterValidator(_Labels)]
 
 
 class ValueField(Part):
@@ -208,13 +225,33 @@ class ValueField(Part):
     )
     optional: bool = Field(True, description="false: events without it are rejected.")
     display: str | None = Field(None, description="Label for people, if not the name.", max_length=64)
-    unit: str | None = Field(None, description="Unit shown behind the values.", max_length=16)
+    unit: str | None = Field(
+        None,
+        description="Unit shown behind the values; a currency (EUR, €) is shown in front.",
+        max_length=16,
+    )
+    currency: Name | None = Field(
+        None,
+        description="Name of the field that has the currency of this amount, if `unit` is not all of them.",
+    )
+    labels: ValueLabels = Field(
+        _Labels(), max_length=4096, description='Words for values that are codes: {"6011": cash}.'
+    )
+    echo: bool = Field(True, description="false: the value is in no alert, nor in a sentence of one.")
+    pseudonym: bool = Field(False, description="true: alerts have a keyed hash in place of the value.")
     missing: MissingTexts | None = Field(
         None, description="Texts that mean missing; null: those of event.missing."
     )
     number: NumberForm | None = Field(
         None, description="How texts that are numbers are written; null: as event.number says."
     )
+
+    @field_validator("pseudonym")
+    @classmethod
+    def _a_text(cls, pseudonym: bool, info: ValidationInfo) -> bool:
+        if pseudonym and info.data.get("type") not in ("categorical", "text"):
+            raise unfit("false: only values of type categorical and text have pseudonyms; or echo: false")
+        return pseudonym
 
     @field_validator("path")
     @classmethod
@@ -406,6 +443,10 @@ def _name_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
             places.setdefault(name, f"event.{section}[{index}].name")
             if section == "fields":
                 types.setdefault(name, str(_get(item, "type")))
+    for index, item in enumerate(_items(data, "fields")):
+        currency = _get(item, "currency")
+        if isinstance(currency, str) and currency not in types:
+            yield ("fields", index, "currency"), currency, unfit("the name of a field")
     exposure, fields = _get(data, "exposure"), _get(data, "fields")
     if not isinstance(exposure, str):
         return

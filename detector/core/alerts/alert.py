@@ -6,8 +6,9 @@ are made from topic, partition and offset, so a consumer can drop duplicates.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,11 +16,14 @@ from detector.core.alerts.explain import Reason
 from detector.core.alerts.policy import SEVERITIES, Published
 from detector.core.alerts.score_record import iso
 from detector.core.events import ParsedEvent, View
-from detector.core.records import Alert, Identity
+from detector.core.records import Alert, Headers, Identity
 
 TYPE = "detector.alert.v1"
 SCHEMA_VERSION = 1
 DATA_SCHEMA = "urn:detector:schema:alert.v1"
+TRACE_BYTES_MAX = 512
+_CONTROLS = ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")  # also bidirectional marks and line separators
+Echo = Literal["declared", "all", "coordinates"]
 
 
 def alert_id(identity: Identity, offset: int) -> str:
@@ -37,6 +41,7 @@ def make_alert(
     exposure: float | None,
     main_name: str | None,
     score: dict[str, Any],
+    echo: Echo,
     reasons: Sequence[Reason],
     facts: Mapping[str, Any],
     model: dict[str, Any],
@@ -52,7 +57,10 @@ def make_alert(
     score, model
         The body's fields of these names, as the schema has them.
     facts
-        Fields of the body that the parts of the score add: `exemplars` and `cluster`.
+        Further fields of the body: `facts`, `recent`, `usual`, `at_risk`; and those that the parts of the
+        score add, `exemplars` and `cluster`.
+    echo
+        What of the event is in the alert: `alerts.echo`.
     """
     offset = event.record.offset
     id_ = alert_id(identity, offset)
@@ -66,7 +74,7 @@ def make_alert(
         "event_time": iso(event.time),
         "entity": None if view.main is None else {"name": main_name, "value": view.main},
         "entities": dict(view.entities),
-        "context": dict(view.carried),
+        "context": {} if echo == "coordinates" else dict(view.carried),
         "exposure": exposure,
         "score": {**score, "severity": SEVERITIES[severity]},
         "reasons": [msgspec.to_builtins(reason) for reason in reasons],
@@ -74,22 +82,42 @@ def make_alert(
         "suppressed": decision.suppressed,
         "model": model,
         "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},
-        "event": msgspec.Raw(view.document),
+        "event": _echoed(view, echo),
     }
     headers = [
         ("ce_specversion", "1.0"),
         ("ce_id", id_),
         ("ce_source", f"/detector/{identity.group}"),
         ("ce_type", TYPE),
-        ("ce_subject", view.main or event.id),
+        ("ce_subject", plain_text(view.main or event.id)),
         ("ce_time", iso(event.time)),
         ("ce_dataschema", DATA_SCHEMA),
         ("content-type", "application/json"),
     ]
     return Alert(
         offset=offset,
-        key=event.record.key if view.main is None else view.main.encode(),
-        headers=tuple((name, text.encode()) for name, text in headers) + view.traces,
+        key=(view.main or event.id).encode(),
+        headers=tuple((name, text.encode()) for name, text in headers) + traces(view),
         body=msgspec.json.encode(body),
         severity=SEVERITIES[severity],
     )
+
+
+def plain_text(text: str) -> str:
+    """A header's text without control characters, which consumers of headers do not expect."""
+    return "".join("�" if unicodedata.category(sign) in _CONTROLS else sign for sign in text)
+
+
+def traces(view: View) -> Headers:
+    """The record's own trace context, where it is one: printable ASCII, of a length that the W3C allows."""
+    return tuple(
+        (name, value)
+        for name, value in view.traces
+        if len(value) <= TRACE_BYTES_MAX and all(32 <= byte < 127 for byte in value)
+    )
+
+
+def _echoed(view: View, echo: Echo) -> Any:
+    if echo == "all":
+        return msgspec.Raw(view.document)
+    return dict(view.values) if echo == "declared" else None

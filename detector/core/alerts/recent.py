@@ -58,7 +58,7 @@ class Recent:
     """
 
     def __init__(self, events_max: int, block_events: int) -> None:
-        self._events_max, self._count = events_max, 0  # number of the next event
+        self._events_max, self.count = events_max, 0  # number of the next event
         size = places(events_max, block_events)
         self._keys = np.zeros(size, dtype=np.uint64)  # 0: no event, or one without a main entity
         self._times = np.zeros(size)
@@ -77,8 +77,9 @@ class Recent:
         scores: NDArray[np.float64],
     ) -> None:
         """Add the next n events, of a block at most. `keys` are hashes of the main entity, 0: missing."""
-        _feed(*self._arrays(), self._hashed, self._count, keys, offsets, times, amounts, scores)
-        self._count += len(keys)
+        feed: Any = _feed
+        feed(*self._arrays(), self._hashed, self.count, keys, offsets, times, amounts, scores)
+        self.count += len(keys)
 
     def before(self, key: int, time: float, number: int | None = None) -> History:
         """Earlier events of an entity, as an event of `time` sees them.
@@ -88,11 +89,12 @@ class Recent:
         number
             Of the event; None: it is the next one, and not here.
         """
-        number = self._count if number is None else number
+        number = self.count if number is None else number
+        walk: Any = _walk
         found, full = np.empty(HISTORY_MAX, dtype=np.int64), np.zeros(1)
         oldest = max(0, number - self._events_max)
         arrays = self._keys, self._times, self._back, self._newest
-        count = _walk(*arrays, self._count, number, oldest, np.uint64(key), found, full) if key else 0
+        count = walk(*arrays, self.count, number, oldest, np.uint64(key), found, full) if key else 0
         at = found[:count]
         since = full[0]
         if count == HISTORY_MAX or np.isinf(since):  # there may be more of them
@@ -101,18 +103,27 @@ class Recent:
             since = -np.inf
         stats = self._numbers[at]
         return History(
-            stats[:, OFFSET].astype(np.int64), self._times[at], stats[:, AMOUNT], stats[:, SCORE], float(since)
+            stats[:, OFFSET].astype(np.int64),
+            self._times[at],
+            stats[:, AMOUNT],
+            stats[:, SCORE],
+            float(since),
         )
 
     def _arrays(self) -> tuple[NDArray[Any], ...]:
         own = self._keys, self._times, self._numbers
         return (*own, *words(self._times, self._numbers), self._back, self._newest)
 
+    def take_over(self, other: Recent) -> None:
+        """Hold the events of another ring, of whatever size."""
+        state = other.to_state()
+        self.load({**state, "events": other._rows()})
+
     # --- state ---------------------------------------------------------------------------------------------
 
     def to_state(self) -> dict[str, Any]:
         """State; the table is valid until the next event."""
-        return {"count": self._count, "events": Table(len(self._keys), int(self._hashed[0]), self._rows)}
+        return {"count": self.count, "events": Table(len(self._keys), int(self._hashed[0]), self._rows)}
 
     def _rows(self) -> dict[str, Any]:
         used = np.flatnonzero(self._keys)
@@ -138,7 +149,7 @@ class Recent:
         order = order[numbers[order] >= max(0, count - len(self._keys))]
         place = numbers[order] % len(self._keys)
         self.clear()
-        self._count = count
+        self.count = count
         self._keys[place], self._times[place] = table["keys"][order], table["last"][order]
         self._numbers[place] = table["stats"][order]
         _link(self._keys, self._back, self._newest, numbers[order])
@@ -146,7 +157,7 @@ class Recent:
 
     def clear(self) -> None:
         """Forget all events."""
-        self._count = 0
+        self.count = 0
         for array in (self._keys, self._times, self._numbers, self._back, self._hashed):
             array[:] = 0
         self._newest[:] = -1

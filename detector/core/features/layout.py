@@ -62,13 +62,13 @@ class KeyKind:
 
     @property
     def stop(self) -> int:
-        return self.compared.stop + (self.right is not None)
+        return self._compared_until + (self.right is not None)
 
     @property
     def age(self) -> int:
         """Column of the seconds since the key was first seen, of pairs only; 0: never."""
         assert self.right is not None
-        return self.compared.stop
+        return self._compared_until
 
     @property
     def columns(self) -> slice:
@@ -100,8 +100,11 @@ class KeyKind:
     @property
     def compared(self) -> slice:
         """Columns that values are compared with: means and variances."""
-        start = self.mean(0, 0)
-        return slice(start, start + 3 * self.memories * self.numerics)
+        return slice(self.mean(0, 0), self._compared_until)
+
+    @property
+    def _compared_until(self) -> int:
+        return self.mean(0, 0) + 3 * self.memories * self.numerics
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

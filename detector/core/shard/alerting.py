@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.alerts.alert import alert_id, make_alert
-from detector.core.alerts.explain import COMBINATION, RANDOM, Explainer
+from detector.core.alerts.explain import Nothing
 from detector.core.alerts.exploration import BY_SCORE, Exploration
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.events import Events, Parser
@@ -24,6 +24,7 @@ from detector.core.features import DAY_S, Layout, Rows
 from detector.core.model.calibration import Calibration
 from detector.core.records import Alert, Identity
 from detector.core.shard.scoring import Scorer
+from detector.core.shard.telling import Telling
 
 # Events before the first alert: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
@@ -66,6 +67,7 @@ class Alerting:
 
     def __init__(self, config: ModelPart, identity: Identity, parser: Parser) -> None:
         self._identity = identity
+        self._telling = Telling(config)
         self._configure(config, parser)
         self.restart()
 
@@ -85,6 +87,7 @@ class Alerting:
         """Use another configuration; budget, cases and estimates stay."""
         policy, exploration = self._policy.to_state(), self._exploration.to_state()
         self._configure(config, parser)
+        self._telling.reconfigure(config)
         self._policy.load(policy)
         self._exploration.load(exploration)
 
@@ -113,6 +116,7 @@ class Alerting:
             Offset of an event to explain although it gives no alert.
         """
         decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool))
+        self._telling.remember(piece.events, piece.rows, piece.scores)
         asked = next(iter(np.flatnonzero(piece.events.offsets == explain).tolist()), None)
         if not np.isfinite(self._threshold):
             if asked is not None:
@@ -145,7 +149,7 @@ class Alerting:
         found = np.flatnonzero(piece.scores >= self._threshold).tolist()
         offsets = {i: int(piece.events.offsets[i]) for i in found}
         return {
-            i: self._alert(piece, i, scorer, Published(alert_id(self._identity, offset), 0))
+            i: self._alert(piece, i, scorer, Published(alert_id(self._identity, offset), 0), apart=True)
             for i, offset in offsets.items()
         }
 
@@ -166,22 +170,16 @@ class Alerting:
             events_per_day=self._events_per_day,
         )
 
-    def _alert(self, piece: Piece, i: int, scorer: Scorer, decision: Published) -> Alert:
-        """Explain event i and make its alert."""
+    def _alert(
+        self, piece: Piece, i: int, scorer: Scorer, decision: Published, *, apart: bool = False
+    ) -> Alert:
+        """Explain event i and make its alert; with `apart` it is none of the recent events."""
         event, score = piece.events[i], float(piece.scores[i])
         row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
         view = self._parser.view(event.record)
-        explained = scorer.explain(row, inputs, self._config.exemplars_max)
-        assert explained.typical is not None
-        reasons = Explainer(scorer.layout, scorer.units).reasons(
-            row,
-            explained.typical,
-            view,
-            score,
-            scorer.score_rows,
-            count_max=self._config.reasons_max,
-            show_typical=explained.shown,
-            otherwise=RANDOM if decision.selection == "exploration" else COMBINATION,
+        otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
+        told = self._telling.tell(
+            piece.events, i, row, inputs, view, score, scorer, otherwise=otherwise, apart=apart
         )
         schema, served = self._event, scorer.served
         return make_alert(
@@ -190,7 +188,7 @@ class Alerting:
             view,
             decision,
             severity=self._policy.severity(score),
-            exposure=None if schema.exposure is None else view.values[schema.exposure],
+            exposure=None if schema.exposure is None else view.values.get(schema.exposure),
             main_name=schema.entities[0].name if schema.entities else None,
             score={
                 "raw": score,
@@ -198,8 +196,9 @@ class Alerting:
                 "threshold": self._threshold,
                 "warm_up": i < piece.warm_up_left,
             },
-            reasons=reasons,
-            facts=explained.facts,
+            echo=self._config.echo,
+            reasons=told.reasons,
+            facts=told.body,
             model={
                 "version": served.version,
                 "encoder_step": served.step,
@@ -250,6 +249,7 @@ class Alerting:
             "events_per_day": self._events_per_day,
             "policy": self._policy.to_state(),
             "exploration": self._exploration.to_state(),
+            "recent": self._telling.to_state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -258,3 +258,4 @@ class Alerting:
         self._events_per_day = state["events_per_day"]
         self._policy.load(state["policy"])
         self._exploration.load(state["exploration"])
+        self._telling.load(state["recent"])

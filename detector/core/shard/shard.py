@@ -379,6 +379,7 @@ class Shard:
                 learner=supervision.learner,
                 fraud_inputs=frauds.inputs,
                 fraud_hashes=frauds,
+                fraud_offsets=supervision.fraud_offsets,
                 trees=supervision.trees,
                 rng=self._learning.rng,
             )

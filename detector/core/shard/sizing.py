@@ -20,6 +20,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from detector.config.tree import Labels, Model, ModelPart
+from detector.core.alerts.recent import EVENT_BYTES, SAVED_BYTES
+from detector.core.alerts.recent import places as recent_places
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Features, FraudRates, Heat, KeyTable, Layout, Profiles, empty_rows
 from detector.core.labels.event_buffer import ALERTED_MAX
@@ -186,12 +188,19 @@ def _fixed(config: ModelPart, model: Model, layout: Layout) -> dict[str, _Part]:
     if encoder.objectives.reconstructive:
         weights += 4 * wide * encoder.dimension
     examples = REPLAY_BUFFERS * EXAMPLES_MAX
-    examples *= 4 * inputs + 8 * len(layout.categories) + 4 * len(layout.texts) * TEXT_GRAMS_MAX
+    examples *= (
+        4 * inputs
+        + 4 * encoder.dimension
+        + 16
+        + 8 * len(layout.categories)
+        + 4 * len(layout.texts) * TEXT_GRAMS_MAX
+    )
     duplicates = config.event.duplicates
     ids = 1 if config.event.id is None or duplicates is None else duplicates.horizon_events
     vectors = core + model.clusters.count_max
     block, labels = model.barriers.block_events * (row + 4 * inputs), model.labels.labels_max
     alerted = ALERTED_MAX * (row + ROW_OBJECTS_BYTES)
+    places = recent_places(config.alerts.recent_events_max, model.barriers.block_events)
     cases = config.alerts.cases_max * CASE_BYTES
     parts = {
         "core and clusters": _Part(core * (CORE_COPIES * row + INPUTS_COPIES * 4 * inputs), core * row),
@@ -199,6 +208,7 @@ def _fixed(config: ModelPart, model: Model, layout: Layout) -> dict[str, _Part]:
         "encoders": _Part(ENCODER_COPIES * weights + examples, ENCODER_COPIES_SAVED * weights + examples),
         "event ids": _Part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
         "cases": _Part(cases, cases),
+        "recent events": _Part(places * EVENT_BYTES, places * SAVED_BYTES),
         "batches": _Part(BLOCKS * block, 0),
         "constant": _Part(CONSTANT_BYTES, CONSTANT_BYTES),
     }
