@@ -16,7 +16,7 @@ from detector.core.alerts.explain import Explainer, Reason, Typical
 from detector.core.alerts.words import Sentences
 from detector.core.events import View
 from detector.core.features import DAY_S, Layout, Rows, Units, empty_rows
-from detector.core.records import Identity, Record
+from detector.core.records import Alert, Identity, Record
 from detector.core.shard.partition import Partition
 from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 
@@ -28,7 +28,13 @@ FACTOR = 20
 
 @cache
 def alerts() -> tuple[dict[str, Any], ...]:
-    """Bodies of alerts about simulated payments, some of which have 20 times the customer's amount."""
+    """Bodies of `made`."""
+    return tuple(json.loads(alert.body) for alert in made())
+
+
+@cache
+def made() -> tuple[Alert, ...]:
+    """Alerts about simulated payments, some of which have 20 times the customer's amount."""
     wanted = ModelPart.model_validate(
         {
             "event": {
@@ -47,6 +53,7 @@ def alerts() -> tuple[dict[str, Any], ...]:
                         "display": "Amount",
                     }
                 ],
+                "exposure": "amount",
             },
             "model": {
                 "barriers": {"block_events": 64, "every_events": 512, "early_events_min": 512},
@@ -74,14 +81,14 @@ def alerts() -> tuple[dict[str, Any], ...]:
         records.append(Record(n, 0, None, json.dumps(event).encode()))
     identity = Identity(topic="t", group="g", partition=0, entity_key=b"k")
     driven = Partition(identity, wanted, Partition.begin(wanted, 0), until=0)
-    bodies = []
+    found: list[Alert] = []
     while records:
         step = driven.take(records[:500])
         records = records[step.consumed :]
-        bodies += [json.loads(alert.body) for alert in step.outputs.alerts]
+        found += step.outputs.alerts
         if step.block_ended and (barrier := driven.due({})) is not None:
             driven.barrier(barrier, {})
-    return tuple(bodies)
+    return tuple(found)
 
 
 def tampered(body: Mapping[str, Any]) -> bool:

@@ -199,17 +199,6 @@ class EntityField(Part):
     )
 
 
-class _Labels(dict[str, str]):
-    """A mapping that can be hashed, as a frozen tree must be; nobody changes it."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(sorted(self.items())))
-
-
-_LabelText = Annotated[str, Field(min_length=1, max_length=64)]
-ValueLabels = Annotated[dict[_LabelText, _LabelText], AfterValidator(_Labels)]
-
-
 class ValueField(Part):
     """A value of the event."""
 
@@ -234,8 +223,8 @@ class ValueField(Part):
         None,
         description="Name of the field that has the currency of this amount, if `unit` is not all of them.",
     )
-    labels: ValueLabels = Field(
-        _Labels(), max_length=4096, description='Words for values that are codes: {"6011": cash}.'
+    labels: tuple[Annotated[str, Field(pattern=r"^[^=]+=.+$", max_length=128)], ...] = Field(
+        (), max_length=4096, description="Words for values that are codes: [6011=cash]."
     )
     echo: bool = Field(True, description="false: the value is in no alert, nor in a sentence of one.")
     pseudonym: bool = Field(False, description="true: alerts have a keyed hash in place of the value.")

@@ -10,7 +10,7 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
     first_contact    first time with a merchant, device, country, category; or for a day at most
     window           many events, or a large sum, in the last hour and day
     speed            a fast way since an entity's last event
-    new_entity       the main entity has hardly any history
+    little_history   the main entity is new, or seldom seen
     long_silence     the main entity was not seen for ten times its usual interval
     since_last       time since the main entity's last event
 """
@@ -245,8 +245,13 @@ class Facts:
         main = layout.entities[0]
         if own is None or not own.known:
             age_s = None if own is None or math.isinf(own.age_s) else _short(own.age_s)
-            values: Values = {"age_s": age_s, "events": 0 if own is None else round(own.events)}
-            yield Fact(code="new_entity", values=values, detail=self._say.new_entity(main, own))
+            counted = 0 if own is None else round(own.events)
+            if math.isinf(of.history.since):  # the ring has all of them
+                counted = len(of.history)
+            values: Values = {"age_s": age_s, "events": counted}
+            yield Fact(
+                code="little_history", values=values, detail=self._say.little_history(main, own, counted)
+            )
         gap_s = float(of.event.context[0, layout.kind_of(0).gap])
         if own is None or math.isnan(gap_s):
             return

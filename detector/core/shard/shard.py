@@ -267,6 +267,7 @@ class Shard:
             ids=events.ids,
             keys=[record.key for record in events.records],
             model_version=self._scorer.served.version,
+            entities=events.entities[:, 0] if events.entities.shape[1] else None,
         )
         return replace(
             outputs,

@@ -17,6 +17,8 @@ from detector.core.alerts.words.words import DAY_S, Words, ago, distance, events
 ONE_OF_MIN = 3.0
 # A value that fewer of all events have is rare.
 RARE_SHARE = 0.01
+# An entity of few events that was first seen longer ago is not new, but seldom seen.
+YOUNG_S = 30 * DAY_S
 
 
 class Usual(NamedTuple):
@@ -137,7 +139,7 @@ class Sentences:
     def activity(self, name: str, found: Pace | None, usual_per_s: float) -> str:
         """How busy the main entity is."""
         if found is None or not found.known:
-            return self.new_entity(name, found)
+            return self.little_history(name, found, 0 if found is None else round(found.events))
         if found.fast:
             return self.busy(name, found)
         return TEXTS["rate"].format(
@@ -147,7 +149,7 @@ class Sentences:
     def busy(self, name: str, found: Pace) -> str:
         """Far more events than usual; of an entity without a history there is no usual number."""
         if not found.known:
-            return self.new_entity(name, found)
+            return self.little_history(name, found, round(found.events))
         return TEXTS["busy"].format(
             events=events(found.hour), window=LAST[3600.0], rate=rate(found.per_s), this=self.words.this(name)
         )
@@ -248,12 +250,14 @@ class Sentences:
             expected = TEXTS["usual_sum"].format(rate=expected, range=words.amounts(*usual, total, values))
         return TEXTS["window_usual"].format(window=text, usual=expected, this=words.this())
 
-    def new_entity(self, name: str, found: Pace | None) -> str:
-        """The main entity has hardly any history."""
+    def little_history(self, name: str, found: Pace | None, counted: int) -> str:
+        """The main entity has hardly any history: so many events."""
         this = self.words.this(name)
         if found is None:
             return TEXTS["no_history"].format(this=this)
-        return TEXTS["young"].format(this=this, ago=ago(found.age_s), events=events(found.events))
+        if found.age_s > YOUNG_S:
+            return TEXTS["seldom"].format(this=this, events=events(counted))
+        return TEXTS["young"].format(this=this, ago=ago(found.age_s), events=events(counted))
 
     def long_silence(self, name: str, gap_s: float, per_s: float) -> str:
         """The main entity was not seen for long."""

@@ -29,6 +29,9 @@ class Words:
 
     def __init__(self, schema: Event) -> None:
         self._fields = {field.name: field for field in schema.fields}
+        self._labels = {
+            field.name: dict(one.split("=", 1) for one in field.labels) for field in schema.fields
+        }
         self._entities = {entity.name: entity for entity in schema.entities}
         self._exposure = schema.exposure
         self._main = schema.entities[0].name if schema.entities else None
@@ -99,8 +102,7 @@ class Words:
 
     def labelled(self, name: str, value: str) -> str:
         """A value of a field or entity, with its label if it has one: 6011, cash."""
-        field = self._fields.get(name)
-        label = None if field is None else field.labels.get(value)
+        label = self._labels.get(name, {}).get(value)
         return printed(value) if label is None else TEXTS["named"].format(value=printed(value), label=label)
 
     def amount(self, value: float, values: Mapping[str, Any]) -> str:
@@ -163,9 +165,7 @@ def rate(per_s: float) -> str:
     for name, days in (("a_day", 1.0), ("a_week", 7.0), ("a_year", 365.25)):
         count = per_s * days * DAY_S
         if count >= 0.95 or name == "a_year":
-            return TEXTS[name].format(
-                n=number(rounded(count) if count >= 10.0 else float(round(count, 0)) or 1.0)
-            )
+            return TEXTS[name].format(events=events(rounded(max(count, 1.0))))
     raise AssertionError
 
 
