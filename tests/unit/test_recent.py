@@ -81,6 +81,16 @@ def test_what_an_event_sees_is_offset_time_amount_and_score() -> None:
     assert found.scores.tolist() == [1.0, 0.0]
 
 
+def test_an_entity_can_be_forgotten() -> None:
+    ring, other = Recent(16, BLOCK), Recent(16, BLOCK)
+    feed(ring, [3, 4, 3, 4], [])
+    ring.forget(3)
+    assert offsets(ring.before(3, 600.0)) == []
+    assert offsets(ring.before(4, 600.0)) == [30, 10]
+    feed(other, [0, 4, 0, 4], [])
+    assert digest(ring.to_state()) == digest(other.to_state())
+
+
 def test_it_says_since_when_all_events_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = Recent(16, BLOCK)
     feed(ring, [3] * 16, [])

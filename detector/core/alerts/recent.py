@@ -114,6 +114,12 @@ class Recent:
         own = self._keys, self._times, self._numbers
         return (*own, *words(self._times, self._numbers), self._back, self._newest)
 
+    def forget(self, key: int) -> None:
+        """Drop the events of an entity."""
+        places = np.flatnonzero(self._keys == np.uint64(key)) if key else np.zeros(0, dtype=np.int64)
+        self._keys[places], self._times[places], self._numbers[places] = 0, 0.0, 0.0
+        self._hashed[0] = rows_hash(self._keys, self._times, self._numbers)
+
     def take_over(self, other: Recent) -> None:
         """Hold the events of another ring, of whatever size."""
         state = other.to_state()

@@ -178,9 +178,8 @@ class Alerting:
         row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
         view = self._parser.view(event.record)
         otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
-        told = self._telling.tell(
-            piece.events, i, row, inputs, view, score, scorer, otherwise=otherwise, apart=apart
-        )
+        explained, reasons = self._telling.reasons(row, inputs, view, score, scorer, otherwise)
+        facts = self._telling.facts(piece.events, i, row, inputs, view, scorer, apart=apart)
         schema, served = self._event, scorer.served
         return make_alert(
             self._identity,
@@ -197,8 +196,8 @@ class Alerting:
                 "warm_up": i < piece.warm_up_left,
             },
             echo=self._config.echo,
-            reasons=told.reasons,
-            facts=told.body,
+            reasons=reasons,
+            facts={**facts, **explained.facts},
             model={
                 "version": served.version,
                 "encoder_step": served.step,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,15 +17,8 @@ from detector.core.alerts.score_record import iso
 from detector.core.alerts.words import Sentences
 from detector.core.events import Events, View
 from detector.core.features import Layout, Rows
+from detector.core.model.score_part import Explained
 from detector.core.shard.scoring import Scorer
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
-    """What is told of one event."""
-
-    reasons: Sequence[Reason]
-    body: Mapping[str, Any]  # further fields of the alert
 
 
 class Telling:
@@ -51,44 +43,53 @@ class Telling:
         if rows.entities.shape[1]:
             self._recent.feed(rows.entities[:, 0], events.offsets, rows.times, self._amounts(events), scores)
 
-    def tell(
+    def reasons(
         self,
-        events: Events,
-        i: int,
         row: Rows,
         inputs: NDArray[np.float32],
         view: View,
         score: float,
         scorer: Scorer,
-        *,
         otherwise: Nothing,
-        apart: bool,
-        shared: Sequence[Shared] = (),
-    ) -> Told:
-        """Tell what is known of event `i` of a piece.
-
-        Parameters
-        ----------
-        row
-            Of the event, alone; `inputs` (1, F) are its inputs.
-        apart
-            The piece was not added: each event is the next one.
-        shared
-            What other alerted entities share with it.
-        """
+    ) -> tuple[Explained, tuple[Reason, ...]]:
+        """What is normal near an event, given as one row with its inputs (1, F), and why it is not."""
         explained = scorer.explain(row, inputs, self._config.exemplars_max)
         assert explained.typical is not None
         assert explained.ends is not None
-        layout = scorer.layout
-        reasons = Explainer(layout, scorer.units, self._sentences).reasons(
+        typical = Typical(explained.typical, explained.ends, explained.shown)
+        explainer = Explainer(scorer.layout, scorer.units, self._sentences)
+        return explained, explainer.reasons(
             row,
-            Typical(explained.typical, explained.ends, explained.shown),
+            typical,
             view,
             score,
             scorer.score_rows,
             count_max=self._config.reasons_max,
             otherwise=otherwise,
         )
+
+    def facts(
+        self,
+        events: Events,
+        i: int,
+        row: Rows,
+        inputs: NDArray[np.float32],
+        view: View,
+        scorer: Scorer,
+        *,
+        apart: bool,
+        shared: Sequence[Shared] = (),
+    ) -> dict[str, Any]:
+        """Further fields of the alert about event `i` of a piece, whose row and inputs (1, F) are given.
+
+        Parameters
+        ----------
+        apart
+            The piece was not added: each event is the next one.
+        shared
+            What other alerted entities share with it.
+        """
+        layout = scorer.layout
         key = int(row.entities[0, 0]) if layout.entities else 0
         history = self._recent.before(key, float(row.times[0]), None if apart else self._first + i)
         shows = self._exposure is None or self._event.fields[self._exposure[1]].echo
@@ -104,16 +105,16 @@ class Telling:
             near_frauds=scorer.near_frauds(row, inputs),
             shared=shared,
         )
-        return Told(
-            reasons=reasons,
-            body={
-                "facts": [msgspec.to_builtins(fact) for fact in facts.find(evidence)],
-                "recent": [{**one, "time": iso(one["time"])} for one in recent_events(history)],
-                "usual": facts.usual(row, view),
-                "at_risk": {"event": None if np.isnan(amount) else amount},
-                **explained.facts,
-            },
-        )
+        return {
+            "facts": [msgspec.to_builtins(fact) for fact in facts.find(evidence)],
+            "recent": [{**one, "time": iso(one["time"])} for one in recent_events(history)],
+            "usual": facts.usual(row, view),
+            "at_risk": {"event": None if np.isnan(amount) else amount},
+        }
+
+    def forget(self, entity: int) -> None:
+        """Drop the recent events of a main entity (hash)."""
+        self._recent.forget(entity)
 
     def _amounts(self, events: Events) -> NDArray[np.float64]:
         """Exposures (n,); NaN: missing."""
