@@ -275,6 +275,7 @@ class Shard:
             keys=[record.key for record in events.records],
             model_version=self._scorer.served.version,
             held=decided.held,
+            entities=events.entities[:, 0] if events.entities.shape[1] else None,
         )
         return replace(
             outputs,
