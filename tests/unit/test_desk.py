@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detector.config.tree import Alerts
+from detector.core.alerts.case_rows import Candidate
+from detector.core.alerts.cases import Cases
 from detector.core.labels import feedback
+from detector.core.labels.case_alerts import CaseAlerts
 from detector.core.labels.commands import SNOOZE_MAX_S
 from detector.core.labels.event_buffer import ALERTED
 from detector.core.labels.feedback import LastAnswer
@@ -76,6 +80,28 @@ def test_an_alert_and_other_coordinates_contradict_each_other() -> None:
         "applied",
         "malformed",
     ]
+
+
+def test_a_closed_case_ends_and_its_answers_stay_its_own() -> None:
+    made, cases = alerted(3, 7, 20), Cases(Alerts(), b"key")
+    made._cases = CaseAlerts(made.buffer, 7 * DAY_S, cases)
+
+    def alert(number: int) -> None:
+        offset, time = 1000 + 2 * number, float(number)
+        cases.alert(Candidate(7, "card", offset, time, time, None, 0, 4.0))
+
+    alert(3)
+    alert(7)
+    close = {"kind": "close", "code": "false_positive"}
+    texts = [receipt["text"] for receipt in made.receipts(label({**close, "alert_id": alert_id(7)}))]
+    assert texts == ["The case is closed: the entity's next alert begins a new one."]
+    assert cases.totals(7) is None
+    (again,) = made.receipts(label({**close, "case_id": alert_id(3)}))
+    assert (again["outcome"], again["text"]) == ("closed", "The case was not open any more.")
+    alert(20)
+    made.receipts(label({"case_id": alert_id(3)}), label({**close, "case_id": alert_id(3)}))
+    assert list(made.labels) == [1006, 1014]
+    assert cases.totals(7) is not None
 
 
 class Snoozed(dict[Any, float]):
