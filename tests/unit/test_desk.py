@@ -12,7 +12,6 @@ from detector.core.alerts.case_rows import Candidate
 from detector.core.alerts.cases import Cases
 from detector.core.labels import feedback
 from detector.core.labels.case_alerts import CaseAlerts
-from detector.core.labels.commands import SNOOZE_MAX_S
 from detector.core.labels.event_buffer import ALERTED
 from detector.core.labels.feedback import LastAnswer
 from detector.core.state import pack, unpack
@@ -107,24 +106,35 @@ def test_a_closed_case_ends_and_its_answers_stay_its_own() -> None:
 class Snoozed(dict[Any, float]):
     """Snoozes in a table."""
 
-    def set(self, entity: int, code: str | None, until: float, now: float) -> None:
+    def set(self, entity: int, code: str | None, until: float, now: float) -> float:
         self[entity, code] = until
+        return until
 
-    def clear(self, entity: int, code: str | None) -> None:
-        self.pop((entity, code), None)
+    def clear(self, entity: int, code: str | None = None) -> bool:
+        return self.pop((entity, code), None) is not None
 
 
-def test_snoozes_are_passed_on_and_at_most_a_week_long() -> None:
+def test_snoozes_are_passed_on() -> None:
     made = alerted(3, 7)
     snooze = {"kind": "snooze", "alert_id": alert_id(3), "until": NOON + DAY_S}
     assert apply(made, label(snooze)) == ["unsupported"]
     made._snoozes = snoozed = Snoozed()
-    (receipt,) = made.receipts(label(snooze, code="night"))
-    assert receipt["text"] == "Alerts of the entity are held back until 2 March 2024."
-    assert apply(made, label({**snooze, "until": NOON + 1e9})) == ["snoozed"]
-    assert snoozed == {(7, "night"): NOON + DAY_S, (7, None): NOON + SNOOZE_MAX_S}
-    assert apply(made, label({"kind": "unsnooze", "alert_id": alert_id(7)}, code="night")) == ["unsnoozed"]
-    assert list(snoozed) == [(7, None)]
+    receipts = made.receipts(
+        label(snooze, code="night"),
+        label({**snooze, "kind": "unsnooze"}, code="night"),
+        label({**snooze, "kind": "unsnooze"}, code="night"),
+        label(snooze),
+        now=NOON,
+    )
+    assert [(receipt["outcome"], receipt["text"]) for receipt in receipts] == [
+        ("snoozed", "Alerts of the entity are held back until 2 March 2024."),
+        ("unsnoozed", "The snooze is lifted."),
+        ("unsnoozed", "There was no snooze any more."),
+        ("snoozed", "Alerts of the entity are held back until 2 March 2024."),
+    ]
+    assert snoozed == {(7, None): NOON + DAY_S}
+    (late,) = made.receipts(label(snooze))
+    assert "over already" in late["text"]
 
 
 # --- contradictions ----------------------------------------------------------------------------------------

@@ -46,17 +46,22 @@ _PLAIN = {
     "closed": "The case is closed: the entity's next alert begins a new one.",
     "already_closed": "The case was not open any more.",
     "unsnoozed": "The snooze is lifted.",
+    "no_snooze": "There was no snooze any more.",
+    "over": "The snooze is over already: it ends before the event time of now.",
 }
 
 
 class Snoozes(Protocol):
     """Alerts that are held back on demand."""
 
-    def set(self, entity: int, code: str | None, until: float, now: float) -> None:
-        """Hold back alerts of a main entity, given by its hash; with `code` those with this reason only."""
+    def set(self, entity: int, code: str | None, until: float, now: float) -> float:
+        """Hold back alerts of a main entity, given by its hash; with `code` those with this reason only.
 
-    def clear(self, entity: int, code: str | None) -> None:
-        """Undo `set`."""
+        Returns until which event time, s: it may be cut, and is not after `now` if nothing is held back.
+        """
+
+    def clear(self, entity: int, code: str | None = None) -> bool:
+        """Undo `set`; without `code` all of the entity. Returns whether there was a snooze."""
 
 
 class Desk:
@@ -260,13 +265,13 @@ class Desk:
         if one.kind == "snooze":
             assert one.until is not None
             assert self._snoozes is not None
-            self._snoozes.set(entity, one.code, one.until, now)
-            text = f"Alerts of the entity are held back until {date_of(one.until)}."
-            return self._draft(position, one, "snoozed", text)
+            ends = self._snoozes.set(entity, one.code, one.until, now)
+            text = f"Alerts of the entity are held back until {date_of(ends)}."
+            return self._draft(position, one, "snoozed", text if ends > now else _PLAIN["over"])
         if one.kind == "unsnooze":
             assert self._snoozes is not None
-            self._snoozes.clear(entity, one.code)
-            return self._draft(position, one, "unsnoozed")
+            found = self._snoozes.clear(entity, one.code)
+            return self._draft(position, one, "unsnoozed", "" if found else _PLAIN["no_snooze"])
         if one.kind == "close":
             if one.place is not None and one.names == "case_id":
                 closed = self._cases.close(one.place.offset, self._at)
