@@ -199,9 +199,9 @@ def _fields(node: dict[str, Any], root: dict[str, Any], path: str) -> Iterator[t
 def _resolved(node: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
     if "$ref" in node:
         node = {**root["$defs"][node["$ref"].rpartition("/")[2]], **node}
-    if "oneOf" in node:  # null, or an object
+    if "oneOf" in node:  # null, or something else
         thing = next(branch for branch in node["oneOf"] if branch["type"] != "null")
-        node = {**thing, **node, "type": ["object", "null"]}
+        node = {**thing, **node, "type": [thing["type"], "null"]}
     return node
 
 

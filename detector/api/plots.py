@@ -103,7 +103,7 @@ def history(
     if not len(own):
         main = schema.entities[0].name if schema.entities else "an entity: the configuration has none"
         raise UsageError(f"no event of {main} {entity!r}")
-    views = [parser.view(Record(0, 0, None, lines[row])).values[name] for row in own]
+    views = [parser.view(Record(0, 0, None, lines[row]), shown=False).values[name] for row in own]
     values = np.array([np.nan if found is None else found for found in views], dtype=np.float64)
     alerted = np.asarray(_column(result, "alert", len(times)), dtype=bool)[own]
     axes.plot(times[own], values, color=_NORMAL, linewidth=0.5, zorder=1)

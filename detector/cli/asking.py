@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from detector.cli.common import err
+from detector.cli.common import err, inert
 from detector.config.infer import Choice, Inference, Sample, Wishes, decide, why
 from detector.config.kinds import KINDS
 from detector.errors import ConfigError
@@ -66,7 +66,7 @@ def table(inference: Inference) -> Table:
     shown.add_column("field", overflow="fold")
     shown.add_column("why", overflow="fold", ratio=1)
     for what, choice in _rows(inference):
-        shown.add_row(what, escape(choice.path or "(none)"), escape(why(choice)))
+        shown.add_row(what, escape(inert(choice.path or "(none)")), escape(inert(why(choice))))
     return shown
 
 

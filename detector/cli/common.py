@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,7 +23,26 @@ from detector.errors import ConfigError, Problem
 WRITABLE = "a file in an existing folder with write permission"
 NEW = "a file that does not exist yet: nothing is overwritten"
 
-out, err = Console(soft_wrap=True), Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
+
+class InertConsole(Console):
+    """A console to which values of events may be printed: they neither move the cursor nor hide anything."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; see `inert`."""
+        super().print(*(inert(one) if isinstance(one, str) else one for one in objects), **options)
+
+
+def inert(text: str) -> str:
+    """Replace what a terminal obeys instead of showing: control characters, marks of direction."""
+    return "".join(sign if sign in "\n\t" or not _obeyed(sign) else "�" for sign in text)
+
+
+def _obeyed(sign: str) -> bool:
+    return unicodedata.category(sign) in ("Cc", "Cf", "Cs")
+
+
+out = InertConsole(soft_wrap=True)
+err = InertConsole(stderr=True, soft_wrap=True, markup=False, highlight=False)
 
 EVENTS_HELP = (
     "JSON lines, a JSON array, CSV, TSV, Parquet or Arrow, also gzip or zstd: a path, a quoted pattern such "

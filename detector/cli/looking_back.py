@@ -16,6 +16,7 @@ from detector.cli.common import (
     Overrides,
     check_readable,
     err,
+    inert,
     load_config,
     out,
     progress_bar,
@@ -90,9 +91,9 @@ def explain(
         f"computed from {explained.origin or 'the beginning'}, {explained.replayed:,} offsets before it"
     )
     if explained.alert is not None:
-        sys.stdout.write(explained.alert.body.decode() + "\n")
+        _write(explained.alert.body.decode())
     elif explained.rejected is not None:
-        sys.stdout.write(f"{explained.rejected.detail}\n")
+        _write(explained.rejected.detail)
 
 
 def verify(
@@ -179,3 +180,8 @@ def _verdict(verified: Verified) -> Iterator[str]:
         yield f"  differs: {part}"
     if len(verified.differing) > PARTS_SHOWN:
         yield f"  and {len(verified.differing) - PARTS_SHOWN} more parts"
+
+
+def _write(text: str) -> None:
+    """Write a line to standard output: as it is to a file, inert to a terminal."""
+    sys.stdout.write(f"{inert(text) if sys.stdout.isatty() else text}\n")

@@ -99,8 +99,9 @@ class Scored:
     alerted: NDArray[np.bool_]  # (n,)
     timestamps_ms: NDArray[np.int64]  # (n,) `Record.timestamp_ms`
     ids: Sequence[str]  # n
-    keys: Sequence[bytes | None]  # n
+    keys: Sequence[bytes | None]  # n, of the records
     model_version: int
+    entities: NDArray[np.uint64] | None = None  # (n,) keyed hashes of the main entity, 0: missing
     held: Mapping[int, str] = field(default_factory=dict)  # why a candidate gave no alert, by offset
 
 

@@ -29,10 +29,12 @@ import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from detector.config.extras import install
+from detector.core.alerts.words import printed
 from detector.demo.simulation.cards import CardsConfig, label_rows, simulate, to_events
 from detector.errors import BrokerUnavailable, ConfigError, NeedsOperator, Problem
 
@@ -304,11 +306,11 @@ def _table(tally: _Tally) -> Table:
         because = "; ".join(reason["detail"] for reason in alert["reasons"][:2] if reason["share"] >= 0.2)
         table.add_row(
             alert["event_time"][5:16].replace("T", " "),
-            alert["entity"]["value"],
+            escape(printed(alert["entity"]["value"])),
             f"{alert['exposure']:.2f}",
             f"[{SEVERITY_STYLES[alert['severity']]}]{alert['score']['raw']:.1f}",
-            because or "far from normal behaviour",
-            f"[green]{kind}" if kind else "[dim]normal",
+            escape(because or "far from normal behaviour"),
+            f"[green]{escape(kind)}" if kind else "[dim]normal",
         )
     return table
 

@@ -75,6 +75,7 @@ CORE_MAY_IMPORT = {
     "re",
     "types",
     "typing",
+    "unicodedata",  # which characters are not seen
     "zlib",
     "hnswlib",
     "msgspec",

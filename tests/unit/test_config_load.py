@@ -366,7 +366,8 @@ def test_all_problems_are_reported_at_once(path: Path) -> None:
     name = "a name of letters, digits and _ that does not begin with a digit, at most 64 characters"
     assert found.pop("event.fields[3].usage") == (
         "'context'",
-        "a known key (name, type, path, use, optional, display, unit, missing, number); did you mean use?",
+        "a known key (name, type, path, use, optional, display, unit, currency, labels, echo, "
+        "pseudonym, missing, number); did you mean use?",
     )
     assert found.pop("kafka.grup_id")[1].endswith("; did you mean group_id?")
     assert found == {

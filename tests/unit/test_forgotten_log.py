@@ -20,7 +20,7 @@ def test_forgotten_labels_are_logged_once_a_minute() -> None:
         "owned": {}, "stream": None, "calls": None, "timer": None,
     }  # fmt: skip
     nothing = cast(Any, None)
-    made = Processor(cast(Any, SimpleNamespace(**shared)), nothing, nothing, nothing, None)
+    made = Processor(cast(Any, SimpleNamespace(**shared)), nothing, nothing, nothing, nothing, None)
     owned = cast(Any, SimpleNamespace(number=3, partition=SimpleNamespace(gauges=gauges)))
     made._report_forgotten(owned)
     assert not lines

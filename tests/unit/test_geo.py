@@ -16,7 +16,8 @@ from detector.config.infer import infer, render
 from detector.config.load import load
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.alerts.explain import Explainer, Reason
+from detector.core.alerts.explain import Explainer, Reason, Typical
+from detector.core.alerts.words import Sentences
 from detector.core.events import BlockReader, ParsedEvent, Parser, Rejected
 from detector.core.features import Layout, Rows, Units, empty_rows
 from detector.core.records import Record
@@ -192,8 +193,9 @@ def explained(usual_km: float, *moves: tuple[float, float, float], shop: Any = S
         return rows.context[:, places.start].astype(np.float64)
 
     view = Parser(schema(), KEY).view(record(shop))
-    (reason,) = Explainer(LAYOUT, Units(np.ones(1))).reasons(
-        event, typical, view, 7.0, score_rows, count_max=3, show_typical=True
+    nothing = Typical(typical, np.full((2, 1), np.nan), True)
+    (reason,) = Explainer(LAYOUT, Units(np.ones(1)), Sentences(schema())).reasons(
+        event, nothing, view, 7.0, score_rows, count_max=3
     )
     return reason
 
@@ -210,27 +212,27 @@ def test_an_alert_says_how_far_and_how_fast() -> None:
         "entity",
     )
     assert reason.detail == (
-        "shop is 48.857, 2.352: 412 km from the usual places of this card, "
-        "38 minutes after an event of this card 400 km away: 632 km/h"
+        "Shop 48.857, 2.352: 412 km from the usual places of this card; "
+        "400 km in 38 minutes since the last event of this card, 632 km/h"
     )
 
 
 def test_an_ordinary_move_is_not_told() -> None:
     assert explained(412.3, (1.0, 400.0, 86_400.0), NEVER).detail == (
-        "shop is 48.857, 2.352: 412 km from the usual places of this card"
+        "Shop 48.857, 2.352: 412 km from the usual places of this card"
     )
 
 
 def test_the_fastest_of_the_entities_is_told() -> None:
     detail = explained(3.21, (1.0, 2.0, 7200.0), (9.0, 9000.0, 30.0)).detail
     assert detail == (
-        "shop is 48.857, 2.352: 3.2 km from the usual places of this card, "
-        "30 seconds after an event of this device 9000 km away"
+        "Shop 48.857, 2.352: 3.2 km from the usual places of this card; "
+        "9,000 km in 30 seconds since the last event of this device"
     )
 
 
 def test_a_missing_or_first_place_is_told() -> None:
-    assert explained(math.nan, NEVER, NEVER, shop=None).detail == "shop is missing"
+    assert explained(math.nan, NEVER, NEVER, shop=None).detail == "Shop is missing"
     assert explained(math.nan, NEVER, NEVER).detail.endswith("no earlier place of this card is known")
 
 
@@ -242,16 +244,15 @@ def test_without_entities_it_is_compared_with_events_like_it() -> None:
     def score_rows(rows: Rows) -> np.ndarray:
         return np.abs(rows.numerics - typical.numerics).sum(axis=1)
 
-    (reason,) = Explainer(layout, Units(np.ones(3))).reasons(
+    (reason,) = Explainer(layout, Units(np.ones(3)), Sentences(schema(entities=False))).reasons(
         event,
-        typical,
+        Typical(typical, np.full((2, 3), np.nan), True),
         Parser(schema(entities=False), KEY).view(record({"lat": 60.0, "lon": 3.0})),
         float(score_rows(event)[0]),
         score_rows,
         count_max=3,
-        show_typical=True,
     )
-    assert reason.detail == "shop is 60.000, 3.000, 48.000, 2.000 is usual for events like it"
+    assert reason.detail == "Shop 60.000, 3.000; 48.000, 2.000 is usual for events like it"
 
 
 def test_an_event_without_entities_has_its_degrees_as_numbers() -> None:

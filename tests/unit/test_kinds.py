@@ -19,7 +19,8 @@ from detector.config.kinds import FieldRules, Found, SampleColumn, recognise
 from detector.config.load import load
 from detector.config.tree import Event, ValueField
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.alerts.explain import Explainer
+from detector.core.alerts.explain import Explainer, Typical
+from detector.core.alerts.words import Sentences
 from detector.core.events import BlockReader, Explanation, ParsedEvent, Parser
 from detector.core.events.kinds import KINDS
 from detector.core.events.kinds.base import FieldKind
@@ -51,14 +52,11 @@ class Span(FieldKind):
         return (math.nan,) * 2 if value is None else ((value[0] + value[1]) / 2, value[1] - value[0])
 
     @classmethod
-    def explain(
-        cls, field: ValueField, value: Any, expected: NDArray[np.float64], *, whose: str, familiarity: str
-    ) -> Explanation:
+    def explain(cls, field: ValueField, value: Any, expected: NDArray[np.float64]) -> Explanation:
         middle, width = expected.tolist()
         usual = f"{middle - width / 2:.1f} to {middle + width / 2:.1f}"
         observed = None if value is None else f"{value[0]:.1f} to {value[1]:.1f}"
-        detail = f"{field.name} is {observed}, {usual} is usual for {whose}"
-        return Explanation(observed, usual, "unusual", detail)
+        return Explanation(observed, usual, "unusual")
 
 
 def find_spans(columns: Sequence[SampleColumn]) -> Iterator[Found]:
@@ -248,14 +246,13 @@ def test_an_alert_explains_it_in_its_own_terms() -> None:
     def far_from_calm(rows: Rows) -> NDArray[np.float64]:
         return np.abs(rows.numerics[:, 1:3] - typical.numerics[0, 1:3]).sum(axis=1)
 
-    (reason,) = Explainer(layout, units).reasons(
+    (reason,) = Explainer(layout, units, Sentences(schema())).reasons(
         event,
-        typical,
+        Typical(typical, np.full((2, 4), np.nan), True),
         Parser(schema(), KEY).view(record(day={"low": 40.0, "high": 90.0})),
         float(far_from_calm(event)[0]),
         far_from_calm,
         count_max=3,
-        show_typical=True,
     )
     assert (reason.field, reason.observed, reason.expected) == ("quote", "40.0 to 90.0", "52.0 to 53.0")
-    assert reason.detail == "quote is 40.0 to 90.0, 52.0 to 53.0 is usual for events like it"
+    assert reason.detail == "Quote 40.0 to 90.0; 52.0 to 53.0 is usual for events like it"

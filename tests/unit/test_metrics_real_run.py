@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from detector.config.tree import Config
 from detector.core.events import REASONS
+from detector.core.labels.receipts import OUTCOMES
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.standing import FAILURES
 from detector.core.reporting.telemetry import PartitionTelemetry
@@ -54,9 +55,20 @@ NOT_MOVED: dict[Series, str] = {
         "detector_transactions_ended_total",
         "hanging",
     ): "needs a real Kafka; see tests/kafka/test_transactions.py",
-    ("detector_labels_total", "forgotten"): "needs more events than are stored; see test_labels.py",
     ("detector_answerable_dropped_total", ""): "needs more alerts than fit; see test_event_archive.py",
-    ("detector_labels_total", "rate_limited"): "needs 64 frauds of one entity; see test_labels.py",
+    **dict.fromkeys(
+        [
+            ("detector_labels_total", outcome)
+            for outcome in OUTCOMES
+            if outcome not in ("applied", "retracted", "duplicate", "malformed", "unknown_kind")
+        ],
+        "every outcome is in test_receipts.py and test_labels.py",
+    ),
+    ("detector_alerts_suppressed_total", "snooze"): "needs a snoozed entity; see test_receipts.py",
+    **dict.fromkeys(
+        [("detector_case_updates_total", cause) for cause in ("alert", "cooldown", "ended", "waiting")],
+        "every cause is in test_cases.py",
+    ),
     ("detector_events_irregular_total", "skipped"): "needs an envelope; see test_format_scores.py",
     **dict.fromkeys(
         [

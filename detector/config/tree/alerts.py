@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -60,5 +60,17 @@ class Alerts(Part):
         100_000, ge=16, le=1 << 19, description="Open cases kept; the one idle for longest is dropped."
     )
     severity: Severity = Severity()
+    recent_events_max: int = Field(
+        1 << 18,
+        ge=1024,
+        le=1 << 24,
+        description="Newest events of a partition in which an alert finds the earlier ones of its entity "
+        "(46 bytes each). What happened before them is in no fact of the last hour or day.",
+    )
+    echo: Literal["declared", "all", "coordinates"] = Field(
+        "declared",
+        description="What of the event is in its alert. declared: the fields of `event`; all: the whole "
+        "event; coordinates: only where it is in the log. A field with echo: false is in none.",
+    )
     reasons_max: int = Field(3, ge=1, le=16, description="Reasons in an alert, the largest share first.")
     exemplars_max: int = Field(3, ge=0, le=16, description="Examples of normal behaviour in an alert.")

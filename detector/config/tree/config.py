@@ -129,6 +129,17 @@ class Config(Part):
             raise unfit(f"a registry: event.format {event.format} reads its schemas from one")
         return registry
 
+    @field_validator("alerts")
+    @classmethod
+    def _shows_what_it_may(cls, alerts: Alerts, info: ValidationInfo) -> Alerts:
+        event = info.data.get("event")
+        if alerts.echo == "all" and event is not None:
+            fields = [field for field in event.fields if field.pseudonym or not field.echo]
+            hidden = [item.name for item in (*event.entities, *fields) if item in fields or item.pseudonym]
+            if hidden:
+                raise unfit(f"echo declared or coordinates: the whole event would show {hidden[0]}")
+        return alerts
+
     @field_validator("require_key")
     @classmethod
     def _has_a_key(cls, require_key: bool, info: ValidationInfo) -> bool:

@@ -208,6 +208,12 @@ class EntityField(Part):
     missing: MissingTexts | None = Field(
         None, description="Texts that mean missing; null: those of event.missing."
     )
+    display: str | None = Field(
+        None, description="Noun for people, like card; null: the name says it.", max_length=64
+    )
+    pseudonym: bool = Field(
+        False, description="true: alerts have a keyed hash in place of the value, also as key of the record."
+    )
 
 
 class ValueField(Part):
@@ -225,13 +231,33 @@ class ValueField(Part):
     )
     optional: bool = Field(True, description="false: events without it are rejected.")
     display: str | None = Field(None, description="Label for people, if not the name.", max_length=64)
-    unit: str | None = Field(None, description="Unit shown behind the values.", max_length=16)
+    unit: str | None = Field(
+        None,
+        description="Unit shown behind the values; a currency (EUR, €) is shown in front.",
+        max_length=16,
+    )
+    currency: Name | None = Field(
+        None,
+        description="Name of the field that has the currency of this amount, if `unit` is not all of them.",
+    )
+    labels: tuple[Annotated[str, Field(pattern=r"^[^=]+=.+$", max_length=128)], ...] = Field(
+        (), max_length=4096, description="Words for values that are codes: [6011=cash]."
+    )
+    echo: bool = Field(True, description="false: the value is in no alert, nor in a sentence of one.")
+    pseudonym: bool = Field(False, description="true: alerts have a keyed hash in place of the value.")
     missing: MissingTexts | None = Field(
         None, description="Texts that mean missing; null: those of event.missing."
     )
     number: NumberForm | None = Field(
         None, description="How texts that are numbers are written; null: as event.number says."
     )
+
+    @field_validator("pseudonym")
+    @classmethod
+    def _a_text(cls, pseudonym: bool, info: ValidationInfo) -> bool:
+        if pseudonym and info.data.get("type") not in ("categorical", "text"):
+            raise unfit("false: only values of type categorical and text have pseudonyms; or echo: false")
+        return pseudonym
 
     @field_validator("path")
     @classmethod
@@ -423,6 +449,10 @@ def _name_problems(data: Any) -> Iterator[tuple[Loc, Any, PydanticCustomError]]:
             places.setdefault(name, f"event.{section}[{index}].name")
             if section == "fields":
                 types.setdefault(name, str(_get(item, "type")))
+    for index, item in enumerate(_items(data, "fields")):
+        currency = _get(item, "currency")
+        if isinstance(currency, str) and currency not in types:
+            yield ("fields", index, "currency"), currency, unfit("the name of a field")
     exposure, fields = _get(data, "exposure"), _get(data, "fields")
     if not isinstance(exposure, str):
         return

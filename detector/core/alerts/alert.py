@@ -6,8 +6,9 @@ are made from topic, partition and offset, so a consumer can drop duplicates.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,6 +22,9 @@ from detector.core.records import Alert, Headers, Identity
 TYPE = "detector.alert.v1"
 SCHEMA_VERSION = 1
 DATA_SCHEMA = "urn:detector:schema:alert.v1"
+TRACE_BYTES_MAX = 512
+_CONTROLS = ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")  # also bidirectional marks and line separators
+Echo = Literal["declared", "all", "coordinates"]
 
 
 def alert_id(identity: Identity, offset: int) -> str:
@@ -62,6 +66,7 @@ def make_alert(
     exposure: float | None,
     main_name: str | None,
     score: dict[str, Any],
+    echo: Echo,
     reasons: Sequence[Reason],
     facts: Mapping[str, Any],
     model: dict[str, Any],
@@ -75,7 +80,10 @@ def make_alert(
     score, model
         The body's fields of these names, as the schema has them.
     facts
-        Fields of the body that the parts of the score add: `exemplars` and `cluster`.
+        Further fields of the body: `facts`, `recent`, `usual`, `at_risk`; and those that the parts of the
+        score add, `exemplars` and `cluster`.
+    echo
+        What of the event is in the alert: `alerts.echo`.
     """
     offset = event.record.offset
     id_, severity = alert_id(identity, offset), SEVERITIES[decision.severity]
@@ -89,11 +97,12 @@ def make_alert(
         "event_time": iso(event.time),
         "entity": None if view.main is None else {"name": main_name, "value": view.main},
         "entities": dict(view.entities),
-        "context": dict(view.carried),
+        "context": {} if echo == "coordinates" else dict(view.carried),
         "exposure": exposure,
         "score": {**score, "severity": severity},
         "reasons": [msgspec.to_builtins(reason) for reason in reasons],
         **facts,
+        "at_risk": {**facts["at_risk"], "case": decision.case.sum},
         "case": {
             "number": decision.case.events,
             "sum": decision.case.sum,
@@ -101,15 +110,36 @@ def make_alert(
         },
         "model": model,
         "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},
-        "event": msgspec.Raw(view.document),
+        "event": _echoed(view, echo),
     }
+    subject = plain_text(view.main or event.id)
     headers = cloud_event(
-        identity, id_=id_, type_=TYPE, subject=view.main or event.id, time=event.time, schema=DATA_SCHEMA
+        identity, id_=id_, type_=TYPE, subject=subject, time=event.time, schema=DATA_SCHEMA
     )
     return Alert(
         offset=offset,
-        key=event.record.key if view.main is None else view.main.encode(),
-        headers=headers + view.traces,
+        key=(view.main or event.id).encode(),
+        headers=headers + traces(view),
         body=msgspec.json.encode(body),
         severity=severity,
     )
+
+
+def plain_text(text: str) -> str:
+    """A header's text without control characters, which consumers of headers do not expect."""
+    return "".join("�" if unicodedata.category(sign) in _CONTROLS else sign for sign in text)
+
+
+def traces(view: View) -> Headers:
+    """The record's own trace context, where it is one: printable ASCII, of a length that the W3C allows."""
+    return tuple(
+        (name, value)
+        for name, value in view.traces
+        if len(value) <= TRACE_BYTES_MAX and all(32 <= byte < 127 for byte in value)
+    )
+
+
+def _echoed(view: View, echo: Echo) -> Any:
+    if echo == "all":
+        return msgspec.Raw(view.document)
+    return dict(view.values) if echo == "declared" else None

@@ -7,34 +7,41 @@ A reason's share is its fall in score divided by the sum of all falls.
 The expected value is what the entity's own profile says, else the median of the nearest cluster that enough
 people share, else the median of all events: never another customer's event.
 
-A field is described by its kind, see `detector.core.events.kinds`.
+What a field shows is said by its kind, see `detector.core.events.kinds`; all sentences are in
+`detector.core.alerts.words`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.habit_words import heat, hours, novelty, pace, whereabouts
+from detector.config.tree import ValueField
+from detector.core.alerts.known import (
+    OWN_HISTORY_MIN,
+    contact,
+    fastest_move,
+    informative_category,
+    own_hour,
+    pace,
+    ranges,
+)
+from detector.core.alerts.words import Sentences, Usual
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
 
-# Decayed events from which an entity's own mean is a better guess than its cluster's.
-OWN_HISTORY_MIN = 5.0
-
 # A smaller fall in score is rounding.
 FALL_MIN = 1e-6
-COMBINATION = "no single field stands out; it is their combination that is rare"
-RANDOM = "chosen at random, to find out what the score misses; nothing about it stands out"
-
-_NOTHING_SINGLE: dict[str, Any] = {
-    "observed": None, "expected": None, "share": 1.0, "direction": "unusual", "basis": "cluster",
-}  # fmt: skip
+# A smaller share of the fall is no reason.
+SHARE_MIN = 0.05
+Nothing = Literal["combination", "random"]
+"""What is said where no single thing lowers the score."""
 
 ScoreRows = Callable[[Rows], NDArray[np.float64]]
 """Gives the scores (n,) of rows, by the model that scored the event."""
@@ -51,62 +58,66 @@ class Reason:
     direction: str  # above | below | unusual
     basis: str  # entity | cluster: where expected comes from
     detail: str  # one sentence for people
+    range: tuple[float, float] | None = None  # .1 and .9 quantiles of what is usual
     display: str | None = None
     unit: str | None = None
+
+
+class Typical(NamedTuple):
+    """What is typical of events near one."""
+
+    row: Rows  # one row: medians
+    ends: NDArray[np.float64]  # (2, J) .1 and .9 quantiles of numerics, in their own units
+    shown: bool  # whether enough people share it; otherwise it is used but not shown
 
 
 class Explainer:
     """Explains events of one schema."""
 
-    def __init__(self, layout: Layout, units: Units) -> None:
+    def __init__(self, layout: Layout, units: Units, sentences: Sentences) -> None:
         self._layout = layout
         self._units = units
+        self._say = sentences
 
     def reasons(
         self,
         event: Rows,
-        typical: Rows,
+        typical: Typical,
         view: View,
         score: float,
         score_rows: ScoreRows,
         *,
         count_max: int,
-        show_typical: bool,
-        otherwise: str = COMBINATION,
+        otherwise: Nothing = "combination",
     ) -> tuple[Reason, ...]:
         """Explain one event, by one reason at least.
 
         Parameters
         ----------
-        event, typical
-            One row each: the event, and what is typical of its nearest cluster.
+        event
+            One row.
         score
             The event's score.
-        show_typical
-            Whether enough people share what is typical; otherwise it is used but not shown.
         otherwise
             The reason, if no single thing lowers the score.
         """
-        groups = self._layout.groups
-        expected, basis = self._expected(event, typical, OWN_HISTORY_MIN)
+        expected, basis = self._expected(event, typical.row, OWN_HISTORY_MIN)
         falls = self._falls(event, expected, score, score_rows)
         if not falls.any() and basis == "cluster":
             # A profile of few events may be what is strange: then only its own values fit it.
-            expected, basis = self._expected(event, typical, 0.0)
+            expected, basis = self._expected(event, typical.row, 0.0)
             falls = self._falls(event, expected, score, score_rows)
         total = falls.sum()
         if total <= 0.0:
-            return (Reason(field="combination", detail=otherwise, **_NOTHING_SINGLE),)
+            return (_reason("combination", 1.0, self._say.nothing(otherwise)),)
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
-        reasons = (
-            self._with_frauds(
-                self._describe(groups[g], event, expected, basis, view, float(shares[g])), groups[g], event
-            )
-            for g in order
-            if shares[g] > 0.0
+        told = [g for g in order if shares[g] >= SHARE_MIN] or [order[0]]
+        description = _Description(
+            self._layout, self._units, self._say, event, expected, typical, view, basis
         )
-        return tuple(reasons if show_typical else map(_without_expected, reasons))
+        groups = self._layout.groups
+        return tuple(description.reason(groups[g], float(shares[g])) for g in told)
 
     def _falls(self, event: Rows, expected: Rows, score: float, score_rows: ScoreRows) -> NDArray[np.float64]:
         """How far the score falls when one group of columns is as expected, for each group; at least 0."""
@@ -140,127 +151,170 @@ class Explainer:
         expected.numerics[0] = usual + population_shift(event.context, self._layout)[0]
         return expected, "entity"
 
-    def _describe(
-        self, group: Group, event: Rows, expected: Rows, basis: str, view: View, share: float
-    ) -> Reason:
+
+class _Description(NamedTuple):
+    """Words one event's reasons."""
+
+    layout: Layout
+    units: Units
+    say: Sentences
+    event: Rows  # one row
+    expected: Rows
+    typical: Typical
+    view: View
+    basis: str  # of the expected numerics
+
+    def reason(self, group: Group, share: float) -> Reason:
+        """Describe a group of columns, with the frauds of its entity or category first."""
+        found = self._of(group, share)
+        for rated in group.fraud_rates:
+            rate, age = float(self.event.fraud_rates[0, rated.longest]), self.event.fraud_rates[0, rated.age]
+            if rate > 0.0:
+                frauds = self.say.frauds(group.name, rate, float(np.expm1(age)) * DAY_S)
+                return replace(found, detail=f"{frauds}; {found.detail}")
+        return found
+
+    def _of(self, group: Group, share: float) -> Reason:
+        layout, event = self.layout, self.event
         if group.clock:
-            observed, usual = _clock(event.clocks[0]), _clock(expected.clocks[0])
-            own = hours(self._layout, event) or f"such events come around {usual}"
-            return Reason(
-                field="time",
-                observed=observed,
-                expected=usual,
-                share=share,
-                direction="unusual",
-                basis="cluster",
-                detail=f"at {observed} UTC, {own}"
-                if own
-                else f"at {observed} UTC, such events come around {usual}",
-            )
-        if self._layout.heat_of(group.name) is not None:
-            return self._heat(group, event, share)
+            observed, usual = _clock(event.clocks[0]), _clock(self.expected.clocks[0])
+            detail = self.say.hour(observed, usual, own_hour(layout, event))
+            return _reason("time", share, detail, observed, usual)
+        if (habit := layout.heat_of(group.name)) is not None:
+            hour, longest = event.context[0, habit.columns][[0, -1]].tolist()
+            detail = self.say.heat(layout.entities[habit.key or 0], hours=hour > longest / 2.0)
+            return _reason(group.name, share, detail, direction="above", basis="entity")
         if group.entity == 0:
-            return self._activity(group, event, expected, share)
+            return self._activity(group, share)
         if group.field is None:
-            return Reason(
-                field=group.name,
-                observed=view.entities[group.name],
-                expected=None,
-                share=share,
-                direction="unusual",
-                basis="cluster",
-                detail=self._familiarity(group, event),
-            )
-        field, place = group.field, group.points.stop > 0
-        basis = basis if group.numerics.stop else "entity" if place else "cluster"
-        shown = KINDS[field.type].explain(
-            field,
-            view.values[field.name],
-            self._units.restore(expected.numerics)[0, group.numerics],
-            whose=f"this {self._layout.entities[0]}" if basis == "entity" else "events like it",
-            familiarity=whereabouts(self._layout, event, group.points.start)
-            if place
-            else self._familiarity(group, event),
-        )
+            assert group.entity is not None
+            value = self.view.entities[group.name]
+            return _reason(group.name, share, self._contact(group.name, group.entity, value), value)
+        if not group.field.echo:
+            hidden = self.say.hidden(group.name)
+            return _reason(group.name, share, hidden, display=group.field.display, unit=group.field.unit)
+        return self._field(group, group.field, share)
+
+    def _field(self, group: Group, field: ValueField, share: float) -> Reason:
+        values = self.view.values
+        numeric, place = group.numerics.stop > 0, group.points.stop > 0
+        basis = self.basis if numeric else "entity" if place else "cluster"
+        told = basis == "entity" or self.typical.shown
+        expected = self.units.restore(self.expected.numerics)[0, group.numerics]
+        shown = KINDS[field.type].explain(field, values[field.name], expected)
+        whose = self.say.words.this() if basis == "entity" else self.say.words.others()
+        usual = shown.expected if told else None
+        ends = None
+        if numeric and not isinstance(shown.observed, str):
+            of = self._usual(group.numerics.start, told)
+            detail = self.say.number(field, shown.observed, of, values)
+            ends = next(((_short(one.low), _short(one.high)) for one in of if not np.isnan(one.low)), None)
+        elif group.categories.stop > 0 and shown.expected is None:
+            column = len(self.layout.entities) + group.categories.start
+            detail = self._contact(field.name, column, values[field.name])
+        elif place:
+            detail = self._place(group.points.start, field, shown.observed)
+        else:
+            detail = self.say.shown(field, shown.observed, usual, whose, values)
         return Reason(
             field=field.name,
             observed=shown.observed,
-            expected=shown.expected,
+            expected=usual,
             share=share,
             direction=shown.direction,
             basis=basis,
-            detail=shown.detail,
+            detail=detail,
+            range=ends,
             display=field.display,
             unit=field.unit,
         )
 
-    def _activity(self, group: Group, event: Rows, expected: Rows, share: float) -> Reason:
+    def _usual(self, numeric: int, told: bool) -> list[Usual]:
+        """Ranges of a numeric: the entity's own or those of events like it, then those of the category."""
+        layout, words = self.layout, self.say.words
+        found: list[Usual] = []
+        own = ranges(layout, self.units, self.event, layout.kind_of(0)) if self.basis == "entity" else None
+        if own is not None:
+            found.append(Usual(words.this(), *own[:, numeric].tolist()))
+        elif told:
+            found.append(Usual(words.others(), *self.typical.ends[:, numeric].tolist()))
+        category = informative_category(layout, self.event, numeric)
+        if category is not None:
+            ends = ranges(layout, self.units, self.event, layout.kind_of(len(layout.entities) + category))
+            field = layout.categories[category].field
+            if ends is not None and field.echo:
+                meeting = words.meeting(field.name, self.view.values[field.name])
+                found.append(Usual(meeting, *ends[:, numeric].tolist()))
+        return found
+
+    def _contact(self, name: str, column: int, value: str | None) -> str:
+        """How often this value was seen, with the main entity if there is one."""
+        layout, event = self.layout, self.event
+        found = contact(layout, event, column)
+        if found is None:
+            return self.say.missing(name)
+        entity = column < len(layout.entities)
+        speed = pace(layout, event, column) if entity else None
+        all_, own = layout.kind_of(None).count(-1), layout.kind_of(column).count(-1)
+        share = float(event.context[0, own]) / max(float(event.context[0, all_]), 1.0)
+        young = None if speed is None else speed.age_s
+        detail = self.say.contact(found, name, value, young_s=young, share=max(share, 1e-6))
+        return f"{detail}; {self.say.busy(name, speed)}" if speed is not None and speed.fast else detail
+
+    def _activity(self, group: Group, share: float) -> Reason:
         """The main entity itself: how busy it is, against what is typical."""
-        column = self._layout.kind_of(0).count(0)
-        half_life = self._layout.half_lives_s[0] / DAY_S
-        observed, usual = _short(float(event.context[0, column])), _short(float(expected.context[0, column]))
+        layout = self.layout
+        found = pace(layout, self.event, 0)
+        kind, everything = layout.kind_of(0), layout.habit_of("pace", None)
+        assert everything is not None
+        seen = float(self.event.context[0, everything.columns][3])
+        half_life = float(layout.half_lives_s[-1])
+        typical = float(self.expected.context[0, kind.count(-1)]) / max(seen, 1e-6)
+        usual = typical * math.log(2.0) / half_life
+        observed = 0.0 if found is None else found.per_s
         return Reason(
             field=group.name,
-            observed=observed,
-            expected=usual,
+            observed=_short(observed * DAY_S) if found is not None and found.known else None,
+            expected=_short(usual * DAY_S),
             share=share,
-            direction="above" if observed > usual else "below" if observed < usual else "unusual",
+            direction="unusual" if found is None else "above" if observed > usual else "below",
             basis="cluster",
-            detail=(
-                f"history of this {group.name}: {observed:g} recent events (half-life {half_life:g} days), "
-                f"{usual:g} is usual{pace(self._layout, event, 0)}"
-            ),
-            unit="events",
+            detail=self.say.activity(group.name, found, usual),
+            unit="events a day",
         )
 
-    def _heat(self, group: Group, event: Rows, share: float) -> Reason:
-        """How far earlier events of an entity lay beyond normal."""
-        return Reason(
-            field=group.name,
-            observed=None,
-            expected=None,
-            share=share,
-            direction="above",
-            basis="entity",
-            detail=heat(self._layout, event, group.name),
-        )
-
-    def _with_frauds(self, reason: Reason, group: Group, event: Rows) -> Reason:
-        """Put the fraud rate of the entity or category first, if it had frauds."""
-        for rated in group.fraud_rates:
-            rate, age = float(event.fraud_rates[0, rated.longest]), event.fraud_rates[0, rated.age]
-            if rate > 0.0:
-                days = float(np.expm1(age))
-                known = f"{rate:.0%} of what is known of this {group.name} was fraud"
-                detail = f"{known}, the latest {days:.2g} days ago; {reason.detail}"
-                return replace(reason, detail=detail)
-        return reason
-
-    def _familiarity(self, group: Group, event: Rows) -> str:
-        """How often this value was seen, with the main entity if there is a pair of them."""
-        if not group.context:
-            return f"{group.name} is unlike what is usual here"
-        if group.entity is not None and event.entities[0, group.entity] == 0:
-            return f"{group.name} is missing"
-        if not event.categories[0, group.categories].all():
-            return f"{group.name} is missing"
-        pair = len(group.context) > 1 and event.entities[0, 0] != 0
-        columns = group.context[-1] if pair else group.context[0]
-        whom = f" with this {self._layout.entities[0]}" if pair else ""
-        gap_s = float(event.context[0, columns.start])
-        fast = "" if group.entity is None else pace(self._layout, event, group.entity)
-        if np.isnan(gap_s):
-            rare = novelty(self._layout, event, columns.start) if pair else ""
-            return f"{group.name} seen for the first time{whom}{rare}{fast}"
-        return f"{group.name} last seen{whom} {gap_s / DAY_S:.2g} days ago{fast}"
+    def _place(self, point: int, field: ValueField, observed: str | float | None) -> str:
+        """How far a place is from the main entity's usual ones, and the fastest move there."""
+        usual = self.layout.habit_of("places", 0, point)
+        assert usual is not None
+        move = fastest_move(self.layout, self.event, point)
+        named = None if move is None else (self.layout.entities[move[0]], *move[1:])
+        return self.say.place(field, observed, float(self.event.context[0, usual.start + 1]), named)
 
 
-def _without_expected(reason: Reason) -> Reason:
-    """Remove the expected value where it would show a few people's events."""
-    if reason.basis != "cluster" or reason.expected is None:
-        return reason
-    detail = f"{reason.display or reason.field} is {reason.observed}, which is unusual here"
-    return replace(reason, expected=None, detail=detail)
+def _reason(
+    field: str,
+    share: float,
+    detail: str,
+    observed: float | str | None = None,
+    expected: float | str | None = None,
+    *,
+    direction: str = "unusual",
+    basis: str = "cluster",
+    display: str | None = None,
+    unit: str | None = None,
+) -> Reason:
+    return Reason(
+        field=field,
+        observed=observed,
+        expected=expected,
+        share=share,
+        direction=direction,
+        basis=basis,
+        detail=detail,
+        display=display,
+        unit=unit,
+    )
 
 
 def _clock(time: float) -> str:

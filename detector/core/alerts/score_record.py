@@ -32,10 +32,14 @@ decode_score = msgspec.json.Decoder(Score).decode
 
 
 def encode_scores(scored: Scored, identity: Identity) -> Iterator[tuple[int, bytes | None, bytes]]:
-    """Yield offset, record key and JSON of each scored event, in log order."""
+    """Yield offset, record key and JSON of each scored event, in log order.
+
+    The key is the main entity's pseudonym where there is one, else that of the scored record.
+    """
+    keys = scored.keys if scored.entities is None else map(_pseudonym, scored.entities.tolist())
     rows = zip(
         scored.offsets.tolist(),
-        scored.keys,
+        keys,
         scored.ids,
         scored.times.tolist(),
         scored.scores.tolist(),
@@ -49,6 +53,11 @@ def encode_scores(scored: Scored, identity: Identity) -> Iterator[tuple[int, byt
         held = scored.held.get(offset)
         row = Score(event_id, moment, score, quantile, alert, held, version, topic, partition, offset)
         yield offset, key, _encode(row)
+
+
+def _pseudonym(entity: int) -> bytes | None:
+    """Keyed hash of an entity, as `pseudonym: true` shows it; 0: missing."""
+    return b"%016x" % entity if entity else None
 
 
 def iso(time: float) -> str:

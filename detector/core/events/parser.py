@@ -86,6 +86,7 @@ class Value(NamedTuple):
 
     kind: FieldKind
     read: Read
+    mask: Callable[[Any], Any] | None  # what alerts have in place of a value; None: nothing
 
     @property
     def name(self) -> str:
@@ -167,7 +168,11 @@ class Parser:
             for entity in schema.entities
         ]
         self.values = [
-            Value(KINDS[field.type](self._filled(field), schema.limits, entity_key), self._reader(field))
+            Value(
+                KINDS[field.type](self._filled(field), schema.limits, entity_key),
+                self._reader(field),
+                _mask(field, entity_key),
+            )
             for field in fields
         ]
         self.widths = {
@@ -212,17 +217,29 @@ class Parser:
             return None
         return None if text is None else text.encode()
 
-    def view(self, record: Record) -> View:
-        """Return the original values of an event that `parse` accepted."""
+    def view(self, record: Record, *, shown: bool = True) -> View:
+        """Return the original values of an event that `parse` accepted.
+
+        With `shown` as alerts may have them: without fields of `echo: false`, and with keyed hashes in place
+        of what has a `pseudonym`.
+        """
         assert record.value is not None
         event = self._decode(record.value, record.key, record.headers)
         texts = [self._entity(entity, event, []) for entity in self.entities]
         values = {value.name: self._value(value, event, []) for value in self.values}
+        if shown:
+            texts = [
+                f"{entity.digest(text):016x}" if text is not None and entity.field.pseudonym else text
+                for entity, text in zip(self.entities, texts, strict=True)
+            ]
+            values = {
+                value.name: value.mask(values[value.name]) for value in self.values if value.mask is not None
+            }
         return View(
             main=texts[0] if texts else None,
             entities={entity.field.name: text for entity, text in zip(self.entities, texts, strict=True)},
             values=values,
-            carried={value.name: values[value.name] for value in self.checked},
+            carried={value.name: values[value.name] for value in self.checked if value.name in values},
             traces=tuple(h for h in record.headers if h[0].lower() in ("traceparent", "tracestate")),
             document=self.format.to_json(record.value, record.key, record.headers),
         )
@@ -336,6 +353,16 @@ class Parser:
         if len(text) > texts.chars_max:
             raise Bad("too_long", f"{name}: {len(text)} characters, at most {texts.chars_max}")
         return text
+
+
+def _mask(field: ValueField, key: bytes) -> Callable[[Any], Any] | None:
+    """What alerts have in place of a field's value: the value, a keyed hash of it, or nothing."""
+    if not field.echo:
+        return None
+    if not field.pseudonym:
+        return lambda value: value
+    digest = hasher(key, field.name)
+    return lambda value: None if value is None else f"{digest(str(value)):016x}"
 
 
 def _named(bad: Bad, name: str) -> Bad:

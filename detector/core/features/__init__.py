@@ -19,7 +19,7 @@ from detector.core.features.habit_tables import SHORT_S
 from detector.core.features.heat import Heat
 from detector.core.features.key_table import KeyTable
 from detector.core.features.layout import DAY_S, Group, Habit, KeyKind, Layout
-from detector.core.features.profiles import Profiles, population_shift
+from detector.core.features.profiles import Profiles, population_shift, population_variances
 from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "explained_shares",
     "explained_surprises",
     "population_shift",
+    "population_variances",
     "share_gains",
     "swap",
     "to_rows",

@@ -62,7 +62,13 @@ class KeyKind:
 
     @property
     def stop(self) -> int:
-        return self.count(0) + self.memories * (1 + 3 * self.numerics)
+        return self._compared_until + (self.right is not None)
+
+    @property
+    def age(self) -> int:
+        """Column of the seconds since the key was first seen, of pairs only; 0: never."""
+        assert self.right is not None
+        return self._compared_until
 
     @property
     def columns(self) -> slice:
@@ -94,7 +100,11 @@ class KeyKind:
     @property
     def compared(self) -> slice:
         """Columns that values are compared with: means and variances."""
-        return slice(self.mean(0, 0), self.stop)
+        return slice(self.mean(0, 0), self._compared_until)
+
+    @property
+    def _compared_until(self) -> int:
+        return self.mean(0, 0) + 3 * self.memories * self.numerics
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,18 +50,31 @@ class ProfileTable(HashedTable):
     clip_spreads : float
         Spreads at which an update is clipped.
 
+    aged : bool
+        Whether to follow how long each key has been known.
+
     Notes ----- `observe` writes context rows, float32 of `width` = 1 + H + 3 H J columns: seconds since the
     key was last seen (NaN: never), decayed counts per half-life, means (H x J; NaN before the first value),
     upper variances (H x J), lower variances (H x J). An upper variance is twice the mean square of the steps
-    above the mean, so that both variances equal the usual one for symmetric values.
+    above the mean, so that both variances equal the usual one for symmetric values. If `aged`, one more
+    column has the seconds since the key was first seen, 0 if never.
     """
 
     def __init__(
-        self, half_lives_s: NDArray[np.float64], numerics: int, keys_max: int, clip_spreads: float
+        self,
+        half_lives_s: NDArray[np.float64],
+        numerics: int,
+        keys_max: int,
+        clip_spreads: float,
+        *,
+        aged: bool = False,
     ) -> None:
         self.half_lives_s = np.asarray(half_lives_s, dtype=np.float64)
         self.numerics = numerics
-        self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics)
+        self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics) + aged
+        memories = len(self.half_lives_s)
+        self._compared = slice(memories, memories * (1 + 3 * numerics))
+        self._aged = aged
         self._clip_spreads = clip_spreads
         super().__init__(self.width - 1, keys_max, np.float32)
 
@@ -106,6 +119,7 @@ class ProfileTable(HashedTable):
             self._clip_spreads,
             changed_at,
             loose,
+            self._aged,
             context,
         )
 
@@ -118,7 +132,7 @@ class ProfileTable(HashedTable):
         """Replace one key's means and variances, (3 H J,)."""
         slot = find_slot(self._keys, np.uint64(key))
         if slot >= 0:
-            self._stats[slot, len(self.half_lives_s) :] = compared
+            self._stats[slot, self._compared] = compared
             self._hash_again()
 
     def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -137,15 +151,15 @@ class ProfileTable(HashedTable):
         slots = np.flatnonzero((self._keys != 0) & (self._times >= since) & young)
         compared = np.zeros((3, memories * self.numerics), dtype=np.float32)
         compared[0] = np.nan
-        self._stats[slots, memories:] = compared.reshape(-1)
+        self._stats[slots, self._compared] = compared.reshape(-1)
         self._hash_again()
 
     def move(self, factors: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
         """Express means and variances of all keys in other units, `factors` (J,), and add `steps` (J,)."""
         used = np.flatnonzero(self._keys)
-        compared = self._stats[used, len(self.half_lives_s) :]
+        compared = self._stats[used, self._compared]
         move(compared, len(self.half_lives_s), factors, steps)
-        self._stats[used, len(self.half_lives_s) :] = compared
+        self._stats[used, self._compared] = compared
         self._hash_again()
 
 
@@ -216,6 +230,7 @@ def _observe(
     clip_spreads: float,
     changed_at: float,
     loose: int,
+    aged: bool,
     context: Any,
 ) -> None:
     memories = len(rates)
@@ -239,6 +254,8 @@ def _observe(
             context[event, 0] = gap
         for h in range(memories):
             row[h] *= math.exp(-gap * rates[h])
+        if aged:
+            row[-1] += gap
         context[event, 1:] = row
         last[slot] = times[event] if new else max(last[slot], times[event])
         for h in range(memories):

@@ -38,7 +38,10 @@ class Profiles:
             half_lives = layout.half_lives_of(kind)
             keys_max = config.pairs_max if kind.right is not None else config.entities_max
             keys_max = 1 if kind.left is None else keys_max
-            self._tables.append(ProfileTable(half_lives, kind.numerics, keys_max, config.clip_spreads))
+            aged = kind.right is not None
+            self._tables.append(
+                ProfileTable(half_lives, kind.numerics, keys_max, config.clip_spreads, aged=aged)
+            )
         self._habits = Habits(layout, config)
         self._priors = np.ones((2, len(layout.numerics)))  # variances: upper, then lower
         self._changed_at = -math.inf  # event time of the last shift, s

@@ -24,6 +24,7 @@ class ReplayBuffer:
 
     def __init__(self, empty: Examples) -> None:
         self._numbers = np.zeros(0, dtype=np.int64)
+        self.offsets = np.zeros(0, dtype=np.int64)  # of each example in the log; -1: in that of a peer
         self.examples = empty
 
     def __len__(self) -> int:
@@ -34,7 +35,13 @@ class ReplayBuffer:
         """Event number of each example, oldest first."""
         return self._numbers
 
-    def update(self, removed: NDArray[np.int64], added: NDArray[np.int64], examples: Examples) -> None:
+    def update(
+        self,
+        removed: NDArray[np.int64],
+        added: NDArray[np.int64],
+        examples: Examples,
+        offsets: NDArray[np.int64] | None = None,
+    ) -> None:
         """Remove some events and add others, of which `examples` are the examples.
 
         An event that is added again is replaced.
@@ -42,6 +49,8 @@ class ReplayBuffer:
         kept = np.flatnonzero(~np.isin(self._numbers, np.concatenate([removed, added])))
         kept = kept[max(0, len(kept) + len(added) - EXAMPLES_MAX) :]
         latest = slice(max(0, len(added) - EXAMPLES_MAX), None)
+        offsets = np.full(len(added), -1, dtype=np.int64) if offsets is None else offsets
+        self.offsets = np.concatenate([self.offsets[kept], offsets[latest]])
         self._numbers = np.concatenate([self._numbers[kept], added[latest]])
         self.examples = self.examples.take(kept).joined(examples.take(latest))
 
@@ -56,8 +65,9 @@ class ReplayBuffer:
 
     def to_state(self) -> dict[str, Any]:
         """State; arrays are replaced, never changed in place."""
-        return {"numbers": self._numbers, **self.examples.to_state()}
+        return {"numbers": self._numbers, "offsets": self.offsets, **self.examples.to_state()}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        self._numbers, self.examples = state["numbers"], Examples.from_state(state)
+        self._numbers, self.offsets = state["numbers"], state["offsets"]
+        self.examples = Examples.from_state(state)

@@ -145,6 +145,12 @@ class Supervision:
         return examples if self.learner.steps else examples.take(slice(0))
 
     @property
+    def fraud_offsets(self) -> NDArray[np.int64]:
+        """Where each of `frauds` is in the log; -1: in that of a peer."""
+        offsets = np.concatenate([self._frauds.offsets, self._peer_frauds.offsets])
+        return offsets if self.learner.steps else offsets[:0]
+
+    @property
     def trees(self) -> Trees:
         """Trees that the latest judged events were grown to; none without confirmed frauds."""
         return self._trees if len(self._frauds) + len(self._peer_frauds) else Trees()
@@ -214,7 +220,8 @@ class Supervision:
             removed = np.array(
                 [n for n, flags in changed.items() if flags & wanted != wanted], dtype=np.int64
             )
-            replay.update(removed, added, self._buffer.examples(added))
+            offsets = self._buffer.column("offsets", added)
+            replay.update(removed, added, self._buffer.examples(added), offsets)
             if self._shares and replay is self._frauds:
                 self._unpublished.frauds += added.tolist()
                 self._unpublished.retracted += removed.tolist()

@@ -299,10 +299,14 @@ def _square(point: Any, centre: Any) -> Any:
     return square
 
 
-class Exemplars:
-    """Typical events of each of K clusters: medians of their events in the core at a barrier.
+RANGE = (0.1, 0.9)
+"""Quantiles between which a range of normal values lies."""
 
-    A median is computed when it is first needed and kept until the next barrier. Events have left the core
+
+class Exemplars:
+    """Typical events of each of K clusters: medians and ranges of their events in the core at a barrier.
+
+    They are computed when they are first needed and kept until the next barrier. Events have left the core
     since the clusters were made, so the number of entities in each is counted again.
     """
 
@@ -312,6 +316,7 @@ class Exemplars:
         self._everything = slice(None, None, -(-len(core) // TYPICAL_OF))
         self._layout = layout
         self._typical: dict[int, Rows] = {}
+        self._ends: dict[int, NDArray[np.float64]] = {}
         # (K,) distinct main entities among the events of each cluster, and among those that stand for all;
         # the number of events if the schema has no entities.
         self.people = _distinct(self._cluster, self._rows.entities, count)
@@ -321,10 +326,23 @@ class Exemplars:
     def typical(self, cluster: int) -> Rows:
         """Return one row: medians of numerics and contexts, most frequent categories, mean time of day."""
         if cluster not in self._typical:
-            everything = cluster == EVERYTHING
-            of = self._everything if everything else np.flatnonzero(self._cluster == cluster)
-            self._typical[cluster] = self._median(self._rows.take(of))
+            self._typical[cluster] = self._median(self._rows.take(self._members(cluster)))
         return self._typical[cluster]
+
+    def ends(self, cluster: int) -> NDArray[np.float64]:
+        """Return the .1 and .9 quantiles of numerics, scaled, (2, J); NaN where all are missing."""
+        if cluster not in self._ends:
+            values = self._rows.numerics[self._members(cluster)]
+            ends = np.full((2, values.shape[1]), np.nan)
+            for column in range(values.shape[1]):
+                known = values[~np.isnan(values[:, column]), column]
+                if len(known):
+                    ends[:, column] = np.quantile(known, RANGE)
+            self._ends[cluster] = ends
+        return self._ends[cluster]
+
+    def _members(self, cluster: int) -> Any:
+        return self._everything if cluster == EVERYTHING else np.flatnonzero(self._cluster == cluster)
 
     def _median(self, members: Rows) -> Rows:
         typical = empty_rows(1, self._layout)

@@ -8,7 +8,7 @@ say nothing about what it does now.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from detector.core.model.trees import Trees
 PROTOTYPE_WEIGHT = 0.5
 PROTOTYPES_MAX = 32
 FRAUDS_PER_PROTOTYPE = 4
+NEAR_FRAUDS_MAX = 2  # that an alert names
 # Core events whose median labelled distance counts as 0.
 CENTRED_BY = 1024
 
@@ -75,6 +76,8 @@ class LabelledPart(OddsPart):
         hashed, texts = len(layout.categories), len(layout.texts)
         self._encoder = Encoder(config, len(setup.features), hashed, texts, setup.rng)
         self._prototypes = np.zeros((0, config.dimension), dtype=np.float32)  # of confirmed frauds
+        self._frauds = self._prototypes  # (f, D) those of this shard's log
+        self._offsets = np.zeros(0, dtype=np.int64)  # (f,)
 
     @property
     def knows(self) -> bool:
@@ -88,24 +91,45 @@ class LabelledPart(OddsPart):
         found: NDArray[np.float64] = (scale * squares / embedded.shape[1]).astype(np.float64)
         return found
 
+    def near_frauds(self, rows: Rows, inputs: NDArray[np.float32]) -> Sequence[tuple[int, float]]:
+        """Frauds nearer than the origin, where normal events lie; a distance of 1 is as far as that."""
+        if not len(self._frauds):
+            return ()
+        embedded = self._encoder.encode(inputs, rows)[0]
+        squares = np.square(self._frauds - embedded).sum(axis=1) / max(float(embedded @ embedded), 1e-12)
+        nearest = np.argsort(squares, kind="stable")[:NEAR_FRAUDS_MAX]
+        return [(int(self._offsets[n]), float(np.sqrt(squares[n]))) for n in nearest if squares[n] < 1.0]
+
     def update(self, update: Update) -> None:
         self._encoder.serve(update.learner.learned())
-        self._prototypes = self._find_prototypes(update)
+        embedded = self._prototypes[:0]
+        if len(update.fraud_inputs):
+            embedded = self._encoder.encode(update.fraud_inputs, update.fraud_hashes)
+        own = update.fraud_offsets >= 0
+        self._frauds, self._offsets = embedded[own], update.fraud_offsets[own]
+        self._prototypes = self._find_prototypes(embedded, update.rng)
         self._centre(update.core)
 
-    def _find_prototypes(self, update: Update) -> NDArray[np.float32]:
-        inputs = update.fraud_inputs
-        if not len(inputs):
-            return self._prototypes[:0]
-        count = min(PROTOTYPES_MAX, max(1, len(inputs) // FRAUDS_PER_PROTOTYPE))
-        return centres_of(self._encoder.encode(inputs, update.fraud_hashes), count, update.rng)
+    def _find_prototypes(
+        self, embedded: NDArray[np.float32], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        if not len(embedded):
+            return embedded
+        return centres_of(embedded, min(PROTOTYPES_MAX, max(1, len(embedded) // FRAUDS_PER_PROTOTYPE)), rng)
 
     def to_state(self) -> dict[str, Any]:
-        return {"encoder": self._encoder.to_state(), "prototypes": self._prototypes, "usual": self._usual}
+        return {
+            "encoder": self._encoder.to_state(),
+            "prototypes": self._prototypes,
+            "frauds": self._frauds,
+            "offsets": self._offsets,
+            "usual": self._usual,
+        }
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
         self._encoder.load(state["encoder"])
         self._prototypes, self._usual = state["prototypes"], state["usual"]
+        self._frauds, self._offsets = state["frauds"], state["offsets"]
 
 
 class TreesPart(OddsPart):

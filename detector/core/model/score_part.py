@@ -28,7 +28,7 @@ To add a part, write a class that inherits from `ScorePart`, and put it in the t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -84,6 +84,7 @@ class Update:
         np.float32
     ]  # (f, F) of confirmed frauds; none before anything was learned from labels
     fraud_hashes: Hashes  # of the same events
+    fraud_offsets: NDArray[np.int64]  # (f,) where they are in the log; -1: in that of a peer
     trees: Trees  # grown from judged events; none before the first ones
     rng: np.random.Generator  # the shard's
 
@@ -94,6 +95,7 @@ class Explained:
 
     facts: Mapping[str, Any] = field(default_factory=dict)  # fields of the alert
     typical: Rows | None = None  # one row: typical values of events near it; None: unknown to this part
+    ends: NDArray[np.float64] | None = None  # (2, J) .1 and .9 quantiles of these events, in their own units
     shown: bool = True  # whether enough entities share `typical` for an alert to show it
 
 
@@ -143,6 +145,10 @@ class ScorePart(Protocol):
     def explain(self, rows: Rows, inputs: NDArray[np.float32], shown: Shown) -> Explained:
         """Explain one event, given as one row, for its alert."""
         return Explained()
+
+    def near_frauds(self, rows: Rows, inputs: NDArray[np.float32]) -> Sequence[tuple[int, float]]:
+        """Confirmed frauds that one event is nearer to than to what is normal: offset and distance."""
+        return ()
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         """Learn from a block of n events; `ordinary` (n,) are all but the strangest."""

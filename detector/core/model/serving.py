@@ -203,7 +203,7 @@ class LearnedPart(ScorePart):
         self._exemplars = Exemplars(update.core, self._layout, len(self._clusters))
 
     def explain(self, rows: Rows, inputs: NDArray[np.float32], shown: Shown) -> Explained:
-        """Nearest cluster, and medians of near clusters that enough entities share; no ids, no text."""
+        """Nearest cluster, and ranges of near clusters that enough entities share; no ids, no text."""
         assert self._exemplars is not None
         people = self._exemplars.people
         found = [array[0].tolist() for array in self._nearest(rows, inputs)]
@@ -222,23 +222,25 @@ class LearnedPart(ScorePart):
                 "cluster": number,
                 "distance": distance,
                 "events": int(self._clusters.sizes[number]),
-                "medians": self._medians(number, shown),
+                "ranges": self._ranges(number, shown),
             }
             for number, distance in shared[: shown.exemplars_max]
         ]
         return Explained(
             facts={"exemplars": exemplars, "cluster": cluster},
             typical=self._exemplars.typical(typical),
+            ends=shown.units.restore(self._exemplars.ends(typical)),
             shown=typical != EVERYTHING or self._exemplars.everybody >= ENTITIES_SHOWN_MIN,
         )
 
-    def _medians(self, cluster: int, shown: Shown) -> dict[str, float | None]:
-        """Medians of a cluster's numerics, in the units of the fields; None: mostly missing."""
+    def _ranges(self, cluster: int, shown: Shown) -> dict[str, list[float] | None]:
+        """Ranges of a cluster's numerics, in the units of the fields; None: all are missing."""
         assert self._exemplars is not None
-        values = shown.units.restore(self._exemplars.typical(cluster).numerics)[0]
+        ends = shown.units.restore(self._exemplars.ends(cluster)).T
         return {
-            field.name: None if np.isnan(value) else float(f"{value:.6g}")
-            for field, value in zip(self._layout.numerics, values, strict=True)
+            place.name: None if np.isnan(low) else [float(f"{low:.6g}"), float(f"{high:.6g}")]
+            for place, (low, high) in zip(self._layout.numerics, ends, strict=True)
+            if place.field.echo
         }
 
     @property
@@ -344,7 +346,11 @@ class ServedModel:
         explained = [part.explain(rows, inputs, shown) for part in (*self._plain, *self._labelled)]
         near = next(part for part in explained if part.typical is not None)
         facts = {name: fact for part in explained for name, fact in part.facts.items()}
-        return Explained(facts=facts, typical=near.typical, shown=near.shown)
+        return Explained(facts=facts, typical=near.typical, ends=near.ends, shown=near.shown)
+
+    def near_frauds(self, rows: Rows, inputs: NDArray[np.float32]) -> list[tuple[int, float]]:
+        """Confirmed frauds that one event, given as one row, is like: offset and distance, nearest first."""
+        return [near for part in self._labelled for near in part.near_frauds(rows, inputs)]
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         """Let all parts learn from a block of n events; `ordinary` (n,) are all but the strangest."""

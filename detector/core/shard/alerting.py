@@ -20,7 +20,7 @@ from detector.core.alerts.alert import make_alert
 from detector.core.alerts.case_record import make_update
 from detector.core.alerts.case_rows import Candidate, Totals
 from detector.core.alerts.cases import Cases
-from detector.core.alerts.explain import COMBINATION, RANDOM, Explainer
+from detector.core.alerts.explain import Nothing
 from detector.core.alerts.exploration import BY_SCORE, Exploration
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.alerts.severity import Severity
@@ -29,6 +29,7 @@ from detector.core.features import DAY_S, Layout, Rows
 from detector.core.model.calibration import Calibration
 from detector.core.records import Alert, CaseUpdate, Identity
 from detector.core.shard.scoring import Scorer
+from detector.core.shard.telling import Telling
 
 # Events before the first alert: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
@@ -72,6 +73,7 @@ class Alerting:
 
     def __init__(self, config: ModelPart, identity: Identity, parser: Parser) -> None:
         self._identity = identity
+        self._telling = Telling(config)
         self._configure(config, parser)
         self.restart()
 
@@ -91,6 +93,7 @@ class Alerting:
 
     def reconfigure(self, config: ModelPart, parser: Parser) -> None:
         """Use another configuration; budget, cases and estimates stay."""
+        self._telling.reconfigure(config)
         state = self._parts_state()
         self._configure(config, parser)
         self._load_parts(state)
@@ -121,6 +124,7 @@ class Alerting:
             Offset of an event to explain although it gives no alert.
         """
         decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool))
+        self._telling.remember(piece.events, piece.rows, piece.scores)
         asked = next(iter(np.flatnonzero(piece.events.offsets == explain).tolist()), None)
         if not np.isfinite(self._threshold):
             self._tell_due(piece, slice(0, len(piece.events)))
@@ -173,7 +177,7 @@ class Alerting:
         alerts = {}
         for i in np.flatnonzero(piece.scores >= self._threshold).tolist():
             view = self._parser.view(piece.events[i].record)
-            alerts[i] = self._alert(piece, i, scorer, self._alone(piece, i, view), view)
+            alerts[i] = self._alert(piece, i, scorer, self._alone(piece, i, view), view, apart=True)
         return alerts
 
     def _alone(
@@ -185,7 +189,7 @@ class Alerting:
         return Published(totals, self._rank(float(piece.scores[i])), selection)
 
     def _exposure(self, view: View) -> float | None:
-        return None if self._event.exposure is None else view.values[self._event.exposure]
+        return None if self._event.exposure is None else view.values.get(self._event.exposure)
 
     def _rank(self, score: float) -> int:
         """Severity; low for what is no candidate."""
@@ -222,22 +226,22 @@ class Alerting:
         self._severity.note(score, candidate.severity)
         return Published(self.cases.alert(candidate), candidate.severity)
 
-    def _alert(self, piece: Piece, i: int, scorer: Scorer, decision: Published, view: View) -> Alert:
-        """Explain event i and make its alert."""
+    def _alert(
+        self,
+        piece: Piece,
+        i: int,
+        scorer: Scorer,
+        decision: Published,
+        view: View,
+        *,
+        apart: bool = False,
+    ) -> Alert:
+        """Explain event i and make its alert; with `apart` it is none of the recent events."""
         event, score = piece.events[i], float(piece.scores[i])
         row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
-        explained = scorer.explain(row, inputs, self._config.exemplars_max)
-        assert explained.typical is not None
-        reasons = Explainer(scorer.layout, scorer.units).reasons(
-            row,
-            explained.typical,
-            view,
-            score,
-            scorer.score_rows,
-            count_max=self._config.reasons_max,
-            show_typical=explained.shown,
-            otherwise=RANDOM if decision.selection == "exploration" else COMBINATION,
-        )
+        otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
+        explained, reasons = self._telling.reasons(row, inputs, view, score, scorer, otherwise)
+        facts = self._telling.facts(piece.events, i, row, inputs, view, scorer, apart=apart)
         schema, served = self._event, scorer.served
         return make_alert(
             self._identity,
@@ -252,8 +256,9 @@ class Alerting:
                 "threshold": self._threshold,
                 "warm_up": i < piece.warm_up_left,
             },
+            echo=self._config.echo,
             reasons=reasons,
-            facts=explained.facts,
+            facts={**facts, **explained.facts},
             model={
                 "version": served.version,
                 "encoder_step": served.step,
@@ -314,12 +319,13 @@ class Alerting:
         for name, part in self._parts().items():
             part.load(state[name])
 
-    def _parts(self) -> dict[str, Policy | Severity | Cases | Exploration]:
+    def _parts(self) -> dict[str, Policy | Severity | Cases | Exploration | Telling]:
         return {
             "policy": self._policy,
             "severity": self._severity,
             "cases": self.cases,
             "exploration": self._exploration,
+            "recent": self._telling,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:

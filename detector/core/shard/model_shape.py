@@ -7,6 +7,9 @@ from typing import Any
 
 from detector.config.tree import ModelPart
 
+WORDED = ("display", "unit", "currency", "labels", "echo", "pseudonym")
+"""Keys of entities and fields that only say how alerts show them."""
+
 
 def shape(config: ModelPart) -> dict[str, Any]:
     """Settings that a model in training depends on, as plain values.
@@ -23,8 +26,9 @@ def shape(config: ModelPart) -> dict[str, Any]:
             "time": {"late"},
         }
     )
-    for value in event["fields"]:
-        del value["display"], value["unit"]
+    for value in (*event["entities"], *event["fields"]):
+        for name in WORDED:
+            value.pop(name, None)
     return {"event": event, "model": config.model.model_dump(exclude={"labels", "barriers"})}
 
 

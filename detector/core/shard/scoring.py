@@ -10,7 +10,7 @@ them (`calibration.heated`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
+from detector.core.alerts.facts import NearFraud
 from detector.core.events import Events
 from detector.core.features import (
     Features,
@@ -149,6 +150,12 @@ class Scorer:
     def explain(self, rows: Rows, inputs: NDArray[np.float32], exemplars_max: int) -> Explained:
         """Explain one event, given as one row, by the parts of the score."""
         return self.served.explain(rows, inputs, Shown(self.units, exemplars_max))
+
+    def near_frauds(self, rows: Rows, inputs: NDArray[np.float32]) -> Sequence[NearFraud]:
+        """Confirmed frauds that one event, given as one row, is nearer to than to what is normal."""
+        if not self.calibration.label_weight > 0.0:  # the embedding ranks judged events no better than chance
+            return ()
+        return [NearFraud(*near) for near in self.served.near_frauds(rows, inputs)]
 
     def learn(self, block: Block, core: Core) -> NDArray[np.bool_]:
         """Learn from a block's distances and inputs; returns which rows are accepted, (B,).

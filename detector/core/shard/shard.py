@@ -181,7 +181,6 @@ class Shard:
             "profiles": float(len(self._scorer.profiles)),
             "trim": calibration.trim_score if served.ready else 0.0,
             "labels": float(len(self.desk.book.labels)),
-            "answers_undecided": float(self.desk.routing.waiting),
             "shifts": float(self._scorer.shifts.count),
             "label_weight": calibration.label_weight,
             "fraud_keys": float(len(self._supervision.fraud_rates)),
@@ -276,6 +275,7 @@ class Shard:
             keys=[record.key for record in events.records],
             model_version=self._scorer.served.version,
             held=decided.held,
+            entities=events.entities[:, 0] if events.entities.shape[1] else None,
         )
         return replace(
             outputs,

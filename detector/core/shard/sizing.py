@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 from detector.config.tree import Labels, Model, ModelPart
 from detector.core.alerts.cases import bytes_max as cases_bytes_max
+from detector.core.alerts.recent import EVENT_BYTES, SAVED_BYTES
+from detector.core.alerts.recent import places as recent_places
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Features, FraudRates, Heat, KeyTable, Layout, Profiles, empty_rows
 from detector.core.labels.event_buffer import ALERTED_MAX
@@ -195,12 +197,19 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
     if encoder.objectives.reconstructive:
         weights += 4 * wide * encoder.dimension
     examples = REPLAY_BUFFERS * EXAMPLES_MAX
-    examples *= 4 * inputs + 8 * len(layout.categories) + 4 * len(layout.texts) * TEXT_GRAMS_MAX
+    examples *= (
+        4 * inputs
+        + 4 * encoder.dimension
+        + 16
+        + 8 * len(layout.categories)
+        + 4 * len(layout.texts) * TEXT_GRAMS_MAX
+    )
     duplicates = config.event.duplicates
     ids = 1 if config.event.id is None or duplicates is None else duplicates.horizon_events
     vectors = core + model.clusters.count_max
     block, labels = model.barriers.block_events * (row + 4 * inputs), model.labels.labels_max
     alerted = ALERTED_MAX * (row + ROW_OBJECTS_BYTES)
+    places = recent_places(config.alerts.recent_events_max, model.barriers.block_events)
     cases = cases_bytes_max(config.alerts)
     parts = {
         "core and clusters": FixedPart(
@@ -213,6 +222,7 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
         "replayed examples": FixedPart(examples, examples, 0),
         "event ids": _part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
         "cases": _part(cases, cases),
+        "recent events": _part(places * EVENT_BYTES, places * SAVED_BYTES),
         "batches": FixedPart(BLOCKS * block, 0, BLOCKS_USUAL * block),
         "constant": _part(CONSTANT_BYTES, CONSTANT_BYTES),
     }

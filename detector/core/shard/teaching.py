@@ -49,6 +49,7 @@ def learn_from_labels(
             learner=supervision.learner,
             fraud_inputs=frauds.inputs,
             fraud_hashes=frauds,
+            fraud_offsets=supervision.fraud_offsets,
             trees=supervision.trees,
             rng=learning.rng,
         )

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from detector.ports import Message
 from detector.shell.files.inputs import Source
 from detector.shell.files.line_reader import readable_errors
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 SCORES_HEADER = b"event_id,event_time,score,quantile,alert\n"
 Form = Callable[[Sequence[Message]], bytes]  # messages of one topic as text
 
@@ -102,10 +105,15 @@ def _rejected_line(message: Message) -> bytes:
     return msgspec.json.encode(document)
 
 
+def inert(cell: str) -> str:
+    """Put an apostrophe before a text that a spreadsheet would take for a formula; numbers stay."""
+    return f"'{cell}" if cell[:1] in FORMULA_SIGNS and not _NUMBER.fullmatch(cell) else cell
+
+
 def _score_rows(messages: Sequence[Message]) -> bytes:
     text = io.StringIO()
     scores = (decode_score(message.value or b"") for message in messages)
-    rows = ((s.event_id, s.event_time, s.score, s.quantile, int(s.alert)) for s in scores)
+    rows = ((inert(s.event_id), s.event_time, s.score, s.quantile, int(s.alert)) for s in scores)
     csv.writer(text, lineterminator="\n").writerows(rows)  # csv writes floats by repr
     return text.getvalue().encode()
 

@@ -32,7 +32,6 @@ class Explanation(NamedTuple):
     observed: float | str | None
     expected: float | str | None
     direction: str  # above | below | unusual
-    detail: str  # one sentence for people
 
 
 class FieldKind(ABC):
@@ -94,16 +93,10 @@ class FieldKind(ABC):
 
     @classmethod
     @abstractmethod
-    def explain(
-        cls,
-        field: ValueField,
-        value: Any,
-        expected: NDArray[np.float64],
-        *,
-        whose: str,
-        familiarity: str,
-    ) -> Explanation:
-        """Say what is unusual about a value.
+    def explain(cls, field: ValueField, value: Any, expected: NDArray[np.float64]) -> Explanation:
+        """Give a value and what was expected as numbers, or as texts where people read them so.
+
+        The sentence is made of them by `detector.core.alerts.words`.
 
         Parameters
         ----------
@@ -111,11 +104,6 @@ class FieldKind(ABC):
             What `parse` returned.
         expected : (places,) float64
             Of `numerics`: the expected values in their own units, NaN for none. Empty for other stores.
-        whose
-            Where that comes from, for people: `this card`, or `events like it`.
-        familiarity
-            A sentence on how often the value was seen before; of `points` on how far it is from there.
-            Numerics and texts have no such history.
         """
 
     def missing(self) -> None:

@@ -41,10 +41,8 @@ class Words(FieldKind):
         return super().parse_column(column, doubtful)
 
     @classmethod
-    def explain(
-        cls, field: ValueField, value: Any, expected: NDArray[np.float64], *, whose: str, familiarity: str
-    ) -> Explanation:
-        return Explanation(value, None, "unusual", familiarity)
+    def explain(cls, field: ValueField, value: Any, expected: NDArray[np.float64]) -> Explanation:
+        return Explanation(value, None, "unusual")
 
 
 class Categorical(Words):

@@ -76,21 +76,11 @@ class Geo(FieldKind):
 
     @classmethod
     def explain(
-        cls,
-        field: ValueField,
-        value: dict[str, float] | None,
-        expected: NDArray[np.float64],
-        *,
-        whose: str,
-        familiarity: str,
+        cls, field: ValueField, value: dict[str, float] | None, expected: NDArray[np.float64]
     ) -> Explanation:
-        name, observed = field.display or field.name, None if value is None else _spell(*value.values())
-        if len(expected) and not np.isnan(expected).any():
-            usual = _spell(*expected.tolist())
-            detail = f"{name} is {observed or 'missing'}, {usual} is usual for {whose}"
-            return Explanation(observed, usual, "unusual", detail)
-        detail = f"{name} is missing" if observed is None else f"{name} is {observed}: {familiarity}"
-        return Explanation(observed, None, "unusual", detail)
+        observed = None if value is None else _spell(*value.values())
+        known = len(expected) and not np.isnan(expected).any()
+        return Explanation(observed, _spell(*expected.tolist()) if known else None, "unusual")
 
 
 def _spell(latitude: float, longitude: float) -> str:

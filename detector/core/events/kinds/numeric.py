@@ -56,17 +56,9 @@ class Numeric(FieldKind):
         out[:, 0] = self.parse_column(column, doubtful)
 
     @classmethod
-    def explain(
-        cls, field: ValueField, value: Any, expected: NDArray[np.float64], *, whose: str, familiarity: str
-    ) -> Explanation:
+    def explain(cls, field: ValueField, value: Any, expected: NDArray[np.float64]) -> Explanation:
         usual = None if np.isnan(expected[0]) else float(f"{expected[0]:.4g}")
         direction = "unusual"
         if value is not None and usual is not None and value != usual:
             direction = "above" if value > usual else "below"
-        name = field.display or field.name
-        detail = f"{name} is {_spell(value)}, {_spell(usual)} is usual for {whose}"
-        return Explanation(value, usual, direction, detail)
-
-
-def _spell(value: float | None) -> str:
-    return "missing" if value is None else f"{value:g}"
+        return Explanation(value, usual, direction)

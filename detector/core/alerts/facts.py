@@ -1,0 +1,321 @@
+"""Facts about an alerted event that do not depend on the score: what an analyst would look up.
+
+Each has a code, values for programs, and a sentence. They are found from the entity's recent events, from
+what the tables knew of the event's keys, and from labels. The codes, in the order in which an alert has them:
+
+    frauds_there     confirmed fraud of another entity of the event, or of the main one
+    shared           other alerted entities at the same merchant, device, beneficiary
+    near_fraud       a confirmed fraud that is nearer in the embedding than normal events are
+    small_then_large a small amount within the hour before a large one
+    first_contact    first time with a merchant, device, country, category; or for a day at most
+    window           many events, or a large sum, in the last hour and day
+    speed            a fast way since an entity's last event
+    little_history   the main entity is new, or seldom seen
+    long_silence     the main entity was not seen for ten times its usual interval
+    since_last       time since the main entity's last event
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.alerts.known import (
+    EVENTS_MIN,
+    TIMES_USUAL,
+    Contact,
+    Pace,
+    contact,
+    fastest_move,
+    informative_category,
+    pace,
+    ranges,
+)
+from detector.core.alerts.recent import History
+from detector.core.alerts.words import Sentences
+from detector.core.alerts.words.sentences import ONE_OF_MIN
+from detector.core.events import View
+from detector.core.features import DAY_S, KeyKind, Layout, Rows, Units
+
+FACTS_MAX = 6  # of an alert
+CONTACTS_MAX = 3  # of these about contacts
+RECENT_SHOWN = 20
+WINDOWS_S = (3600.0, DAY_S)
+WINDOW_MIN_S = 60.0  # a shorter window says nothing
+TIMES_LARGER = 20.0  # a large amount is so many times a small one
+SILENT_INTERVALS = 10.0  # usual intervals without an event that are told
+
+
+Values = Mapping[str, float | int | str | bool | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fact:
+    """One fact."""
+
+    code: str
+    values: Values
+    detail: str  # one sentence for people
+
+
+class NearFraud(NamedTuple):
+    """A confirmed fraud near an event."""
+
+    offset: int
+    distance: float  # in the embedding that learned from labels; 1: as far as normal events are
+
+
+class Shared(NamedTuple):
+    """Other alerted entities that share something with an event."""
+
+    name: str  # of the entity that they share
+    others: int
+    since_s: float  # length of the time that was looked at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evidence:
+    """What facts are found from: one event, and what is known beside its row."""
+
+    event: Rows  # one row
+    view: View
+    amount: float  # of event.exposure; NaN: missing, or there is no such field
+    history: History
+    near_frauds: Sequence[NearFraud] = ()
+    shared: Sequence[Shared] = ()
+
+
+class Facts:
+    """Finds facts about events of one schema."""
+
+    def __init__(self, layout: Layout, units: Units, sentences: Sentences) -> None:
+        self._layout, self._units, self._say = layout, units, sentences
+
+    def find(self, of: Evidence) -> tuple[Fact, ...]:
+        """Facts of an event, the most telling first."""
+        own = pace(self._layout, of.event, 0) if self._layout.entities else None
+        usual = self._usual(of.event)
+        found: list[Fact] = []
+        for facts in (
+            self._frauds(of),
+            self._shared(of),
+            self._near_frauds(of),
+            self._small_then_large(of, usual),
+            self._contacts(of, own),
+            self._windows(of, own, usual),
+            self._speeds(of),
+            self._time(of, own),
+        ):
+            found += facts
+        return tuple(found[:FACTS_MAX])
+
+    # --- one by one ----------------------------------------------------------------------------------------
+
+    def _frauds(self, of: Evidence) -> Iterator[Fact]:
+        layout = self._layout
+        for rated in layout.fraud_rate_kinds:
+            share = float(of.event.fraud_rates[0, rated.longest])
+            if rated.column >= len(layout.entities) or not share > 0.0:
+                continue
+            age_s = float(np.expm1(of.event.fraud_rates[0, rated.age])) * DAY_S
+            name = layout.entities[rated.column]
+            value = of.view.entities[name]
+            detail = self._say.frauds_there(name, value, share, age_s, main=rated.column == 0)
+            values: Values = {"of": name, "value": value, "share": _short(share), "age_s": _short(age_s)}
+            yield Fact(code="frauds_there", values=values, detail=detail)
+
+    def _shared(self, of: Evidence) -> Iterator[Fact]:
+        for name, others, since_s in of.shared:
+            value = of.view.entities[name]
+            values: Values = {"of": name, "value": value, "others": others, "since_s": since_s}
+            yield Fact(code="shared", values=values, detail=self._say.shared(name, value, others, since_s))
+
+    def _near_frauds(self, of: Evidence) -> Iterator[Fact]:
+        for near in of.near_frauds:
+            values: Values = {"offset": near.offset, "distance": _short(near.distance)}
+            yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud(near.offset))
+
+    def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
+        if usual is None or not of.amount > max(usual[1], 0.0):
+            return
+        time, history = float(of.event.times[0]), of.history
+        small = (history.times > time - WINDOWS_S[0]) & (history.amounts > 0.0)
+        small &= history.amounts * TIMES_LARGER <= of.amount
+        if not small.any():
+            return
+        latest = int(np.flatnonzero(small)[0])
+        gap_s, amount = max(0.0, time - float(history.times[latest])), float(history.amounts[latest])
+        yield Fact(
+            code="small_then_large",
+            values={"small": amount, "large": of.amount, "gap_s": _short(gap_s)},
+            detail=self._say.small_then_large(amount, gap_s, of.amount, usual, of.view.values),
+        )
+
+    def _contacts(self, of: Evidence, own: Pace | None) -> list[Fact]:
+        """New contacts, those of the rarest kind first."""
+        if own is None or not own.known:
+            return []
+        found: list[tuple[float, Fact]] = []
+        names = [*self._layout.entities, *(place.name for place in self._layout.categories)]
+        for column in range(1, len(names)):
+            about = contact(self._layout, of.event, column)
+            if about is None or not about.paired or about.one_of < ONE_OF_MIN:
+                continue
+            recent = about.new or about.age_s < min(DAY_S, own.age_s / 2.0)
+            if recent and (fact := self._contact(of, about, names[column])) is not None:
+                found.append((about.one_of, fact))
+        return [fact for _, fact in sorted(found, key=lambda one: -one[0])[:CONTACTS_MAX]]
+
+    def _contact(self, of: Evidence, about: Contact, name: str) -> Fact | None:
+        layout = self._layout
+        if about.column < len(layout.entities):
+            value = of.view.entities[name]
+            theirs = pace(layout, of.event, about.column)
+            young_s = None if theirs is None else theirs.age_s
+        else:
+            field = layout.categories[about.column - len(layout.entities)].field
+            if not field.echo:
+                return None
+            value, young_s = of.view.values.get(field.name), None
+        if about.new:
+            detail = self._say.first_time(about, name, value, young_s=young_s)
+        else:
+            detail = self._say.first_contact(about, name, value)
+        values: Values = {
+            "of": name,
+            "value": value,
+            "age_s": None if about.new else _short(about.age_s),
+            "seen_by_others": about.ever if about.new else None,
+            "one_of": _short(about.one_of),
+        }
+        return Fact(code="first_contact", values=values, detail=detail)
+
+    def _windows(self, of: Evidence, own: Pace | None, usual: tuple[float, float] | None) -> Iterator[Fact]:
+        time, history, told = float(of.event.times[0]), of.history, 0
+        for window_s in WINDOWS_S:
+            reach_s = min(window_s, time - history.since)
+            inside = history.times > time - reach_s
+            count = 1 + int(inside.sum())
+            if reach_s < WINDOW_MIN_S or count <= max(told, 1):
+                continue
+            amounts = np.append(history.amounts[inside], of.amount)
+            amounts = amounts[~np.isnan(amounts)]
+            total, largest = (float(amounts.sum()), float(amounts.max())) if len(amounts) else (None, None)
+            expected = own.per_s * reach_s if own is not None and own.known else None
+            many = count >= max(EVENTS_MIN, TIMES_USUAL * (expected or 0.0))
+            dear = (
+                usual is not None
+                and total is not None
+                and total > TIMES_USUAL * max(usual[1], 0.0) * max(1.0, expected or 0.0)
+            )
+            if not many and not dear:
+                continue
+            told = count
+            values: Values = {
+                "window_s": _short(reach_s),
+                "events": count,
+                "sum": total,
+                "largest": largest,
+                "usual_events": None if expected is None else _short(expected),
+            }
+            per_s = None if expected is None or own is None else own.per_s
+            detail = self._say.window(count, reach_s, total, largest, per_s, usual, of.view.values)
+            yield Fact(code="window", values=values, detail=detail)
+
+    def _speeds(self, of: Evidence) -> Iterator[Fact]:
+        for point, place in enumerate(self._layout.points):
+            move = fastest_move(self._layout, of.event, point)
+            if move is None or not place.field.echo:
+                continue
+            entity, km, gap_s = move
+            name = self._layout.entities[entity]
+            values: Values = {"of": name, "place": place.name, "km": _short(km), "gap_s": _short(gap_s)}
+            yield Fact(code="speed", values=values, detail=self._say.move(name, km, gap_s))
+
+    def _time(self, of: Evidence, own: Pace | None) -> Iterator[Fact]:
+        """How new the main entity is, and when it was last seen."""
+        layout = self._layout
+        if not layout.entities or of.event.entities[0, 0] == 0:
+            return
+        main = layout.entities[0]
+        if own is None or not own.known:
+            age_s = None if own is None or math.isinf(own.age_s) else _short(own.age_s)
+            counted = 0 if own is None else round(own.events)
+            if math.isinf(of.history.since):  # the ring has all of them
+                counted = len(of.history)
+            values: Values = {"age_s": age_s, "events": counted}
+            yield Fact(
+                code="little_history", values=values, detail=self._say.little_history(main, own, counted)
+            )
+        gap_s = float(of.event.context[0, layout.kind_of(0).gap])
+        if own is None or math.isnan(gap_s):
+            return
+        if own.known and gap_s >= DAY_S and gap_s * own.per_s >= SILENT_INTERVALS:
+            detail = self._say.long_silence(main, gap_s, own.per_s)
+            yield Fact(code="long_silence", values={"gap_s": _short(gap_s)}, detail=detail)
+            return
+        amount = float(of.history.amounts[0]) if len(of.history) else math.nan
+        last = None if math.isnan(amount) else amount
+        detail = self._say.since_last(main, gap_s, last, of.view.values)
+        yield Fact(code="since_last", values={"gap_s": _short(gap_s), "amount": last}, detail=detail)
+
+    # --- what is usual -------------------------------------------------------------------------------------
+
+    def _usual(self, event: Rows) -> tuple[float, float] | None:
+        """Range of the main entity's amounts."""
+        layout = self._layout
+        if not layout.entities or layout.exposure is None:
+            return None
+        found = ranges(layout, self._units, event, layout.kind_of(0))
+        if found is None or np.isnan(found[:, layout.exposure]).any():
+            return None
+        low, high = found[:, layout.exposure].tolist()
+        return low, high
+
+    def usual(self, event: Rows, view: View) -> list[dict[str, Any]]:
+        """Ranges of what is usual of the main entity, of its category, and of both together."""
+        layout = self._layout
+        kinds: list[tuple[str, str | None, KeyKind]] = []
+        if layout.entities:
+            kinds.append((layout.entities[0], view.main, layout.kind_of(0)))
+        numeric = layout.exposure or 0
+        category = informative_category(layout, event, numeric) if layout.numerics else None
+        if category is not None:
+            field, column = layout.categories[category].field, len(layout.entities) + category
+            if field.echo:
+                value = view.values.get(field.name)
+                kinds.append((field.name, value, layout.kind_of(column)))
+                if layout.entities:
+                    kinds.append((f"{layout.entities[0]}+{field.name}", value, layout.kind_of(0, column)))
+        found = []
+        for of, value, kind in kinds:
+            ends = ranges(layout, self._units, event, kind)
+            if ends is not None:
+                count = round(float(event.context[0, kind.count(-1)]))
+                found.append({"of": of, "value": value, "events": count, "ranges": self._named(ends)})
+        return found
+
+    def _named(self, ends: NDArray[np.float64]) -> dict[str, list[float]]:
+        return {
+            place.name: [_short(low), _short(high)]
+            for place, (low, high) in zip(self._layout.numerics, ends.T.tolist(), strict=True)
+            if place.field.echo and not math.isnan(low)
+        }
+
+
+def recent_events(history: History) -> list[dict[str, Any]]:
+    """The latest events of an entity, newest first, as an alert has them."""
+    rows = zip(*(column[:RECENT_SHOWN].tolist() for column in history[:4]), strict=True)
+    return [
+        {"offset": offset, "time": time, "amount": None if math.isnan(amount) else amount, "score": score}
+        for offset, time, amount, score in rows
+    ]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

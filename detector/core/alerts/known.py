@@ -1,0 +1,182 @@
+"""What the tables know of one event's keys, as numbers that reasons and facts are made of.
+
+Each function reads one event, given as one row with the context that it was scored with.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.features import (
+    DAY_S,
+    SHORT_S,
+    KeyKind,
+    Layout,
+    Rows,
+    Units,
+    population_shift,
+    population_variances,
+)
+
+# Decayed events from which an entity's own history tells what is usual of it.
+OWN_HISTORY_MIN = 5.0
+# The same of a category, which many have.
+CATEGORY_HISTORY_MIN = 30.0
+# Weight of the population's variance in an entity's own, as `profile_table` has it.
+PRIOR_WEIGHT = 2.0
+Z = 1.2816
+"""Spreads from the mean to the .1 and .9 quantiles of a normal distribution."""
+# Events in the last hour from which, and times the usual number beyond which, a pace is told.
+EVENTS_MIN, TIMES_USUAL = 3.0, 3.0
+# Share of an entity's events up to which an hour is not its own.
+HOUR_SHARE_MAX = 0.05
+# Nats from which a move is told: one in ten is as fast.
+FAST_MIN = 2.3
+# Half-lives after which the time since a key was first seen is not known any more: single floats hold it.
+AGE_HALF_LIVES_MAX = 16.0
+
+
+class Pace(NamedTuple):
+    """How often a key is seen."""
+
+    hour: float  # decayed events of the last hour
+    per_s: float  # usual events per second
+    events: float  # decayed ones in the longest memory
+    age_s: float  # since it was first seen; inf: for longer than is known
+
+    @property
+    def known(self) -> bool:
+        """Whether it has a history that tells what is usual."""
+        return self.events >= OWN_HISTORY_MIN and self.age_s >= DAY_S
+
+    @property
+    def fast(self) -> bool:
+        """Whether it is seen far more often than usual."""
+        usual = self.per_s * SHORT_S[-1] / math.log(2.0)
+        return self.hour >= EVENTS_MIN and self.hour >= TIMES_USUAL * usual
+
+
+class Contact(NamedTuple):
+    """What is known of one thing that an event meets: another entity, or a category."""
+
+    column: int  # of its key in (entities ++ categories)
+    paired: bool  # whether it is known with the main entity; else only what all know of it
+    new: bool  # to the main entity; if not paired, to all
+    gap_s: float  # since it was last seen with the main entity (else at all); NaN: never
+    age_s: float  # since it was first seen with the main entity
+    events: float  # decayed ones with the main entity before this one
+    ever: bool  # whether anybody was seen with it before
+    one_of: float  # the main entity meets a new one of this kind in 1 of so many events; 0: unknown
+
+
+def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
+    """How often an entity is seen; None if the event has none, or it was never seen before."""
+    habit = layout.habit_of("pace", entity)
+    if habit is None or event.entities[0, entity] == 0:
+        return None
+    _, hour, count, observed = event.context[0, habit.columns].tolist()
+    if count <= 0.0:
+        return None
+    half_life = float(layout.half_lives_s[-1])
+    left = 1.0 - observed
+    age = -math.log(left) / math.log(2.0) if left > 2.0**-AGE_HALF_LIVES_MAX else math.inf
+    per_s = count / observed * math.log(2.0) / half_life if observed > 0.0 else 0.0
+    return Pace(hour, per_s, count, age * half_life)
+
+
+def contact(layout: Layout, event: Rows, column: int) -> Contact | None:
+    """What is known of one key of the event; None if it is missing, or is the main entity."""
+    keys = event.keys()[0]
+    if keys[column] == 0 or (column == 0 and layout.entities):
+        return None
+    context = event.context[0]
+    ever = not math.isnan(context[layout.kind_of(column).gap])
+    paired = bool(layout.entities) and keys[0] != 0
+    kind = layout.kind_of(0, column) if paired else layout.kind_of(column)
+    gap = float(context[kind.gap])
+    new = math.isnan(gap)
+    age = float(context[kind.age]) if paired else math.nan
+    count = float(context[kind.count(-1)])
+    return Contact(
+        column, paired, new, gap, age, count, ever, _one_of(layout, event, kind) if paired else 0.0
+    )
+
+
+def _one_of(layout: Layout, event: Rows, kind: KeyKind) -> float:
+    """The main entity meets a new one of this kind in 1 of so many events; 0: too few events to tell."""
+    habit = layout.habit_of("novelty", 0)
+    if habit is None:
+        return 0.0
+    count, *new = event.context[0, habit.columns].tolist()
+    place = next(number for number, other in enumerate(layout.contacts) if other is kind)
+    # One more than there were: that there was none in ten events does not say that there will be none.
+    return 0.0 if count < OWN_HISTORY_MIN else count / max(new[place], 1.0)
+
+
+def own_hour(layout: Layout, event: Rows) -> float | None:
+    """Share of the main entity's events that come around this hour, if few do."""
+    habit = layout.habit_of("hours", 0)
+    if habit is None:
+        return None
+    around, count = event.context[0, habit.columns].tolist()
+    if count < OWN_HISTORY_MIN or around > HOUR_SHARE_MAX * count:
+        return None
+    return float(around / count)
+
+
+def fastest_move(layout: Layout, event: Rows, point: int) -> tuple[int, float, float] | None:
+    """The fastest way to a place since an entity's last event: entity, km, s; None if none was fast."""
+    moves = [habit for habit in layout.habits if habit.name == "moves" and habit.point == point]
+    if not moves:
+        return None
+    move = max(moves, key=lambda habit: float(event.context[0, habit.start]))
+    rarity, way, gap_s = event.context[0, move.columns].tolist()
+    return (move.key or 0, way, gap_s) if rarity >= FAST_MIN else None
+
+
+def ranges(layout: Layout, units: Units, event: Rows, kind: KeyKind) -> NDArray[np.float64] | None:
+    """The .1 and .9 quantiles of what is usual of a key, (2, J) in the fields' own units.
+
+    They follow from its mean and its two spreads, which are shrunk to everybody's. NaN where they are not
+    known; None if it has too little history. A range from below to above 0 begins at 0 if its mean is above:
+    amounts of one sign have spreads that are wider than their way to 0.
+    """
+    context, weight = event.context[0], float(event.context[0, kind.count(-1)])
+    if not kind.numerics or not weight >= OWN_HISTORY_MIN:
+        return None
+    numerics = kind.numerics
+    everyone = population_variances(event.context, layout)[0].reshape(2, -1)[:, :numerics]
+    mean = np.full(len(layout.numerics), np.nan)
+    mean[:numerics] = context[kind.means(-1)] + population_shift(event.context, layout)[0, :numerics]
+    ends = np.tile(mean, (2, 1))
+    for side, (upper, sign) in enumerate(((False, -1.0), (True, 1.0))):
+        start = kind.variance(-1, 0, upper=upper)
+        own = context[start : start + numerics].astype(np.float64)
+        variance = (weight * own + PRIOR_WEIGHT * everyone[0 if upper else 1]) / (weight + PRIOR_WEIGHT)
+        ends[side, :numerics] += sign * Z * np.sqrt(variance)
+    crossing = (mean > 0.0) & (ends[0] < 0.0)
+    ends[0, crossing] = 0.0
+    return units.restore(ends)
+
+
+def informative_category(layout: Layout, event: Rows, numeric: int) -> int | None:
+    """The category of the event within which a numeric varies least; None if none tells much of it.
+
+    It tells much if the variance within it is less than half of everybody's.
+    """
+    context, entities = event.context[0], len(layout.entities)
+    best, least = None, 0.5 * _variance(context, layout.kind_of(None), numeric)
+    for category in range(len(layout.categories)):
+        kind = layout.kind_of(entities + category)
+        known = event.categories[0, category] != 0 and context[kind.count(-1)] >= CATEGORY_HISTORY_MIN
+        if known and numeric < kind.numerics and (found := _variance(context, kind, numeric)) < least:
+            best, least = category, found
+    return best
+
+
+def _variance(context: NDArray[np.float32], kind: KeyKind, numeric: int) -> float:
+    return float(sum(context[kind.variance(-1, numeric, upper=upper)] for upper in (True, False)))

@@ -1,0 +1,276 @@
+"""The newest events of a shard, each linked to earlier ones of the same main entity.
+
+A ring by event number. An event without a main entity has no place of its own in a chain, but a number. The
+events of one bucket of keys are a chain, newest first, so that the history of an entity is found without a
+table of entities: there is nothing to evict, and an entity's chain reaches as far back as the ring.
+
+Rules
+    - An event's history depends on its number alone, not on how polls cut the log: it sees the events before
+      it, `events_max` numbers back at most. The ring has a block more, so that none of them is overwritten
+      while the block is being scored.
+    - Chains follow from the keys. They are no part of the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.state import Table, row_hash, rows_hash, words
+
+OFFSET, AMOUNT, SCORE = range(3)
+PLACES_PER_BUCKET = 4
+EVENT_BYTES = 8 + 8 + 3 * 8 + 4 + 8 // PLACES_PER_BUCKET
+"""Bytes of one place: key, time, numbers, link, and its part of a bucket."""
+SAVED_BYTES = 8 + 8 + 3 * 8 + 8
+"""Bytes of one place in a snapshot."""
+# Events of an entity that are looked at, and events of its bucket on the way to them.
+HISTORY_MAX = 1024
+STEPS_MAX = 16_384
+
+
+class History(NamedTuple):
+    """Earlier events of one entity, newest first; m rows."""
+
+    offsets: NDArray[np.int64]  # (m,)
+    times: NDArray[np.float64]  # (m,) s since the epoch
+    amounts: NDArray[np.float64]  # (m,) of the field event.exposure; NaN: missing, or there is no such field
+    scores: NDArray[np.float64]  # (m,)
+    since: float  # event time from which all of its events are here, s
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class Recent:
+    """See the module's text.
+
+    Parameters
+    ----------
+    events_max
+        Numbers that an event's history goes back.
+    block_events
+        Events of a block.
+    """
+
+    def __init__(self, events_max: int, block_events: int) -> None:
+        self._events_max, self.count = events_max, 0  # number of the next event
+        size = places(events_max, block_events)
+        self._keys = np.zeros(size, dtype=np.uint64)  # 0: no event, or one without a main entity
+        self._times = np.zeros(size)
+        self._numbers = np.zeros((size, 3))  # offset, amount, score
+        self._back = np.zeros(size, dtype=np.uint32)  # numbers from an event to the one before in its chain
+        buckets = -(-size // PLACES_PER_BUCKET)
+        self._newest = np.full(buckets, -1, dtype=np.int64)  # number of each bucket's newest event; -1: none
+        self._hashed = np.zeros(1, dtype=np.uint64)
+
+    def feed(
+        self,
+        keys: NDArray[np.uint64],
+        offsets: NDArray[np.int64],
+        times: NDArray[np.float64],
+        amounts: NDArray[np.float64],
+        scores: NDArray[np.float64],
+    ) -> None:
+        """Add the next n events, of a block at most. `keys` are hashes of the main entity, 0: missing."""
+        feed: Any = _feed
+        feed(*self._arrays(), self._hashed, self.count, keys, offsets, times, amounts, scores)
+        self.count += len(keys)
+
+    def before(self, key: int, time: float, number: int | None = None) -> History:
+        """Earlier events of an entity, as an event of `time` sees them.
+
+        Parameters
+        ----------
+        number
+            Of the event; None: it is the next one, and not here.
+        """
+        number = self.count if number is None else number
+        walk: Any = _walk
+        found, full = np.empty(HISTORY_MAX, dtype=np.int64), np.zeros(1)
+        oldest = max(0, number - self._events_max)
+        arrays = self._keys, self._times, self._back, self._newest
+        count = walk(*arrays, self.count, number, oldest, np.uint64(key), found, full) if key else 0
+        at = found[:count]
+        since = full[0]
+        if count == HISTORY_MAX or np.isinf(since):  # there may be more of them
+            since = self._times[at[-1]] if count else time
+        elif oldest == 0:
+            since = -np.inf
+        stats = self._numbers[at]
+        return History(
+            stats[:, OFFSET].astype(np.int64),
+            self._times[at],
+            stats[:, AMOUNT],
+            stats[:, SCORE],
+            float(since),
+        )
+
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        own = self._keys, self._times, self._numbers
+        return (*own, *words(self._times, self._numbers), self._back, self._newest)
+
+    def forget(self, key: int) -> None:
+        """Drop the events of an entity."""
+        places = np.flatnonzero(self._keys == np.uint64(key)) if key else np.zeros(0, dtype=np.int64)
+        self._keys[places], self._times[places], self._numbers[places] = 0, 0.0, 0.0
+        self._hashed[0] = rows_hash(self._keys, self._times, self._numbers)
+
+    def take_over(self, other: Recent) -> None:
+        """Hold the events of another ring, of whatever size."""
+        state = other.to_state()
+        self.load({**state, "events": other._rows()})
+
+    # --- state ---------------------------------------------------------------------------------------------
+
+    def to_state(self) -> dict[str, Any]:
+        """State; the table is valid until the next event."""
+        return {"count": self.count, "events": Table(len(self._keys), int(self._hashed[0]), self._rows)}
+
+    def _rows(self) -> dict[str, Any]:
+        used = np.flatnonzero(self._keys)
+        return {
+            "slots": len(self._keys),
+            "used": used,
+            "keys": self._keys[used],
+            "last": self._times[used],
+            "stats": self._numbers[used],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned, also of a ring of another size: the newest events stay."""
+        table, count = state["events"], int(state["count"])
+        size, used = int(table["slots"]), table["used"]
+        lengths = {len(table[name]) for name in ("used", "keys", "last", "stats")}
+        if count < 0 or size < 1 or len(lengths) > 1:
+            raise ValueError(f"a ring of {size} events with columns of {sorted(lengths)} rows")
+        if len(used) and not 0 <= used.min() <= used.max() < size:
+            raise ValueError("a ring with rows beyond its places")
+        numbers = count - 1 - (count - 1 - used) % size  # the newest number with this place
+        order = np.argsort(numbers, kind="stable")
+        order = order[numbers[order] >= max(0, count - len(self._keys))]
+        place = numbers[order] % len(self._keys)
+        self.clear()
+        self.count = count
+        self._keys[place], self._times[place] = table["keys"][order], table["last"][order]
+        self._numbers[place] = table["stats"][order]
+        _link(self._keys, self._back, self._newest, numbers[order])
+        self._hashed[0] = rows_hash(self._keys, self._times, self._numbers)
+
+    def clear(self) -> None:
+        """Forget all events."""
+        self.count = 0
+        for array in (self._keys, self._times, self._numbers, self._back, self._hashed):
+            array[:] = 0
+        self._newest[:] = -1
+
+
+def places(events_max: int, block_events: int) -> int:
+    """Places of a ring."""
+    return events_max + block_events
+
+
+def bytes_max(events_max: int, block_events: int) -> int:
+    """Bytes of a ring."""
+    return places(events_max, block_events) * EVENT_BYTES
+
+
+@numba.njit(cache=True)
+def _feed(
+    own: Any,
+    own_times: Any,
+    numbers: Any,
+    time_words: Any,
+    number_words: Any,
+    back: Any,
+    newest: Any,
+    hashed: Any,
+    first: int,
+    keys: Any,
+    offsets: Any,
+    times: Any,
+    amounts: Any,
+    scores: Any,
+) -> None:
+    size = len(own)
+    place = first % size
+    for event in range(len(keys)):
+        if own[place] != 0:
+            hashed[0] -= row_hash(own, time_words, number_words, place)
+        key = keys[event]
+        own[place] = key
+        if key != 0:
+            own_times[place] = times[event]
+            numbers[place, 0] = np.float64(offsets[event])
+            numbers[place, 1] = amounts[event]
+            numbers[place, 2] = scores[event]
+            hashed[0] += row_hash(own, time_words, number_words, place)
+            _chain(back, newest, key, place, first + event)
+        place = place + 1 if place + 1 < size else 0
+
+
+@numba.njit(cache=True, inline="always")
+def _bucket(newest: Any, key: Any) -> Any:
+    return np.int64((key >> np.uint64(7)) % np.uint64(len(newest)))
+
+
+@numba.njit(cache=True, inline="always")
+def _chain(back: Any, newest: Any, key: Any, place: int, number: int) -> None:
+    bucket = _bucket(newest, key)
+    way = number - newest[bucket]
+    back[place] = np.uint32(way) if newest[bucket] >= 0 and way < len(back) else np.uint32(0)
+    newest[bucket] = number
+
+
+@numba.njit(cache=True)
+def _link(own: Any, back: Any, newest: Any, numbers: Any) -> None:
+    """Make the chains of events with these numbers, oldest first."""
+    for number in numbers:
+        place = number % len(own)
+        _chain(back, newest, own[place], place, number)
+
+
+@numba.njit(cache=True)
+def _walk(
+    own: Any,
+    own_times: Any,
+    back: Any,
+    newest: Any,
+    count: int,
+    number: int,
+    oldest: int,
+    key: Any,
+    found: Any,
+    since: Any,
+) -> int:
+    """Places of the key's events from `oldest` to before `number`, newest first; returns how many.
+
+    `since` becomes the time of the oldest event that was not overwritten, of whichever entity; inf if the way
+    was too long.
+    """
+    size, hits = len(own), 0
+    edge = oldest
+    while edge < number and own[edge % size] == 0:
+        edge += 1
+    since[0] = own_times[edge % size] if edge < number else np.inf
+    at, steps = newest[_bucket(newest, key)], 0
+    while steps < STEPS_MAX:
+        if at < oldest or at < count - size:
+            return hits
+        place = at % size
+        if at < number:
+            steps += 1
+            if own[place] == key:
+                found[hits] = place
+                hits += 1
+                if hits == len(found):
+                    return hits
+        if back[place] == 0:
+            return hits
+        at -= np.int64(back[place])
+    since[0] = np.inf
+    return hits

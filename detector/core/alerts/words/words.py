@@ -1,0 +1,189 @@
+"""Nouns, values, ranges and meetings of one schema, in words."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from detector.config.tree import Event, ValueField
+from detector.core.alerts.words.english import MEETING, NO_NOUNS, NOUNS, TEXTS, WITH
+from detector.core.alerts.words.numbers import duration, money, number, printed, rounded
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
+_CODE = re.compile(r"[A-Z]{3}")
+_MEETING = {noun: text for text, nouns in MEETING.items() for noun in nouns}
+DAY_S = 86_400.0
+
+
+class Words:
+    """Words of one schema.
+
+    Parameters
+    ----------
+    schema
+        Gives labels (`display`), units, and labels of values (`labels`).
+    """
+
+    def __init__(self, schema: Event) -> None:
+        self._fields = {field.name: field for field in schema.fields}
+        self._labels = {
+            field.name: dict(one.split("=", 1) for one in field.labels) for field in schema.fields
+        }
+        self._entities = {entity.name: entity for entity in schema.entities}
+        self._exposure = schema.exposure
+        self._main = schema.entities[0].name if schema.entities else None
+
+    # --- nouns ---------------------------------------------------------------------------------------------
+
+    def noun(self, name: str) -> str:
+        """Noun of an entity or a field: its `display`, else the words of its name that make one."""
+        item = self._entities.get(name) or self._fields.get(name)
+        if item is not None and item.display:
+            display: str = item.display
+            return display if name in self._entities else _lower(display)
+        words = [
+            word.lower() if not word.isupper() or len(word) > 3 else word for word in _WORDS.findall(name)
+        ]
+        while len(words) > 1 and words[-1].lower() in NO_NOUNS:
+            words.pop()
+        return " ".join(NOUNS.get(word.lower(), word.lower()) for word in words) or name
+
+    def label(self, name: str) -> str:
+        """Label that begins a sentence."""
+        field = self._fields.get(name)
+        text = field.display if field is not None and field.display else self.noun(name)
+        return text[:1].upper() + text[1:]
+
+    def this(self, name: str | None = None) -> str:
+        """`this card`; without a name the main entity."""
+        name = self._main if name is None else name
+        return self.others() if name is None else TEXTS["this"].format(noun=self.noun(name))
+
+    def others(self) -> str:
+        """`events like it`: those of the nearest cluster."""
+        return TEXTS["events_like_it"]
+
+    def whose(self, name: str | None = None) -> str:
+        """`this card's`."""
+        name = self._main if name is None else name
+        return TEXTS["whose"].format(noun=self.noun(name or ""))
+
+    # --- values --------------------------------------------------------------------------------------------
+
+    def currency(self, field: ValueField, values: Mapping[str, Any]) -> str | None:
+        """Currency of an amount: of another field of the event, or a unit that is one."""
+        if field.currency is not None:
+            found = values.get(field.currency)
+            return None if found is None else printed(found)
+        unit = field.unit
+        if unit and (_CODE.fullmatch(unit) or any(unicodedata.category(sign) == "Sc" for sign in unit)):
+            return unit
+        return None
+
+    def is_money(self, field: ValueField, values: Mapping[str, Any]) -> bool:
+        """Whether a field's values are amounts of money."""
+        return self.currency(field, values) is not None or (field.name == self._exposure and not field.unit)
+
+    def value(self, name: str, value: Any, values: Mapping[str, Any]) -> str:
+        """A value of a field, with its unit; `values` are all of the event."""
+        field = self._fields[name]
+        if value is None:
+            return TEXTS["missing"]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if self.is_money(field, values):
+                return money(value, self.currency(field, values))
+            text = number(value)
+        else:
+            text = self.labelled(name, str(value))
+        return f"{text} {field.unit}" if field.unit else text
+
+    def labelled(self, name: str, value: str) -> str:
+        """A value of a field or entity, with its label if it has one: 6011, cash."""
+        label = self._labels.get(name, {}).get(value)
+        return printed(value) if label is None else TEXTS["named"].format(value=printed(value), label=label)
+
+    def amount(self, value: float, values: Mapping[str, Any]) -> str:
+        """An amount of the exposure."""
+        if self._exposure is None or self._exposure not in self._fields:
+            return number(value)
+        return self.value(self._exposure, value, values)
+
+    def amounts(self, low: float, high: float, observed: Any, values: Mapping[str, Any]) -> str:
+        """A range of amounts of the exposure."""
+        assert self._exposure is not None
+        return self.range(self._exposure, low, high, observed, values)
+
+    def range(self, name: str, low: float, high: float, observed: Any, values: Mapping[str, Any]) -> str:
+        """A range of a field's values, without unit and currency, which the value beside it has."""
+        low, high = rounded(low), rounded(high)
+        if isinstance(observed, float | int) and float(observed).is_integer() and high >= 2.0:
+            low, high = float(round(low)), float(round(high))
+        if self.is_money(self._fields[name], values):
+            whole = low.is_integer() and high.is_integer()
+            texts = [money(end, None, whole=whole) for end in (low, high)]
+        else:
+            texts = [number(end) for end in (low, high)]
+        return texts[0] if low == high else TEXTS["range"].format(low=texts[0], high=texts[1])
+
+    # --- meetings and rates --------------------------------------------------------------------------------
+
+    def meeting(self, name: str, value: str | None) -> str:
+        """`at merchant M1`, `in category 6011, cash`."""
+        noun = self.noun(name)
+        last = noun.rpartition(" ")[2]
+        text = _MEETING.get(noun) or _MEETING.get(last) or WITH
+        shown = "" if value is None else self.labelled(name, value)
+        return text.format(noun=noun, value=shown).strip()
+
+    @property
+    def noun_of_main(self) -> str:
+        """`card`."""
+        return self.noun(self._main or "")
+
+    @property
+    def plural_of_main(self) -> str:
+        """`cards`."""
+        return TEXTS["plural"].format(noun=self.noun_of_main)
+
+
+def ago(seconds: float) -> str:
+    """`2 minutes ago`."""
+    return TEXTS["ago"].format(duration=duration(seconds))
+
+
+def events(count: float) -> str:
+    """`3 events`."""
+    whole = round(count)
+    return TEXTS["event"] if whole == 1 else TEXTS["events"].format(n=number(float(whole)))
+
+
+def rate(per_s: float) -> str:
+    """Events a day, a week or a year, whichever is 1 at least."""
+    for name, days in (("a_day", 1.0), ("a_week", 7.0), ("a_year", 365.25)):
+        count = per_s * days * DAY_S
+        if count >= 0.95 or name == "a_year":
+            return TEXTS[name].format(events=events(rounded(max(count, 1.0))))
+    raise AssertionError
+
+
+def distance(km: float) -> str:
+    """A way over the earth."""
+    return TEXTS["km"].format(n=number(round(km) if km >= 10.0 else round(km, 1)))
+
+
+def speed(km: float, seconds: float) -> str:
+    """A speed; empty for times that are too short for one."""
+    return TEXTS["km_h"].format(n=number(float(round(km / seconds * 3600.0)))) if seconds >= 60.0 else ""
+
+
+def is_inside(low: float, high: float, value: Any) -> bool:
+    """Whether a value is in a range."""
+    return isinstance(value, float | int) and not math.isnan(low) and low <= value <= high
+
+
+def _lower(text: str) -> str:
+    """A label inside of a sentence: `Merchant category` begins small, `MCC` does not."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text

@@ -1,0 +1,127 @@
+"""The newest events of each entity: which an event sees, how far back, and that polls do not matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.core.alerts import recent
+from detector.core.alerts.recent import EVENT_BYTES, History, Recent, bytes_max
+from detector.core.state import digest, pack, unpack
+
+BLOCK = 8
+
+
+def feed(ring: Recent, keys: list[int], pieces: list[int], first: int = 0) -> None:
+    """Feed events whose offset is 10 times their number, cut into pieces."""
+    start = 0
+    for length in [*pieces, len(keys)]:
+        part = np.array(keys[start : start + min(length, BLOCK)], dtype=np.uint64)
+        numbers = first + start + np.arange(len(part))
+        ring.feed(part, 10 * numbers, 60.0 * numbers, 1.0 + numbers, 0.5 * numbers)
+        start += len(part)
+    while start < len(keys):
+        part = np.array(keys[start : start + BLOCK], dtype=np.uint64)
+        numbers = first + start + np.arange(len(part))
+        ring.feed(part, 10 * numbers, 60.0 * numbers, 1.0 + numbers, 0.5 * numbers)
+        start += len(part)
+
+
+def offsets(history: History) -> list[int]:
+    return history.offsets.tolist()
+
+
+@given(
+    keys=st.lists(st.integers(0, 5), max_size=80),
+    events_max=st.integers(1, 40),
+    pieces=st.lists(st.integers(1, BLOCK), max_size=20),
+)
+def test_an_event_sees_the_latest_of_its_own_however_polls_cut_the_log(
+    keys: list[int], events_max: int, pieces: list[int]
+) -> None:
+    ring = Recent(events_max, BLOCK)
+    feed(ring, keys, pieces)
+    for number in range(max(0, len(keys) - BLOCK), len(keys) + 1):  # a block's events, and the next one
+        for key in range(1, 6):
+            seen = range(max(0, number - events_max), number)
+            expected = [10 * n for n in reversed(seen) if keys[n] == key]
+            assert offsets(ring.before(key, 60.0 * number, number)) == expected
+    assert len(ring.before(0, 0.0)) == 0
+
+
+@given(keys=st.lists(st.integers(0, 5), max_size=60), size=st.integers(1, 40))
+def test_a_state_restores_the_same_ring_also_of_another_size(keys: list[int], size: int) -> None:
+    ring, other = Recent(24, BLOCK), Recent(size, BLOCK)
+    feed(ring, keys, [])
+    state = unpack(pack({"recent": ring.to_state()}))["recent"]
+    other.load(state)
+    for key in range(1, 6):
+        assert (
+            offsets(other.before(key, 0.0)) == offsets(ring.before(key, 0.0))[: len(other.before(key, 0.0))]
+        )
+    same = Recent(24, BLOCK)
+    same.load(state)
+    feed(same, [1, 2, 0, 1], [], len(keys))
+    feed(ring, [1, 2, 0, 1], [], len(keys))
+    assert digest(same.to_state()) == digest(ring.to_state())
+    assert offsets(same.before(1, 0.0)) == offsets(ring.before(1, 0.0))
+
+
+def test_what_an_event_sees_is_offset_time_amount_and_score() -> None:
+    ring = Recent(16, BLOCK)
+    feed(ring, [3, 4, 3], [])
+    found = ring.before(3, 600.0)
+    assert offsets(found) == [20, 0]
+    assert found.times.tolist() == [120.0, 0.0]
+    assert found.amounts.tolist() == [3.0, 1.0]
+    assert found.scores.tolist() == [1.0, 0.0]
+
+
+def test_an_entity_can_be_forgotten() -> None:
+    ring, other = Recent(16, BLOCK), Recent(16, BLOCK)
+    feed(ring, [3, 4, 3, 4], [])
+    ring.forget(3)
+    assert offsets(ring.before(3, 600.0)) == []
+    assert offsets(ring.before(4, 600.0)) == [30, 10]
+    feed(other, [0, 4, 0, 4], [])
+    assert digest(ring.to_state()) == digest(other.to_state())
+
+
+def test_it_says_since_when_all_events_are_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = Recent(16, BLOCK)
+    feed(ring, [3] * 16, [])
+    assert ring.before(3, 960.0).since == -np.inf  # the shard has had no others
+    feed(ring, [4] * 8, [], 16)
+    assert ring.before(3, 1440.0).since == 60.0 * 8
+    monkeypatch.setattr(recent, "HISTORY_MAX", 4)
+    found = ring.before(3, 1440.0)
+    assert offsets(found) == [150, 140, 130, 120]
+    assert found.since == 60.0 * 12
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"used": np.array([99])},
+        {"keys": np.zeros(3, dtype=np.uint64)},
+        {"slots": 0},
+    ],
+    ids=["beyond", "torn", "no places"],
+)
+def test_a_state_that_is_no_ring_is_refused(wrong: dict[str, Any]) -> None:
+    ring = Recent(16, BLOCK)
+    feed(ring, [3], [])
+    state = unpack(pack(ring.to_state()))
+    with pytest.raises(ValueError, match="a ring"):
+        Recent(16, BLOCK).load({**state, "events": state["events"] | wrong})
+
+
+def test_bytes_are_those_of_its_arrays() -> None:
+    ring = Recent(1000, BLOCK)
+    held = sum(array.nbytes for array in vars(ring).values() if isinstance(array, np.ndarray))
+    assert held <= bytes_max(1000, BLOCK) + 64
+    assert bytes_max(1000, BLOCK) == 1008 * EVENT_BYTES

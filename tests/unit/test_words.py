@@ -1,0 +1,300 @@
+"""Golden sentences: what an alert says, word by word."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.config.tree import Event
+from detector.core.alerts.known import Contact, Pace
+from detector.core.alerts.words import Sentences, Usual, duration, money, number, percent, printed
+from detector.core.alerts.words.words import rate
+
+DAY, HOUR = 86_400.0, 3_600.0
+
+
+def schema(**amount: Any) -> Event:
+    return Event.model_validate(
+        {
+            "id": "id",
+            "time": {"path": "t"},
+            "entities": [
+                {"name": "account_id", "path": "a"},
+                {"name": "device", "path": "d"},
+                {"name": "bene_iban", "path": "b"},
+                {"name": "MERCHANT_ID", "path": "m"},
+                {"name": "holder", "path": "h", "display": "card holder"},
+            ],
+            "fields": [
+                {"name": "amount", "path": "amount", "type": "numeric", "display": "Amount", **amount},
+                {"name": "items", "path": "items", "type": "numeric", "unit": "pieces"},
+                {
+                    "name": "mcc",
+                    "path": "mcc",
+                    "type": "categorical",
+                    "display": "Merchant category",
+                    "labels": ["6011=cash"],
+                },
+                {"name": "ccy", "path": "ccy", "type": "categorical"},
+                {"name": "country", "path": "country", "type": "categorical"},
+            ],
+            "exposure": "amount",
+        }
+    )
+
+
+SAY = Sentences(schema(unit="EUR"))
+VALUES = {"amount": 2_164_470.0, "mcc": "6011", "ccy": "SEK"}
+
+
+def contact(**changed: Any) -> Contact:
+    known = {
+        "column": 1,
+        "paired": True,
+        "new": False,
+        "gap_s": 3 * DAY,
+        "age_s": 90 * DAY,
+        "events": 40.0,
+        "ever": True,
+        "one_of": 200.0,
+    }
+    return Contact(**(known | changed))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "less than a second"),
+        (1.0, "1 second"),
+        (119.0, "119 seconds"),
+        (129.6, "2 minutes"),
+        (5400.0, "90 minutes"),
+        (7200.0, "2 hours"),
+        (47 * HOUR, "47 hours"),
+        (2 * DAY, "2 days"),
+        (90 * DAY, "3 months"),
+        (800 * DAY, "2 years"),
+    ],
+)
+def test_times_are_told_in_the_largest_unit_of_which_there_are_two(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.0, "0"),
+        (7.0, "7"),
+        (1234567.0, "1,234,567"),
+        (0.002686, "0.002686"),
+        (3.16349, "3.163"),
+        (-12.5, "-12.5"),
+        (123456.789, "123,457"),
+        (1e300, "1.000e+300"),
+        (float("nan"), "missing"),
+    ],
+)
+def test_numbers_have_four_digits_and_signs_between_thousands(value: float, words: str) -> None:
+    assert number(value) == words
+
+
+def test_money_has_two_decimals_and_its_currency_in_front() -> None:
+    assert money(2_164_470, "EUR") == "EUR 2,164,470.00"
+    assert money(-0.5, "€") == "€ -0.50"
+    assert money(12.345, None) == "12.35" or money(12.345, None) == "12.34"
+    assert money(1200.0, "EUR", whole=True) == "EUR 1,200"
+    assert percent(0.021) == "2 %"
+    assert percent(0.0001) == "less than 1 %"
+
+
+def test_an_amount_beside_the_accounts_own_range() -> None:
+    field, own = SAY.words._fields["amount"], Usual("this account", 12.3, 84.9)
+    assert SAY.number(field, 2_164_470.0, [own], VALUES) == (
+        "Amount EUR 2,164,470.00; this account usually 12 to 85"
+    )
+    here = Usual("in merchant category 6011, cash", 20.0, 204.0)
+    assert SAY.number(field, 900.0, [own, here], VALUES) == (
+        "Amount EUR 900.00; this account usually 12 to 85, in merchant category 6011, cash usually 20 to 200"
+    )
+    assert SAY.number(field, 50.0, [own], VALUES) == (
+        "Amount EUR 50.00, within what is usual: this account usually 12 to 85"
+    )
+    assert SAY.number(field, None, [own], VALUES) == "Amount is missing; this account usually 12 to 85"
+    assert SAY.number(field, 50.0, [], VALUES) == "Amount EUR 50.00, which is rare here"
+    same = Usual("events like it", 49.99, 50.01)
+    assert SAY.number(field, 90.0, [same], VALUES) == "Amount EUR 90.00; events like it usually 50"
+    small = Usual("this account", 0.31, 2.74)
+    assert SAY.number(field, 9.5, [small], VALUES) == "Amount EUR 9.50; this account usually 0.31 to 2.70"
+
+
+def test_other_numbers_have_their_unit_and_whole_ones_whole_ranges() -> None:
+    field = SAY.words._fields["items"]
+    assert SAY.number(field, 7.0, [Usual("this account", 0.6, 2.6)], VALUES) == (
+        "Items 7 pieces; this account usually 1 to 3"
+    )
+
+
+def test_the_currency_may_be_that_of_another_field_or_unknown() -> None:
+    by_field = Sentences(schema(currency="ccy"))
+    assert by_field.words.amount(1200.0, VALUES) == "SEK 1,200.00"
+    assert by_field.words.amount(1200.0, {}) == "1,200.00"
+    assert Sentences(schema()).words.amount(1200.0, VALUES) == "1,200.00"
+    assert Sentences(schema(unit="kWh")).words.amount(1200.0, VALUES) == "1,200 kWh"
+
+
+@pytest.mark.parametrize(
+    ("name", "noun"),
+    [
+        ("account_id", "account"),
+        ("MERCHANT_ID", "merchant"),
+        ("customerId", "customer"),
+        ("cc_num", "card"),
+        ("bene_iban", "beneficiary IBAN"),
+        ("holder", "card holder"),
+        ("mcc", "merchant category"),
+        ("id", "id"),
+        ("device.fingerprint", "device fingerprint"),
+    ],
+)
+def test_each_entity_has_its_noun(name: str, noun: str) -> None:
+    assert SAY.words.noun(name) == noun
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("mcc", "6011", "in merchant category 6011, cash"),
+        ("mcc", "5411", "in merchant category 5411"),
+        ("country", "DE", "in country DE"),
+        ("device", "D17", "on device D17"),
+        ("MERCHANT_ID", "M1", "at merchant M1"),
+        ("bene_iban", "X", "with beneficiary IBAN X"),
+        ("holder", "Ann", "with card holder Ann"),
+        ("country", None, "in country"),
+    ],
+)
+def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None:
+    assert SAY.words.meeting(name, value) == words
+
+
+@pytest.mark.parametrize(
+    ("known", "young_s", "words"),
+    [
+        (
+            {"new": True, "ever": False},
+            None,
+            "first time on device D17 for anybody; this account meets a new one in 1 of 200 events",
+        ),
+        ({"new": True, "one_of": 0.0}, None, "first time on device D17 for this account"),
+        (
+            {"new": True, "one_of": 0.0},
+            2 * HOUR,
+            "first time on device D17 for this account; others were first seen there 2 hours ago",
+        ),
+        (
+            {"gap_s": 60.0, "age_s": 129.6, "events": 1.0},
+            None,
+            "first contact on device D17 2 minutes ago, 1 event before this one",
+        ),
+        ({}, None, "Device D17, known to this account for 3 months, last 3 days ago"),
+        ({"paired": False, "new": True}, None, "Device D17, never seen before"),
+        ({"paired": False}, None, "Device D17, which about 1 of 500 events has"),
+    ],
+)
+def test_contacts(known: dict[str, Any], young_s: float | None, words: str) -> None:
+    assert SAY.contact(contact(**known), "device", "D17", young_s=young_s, share=0.002) == words
+
+
+def test_facts() -> None:
+    own = Pace(7.0, 2.0 / DAY, 40.0, 30 * DAY)
+    assert SAY.window(7, HOUR, 60_786.0, 10_131.0, own.per_s, (12.0, 85.0), VALUES) == (
+        "7 events in the last hour, EUR 60,786.00 in all, the largest EUR 10,131.00; "
+        "this account usually has 2 events a day, 12 to 85 each"
+    )
+    assert SAY.window(3, 1320.0, None, None, None, None, VALUES) == "3 events in the last 22 minutes"
+    assert SAY.small_then_large(1.0, 129.6, 900.0, (12.0, 85.0), VALUES) == (
+        "EUR 1.00 2 minutes before EUR 900.00; this account usually 12 to 85"
+    )
+    assert SAY.since_last("account_id", 129.6, 12.0, VALUES) == (
+        "2 minutes after the last event of this account, EUR 12.00"
+    )
+    assert (
+        SAY.since_last("account_id", 129.6, None, VALUES) == "2 minutes after the last event of this account"
+    )
+    assert SAY.long_silence("account_id", 90 * DAY, 1.0 / DAY) == (
+        "first event of this account for 3 months; 1 event a day is usual"
+    )
+    assert SAY.little_history("account_id", None, 0) == "first event of this account"
+    assert SAY.little_history("account_id", Pace(2.0, 1.0, 3.0, 3 * HOUR), 3) == (
+        "this account is new: first seen 3 hours ago, 3 events so far"
+    )
+    assert SAY.little_history("account_id", Pace(0.0, 1.0, 2.0, float("inf")), 2) == (
+        "this account is seldom seen: 2 events lately"
+    )
+    assert SAY.frauds_there("MERCHANT_ID", "M1", 0.12, 3 * DAY, main=False) == (
+        "confirmed fraud at merchant M1, the latest 3 days ago; 12 % of what is known of it was fraud"
+    )
+    assert SAY.frauds_there("account_id", "A", 0.12, 3 * DAY, main=True) == (
+        "confirmed fraud of this account, the latest 3 days ago"
+    )
+    assert SAY.shared("device", "D17", 3, 7 * DAY) == (
+        "3 other accounts with alerts on device D17 in the last 7 days"
+    )
+    assert SAY.shared("device", "D17", 1, 7 * DAY) == (
+        "1 other account with alerts on device D17 in the last 7 days"
+    )
+    assert SAY.move("account_id", 1204.0, 1800.0) == (
+        "1,204 km in 30 minutes since the last event of this account, 2,408 km/h"
+    )
+
+
+def test_the_activity_of_the_main_entity_has_no_decayed_count() -> None:
+    busy = Pace(11.0, 2.0 / DAY, 40.0, 30 * DAY)
+    assert SAY.activity("account_id", busy, 1.0 / DAY) == (
+        "11 events in the last hour; 2 events a day is usual for this account"
+    )
+    calm = Pace(0.002686, 40.0 / DAY, 40.0, 30 * DAY)
+    assert SAY.activity("account_id", calm, 0.4 / DAY) == (
+        "this account has about 40 events a day; usual is about 3 events a week"
+    )
+    assert SAY.activity("account_id", None, 1.0) == "first event of this account"
+
+
+@pytest.mark.parametrize(
+    ("per_day", "words"),
+    [
+        (250.0, "250 events a day"),
+        (0.3, "2 events a week"),
+        (0.01, "4 events a year"),
+    ],
+)
+def test_rates_are_told_in_days_weeks_or_years(per_day: float, words: str) -> None:
+    assert rate(per_day / DAY) == words
+
+
+HOSTILE = ["\x1b[31mred", "a\x00b", "\u202eevil", "line\nbreak", "x" * 5000, "tab\tbed"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_value_cannot_disturb_the_sentence(value: str) -> None:
+    sentence = SAY.contact(contact(new=True), "device", value, young_s=None, share=1.0)
+    assert len(sentence) < 200
+    assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", sentence)
+
+
+@given(st.text())
+def test_any_value_is_printed_in_one_short_line(value: str) -> None:
+    shown = printed(value)
+    assert len(shown) <= 60
+    assert all(unicodedata.category(sign) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for sign in shown)
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_any_number_can_be_told(value: float) -> None:
+    assert number(value)
+    assert money(value, "EUR")
