@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detector.config.tree import Alerts
+from detector.core.alerts.case_rows import Candidate
+from detector.core.alerts.cases import Cases
 from detector.core.labels import feedback
-from detector.core.labels.commands import SNOOZE_MAX_S
+from detector.core.labels.case_alerts import CaseAlerts
 from detector.core.labels.event_buffer import ALERTED
 from detector.core.labels.feedback import LastAnswer
 from detector.core.state import pack, unpack
@@ -78,27 +81,60 @@ def test_an_alert_and_other_coordinates_contradict_each_other() -> None:
     ]
 
 
+def test_a_closed_case_ends_and_its_answers_stay_its_own() -> None:
+    made, cases = alerted(3, 7, 20), Cases(Alerts(), b"key")
+    made._cases = CaseAlerts(made.buffer, 7 * DAY_S, cases)
+
+    def alert(number: int) -> None:
+        offset, time = 1000 + 2 * number, float(number)
+        cases.alert(Candidate(7, "card", offset, time, time, None, 0, 4.0))
+
+    alert(3)
+    alert(7)
+    close = {"kind": "close", "code": "false_positive"}
+    texts = [receipt["text"] for receipt in made.receipts(label({**close, "alert_id": alert_id(7)}))]
+    assert texts == ["The case is closed: the entity's next alert begins a new one."]
+    assert cases.totals(7) is None
+    (again,) = made.receipts(label({**close, "case_id": alert_id(3)}))
+    assert (again["outcome"], again["text"]) == ("closed", "The case was not open any more.")
+    alert(20)
+    made.receipts(label({"case_id": alert_id(3)}), label({**close, "case_id": alert_id(3)}))
+    assert list(made.labels) == [1006, 1014]
+    assert cases.totals(7) is not None
+
+
 class Snoozed(dict[Any, float]):
     """Snoozes in a table."""
 
-    def set(self, entity: int, code: str | None, until: float, now: float) -> None:
+    def set(self, entity: int, code: str | None, until: float, now: float) -> float:
         self[entity, code] = until
+        return until
 
-    def clear(self, entity: int, code: str | None) -> None:
-        self.pop((entity, code), None)
+    def clear(self, entity: int, code: str | None = None) -> bool:
+        return self.pop((entity, code), None) is not None
 
 
-def test_snoozes_are_passed_on_and_at_most_a_week_long() -> None:
+def test_snoozes_are_passed_on() -> None:
     made = alerted(3, 7)
     snooze = {"kind": "snooze", "alert_id": alert_id(3), "until": NOON + DAY_S}
     assert apply(made, label(snooze)) == ["unsupported"]
     made._snoozes = snoozed = Snoozed()
-    (receipt,) = made.receipts(label(snooze, code="night"))
-    assert receipt["text"] == "Alerts of the entity are held back until 2 March 2024."
-    assert apply(made, label({**snooze, "until": NOON + 1e9})) == ["snoozed"]
-    assert snoozed == {(7, "night"): NOON + DAY_S, (7, None): NOON + SNOOZE_MAX_S}
-    assert apply(made, label({"kind": "unsnooze", "alert_id": alert_id(7)}, code="night")) == ["unsnoozed"]
-    assert list(snoozed) == [(7, None)]
+    receipts = made.receipts(
+        label(snooze, code="night"),
+        label({**snooze, "kind": "unsnooze"}, code="night"),
+        label({**snooze, "kind": "unsnooze"}, code="night"),
+        label(snooze),
+        now=NOON,
+    )
+    assert [(receipt["outcome"], receipt["text"]) for receipt in receipts] == [
+        ("snoozed", "Alerts of the entity are held back until 2 March 2024."),
+        ("unsnoozed", "The snooze is lifted."),
+        ("unsnoozed", "There was no snooze any more."),
+        ("snoozed", "Alerts of the entity are held back until 2 March 2024."),
+    ]
+    assert snoozed == {(7, None): NOON + DAY_S}
+    (late,) = made.receipts(label(snooze))
+    assert "over already" in late["text"]
 
 
 # --- contradictions ----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from detector.config.tree import Topics
 from detector.core.labels.commands import KINDS, LABELS, Command, Malformed, known_word, read_command
 from detector.core.labels.receipts import OUTCOMES, STATUSES
 from detector.core.labels.routing import PENDING_MAX, Routing
@@ -210,6 +211,11 @@ def test_several_partitions_need_messages_between_shards() -> None:
     made.config = made.config.model_copy(update={"topics": topics})
     with pytest.raises(NeedsOperator, match=r"topics\.exchange"):
         until(lambda: False, made.runner())
+
+
+def test_receipts_need_feedback() -> None:
+    with pytest.raises(ValueError, match=r"topics\.feedback"):
+        Topics(receipts="receipts")
 
 
 # --- a quiet topic -----------------------------------------------------------------------------------------

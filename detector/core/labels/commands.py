@@ -49,7 +49,6 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     ),
     "retracted": ("retracted", "retract", "withdrawn"),
 }
-SNOOZE_MAX_S = 7 * 86_400.0  # a longer snooze is cut to this
 _TYPO_CHARS_MIN = 5  # shorter words must be right: one letter changes their meaning
 _PLACE = re.compile(r"(.{1,249})-(\d{1,10})-(\d{1,20})", re.DOTALL)
 _SHOWN_CHARS = 40  # of a value in a sentence
@@ -223,7 +222,7 @@ def _until(document: dict[str, Any], time: float) -> float:
         raise _Wrong(_unread("until", document.get("until"), "the event time at which the snooze ends"))
     if until <= time:
         raise _Wrong("until is not after time")
-    return min(until, time + SNOOZE_MAX_S)
+    return until
 
 
 def _place(document: dict[str, Any]) -> tuple[Place | None, str]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from detector.config.tree import Labels as LabelsConfig
+from detector.core.labels.case_alerts import CaseAlerts
 from detector.core.labels.commands import Command, Malformed, Place, read_command
 from detector.core.labels.event_buffer import ALERTED, EventBuffer
 from detector.core.labels.feedback import Answer, AppliedLabels, Decision, LabelBook
@@ -45,27 +46,22 @@ _PLAIN = {
     "closed": "The case is closed: the entity's next alert begins a new one.",
     "already_closed": "The case was not open any more.",
     "unsnoozed": "The snooze is lifted.",
+    "no_snooze": "There was no snooze any more.",
+    "over": "The snooze is over already: it ends before the event time of now.",
 }
-
-
-class Cases(Protocol):
-    """Open cases; each is named by the offset of its first alert."""
-
-    def alerts_of(self, first: int) -> Sequence[int] | None:
-        """Offsets of a case's alerts, the newest ones; None: it is not open."""
-
-    def close(self, first: int, at: int) -> bool:
-        """End a case at offset `at` of the log; False: it is not open."""
 
 
 class Snoozes(Protocol):
     """Alerts that are held back on demand."""
 
-    def set(self, entity: int, code: str | None, until: float, now: float) -> None:
-        """Hold back alerts of a main entity, given by its hash; with `code` those with this reason only."""
+    def set(self, entity: int, code: str | None, until: float, now: float) -> float:
+        """Hold back alerts of a main entity, given by its hash; with `code` those with this reason only.
 
-    def clear(self, entity: int, code: str | None) -> None:
-        """Undo `set`."""
+        Returns until which event time, s: it may be cut, and is not after `now` if nothing is held back.
+        """
+
+    def clear(self, entity: int, code: str | None = None) -> bool:
+        """Undo `set`; without `code` all of the entity. Returns whether there was a snooze."""
 
 
 class Desk:
@@ -88,7 +84,7 @@ class Desk:
         buffer: EventBuffer,
         id_hash: Callable[[str], int],
         routing: Routing,
-        cases: Cases,
+        cases: CaseAlerts,
         snoozes: Snoozes | None = None,
     ) -> None:
         self._identity, self._buffer, self._id_hash = identity, buffer, id_hash
@@ -97,17 +93,21 @@ class Desk:
         self.routing = routing
         self._drafts: list[Draft] = []  # of the barrier under way
         self._receipts: list[Receipt] = []  # of the last barrier
+        self._at = -1  # offset of the last record before the barrier under way
         self._by_id: Mapping[int, int] = {}  # of the barrier under way: hash of an id -> event number
         self._by_offset: Mapping[int, int] = {}  # the same by offset
 
-    def apply(self, records: Sequence[tuple[int, bytes]], now: float) -> AppliedLabels:
+    def apply(self, records: Sequence[tuple[int, bytes]], now: float, at: int = -1) -> AppliedLabels:
         """Apply feedback records, given as position and value, in order.
 
         Parameters
         ----------
         now
             Event time of the shard, s since the epoch.
+        at
+            Offset of the last record before the barrier.
         """
+        self._at = at
         self.book.begin(now)
         self._drafts = []
         answers: list[Answer] = []
@@ -259,22 +259,24 @@ class Desk:
 
     def _other(self, position: int, one: Command, number: int, now: float) -> Draft:
         """Apply a record that is no label."""
-        offset, entity = self._event(number)
+        _, entity = self._event(number)
         if one.kind in ("snooze", "unsnooze") and (self._snoozes is None or not entity):
             return self._draft(position, one, "unsupported")
         if one.kind == "snooze":
             assert one.until is not None
             assert self._snoozes is not None
-            self._snoozes.set(entity, one.code, one.until, now)
-            text = f"Alerts of the entity are held back until {date_of(one.until)}."
-            return self._draft(position, one, "snoozed", text)
+            ends = self._snoozes.set(entity, one.code, one.until, now)
+            text = f"Alerts of the entity are held back until {date_of(ends)}."
+            return self._draft(position, one, "snoozed", text if ends > now else _PLAIN["over"])
         if one.kind == "unsnooze":
             assert self._snoozes is not None
-            self._snoozes.clear(entity, one.code)
-            return self._draft(position, one, "unsnoozed")
+            found = self._snoozes.clear(entity, one.code)
+            return self._draft(position, one, "unsnoozed", "" if found else _PLAIN["no_snooze"])
         if one.kind == "close":
-            first = offset if one.place is None else one.place.offset
-            closed = self._cases.close(first, offset)
+            if one.place is not None and one.names == "case_id":
+                closed = self._cases.close(one.place.offset, self._at)
+            else:
+                closed = self._cases.close_of(entity, self._at)
             return self._draft(position, one, "closed", "" if closed else _PLAIN["already_closed"])
         return self._draft(position, one, {"note": "noted", "assign": "assigned"}[one.kind])
 

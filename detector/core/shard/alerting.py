@@ -83,7 +83,7 @@ class Alerting:
         self._parser = parser
         self._policy = Policy(config.alerts, config.partitions)
         self._severity = Severity(config.alerts)
-        self._cases = Cases(config.alerts, self._identity.entity_key)
+        self.cases = Cases(config.alerts, self._identity.entity_key)
         self._exploration = Exploration(config.model.seed, self._identity.partition)
 
     def restart(self) -> None:
@@ -107,7 +107,7 @@ class Alerting:
             "threshold": float(self._threshold) if np.isfinite(self._threshold) else 0.0,
             "events_per_day": self._events_per_day,
             "overdrafts": float(self._policy.overdrafts),
-            "open_cases": float(len(self._cases)),
+            "open_cases": float(len(self.cases)),
             **self._exploration.estimates,
         }
 
@@ -162,13 +162,13 @@ class Alerting:
     def _tell_due(self, piece: Piece, part: slice) -> None:
         """Tell of cases whose cooldown ends at one of these events, at that event."""
         start = part.start
-        while self._cases.next_due <= piece.now[start : part.stop].max(initial=-np.inf):
-            start += int(np.argmax(piece.now[start : part.stop] >= self._cases.next_due))
-            self._cases.tell_due(int(piece.events.offsets[start]))
+        while self.cases.next_due <= piece.now[start : part.stop].max(initial=-np.inf):
+            start += int(np.argmax(piece.now[start : part.stop] >= self.cases.next_due))
+            self.cases.tell_due(int(piece.events.offsets[start]))
 
     def updates(self, *, silent: bool = False) -> list[CaseUpdate]:
         """Take what was told of cases since the last call."""
-        updates = self._cases.collect()
+        updates = self.cases.collect()
         main = self._event.entities[0].name if self._event.entities else ""
         return [] if silent else [make_update(self._identity, update, main) for update in updates]
 
@@ -211,7 +211,7 @@ class Alerting:
             score=score,
         )
         held = self._policy.decide(
-            self._cases.last_alert(candidate.entity),
+            self.cases.last_alert(candidate.entity),
             candidate.severity,
             cold=self._rank(cold) if cold >= self._threshold else None,
             above=score - self._threshold,
@@ -221,10 +221,10 @@ class Alerting:
             events_per_day=self._events_per_day,
         )
         if held is not None:
-            self._cases.hold(candidate, held.reason)
+            self.cases.hold(candidate, held.reason)
             return held
         self._severity.note(score, candidate.severity)
-        return Published(self._cases.alert(candidate), candidate.severity)
+        return Published(self.cases.alert(candidate), candidate.severity)
 
     def _alert(
         self,
@@ -324,7 +324,7 @@ class Alerting:
         return {
             "policy": self._policy,
             "severity": self._severity,
-            "cases": self._cases,
+            "cases": self.cases,
             "exploration": self._exploration,
         }
 

@@ -128,7 +128,7 @@ class Shard:
             self._buffer,
             self._intake.parser.id_hash,
             Routing(*routed(self.config, identity.partition, alone=self._expects_labels)),
-            CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout),
+            CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
         )
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
@@ -393,7 +393,7 @@ class Shard:
         4. learning      frauds leave the core of normal events, cleared alerts enter it
         """
         self._buffer.expire(self.event_time)
-        applied = self.desk.apply(labels, self.event_time)
+        applied = self.desk.apply(labels, self.event_time, self.position - 1)
         self._supervision.apply(applied)
         self._alerting.apply(applied.by_offset)
         self._learning.apply(applied)
