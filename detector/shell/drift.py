@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from statistics import fmean, pstdev
 from types import ModuleType
 from typing import Any
@@ -33,15 +32,17 @@ def _adwin() -> Callable[[], Any]:
     time at each start (measured, river 0.26.1). So its module is imported under an empty package of the same
     name, which goes again: another import of `river.drift` finds all of it.
     """
-    if _PACKAGE in sys.modules:
-        return import_module(_PACKAGE).ADWIN  # type: ignore[no-any-return]
-    empty = ModuleType(_PACKAGE)
-    empty.__path__ = [f"{folder}/drift" for folder in river.__path__]
-    sys.modules[_PACKAGE] = empty
+    whole = sys.modules.get(_PACKAGE)
+    if whole is None:
+        empty = sys.modules[_PACKAGE] = ModuleType(_PACKAGE)
+        empty.__path__ = [f"{folder}/drift" for folder in river.__path__]
     try:
-        return import_module(f"{_PACKAGE}.adwin").ADWIN  # type: ignore[no-any-return]
+        from river.drift.adwin import ADWIN
     finally:
-        del sys.modules[_PACKAGE]
+        if whole is None:
+            del sys.modules[_PACKAGE]
+    found: Callable[[], Any] = ADWIN  # river has no type hints
+    return found
 
 
 _new_adwin = _adwin()
