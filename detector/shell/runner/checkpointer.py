@@ -3,9 +3,9 @@
 Rules
     - A snapshot is an immutable copy, taken right after a barrier. Scoring goes on while it is written.
     - A checkpoint is named by the next commit after it is durable, never before.
-    - At most three snapshots of a partition are held: the one being written, the newest one after it, and
-      that of the newest barrier, or of one a second before it. A stop writes the latter, so that the next
-      owner replays almost nothing.
+    - At most two snapshots of a partition are held: the one being written, and that of the newest barrier,
+      or of one a second before it. The latter is the next one to be written; a stop writes it, so that the
+      next owner replays almost nothing.
     - A journal must have room for the next barrier before that barrier is made. A full one holds its
       partition back until a checkpoint is written.
     - Nothing is deleted that a committed journal could need (`expired`).
@@ -105,6 +105,8 @@ class Checkpointer:
         checkpoints, now_s = owned.checkpoints, self._clock.monotonic()
         if self._objects.available and now_s - checkpoints.held_s >= HOLD_EVERY_S:
             checkpoints.last, checkpoints.held_s = owned.partition.snapshot(), now_s
+            if len(checkpoints.snapshots) > (checkpoints.writing is not None):
+                checkpoints.snapshots[-1] = checkpoints.last  # it has waited, and need not be an older one
 
     def write_last(self, owned: Owned) -> None:
         """Begin to write the newest barrier's snapshot, at a stop, if that saves the next owner enough."""
