@@ -113,6 +113,7 @@ class PartitionTelemetry:
         """Forget what another process knows better from now on; counters stay."""
         self.standing, self.log = Standing(), LogEnd()
         self.checkpoints.since_s = self.checkpoints.bytes = self.journal_bytes = None
+        self.checkpoints.largest = 0
         self.barrier, self.gauges = (None, None), {}
 
 
