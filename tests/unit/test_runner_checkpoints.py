@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from detector.core.recovery.checkpoint import Snapshot
+from detector.core.recovery.checkpoint import Manifest, Snapshot
+from detector.core.recovery.generations import read_manifest_of
 from detector.core.shard.sizing import SNAPSHOTS
 from detector.errors import NeedsOperator
 from detector.ports import Committed
@@ -105,9 +106,17 @@ def test_generations_beyond_those_kept_are_deleted() -> None:
     world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 2}))
     world.produce(1000)
     world.finish()
-    assert len(names(world)) == 2
-    assert world.path(world.newest()) in names(world)
-    assert len([name for name in world.store.objects if "/config/" not in name]) == 6
+    newest = manifest(world, world.newest())
+    kept = [newest, manifest(world, newest.since.checkpoint), manifest(world, newest.before)]
+    assert set(names(world)) == {world.path(layer.name) for one in kept for layer in one.all_layers}
+    assert len(names(world)) < 8
+    oldest = world.path(newest.before)
+    for name in world.store.list(world.path("00000/")):
+        assert name.endswith(".state") or name >= oldest
+
+
+def manifest(world: World, name: str) -> Manifest:
+    return read_manifest_of(name, lambda place: world.store.get(world.path(place)))
 
 
 def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
