@@ -288,8 +288,7 @@ def test_a_new_model_begins_at_a_committed_offset_whatever_was_committed_with_it
     made = world(checkpoints=Checkpoints(interval=0.002, keep=1000))
     made.finish()
     newest = made.newest()
-    manifest = read_manifest(made.store.objects[made.path(f"{newest}.json")])
-    state = read_state(manifest, made.store.objects[made.path(f"{newest}.state")])
+    manifest, state = read_checkpoint(newest, lambda place: made.store.objects[made.path(place)])
     model = read_model(export_model(manifest, state)) if warm else None
     published = len(made.broker.published)
     made.broker.committed[0] = Committed(offset=700, metadata=metadata)  # as a mirroring tool does

@@ -72,6 +72,7 @@ class Trained:
                 learner=self.labelled,
                 fraud_inputs=FEATURES.compute(known),
                 fraud_hashes=known,
+                fraud_offsets=np.arange(frauds),
                 trees=Trees(),
                 rng=rng,
             )

@@ -24,15 +24,14 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
 
 
 def test_every_topic_of_the_configuration_is_read_or_written() -> None:
-    read = {"transactions", "feedback", "exchange"}
+    read = {"transactions", "feedback", "exchange", "scores_key"}
     assert read | {output.setting for output in OUTPUT_TOPICS} == set(Topics.model_fields)
 
 
 def test_topics_that_are_not_configured_are_left_out() -> None:
     assert topic_names(Topics()) == {"alerts": "alerts", "dead_letter": "dead_letter"}
-    assert topic_names(Topics(feedback="f", receipts="r", scores="s", exchange="x")).keys() == {
-        o.setting for o in OUTPUT_TOPICS
-    }
+    named = Topics(feedback="f", receipts="r", scores="s", exchange="x", case_updates="c")
+    assert topic_names(named).keys() == {output.setting for output in OUTPUT_TOPICS}
 
 
 def test_the_documentation_has_the_table_of_the_topics() -> None:

@@ -64,6 +64,7 @@ def test_a_score_has_all_fields() -> None:
         "score": 3 / 7,
         "quantile": 0.0,
         "alert": False,
+        "held": None,
         "model_version": 0,
         "topic": "transactions",
         "partition": 0,

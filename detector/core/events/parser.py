@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, TypedDict
 from detector.config.tree import MISSING, EntityField, Event, ValueField
 from detector.core.events.clocks import ClockedTimes, put_together
 from detector.core.events.formats import make_format
-from detector.core.events.kinds import KINDS, STORES, FieldKind
+from detector.core.events.kinds import KINDS, STORES, FieldKind, Store
 from detector.core.events.rejection import SKIPPED, Bad, Rejected
 from detector.core.events.times import TimeReader
 from detector.core.events.values import Plain, hasher, key_of, plain
@@ -175,12 +175,7 @@ class Parser:
             )
             for field in fields
         ]
-        self.widths = {
-            store: sum(
-                len(KINDS[field.type].places(field)) for field in encoded if KINDS[field.type].store == store
-            )
-            for store in STORES
-        }
+        self.widths = _widths(encoded)
         self.checked = self.values[: len(fields) - len(encoded)]
         self.encoded = self.values[len(fields) - len(encoded) :]
 
@@ -353,6 +348,14 @@ class Parser:
         if len(text) > texts.chars_max:
             raise Bad("too_long", f"{name}: {len(text)} characters, at most {texts.chars_max}")
         return text
+
+
+def _widths(encoded: Iterable[ValueField]) -> dict[Store, int]:
+    """Columns of each store."""
+    widths = dict.fromkeys(STORES, 0)
+    for field in encoded:
+        widths[KINDS[field.type].store] += len(KINDS[field.type].places(field))
+    return widths
 
 
 def _mask(field: ValueField, key: bytes) -> Callable[[Any], Any] | None:
