@@ -480,3 +480,27 @@ def test_any_fields_beside_an_id_and_a_time_load(path: Path, extra: Events, time
     assert all(
         reads(path, events, id=named, time="ts", entities=[named]) for named in ("id", "a", "card", "name")
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "amount"),
+    [
+        (("Debit", "Credit"), "Debit"),
+        (("Haben", "Soll"), "Soll"),
+        (("Deposits (USD)", "Withdrawals (USD)"), "Withdrawals (USD)"),
+        (("Money In", "Money Out"), "Money Out"),
+        (("Credit Amount", "Debit Amount"), "Debit Amount"),
+        (("Debit", "Amount"), "Amount"),
+        (("Debit Cnt", "Credit Score"), None),
+    ],
+)
+def test_of_two_columns_of_a_statement_the_money_that_leaves(
+    names: tuple[str, str], amount: str | None
+) -> None:
+    rows = [
+        {"id": f"u{n}", "time": 1_772_323_200 + n, names[0]: n % 9 + 0.5, names[1]: n % 7 + 0.25}
+        for n in range(120)
+    ]
+    inference = infer(json.dumps(row).encode() for row in rows)
+    paths = {choice.name: choice.path for choice in inference.fields}
+    assert (None if inference.exposure is None else paths[inference.exposure]) == amount

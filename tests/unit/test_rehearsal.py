@@ -13,7 +13,8 @@ import numba
 import pytest
 from numba.core.dispatcher import Dispatcher
 
-from detector.config.tree import ModelPart
+from detector.config.tree import ModelPart, TimeField
+from detector.core.events import ParsedEvent, Parser
 from detector.core.shard import rehearsal
 from detector.kernel_cache import OWN, SHIPPED, begin_with_shipped
 from detector.wiring import compiling
@@ -45,6 +46,17 @@ def test_later_events_compile_nothing(
     assert list(rehearsal.rehearse(config))[-1] == rehearsal.EVENTS
     assert compiled() == before
     assert len(before) > 20
+
+
+@pytest.mark.parametrize(
+    "time", [{"path": "t"}, {"path": "d", "clock": "c"}, {"path": "y, m, d", "format": "apart"}]
+)
+def test_made_up_events_fit_however_times_are_written(time: dict[str, str]) -> None:
+    event = compiling.schema(("card",), ("numeric",))
+    event = event.model_copy(update={"time": TimeField.model_validate(time)})
+    made_up = rehearsal.as_made_up(ModelPart(event=event)).event
+    first = next(rehearsal.made_up(made_up))
+    assert isinstance(Parser(made_up, b"key").parse(first), ParsedEvent)
 
 
 def test_a_rehearsal_can_be_left() -> None:

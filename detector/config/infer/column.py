@@ -16,6 +16,7 @@ from detector.config.infer.vocabulary import (
     ATTRIBUTE_WORDS,
     CLOCK_WORDS,
     CONCEPTS,
+    CURRENCY_CODES,
     DAY_WORDS,
     ENTITY_RANKS,
     EVENT_WORDS,
@@ -118,9 +119,9 @@ class Column:
     def is_side(self) -> bool:
         """Whether its name is that of one of the two columns of a statement, and of nothing else."""
         words = set(self.last_words)
-        rest = words - OUT_WORDS - IN_WORDS - {"money"}
-        sides = words - rest - (set() if "money" in words else {"in", "out"})
-        return bool(sides) and len(rest) <= 1 and all(len(word) == 3 for word in rest)  # Debit (GBP)
+        rest = words - OUT_WORDS - IN_WORDS - {"money"} - CURRENCY_CODES  # Debit (GBP)
+        sides = words & (OUT_WORDS | IN_WORDS) - (set() if "money" in words else {"in", "out"})
+        return bool(sides) and not rest
 
     @property
     def says_id(self) -> bool:

@@ -123,6 +123,10 @@ LESS_AMOUNT_WORDS = word_set(
     "settlement sttlm conversion exchange rate cashback original kontostand loan income"
 )
 """Beside a word for an amount: not the amount at stake."""
+CURRENCY_CODES = word_set(
+    "usd eur gbp chf jpy cny inr aud nzd cad brl mxn ars clp cop sek nok dkk pln czk huf ron try zar ngn kes "
+    "sgd hkd krw idr thb php vnd myr aed sar ils rub uah"
+)
 OUT_WORDS = word_set(
     "debit debits debet soll debe debito debita withdrawal withdrawals out outgoing ausgang belastung cargo "
     "расход дебет 借方 支出"

@@ -176,8 +176,8 @@ class TimeReader:
         types, form = set(map(type, column)), self._form
         if types == {str} and form in ("auto", "iso8601", "date"):
             return self._iso.read(column)
-        if types <= {str, int} and "%" in form:
-            return self._pattern.read([str(value) for value in column])
+        if types and types <= {str, int} and "%" in form:
+            return self._pattern.read(column if types == {str} else list(map(str, column)))
         if types <= {int, float} and form in ("auto", "steps", *EPOCHS):
             numbers = to_doubles(column)
             if form == "steps":
