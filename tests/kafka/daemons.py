@@ -20,6 +20,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 
 from tests.kafka.broker import free_ports
+from tests.kafka.distribution import ends_with_us
 from tests.kafka.topics import create_topic, read_all
 from tests.kafka.waiting import PATIENCE_S, poll_until
 
@@ -55,7 +56,7 @@ class Daemon:
         environment = None if checkout is None else {**os.environ, "PYTHONPATH": str(checkout)}
         with log_file.open("wb") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, cwd=checkout, env=environment
+                ends_with_us(command), stdout=log, stderr=subprocess.STDOUT, cwd=checkout, env=environment
             )
 
     def page(self, path: str) -> tuple[int, str]:

@@ -112,3 +112,12 @@ def watched(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def ends_with_us(command: list[str]) -> list[str]:
+    """Extend a command so that Linux kills its process when the thread that starts it ends.
+
+    So it does not outlive tests that are killed. Where there is no setpriv (util-linux), nothing changes.
+    """
+    setpriv = shutil.which("setpriv")
+    return command if setpriv is None else [setpriv, "--pdeathsig", "KILL", *command]

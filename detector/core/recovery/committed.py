@@ -19,10 +19,10 @@ from typing import Any
 
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import SIDES, Side
+from detector.core.recovery.upgrade import BEGIN
 from detector.errors import NeedsOperator
 
 ANEW = "delete the group's offsets to start anew"
-BEGIN = "`detector checkpoint begin` to go on there with a new model"
 ID_CHARS_MAX = 64  # Kafka's have 22 and 36
 # `,"o":`, an offset of 19 digits, `,"w":[]` with a quoted text and a comma per id.
 SEAL_BYTES_MAX = 5 + 19 + 7

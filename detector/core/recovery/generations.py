@@ -46,7 +46,7 @@ from detector.core.recovery.checkpoint import (
 from detector.core.recovery.committed import ANEW
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import Side
-from detector.core.recovery.upgrade import FORMAT
+from detector.core.recovery.upgrade import BEGIN, FORMAT
 from detector.errors import CheckpointDamaged, LogGone, NeedsOperator
 
 Get = Callable[[str], bytes]
@@ -182,8 +182,8 @@ def read_configs(origin: Origin, wanted: ModelPart, get: Get) -> dict[str, Model
         return {name: ModelPart.from_canonical(text) for name, text in texts.items()}
     except ValueError as error:
         raise NeedsOperator(
-            "a configuration that the journal names cannot be read: run the version that wrote it, or "
-            f"{ANEW} ({error})"
+            "a configuration that the journal names cannot be read: run the version that wrote it, or stop "
+            f"all members and run {BEGIN} ({error})"
         ) from error
 
 
@@ -460,7 +460,7 @@ def _get(name: str, get: Get) -> bytes:
 def _unusable(partition: int, damages: Iterable[str]) -> NeedsOperator:
     return NeedsOperator(
         f"partition {partition}: the checkpoint store holds no usable checkpoint{_because(damages)}: restore "
-        f"it (is checkpoints.url the one that the group used before?), or {ANEW}"
+        f"it (is checkpoints.url the one that the group used before?), or stop all members and run {BEGIN}"
     )
 
 

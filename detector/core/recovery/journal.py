@@ -35,6 +35,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
+from detector.core.recovery.upgrade import BEGIN
 from detector.errors import NeedsOperator
 
 FORMAT = 1
@@ -327,5 +328,5 @@ def _check_numbers(numbers: list[Any]) -> None:
 def _unknown(found: str, known: str) -> NeedsOperator:
     return NeedsOperator(
         f"the committed offset has a journal {found}, this version knows {known}: run the version that "
-        "wrote it, or delete the group's offsets to start anew"
+        f"wrote it, or stop all members and run {BEGIN}"
     )

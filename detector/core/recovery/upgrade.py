@@ -13,6 +13,9 @@ from detector.errors import NeedsOperator
 
 FORMAT = 1
 
+BEGIN = "`detector checkpoint begin` to go on there with a new model"
+"""What helps where a committed offset is right, and what was committed with it cannot be used."""
+
 Step = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """Turns a state of one format into one of the next format."""
 
@@ -33,7 +36,7 @@ def check_format(number: int, name: str) -> None:
         known = f"format {FORMAT}" if oldest == FORMAT else f"formats {oldest} to {FORMAT}"
         raise NeedsOperator(
             f"checkpoint {name} has format {number}, this version reads {known}: run the version that wrote "
-            "it, or delete the group's offsets to start anew"
+            f"it, or stop all members and run {BEGIN}"
         )
 
 
