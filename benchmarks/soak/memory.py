@@ -38,7 +38,7 @@ from detector.core.recovery.checkpoint import encode
 from detector.core.recovery.sides import Side, SideRange, SideRecords
 from detector.core.shard.expected import Seen
 from detector.core.shard.partition import Partition
-from detector.shell.heap import give_back
+from detector.shell.heap import give_back, keep_large_apart
 from detector.wiring.compiling import compile_for, watching_compilation
 from detector.wiring.memory import expected, needed, size
 
@@ -204,6 +204,7 @@ def main() -> int:
     stream = STREAMS[arguments.stream]
     config = stream.config(arguments.memory)
     compiled = list[bool]()
+    keep_large_apart()
     with watching_compilation(lambda: compiled.append(True)):
         compile_for(config)
     give_back()

@@ -26,7 +26,7 @@ from detector.shell import logs
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.drift import DriftMonitor
-from detector.shell.heap import give_back
+from detector.shell.heap import give_back, keep_large_apart
 from detector.shell.http import HttpServer
 from detector.shell.kafka import EndsWatch, KafkaStream, OutputWatch
 from detector.shell.metrics import TelemetryCollector, renderer
@@ -78,6 +78,7 @@ def run(
     secrets = resolve_secrets(config, environ)
     logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
     log = logs.get_logger("detector")
+    keep_large_apart()
     model = read_warm_start(warm_start, config)
     report(config, log)
     try:

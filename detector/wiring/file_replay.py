@@ -18,7 +18,7 @@ from detector.ports import Commit, Log, Message, SideLog
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.files import FileSideLog, FileStream, OutputFiles, Source
-from detector.shell.heap import give_back
+from detector.shell.heap import give_back, keep_large_apart
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
 from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start
@@ -125,6 +125,7 @@ def replay(
     OperatorError
         A file cannot be read or written, or does not belong to the replay to be resumed.
     """
+    keep_large_apart()
     config = _for_files(config, plan, answered=plan.feedback is not None or feedback is not None)
     warm_start = read_warm_start(plan.warm_start, config)
     key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))

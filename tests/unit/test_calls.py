@@ -11,7 +11,7 @@ import pytest
 
 from detector.shell import calls
 from detector.shell.background import BackgroundThread
-from detector.shell.heap import give_back
+from detector.shell.heap import give_back, keep_large_apart
 
 
 @pytest.fixture
@@ -85,8 +85,9 @@ def test_a_background_thread_does_something_after_each_call() -> None:
 
 
 def test_freed_memory_goes_back_to_the_system() -> None:
-    blocks = [bytes(64 << 10) for _ in range(512)]  # 32 MiB below the size that is mapped by itself
-    last = bytes(64 << 10)
+    keep_large_apart()
+    blocks = [b"x" * (64 << 10) for _ in range(512)]  # 32 MiB, each below the size that is mapped by itself
+    last = b"y" * (64 << 10)
     before = resident()
     blocks.clear()
     give_back()
