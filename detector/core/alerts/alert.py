@@ -94,11 +94,13 @@ def make_alert(
         "score": {**score, "severity": severity},
         "reasons": [msgspec.to_builtins(reason) for reason in reasons],
         **facts,
+        "priority": decision.priority,
         "case": {
             "number": decision.case.events,
             "sum": decision.case.sum,
             "largest": decision.case.largest,
         },
+        "related": [alert_id(identity, first) for first in decision.case.related],
         "model": model,
         "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},
         "event": msgspec.Raw(view.document),

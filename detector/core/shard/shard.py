@@ -372,7 +372,7 @@ class Shard:
         self._buffer.expire(self.event_time)
         applied = self._book.apply(labels, self.event_time)
         self._supervision.apply(applied)
-        self._alerting.apply(applied.by_offset)
+        self._alerting.apply(applied)
         self._learning.apply(applied)
         return dict(applied.outcomes)
 

@@ -21,6 +21,9 @@ from typing import NamedTuple
 
 from detector.config.tree import Labels, Model, ModelPart
 from detector.core.alerts.cases import bytes_max as cases_bytes_max
+from detector.core.alerts.links import BYTES_MAX as LINKS_BYTES
+from detector.core.alerts.priority import BYTES_MAX as PRIORITY_BYTES
+from detector.core.alerts.snoozes import BYTES_MAX as SNOOZES_BYTES
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Features, FraudRates, Heat, KeyTable, Layout, Profiles, empty_rows
 from detector.core.labels.event_buffer import ALERTED_MAX
@@ -192,13 +195,14 @@ def _fixed(config: ModelPart, model: Model, layout: Layout) -> dict[str, _Part]:
     vectors = core + model.clusters.count_max
     block, labels = model.barriers.block_events * (row + 4 * inputs), model.labels.labels_max
     alerted = ALERTED_MAX * (row + ROW_OBJECTS_BYTES)
-    cases = cases_bytes_max(config.alerts)
+    open_cases, copied_cases = cases_bytes_max(config.alerts)
+    beside = LINKS_BYTES + PRIORITY_BYTES + SNOOZES_BYTES
     parts = {
         "core and clusters": _Part(core * (CORE_COPIES * row + INPUTS_COPIES * 4 * inputs), core * row),
         "index": _Part(vectors * (4 * max(encoder.dimension, inputs) + NODE_BYTES * model.index.m), 0),
         "encoders": _Part(ENCODER_COPIES * weights + examples, ENCODER_COPIES_SAVED * weights + examples),
         "event ids": _Part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
-        "cases": _Part(cases, cases),
+        "cases": _Part(open_cases + beside, copied_cases + beside),
         "batches": _Part(BLOCKS * block, 0),
         "constant": _Part(CONSTANT_BYTES, CONSTANT_BYTES),
     }
