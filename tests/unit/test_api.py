@@ -65,7 +65,11 @@ def by_command(events: pandas.DataFrame, tmp_path_factory: pytest.TempPathFactor
 
 def run_replay(folder: Path, events: str, overrides: Sequence[str] = (), **options: Any) -> None:
     plan = wiring.Replay(
-        events=folder / events, scores=folder / "scores.csv", alerts=folder / "alerts.jsonl", **options
+        events=folder / events,
+        scores=folder / "scores.csv",
+        alerts=folder / "alerts.jsonl",
+        case_updates=folder / "updates.jsonl",
+        **options,
     )
     wiring.replay(load(CONFIG, overrides), {}, plan, MemoryLog(), lambda size: None)
 
@@ -90,6 +94,8 @@ def test_a_replay_equals_that_of_a_file(
     alerts = (by_command / "alerts.jsonl").read_bytes().splitlines()
     assert len(alerts) == 5
     assert [alert.json for alert in detector.alerts] == alerts
+    updates = (by_command / "updates.jsonl").read_bytes().splitlines()
+    assert detector.case_updates == [msgspec.json.decode(update) for update in updates]
     assert result["alert"].sum() == len(alerts)
 
 

@@ -103,11 +103,13 @@ def make_alert(
         "reasons": [msgspec.to_builtins(reason) for reason in reasons],
         **facts,
         "at_risk": {**facts["at_risk"], "case": decision.case.sum},
+        "priority": decision.priority,
         "case": {
             "number": decision.case.events,
             "sum": decision.case.sum,
             "largest": decision.case.largest,
         },
+        "related": [alert_id(identity, first) for first in decision.case.related],
         "model": model,
         "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},
         "event": _echoed(view, echo),

@@ -21,13 +21,15 @@ SCHEMA_VERSION = 1
 DATA_SCHEMA = "urn:detector:schema:case.updated.v1"
 
 
-def make_update(identity: Identity, update: Update, main_name: str) -> CaseUpdate:
+def make_update(identity: Identity, update: Update, main_name: str, priority: float) -> CaseUpdate:
     """Make the record of an update.
 
     Parameters
     ----------
     main_name
         Name of the main entity.
+    priority
+        Expected loss of the case.
     """
     totals = update.totals
     case_id = alert_id(identity, totals.case)
@@ -43,6 +45,8 @@ def make_update(identity: Identity, update: Update, main_name: str) -> CaseUpdat
         "first_time": iso(update.began),
         "last_time": iso(update.latest),
         "case": {"number": totals.events, "sum": totals.sum, "largest": totals.largest},
+        "priority": priority,
+        "related": [alert_id(identity, first) for first in totals.related],
         "alerts": totals.alerts,
         "alert_ids": [alert_id(identity, offset) for offset in update.alerts],
         "held_back": [_held(identity, held) for held in update.held],

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-ALERTS_MAX = 16  # newest alerts of a case that are remembered
+ALERTS_MAX = 8  # newest alerts of a case that are remembered
+RELATED_MAX = 4  # newest cases that a case is related to
 PLACES_MAX = 9  # decimal places of a sum
 AMOUNT_MAX = 1e300  # a larger amount counts as this: sums stay finite
 
@@ -34,6 +36,7 @@ CASE = np.dtype(
         ("told_sum", "f8"),
         ("told_highest", "i1"),
         ("offsets", "i8", (ALERTS_MAX,)),  # of the newest alerts, the oldest first; -1: none
+        ("related", "i8", (RELATED_MAX,)),  # first alerts of other cases, the newest first; -1: none
     ]
 )
 
@@ -49,6 +52,7 @@ class Candidate(NamedTuple):
     exposure: float | None
     severity: int  # rank
     score: float
+    related: Sequence[int] = ()  # offsets of the first alerts of other cases, the newest first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +64,7 @@ class Totals:
     alerts: int = 1
     sum: float | None = None  # of the exposure; None: no event has one
     largest: float | None = None
+    related: Sequence[int] = ()  # offsets of the first alerts of other cases
 
 
 class Total:
@@ -104,6 +109,9 @@ def count(row: np.void, candidate: Candidate) -> None:
     row["began"] = min(float(row["began"]), candidate.time)
     row["latest"] = max(float(row["latest"]), candidate.time)
     row["highest"] = max(int(row["highest"]), candidate.severity)
+    if candidate.related:
+        related = dict.fromkeys([*candidate.related, *_known(row["related"])])
+        row["related"][: len(related)] = list(related)[:RELATED_MAX]
     amount = candidate.exposure
     if amount is not None:
         amount = min(max(amount, -AMOUNT_MAX), AMOUNT_MAX)
@@ -128,9 +136,14 @@ def totals_of(row: np.void) -> Totals:
         alerts=int(row["alerts"]),
         sum=round(float(row["sum"] + row["rest"]), int(row["places"])) if known else None,
         largest=largest if known else None,
+        related=tuple(_known(row["related"])),
     )
 
 
 def alert_offsets(row: np.void) -> Sequence[int]:
     """Offsets of its newest alerts, the oldest first."""
-    return [offset for offset in row["offsets"].tolist() if offset >= 0]
+    return _known(row["offsets"])
+
+
+def _known(offsets: NDArray[np.int64]) -> list[int]:
+    return [offset for offset in offsets.tolist() if offset >= 0]

@@ -17,6 +17,7 @@ Rules
     - A candidate that the budget holds back before its entity has an alert is counted. When the entity's
       alert comes, within `case_idle_timeout`, it is in the case's totals. Without an alert nothing is told:
       the budget says how much people can read.
+    - Of a snoozed case only a higher severity is told at once.
     - Of entities only hashes are kept. The value that an update at the end of a cooldown needs is kept until
       then, encrypted with the entity key.
 """
@@ -51,9 +52,9 @@ VALUE_BYTES_MAX = 256  # of an entity whose events may wait; those of longer nam
 # Entities without a case whose held-back events are counted; the one without any for longest is dropped.
 WITHOUT_CASE_MAX = 16_384
 
-# Bytes of a case: rows are added by doubling, and two tables of Python objects know where it is. Of an event
-# that waits: its numbers as Python objects, estimated.
-CASE_BYTES, HELD_BYTES = 2 * CASE.itemsize + 240, 300
+# Bytes of a case: rows grow by a quarter, and two tables of Python objects know where it is. Of an event that
+# waits: its numbers as Python objects, estimated.
+CASE_BYTES, HELD_BYTES = CASE.itemsize * 5 // 4 + 300, 300
 
 
 class Held(NamedTuple):
@@ -105,10 +106,11 @@ class _Waiting:
     held: list[Held] = field(default_factory=list)
 
 
-def bytes_max(config: AlertsConfig) -> int:
-    """Bytes of the cases of one shard at most."""
+def bytes_max(config: AlertsConfig) -> tuple[int, int]:
+    """Bytes of the cases of one shard at most, and of a copy of their state."""
     rows = config.cases_max + min(WITHOUT_CASE_MAX, config.cases_max)
-    return rows * CASE_BYTES + WAITING_CASES_MAX * (WAITING_MAX * HELD_BYTES + 4 * VALUE_BYTES_MAX)
+    waiting = WAITING_CASES_MAX * (WAITING_MAX * HELD_BYTES + 4 * VALUE_BYTES_MAX)
+    return rows * CASE_BYTES + waiting, rows * CASE.itemsize + waiting
 
 
 class Cases:
@@ -149,6 +151,11 @@ class Cases:
         """Offsets of the newest alerts of the case with this first one; None: it is not open."""
         entity = self._by_first.get(first)
         return None if entity is None else alert_offsets(self._rows[self._open[entity]])
+
+    def highest(self, entity: int) -> int:
+        """Highest severity (rank) of an entity's case; 0 without one."""
+        slot = self._open.get(entity)
+        return 0 if slot is None else int(self._rows[slot]["highest"])
 
     def entity_of(self, first: int) -> int | None:
         """Hash of the entity of a case; None: it is not open."""
@@ -216,7 +223,7 @@ class Cases:
             candidate.offset, candidate.time, candidate.exposure, candidate.severity, candidate.score, reason
         )
         waiting.held.append(held)
-        cause = self._cause(row, waiting, candidate)
+        cause = self._cause(row, waiting, candidate, reason)
         if cause:
             self._waiting.pop(entity, None)
             self._tell(row, candidate.value, waiting.held, candidate.offset, cause)
@@ -226,18 +233,20 @@ class Cases:
             if len(self._waiting) > WAITING_CASES_MAX:
                 self._tell_waiting(next(iter(self._waiting)), candidate.offset, "waiting")
 
-    def _cause(self, row: np.void, waiting: _Waiting, candidate: Candidate) -> str:
-        """Why a case is told of at once; empty: it is not."""
+    def _cause(self, row: np.void, waiting: _Waiting, candidate: Candidate, reason: str) -> str:
+        """Why a case is told of at once; empty: it is not. Of a snoozed one little is."""
+        long = len(candidate.value.encode()) > VALUE_BYTES_MAX
         if row["highest"] > row["told_highest"]:
             return "severity"
+        if long or len(waiting.held) >= WAITING_MAX:
+            return "waiting"
+        if reason == "snooze":
+            return ""
         if (row["sum"] + row["rest"]) / 2.0 >= row["told_sum"] > 0.0:
             return "sum"
         if row["events"] >= 2 * row["told_events"]:
             return "events"
-        if row["held"] <= AT_ONCE:
-            return "event"
-        long = len(candidate.value.encode()) > VALUE_BYTES_MAX
-        return "waiting" if long or len(waiting.held) >= WAITING_MAX else ""
+        return "event" if row["held"] <= AT_ONCE else ""
 
     def _hold_without_case(self, candidate: Candidate) -> None:
         entity = candidate.entity
@@ -355,11 +364,13 @@ class Cases:
     def _new_row(self, candidate: Candidate) -> int:
         if not self._free:
             size = len(self._rows)
-            self._rows = np.concatenate([self._rows, np.zeros(size, dtype=CASE)])
-            self._free = list(range(2 * size - 1, size - 1, -1))
+            larger = size + size // 4
+            self._rows = np.concatenate([self._rows, np.zeros(larger - size, dtype=CASE)])
+            self._free = list(range(larger - 1, size - 1, -1))
         slot = self._free.pop()
         row = self._rows[slot]
-        row["entity"], row["first"], row["offsets"] = candidate.entity, -1, -1
+        row["entity"], row["first"] = candidate.entity, -1
+        row["offsets"] = row["related"] = -1
         row["began"] = row["latest"] = candidate.time
         row["alerted"], row["largest"] = -math.inf, math.nan
         return slot
@@ -390,9 +401,7 @@ class Cases:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
         counts = {name: len(state[name]["entity"]) for name in self._both()}
-        size = 16
-        while size < sum(counts.values()):
-            size *= 2
+        size = max(sum(counts.values()), 16)
         self._rows = np.zeros(size, dtype=CASE)
         start = 0
         for name, slots in self._both().items():

@@ -59,6 +59,7 @@ class Published:
 
     case: Totals  # of the entity's case, with this alert
     severity: int = 0  # rank in SEVERITIES
+    priority: float = 0.0  # see `detector.core.alerts.priority`
     selection: Literal["score", "exploration"] = "score"
 
 

@@ -51,17 +51,17 @@ _PLAIN = {
 }
 
 
-class Snoozes(Protocol):
+class Snoozing(Protocol):
     """Alerts that are held back on demand."""
 
-    def set(self, entity: int, code: str | None, until: float, now: float) -> float:
+    def snooze(self, entity: int, code: str | None, until: float, now: float) -> float:
         """Hold back alerts of a main entity, given by its hash; with `code` those with this reason only.
 
         Returns until which event time, s: it may be cut, and is not after `now` if nothing is held back.
         """
 
-    def clear(self, entity: int, code: str | None = None) -> bool:
-        """Undo `set`; without `code` all of the entity. Returns whether there was a snooze."""
+    def unsnooze(self, entity: int, code: str | None = None) -> bool:
+        """Undo `snooze`; without `code` all of the entity. Returns whether there was a snooze."""
 
 
 class Desk:
@@ -85,7 +85,7 @@ class Desk:
         id_hash: Callable[[str], int],
         routing: Routing,
         cases: CaseAlerts,
-        snoozes: Snoozes | None = None,
+        snoozes: Snoozing | None = None,
     ) -> None:
         self._identity, self._buffer, self._id_hash = identity, buffer, id_hash
         self._cases, self._snoozes = cases, snoozes
@@ -265,12 +265,12 @@ class Desk:
         if one.kind == "snooze":
             assert one.until is not None
             assert self._snoozes is not None
-            ends = self._snoozes.set(entity, one.code, one.until, now)
+            ends = self._snoozes.snooze(entity, one.code, one.until, now)
             text = f"Alerts of the entity are held back until {date_of(ends)}."
             return self._draft(position, one, "snoozed", text if ends > now else _PLAIN["over"])
         if one.kind == "unsnooze":
             assert self._snoozes is not None
-            found = self._snoozes.clear(entity, one.code)
+            found = self._snoozes.unsnooze(entity, one.code)
             return self._draft(position, one, "unsnoozed", "" if found else _PLAIN["no_snooze"])
         if one.kind == "close":
             if one.place is not None and one.names == "case_id":

@@ -18,15 +18,21 @@ from numpy.typing import NDArray
 from detector.config.tree import ModelPart
 from detector.core.alerts.alert import make_alert
 from detector.core.alerts.case_record import make_update
-from detector.core.alerts.case_rows import Candidate, Totals
+from detector.core.alerts.case_rows import RELATED_MAX, Candidate, Totals
 from detector.core.alerts.cases import Cases
-from detector.core.alerts.explain import Nothing
+from detector.core.alerts.explain import Nothing, Reason
 from detector.core.alerts.exploration import BY_SCORE, Exploration
+from detector.core.alerts.facts import Shared
+from detector.core.alerts.links import Links
 from detector.core.alerts.policy import Policy, Published, Suppressed
+from detector.core.alerts.priority import Kind, Priority, priority
 from detector.core.alerts.severity import Severity
+from detector.core.alerts.snoozes import Snoozes
 from detector.core.events import Events, Parser, View
 from detector.core.features import DAY_S, Layout, Rows
+from detector.core.labels.feedback import AppliedLabels
 from detector.core.model.calibration import Calibration
+from detector.core.model.score_part import Explained
 from detector.core.records import Alert, CaseUpdate, Identity
 from detector.core.shard.scoring import Scorer
 from detector.core.shard.telling import Telling
@@ -84,6 +90,8 @@ class Alerting:
         self._policy = Policy(config.alerts, config.partitions)
         self._severity = Severity(config.alerts)
         self.cases = Cases(config.alerts, self._identity.entity_key)
+        self._links = Links(config.alerts)
+        self._priority, self._snoozes = Priority(), Snoozes()
         self._exploration = Exploration(config.model.seed, self._identity.partition)
 
     def restart(self) -> None:
@@ -139,12 +147,12 @@ class Alerting:
             self._tell_due(piece, slice(done, i + 1))
             done = i + 1
             view = self._parser.view(piece.events[i].record)
-            decision, chance = self._decision(piece, i, view), BY_SCORE
+            decision, chance = self._decision(piece, i, scorer, view), BY_SCORE
             if isinstance(decision, Suppressed):
                 decided.held[int(piece.events.offsets[i])] = decision.reason
                 fate = f"held back: {decision.reason}" if i == asked else fate
             if drawn[i] and not isinstance(decision, Published):
-                decision, chance = self._alone(piece, i, view, "exploration"), probability
+                decision, chance = self._alone(piece, i, scorer, view, "exploration"), probability
             if not isinstance(decision, Published):
                 continue
             decided.alerted[i] = True
@@ -155,7 +163,7 @@ class Alerting:
         decided.updates = self.updates(silent=silent)
         if asked is not None and not decided.alerted[asked]:
             view = self._parser.view(piece.events[asked].record)
-            alert = self._alert(piece, asked, scorer, self._alone(piece, asked, view), view)
+            alert = self._alert(piece, asked, scorer, self._alone(piece, asked, scorer, view), view)
             decided.inquired = Inquired(fate, self._threshold, alert)
         return decided
 
@@ -170,23 +178,38 @@ class Alerting:
         """Take what was told of cases since the last call."""
         updates = self.cases.collect()
         main = self._event.entities[0].name if self._event.entities else ""
-        return [] if silent else [make_update(self._identity, update, main) for update in updates]
+        if silent:
+            return []
+        chances = [self._priority.chance(Kind(update.severity, hot=False, later=True)) for update in updates]
+        return [
+            make_update(self._identity, update, main, priority(chance, update.totals.sum))
+            for update, chance in zip(updates, chances, strict=True)
+        ]
 
     def candidates(self, piece: Piece, scorer: Scorer) -> dict[int, Alert]:
         """Alerts of the events of a piece whose score reaches the threshold, by place; nothing changes."""
         alerts = {}
         for i in np.flatnonzero(piece.scores >= self._threshold).tolist():
             view = self._parser.view(piece.events[i].record)
-            alerts[i] = self._alert(piece, i, scorer, self._alone(piece, i, view), view, apart=True)
+            alone = self._alone(piece, i, scorer, view)
+            alerts[i] = self._alert(piece, i, scorer, alone, view, apart=True)
         return alerts
 
     def _alone(
-        self, piece: Piece, i: int, view: View, selection: Literal["score", "exploration"] = "score"
+        self,
+        piece: Piece,
+        i: int,
+        scorer: Scorer,
+        view: View,
+        selection: Literal["score", "exploration"] = "score",
     ) -> Published:
         """Event i as a case of its own."""
         exposure = self._exposure(view)
-        totals = Totals(case=int(piece.events.offsets[i]), sum=exposure, largest=exposure)
-        return Published(totals, self._rank(float(piece.scores[i])), selection)
+        related = self._related(piece, i, scorer.layout)
+        totals = Totals(case=int(piece.events.offsets[i]), sum=exposure, largest=exposure, related=related)
+        rank = self._rank(float(piece.scores[i]))
+        chance = self._priority.chance(self._kind(piece, i, rank, totals))
+        return Published(totals, rank, priority(chance, exposure), selection)
 
     def _exposure(self, view: View) -> float | None:
         return None if self._event.exposure is None else view.values.get(self._event.exposure)
@@ -195,7 +218,32 @@ class Alerting:
         """Severity; low for what is no candidate."""
         return self._severity.rank(score) if score >= self._threshold else 0
 
-    def _decision(self, piece: Piece, i: int, view: View) -> Published | Suppressed | None:
+    def _kind(self, piece: Piece, i: int, rank: int, totals: Totals) -> Kind:
+        return Kind(rank, hot=bool(piece.cold[i] < self._threshold), later=totals.events > 1)
+
+    def _related(self, piece: Piece, i: int, layout: Layout) -> tuple[int, ...]:
+        """First alerts of other cases that share more with event i than chance explains."""
+        keys = piece.rows.entities[i].tolist()
+        if len(keys) < 2:
+            return ()
+        context = piece.rows.context[i]
+        everything = max(float(context[layout.kinds[0].count(-1)]), 1.0)
+        shares = [float(context[layout.kind_of(e).count(-1)]) / everything for e in range(1, len(keys))]
+        shared = self._links.shared(keys[1:], keys[0], float(piece.rows.times[i]), shares)
+        return tuple(dict.fromkeys(case for one in shared if one.related for case in one.cases))[:RELATED_MAX]
+
+    def _shared(self, piece: Piece, i: int) -> list[Shared]:
+        """What other alerted entities share with event i, for its facts."""
+        keys = piece.rows.entities[i].tolist()
+        found = self._links.shared(keys[1:], keys[0], float(piece.rows.times[i])) if keys else []
+        names = [entity.name for entity in self._event.entities[1:]]
+        return [
+            Shared(name, one.alerted, self._config.case_idle_timeout)
+            for name, one in zip(names, found, strict=True)
+            if one.alerted
+        ]
+
+    def _decision(self, piece: Piece, i: int, scorer: Scorer, view: View) -> Published | Suppressed | None:
         """What becomes of event i, which is counted in its entity's case; None below the threshold."""
         event, score, cold = piece.events[i], float(piece.scores[i]), float(piece.cold[i])
         if score < self._threshold:
@@ -209,22 +257,60 @@ class Alerting:
             exposure=self._exposure(view),
             severity=self._rank(score),
             score=score,
+            related=self._related(piece, i, scorer.layout),
         )
-        held = self._policy.decide(
-            self.cases.last_alert(candidate.entity),
-            candidate.severity,
-            cold=self._rank(cold) if cold >= self._threshold else None,
-            above=score - self._threshold,
-            event=piece.number + i,
-            time=candidate.time,
-            now=candidate.now,
-            events_per_day=self._events_per_day,
-        )
+        cold_rank = self._rank(cold) if cold >= self._threshold else None
+        if self._is_snoozed(piece, i, scorer, view, cold_rank or 0):
+            held: Suppressed | None = Suppressed("snooze")
+        else:
+            held = self._policy.decide(
+                self.cases.last_alert(candidate.entity),
+                candidate.severity,
+                cold=cold_rank,
+                above=score - self._threshold,
+                event=piece.number + i,
+                time=candidate.time,
+                now=candidate.now,
+                events_per_day=self._events_per_day,
+            )
         if held is not None:
             self.cases.hold(candidate, held.reason)
+            totals = self.cases.totals(candidate.entity)
+        else:
+            self._severity.note(score, candidate.severity)
+            totals = self.cases.alert(candidate)
+        if totals is not None and candidate.entity:
+            self._links.add(
+                event.entities[1:],
+                candidate.entity,
+                case=totals.case,
+                offset=candidate.offset,
+                time=candidate.time,
+            )
+        if held is not None:
             return held
-        self._severity.note(score, candidate.severity)
-        return Published(self.cases.alert(candidate), candidate.severity)
+        assert totals is not None
+        kind = self._kind(piece, i, candidate.severity, totals)
+        expected = priority(self._priority.chance(kind), candidate.exposure)
+        self._priority.record(candidate.offset, kind)
+        return Published(totals, candidate.severity, expected)
+
+    def _is_snoozed(self, piece: Piece, i: int, scorer: Scorer, view: View, rank: int) -> bool:
+        """Whether somebody asked not to see this alert, whose severity without heat is `rank`."""
+        entity, now = (*piece.events[i].entities, 0)[0], float(piece.now[i])
+        if not entity or self._snoozes.until(entity, now) is None:
+            return False
+        codes: set[str] = set()
+        if self._snoozes.asks(entity, now):
+            codes = {reason.field for reason in self._explained(piece, i, scorer, view, "combination")[1]}
+        return self._snoozes.holds(entity, codes, rank, now)
+
+    def _explained(
+        self, piece: Piece, i: int, scorer: Scorer, view: View, otherwise: Nothing
+    ) -> tuple[Explained, tuple[Reason, ...]]:
+        """What is normal near event i, and why it is not."""
+        row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
+        return self._telling.reasons(row, inputs, view, float(piece.scores[i]), scorer, otherwise)
 
     def _alert(
         self,
@@ -240,8 +326,9 @@ class Alerting:
         event, score = piece.events[i], float(piece.scores[i])
         row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
         otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
-        explained, reasons = self._telling.reasons(row, inputs, view, score, scorer, otherwise)
-        facts = self._telling.facts(piece.events, i, row, inputs, view, scorer, apart=apart)
+        explained, reasons = self._explained(piece, i, scorer, view, otherwise)
+        shared = self._shared(piece, i)
+        facts = self._telling.facts(piece.events, i, row, inputs, view, scorer, apart=apart, shared=shared)
         schema, served = self._event, scorer.served
         return make_alert(
             self._identity,
@@ -268,9 +355,34 @@ class Alerting:
 
     # --- learning ------------------------------------------------------------------------------------------
 
-    def apply(self, answers: Mapping[int, str]) -> None:
-        """Apply labels, by the event's offset, to the estimates of missed frauds."""
-        self._exploration.apply(answers)
+    def apply(self, applied: AppliedLabels) -> None:
+        """Apply labels to the estimates of missed frauds, to priorities, and to what entities share."""
+        self._exploration.apply(applied.by_offset)
+        self._priority.apply(applied.by_offset)
+        for answer, time, keys in zip(applied.answers, applied.times, applied.keys, strict=True):
+            main, *others = keys[: len(self._event.entities)].tolist() or [0]
+            fraud = answer.label == "fraud"
+            self._links.confirm(others, main, offset=answer.offset, time=float(time), fraud=fraud)
+
+    # --- what people ask of cases and entities --------------------------------------------------------------
+
+    def snooze(self, entity: int, code: str | None, until: float, now: float) -> float:
+        """Hold back alerts of an entity (hash), of one reason code or all; returns until when, s.
+
+        A severity above the highest of its case so far breaks it.
+        """
+        return self._snoozes.set(entity, code, until, now, self.cases.highest(entity))
+
+    def unsnooze(self, entity: int, code: str | None = None) -> bool:
+        """End snoozes of an entity; returns whether there was one."""
+        return self._snoozes.clear(entity, code)
+
+    def forget(self, entity: int) -> None:
+        """Drop everything that is known of an entity (hash)."""
+        for part in (self.cases, self._links, self._snoozes):
+            part.forget(entity)
+
+    # --- the threshold --------------------------------------------------------------------------------------
 
     def measure_rate(self, last: Rows, layout: Layout) -> None:
         """Read the number of events per day from the context of the last event, one row."""
@@ -320,11 +432,16 @@ class Alerting:
         for name, part in self._parts().items():
             part.load(state[name])
 
-    def _parts(self) -> dict[str, Policy | Severity | Cases | Exploration]:
+    def _parts(
+        self,
+    ) -> dict[str, Policy | Severity | Cases | Links | Priority | Snoozes | Exploration]:
         return {
             "policy": self._policy,
             "severity": self._severity,
             "cases": self.cases,
+            "links": self._links,
+            "priority": self._priority,
+            "snoozes": self._snoozes,
             "exploration": self._exploration,
         }
 

@@ -129,6 +129,7 @@ class Shard:
             self._intake.parser.id_hash,
             Routing(*routed(self.config, identity.partition, alone=self._expects_labels)),
             CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
+            self._alerting,
         )
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
@@ -395,7 +396,7 @@ class Shard:
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
         self._supervision.apply(applied)
-        self._alerting.apply(applied.by_offset)
+        self._alerting.apply(applied)
         self._learning.apply(applied)
         return {"read": len(labels), **applied.outcomes} if labels else {}
 

@@ -1,0 +1,108 @@
+"""Alerted entities that share a rare value are found; a busy value relates nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.config.tree import Alerts as AlertsConfig
+from detector.core.alerts.links import CASES_MAX, CHAIN_MAX, EVENTS_MAX, Links
+from detector.core.features import DAY_S
+from detector.core.state import pack, unpack
+
+START_S = 1_700_000_000.0
+DEVICE, SHOP = 1001, 1002
+
+
+def links() -> Links:
+    return Links(AlertsConfig())
+
+
+def test_alerted_entities_share_a_device_for_days() -> None:
+    made = links()
+    made.add([DEVICE, SHOP], 5, case=10, offset=10, time=START_S)
+    made.add([DEVICE, 0], 5, case=10, offset=12, time=START_S)
+    device, missing = made.shared([DEVICE, 0], 6, START_S + DAY_S, [1e-6, 0.0])
+    assert (device.alerted, device.frauds, device.cases, device.related) == (1, 0, (10,), True)
+    assert (missing.alerted, missing.cases, missing.related) == (0, (), False)
+    assert made.shared([DEVICE], 5, START_S, [1e-6])[0].alerted == 0  # its own
+    assert made.shared([DEVICE], 6, START_S + 8 * DAY_S, [1e-6])[0].alerted == 0  # too long ago
+    assert not made.shared([DEVICE], 6, START_S)[0].related  # its share of the traffic is not known
+
+
+def test_a_busy_shop_relates_nothing_until_it_has_more_than_its_share() -> None:
+    made = links()
+    for n in range(100):
+        made.add([SHOP if n % 20 == 0 else 2000 + n], 100 + n, case=n, offset=n, time=START_S + n)
+    assert not made.shared([SHOP], 5, START_S + 100, [0.05])[0].related
+    assert made.shared([SHOP], 5, START_S + 100, [0.001])[0].related
+    found = made.shared([SHOP], 5, START_S + 100, [0.001])[0]
+    assert found.alerted == 5
+    assert found.cases == (80, 60, 40, 20, 0)
+
+
+def test_confirmed_frauds_are_counted_until_they_are_retracted() -> None:
+    made = links()
+    made.add([SHOP], 5, case=10, offset=10, time=START_S)
+    made.confirm([SHOP], 5, offset=10, time=START_S, fraud=True)
+    made.confirm([SHOP, 0], 7, offset=3, time=START_S, fraud=True)  # it gave no alert
+    [found] = made.shared([SHOP], 6, START_S)
+    assert (found.alerted, found.frauds) == (1, 2)
+    made.confirm([SHOP], 5, offset=10, time=START_S, fraud=False)
+    made.confirm([SHOP], 8, offset=4, time=START_S, fraud=False)
+    [found] = made.shared([SHOP], 6, START_S)
+    assert (found.alerted, found.frauds) == (1, 1)
+
+
+def test_links_are_bounded() -> None:
+    made = links()
+    for n in range(EVENTS_MAX + 10):
+        made.add([n + 1], 5, case=n, offset=n, time=START_S)
+    assert len(made) == EVENTS_MAX
+    assert made.shared([10], 6, START_S)[0].alerted == 0
+    assert made.shared([11], 6, START_S)[0].alerted == 1
+    assert len(made._newest) == EVENTS_MAX
+    for n in range(CHAIN_MAX + 50):
+        made.add([SHOP], 100 + n, case=n, offset=n, time=START_S)
+    [found] = made.shared([SHOP], 6, START_S)
+    assert (found.alerted, len(found.cases)) == (CHAIN_MAX, CASES_MAX)
+
+
+def test_a_forgotten_entity_is_not_known() -> None:
+    made = links()
+    made.add([SHOP], 5, case=10, offset=10, time=START_S)
+    made.add([SHOP], 6, case=11, offset=11, time=START_S)
+    made.forget(5)
+    assert made.shared([SHOP], 7, START_S)[0].cases == (11,)
+    assert (made.to_state()["entity"] != 5).all()
+    made.forget(SHOP)
+    assert made.shared([SHOP], 7, START_S)[0].cases == ()
+    assert (made.to_state()["key"] != SHOP).all()
+
+
+steps = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(10, 14), st.floats(0, 9e5), st.booleans()), max_size=40
+)
+
+
+def run(made: Links, given_steps: list[Any], start: int = 0) -> list[Any]:
+    found = []
+    for n, (key, entity, time, fraud) in enumerate(given_steps, start=start):
+        made.add([key, key + 1], entity, case=n // 2, offset=n, time=START_S + time)
+        if fraud:
+            made.confirm([key], entity, offset=n - 1, time=START_S + time, fraud=True)
+        found.append(made.shared([key, key + 1], 10, START_S + time, [0.01, 0.2]))
+    return found
+
+
+@given(first=steps, second=steps)
+@settings(max_examples=20, deadline=None)
+def test_links_go_on_from_their_state(first: list[Any], second: list[Any]) -> None:
+    one, other = links(), links()
+    run(one, first)
+    saved = pack(one.to_state())
+    other.load(unpack(saved))
+    assert run(one, second, 100) == run(other, second, 100)
+    assert pack(one.to_state()) == pack(other.to_state())
