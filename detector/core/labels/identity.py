@@ -3,17 +3,13 @@
 A job, a city, a place of residence that is the same in all events of a card identifies the card. An encoder
 that can tell cards apart learns the known ones by heart: this one had frauds, that one had none. Frauds end,
 and other cards are hit. A new value in such a field is seen all the same: deviations from the card's own
-profile, and whether and how rarely the card meets something new, stay.
+profile, surprises, and pairs with the card stay.
 
 Measured on pairs of events of the same key, one after the other, among recent events:
 
     inputs             a value, or its deviation from what is not the key's own profile, is constant where the
-                       mean square of the difference of a pair is small against that of any two events. Then
-                       all deviations of that value from what is not the key's own profile are taken away: a
-                       card's latitude less the mean one of a shop's cards still says much of where it lives
-    categories, texts  constant where pairs agree far more often than any two events do. Then the surprise is
-                       taken away: it is small but never the same for two cards. So is what pairs of the main
-                       entity with the category count and expect: the same as the main entity's own profile
+                       mean square of the difference of a pair is small against that of any two events
+    categories, texts  constant where pairs agree far more often than any two events do
 
 A value that many keys share says what they are, not which one it is. So a category that is constant for an
 entity other than the main one (a merchant's category) is taken away only where few keys share a value. For
@@ -28,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features import Column, Features, Layout
+from detector.core.features import Features, Layout
 
 # Share of the variation between any two events that a key must explain: 1 where it is constant for each key.
 CONSTANT_FROM = 0.9
@@ -39,8 +35,6 @@ SHARED_BY = 16
 # Sources of inputs that are the event's own values.
 VALUES = ("value", "missing", "deviation")
 COUNTS = ("count", "gap", "new")
-# Of pairs with what is constant: those that only repeat the main entity's own.
-REPEATED = ("count", "gap", "deviation")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,11 +71,18 @@ def find(
         pairs = _pairs(keys[:, entity])
         if len(pairs[0]) < PAIRS_MIN:
             continue
+<<<<<<< HEAD
         others = [number for number in ranks if _other(features.columns[number], entity)]
         constant = [n for n in others if _constant(_square(ranks[n], pairs), _square(ranks[n], usual))]
         places = {features.columns[n].place for n in constant if features.columns[n].source == "value"}
         hidden[constant] = True
         hidden[[n for n in others if features.columns[n].place in places]] = True
+=======
+        for number, ranked in ranks.items():
+            kind = features.columns[number].kind
+            if kind is None or kind.left != entity:
+                hidden[number] |= _constant(_square(ranked, pairs), _square(ranked, usual))
+>>>>>>> quality
         for t in range(len(layout.texts)):
             slots[categories + t] |= _constant(_differ(grams[:, t], pairs), _differ(grams[:, t], usual))
         for c in range(categories):
@@ -91,24 +92,10 @@ def find(
             shared = _keys_per_value(keys[:, entity], values) >= SHARED_BY
             slots[c] |= entity == 0 or not shared
             for number, column in enumerate(features.columns):
-                if column.kind is not None and column.kind.left == entities + c:
-                    if column.source not in VALUES:
-                        hidden[number] |= not shared or (entity == 0 and column.source in COUNTS)
-                elif entity == 0:
-                    hidden[number] |= _repeats(column, c, entities + c)
+                about = column.kind is not None and column.kind.left == entities + c
+                if about and column.source not in VALUES:
+                    hidden[number] |= not shared or (entity == 0 and column.source in COUNTS)
     return Identity(hidden, slots)
-
-
-def _other(column: Column, entity: int) -> bool:
-    """Whether a column compares with anything but the entity's own profile."""
-    return column.kind is None or column.kind.left != entity
-
-
-def _repeats(column: Column, category: int, key: int) -> bool:
-    """Whether a column tells nothing more where a category is constant for each main entity."""
-    if column.source == "surprise":
-        return column.place == category
-    return column.source in REPEATED and column.kind is not None and column.kind.right == key
 
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
