@@ -71,18 +71,10 @@ def find(
         pairs = _pairs(keys[:, entity])
         if len(pairs[0]) < PAIRS_MIN:
             continue
-<<<<<<< HEAD
-        others = [number for number in ranks if _other(features.columns[number], entity)]
-        constant = [n for n in others if _constant(_square(ranks[n], pairs), _square(ranks[n], usual))]
-        places = {features.columns[n].place for n in constant if features.columns[n].source == "value"}
-        hidden[constant] = True
-        hidden[[n for n in others if features.columns[n].place in places]] = True
-=======
         for number, ranked in ranks.items():
             kind = features.columns[number].kind
             if kind is None or kind.left != entity:
                 hidden[number] |= _constant(_square(ranked, pairs), _square(ranked, usual))
->>>>>>> quality
         for t in range(len(layout.texts)):
             slots[categories + t] |= _constant(_differ(grams[:, t], pairs), _differ(grams[:, t], usual))
         for c in range(categories):
