@@ -63,8 +63,10 @@ class Alert:
         The model was young: take the score as a hint.
     reasons : tuple of Reason
         The weightiest first; at least one.
+    facts : tuple of str
+        What is known of the event beside its score, as sentences.
     event : dict
-        The event as it came.
+        Its fields, by alerts.echo; empty with coordinates.
     body : dict
         Everything, as decoded JSON.
     """
@@ -83,12 +85,14 @@ class Alert:
         self.threshold: float = score["threshold"]
         self.warm_up: bool = score["warm_up"]
         self.reasons = tuple(map(_reason, self.body["reasons"]))
-        self.event: dict[str, Any] = self.body["event"]
+        self.facts: tuple[str, ...] = tuple(fact["detail"] for fact in self.body["facts"])
+        self.event: dict[str, Any] = self.body["event"] or {}
 
     def explain(self) -> str:
         """Say in words why the event is unusual; several lines."""
         lines = [f"{self._head()}: score {self.score:.2f}, alerts begin at {self.threshold:.2f}"]
         lines += [f"  {reason.share:4.0%}  {reason.text}" for reason in self.reasons]
+        lines += [f"        {fact}" for fact in self.facts]
         if self.body.get("selection") == "exploration":
             lines.append("  chosen at random, to learn what the score misses")
         if self.warm_up:

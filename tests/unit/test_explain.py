@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -251,6 +252,21 @@ def test_heat_is_a_reason_of_its_own_and_none_is_expected(heat: tuple[float, flo
     assert reason.detail == f"this card had other unusual events in the last {when}"
     expected, _ = EXPLAINER._expected(hot, typical(), 5.0)
     assert not expected.context[:, columns].any()
+
+
+def test_many_small_falls_are_one_reason() -> None:
+    names = [f"v{n}" for n in range(30)]
+    fields = [{"name": name, "path": name, "type": "numeric"} for name in names]
+    schema = Event.model_validate({"id": "id", "time": {"path": "t"}, "fields": fields})
+    layout = Layout(schema, FeaturesConfig(half_lives=(DAY_S,), cycles=()))
+    row = empty_rows(1, layout)
+    values = replace(VIEW, main=None, entities={}, values=dict.fromkeys(names, 1.0))
+    falls = 5.0 - np.linspace(0.9, 1.0, len(layout.groups))
+    (reason,) = Explainer(layout, Units(np.ones(30)), Sentences(schema)).reasons(
+        row, Typical(row, np.ones((2, 30)), True), values, 5.0, lambda rows: falls, count_max=3
+    )
+    assert (reason.field, reason.share) == ("combination", 1.0)
+    assert reason.detail == "many values are a little unusual, none of them much: V29, V28, V27"
 
 
 @pytest.mark.parametrize("count", [2, 3, 6, 7])

@@ -112,7 +112,10 @@ class Explainer:
             return (_reason("combination", 1.0, self._say.nothing(otherwise)),)
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
-        told = [g for g in order if shares[g] >= SHARE_MIN] or [order[0]]
+        told = [g for g in order if shares[g] >= SHARE_MIN]
+        if not told:
+            names = [self._layout.groups[g].name for g in order]
+            return (_reason("combination", 1.0, self._say.many(names)),)
         description = _Description(
             self._layout, self._units, self._say, event, expected, typical, view, basis
         )

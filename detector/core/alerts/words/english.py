@@ -140,6 +140,7 @@ TEXTS = {
     "shared": "{n} other {mains} with alerts {meeting} in the last {days}",
     "plural": "{noun}s",
     # Where no single thing is the reason.
+    "many": "many values are a little unusual, none of them much: {names}",
     "combination": "no single value stands out; it is their combination that is rare",
     "random": "chosen at random, to find out what the score misses; nothing about it stands out",
 }

@@ -289,6 +289,10 @@ class Sentences:
         shown = self.words.amount(amount, values)
         return TEXTS["since_last_amount"].format(duration=time, this=this, amount=shown)
 
+    def many(self, names: Sequence[str]) -> str:
+        """Many things lower the score, each a little; these most."""
+        return TEXTS["many"].format(names=", ".join(self.words.label(name) for name in names))
+
     def nothing(self, which: str) -> str:
         """No single thing is the reason."""
         return TEXTS[which]

@@ -12,7 +12,8 @@ from detector.config.tree import Event, ValueField
 from detector.core.alerts.words.english import MEETING, NO_NOUNS, NOUNS, TEXTS, WITH
 from detector.core.alerts.words.numbers import duration, money, number, printed, rounded
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+|[^\W\d_]+\d*")
+_DIGITS = "0123456789"
 _CODE = re.compile(r"[A-Z]{3}")
 _MEETING = {noun: text for text, nouns in MEETING.items() for noun in nouns}
 DAY_S = 86_400.0
@@ -44,12 +45,10 @@ class Words:
         if item is not None and item.display:
             display: str = item.display
             return display if name in self._entities else _lower(display)
-        words = [
-            word.lower() if not word.isupper() or len(word) > 3 else word for word in _WORDS.findall(name)
-        ]
+        words = [word if _is_code(word) else word.lower() for word in _WORDS.findall(name)]
         while len(words) > 1 and words[-1].lower() in NO_NOUNS:
             words.pop()
-        return " ".join(NOUNS.get(word.lower(), word.lower()) for word in words) or name
+        return " ".join(NOUNS.get(word.lower(), word) for word in words) or name
 
     def label(self, name: str) -> str:
         """Label that begins a sentence."""
@@ -148,6 +147,11 @@ class Words:
     def plural_of_main(self) -> str:
         """`cards`."""
         return TEXTS["plural"].format(noun=self.noun_of_main)
+
+
+def _is_code(word: str) -> bool:
+    """Whether a word of a name is a short form in capitals: V12, CVV."""
+    return word.isupper() and len(word.rstrip(_DIGITS)) <= 3
 
 
 def ago(seconds: float) -> str:
