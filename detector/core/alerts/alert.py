@@ -113,9 +113,7 @@ def make_alert(
         "event": _echoed(view, echo),
     }
     subject = plain_text(view.main or event.id)
-    headers = cloud_event(
-        identity, id_=id_, type_=TYPE, subject=subject, time=event.time, schema=DATA_SCHEMA
-    )
+    headers = cloud_event(identity, id_=id_, type_=TYPE, subject=subject, time=event.time, schema=DATA_SCHEMA)
     return Alert(
         offset=offset,
         key=(view.main or event.id).encode(),
