@@ -30,6 +30,7 @@ from detector.core.records import (
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.shard import Taken
 
+LOGGED = 512  # newest events whose links are in the state: most of it is the same in the next checkpoint
 MALFORMED = b"{"
 """What values begin with that are no events."""
 
@@ -79,6 +80,7 @@ class ChainShard:
         self.event_time = -np.inf
         self.since_barrier = self.version = self._filled = 0
         self._link = bytearray(32)  # changed in place, as the arrays of the model are
+        self._log = np.zeros(0, dtype=np.int64), np.zeros((0, 24), dtype=np.uint8)
 
     @property
     def interval(self) -> int:
@@ -103,6 +105,7 @@ class ChainShard:
         block = self.config.model.barriers.block_events
         scored: list[Record] = []
         alerts, dead = [], []
+        links = bytearray()
         consumed = 0
         for record in records:
             if self._filled + len(scored) == block:
@@ -113,6 +116,7 @@ class ChainShard:
                 continue
             self._push(b"event", record.value, str(record.offset).encode())
             scored.append(record)
+            links += self._link[:24]
             if self._link[0] < 64:
                 body = json.dumps([self._identity.partition, record.offset, self._link.hex()]).encode()
                 headers = (("ce_id", b"%d" % record.offset),)
@@ -121,6 +125,12 @@ class ChainShard:
                 )
         self.position = records[consumed - 1].offset + 1 if consumed else self.position
         self._filled += len(scored)
+        offsets = np.array([record.offset for record in scored], dtype=np.int64)
+        rows = np.frombuffer(bytes(links), dtype=np.uint8).reshape(len(scored), 24)
+        self._log = (
+            np.concatenate([self._log[0], offsets])[-LOGGED:],
+            np.concatenate([self._log[1], rows])[-LOGGED:],
+        )
         self.event_time = max([self.event_time, *(float(r.offset) for r in scored)])
         ended = self._filled == block
         if ended:
@@ -130,7 +140,6 @@ class ChainShard:
         if silent:
             return Taken(consumed=consumed, outputs=Outputs(), block_ended=ended)
         alerted = {alert.offset for alert in alerts}
-        offsets = np.array([record.offset for record in scored], dtype=np.int64)
         batch = Scored(
             offsets=offsets,
             times=offsets.astype(np.float64),
@@ -164,12 +173,14 @@ class ChainShard:
         assert self._filled == 0
         link = np.frombuffer(self._link, dtype=np.uint8).copy()
         plain = {"link": link, "version": self.version, "event_time": self.event_time}
-        return plain | {"exchange": self.exchange.to_state()}
+        log = {"offsets": self._log[0], "links": self._log[1]}
+        return plain | {"exchange": self.exchange.to_state(), "log": log}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._link[:] = state["link"].tobytes()
         self.version, self.event_time = state["version"], state["event_time"]
         self.exchange.load(state["exchange"])
+        self._log = state["log"]["offsets"], state["log"]["links"]
 
     def _apply(self, labels: SideRecords) -> dict[str, int]:
         for position, value in labels:

@@ -3,9 +3,11 @@
     python -m benchmarks.recovery.tampered
     python -m benchmarks.recovery.tampered --mutations 1000 --seed 7
     python -m benchmarks.recovery.tampered --forged --mutations 1000
+    python -m benchmarks.recovery.tampered --whole --mutations 1000
 
-A shard processes a stream and leaves two checkpoints and a journal. In each mutation one of them is changed,
-and checksums and sizes are made right again, as somebody would who can write to the store. With `--forged`
+A shard processes a stream and leaves two checkpoints and a journal. The second one holds what changed since
+the first one, or with `--whole` its whole state. In each mutation one of them is changed, and checksums and
+sizes are made right again, as somebody would who can write to the store. With `--forged`
 the checkpoint's name is made right, too, and the journal names it, as somebody would who can also commit
 offsets for the group: then all depends on what loads a state.
 
@@ -33,6 +35,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -40,6 +43,7 @@ from benchmarks.fuzz.mutate import VALUES, Mutator
 from benchmarks.fuzz.targets import IDENTITY, checksummed, handbook, sealed, unsealed
 from detector.config.tree import ModelPart
 from detector.core.records import Record
+from detector.core.recovery import checkpoint
 from detector.core.recovery.committed import Place, read_journal, seal
 from detector.core.recovery.generations import find_origin, read_configs, write
 from detector.core.shard.partition import Partition
@@ -67,7 +71,7 @@ class Left:
     config: ModelPart
 
 
-def leave() -> Left:
+def leave(*, whole: bool) -> Left:
     """Make two checkpoints, with two barriers after the second one."""
     config, records = handbook(events=64 * 20)
     left = records
@@ -82,7 +86,8 @@ def leave() -> Left:
             count += 1
             if count <= 2:
                 snapshot = partition.snapshot()
-                name = write(snapshot, objects.__setitem__)
+                with patch.object(checkpoint, "_is_worth_it", lambda *_: not whole):
+                    name = write(snapshot, objects.__setitem__, objects.__getitem__)
                 partition.rebase(name, snapshot.position)
     metadata = seal(partition.journal.to_text(), partition.position, HERE)
     return Left(
@@ -251,8 +256,9 @@ def main() -> None:
     parser.add_argument("--mutations", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--forged", action="store_true", help="names and the journal are made right, too")
+    parser.add_argument("--whole", action="store_true", help="the second checkpoint is whole, too")
     arguments = parser.parse_args()
-    left = leave()
+    left = leave(whole=arguments.whole)
     assert restart(left, left.metadata, left.objects, whole=True) == "taken"
     tampering = Tampering(left, arguments.seed, forged=arguments.forged)
     began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from detector.config.tree import ModelPart
 from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
-from detector.core.recovery.generations import config_name, read_checkpoint, write
+from detector.core.recovery.generations import config_name, folders, read_checkpoint, state_name, write
 from detector.core.recovery.journal import Journal
 from detector.errors import CheckpointDamaged, NeedsOperator, UsageError
 from detector.shell.objects import Objects
@@ -141,7 +141,5 @@ def _only_owner(store: FsspecStore, place: str | Path) -> tuple[str, str]:
 
 def _names(objects: Objects, partition: int) -> Sequence[str]:
     """Names of a partition's checkpoints, the one with the highest position first."""
-    found = [
-        name.removesuffix(".json") for name in objects.names(f"{partition:05d}/") if name.endswith(".json")
-    ]
-    return sorted(found, reverse=True)
+    states = (name for name in objects.names(folders(partition)[0]) if name.endswith(state_name("")))
+    return sorted((name.removesuffix(state_name("")) for name in states), reverse=True)

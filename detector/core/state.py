@@ -110,7 +110,7 @@ def copied(state: State) -> dict[str, Any]:
 
 def _summed(state: State) -> State:
     """Replace a tree's tables by their hashes."""
-    if state.keys() == _TABLE:
+    if state.keys() == _TABLE and _has_rows(state):
         return {"slots": state["slots"], "hashed": rows_hash(state["keys"], state["last"], state["stats"])}
     tree: dict[str, Any] = {}
     for name, value in state.items():
@@ -118,6 +118,20 @@ def _summed(state: State) -> State:
             value = {"slots": value.slots, "hashed": value.hashed}
         tree[name] = _summed(value) if isinstance(value, Mapping) else value
     return tree
+
+
+def _has_rows(state: State) -> bool:
+    """Whether a table's arrays have the form that compiled code relies on; those of a file may have any."""
+    columns = [state[name] for name in ("keys", "last", "stats")]
+    if not all(isinstance(column, np.ndarray) and column.dtype.isnative for column in columns):
+        return False
+    keys, last, stats = columns
+    return (
+        (keys.dtype, keys.ndim, last.dtype, last.ndim) == (np.uint64, 1, np.float64, 1)
+        and stats.dtype.kind in "fiu"
+        and stats.ndim == 2
+        and len(keys) == len(last) == len(stats)
+    )
 
 
 def rows_hash(keys: NDArray[np.uint64], times: NDArray[np.float64], stats: NDArray[Any]) -> int:

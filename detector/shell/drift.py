@@ -32,17 +32,17 @@ def _adwin() -> Callable[[], Any]:
     of CPU time at each start (measured, river 0.26.1). So its module is imported under an empty package of
     the same name, which goes again: another import of `river.drift` finds all of it.
     """
-    there = _PACKAGE in sys.modules
-    if not there:
-        empty = ModuleType(_PACKAGE)
+    whole = sys.modules.get(_PACKAGE)
+    if whole is None:
+        empty = sys.modules[_PACKAGE] = ModuleType(_PACKAGE)
         empty.__path__ = [f"{folder}/drift" for folder in river.__path__]
-        sys.modules[_PACKAGE] = empty
     try:
         from river.drift.adwin import ADWIN
     finally:
-        if not there:
+        if whole is None:
             del sys.modules[_PACKAGE]
-    return ADWIN
+    found: Callable[[], Any] = ADWIN  # river has no type hints
+    return found
 
 
 _new_adwin = _adwin()

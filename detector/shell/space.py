@@ -10,7 +10,7 @@ from detector.ports import Log
 from detector.shell.watch import Watch
 
 LOOK_S = 5.0  # between two looks
-ROOM = 2  # free space is short below so many times the newest checkpoints: one more of each, and a margin
+ROOM = 2  # free space is short below so many times the largest checkpoints: one more of each, and a margin
 
 
 class SpaceWatch(Watch):
@@ -44,7 +44,7 @@ class SpaceWatch(Watch):
         """What /readyz must say. May be called from any thread."""
         telemetry, free = self._telemetry, self._telemetry.store_free_bytes
         ours = [telemetry.partitions[number] for number in telemetry.owned]
-        needed = ROOM * sum(numbers.checkpoints.bytes or 0 for numbers in ours)
+        needed = ROOM * sum(numbers.checkpoints.largest for numbers in ours)
         if free is None or (free > needed and free > 0):
             return ()
         return (

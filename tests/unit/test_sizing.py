@@ -138,12 +138,15 @@ def full(part: ModelPart) -> dict[str, int]:
 
 
 def test_the_tables_of_a_partition_take_what_is_said() -> None:
-    part = config(model={"features": {"entities_max": 1500, "pairs_max": 5000}}).model_part(1)
+    bounds = {"features": {"entities_max": 1500, "pairs_max": 5000}}
+    part = config(topics={"feedback": "feedback"}, model=bounds).model_part(1)
     parts, taken = sizing.bytes_max(part).parts, full(part)
     assert parts["profiles"] == taken["profiles"]
     assert parts["habits"] + parts["places"] == taken["habits and places"]
     assert parts["heat"] == taken["heat"]
     assert parts["fraud rates"] == taken["fraud rates"]
+    alone = sizing.bytes_max(config(model=bounds).model_part(1))
+    assert "fraud rates" not in alone.parts
 
 
 def test_the_label_memory_takes_what_is_said() -> None:
@@ -260,7 +263,7 @@ def test_a_table_grows_as_expected(count: int, keys_max: int, seed: int) -> None
     table.reserve(512)
     slots, held = table.expected(count, 512)
     assert slots * table.row_bytes == table.nbytes
-    assert len(table) == pytest.approx(held, rel=0.02, abs=24)
+    assert len(table) == pytest.approx(held, rel=0.05, abs=40)
 
 
 def test_a_partition_holds_what_is_expected_of_what_it_has_seen() -> None:
@@ -494,7 +497,8 @@ def test_the_formula_of_the_documentation_gives_the_bytes_of_the_tables(fields: 
     ]
     event["entities"] = [{"name": f"e{number}", "path": f"e{number}"} for number in range(entities)]
     event["exposure"] = "f0"
-    part = Config.model_validate({"event": event}).model_part(1)
+    topics = {"feedback": "feedback"}
+    part = Config.model_validate({"event": event, "topics": topics}).model_part(1)
     parts = sizing.bytes_max(part, part.model).parts
     tables = sum(parts[name] for name in ("profiles", "habits", "places", "heat", "fraud rates"))
     assert tables == pytest.approx(explained(part, part.model), rel=0.002)

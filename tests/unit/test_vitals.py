@@ -378,7 +378,7 @@ def test_only_a_folder_tells_its_free_space(tmp_path: Path) -> None:
 
 def test_checkpoints_that_do_not_fit_any_more_are_a_warning() -> None:
     telemetry = Telemetry()
-    telemetry.partitions[0].checkpoints.bytes = telemetry.partitions[1].checkpoints.bytes = 1000
+    telemetry.partitions[0].checkpoints.largest = telemetry.partitions[1].checkpoints.largest = 1000
     telemetry.owned = frozenset({0, 1})
     watch = SpaceWatch(lambda: 4001, telemetry, MemoryLog())
     watch.look()

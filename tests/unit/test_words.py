@@ -201,7 +201,12 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
             None,
             "first contact on device D17 2 minutes ago, 1 event before this one",
         ),
-        ({}, None, "Device D17, known to this account for 3 months, last 3 days ago"),
+        (
+            {},
+            None,
+            "Device D17: rare with such events, though known to this account for 3 months, last 3 days ago",
+        ),
+        ({"gap_s": 20.0}, None, "again on device D17 after 20 seconds, known to this account for 3 months"),
         ({"paired": False, "new": True}, None, "Device D17, never seen before"),
         ({"paired": False}, None, "Device D17, which about 1 of 500 events has"),
     ],
@@ -260,7 +265,7 @@ def test_the_activity_of_the_main_entity_has_no_decayed_count() -> None:
     )
     calm = Pace(0.002686, 40.0 / DAY, 40.0, 30 * DAY)
     assert SAY.activity("account_id", calm, 0.4 / DAY) == (
-        "this account has about 40 events a day; usual is about 3 events a week"
+        "this account is busier than others with such events: about 40 events a day"
     )
     assert SAY.activity("account_id", None, 1.0) == "first event of this account"
 

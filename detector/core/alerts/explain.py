@@ -258,8 +258,25 @@ class _Description(NamedTuple):
         all_, own = layout.kind_of(None).count(-1), layout.kind_of(column).count(-1)
         share = float(event.context[0, own]) / max(float(event.context[0, all_]), 1.0)
         young = None if speed is None else speed.age_s
-        detail = self.say.contact(found, name, value, young_s=young, share=max(share, 1e-6))
+        detail = self._amount_there(name, column, value) if not entity and not found.new else None
+        if detail is None:
+            detail = self.say.contact(found, name, value, young_s=young, share=max(share, 1e-6))
         return f"{detail}; {self.say.busy(name, speed)}" if speed is not None and speed.fast else detail
+
+    def _amount_there(self, name: str, column: int, value: str | None) -> str | None:
+        """That the exposure, else the first numeric, is rare in a category; None if it is not."""
+        layout, numeric = self.layout, self.layout.exposure or 0
+        kind = layout.kind_of(column)
+        if numeric >= kind.numerics or not layout.numerics[numeric].field.echo:
+            return None
+        ends, field = ranges(layout, self.units, self.event, kind), layout.numerics[numeric].field
+        amount = self.view.values[field.name]
+        if ends is None or not isinstance(amount, float | int):
+            return None
+        usual = Usual("", *ends[:, numeric].tolist())
+        if usual.low <= amount <= usual.high:
+            return None
+        return self.say.amount_there(name, value, field, float(amount), usual, self.view.values)
 
     def _activity(self, group: Group, share: float) -> Reason:
         """The main entity itself: how busy it is, against what is typical."""
@@ -275,7 +292,7 @@ class _Description(NamedTuple):
         return Reason(
             field=group.name,
             observed=_short(observed * DAY_S) if found is not None and found.known else None,
-            expected=_short(usual * DAY_S),
+            expected=None,
             share=share,
             direction="unusual" if found is None else "above" if observed > usual else "below",
             basis="cluster",

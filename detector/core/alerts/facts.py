@@ -211,11 +211,12 @@ class Facts:
             dear = (
                 usual is not None
                 and total is not None
-                and total > TIMES_USUAL * max(usual[1], 0.0) * max(1.0, expected or 0.0)
+                and not math.isnan(of.amount)
+                and total - of.amount > max(usual[1], 0.0) * max(1.0, expected or 0.0)
             )
             if not many and not dear:
                 continue
-            told = count
+            told = 2 * count
             values: Values = {
                 "window_s": _short(reach_s),
                 "events": count,
@@ -229,11 +230,11 @@ class Facts:
 
     def _speeds(self, of: Evidence) -> Iterator[Fact]:
         for point, place in enumerate(self._layout.points):
-            move = fastest_move(self._layout, of.event, point)
+            move = fastest_move(self._layout, of.event, point, 0)  # shops that sell online are everywhere
             if move is None or not place.field.echo:
                 continue
-            entity, km, gap_s = move
-            name = self._layout.entities[entity]
+            _, km, gap_s = move
+            name = self._layout.entities[0]
             values: Values = {"of": name, "place": place.name, "km": _short(km), "gap_s": _short(gap_s)}
             yield Fact(code="speed", values=values, detail=self._say.move(name, km, gap_s))
 

@@ -128,9 +128,15 @@ def own_hour(layout: Layout, event: Rows) -> float | None:
     return float(around / count)
 
 
-def fastest_move(layout: Layout, event: Rows, point: int) -> tuple[int, float, float] | None:
-    """The fastest way to a place since an entity's last event: entity, km, s; None if none was fast."""
+def fastest_move(
+    layout: Layout, event: Rows, point: int, entity: int | None = None
+) -> tuple[int, float, float] | None:
+    """The fastest way to a place since an entity's last event: entity, km, s; None if none was fast.
+
+    `entity`: only this one; None: of all.
+    """
     moves = [habit for habit in layout.habits if habit.name == "moves" and habit.point == point]
+    moves = [habit for habit in moves if entity is None or habit.key == entity]
     if not moves:
         return None
     move = max(moves, key=lambda habit: float(event.context[0, habit.start]))

@@ -45,6 +45,11 @@ class History(NamedTuple):
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def without_amounts(self) -> History:
+        """The same with all amounts missing: alerts may not show them."""
+        nothing = np.full(len(self), np.nan)
+        return History(self.offsets, self.times, nothing, self.scores, self.since)
+
 
 class Recent:
     """See the module's text.

@@ -1,28 +1,41 @@
-"""A checkpoint: one shard's state at a barrier, as two objects in a store.
+"""A checkpoint: one shard's state at a barrier, as objects in a store.
 
 ``NAME.json``
     The manifest: position, the previous checkpoint and the journal between the two, the configuration in
     force, the id of the key that hashed the entities, library versions, size and SHA-256 of the state.
 ``NAME.state``
-    The state (`detector.core.state`). It is written first, so a manifest never names a missing state.
+    The state (`detector.core.state`), or what changed since the state of an earlier checkpoint
+    (`detector.core.recovery.increments`). It is written first, so a manifest never names a missing state.
 
 NAME is ``PARTITION/POSITION-HASH``, where HASH covers the manifest and so the state. Two replicas that write
 at the same time cannot overwrite each other. A checkpoint that no commit names is garbage. HASH is checked
 where a manifest is read: the commit in Kafka names a checkpoint, its manifest names the one before it, so who
 can write to the store only cannot change what a recovery uses. Each checkpoint
 holds the journal since the previous one, so a damaged checkpoint costs only a longer replay.
+
+Layers
+    A checkpoint without layers holds its whole state; its number is 0. The ones after it count on: number n
+    holds what changed since number n & (n - 1), which is n without its lowest set bit. So 5 builds on 4, 6
+    and 4 build on 4 and 0. A manifest names all layers below its own state, the whole one first: at most one
+    for each set bit of its number. Most checkpoints hold what changed since the one before or since the last
+    but one, and none needs many objects. Incremental dumps by the Tower of Hanoi and Fenwick's tree (1994)
+    count in the same way.
+
+    number       0  1  2  3  4  5  6  7  8  ...
+    builds on    -  0  0  2  0  4  4  6  0  ...
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, astuple, dataclass
 from typing import Annotated, Any
 
 import msgspec
 
+from detector.core.recovery.increments import applied, increment
 from detector.core.recovery.journal import POSITION_MAX, Journal
 from detector.core.recovery.upgrade import FORMAT, check_format, upgrade
 from detector.core.state import State, digest, pack, unpack
@@ -30,6 +43,20 @@ from detector.errors import CheckpointDamaged, NeedsOperator
 
 MANIFEST_BYTES_MAX = 16 << 20  # one with a full journal and a large configuration has some 100 kB
 STATE_BYTES_MAX = 1 << 40
+NUMBERS = 32  # checkpoints from one whole state to the next: a damaged one costs at most so many
+LAYERS_BYTES_MAX = 2.0  # all layers together, in sizes of the whole one: what a restore reads
+INCREMENT_BYTES_MAX = 0.5  # one layer: a larger one saves little
+_NAME = r"\d{5,10}/\d{20}-[0-9a-f]{12}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """The state object of a checkpoint, as others that build on it name it."""
+
+    number: int
+    name: str  # of the checkpoint
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +75,29 @@ class Manifest:
     state_bytes: int
     state_sha256: str
     state_hash: str  # `state_hash` of the state
+    number: int  # 0: its state is whole
+    layers: tuple[Layer, ...]  # that its state builds on, the whole one first
+    before: str  # the last checkpoint that shares no object with this one; empty: there is none
+
+    @property
+    def layer(self) -> Layer:
+        """Its own state object."""
+        return Layer(number=self.number, name=self.name, bytes=self.state_bytes, sha256=self.state_sha256)
+
+    @property
+    def all_layers(self) -> tuple[Layer, ...]:
+        """The state objects that it needs, its own last."""
+        return (*self.layers, self.layer)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Below:
+    """What the next checkpoint builds on."""
+
+    number: int  # of the next one
+    layers: tuple[Layer, ...]
+    before: str
+    state: Mapping[str, Any]  # of all layers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,9 +122,21 @@ def state_hash(state: State) -> str:
     return f"{FORMAT}:{digest(state)}"
 
 
-def encode(snapshot: Snapshot) -> tuple[str, bytes, bytes]:
-    """Return name, manifest and state. A large state takes long; runs in a background thread."""
-    state = pack(snapshot.state)
+def encode(snapshot: Snapshot, below: Below | None = None) -> tuple[str, bytes, bytes]:
+    """Return name, manifest and state object. A large state takes long; runs in a background thread.
+
+    Parameters
+    ----------
+    below
+        What it builds on; None: it is whole. It is whole, too, if that saves too little.
+    """
+    number, layers, before, state = 0, tuple[Layer, ...](), snapshot.since.checkpoint, b""
+    if below is not None:
+        state = pack(increment(snapshot.state, below.state))
+        if _is_worth_it(len(state), below):
+            number, layers, before = below.number, below.layers, below.before
+    if not layers:
+        state = pack(snapshot.state)
     document = {
         "format": FORMAT,
         "partition": snapshot.partition,
@@ -88,11 +150,21 @@ def encode(snapshot: Snapshot) -> tuple[str, bytes, bytes]:
         "state_bytes": len(state),
         "state_sha256": hashlib.sha256(state).hexdigest(),
         "state_hash": state_hash(snapshot.state),
+        "number": number,
+        "layers": [astuple(layer) for layer in layers],
+        "before": before,
     }
     name = document["name"] = name_of(document)
     body = json.dumps(document, indent=1, sort_keys=True)
     seal = hashlib.sha256(body.encode()).hexdigest()
     return name, f"{body}\n{seal}\n".encode(), state
+
+
+def _is_worth_it(size: int, below: Below) -> bool:
+    """Whether to write an increment of this size, not the whole state."""
+    whole = below.layers[0].bytes
+    total = size + sum(layer.bytes for layer in below.layers)
+    return size <= INCREMENT_BYTES_MAX * whole and total <= LAYERS_BYTES_MAX * whole
 
 
 def name_of(document: Mapping[str, Any]) -> str:
@@ -127,7 +199,11 @@ def read_manifest(data: bytes) -> Manifest:
         named = name_of({key: value for key, value in document.items() if key != "name"})
         states = msgspec.convert(document.pop("states"), list[str])
         since = _read_since(document["since"]).with_states(states)
-        manifest = Manifest(**{**document, "since": since})
+        layers = tuple(
+            Layer(number=number, name=name, bytes=size, sha256=sha256)
+            for number, name, size, sha256 in msgspec.convert(document["layers"], list[_LayerFacts])
+        )
+        manifest = Manifest(**{**document, "since": since, "layers": layers})
         _check(manifest)
         if manifest.name != named:
             raise ValueError(f"its content belongs to the name {named}")
@@ -152,7 +228,7 @@ def _check(manifest: Manifest) -> None:
         It does not hold.
     """
     facts = asdict(manifest)
-    del facts["since"]
+    del facts["since"], facts["layers"]
     read = msgspec.convert(facts, _Facts)
     since = manifest.since
     wanted = f"{read.partition:05d}/{read.position:020d}-"
@@ -161,6 +237,21 @@ def _check(manifest: Manifest) -> None:
     last = since.barriers[-1].position if since.barriers else since.position
     if last != read.position:
         raise ValueError(f"its journal ends at {last}, the checkpoint is at {read.position}")
+    numbers = [layer.number for layer in manifest.layers]
+    if numbers != layers_of(manifest.number):
+        raise ValueError(f"number {manifest.number} does not build on {numbers}")
+    partition = wanted[:-21]
+    if any(not layer.name.startswith(partition) or layer.name >= manifest.name for layer in manifest.layers):
+        raise ValueError("a layer that is not of an earlier checkpoint of its partition")
+
+
+def layers_of(number: int) -> list[int]:
+    """Numbers of the layers below a checkpoint with this number, ascending."""
+    found: list[int] = []
+    while number:
+        number &= number - 1
+        found.append(number)
+    return found[::-1]
 
 
 class _Facts(msgspec.Struct, forbid_unknown_fields=True):
@@ -177,20 +268,64 @@ class _Facts(msgspec.Struct, forbid_unknown_fields=True):
     state_bytes: Annotated[int, msgspec.Meta(ge=0, le=STATE_BYTES_MAX)]
     state_sha256: Annotated[str, msgspec.Meta(max_length=64)]
     state_hash: Annotated[str, msgspec.Meta(max_length=64)]
+    number: Annotated[int, msgspec.Meta(ge=0, lt=NUMBERS)]
+    before: Annotated[str, msgspec.Meta(pattern=r"^(\d{5,10}/(\d{20}|model)-[0-9a-f]{12})?$")]
 
 
-def read_state(manifest: Manifest, data: bytes) -> Mapping[str, Any]:
+_LayerFacts = tuple[
+    int,
+    Annotated[str, msgspec.Meta(pattern=f"^{_NAME}$")],
+    Annotated[int, msgspec.Meta(ge=0, le=STATE_BYTES_MAX)],
+    Annotated[str, msgspec.Meta(max_length=64)],
+]
+
+
+def read_state(manifest: Manifest, *objects: bytes) -> Mapping[str, Any]:
     """Check and unpack the state that belongs to a manifest, in the current format.
+
+    Parameters
+    ----------
+    objects
+        Those of `Manifest.all_layers`.
+
+    Raises
+    ------
+    CheckpointDamaged
+        One of them is torn or changed.
+    NeedsOperator
+        This version cannot read the checkpoint's format.
+    """
+    for layer, data in zip(manifest.all_layers, objects, strict=True):
+        check_layer(layer, data)
+    return state_of(manifest, objects)
+
+
+def state_of(manifest: Manifest, objects: Iterable[bytes]) -> Mapping[str, Any]:
+    """Unpack the state objects of `Manifest.all_layers`, which are checked; see `read_state`."""
+    state = put_together(objects)
+    if manifest.layers and state_hash(state) != manifest.state_hash:
+        raise CheckpointDamaged("its layers give another state")
+    return upgrade(state, manifest.format, manifest.name)
+
+
+def check_layer(layer: Layer, data: bytes) -> None:
+    """Check a state object.
 
     Raises
     ------
     CheckpointDamaged
         It is torn or changed.
-    NeedsOperator
-        This version cannot read the checkpoint's format.
     """
-    if len(data) != manifest.state_bytes:
-        raise CheckpointDamaged(f"the state has {len(data)} of {manifest.state_bytes} bytes")
-    if hashlib.sha256(data).hexdigest() != manifest.state_sha256:
+    if len(data) != layer.bytes:
+        raise CheckpointDamaged(f"the state has {len(data)} of {layer.bytes} bytes")
+    if hashlib.sha256(data).hexdigest() != layer.sha256:
         raise CheckpointDamaged("the state does not match its checksum")
-    return upgrade(unpack(data), manifest.format, manifest.name)
+
+
+def put_together(objects: Iterable[bytes]) -> Mapping[str, Any]:
+    """State of some layers, the whole one first."""
+    state: Mapping[str, Any] | None = None
+    for data in objects:
+        state = unpack(data) if state is None else applied(state, unpack(data))
+    assert state is not None, "a checkpoint has a state"
+    return state

@@ -9,7 +9,12 @@ Rules
     - The manifest is kept twice. It alone holds the barriers before its checkpoint: without it the previous
       generation is of no use.
     - A generation above the committed one is never deleted: the partition's next owner may be about to
-      commit it.
+      commit it. What it builds on is needed by the committed one, too, or by one that is kept.
+    - Damage of a state object costs all generations that build on it. So the last one that shares nothing
+      with the committed one is kept, with what it builds on, and the manifests since, which hold the
+      journal. And what the next checkpoint would build on is read back first: if it is damaged, the next one
+      is whole. A checkpoint made because of its age is whole, too: the log need not be kept for longer than
+      for the last few of them.
     - A checkpoint made by `move_checkpoint` has its predecessor's model at a later offset. The chain of
       journals ends there, as nothing records what became of the events between the two.
     - Nothing here does IO by itself: `get` and `put` do.
@@ -18,17 +23,30 @@ Rules
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 from detector.config.tree import ModelPart
-from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
+from detector.core.recovery.checkpoint import (
+    NUMBERS,
+    Below,
+    Layer,
+    Manifest,
+    Snapshot,
+    check_layer,
+    encode,
+    layers_of,
+    put_together,
+    read_manifest,
+    state_of,
+)
 from detector.core.recovery.committed import ANEW
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import Side
+from detector.core.recovery.upgrade import FORMAT
 from detector.errors import CheckpointDamaged, LogGone, NeedsOperator
 
 Get = Callable[[str], bytes]
@@ -63,16 +81,26 @@ def folders(partition: int) -> tuple[str, str]:
     return f"{partition:05d}/", f"manifests/{partition:05d}/"
 
 
-def write(snapshot: Snapshot, put: Put) -> str:
+def write(snapshot: Snapshot, put: Put, get: Get | None = None) -> str:
     """Make a snapshot durable; returns the checkpoint's name.
 
-    1. The state.
-    2. Its manifest, then the manifest's copy: they never name a missing state.
+    1. Read what it can build on.
+    2. Write the state.
+    3. Write its manifest, then the manifest's copy: they never name a missing state.
+
+    Parameters
+    ----------
+    get
+        None: the checkpoint is whole.
     """
-    name, manifest, state = encode(snapshot)
     # Step 1
-    put(_state_name(name), state)
+    barriers = snapshot.since.barriers
+    aged = bool(barriers) and barriers[-1].cause == "age"  # a day after the one before: see `Rules`
+    below = None if get is None or aged else _below(snapshot.since.checkpoint, get)
     # Step 2
+    name, manifest, state = encode(snapshot, below)
+    put(state_name(name), state)
+    # Step 3
     for place in _manifest_names(name):
         put(place, manifest)
     return name
@@ -189,6 +217,7 @@ def find_origin(
     """
     manifests: list[Manifest] = []
     damages: list[str] = []
+    broken: set[str] = set()
     while True:
         if journal.position < beginning:
             raise LogGone(
@@ -215,12 +244,13 @@ def find_origin(
                 raise CheckpointDamaged(refused[name])
             return Origin(
                 journal=journal,
-                restored=(manifest, _state_of(manifest, get)),
+                restored=(manifest, state_of(manifest, _objects(manifest.all_layers, get, broken))),
                 manifests=tuple(manifests),
                 damages=tuple(damages),
             )
         except CheckpointDamaged as error:
-            damages.append(f"{name}: {error}")
+            if not damages or not isinstance(error, _Known):
+                damages.append(f"{name}: {error}")
             if manifest.position != journal.position:
                 raise _unusable(partition, damages) from error
             journal = manifest.since.joined(journal)
@@ -255,7 +285,7 @@ def read_checkpoint(name: str, get: Get) -> tuple[Manifest, Mapping[str, Any]]:
         It is missing, torn or changed.
     """
     manifest = read_manifest_of(name, get)
-    return manifest, _state_of(manifest, get)
+    return manifest, state_of(manifest, _objects(manifest.all_layers, get, set()))
 
 
 def move_checkpoint(manifest: Manifest, state: Mapping[str, Any], position: int) -> Snapshot:
@@ -310,15 +340,29 @@ def expired(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> l
         Manifests first, so that none is left without its state. Empty if a manifest of a generation to keep
         cannot be read.
     """
-    kept = [journal.checkpoint]
-    while kept[-1] and len(kept) < keep:
-        try:
-            kept.append(read_manifest_of(kept[-1], get).since.checkpoint)
-        except CheckpointDamaged:
-            return []
+    kept: dict[str, Manifest] = {}
+    name = journal.checkpoint
+    try:
+        while name and len(kept) < keep:
+            kept[name] = read_manifest_of(name, get)
+            name = kept[name].since.checkpoint
+    except CheckpointDamaged:
+        return []
+    newest = kept.get(journal.checkpoint)
+    before = "" if newest is None else newest.before
+    oldest = before or ("~" if newest is None else newest.all_layers[0].name)  # "~" is after all names
+    if before and (readable := _readable(before, get)) is not None:
+        kept[before] = readable
+    states = {layer.name for manifest in kept.values() for layer in manifest.all_layers}
     horizon = journal.checkpoint.partition("-")[0]  # names begin with partition and position, zero-padded
     stems = {name: name.removeprefix("manifests/").rpartition(".")[0] for name in names}
-    old = [name for name, stem in stems.items() if stem not in kept and stem < horizon]
+
+    def needed(name: str, stem: str) -> bool:
+        if name.endswith(".state"):
+            return stem in states
+        return stem in kept or stem >= oldest
+
+    old = [name for name, stem in stems.items() if stem < horizon and not needed(name, stem)]
     return sorted(old, key=lambda name: (name.endswith(".state"), name))
 
 
@@ -332,7 +376,8 @@ def _component(name: str) -> str:
     return quoted
 
 
-def _state_name(name: str) -> str:
+def state_name(name: str) -> str:
+    """Name of the object with a checkpoint's state, or with its own part of it."""
     return f"{name}.state"
 
 
@@ -340,15 +385,69 @@ def _manifest_names(name: str) -> tuple[str, str]:
     return f"{name}.json", f"manifests/{name}.json"
 
 
-def _state_of(manifest: Manifest, get: Get) -> Mapping[str, Any]:
-    return read_state(manifest, _get(_state_name(manifest.name), get))
+class _Known(CheckpointDamaged):
+    """It needs what is known to be damaged, or its state was deleted."""
+
+
+def _objects(layers: Sequence[Layer], get: Get, broken: set[str]) -> Iterator[bytes]:
+    """Read and check the state objects that a checkpoint needs, its own last.
+
+    Parameters
+    ----------
+    broken
+        Names of checkpoints whose state object is damaged; those that are found are added.
+
+    Raises
+    ------
+    CheckpointDamaged
+        One of them is missing, torn or changed.
+    """
+    for layer in layers:
+        if layer.name in broken:
+            raise _Known(f"it builds on {layer.name}")
+        try:
+            data = get(state_name(layer.name))
+            check_layer(layer, data)
+        except KeyError as error:
+            broken.add(layer.name)
+            if layer is layers[-1]:
+                raise _Known("it is missing") from error
+            raise CheckpointDamaged(f"{layer.name}, which it builds on, is missing") from error
+        except CheckpointDamaged as error:
+            broken.add(layer.name)
+            if layer is layers[-1]:
+                raise
+            raise CheckpointDamaged(f"{layer.name}, which it builds on: {error}") from error
+        yield data
+
+
+def _below(previous: str, get: Get) -> Below | None:
+    """What the checkpoint after `previous` can build on; None: nothing, or it is damaged."""
+    if not previous:
+        return None
+    try:
+        manifest = read_manifest_of(previous, get)
+        number = manifest.number + 1
+        if number >= NUMBERS or manifest.format != FORMAT:
+            return None
+        wanted = layers_of(number)
+        layers = tuple(layer for layer in manifest.all_layers if layer.number in wanted)
+        state = put_together(_objects(layers, get, set()))
+        return Below(number=number, layers=layers, before=manifest.before, state=state)
+    except CheckpointDamaged:
+        return None
 
 
 def _predecessor(name: str, get: Get) -> str:
+    manifest = _readable(name, get)
+    return "" if manifest is None else manifest.since.checkpoint
+
+
+def _readable(name: str, get: Get) -> Manifest | None:
     try:
-        return read_manifest_of(name, get).since.checkpoint
+        return read_manifest_of(name, get)
     except CheckpointDamaged:
-        return ""
+        return None
 
 
 def _get(name: str, get: Get) -> bytes:

@@ -117,6 +117,7 @@ class CheckpointNumbers:
     """Checkpoints of one partition."""
 
     since_s: float | None = None  # when the newest one was written; before the first: the assignment
-    bytes: int | None = None  # size of the newest one
+    bytes: int | None = None  # what the newest one wrote
+    largest: int = 0  # what one wrote at most: a whole state
     journal_bytes: int | None = None  # size of the committed journal
     failures: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FAILURES, 0))  # by kind

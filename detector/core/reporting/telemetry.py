@@ -119,6 +119,7 @@ class PartitionTelemetry:
         self.standing, self.log = Standing(), LogEnd()
         checkpoints = self.checkpoints
         checkpoints.since_s = checkpoints.bytes = checkpoints.journal_bytes = None
+        checkpoints.largest = 0
         self.barrier, self.gauges = (None, None), {}
 
 

@@ -310,6 +310,7 @@ class Alerting:
             "threshold": self._threshold if np.isfinite(self._threshold) else None,
             "events_per_day": self._events_per_day,
             **self._parts_state(),
+            "recent": self._telling.to_state(),
         }
 
     def _parts_state(self) -> dict[str, Any]:
@@ -319,13 +320,12 @@ class Alerting:
         for name, part in self._parts().items():
             part.load(state[name])
 
-    def _parts(self) -> dict[str, Policy | Severity | Cases | Exploration | Telling]:
+    def _parts(self) -> dict[str, Policy | Severity | Cases | Exploration]:
         return {
             "policy": self._policy,
             "severity": self._severity,
             "cases": self.cases,
             "exploration": self._exploration,
-            "recent": self._telling,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -333,3 +333,4 @@ class Alerting:
         self._threshold = np.inf if state["threshold"] is None else state["threshold"]
         self._events_per_day = state["events_per_day"]
         self._load_parts(state)
+        self._telling.load(state["recent"])

@@ -30,9 +30,9 @@ from detector.core.labels.event_buffer import sizes as label_sizes
 from detector.core.labels.replay_buffer import EXAMPLES_MAX
 from detector.core.labels.routing import BYTES_MAX as ANSWERS_BYTES
 
-SNAPSHOTS = 3
-"""Snapshots of a partition that are held at most: the one being written, the newest one after it, and the one
-right after the newest barrier, which a stop writes.
+SNAPSHOTS = 2
+"""Snapshots of a partition that are held at most: the one being written, and the one right after the newest
+barrier, which waits to be written or is written at a stop.
 """
 
 PACKED = 1.125
@@ -96,6 +96,8 @@ def bytes_max(config: ModelPart, model: Model | None = None) -> Sizes:
     model = fitted(config) if model is None else model
     layout = Layout(config.event, model.features)
     groups = tables_of(layout, model)
+    if not (config.feedback or config.exchange):
+        del groups["fraud rates"]  # nobody says what a fraud was: they stay empty
     tables = {name: sum(table.bytes_max for table in group) for name, group in groups.items()}
     slots = sum(table.bytes_max // table.row_bytes for group in groups.values() for table in group)
     label_memory = label_memory_bytes(config, model.labels, layout)

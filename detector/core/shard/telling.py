@@ -94,7 +94,7 @@ class Telling:
         history = self._recent.before(key, float(row.times[0]), None if apart else self._first + i)
         shows = self._exposure is None or self._event.fields[self._exposure[1]].echo
         if not shows:
-            history = history._replace(amounts=np.full(len(history), np.nan))
+            history = history.without_amounts()
         amount = float(self._amounts(events)[i]) if shows else np.nan
         facts = Facts(layout, scorer.units, self._sentences)
         evidence = Evidence(

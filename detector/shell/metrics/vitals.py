@@ -90,7 +90,7 @@ VITALS: tuple[Metric, ...] = (
     _state(
         "detector_checkpoint_bytes",
         "bytes",
-        "Size of the newest checkpoint that this process has written.",
+        "Bytes that the newest checkpoint wrote: what changed since an earlier one, or its whole state.",
         lambda p: p.checkpoints.bytes,
     ),
     _delivery(

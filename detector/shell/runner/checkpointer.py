@@ -3,9 +3,9 @@
 Rules
     - A snapshot is an immutable copy, taken right after a barrier. Scoring goes on while it is written.
     - A checkpoint is named by the next commit after it is durable, never before.
-    - At most three snapshots of a partition are held: the one being written, the newest one after it, and
-      that of the newest barrier, or of one a second before it. A stop writes the latter, so that the next
-      owner replays almost nothing.
+    - At most two snapshots of a partition are held: the one being written, and that of the newest barrier,
+      or of one a second before it. The latter is the next one to be written; a stop writes it, so that the
+      next owner replays almost nothing.
     - A journal must have room for the next barrier before that barrier is made. A full one holds its
       partition back until a checkpoint is written.
     - Nothing is deleted that a committed journal could need (`expired`).
@@ -17,7 +17,7 @@ import errno
 from math import inf
 
 from detector.config.tree import Checkpoints
-from detector.core.recovery.checkpoint import Snapshot
+from detector.core.recovery.checkpoint import NUMBERS, Snapshot
 from detector.core.recovery.generations import write
 from detector.core.recovery.journal import Barrier, Journal
 from detector.errors import NeedsOperator, OutsideError
@@ -27,6 +27,7 @@ from detector.shell.runner.shared import Shared
 
 LAST_BARRIERS_MIN = 2  # a stop writes a checkpoint that saves so many: the replay of one takes no longer
 HOLD_EVERY_S = 1.0  # between two copies for a stop: barriers of a full log come several times a second
+COUNTED_MAX_S = 86_400.0  # of checkpoints of which only what changed is written
 RETRY_S = 5.0  # between two attempts to write a snapshot
 _KINDS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "full"),
@@ -51,6 +52,8 @@ class Checkpointer:
     def __init__(self, shared: Shared, settings: Checkpoints, metadata_bytes_max: int) -> None:
         self._settings = settings
         self._metadata_bytes_max = metadata_bytes_max
+        # Damage of a whole state costs up to twice so many checkpoints: not where they are rare.
+        self._counts_on = 2 * NUMBERS * settings.interval <= COUNTED_MAX_S
         self._objects, self._executor = shared.objects, shared.executor
         self._clock, self._telemetry, self._log = shared.clock, shared.telemetry, shared.log
 
@@ -105,6 +108,8 @@ class Checkpointer:
         checkpoints, now_s = owned.checkpoints, self._clock.monotonic()
         if self._objects.available and now_s - checkpoints.held_s >= HOLD_EVERY_S:
             checkpoints.last, checkpoints.held_s = owned.partition.snapshot(), now_s
+            if len(checkpoints.snapshots) > (checkpoints.writing is not None):
+                checkpoints.snapshots[-1] = checkpoints.last  # it has waited, and need not be an older one
 
     def write_last(self, owned: Owned) -> None:
         """Begin to write the newest barrier's snapshot, at a stop, if that saves the next owner enough."""
@@ -153,6 +158,7 @@ class Checkpointer:
         owned.origin_ms = 0
         del checkpoints.snapshots[0]
         numbers.since_s, numbers.bytes = self._clock.monotonic(), size
+        numbers.largest = max(numbers.largest, size)
         self._telemetry.checkpoints.observe(seconds)
         self._log.info(
             "checkpoint_written", partition=owned.number, checkpoint=name, seconds=seconds, bytes=size
@@ -189,7 +195,7 @@ class Checkpointer:
             self._objects.put(name, data)
             sizes.append(len(data))
 
-        return write(snapshot, put), sum(sizes)
+        return write(snapshot, put, self._objects.get if self._counts_on else None), sum(sizes)
 
     def _prune(self, partition: int, journal: Journal) -> None:
         try:

@@ -17,8 +17,14 @@ from detector.core.alerts.words.words import DAY_S, Words, ago, distance, events
 ONE_OF_MIN = 3.0
 # A value that fewer of all events have is rare.
 RARE_SHARE = 0.01
+# A contact that comes back sooner is told as that.
+AGAIN_S = 600.0
 # An entity of few events that was first seen longer ago is not new, but seldom seen.
 YOUNG_S = 30 * DAY_S
+
+
+Values = Mapping[str, Any]
+"""All values of an event, by field."""
 
 
 class Usual(NamedTuple):
@@ -37,7 +43,7 @@ class Sentences:
 
     # --- values --------------------------------------------------------------------------------------------
 
-    def usual(self, name: str, of: Sequence[Usual], observed: Any, values: Mapping[str, Any]) -> str:
+    def usual(self, name: str, of: Sequence[Usual], observed: Any, values: Values) -> str:
         """What is usual: `this card usually 12 to 85, in category 6011 usually 5 to 60`."""
         found = ""
         for one in of:
@@ -46,7 +52,7 @@ class Sentences:
             found = TEXTS["and"].format(first=found, second=text) if found else text
         return found
 
-    def number(self, field: ValueField, observed: Any, of: Sequence[Usual], values: Mapping[str, Any]) -> str:
+    def number(self, field: ValueField, observed: Any, of: Sequence[Usual], values: Values) -> str:
         """A numeric: its value, and what is usual."""
         of = [one for one in of if not np.isnan([one.low, one.high]).any()]
         usual, label = self.usual(field.name, of, observed, values), self.words.label(field.name)
@@ -59,9 +65,7 @@ class Sentences:
         text = TEXTS["value_inside" if inside else "value_usual"]
         return text.format(label=label, value=value, usual=usual)
 
-    def shown(
-        self, field: ValueField, observed: Any, expected: Any, whose: str, values: Mapping[str, Any]
-    ) -> str:
+    def shown(self, field: ValueField, observed: Any, expected: Any, whose: str, values: Values) -> str:
         """A field whose kind writes its values itself, beside what is expected; else a text."""
         label, value = self.words.label(field.name), self.words.value(field.name, observed, values)
         if observed is None:
@@ -105,8 +109,21 @@ class Sentences:
             return self.first_time(found, name, value, young_s=young_s)
         if found.age_s < DAY_S:
             return self.first_contact(found, name, value)
+        if found.gap_s < AGAIN_S:
+            meeting, gap, known = words.meeting(name, value), duration(found.gap_s), duration(found.age_s)
+            return TEXTS["again"].format(meeting=meeting, duration=gap, this=words.this(), known=known)
         return TEXTS["known_contact"].format(
             label=label, value=shown, this=words.this(), known=duration(found.age_s), ago=ago(found.gap_s)
+        )
+
+    def amount_there(
+        self, name: str, value: str | None, field: ValueField, amount: float, usual: Usual, values: Values
+    ) -> str:
+        """A numeric that is rare where it is, in a category."""
+        return TEXTS["amount_there"].format(
+            amount=f"{self.words.label(field.name)} {self.words.value(field.name, amount, values)}",
+            meeting=self.words.meeting(name, value),
+            range=self.words.range(field.name, usual.low, usual.high, amount, values),
         )
 
     def first_time(self, found: Contact, name: str, value: str | None, *, young_s: float | None) -> str:
@@ -142,9 +159,8 @@ class Sentences:
             return self.little_history(name, found, 0 if found is None else round(found.events))
         if found.fast:
             return self.busy(name, found)
-        return TEXTS["rate"].format(
-            this=self.words.this(name), rate=rate(found.per_s), usual=rate(usual_per_s)
-        )
+        text = TEXTS["busier" if found.per_s > usual_per_s else "calmer"]
+        return text.format(this=self.words.this(name), rate=rate(found.per_s))
 
     def busy(self, name: str, found: Pace) -> str:
         """Far more events than usual; of an entity without a history there is no usual number."""
@@ -212,7 +228,7 @@ class Sentences:
         return TEXTS["near_fraud"].format(offset=offset)
 
     def small_then_large(
-        self, small: float, gap_s: float, large: float, usual: tuple[float, float], values: Mapping[str, Any]
+        self, small: float, gap_s: float, large: float, usual: tuple[float, float], values: Values
     ) -> str:
         """A small amount before a large one."""
         whose = TEXTS["usually"].format(
@@ -233,7 +249,7 @@ class Sentences:
         largest: float | None,
         per_s: float | None,
         usual: tuple[float, float] | None,
-        values: Mapping[str, Any],
+        values: Values,
     ) -> str:
         """Events, sum and largest of the last hour or day, and what is usual."""
         words = self.words
@@ -265,7 +281,7 @@ class Sentences:
             this=self.words.this(name), duration=duration(gap_s), rate=rate(per_s)
         )
 
-    def since_last(self, name: str, gap_s: float, amount: float | None, values: Mapping[str, Any]) -> str:
+    def since_last(self, name: str, gap_s: float, amount: float | None, values: Values) -> str:
         """The main entity's last event."""
         this, time = self.words.this(name), duration(gap_s)
         if amount is None:
@@ -280,4 +296,4 @@ class Sentences:
 
 def _about(count: float) -> float:
     """A number of events, to two digits."""
-    return float(f"{count:.2g}")
+    return float(f"{round(count):.2g}")

@@ -126,7 +126,8 @@ class Words:
             texts = [money(end, None, whole=whole) for end in (low, high)]
         else:
             texts = [number(end) for end in (low, high)]
-        return texts[0] if low == high else TEXTS["range"].format(low=texts[0], high=texts[1])
+        form = "up_to" if low == 0.0 < high else "range"
+        return texts[0] if low == high else TEXTS[form].format(low=texts[0], high=texts[1])
 
     # --- meetings and rates --------------------------------------------------------------------------------
 
