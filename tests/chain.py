@@ -47,7 +47,7 @@ class Answering:
     def apply(self, labels: SideRecords, offset: int) -> None:
         if self._identity.partition == 0:
             self._receipts += [
-                Receipt(offset=offset, key=b"%d" % position, headers=(), body=value, status="applied")
+                Receipt(offset=offset, key=b"%d" % position, headers=(), body=value)
                 for position, value in labels
             ]
 

@@ -113,7 +113,6 @@ class Receipt:
     key: bytes  # the record's feedback id, or the receipt's own
     headers: Headers
     body: bytes  # JSON, see detector/schemas/receipt.v1.json
-    status: str  # applied, declined or malformed
 
 
 class PeerMessage(NamedTuple):

@@ -205,6 +205,20 @@ def test_receipts_are_the_same_whatever_happens_to_the_runner() -> None:
     assert bodies[0] == bodies[1]
 
 
+def test_a_partition_without_events_says_that_it_holds_none() -> None:
+    made = world(1)
+    made.broker.grow(1)
+    runner = made.runner()
+    until(lambda: 0 in made.broker.committed and made.broker.committed[0].offset == EVENTS, runner)
+    made.broker.evict(made.stream)
+    made.feedback.append(record({"event_id": "nobody", "label": "fraud"}))
+    made.feedback.append(record({"event_id": "e-900", "label": "fraud"}))
+    made.broker.closed = True
+    made.finish()
+    assert sorted(receipt["outcome"] for receipt in receipts(made)) == ["applied", "unknown_event"]
+    assert made.journal(1).end("feedback") == 2
+
+
 def test_several_partitions_need_messages_between_shards() -> None:
     made = world(2)
     topics = made.config.topics.model_copy(update={"exchange": None})

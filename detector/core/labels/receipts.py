@@ -95,13 +95,12 @@ def answered(command: Command, events: Sequence[Answered]) -> tuple[str, str]:
 def make_receipt(draft: Draft, identity: Identity, barrier: Barrier) -> Receipt:
     """Write a receipt: CloudEvents binary mode, as an alert."""
     id_ = f"{identity.topic}-feedback-{draft.position}"
-    status = STATUSES[draft.outcome]
     here = {"topic": identity.topic, "partition": identity.partition}
     taught = any(STATUSES[event.outcome] == "applied" for event in draft.events)
     body = {
         "schema_version": SCHEMA_VERSION,
         "receipt_id": id_,
-        "status": status,
+        "status": STATUSES[draft.outcome],
         "outcome": draft.outcome,
         "text": draft.text,
         "feedback": {
@@ -138,7 +137,6 @@ def make_receipt(draft: Draft, identity: Identity, barrier: Barrier) -> Receipt:
         key=(draft.echo.feedback_id or id_).encode(),
         headers=tuple((name, text.encode()) for name, text in headers),
         body=msgspec.json.encode(body),
-        status=status,
     )
 
 
