@@ -30,7 +30,9 @@ def test_every_topic_of_the_configuration_is_read_or_written() -> None:
 
 def test_topics_that_are_not_configured_are_left_out() -> None:
     assert topic_names(Topics()) == {"alerts": "alerts", "dead_letter": "dead_letter"}
-    assert topic_names(Topics(scores="s", exchange="x")).keys() == {o.setting for o in OUTPUT_TOPICS}
+    assert topic_names(Topics(scores="s", exchange="x", case_updates="c")).keys() == {
+        o.setting for o in OUTPUT_TOPICS
+    }
 
 
 def test_the_documentation_has_the_table_of_the_topics() -> None:

@@ -488,9 +488,7 @@ def test_the_budget_is_exported() -> None:
     policy = Policy(Alerts.model_validate({"budget": {"per_day": 40}}), partitions=4)
     assert policy.budget(10_000.0) == (pytest.approx(10.0), 0.5)
     for number in range(20):
-        policy.decide(
-            str(number), number + 1, 0, cold=None, event=number, time=1.0, now=1.0, events_per_day=10_000.0
-        )
+        policy.decide(None, 0, cold=None, event=number, time=1.0, now=1.0, events_per_day=10_000.0)
     earned, used = policy.budget(10_000.0)
     assert earned == pytest.approx(10.0)
     assert used == pytest.approx(1.0)
