@@ -141,7 +141,7 @@ def replay(
         resume=plan.resume,
         progress=progress,
     )
-    stream.topic, stream.watch, stream.receipts = config.topics.dead_letter, watch, config.topics.receipts
+    stream.watch, stream.topic, stream.receipts = watch, config.topics.dead_letter, config.topics.receipts
     if feedback is None and plan.feedback is not None:
         feedback = lines = FileSideLog(plan.feedback)
         stream.line_of = lines.line

@@ -106,11 +106,11 @@ def test_a_closed_case_ends_and_its_answers_stay_its_own() -> None:
 class Snoozed(dict[Any, float]):
     """Snoozes in a table."""
 
-    def set(self, entity: int, code: str | None, until: float, now: float) -> float:
+    def snooze(self, entity: int, code: str | None, until: float, now: float) -> float:
         self[entity, code] = until
         return until
 
-    def clear(self, entity: int, code: str | None = None) -> bool:
+    def unsnooze(self, entity: int, code: str | None = None) -> bool:
         return self.pop((entity, code), None) is not None
 
 

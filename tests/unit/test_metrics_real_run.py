@@ -170,7 +170,7 @@ class RealRun:
         alerts = [m for m in self.world.broker.published if m.topic == "alerts"]
         for message in alerts[self._answered :]:
             body = json.loads(message.value or b"{}")
-            fraud = body["event"]["terminal"] == COMPROMISED
+            fraud = body["entities"]["terminal"] == COMPROMISED
             self.label(body["event_id"], "fraud" if fraud else "legitimate")
         self._answered = len(alerts)
 
