@@ -221,7 +221,6 @@ def _comparable(body: bytes) -> str:
     alert = json.loads(body)
     del alert["model"]["config"]
     event = {name: value for name, value in alert["event"].items() if value not in (None, "")}
-    event["event_time"] = _moment(event).isoformat()
     alert["event"] = {name: float(value) if name in NUMBERS else str(value) for name, value in event.items()}
     return json.dumps(alert, sort_keys=True)
 

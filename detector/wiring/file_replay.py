@@ -166,11 +166,8 @@ def replay(
         )
         signals.call(runner.stop)
         runner.run()
-    return Replayed(
-        telemetry=telemetry,
-        rejection=stream.first_rejection(),
-        complete=all(stream.position(p) == stream.end(p) for p in range(plan.partitions)),
-    )
+    complete = all(stream.position(p) == stream.end(p) for p in range(plan.partitions))
+    return Replayed(telemetry=telemetry, rejection=stream.first_rejection(), complete=complete)
 
 
 def _store_for_files(plan: Replay) -> FsspecStore | None:

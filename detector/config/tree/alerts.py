@@ -35,7 +35,7 @@ class Severity(Part):
     @classmethod
     def _room(cls, share: float, info: ValidationInfo) -> float:
         others = info.data.get("medium", 0.0) + info.data.get("high", 0.0)
-        if share + others >= 1.0:
+        if round(share + others, 9) >= 1.0:
             raise unfit(f"a share below {1.0 - others:g}: medium and high have {others:g}, low the rest")
         return share
 
