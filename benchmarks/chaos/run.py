@@ -397,7 +397,7 @@ class Run:
 
     def _states(self, partition: int) -> list[Path]:
         """State files of a partition, oldest first."""
-        return sorted(self.deployment.checkpoints.glob(f"*/*/{partition:05d}/*.state"))
+        return sorted(self.deployment.checkpoints.glob(f"*/*/*/{partition:05d}/*.state"))
 
     def _expire(self) -> None:
         """Delete records before the oldest generation, as retention would; odd partitions are compacted."""

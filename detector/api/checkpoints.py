@@ -94,6 +94,7 @@ def read(
     if group is None or topic is None:
         group, topic = _only_owner(store, place)
     objects = Objects(store, group=group, topic=topic)
+    objects.enter_only_cluster()
     names = [name] if name is not None else _names(objects, partition)
     if not names:
         raise UsageError(

@@ -317,6 +317,7 @@ class Auditor:
         committed = self._archive.committed(partition)
         if committed is None:
             raise NeedsOperator(f"partition {partition}: group {self._group!r} has committed nothing")
+        self._objects.enter(place_of(committed.metadata).cluster)
         return committed
 
     def _open(

@@ -1,62 +1,61 @@
-"""The objects of one group and topic in the checkpoint store."""
+"""The objects of one cluster, group and topic in the checkpoint store."""
 
 from __future__ import annotations
 
-from detector.core.recovery.generations import expired, folders, store_prefix
+from detector.core.recovery.generations import cluster_of, expired, folders, store_prefix
 from detector.core.recovery.journal import Journal
 from detector.errors import NeedsOperator
 from detector.ports import CheckpointStore
 
-_OWNER = "owner"  # the object that holds the id of the cluster
-
 
 class Objects:
-    """The objects of one group and topic, by their names below its prefix.
+    """The objects of one cluster, group and topic, by their names below its prefix.
+
+    Clusters may have groups and topics of the same names, and one store. Each has a folder of its own, so
+    the pruning of one cannot reach what another one needs. Files and detectors in Python have no cluster.
 
     Parameters
     ----------
     store
         None: nothing can be read or written.
     group, topic
-        Their prefix is the first part of the names in the store.
+        First parts of the names in the store.
+    cluster
+        Id of the cluster, as far as it is known; see `enter`.
     """
 
-    def __init__(self, store: CheckpointStore | None, *, group: str, topic: str) -> None:
+    def __init__(self, store: CheckpointStore | None, *, group: str, topic: str, cluster: str = "") -> None:
         self._store = store
-        self._prefix = store_prefix(group, topic)
-        self._claimed = ""
+        self._group, self._topic = group, topic
+        self._prefix = store_prefix(group, topic, cluster)
 
     @property
     def available(self) -> bool:
         """Whether there is a store."""
         return self._store is not None
 
-    def claim(self, cluster: str) -> None:
-        """Make sure that the objects are those of our cluster; the first one to come owns them.
+    def enter(self, cluster: str) -> None:
+        """Take the objects of this cluster from now on; its id is known once a broker has answered."""
+        self._prefix = store_prefix(self._group, self._topic, cluster)
 
-        Two clusters may have groups and topics of the same names. If they shared a folder, the pruning of one
-        would delete checkpoints of the other.
+    def enter_only_cluster(self) -> None:
+        """Take the objects of the only cluster that has any.
 
         Raises
         ------
         StoreUnavailable
         NeedsOperator
-            Another cluster owns them.
+            There are several.
         """
-        if self._store is None or not cluster or cluster == self._claimed:
-            return
-        self._claimed = ""
-        try:
-            owner = self.get(_OWNER).decode(errors="replace").strip()
-        except KeyError:
-            self.put(_OWNER, cluster.encode())
-            owner = self.get(_OWNER).decode(errors="replace").strip()  # another one may have come, too
-        if owner != cluster:
+        assert self._store is not None
+        all_of_them = store_prefix(self._group, self._topic)
+        clusters = {cluster_of(name.removeprefix(all_of_them)) for name in self._store.list(all_of_them)}
+        if len(clusters) > 1:
             raise NeedsOperator(
-                f"{self._prefix} in the checkpoint store belongs to cluster {owner[:64]}, this is cluster "
-                f"{cluster}: use another checkpoints.url for each cluster"
+                f"{all_of_them} in the checkpoint store holds checkpoints of several clusters "
+                f"({', '.join(sorted(clusters))}): copy those of one of them to a store of their own"
             )
-        self._claimed = cluster
+        self.enter(*clusters or ("",))
 
     def get(self, name: str) -> bytes:
         """Read one object.
@@ -92,9 +91,7 @@ class Objects:
         return [name.removeprefix(self._prefix) for name in self._store.list(self._prefix + folder)]
 
     def prune(self, partition: int, journal: Journal, keep: int) -> None:
-        """Delete generations of a partition that no recovery needs, if the objects are still ours.
-
-        Two clusters may have claimed them at the same moment; then one of them finds the other's id here.
+        """Delete generations of a partition that no recovery needs.
 
         Parameters
         ----------
@@ -106,12 +103,8 @@ class Objects:
         Raises
         ------
         StoreUnavailable
-        NeedsOperator
-            Another cluster owns them.
         """
         assert self._store is not None
-        claimed, self._claimed = self._claimed, ""
-        self.claim(claimed)
         names = [name for folder in folders(partition) for name in self.names(folder)]
         for name in expired(names, journal, self.get, keep=keep):
             self._store.delete(self._prefix + name)

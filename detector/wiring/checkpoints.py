@@ -87,7 +87,9 @@ def checkpoints_place(config: Config) -> str:
 
 def _objects(config: Config) -> Objects:
     store = FsspecStore(config.checkpoints.url)
-    return Objects(store, group=config.kafka.group_id, topic=config.topics.transactions)
+    objects = Objects(store, group=config.kafka.group_id, topic=config.topics.transactions)
+    objects.enter_only_cluster()
+    return objects
 
 
 def show_checkpoint(config: Config, name: str) -> dict[str, Any]:

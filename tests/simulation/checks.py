@@ -129,8 +129,9 @@ def check_counts(simulation: Simulation) -> None:
 
 
 def check_generations(simulation: Simulation) -> None:
-    """Before the committed generation there are only those that are to be kept."""
-    store, keep = simulation.store, max(c.checkpoints.keep for c in simulation.plan.configs)
+    """Before the committed generation there are those that are to be kept, and no others."""
+    keeps = [config.checkpoints.keep for config in simulation.plan.configs]
+    store, keep = simulation.store, max(keeps)
     for number, committed in simulation.broker.committed.items():
         newest = Journal.from_text(committed.metadata).checkpoint
         if not newest:
@@ -145,6 +146,10 @@ def check_generations(simulation: Simulation) -> None:
             store.manifests[name] for name in (*chain[:keep], store.manifests[newest].before) if name
         ]
         states = {state_name(layer.name) for manifest in manifests for layer in manifest.all_layers}
+        for manifest in manifests[: min(keeps)]:
+            for layer in manifest.all_layers:
+                if layer.name not in store.damaged and PREFIX + state_name(layer.name) not in store.objects:
+                    simulation.fail(f"partition {number}: {layer.name} is gone, {manifest.name} needs it")
         oldest = manifests[0].before or manifests[0].all_layers[0].name
         for name in (name for folder in folders(number) for name in store.list(PREFIX + folder)):
             place = name.removeprefix(PREFIX)

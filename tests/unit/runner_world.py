@@ -10,6 +10,7 @@ from typing import Any
 from detector.config.tree import Config
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import read_manifest
+from detector.core.recovery.generations import store_prefix
 from detector.core.recovery.journal import METADATA_BYTES_MAX, Journal
 from detector.core.reporting.telemetry import Telemetry
 from detector.errors import BrokerUnavailable
@@ -145,7 +146,7 @@ class World:
         return self.journal().checkpoint
 
     def path(self, name: str) -> str:
-        return f"group%2F1/transactions/{name}"
+        return store_prefix("group/1", "transactions", self.broker.ids.cluster) + name
 
 
 def until(condition: Callable[[], bool], *runners: Runner, turns: int = 200) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detector.core.recovery.generations import check_end, store_prefix
+from detector.core.recovery.generations import check_end, cluster_of, store_prefix
 from detector.errors import NeedsOperator
 from detector.shell.store import FsspecStore
 
@@ -54,7 +55,19 @@ def test_a_store_accepts_the_prefixes(group: str, topic: str, tmp_path: Path) ->
     assert store.get(prefix + LONGEST) == b"x"
 
 
+@given(st.text(max_size=64), st.text(max_size=64))
+@example("a", "A")
+@example("", "cluster-")
+def test_no_two_clusters_share_a_prefix(one: str, other: str) -> None:
+    prefixes = [store_prefix("g", "t", cluster) for cluster in (one, other)]
+    assert (prefixes[0] == prefixes[1]) == (one == other)
+    assert len(store_prefix("\N{GRINNING FACE}" * 200, "t" * 249, one) + LONGEST) <= 1024
+    if len(quote(one, safe="")) <= 249:
+        assert cluster_of(prefixes[0].removeprefix("g/t/") + LONGEST) == one
+
+
 def test_usual_names_stay_readable() -> None:
+    assert store_prefix("g", "t", "5L6g3nShT-eMCtK--X86sw") == "g/t/cluster-5L6g3nShT-eMCtK--X86sw/"
     assert store_prefix("group/1", "transactions.v2") == "group%2F1/transactions.v2/"
     assert store_prefix("g" * 200, "t" * 249) == f"{'g' * 200}/{'t' * 249}/"
 

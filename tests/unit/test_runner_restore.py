@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from detector.core.recovery.checkpoint import read_manifest, state_hash
+from detector.core.recovery.generations import read_manifest_of, store_prefix
 from detector.core.recovery.journal import METADATA_BYTES_MAX, Journal
 from detector.errors import NeedsOperator
 from detector.ports import Committed, TopicIds
+from detector.shell.objects import Objects
 from detector.shell.runner.loop import Runner
 from detector.testing import MemoryStore
 from tests.chain import ChainShard
@@ -289,32 +291,32 @@ def test_a_changed_entity_key_is_noticed_without_any_checkpoint() -> None:
         world.runner(store=None, entity_key=b"another").run()
 
 
-def test_the_folder_of_another_cluster_in_the_store_is_refused() -> None:
+def test_two_clusters_with_one_store_have_folders_of_their_own() -> None:
     """One cluster's pruning had removed the other's only checkpoint."""
     world = processed()
-    other = World()
+    ours = {name for name in world.store.objects if name.startswith(world.path(""))}
+    assert ours == world.store.objects.keys()
+    other = World(config=config(checkpoints={"interval": 1e-6}))
     other.store, other.broker.ids = world.store, TopicIds(cluster="b", topic="t")
-    other.produce(10)
-    objects = dict(world.store.objects)
-    assert "belongs to cluster a, this is cluster b" in refused(other)
-    assert world.store.objects == objects
-
-
-def test_nothing_is_pruned_in_a_folder_that_two_clusters_claimed_at_once() -> None:
-    world = processed()
-    runner = world.runner()
-    until(lambda: 0 in runner._owned, runner)
-    [owner] = [name for name in world.store.objects if name.endswith("/owner")]
-    world.store.objects[owner] = b"b"  # the other one wrote it after we had read it
-    before, deleted = set(world.store.objects), list[str]()
-    world.hook = lambda step: deleted.append(step) if step == "delete" else None
+    other.produce(2000)
+    other.finish()
+    assert other.newest()
+    assert ours < world.store.objects.keys()
+    assert not any(name.startswith(world.path("")) for name in world.store.objects.keys() - ours)
     world.produce(400, 200)
-    until(lambda: "prune_failed" in world.log.events(), runner)
-    assert not deleted
-    assert before < world.store.objects.keys()
-    runner.stop()
-    runner.run()
-    assert "belongs to cluster b, this is cluster a" in refused(world)
+    world.finish()
+    assert world.log.events().count("restored") == 2
+    assert "checkpoint_damaged" not in world.log.events()
+
+
+def test_tools_read_the_only_cluster_of_a_store() -> None:
+    world = processed()
+    objects = Objects(world.store, group="group/1", topic="transactions")
+    objects.enter_only_cluster()
+    assert read_manifest_of(world.newest(), objects.get).name == world.newest()
+    world.store.objects[store_prefix("group/1", "transactions", "b") + "config/x"] = b""
+    with pytest.raises(NeedsOperator, match=r"several clusters \(a, b\)"):
+        objects.enter_only_cluster()
 
 
 def test_a_state_that_cannot_be_loaded_costs_one_generation(monkeypatch: pytest.MonkeyPatch) -> None:

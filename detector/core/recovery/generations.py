@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from detector.config.tree import ModelPart
 from detector.core.recovery.checkpoint import (
@@ -58,6 +58,7 @@ Put = Callable[[str, bytes], None]
 # Topic names have up to 249 characters; file names have at most 255 bytes.
 _COMPONENT_CHARS_MAX = 249
 _SHORTENED_TO = 16  # characters kept of a longer name: at most 192 when quoted, then 33 for the hash
+_CLUSTER = "cluster-"  # no folder of a partition, of manifests or configurations begins so
 _TEMPORARY = ".tmp-"  # prefix of names that stores reserve
 
 
@@ -71,9 +72,22 @@ class Origin:
     damages: tuple[str, ...]  # checkpoints that could not be used, and why
 
 
-def store_prefix(group: str, topic: str) -> str:
-    """Prefix of the names of all objects of one group and topic: unique, for all legal names."""
-    return f"{_component(group)}/{_component(topic)}/"
+def store_prefix(group: str, topic: str, cluster: str = "") -> str:
+    """Prefix of the names of all objects of one group and topic: unique, for all legal names.
+
+    Parameters
+    ----------
+    cluster
+        Id of the cluster; empty: there is none (files).
+    """
+    prefix = f"{_component(group)}/{_component(topic)}/"
+    return f"{prefix}{_CLUSTER}{_component(cluster)}/" if cluster else prefix
+
+
+def cluster_of(name: str) -> str:
+    """Id of the cluster whose object this is, by its name below group and topic; empty: of none."""
+    folder = name.partition("/")[0]
+    return unquote(folder.removeprefix(_CLUSTER)) if folder.startswith(_CLUSTER) else ""
 
 
 def folders(partition: int) -> tuple[str, str]:

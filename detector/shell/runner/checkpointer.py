@@ -20,7 +20,7 @@ from detector.config.tree import Checkpoints
 from detector.core.recovery.checkpoint import NUMBERS, Snapshot
 from detector.core.recovery.generations import write
 from detector.core.recovery.journal import Barrier, Journal
-from detector.errors import NeedsOperator, OutsideError
+from detector.errors import OutsideError
 from detector.shell import calls
 from detector.shell.runner.owned import Owned
 from detector.shell.runner.shared import Shared
@@ -200,7 +200,7 @@ class Checkpointer:
     def _prune(self, partition: int, journal: Journal) -> None:
         try:
             self._objects.prune(partition, journal, self._settings.keep)
-        except (OutsideError, NeedsOperator) as error:  # the next restore is refused for the latter
+        except OutsideError as error:
             self._log.warning("prune_failed", partition=partition, reason=str(error))
 
 

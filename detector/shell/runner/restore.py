@@ -195,10 +195,10 @@ class Restorer:
         )
 
     def _take_store(self, number: int, wanted: ModelPart, here: Place) -> None:
-        """Make sure that the store is ours and has the configuration."""
+        """Take our cluster's part of the store, and make sure that it has the configuration."""
         self._status.restoring(number, "reading and writing the checkpoint store")
+        self._objects.enter(here.cluster)
         self._ask(lambda: self._configs.store(wanted))
-        self._ask(lambda: self._objects.claim(here.cluster))
 
     def _here(self, identity: Identity) -> Place:
         """Where the journals of this process belong."""
