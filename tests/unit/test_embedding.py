@@ -72,7 +72,7 @@ class Trained:
                 learner=self.labelled,
                 fraud_inputs=FEATURES.compute(known),
                 fraud_hashes=known,
-                fraud_offsets=np.arange(frauds),
+                fraud_offsets=np.arange(frauds) * 10,
                 trees=Trees(),
                 rng=rng,
             )
@@ -88,6 +88,17 @@ class Distances(NamedTuple):
 def measured(served: ServedModel, asked: Rows) -> Distances:
     inputs = FEATURES.compute(asked)
     return Distances(served.plain_distances(asked, inputs), served.labelled_distances(asked, inputs))
+
+
+def test_the_confirmed_frauds_that_an_event_is_like_are_named() -> None:
+    served = Trained().promote(40)
+    fraud, normal = rows(1, 7, 3.0), rows(1, 8)
+    near = served.near_frauds(fraud, FEATURES.compute(fraud))
+    assert 1 <= len(near) <= 2
+    assert all(offset in range(0, 400, 10) and 0.0 <= distance < 1.0 for offset, distance in near)
+    assert near[0][1] <= near[-1][1]
+    assert not served.near_frauds(normal, FEATURES.compute(normal))
+    assert not Trained().promote(0).near_frauds(fraud, FEATURES.compute(fraud))
 
 
 def test_without_known_frauds_there_is_no_labelled_distance() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from detector.core.alerts.facts import Evidence, Fact, Facts, NearFraud, Shared, recent_events
+from detector.core.alerts.facts import Answer, Evidence, Fact, Facts, NearFraud, Shared, recent_events
 from detector.core.alerts.recent import History
 from detector.core.alerts.words import Sentences
 from detector.core.features import DAY_S, KeyKind, Rows
@@ -167,3 +167,18 @@ def test_a_late_first_event_is_no_wonder() -> None:
     rows = event()
     rows.entities[:] = 0
     assert facts(rows, amount=math.nan) == {}
+
+
+@pytest.mark.parametrize(
+    ("label", "detail"),
+    [
+        ("legitimate", "you said legitimate on 3 May 2026: known behaviour of this card"),
+        ("fraud", "you said fraud of this card on 3 May 2026"),
+    ],
+)
+def test_what_was_answered_before_is_told(label: str, detail: str) -> None:
+    of = Evidence(
+        event=known_card(), view=VIEW, amount=250.0, history=NONE, answered=Answer(label, 1_777_800_000.0)
+    )
+    found = {fact.code: fact for fact in Facts(_exposed(), UNITS, Sentences(EXPOSED)).find(of)}
+    assert found["answered"].detail == detail

@@ -4,6 +4,7 @@ Each has a code, values for programs, and a sentence. They are found from the en
 what the tables knew of the event's keys, and from labels. The codes, in the order in which an alert has them:
 
     frauds_there     confirmed fraud of another entity of the event, or of the main one
+    answered         the last answer about the main entity: fraud or legitimate
     shared           other alerted entities at the same merchant, device, beneficiary
     near_fraud       a confirmed fraud that is nearer in the embedding than normal events are
     small_then_large a small amount within the hour before a large one
@@ -78,6 +79,13 @@ class Shared(NamedTuple):
     since_s: float  # length of the time that was looked at
 
 
+class Answer(NamedTuple):
+    """The last answer about an entity."""
+
+    label: str  # fraud or legitimate
+    time_s: float  # when it was given, since the epoch
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Evidence:
     """What facts are found from: one event, and what is known beside its row."""
@@ -88,6 +96,7 @@ class Evidence:
     history: History
     near_frauds: Sequence[NearFraud] = ()
     shared: Sequence[Shared] = ()
+    answered: Answer | None = None
 
 
 class Facts:
@@ -103,6 +112,7 @@ class Facts:
         found: list[Fact] = []
         for facts in (
             self._frauds(of),
+            self._answered(of),
             self._shared(of),
             self._near_frauds(of),
             self._small_then_large(of, usual),
@@ -128,6 +138,12 @@ class Facts:
             detail = self._say.frauds_there(name, value, share, age_s, main=rated.column == 0)
             values: Values = {"of": name, "value": value, "share": _short(share), "age_s": _short(age_s)}
             yield Fact(code="frauds_there", values=values, detail=detail)
+
+    def _answered(self, of: Evidence) -> Iterator[Fact]:
+        if of.answered is not None:
+            label, time_s = of.answered
+            values: Values = {"label": label, "time_s": time_s}
+            yield Fact(code="answered", values=values, detail=self._say.answered(label, time_s))
 
     def _shared(self, of: Evidence) -> Iterator[Fact]:
         for name, others, since_s in of.shared:

@@ -8,7 +8,7 @@ every event ─> exploration (a random few) ─┘      │
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +22,7 @@ from detector.core.alerts.case_rows import RELATED_MAX, Candidate, Totals
 from detector.core.alerts.cases import Cases
 from detector.core.alerts.explain import Nothing, Reason
 from detector.core.alerts.exploration import BY_SCORE, Exploration
-from detector.core.alerts.facts import Shared
+from detector.core.alerts.facts import Answer, Shared
 from detector.core.alerts.links import Links
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.alerts.priority import Kind, Priority, priority
@@ -39,6 +39,10 @@ from detector.core.shard.telling import Telling
 
 # Events before the first alert: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
+
+
+LastAnswerOf = Callable[[int], tuple[str, float] | None]
+"""Gives label and time (s) of the last answer about a main entity (hash); None: there is none."""
 
 
 class Inquired(NamedTuple):
@@ -80,8 +84,13 @@ class Alerting:
     def __init__(self, config: ModelPart, identity: Identity, parser: Parser) -> None:
         self._identity = identity
         self._telling = Telling(config)
+        self._last_answer: LastAnswerOf = lambda entity: None
         self._configure(config, parser)
         self.restart()
+
+    def know_answers(self, last_answer: LastAnswerOf) -> None:
+        """Tell of answers from here on."""
+        self._last_answer = last_answer
 
     def _configure(self, config: ModelPart, parser: Parser) -> None:
         self._event, self._config = config.event, config.alerts
@@ -327,8 +336,18 @@ class Alerting:
         row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
         otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
         explained, reasons = self._explained(piece, i, scorer, view, otherwise)
-        shared = self._shared(piece, i)
-        facts = self._telling.facts(piece.events, i, row, inputs, view, scorer, apart=apart, shared=shared)
+        known = self._last_answer(int(row.entities[0, 0])) if event.entities else None
+        facts = self._telling.facts(
+            piece.events,
+            i,
+            row,
+            inputs,
+            view,
+            scorer,
+            apart=apart,
+            shared=self._shared(piece, i),
+            answered=None if known is None else Answer(*known),
+        )
         schema, served = self._event, scorer.served
         return make_alert(
             self._identity,

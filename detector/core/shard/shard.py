@@ -131,6 +131,7 @@ class Shard:
             CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
             self._alerting,
         )
+        self._alerting.know_answers(self.desk.book.last_answer)
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
         )

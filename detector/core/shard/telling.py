@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
-from detector.core.alerts.facts import Evidence, Facts, Shared, recent_events
+from detector.core.alerts.facts import Answer, Evidence, Facts, Shared, recent_events
 from detector.core.alerts.recent import Recent
 from detector.core.alerts.score_record import iso
 from detector.core.alerts.words import Sentences
@@ -79,6 +79,7 @@ class Telling:
         *,
         apart: bool,
         shared: Sequence[Shared] = (),
+        answered: Answer | None = None,
     ) -> dict[str, Any]:
         """Further fields of the alert about event `i` of a piece, whose row and inputs (1, F) are given.
 
@@ -88,6 +89,8 @@ class Telling:
             The piece was not added: each event is the next one.
         shared
             What other alerted entities share with it.
+        answered
+            The last answer about its main entity.
         """
         layout = scorer.layout
         key = int(row.entities[0, 0]) if layout.entities else 0
@@ -104,6 +107,7 @@ class Telling:
             history=history,
             near_frauds=scorer.near_frauds(row, inputs),
             shared=shared,
+            answered=answered,
         )
         return {
             "facts": [msgspec.to_builtins(fact) for fact in facts.find(evidence)],

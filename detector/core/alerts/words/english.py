@@ -18,6 +18,12 @@ DURATIONS = (
 )
 AN_INSTANT = "less than a second"
 
+DATE = "{day} {month} {year}"
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+    "November", "December",
+)  # fmt: skip
+
 # Words at the end of a name that do not belong to the noun: customer_id is a customer.
 NO_NOUNS = ("id", "ids", "key", "no", "nr", "num", "number", "token", "hash", "ref", "reference", "uuid")
 # Short forms in names.
@@ -135,6 +141,8 @@ TEXTS = {
     "long_silence": "first event of {this} for {duration}; {rate} is usual",
     "frauds_there": "confirmed fraud {meeting}, the latest {ago}; {share} of what is known of it was fraud",
     "frauds_own": "confirmed fraud of {this}, the latest {ago}",
+    "answered_legitimate": "you said legitimate on {date}: known behaviour of {this}",
+    "answered_fraud": "you said fraud of {this} on {date}",
     "near_fraud": "like the confirmed fraud at offset {offset}",
     "shared_one": "1 other {main} with alerts {meeting} in the last {days}",
     "shared": "{n} other {mains} with alerts {meeting} in the last {days}",

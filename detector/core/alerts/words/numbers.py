@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from datetime import UTC, datetime
 
-from detector.core.alerts.words.english import AN_INSTANT, DECIMAL, DURATIONS, TEXTS, THOUSANDS
+from detector.core.alerts.words.english import (
+    AN_INSTANT,
+    DATE,
+    DECIMAL,
+    DURATIONS,
+    MONTHS,
+    TEXTS,
+    THOUSANDS,
+)
 
 DIGITS = 4  # of a number that is no whole one
 RANGE_DIGITS = 2  # of the ends of a range
@@ -45,6 +54,12 @@ def duration(seconds: float) -> str:
     unit, one, several = next((row for row in DURATIONS if seconds >= 2.0 * row[0]), DURATIONS[-1])
     count = round(seconds / unit)
     return (one if count == 1 else several).format(n=_signed(f"{count:,}"))
+
+
+def date(time_s: float) -> str:
+    """Write a day, UTC; the time is s since the epoch."""
+    day = datetime.fromtimestamp(time_s, UTC)
+    return DATE.format(day=day.day, month=MONTHS[day.month - 1], year=day.year)
 
 
 def percent(share: float) -> str:

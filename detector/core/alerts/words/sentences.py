@@ -10,7 +10,7 @@ import numpy as np
 from detector.config.tree import Event, ValueField
 from detector.core.alerts.known import Contact, Pace
 from detector.core.alerts.words.english import LAST, TEXTS
-from detector.core.alerts.words.numbers import duration, number, percent
+from detector.core.alerts.words.numbers import date, duration, number, percent
 from detector.core.alerts.words.words import DAY_S, Words, ago, distance, events, is_inside, rate, speed
 
 # An entity meets a new thing in 1 of so many events, from which that is told.
@@ -212,6 +212,10 @@ class Sentences:
             return TEXTS["frauds_own"].format(this=self.words.this(name), ago=ago(age_s))
         meeting = self.words.meeting(name, value)
         return TEXTS["frauds_there"].format(meeting=meeting, ago=ago(age_s), share=percent(share))
+
+    def answered(self, label: str, time_s: float) -> str:
+        """The last answer about the main entity."""
+        return TEXTS[f"answered_{label}"].format(date=date(time_s), this=self.words.this())
 
     def shared(self, name: str, value: str | None, others: int, since_s: float) -> str:
         """Other alerted entities that an entity of the event has met."""
