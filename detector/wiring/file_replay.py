@@ -129,10 +129,10 @@ def replay(
     config = _for_files(config, plan, answered=plan.feedback is not None or feedback is not None)
     warm_start = read_warm_start(plan.warm_start, config)
     key = entity_key(resolve_secret(config.entity_key, "entity_key", environ))
-    parser, telemetry = Parser(config.event, key), Telemetry()
+    telemetry = Telemetry()
     stream = _WatchedFile(
         plan.events,
-        key_of=parser.main_key,
+        key_of=Parser(config.event, key).main_key,
         feedback=plan.feedback,
         partitions=plan.partitions,
         topics=config.topics,
