@@ -346,7 +346,7 @@ def test_imports_go_one_way() -> None:
 def test_the_package_imports_its_door_only_when_asked() -> None:
     modules = "{name for name in sys.modules if name.startswith(('detector.', 'numpy', 'numba'))}"
     code = f"import detector, sys; assert not {modules}; from detector import Detector; assert {modules}"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("floor", sorted(set(FLOORS.values())))
