@@ -84,6 +84,7 @@ def config() -> Config:
                 "budget": {"share": 0.25},
                 "exploration_share": 0.5,
                 "cooldown": "1d",
+                "severity": {"medium": 0.1, "high": 0.1, "critical": 0.7},
             },
             "topics": {
                 "feedback": "feedback",
