@@ -45,6 +45,7 @@ NOT_MOVED: dict[Series, str] = {
     ("detector_exchange_messages_total", "duplicate"): "needs at_least_once; see test_exchange.py",
     ("detector_exchange_messages_total", "too_large"): "needs 900,000 bytes; see test_exchange.py",
     ("detector_exchange_messages_total", "unfit"): "needs another schema; see test_sharing.py",
+    ("detector_alerts_suppressed_total", "snooze"): "needs a snooze; see test_snoozes.py",
     ("detector_shifts_total", ""): "needs a change of the stream; see test_shifts.py",
     ("detector_index_hnsw_ratio", ""): "needs 4,096 core events; see test_shape.py",
     (
@@ -96,6 +97,7 @@ def config() -> Config:
                 "budget": {"share": 0.25},
                 "exploration_share": 0.5,
                 "cooldown": "1d",
+                "severity": {"medium": 0.1, "high": 0.1, "critical": 0.7},
             },
             "topics": {
                 "feedback": "feedback",
@@ -266,7 +268,8 @@ def lived() -> RealRun:
 
 
 def test_a_real_run_moves_every_series(lived: RealRun) -> None:
-    unmoved = lived.seen - lived.moved
+    # Which causes an update has depends on the stream; see test_cases.py and test_case_updates.py.
+    unmoved = {one for one in lived.seen - lived.moved if one[0] != "detector_case_updates_total"}
     assert sorted(unmoved - NOT_MOVED.keys()) == []
 
 
