@@ -65,7 +65,6 @@ NOT_MOVED: dict[Series, str] = {
         ],
         "every outcome is in test_receipts.py and test_labels.py",
     ),
-    ("detector_alerts_suppressed_total", "snooze"): "needs a snoozed entity; see test_receipts.py",
     **dict.fromkeys(
         [("detector_case_updates_total", cause) for cause in ("alert", "cooldown", "ended", "waiting")],
         "every cause is in test_cases.py",
