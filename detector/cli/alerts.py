@@ -20,7 +20,6 @@ from detector.errors import NeedsOperator
 if TYPE_CHECKING:  # loads Kafka's client: at run time only in the commands that need it
     from detector.notify import Message
 
-SEVERITIES = ("low", "medium", "high", "critical")
 COLUMNS = (
     "alert_id", "case_id", "event_time", "severity", "entity", "value", "exposure", "score", "why",
     "event_id", "topic", "partition", "offset",
@@ -124,6 +123,8 @@ def export(
 
 
 def _chosen(messages: Iterable[Message], severity: str, entity: str | None) -> Iterator[Message]:
+    from detector.core.alerts.severity import SEVERITIES
+
     lowest = SEVERITIES.index(severity)
     for message in messages:
         if message.severity >= lowest and entity in (None, message.entity and message.entity[1]):

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from detector import __version__
-from detector.cli import alerts, checkpoint, config, doctor, looking_back, notify, service, traffic
+from detector.cli import alerts, checkpoint, config, doctor, feedback, looking_back, notify, service, traffic
 from detector.cli.common import err, out
 from detector.cli.help import Command, Group
 from detector.config.words import redacted
@@ -34,6 +34,8 @@ _checkpoint = typer.Typer(
     no_args_is_help=True,
 )
 _alerts = typer.Typer(help="Show and export alerts, from their topic.", cls=Group, no_args_is_help=True)
+_cases = typer.Typer(help="List and show cases, from the topics.", cls=Group, no_args_is_help=True)
+_feedback = typer.Typer(help="Answer alerts.", cls=Group, no_args_is_help=True)
 _BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
 _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] = (
     (app, "init-config", config.init_config, _BEGIN),
@@ -50,6 +52,9 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (_alerts, "tail", alerts.tail, None),
     (_alerts, "show", alerts.show, None),
     (_alerts, "export", alerts.export, None),
+    (_cases, "list", feedback.list_cases, None),
+    (_cases, "show", feedback.show_case, None),
+    (_feedback, "send", feedback.send, None),
     (_checkpoint, "list", checkpoint.list_, None),
     (_checkpoint, "show", checkpoint.show, None),
     (_checkpoint, "verify", looking_back.verify, None),
@@ -60,6 +65,8 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
 for _group, _name, _function, _panel in _COMMANDS:
     _group.command(_name, cls=Command, rich_help_panel=_panel)(_function)
 app.add_typer(_alerts, name="alerts", rich_help_panel=_OPERATE)
+app.add_typer(_cases, name="cases", rich_help_panel=_OPERATE)
+app.add_typer(_feedback, name="feedback", rich_help_panel=_OPERATE)
 app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 

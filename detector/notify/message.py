@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from detector.core.alerts.severity import SEVERITIES
 from detector.core.records import Record
 
 TYPES = {"detector.alert.v1": "alert", "detector.case.updated.v1": "case"}
-SEVERITIES = ("low", "medium", "high", "critical")
 TEXT_CHARS_MAX = 1024  # of an attribute of the CloudEvent
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from detector.config.tree import Receiver
-from detector.notify.message import SEVERITIES, Message
+from detector.core.alerts.severity import SEVERITIES
+from detector.notify.message import Message
 
 
 def takes(receiver: Receiver, message: Message) -> bool:

@@ -12,6 +12,7 @@ from detector.wiring.common import entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
 from detector.wiring.daemon import run
 from detector.wiring.doctor import Diagnosis, diagnose
+from detector.wiring.feedback import receipts, send_feedback
 from detector.wiring.file_replay import Replay, Replayed, replay
 from detector.wiring.first_config import (
     TRIAL_EVENTS_MAX,
@@ -42,9 +43,11 @@ __all__ = [
     "notify",
     "open_envelope",
     "read_alerts",
+    "receipts",
     "replay",
     "roll_back",
     "run",
+    "send_feedback",
     "show_checkpoint",
     "try_out",
     "try_receivers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 import yaml
 
 from tests.kafka.place import Place
-from tests.kafka.topics import produce_all
+from tests.kafka.topics import create_topic, produce_all, read_all
 from tests.kafka.waiting import poll_until
 
 pytestmark = pytest.mark.kafka
@@ -119,3 +120,26 @@ def test_alerts_are_shown_and_exported_from_their_topic(place: Place, hook: Hook
     assert [row["alert_id"] for row in csv.DictReader(table.read_text().splitlines())] == [
         f"in-0-{n}" for n in range(7)
     ]
+
+
+def test_cases_are_listed_and_answers_sent(place: Place, hook: Hook, tmp_path: Path) -> None:
+    body = (
+        b'{"severity": "high", "case_id": "in-0-1", "case": {"number": 3, "sum": 640.2, "largest": 353.75}}'
+    )
+    headers = [("ce_id", b"in-0-7"), ("ce_type", b"detector.alert.v1")]
+    produce_all(place.broker.bootstrap, place.alerts, [(b"card", body, headers, 0)])
+    feedback = f"{place.name}.feedback"
+    create_topic(place.broker.bootstrap, feedback, 1)
+    file = str(config_of(place, hook, tmp_path))
+    listed = detector("cases", "list", "--config", file).splitlines()[-1].split()
+    assert (listed[0], *listed[-5:]) == ("in-0-1", "3", "640.20", "353.75", "high", "0.00")
+    assert "640.20 in all" in detector("cases", "show", "in-0-1", "--config", file)
+    answer = ("--alert", "in-0-7", "--label", "legit", "--actor", "ann")
+    id_ = detector(
+        "feedback", "send", "--config", file, *answer, "--set", f"topics.feedback={feedback}"
+    ).strip()
+    [sent] = read_all(place.broker.bootstrap, feedback)
+    record = json.loads(sent.value)
+    assert {key: record[key] for key in ("alert_id", "label", "actor", "feedback_id")} == {
+        "alert_id": "in-0-7", "label": "legit", "actor": "ann", "feedback_id": id_,
+    }  # fmt: skip

@@ -22,8 +22,8 @@ The only package that imports kafka-python. Its rules, each with the problem tha
 
 Modules, each of which imports only from those before it: `record_batch`, `size_limits`, `workarounds`,
 `client`, `ends`, `probe`, `transactions`, `publisher`, then `stream`, `side_log`, `archive`,
-`output_watch`, `inbox` and
-`topic_reader`.
+`output_watch`, `inbox`,
+`topic_reader` and `sender`.
 """
 
 from detector.shell.kafka.archive import KafkaArchive
@@ -32,6 +32,7 @@ from detector.shell.kafka.ends import EndsWatch
 from detector.shell.kafka.inbox import KafkaInbox
 from detector.shell.kafka.output_watch import OutputWatch
 from detector.shell.kafka.record_batch import rehearse_batch
+from detector.shell.kafka.sender import send_records
 from detector.shell.kafka.side_log import KafkaSideLog, TimeOf
 from detector.shell.kafka.stream import KafkaStream
 from detector.shell.kafka.topic_reader import TopicReader
@@ -50,4 +51,5 @@ __all__ = [
     "Transactions",
     "client_settings",
     "rehearse_batch",
+    "send_records",
 ]
