@@ -18,6 +18,7 @@ from detector.cli import asking
 from detector.cli.common import (
     EVENTS_HELP,
     NEW,
+    ConfigPath,
     Overrides,
     check_readable,
     check_writable,
@@ -270,3 +271,10 @@ def _counts(texts: list[str], config: Config) -> dict[str, int]:
 def config_schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+
+
+def asyncapi(config: ConfigPath, set_: Overrides = None) -> None:
+    """Print the topics and messages of a configuration as an AsyncAPI 3 document."""
+    from detector.wiring.asyncapi import asyncapi as document
+
+    sys.stdout.write(json.dumps(document(load_config(config, set_)), indent=2) + "\n")

@@ -41,6 +41,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (app, "init-config", config.init_config, _BEGIN),
     (app, "check-config", config.check_config, _BEGIN),
     (app, "config-schema", config.config_schema, _BEGIN),
+    (app, "asyncapi", config.asyncapi, _BEGIN),
     (app, "replay", service.replay, _BEGIN),
     (app, "run", service.run, _BEGIN),
     (app, "notify", notify.notify, _OPERATE),
