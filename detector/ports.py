@@ -179,6 +179,14 @@ class Archive(Protocol):
         BrokerUnavailable
         """
 
+    def ids(self) -> TopicIds:
+        """Ids of the cluster and of the transactions topic.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
+
     def committed(self, partition: int) -> Committed | None:
         """What the group has committed.
 

@@ -273,6 +273,7 @@ class Auditor:
         committed = self._archive.committed(partition)
         if committed is None:
             return None
+        self._objects.enter(self._archive.ids().cluster)  # what was committed may name another one
         starts = {
             side: log.log_end() if SIDES[side].starts_at_end else log.beginning()
             for side, log in self._sides.items()

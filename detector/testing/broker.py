@@ -198,6 +198,10 @@ class MemoryArchive:
         """Number of partitions of the input topic."""
         return len(self._broker._log)
 
+    def ids(self) -> TopicIds:
+        """As the broker says."""
+        return self._broker.ids
+
     def committed(self, partition: int) -> Committed | None:
         """What the group has committed."""
         return self._broker.committed.get(partition)

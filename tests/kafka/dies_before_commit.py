@@ -8,7 +8,7 @@ from detector.cli import main
 from detector.core.shard.partition import Partition
 
 
-def die(self: Partition, name: str, position: int) -> None:
+def die(self: Partition, *_: object) -> None:
     """Replaces `rebase`, which the loop calls between the write and the commit."""
     os.kill(os.getpid(), signal.SIGKILL)
 

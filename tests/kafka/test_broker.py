@@ -35,6 +35,8 @@ def test_unauthorised_principal_is_refused(kafka: KafkaBroker, topic_name: str, 
     settings = kafka.client_settings(listener)
     create_topic(kafka.bootstrap, topic_name, 1)
     kafka.allow(listener, ResourceType.TOPIC, topic_name, ACLOperation.DESCRIBE)
+    # Whoever may write to some topic may have a producer id.
+    kafka.allow(listener, ResourceType.TOPIC, f"{topic_name}-other", ACLOperation.WRITE)
 
     with contextlib.closing(KafkaProducer(**settings)) as producer:
         sent = producer.send(topic_name, value=b"value")

@@ -21,7 +21,7 @@ from detector.core.recovery.journal import Journal
 from detector.core.shard.warm_start import export_model, read_model
 from detector.core.state import copied, differing, digest
 from detector.errors import NeedsOperator
-from detector.ports import Committed
+from detector.ports import Committed, TopicIds
 from detector.shell.auditor import Auditor
 from detector.testing import MemoryArchive
 from tests.unit.runner_world import World, in_order, model_config, until
@@ -305,6 +305,24 @@ def test_a_new_model_begins_at_a_committed_offset_whatever_was_committed_with_it
     new = [m for m in made.broker.published[published:] if m.partition == 0 and m.topic != "alerts"]
     assert sorted(message.offset for message in new) == list(range(700, 750))
     assert auditor(made).verify(0, generations=1000, progress=quiet).equal
+
+
+def test_after_a_failover_a_model_begins_in_the_folder_of_the_new_cluster() -> None:
+    made = world(checkpoints=Checkpoints(interval=0.002, keep=1000))
+    made.finish()
+    manifest, state = read_checkpoint(made.newest(), lambda place: made.store.objects[made.path(place)])
+    model = read_model(export_model(manifest, state))
+    made.broker.ids = TopicIds("mirror", "another")
+    for number in range(made.partitions):
+        begun = auditor(made).begun(number, made.config.model_part(made.partitions), model)
+        assert begun is not None
+        made.broker.committed[number] = begun
+    published = len(made.broker.published)
+    for number, value in enumerate(events(40, seed=9)):
+        made.broker.append(number % made.partitions, value, key=b"c%d" % number)
+    made.finish()
+    new = [m for m in made.broker.published[published:] if m.topic in ("scores", "dead_letter")]
+    assert len(new) == 40
 
 
 def test_a_partition_without_a_committed_offset_begins_by_itself() -> None:

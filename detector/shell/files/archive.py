@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detector.core.records import Record
 from detector.errors import NeedsOperator
-from detector.ports import Committed
+from detector.ports import Committed, TopicIds
 from detector.shell.files import line_reader
 from detector.shell.files.inputs import Source, same_files
 from detector.shell.files.line_reader import LineReader, partition_of, readable_errors
@@ -45,6 +45,10 @@ class FileArchive:
     def partitions_count(self) -> int:
         """The number of partitions in the replay."""
         return len(self._positions)
+
+    def ids(self) -> TopicIds:
+        """Return empty ids: files are in no cluster."""
+        return TopicIds()
 
     def committed(self, partition: int) -> Committed | None:
         """What the replay has committed."""

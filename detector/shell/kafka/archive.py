@@ -16,7 +16,7 @@ from detector.errors import (
     BrokerUnavailable,
     NeedsOperator,
 )
-from detector.ports import Committed
+from detector.ports import Committed, TopicIds
 from detector.shell.kafka.client import (
     SHORT_REQUEST_MS,
     client_settings,
@@ -26,6 +26,7 @@ from detector.shell.kafka.client import (
     translated,
 )
 from detector.shell.kafka.probe import PROBE_S, probe
+from detector.shell.kafka.workarounds import ids_of
 
 _HAS_MEMBERS = (  # how a broker rejects offsets from outside of a group that has members
     kafka_errors.CommitFailedError,
@@ -61,6 +62,10 @@ class KafkaArchive:
     def partitions_count(self) -> int:
         """Return the number of partitions of the transactions topic."""
         return partitions_count(self._open(), self._config)
+
+    def ids(self) -> TopicIds:
+        """Return the ids that the consumer's metadata has."""
+        return ids_of(self._open(), self._topic)
 
     def committed(self, partition: int) -> Committed | None:
         """Return what the group has committed, waiting for pending transactions."""
