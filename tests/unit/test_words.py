@@ -303,3 +303,10 @@ def test_any_value_is_printed_in_one_short_line(value: str) -> None:
 def test_any_number_can_be_told(value: float) -> None:
     assert number(value)
     assert money(value, "EUR")
+
+
+def test_hours() -> None:
+    assert SAY.hour("03:12", "14:05", None) == "at 03:12 UTC; such events come around 14:05"
+    assert SAY.hour("03:12", "14:05", 0.02) == (
+        "at 03:12 UTC; about 2 % of this account’s events come around this hour"
+    )

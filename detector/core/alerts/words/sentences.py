@@ -177,8 +177,8 @@ class Sentences:
     def hour(self, time: str, usual: str, share: float | None) -> str:
         """The time of day; `share` of the main entity's events come around it, if few do."""
         if share is None:
-            return TEXTS["hour"].format(time=f"{time} UTC", usual=usual)
-        return TEXTS["hour_own"].format(time=f"{time} UTC", share=percent(share), whose=self.words.whose())
+            return TEXTS["hour"].format(time=time, usual=usual)
+        return TEXTS["hour_own"].format(time=time, share=percent(share), whose=self.words.whose())
 
     def place(
         self, field: ValueField, observed: Any, km: float, move: tuple[str, float, float] | None
