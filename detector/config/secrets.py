@@ -70,16 +70,27 @@ def resolve_secrets(config: Config, environ: Mapping[str, str]) -> Secrets:
     ConfigError
         With every secret that is missing.
     """
-    found: list[str | None] = []
+    return Secrets(*resolve_each(_secrets(config), environ).values())
+
+
+def resolve_each(secrets: Mapping[str, Secret | None], environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Fetch secrets, given by the dotted path of their key, as `resolve_secret` does; in the same order.
+
+    Raises
+    ------
+    ConfigError
+        With every secret that is missing.
+    """
+    found: dict[str, str | None] = {}
     problems: list[Problem] = []
-    for path, secret in _secrets(config).items():
+    for path, secret in secrets.items():
         try:
-            found.append(resolve_secret(secret, path, environ))
+            found[path] = resolve_secret(secret, path, environ)
         except ConfigError as error:
             problems += error.problems
     if problems:
         raise ConfigError("secrets", problems)
-    return Secrets(*found)
+    return found
 
 
 def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ class Case:
     largest: float | None = None
     priority: float = 0.0  # expected loss, as of the latest message
     related: tuple[str, ...] = ()
-    messages: list[Message] = field(default_factory=list)  # in the order of their events
+    messages: deque[Message] = field(default_factory=lambda: deque(maxlen=MESSAGES_MAX))  # as they came
 
     def add(self, message: Message) -> None:
         """Add what a message tells. One that tells less than is known already changes no total."""
@@ -38,7 +39,7 @@ class Case:
             self.events, self.sum = totals.get("number", 1), totals.get("sum")
             self.largest, self.priority = totals.get("largest"), float(body.get("priority") or 0.0)
             self.related = tuple(map(str, body.get("related") or ()))
-        self.messages = [*self.messages, message][-MESSAGES_MAX:]
+        self.messages.append(message)
 
     @property
     def severity_name(self) -> str:

@@ -106,7 +106,6 @@ class Counts:
     failures: int = 0  # sendings that failed and are tried again
     waiting: int = 0
     oldest_s: float | None = None  # when the oldest waiting message was published; None: none waits
-    delivered_s: float | None = None  # time of the last delivery
     problem: str = ""  # why the last sending failed; empty after a delivery
     beat_s: float | None = None  # time of the last turn, monotonic
 
@@ -216,7 +215,6 @@ class Delivery:
             return
         self._done(len(messages))
         self.counts.delivered += len(messages)
-        self.counts.delivered_s = self._clock.time()
         if self._retries:
             self._log.info("receiver_back", receiver=self._receiver.name, failures=self._retries)
         self._retries, self._not_before_s, self.counts.problem = 0, 0.0, ""

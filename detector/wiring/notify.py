@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from detector import __version__
-from detector.config.secrets import resolve_secret, resolve_secrets
-from detector.config.tree import Config, Receiver, Secret
+from detector.config.secrets import resolve_each, resolve_secrets
+from detector.config.tree import Config, Receiver
 from detector.core.records import Record
 from detector.errors import (
     EXIT_BUG,
@@ -181,20 +181,14 @@ def receiver_secrets(config: Config, environ: Mapping[str, str]) -> dict[str, di
     ConfigError
         With every secret that is missing.
     """
-    found: dict[str, dict[str, str | None]] = {}
-    problems: list[Problem] = []
-    for place, receiver in enumerate(config.notify.receivers):
-        found[receiver.name] = {}
-        for key in _SECRETS:
-            secret: Secret | None = getattr(receiver, key)
-            try:
-                path = f"notify.receivers[{place}].{key}"
-                found[receiver.name][key] = resolve_secret(secret, path, environ)
-            except ConfigError as error:
-                problems += error.problems
-    if problems:
-        raise ConfigError("secrets", problems)
-    return found
+    receivers = config.notify.receivers
+    paths = {
+        f"notify.receivers[{place}].{key}": getattr(receiver, key)
+        for place, receiver in enumerate(receivers)
+        for key in _SECRETS
+    }
+    found = iter(resolve_each(paths, environ).values())
+    return {receiver.name: {key: next(found) for key in _SECRETS} for receiver in receivers}
 
 
 def make_sender(receiver: Receiver, secrets: Mapping[str, str | None], config: Config) -> Sender:
@@ -234,7 +228,7 @@ def make_sender(receiver: Receiver, secrets: Mapping[str, str | None], config: C
     )
 
 
-def _tls(receiver: Receiver) -> Any:
+def _tls(receiver: Receiver) -> ssl.SSLContext:
     return tls_context(f"notify: receiver {receiver.name}", receiver.ca_file)
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+T = TypeVar("T")
 PORT_MAX = 65_535
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*$")
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)\s*$")
@@ -45,6 +54,13 @@ def leak(allowed: str) -> PydanticCustomError:
 
 def _error(type_: str, allowed: str) -> PydanticCustomError:
     return PydanticCustomError(type_, "expected {allowed}", {"allowed": allowed})
+
+
+def both_or_neither(value: T, info: ValidationInfo, other: str) -> T:
+    """Check, in a validator, that this key and an earlier one both have a value, or neither."""
+    if other in info.data and (value is None) != (info.data[other] is None):
+        raise unfit(f"both {other} and {info.field_name}, or neither")
+    return value
 
 
 # --- types of values -------------------------------------------------------------------------------------

@@ -10,7 +10,18 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from detector.config.clock import read_clock
-from detector.config.tree.base import Duration, ListenAddress, Name, Part, Secret, Server, leak, unfit, wrong
+from detector.config.tree.base import (
+    Duration,
+    ListenAddress,
+    Name,
+    Part,
+    Secret,
+    Server,
+    both_or_neither,
+    leak,
+    unfit,
+    wrong,
+)
 
 T = TypeVar("T")
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -167,9 +178,7 @@ class Receiver(Part):
     @field_validator("password")
     @classmethod
     def _with_a_username(cls, password: Secret | None, info: ValidationInfo) -> Secret | None:
-        if "username" in info.data and (password is None) != (info.data["username"] is None):
-            raise unfit("both username and password, or neither")
-        return password
+        return both_or_neither(password, info, "username")
 
     @field_validator("digest")
     @classmethod

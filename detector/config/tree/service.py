@@ -14,6 +14,7 @@ from detector.config.tree.base import (
     Secret,
     Servers,
     Topic,
+    both_or_neither,
     is_loopback,
     leak,
     unfit,
@@ -61,9 +62,7 @@ class Security(Part):
     @field_validator("key_file")
     @classmethod
     def _with_its_certificate(cls, key_file: str | None, info: ValidationInfo) -> str | None:
-        if "cert_file" in info.data and (key_file is None) != (info.data["cert_file"] is None):
-            raise unfit("both cert_file and key_file, or neither")
-        return key_file
+        return both_or_neither(key_file, info, "cert_file")
 
 
 class Kafka(Part):
@@ -186,16 +185,12 @@ class Registry(Part):
     @field_validator("password")
     @classmethod
     def _with_a_username(cls, password: Secret | None, info: ValidationInfo) -> Secret | None:
-        if "username" in info.data and (password is None) != (info.data["username"] is None):
-            raise unfit("both username and password, or neither")
-        return password
+        return both_or_neither(password, info, "username")
 
     @field_validator("key_file")
     @classmethod
     def _with_its_certificate(cls, key_file: str | None, info: ValidationInfo) -> str | None:
-        if "cert_file" in info.data and (key_file is None) != (info.data["cert_file"] is None):
-            raise unfit("both cert_file and key_file, or neither")
-        return key_file
+        return both_or_neither(key_file, info, "cert_file")
 
 
 class Checkpoints(Part):

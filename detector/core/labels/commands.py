@@ -21,7 +21,6 @@ from detector.core.events import key_text, read_time
 
 TEXT_CHARS_MAX = 1024  # of an id or a name
 RECORD_BYTES_MAX = 64 * TEXT_CHARS_MAX
-NUMBER_MAX = (1 << 63) - 1  # offsets are signed
 
 # What each kind of record is called, and other words for it. docs/reference/feedback.md has the same table.
 KINDS: Mapping[str, tuple[str, ...]] = {
