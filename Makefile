@@ -28,9 +28,10 @@ env: $(READY) ## create .venv with the packages of requirements.lock, and detect
 demo: $(READY) ## run a broker, traffic with frauds and the daemon in one process (DEMO_SECONDS=n to stop it)
 	$(BIN)/detector demo
 
-test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, and are skipped without
+test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, those of the chart Go: skipped without
 	$(PYTEST) $(PARALLEL) tests/unit --cov --cov-report=term
 	$(PYTEST) -n auto tests/simulation
+	$(PYTEST) tests/chart
 	$(BIN)/python -m detector compile  # once: daemons that start together would all compile
 	$(PYTEST) $(WAITING) tests/kafka
 
@@ -50,6 +51,7 @@ hooks: $(READY) ## check each commit with ruff and mypy (pre-commit must be inst
 
 docs: $(READY) ## write the generated tables in docs/, and build the site in build/site, with the API reference
 	$(BIN)/python docs/generate.py
+	$(BIN)/python deploy/helm/schema.py
 	$(BIN)/python docs/build.py --out build/site
 
 wheels: $(READY) ## build wheel and sdist in build/dist; run the unit tests from the wheel with PYTHONS='python3.12 ...'

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +27,7 @@ from detector.shell.memory_limit import MemoryLimit, memory_limit
 from detector.wiring import memory
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = [*sorted((ROOT / "configs").glob("*.yaml")), ROOT / "deploy" / "kubernetes" / "detector.yaml"]
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 IDENTITY = Identity(topic="transactions", group="g", partition=0, entity_key=b"k" * 32)
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -373,16 +372,6 @@ def test_a_shipped_configuration_fits_its_own_limit(path: Path) -> None:
     assert made.memory_bytes_max is not None
     assert sizing.fits(made.model_part(1))
     assert memory.needed(made).total <= made.memory_bytes_max
-
-
-def test_the_kubernetes_configuration_fits_its_container() -> None:
-    pod = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "statefulset.yaml").read_text())
-    (container,) = pod["spec"]["template"]["spec"]["containers"]
-    limit = container["resources"]["limits"]["memory"]
-    assert limit.endswith("Gi")
-    made = load(ROOT / "deploy" / "kubernetes" / "detector.yaml")
-    assert made.memory_bytes_max is not None
-    assert made.memory_bytes_max < int(limit[:-2]) << 30
 
 
 def test_what_cannot_fit_is_refused_with_the_keys_to_change() -> None:
