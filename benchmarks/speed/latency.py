@@ -64,13 +64,15 @@ class _Published(msgspec.Struct):
     event_id: str
 
 
-class _Event(msgspec.Struct):
+class Transaction(msgspec.Struct):
+    """What a label is made of."""
+
     TRANSACTION_ID: str
     TX_DATETIME: str
     TX_AMOUNT: float
 
 
-def label_of(event: _Event) -> bytes:
+def label_of(event: Transaction) -> bytes:
     """The label of an event; empty: none."""
     fraud = event.TX_AMOUNT > FRAUD_AMOUNT
     if not fraud and zlib.crc32(event.TRANSACTION_ID.encode()) % LABELLED_ONE_IN:
@@ -110,7 +112,7 @@ def produce(
 ) -> Produced:
     """Send events at a rate, each at its planned time; runs in a process of its own."""
     events = list(islice(transactions(options), first, first + int(rate * options.seconds)))
-    decode = msgspec.json.Decoder(_Event).decode
+    decode = msgspec.json.Decoder(Transaction).decode
     decoded = [decode(value) for _, value in events]
     labels = {n: label for n, event in enumerate(decoded) if (label := label_of(event))}
     ids = [event.TRANSACTION_ID for event in decoded]

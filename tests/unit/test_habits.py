@@ -12,12 +12,24 @@ from hypothesis import strategies as st
 
 from detector.config.tree import Event, Model
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features import DAY_S, Features, Layout, Profiles, Rows, empty_rows, share_gains
+from detector.core.alerts.known import OWN_HISTORY_MIN, PRIOR_WEIGHT, Z, ranges
+from detector.core.features import (
+    DAY_S,
+    Features,
+    Layout,
+    Profiles,
+    Rows,
+    Units,
+    empty_rows,
+    population_shift,
+    population_variances,
+    share_gains,
+)
 from detector.core.features.habit_tables import SHORT_S, BinsTable, NoveltyTable, PaceTable
 from detector.core.features.rows import ZEROS_MAX, zeros_at_end
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned
-from detector.core.model.habits_part import EVERY, SAMPLED, USUAL, HabitsPart
+from detector.core.model.habits_part import EVERY, NATS, SAMPLED, USUAL, HabitsPart
 from detector.core.model.score_part import Fit, PartSetup
 from detector.core.state import rows_hash
 
@@ -298,3 +310,46 @@ def test_the_sample_holds_the_latest_ordinary_events_however_they_came(sizes: li
     np.testing.assert_array_equal(one._sample, other._sample)
     kept = inputs[ordinary][::EVERY][-SAMPLED:]
     assert np.isin(np.abs(kept[:, one._places]), one._sample).all()
+
+
+@given(seed=st.integers(0, 1000), far=st.floats(0.0, 100.0))
+@settings(max_examples=10, deadline=None)
+def test_nats_beyond_what_is_usual_are_those_of_a_plain_computation(seed: int, far: float) -> None:
+    part = PLAIN
+    inputs = FEATURES.compute(observed(traffic(40, seed))) * np.float32(1.0 + far)
+    columns = np.abs(inputs[:, part._places], dtype=np.float64)
+    nats = np.full(columns.shape, NATS[0])
+    for low, scale, high in zip(part._knots, part._scales, (*part._knots[1:], np.inf), strict=True):
+        nats += (np.clip(columns, low, high) - low) / scale
+    expected = np.maximum(nats - part._usual, 0.0)
+    unknown = np.exp(-inputs[:, part._count, None].astype(np.float64))
+    expected[:, part._surprises] *= 1.0 - part._told * unknown
+    np.testing.assert_array_equal(part._beyond(inputs), expected, strict=True)
+
+
+PLAIN = fitted(observed(traffic(3000)))
+
+
+@given(seed=st.integers(0, 1000), kind=st.integers(0, 3))
+@settings(max_examples=10, deadline=None)
+def test_ranges_are_those_of_a_plain_computation(seed: int, kind: int) -> None:
+    of, units = LAYOUT.kinds[kind], Units(np.array([2.0, 30.0]))
+    rows = observed(traffic(60, seed, cards=3))
+    for row in (rows.take(slice(n, n + 1)) for n in range(len(rows))):
+        context, weight = row.context[0], float(row.context[0, of.count(-1)])
+        found = ranges(LAYOUT, units, row, of)
+        if not of.numerics or not weight >= OWN_HISTORY_MIN:
+            assert found is None
+            continue
+        mean = np.full(2, np.nan)
+        mean[: of.numerics] = context[of.means(-1)] + population_shift(row.context, LAYOUT)[0, : of.numerics]
+        everyone = population_variances(row.context, LAYOUT)[0].reshape(2, -1)[:, : of.numerics]
+        expected = np.tile(mean, (2, 1))
+        for side, upper, sign in ((0, False, -1.0), (1, True, 1.0)):
+            start = of.variance(-1, 0, upper=upper)
+            own = context[start : start + of.numerics].astype(np.float64)
+            every = everyone[0 if upper else 1]
+            variance = (weight * own + PRIOR_WEIGHT * every) / (weight + PRIOR_WEIGHT)
+            expected[side, : of.numerics] += sign * Z * np.sqrt(variance)
+        expected[0, (mean > 0.0) & (expected[0] < 0.0)] = 0.0
+        np.testing.assert_array_equal(found, units.restore(expected), strict=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Alerts as AlertsConfig
-from detector.core.alerts.links import CASES_MAX, CHAIN_MAX, EVENTS_MAX, Links
+from detector.core.alerts.links import CASES_MAX, CHAIN_MAX, EVENTS_MAX, NONE, Links
 from detector.core.features import DAY_S
 from detector.core.state import pack, unpack
 
@@ -106,3 +106,34 @@ def test_links_go_on_from_their_state(first: list[Any], second: list[Any]) -> No
     other.load(unpack(saved))
     assert run(one, second, 100) == run(other, second, 100)
     assert pack(one.to_state()) == pack(other.to_state())
+
+
+def plainly(
+    rows: list[dict[str, Any]], key: int, entity: int, since: float
+) -> tuple[int, int, tuple[int, ...]]:
+    """Entities with an alert, frauds and cases of a value's links, the newest first, as a plain loop."""
+    mine = [row for row in rows if row["key"] == key][:CHAIN_MAX]
+    mine = [row for row in mine if row["entity"] != entity and row["time"] >= since]
+    cases = dict.fromkeys(row["case"] for row in mine if row["case"] != NONE)
+    alerted = {row["entity"] for row in mine if row["case"] != NONE}
+    return len(alerted), sum(row["fraud"] for row in mine), tuple(cases)[:CASES_MAX]
+
+
+@given(given_steps=st.lists(steps.filter(len), min_size=1, max_size=4), days=st.floats(0, 14))
+@settings(max_examples=20, deadline=None)
+def test_what_a_chain_says_is_what_a_plain_loop_says(given_steps: list[list[Any]], days: float) -> None:
+    made = links()
+    for number, some in enumerate(given_steps):
+        run(made, some, 40 * number)
+    made.forget(12)
+    state = made.to_state()
+    names = ("key", "entity", "case", "time", "fraud")
+    columns = zip(*(state[name].tolist() for name in names), strict=True)
+    rows = [dict(zip(names, row, strict=True)) for row in columns][::-1]
+    now = START_S + days * DAY_S
+    for key in range(1, 8):
+        for entity in (10, 14):
+            [found] = made.shared([key], entity, now)
+            since = now - AlertsConfig().case_idle_timeout
+            assert (found.alerted, found.frauds, found.cases) == plainly(rows, key, entity, since)
+            assert {type(found.alerted), type(found.frauds), *map(type, found.cases)} == {int}

@@ -6,8 +6,9 @@ Each function reads one event, given as one row with the context that it was sco
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -154,19 +155,39 @@ def ranges(layout: Layout, units: Units, event: Rows, kind: KeyKind) -> NDArray[
     context, weight = event.context[0], float(event.context[0, kind.count(-1)])
     if not kind.numerics or not weight >= OWN_HISTORY_MIN:
         return None
-    numerics = kind.numerics
-    everyone = population_variances(event.context, layout)[0].reshape(2, -1)[:, :numerics]
-    mean = np.full(len(layout.numerics), np.nan)
-    mean[:numerics] = context[kind.means(-1)] + population_shift(event.context, layout)[0, :numerics]
-    ends = np.tile(mean, (2, 1))
-    for side, (upper, sign) in enumerate(((False, -1.0), (True, 1.0))):
-        start = kind.variance(-1, 0, upper=upper)
-        own = context[start : start + numerics].astype(np.float64)
-        variance = (weight * own + PRIOR_WEIGHT * everyone[0 if upper else 1]) / (weight + PRIOR_WEIGHT)
-        ends[side, :numerics] += sign * Z * np.sqrt(variance)
-    crossing = (mean > 0.0) & (ends[0] < 0.0)
-    ends[0, crossing] = 0.0
+    ends = np.full((2, len(layout.numerics)), np.nan)
+    starts = (kind.mean(-1, 0), kind.variance(-1, 0, upper=True), kind.variance(-1, 0, upper=False))
+    everyone = population_variances(event.context, layout).reshape(2, -1)
+    shift = population_shift(event.context, layout)[0]
+    write: Any = _ends
+    write(context, starts, weight, everyone, shift, kind.numerics, ends)
     return units.restore(ends)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _ends(
+    context: Any, starts: Any, weight: float, everyone: Any, shift: Any, numerics: int, ends: Any
+) -> None:
+    """Write ranges on the scale of rows to `ends` (2, J), for the first `numerics` numerics.
+
+    Parameters
+    ----------
+    context : (width,) float32
+    starts : three int
+        First columns of the means, of the upper and of the lower variances, in the longest memory.
+    everyone : (2, J) float32
+        Everybody's variances: upper, then lower.
+    shift : (J,) float64
+        Recent change of the population's means.
+    """
+    for j in range(numerics):
+        mean = np.float64(context[starts[0] + j]) + shift[j]
+        for side in range(2):
+            own, every = np.float64(context[starts[2 - side] + j]), np.float64(everyone[1 - side, j])
+            variance = (weight * own + PRIOR_WEIGHT * every) / (weight + PRIOR_WEIGHT)
+            ends[side, j] = mean + (Z if side else -Z) * math.sqrt(variance)
+        if mean > 0.0 and ends[0, j] < 0.0:
+            ends[0, j] = 0.0
 
 
 def informative_category(layout: Layout, event: Rows, numeric: int) -> int | None:

@@ -18,6 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -89,9 +90,8 @@ class Links:
     def confirm(self, keys: Sequence[int], entity: int, *, offset: int, time: float, fraud: bool) -> None:
         """Remember the answer to an event: fraud, or not (also retracted)."""
         for key in map(int, keys):
-            found = [place for place in self._chain(key) if self._ring["offset"][place] == offset]
-            for place in found:
-                self._ring["fraud"][place] = fraud
+            confirm: Any = _confirm
+            found = confirm(self._ring, *self._chain(key), offset, fraud)
             if key and fraud and not found:
                 self._append(key, entity, NONE, offset, time, fraud=True)
 
@@ -110,13 +110,9 @@ class Links:
         expected = float(np.count_nonzero(self._times >= now - self._days_s))
         found = []
         for i, key in enumerate(map(int, keys)):
-            rows = [self._ring[place] for place in self._chain(key)] if key else []
-            rows = [r for r in rows if int(r["entity"]) != entity and r["time"] >= now - self._days_s]
-            alerted = {int(row["entity"]) for row in rows if row["case"] != NONE}
-            cases = dict.fromkeys(int(row["case"]) for row in rows if row["case"] != NONE)
-            related = shares is not None and _chance(len(alerted), expected * shares[i]) < CHANCE_MAX
-            frauds = sum(int(row["fraud"]) for row in rows)
-            found.append(Shared(key, len(alerted), frauds, tuple(cases)[:CASES_MAX], related))
+            alerted, frauds, cases = self._counts(key, entity, now - self._days_s) if key else (0, 0, ())
+            related = shares is not None and _chance(alerted, expected * shares[i]) < CHANCE_MAX
+            found.append(Shared(key, alerted, frauds, cases, related))
         return found
 
     def forget(self, entity: int) -> None:
@@ -138,14 +134,19 @@ class Links:
         self._newest[key] = self._count
         self._count += 1
 
-    def _chain(self, key: int) -> list[int]:
-        """Places of a value's links, the newest first."""
-        places: list[int] = []
-        number = self._newest.get(key, NONE)
-        while number > max(self._count - EVENTS_MAX - 1, NONE) and len(places) < CHAIN_MAX:
-            places.append(number % EVENTS_MAX)
-            number = int(self._ring["before"][places[-1]])
-        return places
+    def _chain(self, key: int) -> tuple[int, int]:
+        """Numbers of a value's newest link and of the oldest one that is still here, of whichever value."""
+        return self._newest.get(key, NONE), max(self._count - EVENTS_MAX, 0)
+
+    def _counts(self, key: int, entity: int, since: float) -> tuple[int, int, tuple[int, ...]]:
+        """Other entities with an alert, frauds, and cases of a value's links from `since` (s) on."""
+        count: Any = _count
+        entities = np.empty(CHAIN_MAX, dtype=np.uint64)
+        cases = np.empty(CASES_MAX, dtype=np.int64)
+        alerted, frauds, named = count(
+            self._ring, *self._chain(key), np.uint64(entity), since, entities, cases
+        )
+        return alerted, frauds, tuple(cases[:named].tolist())
 
     def to_state(self) -> dict[str, Any]:
         """State, as copies."""
@@ -166,6 +167,52 @@ class Links:
         keys = self._ring["key"].tolist()
         numbers = range(first, self._count)
         self._newest = {keys[n % EVENTS_MAX]: n for n in numbers if keys[n % EVENTS_MAX]}
+
+
+@numba.njit(cache=True, nogil=True)
+def _count(
+    ring: Any, number: int, oldest: int, entity: Any, since: float, entities: Any, cases: Any
+) -> tuple[int, int, int]:
+    """Count what the links of one value say, from link `number` back to `oldest`, at most `CHAIN_MAX`.
+
+    Returns how many entities other than `entity` had an alert, how many frauds they had, and how many cases
+    were written to `cases`, the newest first. `entities` is working space.
+    """
+    alerted = frauds = named = steps = 0
+    while number >= oldest and steps < CHAIN_MAX:
+        link = ring[number % len(ring)]
+        number, steps = link.before, steps + 1
+        if link.entity == entity or not link.time >= since:
+            continue
+        frauds += link.fraud
+        if link.case == NONE:
+            continue
+        there = False
+        for n in range(alerted):
+            there |= entities[n] == link.entity
+        if not there:
+            entities[alerted] = link.entity
+            alerted += 1
+        there = False
+        for n in range(named):
+            there |= cases[n] == link.case
+        if not there and named < len(cases):
+            cases[named] = link.case
+            named += 1
+    return alerted, frauds, named
+
+
+@numba.njit(cache=True, nogil=True)
+def _confirm(ring: Any, number: int, oldest: int, offset: int, fraud: bool) -> int:
+    """Write an answer to those links of one value that are of the event at `offset`; returns how many."""
+    found = steps = 0
+    while number >= oldest and steps < CHAIN_MAX:
+        place = number % len(ring)
+        number, steps = ring[place].before, steps + 1
+        if ring[place].offset == offset:
+            ring[place].fraud = fraud
+            found += 1
+    return found
 
 
 def _chance(number: int, mean: float) -> float:

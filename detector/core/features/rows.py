@@ -42,7 +42,18 @@ class Rows:
 
     def take(self, index: Any) -> Rows:
         """Select rows, as numpy's indexing does: a slice gives views, an array copies."""
-        return Rows(*(array[index] for array in self.arrays()))
+        return Rows(
+            self.times[index],
+            self.clocks[index],
+            self.entities[index],
+            self.numerics[index],
+            self.categories[index],
+            self.grams[index],
+            self.points[index],
+            self.context[index],
+            self.fraud_rates[index],
+            self.zeros[index],
+        )
 
     def put(self, index: Any, rows: Rows) -> None:
         """Overwrite rows."""
@@ -115,7 +126,7 @@ class Units:
         """Undo `scale`."""
         with np.errstate(over="ignore"):
             values = np.sinh(scaled) * self.units
-        bounded: NDArray[np.float64] = np.clip(values, -VALUE_MAX, VALUE_MAX)
+        bounded: NDArray[np.float64] = np.minimum(np.maximum(values, -VALUE_MAX), VALUE_MAX)
         return bounded
 
 

@@ -211,18 +211,16 @@ class EventBuffer:
             piece = {name: values[start : start + self.size] for name, values in columns.items()}
             count = len(piece["ids"])
             self._archive(max(self.oldest, self.events + count - self.size))
-            places = self._places(np.arange(self.events, self.events + count))
-            for name, values in piece.items():
-                self._arrays[name][places] = values
+            self._write(self.events, piece)
             self.events += count
 
     def _archive(self, until: int) -> None:
         """Let the recent events before number `until` leave the ring."""
-        leaving = np.arange(self.oldest, until)
-        if len(leaving):
-            leaving = leaving[
-                self.older.chosen(self.column("offsets", leaving), self.column("flags", leaving))
-            ]
+        oldest = self.oldest
+        if oldest >= until:
+            return
+        offsets, flags = (self._recent(name, oldest, until) for name in ("offsets", "flags"))
+        leaving = oldest + np.flatnonzero(self.older.chosen(offsets, flags))
         if len(leaving):
             self.older.add(
                 {"numbers": leaving, **{name: self.column(name, leaving) for name in self._arrays}}
@@ -300,16 +298,37 @@ class EventBuffer:
         dict[int, int]
             Value -> number of the latest event with it. Values that no event has are left out.
         """
-        held = np.arange(self.oldest, self.events)
-        values = self.column(name, held)
+        oldest = self.oldest
+        values = self._recent(name, oldest, self.events)
         possible = [value for value in wanted if value <= np.iinfo(values.dtype).max]
         sought = np.array(possible, dtype=values.dtype)
         hits = np.flatnonzero(np.isin(values, sought))
-        recent = dict(zip(values[hits].tolist(), held[hits].tolist(), strict=True))
+        recent = dict(zip(values[hits].tolist(), (oldest + hits).tolist(), strict=True))
         return {**self.older.find(name, sought), **recent} if len(sought) else {}
 
     def _places(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         return numbers % self.size
+
+    def _slices(self, first: int, end: int) -> list[slice]:
+        """Places of the events from `first` to before `end`, at most as many as the ring has places."""
+        start, stop = first % self.size, first % self.size + end - first
+        if stop <= self.size:
+            return [slice(start, stop)]
+        return [slice(start, self.size), slice(0, stop - self.size)]
+
+    def _write(self, first: int, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Put events where those from number `first` on belong, given as one array (n, ...) per column."""
+        here, count = 0, len(next(iter(columns.values())))
+        for places in self._slices(first, first + count):
+            part = slice(here, here + places.stop - places.start)
+            for name, values in columns.items():
+                self._arrays[name][places] = values[part]
+            here = part.stop
+
+    def _recent(self, name: str, first: int, end: int) -> NDArray[Any]:
+        """Values (n, ...) of one column of recent events, from `first` to before `end`; a view if it can be."""
+        pieces = [self._arrays[name][places] for places in self._slices(first, end)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _reserve(self, count: int) -> None:
         size = ring_of(self.events + count, self.capacity)
@@ -317,20 +336,18 @@ class EventBuffer:
             self._resize(size)
 
     def _resize(self, size: int) -> None:
-        held = np.arange(max(self.oldest, self.events - size), self.events)
-        kept = {name: self.column(name, held) for name in self._arrays}
+        first = max(self.oldest, self.events - size)
+        kept = {name: self._recent(name, first, self.events) for name in self._arrays}
         self._allocate(size)
-        for name, values in kept.items():
-            self._arrays[name][self._places(held)] = values
+        self._write(first, kept)
 
     def to_state(self) -> dict[str, Any]:
         """State: views of the events from the oldest on, and copies of alerted rows."""
-        held = np.arange(self.oldest, self.events)
         alerted = {
             "numbers": np.array(list(self._alerted), dtype=np.int64),
             "rows": Rows.joined(list(self._alerted.values())).to_state() if self._alerted else {},
         }
-        columns = {name: self.column(name, held) for name in self._arrays}
+        columns = {name: self._recent(name, self.oldest, self.events) for name in self._arrays}
         older = {"first_offset": self._first_offset, **self.older.to_state()}
         return {"events": self.events, "alerted": alerted, "older": older, **columns}
 

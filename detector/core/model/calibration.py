@@ -151,6 +151,7 @@ class Calibration:
         self.weights = weights
         limits = np.full(len(weights), Limit.NONE) if limits is None else limits
         self._bounded, self._slowed = limits == Limit.TANH, limits == Limit.LOGARITHM
+        self._any_bounded = bool(self._bounded.any())
         self._beside = np.flatnonzero(limits == Limit.BESIDE)
         self._tail_nats = _tail_nats(config.trim)
         self._usual_events = USUAL_SHAPE_EVENTS if self._slowed.any() else 0.0
@@ -190,7 +191,8 @@ class Calibration:
 
     def _mean(self, parts: Doubles) -> Doubles:
         scaled = (parts - self.shift) / self.span
-        scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
+        if self._any_bounded:
+            scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
         if self._slowed.any():
             scaled[:, self._slowed] = _slowed(scaled[:, self._slowed])
         combined: Doubles = (scaled * self.weights).sum(axis=1)
@@ -357,7 +359,9 @@ def mixed(plain: Doubles, labelled: Doubles, label_weight: float) -> Doubles:
     little of fraud compared with what labels say, and would hide it (docs/explanation/experiments.md). Their
     order stays.
     """
-    known = label_weight * np.maximum(np.nan_to_num(labelled), 0.0)
+    if label_weight == 0.0:
+        return plain.copy()
+    known = label_weight * np.fmax(labelled, 0.0)
     beyond = np.maximum(plain, 0.0)
     excess = np.maximum(beyond - FAR, 0.0)
     beyond -= label_weight * (excess - FAR * np.log1p(excess / FAR))

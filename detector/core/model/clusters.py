@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Index as IndexConfig
 from detector.core.features import DAY_S, Layout, Rows, empty_rows
+from detector.core.model import medians
 from detector.core.model.index import Exact, build
 
 ROUNDS = 2
@@ -299,7 +300,7 @@ def _square(point: Any, centre: Any) -> Any:
     return square
 
 
-RANGE = (0.1, 0.9)
+RANGE = np.array([0.1, 0.9])
 """Quantiles between which a range of normal values lies."""
 
 
@@ -315,6 +316,8 @@ class Exemplars:
         self._cluster = core.cluster[: len(core)].astype(np.int64)
         self._everything = slice(None, None, -(-len(core) // TYPICAL_OF))
         self._layout = layout
+        columns = [kind.columns for kind in layout.kinds]
+        self._kinds = np.array([(c.start, c.stop) for c in columns], dtype=np.int64)
         self._typical: dict[int, Rows] = {}
         self._ends: dict[int, NDArray[np.float64]] = {}
         # (K,) distinct main entities among the events of each cluster, and among those that stand for all;
@@ -333,11 +336,8 @@ class Exemplars:
         """Return the .1 and .9 quantiles of numerics, scaled, (2, J); NaN where all are missing."""
         if cluster not in self._ends:
             values = self._rows.numerics[self._members(cluster)]
-            ends = np.full((2, values.shape[1]), np.nan)
-            for column in range(values.shape[1]):
-                known = values[~np.isnan(values[:, column]), column]
-                if len(known):
-                    ends[:, column] = np.quantile(known, RANGE)
+            ends = np.empty((len(RANGE), values.shape[1]))
+            medians.quantiles(values, RANGE, ends)
             self._ends[cluster] = ends
         return self._ends[cluster]
 
@@ -346,19 +346,10 @@ class Exemplars:
 
     def _median(self, members: Rows) -> Rows:
         typical = empty_rows(1, self._layout)
-        for column in range(members.numerics.shape[1]):
-            known = members.numerics[:, column]
-            known = known[~np.isnan(known)]
-            typical.numerics[0, column] = np.median(known) if len(known) else np.nan
-        for column in range(members.categories.shape[1]):
-            values, counts = np.unique(members.categories[:, column], return_counts=True)
-            typical.categories[0, column] = values[counts.argmax()]
-        for kind in self._layout.kinds:
-            context = members.context[:, kind.columns]
-            never = np.isnan(context[:, 0])
-            seen = context[~never] if never.mean() < 0.5 else context[never]
-            typical.context[0, kind.columns] = np.median(seen, axis=0)
-        typical.fraud_rates[0] = np.median(members.fraud_rates, axis=0)
+        medians.medians(members.numerics, True, typical.numerics[0])
+        medians.most_frequent(members.categories, typical.categories[0])
+        medians.seen_medians(members.context, self._kinds, typical.context[0])
+        medians.medians(members.fraud_rates, False, typical.fraud_rates[0])
         typical.clocks[0] = _mean_time_of_day(members.clocks)
         return typical
 

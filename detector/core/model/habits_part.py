@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import Any, ClassVar, Self
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,6 +35,7 @@ from detector.core.model.useful import Useful
 
 QUANTILES = (0.9, 0.99, 0.998)
 NATS = -np.log1p(-np.array(QUANTILES))
+FIRST_NATS = float(NATS[0])
 # Nats that count as usual: 1 accepted event of 55 has more in a column.
 USUAL = 4.0
 # The sample: every so many-th event, of the latest `SAMPLED` * `EVERY`.
@@ -86,17 +88,13 @@ class HabitsPart(ScorePart):
 
     def _beyond(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Nats of each column beyond what is usual, (n, U)."""
-        beyond = np.maximum(self._nats(self._columns(inputs)) - self._usual, 0.0)
-        unknown = np.exp(-inputs[:, self._count, None].astype(np.float64))  # 1 / (count + 1)
-        beyond[:, self._surprises] *= 1.0 - self._told * unknown
+        unknown = np.exp(-inputs[:, self._count].astype(np.float64))  # 1 / (count + 1)
+        told = np.zeros(len(self._places))
+        told[self._surprises] = self._told
+        beyond = np.empty((len(inputs), len(self._places)))
+        write: Any = _beyond
+        write(inputs, self._places, self._knots, self._scales, self._usual, told, unknown, beyond)
         return beyond
-
-    def _nats(self, columns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Nats of columns (n, U): linear between quantiles, and on beyond the last one."""
-        nats = np.full(columns.shape, NATS[0])
-        for low, scale, high in zip(self._knots, self._scales, (*self._knots[1:], np.inf), strict=True):
-            nats += (np.clip(columns, low, high) - low) / scale
-        return nats
 
     def _columns(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """How far events are from the habits of their keys, (n, U)."""
@@ -148,3 +146,34 @@ class HabitsPart(ScorePart):
         self._weights, self._told = state["weights"], state["told"]
         self._overlap.load(state["overlap"])
         self._sample, self._seen = state["sample"].copy(), state["seen"]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _beyond(
+    inputs: Any, places: Any, knots: Any, scales: Any, usual: Any, told: Any, unknown: Any, out: Any
+) -> None:
+    """Write nats of columns beyond what is usual, (n, U): linear between quantiles, and on beyond the last.
+
+    Parameters
+    ----------
+    places : (U,)
+        Of the columns among the inputs.
+    knots, scales : (pieces, U)
+        Where each piece begins, and units of the column in a nat there.
+    usual, told : (U,)
+        Nats that are usual; share that the main entity's history takes away.
+    unknown : (n,)
+        How little of that history there is.
+    """
+    pieces = len(knots)
+    for row in range(len(out)):
+        for column in range(len(places)):
+            value = abs(np.float64(inputs[row, places[column]]))
+            nats = FIRST_NATS
+            for piece in range(pieces):
+                end = max(value, knots[piece, column])
+                if piece + 1 < pieces:
+                    end = min(end, knots[piece + 1, column])
+                nats += (end - knots[piece, column]) / scales[piece, column]
+            beyond = max(nats - usual[column], 0.0)
+            out[row, column] = beyond * (1.0 - told[column] * unknown[row])

@@ -101,10 +101,10 @@ class RobustDistance:
         self._counts = [features.count_column(layout.kind_of(e)) for e in range(len(layout.entities))]
         self._moments = Moments(len(layout.numerics), memory_events)
         self._centre = np.zeros(self.columns)
-        self._scales = np.ones((SCALES, self.columns))
-        self._explained = np.zeros((len(layout.entities), len(layout.numerics)))
-
-        self._space: Space | None = None
+        self._values = np.where(self._is_value, self._numeric, -1)
+        explained = np.zeros((len(layout.entities), len(layout.numerics)))
+        self._measure_by(np.ones((SCALES, self.columns)), explained)
+        self._set_space(None)
         self.constant = False  # whether no value varies in the core
 
     @property
@@ -154,8 +154,7 @@ class RobustDistance:
         spread = np.where(far[constant] < floor, np.maximum(spread, floor), far[constant])
         far[constant] = inner[constant] = np.maximum(spread, least[constant])
         self.constant = len(constant) == np.count_nonzero(self._is_value)
-        self._scales = np.stack([far, np.sqrt(far * inner)])
-        self._explained = explained_shares(rows, self._layout)
+        self._measure_by(np.stack([far, np.sqrt(far * inner)]), explained_shares(rows, self._layout))
 
     def move(self, *, keep: bool) -> bool:
         """Measure points at the scale of now.
@@ -173,43 +172,68 @@ class RobustDistance:
         space = Space(self._centre, self._scales[1] / NORMAL_RANGE, self._explained)
         if keep and self._space is not None and not space.moved_from(self._space):
             return False
-        self._space = space
+        self._set_space(space)
         return True
 
-    def distances(self, inputs: NDArray[np.float32]) -> Doubles:
-        """Weighted root mean square of the scaled columns, (n, SCALES)."""
+    def known(self, inputs: NDArray[np.float32]) -> Doubles:
+        """How far the history of each event's entities counts, (n, E), in [0, 1): count / (count + 1)."""
+        known: Doubles = -np.expm1(-inputs[:, self._counts].astype(np.float64))
+        return known
+
+    def distances(self, inputs: NDArray[np.float32], known: Doubles | None = None) -> Doubles:
+        """Weighted root mean square of the scaled columns, (n, SCALES); `known` as of the inputs."""
         distances = np.empty((len(inputs), SCALES))
-        squared = np.square(self._scales)
-        known, values, weights = self._weighing(inputs, self._explained)
         _distances(
-            inputs, self._places, self._centre, squared, known, self._explained, values, weights, distances
+            inputs,
+            self._places,
+            self._centre,
+            self._squared_scales,
+            self.known(inputs) if known is None else known,
+            self._explained,
+            self._values,
+            self._weights,
+            distances,
         )
         return distances
 
-    def points(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scaled and weighted columns, (n, P): asinh of spreads from the median.
+    def points(self, inputs: NDArray[np.float32], known: Doubles | None = None) -> NDArray[np.float32]:
+        """Scaled and weighted columns, (n, P): asinh of spreads from the median; `known` as of the inputs.
 
         The logarithm far out keeps one extreme column from hiding the others.
         """
         space = self._space
         assert space is not None
         points = np.empty((len(inputs), self.columns), dtype=np.float32)
-        known, values, weights = self._weighing(inputs, space.explained)
         _points(
-            inputs, self._places, space.centre, space.spread, known, space.explained, values, weights, points
+            inputs,
+            self._places,
+            space.centre,
+            space.spread,
+            self.known(inputs) if known is None else known,
+            space.explained,
+            self._values,
+            self._space_weights,
+            points,
         )
         return points
 
-    def _weighing(
-        self, inputs: NDArray[np.float32], explained: Doubles
-    ) -> tuple[Doubles, NDArray[np.int64], Doubles]:
-        """How far histories count (n, E), numeric of values (P,), weights of the other columns (P,)."""
-        known = -np.expm1(-inputs[:, self._counts].astype(np.float64))  # count / (count + 1)
+    def _weights_by(self, explained: Doubles) -> Doubles:
+        """Weights (P,) of columns that are no values: of deviations their entity's share of the explained."""
         weights = np.ones(self.columns)
         deviates = np.flatnonzero(self._entity >= 0)
         among = explained / (explained.sum(axis=0) + EXPLAINED_MIN)
         weights[deviates] = among[self._entity[deviates], self._numeric[deviates]]
-        return known, np.where(self._is_value, self._numeric, -1), weights
+        return weights
+
+    def _measure_by(self, scales: Doubles, explained: Doubles) -> None:
+        """Take scales (SCALES, P) and shares explained (E, J), and what follows from them."""
+        self._scales, self._explained = scales, explained
+        self._squared_scales = np.square(scales)
+        self._weights = self._weights_by(explained)
+
+    def _set_space(self, space: Space | None) -> None:
+        self._space = space
+        self._space_weights = np.ones(self.columns) if space is None else self._weights_by(space.explained)
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -222,9 +246,10 @@ class RobustDistance:
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._moments.sums = state["moments"]
-        self._centre, self._scales, self._explained = state["centre"], state["scales"], state["explained"]
+        self._centre = state["centre"]
+        self._measure_by(state["scales"], state["explained"])
         space = state["space"]
-        self._space = Space(space["centre"], space["spread"], space["explained"]) if space else None
+        self._set_space(Space(space["centre"], space["spread"], space["explained"]) if space else None)
 
 
 def varies(rows: Rows) -> bool:

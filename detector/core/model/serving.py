@@ -96,8 +96,11 @@ class RobustPart(ScorePart):
         return cls(setup) if there and not shape_decides(setup.layout) else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        nearest = np.log1p(self._nearest.distances(self._distance.points(inputs)))
-        return np.column_stack([self._distance.distances(inputs), nearest])
+        known = self._distance.known(inputs)
+        distances = np.empty((len(inputs), self.columns))
+        distances[:, :SCALES] = self._distance.distances(inputs, known)
+        distances[:, SCALES] = np.log1p(self._nearest.distances(self._distance.points(inputs, known)))
+        return distances
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         self._distance.learn(inputs)
@@ -113,7 +116,7 @@ class RobustPart(ScorePart):
     def refit(self, fit: Fit) -> None:
         self._distance.update(fit.sample.rows, fit.inputs)
         moved = self._distance.move(keep=self._nearest.approximate)
-        points = self._distance.points(fit.inputs)
+        points = self._distance.points(fit.inputs, self._distance.known(fit.inputs))
         self._nearest.fit(points[fit.fitted], points[fit.measured], afresh=moved)
 
     def succeed(self, before: Self, core: Core) -> None:
@@ -330,6 +333,8 @@ class ServedModel:
 
     def labelled_distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Mean (n,) of the labelled parts; NaN: none of them knows anything."""
+        if not self.knows_labels:
+            return np.full(len(inputs), np.nan)
         known, total = np.zeros(len(inputs)), np.zeros(len(inputs))
         for part in self._labelled:
             distance = part.distances(rows, inputs)[:, 0]

@@ -139,8 +139,10 @@ class Scorer:
     ) -> NDArray[np.float64]:
         """What the scores (n,) would be without heat."""
         cold, hot = mixed.scores.copy(), np.flatnonzero(mixed.plain > plain)
+        if not len(hot):
+            return cold
         without = mixed.labelled[hot]
-        if self.served.knows_labels and len(hot):
+        if self.served.knows_labels:
             unheated = inputs[hot]
             unheated[:, self.features.heat] = 0.0
             without = self.served.labelled_distances(rows.take(hot), unheated)
