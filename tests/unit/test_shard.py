@@ -845,6 +845,32 @@ def test_expected_values_of_a_new_customer_are_not_those_of_one_other() -> None:
     assert all(len(values) == 1 for values in shown.values())
 
 
+def test_what_was_alerted_of_a_young_customer_is_not_expected_until_it_is_answered() -> None:
+    def make(rng: np.random.Generator, n: int) -> dict[str, Any]:
+        amount = float(rng.normal(50.0, 2.0))
+        if n % 60 or n < 1200:
+            return {"e": f"old-{int(rng.integers(8))}", "x": amount}
+        # The young one's third event is strange, as is its last one.
+        return {"e": f"new-{n // 600}", "x": 5000.0 if n // 60 % 10 in (2, 9) else amount}
+
+    shape = {
+        "fields": [{"name": "x", "path": "x", "type": "numeric"}],
+        "entities": [{"name": "e", "path": "e"}],
+        "exposure": "x",
+    }
+    wanted = part({"id": "id", "time": TIME, **shape}, alerts={"budget": {"share": 0.1}, "cooldown": "1s"})
+    run = drive(partition(wanted, Partition.begin(wanted, 0)), stream(make, 6000), labels=False)
+    expected = [
+        reason["expected"]
+        for body in run.bodies()
+        if body["source"]["offset"] // 60 % 10 == 9
+        for reason in body["reasons"]
+        if reason["field"] == "x" and reason["basis"] == "entity"
+    ]
+    assert len(expected) > 4
+    assert all(40.0 < value < 60.0 for value in expected)
+
+
 def test_an_amount_beyond_all_others_scores_high_and_stops_nothing() -> None:
     scores = after(undisturbed(), 0)[2]
     huge = [r.offset for r in log() if r.value and b"e+308" in r.value and r.value.endswith(b"}")]

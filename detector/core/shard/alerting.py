@@ -72,6 +72,7 @@ class Decided:
     """Alerts and decisions of a piece."""
 
     alerted: NDArray[np.bool_]  # (n,)
+    strange: NDArray[np.bool_]  # (n,) whether the score reaches the threshold
     alerts: list[Alert] = field(default_factory=list)  # none when silent
     updates: list[CaseUpdate] = field(default_factory=list)  # none when silent
     held: dict[int, str] = field(default_factory=dict)  # candidates without an alert: offset, reason
@@ -140,7 +141,8 @@ class Alerting:
         explain
             Offset of an event to explain although it gives no alert.
         """
-        decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool))
+        strange = piece.scores >= self._threshold
+        decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool), strange=strange)
         self._telling.remember(piece.events, piece.rows, piece.scores)
         asked = next(iter(np.flatnonzero(piece.events.offsets == explain).tolist()), None)
         if not np.isfinite(self._threshold):
@@ -152,7 +154,7 @@ class Alerting:
         probability = self._policy.explore_probability(self._events_per_day)
         drawn = self._exploration.draw(piece.number + np.arange(len(piece.events)), probability)
         fate, done = "below the threshold", 0  # of the event to explain; events whose dues are told
-        for i in np.flatnonzero((piece.scores >= self._threshold) | drawn).tolist():
+        for i in np.flatnonzero(strange | drawn).tolist():
             self._tell_due(piece, slice(done, i + 1))
             done = i + 1
             view = self._parser.view(piece.events[i].record)

@@ -248,6 +248,7 @@ class Shard:
             warm_up_left=self.config.model.calibration.warm_up_events - self.events,
         )
         decided = self._alerting.decide(scored, scorer, silent=silent, explain=explain)
+        block.strange[piece] = decided.strange
         if self.config.feedback or self._expects_labels:
             self._buffer.remember(
                 ids=events.id_hashes,
@@ -296,6 +297,7 @@ class Shard:
         self.since_barrier += block.filled
         last = block.row(block.filled - 1).copy()
         self._learning.learn(block, accepted, scorer.served)
+        scorer.profiles.withdraw(block.rows.take(block.used), block.strange[block.used])
         scorer.profiles.update_priors(last)
         block.filled = 0
         self._alerting.measure_rate(last, scorer.layout)
@@ -393,12 +395,15 @@ class Shard:
         2. supervision   flags, fraud rates, replay buffers
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
+        5. profiles      young entities learn the values of cleared alerts
         """
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
         self._supervision.apply(applied)
         self._alerting.apply(applied)
         self._learning.apply(applied)
+        if applied.cleared is not None:
+            self._scorer.profiles.admit(applied.cleared)
         return {"read": len(labels), **applied.outcomes} if labels else {}
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
