@@ -40,7 +40,10 @@ def send(
         str | None, typer.Option(metavar="LABEL", help="fraud or legitimate.", show_default=False)
     ] = None,
     code: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Reason, of snooze or close.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="CODE", help="Of a snooze: code of a reason or fact; of close: why.", show_default=False
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Event time of a snooze's end.", show_default=False)

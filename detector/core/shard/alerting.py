@@ -313,7 +313,9 @@ class Alerting:
             return False
         codes: set[str] = set()
         if self._snoozes.asks(entity, now):
-            codes = {reason.field for reason in self._explained(piece, i, scorer, view, "combination")[1]}
+            reasons = self._explained(piece, i, scorer, view, "combination")[1]
+            facts = self._facts(piece, i, scorer, view)["facts"]
+            codes = {reason.code for reason in reasons} | {fact["code"] for fact in facts}
         return self._snoozes.holds(entity, codes, rank, now)
 
     def _explained(
@@ -322,6 +324,24 @@ class Alerting:
         """What is normal near event i, and why it is not."""
         row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
         return self._telling.reasons(row, inputs, view, float(piece.scores[i]), scorer, otherwise)
+
+    def _facts(
+        self, piece: Piece, i: int, scorer: Scorer, view: View, *, apart: bool = False
+    ) -> dict[str, Any]:
+        """What else is known of event i; with `apart` it is none of the recent events."""
+        row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
+        known = self._last_answer(int(row.entities[0, 0])) if piece.events[i].entities else None
+        return self._telling.facts(
+            piece.events,
+            i,
+            row,
+            inputs,
+            view,
+            scorer,
+            apart=apart,
+            shared=self._shared(piece, i),
+            answered=None if known is None else Answer(*known),
+        )
 
     def _alert(
         self,
@@ -335,21 +355,8 @@ class Alerting:
     ) -> Alert:
         """Explain event i and make its alert; with `apart` it is none of the recent events."""
         event, score = piece.events[i], float(piece.scores[i])
-        row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
         otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
         explained, reasons = self._explained(piece, i, scorer, view, otherwise)
-        known = self._last_answer(int(row.entities[0, 0])) if event.entities else None
-        facts = self._telling.facts(
-            piece.events,
-            i,
-            row,
-            inputs,
-            view,
-            scorer,
-            apart=apart,
-            shared=self._shared(piece, i),
-            answered=None if known is None else Answer(*known),
-        )
         schema, served = self._event, scorer.served
         return make_alert(
             self._identity,
@@ -366,7 +373,7 @@ class Alerting:
             },
             echo=self._config.echo,
             reasons=reasons,
-            facts={**facts, **explained.facts},
+            facts={**self._facts(piece, i, scorer, view, apart=apart), **explained.facts},
             model={
                 "version": served.version,
                 "encoder_step": served.step,
