@@ -267,6 +267,7 @@ class Shard:
 
     def _outputs(self, events: Events, scores: Scores, decided: Decided, outputs: Outputs) -> Outputs:
         """Add the outputs of scored events to those of rejected ones."""
+        pseudonyms = self.config.alerts.scores_key == "pseudonym"
         scored = Scored(
             offsets=events.offsets,
             times=events.times,
@@ -278,7 +279,7 @@ class Shard:
             keys=[record.key for record in events.records],
             model_version=self._scorer.served.version,
             held=decided.held,
-            entities=events.entities[:, 0] if events.entities.shape[1] else None,
+            entities=events.entities[:, 0] if pseudonyms and events.entities.shape[1] else None,
         )
         return replace(
             outputs,
