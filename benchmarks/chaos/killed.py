@@ -2,6 +2,7 @@
 
     python -m benchmarks.chaos.killed --kills 50
     python -m benchmarks.chaos.killed --kills 50 --broker-restart
+    python -m benchmarks.chaos.killed --kills 50 --feedback
 
 Two replicas share a topic under steady traffic. In each cycle one of them is killed (-9) in place of its next
 commit, with all of the transaction sent. With `--broker-restart` the only broker is killed at the same time
@@ -11,6 +12,10 @@ that was committed when it died.
 
 It may take the session timeout and 5 s. At the end each record of the log must be scored or rejected exactly
 once, and no output may be hidden.
+
+With `--feedback` analysts answer, snooze, close and take back all the while, frauds are reported late, and
+case updates and receipts are published. Then all outputs must also be those of an undisturbed replay with the
+same journal, each once, and every feedback record must have exactly one receipt.
 
 Prints a line per cycle and a summary; exit code 1 if a check fails. Needs Java and Maven.
 """
@@ -32,6 +37,7 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 
+from benchmarks.chaos.analysts import Analysts, check_all
 from benchmarks.chaos.traffic import Traffic
 from tests.kafka.audit import log_of, places, published, times_accounted
 from tests.kafka.broker import KafkaBroker
@@ -45,6 +51,11 @@ PATIENCE_S = 600.0  # ends a run that hangs
 CONFIG = {
     "commit_interval_ms": 50,
     "model": {"barriers": {"block_events": 64, "every_events": 512, "early_events_min": 256}},
+}
+SIDES = ("feedback", "exchange", "case_updates", "receipts")
+FEEDBACK = {
+    "alerts": {"budget": {"share": 0.02}},
+    "checkpoints": {"interval": 2, "keep": 1000},  # the check needs the journals of all checkpoints
 }
 
 
@@ -146,14 +157,20 @@ class Run:
         with closing(KafkaConsumer(**settings, enable_auto_commit=False)) as consumer:
             return {p: consumer.committed(TopicPartition(topic, p)) or 0 for p in range(PARTITIONS)}
 
-    def finish(self, traffic: Traffic) -> None:
+    def finish(self, traffic: Traffic, analysts: Analysts | None) -> None:
         """Check that each record was scored or rejected exactly once, and that nothing is hidden."""
         poll_until(self._settled, timeout_s=PATIENCE_S)
         traffic.finish()
+        if analysts is not None:
+            analysts.finish()
         self._deployment.await_done(PATIENCE_S)
+        if analysts is not None and not poll_until(analysts.answered, timeout_s=120, interval_s=1.0):
+            self.wrong.append("feedback without a receipt at the end")
         if not poll_until(self._deployment.all_visible, timeout_s=60):
             self.wrong.append("outputs are hidden at the end")
         self.follower.stop()
+        if analysts is not None:
+            self.wrong += check_all(self._deployment)
         times, log = times_accounted(published(self._deployment)), places(log_of(self._deployment))
         lost = sum(not times[at] for at in log)
         twice = sum(count > 1 for count in times.values())
@@ -172,6 +189,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--broker-restart", action="store_true", help="the broker is killed, too")
+    parser.add_argument("--feedback", action="store_true", help="with feedback of all kinds, and receipts")
     parser.add_argument("--session", type=float, default=6.0, help="session timeout, s")
     parser.add_argument("--rate", type=float, default=100.0, help="events per s")
     parser.add_argument("--seed", type=int, default=1)
@@ -186,19 +204,23 @@ def main() -> int:
             Path(folder),
             "killed",
             partitions=PARTITIONS,
-            config=CONFIG,
+            config=CONFIG | (FEEDBACK if options.feedback else {}),
             module="tests.kafka.dies_in_transaction",
             kafka={"session_timeout_ms": int(options.session * 1000)},
+            sides=SIDES if options.feedback else (),
         ) as deployment,
     ):
         traffic = Traffic(deployment, seed=options.seed, events_per_s=options.rate)
+        analysts = Analysts(deployment, seed=options.seed) if options.feedback else None
         run = Run(broker, deployment, options.session)
         try:
             run.follower.start()
             traffic.start()
+            if analysts is not None:
+                analysts.start()
             for number in range(1, options.kills + 1):
                 run.cycle(number, broker_restart=options.broker_restart)
-            run.finish(traffic)
+            run.finish(traffic, analysts)
         finally:
             run.stop()
     median, most = statistics.median(run.seconds), max(run.seconds)

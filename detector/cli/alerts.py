@@ -37,7 +37,7 @@ Entity = Annotated[
 Since = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Only alerts published since, such as 2026-03-01T08:00Z.", show_default=False
+        metavar="TIME", help="Only what was published since, such as 2026-03-01T08:00Z.", show_default=False
     ),
 ]
 
@@ -112,7 +112,7 @@ def export(
     kinds = [suffix for suffix in file.suffixes[-2:] if suffix != ".gz"]
     if not kinds or kinds[-1] not in (".csv", ".jsonl"):
         raise wrong("--out", str(file), "a file whose name ends in .csv or .jsonl, perhaps with .gz")
-    read = wiring.read_alerts(settings, os.environ, since_s=_time(since), updates=False)
+    read = wiring.read_alerts(settings, os.environ, since_s=published_since(since), updates=False)
     messages, count = _chosen(chain.from_iterable(read), severity, entity), 0
     with creating("--out", file) as stream:
         if kinds[-1] == ".csv":
@@ -161,7 +161,8 @@ def _cells(message: Message) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _time(text: str | None) -> float | None:
+def published_since(text: str | None) -> float | None:
+    """Read an option of type `Since`, s since the epoch."""
     from detector.core.events import read_time
 
     if text is None:

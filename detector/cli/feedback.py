@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +14,15 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from detector.cli.common import ConfigPath, Overrides, check_readable, load_config, out, reading, wrong
+from detector.cli.alerts import Since, published_since
+from detector.cli.common import ConfigPath, Overrides, check_readable, err, load_config, out, reading, wrong
 from detector.errors import NeedsOperator
 
 if TYPE_CHECKING:  # loads Kafka's client: at run time only in the commands that need it
-    from detector.notify.cases import Case
+    from detector.notify.cases import Case, Cases
 
 RECORDS_MAX = 10_000  # of one file
+READ_S = 30 * 86_400.0  # time up to now whose alerts and updates tell of cases
 
 
 def send(
@@ -40,7 +43,10 @@ def send(
         str | None, typer.Option(metavar="LABEL", help="fraud or legitimate.", show_default=False)
     ] = None,
     code: Annotated[
-        str | None, typer.Option(metavar="CODE", help="Reason, of snooze or close.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="CODE", help="Of a snooze: code of a reason or fact; of close: why.", show_default=False
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="Event time of a snooze's end.", show_default=False)
@@ -93,10 +99,15 @@ def send(
 def list_cases(
     config: ConfigPath,
     last: Annotated[int, typer.Option("--last", "-n", metavar="N", min=1, max=10_000, help="Show N.")] = 20,
+    since: Since = None,
     set_: Overrides = None,
 ) -> None:
-    """List the cases that were told of last: who, how many events, how much, how severe."""
-    cases = _cases(config, set_)
+    """List the cases that were told of last: who, how many events, how much, how severe.
+
+    What was published in the last 30 days is read, or since --since.
+    """
+    found = _cases(config, set_, since)
+    cases = found.of
     table = Table(box=None, pad_edge=False)
     for name in ("case", "entity", "since", "events", "sum", "largest", "severity", "priority"):
         table.add_column(
@@ -109,19 +120,27 @@ def list_cases(
         )  # fmt: skip
         table.add_row(*(Text(_plain(text)) for text in row))
     out.print(table)
+    if (more := found.left_out + len(cases) - last) > 0:
+        err.print(f"{more:,} more cases were told of before; --last shows up to 10,000")
 
 
 def show_case(
     case: Annotated[str, typer.Argument(metavar="CASE_ID", help="Id of a case: that of its first alert.")],
     config: ConfigPath,
+    since: Since = None,
     set_: Overrides = None,
 ) -> None:
-    """Show one case: its totals, and each alert and update."""
+    """Show one case: its totals, and each alert and update.
+
+    What was published in the last 30 days is read, or since --since.
+    """
     from detector.notify.texts import line, sentences, title
 
-    found = _cases(config, set_).get(case)
+    found = _cases(config, set_, since, only=case).of.get(case)
     if found is None:
-        raise NeedsOperator(f"no case {_plain(case)} is in the topics; it may be older than what they keep")
+        raise NeedsOperator(
+            f"no case {_plain(case)} is in what was read of the topics; it may be older, see --since"
+        )
     lines = [
         f"{found.severity_name.upper()} case {found.id}: {_entity(found)}",
         f"  {found.events:,} events from {found.first_time} to {found.last_time}",
@@ -134,15 +153,20 @@ def show_case(
         when = message.body.get("event_time") or message.body.get("last_time") or ""
         lines.append(f"{when}  {title(message)}  [{line(message.id)}]")
         lines += [f"    {said}" for said in sentences(message)]
+    if found.left_out:
+        lines.append(f"{found.left_out:,} earlier alerts and updates are not shown")
     for text in lines:
         out.print(_plain(text) if text else "", markup=False, highlight=False)
 
 
-def _cases(config: Path, set_: list[str] | None) -> dict[str, Case]:
+def _cases(config: Path, set_: list[str] | None, since: str | None, only: str | None = None) -> Cases:
+    """Cases of the topics, or only one of them; older messages than `since` are not read."""
     from detector import wiring
     from detector.notify.cases import fold
 
-    return fold(chain.from_iterable(wiring.read_alerts(load_config(config, set_), os.environ)))
+    since_s = time.time() - READ_S if since is None else published_since(since)
+    read = chain.from_iterable(wiring.read_alerts(load_config(config, set_), os.environ, since_s=since_s))
+    return fold(message for message in read if only in (None, message.case))
 
 
 def _records(file: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from detector.errors import ConfigError, Problem
 
 # What a variable's name, or a path, looks like. Passwords often have other characters.
 _PLACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}|[\w./ :\\~-]*[./\\][\w./ :\\~-]*")
+RECEIVER_SECRETS = ("secret_url", "key", "token", "password")
 SECRET_BYTES_MAX = 1 << 16  # a key, not a database; it also ends the reading of /dev/zero
 
 
@@ -73,6 +74,18 @@ def resolve_secrets(config: Config, environ: Mapping[str, str]) -> Secrets:
     return Secrets(*resolve_each(_secrets(config), environ).values())
 
 
+def receiver_secrets(config: Config, environ: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
+    """Fetch the secrets of all receivers of `notify`: by receiver, then by key.
+
+    Raises
+    ------
+    ConfigError
+        With every secret that is missing.
+    """
+    found = iter(resolve_each(_of_receivers(config), environ).values())
+    return {one.name: {key: next(found) for key in RECEIVER_SECRETS} for one in config.notify.receivers}
+
+
 def resolve_each(secrets: Mapping[str, Secret | None], environ: Mapping[str, str]) -> dict[str, str | None]:
     """Fetch secrets, given by the dotted path of their key, as `resolve_secret` does; in the same order.
 
@@ -100,13 +113,14 @@ def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
     """
     problems: list[Problem] = []
     try:
-        resolve_secrets(config, environ)
+        resolve_each({**_secrets(config), **_of_receivers(config)}, environ)
     except ConfigError as error:
         problems += error.problems
     sections = {
         "kafka.security": config.kafka.security,
         "registry": config.registry,
         "http.tls": config.http.tls,
+        **{f"notify.receivers[{place}]": one for place, one in enumerate(config.notify.receivers)},
     }
     for section, key in product(sections, ("ca_file", "cert_file", "key_file")):
         file = getattr(sections[section], key, None)
@@ -131,6 +145,15 @@ def _secrets(config: Config) -> dict[str, Secret | None]:
         "registry.password": None if registry is None else registry.password,
         "registry.key_password": None if registry is None else registry.key_password,
         "http.token": config.http.token,
+    }
+
+
+def _of_receivers(config: Config) -> dict[str, Secret | None]:
+    """By dotted path: for each receiver, the keys of `RECEIVER_SECRETS`."""
+    return {
+        f"notify.receivers[{place}].{key}": getattr(receiver, key)
+        for place, receiver in enumerate(config.notify.receivers)
+        for key in RECEIVER_SECRETS
     }
 
 

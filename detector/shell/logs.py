@@ -81,6 +81,7 @@ def configure(
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 _plain_values(secrets),
+                *([_visible] if console else []),
                 renderer,
             ],
         )
@@ -218,6 +219,23 @@ def _source(record: logging.LogRecord) -> str:
 
 def _is_own(name: str) -> bool:
     return name.partition(".")[0] == "detector"
+
+
+def _visible(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Escape what a terminal would obey or not show; JSON is escaped anyway. Tracebacks keep their lines."""
+    return {key: _escaped(value, keep="\n" if key == "exception" else "") for key, value in event.items()}
+
+
+def _escaped(value: Plain, keep: str = "") -> Plain:
+    if isinstance(value, dict):
+        return {key: _escaped(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_escaped(one) for one in value]
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in value
+    )
 
 
 def _plain_values(secrets: Iterable[str]) -> structlog.typing.Processor:

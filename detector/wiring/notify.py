@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from detector import __version__
-from detector.config.secrets import resolve_each, resolve_secrets
+from detector.config.secrets import receiver_secrets, resolve_secrets
 from detector.config.tree import Config, Receiver
 from detector.core.records import Record
 from detector.errors import (
@@ -35,7 +35,6 @@ from detector.wiring.common import Signals
 
 END_S = 9.0  # from a signal to the end of the process
 STUCK_S = 180.0  # a delivery without a turn for so long is stuck: longer than any call may take
-_SECRETS = ("secret_url", "key", "token", "password")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,24 +170,6 @@ def _receivers(config: Config) -> Sequence[Receiver]:
         problem = Problem(path="notify.receivers", value="[]", allowed="at least one receiver")
         raise ConfigError("configuration", [problem])
     return config.notify.receivers
-
-
-def receiver_secrets(config: Config, environ: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
-    """Fetch the secrets of all receivers: by receiver, then by key.
-
-    Raises
-    ------
-    ConfigError
-        With every secret that is missing.
-    """
-    receivers = config.notify.receivers
-    paths = {
-        f"notify.receivers[{place}].{key}": getattr(receiver, key)
-        for place, receiver in enumerate(receivers)
-        for key in _SECRETS
-    }
-    found = iter(resolve_each(paths, environ).values())
-    return {receiver.name: {key: next(found) for key in _SECRETS} for receiver in receivers}
 
 
 def make_sender(receiver: Receiver, secrets: Mapping[str, str | None], config: Config) -> Sender:

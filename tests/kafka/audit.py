@@ -139,6 +139,7 @@ def undisturbed(
     *,
     sides: bool = False,
     shard_type: type[Shard] = Shard,
+    others: list[tuple[str, Copy]] | None = None,
 ) -> tuple[Seen, list[bytes]]:
     """Outputs that the daemons must publish, and messages between their shards.
 
@@ -148,6 +149,8 @@ def undisturbed(
         From the first offset on.
     sides
         Follow the journal (see the module's text); no checkpoint of the group may have been deleted.
+    others
+        Takes case updates and receipts, by kind: several are about one record of the log.
     """
     config = load(deployment.config, [])
     topics = {side: side_records(deployment.bootstrap, getattr(config.topics, side)) for side in SIDES}
@@ -165,7 +168,12 @@ def undisturbed(
         with threadpool_limits(1):
             for outputs in _live(records, config, identity, journal, topics, shard_type, messages):
                 for topic, offset, key, value, headers in publications(outputs, identity, config.topics):
-                    reference[kinds[topic], number, offset] = [(key, headers, value)]
+                    copy = key, headers, value
+                    if kinds[topic] in ("case_updates", "receipts"):
+                        assert others is not None
+                        others.append((kinds[topic], copy))
+                    else:
+                        reference[kinds[topic], number, offset] = [copy]
     return reference, messages
 
 
@@ -184,22 +192,24 @@ def _live(
     assert journal is None or journal.config == wanted.hash()
     plan = [] if journal is None else list(journal.barriers)
     at = 0
-    while at < len(records):
+    while at < len(records) or plan:  # a barrier by command may come after the last event
         batch = records[at : at + wanted.model.barriers.block_events]
         if plan:  # a barrier may be within a block
             batch = [record for record in batch if record.offset < plan[0].position]
         taken = shard.take(batch, silent=False)
         at += taken.consumed
         yield taken.outputs
+        due = bool(plan) and plan[0].position == shard.position
+        assert taken.consumed or due, f"partition {identity.partition}: the log has no place for {plan[0]}"
         if journal is None:
             if taken.block_ended and shard.since_barrier >= shard.interval:
                 shard.barrier({})
-        elif plan and plan[0].position == shard.position:
+        elif due:
             barrier = plan.pop(0)
             assert barrier.config is None
             shard.barrier(named(barrier, topics))
             messages += shard.exchange.collect()[0]
-    assert not plan, f"partition {identity.partition}: the log has no place for {plan[0]}"
+            yield Outputs(case_updates=shard.case_updates(), receipts=shard.desk.collect())
 
 
 def committed_journal(deployment: Deployment, number: int) -> Journal:

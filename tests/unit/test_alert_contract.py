@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,10 +18,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from detector.core.codes import CODES, FACTS, REASONS
 from tests.alerts import check_alert
 from tests.contract import broken
 from tests.unit.test_explain import made
 
+SCHEMAS = files("detector") / "schemas"
 CONTRACTS = Path(__file__).parents[1] / "data" / "contracts"
 FROZEN, GOLDEN = CONTRACTS / "alert.v1.json", CONTRACTS / "alert.v1.jsonl"
 GOLDEN_EVERY = 40
@@ -94,6 +97,23 @@ def test_alerts_made_now_have_every_field_of_the_golden_ones() -> None:
     now = json.loads(made()[0].body)
     for record in golden():
         assert record["body"].keys() <= now.keys() | {"selection"}
+
+
+def test_codes_are_the_same_in_alerts_schemas_and_the_reference() -> None:
+    bodies = [json.loads(alert.body) for alert in made()]
+    assert {reason["code"] for body in bodies for reason in body["reasons"]} <= set(REASONS)
+    assert {fact["code"] for body in bodies for fact in body["facts"]} <= set(FACTS)
+    feedback = json.loads((SCHEMAS / "feedback.v1.json").read_text(encoding="utf-8"))
+    lists = [
+        rule["then"]["properties"]["code"]["enum"]
+        for rule in feedback["allOf"]
+        if "code" in rule["then"].get("properties", {})
+    ]
+    assert lists == [list(CODES)]
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "alert.md").read_text(encoding="utf-8")
+    for title, codes in (("Reasons", REASONS), ("Facts", FACTS)):
+        table = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+        assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == codes
 
 
 def test_every_alert_keeps_to_the_contract() -> None:

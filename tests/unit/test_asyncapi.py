@@ -9,7 +9,7 @@ from detector.config.tree import Config, Topics
 from detector.wiring.asyncapi import asyncapi
 
 EVENT = {"id": "id", "time": {"path": "t"}, "entities": [{"name": "card", "path": "card"}]}
-INTERNAL = {"exchange", "scores_key"}
+INTERNAL = {"exchange"}
 
 
 def document(**topics: str) -> dict[str, Any]:

@@ -224,6 +224,17 @@ def test_what_is_missing_here_is_a_warning(detector: Detector) -> None:
     ]
 
 
+def test_what_notify_needs_and_is_missing_here_is_a_warning_too(detector: Detector) -> None:
+    receiver = (
+        "{name: desk, kind: webhook, secret_url: {env: NO_SUCH_URL}, key: {env: NO_KEY}, ca_file: /no/ca}"
+    )
+    done = detector("check-config", HANDBOOK, "--set", f"notify.receivers=[{receiver}]")
+    assert done.code == 0
+    assert [line.split(": ")[2] for line in done.err.splitlines()] == [
+        f"notify.receivers[0].{key}" for key in ("secret_url", "key", "ca_file")
+    ]
+
+
 def test_a_secret_in_a_url_is_never_shown(detector: Detector) -> None:
     for url in ("s3://k:hunter2@b/x", "az://c/x?sig=hunter2"):
         for command in (["check-config", HANDBOOK], ["checkpoint", "list", "-c", HANDBOOK]):

@@ -120,9 +120,9 @@ def test_snoozes_are_passed_on() -> None:
     assert apply(made, label(snooze)) == ["unsupported"]
     made._snoozes = snoozed = Snoozed()
     receipts = made.receipts(
-        label(snooze, code="night"),
-        label({**snooze, "kind": "unsnooze"}, code="night"),
-        label({**snooze, "kind": "unsnooze"}, code="night"),
+        label(snooze, code="hour"),
+        label({**snooze, "kind": "unsnooze"}, code="hour"),
+        label({**snooze, "kind": "unsnooze"}, code="hour"),
         label(snooze),
         now=NOON,
     )

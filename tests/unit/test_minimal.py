@@ -113,6 +113,10 @@ def test_scores_are_keyed_by_a_pseudonym_unless_said() -> None:
     keys = {key for topic, _, key, _, _ in usual() if topic == "scores"}
     assert len(keys) == 40
     assert all(len(key) == 16 for key in keys)
+    published = run(alerts={"scores_key": "record"})
+    assert [key for topic, _, key, _, _ in published if topic == "scores"] == [
+        f"canary{n}@example.org".encode() for n in range(EVENTS)
+    ]
 
 
 @pytest.mark.parametrize("echo", ["all", "coordinates"])

@@ -24,7 +24,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
 
 
 def test_every_topic_of_the_configuration_is_read_or_written() -> None:
-    read = {"transactions", "feedback", "exchange", "scores_key"}
+    read = {"transactions", "feedback", "exchange"}
     assert read | {output.setting for output in OUTPUT_TOPICS} == set(Topics.model_fields)
 
 

@@ -349,3 +349,55 @@ def test_a_state_has_one_hash_with_tables_and_with_copies() -> None:
     assert digest(whole) != digest({**tree, "tables": {"0": profiles.to_state()}})
     later = {**tree, "tables": {"0": profiles.to_state()}}
     assert digest(later) == digest(copied(later)) == digest(unpack(pack(later)))
+
+
+def withdrawn(
+    profiles: ProfileTable, events: Sequence[Event], context: NDArray[np.float32], strange: list[bool]
+) -> None:
+    profiles.withdraw(
+        np.array([key for key, _, _ in events], dtype=np.uint64),
+        np.array([[value] for _, _, value in events]),
+        np.ones(2),
+        context,
+        np.array(strange, dtype=bool),
+    )
+
+
+@given(data=st.data(), events=events_of_few_keys)
+@settings(max_examples=60, deadline=None)
+def test_what_is_withdrawn_of_a_young_key_is_as_if_it_had_been_missing(
+    data: st.DataObject, events: list[Event]
+) -> None:
+    strange = data.draw(st.lists(st.booleans(), min_size=len(events), max_size=len(events)))
+    kept = table()
+    context = observe(kept, events)
+    young = [bool(row[len(HALF_LIVES_S)] <= HISTORY_MIN) for row in context]
+    withdrawn(kept, events, context, strange)
+    missing = table()
+    observe(
+        missing,
+        [
+            (key, time, math.nan if odd and early else value)
+            for (key, time, value), odd, early in zip(events, strange, young, strict=True)
+        ],
+    )
+    rows, wanted = kept.to_state().rows(), missing.to_state().rows()
+    for name in ("keys", "last", "stats"):
+        np.testing.assert_array_equal(rows[name], wanted[name])
+    assert kept.hashed == missing.hashed
+
+
+def test_what_is_admitted_later_counts_in_the_mean_once() -> None:
+    profiles = table()
+    events = [(7, START_S + 60.0 * n, value) for n, value in enumerate((1.0, 4.0, 1.0))]
+    context = observe(profiles, events)
+    withdrawn(profiles, events, context, [False, True, False])
+    counts, mean = profiles.row(7)[: len(HALF_LIVES_S)], profiles.row(7)[len(HALF_LIVES_S)]
+    assert mean == 1.0
+    profiles.admit(np.array([7], dtype=np.uint64), np.array([[4.0]]), np.ones(2), context[1:2])
+    row = profiles.row(7)
+    assert row[: len(HALF_LIVES_S)].tolist() == counts.tolist()
+    assert row[len(HALF_LIVES_S)] == pytest.approx(2.0, rel=1e-3)
+    assert profiles.hashed == rows_hash(
+        *(profiles.to_state().rows()[name] for name in ("keys", "last", "stats"))
+    )

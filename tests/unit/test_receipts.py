@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from detector.config.tree import Topics
+from detector.core.codes import CODES
 from detector.core.labels.commands import KINDS, LABELS, Command, Malformed, known_word, read_command
 from detector.core.labels.receipts import OUTCOMES, STATUSES
 from detector.core.labels.routing import PENDING_MAX, Routing
@@ -426,7 +427,7 @@ def test_what_the_schema_of_feedback_allows_is_understood() -> None:
         "until": ["2020-09-15T04:00:00Z"],
         "note": ["n"],
         "assignee": ["ann"],
-        "code": ["c"],
+        "code": ["c", "hour"],
         "partition": [0, -1],
         "offset": [5],
         "actor": ["ann", None],
@@ -436,6 +437,18 @@ def test_what_the_schema_of_feedback_allows_is_understood() -> None:
             document = {"kind": kind, "time": TIME, name: one, other: two}
             if Draft202012Validator(schema).is_valid(document):
                 assert isinstance(read_command(json.dumps(document).encode()), Command), document
+
+
+def test_a_snooze_names_a_code_of_alerts_or_is_told_which_there_are() -> None:
+    snooze = {"kind": "snooze", "time": TIME, "until": "2020-09-20T03:00:00Z", "event_id": "e"}
+    read = read_command(record({**snooze, "code": "Small then Large"}))
+    assert isinstance(read, Command)
+    assert read.code == "small_then_large"
+    for kind in ("snooze", "unsnooze"):
+        wrong = read_command(record({**snooze, "kind": kind, "code": "amount"}))
+        assert isinstance(wrong, Malformed)
+        assert all(code in wrong.why for code in (*CODES, "amount"))
+    assert isinstance(read_command(record({**snooze, "kind": "close", "code": "amount"})), Command)
 
 
 def test_every_outcome_has_a_status() -> None:

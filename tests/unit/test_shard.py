@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from itertools import chain, repeat
@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 import detector
 from detector.config.tree import ModelPart
 from detector.core.alerts.case_rows import AMOUNT_MAX, PLACES_MAX
+from detector.core.codes import CODES
 from detector.core.jobs import AT_ONCE, Lane, Lanes, Result
 from detector.core.records import Alert, CaseUpdate, DeadLetter, Identity, Record, Scored
 from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_manifest, read_state
@@ -843,6 +844,60 @@ def test_expected_values_of_a_new_customer_are_not_those_of_one_other() -> None:
                 shown.setdefault(body["model"]["version"], set()).add(reason["expected"])
     assert len(shown) > 1
     assert all(len(values) == 1 for values in shown.values())
+
+
+def test_what_was_alerted_of_a_young_customer_is_not_expected_until_it_is_answered() -> None:
+    def make(rng: np.random.Generator, n: int) -> dict[str, Any]:
+        amount = float(rng.normal(50.0, 2.0))
+        if n % 60 or n < 1200:
+            return {"e": f"old-{int(rng.integers(8))}", "x": amount}
+        # The young one's third event is strange, as is its last one.
+        return {"e": f"new-{n // 600}", "x": 5000.0 if n // 60 % 10 in (2, 9) else amount}
+
+    shape = {
+        "fields": [{"name": "x", "path": "x", "type": "numeric"}],
+        "entities": [{"name": "e", "path": "e"}],
+        "exposure": "x",
+    }
+    wanted = part({"id": "id", "time": TIME, **shape}, alerts={"budget": {"share": 0.1}, "cooldown": "1s"})
+    run = drive(partition(wanted, Partition.begin(wanted, 0)), stream(make, 6000), labels=False)
+    expected = [
+        reason["expected"]
+        for body in run.bodies()
+        if body["source"]["offset"] // 60 % 10 == 9
+        for reason in body["reasons"]
+        if reason["field"] == "x" and reason["basis"] == "entity"
+    ]
+    assert len(expected) > 4
+    assert all(40.0 < value < 60.0 for value in expected)
+
+
+def test_a_snooze_by_code_holds_back_the_alerts_that_have_it_as_a_reason_or_a_fact() -> None:
+    ranks = ("low", "medium", "high", "critical")
+    bodies = [body for body in undisturbed().bodies() if body["selection"] == "score" and body["entity"]]
+    first, later = next(
+        (first, later)
+        for later in bodies
+        for first in bodies
+        if first["entity"] == later["entity"]
+        and later["source"]["offset"] > first["source"]["offset"] + 12 * BLOCK
+        and ranks.index(later["severity"]) == 0
+    )
+    time = datetime.fromisoformat(first["event_time"])
+    record = {"kind": "snooze", "alert_id": first["alert_id"], "time": first["event_time"]}
+    record["until"] = (time + timedelta(days=7)).isoformat()
+    visible = first["source"]["offset"] + 1
+    codes = {one["code"] for one in (*later["reasons"], *later["facts"])}
+    other = next(code for code in CODES if code not in codes)
+
+    def held(code: str) -> bool:
+        lines = [*feedback(), (visible, json.dumps({**record, "code": code}).encode())]
+        run = drive(partition(), log(), labels=sorted(lines))
+        return later["alert_id"] not in {body["alert_id"] for body in run.bodies()}
+
+    assert held(later["reasons"][0]["code"])
+    assert held(later["facts"][-1]["code"])
+    assert not held(other)
 
 
 def test_an_amount_beyond_all_others_scores_high_and_stops_nothing() -> None:

@@ -13,7 +13,7 @@ from detector.config.tree import Config
 from detector.core.records import Record
 from detector.errors import ConfigError
 from detector.notify import Message, read_message
-from detector.notify.cases import fold
+from detector.notify.cases import Cases, fold
 from detector.wiring import send_feedback
 
 EVENT = {"id": "id", "time": {"path": "t"}, "entities": [{"name": "card", "path": "card"}]}
@@ -36,7 +36,7 @@ def told(offset: int, number: int, total: float, kind: str = "alert", **body: An
 
 def test_a_case_has_the_totals_of_what_tells_most() -> None:
     found = fold([told(1, 1, 5.0), told(2, 4, 70.5, "case", severity="high"), told(3, 2, 9.0)])
-    case = found["in-0-1"]
+    case = found.of["in-0-1"]
     assert (case.events, case.sum, case.severity_name) == (4, 70.5, "high")
     assert (case.first_time, case.last_time) == ("2026-03-01T08:01:00Z", "2026-03-01T08:03:00Z")
 
@@ -44,8 +44,22 @@ def test_a_case_has_the_totals_of_what_tells_most() -> None:
 @given(st.permutations(list(range(1, 8))))
 def test_totals_do_not_depend_on_the_order_of_two_topics(order: list[int]) -> None:
     messages = [told(n, n, float(n), "case" if n % 2 else "alert") for n in order]
-    case = fold([*messages, *messages])["in-0-1"]
+    case = fold([*messages, *messages]).of["in-0-1"]
     assert (case.events, case.sum, len(case.messages)) == (7, 7.0, 7)
+
+
+def test_what_is_kept_of_cases_is_bounded_and_what_is_left_out_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, most in (("CASES_MAX", 3), ("MESSAGES_MAX", 2), ("IDS_MAX", 4)):
+        monkeypatch.setattr(f"detector.notify.cases.{name}", most)
+    found = Cases()
+    for n in range(1, 6):
+        found.add(told(n, 1, 1.0, case_id=f"in-0-{n}"))
+        found.add(told(10 + n, n, float(n), case_id="in-0-0"))
+    assert (list(found.of), found.left_out) == (["in-0-4", "in-0-5", "in-0-0"], 3)
+    case = found.of["in-0-0"]
+    assert (case.events, len(case.messages), case.left_out) == (5, 2, 3)
 
 
 def test_feedback_is_checked_before_any_of_it_is_sent() -> None:

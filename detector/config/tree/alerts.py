@@ -72,5 +72,10 @@ class Alerts(Part):
         description="What of the event is in its alert. declared: the fields of `event`; all: the whole "
         "event; coordinates: only where it is in the log. A field with echo: false is in none.",
     )
+    scores_key: Literal["pseudonym", "record"] = Field(
+        "pseudonym",
+        description="Key of a record of topics.scores. pseudonym: a keyed hash of the main entity's value, "
+        "as entities with pseudonym: true have it in alerts; record: the key of the scored record.",
+    )
     reasons_max: int = Field(3, ge=1, le=16, description="Reasons in an alert, the largest share first.")
     exemplars_max: int = Field(3, ge=0, le=16, description="Examples of normal behaviour in an alert.")

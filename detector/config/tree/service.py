@@ -123,11 +123,6 @@ class Topics(Part):
         "partitions it needs exchange.",
     )
     scores: Topic | None = Field(None, description="Output: the score of every event; null: alerts only.")
-    scores_key: Literal["pseudonym", "record"] = Field(
-        "pseudonym",
-        description="Key of a record of `scores`. pseudonym: a keyed hash of the main entity's value, as "
-        "entities with pseudonym: true have it in alerts; record: the key of the scored record.",
-    )
     exchange: Topic | None = Field(
         None,
         description="Input and output: messages between shards (one partition); null: each shard learns from "
@@ -144,8 +139,8 @@ class Topics(Part):
     @field_validator("*")
     @classmethod
     def _different(cls, topic: str | None, info: ValidationInfo) -> str | None:
-        others = {name: key for key, name in info.data.items() if name is not None and key != "scores_key"}
-        if info.field_name != "scores_key" and topic in others:
+        others = {name: key for key, name in info.data.items() if name is not None}
+        if topic in others:
             raise unfit(f"a name that no other topic has (topics.{others[topic]} has it)")
         return topic
 

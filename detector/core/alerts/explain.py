@@ -52,6 +52,7 @@ class Reason:
     """What one field contributed to an alert; values in the field's own units."""
 
     field: str
+    code: str  # of `detector.core.codes.REASONS`
     observed: float | str | None
     expected: float | str | None
     share: float  # in (0, 1]; the shares of all reasons of an alert sum to at most 1
@@ -109,13 +110,13 @@ class Explainer:
             falls = self._falls(event, expected, score, score_rows)
         total = falls.sum()
         if total <= 0.0:
-            return (_reason("combination", 1.0, self._say.nothing(otherwise)),)
+            return (_reason("combination", otherwise, 1.0, self._say.nothing(otherwise)),)
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
         told = [g for g in order if shares[g] >= SHARE_MIN]
         if not told:
             names = [self._layout.groups[g].name for g in order]
-            return (_reason("combination", 1.0, self._say.many(names)),)
+            return (_reason("combination", "combination", 1.0, self._say.many(names)),)
         description = _Description(
             self._layout, self._units, self._say, event, expected, typical, view, basis
         )
@@ -182,20 +183,24 @@ class _Description(NamedTuple):
         if group.clock:
             observed, usual = _clock(event.clocks[0]), _clock(self.expected.clocks[0])
             detail = self.say.hour(observed, usual, own_hour(layout, event))
-            return _reason("time", share, detail, observed, usual)
+            return _reason("time", "hour", share, detail, observed, usual)
         if (habit := layout.heat_of(group.name)) is not None:
             hour, longest = event.context[0, habit.columns][[0, -1]].tolist()
             detail = self.say.heat(layout.entities[habit.key or 0], hours=hour > longest / 2.0)
-            return _reason(group.name, share, detail, direction="above", basis="entity")
+            return _reason(group.name, "heat", share, detail, direction="above", basis="entity")
         if group.entity == 0:
             return self._activity(group, share)
         if group.field is None:
             assert group.entity is not None
             value = self.view.entities[group.name]
-            return _reason(group.name, share, self._contact(group.name, group.entity, value), value)
+            detail = self._contact(group.name, group.entity, value)
+            return _reason(group.name, "contact", share, detail, value)
         if not group.field.echo:
             hidden = self.say.hidden(group.name)
-            return _reason(group.name, share, hidden, display=group.field.display, unit=group.field.unit)
+            code = _code(group)
+            return _reason(
+                group.name, code, share, hidden, display=group.field.display, unit=group.field.unit
+            )
         return self._field(group, group.field, share)
 
     def _field(self, group: Group, field: ValueField, share: float) -> Reason:
@@ -221,6 +226,7 @@ class _Description(NamedTuple):
             detail = self.say.shown(field, shown.observed, usual, whose, values)
         return Reason(
             field=field.name,
+            code=_code(group),
             observed=shown.observed,
             expected=usual,
             share=share,
@@ -294,6 +300,7 @@ class _Description(NamedTuple):
         observed = 0.0 if found is None else found.per_s
         return Reason(
             field=group.name,
+            code="activity",
             observed=_short(observed * DAY_S) if found is not None and found.known else None,
             expected=None,
             share=share,
@@ -312,8 +319,16 @@ class _Description(NamedTuple):
         return self.say.place(field, observed, float(self.event.context[0, usual.start + 1]), named)
 
 
+def _code(group: Group) -> str:
+    """Code of a reason that is a field."""
+    if group.points.stop > 0:
+        return "place"
+    return "contact" if group.categories.stop > 0 and group.numerics.stop == 0 else "value"
+
+
 def _reason(
     field: str,
+    code: str,
     share: float,
     detail: str,
     observed: float | str | None = None,
@@ -326,6 +341,7 @@ def _reason(
 ) -> Reason:
     return Reason(
         field=field,
+        code=code,
         observed=observed,
         expected=expected,
         share=share,

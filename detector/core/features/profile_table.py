@@ -9,6 +9,8 @@ Rules
       by event in log order, so the result does not depend on how polls cut the log.
     - Once a profile has history, the effect of a value is clipped at some of the profile's own spreads, and
       falls again farther out (a redescending influence, Hampel 1974): a profile must not learn the fraud.
+    - What a young profile learned from a value that gave an alert is taken back (`withdraw`): there is no
+      history to clip it by. If it is answered as legitimate, it is learned after all (`admit`).
     - After a shift of the stream, a key whose next value is far from its own mean takes that level, and keeps
       its spreads: its habits have moved with the stream.
     - A slot's time is when its key was last seen, so a full bucket drops the key that was not seen for
@@ -122,6 +124,46 @@ class ProfileTable(HashedTable):
             self._aged,
             context,
         )
+
+    def withdraw(
+        self,
+        keys: NDArray[np.uint64],
+        values: NDArray[np.float64],
+        prior_variances: NDArray[np.float64],
+        context: NDArray[np.float32],
+        strange: NDArray[np.bool_],
+    ) -> None:
+        """Learn again from the latest n events, now without the values of the strange ones of young keys.
+
+        Counts stay: the events happened. The other parameters are those of `observe`, with the context that
+        it wrote.
+
+        Parameters
+        ----------
+        strange : (n,) bool
+            Events whose values are not to be learned.
+        """
+        withdrawn = strange & (keys != 0) & (context[:, len(self.half_lives_s)] <= HISTORY_MIN)
+        if not withdrawn.any():
+            return
+        for key in np.unique(keys[withdrawn]):
+            own = np.flatnonzero(keys == key)
+            own = own[own >= np.flatnonzero(withdrawn & (keys == key))[0]]
+            kept = np.where(withdrawn[own, None], np.nan, values[own])
+            self._update(_learn_again, key, kept, prior_variances, self._clip_spreads, context[own])
+
+    def admit(
+        self,
+        keys: NDArray[np.uint64],
+        values: NDArray[np.float64],
+        prior_variances: NDArray[np.float64],
+        context: NDArray[np.float32],
+    ) -> None:
+        """Learn the values of n events that were withdrawn; parameters as in `withdraw`."""
+        young = (keys != 0) & (context[:, len(self.half_lives_s)] <= HISTORY_MIN)
+        if young.any():
+            memories = len(self.half_lives_s)
+            self._update(_admit, memories, keys[young], values[young], prior_variances, self._clip_spreads)
 
     def row(self, key: int) -> NDArray[np.float32]:
         """Numbers of one key, as a copy; empty if it is not there."""
@@ -271,4 +313,77 @@ def _observe(
                 priors = prior_variances[j], prior_variances[numerics + j]
                 _learn(row, places, value, weight, priors, clip_spreads, follows)
             row[h] = weight + 1.0
+        hashed[0] += row_hash(keys, last_words, stats_words, slot)
+
+
+@numba.njit(cache=True)
+def _learn_again(
+    keys: Any,
+    last: Any,
+    stats: Any,
+    count: Any,
+    hashed: Any,
+    last_words: Any,
+    stats_words: Any,
+    key: Any,
+    values: Any,
+    prior_variances: Any,
+    clip_spreads: float,
+    context: Any,
+) -> None:
+    """Learn means and variances of a key from its latest events again, beginning with what the first saw."""
+    slot = find_slot(keys, key)
+    if slot < 0:
+        return
+    hashed[0] -= row_hash(keys, last_words, stats_words, slot)
+    row = stats[slot]
+    numerics = values.shape[1]
+    memories = (context.shape[1] - 1) // (1 + 3 * numerics)
+    compared = memories * (1 + 3 * numerics)
+    row[memories:compared] = context[0, 1 + memories : 1 + compared]
+    for event in range(len(values)):
+        for h in range(memories):
+            for j in range(numerics):
+                if not math.isnan(values[event, j]):
+                    mean_at = memories + h * numerics + j
+                    upper_at = mean_at + memories * numerics
+                    places = mean_at, upper_at, upper_at + memories * numerics
+                    priors = prior_variances[j], prior_variances[numerics + j]
+                    weight = context[event, 1 + h]
+                    _learn(row, places, values[event, j], weight, priors, clip_spreads, False)
+    hashed[0] += row_hash(keys, last_words, stats_words, slot)
+
+
+@numba.njit(cache=True)
+def _admit(
+    keys: Any,
+    last: Any,
+    stats: Any,
+    count: Any,
+    hashed: Any,
+    last_words: Any,
+    stats_words: Any,
+    memories: int,
+    event_keys: Any,
+    values: Any,
+    prior_variances: Any,
+    clip_spreads: float,
+) -> None:
+    numerics = values.shape[1]
+    for event in range(len(event_keys)):
+        slot = find_slot(keys, event_keys[event])
+        if slot < 0:
+            continue
+        hashed[0] -= row_hash(keys, last_words, stats_words, slot)
+        row = stats[slot]
+        for h in range(memories):
+            for j in range(numerics):
+                value = values[event, j]
+                if not math.isnan(value):
+                    mean_at = memories + h * numerics + j
+                    upper_at = mean_at + memories * numerics
+                    places = mean_at, upper_at, upper_at + memories * numerics
+                    priors = prior_variances[j], prior_variances[numerics + j]
+                    weight = max(row[h] - np.float32(1.0), np.float32(0.0))  # it is counted already
+                    _learn(row, places, value, weight, priors, clip_spreads, False)
         hashed[0] += row_hash(keys, last_words, stats_words, slot)

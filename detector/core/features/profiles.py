@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,16 @@ FOLLOWING_EVENTS = 4_096
 # Decayed events of an entity that tell how far its values have moved, and least number of such events.
 FOLLOWED_MIN = 5.0
 KNOWN_MIN = 50
+
+
+class _Observed(NamedTuple):
+    """What one table observes of n rows."""
+
+    table: ProfileTable
+    keys: NDArray[np.uint64]  # (n,)
+    values: NDArray[np.float64]  # (n, J)
+    priors: NDArray[np.float64]  # (2 J,)
+    context: NDArray[np.float32]  # (n, width)
 
 
 class Profiles:
@@ -107,6 +117,36 @@ class Profiles:
                 shift = population_shift(rows.context, self._layout)
         if not apart:
             self._loose = max(0, self._loose - len(rows))
+
+    def withdraw(self, rows: Rows, strange: NDArray[np.bool_]) -> None:
+        """Take back what young main entities learned from the strange ones of the latest rows.
+
+        Parameters
+        ----------
+        rows
+            The rows observed last, n of them, with their context.
+        strange : (n,) bool
+            Events that reached the alert threshold.
+        """
+        for table, keys, values, priors, context in self._of_main(rows):
+            table.withdraw(keys, values, priors, context, strange)
+
+    def admit(self, rows: Rows) -> None:
+        """Learn withdrawn rows after all: they were answered as legitimate."""
+        for table, keys, values, priors, context in self._of_main(rows):
+            table.admit(keys, values, priors, context)
+
+    def _of_main(self, rows: Rows) -> Iterator[_Observed]:
+        """What the tables of main entities, alone and with others, observe of rows with a context."""
+        if not self._layout.entities or not self._layout.numerics:
+            return
+        keys, shift = rows.keys(), population_shift(rows.context, self._layout)
+        for kind, table in zip(self._layout.kinds, self._tables, strict=True):
+            if kind.left == 0 and kind.numerics:
+                own = keys[:, 0] if kind.right is None else _mix(keys[:, 0], keys[:, kind.right])
+                values = rows.numerics[:, : kind.numerics] - shift[:, : kind.numerics]
+                priors = self._priors[:, : kind.numerics].ravel()
+                yield _Observed(table, own, values, priors, rows.context[:, kind.columns])
 
     def update_priors(self, rows: Rows) -> None:
         """Take the population's variances as seen by the block's last row; profiles are shrunk to them."""

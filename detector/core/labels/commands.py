@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from detector.core.codes import CODES
 from detector.core.events import key_text, read_time
 
 TEXT_CHARS_MAX = 1024  # of an id or a name
@@ -85,7 +86,7 @@ class Command:
     place: Place | None = None
     names: str = "coordinates"  # what named the place: alert_id, case_id or coordinates
     event_id: str | None = None
-    code: str | None = None  # of snooze and unsnooze: a reason of alerts; of close: why
+    code: str | None = None  # of snooze and unsnooze: one of `CODES`; of close: why
     until: float | None = None  # of a snooze, s since the epoch
 
 
@@ -185,7 +186,7 @@ def _command(document: dict[str, Any], echo: Echo) -> Command:
         place=place,
         names=names,
         event_id=event_id,
-        code=_text(document, "code") or _text(document, "reason"),
+        code=_code(kind, document),
         until=_until(document, echo.time) if kind == "snooze" else None,
     )
 
@@ -213,6 +214,16 @@ def _check_content(kind: str, document: dict[str, Any]) -> None:
     needed = {"note": ("note", "text"), "assign": ("assignee",), "close": ("code", "reason")}.get(kind, ())
     if needed and not any(_text(document, name, RECORD_BYTES_MAX) for name in needed):
         raise _Wrong(f"a record of kind {kind} needs {' or '.join(needed)}, which is a text")
+
+
+def _code(kind: str, document: dict[str, Any]) -> str | None:
+    given = _text(document, "code") or _text(document, "reason")
+    if given is None or kind not in ("snooze", "unsnooze"):
+        return given
+    known = known_word(given, {code: (code,) for code in CODES})
+    if known is None:
+        raise _Wrong(_unread("code", given, f"one of {', '.join(CODES)}, or none for all alerts"))
+    return known
 
 
 def _until(document: dict[str, Any], time: float) -> float:

@@ -8,7 +8,7 @@ publishes it, the Kafka client checks that it may be written, and `docs/how-to/o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from detector.config.tree import Topics
 from detector.core.alerts.score_record import HEADERS as SCORE_HEADERS
@@ -93,7 +93,7 @@ OUTPUT_TOPICS: tuple[OutputTopic, ...] = (
     OutputTopic(
         setting="scores",
         content="the score of an event: JSON",
-        key="a keyed hash of the main entity's value; `topics.scores_key: record`: the record's own",
+        key="a keyed hash of the main entity's value; `alerts.scores_key: record`: the record's own",
         headers="`content-type`",
         when="with the event's offset",
         records=_scores,
@@ -126,8 +126,6 @@ def topic_names(topics: Topics) -> dict[str, str]:
 def publications(outputs: Outputs, identity: Identity, topics: Topics) -> Iterator[Publication]:
     """Everything to publish, topic by topic; within a topic by ascending offset."""
     names = topic_names(topics)
-    if topics.scores_key == "record":
-        outputs = replace(outputs, scored=tuple(replace(one, entities=None) for one in outputs.scored))
     for output in OUTPUT_TOPICS:
         if (topic := names.get(output.setting)) is not None:
             for offset, key, value, headers in output.records(outputs, identity):

@@ -72,6 +72,7 @@ class Decided:
     """Alerts and decisions of a piece."""
 
     alerted: NDArray[np.bool_]  # (n,)
+    strange: NDArray[np.bool_]  # (n,) whether the score reaches the threshold
     alerts: list[Alert] = field(default_factory=list)  # none when silent
     updates: list[CaseUpdate] = field(default_factory=list)  # none when silent
     held: dict[int, str] = field(default_factory=dict)  # candidates without an alert: offset, reason
@@ -140,7 +141,8 @@ class Alerting:
         explain
             Offset of an event to explain although it gives no alert.
         """
-        decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool))
+        strange = piece.scores >= self._threshold
+        decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool), strange=strange)
         self._telling.remember(piece.events, piece.rows, piece.scores)
         asked = next(iter(np.flatnonzero(piece.events.offsets == explain).tolist()), None)
         if not np.isfinite(self._threshold):
@@ -152,7 +154,7 @@ class Alerting:
         probability = self._policy.explore_probability(self._events_per_day)
         drawn = self._exploration.draw(piece.number + np.arange(len(piece.events)), probability)
         fate, done = "below the threshold", 0  # of the event to explain; events whose dues are told
-        for i in np.flatnonzero((piece.scores >= self._threshold) | drawn).tolist():
+        for i in np.flatnonzero(strange | drawn).tolist():
             self._tell_due(piece, slice(done, i + 1))
             done = i + 1
             view = self._parser.view(piece.events[i].record)
@@ -311,7 +313,9 @@ class Alerting:
             return False
         codes: set[str] = set()
         if self._snoozes.asks(entity, now):
-            codes = {reason.field for reason in self._explained(piece, i, scorer, view, "combination")[1]}
+            reasons = self._explained(piece, i, scorer, view, "combination")[1]
+            facts = self._facts(piece, i, scorer, view)["facts"]
+            codes = {reason.code for reason in reasons} | {fact["code"] for fact in facts}
         return self._snoozes.holds(entity, codes, rank, now)
 
     def _explained(
@@ -320,6 +324,24 @@ class Alerting:
         """What is normal near event i, and why it is not."""
         row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
         return self._telling.reasons(row, inputs, view, float(piece.scores[i]), scorer, otherwise)
+
+    def _facts(
+        self, piece: Piece, i: int, scorer: Scorer, view: View, *, apart: bool = False
+    ) -> dict[str, Any]:
+        """What else is known of event i; with `apart` it is none of the recent events."""
+        row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
+        known = self._last_answer(int(row.entities[0, 0])) if piece.events[i].entities else None
+        return self._telling.facts(
+            piece.events,
+            i,
+            row,
+            inputs,
+            view,
+            scorer,
+            apart=apart,
+            shared=self._shared(piece, i),
+            answered=None if known is None else Answer(*known),
+        )
 
     def _alert(
         self,
@@ -333,21 +355,8 @@ class Alerting:
     ) -> Alert:
         """Explain event i and make its alert; with `apart` it is none of the recent events."""
         event, score = piece.events[i], float(piece.scores[i])
-        row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
         otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
         explained, reasons = self._explained(piece, i, scorer, view, otherwise)
-        known = self._last_answer(int(row.entities[0, 0])) if event.entities else None
-        facts = self._telling.facts(
-            piece.events,
-            i,
-            row,
-            inputs,
-            view,
-            scorer,
-            apart=apart,
-            shared=self._shared(piece, i),
-            answered=None if known is None else Answer(*known),
-        )
         schema, served = self._event, scorer.served
         return make_alert(
             self._identity,
@@ -364,7 +373,7 @@ class Alerting:
             },
             echo=self._config.echo,
             reasons=reasons,
-            facts={**facts, **explained.facts},
+            facts={**self._facts(piece, i, scorer, view, apart=apart), **explained.facts},
             model={
                 "version": served.version,
                 "encoder_step": served.step,

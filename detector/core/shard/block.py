@@ -25,6 +25,7 @@ class Block:
         self.distances = np.zeros(size)
         self.times = np.zeros(size)  # event time of each row, limited to a day ahead of the others
         self.now = np.zeros(size)  # event time of the shard as of each row
+        self.strange = np.zeros(size, dtype=np.bool_)  # rows that reach the alert threshold
         self.filled = 0
 
     def __len__(self) -> int:

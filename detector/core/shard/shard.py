@@ -248,6 +248,7 @@ class Shard:
             warm_up_left=self.config.model.calibration.warm_up_events - self.events,
         )
         decided = self._alerting.decide(scored, scorer, silent=silent, explain=explain)
+        block.strange[piece] = decided.strange
         if self.config.feedback or self._expects_labels:
             self._buffer.remember(
                 ids=events.id_hashes,
@@ -266,6 +267,7 @@ class Shard:
 
     def _outputs(self, events: Events, scores: Scores, decided: Decided, outputs: Outputs) -> Outputs:
         """Add the outputs of scored events to those of rejected ones."""
+        pseudonyms = self.config.alerts.scores_key == "pseudonym"
         scored = Scored(
             offsets=events.offsets,
             times=events.times,
@@ -277,7 +279,7 @@ class Shard:
             keys=[record.key for record in events.records],
             model_version=self._scorer.served.version,
             held=decided.held,
-            entities=events.entities[:, 0] if events.entities.shape[1] else None,
+            entities=events.entities[:, 0] if pseudonyms and events.entities.shape[1] else None,
         )
         return replace(
             outputs,
@@ -296,6 +298,7 @@ class Shard:
         self.since_barrier += block.filled
         last = block.row(block.filled - 1).copy()
         self._learning.learn(block, accepted, scorer.served)
+        scorer.profiles.withdraw(block.rows.take(block.used), block.strange[block.used])
         scorer.profiles.update_priors(last)
         block.filled = 0
         self._alerting.measure_rate(last, scorer.layout)
@@ -393,12 +396,15 @@ class Shard:
         2. supervision   flags, fraud rates, replay buffers
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
+        5. profiles      young entities learn the values of cleared alerts
         """
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
         self._supervision.apply(applied)
         self._alerting.apply(applied)
         self._learning.apply(applied)
+        if applied.cleared is not None:
+            self._scorer.profiles.admit(applied.cleared)
         return {"read": len(labels), **applied.outcomes} if labels else {}
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:

@@ -241,6 +241,6 @@ def _translate(doing: str, config: Config, transactional_id: str, error: BaseExc
 def _refused_topics(error: KafkaError, config: Config) -> str:
     """Name the topics that the error names; all of ours when it names none."""
     named = next((set(arg) for arg in error.args if isinstance(arg, set | frozenset | list)), None)
-    ours = config.topics.model_dump(exclude={"scores_key"}).values()
+    ours = config.topics.model_dump().values()
     topics = sorted(map(str, named or {name for name in ours if name}))
     return f"topic {', '.join(topics)}"

@@ -1,0 +1,31 @@
+"""Codes of what an alert says: each of its reasons and facts has one, and a snooze may name one.
+
+The tables of docs/reference/alert.md and the schemas have the same codes.
+"""
+
+from __future__ import annotations
+
+REASONS = (
+    "value",  # a number or a text is unusual
+    "contact",  # the entity or the category is new, or rarely met
+    "place",
+    "hour",
+    "activity",  # the main entity is new, or more or less busy than others
+    "heat",  # an entity had other unusual events just before
+    "combination",  # no single thing
+    "random",  # chosen at random
+)
+FACTS = (
+    "frauds_there",
+    "answered",
+    "shared",
+    "near_fraud",
+    "small_then_large",
+    "first_contact",
+    "window",
+    "speed",
+    "little_history",
+    "long_silence",
+    "since_last",
+)
+CODES = REASONS + FACTS
