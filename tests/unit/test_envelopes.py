@@ -243,6 +243,14 @@ def test_a_row_without_its_schema_is_no_message_of_connect() -> None:
     assert found.reason == "malformed"
 
 
+def test_rows_without_their_schema_are_found_among_others() -> None:
+    event = schema("connect")
+    bare, whole = {"payload": ROW}, {"schema": {"type": "struct", "fields": []}, "payload": ROW}
+    found = read(event, *[record(message) for message in (bare, whole, bare, {"schema": None, **bare})])
+    assert [isinstance(one, Rejected) for one in found] == [True, False, True, False]
+    assert all(isinstance(one, Rejected) for one in read(event, record(bare), record(bare)))
+
+
 # --- CloudEvents -------------------------------------------------------------------------------------------
 
 

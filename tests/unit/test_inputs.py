@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import gzip
 import io
 import json
@@ -11,10 +12,11 @@ import random
 import struct
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import fsspec
 import pytest
@@ -24,7 +26,7 @@ from hypothesis import strategies as st
 
 from detector.errors import NeedsOperator
 from detector.shell.files import FileStream, Source, describe, line_reader, read_events
-from detector.shell.files.inputs import same_files
+from detector.shell.files.inputs import EventFile, same_files
 from tests.commands import run_main
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -527,6 +529,42 @@ def test_a_truncated_file_is_not_taken_for_whole(tmp_path: Path, pack: Callable[
         with pytest.raises(NeedsOperator, match="is damaged or truncated after line"):
             read()
     assert found[:100] == as_lines(rows(100)).splitlines()
+
+
+@pytest.mark.parametrize("pack", PACKERS.values(), ids=PACKERS)
+@pytest.mark.parametrize("kind", ["lines", "array", "table"])
+def test_a_damaged_file_is_freed_at_once(pack: Callable[[bytes], bytes], kind: str) -> None:
+    kinds = {"lines": as_lines, "array": lambda events: json.dumps(events).encode(), "table": as_parquet}
+    data = pack(kinds[kind](rows(200)))
+
+    class Given(io.BytesIO):
+        """What a file's objects hold, as long as one of them lives."""
+
+    class OneFile:
+        def name(self, _: int) -> str:
+            return "x"
+
+        def open(self, _: int) -> io.BufferedReader:
+            given = Given(data[:-6])
+            alive.append(weakref.ref(given))
+            return io.BufferedReader(given)  # type: ignore[arg-type]
+
+    def trouble() -> str:  # not by pytest.raises, which keeps the exception
+        try:
+            with closing(EventFile(cast(Source, OneFile()), 0, 1 << 16)) as file:
+                while file.read(100, 1 << 20):
+                    pass
+        except NeedsOperator as error:
+            return str(error)
+        return ""
+
+    alive: list[weakref.ref[Given]] = []
+    gc.disable()
+    try:
+        assert "is damaged or truncated" in trouble()
+        assert [ref() for ref in alive] == [None]
+    finally:
+        gc.enable()
 
 
 def test_names_say_what_is_packed(tmp_path: Path) -> None:

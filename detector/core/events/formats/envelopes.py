@@ -50,6 +50,7 @@ class Changes(Format):
     event: tuple[str, ...]  # from there to the event
     operation: str  # path of the operation, from the change event
     deleted: str | None = None  # path of a mark of deleted rows, from the change event
+    needs_schema = False  # a message in JSON without `schema` is none of this envelope
 
     def __init__(
         self,
@@ -176,7 +177,10 @@ class Changes(Format):
                 for column in zip(*plain, strict=True)
             ]
         if self._json:
-            self._convert(columns, [bytes(schema) for schema in found[-1]], chosen, doubtful)
+            schemas = [bytes(schema) for schema in found[-1]]
+            if self.needs_schema:
+                doubtful |= {row for row, schema in enumerate(schemas) if not schema}
+            self._convert(columns, schemas, chosen, doubtful)
         return without(columns, doubtful, n)
 
     def _convert(
@@ -215,6 +219,7 @@ class Connect(Changes):
     event = ()
     operation = "__op"
     deleted = "__deleted"
+    needs_schema = True
 
     def _is_event(self, operation: Any, deleted: Any = None) -> bool:
         if deleted is not None and str(deleted).lower() == "true":

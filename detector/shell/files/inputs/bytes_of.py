@@ -27,7 +27,11 @@ class Head:
 
     data: bytes
     whole: bool  # it is all of the file
-    error: Exception | None  # what ended it
+    error: str | None  # what ended it; no exception: its traceback would hold the file's buffers
+
+
+class Damaged(OSError):
+    """What was unpacked ends at a damaged place."""
 
 
 class Spool:
@@ -153,7 +157,7 @@ class _Joined(io.RawIOBase):
 
     def _check(self) -> None:
         if self._error is not None:
-            raise self._error
+            raise Damaged(self._error)
 
 
 def unpacked(raw: io.BufferedReader) -> IO[bytes]:
@@ -167,13 +171,14 @@ def unpacked(raw: io.BufferedReader) -> IO[bytes]:
 def read_head(file: IO[bytes]) -> Head:
     """Read the first `HEAD_BYTES`, or a shorter file. What is in front of a damaged place still counts."""
     parts: list[bytes] = []
-    room, error = HEAD_BYTES, None
+    room = HEAD_BYTES
+    error: str | None = None
     try:
         while room and (part := file.read1(room)):  # type: ignore[attr-defined]
             parts.append(part)
             room -= len(part)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as found:
-        error = found
+        error = str(found)
     return Head(b"".join(parts), whole=room > 0, error=error)
 
 
@@ -211,7 +216,7 @@ def as_utf8(head: Head, rest: IO[bytes], encoding: str) -> io.BufferedReader:
 def on_disk(head: Head, rest: IO[bytes]) -> BinaryIO:
     """A temporary file with the content, for formats that are not read from the front."""
     if head.error is not None:
-        raise head.error
+        raise Damaged(head.error)
     file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     file.write(head.data)
     while data := rest.read(BUFFER_BYTES):
