@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from detector.config.tree import Alerts
 from detector.core.alerts.policy import Policy
@@ -43,12 +44,19 @@ def scrape(world: World) -> dict[str, dict[tuple[str, ...], float]]:
     infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
     clock = world.clock
     collector = TelemetryCollector(world.telemetry, *infos, monotonic=clock.monotonic, wall=clock.time)
-    page, _ = renderer(collector)()
+    page, _ = renderer(collector)(False)
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(page.decode()):
         for sample in family.samples:
-            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+            found.setdefault(sample.name, {})[tuple(sample.labels[label] for label in _in_order(sample))] = (
+                sample.value
+            )
     return found
+
+
+def _in_order(sample: Sample) -> list[str]:
+    """The partition first, as in the table."""
+    return sorted(sample.labels, key=lambda label: label != "partition")
 
 
 def one(world: World, name: str) -> float:
