@@ -193,20 +193,5 @@ def test_pods_have_bounds_and_time_to_stop(pod: dict[str, Any], container: dict[
     assert "memory" in container["resources"]["limits"]
 
 
-# --- the rules ---
-
-
-def test_rules_name_metrics_of_the_contract() -> None:
-    table = (DEPLOY.parent / "docs" / "reference" / "metrics.md").read_text()
-    [file] = documents(DEPLOY / "prometheus" / "rules.yaml")
-    rules = [rule for group in file["groups"] for rule in group["rules"]]
-    assert rules
-    for rule in rules:
-        names = set(re.findall(r"detector_[a-z_]+", rule["expr"]))
-        assert names
-        assert all(f"| `{name}` |" in table for name in names)
-        assert rule["annotations"].keys() >= {"summary", "description"}
-
-
 def test_the_manifests_run_the_version_of_the_project(kustomization: dict[str, Any]) -> None:
     assert [image["newTag"] for image in kustomization["images"]] == [__version__]
