@@ -154,7 +154,7 @@ def healthy(minutes: int) -> dict[str, str]:
     }  # fmt: skip
     growing = {
         "detector_events_received_total{%s}": 100, "detector_events_scored_total{%s}": 100,
-        'detector_events_rejected_total{%s,reason="malformed"}': 0, "detector_events_lost_total{%s}": 0,
+        "detector_events_lost_total{%s}": 0,
         "detector_state_mismatches_total{%s}": 0, 'detector_checkpoint_failures_total{%s,kind="full"}': 0,
         'detector_alerts_total{%s,severity="high"}': 20 / DAY,
     }  # fmt: skip
@@ -166,6 +166,7 @@ def healthy(minutes: int) -> dict[str, str]:
         for state in ("restoring", "replaying", "running", "waiting"):
             value = int(state == "running")
             found[f'detector_partition_state{{{where},state="{state}"}}'] = gauge((value, count))
+    found[f'detector_events_rejected_total{{{M0},reason="malformed"}}'] = counter((0, minutes))
     found[f"detector_commit_failures_total{{{M0}}}"] = counter((0, minutes))
     for outcome, growth in {"read": 1, "applied": 1, "malformed": 0}.items():
         found[f'detector_labels_total{{{M0},outcome="{outcome}"}}'] = counter((growth, minutes))
@@ -274,12 +275,11 @@ FAULTS: dict[str, Fault] = {
         before=4, fires=7, ends=70, labels=JOB | {"partition": "0"},
     ),
     "DetectorRejectedShare": Fault(
-        series={f'detector_events_rejected_total{{{P0},reason="malformed"}}': counter((0, 15), (10, 25), (0, 20))},
+        series={f'detector_events_rejected_total{{{M0},reason="malformed"}}': counter((0, 15), (10, 25), (0, 20))},
         before=20, fires=32, ends=55, labels=JOB,
     ),
     "DetectorMostRejected": Fault(
-        series={f'detector_events_rejected_total{{{where},reason="malformed"}}': counter((0, 15), (90, 8), (0, 30))
-                for where in (P0, P1)},
+        series={f'detector_events_rejected_total{{{M0},reason="malformed"}}': counter((0, 15), (180, 8), (0, 30))},
         before=15, fires=23, ends=34, labels=JOB,
     ),
     "DetectorNotifyBehind": Fault(

@@ -41,7 +41,7 @@ METRICS: tuple[Metric, ...] = (
         alert="`sum(rate(detector_events_received_total[10m])) == 0` while producers run",
     ),
     _delivery("detector_events_scored_total", "events", "Events scored.", lambda p: p.scored),
-    _delivery(
+    _summed(
         "detector_events_rejected_total",
         "events",
         "Events not scored and sent to the dead letter topic, by reason.",
@@ -128,7 +128,7 @@ METRICS: tuple[Metric, ...] = (
         lambda p: p.key_mismatches,
         alert="`rate(detector_key_mismatches_total[10m]) > 0`: the topic is not keyed as the schema says",
     ),
-    _delivery(
+    _summed(
         "detector_events_irregular_total",
         "events",
         "Events out of order, late or repeated, scored or rejected, and records skipped, by kind.",
