@@ -19,6 +19,7 @@ from detector.shell import metrics
 
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "metrics": ("reference/metrics.md", metrics.markdown_table),
+    "series": ("reference/metrics.md", metrics.bounds_table),
     "notify metrics": ("reference/metrics.md", metrics.notify_table),
     "patterns": ("reference/simulation.md", patterns.markdown_table),
     "output topics": ("how-to/operations.md", outputs.markdown_table),

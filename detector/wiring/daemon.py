@@ -29,7 +29,9 @@ from detector.shell.drift import DriftMonitor
 from detector.shell.heap import give_back, keep_large_apart
 from detector.shell.http import HttpServer
 from detector.shell.kafka import EndsWatch, KafkaStream, OutputWatch
+from detector.shell.memory_limit import memory_limit
 from detector.shell.metrics import TelemetryCollector, renderer
+from detector.shell.retention import RetentionWatch
 from detector.shell.runner.loop import Runner
 from detector.shell.space import SpaceWatch
 from detector.shell.store import FsspecStore
@@ -100,11 +102,15 @@ def _run(
     stream = KafkaStream(config, password, key_password)
     monitor = DriftMonitor(telemetry)
     watch = OutputWatch(config, stream, telemetry, log)
-    beside = watch, EndsWatch(stream.ends(), telemetry, log), SpaceWatch(store.free_bytes, telemetry, log)
+    space = SpaceWatch(store.free_bytes, telemetry, log)
+    retention = _retention_watch(config, stream, telemetry, log)
+    beside = watch, EndsWatch(stream.ends(), telemetry, log), retention, space
+    limit = memory_limit()
+    telemetry.memory_limit_bytes = None if limit is None else limit.bytes
     warnings: list[str] = []
 
     def prepare() -> None:
-        warnings.extend(_warnings(config, stream, store, entity_secret, log))
+        warnings.extend(_warnings(stream, store, entity_secret, retention, log))
         _compile(config, clock, log)
 
     def apply(changed: Config) -> None:
@@ -134,7 +140,8 @@ def _run(
             warning_sources=(
                 lambda: warnings,
                 watch.warnings,
-                beside[-1].warnings,
+                space.warnings,
+                retention.warnings,
                 reloader.warnings,
                 lambda: owned_warning(config, len(telemetry.owned)),
             ),
@@ -146,7 +153,9 @@ def _run(
             config.http.address,
             runner.status,
             lambda: telemetry.heartbeat_age_s(clock.monotonic()),
-            renderer(TelemetryCollector(telemetry, build_info(), config_info)),
+            renderer(
+                TelemetryCollector(telemetry, build_info(), config_info, topic=config.topics.transactions)
+            ),
             tls=config.http.tls,
             token=http_token,
         )
@@ -189,9 +198,12 @@ def _config_info(config: Config) -> dict[str, str]:
 
 
 def _warnings(
-    config: Config, stream: KafkaStream, store: FsspecStore, entity_secret: str | None, log: Log
+    stream: KafkaStream, store: FsspecStore, entity_secret: str | None, retention: RetentionWatch, log: Log
 ) -> list[str]:
-    """Find problems that do not prevent a start. They are logged and shown on /readyz."""
+    """Find problems that do not prevent a start. They are logged and shown on /readyz.
+
+    `retention` shows its own there.
+    """
     found = []
     if entity_secret is None:
         found.append("entity_key is not set: entities are hashed with the public development key")
@@ -200,27 +212,19 @@ def _warnings(
             "checkpoints.url is a local folder: all members of the group must share it, or a partition that "
             "moves cannot be restored"
         )
-    found += _retention_warnings(config, stream, log)
-    for warning in found:
+    try:
+        stream.open()
+        retention.look()
+    except BrokerUnavailable as error:
+        log.warning("broker_unavailable", reason=str(error))  # the runner tries again
+    for warning in (*found, *retention.warnings()):
         log.warning("start_up", warning=warning)
     return found
 
 
-def _retention_warnings(config: Config, stream: KafkaStream, log: Log) -> Iterator[str]:
+def _retention_watch(config: Config, stream: KafkaStream, telemetry: Telemetry, log: Log) -> RetentionWatch:
     checkpoints = config.checkpoints
     needed_s = max(checkpoints.interval, checkpoints.age_max) * checkpoints.keep + RETENTION_MARGIN_S
     read = config.topics.transactions, config.topics.feedback, config.topics.exchange
     topics = [topic for topic in read if topic is not None]
-    try:
-        stream.open()
-        for topic in topics:
-            kept_ms = stream.retention_ms(topic)
-            if kept_ms is None:
-                yield f"the broker does not say how long topic {topic} is kept (needs DESCRIBE_CONFIGS on it)"
-            elif kept_ms / 1000.0 < needed_s:
-                yield (
-                    f"topic {topic} is kept for {kept_ms / 3.6e6:.1f} h, less than recovery may need "
-                    f"({needed_s / 3600:.1f} h: checkpoints.age_max x keep, plus three days)"
-                )
-    except BrokerUnavailable as error:
-        log.warning("broker_unavailable", reason=str(error))  # the runner tries again
+    return RetentionWatch(stream.retention_ms, topics, needed_s, telemetry, log)

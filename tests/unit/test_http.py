@@ -28,7 +28,7 @@ class World:
 
     status: Status = field(default_factory=Status)
     heartbeat_age_s: float | None = 0.0
-    scrape: Callable[[], tuple[bytes, str]] = lambda: (b"a 1\n", "text/plain; version=0.0.4")
+    scrape: Callable[[bool], tuple[bytes, str]] = lambda _: (b"a 1\n", "text/plain; version=0.0.4")
 
     def server(
         self, address: str = "127.0.0.1:0", heartbeat_limit_s: float = 60.0, **protection: Any
@@ -37,7 +37,7 @@ class World:
             address,
             lambda: self.status,
             lambda: self.heartbeat_age_s,
-            lambda: self.scrape(),
+            lambda openmetrics: self.scrape(openmetrics),
             heartbeat_limit_s=heartbeat_limit_s,
             **protection,
         )
@@ -165,7 +165,7 @@ def test_other_methods_are_refused(server: HttpServer, method: str) -> None:
 def test_a_page_that_fails_is_an_error_of_that_page_only(
     server: HttpServer, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail() -> tuple[bytes, str]:
+    def fail(_: bool) -> tuple[bytes, str]:
         raise ValueError("a detail of ours")
 
     world.scrape = fail
@@ -276,7 +276,7 @@ def test_a_slow_scrape_does_not_delay_a_probe_and_is_made_once_for_all_who_wait(
 ) -> None:
     began, goes_on, made = threading.Event(), threading.Event(), []
 
-    def scrape() -> tuple[bytes, str]:
+    def scrape(_: bool) -> tuple[bytes, str]:
         made.append(1)
         began.set()
         goes_on.wait(5)
@@ -293,22 +293,44 @@ def test_a_slow_scrape_does_not_delay_a_probe_and_is_made_once_for_all_who_wait(
     assert len(made) < 9
 
 
+def test_each_client_gets_the_format_that_it_takes_also_while_others_wait(
+    server: HttpServer, world: World
+) -> None:
+    goes_on = threading.Event()
+
+    def scrape(openmetrics: bool) -> tuple[bytes, str]:
+        goes_on.wait(5)
+        return (b"# EOF\n", "application/openmetrics-text") if openmetrics else (b"a 1\n", "text/plain")
+
+    world.scrape = scrape
+    media = ["application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "text/plain", "*/*"]
+    with ThreadPoolExecutor(9) as clients:
+        waiting = [(one, clients.submit(asking, server, "/metrics", {"Accept": one})) for one in media * 3]
+        goes_on.set()
+        for accept, reply in waiting:
+            assert reply.result().body == ("# EOF\n" if "openmetrics" in accept else "a 1\n")
+
+
 def test_a_large_scrape_arrives_whole(server: HttpServer, world: World) -> None:
     body = b"x" * 8_000_000
-    world.scrape = lambda: (body, "text/plain")
+    world.scrape = lambda _: (body, "text/plain")
     assert len(ask(server, "/metrics").body) == len(body)
 
 
 # --- token and TLS ---
 
 
-def with_token(server: HttpServer, path: str, header: str | None) -> Reply:
+def asking(server: HttpServer, path: str, headers: dict[str, str]) -> Reply:
     connection = http.client.HTTPConnection(*where(server), timeout=5)
-    connection.request("GET", path, headers={} if header is None else {"Authorization": header})
+    connection.request("GET", path, headers=headers)
     response = connection.getresponse()
     reply = Reply(response.status, response.read().decode(), dict(response.getheaders()))
     connection.close()
     return reply
+
+
+def with_token(server: HttpServer, path: str, header: str | None) -> Reply:
+    return asking(server, path, {} if header is None else {"Authorization": header})
 
 
 def test_without_the_token_a_client_sees_whether_it_is_alive_and_ready_and_nothing_else(world: World) -> None:
@@ -344,7 +366,7 @@ def over_tls(server: HttpServer, path: str) -> bytes:
 
 
 def test_pages_over_tls_whatever_else_connects(world: World, tls: HttpTls) -> None:
-    world.scrape = lambda: (b"x" * 3_000_000, "text/plain")
+    world.scrape = lambda _: (b"x" * 3_000_000, "text/plain")
     server = world.server(tls=tls)
     server.start()
     assert server.url.startswith("https://")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from itertools import pairwise
 from math import isnan
 from pathlib import Path
@@ -19,7 +20,7 @@ from detector.core.alerts.severity import SEVERITIES
 from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.reporting.standing import FAILURES, STATES
-from detector.core.reporting.telemetry import CHANGES, LABEL_COUNTS, WAIT_BOUNDS, Telemetry
+from detector.core.reporting.telemetry import CHANGES, LABEL_COUNTS, STAGES, WAIT_BOUNDS, Telemetry
 from detector.shell.metrics import (
     METRICS,
     NOTIFY_METRICS,
@@ -34,6 +35,7 @@ OF_PARTITIONS = {metric.name for metric in METRICS if metric.scope == "model"}
 DOCUMENT = ROOT / "docs" / "reference" / "metrics.md"
 BUILD = {"version": "1.2.3", "python": "3.11"}
 NOW_S = 100.0  # monotonic, of the scrape
+TOPIC = "transactions"
 CONFIG = {"model": "0123456789ab", "delivery": "exactly_once"}
 
 
@@ -45,6 +47,7 @@ def busy() -> Telemetry:
     numbers.received, numbers.scored, numbers.replayed, numbers.key_mismatches = 10, 8, 5, 1
     numbers.rejected["malformed"] += 2
     numbers.alerts["high"] += 4
+    telemetry.latest_alerts[3, "high"] = 4711, 1_700_000_000.25
     numbers.suppressed["budget"] += 6
     numbers.labels["applied"] += 7
     numbers.drift["score_mean"] += 9
@@ -68,15 +71,20 @@ def busy() -> Telemetry:
     telemetry.outages.durations.observe(41.0)
     telemetry.changes["assigned"] += 1
     telemetry.checkpoints.observe(0.5)
-    telemetry.store_free_bytes = 10**9
+    telemetry.store_free_bytes, telemetry.memory_limit_bytes = 10**9, 2**31
+    telemetry.retention_s, telemetry.recovery_s = {TOPIC: 604_800.0}, 345_600.0
     telemetry.stable_offset_ages = {("alerts", 0): 31.5, ("alerts", 1): 0.0}
     telemetry.transactions_ended["hanging"] += 1
     return telemetry
 
 
+def render(telemetry: Telemetry) -> Callable[[bool], tuple[bytes, str]]:
+    return renderer(TelemetryCollector(telemetry, BUILD, CONFIG, topic=TOPIC, monotonic=lambda: NOW_S))
+
+
 def scrape(telemetry: Telemetry) -> dict[str, Family]:
     """Families as a Prometheus server reads them, by their full name."""
-    page, content_type = renderer(TelemetryCollector(telemetry, BUILD, CONFIG, monotonic=lambda: NOW_S))()
+    page, content_type = render(telemetry)(False)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     families = list(text_string_to_metric_families(page.decode()))
     found = {f.name + "_total" * (f.type == "counter"): f for f in families}
@@ -157,14 +165,14 @@ def test_numbers_arrive_as_they_were_written() -> None:
     for name, expected in {
         "detector_events_received_total": {("3",): 10},
         "detector_events_scored_total": {("3",): 8},
-        "detector_events_rejected_total": {("3", reason): 2 * (reason == "malformed") for reason in REASONS},
+        "detector_events_rejected_total": {(reason,): 2 * (reason == "malformed") for reason in REASONS},
         "detector_events_replayed_total": {("3",): 5},
         "detector_alerts_suppressed_total": {
             ("3", reason): 6 * (reason == "budget") for reason in SUPPRESSED_REASONS
         },
-        "detector_labels_total": {("3", outcome): 7 * (outcome == "applied") for outcome in LABEL_COUNTS},
+        "detector_labels_total": {(outcome,): 7 * (outcome == "applied") for outcome in LABEL_COUNTS},
         "detector_key_mismatches_total": {("3",): 1},
-        "detector_events_irregular_total": {("3", kind): 3 * (kind == "late") for kind in IRREGULARITIES},
+        "detector_events_irregular_total": {(kind,): 3 * (kind == "late") for kind in IRREGULARITIES},
         "detector_drift_detections_total": {("3", "score_mean"): 9},
         "detector_partition_lag_records": {("3",): 11},
         "detector_partition_lag_seconds": {("3",): 1.5},
@@ -187,7 +195,7 @@ def test_numbers_arrive_as_they_were_written() -> None:
         "detector_clusters": {("3",): 64},
         "detector_encoder_steps_total": {("3",): 7},
         "detector_commit_failures_total": {(): 2},
-        "detector_stage_duration_seconds_count": {("score",): 1},
+        "detector_stage_duration_seconds_count": {(stage,): int(stage == "score") for stage in STAGES},
         "detector_restore_duration_seconds_sum": {(): 2.0},
         "detector_build_info": {("1.2.3", "3.11"): 1},
         "detector_config_info": {("0123456789ab", "exactly_once"): 1},
@@ -214,11 +222,11 @@ def test_an_owned_partition_counts_from_zero_before_its_first_event() -> None:
     assert values(families, "detector_events_received_total") == {("0",): 0, ("7",): 0}
     for name, labels in {
         "detector_alerts_total": SEVERITIES,
-        "detector_events_rejected_total": REASONS,
         "detector_alerts_suppressed_total": SUPPRESSED_REASONS,
-        "detector_case_updates_total": CAUSES,
     }.items():
         assert values(families, name) == {(p, label): 0 for p in ("0", "7") for label in labels}, name
+    assert values(families, "detector_case_updates_total") == {(cause,): 0 for cause in CAUSES}
+    assert values(families, "detector_events_rejected_total") == {(reason,): 0 for reason in REASONS}
     assert dict(telemetry.partitions) == {}  # looking changes nothing
 
 
@@ -249,7 +257,7 @@ def test_a_time_is_read_at_most_twice_as_long_as_it_was() -> None:
 
 def test_scrapes_are_whole_while_the_loop_writes() -> None:
     telemetry = Telemetry()
-    render = renderer(TelemetryCollector(telemetry, BUILD, CONFIG))
+    write = render(telemetry)
     done = threading.Event()
 
     def loop() -> None:
@@ -267,7 +275,7 @@ def test_scrapes_are_whole_while_the_loop_writes() -> None:
     writer = threading.Thread(target=loop)
     writer.start()
     while not done.is_set():
-        page, _ = render()
+        page, _ = write(False)
         families = {f.name: f for f in text_string_to_metric_families(page.decode())}
         samples = {s.name: s.value for s in families["detector_event_latency_seconds"].samples}
         assert samples["detector_event_latency_seconds_count"] % 3 == 0

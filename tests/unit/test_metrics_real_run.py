@@ -188,7 +188,7 @@ class RealRun:
         self.scrape()
 
     def scrape(self) -> None:
-        page, _ = self._render()
+        page, _ = self._render(False)
         for family in text_string_to_metric_families(page.decode()):
             name = family.name + "_total" * (family.type == "counter")
             for sample in family.samples:

@@ -352,7 +352,7 @@ def test_order_per_entity_is_that_of_the_topic() -> None:
 
 def test_the_page_shows_every_receiver() -> None:
     counts = {"a": Counts(delivered=3, waiting=2, oldest_s=MONDAY_S), "b": Counts(problem="HTTP 503")}
-    body, _ = renderer(NotifyCollector(counts, lambda: MONDAY_S + 60.0))()
+    body, _ = renderer(NotifyCollector(counts, lambda: MONDAY_S + 60.0))(False)
     text = body.decode()
     assert 'detector_notify_messages_total{outcome="delivered",receiver="a"} 3.0' in text
     assert 'detector_notify_oldest_age_seconds{receiver="a"} 60.0' in text

@@ -43,7 +43,7 @@ def scrape(world: World) -> dict[str, dict[tuple[str, ...], float]]:
     infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
     clock = world.clock
     collector = TelemetryCollector(world.telemetry, *infos, monotonic=clock.monotonic, wall=clock.time)
-    page, _ = renderer(collector)()
+    page, _ = renderer(collector)(False)
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(page.decode()):
         for sample in family.samples:

@@ -34,6 +34,7 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
             numbers.rejected[dead.reason] += 1
         for alert in outputs.alerts:
             numbers.alerts[alert.severity] += 1
+            telemetry.latest_alerts[partition, alert.severity] = alert.offset, now_s
         for update in outputs.case_updates:
             numbers.case_updates[update.cause] += 1
         _add(numbers.suppressed, outputs.suppressed)

@@ -32,6 +32,7 @@ WAIT_BOUNDS = (
     10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 2400.0, 3600.0,
 )  # fmt: skip
 ENDED_CAUSES = ("dead_member", "hanging")
+STAGES = ("parse", "features", "score", "alert", "learn", "barrier", "hash", "snapshot", "commit")
 CHANGES = ("assigned", "revoked", "lost")
 STALLED_S = 10.0  # age of the heartbeat from which on the loop stands still; a turn takes less than a second
 
@@ -148,8 +149,11 @@ class Telemetry:
         self.changes: dict[str, int] = _from_zero(CHANGES)  # of the group, by kind
         self.checkpoints = Histogram(WAIT_BOUNDS)
         self.store_free_bytes: int | None = None
+        self.memory_limit_bytes: int | None = None  # of this process
+        self.retention_s: dict[str, float] = {}  # by topic that is read; inf: everything is kept
+        self.recovery_s: float | None = None  # how long these topics must be kept
         self.latency = Histogram(WAIT_BOUNDS)
-        self.stages: dict[str, Histogram] = defaultdict(Histogram)
+        self.stages: dict[str, Histogram] = defaultdict(Histogram, {stage: Histogram() for stage in STAGES})
         self.commits = Histogram()
         self.restores = Histogram(WAIT_BOUNDS)
         self.commit_failures = 0
@@ -157,6 +161,8 @@ class Telemetry:
         self.transactions_ended: dict[str, int] = _from_zero(
             ENDED_CAUSES
         )  # others' or hanging ones, by cause
+        # Offset of the last alert by partition and severity, and when it was published, s since the epoch.
+        self.latest_alerts: dict[tuple[int, str], tuple[int, float]] = {}
         self.heartbeat: float | None = None  # monotonic seconds of the loop's last turn
 
     def heartbeat_age_s(self, now_s: float) -> float | None:

@@ -7,7 +7,7 @@ Rules
       one of the same address, if that has more than its share.
     - A head must arrive within `HEAD_TIMEOUT_S`, whole, and an answer must be taken within `SEND_TIMEOUT_S`.
     - Quick answers are made on this thread. Slow ones are made on another one, and all who wait for the same
-      slow page share one answer: scrapes cannot delay a probe, however many there are.
+      slow page in the same format share one answer: scrapes cannot delay a probe, however many there are.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _log = logging.getLogger(__name__)
 Quick = Callable[[Request], "Answer | None"]
 """Answers a request at once; None: the answer is slow, see `Slow`."""
 
-Slow = Callable[[], Answer]
-"""Makes the slow page, on a thread of its own."""
+Slow = Callable[[bool], Answer]
+"""Makes the slow page, on a thread of its own; True: as OpenMetrics."""
 
 
 class Listener:
@@ -205,7 +205,7 @@ class Listener:
             return
         self._selector.unregister(connection.socket)  # nothing more is read, so nothing wakes it
         connection.registered = False
-        self._slow_page.ask(connection.number)
+        self._slow_page.ask(connection.number, openmetrics=request.openmetrics)
 
     def _send(self, connection: _Connection) -> None:
         assert connection.unsent is not None
@@ -283,7 +283,7 @@ class _Connection:
 
 
 class _SlowPage:
-    """Makes one page on a thread of its own, once for all who wait for it.
+    """Makes one page on a thread of its own, once for all who wait for it in the same format.
 
     Parameters
     ----------
@@ -296,15 +296,15 @@ class _SlowPage:
     def __init__(self, make: Slow, notify: Callable[[], None]) -> None:
         self._make, self._notify = make, notify
         self._changed = threading.Condition()
-        self._waiting: list[int] = []
+        self._waiting: dict[bool, list[int]] = {}  # by whether it is OpenMetrics
         self._made: list[tuple[list[int], Answer]] = []
         self._stopped = False
         self._thread: threading.Thread | None = None
 
-    def ask(self, number: int) -> None:
+    def ask(self, number: int, *, openmetrics: bool) -> None:
         """Note who waits."""
         with self._changed:
-            self._waiting.append(number)
+            self._waiting.setdefault(openmetrics, []).append(number)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="http-slow", daemon=True)
                 self._thread.start()
@@ -329,11 +329,12 @@ class _SlowPage:
                     self._changed.wait()
                 if self._stopped:
                     return
-                waiting, self._waiting = self._waiting, []
-            answer = self._make()
-            with self._changed:
-                self._made.append((waiting, answer))
-            self._notify()
+                waiting, self._waiting = self._waiting, {}
+            for openmetrics, numbers in waiting.items():
+                answer = self._make(openmetrics)
+                with self._changed:
+                    self._made.append((numbers, answer))
+                self._notify()
 
 
 def _bound(address: str) -> socket.socket:

@@ -48,7 +48,7 @@ class HttpServer:
         Returns the seconds since the loop's last round; None before the first one, then the age counts from
         `start`.
     metrics
-        Returns one scrape: body and content type.
+        Returns one scrape: body and content type. True: as OpenMetrics.
     heartbeat_limit_s
         With an older heartbeat ``/livez`` fails. Longer than any single call of the loop may take.
     tls
@@ -66,7 +66,7 @@ class HttpServer:
         address: str,
         status: Callable[[], Status],
         heartbeat_age_s: Callable[[], float | None],
-        metrics: Callable[[], tuple[bytes, str]],
+        metrics: Callable[[bool], tuple[bytes, str]],
         heartbeat_limit_s: float = 60.0,
         *,
         tls: HttpTls | None = None,
@@ -136,9 +136,9 @@ class HttpServer:
         except Exception:  # noqa: BLE001 - a page must not stop the service; it is logged
             return _failed(request.path)
 
-    def _scrape(self) -> Answer:
+    def _scrape(self, openmetrics: bool) -> Answer:
         try:
-            return Answer(HTTPStatus.OK, *self._metrics())
+            return Answer(HTTPStatus.OK, *self._metrics(openmetrics))
         except Exception:  # noqa: BLE001 - a page must not stop the service; it is logged
             return _failed("/metrics")
 

@@ -32,11 +32,22 @@ class Request(NamedTuple):
     method: str
     path: str  # without the query
     token: str  # bearer token; empty: none was sent
+    accept: str = ""  # media types that the client takes
 
     @property
     def head_only(self) -> bool:
         """Whether the answer's body is left out."""
         return self.method == "HEAD"
+
+    @property
+    def openmetrics(self) -> bool:
+        """Whether the client takes OpenMetrics 1.x, as Prometheus does."""
+        for media in self.accept.lower().split(","):
+            kind, *given = (part.strip() for part in media.split(";"))
+            parameters = dict(part.partition("=")[::2] for part in given)
+            if kind == "application/openmetrics-text" and parameters.get("version", "1.0").startswith("1."):
+                return parameters.get("q", "1").strip("0.") != ""  # q=0: not wanted
+        return False
 
 
 def is_whole(received: bytes | bytearray) -> bool:
@@ -60,7 +71,7 @@ def read_request(received: bytes | bytearray) -> Request | Answer:
         return refusal(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
     if len(lines) > HEADERS_MAX:
         return refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-    token = ""
+    token = accept = ""
     for text in lines:
         header = _HEADER.match(text)
         if header is None:
@@ -68,10 +79,12 @@ def read_request(received: bytes | bytearray) -> Request | Answer:
         if header[1].lower() == b"authorization":
             scheme, _, value = header[2].decode("latin-1").partition(" ")
             token = value.strip() if scheme.lower() == "bearer" else ""
+        elif header[1].lower() == b"accept":
+            accept += ("," if accept else "") + header[2].decode("latin-1")
     if method not in (b"GET", b"HEAD"):
         allowed = {"Allow": "GET, HEAD"}
         return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n", headers=allowed)
-    return Request(method.decode(), target.decode().partition("?")[0], token)
+    return Request(method.decode(), target.decode().partition("?")[0], token, accept)
 
 
 def refusal(status: HTTPStatus, headers: Mapping[str, str] = _NO_HEADERS) -> Answer:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from detector.core.reporting.telemetry import PartitionTelemetry
+from detector.core.reporting.telemetry import PartitionTelemetry, Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,10 @@ class Moment:
 
     monotonic_s: float
     wall_s: float  # since the epoch
+
+
+Exemplars = Callable[[Telemetry], Mapping[tuple[int, str], tuple[int, float]]]
+"""By partition and value of the label: offset of the last event that counted, and when, s since the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +37,7 @@ class Metric:
     timed: bool = False  # `read` also gets the `Moment`
     always: bool = False  # what is not known is exported as NaN: there is a series for every partition
     alert: str = ""  # when to alert, Markdown
+    exemplars: Exemplars | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -49,9 +54,43 @@ def delivery(
     label: str | tuple[str, ...] | None = None,
     *,
     alert: str = "",
+    exemplars: Exemplars | None = None,
 ) -> Metric:
     """Make a counter of what was delivered."""
-    return Metric(name=name, kind="counter", help=help_, read=read, label=label, unit=unit, alert=alert)
+    return Metric(
+        name=name,
+        kind="counter",
+        help=help_,
+        read=read,
+        label=label,
+        unit=unit,
+        alert=alert,
+        exemplars=exemplars,
+    )
+
+
+def summed(
+    name: str,
+    unit: str,
+    help_: str,
+    read: Callable[[PartitionTelemetry], Mapping[str, int]],
+    label: str,
+    *,
+    alert: str = "",
+) -> Metric:
+    """Make a counter of what was delivered, over all partitions: nobody asks in which one it was.
+
+    With 64 partitions these counters would be two thirds of all series.
+    """
+
+    def total(telemetry: Telemetry) -> dict[str, int]:
+        counts = dict(read(PartitionTelemetry()))
+        for partition in list(telemetry.partitions.values()):
+            for value, count in dict(read(partition)).items():
+                counts[value] = counts.get(value, 0) + count
+        return counts
+
+    return process(name, "counter", unit, help_, total, label, alert=alert)
 
 
 def state(

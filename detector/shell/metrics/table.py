@@ -17,16 +17,18 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from detector.core.reporting.telemetry import Histogram, PartitionTelemetry, Telemetry
+from detector.shell.metrics.exposition import write
 from detector.shell.metrics.kinds import Metric, Moment, as_tuple
 from detector.shell.metrics.kinds import delivery as _delivery
 from detector.shell.metrics.kinds import model as _model
+from detector.shell.metrics.kinds import summed as _summed
 from detector.shell.metrics.vitals import VITALS
 
 METRICS: tuple[Metric, ...] = (
@@ -39,7 +41,7 @@ METRICS: tuple[Metric, ...] = (
         alert="`sum(rate(detector_events_received_total[10m])) == 0` while producers run",
     ),
     _delivery("detector_events_scored_total", "events", "Events scored.", lambda p: p.scored),
-    _delivery(
+    _summed(
         "detector_events_rejected_total",
         "events",
         "Events not scored and sent to the dead letter topic, by reason.",
@@ -76,6 +78,7 @@ METRICS: tuple[Metric, ...] = (
         lambda p: p.alerts,
         "severity",
         alert="`sum(increase(detector_alerts_total[1d]))` above twice the budget",
+        exemplars=lambda t: t.latest_alerts,
     ),
     _delivery(
         "detector_alerts_suppressed_total",
@@ -84,14 +87,14 @@ METRICS: tuple[Metric, ...] = (
         lambda p: p.suppressed,
         "reason",
     ),
-    _delivery(
+    _summed(
         "detector_case_updates_total",
         "updates",
         "Updates of cases, by cause.",
         lambda p: p.case_updates,
         "cause",
     ),
-    _delivery(
+    _summed(
         "detector_labels_total",
         "labels",
         "Labels of the feedback topic, by outcome; each one counts once, over all partitions.",
@@ -100,7 +103,7 @@ METRICS: tuple[Metric, ...] = (
         alert='`sum(increase(detector_labels_total{outcome="read"}[1d])) - '
         'sum(increase(detector_labels_total{outcome!="read"}[1d])) > 0`: labels of unknown events',
     ),
-    _delivery(
+    _summed(
         "detector_receipts_total",
         "receipts",
         "Receipts of feedback records, by status.",
@@ -109,7 +112,7 @@ METRICS: tuple[Metric, ...] = (
         alert='`increase(detector_receipts_total{status="malformed"}[1h]) > 0`: some feedback is not '
         "understood; the receipts say why",
     ),
-    _delivery(
+    _summed(
         "detector_exchange_messages_total",
         "messages",
         "Messages published to peers and received from them, by outcome.",
@@ -125,7 +128,7 @@ METRICS: tuple[Metric, ...] = (
         lambda p: p.key_mismatches,
         alert="`rate(detector_key_mismatches_total[10m]) > 0`: the topic is not keyed as the schema says",
     ),
-    _delivery(
+    _summed(
         "detector_events_irregular_total",
         "events",
         "Events out of order, late or repeated, scored or rejected, and records skipped, by kind.",
@@ -135,7 +138,7 @@ METRICS: tuple[Metric, ...] = (
         "sum(rate(detector_events_received_total[10m])) > 0.05`: ids are not unique, or a producer repeats "
         "events",
     ),
-    _delivery(
+    _summed(
         "detector_values_unreadable_total",
         "values",
         "Values of scored events that could not be read and count as missing, by entity or field.",
@@ -313,6 +316,9 @@ CONFIG_INFO = Info(
     alert="`count(count by (model) (detector_config_info)) > 1` for longer than a roll-out",
 )
 
+# OpenMetrics allows an exemplar 128 characters; names, partition and offset take up to 49.
+_EXEMPLAR_TOPIC_CHARS_MAX = 79
+INFOS = (BUILD_INFO, CONFIG_INFO)
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily}
 
 
@@ -327,6 +333,8 @@ class TelemetryCollector(Collector):
         Labels of `BUILD_INFO`: version, python.
     config_info
         Labels of `CONFIG_INFO`: model (hash of the settings that alerts depend on), delivery. Read each time.
+    topic
+        Name of the transactions topic, for exemplars.
     monotonic, wall
         Clocks, s: that of the loop, and the time since the epoch.
     """
@@ -337,10 +345,12 @@ class TelemetryCollector(Collector):
         build: Mapping[str, str],
         config_info: Mapping[str, str],
         *,
+        topic: str = "",
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._telemetry = telemetry
+        self._topic = topic if len(topic) <= _EXEMPLAR_TOPIC_CHARS_MAX else ""
         self._clocks = monotonic, wall
         self._infos = ((BUILD_INFO, dict(build)), (CONFIG_INFO, config_info))
 
@@ -359,44 +369,39 @@ class TelemetryCollector(Collector):
                     family.add_metric(labels, *_buckets(value))
                 else:
                     family.add_metric(labels, value)
+            if metric.exemplars is not None:
+                self._add_exemplars(family, metric.exemplars(telemetry))
             yield family
         for info, values in self._infos:
             gauge = GaugeMetricFamily(info.name, info.help, labels=info.labels)
             gauge.add_metric([values[label] for label in info.labels], 1)
             yield gauge
 
+    def _add_exemplars(self, family: Family, latest: Mapping[tuple[int, str], tuple[int, float]]) -> None:
+        """Name the last event of each series by its coordinates, as `detector explain` takes them."""
+        topic = {"topic": self._topic} if self._topic else {}
+        for number, sample in enumerate(family.samples):
+            partition, value = sample.labels.values()
+            found = latest.get((int(partition), value))
+            if found is not None:
+                labels = {**topic, "partition": partition, "offset": str(found[0])}
+                family.samples[number] = sample._replace(exemplar=Exemplar(labels, 1.0, found[1]))
 
-def renderer(*collectors: Collector) -> Callable[[], tuple[bytes, str]]:
+
+def renderer(*collectors: Collector) -> Callable[[bool], tuple[bytes, str]]:
     """Put `collectors` on a registry of their own, with `process_*`: memory, CPU, open files, start time.
 
     Returns
     -------
     callable
-        Gives one scrape: the exposition and its content type. The HTTP server needs nothing else from here.
+        Gives one scrape: the exposition and its content type; True: as OpenMetrics. The HTTP server needs
+        nothing else from here.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     for collector in collectors:
         registry.register(collector)
-    return lambda: (generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def markdown_table() -> str:
-    """The table of all metrics for `docs/reference/metrics.md`."""
-    rows = [
-        (metric.name, metric.kind, metric.labels, metric.unit, metric.help, metric.alert)
-        for metric in METRICS
-    ]
-    rows += [
-        (info.name, "gauge", info.labels, "", info.help, info.alert) for info in (BUILD_INFO, CONFIG_INFO)
-    ]
-    lines = [
-        f"| `{name}` | {kind} | {', '.join(labels)} | {unit} | {help_} | {alert} |"
-        for name, kind, labels, unit, help_, alert in rows
-    ]
-    return "\n".join(
-        ["| name | type | labels | unit | meaning | alert when |", "|---|---|---|---|---|---|", *lines]
-    )
+    return lambda openmetrics: write(registry.collect(), openmetrics=openmetrics)
 
 
 def _samples(

@@ -1,0 +1,198 @@
+"""Every query of the dashboards on a real run: `python -m benchmarks.operations.live --pictures docs/images`.
+
+A real broker, two daemons, a real Prometheus. Traffic runs, analysts answer; amounts are then multiplied, a
+producer sends records that are no events, and the broker is killed and started again. Afterwards every query
+of every panel, with its variables filled in, is asked over the run:
+
+- it must return numbers, unless the panel says what it is empty without, and that was not in use;
+- what a panel is for must be seen in it (`CLAIMS`).
+
+Exemplars are taken from Prometheus, and `detector explain` must compute such an event again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.operations.pictures import draw
+from benchmarks.operations.servers import ROOT, Prometheus
+from benchmarks.operations.traffic import Analysts, Traffic
+from tests.kafka.broker import PLAINTEXT, KafkaBroker
+from tests.kafka.daemons import Deployment
+from tests.kafka.waiting import poll_until
+
+GRAFANA = ROOT / "deploy" / "grafana"
+CONFIG = {
+    "commit_interval_ms": 50,
+    "model": {
+        "barriers": {"block_events": 64, "every_events": 2048, "early_events_min": 256},
+        "calibration": {"warm_up_events": 2048},
+    },
+    "alerts": {"budget": {"share": 0.01}, "exploration_share": 0.3},
+}
+KAFKA = {"session_timeout_ms": 8000, "transaction_timeout_ms": 4000}
+STEP_S = 5
+STEADY_S, DRIFT_S, OUTAGE_S, CALM_S = 150.0, 120.0, 30.0, 60.0
+VARIABLES = {"$job": "detector", "$instance": ".*", "$__rate_interval": "30s"}
+
+Answer = list[dict[str, Any]]
+
+
+def numbers(answer: Answer) -> list[float]:
+    """All known values of an answer."""
+    found = (float(value) for series in answer for _, value in series["values"])
+    return [value for value in found if not math.isnan(value)]
+
+
+def _above(limit: float) -> Callable[[list[float]], bool]:
+    return lambda values: max(values) > limit
+
+
+CLAIMS: dict[tuple[str, str], tuple[str, Callable[[list[float]], bool]]] = {
+    ("detector-service", "Ready"): ("the outage", lambda values: min(values) == 0 < max(values)),
+    ("detector-service", "Outage under way"): ("the outage", _above(OUTAGE_S / 2)),
+    ("detector-service", "Is the broker telling?"): ("the outage", _above(OUTAGE_S / 2)),
+    ("detector-service", "Outages that ended"): ("the outage", _above(0)),
+    ("detector-service", "Rejected, by reason"): ("records that are no events", _above(0)),
+    ("detector-service", "Changes of the group"): ("two members", _above(0)),
+    ("detector-service", "Restores"): ("two members", _above(0)),
+    ("detector-alerts", "Alerts, by severity"): ("alerts", _above(0)),
+    ("detector-alerts", "Feedback, by outcome"): ("answers", _above(0)),
+    ("detector-alerts", "Receipts, by status"): ("answers", _above(0)),
+    ("detector-alerts", "Labels in force"): ("answers", _above(0)),
+    ("detector-alerts", "Cases"): ("cases", _above(0)),
+    ("detector-drift", "Promotions and training"): ("training", _above(0)),
+}
+"""What must be seen, by dashboard and panel: what caused it, and a check of all values."""
+
+
+def filled(query: str) -> str:
+    """A query as Grafana sends it."""
+    for variable, value in VARIABLES.items():
+        query = query.replace(variable, value)
+    return query
+
+
+def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[float, float, Prometheus]:
+    """Run through everything; returns when it began and ended, and Prometheus, still running."""
+    traffic = Traffic(deployment, seed=3, events_per_s=250.0)
+    analysts = Analysts(deployment)
+    first = deployment.start()
+    traffic.start()
+    analysts.start()
+    if not poll_until(first.ready, timeout_s=300):
+        raise SystemExit(first.log()[-3000:])
+    second = deployment.start()
+    poll_until(lambda: second.owns() > 0, timeout_s=300)
+    targets = [daemon.url.removeprefix("http://") for daemon in deployment.daemons]
+    prometheus = Prometheus(folder, {"detector": targets})
+    prometheus.__enter__()
+    began_s = time.time()
+    for what, seconds in (("steady", STEADY_S), ("drift", DRIFT_S), ("outage", OUTAGE_S), ("calm", CALM_S)):
+        print(f"{what}: {seconds:.0f} s, {traffic.sent:,} events sent", flush=True)
+        traffic.factor = 1.0 if what == "steady" else 3.0
+        traffic.broken_share = 0.02 if what == "drift" else 0.0
+        analysts.malformed = 5 if what == "drift" else 0
+        if what == "outage":
+            broker.kill()
+        time.sleep(seconds)
+        if what == "outage":
+            broker.start()
+            poll_until(lambda: first.ready() and second.ready(), timeout_s=300)
+    traffic.finish()
+    analysts.finish()
+    return began_s, time.time(), prometheus
+
+
+def ask(prometheus: Prometheus, began_s: float, ended_s: float) -> tuple[dict[str, Any], list[str]]:
+    """Ask every query; returns the answers by dashboard and panel, and what is wrong."""
+    answers: dict[str, Any] = {}
+    wrong: list[str] = []
+    asked = empty = 0
+    for file in sorted(GRAFANA.glob("*.json")):
+        board = json.loads(file.read_text())
+        for panel in board["panels"]:
+            if panel["type"] == "row":
+                continue
+            found = [
+                (target["legendFormat"], prometheus.range(filled(target["expr"]), began_s, ended_s, STEP_S))
+                for target in panel["targets"]
+            ]
+            answers.setdefault(board["uid"], {})[panel["title"]] = found
+            values = [value for _, answer in found for value in numbers(answer)]
+            for target, (_, answer) in zip(panel["targets"], found, strict=True):
+                asked += 1
+                if not numbers(answer):
+                    empty += 1
+                    if "Empty without" not in panel["description"]:
+                        wrong.append(f"{board['uid']}: {panel['title']}: no data: {filled(target['expr'])}")
+            claim = CLAIMS.get((board["uid"], panel["title"]))
+            if claim is not None and not (values and claim[1](values)):
+                wrong.append(f"{board['uid']}: {panel['title']} does not show {claim[0]}")
+    print(f"{asked} queries, {asked - empty} returned numbers, {len(CLAIMS)} claims, {len(wrong)} wrong")
+    return answers, wrong
+
+
+def explain(prometheus: Prometheus, deployment: Deployment, began_s: float, ended_s: float) -> list[str]:
+    """Take an exemplar as a person would, and compute its event again."""
+    found = prometheus.exemplars("detector_alerts_total", began_s, ended_s)
+    if not found:
+        return ["Prometheus has no exemplars"]
+    labels = found[-1]["labels"]
+    options = [part for name in ("topic", "partition", "offset") for part in (f"--{name}", labels[name])]
+    command = [sys.executable, "-m", "detector", "explain", "--config", str(deployment.config), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    published = {record.value.decode() for record in deployment.published("alerts")}
+    equal = done.returncode == 0 and done.stdout.strip() in published
+    outcome = "as published" if equal else done.stderr[-500:]
+    print(f"{len(found)} exemplars; explain {' '.join(options)}: {outcome}")
+    return [] if equal else [f"exemplar {labels}: {done.stderr[-500:]}"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pictures", type=Path, help="Folder for a PNG of each dashboard.")
+    parser.add_argument("--answers", type=Path, help="File for the answers, as JSON.")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name, KafkaBroker(listeners=[PLAINTEXT]) as broker:
+        folder = Path(name)
+        sides = ("feedback", "exchange", "receipts", "case_updates")
+        with Deployment(
+            broker.bootstrap, folder, "ops", partitions=2, config=CONFIG, kafka=KAFKA, sides=sides
+        ) as deployment:
+            began_s, ended_s, prometheus = run(deployment, broker, folder)
+            try:
+                answers, wrong = ask(prometheus, began_s, ended_s)
+                wrong += explain(prometheus, deployment, began_s, ended_s)
+                firing = {
+                    alert["labels"]["alertname"]
+                    for alert in prometheus.alerts()
+                    if alert["state"] == "firing"
+                }
+                print(f"firing at the end: {', '.join(sorted(firing)) or 'nothing'}")
+            finally:
+                prometheus.__exit__(None, None, None)
+    if given.answers is not None:
+        given.answers.write_text(json.dumps({"began_s": began_s, "answers": answers}))
+    if given.pictures is not None:
+        given.pictures.mkdir(parents=True, exist_ok=True)
+        for file in sorted(GRAFANA.glob("*.json")):
+            board = json.loads(file.read_text())
+            draw(board, answers[board["uid"]], began_s, given.pictures / f"{board['uid']}.png")
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Events that keep coming, with changes on demand; and the analysts who answer the alerts."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+
+from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
+from tests.kafka.daemons import Deployment
+
+TICK_S = 0.2
+FRAUD_ABOVE = 220.0  # amount from which on the analysts call it fraud
+
+
+class Traffic(threading.Thread):
+    """Sends simulated events until `finish`.
+
+    Attributes
+    ----------
+    factor
+        Every amount is multiplied by it.
+    broken_share
+        Share of the records that are no events.
+    paused
+        Send nothing.
+    """
+
+    def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float) -> None:
+        super().__init__(name="traffic", daemon=True)
+        self._deployment, self.events_per_s = deployment, events_per_s
+        self._rng = random.Random(seed)
+        self._seed = seed
+        self._ended = threading.Event()
+        self.factor, self.broken_share, self.paused = 1.0, 0.0, False
+        self.sent = 0
+
+    def finish(self) -> None:
+        """Send no more."""
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        events = self._events()
+        topic, partitions = self._deployment.topics["transactions"], self._deployment.partitions
+        producer = KafkaProducer(
+            bootstrap_servers=self._deployment.bootstrap, linger_ms=20, max_block_ms=1000, retries=1000
+        )
+        due = 0.0
+        while not self._ended.wait(TICK_S):
+            due += 0.0 if self.paused else self.events_per_s * TICK_S
+            with suppress(Exception):  # the broker is away: what is due is sent later
+                while due >= 1.0:
+                    event = next(events)
+                    key = str(event["CUSTOMER_ID"]).encode()
+                    body = b"{" if self._rng.random() < self.broken_share else json.dumps(event).encode()
+                    producer.send(topic, key=key, value=body, partition=zlib.crc32(key) % partitions)
+                    due -= 1.0
+                    self.sent += 1
+            due = min(due, 20 * self.events_per_s)
+        with suppress(Exception):
+            producer.close(timeout=5)
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        for day in simulate(SimulationConfig(seed=self._seed, customers=1500)):
+            for event in to_events(day):
+                changed: dict[str, Any] = dict(event)
+                changed["TX_AMOUNT"] = round(float(changed["TX_AMOUNT"]) * self.factor, 2)
+                yield changed
+
+
+class Analysts(threading.Thread):
+    """Answer every alert, and now and then write something that is no feedback."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        super().__init__(name="analysts", daemon=True)
+        self._deployment = deployment
+        self._ended = threading.Event()
+        self.malformed = 0  # so many records more are not understood
+
+    def finish(self) -> None:
+        """Answer no more."""
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        topics, servers = self._deployment.topics, self._deployment.bootstrap
+        consumer = KafkaConsumer(
+            topics["alerts"],
+            bootstrap_servers=servers,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+        )
+        producer = KafkaProducer(bootstrap_servers=servers, max_block_ms=1000, retries=1000)
+        while not self._ended.is_set():
+            with suppress(Exception):
+                for records in consumer.poll(timeout_ms=500).values():
+                    for record in records:
+                        alert = json.loads(record.value)
+                        label = "fraud" if (alert["at_risk"]["event"] or 0.0) > FRAUD_ABOVE else "legitimate"
+                        answer = {"time": alert["event_time"], "event_id": alert["event_id"], "label": label}
+                        producer.send(topics["feedback"], value=json.dumps(answer).encode())
+                while self.malformed > 0:
+                    self.malformed -= 1
+                    producer.send(topics["feedback"], value=b'{"label": "frod"}')
+            time.sleep(0.1)
+        with suppress(Exception):
+            consumer.close()
+            producer.close(timeout=5)
