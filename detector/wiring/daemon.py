@@ -35,6 +35,7 @@ from detector.shell.retention import RetentionWatch
 from detector.shell.runner.loop import Runner
 from detector.shell.space import SpaceWatch
 from detector.shell.store import FsspecStore
+from detector.shell.systemd import SystemdWatch
 from detector.wiring.common import (
     Signals,
     background_lanes,
@@ -84,7 +85,7 @@ def run(
     model = read_warm_start(warm_start, config)
     report(config, log)
     try:
-        _run(config, secrets, log, model, read or (lambda: config))
+        _run(config, environ, secrets, log, model, read or (lambda: config))
         return
     except DetectorError:
         raise
@@ -94,7 +95,12 @@ def run(
 
 
 def _run(
-    config: Config, secrets: Secrets, log: Log, warm_start: Model | None, read: Callable[[], Config]
+    config: Config,
+    environ: Mapping[str, str],
+    secrets: Secrets,
+    log: Log,
+    warm_start: Model | None,
+    read: Callable[[], Config],
 ) -> None:
     password, key_password, entity_secret, *registry_secrets, http_token = secrets
     telemetry, clock = Telemetry(), SystemClock()
@@ -159,7 +165,10 @@ def _run(
             tls=config.http.tls,
             token=http_token,
         )
-        with _running(server, *beside), reloader.at_hangup():
+        systemd = SystemdWatch(
+            environ, runner.status, lambda: telemetry.heartbeat_age_s(clock.monotonic()), log
+        )
+        with _running(server, *beside, systemd), reloader.at_hangup():
             log.info("started", version=__version__, metrics=f"{server.url}/metrics")
             runner.run()
     log.info("stopped")
