@@ -381,7 +381,8 @@ class ServedModel:
         fit = Fit(sample=sample, inputs=inputs, measured=measured, learned=learned, rng=rng)
         for part in copies:
             part.refit(fit)
-        distances = _columns(copies, sample.rows.take(measured), inputs[measured])
+        some = np.ascontiguousarray(inputs[measured])  # kernels are compiled for rows without gaps
+        distances = _columns(copies, sample.rows.take(measured), some)
         return Promotion(copies, learned.step, distances, inputs[measured, self._features.heat])
 
     def install(self, promotion: Promotion, core: Core) -> None:
