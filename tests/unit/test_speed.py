@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from benchmarks.speed import common, core, growth
+from benchmarks.speed import alerts, common, core, growth
 from benchmarks.speed.common import configuration, first_records
 
 BLOCK = 256
@@ -41,6 +41,14 @@ def test_a_part_within_a_part_counts_once() -> None:
     laps.timed("outer", inner)()
     laps("stage")
     assert laps.seconds.keys() == {("stage", ""), ("stage", "outer")}
+
+
+def test_the_price_of_alerts_is_that_of_polls_with_one_alone(options: argparse.Namespace) -> None:
+    config = configuration([*alerts.SETTINGS, *alerts.SIDES, "alerts.budget.share=0.1"])
+    polls = alerts.measure(config, first_records(options), 5, labels=True)
+    assert len(polls[alerts.NOTHING]) > len(polls[alerts.ALERT]) > 1
+    assert [row[0] for row in alerts.rows_of(polls)] == [alerts.NOTHING, alerts.HELD, alerts.ALERT]
+    assert all(scoring > 0.0 < alerting for kind in polls.values() for scoring, alerting in kind)
 
 
 def test_a_model_can_be_given_more_clusters(options: argparse.Namespace) -> None:

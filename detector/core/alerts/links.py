@@ -107,7 +107,7 @@ class Links:
         shares
             Share of the traffic that each key has; None: not known, then nothing is related.
         """
-        expected = float(np.count_nonzero(self._times >= now - self._days_s))
+        expected = float(np.count_nonzero(self._times >= now - self._days_s)) if shares is not None else 0.0
         found = []
         for i, key in enumerate(map(int, keys)):
             alerted, frauds, cases = self._counts(key, entity, now - self._days_s) if key else (0, 0, ())

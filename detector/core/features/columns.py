@@ -248,7 +248,7 @@ def _bins(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> F
 
 def _whereabouts(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
     """How rare a distance or a speed is, in nats; see `place_tables`."""
-    firsts = [column.habit.start for column in columns if column.habit is not None]
+    firsts = np.array([column.habit.start for column in columns if column.habit is not None])
     at = _index(places)
 
     def fill(rows: Rows, inputs: Floats) -> None:
@@ -263,7 +263,7 @@ def _novelty(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -
     for row, column in zip(table, columns, strict=True):
         own, everything = (_habit(layout, column, key).start for key in (0, None))
         row[:] = own, everything, 1 + column.place, _kind(column).gap
-    keys = [_right(column) for column in columns]
+    keys = np.array([_right(column) for column in columns])
     numbers = np.array(places, dtype=np.int64)
 
     def fill(rows: Rows, inputs: Floats) -> None:
@@ -292,7 +292,7 @@ def _surprise(layout: Layout, columns: Sequence[Column], places: Sequence[int]) 
 
 
 def _counts(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    counts = [_kind(column).count(column.memory) for column in columns]
+    counts = np.array([_kind(column).count(column.memory) for column in columns])
     at = _index(places)
 
     def fill(rows: Rows, inputs: Floats) -> None:
@@ -302,7 +302,7 @@ def _counts(layout: Layout, columns: Sequence[Column], places: Sequence[int]) ->
 
 
 def _gaps(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    gaps, longest = [_kind(column).gap for column in columns], layout.half_lives_s[-1]
+    gaps, longest = np.array([_kind(column).gap for column in columns]), layout.half_lives_s[-1]
     at = _index(places)
 
     def fill(rows: Rows, inputs: Floats) -> None:
@@ -314,7 +314,7 @@ def _gaps(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> F
 
 
 def _new(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    gaps = [_kind(column).gap for column in columns]
+    gaps = np.array([_kind(column).gap for column in columns])
     at = _index(places)
 
     def fill(rows: Rows, inputs: Floats) -> None:
@@ -397,7 +397,7 @@ def _index(numbers: Sequence[int]) -> Any:
     """The numbers as an index, as a slice if they are consecutive: that is faster."""
     if list(numbers) == list(range(numbers[0], numbers[0] + len(numbers))):
         return slice(numbers[0], numbers[0] + len(numbers))
-    return list(numbers)
+    return np.array(numbers)
 
 
 def _habit(layout: Layout, column: Column, key: int | None) -> Habit:

@@ -326,7 +326,7 @@ class EventBuffer:
             here = part.stop
 
     def _recent(self, name: str, first: int, end: int) -> NDArray[Any]:
-        """Values (n, ...) of one column of recent events `first` to `end` - 1; a view if it can be."""
+        """Values (n, ...) of a column, of recent events from `first` to before `end`; a view if it can be."""
         pieces = [self._arrays[name][places] for places in self._slices(first, end)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 

@@ -314,7 +314,7 @@ class Exemplars:
     def __init__(self, core: Core, layout: Layout, count: int) -> None:
         self._rows = core.filled().copy()
         self._cluster = core.cluster[: len(core)].astype(np.int64)
-        self._everything = slice(None, None, -(-len(core) // TYPICAL_OF))
+        self._everything = np.arange(0, len(core), -(-len(core) // TYPICAL_OF) or 1)
         self._layout = layout
         columns = [kind.columns for kind in layout.kinds]
         self._kinds = np.array([(c.start, c.stop) for c in columns], dtype=np.int64)

@@ -9,6 +9,7 @@ versions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -220,14 +221,15 @@ class LearnedPart(ScorePart):
             "events": int(self._clusters.sizes[nearest]),
             "radius": float(self._clusters.radii[nearest]),
         }
+        told = shared[: shown.exemplars_max]
         exemplars = [
             {
                 "cluster": number,
                 "distance": distance,
                 "events": int(self._clusters.sizes[number]),
-                "ranges": self._ranges(number, shown),
+                "ranges": ranges,
             }
-            for number, distance in shared[: shown.exemplars_max]
+            for (number, distance), ranges in zip(told, self._ranges(told, shown), strict=True)
         ]
         return Explained(
             facts={"exemplars": exemplars, "cluster": cluster},
@@ -236,15 +238,20 @@ class LearnedPart(ScorePart):
             shown=typical != EVERYTHING or self._exemplars.everybody >= ENTITIES_SHOWN_MIN,
         )
 
-    def _ranges(self, cluster: int, shown: Shown) -> dict[str, list[float] | None]:
-        """Ranges of a cluster's numerics, in the units of the fields; None: all are missing."""
+    def _ranges(self, near: Sequence[tuple[int, float]], shown: Shown) -> list[dict[str, list[float] | None]]:
+        """Ranges of near clusters' numerics, in the units of the fields; None: all are missing."""
         assert self._exemplars is not None
-        ends = shown.units.restore(self._exemplars.ends(cluster)).T
-        return {
-            place.name: None if np.isnan(low) else [float(f"{low:.6g}"), float(f"{high:.6g}")]
-            for place, (low, high) in zip(self._layout.numerics, ends, strict=True)
-            if place.field.echo
-        }
+        if not near:
+            return []
+        ends = shown.units.restore(np.stack([self._exemplars.ends(number) for number, _ in near]))
+        return [
+            {
+                place.name: None if math.isnan(low) else [float(f"{low:.6g}"), float(f"{high:.6g}")]
+                for place, low, high in zip(self._layout.numerics, lows, highs, strict=True)
+                if place.field.echo
+            }
+            for lows, highs in ends.tolist()
+        ]
 
     @property
     def searches(self) -> tuple[bool, ...]:
@@ -381,7 +388,8 @@ class ServedModel:
         fit = Fit(sample=sample, inputs=inputs, measured=measured, learned=learned, rng=rng)
         for part in copies:
             part.refit(fit)
-        distances = _columns(copies, sample.rows.take(measured), inputs[measured])
+        some = np.ascontiguousarray(inputs[measured])  # kernels are compiled for rows without gaps
+        distances = _columns(copies, sample.rows.take(measured), some)
         return Promotion(copies, learned.step, distances, inputs[measured, self._features.heat])
 
     def install(self, promotion: Promotion, core: Core) -> None:
