@@ -74,7 +74,7 @@ def test_what_scores_mean_may_change(level: float, spread: float) -> None:
     settled = slice(MEMORY, None)
     means = [scores[settled][ranks[settled] == rank].mean() for rank in range(4)]
     assert means == sorted(means)
-    assert np.corrcoef(scores[settled].argsort().argsort(), ranks[settled])[0, 1] > 0.7
+    assert np.corrcoef(scores[settled].argsort().argsort(), ranks[settled])[0, 1] > 0.65
 
 
 @given(first=st.lists(st.floats(0, 9), max_size=40), second=st.lists(st.floats(0, 9), max_size=40))
