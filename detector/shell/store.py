@@ -32,7 +32,7 @@ from fsspec.spec import AbstractFileSystem
 from detector.config.extras import install_client
 from detector.config.words import redacted
 from detector.errors import ConfigError, Problem, StoreUnavailable
-from detector.shell import calls
+from detector.shell import calls, remote
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class FsspecStore:
     def __init__(self, url: str, timeout_s: float = 30.0) -> None:
         self._timeout_s = timeout_s
         self._slots = threading.BoundedSemaphore(_CALLS_MAX)
-        self._shown = redacted(url)
+        self._url, self._shown = url, redacted(url)
         unusable = url_problem(url)
         if unusable is not None:
             raise ConfigError("configuration", [unusable])
@@ -203,7 +203,11 @@ class FsspecStore:
         except _UnusableUrl:
             raise
         except calls.CallTimeout as error:
-            raise StoreUnavailable(f"{self._shown}: {what}: no answer in {self._timeout_s:g} s") from error
+            server = remote.server_of(getattr(self, "_fs", None), self._url)
+            from_it = f" from {server}" if server else ""
+            raise StoreUnavailable(
+                f"{self._shown}: {what}: no answer in {self._timeout_s:g} s{from_it}"
+            ) from error
         except Exception as error:
             # Clients raise their own kinds (botocore, aiohttp, paramiko); none derives from a common one.
             detail = redacted(f"{type(error).__name__}: {error}")
@@ -235,6 +239,7 @@ def url_problem(url: str) -> Problem | None:
 
 
 def _open(url: str) -> tuple[AbstractFileSystem, str]:
+    remote.prepare()
     fs, root = _usable(split_protocol(url)[0] or "file", lambda: url_to_fs(url))
     return fs, root
 

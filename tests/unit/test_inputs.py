@@ -547,7 +547,7 @@ def test_a_damaged_file_is_freed_at_once(pack: Callable[[bytes], bytes], kind: s
         def open(self, _: int) -> io.BufferedReader:
             given = Given(data[:-6])
             alive.append(weakref.ref(given))
-            return io.BufferedReader(given)  # type: ignore[arg-type]
+            return io.BufferedReader(given)
 
     def trouble() -> str:  # not by pytest.raises, which keeps the exception
         try:

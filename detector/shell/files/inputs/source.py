@@ -8,7 +8,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from detector.config.extras import install_client
 from detector.config.words import redacted
 from detector.errors import NeedsOperator
 from detector.shell.files.inputs.bytes_of import BUFFER_BYTES, Spool, SpoolView
+from detector.shell.remote import Remote
 
 STDIN = "-"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(:|//)")
@@ -40,8 +41,9 @@ class Source:
 
     def __init__(self, given: Path | str) -> None:
         self.given = str(given)
-        self._remote: Any = None  # the fsspec file system of a URL
+        self._remote: Remote | None = None  # of a URL
         self._spools: dict[str, Spool] = {}
+        self.names: list[str] = []
         if _URL.match(self.given):
             self.names = self._find()
         elif self.given != STDIN and not os.path.exists(self.given) and glob.has_magic(self.given):
@@ -57,7 +59,10 @@ class Source:
 
     def name(self, index: int) -> str:
         """A file as people should see it."""
-        return str(self) if self.names[index] == self.given else redacted(self.names[index])
+        name = self.names[index]
+        if self._remote is not None:
+            return str(self) if name == self._remote.path else redacted(self._remote.url_of(name))
+        return str(self) if name == self.given else redacted(name)
 
     def open(self, index: int) -> io.BufferedReader:
         """Open a file from its beginning.
@@ -72,7 +77,7 @@ class Source:
             if name in self._spools:
                 return io.BufferedReader(SpoolView(self._spools[name]), BUFFER_BYTES)
             if self._remote is not None:
-                file: Any = self._remote.open(name, "rb")
+                file: Any = self._remote.open(name, lambda: self._errors(index))
             elif name == STDIN:
                 file = sys.stdin.buffer
             else:
@@ -92,8 +97,7 @@ class Source:
         name = self.names[index]
         with self._errors(index):
             if self._remote is not None:
-                found = self._remote.size(name)
-                return None if found is None else int(found)
+                return self._remote.size(name)
             return os.path.getsize(name) if os.path.isfile(name) else None
 
     def fingerprint(self) -> dict[str, Any]:
@@ -117,12 +121,11 @@ class Source:
 
     def _find(self) -> list[str]:
         """The files of a URL."""
-        from fsspec.core import url_to_fs
-
         with self._errors(None):
-            self._remote, path = url_to_fs(self.given)
+            self._remote = Remote(self.given)
+            path = self._remote.path
             web = self.given.startswith(("http:", "https:"))  # there ? and [ are parts of an address
-            return sorted(self._remote.glob(path)) if "*" in path and not web else [path]
+            return self._remote.find() if "*" in path and not web else [path]
 
     @contextmanager
     def _errors(self, index: int | None) -> Iterator[None]:
@@ -140,13 +143,24 @@ class Source:
             how = f"; {command}" if command else ""
             raise NeedsOperator(f"{name} cannot be read: a package is missing{how} ({error})") from error
         except OSError as error:
-            raise NeedsOperator(f"{name} cannot be read: {error.strerror or error}") from error
+            reason = error.strerror or str(error)
+            if self._remote is not None:  # some clients say only the name, or nothing
+                reason = _reason(error, {name, self.given, self._remote.path, *self.names})
+            raise NeedsOperator(f"{name} cannot be read: {reason}") from error
         except Exception as error:  # each client of fsspec has exceptions of its own
-            if self._remote is None and index is not None:
+            if isinstance(error, NeedsOperator) or (self._remote is None and index is not None):
                 raise
-            raise NeedsOperator(
-                f"{name} cannot be read: {redacted(str(error)) or type(error).__name__}"
-            ) from error
+            raise NeedsOperator(f"{name} cannot be read: {_reason(error, {name})}") from error
+
+
+def _reason(error: BaseException, names: Collection[str]) -> str:
+    """What a client says of an error; where that is only a file's name, what it says of the cause."""
+    said = getattr(error, "strerror", None) or str(error)
+    if said and said.strip("'\"") not in names:
+        return redacted(said)
+    if error.__cause__ is not None:
+        return _reason(error.__cause__, names)
+    return "nothing is there" if isinstance(error, FileNotFoundError) else type(error).__name__
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
