@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -23,6 +24,11 @@ FRAUD_ABOVE = 220.0  # amount from which on the analysts call it fraud
 class Traffic(threading.Thread):
     """Sends simulated events until `finish`.
 
+    Parameters
+    ----------
+    now
+        The events' time is that of the clock; else that of the simulation, in which a day takes a minute.
+
     Attributes
     ----------
     factor
@@ -33,11 +39,11 @@ class Traffic(threading.Thread):
         Send nothing.
     """
 
-    def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float) -> None:
+    def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float, now: bool = False) -> None:
         super().__init__(name="traffic", daemon=True)
         self._deployment, self.events_per_s = deployment, events_per_s
         self._rng = random.Random(seed)
-        self._seed = seed
+        self._seed, self._now = seed, now
         self._ended = threading.Event()
         self.factor, self.broken_share, self.paused = 1.0, 0.0, False
         self.sent = 0
@@ -73,6 +79,8 @@ class Traffic(threading.Thread):
             for event in to_events(day):
                 changed: dict[str, Any] = dict(event)
                 changed["TX_AMOUNT"] = round(float(changed["TX_AMOUNT"]) * self.factor, 2)
+                if self._now:
+                    changed["TX_DATETIME"] = datetime.now(UTC).isoformat()
                 yield changed
 
 
