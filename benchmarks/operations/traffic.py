@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -47,6 +48,15 @@ class Traffic(threading.Thread):
         self._ended = threading.Event()
         self.factor, self.broken_share, self.paused = 1.0, 0.0, False
         self.sent = 0
+        self._coming = self._events()
+
+    def preload(self, count: int) -> None:
+        """Send so many events at once, before the start."""
+        self._deployment.produce(
+            (str(event["CUSTOMER_ID"]).encode(), json.dumps(event).encode())
+            for event in islice(self._coming, count)
+        )
+        self.sent += count
 
     def finish(self) -> None:
         """Send no more."""
@@ -54,7 +64,6 @@ class Traffic(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        events = self._events()
         topic, partitions = self._deployment.topics["transactions"], self._deployment.partitions
         producer = KafkaProducer(
             bootstrap_servers=self._deployment.bootstrap, linger_ms=20, max_block_ms=1000, retries=1000
@@ -64,7 +73,7 @@ class Traffic(threading.Thread):
             due += 0.0 if self.paused else self.events_per_s * TICK_S
             with suppress(Exception):  # the broker is away: what is due is sent later
                 while due >= 1.0:
-                    event = next(events)
+                    event = next(self._coming)
                     key = str(event["CUSTOMER_ID"]).encode()
                     body = b"{" if self._rng.random() < self.broken_share else json.dumps(event).encode()
                     producer.send(topic, key=key, value=body, partition=zlib.crc32(key) % partitions)
