@@ -383,3 +383,4 @@ class Status:
     reason: str = "starting"
     partitions: tuple[PartitionStatus, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    drift: tuple[str, ...] = ()  # what drifts, a sentence each

@@ -27,7 +27,7 @@ from benchmarks.operations.pictures import draw
 from benchmarks.operations.servers import ROOT, Prometheus
 from benchmarks.operations.traffic import Analysts, Traffic
 from tests.kafka.broker import PLAINTEXT, KafkaBroker
-from tests.kafka.daemons import Deployment
+from tests.kafka.daemons import Daemon, Deployment
 from tests.kafka.waiting import poll_until
 
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -41,7 +41,8 @@ CONFIG = {
 }
 KAFKA = {"session_timeout_ms": 8000, "transaction_timeout_ms": 4000}
 STEP_S = 5
-STEADY_S, DRIFT_S, OUTAGE_S, CALM_S = 150.0, 120.0, 30.0, 60.0
+STEADY_S, DRIFT_S, OUTAGE_S, CALM_S = 120.0, 150.0, 30.0, 60.0
+HISTORY_EVENTS = 130_000  # drift is judged after eight days of event time, and from panes of 2,048 events
 VARIABLES = {"$job": "detector", "$instance": ".*", "$__rate_interval": "30s"}
 
 Answer = list[dict[str, Any]]
@@ -71,6 +72,10 @@ CLAIMS: dict[tuple[str, str], tuple[str, Callable[[list[float]], bool]]] = {
     ("detector-alerts", "Labels in force"): ("answers", _above(0)),
     ("detector-alerts", "Cases"): ("cases", _above(0)),
     ("detector-drift", "Promotions and training"): ("training", _above(0)),
+    ("detector-drift", "Index against its threshold"): ("amounts that were multiplied", _above(1)),
+    ("detector-drift", "Index of the whole group"): ("amounts that were multiplied", _above(0.1)),
+    ("detector-drift", "Part in the change of alerts"): ("amounts that were multiplied", _above(0)),
+    ("detector-drift", "Drifts, by kind"): ("amounts that were multiplied", _above(0)),
 }
 """What must be seen, by dashboard and panel: what caused it, and a check of all values."""
 
@@ -86,17 +91,20 @@ def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[floa
     """Run through everything; returns when it began and ended, and Prometheus, still running."""
     traffic = Traffic(deployment, seed=3, events_per_s=250.0)
     analysts = Analysts(deployment)
+    traffic.preload(HISTORY_EVENTS)
     first = deployment.start()
-    traffic.start()
     analysts.start()
     if not poll_until(first.ready, timeout_s=300):
         raise SystemExit(first.log()[-3000:])
-    second = deployment.start()
-    poll_until(lambda: second.owns() > 0, timeout_s=300)
-    targets = [daemon.url.removeprefix("http://") for daemon in deployment.daemons]
-    prometheus = Prometheus(folder, {"detector": targets})
+    deployment.await_done(600)
+    traffic.start()
+    prometheus = Prometheus(folder, {"detector": [_address(first)]})
     prometheus.__enter__()
     began_s = time.time()
+    time.sleep(10)
+    second = deployment.start()
+    prometheus.target("detector", [_address(first), _address(second)])
+    poll_until(lambda: second.owns() > 0, timeout_s=300)
     for what, seconds in (("steady", STEADY_S), ("drift", DRIFT_S), ("outage", OUTAGE_S), ("calm", CALM_S)):
         print(f"{what}: {seconds:.0f} s, {traffic.sent:,} events sent", flush=True)
         traffic.factor = 1.0 if what == "steady" else 3.0
@@ -111,6 +119,10 @@ def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[floa
     traffic.finish()
     analysts.finish()
     return began_s, time.time(), prometheus
+
+
+def _address(daemon: Daemon) -> str:
+    return daemon.url.removeprefix("http://")
 
 
 def ask(prometheus: Prometheus, began_s: float, ended_s: float) -> tuple[dict[str, Any], list[str]]:

@@ -64,16 +64,26 @@ def _panel(axes: Axes, panel: Mapping[str, Any], found: Any, began_s: float) -> 
             (name, next((v for _, v in reversed(points) if not math.isnan(v)), math.nan))
             for name, points in lines
         ]
-        text = "\n".join(f"{_text(value, defaults['unit'])}  {name}" for name, value in shown[:4])
-        axes.text(0, 0.5, text, fontsize=10 if len(shown) < 3 else 7, va="center", color="#1a7f37")
+        parts = [f"{_text(value, defaults['unit'])} {name}" for name, value in shown]
+        text = "\n".join(", ".join(parts[at : at + 2]) for at in range(0, len(parts), 2))
+        axes.text(0, 0.5, text, fontsize=10 if len(parts) < 3 else 8, va="center", color="#1a7f37")
         return
     if not any(not math.isnan(value) for _, points in lines for _, value in points):
         axes.text(0.5, 0.5, "no data", ha="center", va="center", transform=axes.transAxes, color="#888888")
+    stacked = defaults["custom"].get("stacking", {}).get("mode") == "normal"
+    below: dict[float, float] = {}
     for name, points in lines:
         label = name if len(lines) <= SERIES_MAX or any(value for _, value in points) else None
-        axes.plot([at / 60 for at, _ in points], [value for _, value in points], linewidth=1.1, label=label)
+        minutes = [at / 60 for at, _ in points]
+        heights = [value + (below.get(at, 0.0) if stacked else 0.0) for at, value in points]
+        [line] = axes.plot(minutes, heights, linewidth=1.1, label=label)
+        if stacked:
+            floor = [below.get(at, 0.0) for at, _ in points]
+            axes.fill_between(minutes, floor, heights, color=line.get_color(), alpha=0.3)
+            below |= {at: height for (at, _), height in zip(points, heights, strict=True)}
+    highest = max((value for _, points in lines for _, value in points if not math.isnan(value)), default=0.0)
     for step in defaults["thresholds"]["steps"]:
-        if step["value"] is not None:
+        if step["value"] is not None and step["value"] < 3 * highest:
             axes.axhline(step["value"], color="#d1242f", linewidth=0.8, linestyle="--")
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)

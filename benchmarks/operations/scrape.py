@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=64)
     parser.add_argument("--fields", type=int, default=64)
     given = parser.parse_args()
-    sizes = {"P": given.partitions, "F": given.fields, "O": 5 * given.partitions, "T": 3}
-    scrape = render(full(sizes["P"], sizes["F"], sizes["O"], sizes["T"]))
+    sizes = {"P": given.partitions, "F": given.fields, "E": 3, "O": 5 * given.partitions, "T": 3}
+    scrape = render(full(**{name.lower(): size for name, size in sizes.items()}))
     for openmetrics in (False, True):
         took_ms = []
         for _ in range(TURNS):

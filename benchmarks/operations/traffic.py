@@ -9,6 +9,8 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
@@ -23,6 +25,11 @@ FRAUD_ABOVE = 220.0  # amount from which on the analysts call it fraud
 class Traffic(threading.Thread):
     """Sends simulated events until `finish`.
 
+    Parameters
+    ----------
+    now
+        The events' time is that of the clock; else that of the simulation, in which a day takes a minute.
+
     Attributes
     ----------
     factor
@@ -33,14 +40,23 @@ class Traffic(threading.Thread):
         Send nothing.
     """
 
-    def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float) -> None:
+    def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float, now: bool = False) -> None:
         super().__init__(name="traffic", daemon=True)
         self._deployment, self.events_per_s = deployment, events_per_s
         self._rng = random.Random(seed)
-        self._seed = seed
+        self._seed, self._now = seed, now
         self._ended = threading.Event()
         self.factor, self.broken_share, self.paused = 1.0, 0.0, False
         self.sent = 0
+        self._coming = self._events()
+
+    def preload(self, count: int) -> None:
+        """Send so many events at once, before the start."""
+        self._deployment.produce(
+            (str(event["CUSTOMER_ID"]).encode(), json.dumps(event).encode())
+            for event in islice(self._coming, count)
+        )
+        self.sent += count
 
     def finish(self) -> None:
         """Send no more."""
@@ -48,7 +64,6 @@ class Traffic(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        events = self._events()
         topic, partitions = self._deployment.topics["transactions"], self._deployment.partitions
         producer = KafkaProducer(
             bootstrap_servers=self._deployment.bootstrap, linger_ms=20, max_block_ms=1000, retries=1000
@@ -58,7 +73,7 @@ class Traffic(threading.Thread):
             due += 0.0 if self.paused else self.events_per_s * TICK_S
             with suppress(Exception):  # the broker is away: what is due is sent later
                 while due >= 1.0:
-                    event = next(events)
+                    event = next(self._coming)
                     key = str(event["CUSTOMER_ID"]).encode()
                     body = b"{" if self._rng.random() < self.broken_share else json.dumps(event).encode()
                     producer.send(topic, key=key, value=body, partition=zlib.crc32(key) % partitions)
@@ -73,6 +88,8 @@ class Traffic(threading.Thread):
             for event in to_events(day):
                 changed: dict[str, Any] = dict(event)
                 changed["TX_AMOUNT"] = round(float(changed["TX_AMOUNT"]) * self.factor, 2)
+                if self._now:
+                    changed["TX_DATETIME"] = datetime.now(UTC).isoformat()
                 yield changed
 
 

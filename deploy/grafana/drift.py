@@ -6,6 +6,55 @@ from __future__ import annotations
 from panel import SELECTED, Board, Panel, Row, one, top
 
 S = SELECTED
+LABELS = "labels of the last day"
+
+FIELDS = Row(
+    title="Fields",
+    panels=(
+        Panel(title="Index against its threshold", unit="percentunit", red_from=1, width=12, runbook="DetectorDriftOfField",
+              about="Population stability index of each field as a share of what chance explains. Above 100 % the field drifts.",
+              queries=(one(f"max by (field) (detector_drift_psi{{{S}}} / on (job, instance, partition, field) detector_drift_psi_threshold{{{S}}})",
+                           "{{field}}"),)),
+        Panel(title="Part in the change of alerts", unit="percentunit", width=12, runbook="DetectorDriftOfField",
+              about="Which part each field has in the change of the share of highly anomalous events.",
+              queries=(one(top("detector_drift_alert_weight", "field"), "{{field}}"),)),
+        Panel(title="Index of the whole group", unit="short", runbook="DetectorDriftOfField",
+              about="Recorded from bins that add over partitions and members (rules.yaml).",
+              queries=(one('max by (field) (job_field:detector_drift_psi:fleet{job=~"$job"})', "{{field}}"),)),
+        Panel(title="Missing", unit="percentunit", runbook="DetectorDriftOfField", about="Share of the events whose field is missing.",
+              queries=(one(f'sum by (field) (detector_drift_bin_events{{{S},side="current",bin="missing"}}) / on (field) sum by (field) (detector_drift_bin_events{{{S},side="current"}})',
+                           "{{field}}"),)),
+        Panel(title="Never seen before", unit="percentunit", runbook="DetectorDriftOfUnseenValues", about="Share of the events whose value was never seen before.",
+              queries=(one(f'sum by (field) (detector_drift_bin_events{{{S},side="current",bin="unseen"}}) / on (field) sum by (field) (detector_drift_bin_events{{{S},side="current"}})',
+                           "{{field}}"),)),
+    ),
+)  # fmt: skip
+
+OTHERS = Row(
+    title="Entities, embedding, scores, labels",
+    panels=(
+        Panel(title="Drifts, by kind", unit="short", stack=True, about="Number of drifts that are told now.", runbook="DetectorDriftOfField",
+              queries=(one(f"sum by (kind) (detector_drift_active{{{S}}})", "{{kind}}"),)),
+        Panel(title="New entities and contacts", unit="percentunit", runbook="DetectorDriftOfEntities",
+              about="Share of events whose entity, or contact with it, was never seen before, and the usual one at this hour.",
+              queries=(one(top("detector_drift_new_share", "entity, kind"), "{{entity}}: {{kind}}"),
+                       one(top("detector_drift_new_share_usual", "entity, kind"), "{{entity}}: {{kind}}, usual"))),
+        Panel(title="Embedding", unit="short", runbook="DetectorDriftOfEmbedding",
+              about="Shift of the mean in spreads, mass that moved between clusters, effective rank, distance to normal as a multiple of the usual one.",
+              queries=(one(top("detector_drift_embedding", "measure"), "{{measure}}"),)),
+        Panel(title="Changes of the score", unit="short", runbook="DetectorDriftOfScore",
+              about="Detected changes of what the alert budget does not touch, in an hour.",
+              queries=(one(f"sum by (partition) (increase(detector_drift_score_detections_total{{{S}}}[1h]))", "partition {{partition}}"),)),
+        Panel(title="Labels of the last day", unit="percentunit", runbook="DetectorDriftOfLabels", needs=LABELS,
+              about="Share of frauds among them, and labels per alert.",
+              queries=(one(f'max by (measure) (detector_drift_labels{{{S},measure=~"share|coverage"}})', "{{measure}}"),)),
+        Panel(title="Delay of labels", unit="s", runbook="DetectorDriftOfLabels", needs=LABELS, about="Median, from the event to its label, in event time.",
+              queries=(one(f'max by (measure) (detector_drift_labels{{{S},measure="delay_seconds"}})', "{{measure}}"),)),
+        Panel(title="Precision, by severity", unit="percentunit", runbook="DetectorDriftOfScore", needs=LABELS,
+              about="Share of frauds among the answered alerts of the last week.",
+              queries=(one(top("detector_label_precision", "severity"), "{{severity}}"),)),
+    ),
+)  # fmt: skip
 
 MODEL = Row(
     title="The model",
@@ -15,8 +64,6 @@ MODEL = Row(
                        one(f"max(detector_trim_threshold_score{{{S}}})", "trim"))),
         Panel(title="Changes followed", unit="short", about="Changes of the stream that the model has followed, in an hour, by partition.",
               queries=(one(f"sum by (partition) (increase(detector_shifts_total{{{S}}}[1h]))", "partition {{partition}}"),)),
-        Panel(title="Changes detected", unit="short", about="Changes of the mean of a signal, in an hour.",
-              queries=(one(f"sum by (signal) (increase(detector_drift_detections_total{{{S}}}[1h]))", "{{signal}}"),)),
         Panel(title="Rate of events, in event time", unit="short", about="Events per day of event time, over all partitions.",
               queries=(one(f"sum(detector_events_per_day{{{S}}})", "events per day"),)),
         Panel(title="Encoder", unit="short", about="Training loss, a moving average.",
@@ -40,7 +87,7 @@ BOARD = Board(
     uid="detector-drift",
     title="Detector: drift",
     about="Does the stream change, by which field, and does the model follow? `detector status` says it in words.",
-    rows=(MODEL,),
+    rows=(FIELDS, OTHERS, MODEL),
     excused={
         "detector_state_hash": "two groups compare it at one offset; as a line it says nothing",
         "detector_barrier_offset": "only read together with detector_state_hash",

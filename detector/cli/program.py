@@ -13,7 +13,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from detector import __version__
-from detector.cli import alerts, checkpoint, config, doctor, feedback, looking_back, notify, service, traffic
+from detector.cli import (
+    alerts,
+    checkpoint,
+    config,
+    doctor,
+    feedback,
+    looking_back,
+    notify,
+    service,
+    status,
+    traffic,
+)
 from detector.cli.common import err, out
 from detector.cli.help import Command, Group
 from detector.config.words import redacted
@@ -45,6 +56,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (app, "replay", service.replay, _BEGIN),
     (app, "run", service.run, _BEGIN),
     (app, "notify", notify.notify, _OPERATE),
+    (app, "status", status.status, _OPERATE),
     (app, "explain", looking_back.explain, _OPERATE),
     (app, "doctor", doctor.doctor, _OPERATE),
     (app, "compile", service.compile_, _OPERATE),

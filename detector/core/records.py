@@ -12,6 +12,29 @@ from numpy.typing import NDArray
 
 Headers = tuple[tuple[str, bytes], ...]
 
+REASONS = (
+    "tombstone",  # no value: a delete marker of a compacted topic
+    "empty",
+    "too_large",
+    "too_deep",
+    "malformed",  # not of the event's format; of JSON: also bytes that are not UTF-8, and the token NaN
+    "not_an_object",
+    "missing",  # id, time, a required entity or a required field
+    "wrong_type",
+    "bad_time",
+    "out_of_range",  # not finite, or a time outside 1970 to 2200
+    "too_long",
+    "key_mismatch",  # only with require_key
+    "too_many",  # fields and items
+    "reversal",  # takes back another event, see event.reversals
+    "duplicate",  # an earlier event has the same id, see event.duplicates
+    "late",  # see event.time.late
+)
+"""Why a record is rejected."""
+
+IRREGULARITIES = ("out_of_order", "late", "duplicate", "skipped")
+"""How an event can be irregular. Skipped: the record is no event, and nothing is wrong with it."""
+
 Lap = Callable[[str], None]
 """Called with the name of a stage when it is done. The core has no clock; its caller may measure the time."""
 
@@ -83,7 +106,7 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Headers  # the record's own, then detector_reason, detector_detail, detector_topic, ...
-    reason: str  # one of detector.core.events.REASONS
+    reason: str  # one of REASONS
     detail: str
 
 

@@ -22,6 +22,7 @@ from detector.wiring.first_config import (
     write_labels,
 )
 from detector.wiring.notify import Tried, notify, try_receivers
+from detector.wiring.status import service_status
 
 __all__ = [
     "COMPILING",
@@ -48,6 +49,7 @@ __all__ = [
     "roll_back",
     "run",
     "send_feedback",
+    "service_status",
     "show_checkpoint",
     "try_out",
     "try_receivers",

@@ -25,7 +25,6 @@ from detector.ports import Log
 from detector.shell import logs
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
-from detector.shell.drift import DriftMonitor
 from detector.shell.heap import give_back, keep_large_apart
 from detector.shell.http import HttpServer
 from detector.shell.kafka import EndsWatch, KafkaStream, OutputWatch
@@ -106,7 +105,6 @@ def _run(
     telemetry, clock = Telemetry(), SystemClock()
     store = FsspecStore(config.checkpoints.url)
     stream = KafkaStream(config, password, key_password)
-    monitor = DriftMonitor(telemetry)
     watch = OutputWatch(config, stream, telemetry, log)
     space = SpaceWatch(store.free_bytes, telemetry, log)
     retention = _retention_watch(config, stream, telemetry, log)
@@ -139,8 +137,6 @@ def _run(
             log=log,
             executor=BackgroundThread("checkpoints", after=give_back),
             lanes=lanes,
-            observe=monitor.observe,
-            on_revoked=monitor.forget,
             warm_start=warm_start,
             schemas=registry_client(config, *registry_secrets),
             warning_sources=(

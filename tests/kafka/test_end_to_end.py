@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from detector.core.events import REASONS
+from detector.core.records import REASONS
 from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 from tests.alerts import check_alert
 from tests.kafka.broker import PLAINTEXT, SASL_SSL, KafkaBroker

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 
 from detector.config.formats import FORMATS as NAMES
 from detector.config.tree import Event, EventLimits
-from detector.core.events import REASONS, BlockReader, ParsedEvent, Parser, Rejected
+from detector.core.events import BlockReader, ParsedEvent, Parser, Rejected
 from detector.core.events.formats import FORMATS
 from detector.core.events.formats.base import Format
 from detector.core.events.rejection import Bad
-from detector.core.records import Headers, Record
+from detector.core.records import REASONS, Headers, Record
 
 KEY = b"a secret of the tests"
 TREE: dict[str, Any] = {

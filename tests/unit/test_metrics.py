@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from detector.core.alerts.cases import CAUSES
 from detector.core.alerts.policy import SUPPRESSED_REASONS
 from detector.core.alerts.severity import SEVERITIES
-from detector.core.events import IRREGULARITIES, REASONS
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
+from detector.core.records import IRREGULARITIES, REASONS
 from detector.core.reporting.standing import FAILURES, STATES
 from detector.core.reporting.telemetry import CHANGES, LABEL_COUNTS, STAGES, WAIT_BOUNDS, Telemetry
 from detector.shell.metrics import (
@@ -50,7 +50,6 @@ def busy() -> Telemetry:
     telemetry.latest_alerts[3, "high"] = 4711, 1_700_000_000.25
     numbers.suppressed["budget"] += 6
     numbers.labels["applied"] += 7
-    numbers.drift["score_mean"] += 9
     numbers.irregular["late"] += 3
     numbers.standing.processed, numbers.standing.assigned_s, numbers.standing.moved_s = 100, 0.0, 30.0
     numbers.standing.state, numbers.standing.progress = "running", 1.0
@@ -173,7 +172,6 @@ def test_numbers_arrive_as_they_were_written() -> None:
         "detector_labels_total": {(outcome,): 7 * (outcome == "applied") for outcome in LABEL_COUNTS},
         "detector_key_mismatches_total": {("3",): 1},
         "detector_events_irregular_total": {(kind,): 3 * (kind == "late") for kind in IRREGULARITIES},
-        "detector_drift_detections_total": {("3", "score_mean"): 9},
         "detector_partition_lag_records": {("3",): 11},
         "detector_partition_lag_seconds": {("3",): 1.5},
         "detector_partition_lag_age_seconds": {("3",): 1.5},

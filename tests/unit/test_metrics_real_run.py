@@ -12,13 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from threadpoolctl import threadpool_limits
 
 from detector.config.tree import Config
-from detector.core.events import REASONS
 from detector.core.labels.receipts import OUTCOMES
+from detector.core.records import REASONS
 from detector.core.recovery.journal import Journal
 from detector.core.reporting.standing import FAILURES
 from detector.core.reporting.telemetry import PartitionTelemetry
 from detector.ports import Committed
-from detector.shell.drift import DriftMonitor
 from detector.shell.metrics import METRICS, TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
 from detector.shell.space import SpaceWatch
@@ -127,7 +126,6 @@ class RealRun:
 
     def __init__(self) -> None:
         self.world = World(partitions=2, config=config(), poll_records_max=64)
-        self.monitor = DriftMonitor(self.world.telemetry)
         self.moved: set[Series] = set()
         self.seen: set[Series] = set()
         infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
@@ -141,7 +139,7 @@ class RealRun:
         self._answered = 0
 
     def runner(self) -> Runner:
-        return self.world.runner(observe=self.monitor.observe, on_revoked=self.monitor.forget)
+        return self.world.runner()
 
     def produce(self, count: int, scale: float = 1.0) -> None:
         for _ in range(count):
@@ -290,23 +288,3 @@ def test_every_number_of_the_model_is_exported(lived: RealRun) -> None:
         if metric.scope == "model" and not metric.timed:
             metric.read(numbers)
     assert read == set(lived.world.telemetry.partitions[0].gauges)
-
-
-def test_a_partition_that_comes_back_begins_anew_in_the_drift_monitor() -> None:
-    """Its last blocks were processed elsewhere: compared with the old ones they would look like a change."""
-
-    def changes(moves: bool) -> int:
-        made = RealRun()
-        runner = made.runner()
-        for scale in (1.0, 50.0):
-            for _ in range(14):
-                made.produce(160, scale)
-                made.turn(runner)
-            if moves and scale == 1.0:
-                made.world.broker.evict(made.world.stream)
-                made.turn(runner)
-        return made.world.telemetry.partitions[0].drift["score_mean"]
-
-    with threadpool_limits(1):
-        assert changes(moves=False) == 1
-        assert changes(moves=True) == 0

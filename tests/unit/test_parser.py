@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import EntityField, Event, EventLimits, TimeField, ValueField
-from detector.core.events import REASONS, ParsedEvent, Parser, Rejected
-from detector.core.records import Record
+from detector.core.events import ParsedEvent, Parser, Rejected
+from detector.core.records import REASONS, Record
 
 KEY = b"a secret of the tests"
 GOOD: dict[str, Any] = {

@@ -17,9 +17,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from detector.core.drift.law import psi
 from tests.promql import labels_of
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +30,7 @@ RUNBOOKS = ROOT / "docs" / "how-to" / "runbooks.md"
 SITE = "https://docs.example.com/detector/how-to/runbooks/#"
 DAY = 24 * 60
 
+BIN_EVENTS = "detector_drift_bin_events"
 M0 = 'job="detector",instance="a:9464"'
 P0 = f'{M0},partition="0"'
 P1 = f'{M0},partition="1"'
@@ -66,8 +69,7 @@ def test_a_rule_names_series_labels_and_values_that_exist(rule: dict[str, Any]) 
     texts = " ".join(rule.get("annotations", {}).values())
     assert set(re.findall(r"\$labels\.(\w+)", texts)) <= labels
     if "record" in rule:
-        level = rule["record"].split(":")[0]
-        assert level in labels | {"partition"}
+        assert set(rule["record"].split(":")[0].split("_")) <= labels | {"partition"}
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -334,6 +336,30 @@ FAULTS: dict[str, Fault] = {
         series={f"detector_alert_budget_used_ratio{{{P0}}}": gauge((0.5, 5), (1, 70), (0.5, 5))},
         before=64, fires=66, ends=76, labels=OF_0,
     ),
+    "DetectorDriftOfField": Fault(
+        series={f'detector_drift_active{{{P0},kind="feature",field="amount"}}': gauge((0, 5), (1, 10), (0, 5))},
+        before=4, fires=7, ends=16, labels=JOB | {"field": "amount"},
+    ),
+    "DetectorDriftOfUnseenValues": Fault(
+        series={f'detector_drift_active{{{P0},kind="unseen",field="amount"}}': gauge((0, 5), (1, 10), (0, 5))},
+        before=4, fires=7, ends=16, labels=JOB | {"field": "amount"},
+    ),
+    "DetectorDriftOfEntities": Fault(
+        series={f'detector_drift_active{{{P0},kind="new_entities",field=""}}': gauge((0, 5), (1, 10), (0, 5))},
+        before=4, fires=7, ends=16, labels=JOB,
+    ),
+    "DetectorDriftOfEmbedding": Fault(
+        series={f'detector_drift_active{{{P0},kind="embedding",field=""}}': gauge((0, 5), (1, 10), (0, 5))},
+        before=4, fires=7, ends=16, labels=JOB,
+    ),
+    "DetectorDriftOfScore": Fault(
+        series={f'detector_drift_active{{{P0},kind="score",field=""}}': gauge((0, 5), (1, 10), (0, 5))},
+        before=4, fires=7, ends=16, labels=JOB,
+    ),
+    "DetectorDriftOfLabels": Fault(
+        series={f'detector_drift_active{{{P0},kind="labels",field=""}}': gauge((0, 5), (1, 10), (0, 5))},
+        before=4, fires=7, ends=16, labels=JOB,
+    ),
     "DetectorBudgetSilent": Fault(
         series={f'detector_alerts_total{{{where},severity="high"}}':
                 counter((20 / DAY, DAY), (0, DAY), (20 / DAY, DAY)) for where in (P0, P1)},
@@ -374,6 +400,25 @@ def cases() -> Iterator[dict[str, Any]]:
         }
 
 
+def index_of_a_fleet() -> dict[str, Any]:
+    """Bins of two members add, and the recorded index is that of the sums, as a shard computes it."""
+    current, usual = [[30.0, 70.0, 0.0], [10.0, 60.0, 20.0]], [[50.0, 50.0, 0.0], [40.0, 50.0, 0.0]]
+    given = [
+        {"series": f'{BIN_EVENTS}{{job="detector",instance="{m}",field="amount",side="{side}",bin="{b}"}}',
+         "values": gauge((counts[m][b], 10))}
+        for side, counts in {"current": current, "reference": usual}.items() for m in (0, 1) for b in (0, 1, 2)
+    ]  # fmt: skip
+    now, before = np.sum(current, axis=0), np.sum(usual, axis=0)
+    expected = float(psi(now, before / before.sum()))
+    assert expected > 0.3
+    check = {
+        "expr": f"abs(job_field:detector_drift_psi:fleet - {expected}) < bool 1e-9",
+        "eval_time": "9m",
+        "exp_samples": [{"labels": '{field="amount", job="detector"}', "value": 1}],
+    }
+    return {"name": "fleet", "interval": "1m", "input_series": given, "promql_expr_test": [check]}
+
+
 @pytest.fixture(scope="module")
 def promtool() -> str:
     found = shutil.which("promtool")
@@ -399,13 +444,14 @@ def test_each_alert_fires_on_its_fault_alone_and_resolves(promtool: str, tmp_pat
         for rule in group["rules"]:
             rule.pop("annotations", None)  # promtool would compare their texts
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(groups))
+    every = [*cases(), index_of_a_fleet()]
     orders = [group["name"] for group in groups["groups"]]
     for name, minutes in {"short": 1, "long": 10}.items():  # rules are evaluated so often
         file = {
             "rule_files": ["rules.yaml"],
             "evaluation_interval": f"{minutes}m",
             "group_eval_order": orders,
-            "tests": [case for case in cases() if (case["name"] in LONG) == (name == "long")],
+            "tests": [case for case in every if (case["name"] in LONG) == (name == "long")],
         }
         (tmp_path / f"{name}.yaml").write_text(yaml.dump(file, Dumper=yaml.CSafeDumper))
     run(promtool, "test", "rules", str(tmp_path / "short.yaml"), str(tmp_path / "long.yaml"))

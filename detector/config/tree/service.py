@@ -215,7 +215,7 @@ class HttpTls(Part):
 
 
 class Http(Part):
-    """The pages /livez, /readyz and /metrics."""
+    """The pages /livez, /readyz, /status and /metrics."""
 
     address: ListenAddress = Field(
         "127.0.0.1:9464", description="host:port to listen on; 0.0.0.0:9464 for all networks."
@@ -223,8 +223,8 @@ class Http(Part):
     tls: HttpTls | None = Field(None, description="The certificate; null: plain HTTP.")
     token: Secret | None = Field(
         None,
-        description="Where the bearer token of /metrics and of the details of /readyz is kept; null: whoever "
-        "reaches the pages sees them. /livez and whether the service is ready need no token.",
+        description="Where the bearer token of /metrics, /status and the details of /readyz is kept; null: "
+        "whoever reaches the pages sees them. /livez and whether the service is ready need no token.",
     )
     unprotected: bool = Field(
         False,

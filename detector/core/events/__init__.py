@@ -5,19 +5,17 @@ What other rooms use is exported here; modules of this room import each other di
 
 from __future__ import annotations
 
-from detector.core.events.admission import IRREGULARITIES, Admission
+from detector.core.events.admission import Admission
 from detector.core.events.block_reader import BlockReader, Events
 from detector.core.events.event_time import EventTime
 from detector.core.events.kinds import KINDS, TEXT_GRAMS_MAX, Explanation
 from detector.core.events.parser import ParsedEvent, Parser, View, id_hash
-from detector.core.events.rejection import REASONS, SKIPPED, Rejected
+from detector.core.events.rejection import SKIPPED, Rejected
 from detector.core.events.times import read_time
 from detector.core.events.values import key_text
 
 __all__ = [
-    "IRREGULARITIES",
     "KINDS",
-    "REASONS",
     "SKIPPED",
     "TEXT_GRAMS_MAX",
     "Admission",

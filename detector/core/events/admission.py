@@ -24,9 +24,7 @@ from detector.config.tree import Event
 from detector.core.events.block_reader import Events
 from detector.core.events.event_time import EventTime, is_behind, time_latest, time_now, update_time
 from detector.core.events.rejection import SKIPPED, Rejected
-
-IRREGULARITIES = ("out_of_order", "late", "duplicate", "skipped")
-"""Skipped: the record is no event, and nothing is wrong with it."""
+from detector.core.records import IRREGULARITIES
 
 _OUT_OF_ORDER, _LATE, _DUPLICATE = range(3)
 _ENTERS, _REJECTED = 3, 4  # fates of a row; the other fates are the numbers above: why it was refused

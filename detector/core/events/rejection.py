@@ -4,25 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-REASONS = (
-    "tombstone",  # no value: a delete marker of a compacted topic
-    "empty",
-    "too_large",
-    "too_deep",
-    "malformed",  # not of the event's format; of JSON: also bytes that are not UTF-8, and the token NaN
-    "not_an_object",
-    "missing",  # id, time, a required entity or a required field
-    "wrong_type",
-    "bad_time",
-    "out_of_range",  # not finite, or a time outside 1970 to 2200
-    "too_long",
-    "key_mismatch",  # only with require_key
-    "too_many",  # fields and items
-    "reversal",  # takes back another event, see event.reversals
-    "duplicate",  # an earlier event has the same id, see event.duplicates
-    "late",  # see event.time.late
-)
-
 SKIPPED = "skipped"
 """In place of a reason: the record is no event and nothing is wrong with it (a delete in a change stream)."""
 

@@ -1,4 +1,4 @@
-"""Count the outputs of a batch, and compute the signals of drift."""
+"""Count the outputs of a batch."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ import numpy as np
 
 from detector.core.records import Outputs
 from detector.core.reporting.telemetry import Telemetry
-
-DRIFT_SIGNALS = ("score_mean", "rejected_share")
-"""Names of the numbers that `block_signals` gives."""
 
 
 def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s: float) -> None:
@@ -44,16 +41,6 @@ def count(telemetry: Telemetry, partition: int, batch: Sequence[Outputs], now_s:
         numbers.received += sum(len(scored.offsets) for scored in outputs.scored) + len(outputs.dead_letters)
         _count_labels(numbers.labels, outputs.side_outcomes.get("feedback", {}), first=partition == 0)
         _add(numbers.exchange, outputs.side_outcomes.get("exchange", {}))
-
-
-def block_signals(block: Sequence[Outputs]) -> dict[str, float]:
-    """Compute the `DRIFT_SIGNALS` of one block for the drift monitor; empty when nothing was scored."""
-    parts = [scored.scores for outputs in block for scored in outputs.scored]
-    if not parts:
-        return {}
-    scores = np.concatenate(parts)
-    rejected = sum(len(outputs.dead_letters) for outputs in block)
-    return {"score_mean": float(scores.mean()), "rejected_share": rejected / (rejected + len(scores))}
 
 
 class StageTimer:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from detector.core.alerts.cases import CAUSES
 from detector.core.alerts.policy import SUPPRESSED_REASONS
 from detector.core.alerts.severity import SEVERITIES
-from detector.core.events import IRREGULARITIES, REASONS
+from detector.core.drifted import Drift
 from detector.core.labels.peer_messages import OUTCOMES as EXCHANGE_OUTCOMES
 from detector.core.labels.receipts import OUTCOMES, STATUSES
+from detector.core.records import IRREGULARITIES, REASONS
 from detector.core.reporting.standing import CheckpointNumbers, LogEnd, Standing
 
 SECONDS_BOUNDS = (
@@ -96,7 +97,6 @@ class PartitionTelemetry:
     case_updates: dict[str, int] = field(default_factory=lambda: _from_zero(CAUSES))  # by cause
     labels: dict[str, int] = field(default_factory=lambda: _from_zero(LABEL_COUNTS))  # see LABEL_COUNTS
     exchange: dict[str, int] = field(default_factory=lambda: _from_zero(EXCHANGE_OUTCOMES))  # by outcome
-    drift: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # detected changes, by signal
     key_mismatches: int = 0
     irregular: dict[str, int] = field(default_factory=lambda: _from_zero(IRREGULARITIES))  # by kind
     unreadable: dict[str, int] = field(default_factory=lambda: _from_zero(()))  # values, by field
@@ -106,6 +106,7 @@ class PartitionTelemetry:
     # position of the last barrier, and 48 bits of the hash of the state right after it
     barrier: tuple[int | None, int | None] = (None, None)
     gauges: dict[str, float] = field(default_factory=dict)  # of the model, see `Shard.gauges`
+    drift: Drift | None = None
 
     @property
     def receipts(self) -> dict[str, int]:
@@ -121,7 +122,7 @@ class PartitionTelemetry:
         checkpoints = self.checkpoints
         checkpoints.since_s = checkpoints.bytes = checkpoints.journal_bytes = None
         checkpoints.largest = 0
-        self.barrier, self.gauges = (None, None), {}
+        self.barrier, self.gauges, self.drift = (None, None), {}, None
 
 
 class Outages:

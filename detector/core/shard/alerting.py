@@ -116,6 +116,11 @@ class Alerting:
         self._configure(config, parser)
         self._load_parts(state)
 
+    @property
+    def threshold(self) -> float:
+        """Lowest score of a candidate; infinite: there is no threshold yet."""
+        return float(self._threshold)
+
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
         budget, used = self._policy.budget(self._events_per_day)

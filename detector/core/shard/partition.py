@@ -29,6 +29,7 @@ from importlib.metadata import version
 from typing import Any
 
 from detector.config.tree import ModelPart
+from detector.core.drifted import Drift
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.records import Identity, Lap, Outputs, PeerMessage, Record, no_lap
 from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
@@ -192,6 +193,11 @@ class Partition:
     def replaying(self) -> bool:
         """Whether the next record may be below `until`."""
         return self.position < self.until
+
+    @property
+    def drift(self) -> Drift | None:
+        """What is known of drift; None: nothing yet."""
+        return self._shard.drift
 
     @property
     def gauges(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.alerts.facts import NearFraud
+from detector.core.drift.watch import DriftWatch
 from detector.core.events import Events
 from detector.core.features import (
     Features,
@@ -37,6 +38,7 @@ from detector.core.model.score_part import Explained, Shown
 from detector.core.model.serving import Promotion, ServedModel
 from detector.core.model.shifts import Shift, ShiftWatch, moved_units
 from detector.core.shard.block import Block
+from detector.core.shard.watched import columns, values
 
 
 class Mixed(NamedTuple):
@@ -77,6 +79,7 @@ class Scorer:
         self.served = ServedModel(model, layout, features, rng)
         self.calibration = Calibration(model.calibration, self.served.weights, self.served.limits)
         self.shifts = ShiftWatch(model.calibration.warm_up_events)
+        self.drift = DriftWatch(columns(layout))
 
     def fill(self, block: Block, events: Events, piece: slice, rates: FraudRates) -> None:
         """Write events to a piece of the block, with their context and inputs; profiles learn them."""
@@ -117,6 +120,11 @@ class Scorer:
         self.features.add_heat(rows, inputs)
         mixed = self._mixed(plain, rows, inputs)
         return Scores(*mixed, self._cold(plain, mixed, rows, inputs))
+
+    def watch(self, events: Events, rows: Rows, scores: NDArray[np.float64]) -> None:
+        """Show n events with their scores (n,) to the watch for drift."""
+        if self.served.ready:
+            self.drift.add(values(events, rows), scores)
 
     def score_rows(self, rows: Rows) -> NDArray[np.float64]:
         """Scores (n,) of rows as they would be with other values, for explanations."""
@@ -178,6 +186,7 @@ class Scorer:
             ordinary = self.calibration.ordinary(block.distances[used])
             self.calibration.learn(block.distances[used], accepted[used])
             self.served.learn(block.rows.take(used), block.inputs[used], ordinary)
+            self.drift.end_block(float(block.now[block.filled - 1]))
         return accepted
 
     def accepts(self, core: Core) -> NDArray[np.bool_]:
@@ -242,6 +251,7 @@ class Scorer:
             "served": self.served.to_state(),
             "calibration": self.calibration.to_state(),
             "shifts": self.shifts.to_state(),
+            "drift": self.drift.to_state(),
         }
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
@@ -253,6 +263,7 @@ class Scorer:
         self.calibration.weights = self.served.weights
         self.calibration.load(state["calibration"])
         self.shifts.load(state["shifts"])
+        self.drift.load(state["drift"])
 
 
 def _tables(profiles: Profiles, heat: Heat) -> list[KeyTable]:

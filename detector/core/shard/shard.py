@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
+from detector.core.drifted import Drift
 from detector.core.events import Events
 from detector.core.features import Features, Layout
 from detector.core.jobs import AT_ONCE, Lanes
@@ -172,6 +173,11 @@ class Shard:
         """Whether the next event is still in warm-up."""
         return self.events < self.config.model.calibration.warm_up_events
 
+    @property
+    def drift(self) -> Drift | None:
+        """What is known of drift; None: nothing yet."""
+        return self._scorer.drift.found
+
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
         served, calibration = self._scorer.served, self._scorer.calibration
@@ -208,7 +214,7 @@ class Shard:
         consumed = admitted.consumed
         self.position = records[consumed - 1].offset + 1 if consumed else self.position
         self._lap("parse")
-        outputs = admitted.outputs()
+        outputs = Outputs() if silent else admitted.outputs()
         inquired = None
         if len(admitted.events):
             scores, decided = self._score(admitted.events, silent=silent, explain=explain)
@@ -219,7 +225,6 @@ class Shard:
         if block_ended:
             self._learn()
             self._lap("learn")
-        outputs = Outputs() if silent else outputs
         return Taken(consumed=consumed, outputs=outputs, block_ended=block_ended, inquired=inquired)
 
     def look(self, records: Sequence[Record]) -> Looked:
@@ -259,6 +264,7 @@ class Shard:
                 labelled=scores.labelled,
                 alerted=decided.alerted,
             )
+        scorer.watch(events, rows, scores.scores)
         self._lap("alert")
         self.events += len(events)
         self._accepted += len(events)
@@ -341,7 +347,7 @@ class Shard:
            refitted parts
         2. apply the records of the side inputs: labels (see `_apply`), then messages of peers
         3. train on labels, update the parts of the score, weigh the labelled ones
-        4. set the threshold
+        4. set the threshold; look for drift
         5. pack messages for peers; they wait in `exchange`, with the counts of its messages
         6. write receipts; they wait in `desk`
 
@@ -375,6 +381,7 @@ class Shard:
             )
         # Step 4
         self._update_threshold()
+        self._scorer.drift.barrier(self.event_time, self._alerting.threshold)
         self.since_barrier = 0
         # Step 5
         if self.config.exchange:  # also in a silent replay, because publishing changes state

@@ -1,10 +1,10 @@
-"""The pages /livez, /readyz and /metrics.
+"""The pages /livez, /readyz, /status and /metrics.
 
 The answers come from what the loop has left in memory. Nothing here calls the broker, the store or the loop:
 if a probe waited for Kafka, an outage of the broker would kill every replica.
 
-With a token, /metrics and the details of /readyz need it. Whether the loop lives and whether the service is
-ready is told to everybody: a kubelet has no token.
+With a token, /metrics, /status and the details of /readyz need it. Whether the loop lives and whether the
+service is ready is told to everybody: a kubelet has no token.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _log = logging.getLogger(__name__)
 _RENEWED_S = 60.0  # how often the certificate's files are looked at
 _JSON = "application/json"
 _INDEX = (
-    b"/livez    whether the loop runs\n/readyz   partitions and warnings, as JSON\n/metrics  for Prometheus\n"
+    b"/livez    whether the loop runs\n/readyz   partitions and warnings, as JSON\n"
+    b"/status   the same, and what drifts\n/metrics  for Prometheus\n"
 )
 
 
@@ -128,9 +129,11 @@ class HttpServer:
                     return self._livez()
                 case "/readyz":
                     return self._readyz(details=self._may_see(request))
+                case "/status" if self._may_see(request):
+                    return Answer(HTTPStatus.OK, msgspec.json.encode(self._status()), _JSON)
                 case "/metrics" if self._may_see(request):
                     return None
-                case "/metrics":
+                case "/status" | "/metrics":
                     return refusal(HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": "Bearer"})
             return Answer(HTTPStatus.NOT_FOUND, b"not found\n" + _INDEX)
         except Exception:  # noqa: BLE001 - a page must not stop the service; it is logged

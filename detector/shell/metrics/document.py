@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from detector.shell.metrics.bounds import PARTITIONS, SYMBOLS, bounds_of, formula_text, series_max, terms
+from detector.shell.metrics.bounds import (
+    PARTITIONS,
+    SYMBOLS,
+    Terms,
+    bounds_of,
+    formula_text,
+    series_max,
+    terms,
+)
 from detector.shell.metrics.table import INFOS, METRICS
 
 
-def formula() -> dict[tuple[str, ...], int]:
+def formula() -> Terms:
     """The most series of a process; see `bounds.series_max`."""
     return terms(METRICS, len(INFOS))
 
@@ -31,8 +39,11 @@ def bounds_table() -> str:
     """The formula of the number of series, and what bounds each label, for the same page."""
     lines = [f"    series <= {formula_text(formula())}", "", "| letter | number of |", "|---|---|"]
     lines += [f"| {bound.symbol} | {bound.source} |" for bound in SYMBOLS]
-    most = series_max(formula(), {"P": 64, "F": 64, "O": 320, "T": 3})
-    lines += ["", f"With 64 partitions, 64 fields and entities, and five output topics that is {most:,}."]
+    most = series_max(formula(), {"P": 64, "F": 64, "E": 3, "O": 320, "T": 3})
+    lines += [
+        "",
+        f"With 64 partitions, 64 fields (3 of them entities) and five output topics: {most:,}.",
+    ]
     lines += ["", "| metric | label | values |", "|---|---|---|"]
     for metric in METRICS:
         for label, bound in bounds_of(metric).items():

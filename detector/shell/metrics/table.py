@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from detector.core.reporting.telemetry import Histogram, PartitionTelemetry, Telemetry
+from detector.shell.metrics.drift import DRIFT
 from detector.shell.metrics.exposition import write
 from detector.shell.metrics.kinds import Metric, Moment, as_tuple
 from detector.shell.metrics.kinds import delivery as _delivery
@@ -146,15 +147,6 @@ METRICS: tuple[Metric, ...] = (
         "field",
         alert="`sum by (field) (rate(detector_values_unreadable_total[10m])) > 0`: a producer writes this "
         "field in another way; `event.number` and `event.missing` say how values are written",
-    ),
-    _delivery(
-        "detector_drift_detections_total",
-        "changes",
-        "Detected changes of the mean of a signal, by signal.",
-        lambda p: p.drift,
-        "signal",
-        alert="`sum by (signal) (increase(detector_drift_detections_total[1d]))` far above its usual value "
-        "(daily cycles count too)",
     ),
     # --- the model ---
     _model("detector_model_events", "events", "events", "Events accepted since the model began."),
@@ -289,6 +281,7 @@ METRICS: tuple[Metric, ...] = (
         "0 to 1",
         "Standard error of detector_recall_ratio.",
     ),
+    *DRIFT,
     *VITALS,
 )
 

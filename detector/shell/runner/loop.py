@@ -50,7 +50,7 @@ from detector.shell.objects import Objects
 from detector.shell.runner.checkpointer import Checkpointer
 from detector.shell.runner.committer import Committer
 from detector.shell.runner.configs import ModelConfigs
-from detector.shell.runner.process import Observe, Processor, SideInputs
+from detector.shell.runner.process import Processor, SideInputs
 from detector.shell.runner.quiet import QuietTopics
 from detector.shell.runner.restore import Restorer
 from detector.shell.runner.shared import Shared
@@ -89,10 +89,8 @@ class Runner:
         None: as configured. 0: a commit in every turn.
     metadata_bytes_max
         Maximum size of a journal's text, which is kept beside the committed offset.
-    observe
-        Called with the aggregates of each live block, e.g. `DriftMonitor.observe`.
     on_revoked
-        Called with each partition that is revoked or lost, e.g. `DriftMonitor.forget`.
+        Called with each partition that is revoked or lost.
     warm_start
         The model that partitions which were never committed begin with, by way of `store`; None: with
         nothing.
@@ -123,7 +121,6 @@ class Runner:
         lanes: Lanes = AT_ONCE,
         commit_interval_s: float | None = None,
         metadata_bytes_max: int = METADATA_BYTES_MAX,
-        observe: Observe | None = None,
         on_revoked: OnRevoked | None = None,
         warm_start: Model | None = None,
         schemas: SchemaSource | None = None,
@@ -175,7 +172,7 @@ class Runner:
         )
         parts = SideInputs(self._sides, self._calls, clock), self._checkpointer, self._committer
         quiet = QuietTopics(shared, self._sides, live=live, answers_all=config.topics.receipts is not None)
-        self._processor = Processor(shared, *parts, quiet, observe, schemas, live=live)
+        self._processor = Processor(shared, *parts, quiet, schemas, live=live)
 
     def run(self) -> None:
         """Turn until `stop`, or until a finite log is at its end; then commit and leave.

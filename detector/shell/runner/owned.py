@@ -64,7 +64,6 @@ class Owned:
     lost: int  # offsets that the log dropped before they were processed, until they are committed
     backlog: list[Record] = field(default_factory=list)  # polled, not processed; at most one poll's
     outputs: list[Outputs] = field(default_factory=list)  # processed, not committed
-    block: list[Outputs] = field(default_factory=list)  # live outputs since the last block's end, for drift
     at_block_end: bool = False  # a barrier may belong here, and is not settled yet
     caught_up: bool = False  # processed up to what was committed when it was restored
     waiting_for: str = ""  # empty: nothing
@@ -131,7 +130,6 @@ class Owned:
         del self.backlog[: step.consumed]
         if not step.replayed:
             self.outputs.append(step.outputs)
-            self.block.append(step.outputs)
         self.at_block_end = step.block_ended
         return step
 

@@ -12,12 +12,11 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
 from detector.core.recovery.sides import Side, SideRange, SideRecords
-from detector.core.reporting.counting import block_signals
 from detector.core.shard.partition import Partition
 from detector.errors import CommitFailed, OutsideError
 from detector.ports import Clock, SchemaSource, SideLog
@@ -27,9 +26,6 @@ from detector.shell.runner.owned import Owned
 from detector.shell.runner.quiet import QuietTopics
 from detector.shell.runner.shared import Shared
 from detector.shell.runner.stopping import StoppableCalls
-
-Observe = Callable[[int, Mapping[str, float]], None]
-"""Called with a partition and the aggregates of one of its blocks, by signal."""
 
 FETCHED_RECORDS_MAX = 1024  # records whose schemas are looked up at once
 REFUSED_LOGGED_MAX = 64  # ids without a schema that are logged: corrupt bytes may name any
@@ -105,8 +101,6 @@ class Processor:
         What barriers read.
     quiet
         Says when a barrier is made by command.
-    observe
-        Called with the aggregates of each block that was live as a whole or in part; None: nobody.
     schemas
         Schemas of records; None: the format has none.
     live
@@ -120,7 +114,6 @@ class Processor:
         checkpointer: Checkpointer,
         committer: Committer,
         quiet: QuietTopics,
-        observe: Observe | None,
         schemas: SchemaSource | None = None,
         *,
         live: bool = False,
@@ -131,7 +124,7 @@ class Processor:
         self._put_off = False  # whether this turn has put a barrier off
         self._sides, self._checkpointer, self._committer = sides, checkpointer, committer
         self.quiet = quiet
-        self._observe, self._schemas = observe, schemas
+        self._schemas = schemas
         self._refused: set[int] = set()  # ids that the log has named
         # By partition: monotonic time of the last line about forgotten events, and how many there were
         self._forgotten: dict[int, tuple[float, int]] = {}
@@ -280,7 +273,6 @@ class Processor:
             quiet=quiet is not None,
         )
         if barrier is None:
-            self._report_block(owned)
             return True
         live = not partition.follows
         # Step 2
@@ -306,7 +298,6 @@ class Processor:
                 meaning=f"the stream has changed; {partition.followed}",
             )
         self._report_forgotten(owned)
-        self._report_block(owned)
         # Step 5
         if self._checkpointer.due(owned, barrier):
             self._checkpointer.take(owned)
@@ -365,12 +356,6 @@ class Processor:
                 "first difference",
             )
         owned.mismatches = mismatches
-
-    def _report_block(self, owned: Owned) -> None:
-        """Report a block that was live as a whole or in part."""
-        if self._observe is not None and (signals := block_signals(owned.block)):
-            self._observe(owned.number, signals)
-        owned.block.clear()
 
     def _report_forgotten(self, owned: Owned) -> None:
         """Log labels and alerted events that are lost because they are no longer stored."""

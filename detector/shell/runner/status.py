@@ -6,7 +6,7 @@ called from any thread: it adds what the loop cannot say while it stands still.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from detector.core.reporting.standing import Standing
@@ -104,9 +104,17 @@ class StatusReporter:
             reason=reason or "running",
             partitions=tuple(lines),
             warnings=tuple(warning for source in self._sources for warning in source()),
+            drift=tuple(self._drift()),
         )
         self._telemetry.ready = not reason
         self._note_outage(trouble, ready=not reason)
+
+    def _drift(self) -> Iterator[str]:
+        """What drifts, in words; with several partitions each sentence says where."""
+        for number in sorted(self._owned):
+            found = self._telemetry.partitions[number].drift
+            where = f"partition {number}: " if len(self._owned) > 1 else ""
+            yield from (where + sentence for sentence in (() if found is None else found.sentences))
 
     def _lines(self, trouble: str) -> list[PartitionStatus]:
         reason = trouble or self._step[0] or "not begun yet"
@@ -162,7 +170,7 @@ class StatusReporter:
 
 def describe(numbers: PartitionTelemetry, owned: Owned) -> None:
     """Update a partition's gauges of its model and journal."""
-    numbers.gauges = owned.partition.gauges
+    numbers.gauges, numbers.drift = owned.partition.gauges, owned.partition.drift
     _, _, digits = owned.partition.state_hash.partition(":")
     numbers.barrier = owned.partition.barrier_position, int(digits, 16) if digits else None
     numbers.checkpoints.journal_bytes = len(owned.committed.metadata) if owned.committed is not None else None

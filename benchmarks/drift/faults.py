@@ -1,0 +1,61 @@
+"""What is changed in a stream, and which field must be named."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.drift.streams import Change, Piece
+
+AMOUNT, SENSOR, COUNT, RARE = range(4)
+
+
+def prices(piece: Piece, rng: np.random.Generator) -> None:
+    """All amounts double."""
+    piece.numbers[:, AMOUNT] *= 2.0
+    _surprise(piece, np.ones(len(piece.times), dtype=bool), 0.5)
+
+
+def category(piece: Piece, rng: np.random.Generator) -> None:
+    """A tenth of the events get a category that was never there."""
+    moved = rng.random(len(piece.times)) < 0.1
+    piece.categories[moved, 0] = np.uint64(12_345)
+    _surprise(piece, moved, 2.0)
+
+
+def null(piece: Piece, rng: np.random.Generator) -> None:
+    """A field is missing."""
+    piece.numbers[:, COUNT] = np.nan
+    _surprise(piece, np.ones(len(piece.times), dtype=bool), 1.0)
+
+
+def stuck(piece: Piece, rng: np.random.Generator) -> None:
+    """A sensor always says the same, which is nothing unusual by itself."""
+    piece.numbers[:, SENSOR] = 20.25
+
+
+def one_percent(piece: Piece, rng: np.random.Generator) -> None:
+    """Amounts rise by 1 % a day."""
+    piece.numbers[:, AMOUNT] *= 1.01 ** ((piece.times[0] - _begun(piece)) / 86_400.0)
+
+
+_BEGAN: list[float] = []
+
+
+def _begun(piece: Piece) -> float:
+    if not _BEGAN:
+        _BEGAN.append(float(piece.times[0]))
+    return _BEGAN[0]
+
+
+def _surprise(piece: Piece, who: np.ndarray, step: float) -> None:
+    """What a model would say of it: higher scores."""
+    piece.scores[who] += step
+
+
+FAULTS: dict[str, tuple[Change, str]] = {
+    "prices": (prices, "amount"),
+    "category": (category, "kind"),
+    "null": (null, "count"),
+    "stuck": (stuck, "sensor"),
+    "one_percent": (one_percent, "amount"),
+}

@@ -1,0 +1,31 @@
+"""All sentences about drift in English.
+
+To translate them, copy this file, translate the texts, and import the copy in `detector.core.drift.words`.
+Names in braces are filled in. Nothing here is code.
+"""
+
+DRIFT = "{what} since {time} ({index}){weight}"
+INDEX = "PSI {psi}"
+WEIGHT = ", {share} of the change in alerts"
+TODAY, ANOTHER_DAY = "{hour}:{minute} UTC", "{day} {month} {hour}:{minute} UTC"
+
+MISSING = "{field} is missing in {now} of events instead of {usual}"
+PRESENT = "{field} is missing in only {now} of events instead of {usual}"
+UNSEEN = "{now} of events have a {field} that was never seen before, instead of {usual}"
+REPEATED = "{field} is stuck: it is what it was in the event before in {now} of events instead of {usual}"
+STUCK_BETWEEN = "{field} is between {low} and {high} in {now} of events instead of {usual}"
+STUCK_BELOW = "{field} is at most {high} in {now} of events instead of {usual}"
+STUCK_ABOVE = "{field} is above {low} in {now} of events instead of {usual}"
+DOUBLED = "{field} has doubled"
+HALVED = "{field} has halved"
+LARGER = "{field} is {factor} times as large"
+SMALLER = "{field} has fallen to {share} of its usual size"
+MORE_OFTEN = "one usual value of {field} comes in {now} of events instead of {usual}"
+LESS_OFTEN = "one usual value of {field} comes in only {now} of events instead of {usual}"
+RARE_ONES = "rare values of {field} come in {now} of events instead of {usual}"
+MORE_EVENTS = "{factor} times as many events come as usual at these hours"
+FEWER_EVENTS = "only {share} of the usual events come at these hours"
+NEW_KEYS = "{now} of events have a {entity} that was never seen before, instead of {usual}"
+NEW_CONTACTS = "in {now} of events the {entity} is new to the {main}, instead of {usual}"
+SCORES_UP = "scores have risen by {step} on average"
+SCORES_DOWN = "scores have fallen by {step} on average"

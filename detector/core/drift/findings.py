@@ -1,0 +1,116 @@
+"""From the arrays of a watch to what people and metrics are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.drift import words
+from detector.core.drift.columns import RATE, Columns
+from detector.core.drift.verdicts import Comparison, Verdicts
+from detector.core.drifted import Drift, FieldDrift, ShareDrift
+
+
+class Scores(NamedTuple):
+    """What the adaptive window says of the mean score."""
+
+    changes: int
+    step: float
+    since: float  # event time, s; 0: no change lately
+
+
+def findings(
+    columns: Columns,
+    compared: Comparison,
+    verdicts: Verdicts,
+    edges: NDArray[np.float64],
+    scores: Scores,
+) -> Drift:
+    """Say what was found at the end of a pane."""
+    now = compared.time
+    told: list[tuple[float, str]] = []
+    fields = {}
+    numbers = len(columns.numbers)
+    for name, own in columns.by_field().items():
+        column = max(own, key=lambda at: _excess(verdicts, at))
+        size = max(float(compared.counts[column].sum()), 1.0)
+        moved = words.Moved(
+            compared.counts[column] / size,
+            compared.shares[column],
+            edges[column] if column < numbers else None,
+            repeats=column >= columns.repeats,
+        )
+        weight = float(verdicts.weights[own].sum())
+        fields[name] = found = FieldDrift(
+            psi=float(verdicts.index[column]),
+            threshold=float(verdicts.thresholds[column]),
+            weight=weight,
+            since=float(verdicts.began[column]),
+            unseen=moved.unseen,
+            usual=tuple((compared.shares[column] * size).tolist()),
+            current=tuple(compared.counts[column].tolist()),
+        )
+        if found.since:
+            told.append((weight, _sentence(words.field(name, moved), found, now)))
+    rate = RATE if RATE not in fields else f"{RATE} of events"
+    fields[rate] = FieldDrift(
+        psi=float(verdicts.index[-1]),
+        threshold=float(verdicts.thresholds[-1]),
+        weight=0.0,
+        since=float(verdicts.began[-1]),
+    )
+    if verdicts.began[-1]:
+        told.append((0.0, _sentence(words.rate(compared.ratio), fields[rate], now)))
+    shares = _new_shares(columns, compared, verdicts, told, now)
+    if scores.since:
+        what = words.scores(scores.step)
+        told.append((0.0, words.drift(what, since=scores.since, now=now, index=None, weight=0.0)))
+    told.sort(key=lambda item: -item[0])
+    return Drift(
+        time=now,
+        events=compared.events,
+        fields=fields,
+        new_shares=shares,
+        embedding={},
+        labels={},
+        precision={},
+        score_changes=scores.changes,
+        since={"score": scores.since},
+        sentences=tuple(text for _, text in told),
+    )
+
+
+def _excess(verdicts: Verdicts, column: int) -> tuple[bool, float]:
+    """Orders the columns of a field: those that drift first, then by the index against its threshold."""
+    threshold = float(verdicts.thresholds[column])
+    index = float(verdicts.index[column])
+    return bool(verdicts.began[column]), index / threshold if np.isfinite(threshold) else index
+
+
+def _sentence(what: str, found: FieldDrift, now: float) -> str:
+    return words.drift(what, since=found.since, now=now, index=found.psi, weight=found.weight)
+
+
+def _new_shares(
+    columns: Columns,
+    compared: Comparison,
+    verdicts: Verdicts,
+    told: list[tuple[float, str]],
+    now: float,
+) -> Mapping[tuple[str, str], ShareDrift]:
+    """Shares of new keys, by entity and kind; what drifts is added to `told`."""
+    shares = {}
+    for column, key in enumerate(columns.keys_of, start=columns.fields):
+        counts = compared.counts[column]
+        current = words.share_new(counts)
+        usual = words.share_new(compared.shares[column])
+        since = float(verdicts.began[column])
+        shares[key.entity, key.kind] = ShareDrift(current=current, usual=usual, since=since)
+        if since:
+            what = words.new_keys(key.entity, key.kind, columns.keys_of[0].entity, current, usual)
+            index = float(verdicts.index[column])
+            told.append((0.0, words.drift(what, since=since, now=now, index=index, weight=0.0)))
+    return shares

@@ -1,0 +1,233 @@
+"""Drift of one shard: what has changed, since when, and what part of the change of alerts it explains.
+
+    events ─> bins ─> pane ─ at a barrier ─> compared with the reference ─> drift or none
+                                                     ^                          │
+                                                     └───── quiet columns ──────┘
+
+Rules
+    - A pane is closed at a barrier once it has `PANE_EVENTS`, or an hour of event time and
+      `PANE_EVENTS_MIN`.
+    - A column drifts from two panes above its threshold on, until three are below it.
+    - The reference takes in quiet columns only. What has drifted for a week is usual from then on.
+    - Everything is counted in whole numbers or in log order, so it does not depend on how polls cut the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detector.core.drift import bins
+from detector.core.drift.adaptive_window import AdaptiveWindow
+from detector.core.drift.columns import Columns, Sample, Values
+from detector.core.drift.findings import Scores, findings
+from detector.core.drift.reference import DAY_S, Reference, completed_rates, hours_between
+from detector.core.drift.verdicts import JUDGED_AFTER_S, Comparison, Verdicts, weights
+from detector.core.drifted import Drift
+
+PANE_EVENTS, PANE_EVENTS_MIN, PANE_S = 16_384, 2_048, 3_600.0
+SAMPLE_EVENTS = 2_048  # that bins are cut by
+CUT_AFTER_EVENTS = 16_384
+HIGH_STEP = 0.05
+HIGH_SCORE = 3.0  # one accepted event in a thousand is at least as anomalous
+SCORE_MAX = 4.0  # higher scores count as this one: one event must not move a mean
+SCORE_FLOOR = 0.1  # smallest change of the mean score
+SCORE_PRIOR = 2_048.0  # events of other hours that complete an hour's mean score
+RATE_PRIOR_H = 1.0  # hours that complete an hour's rate of events
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Pane:
+    """Counts of the events since the last pane, of C columns."""
+
+    def __init__(self, columns: int) -> None:
+        self.counts = np.zeros((bins.SLOTS, columns, bins.BINS), dtype=np.int32)
+        self.high = np.zeros((columns, bins.BINS), dtype=np.int64)  # of the most anomalous events
+        self.scores = np.zeros((bins.SLOTS, 2))  # sum of scores, and events
+        self.events = 0
+        self.began = np.nan  # event time, s
+
+    def restart(self, now: float) -> None:
+        """Begin the next one at event time `now`."""
+        self.counts[:] = 0
+        self.high[:] = 0
+        self.scores[:] = 0.0
+        self.events, self.began = 0, now
+
+    def full(self, now: float) -> bool:
+        """Whether it can be judged."""
+        long = now - self.began >= PANE_S and self.events >= PANE_EVENTS_MIN
+        return self.events >= PANE_EVENTS or long
+
+    def to_state(self) -> dict[str, Any]:
+        return {
+            "counts": self.counts.copy(),
+            "high": self.high.copy(),
+            "scores": self.scores.copy(),
+            "numbers": np.array([self.events, self.began]),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.counts, self.high, self.scores = state["counts"], state["high"], state["scores"]
+        self.events, self.began = int(state["numbers"][0]), float(state["numbers"][1])
+
+
+class DriftWatch:
+    """See the module's text."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self._cuts = bins.Cuts(len(columns.numbers), len(columns.categories))
+        self._reference = Reference(columns.count)
+        self._verdicts = Verdicts(columns.count + 1)  # the last one is the rate of events
+        self._window = AdaptiveWindow(SCORE_FLOOR)
+        self._sample = columns.empty()
+        self._pane = Pane(columns.count)
+        self._values = np.full(len(columns.numbers), np.nan)  # of the event before
+        self._last = Comparison.none(columns.count)  # the last pane that was judged
+        self._block = np.zeros(2)  # sum of scores less the usual ones, and events, of the block
+        self._usual_scores = np.zeros(bins.SLOTS)
+        self._events = 0  # since the watch began
+        self._began = np.nan  # event time, s
+        self._accepted = np.nan  # event time at which new categories last became known
+        self._score_since = 0.0
+        self._found: Drift | None = None  # made when it is asked for
+        self._high = HIGH_SCORE  # lowest score of the events whose causes are asked for
+
+    @property
+    def found(self) -> Drift | None:
+        """What the last pane says; None: there was none yet."""
+        if self._found is None and self._last.events:
+            scores = Scores(self._window.changes, self._window.step, self._score_since)
+            self._found = findings(self.columns, self._last, self._verdicts, self._cuts.edges, scores)
+        return self._found
+
+    def add(self, values: Values, scores: NDArray[np.float64]) -> None:
+        """Count n events, in log order, with their scores (n,)."""
+        n, pane, cuts = len(scores), self._pane, self._cuts
+        if not n:
+            return
+        if np.isnan(self._began):
+            self._began = pane.began = self._accepted = float(values.times[0])
+        if not cuts.made:
+            self._take_sample(values, n)
+        high = scores >= self._high
+        bins.count(*values, self.columns.keys, high, self._values, *cuts.arrays, pane.counts, pane.high)
+        bins.add_scores(values.times, scores, SCORE_MAX, self._usual_scores, pane.scores, self._block)
+        self._events += n
+        pane.events += n
+
+    def _take_sample(self, values: Values, count: int) -> None:
+        """Keep a sample of all events so far (Vitter 1985, with a hash of the event's number as the draw)."""
+        taken = min(SAMPLE_EVENTS - len(self._sample), count)
+        self._sample = self._sample.joined(values, taken)
+        rows = np.arange(taken, count)
+        numbers = np.uint64(self._events + 1) + rows.astype(np.uint64)
+        mixed = numbers * _ODD
+        places = ((mixed ^ (mixed >> np.uint64(29))) * _ODD) % numbers
+        chosen = places < SAMPLE_EVENTS
+        self._sample.put(places[chosen].astype(np.int64), values, rows[chosen])
+
+    def end_block(self, now: float) -> None:
+        """Follow the mean score of the block that is complete now."""
+        total, count = self._block.tolist()
+        self._block[:] = 0.0
+        if self._settled(now) and count and self._window.add(total / count):
+            self._score_since = now if not self._score_since else self._score_since
+
+    def _settled(self, now: float) -> bool:
+        return self._cuts.made and now - self._began >= JUDGED_AFTER_S
+
+    def barrier(self, now: float, threshold: float) -> None:
+        """Judge the pane if it is large enough; before the first one, cut the bins.
+
+        Parameters
+        ----------
+        now
+            Event time, s.
+        threshold
+            Lowest score of an alert; infinite: there is none yet.
+        """
+        if self._cuts.made:
+            if self._pane.full(now):
+                self._close(now, threshold)
+                self._pane.restart(now)
+            return
+        day = self._events >= PANE_EVENTS_MIN and now - self._began >= DAY_S
+        if day or self._events >= CUT_AFTER_EVENTS:
+            self._cuts.make(self._sample.numbers, self._sample.categories)
+            self._cuts.accept(np.ones(len(self.columns.categories), dtype=bool))
+            self._sample = self.columns.empty()
+            self._pane.restart(now)
+
+    def _close(self, now: float, threshold: float) -> None:
+        """Judge the pane, then let the reference learn from it."""
+        reference, verdicts, columns, pane = self._reference, self._verdicts, self.columns, self._pane
+        compared = self._last = self._compared(now)
+        self._found = None
+        verdicts.judge(compared, pane.began, now - self._began)
+        verdicts.weights[:-1] = weights(compared, pane.high, reference, columns.repeats)
+        if now - self._score_since > DAY_S:
+            self._score_since = 0.0
+        quiet, accepted = verdicts.quiet, verdicts.accepted(now)
+        self._accept_categories(now, quiet | accepted)
+        age_s = max(now - pane.began, 0.0)
+        reference.absorb(pane.counts, pane.high, quiet[:-1], accepted[:-1], age_s)
+        reference.follow_rates(
+            hours_between(pane.began, now),
+            pane.scores,
+            taken=bool(quiet[-1] or accepted[-1]),
+            age_s=age_s,
+        )
+        self._usual_scores = completed_rates(reference.score, SCORE_PRIOR)
+        if quiet.all() and np.isfinite(threshold):
+            self._high += HIGH_STEP * (min(threshold, HIGH_SCORE) - self._high)
+
+    def _compared(self, now: float) -> Comparison:
+        pane = self._pane
+        hours = hours_between(pane.began, now)
+        rates = completed_rates(self._reference.volume, RATE_PRIOR_H)
+        return Comparison.of(
+            pane.counts.sum(0).astype(np.float64),
+            self._reference.usual(pane.counts.sum(-1)),
+            rising=self.columns.rising,
+            events=pane.events,
+            expected=float(rates @ hours),
+            time=now,
+        )
+
+    def _accept_categories(self, now: float, taken: NDArray[np.bool_]) -> None:
+        """Let new categories become known: each pane on the first day, then once a day."""
+        if now - self._began < JUDGED_AFTER_S or now - self._accepted >= DAY_S:
+            first = len(self.columns.numbers)
+            self._cuts.accept(taken[first : first + len(self.columns.categories)])
+            self._accepted = now
+
+    def to_state(self) -> dict[str, Any]:
+        """State right after a barrier."""
+        times = [self._began, self._accepted, self._score_since, self._high]
+        return {
+            **{name: getattr(self, f"_{name}").to_state() for name in _PARTS},
+            "block": self._block.copy(),
+            "values": self._values.copy(),
+            "usual_scores": self._usual_scores.copy(),
+            "events": self._events,
+            "times": np.array(times),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `to_state` returned."""
+        for name in _PARTS[:-2]:
+            getattr(self, f"_{name}").load(state[name])
+        self._last = Comparison(**state["last"])
+        self._sample = Sample.from_state(state["sample"])
+        self._block, self._usual_scores = state["block"], state["usual_scores"]
+        self._values = state["values"]
+        self._events = state["events"]
+        self._began, self._accepted, self._score_since, self._high = state["times"].tolist()
+
+
+_PARTS = ("cuts", "reference", "verdicts", "window", "pane", "last", "sample")

@@ -1,0 +1,28 @@
+"""`detector status`: what a running service says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from detector.config.secrets import resolve_each
+from detector.config.tree import Config
+from detector.ports import Status
+from detector.shell.status_page import read_status
+
+_EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+
+
+def service_status(config: Config, environ: Mapping[str, str], url: str | None = None) -> Status:
+    """Ask the service at `url`, or at the configured address of this machine.
+
+    Raises
+    ------
+    OperatorError
+        Nobody answers there, or the token is refused.
+    """
+    token = resolve_each({"http.token": config.http.token}, environ)["http.token"]
+    host, _, port = config.http.address.rpartition(":")
+    tls = config.http.tls
+    here = f"{'http' if tls is None else 'https'}://{_EVERYWHERE.get(host, host)}:{port}"
+    ca_file = None if tls is None else tls.cert_file
+    return read_status((url or here).rstrip("/"), ca_file=ca_file, token=token)
