@@ -264,7 +264,7 @@ class Shard:
                 labelled=scores.labelled,
                 alerted=decided.alerted,
             )
-        scorer.watch(events, rows, scores.scores)
+        scorer.watch(events, rows, scores.scores, decided.ranks)
         self._lap("alert")
         self.events += len(events)
         self._accepted += len(events)
@@ -381,7 +381,7 @@ class Shard:
             )
         # Step 4
         self._update_threshold()
-        self._scorer.drift.barrier(self.event_time, self._alerting.threshold)
+        self._scorer.look_for_drift(self.event_time, self._alerting.threshold)
         self.since_barrier = 0
         # Step 5
         if self.config.exchange:  # also in a silent replay, because publishing changes state
@@ -403,15 +403,12 @@ class Shard:
         2. supervision   flags, fraud rates, replay buffers
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
-        5. profiles      young entities learn the values of cleared alerts
+        5. scorer        young entities learn the values of cleared alerts; drift of labels
         """
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
-        self._supervision.apply(applied)
-        self._alerting.apply(applied)
-        self._learning.apply(applied)
-        if applied.cleared is not None:
-            self._scorer.profiles.admit(applied.cleared)
+        for part in (self._supervision, self._alerting, self._learning, self._scorer):
+            part.apply(applied)
         return {"read": len(labels), **applied.outcomes} if labels else {}
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
