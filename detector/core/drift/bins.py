@@ -132,10 +132,8 @@ def count(
 
     Parameters
     ----------
-    values : (n, M) float64
-        NaN: missing.
-    categories : (n, K) uint64
-        Hashes, 0: missing.
+    values, categories
+        (n, M) float64, NaN: missing; (n, K) uint64, hashes, 0: missing.
     entities, context, times
         (n, E) uint64, (n, W) float32 and (n,) float64, s.
     keys : (P, 3) int64

@@ -19,6 +19,7 @@ from detector.core.drift.reference import DAY_S, completed_rates, hours_between
 WEEK_S = 7 * DAY_S
 ALERTS_MAX = 4_096  # the newest alerts, whose answers are counted
 LABELS_MAX = 4_096  # the newest labels
+BYTES = 8 * (4 * ALERTS_MAX + 3 * LABELS_MAX + 2 * SLOTS)
 SILENCE_MIN, SILENCES = 20.0, 2.0
 JUDGED_AFTER_S, JUDGED_AFTER_LABELS = 8 * DAY_S, 50
 RATE_PRIOR_H = 4.0  # hours that complete an hour's rate of labels

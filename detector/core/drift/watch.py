@@ -24,9 +24,11 @@ from detector.core.drift import bins
 from detector.core.drift.adaptive_window import AdaptiveWindow
 from detector.core.drift.columns import Columns, Sample, Values
 from detector.core.drift.findings import Scores, findings
+from detector.core.drift.history import HOURS, History
+from detector.core.drift.labelled import BYTES as LABEL_BYTES
 from detector.core.drift.labelled import LabelWatch
 from detector.core.drift.reference import DAY_S, Reference, completed_rates, hours_between
-from detector.core.drift.verdicts import JUDGED_AFTER_S, RATE, Comparison, Verdicts, weights
+from detector.core.drift.verdicts import JUDGED_AFTER_S, LEARNED_AFTER_S, RATE, Comparison, Verdicts, weights
 from detector.core.drifted import Drift
 
 PANE_EVENTS, PANE_EVENTS_MIN, PANE_S = 16_384, 2_048, 3_600.0
@@ -39,6 +41,13 @@ SCORE_FLOOR = 0.1  # smallest change of the mean score
 SCORE_PRIOR = 2_048.0  # events of other hours that complete an hour's mean score
 RATE_PRIOR_H = 1.0  # hours that complete an hour's rate of events
 _ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def bytes_max(columns: Columns) -> int:
+    """Bytes that a watch takes at most; nearly all are counts by hour of the week, and the history."""
+    count, fields = columns.count, len(columns.numbers) + len(columns.categories)
+    by_hour = bins.SLOTS * bins.BINS * (8 + 4) + HOURS * 2 * 4 + 6 * bins.BINS * 8
+    return count * by_hour + SAMPLE_EVENTS * 8 * fields + 2 * bins.SEEN_BITS // 8 * fields + LABEL_BYTES
 
 
 class Pane:
@@ -91,6 +100,7 @@ class DriftWatch:
         self._cuts = bins.Cuts(len(columns.numbers), len(columns.categories))
         self._reference = Reference(columns.count)
         self._verdicts = Verdicts(columns.count + 2)  # columns, the rate of events, the embedding
+        self.history = History(columns.count + 2)
         self._placed: dict[str, float] = {}  # where the newest events of the last pane lay
         self._window = AdaptiveWindow(SCORE_FLOOR)
         self._sample = columns.empty()
@@ -186,6 +196,8 @@ class DriftWatch:
         compared = self._last = self._compared(now)
         self._found = None
         verdicts.judge(compared, pane.began, now - self._began)
+        if now - self._began >= LEARNED_AFTER_S:
+            self.history.note(now, verdicts.index, verdicts.thresholds)
         verdicts.weights[:-2] = weights(compared, pane.high, reference, columns.repeats)
         if now - self._score_since > DAY_S:
             self._score_since = 0.0
@@ -230,6 +242,7 @@ class DriftWatch:
         return {
             **{name: getattr(self, f"_{name}").to_state() for name in _PARTS},
             "labels": self.labels.to_state(),
+            "history": self.history.to_state(),
             "placed": dict(self._placed),
             "block": self._block.copy(),
             "values": self._values.copy(),
@@ -243,6 +256,7 @@ class DriftWatch:
         for name in _PARTS[:-2]:
             getattr(self, f"_{name}").load(state[name])
         self.labels.load(state["labels"])
+        self.history.load(state["history"])
         self._last = Comparison(**state["last"])
         self._sample = Sample.from_state(state["sample"])
         self._block, self._usual_scores = state["block"], state["usual_scores"]
