@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             partitions=4,
             config=CONFIG,
             kafka=KAFKA,
-            sides=("feedback", "receipts"),
+            sides=("feedback", "receipts", "exchange"),
         ) as deployment,
     ):
         folder = Path(folder_name)
