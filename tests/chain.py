@@ -61,6 +61,7 @@ class ChainShard:
 
     entity_key_id = "key"
     followed = ""  # no shift
+    drift = None
 
     def __init__(
         self,

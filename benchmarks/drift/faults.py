@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.drift.streams import Change, Piece
+from benchmarks.drift.streams import DAY_S, START_S, Change, Piece
 
 AMOUNT, SENSOR, COUNT, RARE = range(4)
 
@@ -35,19 +36,10 @@ def stuck(piece: Piece, rng: np.random.Generator) -> None:
 
 def one_percent(piece: Piece, rng: np.random.Generator) -> None:
     """Amounts rise by 1 % a day."""
-    piece.numbers[:, AMOUNT] *= 1.01 ** ((piece.times[0] - _begun(piece)) / 86_400.0)
+    piece.numbers[:, AMOUNT] *= 1.01 ** ((piece.times[0] - START_S) / DAY_S - 12.3)
 
 
-_BEGAN: list[float] = []
-
-
-def _begun(piece: Piece) -> float:
-    if not _BEGAN:
-        _BEGAN.append(float(piece.times[0]))
-    return _BEGAN[0]
-
-
-def _surprise(piece: Piece, who: np.ndarray, step: float) -> None:
+def _surprise(piece: Piece, who: NDArray[np.bool_], step: float) -> None:
     """What a model would say of it: higher scores."""
     piece.scores[who] += step
 

@@ -1,7 +1,7 @@
 """Made-up streams for the watch: what is usual follows the hour and the day, and may then be changed.
 
-Everything that a shard would tell the watch is here: values, which keys are new, and a score. So a month takes
-seconds; `benchmarks.drift.faults` runs whole partitions instead.
+Everything that a shard would tell the watch is here: values, which keys are new, and a score. So a month
+takes seconds.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from detector.wiring.common import entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
 from detector.wiring.daemon import run
 from detector.wiring.doctor import Diagnosis, diagnose
+from detector.wiring.drift_page import page as drift_page
+from detector.wiring.drift_report import drift_report
 from detector.wiring.feedback import receipts, send_feedback
 from detector.wiring.file_replay import Replay, Replayed, replay
 from detector.wiring.first_config import (
@@ -38,6 +40,8 @@ __all__ = [
     "checkpoints_place",
     "compile_all",
     "diagnose",
+    "drift_page",
+    "drift_report",
     "entity_key",
     "export",
     "list_checkpoints",

@@ -117,6 +117,7 @@ def test_readiness_reports_the_whole_status(server: HttpServer, world: World) ->
         reason="restoring",
         partitions=(PartitionStatus(partition=4, state="replaying", reason="offset 7 of 9"),),
         warnings=("records are not keyed by card",),
+        drift=("amount has doubled",),
     )
     reply = ask(server, "/readyz")
     assert reply.status == 503
@@ -126,11 +127,17 @@ def test_readiness_reports_the_whole_status(server: HttpServer, world: World) ->
         "reason": "restoring",
         "partitions": [{"partition": 4, "state": "replaying", "reason": "offset 7 of 9"}],
         "warnings": ["records are not keyed by card"],
+        "drift": ["amount has doubled"],
     }
+    reply = ask(server, "/status")
+    assert reply.status == 200  # also while it is not ready
+    assert json.loads(reply.body)["drift"] == ["amount has doubled"]
     world.status = Status(ready=True, reason="")
     reply = ask(server, "/readyz")
     assert reply.status == 200
-    assert json.loads(reply.body) == {"ready": True, "reason": "", "partitions": [], "warnings": []}
+    nothing: list[str] = []
+    empty = {"partitions": nothing, "warnings": nothing, "drift": nothing}
+    assert json.loads(reply.body) == {"ready": True, "reason": "", **empty}
 
 
 def test_metrics_are_passed_on_as_they_are(server: HttpServer) -> None:

@@ -58,7 +58,7 @@ class Cuts:
         self.fresh[chosen] = 0
 
     @property
-    def arrays(self) -> tuple[NDArray[Any], ...]:
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """As `count` takes them."""
         return self.edges, self.tops, self.seen, self.fresh
 
@@ -132,14 +132,10 @@ def count(
 
     Parameters
     ----------
-    values : (n, M) float64
-        NaN: missing.
-    categories : (n, K) uint64
-        Hashes, 0: missing.
-    entities : (n, E) uint64
-    context : (n, W) float32
-    times : (n,) float64
-        Event times, s.
+    values, categories
+        (n, M) float64, NaN: missing; (n, K) uint64, hashes, 0: missing.
+    entities, context, times
+        (n, E) uint64, (n, W) float32 and (n,) float64, s.
     keys : (P, 3) int64
         Of each kind of key: columns of the entities it consists of (the second may be -1), and the column
         of the context that is NaN where the key was never seen.

@@ -29,3 +29,5 @@ NEW_KEYS = "{now} of events have a {entity} that was never seen before, instead 
 NEW_CONTACTS = "in {now} of events the {entity} is new to the {main}, instead of {usual}"
 SCORES_UP = "scores have risen by {step} on average"
 SCORES_DOWN = "scores have fallen by {step} on average"
+NO_LABELS = "no label has come, while {expected} are usual for as long"
+EMBEDDING = "events have moved by {shift} spreads on average in the embedding"

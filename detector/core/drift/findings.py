@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from detector.core.drift import words
 from detector.core.drift.columns import RATE, Columns
-from detector.core.drift.verdicts import Comparison, Verdicts
+from detector.core.drift.labelled import LabelWatch
+from detector.core.drift.verdicts import EMBEDDED, Comparison, Verdicts
+from detector.core.drift.verdicts import RATE as RATE_AT
 from detector.core.drifted import Drift, FieldDrift, ShareDrift
 
 
@@ -28,6 +30,8 @@ def findings(
     verdicts: Verdicts,
     edges: NDArray[np.float64],
     scores: Scores,
+    labels: LabelWatch,
+    placed: Mapping[str, float],
 ) -> Drift:
     """Say what was found at the end of a pane."""
     now = compared.time
@@ -57,28 +61,36 @@ def findings(
             told.append((weight, _sentence(words.field(name, moved), found, now)))
     rate = RATE if RATE not in fields else f"{RATE} of events"
     fields[rate] = FieldDrift(
-        psi=float(verdicts.index[-1]),
-        threshold=float(verdicts.thresholds[-1]),
+        psi=float(verdicts.index[RATE_AT]),
+        threshold=float(verdicts.thresholds[RATE_AT]),
         weight=0.0,
-        since=float(verdicts.began[-1]),
+        since=float(verdicts.began[RATE_AT]),
     )
-    if verdicts.began[-1]:
+    if verdicts.began[RATE_AT]:
         told.append((0.0, _sentence(words.rate(compared.ratio), fields[rate], now)))
     shares = _new_shares(columns, compared, verdicts, told, now)
     if scores.since:
         what = words.scores(scores.step)
         told.append((0.0, words.drift(what, since=scores.since, now=now, index=None, weight=0.0)))
+    moved_since = float(verdicts.began[EMBEDDED])
+    if moved_since:
+        what = words.embedding(placed.get("mean_shift", 0.0))
+        told.append((0.0, words.drift(what, since=moved_since, now=now, index=None, weight=0.0)))
+    if labels.since:
+        what = words.silence(labels.expected)
+        told.append((0.0, words.drift(what, since=labels.since, now=now, index=None, weight=0.0)))
+    new = min((share.since for share in shares.values() if share.since), default=0.0)
     told.sort(key=lambda item: -item[0])
     return Drift(
         time=now,
         events=compared.events,
         fields=fields,
         new_shares=shares,
-        embedding={},
-        labels={},
-        precision={},
+        embedding=dict(placed),
+        labels=labels.measures(),
+        precision=labels.precision(),
         score_changes=scores.changes,
-        since={"score": scores.since},
+        since={"score": scores.since, "labels": labels.since, "new_entities": new, "embedding": moved_since},
         sentences=tuple(text for _, text in told),
     )
 

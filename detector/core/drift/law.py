@@ -36,7 +36,8 @@ def psi(now: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.floa
 
 def freedom(usual: NDArray[np.float64]) -> NDArray[np.float64]:
     """Degrees of freedom of shares (..., B): bins in use less one, at least one."""
-    return np.maximum((usual > 1e-6).sum(-1) - 1.0, 1.0)
+    found: NDArray[np.float64] = np.maximum((usual > 1e-6).sum(-1) - 1.0, 1.0)
+    return found
 
 
 def gamma_quantile(mean: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:

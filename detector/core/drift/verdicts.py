@@ -8,14 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.drift import law
 from detector.core.drift.bins import BINS, NEW_KEY
-from detector.core.drift.law import Moments, freedom, gamma_quantile, psi
+from detector.core.drift.embedding import SAMPLE
+from detector.core.drift.law import Moments, freedom, gamma_quantile
 from detector.core.drift.reference import DAY_S, Reference, Usual
 
 LEARNED_AFTER_S = 7 * DAY_S  # every hour of a week was seen: from here on the law of a column is learned
 JUDGED_AFTER_S = 8 * DAY_S  # the law of every hour of a day was seen
 PSI_FLOOR = 0.1  # smaller differences are real, perhaps, but none that matters
 RATE_FLOOR = 0.25  # of the rate of events: 1.6 times as many, or 0.6 times
+SHIFT_FLOOR = 0.25  # of the mean in the embedding: half a spread
+RATE, EMBEDDED = -2, -1  # columns
 BEGINS_AFTER, ENDS_AFTER = 2, 3  # panes above the threshold, and below it
 ACCEPTED_AFTER_S = 7 * DAY_S  # a change that has lasted a week is usual
 SURE = 4.0  # standard errors of a change in the share of high events that is more than chance
@@ -24,11 +28,11 @@ BOUND = 2.0  # an odd pane teaches no more than this multiple of the threshold
 
 
 class Comparison(NamedTuple):
-    """A pane against the reference: C columns, and the rate of events as the last of V = C + 1."""
+    """A pane against the reference: V = C + 2 columns, the last for the rate of events and the embedding."""
 
     counts: NDArray[np.float64]  # (C, BINS)
     shares: NDArray[np.float64]  # (C, BINS) usual ones
-    index: NDArray[np.float64]  # (V,) population stability indices
+    psi: NDArray[np.float64]  # (V,) population stability indices
     freedom: NDArray[np.float64]  # (V,) degrees of freedom
     size: NDArray[np.float64]  # (V,) events; of the rate: expected events
     support: NDArray[np.float64]  # (V,) events that the reference is as sure as
@@ -46,21 +50,26 @@ class Comparison(NamedTuple):
         rising: NDArray[np.bool_],
         events: int,
         expected: float,
+        shift: float,
         time: float,
     ) -> Comparison:
-        """Compare counts (C, BINS) with the usual shares; `expected`: events at the usual rate."""
-        index = psi(counts, usual.shares)
+        """Compare counts (C, BINS) with the usual shares.
+
+        `expected`: events at the usual rate; `shift` of the mean in the embedding, in spreads.
+        """
+        index = law.psi(counts, usual.shares)
         sizes = np.maximum(counts.sum(-1), 1.0)
         ratio = max(events / expected, RATIO_MIN) if expected > 0.0 else 1.0
         up = ~rising | (counts[:, NEW_KEY] / sizes > usual.shares[:, NEW_KEY])
         return cls(
             counts,
             usual.shares,
-            np.append(index, (ratio - 1.0) * np.log(ratio)),  # Jeffreys' divergence of two rates
-            np.append(freedom(usual.shares), 1.0),
-            np.append(sizes, max(expected, 1.0)),
-            np.append(usual.support, np.inf),
-            np.append(up, True),
+            # Jeffreys' divergence, of two rates, and of two normal laws with equal spreads
+            np.append(index, [(ratio - 1.0) * np.log(ratio), shift**2]),
+            np.append(freedom(usual.shares), [1.0, 1.0]),
+            np.append(sizes, [max(expected, 1.0), SAMPLE]),
+            np.append(usual.support, [np.inf, np.inf]),
+            np.append(up, [True, True]),
             ratio,
             events,
             time,
@@ -69,7 +78,7 @@ class Comparison(NamedTuple):
     @classmethod
     def none(cls, columns: int) -> Comparison:
         """Of no pane."""
-        zeros, one = np.zeros((columns, BINS)), np.zeros(columns + 1)
+        zeros, one = np.zeros((columns, BINS)), np.zeros(columns + 2)
         return cls(zeros, zeros, one, one, one, one, one > 0.0, 1.0, 0, 0.0)
 
     def to_state(self) -> dict[str, Any]:
@@ -112,13 +121,13 @@ class Verdicts:
         """
         now, ready = compared.time, age_s >= JUDGED_AFTER_S
         self.young = not ready
-        floor = np.full(len(compared.index), PSI_FLOOR)
-        floor[-1] = RATE_FLOOR
+        floor = np.full(len(compared.psi), PSI_FLOOR)
+        floor[RATE:] = RATE_FLOOR, SHIFT_FLOOR
         by_pane = self.moments.limit(compared.freedom) / compared.size
         by_reference = gamma_quantile(compared.freedom, 2.0 * compared.freedom) / compared.support
         limit = by_pane + by_reference
         judged = self.moments.known & ready
-        self.index = compared.index
+        self.index = compared.psi
         self.thresholds = np.where(judged, np.maximum(floor, limit), np.inf)
         above = judged & compared.up & (self.index > self.thresholds)
         self._since = np.where(above & (self._above == 0), start, self._since)
@@ -130,7 +139,7 @@ class Verdicts:
         usual = ((self.began == 0.0) | self.accepted(now)) & (age_s >= LEARNED_AFTER_S)
         # A pane above the threshold is learned from once the next one is not: then it was an odd one.
         odd = ~above & (self._held > 0.0)
-        seen = np.maximum(compared.index * compared.size, np.where(odd, self._held, 0.0))
+        seen = np.maximum(compared.psi * compared.size, np.where(odd, self._held, 0.0))
         self._held = np.where(above, np.minimum(seen, BOUND * limit * compared.size), 0.0)
         self.moments.learn(seen, usual & ~above, max(now - start, 0.0))
 

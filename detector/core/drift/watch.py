@@ -14,7 +14,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,11 @@ from detector.core.drift import bins
 from detector.core.drift.adaptive_window import AdaptiveWindow
 from detector.core.drift.columns import Columns, Sample, Values
 from detector.core.drift.findings import Scores, findings
+from detector.core.drift.history import HOURS, History
+from detector.core.drift.labelled import BYTES as LABEL_BYTES
+from detector.core.drift.labelled import LabelWatch
 from detector.core.drift.reference import DAY_S, Reference, completed_rates, hours_between
-from detector.core.drift.verdicts import JUDGED_AFTER_S, Comparison, Verdicts, weights
+from detector.core.drift.verdicts import JUDGED_AFTER_S, LEARNED_AFTER_S, RATE, Comparison, Verdicts, weights
 from detector.core.drifted import Drift
 
 PANE_EVENTS, PANE_EVENTS_MIN, PANE_S = 16_384, 2_048, 3_600.0
@@ -38,6 +41,13 @@ SCORE_FLOOR = 0.1  # smallest change of the mean score
 SCORE_PRIOR = 2_048.0  # events of other hours that complete an hour's mean score
 RATE_PRIOR_H = 1.0  # hours that complete an hour's rate of events
 _ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def bytes_max(columns: Columns) -> int:
+    """Bytes that a watch takes at most; nearly all are counts by hour of the week, and the history."""
+    count, fields = columns.count, len(columns.numbers) + len(columns.categories)
+    by_hour = bins.SLOTS * bins.BINS * (8 + 4) + HOURS * 2 * 4 + 6 * bins.BINS * 8
+    return count * by_hour + SAMPLE_EVENTS * 8 * fields + 2 * bins.SEEN_BITS // 8 * fields + LABEL_BYTES
 
 
 class Pane:
@@ -76,13 +86,22 @@ class Pane:
 
 
 class DriftWatch:
-    """See the module's text."""
+    """See the module's text.
 
-    def __init__(self, columns: Columns) -> None:
+    Parameters
+    ----------
+    severities
+        Names of the severities of alerts, by rank.
+    """
+
+    def __init__(self, columns: Columns, severities: Sequence[str] = ()) -> None:
         self.columns = columns
+        self.labels = LabelWatch(severities)
         self._cuts = bins.Cuts(len(columns.numbers), len(columns.categories))
         self._reference = Reference(columns.count)
-        self._verdicts = Verdicts(columns.count + 1)  # the last one is the rate of events
+        self._verdicts = Verdicts(columns.count + 2)  # columns, the rate of events, the embedding
+        self.history = History(columns.count + 2)
+        self._placed: dict[str, float] = {}  # where the newest events of the last pane lay
         self._window = AdaptiveWindow(SCORE_FLOOR)
         self._sample = columns.empty()
         self._pane = Pane(columns.count)
@@ -102,7 +121,8 @@ class DriftWatch:
         """What the last pane says; None: there was none yet."""
         if self._found is None and self._last.events:
             scores = Scores(self._window.changes, self._window.step, self._score_since)
-            self._found = findings(self.columns, self._last, self._verdicts, self._cuts.edges, scores)
+            parts = self._last, self._verdicts, self._cuts.edges, scores, self.labels, self._placed
+            self._found = findings(self.columns, *parts)
         return self._found
 
     def add(self, values: Values, scores: NDArray[np.float64]) -> None:
@@ -141,7 +161,7 @@ class DriftWatch:
     def _settled(self, now: float) -> bool:
         return self._cuts.made and now - self._began >= JUDGED_AFTER_S
 
-    def barrier(self, now: float, threshold: float) -> None:
+    def barrier(self, now: float, threshold: float, placed: Callable[[], Mapping[str, float]] = dict) -> None:
         """Judge the pane if it is large enough; before the first one, cut the bins.
 
         Parameters
@@ -150,9 +170,16 @@ class DriftWatch:
             Event time, s.
         threshold
             Lowest score of an alert; infinite: there is none yet.
+        placed
+            Says where the newest events lie in the embedding; asked for at the end of a pane.
         """
+        silent = self.labels.since
+        self.labels.barrier(now)
+        if silent != self.labels.since:
+            self._found = None
         if self._cuts.made:
             if self._pane.full(now):
+                self._placed = dict(placed())
                 self._close(now, threshold)
                 self._pane.restart(now)
             return
@@ -169,17 +196,19 @@ class DriftWatch:
         compared = self._last = self._compared(now)
         self._found = None
         verdicts.judge(compared, pane.began, now - self._began)
-        verdicts.weights[:-1] = weights(compared, pane.high, reference, columns.repeats)
+        if now - self._began >= LEARNED_AFTER_S:
+            self.history.note(now, verdicts.index, verdicts.thresholds)
+        verdicts.weights[:-2] = weights(compared, pane.high, reference, columns.repeats)
         if now - self._score_since > DAY_S:
             self._score_since = 0.0
         quiet, accepted = verdicts.quiet, verdicts.accepted(now)
         self._accept_categories(now, quiet | accepted)
         age_s = max(now - pane.began, 0.0)
-        reference.absorb(pane.counts, pane.high, quiet[:-1], accepted[:-1], age_s)
+        reference.absorb(pane.counts, pane.high, quiet[:-2], accepted[:-2], age_s)
         reference.follow_rates(
             hours_between(pane.began, now),
             pane.scores,
-            taken=bool(quiet[-1] or accepted[-1]),
+            taken=bool(quiet[RATE] or accepted[RATE]),
             age_s=age_s,
         )
         self._usual_scores = completed_rates(reference.score, SCORE_PRIOR)
@@ -196,6 +225,7 @@ class DriftWatch:
             rising=self.columns.rising,
             events=pane.events,
             expected=float(rates @ hours),
+            shift=self._placed.get("mean_shift", 0.0),
             time=now,
         )
 
@@ -211,6 +241,9 @@ class DriftWatch:
         times = [self._began, self._accepted, self._score_since, self._high]
         return {
             **{name: getattr(self, f"_{name}").to_state() for name in _PARTS},
+            "labels": self.labels.to_state(),
+            "history": self.history.to_state(),
+            "placed": dict(self._placed),
             "block": self._block.copy(),
             "values": self._values.copy(),
             "usual_scores": self._usual_scores.copy(),
@@ -222,10 +255,12 @@ class DriftWatch:
         """Restore what `to_state` returned."""
         for name in _PARTS[:-2]:
             getattr(self, f"_{name}").load(state[name])
+        self.labels.load(state["labels"])
+        self.history.load(state["history"])
         self._last = Comparison(**state["last"])
         self._sample = Sample.from_state(state["sample"])
         self._block, self._usual_scores = state["block"], state["usual_scores"]
-        self._values = state["values"]
+        self._values, self._placed = state["values"], dict(state["placed"])
         self._events = state["events"]
         self._began, self._accepted, self._score_since, self._high = state["times"].tolist()
 

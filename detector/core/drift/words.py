@@ -37,12 +37,8 @@ class Moved(NamedTuple):
     @property
     def unseen(self) -> bool:
         """Whether values that were never seen before are most of the change."""
-        return (
-            self.edges is None
-            and not self.repeats
-            and self.largest == UNSEEN
-            and self.now[UNSEEN] > self.usual[UNSEEN]
-        )
+        other = self.edges is not None or self.repeats or self.largest != UNSEEN
+        return not other and bool(self.now[UNSEEN] > self.usual[UNSEEN])
 
 
 def drift(what: str, *, since: float, now: float, index: float | None, weight: float) -> str:
@@ -126,6 +122,16 @@ def new_keys(entity: str, kind: str, main: str, now: float, usual: float) -> str
 def scores(step: float) -> str:
     """How far the mean score has moved."""
     return (texts.SCORES_UP if step > 0.0 else texts.SCORES_DOWN).format(step=f"{abs(step):.2g}")
+
+
+def embedding(shift: float) -> str:
+    """How far the mean has moved."""
+    return texts.EMBEDDING.format(shift=f"{shift:.2g}")
+
+
+def silence(expected: float) -> str:
+    """How many labels did not come."""
+    return texts.NO_LABELS.format(expected=f"{expected:.0f}")
 
 
 def median(shares: NDArray[np.float64], edges: NDArray[np.float64]) -> float:

@@ -173,6 +173,15 @@ class LearnedPart(ScorePart):
         k = min(self._config.clusters.neighbours, len(self._clusters))
         return self._index.search(self._encoder.encode(inputs, rows), k)
 
+    def placed(self, rows: Rows, inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        """Embedding (n, D) of n events, their nearest clusters (n,) and distances (n,); then the clusters'
+        centres (K, D), sizes (K,) and radii (K,).
+        """
+        assert self._index is not None
+        embedded, clusters = self._encoder.encode(inputs, rows), self._clusters
+        nearest, distances = self._index.search(embedded, 1)
+        return embedded, nearest[:, 0], distances[:, 0], clusters.centres, clusters.sizes, clusters.radii
+
     def copy(self) -> Self:
         other = copy(self)
         other._encoder, other._clusters = copy(self._encoder), copy(self._clusters)
@@ -323,6 +332,11 @@ class ServedModel:
     def knows_labels(self) -> bool:
         """Whether any labelled part knows anything."""
         return any(part.knows for part in self._labelled)
+
+    def placed(self, rows: Rows, inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...] | None:
+        """Where n events lie in the embedding, see `LearnedPart.placed`; None: the encoder has no say."""
+        learned = (part for part in self._plain if isinstance(part, LearnedPart) and part.weight > 0.0)
+        return next((part.placed(rows, inputs) for part in learned), None)
 
     def plain_distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Measure n events, given as rows and inputs (n, F): (n, P), a column for each distance."""

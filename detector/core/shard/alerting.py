@@ -72,6 +72,7 @@ class Decided:
     """Alerts and decisions of a piece."""
 
     alerted: NDArray[np.bool_]  # (n,)
+    ranks: dict[int, int] = field(default_factory=dict)  # severities of those alerted, by row
     alerts: list[Alert] = field(default_factory=list)  # none when silent
     updates: list[CaseUpdate] = field(default_factory=list)  # none when silent
     held: dict[int, str] = field(default_factory=dict)  # candidates without an alert: offset, reason
@@ -169,7 +170,7 @@ class Alerting:
                 decision, chance = self._alone(piece, i, scorer, view, "exploration"), probability
             if not isinstance(decision, Published):
                 continue
-            decided.alerted[i] = True
+            decided.alerted[i], decided.ranks[i] = True, decision.severity
             self._exploration.record(int(piece.events.offsets[i]), chance)
             if not silent:
                 decided.alerts.append(self._alert(piece, i, scorer, decision, view))

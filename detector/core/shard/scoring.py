@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.alerts.facts import NearFraud
+from detector.core.alerts.severity import SEVERITIES
+from detector.core.drift.embedding import SAMPLE, Placed, measures
 from detector.core.drift.watch import DriftWatch
 from detector.core.events import Events
 from detector.core.features import (
@@ -32,6 +34,7 @@ from detector.core.features import (
     Units,
     to_rows,
 )
+from detector.core.labels.feedback import AppliedLabels
 from detector.core.model.calibration import Calibration, heated
 from detector.core.model.clusters import Core
 from detector.core.model.score_part import Explained, Shown
@@ -79,7 +82,8 @@ class Scorer:
         self.served = ServedModel(model, layout, features, rng)
         self.calibration = Calibration(model.calibration, self.served.weights, self.served.limits)
         self.shifts = ShiftWatch(model.calibration.warm_up_events)
-        self.drift = DriftWatch(columns(layout))
+        self.drift = DriftWatch(columns(layout), SEVERITIES)
+        self._newest: tuple[Rows, NDArray[np.float32]] | None = None  # of the last block
 
     def fill(self, block: Block, events: Events, piece: slice, rates: FraudRates) -> None:
         """Write events to a piece of the block, with their context and inputs; profiles learn them."""
@@ -121,10 +125,29 @@ class Scorer:
         mixed = self._mixed(plain, rows, inputs)
         return Scores(*mixed, self._cold(plain, mixed, rows, inputs))
 
-    def watch(self, events: Events, rows: Rows, scores: NDArray[np.float64]) -> None:
-        """Show n events with their scores (n,) to the watch for drift."""
+    def watch(
+        self, events: Events, rows: Rows, scores: NDArray[np.float64], alerts: Mapping[int, int]
+    ) -> None:
+        """Show n events with their scores (n,) to the watch for drift; `alerts`: severities by row."""
         if self.served.ready:
             self.drift.add(values(events, rows), scores)
+        if alerts:
+            rows_of = list(alerts)
+            self.drift.labels.alerted(events.offsets[rows_of], rows.times[rows_of], list(alerts.values()))
+
+    def look_for_drift(self, now: float, threshold: float) -> None:
+        """Judge what came, at a barrier; `threshold`: lowest score of an alert."""
+
+        def placed() -> Mapping[str, float]:
+            found = None if self._newest is None else self.served.placed(*self._newest)
+            return {} if found is None else measures(Placed(*found))
+
+        self.drift.barrier(now, threshold, placed)
+
+    def apply(self, applied: AppliedLabels) -> None:
+        """Tell the watch for drift of labels."""
+        answers = zip(applied.answers, applied.times.tolist(), strict=True)
+        self.drift.labels.apply([(one.offset, one.label, one.time, time) for one, time in answers])
 
     def score_rows(self, rows: Rows) -> NDArray[np.float64]:
         """Scores (n,) of rows as they would be with other values, for explanations."""
@@ -185,6 +208,8 @@ class Scorer:
             self.calibration.learn(block.distances[used], accepted[used])
             self.served.learn(block.rows.take(used), block.inputs[used], ordinary)
             self.drift.end_block(float(block.now[block.filled - 1]))
+            sample = slice(0, min(block.filled, SAMPLE))
+            self._newest = block.rows.take(sample), block.inputs[sample]
         return accepted
 
     def accepts(self, core: Core) -> NDArray[np.bool_]:

@@ -263,7 +263,7 @@ class Shard:
                 labelled=scores.labelled,
                 alerted=decided.alerted,
             )
-        scorer.watch(events, rows, scores.scores)
+        scorer.watch(events, rows, scores.scores, decided.ranks)
         self._lap("alert")
         self.events += len(events)
         self._accepted += len(events)
@@ -378,7 +378,7 @@ class Shard:
             )
         # Step 4
         self._update_threshold()
-        self._scorer.drift.barrier(self.event_time, self._alerting.threshold)
+        self._scorer.look_for_drift(self.event_time, self._alerting.threshold)
         self.since_barrier = 0
         # Step 5
         if self.config.exchange:  # also in a silent replay, because publishing changes state
@@ -403,9 +403,8 @@ class Shard:
         """
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
-        self._supervision.apply(applied)
-        self._alerting.apply(applied)
-        self._learning.apply(applied)
+        for part in (self._supervision, self._alerting, self._learning, self._scorer):
+            part.apply(applied)
         return {"read": len(labels), **applied.outcomes} if labels else {}
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:

@@ -26,12 +26,14 @@ from detector.core.alerts.priority import BYTES_MAX as PRIORITY_BYTES
 from detector.core.alerts.recent import EVENT_BYTES, SAVED_BYTES
 from detector.core.alerts.recent import places as recent_places
 from detector.core.alerts.snoozes import BYTES_MAX as SNOOZES_BYTES
+from detector.core.drift.watch import bytes_max as drift_bytes_max
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Features, FraudRates, Heat, KeyTable, Layout, Profiles, empty_rows
 from detector.core.labels.event_buffer import ALERTED_MAX
 from detector.core.labels.event_buffer import sizes as label_sizes
 from detector.core.labels.replay_buffer import EXAMPLES_MAX
 from detector.core.labels.routing import BYTES_MAX as ANSWERS_BYTES
+from detector.core.shard.watched import columns
 
 SNAPSHOTS = 2
 """Snapshots of a partition that are held at most: the one being written, and the one right after the newest
@@ -216,6 +218,7 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
     alerted = ALERTED_MAX * (row + ROW_OBJECTS_BYTES)
     places = recent_places(config.alerts.recent_events_max, model.barriers.block_events)
     open_cases, copied_cases = cases_bytes_max(config.alerts)
+    drift = drift_bytes_max(columns(layout))
     beside = LINKS_BYTES + PRIORITY_BYTES + SNOOZES_BYTES
     parts = {
         "core and clusters": FixedPart(
@@ -229,6 +232,7 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
         "event ids": _part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
         "cases": _part(open_cases + beside, copied_cases + beside),
         "recent events": _part(places * EVENT_BYTES, places * SAVED_BYTES),
+        "drift": _part(drift, drift),
         "batches": FixedPart(BLOCKS * block, 0, BLOCKS_USUAL * block),
         "constant": _part(CONSTANT_BYTES, CONSTANT_BYTES),
     }

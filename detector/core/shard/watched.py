@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from detector.config.tree import ModelPart
+from detector.core.alerts.severity import SEVERITIES
 from detector.core.drift.columns import Columns, Key, Values
+from detector.core.drift.watch import DriftWatch
 from detector.core.events import Events
 from detector.core.features import Layout, Rows
+from detector.core.state import misfit
 
 
 def columns(layout: Layout) -> Columns:
@@ -25,6 +32,21 @@ def columns(layout: Layout) -> Columns:
         for e in range(1, len(layout.entities))
     ]
     return Columns(numbers, categories, keys)
+
+
+def watch_in(config: ModelPart, state: Mapping[str, Any]) -> DriftWatch:
+    """The watch for drift in a shard's state.
+
+    Raises
+    ------
+    ValueError
+        The state is not one of this configuration.
+    """
+    watch = DriftWatch(columns(Layout(config.event, config.model.features)), SEVERITIES)
+    if wrong := misfit(state["drift"], watch.to_state()):
+        raise ValueError(wrong)
+    watch.load(state["drift"])
+    return watch
 
 
 def values(events: Events, rows: Rows) -> Values:

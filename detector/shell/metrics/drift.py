@@ -114,7 +114,7 @@ def _score_changes(telemetry: Telemetry) -> _Series:
 
 
 def _active(telemetry: Telemetry) -> _Series:
-    active = {
+    active: _Series = {
         (partition, "unseen" if found.unseen and found.since else "feature", name): float(found.since > 0.0)
         for partition, name, found in _fields(telemetry)
     }

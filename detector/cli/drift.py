@@ -1,0 +1,64 @@
+"""`drift report`: what has changed in the stream, as a page and as JSON."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from math import inf
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detector.cli.common import ConfigPath, Overrides, creating, load_config, out, wrong
+
+
+def report(
+    config: ConfigPath,
+    output: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The page; JSON is written beside it.")
+    ] = Path("drift.html"),
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="First event time, ISO 8601.", show_default=False),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Last event time, ISO 8601.", show_default=False),
+    ] = None,
+    checkpoint_dir: Annotated[
+        Path | None,
+        typer.Option("--checkpoint-dir", metavar="FOLDER", help="Folder of a replay.", show_default=False),
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Write what has changed in the stream, from the newest checkpoints.
+
+    The last 14 days by the hour, and the last window of events by bins.
+    """
+    from detector import wiring
+
+    settings = load_config(config, set_)
+    times = _time("--from", from_, -inf), _time("--to", to, inf)
+    found = wiring.drift_report(settings, folder=checkpoint_dir, start=times[0], end=times[1])
+    for path, text in (
+        (output, wiring.drift_page(found)),
+        (output.with_suffix(".json"), json.dumps(found, indent=1) + "\n"),
+    ):
+        with creating("--out", path) as file:
+            file.write(text.encode())
+        out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    for part in found["partitions"]:
+        for sentence in part["sentences"]:
+            line = f"partition {part['partition']}: {sentence}"
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _time(option: str, text: str | None, otherwise: float) -> float:
+    if text is None:
+        return otherwise
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise wrong(option, text, "a time like 2026-03-02 or 2026-03-02T14:00Z") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
