@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             partitions=4,
             config=CONFIG,
             kafka=KAFKA,
-            sides=("feedback", "receipts"),
+            sides=("feedback", "receipts", "exchange"),
         ) as deployment,
     ):
         folder = Path(folder_name)
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for _ in range(2):
             daemon = deployment.start()
-            poll_until(daemon.ready, timeout_s=300)
+            poll_until(daemon.ready, timeout_s=900)
         poll_until(lambda: all(daemon.owns() == 2 for daemon in deployment.daemons), timeout_s=300)
         world.traffic.start()
         world.analysts.start()

@@ -94,9 +94,9 @@ def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[floa
     traffic.preload(HISTORY_EVENTS)
     first = deployment.start()
     analysts.start()
-    if not poll_until(first.ready, timeout_s=300):
+    if not poll_until(first.ready, timeout_s=900):
         raise SystemExit(first.log()[-3000:])
-    deployment.await_done(600)
+    deployment.await_done(1200)
     traffic.start()
     prometheus = Prometheus(folder, {"detector": [_address(first)]})
     prometheus.__enter__()
@@ -104,7 +104,7 @@ def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[floa
     time.sleep(10)
     second = deployment.start()
     prometheus.target("detector", [_address(first), _address(second)])
-    poll_until(lambda: second.owns() > 0, timeout_s=300)
+    poll_until(lambda: second.owns() > 0, timeout_s=900)
     for what, seconds in (("steady", STEADY_S), ("drift", DRIFT_S), ("outage", OUTAGE_S), ("calm", CALM_S)):
         print(f"{what}: {seconds:.0f} s, {traffic.sent:,} events sent", flush=True)
         traffic.factor = 1.0 if what == "steady" else 3.0
@@ -115,7 +115,7 @@ def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[floa
         time.sleep(seconds)
         if what == "outage":
             broker.start()
-            poll_until(lambda: first.ready() and second.ready(), timeout_s=300)
+            poll_until(lambda: first.ready() and second.ready(), timeout_s=900)
     traffic.finish()
     analysts.finish()
     return began_s, time.time(), prometheus
