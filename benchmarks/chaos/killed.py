@@ -34,6 +34,7 @@ import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
@@ -53,10 +54,12 @@ CONFIG = {
     "model": {"barriers": {"block_events": 64, "every_events": 512, "early_events_min": 256}},
 }
 SIDES = ("feedback", "exchange", "case_updates", "receipts")
-FEEDBACK = {
-    "alerts": {"budget": {"share": 0.02}},
-    "checkpoints": {"interval": 2, "keep": 1000},  # the check needs the journals of all checkpoints
-}
+
+
+def with_feedback(folder: str) -> dict[str, Any]:
+    """Further settings: many alerts, and all checkpoints, whose journals the check needs."""
+    checkpoints = {"url": f"file://{folder}/checkpoints", "interval": 2, "keep": 1000}
+    return {"alerts": {"budget": {"share": 0.02}}, "checkpoints": checkpoints}
 
 
 class Follower(threading.Thread):
@@ -204,7 +207,7 @@ def main() -> int:
             Path(folder),
             "killed",
             partitions=PARTITIONS,
-            config=CONFIG | (FEEDBACK if options.feedback else {}),
+            config=CONFIG | (with_feedback(folder) if options.feedback else {}),
             module="tests.kafka.dies_in_transaction",
             kafka={"session_timeout_ms": int(options.session * 1000)},
             sides=SIDES if options.feedback else (),

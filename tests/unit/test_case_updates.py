@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detector.config.tree import Config
 from tests.unit.runner_world import World, model_config, until
 
 START_S = 1_600_000_000
@@ -79,3 +80,58 @@ def test_the_totals_of_a_burst_are_right_to_the_cent_within_two_seconds(what: st
     assert headers["ce_type"] == b"detector.case.updated.v1"
     assert headers["ce_subject"] == record.key
     assert world.telemetry.partitions[0].case_updates["event"] > 0
+
+
+def test_a_takeover_is_told_with_its_new_device_and_beneficiary() -> None:
+    plain = model_config()
+    names = ("card", "device", "beneficiary")
+    event = {
+        "id": "id",
+        "time": {"path": "t"},
+        "entities": [{"name": name, "path": name} for name in names],
+        "fields": [{"name": "x", "path": "x", "type": "numeric", "unit": "EUR"}],
+        "exposure": "x",
+    }
+    changed = {"event": event, "topics": {"case_updates": "updates"}}
+    world = World(
+        config=Config.model_validate(plain.model_dump(exclude={"event", "topics"}) | changed),
+        poll_records_max=200,
+    )
+    rng = np.random.default_rng(3)
+
+    def pay(number: int, time: float, card: int, device: str, to: str, x: str) -> None:
+        made = {
+            "id": str(number),
+            "t": START_S + time,
+            "card": f"c{card}",
+            "device": device,
+            "beneficiary": to,
+        }
+        value = json.dumps(made)[:-1] + f', "x": {x}}}'
+        world.broker.append(0, value.encode(), key=b"k", timestamp_ms=int(world.clock.now_s * 1000))
+
+    victim, end = 7, 2 * NORMAL
+    for n in range(end):
+        card = n % CARDS  # the victim never gives a candidate
+        amount = 50 * (1.0 if card == victim else rng.lognormal(0, 0.3))
+        pay(n, MINUTE_S * n, card, f"d{card}", f"b{card}-{n // CARDS % 3}", f"{amount:.2f}")
+    runner, start_s = world.runner(), MINUTE_S * end
+    until(lambda: committed(world) >= end, runner, turns=4000)
+    pay(end, start_s, victim, "thief", f"b{victim}-1", "1.00")  # tries the account two minutes before
+    amounts = ["2298.89", "1999.99", "1500.10", "1832.02", "1250.00", "1250.00"]
+    for n, amount in enumerate(amounts, start=1):
+        pay(end + n, start_s + 120.0 + 300.0 * n, victim, "thief", "mule", amount)
+    until(lambda: committed(world) >= end + 7, runner, turns=2000)
+    told = [body for body in messages(world, "alerts") if body["source"]["offset"] > end]
+    assert told[0]["source"]["offset"] == end + 1
+    contacts = {fact["values"]["of"]: fact for fact in told[0]["facts"] if fact["code"] == "first_contact"}
+    assert contacts["device"]["values"]["age_s"] == pytest.approx(420.0)
+    assert "7 minutes ago" in contacts["device"]["detail"]
+    assert contacts["beneficiary"]["values"]["age_s"] is None
+    assert "mule" in contacts["beneficiary"]["detail"]
+    case = told[0]["case_id"]
+    mine = [body for body in (*messages(world, "updates"), *told) if body["case_id"] == case]
+    late = max(mine, key=lambda body: body["case"]["number"])
+    tried = sum(body["source"]["offset"] == end for body in messages(world, "alerts"))
+    assert late["case"]["number"] == len(amounts) + tried
+    assert late["case"]["sum"] == float(sum(map(Decimal, amounts)) + tried)

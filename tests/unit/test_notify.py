@@ -146,6 +146,44 @@ def test_a_receiver_that_is_away_gets_everything_later() -> None:
     assert one.counts.problem == ""
 
 
+@pytest.mark.parametrize("trouble", ["down", "slow", "errors", "killed"])
+def test_ten_minutes_of_trouble_lose_nothing_and_keep_the_order_of_each_entity(trouble: str) -> None:
+    messages = {
+        partition: [
+            message(n, partition=partition, entity={"name": "card", "value": f"c{partition}{n % 3}"})
+            for n in range(20)
+        ]
+        for partition in (0, 1)
+    }
+    one, inbox, _, clock, log = delivery(messages)
+    began_s = born_s = clock.monotonic()
+
+    class Troubled(Told):
+        def send(self, some: Sequence[Message], sent_s: float) -> None:
+            early = clock.monotonic() - began_s < 600.0
+            if trouble == "slow" and early:
+                clock.sleep(25.0)
+            if early and trouble in ("down", "killed"):
+                raise Unavailable("no connection")
+            if early and trouble == "errors" and len(self.times) % 2 == 0:
+                self.times.append(sent_s)
+                raise Unavailable("HTTP 500")
+            super().send(some, sent_s)
+
+    troubled = Troubled()
+    one = Delivery(webhook(), inbox, troubled, clock, log)
+    while sum(inbox.committed.values()) < 40:
+        one.turn()
+        if trouble == "killed" and clock.monotonic() - born_s > 45.0:  # it starts anew at what was committed
+            inbox.next, born_s = {}, clock.monotonic()
+            one = Delivery(webhook(), inbox, troubled, clock, log)
+    firsts = list(dict.fromkeys(troubled.ids))
+    for sent in messages.values():
+        for entity in {one.entity for one in sent}:
+            wanted = [one.id for one in sent if one.entity == entity]
+            assert [id_ for id_ in firsts if id_ in wanted] == wanted
+
+
 def test_a_receiver_may_ask_for_a_longer_wait() -> None:
     one, _, told, clock, _ = delivery({0: [message(0)]})
     told.fails = [Unavailable("HTTP 429", 30.0)]
