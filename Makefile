@@ -66,7 +66,7 @@ bench-quality: $(READY) ## compare with streaming peers: patterns of fraud, with
 
 speed: $(READY) ## measure events/s, costs, growth, latency and scale-out; SPEED=--quick for a short run
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
-	for part in core growth end_to_end latency scale_out; do \
+	for part in core alerts growth end_to_end latency scale_out; do \
 		OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.$$part $(SPEED) || exit 1; \
 	done
 

@@ -185,12 +185,17 @@ class HashedTable(KeyTable):
 
     def __init__(self, columns: int, keys_max: int, dtype: DTypeLike) -> None:
         self._hashed = np.zeros(1, dtype=np.uint64)
+        self._own: tuple[NDArray[Any], ...] = ()  # what kernels change
         super().__init__(columns, keys_max, dtype)
 
     def apart(self, keys: NDArray[np.uint64]) -> tuple[Self, NDArray[np.uint64]]:
         table, own = super().apart(keys)
         table._hashed = np.zeros(1, dtype=np.uint64)  # nobody asks for it
         return table, own
+
+    def _allocate(self, slots: int) -> None:
+        self._own = ()
+        super()._allocate(slots)
 
     @property
     def hashed(self) -> int:
@@ -210,8 +215,10 @@ class HashedTable(KeyTable):
 
     def _update(self, kernel: Any, *seen: Any) -> None:
         """Call a kernel with what it changes: keys, times and numbers, their count and hash, as words too."""
-        own = self._keys, self._times, self._stats, self._count, self._hashed
-        kernel(*own, *words(self._times, self._stats), *seen)
+        if not self._own:
+            own = self._keys, self._times, self._stats, self._count, self._hashed
+            self._own = *own, *words(self._times, self._stats)
+        kernel(*self._own, *seen)
 
 
 def slots_max(keys_max: int) -> int:
