@@ -298,3 +298,37 @@ def test_the_sample_holds_the_latest_ordinary_events_however_they_came(sizes: li
     np.testing.assert_array_equal(one._sample, other._sample)
     kept = inputs[ordinary][::EVERY][-SAMPLED:]
     assert np.isin(np.abs(kept[:, one._places]), one._sample).all()
+
+
+# --- what only says who ------------------------------------------------------------------------------------
+
+
+def residents(moved: int = 0) -> Rows:
+    """Traffic of which the kind is one for each card, but in the last `moved` events."""
+    rows = traffic(20_000, cards=400)
+    own = rows.entities[:, 0] % np.uint64(7)
+    if moved:
+        own[-moved:] = (own[-moved:] + np.uint64(3)) % np.uint64(7)
+    rows.categories[:, 0] = key(own)
+    return observed(rows)
+
+
+def test_a_category_that_is_constant_for_each_card_tells_nothing_of_its_events() -> None:
+    rows = residents()
+    part = fitted(rows.take(slice(5_000, None)))
+    names = [FEATURES.names[place] for place in part._places]
+    inputs = FEATURES.compute(rows.take(slice(5_000, None)))
+    columns = dict(zip(names, part._columns(inputs).T, strict=True))
+    assert part._told == pytest.approx(1.0)
+    assert columns["kind surprise"].max() < 1e-3  # also of cards with a short history
+    assert columns["card+kind novelty"].max() < 1e-3
+    weights = dict(zip(names, part._weights.tolist(), strict=True))
+    assert not any(weight for name, weight in weights.items() if name.startswith("amount against"))
+
+
+def test_a_change_of_it_is_seen() -> None:
+    rows = residents(moved=20)
+    part = fitted(rows.take(slice(5_000, None)))
+    names = [FEATURES.names[place] for place in part._places]
+    beyond = part._beyond(FEATURES.compute(rows.take(slice(-20, None))))
+    assert (beyond[:, names.index("kind surprise")] > 0.0).mean() > 0.5
