@@ -16,6 +16,7 @@ from detector.config.tree import Encoder as EncoderConfig
 from detector.config.tree import Objectives
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Rows
+from detector.core.model.bins import piecewise_linear
 from detector.core.model.encoder import (
     MARGIN,
     Encoder,
@@ -23,7 +24,6 @@ from detector.core.model.encoder import (
     LabelLearner,
     Looked,
     PlainLearner,
-    piecewise_linear,
 )
 from detector.core.state import pack, unpack
 

@@ -317,13 +317,11 @@ def test_the_sample_holds_the_latest_ordinary_events_however_they_came(sizes: li
 def test_nats_beyond_what_is_usual_are_those_of_a_plain_computation(seed: int, far: float) -> None:
     part = PLAIN
     inputs = FEATURES.compute(observed(traffic(40, seed))) * np.float32(1.0 + far)
-    columns = np.abs(inputs[:, part._places], dtype=np.float64)
+    columns = part._columns(inputs)
     nats = np.full(columns.shape, NATS[0])
     for low, scale, high in zip(part._knots, part._scales, (*part._knots[1:], np.inf), strict=True):
         nats += (np.clip(columns, low, high) - low) / scale
     expected = np.maximum(nats - part._usual, 0.0)
-    unknown = np.exp(-inputs[:, part._count, None].astype(np.float64))
-    expected[:, part._surprises] *= 1.0 - part._told * unknown
     np.testing.assert_array_equal(part._beyond(inputs), expected, strict=True)
 
 
@@ -353,3 +351,37 @@ def test_ranges_are_those_of_a_plain_computation(seed: int, kind: int) -> None:
             expected[side, : of.numerics] += sign * Z * np.sqrt(variance)
         expected[0, (mean > 0.0) & (expected[0] < 0.0)] = 0.0
         np.testing.assert_array_equal(found, units.restore(expected), strict=True)
+
+
+# --- what only says who ------------------------------------------------------------------------------------
+
+
+def residents(moved: int = 0) -> Rows:
+    """Traffic of which the kind is one for each card, but in the last `moved` events."""
+    rows = traffic(20_000, cards=400)
+    own = rows.entities[:, 0] % np.uint64(7)
+    if moved:
+        own[-moved:] = (own[-moved:] + np.uint64(3)) % np.uint64(7)
+    rows.categories[:, 0] = key(own)
+    return observed(rows)
+
+
+def test_a_category_that_is_constant_for_each_card_tells_nothing_of_its_events() -> None:
+    rows = residents()
+    part = fitted(rows.take(slice(5_000, None)))
+    names = [FEATURES.names[place] for place in part._places]
+    inputs = FEATURES.compute(rows.take(slice(5_000, None)))
+    columns = dict(zip(names, part._columns(inputs).T, strict=True))
+    assert part._told == pytest.approx(1.0)
+    assert columns["kind surprise"].max() < 1e-3  # also of cards with a short history
+    assert columns["card+kind novelty"].max() < 1e-3
+    weights = dict(zip(names, part._weights.tolist(), strict=True))
+    assert not any(weight for name, weight in weights.items() if name.startswith("amount against"))
+
+
+def test_a_change_of_it_is_seen() -> None:
+    rows = residents(moved=20)
+    part = fitted(rows.take(slice(5_000, None)))
+    names = [FEATURES.names[place] for place in part._places]
+    beyond = part._beyond(FEATURES.compute(rows.take(slice(-20, None))))
+    assert (beyond[:, names.index("kind surprise")] > 0.0).mean() > 0.5

@@ -1,4 +1,4 @@
-"""What only says whose event it is: found from events, kept from the labelled encoder."""
+"""What only says whose event it is: found from events, kept from the encoders."""
 
 from __future__ import annotations
 
@@ -8,9 +8,19 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event, Model
 from detector.core.events import TEXT_GRAMS_MAX
-from detector.core.features import Features, Layout, Rows, empty_rows, explained_surprises
-from detector.core.labels.identity import PAIRS_MIN, SHARED_BY, Identity, find
-from detector.core.model.encoder import LabelLearner
+from detector.core.features import (
+    Features,
+    Layout,
+    Rows,
+    empty_rows,
+    explained_surprises,
+    find_identity,
+    mostly_known,
+)
+from detector.core.features.identity import PAIRS_MIN, SHARED_BY, Identity
+from detector.core.model import serving
+from detector.core.model.encoder import Encoder, LabelLearner, Looked, PlainLearner
+from detector.core.model.training import Trainer
 
 FIELDS = [("amount", "numeric"), ("age", "numeric"), ("city", "categorical"), ("mcc", "categorical")]
 SCHEMA = Event.model_validate(
@@ -44,7 +54,7 @@ def events(changed: float = 0.0, shops_per_mcc: int = 4) -> Rows:
 
 
 def found(rows: Rows) -> tuple[Identity, set[str]]:
-    identity = find(rows.keys(), FEATURES.compute(rows), rows.grams, FEATURES, LAYOUT)
+    identity = find_identity(rows.keys(), FEATURES.compute(rows), rows.grams, FEATURES, LAYOUT)
     return identity, {name for name, own in zip(FEATURES.names, identity.inputs, strict=True) if own}
 
 
@@ -91,7 +101,7 @@ def test_without_entities_nothing_is_hidden() -> None:
     schema = SCHEMA.model_copy(update={"entities": ()})
     layout = Layout(schema, MODEL.features)
     features, rows = Features(layout), empty_rows(100, layout)
-    identity = find(rows.keys(), features.compute(rows), rows.grams, features, layout)
+    identity = find_identity(rows.keys(), features.compute(rows), rows.grams, features, layout)
     assert not identity.inputs.any()
 
 
@@ -171,3 +181,75 @@ def test_a_history_takes_away_the_surprise_of_what_is_constant() -> None:
     assert mcc < 0.3
     rows.context[:, card] = 0.0
     assert not explained_surprises(rows, LAYOUT).any()
+
+
+def test_histories_of_one_event_are_enough_to_tell_what_is_constant() -> None:
+    rows = events()
+    rows.context[:, LAYOUT.kind_of(None).count(-1)], rows.context[:, LAYOUT.kind_of(0).count(-1)] = 1e4, 1.0
+    for column in (2, 3):
+        rows.context[:, LAYOUT.kind_of(column).count(-1)] = 400.0
+        rows.context[:, LAYOUT.kind_of(0, column).count(-1)] = 1.0
+    assert explained_surprises(rows, LAYOUT) == pytest.approx(1.0)
+
+
+def plain_learner() -> PlainLearner:
+    return PlainLearner(MODEL.encoder, FEATURES.plain_count, 2, 1, np.random.default_rng(1))
+
+
+def contrasted(made: PlainLearner, rows: Rows) -> None:
+    real = np.arange(len(rows)) % 2 == 0
+    hashes = Looked(rows.categories[None], rows.grams[None])
+    made.learn_each(FEATURES.compute(rows)[None], hashes, real, np.ones((1, len(rows)), dtype=np.float32))
+
+
+def test_a_plain_encoder_neither_learns_from_nor_serves_what_is_hidden() -> None:
+    made, rows = plain_learner(), events().take(slice(0, 256))
+    away = hidden("age")[: FEATURES.plain_count]
+    made.hide(away, np.array([True, False, True]))
+    other = rows.copy()
+    other.numerics[:, 1], other.categories[:, 0], other.grams[:] = 9.0, 7, 3
+    twin = plain_learner()
+    twin.load(made.to_state())
+    contrasted(made, rows)
+    changed = rows.copy()
+    changed.categories[:, 0], changed.grams[:] = 7, 3
+    contrasted(twin, changed)
+    served = Encoder(MODEL.encoder, FEATURES.plain_count, 2, 1, np.random.default_rng(2))
+    encoded = []
+    for learner, seen in ((made, rows), (twin, changed), (made, changed)):
+        assert learner.learned().combines
+        served.serve(learner.learned())
+        encoded.append(served.encode(FEATURES.compute(rows), seen).tobytes())
+    assert len(set(encoded)) == 1
+    made.hide(away, np.ones(3, dtype=np.bool_))
+    assert not made.learned().combines
+
+
+def test_where_most_cards_come_once_their_fields_count() -> None:
+    rows = events()
+    rows.context[:, LAYOUT.kind_of(None).count(-1)] = 10_000.0
+    rows.context[: EVENTS // 3, LAYOUT.kind_of(0).count(-1)] = 20.0
+    for column in (2, 3):
+        rows.context[:, LAYOUT.kind_of(column).count(-1)] = 400.0
+        rows.context[: EVENTS // 3, LAYOUT.kind_of(0, column).count(-1)] = 20.0
+    assert not explained_surprises(rows, LAYOUT).any()
+    rows.context[:, LAYOUT.kind_of(0).count(-1)] = 20.0
+    assert mostly_known(rows, LAYOUT).tolist() == [True, False]
+
+
+def test_the_trainer_neither_shows_nor_swaps_what_only_says_who() -> None:
+    rows = events(shops_per_mcc=2 * SHARED_BY)
+    rng = np.random.default_rng(1)
+    trainer = Trainer(MODEL, LAYOUT, FEATURES, rng, rng)
+    everything = {LAYOUT.groups[number].name for number in trainer._swapped()}
+    trainer._hide(rows)  # of cards without a history
+    assert {LAYOUT.groups[number].name for number in trainer._swapped()} == everything
+    rows.context[:, LAYOUT.kind_of(0).count(-1)] = 20.0
+    trainer._hide(rows)
+    swapped = {LAYOUT.groups[number].name for number in trainer._swapped()}
+    assert everything - swapped == {"age", "city", "street"}
+
+
+def test_the_learned_part_has_no_say_where_nothing_is_left_to_combine() -> None:
+    assert serving._learned_weight(LAYOUT) == serving.LEARNED_WEIGHT
+    assert serving._learned_weight(LAYOUT, combines=False) == 0.0

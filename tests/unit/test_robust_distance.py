@@ -179,3 +179,57 @@ def test_values_are_summed_in_the_order_of_the_rows() -> None:
     values = inputs[:, : len(layout.numerics)].astype(np.float64)
     expected = np.stack([np.ones_like(values), values, np.square(values)]).sum(axis=1)
     assert part.to_state()["moments"].tobytes() == expected.tobytes()
+
+
+def residents(count: float = 30.0) -> tuple[Layout, Rows, np.ndarray]:
+    """Customers whose second value never changes; `away` are rows of customers without a history."""
+    layout = layout_of(["customer", "terminal"], 2)
+    rng = np.random.default_rng(3)
+    rows = empty_rows(EVENTS, layout)
+    customer = np.arange(EVENTS) // 4
+    homes, away = rng.uniform(-1.0, 1.0, EVENTS)[customer], np.arange(EVENTS) % 10 == 0
+    rows.entities[:, 0] = customer + 1
+    rows.numerics[:, 0], rows.numerics[:, 1] = rng.normal(0.0, 1.0, EVENTS), homes
+    for number, known in ((1, homes), (2, homes + rng.normal(0.0, 0.2, EVENTS))):
+        kind = layout.kinds[number]
+        for memory in range(kind.memories):
+            rows.context[:, kind.count(memory)] = np.where(away, 0.0, count) if number == 1 else count
+            rows.context[:, kind.mean(memory, 0)] = 0.0
+            rows.context[:, kind.mean(memory, 1)] = known
+            for upper in (True, False):
+                rows.context[:, kind.variance(memory, 0, upper=upper)] = 1.0
+                rows.context[:, kind.variance(memory, 1, upper=upper)] = 1e-4
+    return layout, rows, away
+
+
+def test_what_is_constant_for_each_customer_says_nothing_of_its_events() -> None:
+    layout, rows, away = residents()
+    part, features = fitted(layout, rows)
+    inputs = features.compute(rows)
+    where = [n for n, c in enumerate(features.columns) if c.place == 1 and c.source in ("value", "deviation")]
+    own = {n for n in where if (kind := features.columns[n].kind) is not None and kind.left == 0}
+    elsewhere = inputs.copy()
+    elsewhere[:, [n for n in where if n not in own]] *= 0.5  # another home, and another terminal's customers
+    np.testing.assert_allclose(part.distances(inputs), part.distances(elsewhere), rtol=0, atol=1e-3)
+    moved = inputs.copy()
+    moved[:, sorted(own)] += 20.0  # spreads from where the customer always was
+    assert (part.distances(moved)[~away] > part.distances(inputs)[~away]).all()
+
+
+def test_a_new_customers_home_is_strange_beyond_all_others() -> None:
+    layout, rows, away = residents()
+    part, features = fitted(layout, rows)
+    at, nowhere = rows.copy(), rows.copy()
+    at.numerics[:, 1], nowhere.numerics[:, 1] = 0.9, 9.0
+    usual, far = distances(part, features, at), distances(part, features, nowhere)
+    np.testing.assert_allclose(usual[away], distances(part, features, rows)[away], rtol=0, atol=1e-3)
+    assert (far[away] > usual[away] + 0.1).all()
+
+
+def test_levels_of_accounts_do_not_only_say_which_account_it_is() -> None:
+    layout, rows, away = residents()
+    rows.numerics[:, 1] += np.random.default_rng(4).normal(0.0, 1e-3, EVENTS)
+    part, features = fitted(layout, rows)
+    at = rows.copy()
+    at.numerics[:, 1] = 0.9
+    assert (distances(part, features, at)[away] > distances(part, features, rows)[away]).mean() > 0.8

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from detector.core.features.columns import Column
 from detector.core.features.explained import (
+    CONSTANT_FROM,
     explained_shares,
     explained_surprises,
+    mostly_known,
     share_gains,
     variance_explained,
 )
@@ -17,12 +19,14 @@ from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, C
 from detector.core.features.fraud_rates import FraudRates
 from detector.core.features.habit_tables import SHORT_S
 from detector.core.features.heat import Heat
+from detector.core.features.identity import constant_numerics, find_identity
 from detector.core.features.key_table import KeyTable
 from detector.core.features.layout import DAY_S, Group, Habit, KeyKind, Layout
 from detector.core.features.profiles import Profiles, population_shift, population_variances
 from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
 
 __all__ = [
+    "CONSTANT_FROM",
     "DAY_S",
     "FRAUD",
     "MATURED",
@@ -41,9 +45,12 @@ __all__ = [
     "Profiles",
     "Rows",
     "Units",
+    "constant_numerics",
     "empty_rows",
     "explained_shares",
     "explained_surprises",
+    "find_identity",
+    "mostly_known",
     "population_shift",
     "population_variances",
     "share_gains",

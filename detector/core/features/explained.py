@@ -15,6 +15,17 @@ from detector.core.features.layout import Layout
 from detector.core.features.profiles import population_shift
 from detector.core.features.rows import Rows
 
+# Share of what varies that a key must explain: 1 where it is constant for each key.
+CONSTANT_FROM = 0.9
+# Share of events whose key must have a history. Where most keys come once, whose event it is says what it is.
+KNOWN_FROM = 0.5
+
+
+def mostly_known(rows: Rows, layout: Layout) -> NDArray[np.bool_]:
+    """Whether most events are of keys with a history, by entity, (E,)."""
+    counts = [layout.kind_of(entity).count(-1) for entity in range(len(layout.entities))]
+    return np.asarray((rows.context[:, counts] > 0).sum(axis=0) >= KNOWN_FROM * len(rows), dtype=np.bool_)
+
 
 def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
     """Share of each numeric's variance explained by an entity's mean as known before the event, (E, J).
@@ -67,19 +78,21 @@ def category_shares(rows: Rows, layout: Layout, category: int) -> NDArray[np.flo
 def explained_surprises(rows: Rows, layout: Layout) -> NDArray[np.float64]:
     """Share of each category's surprise that the main entity's history takes away, (C,).
 
-    Near 1 where a category is constant for each key of the main entity, 0 where its history says nothing, and
-    without entities. Only rows whose key had a history count.
+    1 where a category is constant for each key of the main entity, 0 where its history says nothing, where
+    most keys come once, and without entities. Only rows whose key had a history count. However constant a
+    category is, a history of n events leaves a surprise of up to log(1 + 1 / n), which does not count.
     """
     explained = np.zeros(len(layout.categories))
-    if not layout.entities:
+    if not mostly_known(rows, layout)[:1].any():
         return explained
     main = layout.kind_of(0).count(-1)
     for c in range(len(layout.categories)):
         known = (rows.context[:, main] > 0) & (rows.categories[:, c] != 0)
         if not known.any():
             continue
-        before, after = -np.log(category_shares(rows.take(known), layout, c)).sum(axis=0)
-        explained[c] = max(0.0, 1.0 - after / before) if before > 0.0 else 0.0
+        before, after = -np.log(category_shares(rows.take(known), layout, c)).T
+        left = np.maximum(after - np.log1p(1.0 / rows.context[known, main]), 0.0).sum()
+        explained[c] = max(0.0, 1.0 - left / before.sum()) if before.sum() > 0.0 else 0.0
     return explained
 
 

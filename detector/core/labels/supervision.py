@@ -28,8 +28,7 @@ from detector.config.tree import Model
 from detector.core.features import FRAUD as COUNT_FRAUD
 from detector.core.features import MATURED as COUNT_MATURED
 from detector.core.features import RETRACTED as COUNT_RETRACTED
-from detector.core.features import Changes, Features, FraudRates, Layout
-from detector.core.labels import identity
+from detector.core.features import Changes, Features, FraudRates, Layout, find_identity
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer, Examples
 from detector.core.labels.feedback import AppliedLabels
 from detector.core.labels.label_weight import EVENTS_MAX as WEIGHED_EVENTS_MAX
@@ -334,7 +333,7 @@ class Supervision:
             judged = np.arange(max(buffer.oldest, buffer.events - EDGE_EVENTS), buffer.events)
             inputs = buffer.column("inputs", judged).astype(np.float32)
         keys, grams = buffer.column("keys", judged), buffer.column("grams", judged)
-        found = identity.find(keys, inputs, grams, self._features, self._layout)
+        found = find_identity(keys, inputs, grams, self._features, self._layout)
         self.learner.hide(found.inputs, found.slots)
 
     def _grow(self, held: NDArray[np.int64]) -> None:

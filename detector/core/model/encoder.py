@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Encoder as EncoderConfig
 from detector.core.model import encoder_kernels
+from detector.core.model.bins import ascending, piecewise_linear
 
 Floats = NDArray[np.float32]
 
@@ -85,6 +86,7 @@ class Learned(NamedTuple):
     edges: Floats
     weights: Mapping[str, Floats]
     step: int
+    combines: bool = True  # whether it sees any category or text, if there are any
 
 
 class Encoder:
@@ -124,7 +126,7 @@ class Encoder:
         """Move each column's bins, from the first on, to the quantiles of a sample of its inputs."""
         ends = np.linspace(EDGE_TAIL, 1.0 - EDGE_TAIL, self.config.bins + 1)
         for column, sample in enumerate(samples):
-            self.edges[column] = _ascending(np.quantile(sample, ends).astype(np.float32))
+            self.edges[column] = ascending(np.quantile(sample, ends).astype(np.float32))
 
     def serve(self, learned: Learned) -> None:
         """Use weights of a learner."""
@@ -197,6 +199,11 @@ class Learner(Encoder):
     def _to_serve(self) -> dict[str, Floats]:
         return self.weights
 
+    def _rows_of(self, inputs: NDArray[np.bool_], slots: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Rows of the hidden layer's weights that belong to inputs (F,), and to categories and texts (S,)."""
+        widths = self.config.bins, self.config.hash_width
+        return np.concatenate([np.repeat(inputs, widths[0]), np.repeat(slots, widths[1])])
+
     def _descend(self, found: Pass, grad: Floats, others: Mapping[str, Floats]) -> None:
         """Take one step against the loss's gradient by the embedding, (n, dimension), and by `others`."""
         weights, bins = self.weights, self.config.bins
@@ -267,6 +274,27 @@ class PlainLearner(Learner):
             wide = len(self.weights["hidden"])
             self.weights["restore"] = _normal(rng, config.dimension, wide)
             self._begin_moments()
+        self.hidden_inputs: NDArray[np.bool_] = np.zeros(inputs, dtype=np.bool_)
+        self.hidden_slots: NDArray[np.bool_] = np.zeros(self._slots, dtype=np.bool_)
+
+    def hide(self, inputs: NDArray[np.bool_], slots: NDArray[np.bool_]) -> None:
+        """Neither train on nor serve inputs (F,), and categories and texts (S,), from here on."""
+        self.hidden_inputs, self.hidden_slots = inputs, slots
+
+    def learned(self) -> Learned:
+        learned = super().learned()
+        learned.weights["hidden"][self._rows_of(self.hidden_inputs, self.hidden_slots)] = 0.0
+        return learned._replace(combines=not self._slots or not self.hidden_slots.all())
+
+    def _blanked(self, inputs: Floats, hashes: Hashes) -> tuple[Floats, Looked]:
+        """Inputs (..., F) and hashes without what is hidden."""
+        if not (self.hidden_inputs.any() or self.hidden_slots.any()):
+            return inputs, Looked(hashes.categories, hashes.grams)
+        inputs = np.where(self.hidden_inputs, self.edges[:, 0], inputs[..., : self._inputs])
+        count = hashes.categories.shape[-1]
+        categories = np.where(self.hidden_slots[:count], np.uint64(0), hashes.categories)
+        grams = np.where(self.hidden_slots[count:, None], np.uint32(0), hashes.grams)
+        return inputs, Looked(categories, grams)
 
     def learn(self, inputs: Floats, rows: Hashes, real: NDArray[np.bool_], weight: Floats) -> float:
         """Take one step; returns the loss before it.
@@ -280,6 +308,7 @@ class PlainLearner(Learner):
             0 leaves a row out (padding, and events that were not accepted).
         """
         objectives = self.config.objectives
+        inputs, rows = self._blanked(inputs, rows)
         found = self._forward(inputs, rows)
         grad = np.empty_like(found.out)
         loss: float = encoder_kernels.contrast(found.out, real, weight, MARGIN, objectives.contrastive, grad)
@@ -309,6 +338,7 @@ class PlainLearner(Learner):
         if self.config.objectives.reconstructive:
             batches = zip(inputs, map(Looked, *hashes), weight, strict=True)
             return np.array([self.learn(rows, looked, real, each) for rows, looked, each in batches])
+        inputs, hashes = self._blanked(inputs, hashes)
         names = ("hidden", "hidden_bias", "out", "out_bias", "rows")
         none = {"rows": np.zeros((0, self.config.hash_width), dtype=np.float32)}
         weights, first, second = ({**none, **of} for of in (self.weights, self._first, self._second))
@@ -337,6 +367,14 @@ class PlainLearner(Learner):
         """The input layer in full: the piecewise-linear code, then rows of the hashed table."""
         code = piecewise_linear(inputs[:, : self._inputs], self.edges)
         return np.concatenate([code.reshape(len(inputs), -1), means], axis=1)
+
+    def to_state(self) -> dict[str, Any]:
+        hidden = {"hidden_inputs": self.hidden_inputs.copy(), "hidden_slots": self.hidden_slots.copy()}
+        return {**super().to_state(), **hidden}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state)
+        self.hidden_inputs, self.hidden_slots = state["hidden_inputs"], state["hidden_slots"]
 
 
 class LabelLearner(Learner):
@@ -387,8 +425,7 @@ class LabelLearner(Learner):
 
     def hide(self, inputs: NDArray[np.bool_], slots: NDArray[np.bool_]) -> None:
         """Take inputs (F,), and categories and texts (S,), away from the network: their weights stay 0."""
-        widths = self.config.bins, self.config.hash_width
-        self._hidden = np.concatenate([np.repeat(inputs, widths[0]), np.repeat(slots, widths[1])])
+        self._hidden = self._rows_of(inputs, slots)
         self._blank()
 
     def _blank(self) -> None:
@@ -457,23 +494,3 @@ def _flat(array: Floats) -> Floats:
 
 def _normal(rng: np.random.Generator, rows: int, columns: int) -> Floats:
     return rng.standard_normal((rows, columns), dtype=np.float32) * np.float32(np.sqrt(2.0 / rows))
-
-
-def piecewise_linear(inputs: Floats, edges: Floats) -> Floats:
-    """Piecewise-linear code (n, F, bins) of (n, F) inputs; logarithmic outside the outermost edges."""
-    position = (inputs[:, :, None] - edges[:, :-1]) / np.diff(edges, axis=1)
-    code: Floats = np.clip(position, 0.0, 1.0)
-    code[:, :, 0] -= np.log1p(np.maximum(-position[:, :, 0], 0.0))
-    code[:, :, -1] += np.log1p(np.maximum(position[:, :, -1] - 1.0, 0.0))
-    return code
-
-
-def _ascending(quantiles: Floats) -> Floats:
-    """Make strictly ascending edges from quantiles that may repeat (flags, constants, counts)."""
-    distinct = np.unique(quantiles)
-    if len(distinct) == 1:
-        distinct = distinct + np.array([-0.5, 0.5], dtype=np.float32)
-    spread = np.interp(np.linspace(0, len(distinct) - 1, len(quantiles)), range(len(distinct)), distinct)
-    steps = np.maximum(np.diff(spread), 1e-6 * max(1.0, float(np.abs(spread).max())))
-    edges: Floats = (spread[0] + np.concatenate([[0.0], np.cumsum(steps)])).astype(np.float32)
-    return edges

@@ -13,12 +13,14 @@ in few respects, so a sum of what is usual in many would only be noise (docs/exp
 paces say the same, how fast events come: one of k of them is as far by chance k times as often, so log k more
 nats of a pace are usual. A column weighs by what it tells at all (`useful`), and less if others say the same
 (`Overlap`). The surprise of a category that the main entity's history mostly takes away counts as far as
-there is a history: where everybody lives at a rare place, the first event of a card is not strange.
+there is a history: where everybody lives at a rare place, the first events of a card are not strange. What a
+history of n events leaves of it even if all of them had the category, up to log(1 + 1 / n) nats, says only
+that the history is short.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, ClassVar, Self
 
@@ -26,7 +28,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features import Rows, explained_surprises
+from detector.core.features import Column, Layout, Rows, explained_surprises
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core
 from detector.core.model.overlap import Overlap
@@ -47,6 +49,7 @@ SAMPLED_MIN = 1024
 # below until the sample is full; later `LEAST` of them does.
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
 LEAST = 0.1
+SHORTEST = 1e-9  # a shorter history, in events, is none
 SURPRISES = ("surprise", "bins", "novelty", "whereabouts")
 
 
@@ -66,7 +69,10 @@ class HabitsPart(ScorePart):
         self._layout = setup.layout
         self._count = setup.features.count_column(setup.layout.kind_of(0))
         self._surprises = [number for number, (_, c) in enumerate(numbered) if c.source == "surprise"]
-        self._told = np.zeros(len(self._surprises))  # share of each that the main entity's history takes away
+        # Columns that say that a category is new to the main entity, and these categories.
+        self._new, self._new_of = _new_categories([column for _, column in numbered], setup.layout)
+        # Share of each category's surprise that the main entity's history takes away.
+        self._told = np.zeros(len(setup.layout.categories))
         least = [SURPRISE if column.source in SURPRISES else DEVIATE for _, column in numbered]
         self._least = np.array(least).reshape(-1, 2).T
         paces = np.array([column.source == "pace" for _, column in numbered], dtype=bool)
@@ -88,17 +94,22 @@ class HabitsPart(ScorePart):
 
     def _beyond(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Nats of each column beyond what is usual, (n, U)."""
-        unknown = np.exp(-inputs[:, self._count].astype(np.float64))  # 1 / (count + 1)
-        told = np.zeros(len(self._places))
-        told[self._surprises] = self._told
-        beyond = np.empty((len(inputs), len(self._places)))
+        columns = self._columns(inputs)
+        beyond = np.empty_like(columns)
         write: Any = _beyond
-        write(inputs, self._places, self._knots, self._scales, self._usual, told, unknown, beyond)
+        write(columns, self._knots, self._scales, self._usual, beyond)
         return beyond
 
     def _columns(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """How far events are from the habits of their keys, (n, U)."""
-        return np.abs(inputs[:, self._places], dtype=np.float64)
+        columns = np.abs(inputs[:, self._places], dtype=np.float64)
+        if self._told.any():
+            unknown = np.exp(-inputs[:, self._count, None].astype(np.float64))  # 1 / (count + 1)
+            short = -np.log(np.maximum(1.0 - unknown, SHORTEST))  # log(1 + 1 / count)
+            surprises = columns[:, self._surprises]
+            columns[:, self._surprises] = surprises - self._told * np.minimum(surprises, short)
+            columns[:, self._new] *= 1.0 - self._told[self._new_of] * unknown
+        return columns
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         found = np.flatnonzero(ordinary)
@@ -148,32 +159,37 @@ class HabitsPart(ScorePart):
         self._sample, self._seen = state["sample"].copy(), state["seen"]
 
 
+def _new_categories(columns: Sequence[Column], layout: Layout) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the columns that say that a category is new to the main entity, and these categories."""
+    found = []
+    for number, column in enumerate(columns):
+        right = None if column.kind is None else column.kind.right
+        if column.source == "novelty" and right is not None and right >= len(layout.entities):
+            found.append((number, right - len(layout.entities)))
+    numbers = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return numbers[:, 0], numbers[:, 1]
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _beyond(
-    inputs: Any, places: Any, knots: Any, scales: Any, usual: Any, told: Any, unknown: Any, out: Any
-) -> None:
+def _beyond(columns: Any, knots: Any, scales: Any, usual: Any, out: Any) -> None:
     """Write nats of columns beyond what is usual, (n, U): linear between quantiles, and on beyond the last.
 
     Parameters
     ----------
-    places : (U,)
-        Of the columns among the inputs.
+    columns : (n, U)
+        How far events are from habits.
     knots, scales : (pieces, U)
         Where each piece begins, and units of the column in a nat there.
-    usual, told : (U,)
-        Nats that are usual; share that the main entity's history takes away.
-    unknown : (n,)
-        How little of that history there is.
+    usual : (U,)
+        Nats that are usual.
     """
     pieces = len(knots)
     for row in range(len(out)):
-        for column in range(len(places)):
-            value = abs(np.float64(inputs[row, places[column]]))
+        for column in range(len(usual)):
             nats = FIRST_NATS
             for piece in range(pieces):
-                end = max(value, knots[piece, column])
+                end = max(columns[row, column], knots[piece, column])
                 if piece + 1 < pieces:
                     end = min(end, knots[piece + 1, column])
                 nats += (end - knots[piece, column]) / scales[piece, column]
-            beyond = max(nats - usual[column], 0.0)
-            out[row, column] = beyond * (1.0 - told[column] * unknown[row])
+            out[row, column] = max(nats - usual[column], 0.0)

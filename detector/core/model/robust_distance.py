@@ -10,7 +10,9 @@ scales    two, each the same on both sides: with spreads of their own, the long 
 weights   a deviation from an entity's profile counts by the share of the value's variance that the
           entity's means explained beforehand, the value itself by what none of them explains. A terminal that
           all kinds of customers use says nothing about amounts; its deviations would only be noise. Without a
-          history nothing is explained, so the value counts in full
+          history nothing is explained, so the value counts in full. A value that is constant for each key of
+          an entity only says which key it is: once there is a history, only deviations from that count;
+          before, only what lies beyond the core's range
 
 A column that is constant in the core has no spread there, because rare values are trimmed. It takes the
 spread of *all* recent events, so that a rare value is as strange as it is rare, and no more; and at least a
@@ -29,7 +31,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features import Features, Layout, Rows, explained_shares
+from detector.core.features import Features, Layout, Rows, constant_numerics, explained_shares
 from detector.core.model.moments import Moments
 from detector.core.model.scaling import moved
 
@@ -64,17 +66,24 @@ class Space:
 
     centre: Doubles  # (P,)
     spread: Doubles  # (P,)
+    inside: Doubles  # (P,)
     explained: Doubles  # (E, J)
 
     def moved_from(self, before: Space) -> bool:
         """Whether points clearly differ from those of before."""
         explained = np.abs(self.explained - before.explained)
-        return bool((explained > EXPLAINED_MOVE_MAX).any()) or moved(
+        constant = (self.explained >= 1.0) != (before.explained >= 1.0)
+        return bool((constant | (explained > EXPLAINED_MOVE_MAX)).any()) or moved(
             before.centre, before.spread, self.centre, self.spread
         )
 
     def to_state(self) -> dict[str, Any]:
-        return {"centre": self.centre, "spread": self.spread, "explained": self.explained}
+        return {
+            "centre": self.centre,
+            "spread": self.spread,
+            "inside": self.inside,
+            "explained": self.explained,
+        }
 
 
 class RobustDistance:
@@ -101,6 +110,7 @@ class RobustDistance:
         self._counts = [features.count_column(layout.kind_of(e)) for e in range(len(layout.entities))]
         self._moments = Moments(len(layout.numerics), memory_events)
         self._centre = np.zeros(self.columns)
+        self._inside = np.zeros(self.columns)  # distance from the centre that does not count
         self._values = np.where(self._is_value, self._numeric, -1)
         explained = np.zeros((len(layout.entities), len(layout.numerics)))
         self._measure_by(np.ones((SCALES, self.columns)), explained)
@@ -154,7 +164,14 @@ class RobustDistance:
         spread = np.where(far[constant] < floor, np.maximum(spread, floor), far[constant])
         far[constant] = inner[constant] = np.maximum(spread, least[constant])
         self.constant = len(constant) == np.count_nonzero(self._is_value)
-        self._measure_by(np.stack([far, np.sqrt(far * inner)]), explained_shares(rows, self._layout))
+        explained = explained_shares(rows, self._layout)
+        same = constant_numerics(rows, self._layout, explained)
+        explained[same] = 1.0
+        self._measure_by(np.stack([far, np.sqrt(far * inner)]), explained)
+        told = np.asarray(same.any(axis=0), dtype=np.bool_)  # (J,)
+        says_who = np.zeros(self.columns, dtype=np.bool_)
+        says_who[self._is_value] = told[self._numeric[self._is_value]]
+        self._inside = np.where(says_who, np.maximum(high - self._centre, self._centre - low), 0.0)
 
     def move(self, *, keep: bool) -> bool:
         """Measure points at the scale of now.
@@ -169,7 +186,7 @@ class RobustDistance:
         bool
             Whether points may differ from before.
         """
-        space = Space(self._centre, self._scales[1] / NORMAL_RANGE, self._explained)
+        space = Space(self._centre, self._scales[1] / NORMAL_RANGE, self._inside, self._explained)
         if keep and self._space is not None and not space.moved_from(self._space):
             return False
         self._set_space(space)
@@ -187,6 +204,7 @@ class RobustDistance:
             inputs,
             self._places,
             self._centre,
+            self._inside,
             self._squared_scales,
             self.known(inputs) if known is None else known,
             self._explained,
@@ -208,6 +226,7 @@ class RobustDistance:
             inputs,
             self._places,
             space.centre,
+            space.inside,
             space.spread,
             self.known(inputs) if known is None else known,
             space.explained,
@@ -221,7 +240,9 @@ class RobustDistance:
         """Weights (P,) of columns that are no values: of deviations their entity's share of the explained."""
         weights = np.ones(self.columns)
         deviates = np.flatnonzero(self._entity >= 0)
-        among = explained / (explained.sum(axis=0) + EXPLAINED_MIN)
+        constant = explained >= 1.0
+        shares = np.where(constant.any(axis=0) & ~constant, 0.0, explained)
+        among = shares / (shares.sum(axis=0) + EXPLAINED_MIN)
         weights[deviates] = among[self._entity[deviates], self._numeric[deviates]]
         return weights
 
@@ -240,16 +261,16 @@ class RobustDistance:
             "moments": self._moments.sums.copy(),
             "centre": self._centre,
             "scales": self._scales,
+            "inside": self._inside,
             "explained": self._explained,
             "space": {} if self._space is None else self._space.to_state(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         self._moments.sums = state["moments"]
-        self._centre = state["centre"]
+        self._centre, self._inside = state["centre"], state["inside"]
         self._measure_by(state["scales"], state["explained"])
-        space = state["space"]
-        self._set_space(Space(space["centre"], space["spread"], space["explained"]) if space else None)
+        self._set_space(Space(**state["space"]) if state["space"] else None)
 
 
 def varies(rows: Rows) -> bool:
@@ -274,8 +295,18 @@ def _weight(known: Any, explained: Any, value: int, weight: float) -> float:
         return weight
     most = 0.0
     for entity in range(len(explained)):
-        most = max(most, known[entity] * explained[entity, value])
+        share = explained[entity, value]
+        most = max(most, known[entity] * share)
+        if share >= 1.0 and known[entity] > 0.0:
+            return 0.0
     return 1.0 - most
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _beyond(value: Any, centre: float, inside: float) -> float:
+    """Difference from the centre, less what does not count."""
+    difference = np.float64(value) - centre
+    return math.copysign(max(abs(difference) - inside, 0.0), difference)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -283,6 +314,7 @@ def _distances(
     inputs: Any,
     places: Any,
     centre: Any,
+    inside: Any,
     squared_scales: Any,
     known: Any,
     explained: Any,
@@ -296,9 +328,12 @@ def _distances(
     ----------
     places : (P,)
         Of the columns among the inputs.
+    inside : (P,)
+        Distance from the centre that does not count.
     known : (n, E)
         How far each entity's history counts, in [0, 1].
     explained : (E, J)
+        1: the value is constant for each key.
     values : (P,)
         Numeric of a column that is a value, else -1.
     weights : (P,)
@@ -309,7 +344,7 @@ def _distances(
             out[row, scale] = 0.0
         for column in range(len(centre)):
             weight = _weight(known[row], explained, values[column], weights[column])
-            difference = np.float64(inputs[row, places[column]]) - centre[column]
+            difference = _beyond(inputs[row, places[column]], centre[column], inside[column])
             square = difference * difference * weight
             for scale in range(len(squared_scales)):
                 out[row, scale] += square / squared_scales[scale, column]
@@ -322,6 +357,7 @@ def _points(
     inputs: Any,
     places: Any,
     centre: Any,
+    inside: Any,
     spread: Any,
     known: Any,
     explained: Any,
@@ -333,5 +369,5 @@ def _points(
     for row in range(len(out)):
         for column in range(len(centre)):
             weight = _weight(known[row], explained, values[column], weights[column])
-            difference = np.float64(inputs[row, places[column]]) - centre[column]
+            difference = _beyond(inputs[row, places[column]], centre[column], inside[column])
             out[row, column] = math.asinh(difference / spread[column] * math.sqrt(weight))

@@ -142,8 +142,9 @@ class LearnedPart(ScorePart):
     """Logarithm of 1 + the distance to the nearest cluster in the plain encoder's embedding.
 
     The logarithm, because the contrastive objective lets distances outside its ball grow without limit. It
-    works where fields depend on each other. Its clusters also show in alerts what is normal near an event,
-    also where its weight is 0.
+    works where fields depend on each other. It has no weight while all categories and texts are constant for
+    each key: nothing is left to combine. Its clusters also show in alerts what is normal near an event, also
+    where its weight is 0.
     """
 
     name: ClassVar[str] = "learned"
@@ -164,8 +165,8 @@ class LearnedPart(ScorePart):
         self._varies = True  # whether any field does in the core
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        if not self.columns:
-            return np.empty((len(inputs), 0))
+        if not self.weight > 0.0:
+            return np.zeros((len(inputs), self.columns))
         _, found = self._nearest(rows, inputs)
         return np.log1p(found[:, :1].astype(np.float64))
 
@@ -199,6 +200,7 @@ class LearnedPart(ScorePart):
     def refit(self, fit: Fit) -> None:
         self._varies = bool(self._layout.texts) or varies(fit.sample.rows)
         self._encoder.serve(fit.learned)
+        self.weight = _learned_weight(self._layout, combines=fit.learned.combines)
         embedded = self._encode_pieces(fit.sample.rows, fit.inputs)
         self._assigned = self._clusters.update(fit.sample, embedded, fit.rng)
         k = min(self._config.clusters.neighbours, len(self._clusters))
@@ -264,7 +266,7 @@ class LearnedPart(ScorePart):
 
     @property
     def searches(self) -> tuple[bool, ...]:
-        return (isinstance(self._index, Hnsw),) if self.columns else ()
+        return (isinstance(self._index, Hnsw),) if self.weight > 0.0 else ()
 
     def gauges(self) -> dict[str, float]:
         return {"clusters": float(len(self._clusters))}
@@ -273,12 +275,14 @@ class LearnedPart(ScorePart):
         return {
             "encoder": self._encoder.to_state(),
             "clusters": self._clusters.to_state(),
+            "weight": self.weight,
             "ef": 0 if self._index is None else self._index.ef,
         }
 
     def load(self, state: Mapping[str, Any], core: Core) -> None:
         self._encoder.load(state["encoder"])
         self._clusters.load(state["clusters"])
+        self.weight = state["weight"]
         self._index = build(self._clusters.centres, self._config.index, state["ef"] or None)
         self._exemplars = Exemplars(core, self._layout, len(self._clusters))
 
@@ -449,9 +453,12 @@ def _columns(parts: Sequence[ScorePart], rows: Rows, inputs: NDArray[np.float32]
     return np.concatenate([part.distances(rows, inputs) for part in parts], axis=1)
 
 
-def _learned_weight(layout: Layout) -> float:
-    """0 where there are numerics only: the others say all about them (docs/explanation/experiments.md)."""
-    if not layout.categories and not layout.texts:
+def _learned_weight(layout: Layout, *, combines: bool = True) -> float:
+    """0 where there are numerics only: the others say all about them (docs/explanation/experiments.md).
+
+    `combines` is whether any category or text says more than whose event it is.
+    """
+    if not combines or (not layout.categories and not layout.texts):
         return 0.0 if layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS
     if not layout.numerics:
         return LEARNED_WEIGHT_WITHOUT_NUMERICS

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.features import Features, Layout, Rows, swap
+from detector.core.features import Features, Group, Layout, Rows, find_identity, mostly_known, swap
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned, Looked, PlainLearner
 
@@ -63,12 +63,12 @@ class Trainer:
         accepted : (n,) bool
             Others are left out.
         """
-        groups, size = self._layout.swapped, self.barriers.step_events
-        if not groups:
+        groups, size = self._swapped(), self.barriers.step_events
+        if not len(groups):
             return
         starts = range(0, len(rows), size)
-        drawn = [(self._rng.integers(0, groups, size), self._rng.permutation(size)) for _ in starts]
-        chosen = np.concatenate([group for group, _ in drawn])
+        drawn = [(self._rng.integers(0, len(groups), size), self._rng.permutation(size)) for _ in starts]
+        chosen = groups[np.concatenate([group for group, _ in drawn])]
         donors = np.concatenate([start + order for start, (_, order) in zip(starts, drawn, strict=True)])
         swapped = swap(rows, rows.take(donors), self._layout, chosen)
 
@@ -90,10 +90,40 @@ class Trainer:
         """Take steps on a sample of the core, before barrier `version` + 1; returns what it serves."""
         if version & (version - 1) == 0:  # 0, 1, 2, 4, ...: moving the bins sets the learner back a little
             self.learner.update_edges(self._features.compute(sample.rows)[:, : self._features.plain_count].T)
+        if version & (version - 1) == 0 or self.barriers.young(version):
+            self._hide(sample.rows)
         steps = REHEARSED_YOUNG if self.barriers.young(version) else REHEARSED
         rows = sample.rows.take(sample.draw(steps * self.barriers.step_events, self._rng))
         self.learn(rows, self._features.compute(rows), np.ones(len(rows), dtype=bool))
         return self.learner.learned()
+
+    def _hide(self, rows: Rows) -> None:
+        """Take away from the learner what only says whose event it is."""
+        inputs, layout = self._features.compute(rows), self._layout
+        found = find_identity(rows.keys(), inputs, rows.grams, self._features, layout)
+        known = bool(mostly_known(rows, layout)[:1].any())
+        self.learner.hide(found.inputs[: self._features.plain_count] & known, found.slots & known)
+
+    def _swapped(self) -> NDArray[np.int64]:
+        """Numbers of the groups that swaps take: not fields that the learner does not see."""
+        hidden, values = self.learner.hidden_slots, self._values()
+        categories = len(self._layout.categories)
+
+        def seen(group: Group) -> bool:
+            texts = slice(categories + group.texts.start, categories + group.texts.stop)
+            own = [values[group.numerics], hidden[group.categories], hidden[texts]]
+            return not any(len(each) and each.all() for each in own)
+
+        groups = self._layout.groups[: self._layout.swapped]
+        return np.array([number for number, group in enumerate(groups) if seen(group)], dtype=np.int64)
+
+    def _values(self) -> NDArray[np.bool_]:
+        """Which numerics (J,) the learner does not see."""
+        hidden = np.zeros(len(self._layout.numerics), dtype=bool)
+        for column, own in zip(self._features.columns, self.learner.hidden_inputs, strict=False):
+            if column.source == "value":
+                hidden[column.place] = own
+        return hidden
 
     def to_state(self) -> dict[str, Any]:
         return {

@@ -5,7 +5,9 @@ of the core's own events, a deviation from it means nothing either.
 
     hours, days, zeros, categories   by what the main entity's own shares tell beyond everybody's, in nats
     amounts by category              by the variance that the means of a category explain. Only the category
-                                     that explains most counts, alone and in pairs with the main entity
+                                     that explains most counts, alone and in pairs with the main entity. One
+                                     that is constant for each key of the main entity does not: its means are
+                                     those of a few keys, and say what the keys' own means say
     others                           in full
 """
 
@@ -16,7 +18,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features import Column, Layout, Rows, share_gains, variance_explained
+from detector.core.features import (
+    CONSTANT_FROM,
+    Column,
+    Layout,
+    Rows,
+    explained_surprises,
+    share_gains,
+    variance_explained,
+)
 
 # A column that tells this much counts in full, one that tells nothing not at all.
 GAIN_FULL = 0.1
@@ -57,9 +67,12 @@ class Useful:
     def _best_categories(self, rows: Rows) -> dict[int, int]:
         """Key of the category that explains most of each numeric, where one explains enough."""
         found: dict[int, int] = {}
+        entities = len(self._layout.entities)
+        varied = explained_surprises(rows, self._layout) < CONSTANT_FROM
         for numeric in {c.place for c in self._columns if c.source == "deviation"}:
             explained = variance_explained(rows, self._layout, numeric)
-            key = max(explained, key=lambda key: explained[key])
-            if explained[key] >= EXPLAINED_MIN:
+            explained = {key: share for key, share in explained.items() if varied[key - entities]}
+            key = max(explained, key=lambda key: explained[key], default=-1)
+            if key >= 0 and explained[key] >= EXPLAINED_MIN:
                 found[numeric] = key
         return found

@@ -1,9 +1,10 @@
-"""What only says whose event it is: the labelled encoder does not get it.
+"""What only says whose event it is: encoders do not get it.
 
 A job, a city, a place of residence that is the same in all events of a card identifies the card. An encoder
-that can tell cards apart learns the known ones by heart: this one had frauds, that one had none. Frauds end,
-and other cards are hit. A new value in such a field is seen all the same: deviations from the card's own
-profile, surprises, and pairs with the card stay.
+that learns from labels and can tell cards apart learns the known ones by heart: this one had frauds, that one
+had none. Frauds end, and other cards are hit. To an encoder without labels such a field says nothing about
+this event. A new value in such a field is seen all the same: deviations from the card's own profile,
+surprises, and pairs with the card stay.
 
 Measured on pairs of events of the same key, one after the other, among recent events:
 
@@ -24,10 +25,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features import Features, Layout
+from detector.core.features.explained import CONSTANT_FROM, mostly_known
+from detector.core.features.features import Features
+from detector.core.features.layout import Layout
+from detector.core.features.rows import Rows
 
-# Share of the variation between any two events that a key must explain: 1 where it is constant for each key.
-CONSTANT_FROM = 0.9
 # Pairs of events of the same key below which nothing is known.
 PAIRS_MIN = 64
 # Keys that share a value, on average, from which on it says more than which key it is.
@@ -45,7 +47,7 @@ class Identity:
     slots: NDArray[np.bool_]  # (C + T,) categories, then texts
 
 
-def find(
+def find_identity(
     keys: NDArray[np.uint64],
     inputs: NDArray[np.float32],
     grams: NDArray[np.uint32],
@@ -88,6 +90,23 @@ def find(
                 if about and column.source not in VALUES:
                     hidden[number] |= not shared or (entity == 0 and column.source in COUNTS)
     return Identity(hidden, slots)
+
+
+def constant_numerics(rows: Rows, layout: Layout, explained: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which numerics are the same in nearly all events of a key, (E, J).
+
+    Only those are looked at of which the entities' means explain nearly all, `explained` (E, J); none where
+    most keys come once. Amounts that differ far more between accounts than within one are explained, but are
+    not the same.
+    """
+    found = np.zeros(explained.shape, dtype=np.bool_)
+    known = mostly_known(rows, layout)
+    for entity in np.flatnonzero(known & (explained >= CONSTANT_FROM).any(axis=1)):
+        first, second = _pairs(rows.entities[:, entity])
+        for j in np.flatnonzero(explained[entity] >= CONSTANT_FROM) if len(first) >= PAIRS_MIN else ():
+            same = rows.numerics[first, j] == rows.numerics[second, j]
+            found[entity, j] = same.mean() >= CONSTANT_FROM
+    return found
 
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
