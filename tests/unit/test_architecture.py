@@ -37,7 +37,13 @@ LEVELS = {
 }
 DOOR = "api"  # what `from detector import ...` gives, imported when it is asked for
 SEPARATE = {"shell"}  # rooms that never import each other: only wiring knows more than one
-SHARED = {"calls", "objects", "watch", "web"}  # files of such a package that all of its rooms may import
+SHARED = {
+    "calls",
+    "objects",
+    "remote",
+    "watch",
+    "web",
+}  # files of such a package that all of its rooms may import
 
 # The rooms of the core, floor by floor: a room imports only from lower floors. The ground floor, 0, is the
 # files of the core that belong to no room.

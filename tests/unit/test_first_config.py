@@ -23,6 +23,7 @@ from detector.wiring import open_envelope
 from tests import cases
 from tests.aside import ASIDE
 from tests.commands import run_main
+from tests.exports import EXPORTS
 from tests.further import FURTHER
 from tests.shapes import SHAPES, Shape
 
@@ -79,7 +80,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, *ASIDE, *FURTHER], ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", [*SHAPES, *ASIDE, *FURTHER, *EXPORTS], ids=lambda shape: shape.name)
 def test_a_shape_is_understood(tmp_path: Path, shape: Shape) -> None:
     path = tmp_path / shape.file
     path.write_bytes(shape.make())

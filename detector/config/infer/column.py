@@ -306,7 +306,8 @@ def id_rank(column: Column) -> int | None:
         return 0  # idTransaccion
     if column.says_id and (not column.noun or column.noun in EVENT_WORDS or _only_events(column)):
         return 0
-    if column.says_id or (about and not column.time and not column.decimal and not column.spaced):
+    plain = not column.decimal or (column.ascending and not set(column.words) & MEASURE_WORDS)
+    if column.says_id or (about and not column.time and plain and not column.spaced):
         return 1
     if column.types == {str} and not column.spaced and not column.decimal and not column.time:
         return 2
@@ -337,7 +338,7 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
         return None
     # Of times that say the same, the one in which the events are in order.
     plain = not EVENT_WORDS & names, not names_time, not iso
-    return column.of_envelope, other, column.time.days, *plain, not column.in_order
+    return column.of_envelope, other, column.time.days, *plain, not column.in_order, not names & {"created"}
 
 
 def clock_rank(column: Column, day: Column) -> tuple[Any, ...] | None:

@@ -15,6 +15,7 @@ from detector.config.infer.vocabulary import (
     ENTITY_RANKS,
     IN_WORDS,
     LESS_AMOUNT_WORDS,
+    SAME_AMOUNT_WORDS,
     concept,
     word_set,
 )
@@ -90,7 +91,7 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
         return None
     ranked = [
         (
-            bool(set(column.words) & LESS_AMOUNT_WORDS),
+            bool(_less(column)),
             concepts,
             bool(set(column.last_words) & IN_WORDS),
             column.missing > 0.5,
@@ -101,7 +102,15 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
         if (concepts := amount_rank(column)) is not None
     ]
     best = min(ranked, default=None)
-    return None if best is None or best[0] else best[-1]
+    if best is not None and best[0]:
+        same = [one for one in ranked if _less(dict(amounts)[one[-1]]) <= SAME_AMOUNT_WORDS]
+        best = same[0] if len(same) == 1 else None
+    return None if best is None else best[-1]
+
+
+def _less(column: Column) -> set[str]:
+    """Words that say that it is not the amount at stake."""
+    return set(column.words) & LESS_AMOUNT_WORDS
 
 
 def amount_rank(column: Column) -> int | None:

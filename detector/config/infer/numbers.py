@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
+from detector.config.numbers import CURRENCY, GROUPS, SIGN
 from detector.config.tree import NumberForm
 
 TOKENS_MAX = 3  # different texts of one field that mean that its number is missing
 TOKENS_SHARE_MAX = 0.95  # of the values of a field; a field of nothing else is no number
-_SYMBOL = r"(?:[$€£¥₹₽₩₺₴₫฿]|[A-Z]{3})"
 _TOKEN = re.compile(r"[^\w]{0,3}|(?:[A-Za-z#/\\ ]{1,12}|\?+|-+)")
 
 
@@ -30,25 +30,28 @@ PLAIN = FORMS[0]
 
 @cache
 def _pattern(form: NumberForm) -> re.Pattern[str]:
-    separator = "[   ]" if form.thousands == " " else re.escape(form.thousands or "")
-    whole = r"\d{1,30}" if form.thousands is None else rf"(?:\d{{1,3}}(?:{separator}\d{{3}})+|\d{{1,30}})"
+    whole = r"\d{1,30}"
+    if form.thousands is not None:
+        group = GROUPS[form.thousands]
+        lakhs = rf"\d{{1,2}}(?:{group}\d{{2}})+{group}\d{{3}}|" if form.thousands == "," else ""
+        whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|{lakhs}\d{{1,30}})"
     number = rf"{whole}(?:{re.escape(form.decimal)}\d{{1,15}})?"
     if form.decimal == "." and form.thousands is None:
         number += r"(?:[eE][+-]?\d{1,3})?"
-    bare = rf"[-+−]?\s?{_SYMBOL}?\s?[-+−]?{number}-?\s?{_SYMBOL}?"
-    return re.compile(rf"{bare}|\(\s?{_SYMBOL}?\s?{number}\s?{_SYMBOL}?\s?\)", re.ASCII)
+    bare = rf"{SIGN}? ?{CURRENCY}? ?{SIGN}? ?{number}-? ?{CURRENCY}?"
+    return re.compile(rf"{bare}|\( ?{CURRENCY}? ?{number} ?{CURRENCY}? ?\)", re.ASCII)
 
 
 def fits(text: str, form: NumberForm) -> bool:
     """Whether a text is a number in this form."""
-    return bool(_pattern(form).fullmatch(text.strip()))
+    return bool(_pattern(form).fullmatch(" ".join(text.split())))
 
 
 def value_of(text: str, form: NumberForm) -> float:
     """The number that a text is in a form that it fits."""
-    plain = re.sub(r"[^\d.,'eE+−-]|[A-Z]{3}", "", text)
+    plain = re.sub(r"[^\d.,'’eE+−-]", "", re.sub(CURRENCY, "", text))
     if form.thousands:
-        plain = plain.replace(form.thousands, "")
+        plain = re.sub(GROUPS[form.thousands], "", plain)
     digits = plain.strip("+−-").replace(form.decimal, ".").rstrip("-")
     negative = "(" in text or plain[:1] in "-−" or plain.endswith("-")
     return -float(digits) if negative and plain else float(digits)
@@ -91,7 +94,7 @@ def written(counts: Iterable[tuple[str, int]], known_missing: Collection[str]) -
 
 def symbol_of(texts: Iterable[str]) -> str:
     """The one currency that all numbers name; "" otherwise."""
-    found = {match[0] if (match := re.search(_SYMBOL, text)) else "" for text in texts}
+    found = {match[0] if (match := re.search(CURRENCY, text)) else "" for text in texts}
     return found.pop() if len(found) == 1 else ""
 
 

@@ -23,13 +23,13 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
     for name, words in {
         # --- entities ---
         "card": "card cards cc pan ccn karte karten kreditkarte carte tarjeta cartao carta kaart karta karty "
-        "kartya kartyaszam kart kort карта карты карте 卡 卡号 カード 카드 بطاقة",
+        "kartya kartyaszam kart kort pan карта карты карте 卡 卡号 カード 카드 بطاقة",
         "account": "account acct acc acnt iban wallet konto konten compte cuenta conta conto rekening konta "
-        "rachunek szamla szamlaszam hesap ucet policy contract subscription "
+        "rachunek rachunku szamla szamlaszam hesap ucet policy contract subscription "
         "vertrag contrat contrato poliza apolice polizza счет счёт счета 账户 账号 帐户 帐号 口座 계좌 حساب",
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
-        "consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario клиент клиента 客户 "
-        "用户 会员 顧客 会員 고객 عميل",
+        "trader investor player consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario "
+        "клиент клиента 客户 用户 会员 顧客 会員 고객 عميل",
         "payer": "payer from origen origem zahlungspflichtiger sender originator orig org debtor dbtr "
         "remitter auftraggeber absender zahler ordonnateur emetteur ordenante remitente pagador nadawca "
         "плательщик отправитель 付款人 付款方",
@@ -49,7 +49,8 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "amount": "amount amt betrag montant importe importo bedrag kwota monto osszeg tutar "
         "belopp belob castka сумма 金额 金額 금액 مبلغ",
         "value": "value val wert valeur valor valore waarde 价值",
-        "total": "total gesamt summe somme suma totale price preis prix precio prezzo sum paid",
+        "total": "total gesamt summe somme suma totale price preis prix precio prezzo sum paid gross sales "
+        "notional brutto",
         "currency": "currency ccy curr wahrung waehrung devise moneda moeda divisa valuta waluta валюта 币种 "
         "货币 通貨 통화 عملة",
         # --- times ---
@@ -81,6 +82,7 @@ ENTITY_RANKS = {
 _OF = {word: name for name, words in CONCEPTS.items() for word in words}
 
 ID_WORDS = word_set(
+    "suffix identyfikator identificador identifiant identificativo kennung "
     "id ids uuid guid uetr key ref refs reference number no nr num token hash hashed fingerprint rrn stan "
     "address nummer numero numer identifier code 编号 号码 番号 号 번호 номер"
 )
@@ -123,6 +125,8 @@ LESS_AMOUNT_WORDS = word_set(
     "settlement sttlm conversion exchange rate cashback original kontostand loan income"
 )
 """Beside a word for an amount: not the amount at stake."""
+SAME_AMOUNT_WORDS = word_set("settlement sttlm conversion exchange captured received submitted")
+"""Those of them that say the same amount at another time or place: it counts where it is the only one."""
 CURRENCY_CODES = word_set(
     "usd eur gbp chf jpy cny inr aud nzd cad brl mxn ars clp cop sek nok dkk pln czk huf ron try zar ngn kes "
     "sgd hkd krw idr thb php vnd myr aed sar ils rub uah"
@@ -154,6 +158,7 @@ _SHORT = word_set("id no nr tx cc dt ts ip is at to")  # words of two letters th
 # The last part of a compound says what it is, also where the first part is not known: Auftragskonto.
 _HEADS = ("konto", "karte", "kunde", "datum", "betrag", "nummer", "rekening", "bedrag", "wahrung")
 _CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+_FIRST_IDEOGRAPH = 0x2E80  # from here on words have two letters and no spaces: Chinese, Japanese, Korean
 _PIECES_MAX = 4  # of a compound
 _COMPOUND_CHARS_MAX = 32
 
@@ -225,11 +230,12 @@ def _pieces(word: str) -> tuple[str, ...]:
     """A word as the known words it is made of, the fewest; itself if it is not made of such."""
     if word in _KNOWN or len(word) > _COMPOUND_CHARS_MAX or word.isdigit():
         return (word,)
+    shortest = 2 if ord(word[0]) >= _FIRST_IDEOGRAPH else 3
     best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
     for end in range(1, len(word) + 1):
         for start in range(end):
             before, piece = best[start], word[start:end]
-            if before is None or not (piece in _SHORT or (len(piece) > 2 and piece in _KNOWN)):
+            if before is None or not (piece in _SHORT or (len(piece) >= shortest and piece in _KNOWN)):
                 continue
             found = best[end]
             if found is None or len(before) + 1 < len(found):
@@ -237,7 +243,11 @@ def _pieces(word: str) -> tuple[str, ...]:
     whole = best[-1]
     if whole is not None and len(whole) <= _PIECES_MAX:
         return whole
-    head = next((head for head in _HEADS if word.endswith(head) and len(word) > len(head) + 2), None)
+    if shortest == 2:  # also here the last part says what it is
+        heads: Iterable[str] = (word[start:] for start in range(1, len(word) - 1) if word[start:] in _KNOWN)
+    else:
+        heads = (head for head in _HEADS if word.endswith(head) and len(word) > len(head) + 2)
+    head = next(iter(heads), None)
     return (word,) if head is None else (word.removesuffix(head), head)
 
 

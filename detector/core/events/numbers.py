@@ -11,16 +11,12 @@ import math
 import re
 from typing import Any
 
+from detector.config.numbers import CURRENCY, GROUPS, SIGN
 from detector.config.tree import NumberForm
 from detector.core.events.rejection import Bad
 from detector.core.events.values import shown, to_float
 
 CHARS_MAX = 64  # a longer text is read only if Python reads it
-# Unicode's category Sc. Written out, as it grows with Python's version, and a replay must not change.
-_SIGNS = "$¢£¤¥֏؋৲৳৻૱௹฿៛\u20a0-\u20cf﷼﹩＄￠￡￥￦"
-_CURRENCY = rf"(?:[A-Za-z]{{0,3}}[{_SIGNS}]|[A-Z]{{3}}|kr\.?|zł|Kč|Ft|lei|Fr\.?|Rs\.?|RM)"
-_SIGN = "[-+−]"
-_GROUPS = {",": ",", ".": r"\.", "'": "['’]", " ": "[ \u00a0\u2009\u202f]", "_": "_"}
 
 
 class NumberTexts:
@@ -38,12 +34,12 @@ class NumberTexts:
         decimal = re.escape(form.decimal)
         digits = "[0-9]+"
         if form.thousands is not None:
-            group = _GROUPS[form.thousands]
+            group = GROUPS[form.thousands]
             digits = rf"(?:[0-9]{{1,3}}(?:{group}[0-9]{{2,3}})*{group}[0-9]{{3}}|[0-9]+)"
         body = rf"(?P<whole>{digits})?(?:{decimal}(?P<part>[0-9]*))?(?P<power>[eE][+-]?[0-9]+)?"
         self._match = re.compile(
-            rf"(?P<open>\()? ?(?P<a>{_SIGN})? ?(?:{_CURRENCY} ?)?(?P<b>{_SIGN})? ?{body} ?(?P<c>{_SIGN})? ?"
-            rf"(?:{_CURRENCY})? ?(?P<d>{_SIGN})? ?(?(open)\))"
+            rf"(?P<open>\()? ?(?P<a>{SIGN})? ?(?:{CURRENCY} ?)?(?P<b>{SIGN})? ?{body} ?(?P<c>{SIGN})? ?"
+            rf"(?:{CURRENCY})? ?(?P<d>{SIGN})? ?(?(open)\))"
         ).fullmatch
         self._as_python = form.decimal == "."
 

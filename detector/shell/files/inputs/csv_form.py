@@ -95,8 +95,10 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
     delimiter, quote, escape, rows, width, first = best[1:]
     if not surely and len(rows) - first < 2:
         return None
+    two = _two_rows_of_names(rows[first : first + 2], rows[first + 2 :])
+    first += two is not None
     header = _is_header(rows[first], rows[first + 1 :])
-    names = _names(rows[first]) if header else tuple(f"column_{n}" for n in range(1, width + 1))
+    names = _names(two or rows[first]) if header else tuple(f"column_{n}" for n in range(1, width + 1))
     after = [row for row in rows[first + header :] if not (header and row == rows[first])]
     digits_in = _digits_in(after, width)
     below = _below(after, digits_in)
@@ -227,6 +229,27 @@ def _is_header(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     others = [set(column) for column in zip(*like, strict=True)]
     repeated = sum(bool(cell) and cell in others[n] for n, cell in enumerate(row)) if others else 0
     return 2 * repeated <= len(filled) > 0 and not any(map(_DATA, filled))
+
+
+def _two_rows_of_names(head: Sequence[Sequence[str]], below: Sequence[Sequence[str]]) -> list[str] | None:
+    """Names of columns from two rows, the first of which names groups, as merged cells of a sheet do.
+
+    The first has empty cells. The second has names where it has anything: none has a digit where all cells
+    below have some.
+    """
+    if len(head) < 2 or len(head[0]) != len(head[1]):
+        return None
+    upper, lower = ([cell.strip() for cell in row] for row in head)
+    with_digits = [n for n in _digits_in(below, len(lower)) if lower[n]]
+    if all(upper) or not all(map(max, upper, lower)) or not with_digits or not _is_header(lower, below):
+        return None
+    if any(_DIGIT(lower[n]) for n in with_digits):
+        return None
+    names, group = [], ""
+    for above, own in zip(upper, lower, strict=True):
+        group = above or group
+        names.append(f"{group} {own}".strip() if own else above)
+    return names
 
 
 def _names(row: Sequence[str]) -> tuple[str, ...]:
