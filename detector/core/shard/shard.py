@@ -24,13 +24,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
+from detector.core.erasure import Holder
 from detector.core.events import Events
 from detector.core.features import Features, Layout
 from detector.core.jobs import AT_ONCE, Lanes
@@ -43,15 +43,17 @@ from detector.core.labels.receipts import Barrier
 from detector.core.labels.routing import KIND as FEEDBACK
 from detector.core.labels.routing import Routing
 from detector.core.labels.supervision import Supervision
-from detector.core.records import CaseUpdate, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.records import CaseUpdate, Identity, Lap, Outputs, Record, no_lap
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Inquired, Piece
 from detector.core.shard.block import Block
+from detector.core.shard.erasing import Erasing, erase, holders
 from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.looking import Looked, look
 from detector.core.shard.model_shape import shape
+from detector.core.shard.publishing import with_scored
 from detector.core.shard.scoring import Scorer, Scores
 from detector.core.shard.sizing import fitted
 from detector.core.shard.teaching import learn_from_labels, learned, routed, standing
@@ -130,6 +132,7 @@ class Shard:
             Routing(*routed(self.config, identity.partition, alone=self._expects_labels)),
             CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
             self._alerting,
+            Erasing(self._intake.parser, self._holders),
         )
         self._alerting.know_answers(self.desk.book.last_answer)
         self._supervision = Supervision(
@@ -171,6 +174,10 @@ class Shard:
     def warming_up(self) -> bool:
         """Whether the next event is still in warm-up."""
         return self.events < self.config.model.calibration.warm_up_events
+
+    @property
+    def _young(self) -> bool:
+        return self.warming_up or self._scorer.shifts.settling
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
@@ -214,7 +221,7 @@ class Shard:
             scores, decided = self._score(admitted.events, silent=silent, explain=explain)
             inquired = decided.inquired
             if not silent:
-                outputs = self._outputs(admitted.events, scores, decided, outputs)
+                outputs = with_scored(outputs, admitted.events, scores, decided, self._scorer)
         block_ended = self._block.filled == self._block_end
         if block_ended:
             self._learn()
@@ -263,30 +270,6 @@ class Shard:
         self._accepted += len(events)
         block.filled = piece.stop
         return scores, decided
-
-    def _outputs(self, events: Events, scores: Scores, decided: Decided, outputs: Outputs) -> Outputs:
-        """Add the outputs of scored events to those of rejected ones."""
-        scored = Scored(
-            offsets=events.offsets,
-            times=events.times,
-            scores=scores.scores,
-            quantiles=1.0 - 10.0**-scores.scores,
-            alerted=decided.alerted,
-            timestamps_ms=np.array([record.timestamp_ms for record in events.records], dtype=np.int64),
-            ids=events.ids,
-            keys=[record.key for record in events.records],
-            model_version=self._scorer.served.version,
-            held=decided.held,
-            entities=events.entities[:, 0] if events.entities.shape[1] else None,
-        )
-        return replace(
-            outputs,
-            scored=(scored,),
-            alerts=tuple(decided.alerts),
-            case_updates=tuple(decided.updates),
-            suppressed=Counter(decided.held.values()),
-            key_mismatches=int((~events.key_matches).sum()),
-        )
 
     def _learn(self) -> None:
         """Learn from the block; it is complete unless a barrier comes within it."""
@@ -354,12 +337,11 @@ class Shard:
         self.followed = follow(self._scorer, self._learning)
         if self.followed:
             self._alerting.forgive()
-        young = self.warming_up or self._scorer.shifts.settling
-        self._learning.promote(self._scorer, restart=young or bool(self.followed))
+        self._learning.promote(self._scorer, restart=self._young or bool(self.followed))
         # Step 2
         before = self._standing()
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
-        outcomes["feedback"] = {**outcomes["feedback"], **self.desk.settle()}
+        outcomes["feedback"] = Counter(outcomes["feedback"]) + Counter(self.desk.settle())
         # Step 3
         if self._scorer.served.ready:
             learn_from_labels(
@@ -393,13 +375,33 @@ class Shard:
         2. supervision   flags, fraud rates, replay buffers
         3. alerting      estimates of missed frauds
         4. learning      frauds leave the core of normal events, cleared alerts enter it
+        5. all of them   what is held of the entities to erase goes
         """
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
         self._supervision.apply(applied)
         self._alerting.apply(applied)
         self._learning.apply(applied)
+        if self.desk.erased:
+            self.desk.tell_dropped(erase([*self.desk.erased], self._holders(), self._buffer))
+            self._forget_erased()
         return {"read": len(labels), **applied.outcomes} if labels else {}
+
+    def _holders(self) -> Sequence[Holder]:
+        parts = self._scorer, self._learning, self._alerting, self._supervision
+        return holders(*parts, self.desk.book, self._buffer)
+
+    def _forget_erased(self) -> None:
+        """Fit the parts of the score to what is left; where nothing is, begin anew."""
+        if len(self._learning.core):
+            self._learning.refit(self._scorer, restart=self._young)
+        elif self._scorer.served.ready:
+            desk, book = self.desk, self.desk.to_state()
+            supervision = self._supervision
+            self._build()
+            self.desk.load(book)
+            self.desk.take_over(desk)
+            self._supervision.take_over(supervision)
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
         """Apply messages of peers; their counts wait in `exchange`."""

@@ -183,12 +183,13 @@ class Restorer:
         now_s = self._clock.monotonic()
         self._log_restored(number, origin, until, now_s - began_s)
         named = "" if committed is None else journal.checkpoint
+        erases = bool(named and origin.manifests and origin.manifests[0].erases)
         return Owned(
             partition=partition,
             topic_partitions=partitions,
             place=here,
             committed=committed,
-            checkpoints=Checkpointing(started_s=now_s, named=named),
+            checkpoints=Checkpointing(started_s=now_s, named=named, outdated=journal if erases else None),
             assigned_s=assigned_s,
             origin=origin.journal.position,
             lost=lost,
