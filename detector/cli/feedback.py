@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # loads Kafka's client: at run time only in the commands that
     from detector.notify.cases import Case
 
 RECORDS_MAX = 10_000  # of one file
+KINDS = "label, retract_label, snooze, unsnooze, note, assign, close, erase."
 
 
 def send(
@@ -34,15 +35,9 @@ def send(
         str | None, typer.Option(metavar="EVENT_ID", help="Event, by its own id.", show_default=False)
     ] = None,
     entity: Annotated[
-        str | None,
-        typer.Option(metavar="VALUE", help="Main entity, of erase.", show_default=False),
+        str | None, typer.Option(metavar="VALUE", help="Main entity, of erase.", show_default=False)
     ] = None,
-    kind: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND", help="label, retract_label, snooze, unsnooze, note, assign, close, erase."
-        ),
-    ] = "label",
+    kind: Annotated[str, typer.Option(metavar="KIND", help=KINDS)] = "label",
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="fraud or legitimate.", show_default=False)
     ] = None,

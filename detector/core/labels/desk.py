@@ -237,6 +237,8 @@ class Desk:
         numbers, outcome = self._events(one, place)
         if self.erased and numbers and self._event(numbers[0])[1] in self.erased:
             return self._draft(position, one, "forgotten", "The entity of the event was erased.")
+        if outcome == "unknown_event" and one.kind == "erase" and place is None:
+            outcome = "unknown_entity"
         if outcome:  # the same feedback id may be applied later, when the event is known
             return self._draft(position, one, outcome)
         if one.label is None:
