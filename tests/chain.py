@@ -31,6 +31,7 @@ from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.shard import Taken
 
 LOGGED = 512  # newest events whose links are in the state: most of it is the same in the next checkpoint
+ERASE = b"erase"
 MALFORMED = b"{"
 """What values begin with that are no events."""
 
@@ -39,12 +40,14 @@ class Answering:
     """Decides every feedback record at its barrier: the shard of partition 0 gives the receipt."""
 
     waiting, room = 0, 1 << 30
+    erased = False  # whether the last barrier had a record that begins with `ERASE`
 
     def __init__(self, identity: Identity) -> None:
         self.routing, self._identity = self, identity
         self._receipts: list[Receipt] = []
 
     def apply(self, labels: SideRecords, offset: int) -> None:
+        self.erased = any(value.startswith(ERASE) for _, value in labels)
         if self._identity.partition == 0:
             self._receipts += [
                 Receipt(offset=offset, key=b"%d" % position, headers=(), body=value)

@@ -6,7 +6,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from detector.api.alerts import Alert, Alerts
 from detector.api.apart import RemoteStream, needed
 from detector.api.configs import config_of, for_rows, for_shard, model_part
 from detector.api.frames import Frame
-from detector.api.labels import names_event, records_of
+from detector.api.labels import names_event, records_of, seconds_of
 from detector.api.results import Results, why
 from detector.api.stream import Stream
 from detector.config.infer import infer, render
@@ -357,13 +357,29 @@ class Detector:
         if label not in LABELS:
             raise UsageError(f"got the label {label!r}, expected one of {', '.join(LABELS)}")
         many = [events] if isinstance(events, Alert | str | int) else list(events)
-        now = self._stream.event_time
-        if time is None:
-            time = max(now, 0.0) if math.isfinite(now) else 0.0
-        elif isinstance(time, datetime):
-            time = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-        records = [names_event(event) | {"label": label, "time": time, "actor": actor} for event in many]
+        given = {"label": label, "time": seconds_of(time, self._stream.event_time), "actor": actor}
+        records = [names_event(event) | given for event in many]
         self._give([msgspec.json.encode(record) for record in records], timed=False)
+        return len(self._stream.labels)
+
+    def erase(self, entities: str | int | Iterable[str | int], *, actor: str | None = None) -> int:
+        """Drop all that is known of main entities, at the next barrier, or by `settle`.
+
+        Files that were saved before still have it. `receipts` says how much it was.
+
+        Parameters
+        ----------
+        entities
+            Values, one or many.
+
+        Returns
+        -------
+        int
+            Labels and other such records that wait now.
+        """
+        many = [entities] if isinstance(entities, str | int) else list(entities)
+        given = {"kind": "erase", "time": seconds_of(None, self._stream.event_time), "actor": actor}
+        self._give([msgspec.json.encode(given | {"entity": entity}) for entity in many], timed=False)
         return len(self._stream.labels)
 
     @property

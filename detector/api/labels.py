@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, insort
 from collections import Counter, deque
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,13 @@ def names_event(event: Any) -> dict[str, Any]:
     if isinstance(event, bool) or not isinstance(event, str | int | np.integer):
         raise UsageError(f"got a {type(event).__name__}, expected an alert or an event's id")
     return {"event_id": event if isinstance(event, str) else int(event)}
+
+
+def seconds_of(time: str | float | datetime | None, now: float) -> str | float:
+    """A time of feedback; None: that of the stream, `now`, s since the epoch."""
+    if isinstance(time, datetime):
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return (max(now, 0.0) if math.isfinite(now) else 0.0) if time is None else time
 
 
 def records_of(labels: Any) -> list[bytes]:

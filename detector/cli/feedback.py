@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # loads Kafka's client: at run time only in the commands that
 
 RECORDS_MAX = 10_000  # of one file
 READ_S = 30 * 86_400.0  # time up to now whose alerts and updates tell of cases
+KINDS = "label, retract_label, snooze, unsnooze, note, assign, close, erase."
 
 
 def send(
@@ -36,9 +37,10 @@ def send(
     event: Annotated[
         str | None, typer.Option(metavar="EVENT_ID", help="Event, by its own id.", show_default=False)
     ] = None,
-    kind: Annotated[
-        str, typer.Option(metavar="KIND", help="label, retract_label, snooze, unsnooze, note, assign, close.")
-    ] = "label",
+    entity: Annotated[
+        str | None, typer.Option(metavar="VALUE", help="Main entity, of erase.", show_default=False)
+    ] = None,
+    kind: Annotated[str, typer.Option(metavar="KIND", help=KINDS)] = "label",
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="fraud or legitimate.", show_default=False)
     ] = None,
@@ -64,7 +66,7 @@ def send(
     wait: Annotated[float, typer.Option(metavar="S", min=0, help="Seconds to wait for receipts.")] = 0.0,
     set_: Overrides = None,
 ) -> None:
-    """Send feedback: an answer to an alert, a case or an event.
+    """Send feedback: an answer to an alert, a case or an event; or erase an entity.
 
     With --file all records of a file are sent. Nothing is sent unless all of them are understood. With --wait
     the receipts are shown: what became of each. Exit code 3: one was not applied, or came too late.
@@ -73,8 +75,8 @@ def send(
 
     settings = load_config(config, set_)
     given: dict[str, Any] = {
-        "kind": kind, "alert_id": alert, "case_id": case, "event_id": event, "label": label, "code": code,
-        "until": until, "note": note, "assignee": assignee,
+        "kind": kind, "alert_id": alert, "case_id": case, "event_id": event, "entity": entity, "label": label,
+        "code": code, "until": until, "note": note, "assignee": assignee,
     }  # fmt: skip
     asked = {key: value for key, value in given.items() if value is not None}
     if file is not None and len(asked) > 1:

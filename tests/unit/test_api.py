@@ -338,6 +338,19 @@ def test_labels_by_hand_are_applied_at_the_next_barrier(events: pandas.DataFrame
     assert not detector.settle()
 
 
+def test_an_entity_is_erased_at_the_next_barrier(events: pandas.DataFrame) -> None:
+    detector = Detector.from_config(CONFIG)
+    detector.replay(events[:4_000])
+    value = detector.alerts[0].body["entity"]["value"]
+    assert detector.erase([value, "nobody"], actor="anna") == 2
+    assert detector.settle()
+    assert detector.labels == {"erased": 1, "unknown_entity": 1, "waiting": 0}
+    receipt, _ = detector.receipts()
+    assert receipt["dropped"]["profiles"] > 0
+    with pytest.raises(UsageError):
+        detector.erase(True)
+
+
 @pytest.mark.parametrize(
     ("events", "label", "message"),
     [("1", "bad", "got the label 'bad'"), ([2.5], "fraud", "got a float"), (True, "fraud", "got a bool")],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from detector.config.tree import Alerts as AlertsConfig
 from detector.core.alerts.case_rows import ALERTS_MAX, Candidate, Total, Totals
 from detector.core.alerts.cases import AT_ONCE, CAUSES, WAITING_MAX, Cases, Update
+from detector.core.erasure import Erased
 from detector.core.features import DAY_S
 from detector.core.state import pack, unpack
 
@@ -332,7 +334,6 @@ def test_a_forgotten_entity_leaves_nothing() -> None:
     n = after_a_burst(made)
     made.hold(candidate(5, n), "entity")
     made.hold(candidate(6, n + 1), "budget")
-    for entity in (5, 6, 7):
-        made.forget(entity)
+    made.erase(Erased(np.array([5, 6, 7], dtype=np.uint64), np.zeros(0, dtype=np.int64)))
     assert made.collect() == []
     assert pack(made.to_state()) == pack(cases().to_state())

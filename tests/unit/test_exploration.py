@@ -29,7 +29,7 @@ def stream(
     )
     answers = {}
     for offset in np.flatnonzero(drawn | by_score).tolist():
-        exploration.record(offset, BY_SCORE if by_score[offset] else float(chances[offset]))
+        exploration.record(offset, BY_SCORE if by_score[offset] else float(chances[offset]), 7)
         if rng.random() < answered:
             answers[offset] = "fraud" if fraud[offset] else "legitimate"
     exploration.apply(answers)
@@ -76,9 +76,9 @@ def test_draws_are_even_and_differ_between_partitions() -> None:
 def filled(explored: int, by_score: int) -> Exploration:
     exploration = Exploration(0, 0)
     for offset in range(explored):
-        exploration.record(offset, 0.01)
+        exploration.record(offset, 0.01, 7)
     for offset in range(explored, explored + by_score):
-        exploration.record(offset, BY_SCORE)
+        exploration.record(offset, BY_SCORE, 7)
     return exploration
 
 
@@ -128,7 +128,7 @@ def test_it_goes_on_from_its_state() -> None:
     assert other.estimates == exploration.estimates
     more: dict[int, Any] = dict.fromkeys(range(0, 20_000, 7), "retracted")
     for one in (exploration, other):
-        one.record(30_000, 0.25)
+        one.record(30_000, 0.25, 7)
         one.apply(more)
     assert other.estimates == exploration.estimates
     assert pack(other.to_state()) == pack(exploration.to_state())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Alerts as AlertsConfig
 from detector.core.alerts.links import CASES_MAX, CHAIN_MAX, EVENTS_MAX, NONE, Links
+from detector.core.erasure import Erased
 from detector.core.features import DAY_S
 from detector.core.state import pack, unpack
 
@@ -74,12 +76,10 @@ def test_a_forgotten_entity_is_not_known() -> None:
     made = links()
     made.add([SHOP], 5, case=10, offset=10, time=START_S)
     made.add([SHOP], 6, case=11, offset=11, time=START_S)
-    made.forget(5)
+    made.erase(Erased(np.array([5], dtype=np.uint64), np.zeros(0, dtype=np.int64)))
     assert made.shared([SHOP], 7, START_S)[0].cases == (11,)
     assert (made.to_state()["entity"] != 5).all()
-    made.forget(SHOP)
-    assert made.shared([SHOP], 7, START_S)[0].cases == ()
-    assert (made.to_state()["key"] != SHOP).all()
+    assert 10 not in made.to_state()["offset"]
 
 
 steps = st.lists(

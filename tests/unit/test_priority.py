@@ -17,7 +17,7 @@ def answered(kind: Kind, frauds: int, legitimate: int, made: Priority | None = N
     made = made or Priority()
     start = len(made._alerts)
     for n in range(start, start + frauds + legitimate):
-        made.record(n, kind)
+        made.record(n, kind, 7)
         made.apply({n: "fraud" if n < start + frauds else "legitimate"})
     return made
 
@@ -25,7 +25,7 @@ def answered(kind: Kind, frauds: int, legitimate: int, made: Priority | None = N
 def test_without_answers_the_severity_decides() -> None:
     made = Priority()
     for n in range(100):
-        made.record(n, LOW)
+        made.record(n, LOW, 7)
     assert [made.chance(kind) for kind in (LOW, MEDIUM, HIGH, CRITICAL)] == pytest.approx(PRIOR)
     assert made.chance(HOT) == made.chance(LOW)
 
@@ -43,7 +43,7 @@ def test_many_answers_decide_alone() -> None:
 def test_where_only_frauds_are_reported_silence_counts() -> None:
     made = Priority()
     for n in range(200):
-        made.record(n, LOW if n % 2 else HIGH)
+        made.record(n, LOW if n % 2 else HIGH, 7)
     made.apply(dict.fromkeys(range(0, 200, 4), "fraud"))  # half of HIGH
     assert made.chance(HIGH) == pytest.approx(0.5, abs=0.05)
     assert made.chance(LOW) < 0.1
@@ -60,7 +60,7 @@ def test_priority_is_the_loss_to_be_expected() -> None:
 def test_old_alerts_are_forgotten() -> None:
     made = answered(LOW, 10, 0)
     for n in range(100, 100 + ALERTS_MAX):
-        made.record(n, HIGH)
+        made.record(n, HIGH, 7)
     assert made.chance(LOW) == pytest.approx(PRIOR[0])
     made.apply({0: "fraud"})
     assert made.chance(LOW) == pytest.approx(PRIOR[0])
@@ -78,7 +78,7 @@ def test_old_alerts_are_forgotten() -> None:
 def test_chances_are_chances_and_go_on_from_their_state(answers: list[tuple[int, int, str]]) -> None:
     made = Priority()
     for n, (number, answered_one, label) in enumerate(answers):
-        made.record(n, Kind(number // 4, hot=bool(number & 2), later=bool(number & 1)))
+        made.record(n, Kind(number // 4, hot=bool(number & 2), later=bool(number & 1)), 7)
         made.apply({answered_one: label})
     other = Priority()
     other.load(unpack(pack(made.to_state())))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detector.core.alerts import recent
 from detector.core.alerts.recent import EVENT_BYTES, History, Recent, bytes_max
+from detector.core.erasure import Erased
 from detector.core.state import digest, pack, unpack
 
 BLOCK = 8
@@ -84,7 +85,7 @@ def test_what_an_event_sees_is_offset_time_amount_and_score() -> None:
 def test_an_entity_can_be_forgotten() -> None:
     ring, other = Recent(16, BLOCK), Recent(16, BLOCK)
     feed(ring, [3, 4, 3, 4], [])
-    ring.forget(3)
+    ring.erase(Erased(np.array([3], dtype=np.uint64), np.zeros(0, dtype=np.int64)))
     assert offsets(ring.before(3, 600.0)) == []
     assert offsets(ring.before(4, 600.0)) == [30, 10]
     feed(other, [0, 4, 0, 4], [])

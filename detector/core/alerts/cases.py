@@ -44,6 +44,7 @@ from detector.core.alerts.case_rows import (
     mark_told,
     totals_of,
 )
+from detector.core.erasure import Counts, Erased, Keys
 
 AT_ONCE = 16  # held-back events after an alert that are told one by one: a burst is known at once
 WAITING_MAX = 16  # held-back events of one case that wait to be told
@@ -302,12 +303,24 @@ class Cases:
             self._end(entity, at)
         return entity is not None
 
-    def forget(self, entity: int) -> None:
-        """Drop everything that is known of an entity; nothing is told."""
-        self._waiting.pop(entity, None)
-        for slots in (self._open, self._without):
-            if entity in slots:
-                self._drop(slots, entity)
+    def held(self, entities: Keys) -> Counts:
+        """Cases of the entities, and what was held back of them without one."""
+        found = [(entity in self._open) + (entity in self._without) for entity in entities.tolist()]
+        return {"cases": np.array(found, dtype=np.int64)}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop all of that; nothing is told. Other cases name these no more."""
+        gone = set(erased.entities.tolist())
+        for entity in gone:
+            self._waiting.pop(entity, None)
+            for slots in (self._open, self._without):
+                if entity in slots:
+                    self._drop(slots, entity)
+        self._told = [update for update in self._told if update.entity not in gone]
+        related = self._rows["related"]
+        for row in np.flatnonzero(np.isin(related, erased.offsets).any(axis=1)).tolist():
+            kept = related[row][~np.isin(related[row], erased.offsets)]
+            related[row] = np.append(kept, np.full(len(related[row]) - len(kept), -1, dtype=np.int64))
 
     def _end(self, entity: int, at: int) -> None:
         if entity in self._waiting:

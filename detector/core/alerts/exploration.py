@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.erasure import Counts, Erased, Keys
+
 ALERTS_MAX = 16_384  # alerts in the table, of both kinds
 ANSWERS_MIN = 100  # of each kind
 BY_SCORE = 1.0  # probability of an alert that was given for its score
@@ -37,7 +39,8 @@ class Exploration:
 
     def __init__(self, seed: int, partition: int) -> None:
         self._key = np.uint64(seed << 32 | partition)
-        self._alerts: OrderedDict[int, tuple[float, int]] = OrderedDict()  # by offset: p, answer
+        # By offset: p, answer, main entity (hash; 0: none).
+        self._alerts: OrderedDict[int, tuple[float, int, int]] = OrderedDict()
         self.estimates: dict[str, float] = {}
 
     def draw(self, numbers: NDArray[np.int64], probability: float) -> NDArray[np.bool_]:
@@ -48,9 +51,9 @@ class Exploration:
         chosen: NDArray[np.bool_] = uniform < probability
         return chosen
 
-    def record(self, offset: int, probability: float) -> None:
-        """Record an alert with its probability; `BY_SCORE` if it was not drawn."""
-        self._alerts[offset] = probability, _UNANSWERED
+    def record(self, offset: int, probability: float, entity: int) -> None:
+        """Record an alert about a main entity with its probability; `BY_SCORE` if it was not drawn."""
+        self._alerts[offset] = probability, _UNANSWERED, entity
         if len(self._alerts) > ALERTS_MAX:
             self._alerts.popitem(last=False)
 
@@ -58,11 +61,12 @@ class Exploration:
         """Apply labels (fraud, legitimate or retracted) by the event's offset, and estimate again."""
         for offset, label in labels.items():
             if offset in self._alerts:
-                self._alerts[offset] = self._alerts[offset][0], _ANSWERS[label]
+                probability, _, entity = self._alerts[offset]
+                self._alerts[offset] = probability, _ANSWERS[label], entity
         self._estimate()
 
     def _estimate(self) -> None:
-        table = np.array(list(self._alerts.values()), dtype=np.float64).reshape(-1, 2)
+        table = np.array([row[:2] for row in self._alerts.values()], dtype=np.float64).reshape(-1, 2)
         probability, answer = table[:, 0], table[:, 1]
         explored = probability < BY_SCORE
         if not explored.any():
@@ -84,17 +88,30 @@ class Exploration:
 
     def to_state(self) -> dict[str, Any]:
         """State, as copies."""
-        values = np.array(list(self._alerts.values()), dtype=np.float64).reshape(-1, 2)
+        rows = list(self._alerts.values())
         return {
             "offsets": np.array(list(self._alerts), dtype=np.int64),
-            "probabilities": values[:, 0].copy(),
-            "answers": values[:, 1].astype(np.int8),
+            "probabilities": np.array([probability for probability, _, _ in rows], dtype=np.float64),
+            "answers": np.array([answer for _, answer, _ in rows], dtype=np.int8),
+            "entities": np.array([entity for _, _, entity in rows], dtype=np.uint64),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        rows = zip(state["probabilities"].tolist(), state["answers"].tolist(), strict=True)
-        self._alerts = OrderedDict(zip(state["offsets"].tolist(), rows, strict=True))
+        columns = (state[name].tolist() for name in ("probabilities", "answers", "entities"))
+        self._alerts = OrderedDict(zip(state["offsets"].tolist(), zip(*columns, strict=True), strict=True))
+        self._estimate()
+
+    def held(self, entities: Keys) -> Counts:
+        """Nothing that receipts count: `Priority` has the newest alerts, too."""
+        return {}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop the alerts about the entities, and estimate again."""
+        gone = set(erased.entities.tolist())
+        self._alerts = OrderedDict(
+            (offset, row) for offset, row in self._alerts.items() if row[2] not in gone
+        )
         self._estimate()
 
 

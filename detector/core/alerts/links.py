@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Alerts as AlertsConfig
+from detector.core.erasure import Counts, Erased, Keys, counted
 
 EVENTS_MAX = 1 << 15  # links kept
 CHAIN_MAX = 64  # links of one value that are read
@@ -115,15 +116,16 @@ class Links:
             found.append(Shared(key, alerted, frauds, cases, related))
         return found
 
-    def forget(self, entity: int) -> None:
-        """Drop the links of a main entity, or those of a value."""
-        for name in ("entity", "key"):
-            rows = self._ring[name] == np.uint64(entity)
-            self._ring["entity"][rows], self._ring["case"][rows], self._ring["fraud"][rows] = 0, NONE, 0
-            self._ring["time"][rows] = -math.inf
-            if name == "key":
-                self._ring["key"][rows] = 0
-        self._newest.pop(entity, None)
+    def held(self, entities: Keys) -> Counts:
+        """Links of the entities."""
+        return {"links": counted(entities, self._ring["entity"][: len(self)])}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop the links of the entities. What they shared stays a place in its chain."""
+        rows = np.isin(self._ring["entity"], erased.entities)
+        nothing = {"entity": 0, "case": NONE, "offset": NONE, "fraud": 0, "time": -math.inf}
+        for name, value in nothing.items():
+            self._ring[name][rows] = value
 
     def _append(self, key: int, entity: int, case: int, offset: int, time: float, *, fraud: bool) -> None:
         place = self._count % EVENTS_MAX

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from detector.core.erasure import Counts, Erased, Keys, counted
+
 ALERTS_MAX = 4096
 WEIGHT = 8.0  # answers
 PRIOR = (0.2, 0.4, 0.6, 0.8)  # by severity, as long as nothing is answered: only their order matters
@@ -48,25 +50,26 @@ class Priority:
     """Counts answers to the alerts of one shard."""
 
     def __init__(self) -> None:
-        self._alerts: OrderedDict[int, tuple[int, int]] = OrderedDict()  # by offset: kind's number, answer
+        # By offset: kind's number, answer, main entity (hash; 0: none).
+        self._alerts: OrderedDict[int, tuple[int, int, int]] = OrderedDict()
         self._counts = np.zeros((KINDS, 3))  # alerts by kind and answer
 
-    def record(self, offset: int, kind: Kind) -> None:
-        """Remember a published alert."""
-        self._alerts[offset] = kind.number, _NONE
+    def record(self, offset: int, kind: Kind, entity: int) -> None:
+        """Remember a published alert about an event of a main entity."""
+        self._alerts[offset] = kind.number, _NONE, entity
         self._counts[kind.number, _NONE] += 1
         if len(self._alerts) > ALERTS_MAX:
-            _, (number, answer) = self._alerts.popitem(last=False)
+            _, (number, answer, _) = self._alerts.popitem(last=False)
             self._counts[number, answer] -= 1
 
     def apply(self, labels: Mapping[int, str]) -> None:
         """Apply labels (fraud, legitimate or retracted) by the event's offset."""
         for offset, label in labels.items():
             if offset in self._alerts:
-                number, before = self._alerts[offset]
+                number, before, entity = self._alerts[offset]
                 self._counts[number, before] -= 1
                 self._counts[number, _ANSWERS[label]] += 1
-                self._alerts[offset] = number, _ANSWERS[label]
+                self._alerts[offset] = number, _ANSWERS[label], entity
 
     def chance(self, kind: Kind) -> float:
         """Chance that an alert of this kind is a fraud, 0 to 1."""
@@ -81,19 +84,35 @@ class Priority:
 
     def to_state(self) -> dict[str, Any]:
         """State, as copies."""
-        rows = np.array(list(self._alerts.values()), dtype=np.int8).reshape(-1, 2)
+        rows = list(self._alerts.values())
         return {
             "offsets": np.array(list(self._alerts), dtype=np.int64),
-            "kinds": rows[:, 0].copy(),
-            "answers": rows[:, 1].copy(),
+            "kinds": np.array([number for number, _, _ in rows], dtype=np.int8),
+            "answers": np.array([answer for _, answer, _ in rows], dtype=np.int8),
+            "entities": np.array([entity for _, _, entity in rows], dtype=np.uint64),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        rows = zip(state["kinds"].tolist(), state["answers"].tolist(), strict=True)
-        self._alerts = OrderedDict(zip(state["offsets"].tolist(), rows, strict=True))
+        columns = (state[name].tolist() for name in ("kinds", "answers", "entities"))
+        self._alerts = OrderedDict(zip(state["offsets"].tolist(), zip(*columns, strict=True), strict=True))
+        self._count()
+
+    def held(self, entities: Keys) -> Counts:
+        """Alerts about the entities."""
+        return {"alerts": counted(entities, self.to_state()["entities"])}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these alerts, and their answers with them."""
+        gone = set(erased.entities.tolist())
+        self._alerts = OrderedDict(
+            (offset, row) for offset, row in self._alerts.items() if row[2] not in gone
+        )
+        self._count()
+
+    def _count(self) -> None:
         self._counts[:] = 0.0
-        for number, answer in self._alerts.values():
+        for number, answer, _ in self._alerts.values():
             self._counts[number, answer] += 1
 
 

@@ -20,6 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.state import Table, row_hash, rows_hash, words
 
 OFFSET, AMOUNT, SCORE = range(3)
@@ -119,11 +120,19 @@ class Recent:
         own = self._keys, self._times, self._numbers
         return (*own, *words(self._times, self._numbers), self._back, self._newest)
 
-    def forget(self, key: int) -> None:
-        """Drop the events of an entity."""
-        places = np.flatnonzero(self._keys == np.uint64(key)) if key else np.zeros(0, dtype=np.int64)
+    def held(self, entities: Keys) -> Counts:
+        """Events of the entities."""
+        return {"recent_events": counted(entities, self._keys)}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these events, and make the chains of the others anew, as `load` does."""
+        places = np.flatnonzero(np.isin(self._keys, erased.entities))
         self._keys[places], self._times[places], self._numbers[places] = 0, 0.0, 0.0
         self._hashed[0] = rows_hash(self._keys, self._times, self._numbers)
+        used = np.flatnonzero(self._keys)
+        self._back[:], self._newest[:] = 0, -1
+        size = len(self._keys)
+        _link(self._keys, self._back, self._newest, np.sort(self.count - 1 - (self.count - 1 - used) % size))
 
     def take_over(self, other: Recent) -> None:
         """Hold the events of another ring, of whatever size."""

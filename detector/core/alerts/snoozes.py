@@ -14,6 +14,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
+
+from detector.core.erasure import Counts, Erased, Keys
 from detector.core.features import DAY_S
 
 DAYS_MAX = 7.0
@@ -102,9 +105,15 @@ class Snoozes:
                 held = True
         return held
 
-    def forget(self, entity: int) -> None:
-        """Drop all snoozes of an entity."""
-        self.clear(entity)
+    def held(self, entities: Keys) -> Counts:
+        """Snoozes of the entities."""
+        found = [len(self._until.get(entity, ())) for entity in entities.tolist()]
+        return {"snoozes": np.array(found, dtype=np.int64)}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop all of these."""
+        for entity in erased.entities.tolist():
+            self.clear(entity)
 
     def _drop(self, entity: int, code: str) -> None:
         codes = self._until.get(entity, {})

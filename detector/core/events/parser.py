@@ -203,6 +203,11 @@ class Parser:
         """Return 64 bits that stand for an event's id."""
         return _hashed(text, self.id_hashing)
 
+    def main_hash(self, text: str) -> int:
+        """Return the hash of a value of the main entity; 0: the schema has none, or it means missing."""
+        main = next(iter(self.entities), None)
+        return 0 if main is None or text in main.texts.missing else main.digest(text)
+
     def main_key(self, value: bytes) -> bytes | None:
         """Return the main entity's value as the bytes that a record's key should be; None: there is none."""
         try:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
+from detector.core.erasure import Counts, Erased, Keys
 from detector.core.features.fraud_rate_table import (
     IGNORED,
     MATURED,
@@ -163,6 +164,20 @@ class FraudRates:
             counts=counts.astype(np.float32),
             events=np.bincount(place, weights=matured.events, minlength=len(pairs)).astype(np.float32),
         ).joined(labels)
+
+    def held(self, entities: Keys) -> Counts:
+        """Rows of the entities."""
+        zero = np.zeros(len(entities), dtype=np.int64)
+        return {"profiles": sum((table.held(entities) for table in self._of_main()), zero)}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these rows; what was counted of other keys stays."""
+        for table in self._of_main():
+            table.erase(erased.entities)
+
+    def _of_main(self) -> list[KeyTable]:
+        own = set(range(len(self._kinds))).difference(self.shared)
+        return [self._tables[number] for number in sorted(own)]
 
     def __len__(self) -> int:
         """Keys that had a fraud, of all kinds."""

@@ -49,6 +49,12 @@ class Habits:
         """All tables, one for each habit of the layout."""
         return list(self._tables)
 
+    def of_main(self) -> list[KeyTable]:
+        """Tables of habits of the main entity."""
+        return [
+            table for habit, table in zip(self._layout.habits, self._tables, strict=True) if habit.key == 0
+        ]
+
     def __len__(self) -> int:
         """Keys held, of all habits."""
         return sum(len(table) for table in self._tables)

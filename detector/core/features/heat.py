@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
+from detector.core.erasure import Counts, Erased, Keys
 from detector.core.features.heat_table import HeatTable
 from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import Layout
@@ -53,6 +54,19 @@ class Heat:
             if apart:
                 table, key = table.apart(key)
             table.observe(key, rows.times, excess, rows.context[:, heat.columns])
+
+    def held(self, entities: Keys) -> Counts:
+        """Rows of the entities."""
+        zero = np.zeros(len(entities), dtype=np.int64)
+        return {"profiles": sum((table.held(entities) for table in self._of_main()), zero)}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these rows."""
+        for table in self._of_main():
+            table.erase(erased.entities)
+
+    def _of_main(self) -> list[KeyTable]:
+        return [table for heat, table in zip(self._heats, self._tables, strict=True) if heat.key == 0]
 
     def to_state(self) -> dict[str, Any]:
         return tables_to_state(self._tables)

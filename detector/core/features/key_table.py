@@ -101,6 +101,21 @@ class KeyTable:
         if len(self._keys) > self._slots_max:
             self._fill(self._slots_max, self._keys, self._times, self._stats)
 
+    @property
+    def keys(self) -> NDArray[np.uint64]:
+        """All keys (n,), as a copy."""
+        used: NDArray[np.uint64] = self._keys[self._keys != 0]
+        return used
+
+    def held(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """1 for each of the keys (n,) that is here, else 0."""
+        found: NDArray[np.bool_] = _slots(self._keys, keys) >= 0
+        return found.astype(np.int64)
+
+    def erase(self, keys: NDArray[np.uint64]) -> None:
+        """Drop these keys (n,), as if they had never come."""
+        _remove(self._keys, self._times, self._stats, self._count, keys)
+
     def apart(self, keys: NDArray[np.uint64]) -> tuple[Self, NDArray[np.uint64]]:
         """Copy what the table knows of n events' keys into a table in which each event has a key of its own.
 
@@ -201,6 +216,13 @@ class HashedTable(KeyTable):
     def hashed(self) -> int:
         return int(self._hashed[0])
 
+    def erase(self, keys: NDArray[np.uint64]) -> None:
+        slots = _slots(self._keys, keys)
+        slots = slots[slots >= 0]
+        gone = rows_hash(self._keys[slots], self._times[slots], self._stats[slots])
+        self._hashed[0] = np.uint64((int(self._hashed[0]) - gone) % (1 << 64))
+        super().erase(keys)
+
     def bound(self, like: KeyTable) -> None:
         super().bound(like)
         self._hash_again()
@@ -253,6 +275,32 @@ def find_slot(keys: Any, key: Any) -> int:
         if keys[slot] == 0:
             return -1
     return -1
+
+
+@numba.njit(cache=True)
+def _slots(keys: Any, wanted: Any) -> Any:
+    """Slot of each wanted key (n,), -1 if it has none."""
+    slots = np.empty(len(wanted), dtype=np.int64)
+    for i in range(len(wanted)):
+        slots[i] = find_slot(keys, wanted[i])
+    return slots
+
+
+@numba.njit(cache=True)
+def _remove(keys: Any, times: Any, stats: Any, count: Any, gone: Any) -> None:
+    """Empty the slots of some keys; the last key of a bucket takes the place of one that goes."""
+    for key in gone:
+        slot = find_slot(keys, key)
+        if slot < 0:
+            continue
+        last = slot - slot % WAYS + WAYS - 1
+        while keys[last] == 0:
+            last -= 1
+        keys[slot], times[slot] = keys[last], times[last]
+        stats[slot, :] = stats[last, :]
+        keys[last], times[last] = 0, 0.0
+        stats[last, :] = 0
+        count[0] -= 1
 
 
 @numba.njit(cache=True)

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
+from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.features import feature_kernels
 from detector.core.features.habits import Habits
 from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import Layout
+from detector.core.features.pairs import owner, owners, pair_keys
 from detector.core.features.profile_table import ProfileTable, move
 from detector.core.features.rows import Rows
 
@@ -95,7 +97,7 @@ class Profiles:
             elif kind.right is None:
                 key = keys[:, kind.left]
             else:
-                key = _mix(keys[:, kind.left], keys[:, kind.right])
+                key = pair_keys(keys[:, kind.left], keys[:, kind.right])
             values = rows.numerics[:, : kind.numerics]
             if kind.left is not None and kind.numerics:
                 values = values - shift[:, : kind.numerics]
@@ -128,22 +130,22 @@ class Profiles:
         strange : (n,) bool
             Events that reached the alert threshold.
         """
-        for table, keys, values, priors, context in self._of_main(rows):
+        for table, keys, values, priors, context in self._observed(rows):
             table.withdraw(keys, values, priors, context, strange)
 
     def admit(self, rows: Rows) -> None:
         """Learn withdrawn rows after all: they were answered as legitimate."""
-        for table, keys, values, priors, context in self._of_main(rows):
+        for table, keys, values, priors, context in self._observed(rows):
             table.admit(keys, values, priors, context)
 
-    def _of_main(self, rows: Rows) -> Iterator[_Observed]:
+    def _observed(self, rows: Rows) -> Iterator[_Observed]:
         """What the tables of main entities, alone and with others, observe of rows with a context."""
         if not self._layout.entities or not self._layout.numerics:
             return
         keys, shift = rows.keys(), population_shift(rows.context, self._layout)
         for kind, table in zip(self._layout.kinds, self._tables, strict=True):
             if kind.left == 0 and kind.numerics:
-                own = keys[:, 0] if kind.right is None else _mix(keys[:, 0], keys[:, kind.right])
+                own = keys[:, 0] if kind.right is None else pair_keys(keys[:, 0], keys[:, kind.right])
                 values = rows.numerics[:, : kind.numerics] - shift[:, : kind.numerics]
                 priors = self._priors[:, : kind.numerics].ravel()
                 yield _Observed(table, own, values, priors, rows.context[:, kind.columns])
@@ -153,6 +155,33 @@ class Profiles:
         if self._priors.size:
             variances = population_variances(rows.context[-1:], self._layout)[0]
             self._priors = variances.astype(np.float64).reshape(2, -1)
+
+    # --- what is held of single entities --------------------------------------------------------------------
+
+    def held(self, entities: Keys) -> Counts:
+        """Rows of the entities' own keys, and of their pairs with what they have met."""
+        own, pairs = self._of_main()
+        zero = np.zeros(len(entities), dtype=np.int64)
+        profiles = sum((table.held(entities) for table in own), zero)
+        contacts = sum((counted(owner(entities), owners(table.keys)) for table in pairs), zero)
+        return {"profiles": profiles, "contacts": contacts}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop all of these rows."""
+        own, pairs = self._of_main()
+        for table in own:
+            table.erase(erased.entities)
+        for table in pairs:
+            keys = table.keys
+            table.erase(keys[np.isin(owners(keys), owner(erased.entities))])
+
+    def _of_main(self) -> tuple[list[KeyTable], list[KeyTable]]:
+        """Tables of keys of the main entity, and of its pairs."""
+        if not self._layout.entities:
+            return [], []
+        kinds = list(zip(self._layout.kinds, self._tables, strict=True))
+        own: list[KeyTable] = [table for kind, table in kinds if kind.left == 0 and kind.right is None]
+        return [*own, *self._habits.of_main()], [table for kind, table in kinds if kind.right is not None]
 
     # --- shifts of the stream ------------------------------------------------------------------------------
 
@@ -288,12 +317,3 @@ def _moments_of(values: NDArray[np.float64], memories: int) -> NDArray[np.float3
             moments[1, :, j] = 2.0 * np.square(np.maximum(steps, 0.0)).mean()
             moments[2, :, j] = 2.0 * np.square(np.minimum(steps, 0.0)).mean()
     return moments.astype(np.float32).reshape(-1)
-
-
-def _mix(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Combine two keys into one (finalizer of SplitMix64, Steele 2014); 0 if one of them is missing."""
-    z = left * np.uint64(0x9E3779B97F4A7C15) + right
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return np.where((left == 0) | (right == 0), np.uint64(0), np.maximum(z, np.uint64(1)))

@@ -78,6 +78,10 @@ class Rows:
             self.zeros,
         )
 
+    def main(self) -> NDArray[np.uint64]:
+        """Hash of each row's main entity (n,); 0: missing, or the schema has no entities."""
+        return self.entities[:, 0] if self.entities.shape[1] else np.zeros(len(self), dtype=np.uint64)
+
     def keys(self) -> NDArray[np.uint64]:
         """Entities, then categories, (n, E + C)."""
         return np.concatenate([self.entities, self.categories], axis=1)

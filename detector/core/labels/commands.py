@@ -2,7 +2,8 @@
 
 A record names an event by `alert_id`, `case_id`, coordinates (`topic`, `partition`, `offset`) or `event_id`.
 Alert ids and case ids are coordinates: TOPIC-PARTITION-OFFSET. Where several are given, the first of this
-order decides, and coordinates that contradict each other are refused.
+order decides, and coordinates that contradict each other are refused. A record of kind `erase` may name the
+value of a main entity instead, by `entity`.
 
 Case, spaces, hyphens and one wrong letter are forgiven in kinds and labels, as long as one known word is
 meant (`KINDS`, `LABELS`).
@@ -32,6 +33,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "note": ("note", "comment"),
     "assign": ("assign",),
     "close": ("close",),
+    "erase": ("erase",),
 }
 LABELS: Mapping[str, tuple[str, ...]] = {
     "fraud": ("fraud", "fraudulent", "confirmed_fraud", "fraud_confirmed", "is_fraud", "true_positive"),
@@ -84,8 +86,9 @@ class Command:
     time: float  # s since the epoch
     label: str | None = None  # of a label: fraud or legitimate; retracted for retract_label
     place: Place | None = None
-    names: str = "coordinates"  # what named the place: alert_id, case_id or coordinates
+    names: str = "coordinates"  # what decides: alert_id, case_id, coordinates, event_id or entity
     event_id: str | None = None
+    entity: str | None = None  # of an erase: value of the main entity, where nothing else is named
     code: str | None = None  # of snooze and unsnooze: one of `CODES`; of close: why
     until: float | None = None  # of a snooze, s since the epoch
 
@@ -175,8 +178,10 @@ def _command(document: dict[str, Any], echo: Echo) -> Command:
     event_id = key_text(document.get("event_id"))
     if event_id is None and document.get("event_id") is not None:
         raise _Wrong(_unread("event_id", document["event_id"], "text or a whole number"))
+    entity = None
     if place is None and event_id is None:
-        raise _Wrong("it names no event: alert_id, case_id, event_id, or partition and offset")
+        entity = _entity(kind, document)
+        names = "entity"
     _check_content(kind, document)
     return Command(
         echo=Echo(kind=kind, feedback_id=echo.feedback_id, actor=echo.actor or None, time=echo.time),
@@ -186,6 +191,7 @@ def _command(document: dict[str, Any], echo: Echo) -> Command:
         place=place,
         names=names,
         event_id=event_id,
+        entity=entity,
         code=_code(kind, document),
         until=_until(document, echo.time) if kind == "snooze" else None,
     )
@@ -233,6 +239,18 @@ def _until(document: dict[str, Any], time: float) -> float:
     if until <= time:
         raise _Wrong("until is not after time")
     return until
+
+
+def _entity(kind: str, document: dict[str, Any]) -> str:
+    """Value of the main entity that a record names, which names no event."""
+    given = document.get("entity") if kind == "erase" else None
+    entity = key_text(given)
+    if given is not None and (entity is None or len(entity) > TEXT_CHARS_MAX):
+        raise _Wrong(f"entity is no text of at most {TEXT_CHARS_MAX:,} characters, and no whole number")
+    if entity is None:
+        others = ", or entity" if kind == "erase" else ""
+        raise _Wrong(f"it names no event: alert_id, case_id, event_id, or partition and offset{others}")
+    return entity
 
 
 def _place(document: dict[str, Any]) -> tuple[Place | None, str]:

@@ -1,23 +1,28 @@
 """The desk of one shard: takes the feedback records of a barrier, and writes a receipt for each.
 
     record ─ read ─> command ─ routing ─> events in the buffer ─> label: book ─────────────> AppliedLabels
-                │                │                             └> snooze, close, ...: `Cases`
+                │                │                             ├> snooze, close, ...: `Cases`
+                │                └─> entity ───────────────────┴> erase: `erased`
                 └────────────────┴──────────────> receipt, written when the barrier is done
 
 A shard that holds the event applies a record. A shard that had the event, by its offset, and no longer holds
 it says that it is forgotten. What is applied is a function of the records, of the log and of the messages of
 peers.
+
+Entities to erase are only gathered here; the shard erases all of one barrier together. What comes after that
+record in the same barrier finds nothing of them any more, and labels that came before it teach nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from detector.config.tree import Labels as LabelsConfig
+from detector.core.erasure import Counts
 from detector.core.labels.case_alerts import CaseAlerts
 from detector.core.labels.commands import Command, Malformed, Place, read_command
 from detector.core.labels.event_buffer import ALERTED, EventBuffer
@@ -41,6 +46,7 @@ _PLAIN = {
     "unknown_event": "No shard holds an event of this name.",
     "rate_limited": "It exceeds model.labels.per_entity_max or per_actor_max.",
     "unsupported": "This shard cannot do that.",
+    "unknown_entity": "Nothing is known of this entity.",
     "noted": "The note was received; it is kept by whoever reads the receipts.",
     "assigned": "The assignment was received; it is kept by whoever reads the receipts.",
     "closed": "The case is closed: the entity's next alert begins a new one.",
@@ -64,6 +70,16 @@ class Snoozing(Protocol):
         """Undo `snooze`; without `code` all of the entity. Returns whether there was a snooze."""
 
 
+class Erasing(Protocol):
+    """What is held of single entities."""
+
+    def hash_of(self, value: str) -> int:
+        """Hash of a value of the main entity; 0: the schema has none."""
+
+    def known(self, entities: Sequence[int]) -> Collection[int]:
+        """Which of these entities (hashes) anything is held of."""
+
+
 class Desk:
     """See the module's text.
 
@@ -73,8 +89,8 @@ class Desk:
         The shard's events.
     id_hash
         Of event ids, as in the buffer.
-    cases, snoozes
-        What other kinds of records change; without `snoozes` such records are declined.
+    cases, snoozes, erasing
+        What other kinds of records change; without `snoozes` or `erasing` such records are declined.
     """
 
     def __init__(
@@ -86,9 +102,10 @@ class Desk:
         routing: Routing,
         cases: CaseAlerts,
         snoozes: Snoozing | None = None,
+        erasing: Erasing | None = None,
     ) -> None:
         self._identity, self._buffer, self._id_hash = identity, buffer, id_hash
-        self._cases, self._snoozes = cases, snoozes
+        self._cases, self._snoozes, self._erasing = cases, snoozes, erasing
         self.book = LabelBook(config, id_hash)
         self.routing = routing
         self._drafts: list[Draft] = []  # of the barrier under way
@@ -96,6 +113,8 @@ class Desk:
         self._at = -1  # offset of the last record before the barrier under way
         self._by_id: Mapping[int, int] = {}  # of the barrier under way: hash of an id -> event number
         self._by_offset: Mapping[int, int] = {}  # the same by offset
+        self._known: Collection[int] = ()  # entities (hashes) that are named to be erased, and known
+        self.erased: dict[int, Draft] = {}  # entities (hashes) to erase at the barrier under way
 
     def apply(self, records: Sequence[tuple[int, bytes]], now: float, at: int = -1) -> AppliedLabels:
         """Apply feedback records, given as position and value, in order.
@@ -109,7 +128,7 @@ class Desk:
         """
         self._at = at
         self.book.begin(now)
-        self._drafts = []
+        self._drafts, self.erased = [], {}
         answers: list[Answer] = []
         read = [read_command(raw) for _, raw in records]
         commands = [one for one in read if isinstance(one, Command)]
@@ -117,6 +136,8 @@ class Desk:
         self._by_id = self._buffer.find("ids", ids)
         offsets = [one.place.offset for one in commands if one.place is not None]
         self._by_offset = self._buffer.find("offsets", offsets)
+        named = [self._hash_of(one) for one in commands if one.entity is not None]
+        self._known = self._erasing.known(named) if self._erasing is not None and named else ()
         for (position, _), one in zip(records, read, strict=True):
             draft = self._answer(position, one, now, answers)
             if draft is not None:
@@ -124,15 +145,31 @@ class Desk:
         if records:
             self.routing.passed(records[-1][0] + 1)
         counted = Counter(draft.outcome for draft in self._drafts)
+        if self.erased:
+            answers = [one for one in answers if self._event(one.number)[1] not in self.erased]
         return AppliedLabels.make(answers, self._buffer, counted)
 
     def settle(self) -> dict[str, int]:
         """Decide records that no shard has claimed, once peers' messages are received; counts by outcome."""
         found = self.routing.decided()
         for position, echo in found:
-            text = _PLAIN["unknown_event"]
-            self._drafts.append(Draft(position=position, echo=echo, outcome="unknown_event", text=text))
-        return {"unknown_event": len(found)} if found else {}
+            outcome = "unknown_entity" if echo.kind == "erase" else "unknown_event"
+            text = _PLAIN[outcome]
+            self._drafts.append(Draft(position=position, echo=echo, outcome=outcome, text=text))
+        return Counter(draft.outcome for draft in self._drafts[len(self._drafts) - len(found) :])
+
+    def tell_dropped(self, counts: Counts) -> None:
+        """Tell how much was dropped of each entity of `erased`, in ascending order of these."""
+        for place, entity in enumerate(sorted(self.erased)):
+            dropped = {name: int(numbers[place]) for name, numbers in counts.items() if numbers[place]}
+            draft = self.erased[entity]
+            draft.dropped = dropped
+            what = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in dropped.items())
+            draft.text = f"What was known of the entity is dropped: {what or 'nothing'}."
+
+    def take_over(self, other: Desk) -> None:
+        """Go on with the receipts of another desk's barrier."""
+        self._drafts, self.erased = other._drafts, other.erased
 
     def write(self, barrier: Barrier) -> None:
         """Write the receipts, once the barrier is done."""
@@ -166,12 +203,15 @@ class Desk:
                 beyond = self.routing.mode == "shared" and place.partition >= self.routing.partitions
                 return self._foreign(position, one, f"partition {place.partition}") if beyond else None
             return self._decide(position, one, place, now, answers)
-        return self._by_event_id(position, one, now, answers)
+        return self._by_name(position, one, now, answers)
 
-    def _by_event_id(self, position: int, one: Command, now: float, answers: list[Answer]) -> Draft | None:
-        """Answer a record that only the shard can answer that holds its event."""
-        assert one.event_id is not None
-        held = self._id_hash(one.event_id) in self._by_id
+    def _by_name(self, position: int, one: Command, now: float, answers: list[Answer]) -> Draft | None:
+        """Answer a record that only the shard can answer that holds its event, or knows its entity."""
+        if one.entity is not None:
+            held = self._hash_of(one) in self._known
+        else:
+            assert one.event_id is not None
+            held = self._id_hash(one.event_id) in self._by_id
         if held or self.book.is_applied(one.echo.feedback_id) or self.routing.mode == "alone":
             self.routing.claim(position)
             return self._decide(position, one, None, now, answers)
@@ -192,7 +232,13 @@ class Desk:
         """Apply a record whose event is here, or was here, or would be here."""
         if self.book.is_applied(one.echo.feedback_id):
             return self._draft(position, one, "duplicate")
+        if one.entity is not None:
+            return self._erase(position, one, self._hash_of(one))
         numbers, outcome = self._events(one, place)
+        if self.erased and numbers and self._event(numbers[0])[1] in self.erased:
+            return self._draft(position, one, "forgotten", "The entity of the event was erased.")
+        if outcome == "unknown_event" and one.kind == "erase" and place is None:
+            outcome = "unknown_entity"
         if outcome:  # the same feedback id may be applied later, when the event is known
             return self._draft(position, one, outcome)
         if one.label is None:
@@ -260,6 +306,8 @@ class Desk:
     def _other(self, position: int, one: Command, number: int, now: float) -> Draft:
         """Apply a record that is no label."""
         _, entity = self._event(number)
+        if one.kind == "erase":
+            return self._erase(position, one, entity)
         if one.kind in ("snooze", "unsnooze") and (self._snoozes is None or not entity):
             return self._draft(position, one, "unsupported")
         if one.kind == "snooze":
@@ -279,6 +327,21 @@ class Desk:
                 closed = self._cases.close_of(entity, self._at)
             return self._draft(position, one, "closed", "" if closed else _PLAIN["already_closed"])
         return self._draft(position, one, {"note": "noted", "assign": "assigned"}[one.kind])
+
+    def _erase(self, position: int, one: Command, entity: int) -> Draft:
+        """Let the barrier erase an entity, given by its hash; how much that was is told later."""
+        if self._erasing is None or not entity:
+            return self._draft(position, one, "unsupported", "There is no main entity.")
+        by_value = one.entity is not None
+        if entity in self.erased or (by_value and entity not in self._known):
+            return self._draft(position, one, "unknown_entity")
+        self.erased[entity] = draft = self._draft(position, one, "erased")
+        self.book.mark_applied(one.echo.feedback_id)
+        return draft
+
+    def _hash_of(self, one: Command) -> int:
+        assert one.entity is not None
+        return 0 if self._erasing is None else self._erasing.hash_of(one.entity)
 
     def _event(self, number: int) -> tuple[int, int]:
         """Offset of an event, and the hash of its main entity; 0 without one."""

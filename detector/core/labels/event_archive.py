@@ -120,6 +120,12 @@ class EventArchive:
             columns = {name: values[rest] for name, values in columns.items()}
             self._make_room()
 
+    def erase(self, numbers: NDArray[np.int64]) -> None:
+        """Remove events by their numbers (m,); those that are not here are left out."""
+        gone = np.isin(self.numbers, numbers)
+        if gone.any():
+            self._keep(~gone)
+
     def expire(self, before: float) -> None:
         """Remove events from before this event time, s; let more events enter a sample that is not full."""
         old = self._columns["times"][: self._count] < before

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
+from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.events import TEXT_GRAMS_MAX
 from detector.core.features import Layout, Rows
 from detector.core.labels.event_archive import EventArchive
@@ -86,6 +87,7 @@ class Sizes:
         return self.recent * self.row_bytes + older
 
 
+ERASED = -1  # offset of a place without an event, and of an event that was erased
 OLDER_BYTES = 9  # of an older event: its number and its level
 
 
@@ -112,7 +114,7 @@ def _kinds(layout: Layout, inputs: int) -> dict[str, tuple[tuple[int, ...], Any,
     """Columns: shape of one value, dtype, value of an empty place."""
     columns = len(layout.entities) + len(layout.categories)
     return {
-        "offsets": ((), np.int64, -1),
+        "offsets": ((), np.int64, ERASED),
         "ids": ((), np.uint64, 0),
         "times": ((), np.float64, 0.0),
         "keys": ((columns,), np.uint64, 0),
@@ -145,6 +147,7 @@ class EventBuffer:
         self._first = 0  # number of the first event in this buffer; a smaller buffer lost those before it
         self._first_offset = -1  # offset of the first event ever appended; -1: there was none
         self._alerted: OrderedDict[int, Rows] = OrderedDict()  # by event number, one row each; oldest first
+        self._erased = False  # whether any recent event was erased
         self._allocate(0)
         self.older = EventArchive(self._arrays, limits.kept, limits.sampled)
         self._allocate(min(_GROWS_FROM, self.capacity))
@@ -220,7 +223,7 @@ class EventBuffer:
         if oldest >= until:
             return
         offsets, flags = (self._recent(name, oldest, until) for name in ("offsets", "flags"))
-        leaving = oldest + np.flatnonzero(self.older.chosen(offsets, flags))
+        leaving = oldest + np.flatnonzero(self.older.chosen(offsets, flags) & (offsets != ERASED))
         if len(leaving):
             self.older.add(
                 {"numbers": leaving, **{name: self.column(name, leaving) for name in self._arrays}}
@@ -235,7 +238,38 @@ class EventBuffer:
         end = self.events if end is None else end
         older = self.older.numbers
         older = older[np.searchsorted(older, first) : np.searchsorted(older, end)]
-        return np.concatenate([older, np.arange(max(first, self.oldest), end)])
+        return np.concatenate([older, self._present(max(first, self.oldest), end)])
+
+    def _present(self, first: int, end: int) -> NDArray[np.int64]:
+        """Numbers of recent events from `first` to before `end`, without those that were erased."""
+        if not self._erased or first >= end:
+            return np.arange(first, end)
+        return first + np.flatnonzero(self._recent("offsets", first, end) != ERASED)
+
+    def main(self, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Main entity of each of the events `numbers` (m,); 0: none."""
+        keys = self.column("keys", numbers)
+        return keys[:, 0] if self.entities else np.zeros(len(numbers), dtype=np.uint64)
+
+    def numbers_of(self, entities: Keys) -> NDArray[np.int64]:
+        """Numbers of all stored events of some entities, ascending."""
+        held = self.stored()
+        return held[np.isin(self.main(held), entities)]
+
+    def held(self, entities: Keys) -> Counts:
+        """Events of the entities."""
+        return {"events": counted(entities, self.main(self.stored()))}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these events. Recent ones leave an empty place, which no one sees."""
+        numbers = self.numbers_of(erased.entities)
+        for number in numbers.tolist():
+            self._alerted.pop(number, None)
+        self.older.erase(numbers)
+        places = self._places(numbers[numbers >= self.oldest])
+        self._erased |= len(places) > 0
+        for name, (_, _, empty) in self._kinds.items():
+            self._arrays[name][places] = empty
 
     def weights(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """How many events each of the stored events `numbers` (m,) stands for: 1 for recent ones."""
@@ -285,9 +319,10 @@ class EventBuffer:
 
     def was_here(self, offset: int) -> bool:
         """Whether an offset is from before the recent events, but not from before the first event."""
-        if self.oldest == self.events:
+        numbers = self._present(self.oldest, self.events)[:1]
+        if not len(numbers):
             return False
-        recent = int(self.column("offsets", np.array([self.oldest]))[0])
+        recent = int(self.column("offsets", numbers)[0])
         return self._first_offset <= offset < recent
 
     def find(self, name: str, wanted: Sequence[int]) -> dict[int, int]:
@@ -298,12 +333,14 @@ class EventBuffer:
         dict[int, int]
             Value -> number of the latest event with it. Values that no event has are left out.
         """
-        oldest = self.oldest
-        values = self._recent(name, oldest, self.events)
+        held = self._present(self.oldest, self.events)
+        values = self._recent(name, self.oldest, self.events)
+        if self._erased:
+            values = values[held - self.oldest]
         possible = [value for value in wanted if value <= np.iinfo(values.dtype).max]
         sought = np.array(possible, dtype=values.dtype)
         hits = np.flatnonzero(np.isin(values, sought))
-        recent = dict(zip(values[hits].tolist(), (oldest + hits).tolist(), strict=True))
+        recent = dict(zip(values[hits].tolist(), held[hits].tolist(), strict=True))
         return {**self.older.find(name, sought), **recent} if len(sought) else {}
 
     def _places(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -355,6 +392,7 @@ class EventBuffer:
         """Restore what `to_state` returned; in a smaller buffer fewer events are recent."""
         self.older.load(state["older"])
         self._first_offset = state["older"]["first_offset"]
+        self._erased = bool((state["offsets"] == ERASED).any())
         count = len(state["ids"])
         self.events = self._first = int(state["events"]) - count
         self._allocate(ring_of(count, self.capacity))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Labels as LabelsConfig
+from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.features import DAY_S, Rows
 from detector.core.labels.event_buffer import EventBuffer
 
@@ -124,7 +125,7 @@ class LabelBook:
         self._seniors = frozenset(id_hash(name) for name in config.senior_actors)
         self.labels: OrderedDict[int, str] = OrderedDict()  # offset of the event -> label; oldest first
         self._given: dict[int, Given] = {}  # offset -> who gave it
-        self._entities: dict[int, int] = {}  # offset -> main entity, of the frauds among them
+        self._entities: dict[int, int] = {}  # offset -> main entity (hash; 0: none)
         self._frauds: dict[int, int] = {}  # main entity -> frauds in force
         self._applied: OrderedDict[int, None] = OrderedDict()  # hashes of feedback ids
         self._day = 0  # of event time, since the epoch; it never goes back
@@ -186,8 +187,8 @@ class LabelBook:
             return Decision("retracted", before, rival, rival_time)
         self.labels[offset], self._given[offset] = label, Given(who, time)
         self._name(who, actor)
+        self._entities[offset] = entity
         if label == "fraud" and entity:
-            self._entities[offset] = entity
             self._frauds[entity] = self._frauds.get(entity, 0) + 1
         if entity:
             self._last.pop(entity, None)
@@ -222,7 +223,7 @@ class LabelBook:
 
     def _exceeds(self, label: str, offset: int, entity: int, actor: int) -> bool:
         """Whether a label exceeds a limit; otherwise it is counted for its actor."""
-        new = label == "fraud" and offset not in self._entities
+        new = label == "fraud" and self.labels.get(offset) != "fraud"
         if new and self._frauds.get(entity, 0) >= self._config.per_entity_max:
             return True
         if actor not in self._actors and len(self._actors) >= ACTORS_MAX:
@@ -234,13 +235,27 @@ class LabelBook:
         return False
 
     def _forget(self, offset: int) -> None:
-        self.labels.pop(offset, None)
+        label, entity = self.labels.pop(offset, None), self._entities.pop(offset, 0)
         self._given.pop(offset, None)
-        entity = self._entities.pop(offset, None)
-        if entity is not None:
+        if label == "fraud" and entity:
             self._frauds[entity] -= 1
             if not self._frauds[entity]:
                 del self._frauds[entity]
+
+    def held(self, entities: Keys) -> Counts:
+        """Labels in force for events of the entities, and their last answers."""
+        labels, last = (
+            np.array(list(keys), dtype=np.uint64) for keys in (self._entities.values(), self._last)
+        )
+        return {"labels": counted(entities, labels), "answers": counted(entities, last)}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these labels, and the last answers. What actors gave that day stays counted."""
+        gone = set(erased.entities.tolist())
+        for offset in [offset for offset, entity in self._entities.items() if entity in gone]:
+            self._forget(offset)
+        for entity in gone:
+            self._last.pop(entity, None)
 
     def to_state(self) -> dict[str, Any]:
         """State as arrays and plain values."""
@@ -251,8 +266,7 @@ class LabelBook:
             "labels": np.array([_LABELS.index(label) for label in self.labels.values()], dtype=np.uint8),
             "given_by": np.array([one.actor for one in given], dtype=np.uint64),
             "given_times": np.array([one.time for one in given], dtype=np.float64),
-            "fraud_offsets": np.array(list(self._entities), dtype=np.int64),
-            "entities": np.array(list(self._entities.values()), dtype=np.uint64),
+            "entities": np.array([self._entities[offset] for offset in self.labels], dtype=np.uint64),
             "applied": np.array(list(self._applied), dtype=np.uint64),
             "day": self._day,
             "actors": np.array(list(self._actors), dtype=np.uint64),
@@ -272,9 +286,9 @@ class LabelBook:
         self.labels = OrderedDict(zip(offsets, labels, strict=True))
         given = zip(state["given_by"].tolist(), state["given_times"].tolist(), strict=True)
         self._given = dict(zip(offsets, (Given(*one) for one in given), strict=True))
-        frauds = state["fraud_offsets"].tolist()
-        self._entities = dict(zip(frauds, state["entities"].tolist(), strict=True))
-        self._frauds = dict(Counter(self._entities.values()))
+        self._entities = dict(zip(offsets, state["entities"].tolist(), strict=True))
+        pairs = zip(self._entities.values(), labels, strict=True)
+        self._frauds = dict(Counter(entity for entity, label in pairs if entity and label == "fraud"))
         self._applied = OrderedDict.fromkeys(state["applied"].tolist())
         self._day = state["day"]
         self._actors = dict(zip(state["actors"].tolist(), state["counts"].tolist(), strict=True))

@@ -30,12 +30,14 @@ STATUSES: Mapping[str, str] = {
     "noted": "applied",
     "assigned": "applied",
     "closed": "applied",
+    "erased": "applied",
     "duplicate": "declined",
     "rate_limited": "declined",
     "contradicts": "declined",
     "forgotten": "declined",
     "unknown_alert": "declined",
     "unknown_event": "declined",
+    "unknown_entity": "declined",
     "unsupported": "declined",
     "unknown_kind": "malformed",
     "malformed": "malformed",
@@ -66,6 +68,7 @@ class Draft:
     place: Place | None = None
     names: str = ""
     events: Sequence[Answered] = ()
+    dropped: Mapping[str, int] | None = None  # of an erase: how much, by what it was
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +124,7 @@ def make_receipt(draft: Draft, identity: Identity, barrier: Barrier) -> Receipt:
             }
             for event in draft.events[:EVENTS_MAX]
         ],
+        "dropped": None if draft.dropped is None else dict(draft.dropped),
         "learned": {name: list(values) for name, values in barrier.learned.items()} if taught else None,
         "decided": {**here, "offset": barrier.position, "event_time": _iso(barrier.event_time)},
     }

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
+from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.features import FRAUD as COUNT_FRAUD
 from detector.core.features import MATURED as COUNT_MATURED
 from detector.core.features import RETRACTED as COUNT_RETRACTED
@@ -220,10 +221,33 @@ class Supervision:
                 [n for n, flags in changed.items() if flags & wanted != wanted], dtype=np.int64
             )
             offsets = self._buffer.column("offsets", added)
-            replay.update(removed, added, self._buffer.examples(added), offsets)
+            main = self._buffer.main(added)
+            replay.update(removed, added, self._buffer.examples(added), offsets, main)
             if self._shares and replay is self._frauds:
                 self._unpublished.frauds += added.tolist()
                 self._unpublished.retracted += removed.tolist()
+
+    # --- what is held of single entities
+    def held(self, entities: Keys) -> Counts:
+        """Fraud rates of the entities, and examples that training repeats."""
+        examples = np.concatenate([self._frauds.entities, self._answers.entities])
+        return {**self.fraud_rates.held(entities), "examples": counted(entities, examples)}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these; peers are told to drop theirs. The event buffer must still have the events."""
+        self.fraud_rates.erase(erased)
+        self._answers.erase(erased.entities)
+        numbers = self._buffer.numbers_of(erased.entities)
+        frauds = numbers[self._buffer.column("flags", numbers) & FRAUD != 0]
+        frauds = np.union1d(frauds, self._frauds.erase(erased.entities))
+        unpublished, gone = self._unpublished, set(frauds.tolist())
+        unpublished.frauds = [number for number in unpublished.frauds if number not in gone]
+        if self._shares:
+            unpublished.retracted += frauds.tolist()
+
+    def take_over(self, before: Supervision) -> None:
+        """Tell peers what another one was to tell them to drop."""
+        self._unpublished.retracted = before._unpublished.retracted
 
     # What peers published, between steps 1 and 2
     def add_changes(self, received: Changes, now: float) -> None:
@@ -415,7 +439,7 @@ class Supervision:
 
     def recent_distances(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Distances without labels and labelled distances of the last `count` events, in log order."""
-        numbers = np.arange(max(self._buffer.oldest, self._buffer.events - count), self._buffer.events)
+        numbers = self._buffer.stored(max(self._buffer.oldest, self._buffer.events - count))
         return (
             self._buffer.column("plain", numbers).astype(np.float64),
             self._buffer.column("labelled", numbers).astype(np.float64),

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Clusters as ClustersConfig
 from detector.config.tree import Index as IndexConfig
+from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.features import DAY_S, Layout, Rows, empty_rows
 from detector.core.model import medians
 from detector.core.model.index import Exact, build
@@ -52,7 +53,7 @@ class Core:
     """A sample of accepted events: the first `len(core)` of `capacity` rows are in use."""
 
     def __init__(self, config: ClustersConfig, layout: Layout) -> None:
-        self._memory_events = config.memory_events
+        self._memory_events, self._layout = config.memory_events, layout
         self.capacity = config.core_events
         self.rows = empty_rows(self.capacity, layout)
         # Cluster of each row in the served clusters; -1: it came later, or is in none.
@@ -128,6 +129,16 @@ class Core:
             return 0
         self.keep(kept)
         return len(wrong) - len(kept)
+
+    def held(self, entities: Keys) -> Counts:
+        """Rows of the entities."""
+        return {"normal_events": counted(entities, self.filled().main())}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these rows, also where none is left."""
+        self.keep(np.flatnonzero(~np.isin(self.filled().main(), erased.entities)))
+        rest = slice(self._filled, None)  # rows that are not in use are written anew before they are read
+        self.rows.put(rest, empty_rows(self.capacity - self._filled, self._layout))
 
     def keep(self, kept: NDArray[np.int64]) -> None:
         """Keep these rows only, given by ascending numbers."""

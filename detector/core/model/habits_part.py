@@ -28,6 +28,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.erasure import Erased
 from detector.core.features import Column, Layout, Rows, explained_surprises
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core
@@ -81,6 +82,7 @@ class HabitsPart(ScorePart):
         self._knots = np.tile(self._least[0], (pieces, 1))  # quantiles of each column, but the last
         self._scales = np.tile(self._least[1], (pieces, 1))  # units of it in a nat, from each of these on
         self._sample = np.zeros((SAMPLED, len(least)), dtype=np.float32)
+        self._sampled = np.zeros(SAMPLED, dtype=np.uint64)  # main entity of each
         self._seen = 0  # ordinary events
 
     @classmethod
@@ -116,12 +118,14 @@ class HabitsPart(ScorePart):
         chosen = found[-self._seen % EVERY :: EVERY]
         numbers = (self._seen + np.arange(-self._seen % EVERY, len(found), EVERY)) // EVERY
         self._sample[numbers % SAMPLED] = self._columns(inputs[chosen])
+        self._sampled[numbers % SAMPLED] = rows.main()[chosen]
         self._seen += len(found)
         self._overlap.learn(self._beyond(inputs))
 
     def copy(self) -> Self:
         other = copy(self)
         other._sample, other._overlap = self._sample.copy(), self._overlap.copy()
+        other._sampled = self._sampled.copy()
         return other
 
     def refit(self, fit: Fit) -> None:
@@ -140,6 +144,18 @@ class HabitsPart(ScorePart):
 
     def succeed(self, before: Self, core: Core) -> None:
         self._sample, self._seen, self._overlap = before._sample, before._seen, before._overlap
+        self._sampled = before._sampled
+
+    def erase(self, erased: Erased) -> None:
+        """Put events of others in their place, in turn: the sample's size says how old it is."""
+        filled = min(-(-self._seen // EVERY), SAMPLED)
+        gone = np.isin(self._sampled[:filled], erased.entities)
+        places, others = np.flatnonzero(gone), np.flatnonzero(~gone)
+        if not len(others):
+            self._sample[:], self._sampled[:], self._seen = 0.0, 0, 0
+        elif len(places):
+            taken = others[np.arange(len(places)) % len(others)]
+            self._sample[places], self._sampled[places] = self._sample[taken], self._sampled[taken]
 
     def to_state(self) -> dict[str, Any]:
         return {
@@ -149,6 +165,7 @@ class HabitsPart(ScorePart):
             "overlap": self._overlap.to_state(),
             "told": self._told,
             "sample": self._sample.copy(),
+            "sampled": self._sampled.copy(),
             "seen": self._seen,
         }
 
@@ -157,6 +174,7 @@ class HabitsPart(ScorePart):
         self._weights, self._told = state["weights"], state["told"]
         self._overlap.load(state["overlap"])
         self._sample, self._seen = state["sample"].copy(), state["seen"]
+        self._sampled = state["sampled"].copy()
 
 
 def _new_categories(columns: Sequence[Column], layout: Layout) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

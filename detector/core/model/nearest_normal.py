@@ -27,12 +27,17 @@ class NearestNormal:
     """The core's points, to be searched."""
 
     def __init__(self, config: IndexConfig) -> None:
+        self._config = config
         self._index = ChangingIndex(config)
 
     @property
     def approximate(self) -> bool:
         """Whether HNSW answers."""
         return self._index.approximate
+
+    def emptied(self) -> NearestNormal:
+        """One that has no points, to be fitted before it is searched."""
+        return NearestNormal(self._config)
 
     def fit(self, points: Points, probes: Points, *, afresh: bool) -> None:
         """Take core events (n, D), without missing values.

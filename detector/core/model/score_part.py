@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
+from detector.core.erasure import Erased
 from detector.core.features import Features, Layout, Rows, Units
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core, Sample
@@ -155,6 +156,9 @@ class ScorePart(Protocol):
 
     def forget(self) -> None:
         """Forget what was counted of all events, because the stream has changed; a refit follows at once."""
+
+    def erase(self, erased: Erased) -> None:
+        """Drop what is kept of single events of these entities; a refit, or an update, follows at once."""
 
     def copy(self) -> Self:
         """Return a copy that shares nothing that `learn` or `refit` change in place."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
+from detector.core.erasure import Counts, Erased, Keys
 from detector.core.features import Features, Layout, Rows
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import (
@@ -108,6 +109,9 @@ class RobustPart(ScorePart):
 
     def forget(self) -> None:
         self._distance.forget()
+
+    def erase(self, erased: Erased) -> None:
+        self._nearest = self._nearest.emptied()  # a graph also keeps what has left the core
 
     def copy(self) -> Self:
         other = copy(self)
@@ -391,6 +395,15 @@ class ServedModel:
         """Let all parts forget what they have counted of all events: the stream has changed."""
         for part in (*self._plain, *self._labelled):
             part.forget()
+
+    def held(self, entities: Keys) -> Counts:
+        """Nothing that is not in the core as well, or a number of an event without a name."""
+        return {}
+
+    def erase(self, erased: Erased) -> None:
+        """Let all parts drop what they keep of single events of these entities."""
+        for part in (*self._plain, *self._labelled):
+            part.erase(erased)
 
     def copies(self) -> list[ScorePart]:
         """Copies of the parts without labels, to be refitted."""

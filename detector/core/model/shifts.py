@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.features import Layout, Rows
 from detector.core.model.calibration import Calibration
 
@@ -175,6 +176,15 @@ class ShiftWatch:
             if found.factors is None:
                 self.since = 0
         return found
+
+    def held(self, entities: Keys) -> Counts:
+        """Rows of the entities in a run."""
+        zero = np.zeros(len(entities), dtype=np.int64)
+        return {"events": sum((counted(entities, rows.main()) for rows in self._run), zero)}
+
+    def erase(self, erased: Erased) -> None:
+        """Drop these rows: the run is shorter then."""
+        self._run = [rows.take(np.flatnonzero(~np.isin(rows.main(), erased.entities))) for rows in self._run]
 
     def refitted(self, core: Rows) -> None:
         """Other parts of the score serve from here on, fitted to this core; old counts are of no use."""

@@ -11,7 +11,8 @@ NAME is ``PARTITION/POSITION-HASH``, where HASH covers the manifest and so the s
 at the same time cannot overwrite each other. A checkpoint that no commit names is garbage. HASH is checked
 where a manifest is read: the commit in Kafka names a checkpoint, its manifest names the one before it, so who
 can write to the store only cannot change what a recovery uses. Each checkpoint
-holds the journal since the previous one, so a damaged checkpoint costs only a longer replay.
+holds the journal since the previous one, so a damaged checkpoint costs only a longer replay. One before which
+entities were erased is whole, and the last that is kept.
 
 Layers
     A checkpoint without layers holds its whole state; its number is 0. The ones after it count on: number n
@@ -78,6 +79,7 @@ class Manifest:
     number: int  # 0: its state is whole
     layers: tuple[Layer, ...]  # that its state builds on, the whole one first
     before: str  # the last checkpoint that shares no object with this one; empty: there is none
+    erases: bool  # entities were erased since the previous one: no older one is to be kept
 
     @property
     def layer(self) -> Layer:
@@ -130,7 +132,9 @@ def encode(snapshot: Snapshot, below: Below | None = None) -> tuple[str, bytes, 
     below
         What it builds on; None: it is whole. It is whole, too, if that saves too little.
     """
-    number, layers, before, state = 0, tuple[Layer, ...](), snapshot.since.checkpoint, b""
+    erases = snapshot.since.erases
+    number, layers, state = 0, tuple[Layer, ...](), b""
+    before = "" if erases else snapshot.since.checkpoint
     if below is not None:
         state = pack(increment(snapshot.state, below.state))
         if _is_worth_it(len(state), below):
@@ -153,6 +157,7 @@ def encode(snapshot: Snapshot, below: Below | None = None) -> tuple[str, bytes, 
         "number": number,
         "layers": [astuple(layer) for layer in layers],
         "before": before,
+        "erases": erases,
     }
     name = document["name"] = name_of(document)
     body = json.dumps(document, indent=1, sort_keys=True)
@@ -269,6 +274,7 @@ class _Facts(msgspec.Struct, forbid_unknown_fields=True):
     state_sha256: Annotated[str, msgspec.Meta(max_length=64)]
     state_hash: Annotated[str, msgspec.Meta(max_length=64)]
     number: Annotated[int, msgspec.Meta(ge=0, lt=NUMBERS)]
+    erases: bool
     before: Annotated[str, msgspec.Meta(pattern=r"^(\d{5,10}/(\d{20}|model)-[0-9a-f]{12})?$")]
 
 

@@ -15,6 +15,8 @@ Rules
       journal. And what the next checkpoint would build on is read back first: if it is damaged, the next one
       is whole. A checkpoint made because of its age is whole, too: the log need not be kept for longer than
       for the last few of them.
+    - A checkpoint before which entities were erased is whole. Once a commit names it and it could be read
+      back, all older ones are deleted: they have what was erased.
     - A checkpoint made by `move_checkpoint` has its predecessor's model at a later offset. The chain of
       journals ends there, as nothing records what became of the events between the two.
     - Nothing here does IO by itself: `get` and `put` do.
@@ -110,7 +112,8 @@ def write(snapshot: Snapshot, put: Put, get: Get | None = None) -> str:
     # Step 1
     barriers = snapshot.since.barriers
     aged = bool(barriers) and barriers[-1].cause == "age"  # a day after the one before: see `Rules`
-    below = None if get is None or aged else _below(snapshot.since.checkpoint, get)
+    alone = aged or snapshot.since.erases
+    below = None if get is None or alone else _below(snapshot.since.checkpoint, get)
     # Step 2
     name, manifest, state = encode(snapshot, below)
     put(state_name(name), state)
@@ -352,17 +355,20 @@ def expired(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> l
     -------
     list of str
         Manifests first, so that none is left without its state. Empty if a manifest of a generation to keep
-        cannot be read.
+        cannot be read, or the state of one that is to stay alone.
     """
     kept: dict[str, Manifest] = {}
     name = journal.checkpoint
     try:
         while name and len(kept) < keep:
             kept[name] = read_manifest_of(name, get)
-            name = kept[name].since.checkpoint
+            name = "" if kept[name].erases else kept[name].since.checkpoint
     except CheckpointDamaged:
         return []
     newest = kept.get(journal.checkpoint)
+    if newest is not None and newest.erases and not _is_whole(newest, get):
+        return []
+    erased = newest.since.checkpoint if newest is not None and newest.erases else None
     before = "" if newest is None else newest.before
     oldest = before or ("~" if newest is None else newest.all_layers[0].name)  # "~" is after all names
     if before and (readable := _readable(before, get)) is not None:
@@ -376,7 +382,9 @@ def expired(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> l
             return stem in states
         return stem in kept or stem >= oldest
 
-    old = [name for name, stem in stems.items() if stem < horizon and not needed(name, stem)]
+    old = [
+        name for name, stem in stems.items() if (stem < horizon or stem == erased) and not needed(name, stem)
+    ]
     return sorted(old, key=lambda name: (name.endswith(".state"), name))
 
 
@@ -455,6 +463,13 @@ def _below(previous: str, get: Get) -> Below | None:
 def _predecessor(name: str, get: Get) -> str:
     manifest = _readable(name, get)
     return "" if manifest is None else manifest.since.checkpoint
+
+
+def _is_whole(manifest: Manifest, get: Get) -> bool:
+    try:
+        return all(_objects(manifest.all_layers, get, set()))
+    except CheckpointDamaged:
+        return False
 
 
 def _readable(name: str, get: Get) -> Manifest | None:

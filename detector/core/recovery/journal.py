@@ -69,6 +69,7 @@ class Barrier:
     sides: Mapping[Side, SideRange] = field(default_factory=dict)  # applied here; others stay where they are
     config: str | None = None  # hash of the model configuration from here on, if it changes here
     state: str = field(default="", compare=False)  # hash of the shard's state right after it; empty: unknown
+    erases: bool = field(default=False, compare=False)  # it erased entities; a replay finds out
 
     def within_bytes(self, records: Mapping[Side, SideRecords]) -> tuple[Barrier, Mapping[Side, SideRecords]]:
         """Leave what exceeds `SideInput.bytes_max` to the next barrier.
@@ -149,6 +150,16 @@ class Journal:
         """Record the hash of the state after each of the first barriers."""
         known = [replace(barrier, state=state) for barrier, state in zip(self.barriers, states, strict=False)]
         return replace(self, barriers=(*known, *self.barriers[len(known) :]))
+
+    def followed(self, number: int, state: str, *, erases: bool) -> Journal:
+        """Say what the barrier with this number, from 0 on, has led to."""
+        done = replace(self.barriers[number], state=state, erases=erases)
+        return replace(self, barriers=(*self.barriers[:number], done, *self.barriers[number + 1 :]))
+
+    @property
+    def erases(self) -> bool:
+        """Whether any of its barriers erased entities, as far as they were made or followed."""
+        return any(barrier.erases for barrier in self.barriers)
 
     def extended(self, barrier: Barrier) -> Journal:
         """Append one barrier."""

@@ -28,6 +28,7 @@ from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.alerts.priority import Kind, Priority, priority
 from detector.core.alerts.severity import Severity
 from detector.core.alerts.snoozes import Snoozes
+from detector.core.erasure import Holder
 from detector.core.events import Events, Parser, View
 from detector.core.features import DAY_S, Layout, Rows
 from detector.core.labels.feedback import AppliedLabels
@@ -173,7 +174,8 @@ class Alerting:
             if not isinstance(decision, Published):
                 continue
             decided.alerted[i], decided.ranks[i] = True, decision.severity
-            self._exploration.record(int(piece.events.offsets[i]), chance)
+            entity = piece.events[i].entities
+            self._exploration.record(int(piece.events.offsets[i]), chance, (*entity, 0)[0])
             if not silent:
                 decided.alerts.append(self._alert(piece, i, scorer, decision, view))
         self._tell_due(piece, slice(done, len(piece.events)))
@@ -309,7 +311,7 @@ class Alerting:
         assert totals is not None
         kind = self._kind(piece, i, candidate.severity, totals)
         expected = priority(self._priority.chance(kind), candidate.exposure)
-        self._priority.record(candidate.offset, kind)
+        self._priority.record(candidate.offset, kind, candidate.entity)
         return Published(totals, candidate.severity, expected)
 
     def _is_snoozed(self, piece: Piece, i: int, scorer: Scorer, view: View, rank: int) -> bool:
@@ -411,10 +413,11 @@ class Alerting:
         """End snoozes of an entity; returns whether there was one."""
         return self._snoozes.clear(entity, code)
 
-    def forget(self, entity: int) -> None:
-        """Drop everything that is known of an entity (hash)."""
-        for part in (self.cases, self._links, self._snoozes):
-            part.forget(entity)
+    @property
+    def holders(self) -> tuple[Holder, ...]:
+        """The parts that hold something of single entities."""
+        parts = self.cases, self._links, self._priority, self._snoozes, self._exploration
+        return *parts, self._telling.recent
 
     # --- the threshold --------------------------------------------------------------------------------------
 

@@ -209,6 +209,13 @@ class Learning:
             self.core.keep(np.flatnonzero(scorer.accepts(self.core)))
         self._since_promotion = 0
 
+    def refit(self, scorer: Scorer, *, restart: bool) -> None:
+        """Refit the parts now, once they serve, to the core as it is; see `Scorer.install`."""
+        if scorer.served.ready:
+            self.drop_promotion()
+            self.refit_now(scorer.served.version)
+            self.promote(scorer, restart=restart)
+
     def apply(self, applied: AppliedLabels) -> None:
         """Remove confirmed frauds from the core, and add alerted events that were answered as legitimate."""
         times, keys = applied.fraud_events

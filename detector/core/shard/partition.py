@@ -345,7 +345,8 @@ class Partition:
         if self._plan and self._plan[0] == barrier:
             self._follow(self._plan.popleft())
         else:
-            self.journal = self.journal.extended(replace(barrier, state=self.state_hash))
+            erases = bool(shard.desk.erased)
+            self.journal = self.journal.extended(replace(barrier, state=self.state_hash, erases=erases))
         self._lap("hash")
         return Outputs(
             receipts=shard.desk.collect(),
@@ -380,7 +381,7 @@ class Partition:
         if planned.state.startswith(f"{form}:") and planned.state != self.state_hash:
             self.mismatches += 1
         done = len(self.journal.barriers) - len(self._plan) - 1
-        self.journal = self.journal.with_states([*self.journal.states[:done], self.state_hash])
+        self.journal = self.journal.followed(done, self.state_hash, erases=bool(self._shard.desk.erased))
 
     def _planned(self) -> Barrier | None:
         if not self._plan or self._plan[0].position > self.position:

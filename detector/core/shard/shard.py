@@ -24,14 +24,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.drifted import Drift
+from detector.core.erasure import Holder
 from detector.core.events import Events
 from detector.core.features import Features, Layout
 from detector.core.jobs import AT_ONCE, Lanes
@@ -44,15 +44,17 @@ from detector.core.labels.receipts import Barrier
 from detector.core.labels.routing import KIND as FEEDBACK
 from detector.core.labels.routing import Routing
 from detector.core.labels.supervision import Supervision
-from detector.core.records import CaseUpdate, Identity, Lap, Outputs, Record, Scored, no_lap
+from detector.core.records import CaseUpdate, Identity, Lap, Outputs, Record, no_lap
 from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Inquired, Piece
 from detector.core.shard.block import Block
+from detector.core.shard.erasing import Erasing, erase, holders
 from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.looking import Looked, look
 from detector.core.shard.model_shape import shape
+from detector.core.shard.publishing import with_scored
 from detector.core.shard.scoring import Scorer, Scores
 from detector.core.shard.sizing import fitted
 from detector.core.shard.teaching import learn_from_labels, learned, routed, standing
@@ -131,6 +133,7 @@ class Shard:
             Routing(*routed(self.config, identity.partition, alone=self._expects_labels)),
             CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
             self._alerting,
+            Erasing(self._intake.parser, self._holders),
         )
         self._alerting.know_answers(self.desk.book.last_answer)
         self._supervision = Supervision(
@@ -178,6 +181,10 @@ class Shard:
         """What is known of drift; None: nothing yet."""
         return self._scorer.drift.found
 
+    @property
+    def _young(self) -> bool:
+        return self.warming_up or self._scorer.shifts.settling
+
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
         served, calibration = self._scorer.served, self._scorer.calibration
@@ -220,7 +227,8 @@ class Shard:
             scores, decided = self._score(admitted.events, silent=silent, explain=explain)
             inquired = decided.inquired
             if not silent:
-                outputs = self._outputs(admitted.events, scores, decided, outputs)
+                made = scores, decided, self._scorer, self.config.alerts
+                outputs = with_scored(outputs, admitted.events, *made)
         block_ended = self._block.filled == self._block_end
         if block_ended:
             self._learn()
@@ -271,31 +279,6 @@ class Shard:
         block.filled = piece.stop
         return scores, decided
 
-    def _outputs(self, events: Events, scores: Scores, decided: Decided, outputs: Outputs) -> Outputs:
-        """Add the outputs of scored events to those of rejected ones."""
-        pseudonyms = self.config.alerts.scores_key == "pseudonym"
-        scored = Scored(
-            offsets=events.offsets,
-            times=events.times,
-            scores=scores.scores,
-            quantiles=1.0 - 10.0**-scores.scores,
-            alerted=decided.alerted,
-            timestamps_ms=np.array([record.timestamp_ms for record in events.records], dtype=np.int64),
-            ids=events.ids,
-            keys=[record.key for record in events.records],
-            model_version=self._scorer.served.version,
-            held=decided.held,
-            entities=events.entities[:, 0] if pseudonyms and events.entities.shape[1] else None,
-        )
-        return replace(
-            outputs,
-            scored=(scored,),
-            alerts=tuple(decided.alerts),
-            case_updates=tuple(decided.updates),
-            suppressed=Counter(decided.held.values()),
-            key_mismatches=int((~events.key_matches).sum()),
-        )
-
     def _learn(self) -> None:
         """Learn from the block; it is complete unless a barrier comes within it."""
         block, scorer = self._block, self._scorer
@@ -312,12 +295,8 @@ class Shard:
 
     def _update_threshold(self) -> None:
         if self._scorer.served.ready and self.events >= ALERT_EVENTS_MIN:
-            self._alerting.update_threshold(
-                self._scorer.calibration,
-                event=self._accepted,
-                now=self.event_time,
-                block_events=len(self._block),
-            )
+            calibration, now, size = self._scorer.calibration, self.event_time, len(self._block)
+            self._alerting.update_threshold(calibration, event=self._accepted, now=now, block_events=size)
 
     # --- barriers ------------------------------------------------------------------------------------------
 
@@ -363,12 +342,11 @@ class Shard:
         self.followed = follow(self._scorer, self._learning)
         if self.followed:
             self._alerting.forgive()
-        young = self.warming_up or self._scorer.shifts.settling
-        self._learning.promote(self._scorer, restart=young or bool(self.followed))
+        self._learning.promote(self._scorer, restart=self._young or bool(self.followed))
         # Step 2
         before = self._standing()
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
-        outcomes["feedback"] = {**outcomes["feedback"], **self.desk.settle()}
+        outcomes["feedback"] = Counter(outcomes["feedback"]) + Counter(self.desk.settle())
         # Step 3
         if self._scorer.served.ready:
             learn_from_labels(
@@ -399,17 +377,36 @@ class Shard:
 
         A label goes one way, in this order; nothing goes back:
 
-        1. desk          finds the event, checks limits, and makes the value that the others get
-        2. supervision   flags, fraud rates, replay buffers
-        3. alerting      estimates of missed frauds
-        4. learning      frauds leave the core of normal events, cleared alerts enter it
-        5. scorer        young entities learn the values of cleared alerts; drift of labels
+        1. desk              finds the event, checks limits, and makes the value that the others get
+        2. supervision       flags, fraud rates, replay buffers
+        3. alerting          estimates of missed frauds
+        4. learning, scorer  frauds leave the core of normal events; cleared alerts enter it, and young profiles
+        5. all of them       what is held of the entities to erase goes
         """
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
         for part in (self._supervision, self._alerting, self._learning, self._scorer):
             part.apply(applied)
+        if self.desk.erased:
+            self.desk.tell_dropped(erase([*self.desk.erased], self._holders(), self._buffer))
+            self._forget_erased()
         return {"read": len(labels), **applied.outcomes} if labels else {}
+
+    def _holders(self) -> Sequence[Holder]:
+        parts = self._scorer, self._learning, self._alerting, self._supervision
+        return holders(*parts, self.desk.book, self._buffer)
+
+    def _forget_erased(self) -> None:
+        """Fit the parts of the score to what is left; where nothing is, begin anew."""
+        if len(self._learning.core):
+            self._learning.refit(self._scorer, restart=self._young)
+        elif self._scorer.served.ready:
+            desk, book = self.desk, self.desk.to_state()
+            supervision = self._supervision
+            self._build()
+            self.desk.load(book)
+            self.desk.take_over(desk)
+            self._supervision.take_over(supervision)
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
         """Apply messages of peers; their counts wait in `exchange`."""

@@ -27,21 +27,21 @@ class Telling:
     def __init__(self, config: ModelPart) -> None:
         self._event, self._config = config.event, config.alerts
         self._sentences = Sentences(config.event)
-        self._recent = Recent(config.alerts.recent_events_max, config.model.barriers.block_events)
+        self.recent = Recent(config.alerts.recent_events_max, config.model.barriers.block_events)
         self._exposure = _place_of_exposure(config)
         self._first = 0  # number of the first event of the piece that was added last
 
     def reconfigure(self, config: ModelPart) -> None:
         """Use another configuration; recent events stay."""
-        recent = self._recent
+        recent = self.recent
         self.__init__(config)  # type: ignore[misc]
-        self._recent.take_over(recent)
+        self.recent.take_over(recent)
 
     def remember(self, events: Events, rows: Rows, scores: NDArray[np.float64]) -> None:
         """Add a piece of n scored events."""
-        self._first = self._recent.count
+        self._first = self.recent.count
         if rows.entities.shape[1]:
-            self._recent.feed(rows.entities[:, 0], events.offsets, rows.times, self._amounts(events), scores)
+            self.recent.feed(rows.entities[:, 0], events.offsets, rows.times, self._amounts(events), scores)
 
     def reasons(
         self,
@@ -94,7 +94,7 @@ class Telling:
         """
         layout = scorer.layout
         key = int(row.entities[0, 0]) if layout.entities else 0
-        history = self._recent.before(key, float(row.times[0]), None if apart else self._first + i)
+        history = self.recent.before(key, float(row.times[0]), None if apart else self._first + i)
         shows = self._exposure is None or self._event.fields[self._exposure[1]].echo
         if not shows:
             history = history.without_amounts()
@@ -116,10 +116,6 @@ class Telling:
             "at_risk": {"event": None if np.isnan(amount) else amount},
         }
 
-    def forget(self, entity: int) -> None:
-        """Drop the recent events of a main entity (hash)."""
-        self._recent.forget(entity)
-
     def _amounts(self, events: Events) -> NDArray[np.float64]:
         """Exposures (n,); NaN: missing."""
         if self._exposure is None:
@@ -128,11 +124,11 @@ class Telling:
 
     def to_state(self) -> dict[str, Any]:
         """State right after a barrier."""
-        return self._recent.to_state()
+        return self.recent.to_state()
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        self._recent.load(state)
+        self.recent.load(state)
 
 
 def _place_of_exposure(config: ModelPart) -> tuple[int, int] | None:

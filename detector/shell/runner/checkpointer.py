@@ -9,6 +9,8 @@ Rules
     - A journal must have room for the next barrier before that barrier is made. A full one holds its
       partition back until a checkpoint is written.
     - Nothing is deleted that a committed journal could need (`expired`).
+    - After a barrier that erased entities a snapshot is taken at once, and written also if nothing else
+      happens: once a commit names it, older generations are deleted, by whoever owns the partition then.
 """
 
 from __future__ import annotations
@@ -84,6 +86,8 @@ class Checkpointer:
         journal = owned.partition.journal
         if not self._objects.available or journal.barriers[-1] != barrier:
             return False
+        if journal.barriers[-1].erases or (journal.erases and owned.checkpoints.writing is None):
+            return True
         if owned.checkpoints.writing is not None:  # what is being written may not make enough room
             return not self._fits(owned)
         if barrier.cause == "age":
@@ -118,7 +122,7 @@ class Checkpointer:
         if last is None or checkpoints.writing is not None:
             return
         saved = sum(barrier.position <= last.position for barrier in owned.partition.journal.barriers)
-        if saved >= LAST_BARRIERS_MIN:
+        if saved >= LAST_BARRIERS_MIN or (saved and owned.partition.journal.erases):
             checkpoints.snapshots = [last]
             self._write(owned)
 
@@ -140,6 +144,9 @@ class Checkpointer:
             Whether there is a new checkpoint to name.
         """
         checkpoints = owned.checkpoints
+        self._prune_outdated(owned)
+        if checkpoints.writing is None:
+            self._write_erased(owned)
         if checkpoints.writing is None or not checkpoints.writing.done():
             return False
         writing, checkpoints.writing = checkpoints.writing, None
@@ -169,7 +176,8 @@ class Checkpointer:
         """Delete generations that are no longer needed, once a commit has named another checkpoint."""
         checkpoints = owned.checkpoints
         if self._objects.available and journal.checkpoint not in ("", checkpoints.named):
-            self._executor.submit(self._prune, owned.number, journal)
+            checkpoints.outdated, checkpoints.prune_failed_s = journal, -inf
+            self._prune_outdated(owned)
         checkpoints.named = journal.checkpoint
 
     def drop(self, owned: Owned) -> None:
@@ -197,11 +205,37 @@ class Checkpointer:
 
         return write(snapshot, put, self._objects.get if self._counts_on else None), sum(sizes)
 
-    def _prune(self, partition: int, journal: Journal) -> None:
+    def _write_erased(self, owned: Owned) -> None:
+        """Write a snapshot without erased entities also if no barrier comes, and again if that failed."""
+        checkpoints = owned.checkpoints
+        waiting = checkpoints.snapshots and checkpoints.snapshots[0].since.erases
+        if waiting and self._clock.monotonic() - checkpoints.failed_s >= RETRY_S:
+            self._write(owned)
+
+    def _prune_outdated(self, owned: Owned) -> None:
+        """Delete generations in the background; what failed is tried again."""
+        checkpoints, now_s = owned.checkpoints, self._clock.monotonic()
+        if checkpoints.pruning is not None:
+            journal, pruning = checkpoints.pruning
+            if not pruning.done():
+                return
+            checkpoints.pruning = None
+            if pruning.cancelled() or not pruning.result():
+                checkpoints.prune_failed_s = now_s
+            elif checkpoints.outdated is journal:
+                checkpoints.outdated = None
+        outdated = checkpoints.outdated
+        if outdated is not None and now_s - checkpoints.prune_failed_s >= RETRY_S:
+            pruning = self._executor.submit(self._prune, owned.number, outdated)
+            checkpoints.pruning = outdated, pruning
+
+    def _prune(self, partition: int, journal: Journal) -> bool:
         try:
             self._objects.prune(partition, journal, self._settings.keep)
         except OutsideError as error:
             self._log.warning("prune_failed", partition=partition, reason=str(error))
+            return False
+        return True
 
 
 def failure(error: OutsideError) -> str:

@@ -48,6 +48,9 @@ class Checkpointing:
     held_s: float = -inf  # monotonic, when `last` was taken
     writing: Future[tuple[str, int]] | None = None  # write of the first snapshot: checkpoint's name, bytes
     failed_s: float = -inf  # monotonic, when the last write failed
+    outdated: Journal | None = None  # committed; generations before it are to be deleted
+    pruning: tuple[Journal, Future[bool]] | None = None  # under way; gives whether it was done
+    prune_failed_s: float = -inf  # monotonic
 
 
 @dataclass(kw_only=True, slots=True)

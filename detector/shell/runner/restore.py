@@ -182,13 +182,12 @@ class Restorer:
         stream.seek(number, origin.journal.position)
         now_s = self._clock.monotonic()
         self._log_restored(number, origin, until, now_s - began_s)
-        named = "" if committed is None else journal.checkpoint
         return Owned(
             partition=partition,
             topic_partitions=partitions,
             place=here,
             committed=committed,
-            checkpoints=Checkpointing(started_s=now_s, named=named),
+            checkpoints=_begin_checkpointing(None if committed is None else journal, origin, now_s),
             assigned_s=assigned_s,
             origin=origin.journal.position,
             lost=lost,
@@ -314,3 +313,10 @@ class Restorer:
                 meaning="the checkpoint was made on another CPU or with other library versions: scores may "
                 "differ in their last digits from those of an undisturbed run",
             )
+
+
+def _begin_checkpointing(committed: Journal | None, origin: Origin, now_s: float) -> Checkpointing:
+    """Checkpoints from here on; those before the committed one go if entities were erased since."""
+    named = "" if committed is None else committed.checkpoint
+    erases = bool(named and origin.manifests and origin.manifests[0].erases)
+    return Checkpointing(started_s=now_s, named=named, outdated=committed if erases else None)
