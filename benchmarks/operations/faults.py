@@ -39,7 +39,12 @@ class World:
     broker: KafkaBroker
     deployment: Deployment
     traffic: Traffic
-    analysts: Analysts
+    prometheus: Prometheus
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the members' pages are."""
+        return [daemon.url.removeprefix("http://") for daemon in self.deployment.daemons]
 
 
 @contextmanager
@@ -50,12 +55,11 @@ def member_dies(world: World) -> Iterator[None]:
 
 
 def _again(world: World) -> None:
-    """Start a member at the address of the one that died."""
-    died = world.deployment.daemons.pop()
-    address = died.url.removeprefix("http://")
-    made = world.deployment.start(f"http.address={address}")
-    made._address, made.url = address, died.url
-    poll_until(made.ready, timeout_s=300)
+    """Start a member in place of the one that died."""
+    world.deployment.daemons.pop()
+    made = world.deployment.start()
+    world.prometheus.target("detector", world.addresses)
+    poll_until(made.ready, timeout_s=900)
 
 
 @contextmanager
@@ -174,24 +178,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ) as deployment,
     ):
         folder = Path(folder_name)
-        world = World(
-            broker,
-            deployment,
-            Traffic(deployment, seed=5, events_per_s=EVENTS_PER_S, now=True),
-            Analysts(deployment),
-        )
+        traffic = Traffic(deployment, seed=5, events_per_s=EVENTS_PER_S, now=True)
+        analysts = Analysts(deployment)
         for _ in range(2):
             daemon = deployment.start()
             poll_until(daemon.ready, timeout_s=900)
         poll_until(lambda: all(daemon.owns() == 2 for daemon in deployment.daemons), timeout_s=300)
-        world.traffic.start()
-        world.analysts.start()
-        targets = [daemon.url.removeprefix("http://") for daemon in deployment.daemons]
+        traffic.start()
+        analysts.start()
         webhook = Webhook()
+        targets = [daemon.url.removeprefix("http://") for daemon in deployment.daemons]
         with (
             Alertmanager(folder, webhook) as manager,
-            Prometheus(folder, {"detector": targets}, alertmanager=manager.address),
+            Prometheus(folder, {"detector": targets}, alertmanager=manager.address) as prometheus,
         ):
+            world = World(broker, deployment, traffic, prometheus)
             time.sleep(60)
             print(
                 "| alert | for | page after | resolved after | others | |\n|---|---|---|---|---|---|",
@@ -202,8 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             time.sleep(given.quiet)
             came = sorted(webhook.seen("firing"))
             print(f"{given.quiet:.0f} s without a fault: {', '.join(came) or 'no alert'}")
-        world.traffic.finish()
-        world.analysts.finish()
+        traffic.finish()
+        analysts.finish()
     if bad or came:
         raise SystemExit(f"not as they should be: {', '.join([*bad, *came])}")
 

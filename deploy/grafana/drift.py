@@ -6,7 +6,7 @@ from __future__ import annotations
 from panel import SELECTED, Board, Panel, Row, one, top
 
 S = SELECTED
-LABELS = "labels of the last day"
+LABELS = "labels of the last two weeks of event time"
 
 FIELDS = Row(
     title="Fields",
@@ -45,11 +45,11 @@ OTHERS = Row(
         Panel(title="Changes of the score", unit="short", runbook="DetectorDriftOfScore",
               about="Detected changes of what the alert budget does not touch, in an hour.",
               queries=(one(f"sum by (partition) (increase(detector_drift_score_detections_total{{{S}}}[1h]))", "partition {{partition}}"),)),
-        Panel(title="Labels of the last day", unit="percentunit", runbook="DetectorDriftOfLabels", needs=LABELS,
-              about="Share of frauds among them, and labels per alert.",
-              queries=(one(f'max by (measure) (detector_drift_labels{{{S},measure=~"share|coverage"}})', "{{measure}}"),)),
-        Panel(title="Delay of labels", unit="s", runbook="DetectorDriftOfLabels", needs=LABELS, about="Median, from the event to its label, in event time.",
-              queries=(one(f'max by (measure) (detector_drift_labels{{{S},measure="delay_seconds"}})', "{{measure}}"),)),
+        Panel(title="Labels of a week", unit="percentunit", runbook="DetectorDriftOfLabels", needs=LABELS,
+              about="Share of frauds among the labels, and share of the alerts that were answered; each also of the week before.",
+              queries=(one(f'max by (measure) (detector_drift_labels{{{S},measure=~"share|coverage|share_before|coverage_before"}})', "{{measure}}"),)),
+        Panel(title="Delay of labels", unit="s", runbook="DetectorDriftOfLabels", needs=LABELS, about="Median, from the event to its label, in event time; also of the week before.",
+              queries=(one(f'max by (measure) (detector_drift_labels{{{S},measure=~"delay_seconds|delay_seconds_before"}})', "{{measure}}"),)),
         Panel(title="Precision, by severity", unit="percentunit", runbook="DetectorDriftOfScore", needs=LABELS,
               about="Share of frauds among the answered alerts of the last week.",
               queries=(one(top("detector_label_precision", "severity"), "{{severity}}"),)),

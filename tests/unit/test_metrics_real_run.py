@@ -22,6 +22,7 @@ from detector.shell.metrics import METRICS, TelemetryCollector, renderer
 from detector.shell.runner.loop import Runner
 from detector.shell.space import SpaceWatch
 from detector.testing import MemoryLog
+from tests.promql import FIXED
 from tests.unit.runner_world import World
 from tests.unit.test_shard import SCHEMA
 
@@ -128,6 +129,7 @@ class RealRun:
         self.world = World(partitions=2, config=config(), poll_records_max=64)
         self.moved: set[Series] = set()
         self.seen: set[Series] = set()
+        self.unknown: set[tuple[str, str, str]] = set()  # values of labels that the table does not have
         infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
         clock, telemetry = self.world.clock, self.world.telemetry
         self._render = renderer(
@@ -190,6 +192,11 @@ class RealRun:
         for family in text_string_to_metric_families(page.decode()):
             name = family.name + "_total" * (family.type == "counter")
             for sample in family.samples:
+                self.unknown |= {
+                    (name, label, value)
+                    for label, value in sample.labels.items()
+                    if value not in FIXED.get((name, label), {value})
+                }
                 labels = {k: v for k, v in sample.labels.items() if k not in ("partition", "le")}
                 last = "" if name.endswith("_info") else next(iter(labels.values()), "")
                 self.seen.add((name, last))
@@ -270,6 +277,10 @@ def test_a_real_run_moves_every_series(lived: RealRun) -> None:
     elsewhere = ("detector_case_updates_total", "detector_drift_", "detector_label_precision")
     unmoved = {one for one in lived.seen - lived.moved if not one[0].startswith(elsewhere)}
     assert sorted(unmoved - NOT_MOVED.keys()) == []
+
+
+def test_no_label_has_a_value_that_the_table_lacks(lived: RealRun) -> None:
+    assert lived.unknown == set()
 
 
 def test_every_exception_is_exported_and_has_not_moved(lived: RealRun) -> None:

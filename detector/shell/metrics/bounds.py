@@ -66,7 +66,9 @@ ONE = Bound("1", "counted with the label before")
 
 SYMBOLS = (PARTITIONS, FIELDS, ENTITIES, EACH_FIELD, OUTPUTS, READ)
 _MEASURES = ("mean_shift", "mass_shift", "effective_rank", "distance")
-_OF_LABELS = ("share", "delay_seconds", "coverage")
+_OF_LABELS = tuple(
+    f"{name}{week}" for name in ("share", "delay_seconds", "coverage") for week in ("", "_before")
+)
 
 Terms = Mapping[tuple[str, ...], int]
 """A sum: factors by the symbols that they are multiplied with."""
