@@ -101,7 +101,7 @@ def test_fifty_kills_change_nothing_that_is_published(partitions: int) -> None:
 
 @pytest.mark.parametrize("partitions", [1, 2])
 def test_erasing_gets_one_receipt_whichever_shard_knows_the_entity(partitions: int) -> None:
-    made = flowing(partitions)
+    made = world(partitions)
     until(lambda: processed(made), made.runner())
     alerts = [json.loads(body) for body in made.alerts()]
     made.broker.evict(made.stream)
