@@ -380,7 +380,7 @@ class Shard:
         1. desk              finds the event, checks limits, and makes the value that the others get
         2. supervision       flags, fraud rates, replay buffers
         3. alerting          estimates of missed frauds
-        4. learning, scorer  frauds leave the core of normal events; cleared alerts enter it, and young profiles
+        4. learning, scorer  frauds leave the core of normal events; cleared alerts enter it and profiles
         5. all of them       what is held of the entities to erase goes
         """
         self._buffer.expire(self.event_time)
