@@ -379,12 +379,12 @@ class EventBuffer:
         self._write(first, kept)
 
     def to_state(self) -> dict[str, Any]:
-        """State: views of the events from the oldest on, and copies of alerted rows."""
+        """State, as copies; of older events views, which stay as they are."""
         alerted = {
             "numbers": np.array(list(self._alerted), dtype=np.int64),
             "rows": Rows.joined(list(self._alerted.values())).to_state() if self._alerted else {},
         }
-        columns = {name: self._recent(name, self.oldest, self.events) for name in self._arrays}
+        columns = {name: self._recent(name, self.oldest, self.events).copy() for name in self._arrays}
         older = {"first_offset": self._first_offset, **self.older.to_state()}
         return {"events": self.events, "alerted": alerted, "older": older, **columns}
 

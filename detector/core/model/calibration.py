@@ -150,8 +150,7 @@ class Calibration:
         self._config = config
         self.weights = weights
         limits = np.full(len(weights), Limit.NONE) if limits is None else limits
-        self._bounded, self._slowed = limits == Limit.TANH, limits == Limit.LOGARITHM
-        self._any_bounded = bool(self._bounded.any())
+        self._bounded, self._slowed = np.flatnonzero(limits == Limit.TANH), limits == Limit.LOGARITHM
         self._beside = np.flatnonzero(limits == Limit.BESIDE)
         self._tail_nats = _tail_nats(config.trim)
         self._usual_events = USUAL_SHAPE_EVENTS if self._slowed.any() else 0.0
@@ -191,7 +190,7 @@ class Calibration:
 
     def _mean(self, parts: Doubles) -> Doubles:
         scaled = (parts - self.shift) / self.span
-        if self._any_bounded:
+        if len(self._bounded):
             scaled[:, self._bounded] = np.tanh(scaled[:, self._bounded])
         if self._slowed.any():
             scaled[:, self._slowed] = _slowed(scaled[:, self._slowed])
