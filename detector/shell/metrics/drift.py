@@ -10,6 +10,7 @@ processes are those of a fleet.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from math import inf, isfinite
 
 from detector.core.drifted import BIN_NAMES, SEVERAL, Drift, FieldDrift
@@ -60,13 +61,16 @@ def _weight(telemetry: Telemetry) -> _Series:
 
 
 def _bins(telemetry: Telemetry) -> _Series:
-    sums: _Series = {}
+    counts: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     for _, drift in _known(telemetry):
         for name, found in drift.fields.items():
-            for side, counts in (("reference", found.usual), ("current", found.current)):
-                for bin_name, count in zip(BIN_NAMES, counts, strict=False):
-                    sums[name, side, bin_name] = sums.get((name, side, bin_name), 0.0) + count
-    return sums
+            counts.setdefault((name, "reference"), []).append(found.usual)
+            counts.setdefault((name, "current"), []).append(found.current)
+    return {
+        (*names, bin_name): sum(of_bin)
+        for names, several in counts.items()
+        for bin_name, of_bin in zip(BIN_NAMES, zip_longest(*several, fillvalue=0.0), strict=False)
+    }
 
 
 def _new_share(telemetry: Telemetry) -> _Series:
