@@ -32,6 +32,7 @@ from detector.config.load import effective, load_text
 from detector.config.schema import json_schema
 from detector.config.secrets import missing_here
 from detector.config.tree.base import to_bytes
+from detector.config.words import counted
 
 if TYPE_CHECKING:
     from detector.config.infer import Inference, Sample, Wishes
@@ -173,7 +174,7 @@ def _try_out(config: Config, lines: list[bytes]) -> None:
     with wiring.watching_compilation(lambda: err.print(wiring.COMPILING)):
         trial = wiring.try_out(config, lines, logs.get_logger("detector"))
     rejected = sum(trial.rejected.values())
-    alerts = f"{trial.alerts:,} alert{'s' * (trial.alerts != 1)}"
+    alerts = counted(trial.alerts, "alert")
     if trial.events < trial.warm_up:
         alerts += f" (the first {trial.warm_up:,} events are a warm-up)"
     skipped = trial.events - trial.scored - rejected

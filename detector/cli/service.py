@@ -29,6 +29,7 @@ from detector.cli.common import (
     load_config,
     wrong,
 )
+from detector.config.words import counted
 from detector.errors import NeedsOperator, OperatorError, OutsideError
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
@@ -203,8 +204,8 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
         return
     rejected = sum(totals.rejected.values())
     err.print(
-        f"{totals.received:,} events: {totals.scored:,} scored, {rejected:,} rejected, "
-        f"{sum(totals.alerts.values()):,} alerts, {sum(totals.suppressed.values()):,} suppressed; "
+        f"{counted(totals.received, 'event')}: {totals.scored:,} scored, {rejected:,} rejected, "
+        f"{counted(sum(totals.alerts.values()), 'alert')}, {sum(totals.suppressed.values()):,} suppressed; "
         f"{seconds:.1f} s, {totals.received / max(seconds, 1e-9):,.0f} events/s",
         highlight=False,
     )

@@ -98,6 +98,15 @@ def first_of(items: Sequence[str], most: int) -> str:
     return ", ".join(items[:most]) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "row"), counted(2_000, "alert")
+    ('1 row', '2,000 alerts')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def kind(value: Any) -> str:
     """Name the type of a YAML value."""
     kinds = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false", type(None): "null"}

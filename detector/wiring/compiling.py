@@ -25,7 +25,7 @@ SCHEMAS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 """Entities, and types of fields, that between them use every part of the score."""
 
 
-COMPILING = "compiling for this machine: about half a minute, the first time only"
+COMPILING = "compiling for this machine: about half a minute the first time, less for a new kind of stream"
 SAID_AFTER_S = 1.0
 """Time spent on compiling after which somebody who waits is told."""
 

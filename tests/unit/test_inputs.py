@@ -383,7 +383,7 @@ def test_rows_below_a_table_are_no_events(tmp_path: Path, below: str) -> None:
 
 def test_rows_below_a_table_are_said(tmp_path: Path) -> None:
     put(tmp_path / "x.csv", (TABLE + "Total,,820\n").encode())
-    assert "1 rows below the table left out" in describe(Source(tmp_path / "x.csv"))
+    assert "; 1 row below the table left out" in describe(Source(tmp_path / "x.csv"))
 
 
 def test_poor_rows_within_a_table_are_events(tmp_path: Path) -> None:

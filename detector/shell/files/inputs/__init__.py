@@ -162,7 +162,9 @@ class EventFile:
             yield
         except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             line = self._count + len(found or ())
-            raise NeedsOperator(f"{self.name} is damaged or truncated after line {line}: {error}") from error
+            # Its frames would hold the file's buffers until Python looks for cycles.
+            cause = error.with_traceback(None)
+            raise NeedsOperator(f"{self.name} is damaged or truncated after line {line}: {error}") from cause
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,7 @@ from json.encoder import encode_basestring
 from typing import NamedTuple
 
 from detector.config.tree import UNREADABLE
+from detector.config.words import counted
 
 DELIMITERS = ",;\t|"
 ROWS_MAX = 5000  # of the beginning
@@ -62,8 +63,8 @@ class CsvForm:
         parts += [f"encoding {encoding}"] if encoding != "utf-8" else []
         parts += [f"quote {self.quote}"] if self.quote != '"' else []
         parts += [f"decimal comma in {', '.join(self.decimal_commas)}"] if self.decimal_commas else []
-        parts += [f"{self.skipped} rows before the header left out"] if self.skipped else []
-        parts += [f"{self.below} rows below the table left out"] if self.below else []
+        parts += [f"{counted(self.skipped, 'row')} before the header left out"] if self.skipped else []
+        parts += [f"{counted(self.below, 'row')} below the table left out"] if self.below else []
         what = "columns" if self.header else "columns, no header found, so they are called"
         shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
         return f"{'; '.join(parts)}; {len(self.names)} {what}: {shown}"

@@ -78,7 +78,8 @@ class Table:
             yield
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
             reason = str(error).partition("\n")[0][:200]
-            raise NeedsOperator(f"{self._name} is damaged or truncated after row {row}: {reason}") from error
+            cause = error.with_traceback(None)  # as of EventFile
+            raise NeedsOperator(f"{self._name} is damaged or truncated after row {row}: {reason}") from cause
 
 
 def json_rows(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[bytes]:
