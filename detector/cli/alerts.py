@@ -25,6 +25,7 @@ COLUMNS = (
     "event_id", "topic", "partition", "offset",
 )  # fmt: skip
 LAST_MAX = 10_000
+EARLIER_SHOWN = 5  # events of the entity before an alert
 
 Severity = Annotated[
     Literal["low", "medium", "high", "critical"],
@@ -86,10 +87,17 @@ def show(
             sys.stdout.write(message.raw.decode() + "\n")
             return
         _print(title(message), *(f"  {said}" for said in details(message)))
+        if recent := message.body.get("recent"):
+            earlier = recent[:EARLIER_SHOWN]
+            _print("", "before", *(f"  {line(one['time'])}  {_amount(one['amount'])}" for one in earlier))
         event = message.body.get("event")
         if isinstance(event, dict):
             width = max(map(len, map(line, event)), default=0)
-            _print("", "event", *(f"  {line(key):<{width}}  {line(value)}" for key, value in event.items()))
+            _print(
+                "",
+                "event",
+                *(f"  {line(key):<{width}}  {line(_value(value))}" for key, value in event.items()),
+            )
         return
     raise NeedsOperator(f"no alert {line(alert)} is in the topic; it may be older than what the topic keeps")
 
@@ -138,6 +146,17 @@ def _show(message: Message) -> None:
     time = line(message.body.get("event_time") or message.time)
     why = next(iter(sentences(message)), "")
     _print(f"{time}  {title(message)}  {why}  [{line(message.id)}]")
+
+
+def _amount(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"
+
+
+def _value(value: object) -> str:
+    """A value of an event, also one of several numbers."""
+    if isinstance(value, dict):
+        value = ", ".join(f"{key} {one}" for key, one in value.items())
+    return "" if value is None else str(value)
 
 
 def _row(values: Iterable[object]) -> bytes:

@@ -12,7 +12,7 @@ REASONS = (
     "hour",
     "activity",  # the main entity is new, or more or less busy than others
     "heat",  # an entity had other unusual events just before
-    "combination",  # no single thing
+    "combination",  # no single thing, or a value that is usual by itself
     "random",  # chosen at random
 )
 FACTS = (

@@ -10,6 +10,7 @@ from detector.notify.message import Message
 
 LINE_CHARS_MAX = 240
 LINES_MAX = 8  # of reasons and facts
+_BACKGROUND = {"since_last"}  # facts that are no reason to look
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}  # controls, direction marks, unassigned
 
 
@@ -47,14 +48,21 @@ def details(message: Message) -> list[str]:
 
 
 def sentences(message: Message) -> list[str]:
-    """What is said about it: facts, then reasons."""
-    said = [
-        line(one["detail"])
+    """What is said about it: facts, reasons, then facts that only describe. Nothing is said twice."""
+    found = [
+        (key == "facts" and one.get("code") in _BACKGROUND, line(one["detail"]))
         for key in ("facts", "reasons")
         for one in message.body.get(key) or ()
         if isinstance(one, Mapping) and one.get("detail")
     ]
-    return said[:LINES_MAX]
+    told: list[str] = []
+    known: set[str] = set()
+    for _, text in sorted(found, key=lambda one: one[0]):
+        parts = [part for part in text.split("; ") if part not in known]
+        known.update(parts)
+        if parts:
+            told.append("; ".join(parts))
+    return told[:LINES_MAX]
 
 
 def together(messages: Sequence[Message]) -> str:
@@ -69,14 +77,14 @@ def together(messages: Sequence[Message]) -> str:
 
 
 def _at_risk(body: Mapping[str, Any]) -> str:
-    at_risk = body.get("at_risk")
-    amount = at_risk.get("case") or at_risk.get("event") if isinstance(at_risk, Mapping) else None
-    amount = body.get("sum", body.get("exposure")) if amount is None else amount
-    if not isinstance(amount, int | float):
-        return ""
-    currency = at_risk.get("currency") if isinstance(at_risk, Mapping) else body.get("currency")
-    unit = f"{line(currency, 16)} " if isinstance(currency, str) else ""
-    return f", {unit}{amount:,.2f} at risk"
+    case = body.get("case")
+    number, total = (case.get("number"), case.get("sum")) if isinstance(case, Mapping) else (None, None)
+    amount = body.get("exposure")
+    said = f", {amount:,.2f} at risk" if isinstance(amount, int | float) else ""
+    if isinstance(number, int) and number > 1:
+        said += f", {number:,} events in its case"
+        said += f" with {total:,.2f}" if isinstance(total, int | float) else ""
+    return said
 
 
 def cell(value: object) -> str:

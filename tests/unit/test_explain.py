@@ -228,6 +228,22 @@ def explain(
     return {reason.field: reason for reason in found}
 
 
+def test_a_value_that_is_usual_by_itself_is_no_reason_beside_another() -> None:
+    rows = event()
+    rows.numerics[:] = UNITS.scale(np.array([[250.0, 2.0]]))
+    view = replace(VIEW, values={**VIEW.values, "items": 2.0})
+
+    def reasons(falls: Mapping[str, float]) -> list[tuple[str, str]]:
+        def score_rows(variants: Rows) -> np.ndarray:
+            return np.array([5.0 - falls.get(group.name, 0.0) for group in LAYOUT.groups])
+
+        found = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=16)
+        return [(reason.field, reason.code) for reason in found]
+
+    assert reasons({"items": 2.0, "amount": 1.0}) == [("amount", "value")]
+    assert reasons({"items": 2.0}) == [("items", "combination")]
+
+
 def test_a_share_is_the_fields_part_in_all_falls() -> None:
     found = explain(event(), {"amount": 3.0, "shop": 1.0, "items": -2.0})
     assert {name: reason.share for name, reason in found.items()} == {"amount": 0.75, "shop": 0.25}
@@ -315,10 +331,7 @@ def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
     rows.context[:, pair.start] = 3 * DAY_S
     rows.context[:, pair.age] = 90 * DAY_S
     detail = explain(rows, {"shop": 1.0})["shop"].detail
-    assert (
-        detail
-        == "Shop corner: rare with such events, though known to this card for 3 months, last 3 days ago"
-    )
+    assert detail == "Shop corner is rare in such an event; known to this card for 3 months, last 3 days ago"
 
 
 def test_times_are_explained_as_times_of_day() -> None:

@@ -227,8 +227,15 @@ def test_the_fastest_of_the_entities_is_told() -> None:
     detail = explained(3.21, (1.0, 2.0, 7200.0), (9.0, 9000.0, 30.0)).detail
     assert detail == (
         "Shop 48.857, 2.352: 3.2 km from the usual places of this card; "
-        "9,000 km in 30 seconds since the last event of this device"
+        "this device was 9,000 km away 30 seconds before"
     )
+
+
+def test_a_usual_place_is_no_distance() -> None:
+    assert explained(0.02, (9.0, 1039.0, 3240.0), NEVER).detail == (
+        "Shop 48.857, 2.352: 1,039 km in 54 minutes since the last event of this card, 1,154 km/h"
+    )
+    assert explained(0.02, NEVER, NEVER).detail == "Shop 48.857, 2.352: a usual place of this card"
 
 
 def test_a_missing_or_first_place_is_told() -> None:

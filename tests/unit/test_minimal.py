@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import canary
 from detector.cli.common import InertConsole, inert
 from detector.config.tree import Config, ModelPart, Topics
 from detector.core.alerts.alert import plain_text
@@ -107,6 +108,13 @@ def test_what_no_field_names_is_in_no_output() -> None:
     assert topics.count("scores") == EVENTS
     assert "canary" not in repr(usual())
     assert all(body["event"].keys() == {"amount", "country", "memo"} for body in bodies(usual()))
+
+
+def test_what_no_field_names_is_in_no_output_log_line_metric_or_checkpoint() -> None:
+    found = canary.run(3_000)
+    places = {"alerts", "updates", "scores", "receipts", "log lines", "bytes of metrics", "journals"}
+    assert places <= found.searched.keys()
+    assert not found.hits.total(), found.hits
 
 
 def test_scores_are_keyed_by_a_pseudonym_unless_said() -> None:

@@ -24,7 +24,7 @@ from detector.notify import Arrived, Counts, Delivery, Message, Refused, Unavail
 from detector.notify.delivery import RETRY_MAX_S, WAITING_MAX, At
 from detector.notify.mail import mail
 from detector.notify.rules import takes
-from detector.notify.texts import details, line, title
+from detector.notify.texts import details, line, sentences, title
 from detector.shell.metrics import NotifyCollector, renderer
 from detector.testing import FakeClock, MemoryLog
 
@@ -263,6 +263,26 @@ def test_every_message_arrives_at_least_once_in_its_order(data: st.DataObject) -
 
 
 # --- rules -------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_said_twice_and_what_only_describes_comes_last() -> None:
+    body = {
+        "facts": [
+            {"code": "first_contact", "detail": "first time in city Rome for this card; this card meets few"},
+            {"code": "since_last", "detail": "2 hours after the last event of this card"},
+        ],
+        "reasons": [
+            {"detail": "first time in city Rome for this card; this card meets few"},
+            {"detail": "Place 41.9, 12.5: far; this card meets few"},
+        ],
+        "case": {"number": 3, "sum": 2000.0},
+    }
+    assert sentences(message(**body)) == [
+        "first time in city Rome for this card; this card meets few",
+        "Place 41.9, 12.5: far",
+        "2 hours after the last event of this card",
+    ]
+    assert title(message(**body)).endswith(": card c1, 1,234.50 at risk, 3 events in its case with 2,000.00")
 
 
 def test_rules_choose_by_severity_priority_entity_and_type() -> None:

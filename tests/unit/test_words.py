@@ -122,7 +122,7 @@ def test_an_amount_beside_the_accounts_own_range() -> None:
         "Amount EUR 900.00; this account usually 12 to 85, in merchant category 6011, cash usually 20 to 200"
     )
     assert SAY.number(field, 50.0, [own], VALUES) == (
-        "Amount EUR 50.00, within what is usual: this account usually 12 to 85"
+        "Amount EUR 50.00 is rare only in such an event; this account usually 12 to 85"
     )
     assert SAY.number(field, None, [own], VALUES) == "Amount is missing; this account usually 12 to 85"
     assert SAY.number(field, 50.0, [], VALUES) == "Amount EUR 50.00, which is rare here"
@@ -204,7 +204,7 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         (
             {},
             None,
-            "Device D17: rare with such events, though known to this account for 3 months, last 3 days ago",
+            "Device D17 is rare in such an event; known to this account for 3 months, last 3 days ago",
         ),
         ({"gap_s": 20.0}, None, "again on device D17 after 20 seconds, known to this account for 3 months"),
         ({"paired": False, "new": True}, None, "Device D17, never seen before"),
@@ -236,7 +236,7 @@ def test_facts() -> None:
     )
     assert SAY.little_history("account_id", None, 0) == "first event of this account"
     assert SAY.little_history("account_id", Pace(2.0, 1.0, 3.0, 3 * HOUR), 3) == (
-        "this account is new: first seen 3 hours ago, 3 events so far"
+        "this account is new: first seen 3 hours ago, 3 events before this one"
     )
     assert SAY.little_history("account_id", Pace(0.0, 1.0, 2.0, float("inf")), 2) == (
         "this account is seldom seen: 2 events lately"

@@ -121,7 +121,9 @@ class Explainer:
             self._layout, self._units, self._say, event, expected, typical, view, basis
         )
         groups = self._layout.groups
-        return tuple(description.reason(groups[g], float(shares[g])) for g in told)
+        reasons = tuple(description.reason(groups[g], float(shares[g])) for g in told)
+        # A value that is usual by itself reassures where something else is not.
+        return tuple(one for one in reasons if one.code != "combination") or reasons
 
     def _falls(self, event: Rows, expected: Rows, score: float, score_rows: ScoreRows) -> NDArray[np.float64]:
         """How far the score falls when one group of columns is as expected, for each group; at least 0."""
@@ -212,10 +214,12 @@ class _Description(NamedTuple):
         shown = KINDS[field.type].explain(field, values[field.name], expected)
         whose = self.say.words.this() if basis == "entity" else self.say.words.others()
         usual = shown.expected if told else None
-        ends = None
+        code, ends = _code(group), None
         if numeric and not isinstance(shown.observed, str):
             of = self._usual(group.numerics.start, told)
             detail = self.say.number(field, shown.observed, of, values)
+            if self.say.is_usual(shown.observed, of):
+                code = "combination"
             ends = next(((_short(one.low), _short(one.high)) for one in of if not np.isnan(one.low)), None)
         elif group.categories.stop > 0 and shown.expected is None:
             column = len(self.layout.entities) + group.categories.start
@@ -226,7 +230,7 @@ class _Description(NamedTuple):
             detail = self.say.shown(field, shown.observed, usual, whose, values)
         return Reason(
             field=field.name,
-            code=_code(group),
+            code=code,
             observed=shown.observed,
             expected=usual,
             share=share,

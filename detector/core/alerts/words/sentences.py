@@ -21,6 +21,8 @@ RARE_SHARE = 0.01
 AGAIN_S = 600.0
 # An entity of few events that was first seen longer ago is not new, but seldom seen.
 YOUNG_S = 30 * DAY_S
+# A place that is nearer to the usual ones is one of them.
+NEAR_KM = 1.0
 
 
 Values = Mapping[str, Any]
@@ -61,9 +63,13 @@ class Sentences:
         value = self.words.value(field.name, observed, values)
         if not usual:
             return TEXTS["value_unusual"].format(label=label, value=value)
-        inside = all(is_inside(one.low, one.high, observed) for one in of)
-        text = TEXTS["value_inside" if inside else "value_usual"]
+        text = TEXTS["value_inside" if self.is_usual(observed, of) else "value_usual"]
         return text.format(label=label, value=value, usual=usual)
+
+    def is_usual(self, observed: Any, of: Sequence[Usual]) -> bool:
+        """Whether a value is within all ranges that are known, and there is one."""
+        of = [one for one in of if not np.isnan([one.low, one.high]).any()]
+        return bool(of) and observed is not None and all(is_inside(one.low, one.high, observed) for one in of)
 
     def shown(self, field: ValueField, observed: Any, expected: Any, whose: str, values: Values) -> str:
         """A field whose kind writes its values itself, beside what is expected; else a text."""
@@ -188,10 +194,16 @@ class Sentences:
         if observed is None:
             return TEXTS["value_missing"].format(label=label)
         told = []
-        if not np.isnan(km):
+        if km > NEAR_KM:
             told.append(TEXTS["far"].format(distance=distance(km), this=self.words.this()))
-        if move is not None:
+        if move is not None and move[0] == self.words.main:
             told.append(self.move(*move))
+        elif move is not None:  # a shop does not travel: its last customer was elsewhere
+            name, way_km, gap_s = move
+            this, gap = self.words.this(name), duration(gap_s)
+            told.append(TEXTS["elsewhere"].format(this=this, distance=distance(way_km), duration=gap))
+        if not told and not np.isnan(km):
+            told.append(TEXTS["place_usual"].format(this=self.words.this()))
         where = "; ".join(told) or TEXTS["place_unknown"].format(this=self.words.this())
         return TEXTS["place"].format(
             label=label, value=self.words.value(field.name, observed, {}), where=where

@@ -139,6 +139,11 @@ class Words:
         return text.format(noun=noun, value=shown).strip()
 
     @property
+    def main(self) -> str | None:
+        """Name of the main entity; None without one."""
+        return self._main
+
+    @property
     def noun_of_main(self) -> str:
         """`card`."""
         return self.noun(self._main or "")
