@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.drift.faults import night, unchanged
 from benchmarks.drift.streams import COLUMNS, START_S, Change, Stream, shown
 from detector.core.drift.watch import DriftWatch
 
@@ -15,6 +16,9 @@ def told(
 ) -> list[tuple[float, str, float]]:
     """What is said: day, sentence, and events since `from_day`; each drift once."""
     stream, watch = Stream(seed, per_day, change, from_day), DriftWatch(COLUMNS)
+    if change is unchanged:
+        start_s = START_S + from_day * 86_400.0
+        stream.rate_factor = lambda time: night(time) if time >= start_s else 1.0
     events, since_change, said, active = 0, 0, [], set()
     for piece in stream.pieces(days):
         now = float(piece.times[-1])

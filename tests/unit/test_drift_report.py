@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from math import inf
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from detector.api.checkpoints import save
+from detector.config.tree import Config
 from detector.core.drift.columns import Columns, Key, Values
 from detector.core.drift.watch import DriftWatch, bytes_max
 from detector.core.drifted import BIN_NAMES, Drift, FieldDrift, ShareDrift
+from detector.core.records import Identity
+from detector.core.recovery.journal import Barrier
 from detector.core.reporting.telemetry import Telemetry
+from detector.core.shard.partition import Partition
 from detector.core.state import pack
 from detector.errors import CredentialsError, NeedsOperator
 from detector.ports import Status
@@ -20,7 +27,7 @@ from detector.shell.http import HttpServer
 from detector.shell.metrics.drift import DRIFT, SERIES_MAX
 from detector.shell.status_page import read_status
 from detector.wiring.drift_page import page
-from detector.wiring.drift_report import described
+from detector.wiring.drift_report import described, drift_report
 
 COLUMNS = Columns(("amount <b>",), ("kind",), (Key("card", "entities", (0, -1, 0)),))
 
@@ -100,3 +107,26 @@ def test_a_running_service_says_what_it_does() -> None:
         server.stop()
     with pytest.raises(NeedsOperator, match="no status from there"):
         read_status("http://127.0.0.1:1", ca_file=None, token=None)
+
+
+def test_a_report_is_made_from_the_newest_checkpoint(tmp_path: Path) -> None:
+    fields = [
+        {"name": "amount", "path": "amount", "type": "numeric"},
+        {"name": "kind", "path": "kind", "type": "categorical"},
+    ]
+    entities = [{"name": "card", "path": "card"}]
+    event = {"id": "id", "time": {"path": "t"}, "fields": fields, "entities": entities}
+    config = Config.model_validate({"event": event})
+    wanted = config.model_part(partitions=1)
+    identity = Identity(topic="transactions", group="detector", partition=0, entity_key=b"key")
+    partition = Partition(identity, wanted, Partition.begin(wanted, 0), until=0)
+    partition.barrier(Barrier(position=0, cause="every"), {})
+    empty = partition.snapshot()
+    save(tmp_path, empty, group="detector", topic="transactions")
+    with pytest.raises(NeedsOperator, match="says anything of drift yet"):
+        drift_report(config, folder=tmp_path)
+    full = replace(empty, state={**empty.state, "drift": watched(2.0).to_state()})
+    save(tmp_path / "full", full, group="detector", topic="transactions")
+    (found,) = drift_report(config, folder=tmp_path / "full")["partitions"]
+    assert [one["field"] for one in found["fields"]] == ["amount", "kind", "time"]
+    assert found["fields"][0]["threshold"] is None  # not judged yet

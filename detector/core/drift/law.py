@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 SMOOTH = 0.5  # events that each bin of the reference and of the present gets in addition
 NORMAL_QUANTILE = 4.75  # of a standard normal number: exceeded once in a million
 HALF_LIFE_S = 14 * 86_400.0  # of moments, in event time
-BEYOND = 2.0  # a plausible number is at most this multiple of the largest one so far
+BEYOND = 4.0  # a plausible number is at most this multiple of the largest one so far
 LEARN_PANES_MIN = 16  # before, a law is not known
 
 

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.drift.bins import BINS, MONDAY_S, SLOT_S, SLOTS
+from detector.core.drift.law import freedom, psi
 
 DAY_S = 86_400.0
 HOURS = 24
 HALF_LIFE_S = 28 * DAY_S
 ACCEPTED_HALF_LIFE_S = 2 * DAY_S  # of a column whose drift has lasted long enough to be usual
-COMPLETED = 256.0  # events of other hours that complete an hour's own
+COMPLETED = 256.0  # events of other hours that complete an hour's own at most
 
 
 class Usual(NamedTuple):
@@ -109,10 +110,10 @@ class Reference:
         for slot in np.flatnonzero(slots.any(axis=1)).tolist():
             hour = slice(slot % HOURS, None, HOURS)
             of_hour = self.counts[hour].sum(0)
-            parent = _completed(of_hour, totals[hour].sum(0), overall)
-            own = _completed(self.counts[slot], totals[slot], parent)
-            shares += weights[slot][:, None] * own
-            spread += weights[slot] ** 2 / (totals[slot] + COMPLETED)
+            parent = _completed(of_hour, overall)
+            own = _completed(self.counts[slot], parent.shares)
+            shares += weights[slot][:, None] * own.shares
+            spread += weights[slot] ** 2 / (totals[slot] + own.added)
         return Usual(shares, 1.0 / np.maximum(spread, 1e-12))
 
     def to_state(self) -> dict[str, Any]:
@@ -126,11 +127,22 @@ class Reference:
 _ARRAYS = ("counts", "high", "volume", "score")
 
 
-def _completed(
-    counts: NDArray[np.float64], totals: NDArray[np.float64], others: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    shares: NDArray[np.float64] = (counts + COMPLETED * others) / (totals + COMPLETED)[:, None]
-    return shares
+class _Completed(NamedTuple):
+    shares: NDArray[np.float64]  # (C, BINS)
+    added: NDArray[np.float64]  # (C,) events of other hours in it
+
+
+def _completed(counts: NDArray[np.float64], others: NDArray[np.float64]) -> _Completed:
+    """Complete counts (C, BINS) of an hour by the shares of others.
+
+    The more an hour differs from the others, beyond what its size explains, the fewer of them are added: as
+    many events as would differ by chance as much as the hour does (the empirical rule of Bayes).
+    """
+    totals, free = counts.sum(-1), freedom(others)
+    beyond = psi(counts, others) - free / np.maximum(totals, 1.0)
+    added = np.clip(free / np.maximum(beyond, 1e-6), 1.0, COMPLETED)
+    shares = (counts + added[:, None] * others) / (totals + added)[:, None]
+    return _Completed(shares, added)
 
 
 def completed_rates(table: NDArray[np.float64], prior: float) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ BEGINS_AFTER, ENDS_AFTER = 2, 3  # panes above the threshold, and below it
 ACCEPTED_AFTER_S = 7 * DAY_S  # a change that has lasted a week is usual
 SURE = 4.0  # standard errors of a change in the share of high events that is more than chance
 RATIO_MIN = 1e-3
-BOUND = 2.0  # an odd pane teaches no more than this multiple of the threshold
+BOUND = 1.0  # an odd pane teaches no more than this multiple of the threshold
 
 
 class Comparison(NamedTuple):
