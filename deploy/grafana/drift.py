@@ -40,7 +40,6 @@ OTHERS = Row(
               queries=(one(top("detector_drift_new_share", "entity, kind"), "{{entity}}: {{kind}}"),
                        one(top("detector_drift_new_share_usual", "entity, kind"), "{{entity}}: {{kind}}, usual"))),
         Panel(title="Embedding", unit="short", runbook="DetectorDriftOfEmbedding",
-              needs="blocks that are large enough (model.barriers.block_events)",
               about="Shift of the mean in spreads, mass that moved between clusters, effective rank, distance to normal as a multiple of the usual one.",
               queries=(one(top("detector_drift_embedding", "measure"), "{{measure}}"),)),
         Panel(title="Changes of the score", unit="short", runbook="DetectorDriftOfScore",
