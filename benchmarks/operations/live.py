@@ -159,7 +159,7 @@ def explain(prometheus: Prometheus, deployment: Deployment, began_s: float, ende
     found = prometheus.exemplars("detector_alerts_total", began_s, ended_s)
     if not found:
         return ["Prometheus has no exemplars"]
-    labels = found[-1]["labels"]
+    labels = max(found, key=lambda one: float(one["timestamp"]))["labels"]  # old ones need old checkpoints
     options = [part for name in ("topic", "partition", "offset") for part in (f"--{name}", labels[name])]
     command = [sys.executable, "-m", "detector", "explain", "--config", str(deployment.config), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)

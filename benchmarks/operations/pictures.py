@@ -70,7 +70,7 @@ def _panel(axes: Axes, panel: Mapping[str, Any], found: Any, began_s: float) -> 
         return
     if not any(not math.isnan(value) for _, points in lines for _, value in points):
         axes.text(0.5, 0.5, "no data", ha="center", va="center", transform=axes.transAxes, color="#888888")
-    stacked = defaults["custom"].get("stacking", {}).get("mode") == "normal"
+    stacked = defaults.get("custom", {}).get("stacking", {}).get("mode") == "normal"
     below: dict[float, float] = {}
     for name, points in lines:
         label = name if len(lines) <= SERIES_MAX or any(value for _, value in points) else None
