@@ -58,7 +58,7 @@ def run(events: int, seed: int = 4) -> Found:
     written = log_file.getvalue()
     found.look("log lines", written.encode(), written.count("\n"))
     build, about = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
-    page, _ = renderer(TelemetryCollector(made.telemetry, build, about))()
+    page, _ = renderer(TelemetryCollector(made.telemetry, build, about))(False)
     found.look("bytes of metrics", page, len(page))
     for stored in made.store.objects.values():
         found.look("bytes of checkpoints", stored, len(stored))

@@ -110,8 +110,11 @@ def _run(
     retention = _retention_watch(config, stream, telemetry, log)
     beside = watch, EndsWatch(stream.ends(), telemetry, log), retention, space
     limit = memory_limit()
-    telemetry.memory_limit_bytes = None if limit is None else limit.bytes
+    telemetry.memory_limit_bytes = limit.bytes if limit else None
     warnings: list[str] = []
+
+    def heartbeat_age_s() -> float | None:
+        return telemetry.heartbeat_age_s(clock.monotonic())
 
     def prepare() -> None:
         warnings.extend(_warnings(stream, store, entity_secret, retention, log))
@@ -151,19 +154,11 @@ def _run(
             live=True,
         )
         signals.call(runner.stop)
-        server = HttpServer(
-            config.http.address,
-            runner.status,
-            lambda: telemetry.heartbeat_age_s(clock.monotonic()),
-            renderer(
-                TelemetryCollector(telemetry, build_info(), config_info, topic=config.topics.transactions)
-            ),
-            tls=config.http.tls,
-            token=http_token,
-        )
-        systemd = SystemdWatch(
-            environ, runner.status, lambda: telemetry.heartbeat_age_s(clock.monotonic()), log
-        )
+        topic, http = config.topics.transactions, config.http
+        page = renderer(TelemetryCollector(telemetry, build_info(), config_info, topic=topic))
+        sources = runner.status, heartbeat_age_s, page
+        server = HttpServer(http.address, *sources, tls=http.tls, token=http_token)
+        systemd = SystemdWatch(environ, runner.status, heartbeat_age_s, log)
         with _running(server, *beside, systemd), reloader.at_hangup():
             log.info("started", version=__version__, metrics=f"{server.url}/metrics")
             runner.run()

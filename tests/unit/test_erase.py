@@ -369,7 +369,9 @@ def test_an_entity_that_comes_back_begins_as_new() -> None:
     profiles, contacts = shard._scorer.profiles.held(keys).values()
     assert profiles[0] == profiles[1] > 0
     assert contacts[0] == contacts[1] > 0
-    assert outcomes(run.receipts[-2:]) == ["unknown_event", "duplicate"]  # nothing says whose event it was
+    answered, again = outcomes(run.receipts[-2:])
+    assert answered in {"unknown_event", "forgotten"}  # nothing says whose event it was
+    assert again == "duplicate"
 
 
 def quiet_run(*raw: bytes, **changes: Any) -> list[dict[str, Any]]:
@@ -421,10 +423,11 @@ def test_peers_are_told_to_drop_its_frauds(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(Peers, "publish", noted)
     run = Desk((*lines_before(), (ERASE_AT, ERASE)))
     run.run_to_erasure()
+    last = told[-1]
     held = before().state["supervision"]["frauds"]
     mine = held["numbers"][held["entities"] == np.uint64(hash_of())].tolist()
     assert mine
-    assert set(mine) <= told[-1]
+    assert set(mine) <= last
     assert run.messages
 
 

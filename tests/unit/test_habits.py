@@ -73,7 +73,7 @@ def traffic(count: int, seed: int = 0, cards: int = 20, days: float = 60.0) -> R
     rows.entities[:, 0] = key(card)
     rows.entities[:, 1] = key(1_000_000 + 10 * card + rng.integers(0, 3, count))
     kind = rng.integers(1, 3, count)
-    rows.categories[:, 0] = kind
+    rows.categories[:, 0] = key(kind)
     rows.numerics[:, 0] = rng.normal(0, 1, count)
     rows.numerics[:, 1] = np.where(kind == 1, 0.3, 2.0) + rng.normal(0, 0.1, count)
     return rows
@@ -220,7 +220,7 @@ def test_something_new_is_stranger_for_keys_that_meet_little_new() -> None:
 
 def test_an_amount_is_compared_with_its_category() -> None:
     rows = traffic(2000)
-    rows.categories[-1, 0], rows.numerics[-1, 1] = 1, 2.0
+    rows.categories[-1:, 0], rows.numerics[-1, 1] = key(1), 2.0
     strange = column(observed(rows), "amount against kind 60d")
     assert abs(strange[-1]) > 3.0 * np.quantile(np.abs(strange[500:-1]), 0.99)
 

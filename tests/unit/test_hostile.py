@@ -342,7 +342,7 @@ def test_metrics_of_the_run_name_nothing_of_its_events() -> None:
     from detector.shell.metrics import TelemetryCollector, renderer
 
     made = world()
-    body, _ = renderer(TelemetryCollector(made.telemetry, BUILD, CONFIG))()
+    body, _ = renderer(TelemetryCollector(made.telemetry, BUILD, CONFIG))(False)
     assert list(text_string_to_metric_families(body.decode()))
     assert not [text for text in TEXTS.values() if text in body.decode()]
 

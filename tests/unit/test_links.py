@@ -125,7 +125,7 @@ def test_what_a_chain_says_is_what_a_plain_loop_says(given_steps: list[list[Any]
     made = links()
     for number, some in enumerate(given_steps):
         run(made, some, 40 * number)
-    made.forget(12)
+    made.erase(Erased(np.array([12], dtype=np.uint64), np.zeros(0, dtype=np.int64)))
     state = made.to_state()
     names = ("key", "entity", "case", "time", "fraud")
     columns = zip(*(state[name].tolist() for name in names), strict=True)

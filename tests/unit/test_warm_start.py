@@ -13,6 +13,7 @@ import pytest
 from detector.config.tree import ModelPart
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Manifest, encode, read_manifest, read_state
+from detector.core.recovery.generations import read_checkpoint
 from detector.core.shard import partition as partition_module
 from detector.core.shard.partition import Partition
 from detector.core.shard.shard import Shard
@@ -51,9 +52,10 @@ def learned() -> tuple[Manifest, dict[str, Any]]:
     """A checkpoint of another stream."""
     elsewhere = world(1, 3000)
     elsewhere.finish()
-    name = elsewhere.path(elsewhere.newest())
-    manifest = read_manifest(elsewhere.store.objects[f"{name}.json"])
-    return manifest, read_state(manifest, elsewhere.store.objects[f"{name}.state"])
+    manifest, state = read_checkpoint(
+        elsewhere.newest(), lambda place: elsewhere.store.objects[elsewhere.path(place)]
+    )
+    return manifest, dict(state)
 
 
 @cache

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detector.core.drift.bins import SLOTS, slot_of
 from detector.core.drift.reference import DAY_S, completed_rates, hours_between
+from detector.core.erasure import Counts, Erased, Keys
 
 WEEK_S = 7 * DAY_S
 ALERTS_MAX = 4_096  # the newest alerts, whose answers are counted
@@ -67,6 +68,14 @@ class LabelWatch:
                 self._labels[self._counts[1] % LABELS_MAX] = given, max(given - time, 0.0), known[label]
                 self._counts[1] += 1
                 self._fresh += 1
+
+    def held(self, entities: Keys) -> Counts:
+        """Nothing that counts by entity."""
+        return {}
+
+    def erase(self, erased: Erased) -> None:
+        """Keep what was answered, not where these events were."""
+        self._alerts[np.isin(self._alerts[:, 0], erased.offsets), 0] = np.nan
 
     def barrier(self, now: float) -> None:
         """Follow the silence up to event time `now`."""

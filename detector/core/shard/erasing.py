@@ -39,7 +39,7 @@ def holders(
 
     The event buffer comes last: the others look up there which events were the entities'.
     """
-    scoring = scorer.profiles, scorer.heat, scorer.served, scorer.shifts, learning.core
+    scoring = scorer.profiles, scorer.heat, scorer.served, scorer.shifts, scorer.drift.labels, learning.core
     return *scoring, *alerting.holders, supervision, book, buffer
 
 
