@@ -24,7 +24,7 @@ from detector.core.recovery.sides import SideRange
 from detector.core.shard import partition as partition_module
 from detector.core.shard.replay import follow
 from detector.errors import NeedsOperator
-from detector.shell.runner.quiet import QUIET_S
+from detector.shell.runner.quiet import QUIET_S, SPREAD_S
 from tests.chain import ChainShard
 from tests.unit.runner_world import Crash, World, model_config, until
 
@@ -260,6 +260,27 @@ def test_feedback_on_a_quiet_topic_is_applied_within_ten_seconds(quiet: World) -
     assert QUIET_S <= quiet.clock.now_s - began_s < 10.0
     assert quiet.journal().barriers[-1].cause == "quiet"
     assert quiet.telemetry.partitions[0].standing.feedback_pending == 0
+
+
+def test_partitions_take_turns_with_their_barriers_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_module, "Shard", ChainShard)
+    made = World(partitions=4)
+    made.produce(160)
+    runner = made.runner(live=True)
+    until(lambda: processed(made), runner)
+    made.feedback.append(b"label")
+    began_s, at = made.clock.now_s, dict[int, float]()
+
+    def all_answered() -> bool:
+        for number in range(4):
+            if made.journal(number).end("feedback") == 1:
+                at.setdefault(number, made.clock.now_s)
+        return len(at) == 4
+
+    until(all_answered, runner)
+    times = sorted(at.values())
+    assert min(np.diff(times)) >= 0.9 * SPREAD_S / 4
+    assert times[-1] - began_s <= QUIET_S + SPREAD_S + 1.0
 
 
 def test_feedback_does_not_overtake_the_events_that_are_in_the_log_before_it(quiet: World) -> None:

@@ -22,8 +22,10 @@ from detector.shell.runner.owned import Owned
 from detector.shell.runner.shared import Shared
 
 # From the moment at which feedback is seen to the barrier by command. What comes meanwhile waits for the next
-# one: 8 s at most, and 2 s are left for the barrier and its commit.
-QUIET_S = 4.0
+# one: with `SPREAD_S` that is 8 s at most, and 2 s are left for the barrier and its commit.
+QUIET_S = 3.0
+# The partitions of a process take turns within this time, or all of them would stop at once.
+SPREAD_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class QuietTopics:
         self._stream, self._calls, self._clock = shared.stream, shared.calls, shared.clock
         self._telemetry, self._logs = shared.telemetry, logs
         self._waits: dict[int, _Wait] = {}  # by partition
+        self._made_s = -inf  # monotonic time of the last barrier by command
         self._ended = False
         self.answered = False  # whether a barrier was made in this turn
 
@@ -80,10 +83,15 @@ class QuietTopics:
                 return None
             log_end = self._calls.ask(lambda: self._stream.log_end(number))
             wait = self._waits[number] = _Wait(self._clock.monotonic(), log_end, ends)
-        if not self._ended and self._clock.monotonic() - wait.since_s < QUIET_S:
+        if not self._ended and not self._is_time(wait):
             return None
         offset = owned.offset(self._stream)
         return None if offset is None or offset < wait.log_end else wait.ends
+
+    def _is_time(self, wait: _Wait) -> bool:
+        now_s = self._clock.monotonic()
+        turn_s = SPREAD_S / max(len(self._telemetry.owned), 1)
+        return now_s - wait.since_s >= QUIET_S and now_s - self._made_s >= turn_s
 
     def count(self, owned: Owned) -> None:
         """Count the feedback that has no receipt of this partition yet, for the metrics."""
@@ -98,6 +106,7 @@ class QuietTopics:
     def done(self, owned: Owned) -> None:
         """Note that the barrier was made."""
         self._waits.pop(owned.number, None)
+        self._made_s = self._clock.monotonic()
         self.answered = True
 
 
