@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm"
 KUBERNETES = "1.35.0"
+BUILD_S = 900
 _TOOLS = Path(__file__).with_name("tools")  # a Go module that pins Helm, with its checksums
 _BINARY = ROOT / "build" / "tools" / "helm"
 
@@ -39,7 +40,10 @@ def build() -> Path:
     if go is None:
         raise HelmUnavailable("needs Go, to build Helm")
     command = [go, "build", "-C", str(_TOOLS), "-trimpath", "-o", str(_BINARY), "helm.sh/helm/v3/cmd/helm"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_S)
+    except subprocess.TimeoutExpired:
+        raise HelmUnavailable(f"Go does not build Helm within {BUILD_S} s") from None
     if done.returncode:
         raise HelmUnavailable(f"Go does not build Helm: {done.stderr[-500:]}")
     return _BINARY

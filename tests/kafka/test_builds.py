@@ -53,7 +53,7 @@ def refused(daemon: Daemon) -> None:
 
 def test_a_newer_build_takes_over_and_an_older_one_refuses_its_checkpoints(deployment: Deployment) -> None:
     """The newer one has another checkpoint format and other scores."""
-    events: Iterator[Event] = traffic(11_000)
+    events: Iterator[Event] = traffic(13_000)
     old = start(deployment, OLD)
     deployment.produce(islice(events, 3_000))
     deployment.await_done()
@@ -63,8 +63,9 @@ def test_a_newer_build_takes_over_and_an_older_one_refuses_its_checkpoints(deplo
     deployment.produce(islice(events, 1_000))
     assert poll_until(lambda: old.owns() == new.owns() == 1)
     taken = new.running()
-    deployment.produce(islice(events, 2_000))
-    deployment.await_done()
+    for _ in range(8):  # longer than between two checkpoints, however fast the machine is
+        deployment.produce(islice(events, 500))
+        deployment.await_done()
 
     # Downgrade: the older one gets the partition back, with a checkpoint that it cannot read.
     assert new.stop() == 0
@@ -91,7 +92,7 @@ def test_a_newer_build_takes_over_and_an_older_one_refuses_its_checkpoints(deplo
     deployment.produce(events)
     deployment.await_done()
     scored = deployment.scored_events()
-    assert len(scored) == 11_000
+    assert len(scored) == 13_000
     assert set(scored.values()) == {1}
     assert deployment.alerts()  # each once
     assert old.stop() == 0
