@@ -7,7 +7,7 @@ of every panel, with its variables filled in, is asked over the run:
 - it must return numbers, unless the panel says what it is empty without, and that was not in use;
 - what a panel is for must be seen in it (`CLAIMS`).
 
-Exemplars are taken from Prometheus, and `detector explain` must compute such an event again.
+The exemplars that Prometheus stored name events: `detector explain` must compute the newest of them again.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ def receiver_secrets(config: Config, environ: Mapping[str, str]) -> dict[str, di
 
 
 def resolve_each(secrets: Mapping[str, Secret | None], environ: Mapping[str, str]) -> dict[str, str | None]:
-    """Fetch secrets, given by the dotted path of their key, as `resolve_secret` does; in the same order.
+    """Fetch several secrets: given, and returned, by the path of their setting, such as `http.token`.
 
     Raises
     ------

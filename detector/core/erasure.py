@@ -9,13 +9,15 @@ hashes of the latest event ids: without them an event that is written twice woul
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+Alert = TypeVar("Alert", tuple[int, int, int], tuple[float, int, int])
 Keys = NDArray[np.uint64]
 """Hashes of main entities (n,): ascending, distinct, none is 0."""
 Counts = Mapping[str, NDArray[np.int64]]
@@ -44,3 +46,9 @@ def counted(entities: Keys, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """How often each entity (n,) is among `keys` (m,)."""
     places = np.minimum(np.searchsorted(entities, keys), len(entities) - 1)
     return np.bincount(places[entities[places] == keys], minlength=len(entities))
+
+
+def without(alerts: Mapping[int, Alert], erased: Erased) -> OrderedDict[int, Alert]:
+    """Leave out alerts, by offset, whose third number is an erased entity; the order stays."""
+    gone = set(erased.entities.tolist())
+    return OrderedDict((offset, alert) for offset, alert in alerts.items() if alert[2] not in gone)

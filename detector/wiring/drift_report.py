@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from math import inf, isfinite
+from math import floor, inf, isfinite
 from pathlib import Path
 from typing import Any
 
 from detector.config.tree import Config, ModelPart
+from detector.core.alerts.score_record import iso
 from detector.core.drift.columns import RATE, Columns
 from detector.core.drift.history import HOUR_S
 from detector.core.drift.watch import DriftWatch
@@ -92,7 +92,7 @@ def described(watch: DriftWatch, start: float, end: float) -> dict[str, Any]:
                 "psi": _number(one.psi),
                 "threshold": _number(one.threshold),
                 "weight": _number(one.weight),
-                "since": iso(one.since) if one.since else None,
+                "since": iso(floor(one.since)) if one.since else None,
                 "usual": [_number(count) for count in one.usual],
                 "current": [_number(count) for count in one.current],
                 "hours": line,
@@ -100,7 +100,7 @@ def described(watch: DriftWatch, start: float, end: float) -> dict[str, Any]:
         )
     shares = found.new_shares.items()
     return {
-        "time": iso(found.time),
+        "time": iso(floor(found.time)),
         "events": found.events,
         "sentences": list(found.sentences),
         "fields": fields,
@@ -122,8 +122,3 @@ def _columns(columns: Columns) -> dict[str, Sequence[int]]:
 def _number(value: float) -> float | None:
     """Four digits; None for what is not known yet: JSON has no infinity."""
     return float(f"{float(value):.4g}") if isfinite(value) else None
-
-
-def iso(time: float) -> str:
-    """An event time as ISO 8601, UTC."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

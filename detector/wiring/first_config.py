@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,14 +130,3 @@ def _feedback(config: Config, event: ParsedEvent, time_s: float) -> dict[str, An
         return {"time": when, "event_id": event.id, "label": "fraud"}
     place = {"topic": config.topics.transactions, "partition": 0, "offset": event.record.offset}
     return {"time": when, **place, "label": "fraud"}
-
-
-def sample_lines(lines: Iterable[bytes], count: int) -> list[bytes]:
-    """The first lines that are not empty."""
-    kept = []
-    for line in lines:
-        if line.strip():
-            kept.append(line)
-        if len(kept) == count:
-            break
-    return kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from detector.config.secrets import resolve_each
+from detector.config.secrets import resolve_secret
 from detector.config.tree import Config
 from detector.ports import Status
 from detector.shell.status_page import read_status
@@ -20,7 +20,7 @@ def service_status(config: Config, environ: Mapping[str, str], url: str | None =
     OperatorError
         Nobody answers there, or the token is refused.
     """
-    token = resolve_each({"http.token": config.http.token}, environ)["http.token"]
+    token = resolve_secret(config.http.token, "http.token", environ)
     host, _, port = config.http.address.rpartition(":")
     tls = config.http.tls
     here = f"{'http' if tls is None else 'https'}://{_EVERYWHERE.get(host, host)}:{port}"

@@ -33,6 +33,7 @@ from detector.core.features.feature_kernels import DEVIATION_MAX, LEVEL_SPREAD, 
 from detector.core.features.profile_table import PRIOR_WEIGHT
 from detector.core.records import Record
 from detector.core.state import pack, unpack
+from tests.keys import key_of
 
 START_S = 1_699_920_000.0  # midnight, a Tuesday
 BLOCK = 32
@@ -58,11 +59,6 @@ CONFIG = FeaturesConfig(half_lives=(DAY_S, 7 * DAY_S))
 LAYOUT = Layout(schema(), CONFIG)
 
 
-def hashed(number: int) -> int:
-    """Hashes are spread over all bits; 0 stays: nothing."""
-    return number * 0x9E3779B97F4A7C15 % (1 << 64)
-
-
 def event(
     time: float = START_S,
     entities: tuple[int, ...] = (11, 21),
@@ -70,7 +66,7 @@ def event(
     categories: tuple[int, ...] = (31,),
     grams: tuple[tuple[int, ...], ...] = ((1, 2),),
 ) -> ParsedEvent:
-    keys, kinds = tuple(map(hashed, entities)), tuple(map(hashed, categories))
+    keys, kinds = tuple(map(key_of, entities)), tuple(map(key_of, categories))
     return ParsedEvent(Record(0, 0, None, b""), "id", time, keys, numerics, kinds, grams, (), True, 0)
 
 
@@ -293,7 +289,7 @@ def deviation_of_customer_1(risen: range) -> float:
     column = Features(LAYOUT).names.index("n0 against e0 7d")
     rows = observed(sorted(made, key=lambda each: each.time))
     return float(
-        Features(LAYOUT).compute(rows)[rows.entities[:, 0] == np.uint64(hashed(1 << 10))][-1, column]
+        Features(LAYOUT).compute(rows)[rows.entities[:, 0] == np.uint64(key_of(1 << 10))][-1, column]
     )
 
 

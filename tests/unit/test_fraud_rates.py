@@ -25,17 +25,13 @@ from detector.core.features.fraud_rate_table import (
 )
 from detector.core.features.key_table import SLOTS_MIN, WAYS
 from detector.core.state import pack, unpack
+from tests.keys import key_of
 
 HALF_LIVES_S = np.array([1.0, 7.0, 30.0]) * DAY_S
 MEMORIES = len(HALF_LIVES_S)
 AGE, RUN_AGE, SINCE = MEMORIES, MEMORIES + 1, MEMORIES + 2
 
 Counted = tuple[int, float, int]  # key, day, status
-
-
-def key_of(number: int) -> int:
-    """Keys are hashes: spread them; 0 stays."""
-    return number * 0x9E3779B97F4A7C15 % (1 << 64)
 
 
 def count(table: FraudRateTable, events: list[Counted], before: float = 0.0) -> FraudRateTable:

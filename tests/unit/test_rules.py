@@ -194,6 +194,15 @@ MEMBER = {"job": "detector", "instance": "a:9464"}
 OF_0 = MEMBER | {"partition": "0"}
 JOB = {"job": "detector"}
 
+
+def drift(kind: str, field: str = "") -> Fault:
+    """Drift of one kind, for ten minutes."""
+    return Fault(
+        series={f'detector_drift_active{{{P0},kind="{kind}",field="{field}"}}': gauge((0, 5), (1, 10), (0, 5))},
+        before=4, fires=7, ends=16, labels=JOB | ({"field": field} if field else {}),
+    )  # fmt: skip
+
+
 FAULTS: dict[str, Fault] = {
     "DetectorTargetDown": Fault(
         series={f"up{{{M0}}}": gauge((1, 10), (0, 10), (1, 10)),
@@ -335,30 +344,12 @@ FAULTS: dict[str, Fault] = {
         series={f"detector_alert_budget_used_ratio{{{P0}}}": gauge((0.5, 5), (1, 70), (0.5, 5))},
         before=64, fires=66, ends=76, labels=OF_0,
     ),
-    "DetectorDriftOfField": Fault(
-        series={f'detector_drift_active{{{P0},kind="feature",field="amount"}}': gauge((0, 5), (1, 10), (0, 5))},
-        before=4, fires=7, ends=16, labels=JOB | {"field": "amount"},
-    ),
-    "DetectorDriftOfUnseenValues": Fault(
-        series={f'detector_drift_active{{{P0},kind="unseen",field="amount"}}': gauge((0, 5), (1, 10), (0, 5))},
-        before=4, fires=7, ends=16, labels=JOB | {"field": "amount"},
-    ),
-    "DetectorDriftOfEntities": Fault(
-        series={f'detector_drift_active{{{P0},kind="new_entities",field=""}}': gauge((0, 5), (1, 10), (0, 5))},
-        before=4, fires=7, ends=16, labels=JOB,
-    ),
-    "DetectorDriftOfEmbedding": Fault(
-        series={f'detector_drift_active{{{P0},kind="embedding",field=""}}': gauge((0, 5), (1, 10), (0, 5))},
-        before=4, fires=7, ends=16, labels=JOB,
-    ),
-    "DetectorDriftOfScore": Fault(
-        series={f'detector_drift_active{{{P0},kind="score",field=""}}': gauge((0, 5), (1, 10), (0, 5))},
-        before=4, fires=7, ends=16, labels=JOB,
-    ),
-    "DetectorDriftOfLabels": Fault(
-        series={f'detector_drift_active{{{P0},kind="labels",field=""}}': gauge((0, 5), (1, 10), (0, 5))},
-        before=4, fires=7, ends=16, labels=JOB,
-    ),
+    "DetectorDriftOfField": drift("feature", "amount"),
+    "DetectorDriftOfUnseenValues": drift("unseen", "amount"),
+    "DetectorDriftOfEntities": drift("new_entities"),
+    "DetectorDriftOfEmbedding": drift("embedding"),
+    "DetectorDriftOfScore": drift("score"),
+    "DetectorDriftOfLabels": drift("labels"),
     "DetectorBudgetSilent": Fault(
         series={f'detector_alerts_total{{{where},severity="high"}}':
                 counter((20 / DAY, DAY), (0, DAY), (20 / DAY, DAY)) for where in (P0, P1)},

@@ -139,3 +139,32 @@ tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{/* What the pods of both components have in common, but for their containers. */}}
+{{- define "detector.podMetadata" -}}
+labels:
+  {{- include "detector.labels" . | nindent 2 }}
+  {{- with .Values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  # A changed configuration restarts the pods, one by one.
+  detector/config: {{ include "detector.config" . | sha256sum }}
+  {{- with .Values.podAnnotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "detector.podSpec" -}}
+serviceAccountName: {{ include "detector.name" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+securityContext:
+  {{- include "detector.podSecurity" . | nindent 2 }}
+topologySpreadConstraints:
+  {{- include "detector.placement" . | trim | nindent 2 }}
+{{- with include "detector.scheduling" . | trim }}
+{{ . }}
+{{- end }}
+{{- end }}

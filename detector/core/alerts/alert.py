@@ -39,6 +39,8 @@ def cloud_event(
 
     Parameters
     ----------
+    subject
+        Any text; control characters are replaced.
     time
         s since the epoch.
     schema
@@ -49,7 +51,7 @@ def cloud_event(
         ("ce_id", id_),
         ("ce_source", f"/detector/{identity.group}"),
         ("ce_type", type_),
-        ("ce_subject", subject),
+        ("ce_subject", plain_text(subject)),
         ("ce_time", iso(time)),
         ("ce_dataschema", schema),
         ("content-type", "application/json"),
@@ -114,11 +116,11 @@ def make_alert(
         "source": {"topic": identity.topic, "partition": identity.partition, "offset": offset},
         "event": _echoed(view, echo),
     }
-    subject = plain_text(view.main or event.id)
+    subject = view.main or event.id
     headers = cloud_event(identity, id_=id_, type_=TYPE, subject=subject, time=event.time, schema=DATA_SCHEMA)
     return Alert(
         offset=offset,
-        key=(view.main or event.id).encode(),
+        key=subject.encode(),
         headers=headers + traces(view),
         body=msgspec.json.encode(body),
         severity=severity,

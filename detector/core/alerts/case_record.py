@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from detector.core.alerts.alert import alert_id, cloud_event, plain_text
+from detector.core.alerts.alert import alert_id, cloud_event
 from detector.core.alerts.cases import Held, Update
 from detector.core.alerts.score_record import iso
 from detector.core.alerts.severity import SEVERITIES
@@ -59,7 +59,7 @@ def make_update(identity: Identity, update: Update, main_name: str, priority: fl
             identity,
             id_=id_,
             type_=TYPE,
-            subject=plain_text(update.value),
+            subject=update.value,
             time=update.latest,
             schema=DATA_SCHEMA,
         ),

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.erasure import Counts, Erased, Keys
+from detector.core.erasure import Counts, Erased, Keys, without
+from detector.core.mixing import GOLDEN, mixed
 
 ALERTS_MAX = 16_384  # alerts in the table, of both kinds
 ANSWERS_MIN = 100  # of each kind
@@ -108,10 +109,7 @@ class Exploration:
 
     def erase(self, erased: Erased) -> None:
         """Drop the alerts about the entities, and estimate again."""
-        gone = set(erased.entities.tolist())
-        self._alerts = OrderedDict(
-            (offset, row) for offset, row in self._alerts.items() if row[2] not in gone
-        )
+        self._alerts = without(self._alerts, erased)
         self._estimate()
 
 
@@ -126,9 +124,6 @@ def _total(probability: NDArray[np.float64], answer: NDArray[np.float64]) -> tup
 
 
 def _mixed(numbers: Any) -> Any:
-    """Hash uint64 to evenly spread uint64: the finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
+    """Hash uint64, one or many, to evenly spread uint64."""
     with np.errstate(over="ignore"):
-        mixed = (numbers + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+        return mixed((numbers + np.uint64(1)) * GOLDEN)

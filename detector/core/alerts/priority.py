@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.core.erasure import Counts, Erased, Keys, counted
+from detector.core.erasure import Counts, Erased, Keys, counted, without
 
 ALERTS_MAX = 4096
 WEIGHT = 8.0  # answers
@@ -104,10 +104,7 @@ class Priority:
 
     def erase(self, erased: Erased) -> None:
         """Drop these alerts, and their answers with them."""
-        gone = set(erased.entities.tolist())
-        self._alerts = OrderedDict(
-            (offset, row) for offset, row in self._alerts.items() if row[2] not in gone
-        )
+        self._alerts = without(self._alerts, erased)
         self._count()
 
     def _count(self) -> None:

@@ -8,6 +8,10 @@ DRIFT = "{what} since {time} ({index}){weight}"
 INDEX = "PSI {psi}"
 WEIGHT = ", {share} of the change in alerts"
 TODAY, ANOTHER_DAY = "{hour}:{minute} UTC", "{day} {month} {hour}:{minute} UTC"
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+    "November", "December",
+)  # fmt: skip
 
 MISSING = "{field} is missing in {now} of events instead of {usual}"
 PRESENT = "{field} is missing in only {now} of events instead of {usual}"

@@ -12,10 +12,6 @@ from numpy.typing import NDArray
 from detector.core.drift import english as texts
 from detector.core.drift.bins import CUTS, MISSING, NEW_KEY, OTHER, REPEATED, UNSEEN
 
-MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
-)  # fmt: skip
 FACTOR_MIN = 1.25  # a median that moves by less is not what has changed
 ONE_BIN_MIN = 0.9  # a share of events that is nearly all of them
 
@@ -171,4 +167,6 @@ def clock(time: float, now: float) -> str:
     """An event time; with the day where it is another one than that of `now`."""
     at, today = (datetime.fromtimestamp(seconds, UTC) for seconds in (time, now))
     text = texts.TODAY if at.date() == today.date() else texts.ANOTHER_DAY
-    return text.format(day=at.day, month=MONTHS[at.month - 1], hour=f"{at.hour:02}", minute=f"{at.minute:02}")
+    return text.format(
+        day=at.day, month=texts.MONTHS[at.month - 1], hour=f"{at.hour:02}", minute=f"{at.minute:02}"
+    )

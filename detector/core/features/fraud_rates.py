@@ -18,7 +18,7 @@ from detector.core.features.fraud_rate_table import (
     FraudRateTable,
     unknown,
 )
-from detector.core.features.key_table import KeyTable
+from detector.core.features.key_table import KeyTable, held_in
 from detector.core.features.layout import Layout
 from detector.core.features.rows import Rows
 
@@ -167,8 +167,7 @@ class FraudRates:
 
     def held(self, entities: Keys) -> Counts:
         """Rows of the entities."""
-        zero = np.zeros(len(entities), dtype=np.int64)
-        return {"profiles": sum((table.held(entities) for table in self._of_main()), zero)}
+        return {"profiles": held_in(self._of_main(), entities)}
 
     def erase(self, erased: Erased) -> None:
         """Drop these rows; what was counted of other keys stays."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.erasure import Counts, Erased, Keys
 from detector.core.features.heat_table import HeatTable
-from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
+from detector.core.features.key_table import KeyTable, held_in, load_tables, tables_to_state
 from detector.core.features.layout import Layout
 from detector.core.features.rows import Rows
 
@@ -57,8 +57,7 @@ class Heat:
 
     def held(self, entities: Keys) -> Counts:
         """Rows of the entities."""
-        zero = np.zeros(len(entities), dtype=np.int64)
-        return {"profiles": sum((table.held(entities) for table in self._of_main()), zero)}
+        return {"profiles": held_in(self._of_main(), entities)}
 
     def erase(self, erased: Erased) -> None:
         """Drop these rows."""

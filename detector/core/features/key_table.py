@@ -253,6 +253,11 @@ def row_bytes(columns: int, dtype: DTypeLike) -> int:
     return 16 + columns * np.dtype(dtype).itemsize
 
 
+def held_in(tables: Sequence[KeyTable], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """In how many of the tables each of the keys (n,) is."""
+    return sum((table.held(keys) for table in tables), np.zeros(len(keys), dtype=np.int64))
+
+
 def tables_to_state(tables: Sequence[KeyTable]) -> dict[str, Any]:
     """State of tables, by number."""
     return {f"{i:03d}": table.to_state() for i, table in enumerate(tables)}

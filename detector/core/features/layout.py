@@ -229,11 +229,6 @@ class Layout:
         return self.heats[-1].columns.stop if self.heats else self.kinds[-1].stop
 
     @property
-    def fraud_rate_width(self) -> int:
-        """Columns of a fraud rate row."""
-        return self.doubt + 1
-
-    @property
     def contacts(self) -> tuple[KeyKind, ...]:
         """Pairs of the main entity with what it meets: other entities, categories."""
         return tuple(kind for kind in self.kinds if kind.right is not None)

@@ -13,39 +13,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.mixing import mixed, unmixed
+
 Hashes = NDArray[np.uint64]
 
 _RIGHT_BITS = np.uint64(28)
-# The finalizer of SplitMix64 (Steele, Lea and Flood 2014): shifts and factors, and what undoes these.
-_SHIFTS = tuple(map(np.uint64, (30, 27, 31)))
-_FACTORS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_UNDO = tuple(np.uint64(pow(factor, -1, 1 << 64)) for factor in _FACTORS)
 
 
 def pair_keys(left: Hashes, right: Hashes) -> Hashes:
     """Combine two hashes (n,) each into one; 0 if one of them is missing."""
-    z = left >> _RIGHT_BITS << _RIGHT_BITS | right >> (np.uint64(64) - _RIGHT_BITS)
-    for shift, factor in zip(_SHIFTS, _FACTORS, strict=False):
-        z = (z ^ (z >> shift)) * np.uint64(factor)
-    z ^= z >> _SHIFTS[2]
+    z = mixed(left >> _RIGHT_BITS << _RIGHT_BITS | right >> (np.uint64(64) - _RIGHT_BITS))
     return np.where((left == 0) | (right == 0), np.uint64(0), np.maximum(z, np.uint64(1)))
 
 
 def owners(keys: Hashes) -> Hashes:
     """What pairs (n,) have of their first hash: see `owner`."""
-    z = _unshifted(keys, _SHIFTS[2])
-    for shift, factor in ((_SHIFTS[1], _UNDO[1]), (_SHIFTS[0], _UNDO[0])):
-        z = _unshifted(z * factor, shift)
-    return owner(z)
+    return owner(unmixed(keys))
 
 
 def owner(left: Hashes) -> Hashes:
     """What pairs with these first hashes (n,) have of them; ascending hashes stay ascending."""
     shifted: Hashes = left >> _RIGHT_BITS
     return shifted
-
-
-def _unshifted(z: Hashes, shift: np.uint64) -> Hashes:
-    """Undo z ^ (z >> shift), for shifts of 22 and more."""
-    undone: Hashes = z ^ (z >> shift) ^ (z >> (shift + shift))
-    return undone

@@ -255,6 +255,25 @@ def _learn(
     row[lower_at] += share * ((square if side else 0.0) - row[lower_at])
 
 
+@numba.njit(cache=True, inline="always")
+def _learn_values(
+    row: Any, memory: int, memories: int, weight: Any, values: Any, priors: Any, clip: float, follows: bool
+) -> None:
+    """Move one memory's means and variances by an event's `values` (J,), where they are not NaN.
+
+    `priors` (2 J,): the population's variances, upper then lower.
+    """
+    numerics = len(values)
+    for j in range(numerics):
+        value = values[j]
+        if math.isnan(value):
+            continue
+        mean_at = memories + memory * numerics + j
+        upper_at = mean_at + memories * numerics
+        places = mean_at, upper_at, upper_at + memories * numerics
+        _learn(row, places, value, weight, (priors[j], priors[numerics + j]), clip, follows)
+
+
 @numba.njit(cache=True)
 def _observe(
     keys: Any,
@@ -277,7 +296,6 @@ def _observe(
 ) -> None:
     memories = len(rates)
     numerics = values.shape[1]
-    means_at = memories
     for event in range(len(event_keys)):
         key = event_keys[event]
         if key == 0:
@@ -288,7 +306,7 @@ def _observe(
         follows = event < loose or last[slot] < changed_at
         row = stats[slot]
         if new:
-            row[means_at : means_at + memories * numerics] = np.nan
+            row[memories : memories + memories * numerics] = np.nan
             gap = 0.0
             context[event, 0] = np.nan
         else:
@@ -302,16 +320,7 @@ def _observe(
         last[slot] = times[event] if new else max(last[slot], times[event])
         for h in range(memories):
             weight = row[h]
-            for j in range(numerics):
-                value = values[event, j]
-                if math.isnan(value):
-                    continue
-                mean_at = means_at + h * numerics + j
-                upper_at = mean_at + memories * numerics
-                lower_at = upper_at + memories * numerics
-                places = mean_at, upper_at, lower_at
-                priors = prior_variances[j], prior_variances[numerics + j]
-                _learn(row, places, value, weight, priors, clip_spreads, follows)
+            _learn_values(row, h, memories, weight, values[event], prior_variances, clip_spreads, follows)
             row[h] = weight + 1.0
         hashed[0] += row_hash(keys, last_words, stats_words, slot)
 
@@ -343,14 +352,8 @@ def _learn_again(
     row[memories:compared] = context[0, 1 + memories : 1 + compared]
     for event in range(len(values)):
         for h in range(memories):
-            for j in range(numerics):
-                if not math.isnan(values[event, j]):
-                    mean_at = memories + h * numerics + j
-                    upper_at = mean_at + memories * numerics
-                    places = mean_at, upper_at, upper_at + memories * numerics
-                    priors = prior_variances[j], prior_variances[numerics + j]
-                    weight = context[event, 1 + h]
-                    _learn(row, places, values[event, j], weight, priors, clip_spreads, False)
+            weight = context[event, 1 + h]
+            _learn_values(row, h, memories, weight, values[event], prior_variances, clip_spreads, False)
     hashed[0] += row_hash(keys, last_words, stats_words, slot)
 
 
@@ -369,7 +372,6 @@ def _admit(
     prior_variances: Any,
     clip_spreads: float,
 ) -> None:
-    numerics = values.shape[1]
     for event in range(len(event_keys)):
         slot = find_slot(keys, event_keys[event])
         if slot < 0:
@@ -377,13 +379,6 @@ def _admit(
         hashed[0] -= row_hash(keys, last_words, stats_words, slot)
         row = stats[slot]
         for h in range(memories):
-            for j in range(numerics):
-                value = values[event, j]
-                if not math.isnan(value):
-                    mean_at = memories + h * numerics + j
-                    upper_at = mean_at + memories * numerics
-                    places = mean_at, upper_at, upper_at + memories * numerics
-                    priors = prior_variances[j], prior_variances[numerics + j]
-                    weight = max(row[h] - np.float32(1.0), np.float32(0.0))  # it is counted already
-                    _learn(row, places, value, weight, priors, clip_spreads, False)
+            weight = max(row[h] - np.float32(1.0), np.float32(0.0))  # it is counted already
+            _learn_values(row, h, memories, weight, values[event], prior_variances, clip_spreads, False)
         hashed[0] += row_hash(keys, last_words, stats_words, slot)

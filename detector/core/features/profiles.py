@@ -13,7 +13,7 @@ from detector.config.tree import Features as FeaturesConfig
 from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.features import feature_kernels
 from detector.core.features.habits import Habits
-from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
+from detector.core.features.key_table import KeyTable, held_in, load_tables, tables_to_state
 from detector.core.features.layout import Layout
 from detector.core.features.pairs import owner, owners, pair_keys
 from detector.core.features.profile_table import ProfileTable, move
@@ -130,6 +130,8 @@ class Profiles:
         strange : (n,) bool
             Events that reached the alert threshold.
         """
+        if not strange.any():
+            return
         for table, keys, values, priors, context in self._observed(rows):
             table.withdraw(keys, values, priors, context, strange)
 
@@ -162,7 +164,7 @@ class Profiles:
         """Rows of the entities' own keys, and of their pairs with what they have met."""
         own, pairs = self._of_main()
         zero = np.zeros(len(entities), dtype=np.int64)
-        profiles = sum((table.held(entities) for table in own), zero)
+        profiles = held_in(own, entities)
         contacts = sum((counted(owner(entities), owners(table.keys)) for table in pairs), zero)
         return {"profiles": profiles, "contacts": contacts}
 

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.mixing import GOLDEN, mixed
+
 _GROWS_FROM = 1024  # places at first
 LEVEL_MAX = 60
 # Part of the kept events that is dropped where there are too many, so that this is rare.
@@ -199,14 +201,5 @@ def _below(offsets: NDArray[np.int64], level: int) -> NDArray[np.bool_]:
     """Whether hashes of offsets (n,) lie below 2^64 / 2^level."""
     if not level:
         return np.ones(len(offsets), dtype=np.bool_)
-    below: NDArray[np.bool_] = _hashed(offsets) >> np.uint64(64 - level) == 0
+    below: NDArray[np.bool_] = mixed(offsets.astype(np.uint64) * GOLDEN) >> np.uint64(64 - level) == 0
     return below
-
-
-def _hashed(offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Mix offsets (n,) to 64 bits each, as splitmix64 does (Steele, Lea, Flood 2014)."""
-    mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    hashed: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
-    return hashed

@@ -9,13 +9,14 @@ processes are those of a fleet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from math import inf, isfinite
+from typing import Any
 
 from detector.core.drifted import BIN_NAMES, SEVERAL, Drift, FieldDrift
 from detector.core.reporting.telemetry import Telemetry
-from detector.shell.metrics.kinds import Metric
+from detector.shell.metrics.kinds import Metric, as_tuple
 from detector.shell.metrics.kinds import process as _process
 
 SERIES_MAX = 1024
@@ -73,44 +74,17 @@ def _bins(telemetry: Telemetry) -> _Series:
     }
 
 
-def _new_share(telemetry: Telemetry) -> _Series:
-    return {
-        (partition, *names): share.current
-        for partition, drift in _known(telemetry)
-        for names, share in drift.new_shares.items()
-    }
+def _each(read: Callable[[Drift], Mapping[Any, float]]) -> Callable[[Telemetry], _Series]:
+    """Series of each partition that knows of drift, by what `read` gives numbers for."""
 
+    def series(telemetry: Telemetry) -> _Series:
+        return {
+            (partition, *as_tuple(names)): value
+            for partition, drift in _known(telemetry)
+            for names, value in read(drift).items()
+        }
 
-def _new_share_usual(telemetry: Telemetry) -> _Series:
-    return {
-        (partition, *names): share.usual
-        for partition, drift in _known(telemetry)
-        for names, share in drift.new_shares.items()
-    }
-
-
-def _embedding(telemetry: Telemetry) -> _Series:
-    return {
-        (partition, name): value
-        for partition, drift in _known(telemetry)
-        for name, value in drift.embedding.items()
-    }
-
-
-def _labels(telemetry: Telemetry) -> _Series:
-    return {
-        (partition, name): value
-        for partition, drift in _known(telemetry)
-        for name, value in drift.labels.items()
-    }
-
-
-def _precision(telemetry: Telemetry) -> _Series:
-    return {
-        (partition, name): value
-        for partition, drift in _known(telemetry)
-        for name, value in drift.precision.items()
-    }
+    return series
 
 
 def _score_changes(telemetry: Telemetry) -> _Series:
@@ -169,7 +143,7 @@ DRIFT: tuple[Metric, ...] = (
         "",
         "Share of the events of the last window whose entity, or whose contact of the main entity with it, "
         "was never seen before.",
-        _new_share,
+        _each(lambda drift: {names: share.current for names, share in drift.new_shares.items()}),
         ("partition", "entity", "kind"),
     ),
     _process(
@@ -177,7 +151,7 @@ DRIFT: tuple[Metric, ...] = (
         "gauge",
         "",
         "The same share as it is usual at these hours.",
-        _new_share_usual,
+        _each(lambda drift: {names: share.usual for names, share in drift.new_shares.items()}),
         ("partition", "entity", "kind"),
     ),
     _process(
@@ -186,7 +160,7 @@ DRIFT: tuple[Metric, ...] = (
         "",
         "Where events lie in the embedding, by measure: shift of their mean in spreads, mass that moved "
         "between clusters, effective rank, median distance to normal as a multiple of the usual one.",
-        _embedding,
+        _each(lambda drift: drift.embedding),
         ("partition", "measure"),
     ),
     _process(
@@ -204,7 +178,7 @@ DRIFT: tuple[Metric, ...] = (
         "",
         "Labels of the last day, by measure: share of frauds among them, median delay in seconds, labels "
         "per alert.",
-        _labels,
+        _each(lambda drift: drift.labels),
         ("partition", "measure"),
     ),
     _process(
@@ -212,7 +186,7 @@ DRIFT: tuple[Metric, ...] = (
         "gauge",
         "",
         "Share of frauds among the answered alerts of the last week, by severity.",
-        _precision,
+        _each(lambda drift: drift.precision),
         ("partition", "severity"),
     ),
     _process(
