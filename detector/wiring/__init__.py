@@ -11,7 +11,7 @@ from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoi
 from detector.wiring.common import entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
 from detector.wiring.daemon import run
-from detector.wiring.doctor import Diagnosis, diagnose
+from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
 from detector.wiring.feedback import receipts, send_feedback
@@ -29,7 +29,6 @@ from detector.wiring.status import service_status
 __all__ = [
     "COMPILING",
     "TRIAL_EVENTS_MAX",
-    "Diagnosis",
     "Replay",
     "ReplayFiles",
     "Replayed",
@@ -43,6 +42,7 @@ __all__ = [
     "drift_page",
     "drift_report",
     "entity_key",
+    "exit_code",
     "export",
     "list_checkpoints",
     "notify",

@@ -30,6 +30,7 @@ from detector.shell.registry import RegistryClient
 
 # Used when no secret is configured. It is public: entity values can be guessed from their hashes.
 DEVELOPMENT_KEY = b"detector development key: not a secret"
+RETENTION_MARGIN_S = 3 * 86_400.0  # a weekend
 # What a signal does to a program that does not handle it.
 USUAL: Mapping[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
 
@@ -37,6 +38,12 @@ USUAL: Mapping[int, Any] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signa
 def entity_key(secret: str | None) -> bytes:
     """Derive the key of the entity hashes, 32 bytes, from a secret of any length."""
     return hashlib.sha256(DEVELOPMENT_KEY if secret is None else secret.encode()).digest()
+
+
+def recovery_s(config: Config) -> float:
+    """How long topics that are read must be kept, s: the oldest checkpoint may be needed, and a weekend."""
+    checkpoints = config.checkpoints
+    return max(checkpoints.interval, checkpoints.age_max) * checkpoints.keep + RETENTION_MARGIN_S
 
 
 def side_logs(

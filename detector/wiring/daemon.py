@@ -40,6 +40,7 @@ from detector.wiring.common import (
     background_lanes,
     entity_key,
     read_warm_start,
+    recovery_s,
     registry_client,
     side_logs,
 )
@@ -47,8 +48,6 @@ from detector.wiring.compiling import compile_for
 from detector.wiring.memory import owned_warning, report
 from detector.wiring.reload import Reloader
 
-# Topics must be kept longer than the checkpoints that a recovery may use, plus a weekend.
-RETENTION_MARGIN_S = 3 * 86_400.0
 # From a signal to the end. `runner.stopping.STOP_S` and what comes after it take less, unless the machine is
 # so busy that the computing alone takes seconds. A supervisor commonly waits 10 s before it kills.
 END_S = 9.0
@@ -223,8 +222,6 @@ def _warnings(
 
 
 def _retention_watch(config: Config, stream: KafkaStream, telemetry: Telemetry, log: Log) -> RetentionWatch:
-    checkpoints = config.checkpoints
-    needed_s = max(checkpoints.interval, checkpoints.age_max) * checkpoints.keep + RETENTION_MARGIN_S
     read = config.topics.transactions, config.topics.feedback, config.topics.exchange
     topics = [topic for topic in read if topic is not None]
-    return RetentionWatch(stream.retention_ms, topics, needed_s, telemetry, log)
+    return RetentionWatch(stream.retention_ms, topics, recovery_s(config), telemetry, log)

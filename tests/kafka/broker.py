@@ -44,10 +44,12 @@ from typing import Any, Self
 from kafka import KafkaAdminClient
 from kafka.admin import (
     ACL,
+    ACLFilter,
     ACLOperation,
     ACLPermissionType,
     ACLResourcePatternType,
     ResourcePattern,
+    ResourcePatternFilter,
     ResourceType,
 )
 
@@ -336,20 +338,21 @@ class KafkaBroker(Temporary):
     ) -> None:
         """Grant operations on one resource to the principal of `listener`."""
         pattern = ACLResourcePatternType.PREFIXED if prefixed else ACLResourcePatternType.LITERAL
-        acls = [
-            ACL(
-                principal=self.principal_for(listener),
-                host="*",
-                operation=operation,
-                permission_type=ACLPermissionType.ALLOW,
-                resource_pattern=ResourcePattern(resource, name, pattern),
-            )
-            for operation in operations
-        ]
+        where, who = ResourcePattern(resource, name, pattern), self.principal_for(listener)
+        acls = [ACL(who, "*", operation, ACLPermissionType.ALLOW, where) for operation in operations]
         with contextlib.closing(KafkaAdminClient(**self.client_settings())) as admin:
             failed = admin.create_acls(acls)["failed"]
         if failed:
             raise RuntimeError(f"could not grant: {failed}")
+
+    def forbid(self, listener: str, resource: ResourceType, name: str, operation: ACLOperation) -> None:
+        """Take back what `allow` has granted on one resource."""
+        where = ResourcePatternFilter(resource, name, ACLResourcePatternType.ANY)
+        wanted = ACLFilter(self.principal_for(listener), "*", operation, ACLPermissionType.ALLOW, where)
+        with contextlib.closing(KafkaAdminClient(**self.client_settings())) as admin:
+            [(_, taken, error)] = admin.delete_acls([wanted])
+        if not taken:
+            raise RuntimeError(f"nothing to take back: {wanted}, {error}")
 
     # --- inside ---
 

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CLIENT_NAME = "detector-client"
+KEY_PASSWORD = "only-for-tests"
+VALID = datetime.timedelta(days=30)
 _KEY_USAGES = (
     "digital_signature",
     "content_commitment",
@@ -36,8 +38,11 @@ class Pki:
 
     ca: Path  # the authority's certificate: what both sides trust
     server_store: Path  # the broker's key and certificate, for 127.0.0.1 and localhost
+    server_expired: Path  # the same, with a certificate that ended an hour ago
     client_certificate: Path
+    client_expired: Path
     client_key: Path
+    client_locked_key: Path  # the same key, encrypted with KEY_PASSWORD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +63,22 @@ def create_pki(folder: Path) -> Pki:
     pki = Pki(
         ca=folder / "ca.pem",
         server_store=folder / "server.pem",
+        server_expired=folder / "server_expired.pem",
         client_certificate=folder / "client.pem",
+        client_expired=folder / "client_expired.pem",
         client_key=folder / "client.key",
+        client_locked_key=folder / "client_locked.key",
     )
     pki.ca.write_bytes(_pem(authority.certificate))
     pki.server_store.write_bytes(_pem_key(server_key) + _pem(server))
     pki.client_certificate.write_bytes(_pem(client))
     pki.client_key.write_bytes(_pem_key(client_key))
+    pki.client_locked_key.write_bytes(_pem_key(client_key, KEY_PASSWORD))
+    past = -datetime.timedelta(hours=1)
+    server = _leaf(authority, server_key, "localhost", ExtendedKeyUsageOID.SERVER_AUTH, past)
+    client = _leaf(authority, client_key, CLIENT_NAME, ExtendedKeyUsageOID.CLIENT_AUTH, past)
+    pki.server_expired.write_bytes(_pem_key(server_key) + _pem(server))
+    pki.client_expired.write_bytes(_pem(client))
     return pki
 
 
@@ -85,11 +99,12 @@ def _leaf(
     key: ec.EllipticCurvePrivateKey,
     common_name: str,
     purpose: x509.ObjectIdentifier,
+    ends: datetime.timedelta = VALID,
 ) -> x509.Certificate:
     # Python 3.13 checks strictly (VERIFY_X509_STRICT): key usage and the authority's key id must be there.
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
     return (
-        _builder(_name(common_name), authority.name, key)
+        _builder(_name(common_name), authority.name, key, ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage("digital_signature"), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
@@ -102,7 +117,10 @@ def _leaf(
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    ends: datetime.timedelta = VALID,
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
@@ -111,8 +129,8 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=2))
+        .not_valid_before(now - datetime.timedelta(hours=2))
+        .not_valid_after(now + ends)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
@@ -129,7 +147,8 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _pem_key(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def _pem_key(key: ec.EllipticCurvePrivateKey, password: str | None = None) -> bytes:
+    locked: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password is not None:
+        locked = serialization.BestAvailableEncryption(password.encode())
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)

@@ -39,6 +39,7 @@ DOOR = "api"  # what `from detector import ...` gives, imported when it is asked
 SEPARATE = {"shell"}  # rooms that never import each other: only wiring knows more than one
 SHARED = {
     "calls",
+    "finding",
     "objects",
     "remote",
     "watch",

@@ -389,9 +389,9 @@ def test_outputs_without_a_leader_are_waited_for(use: Any, leader: int, raises: 
     """A restarting broker would lose the abort markers of what an earlier producer left open."""
     partitions = [SimpleNamespace(leader_id=1), SimpleNamespace(leader_id=leader)]
     topic = SimpleNamespace(name="alerts", error_code=0, topic_authorized_operations=0, partitions=partitions)
-    attempt = probe._Attempt("127.0.0.1:1", {"security_protocol": "PLAINTEXT"}, 0.0)
+    attempt = probe.Attempt("127.0.0.1:1", {"security_protocol": "PLAINTEXT"}, 0.0)
     if raises:
-        with pytest.raises(probe._TopicError) as caught:
+        with pytest.raises(probe.TopicError) as caught:
             attempt._check_topic(topic, use)
         assert "without a leader" in str(caught.value.error)
     else:

@@ -22,23 +22,26 @@ The only package that imports kafka-python. Its rules, each with the problem tha
 
 Modules, each of which imports only from those before it: `record_batch`, `size_limits`, `workarounds`,
 `client`, `ends`, `probe`, `transactions`, `publisher`, then `stream`, `side_log`, `archive`,
-`output_watch`, `inbox`,
-`topic_reader` and `sender`.
+`output_watch`, `inbox`, `topic_reader` and `sender`; for `detector doctor` `certificates`, `reach`,
+`cluster_settings` and `checkup`.
 """
 
 from detector.shell.kafka.archive import KafkaArchive
+from detector.shell.kafka.checkup import Checkup
 from detector.shell.kafka.client import client_settings
 from detector.shell.kafka.ends import EndsWatch
 from detector.shell.kafka.inbox import KafkaInbox
 from detector.shell.kafka.output_watch import OutputWatch
+from detector.shell.kafka.probe import rights_of
 from detector.shell.kafka.record_batch import rehearse_batch
 from detector.shell.kafka.sender import send_records
 from detector.shell.kafka.side_log import KafkaSideLog, TimeOf
 from detector.shell.kafka.stream import KafkaStream
 from detector.shell.kafka.topic_reader import TopicReader
-from detector.shell.kafka.transactions import Hanging, Transactions
+from detector.shell.kafka.transactions import Hanging, Transactions, transactional_id
 
 __all__ = [
+    "Checkup",
     "EndsWatch",
     "Hanging",
     "KafkaArchive",
@@ -51,5 +54,7 @@ __all__ = [
     "Transactions",
     "client_settings",
     "rehearse_batch",
+    "rights_of",
     "send_records",
+    "transactional_id",
 ]

@@ -41,7 +41,7 @@ _OPERATIONS: dict[Use, tuple[ACLOperation, ...]] = {
     "write": (ACLOperation.WRITE,),
     "read and write": (ACLOperation.READ, ACLOperation.WRITE),
 }
-_GROUP, _TRANSACTIONAL_ID = 0, 1  # kinds of coordinator
+GROUP, TRANSACTIONAL_ID = 0, 1  # kinds of coordinator
 
 PROBE_S = 8.0  # timeout for all servers together: a start fails within 10 s
 PROBE_ONE_S = 3.0  # timeout for one server, so that a host that drops packets does not hide the others
@@ -106,8 +106,8 @@ def probe(
         if left_s <= 0:
             break
         try:
-            return _Attempt(address, settings, time.monotonic() + left_s).run(uses, rights)
-        except _TopicError as found:
+            return Attempt(address, settings, time.monotonic() + left_s).run(uses, rights)
+        except TopicError as found:
             raise found.error from None  # the other servers would say the same
         except (CredentialsError, BrokerUnavailable) as error:
             causes.append(error)
@@ -115,19 +115,18 @@ def probe(
     raise kind(" ".join(str(cause) for cause in islice(causes, _CAUSES_MAX)))
 
 
-def _missing(topic: Any, use: Use) -> str:
-    """Operations on a topic that are not allowed, as its metadata says."""
+def missing_operations(topic: Any, use: Use) -> list[str]:
+    """Operations on a topic that are not allowed, as its metadata says: `READ`, `WRITE`."""
     refused = kafka_errors.for_code(topic.error_code) is kafka_errors.TopicAuthorizationFailedError
     allowed = getattr(topic, "authorized_operations", None)
     if allowed is None and not refused:
-        return ""  # brokers before 2.3 do not say; then the first use fails
-    needed = [
+        return []  # brokers before 2.3 do not say; then the first use fails
+    return [
         operation.name for operation in _OPERATIONS[use] if refused or operation.value not in (allowed or ())
     ]
-    return " and ".join(needed)
 
 
-class _TopicError(Exception):
+class TopicError(Exception):
     """The server is usable, a topic is not."""
 
     def __init__(self, error: DetectorError) -> None:
@@ -135,30 +134,31 @@ class _TopicError(Exception):
         self.error = error
 
 
-class _Attempt:
+class Attempt:
     """One attempt to connect to one server. No error contains the password."""
 
     def __init__(self, address: str, settings: Settings, deadline: float) -> None:
         host, _, port = address.rpartition(":")
-        self._address, self._host, self._port = address, host.strip("[]"), int(port)
+        self._address, self.host, self.port = address, host.strip("[]"), int(port)
         self._settings = settings
-        self._deadline = deadline
+        self.deadline = deadline  # of whatever is done next, monotonic s
         self._protocol: str = settings["security_protocol"]
         self._tls = self._protocol.endswith("SSL")
 
     def run(self, uses: Mapping[str, Use], rights: Rights | None) -> dict[str, int]:
         """Connect, encrypt, negotiate versions, authenticate, check the rights and the topics."""
-        with self._connect() as plain, self._encrypt(plain) as sock:
-            connection = self._negotiate(sock)
+        with self.connect() as plain, self.encrypt(plain) as sock:
+            connection = self.negotiate(sock)
             if self._protocol.startswith("SASL"):
-                self._authenticate(connection)
+                self.authenticate(connection)
             if rights is not None:
                 self._check_rights(connection, rights)
             return self._check_topics(connection, uses)
 
-    def _connect(self) -> socket.socket:
+    def connect(self) -> socket.socket:
+        """Open a TCP connection."""
         try:
-            return socket.create_connection((self._host, self._port), timeout=self._left_s())
+            return socket.create_connection((self.host, self.port), timeout=self.left_s())
         except socket.gaierror as error:
             raise BrokerUnavailable(f"{self._address}: no such host ({error.strerror}).") from error
         except ConnectionRefusedError as error:
@@ -168,12 +168,13 @@ class _Attempt:
         except OSError as error:
             raise BrokerUnavailable(f"{self._address}: {error.strerror or error}.") from error
 
-    def _encrypt(self, plain: socket.socket) -> socket.socket:
+    def encrypt(self, plain: socket.socket) -> socket.socket:
+        """Encrypt it, and check the server's certificate; as it is where the protocol has no TLS."""
         if not self._tls:
             return plain
         context: ssl.SSLContext = self._settings["ssl_context"]
         try:
-            return context.wrap_socket(plain, server_hostname=self._host)
+            return context.wrap_socket(plain, server_hostname=self.host)
         except ssl.SSLCertVerificationError as error:
             reason = error.verify_message or str(error)
             raise CredentialsError(f"{self._address}: its certificate is not trusted: {reason}.") from error
@@ -196,8 +197,9 @@ class _Attempt:
                 "not use TLS."
             ) from error
 
-    def _negotiate(self, sock: socket.socket) -> _Connection:
-        connection = _Connection(sock, self._settings["client_id"], self._left_s)
+    def negotiate(self, sock: socket.socket) -> Connection:
+        """Ask for the versions of requests. With TLS 1.3 the server checks our certificate only now."""
+        connection = Connection(sock, self._settings["client_id"], self.left_s)
         try:
             connection.negotiate()
         except ssl.SSLError as error:  # with TLS 1.3 the server checks our certificate after the handshake
@@ -225,15 +227,20 @@ class _Attempt:
             ) from error
         return connection
 
-    def _authenticate(self, connection: _Connection) -> None:
-        name = self._settings["sasl_mechanism"]
-        who = f"user {self._settings['sasl_plain_username']} by {name}"
+    @property
+    def who(self) -> str:
+        """Say as whom this process logs in."""
+        return f"user {self._settings['sasl_plain_username']} by {self._settings['sasl_mechanism']}"
+
+    def authenticate(self, connection: Connection) -> None:
+        """Log in."""
+        name, who = self._settings["sasl_mechanism"], self.who
         try:
             answer = connection.ask(SaslHandshakeRequest(mechanism=name, max_version=1))
             if answer.error_code != 0 or name not in answer.mechanisms:
                 offered = ", ".join(answer.mechanisms) or "no SASL at all"
                 raise CredentialsError(f"{self._address}: offers {offered}, not {name}.")
-            mechanism = get_sasl_mechanism(name)(host=self._host, **self._settings)
+            mechanism = get_sasl_mechanism(name)(host=self.host, **self._settings)
             request = SaslAuthenticateRequest if answer.API_VERSION == 1 else SaslBytesRequest
             while not mechanism.is_done():
                 answer = connection.ask(request(mechanism.auth_bytes()))
@@ -250,44 +257,49 @@ class _Attempt:
             # ValueError: the server could not prove that it knows the password.
             raise CredentialsError(f"{self._address}: rejects {who} ({type(error).__name__}).") from error
 
-    def _check_rights(self, connection: _Connection, rights: Rights) -> None:
+    def _check_rights(self, connection: Connection, rights: Rights) -> None:
         """Name every right that is missing. Of group and transactional id, DESCRIBE is seen here.
 
         Their other operations imply it. Who has it alone is refused by the join and by the first producer,
         which follow at once.
         """
         missing = []
-        for topic in self._topics(connection, rights.uses):
+        for topic in self.described(connection, rights.uses).topics:
             use = rights.uses[topic.name]
-            if needed := _missing(topic, use):
-                missing.append(f"{use} topic {topic.name} (needs {needed})")
+            if needed := missing_operations(topic, use):
+                missing.append(f"{use} topic {topic.name} (needs {' and '.join(needed)})")
         id_ = rights.transactional_id
-        if id_ is not None and self._refused(connection, id_, _TRANSACTIONAL_ID):
+        if id_ is not None and self.coordinator(connection, id_, TRANSACTIONAL_ID) is None:
             prefix = f"grant the prefix {rights.group}"
             missing.append(f"use transactional id {id_} (needs WRITE and DESCRIBE; {prefix})")
-        if self._refused(connection, rights.group, _GROUP):
+        if self.coordinator(connection, rights.group, GROUP) is None:
             missing.append(f"join group {rights.group} (needs READ)")
         if missing:
-            raise _TopicError(CredentialsError(f"Not allowed to {', '.join(missing)}."))
+            raise TopicError(CredentialsError(f"Not allowed to {', '.join(missing)}."))
 
-    def _refused(self, connection: _Connection, key: str, kind: int) -> bool:
+    def coordinator(self, connection: Connection, key: str, kind: int) -> int | None:
+        """Return the node of a coordinator, -1 where there is none yet; None: we may not ask."""
         request = FindCoordinatorRequest(key=key, key_type=kind, max_version=3)  # one key
-        answer = self._asked(connection, request, "coordinators")
-        return issubclass(kafka_errors.for_code(answer.error_code), kafka_errors.AuthorizationError)
+        answer = self.asked(connection, request, "coordinators")
+        if issubclass(kafka_errors.for_code(answer.error_code), kafka_errors.AuthorizationError):
+            return None
+        return int(answer.node_id)
 
-    def _check_topics(self, connection: _Connection, uses: Mapping[str, Use]) -> dict[str, int]:
-        return {t.name: self._check_topic(t, uses[t.name]) for t in self._topics(connection, uses)}
+    def _check_topics(self, connection: Connection, uses: Mapping[str, Use]) -> dict[str, int]:
+        return {t.name: self._check_topic(t, uses[t.name]) for t in self.described(connection, uses).topics}
 
-    def _topics(self, connection: _Connection, uses: Mapping[str, Use]) -> list[Any]:
+    def described(self, connection: Connection, uses: Mapping[str, Use]) -> Any:
+        """Ask for brokers, and for topics with what this process may do with them."""
         request = MetadataRequest(
             topics=[MetadataRequest.MetadataRequestTopic(name=name) for name in uses],
             allow_auto_topic_creation=False,
             include_topic_authorized_operations=True,
             max_version=9,  # topics by name
         )
-        return list(self._asked(connection, request, "topics").topics)
+        return self.asked(connection, request, "topics")
 
-    def _asked(self, connection: _Connection, request: Any, what: str) -> Any:
+    def asked(self, connection: Connection, request: Any, what: str) -> Any:
+        """Ask for something; errors say that it was `what`."""
         try:
             return connection.ask(request)
         except TimeoutError as error:
@@ -300,19 +312,20 @@ class _Attempt:
 
     def _check_topic(self, topic: Any, use: Use) -> int:
         kind = kafka_errors.for_code(topic.error_code)
-        if needed := _missing(topic, use):
-            raise _TopicError(CredentialsError(f"Not allowed to {use} topic {topic.name} (needs {needed})."))
+        if needed := missing_operations(topic, use):
+            words = " and ".join(needed)
+            raise TopicError(CredentialsError(f"Not allowed to {use} topic {topic.name} (needs {words})."))
         if kind is kafka_errors.UnknownTopicOrPartitionError:
-            raise _TopicError(BrokerUnavailable(f"Topic {topic.name} does not exist."))
+            raise TopicError(BrokerUnavailable(f"Topic {topic.name} does not exist."))
         if kind is not kafka_errors.NoError:
-            raise _TopicError(BrokerUnavailable(f"Topic {topic.name} is not available ({kind.__name__})."))
+            raise TopicError(BrokerUnavailable(f"Topic {topic.name} is not available ({kind.__name__})."))
         if use == "write" and any(partition.leader_id < 0 for partition in topic.partitions):
-            raise _TopicError(BrokerUnavailable(f"Topic {topic.name} has partitions without a leader."))
+            raise TopicError(BrokerUnavailable(f"Topic {topic.name} has partitions without a leader."))
         return len(topic.partitions)
 
     def _uses_plaintext(self) -> bool:
-        with suppress(OSError, KafkaError), self._connect() as sock:
-            _Connection(sock, self._settings["client_id"], self._left_s).negotiate()
+        with suppress(OSError, KafkaError), self.connect() as sock:
+            Connection(sock, self._settings["client_id"], self.left_s).negotiate()
             return True
         return False
 
@@ -321,17 +334,18 @@ class _Attempt:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent over it
         with (
             suppress(OSError),
-            self._connect() as sock,
-            context.wrap_socket(sock, server_hostname=self._host),
+            self.connect() as sock,
+            context.wrap_socket(sock, server_hostname=self.host),
         ):
             return True
         return False
 
-    def _left_s(self) -> float:
-        return max(0.01, self._deadline - time.monotonic())
+    def left_s(self) -> float:
+        """Time until the deadline, s; above zero, as sockets take zero for no wait at all."""
+        return max(0.01, self.deadline - time.monotonic())
 
 
-class _Connection:
+class Connection:
     """Kafka requests and responses over a blocking socket, one at a time."""
 
     def __init__(self, sock: socket.socket, client_id: str, left_s: Callable[[], float]) -> None:
