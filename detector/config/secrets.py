@@ -118,6 +118,7 @@ def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
         problems += error.problems
     sections = {
         "kafka.security": config.kafka.security,
+        "kafka.security.oauth": config.kafka.security.oauth,
         "registry": config.registry,
         "http.tls": config.http.tls,
         **{f"notify.receivers[{place}]": one for place, one in enumerate(config.notify.receivers)},

@@ -54,12 +54,14 @@ from kafka.admin import (
 )
 
 from tests.kafka.distribution import KAFKA_VERSION, distribution, java, run, tail, watched
+from tests.kafka.oidc import Issuer, oauth_properties
 from tests.kafka.pki import CLIENT_NAME, Pki, create_pki
 from tests.kafka.waiting import PATIENCE_S, poll_until
 
 PLAINTEXT, SASL_SSL, MTLS = "PLAINTEXT", "SASL_SSL", "MTLS"
 LISTENERS = (PLAINTEXT, SASL_SSL, MTLS)
 SCRAM_USER = "detector"
+REAUTHENTICATION_MS = 2000  # how long a login by SASL counts; a new one then takes what is in the files
 # Below 32768, from where Linux assigns ports to outgoing connections. A client that retries a dead port of
 # that range may get the same port on its own side, connect to itself, and keep the broker from starting.
 _PORTS = range(20_000, 32_000)
@@ -135,7 +137,8 @@ class KafkaBroker(Temporary):
     Parameters
     ----------
     listeners : sequence of str
-        Any of PLAINTEXT, SASL_SSL (SCRAM-SHA-512, server certificate) and MTLS (client certificate required).
+        Any of PLAINTEXT, SASL_SSL (SCRAM-SHA-512, OAUTHBEARER, server certificate) and MTLS (client
+        certificate required).
     authorizer : bool
         Forbid everything that `allow` has not granted, except to the PLAINTEXT principal.
     properties : mapping
@@ -170,6 +173,7 @@ class KafkaBroker(Temporary):
         self._more_properties = dict(properties or {})
         self.password = secrets.token_urlsafe(12)
         self.pki: Pki | None = None
+        self.issuer = Issuer()  # of the tokens that SASL_SSL accepts
         self._folder: Path | None = None
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -195,6 +199,8 @@ class KafkaBroker(Temporary):
         # C1 only and the serial collector: more does not pay off for a broker that runs for seconds.
         options = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
         options.append("-Dorg.slf4j.simpleLogger.showDateTime=true")
+        for kind in ("urls", "files"):
+            options.append(f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.{kind}={self._keys_file.as_uri()}")
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [java(), *options, "-cp", classpath, "kafka.Kafka", str(self._properties_file)],
@@ -360,6 +366,10 @@ class KafkaBroker(Temporary):
     def _properties_file(self) -> Path:
         return self.folder / "server.properties"
 
+    @property
+    def _keys_file(self) -> Path:
+        return self.folder / "jwks.json"
+
     def _require_process(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError("the broker is not running")
@@ -369,6 +379,7 @@ class KafkaBroker(Temporary):
         program = java()
         self._folder = Path(tempfile.mkdtemp(prefix="detector-kafka-"))
         self.pki = create_pki(self._folder / "pki")
+        self._keys_file.write_text(self.issuer.keys())
         ports = free_ports(len(self.listeners))
         self._ports = dict(zip(self.listeners, ports, strict=True))
         self._ports["CONTROLLER"] = self._quorum.ports[self.node - 1]
@@ -424,8 +435,10 @@ class KafkaBroker(Temporary):
         if SASL_SSL in self.listeners:
             jaas = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
             properties |= {
-                "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+                "listener.name.sasl_ssl.sasl.enabled.mechanisms": "SCRAM-SHA-512,OAUTHBEARER",
                 "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": jaas,
+                "listener.name.sasl_ssl.connections.max.reauth.ms": str(REAUTHENTICATION_MS),
+                **oauth_properties(self._keys_file),
             }
         if MTLS in self.listeners:
             properties["listener.name.mtls.ssl.client.auth"] = "required"

@@ -23,7 +23,43 @@ from detector.config.tree.base import (
 
 T = TypeVar("T")
 _LOGIN = ("sasl_mechanism", "username", "password")
+_OWNERS = {"oauth": "OAUTHBEARER", "aws_region": "AWS_MSK_IAM"}
 _CERTIFICATES = ("ca_file", "cert_file", "key_file", "key_password")
+
+
+def _without_a_secret(url: str) -> str:
+    if "?" in url or re.search(r"://[^/@:]*:(?!\d{1,5}/)[^@]*@", url):
+        raise leak("a URL without a password and a query string: configure them in the store's own client")
+    return url
+
+
+def _over_http(url: str) -> str:
+    if not re.match(r"https?://[^/\s]+(/\S*)?$", url):
+        raise wrong("an http:// or https:// URL")
+    return url
+
+
+def _encrypted(url: str) -> str:
+    host = re.match(r"https?://(\[[^\]]*\]|[^/:\s]+)", url)
+    if host is None or not (url.startswith("https://") or is_loopback(f"{host[1]}:1")):
+        raise wrong("an https:// URL: a client's secret is sent there")
+    return url
+
+
+class Oauth(Part):
+    """Where tokens come from: OIDC client credentials. `username` names the client, `password` its secret."""
+
+    token_url: Annotated[str, AfterValidator(_without_a_secret), AfterValidator(_encrypted)] = Field(
+        min_length=1, max_length=2048, description="https:// URL of the token endpoint."
+    )
+    scope: str | None = Field(None, max_length=1024, description="What is asked for; null: the default.")
+    extensions: tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{1,64}=[\x20-\x7e]{1,256}$")], ...] = Field(
+        (), max_length=16, description="Sent along with each token, e.g. logicalCluster=lkc-1 (RFC 7628)."
+    )
+    ca_file: str | None = Field(
+        None, description="PEM file of trusted authorities; null: those of the system."
+    )
+    timeout: Duration = Field(5.0, description="Longest wait for a token.")
 
 
 class Security(Part):
@@ -32,11 +68,22 @@ class Security(Part):
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="SSL: encrypted; SASL: with a user name and a password."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="How the password is sent; required by SASL_*."
+    sasl_mechanism: (
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"] | None
+    ) = Field(None, description="How to log in; required by SASL_*.")
+    username: str | None = Field(
+        None, description="Required by SASL_*, except by AWS_MSK_IAM. OAUTHBEARER: the client's id."
     )
-    username: str | None = Field(None, description="Required by SASL_*.")
-    password: Secret | None = Field(None, description="Where the password is kept; required by SASL_*.")
+    password: Secret | None = Field(
+        None,
+        description="Where the password, or the client's secret, is kept. A file is read at each login.",
+    )
+    oauth: Oauth | None = Field(None, description="Where tokens come from; required by OAUTHBEARER.")
+    aws_region: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9-]{1,32}$",
+        description="Region of the cluster; required by AWS_MSK_IAM. Credentials are those of the machine.",
+    )
     ca_file: str | None = Field(
         None, description="PEM file of trusted authorities; null: those of the system."
     )
@@ -55,9 +102,32 @@ class Security(Part):
         used = ("SASL" if login else "SSL") in protocol
         if value is not None and not used:
             raise unfit(f"null: protocol {protocol} does not use it")
-        if value is None and used and login:
+        mechanism = info.data.get("sasl_mechanism")
+        if login and mechanism == "AWS_MSK_IAM":
+            if value is not None:
+                raise unfit("null: AWS_MSK_IAM takes the credentials of the machine")
+        elif value is None and used and login:
             raise unfit(f"a value: protocol {protocol} needs it")
         return value
+
+    @field_validator("oauth", "aws_region")
+    @classmethod
+    def _as_the_mechanism_wants(cls, value: T, info: ValidationInfo) -> T:
+        mechanism, owner = info.data.get("sasl_mechanism"), _OWNERS[str(info.field_name)]
+        if "sasl_mechanism" not in info.data:
+            return value
+        if value is not None and mechanism != owner:
+            raise unfit(f"null: only sasl_mechanism {owner} uses it")
+        if value is None and mechanism == owner:
+            raise unfit(f"a value: sasl_mechanism {owner} needs it")
+        return value
+
+    @field_validator("sasl_mechanism")
+    @classmethod
+    def _encrypted(cls, mechanism: str | None, info: ValidationInfo) -> str | None:
+        if mechanism in _OWNERS.values() and info.data.get("protocol") == "SASL_PLAINTEXT":
+            raise unfit("PLAIN or SCRAM, or protocol SASL_SSL: a token that is seen can be used by others")
+        return mechanism
 
     @field_validator("key_file")
     @classmethod
@@ -143,18 +213,6 @@ class Topics(Part):
         if topic in others:
             raise unfit(f"a name that no other topic has (topics.{others[topic]} has it)")
         return topic
-
-
-def _without_a_secret(url: str) -> str:
-    if "?" in url or re.search(r"://[^/@:]*:(?!\d{1,5}/)[^@]*@", url):
-        raise leak("a URL without a password and a query string: configure them in the store's own client")
-    return url
-
-
-def _over_http(url: str) -> str:
-    if not re.match(r"https?://[^/\s]+(/\S*)?$", url):
-        raise wrong("an http:// or https:// URL")
-    return url
 
 
 class Registry(Part):

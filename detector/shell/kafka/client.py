@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from kafka import errors as kafka_errors
 from kafka.errors import KafkaError, KafkaTimeoutError
 
-from detector.config.tree import Config
+from detector.config.tree import Config, Security
 from detector.errors import (
     BrokerUnavailable,
     CommitFailed,
@@ -22,7 +22,9 @@ from detector.errors import (
     NeedsOperator,
 )
 from detector.shell import calls
+from detector.shell.kafka.fresh import FreshContext, Password
 from detector.shell.kafka.size_limits import REQUEST_BYTES_MAX
+from detector.shell.kafka.tokens import Tokens, msk, oidc
 from detector.shell.kafka.workarounds import NetClient, read_batches_whole
 
 Settings = dict[str, Any]
@@ -30,6 +32,7 @@ Settings = dict[str, Any]
 SHORT_REQUEST_MS = 1500  # timeout of a small request between two polls
 CLOSE_S = 4.5  # maximum duration of close(), so that a caller has it within 5 s
 CONSUMER_CLOSE_MS = 1500
+_AWS_S = 5.0  # for credentials: those of an instance come over its network
 CALL = "kafka-call"  # name of the threads of calls that have no timeout of their own
 
 
@@ -46,7 +49,7 @@ def client_settings(config: Config, password: str | None = None, key_password: s
     Raises
     ------
     CredentialsError
-        A certificate or key file cannot be used.
+        A certificate or key file cannot be used, or a package is missing.
     """
     kafka, security = config.kafka, config.kafka.security
     settings: Settings = {
@@ -61,14 +64,25 @@ def client_settings(config: Config, password: str | None = None, key_password: s
         "api_version": kafka.api_version,
     }
     if security.protocol.endswith("SSL"):
-        settings["ssl_context"] = _ssl_context(config, key_password)
+        key = Password(security.key_password, "kafka.security.key_password", key_password)
+        files = security.ca_file, security.cert_file, security.key_file
+        settings["ssl_context"] = FreshContext(files, lambda: _ssl_context(config, key()))
     if security.protocol.startswith("SASL"):
-        settings |= {
-            "sasl_mechanism": security.sasl_mechanism,
-            "sasl_plain_username": security.username,
-            "sasl_plain_password": password,
-        }
+        settings |= _login(security, Password(security.password, "kafka.security.password", password))
     return settings
+
+
+def _login(security: Security, password: Password) -> Settings:
+    """Settings of SASL. Amazon's clusters take signed tokens by OAUTHBEARER, too."""
+    if security.aws_region is not None:
+        tokens = Tokens(msk(security.aws_region, _AWS_S))
+        return {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": tokens}
+    settings = {"sasl_mechanism": security.sasl_mechanism, "sasl_plain_username": security.username}
+    if security.oauth is None:
+        return settings | {"sasl_plain_password": password}
+    fetch = oidc(security.oauth, security.username or "", password)
+    extensions = dict(text.split("=", 1) for text in security.oauth.extensions)
+    return settings | {"sasl_oauth_token_provider": Tokens(fetch, extensions)}
 
 
 def _ssl_context(config: Config, key_password: str | None) -> ssl.SSLContext:

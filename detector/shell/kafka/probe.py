@@ -230,7 +230,8 @@ class Attempt:
     @property
     def who(self) -> str:
         """Say as whom this process logs in."""
-        return f"user {self._settings['sasl_plain_username']} by {self._settings['sasl_mechanism']}"
+        name, user = self._settings["sasl_mechanism"], self._settings.get("sasl_plain_username")
+        return f"the AWS credentials of this machine by {name}" if user is None else f"user {user} by {name}"
 
     def authenticate(self, connection: Connection) -> None:
         """Log in."""

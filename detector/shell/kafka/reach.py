@@ -125,6 +125,8 @@ class Reached:
                 )
             case "TLS" | "connection", _ if isinstance(error, CredentialsError):
                 return _TLS
+            case "login", _ if self._config.kafka.security.oauth is not None:
+                return f"{_LOGIN}; or look at the server of kafka.security.oauth.token_url"
             case "login", _ if isinstance(error, CredentialsError):
                 return f"{_LOGIN}; or create the user at the broker"
             case _:
