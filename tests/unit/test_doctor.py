@@ -18,7 +18,7 @@ from detector import wiring
 from detector.config.tree import Config
 from detector.errors import EXIT_CONFIG, EXIT_NEEDS_OPERATOR, StoreUnavailable
 from detector.shell.finding import Finding
-from detector.shell.kafka import client_settings
+from detector.shell.kafka import client_settings, reach
 from detector.shell.kafka.certificates import valid_until
 from detector.shell.kafka.checkup import Checkup
 from detector.shell.kafka.cluster_settings import BrokerLimits, TopicLimits
@@ -64,11 +64,24 @@ def tls_server(store: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_a_name_that_does_not_exist(tmp_path: Path) -> None:
+def test_a_name_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(reach.socket, "getaddrinfo", unknown)
     [one] = checked(config(tmp_path, "no-such-host.invalid:9092"))
     assert (one.verdict, one.subject, one.exit_code) == ("error", "name", EXIT_NEEDS_OPERATOR)
-    assert "no such host" in one.text
+    assert one.text == "no-such-host.invalid:9092: no such host (Name or service not known)."
     assert "kafka.bootstrap_servers" in str(one.remedy)
+
+
+def test_a_name_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(reach, "PROBE_ONE_S", 0.05)
+    monkeypatch.setattr(reach.socket, "getaddrinfo", lambda *_, **__: answered.wait(10.0))
+    [one] = checked(config(tmp_path, "slow.invalid:9092"))
+    answered.set()
+    assert one.text == "slow.invalid:9092: the name server does not answer."
 
 
 def test_a_port_where_nobody_listens(tmp_path: Path) -> None:
