@@ -226,7 +226,7 @@ def test_a_quiet_partition_renews_its_origin_before_the_log_forgets() -> None:
 
 def test_every_checkpoint_of_one_position_can_be_read() -> None:
     """Barriers by command have no events between them, so the names of their checkpoints have no order."""
-    world = World(config=config(checkpoints={"interval": 0.001, "keep": 2}))
+    world = World(config=config(checkpoints={"interval": 0.001, "keep": 100}))
     world.produce(30 * BLOCK)
     runner = world.runner(live=True)
     until(lambda: 0 in world.broker.committed and world.newest() != "", runner)
