@@ -73,7 +73,7 @@ def test_an_alert_is_told_from_another_event() -> None:
 
 
 def test_an_alert_of_another_cluster_answers_no_event_of_this_one() -> None:
-    """A mirror has the events at other offsets, so ids of alerts repeat; the id of the event tells them apart."""
+    """A mirror has the events at other offsets, so ids of alerts repeat; those of events do not."""
     made = alerted(3, 7)
     wrong, right = ({"alert_id": alert_id(3), "event_id": event_id} for event_id in ("e-7", "e-3"))
     (receipt,) = made.receipts(label(wrong))

@@ -282,7 +282,7 @@ class Desk:
         return [], "forgotten" if self._buffer.was_here(first) else "unknown_event"
 
     def _agrees(self, one: Command, number: int) -> bool:
-        """Whether an alert's event has the event id that the record also names: a mirror repeats alert ids."""
+        """Whether the event of an alert has the event id that the record names beside it."""
         if one.names != "alert_id" or one.event_id is None:
             return True
         return int(self._buffer.column("ids", np.array([number]))[0]) == self._id_hash(one.event_id)
