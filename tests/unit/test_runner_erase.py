@@ -103,6 +103,23 @@ def test_only_the_checkpoint_after_an_erasure_is_left(kind: str, tmp_path: Path)
     assert all(name.startswith((left.name, f"manifests/{left.name}")) for name in objects(world))
 
 
+def test_older_checkpoints_of_the_same_offset_go_too() -> None:
+    """Barriers by command on a quiet topic have one offset."""
+    world = world_with_generations()
+    runner = world.runner(live=True)
+    for number in range(4):
+        world.feedback.append(b"label %d" % number)
+        until(lambda number=number: world.journal().end("feedback") == number + 1, runner)  # type: ignore[misc]
+        for _ in range(5):
+            turned(world, runner)
+    newest = max(manifest.position for manifest in manifests(world))
+    assert sum(manifest.position == newest for manifest in manifests(world)) > 2
+    world.feedback.append(ERASE)
+    erase(world, runner)
+    (left,) = manifests(world)
+    assert left.position == newest
+
+
 def objects(world: World) -> list[str]:
     prefix = world.path("")
     return [n.removeprefix(prefix) for n in world.store.objects if not n.startswith(f"{prefix}config/")]
