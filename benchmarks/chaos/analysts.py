@@ -22,6 +22,7 @@ from tests.kafka.audit import Copy, compare, log_of, published, side_records, un
 from tests.kafka.daemons import Deployment
 
 OTHERS = ("case_updates", "receipts")
+ERASED_SHARE = 0.03  # of records
 
 
 class Analysts(threading.Thread):
@@ -69,7 +70,6 @@ class Analysts(threading.Thread):
             kind = self._rng.choice(
                 ("label", "label", "label", "retract_label", "snooze", "unsnooze", "note", "close", "hush")
             )
-            self.sent[kind] += 1
             record = {
                 "kind": kind,
                 "time": alert["event_time"],
@@ -77,14 +77,20 @@ class Analysts(threading.Thread):
                 "feedback_id": f"{alert['alert_id']}-{self._rng.randrange(1_000_000)}",
                 **named,
             }
-            if kind == "label":
+            if self._rng.random() < ERASED_SHARE:
+                record["kind"] = "erase"
+                if self._rng.random() < 0.5:
+                    record = {name: value for name, value in record.items() if name not in named}
+                    record["entity"] = self._rng.choice((alert["entity"]["value"], "nobody"))
+            elif kind == "label":
                 record["label"] = self._rng.choice(("fraud", "legitimate"))
             elif kind == "snooze":
                 record["until"] = (time + timedelta(days=self._rng.randint(1, 9))).isoformat()
-            if kind in ("snooze", "unsnooze") and self._rng.random() < 0.5:
+            if record["kind"] in ("snooze", "unsnooze") and self._rng.random() < 0.5:
                 record["code"] = self._rng.choice((*CODES, "nonsense"))
-            elif kind in ("note", "close"):
+            elif record["kind"] in ("note", "close"):
                 record["note" if kind == "note" else "code"] = "called"
+            self.sent[record["kind"]] += 1
             yield json.dumps(record).encode()
 
 

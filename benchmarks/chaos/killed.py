@@ -13,9 +13,9 @@ that was committed when it died.
 It may take the session timeout and 5 s. At the end each record of the log must be scored or rejected exactly
 once, and no output may be hidden.
 
-With `--feedback` analysts answer, snooze, close and take back all the while, frauds are reported late, and
-case updates and receipts are published. Then all outputs must also be those of an undisturbed replay with the
-same journal, each once, and every feedback record must have exactly one receipt.
+With `--feedback` analysts answer, snooze, close, take back and erase all the while, frauds are reported late,
+and case updates and receipts are published. Then all outputs must also be those of an undisturbed replay with
+the same journal, each once, and every feedback record must have exactly one receipt.
 
 Prints a line per cycle and a summary; exit code 1 if a check fails. Needs Java and Maven.
 """
@@ -40,10 +40,10 @@ from kafka import KafkaConsumer, TopicPartition
 
 from benchmarks.chaos.analysts import Analysts, check_all
 from benchmarks.chaos.traffic import Traffic
-from tests.kafka.audit import log_of, places, published, times_accounted
+from tests.kafka.audit import kept, log_of, places, published, times_accounted
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
-from tests.kafka.dies_in_transaction import DIE
+from tests.kafka.dies_in_transaction import DIE, KEPT
 from tests.kafka.waiting import poll_until
 
 PARTITIONS = 4
@@ -116,7 +116,7 @@ class Run:
     def _start(self, number: int) -> Replica:
         gate = self._deployment.folder / f"die-{number}"
         gate.unlink(missing_ok=True)
-        os.environ[DIE] = str(gate)
+        os.environ[DIE], os.environ[KEPT] = str(gate), str(kept(self._deployment.folder))
         return Replica(gate=gate, daemon=self._deployment.start())
 
     def _settled(self) -> bool:

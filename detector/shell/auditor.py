@@ -17,10 +17,9 @@ from dataclasses import dataclass, replace
 from detector.config.tree import Config, ModelPart
 from detector.core.records import Alert, DeadLetter, Identity, Record
 from detector.core.recovery.checkpoint import Manifest
-from detector.core.recovery.committed import NOWHERE, place_of, read_journal, seal
+from detector.core.recovery.committed import NOWHERE, check_side, place_of, read_journal, seal
 from detector.core.recovery.generations import (
     Origin,
-    check_side,
     config_name,
     find_origin,
     move_checkpoint,

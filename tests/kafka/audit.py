@@ -16,13 +16,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from threadpoolctl import threadpool_limits
 
 from detector.config.load import load
-from detector.config.tree import Config
+from detector.config.tree import ModelPart
 from detector.core.records import Headers, Identity, Outputs, Record
 from detector.core.recovery.checkpoint import read_manifest
 from detector.core.recovery.journal import Journal
@@ -153,6 +155,7 @@ def undisturbed(
         Takes case updates and receipts, by kind: several are about one record of the log.
     """
     config = load(deployment.config, [])
+    wanted = config.model_part(deployment.partitions)
     topics = {side: side_records(deployment.bootstrap, getattr(config.topics, side)) for side in SIDES}
     kinds = {name: kind for kind, name in deployment.topics.items()}
     reference: Seen = {}
@@ -166,7 +169,7 @@ def undisturbed(
         )
         journal = whole_journal(deployment, number) if sides else None
         with threadpool_limits(1):
-            for outputs in _live(records, config, identity, journal, topics, shard_type, messages):
+            for outputs in _live(records, wanted, identity, journal, topics, shard_type, messages):
                 for topic, offset, key, value, headers in publications(outputs, identity, config.topics):
                     copy = key, headers, value
                     if kinds[topic] in ("case_updates", "receipts"):
@@ -179,14 +182,13 @@ def undisturbed(
 
 def _live(
     records: list[Record],
-    config: Config,
+    wanted: ModelPart,
     identity: Identity,
     journal: Journal | None,
     topics: Mapping[Side, SideRecords],
     shard_type: type[Shard],
     messages: list[bytes],
 ) -> Iterator[Outputs]:
-    wanted = config.model_part(1)
     position = 0 if journal is None else journal.position
     shard = shard_type(wanted, identity, position=position)
     assert journal is None or journal.config == wanted.hash()
@@ -234,9 +236,17 @@ def whole_journal(deployment: Deployment, number: int) -> Journal:
     return journal
 
 
+def kept(folder: Path) -> Path:
+    """Folder of the manifests that were deleted; see `tests.kafka.dies_in_transaction`."""
+    return folder / "deleted"
+
+
 def _since(deployment: Deployment, name: str) -> Journal:
-    """The journal that a checkpoint holds; one copy of its manifest may be damaged."""
-    for path in deployment.checkpoints.rglob(f"{name.rpartition('/')[2]}.json"):
+    """The journal that a checkpoint holds; one copy of its manifest may be damaged, or kept (`kept`)."""
+    file = f"{name.rpartition('/')[2]}.json"
+    for path in chain.from_iterable(
+        folder.rglob(file) for folder in (deployment.checkpoints, kept(deployment.folder))
+    ):
         try:
             manifest = read_manifest(path.read_bytes())
         except CheckpointDamaged:

@@ -140,7 +140,8 @@ def check_generations(simulation: Simulation) -> None:
         while chain[-1]:
             if chain[-1] not in store.manifests:
                 simulation.fail(f"partition {number}: {chain[-1]} was never written")
-            chain.append(store.manifests[chain[-1]].since.checkpoint)
+            erases = store.manifests[chain[-1]].erases  # older ones hold what was erased: none is kept
+            chain.append("" if erases else store.manifests[chain[-1]].since.checkpoint)
         horizon = newest.partition("-")[0]
         manifests = [
             store.manifests[name] for name in (*chain[:keep], store.manifests[newest].before) if name

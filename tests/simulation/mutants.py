@@ -187,6 +187,10 @@ MUTANTS = (
         (objects, "expired", "stem < horizon", "True"),
     ),
     _mutant(
+        "generations that hold what was erased are kept",
+        (objects, "expired", '"" if kept[name].erases else ', ""),
+    ),
+    _mutant(
         "no generation is ever deleted",
         (objects, "expired", "return sorted(old", "return [] and sorted(old"),
     ),

@@ -62,6 +62,7 @@ class Plan:
     configs: tuple[Config, ...]  # members start with one of these, most often with the first
     commits_in_background: bool  # commits take effect between other steps, not at once
     live: bool  # one barrier a turn, as in the service
+    erased_share: float  # of turns with a record that erases an entity
 
     @property
     def golden(self) -> bool:
@@ -116,6 +117,7 @@ def make_plan(seed: int) -> Plan:
         configs=tuple(configs),
         commits_in_background=rng.random() < 0.7,
         live=rng.random() < 0.5,
+        erased_share=rng.choice((0.0, 0.0, 0.02, 0.1)),
     )
 
 

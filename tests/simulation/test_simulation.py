@@ -47,7 +47,7 @@ def test_every_fault_happens() -> None:
     within = {
         f"crash at {step}" for step in ("get", "put:before", "put:after", "commit:before", "commit:after")
     }
-    rare = {"other_configuration", "partition_added", "evict_within", "work_goes_on_after_death"}
+    rare = {"erase", "other_configuration", "partition_added", "evict_within", "work_goes_on_after_death"}
     expected = (set(FAULTS) - {"damage"}) | damages | within | rare
     assert expected <= happened.keys()
 

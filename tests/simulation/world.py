@@ -41,7 +41,7 @@ from detector.testing import (
     MemoryStore,
     MemoryStream,
 )
-from tests.chain import MALFORMED, ChainShard
+from tests.chain import ERASE, MALFORMED, ChainShard
 from tests.simulation.plan import Plan
 
 T = TypeVar("T")
@@ -273,6 +273,7 @@ class Simulation:
         self._broker_until = self._store_until = self._full_until = -1  # turn
         self._producing = Random(f"log {plan.seed}")
         self._forging = Random(f"forged {plan.seed}")
+        self._erasing = Random(f"erased {plan.seed}")
         self._events: list[tuple[bytes, bytes]] = []  # keys and values, to be repeated
         self._depth = 0
         interval_s = plan.commit_interval_s
@@ -509,6 +510,9 @@ class Simulation:
                 self.broker.gap(partition, rng.randint(1, 3))
         if "feedback" in self.sides and rng.random() < 0.2:
             self.sides["feedback"].append(self._label(rng))
+        if "feedback" in self.sides and self._erasing.random() < self.plan.erased_share:
+            self.sides["feedback"].append(self._erase(self._erasing))
+            self.happened["erase"] += 1
         if "exchange" in self.sides and rng.random() < 0.05:
             self.sides["exchange"].append(rng.randbytes(rng.randint(0, 40)))
         if "exchange" in self.sides and "hostile" in self.plan.faults and self._forging.random() < 0.2:
@@ -565,6 +569,11 @@ class Simulation:
             return b"label %d" % number
         label = rng.choice(("fraud", "fraud", "legitimate"))
         return json.dumps({"time": 1, "label": label, "event_id": str(number)}).encode()
+
+    def _erase(self, rng: Random) -> bytes:
+        if not self.plan.real:
+            return ERASE + b" %d" % rng.randrange(1000)
+        return json.dumps({"kind": "erase", "time": 1, "entity": f"c{rng.randrange(22)}"}).encode()
 
     def _tail(self) -> None:
         """Produce more events for every partition, with time for a checkpoint."""
@@ -676,6 +685,8 @@ class Simulation:
                 continue
             chain = [generation]
             while chain[-1] in manifests and len(chain) < self._keep():
+                if manifests[chain[-1]].erases:  # older ones are deleted
+                    break
                 chain.append(manifests[chain[-1]].since.checkpoint)
             begin = {*chain, manifests[generation].before}
             if begin <= manifests.keys() and not any(map(store.is_whole, begin)):

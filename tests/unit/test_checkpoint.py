@@ -18,9 +18,8 @@ from hypothesis.extra import numpy as st_numpy
 from numpy.typing import NDArray
 
 from detector.core.recovery.checkpoint import FORMAT, Snapshot, encode, read_manifest, read_state
-from detector.core.recovery.committed import NOWHERE, Place, place_of, read_journal, seal
+from detector.core.recovery.committed import NOWHERE, Place, check_side, place_of, read_journal, seal
 from detector.core.recovery.generations import (
-    check_side,
     expired,
     find_origin,
     folders,

@@ -72,6 +72,16 @@ def test_an_alert_is_told_from_another_event() -> None:
     ]
 
 
+def test_an_alert_of_another_cluster_answers_no_event_of_this_one() -> None:
+    """A mirror has the events at other offsets, so ids of alerts repeat; those of events do not."""
+    made = alerted(3, 7)
+    wrong, right = ({"alert_id": alert_id(3), "event_id": event_id} for event_id in ("e-7", "e-3"))
+    (receipt,) = made.receipts(label(wrong))
+    assert receipt["outcome"] == "unknown_event"
+    assert "another event_id" in receipt["text"]
+    assert apply(made, label(right)) == ["applied"]
+
+
 def test_an_alert_and_other_coordinates_contradict_each_other() -> None:
     made = alerted(3, 7)
     named = {"alert_id": alert_id(3), "topic": TOPIC, "partition": PARTITION}

@@ -100,6 +100,20 @@ def test_messages_of_peers_are_applied_once() -> None:
     assert outcomes_of(shard_1, published(shard(0), 768, COUNTS), Receiver(answer=False)) == {"unfit": 1}
 
 
+def test_messages_of_barriers_at_one_position_are_all_new() -> None:
+    """Barriers by command have no events between them; a restart may come between them, too."""
+    sender, shard_1 = shard(0), shard(1)
+    for _ in range(3):
+        sender.publish(256, [COUNTS, COUNTS])
+        assert outcomes_of(shard_1, list(enumerate(sender.collect()[0]))) == {"applied": 2}
+        again = shard(0)
+        again.load(unpack(pack({"exchange": sender.to_state()}))["exchange"])
+        sender = again
+    for position in (256, 512):
+        sender.publish(position, [COUNTS] * PUBLISHED_MAX)
+        assert outcomes_of(shard_1, list(enumerate(sender.collect()[0]))) == {"applied": PUBLISHED_MAX}
+
+
 def test_the_last_message_of_each_peer_is_state() -> None:
     shard_1, records = shard(1), published(shard(0), 256, COUNTS)
     assert len(shard_1.to_state()["last"]) == 0

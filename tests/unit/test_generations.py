@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from detector.core.recovery.generations import check_end, cluster_of, store_prefix
+from detector.core.recovery.committed import check_end
+from detector.core.recovery.generations import cluster_of, store_prefix
 from detector.errors import NeedsOperator
 from detector.shell.store import FsspecStore
 

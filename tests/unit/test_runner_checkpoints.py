@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from detector.core.recovery.checkpoint import Manifest, Snapshot
-from detector.core.recovery.generations import read_manifest_of
+from detector.core.recovery.generations import read_checkpoint, read_manifest_of
 from detector.core.shard.sizing import SNAPSHOTS
 from detector.errors import NeedsOperator
 from detector.ports import Committed
@@ -221,6 +222,32 @@ def test_a_quiet_partition_renews_its_origin_before_the_log_forgets() -> None:
     world.finish()
     numbers = world.telemetry.partitions[0]
     assert numbers.scored + sum(numbers.rejected.values()) == numbers.received == 20
+
+
+def test_every_checkpoint_of_one_position_can_be_read() -> None:
+    """Barriers by command have no events between them, so the names of their checkpoints have no order."""
+    world = World(config=config(checkpoints={"interval": 0.001, "keep": 100}))
+    world.produce(30 * BLOCK)
+    runner = world.runner(live=True)
+    until(lambda: 0 in world.broker.committed and world.newest() != "", runner)
+    for number in range(12):
+        world.feedback.append(b"label %d" % number)
+        until(lambda number=number: world.journal().end("feedback") == number + 1, runner)  # type: ignore[misc]
+        world.clock.sleep(1.0)
+    runner.stop()
+    runner.run()
+
+    def get(name: str) -> bytes:
+        return world.store.get(world.path(name))
+
+    prefix = world.path("0")
+    there = [name[len(prefix) - 1 : -5] for name in world.store.objects if name.startswith(prefix)]
+    found = [
+        read_manifest_of(name, get) for name in there if world.path(f"{name}.json") in world.store.objects
+    ]
+    assert max(Counter(manifest.position for manifest in found).values()) > 3
+    assert any(layer.name[:27] == manifest.name[:27] for manifest in found for layer in manifest.layers)
+    assert all(read_checkpoint(manifest.name, get)[0] == manifest for manifest in found)
 
 
 def test_without_a_store_alerts_are_the_same(undisturbed: Callable[..., list[bytes]]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detector.core.recovery.checkpoint import Manifest
 from detector.core.recovery.generations import read_manifest_of
 from detector.shell.runner.loop import Runner
+from detector.shell.store import FsspecStore
 from tests.chain import ERASE
 from tests.unit.runner_world import BLOCK, Crash, World, config, names, until
 
@@ -17,9 +20,18 @@ pytestmark = pytest.mark.usefixtures("chain")
 EVENTS = 30 * BLOCK
 
 
-def world_with_generations(events: int = EVENTS) -> World:
+class Listed(FsspecStore):
+    """A real store, whose objects can be looked at as those of a `MemoryStore`."""
+
+    @property
+    def objects(self) -> dict[str, bytes]:
+        return {name: self.get(name) for name in self.list("")}
+
+
+def world_with_generations(events: int = EVENTS, store: Any = None) -> World:
     """Everything is processed, and there are several generations."""
     world = World(poll_records_max=40, config=config(checkpoints={"interval": 0.001, "keep": 3}))
+    world.store = store or world.store
     world.produce(events)
     runner = world.runner(live=True)
     until(lambda: processed(world) and len(names(world)) > 2, runner)
@@ -75,8 +87,10 @@ class Killer:
             raise Crash(step)
 
 
-def test_only_the_checkpoint_after_an_erasure_is_left() -> None:
-    world = world_with_generations()
+@pytest.mark.parametrize("kind", ["", "file", "memory"])
+def test_only_the_checkpoint_after_an_erasure_is_left(kind: str, tmp_path: Path) -> None:
+    """Also in a folder and in a store of objects."""
+    world = world_with_generations(store=Listed(f"{kind}://{tmp_path}/store") if kind else None)
     before = {manifest.name for manifest in manifests(world)}
     assert len(before) > 1
     world.feedback.append(ERASE)
@@ -87,6 +101,23 @@ def test_only_the_checkpoint_after_an_erasure_is_left() -> None:
     assert left.name not in before
     assert world.newest() == left.name
     assert all(name.startswith((left.name, f"manifests/{left.name}")) for name in objects(world))
+
+
+def test_older_checkpoints_of_the_same_offset_go_too() -> None:
+    """Barriers by command on a quiet topic have one offset."""
+    world = world_with_generations()
+    runner = world.runner(live=True)
+    for number in range(4):
+        world.feedback.append(b"label %d" % number)
+        until(lambda number=number: world.journal().end("feedback") == number + 1, runner)  # type: ignore[misc]
+        for _ in range(5):
+            turned(world, runner)
+    newest = max(manifest.position for manifest in manifests(world))
+    assert sum(manifest.position == newest for manifest in manifests(world)) > 2
+    world.feedback.append(ERASE)
+    erase(world, runner)
+    (left,) = manifests(world)
+    assert left.position == newest
 
 
 def objects(world: World) -> list[str]:

@@ -55,6 +55,7 @@ _PLAIN = {
     "no_snooze": "There was no snooze any more.",
     "over": "The snooze is over already: it ends before the event time of now.",
 }
+_OTHER_EVENT = "The event of this alert_id has another event_id: the alert may be of another cluster."
 
 
 class Snoozing(Protocol):
@@ -235,6 +236,8 @@ class Desk:
         if one.entity is not None:
             return self._erase(position, one, self._hash_of(one))
         numbers, outcome = self._events(one, place)
+        if numbers and not self._agrees(one, numbers[0]):
+            return self._draft(position, one, "unknown_event", _OTHER_EVENT)
         if self.erased and numbers and self._event(numbers[0])[1] in self.erased:
             return self._draft(position, one, "forgotten", "The entity of the event was erased.")
         if outcome == "unknown_event" and one.kind == "erase" and place is None:
@@ -277,6 +280,12 @@ class Desk:
         if found:
             return [], "unknown_alert"
         return [], "forgotten" if self._buffer.was_here(first) else "unknown_event"
+
+    def _agrees(self, one: Command, number: int) -> bool:
+        """Whether the event of an alert has the event id that the record names beside it."""
+        if one.names != "alert_id" or one.event_id is None:
+            return True
+        return int(self._buffer.column("ids", np.array([number]))[0]) == self._id_hash(one.event_id)
 
     def _is_alerted(self, number: int) -> bool:
         return bool(int(self._buffer.column("flags", np.array([number]))[0]) & ALERTED)

@@ -7,9 +7,10 @@ them at a barrier of its own.
     shard A, barrier ─ publish, pack ─> exchange topic ─> unpack, filter, receive ─> shard B, later barrier
 
 Rules
-    - A message names its shard (topic, group, partition), the barrier (position) and its number there. Of
-      each peer the highest (position, number) received is stored. A message that does not come after it is a
-      duplicate, as at-least-once delivery makes them, and is ignored.
+    - A message names its shard (topic, group, partition), the position of its barrier and its number there.
+      Where no event came between barriers they have the same position, and the numbers go on. Of each peer
+      the highest (position, number) received is stored. A message that does not come after it is a duplicate,
+      as at-least-once delivery makes them, and is ignored.
     - Whoever may write to the topic can send anything. A message is arrays of plain numbers, limited in size,
       never code. What cannot be read is counted and changes nothing. `receive` decides whether kind, shapes
       and values make sense.
@@ -61,7 +62,7 @@ class _Message(msgspec.Struct, frozen=True, array_like=True):
     group: Annotated[str, msgspec.Meta(max_length=200)]
     partition: Annotated[int, msgspec.Meta(ge=0, lt=1 << 16)]  # limits the number of peers stored
     position: _Natural  # of the barrier
-    number: _Natural  # among the messages of that barrier
+    number: _Natural  # among the messages of barriers at that position
     kind: _Name
     arrays: Annotated[dict[_Name, _Array], msgspec.Meta(max_length=ARRAYS_MAX)]
 
@@ -81,7 +82,8 @@ class Exchange:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
-        self._last: dict[int, tuple[int, int]] = {}  # peer -> (position, number) of its last message
+        # Partition -> (position, number) of its last message; also of the last one published here.
+        self._last: dict[int, tuple[int, int]] = {}
         self._outcomes: Counter[str] = Counter()
         self._packed: list[bytes] = []
 
@@ -118,9 +120,12 @@ class Exchange:
             More than `PUBLISHED_MAX` messages, or an array that cannot be packed: a bug of the caller.
         """
         identity = self._identity
-        for number, (kind, arrays) in enumerate(messages):
-            if number >= PUBLISHED_MAX:
+        before, last = self._last.get(identity.partition, (-1, -1))
+        first = last + 1 if before == position else 0
+        for number, (kind, arrays) in enumerate(messages, first):
+            if number - first >= PUBLISHED_MAX:
                 raise ValueError(f"more than {PUBLISHED_MAX} messages at one barrier")
+            self._last[identity.partition] = position, number
             message = _Message(
                 version=VERSION,
                 topic=identity.topic,
@@ -145,7 +150,7 @@ class Exchange:
         return messages, outcomes
 
     def to_state(self) -> dict[str, Any]:
-        """State: the last message of each peer."""
+        """State: the last message of each shard."""
         rows = [(partition, *place) for partition, place in sorted(self._last.items())]
         return {"last": np.array(rows, dtype=np.int64).reshape(-1, 3)}
 

@@ -20,7 +20,7 @@ from typing import Any
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import SIDES, Side
 from detector.core.recovery.upgrade import BEGIN
-from detector.errors import NeedsOperator
+from detector.errors import LogGone, NeedsOperator
 
 ANEW = "delete the group's offsets to start anew"
 ID_CHARS_MAX = 64  # Kafka's have 22 and 36
@@ -160,3 +160,56 @@ def _place(given: Any) -> Place | None:
     ids: list[str] = [*given, *[""] * (3 - len(given))]
     sides = dict(zip(SIDES, ids[3:], strict=False))
     return Place(cluster=ids[0], topic=ids[1], entity_key=ids[2], sides=sides)
+
+
+def check_end(until: int, *, partition: int, group: str, end: int) -> None:
+    """Check that the log reaches to the committed offset: else new events would count as published.
+
+    Parameters
+    ----------
+    until
+        Committed offset.
+    end
+        Offset after the log's last record now.
+
+    Raises
+    ------
+    NeedsOperator
+        The log ends before it.
+    """
+    if end < until:
+        raise NeedsOperator(
+            f"partition {partition}: group {group!r} has committed offset {until}, but the log ends at {end} "
+            "now: the topic was created again, or lost its newest events (unclean leader election); bring "
+            f"them back, or stop all members and {ANEW}"
+        )
+
+
+def check_side(journal: Journal, side: Side, *, partition: int, beginning: int | None) -> None:
+    """Check that the records of a side topic which a replay applies are still there.
+
+    Parameters
+    ----------
+    beginning
+        Lowest position in the side topic; None: no such topic is configured.
+
+    Raises
+    ------
+    LogGone
+        The topic no longer has them.
+    NeedsOperator
+        The topic is not configured.
+    """
+    needed = journal.needed(side)
+    if needed is None:
+        return
+    if beginning is None:
+        raise NeedsOperator(
+            f"partition {partition}: records {needed} to {journal.end(side)} of the {side} topic are part "
+            f"of its state: set topics.{side} again, or {ANEW}"
+        )
+    if beginning > needed:
+        raise LogGone(
+            f"partition {partition}: recovery needs the {side} topic from offset {needed}, but it begins "
+            f"at {beginning} now: raise its retention above the checkpoints' age, then {ANEW}"
+        )

@@ -47,7 +47,6 @@ from detector.core.recovery.checkpoint import (
 )
 from detector.core.recovery.committed import ANEW
 from detector.core.recovery.journal import Journal
-from detector.core.recovery.sides import Side
 from detector.core.recovery.upgrade import BEGIN, FORMAT
 from detector.errors import CheckpointDamaged, LogGone, NeedsOperator
 
@@ -121,59 +120,6 @@ def write(snapshot: Snapshot, put: Put, get: Get | None = None) -> str:
     for place in _manifest_names(name):
         put(place, manifest)
     return name
-
-
-def check_end(until: int, *, partition: int, group: str, end: int) -> None:
-    """Check that the log reaches to the committed offset: else new events would count as published.
-
-    Parameters
-    ----------
-    until
-        Committed offset.
-    end
-        Offset after the log's last record now.
-
-    Raises
-    ------
-    NeedsOperator
-        The log ends before it.
-    """
-    if end < until:
-        raise NeedsOperator(
-            f"partition {partition}: group {group!r} has committed offset {until}, but the log ends at {end} "
-            "now: the topic was created again, or lost its newest events (unclean leader election); bring "
-            f"them back, or stop all members and {ANEW}"
-        )
-
-
-def check_side(journal: Journal, side: Side, *, partition: int, beginning: int | None) -> None:
-    """Check that the records of a side topic which a replay applies are still there.
-
-    Parameters
-    ----------
-    beginning
-        Lowest position in the side topic; None: no such topic is configured.
-
-    Raises
-    ------
-    LogGone
-        The topic no longer has them.
-    NeedsOperator
-        The topic is not configured.
-    """
-    needed = journal.needed(side)
-    if needed is None:
-        return
-    if beginning is None:
-        raise NeedsOperator(
-            f"partition {partition}: records {needed} to {journal.end(side)} of the {side} topic are part "
-            f"of its state: set topics.{side} again, or {ANEW}"
-        )
-    if beginning > needed:
-        raise LogGone(
-            f"partition {partition}: recovery needs the {side} topic from offset {needed}, but it begins "
-            f"at {beginning} now: raise its retention above the checkpoints' age, then {ANEW}"
-        )
 
 
 def config_name(name: str) -> str:
@@ -368,7 +314,7 @@ def expired(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> l
     newest = kept.get(journal.checkpoint)
     if newest is not None and newest.erases and not _is_whole(newest, get):
         return []
-    erased = newest.since.checkpoint if newest is not None and newest.erases else None
+    erased = _at_one_position([m for m in kept.values() if m.erases], get)
     before = "" if newest is None else newest.before
     oldest = before or ("~" if newest is None else newest.all_layers[0].name)  # "~" is after all names
     if before and (readable := _readable(before, get)) is not None:
@@ -383,9 +329,25 @@ def expired(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> l
         return stem in kept or stem >= oldest
 
     old = [
-        name for name, stem in stems.items() if (stem < horizon or stem == erased) and not needed(name, stem)
+        name for name, stem in stems.items() if (stem < horizon or stem in erased) and not needed(name, stem)
     ]
-    return sorted(old, key=lambda name: (name.endswith(".state"), name))
+    # Of those that were erased the oldest first: each one's manifest leads to the one before it.
+    ages = {name: -age for age, name in enumerate(erased, 1)}
+    return sorted(old, key=lambda name: (ages.get(stems[name], 0), name.endswith(".state"), name))
+
+
+def _at_one_position(erasing: Sequence[Manifest], get: Get) -> list[str]:
+    """Checkpoints before an erasing one that are at its own position, the newest first.
+
+    Barriers by command are at one position, and so the horizon does not tell which of theirs are older.
+    """
+    found: list[str] = []
+    for manifest in erasing:
+        name, place = manifest.since.checkpoint, manifest.name.partition("-")[0]
+        while name.partition("-")[0] == place and name not in found:
+            found.append(name)
+            name = _predecessor(name, get)
+    return found
 
 
 def _component(name: str) -> str:

@@ -17,11 +17,9 @@ from detector.config.tree import Config, ModelPart
 from detector.core.jobs import Lanes
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Snapshot
-from detector.core.recovery.committed import Place, read_journal
+from detector.core.recovery.committed import Place, check_end, check_side, read_journal
 from detector.core.recovery.generations import (
     Origin,
-    check_end,
-    check_side,
     find_origin,
     folders,
     move_newest,
