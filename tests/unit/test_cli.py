@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import pytest
 
 from detector import __version__, cli
 from detector.cli import common
+from detector.cli.common import read_moment
 from detector.core.shard.shard import Shard
+from detector.errors import ConfigError
 from detector.shell.files import line_reader
 from detector.shell.files.exchange import EXCHANGE
 from tests import talkative
@@ -575,3 +578,18 @@ def test_what_ends_the_service_is_a_sentence_for_people(detector: Detector) -> N
     done = detector("run", "-c", HANDBOOK, *keys)
     assert done.err.startswith("detector: ")
     refused(done, "NO_SUCH_KEY")
+
+
+@pytest.mark.parametrize("option", ["--from", "--to", "--since"])
+def test_options_that_are_times_are_read_by_one_rule(option: str) -> None:
+    """As an event's time is read, in UTC where it says nothing else."""
+    morning = datetime(2026, 3, 2, 14, tzinfo=UTC).timestamp()
+    for text in (
+        "2026-03-02T14:00Z", "2026-03-02T14:00", "2026-03-02 14:00:00", "2026-03-02T15:00+01:00",
+        "2026-03-02 14:00:00 UTC", f"{morning:.0f}", f"{morning * 1000:.0f}",
+    ):  # fmt: skip
+        assert read_moment(option, text) == morning
+    assert read_moment(option, "2026-03-02") == read_moment(option, "20260302") == morning - 14 * 3600
+    assert read_moment(option, None) is None
+    with pytest.raises(ConfigError, match=rf"{option}: got yesterday, expected a time such as 2026-03-02"):
+        read_moment(option, "yesterday")
