@@ -512,6 +512,17 @@ def test_events_inside_of_one_object_are_found(
 
 
 @pytest.mark.parametrize(
+    "event",
+    [
+        {"id": 1, "card": "c" * 80, "lines": [{"sku": 1}, {"sku": 2}]},
+        {"schema": {"fields": [{"field": "id", "type": "int64"}] * 9}, "payload": {"id": 1}},
+    ],
+)
+def test_one_event_alone_is_that_event(tmp_path: Path, event: dict[str, Any]) -> None:
+    assert decoded(put(tmp_path / "x.json", json.dumps(event).encode())) == [event]
+
+
+@pytest.mark.parametrize(
     "frame",
     [
         {"columns": ["a", "b"], "index": [0, 1], "data": [[1, 2], [3, 4]]},

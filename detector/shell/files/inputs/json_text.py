@@ -63,7 +63,9 @@ def wrapped(head: bytes, *, whole: bool) -> Wrapped | None:
     except (ValueError, RecursionError):
         return None
     found = max(_lists(text, 0, ""), default=None)
-    if found is None or (whole and len(json.loads(text[found[1] : _end(text, found[1])], strict=False)) < 2):
+    if found is None or (whole and 2 * found[0] < len(text)):
+        return None  # one event that has a list
+    if whole and len(json.loads(text[found[1] : _end(text, found[1])], strict=False)) < 2:
         return None
     return Wrapped(found[2], len(text[: found[1] + 1].encode()))
 
@@ -76,7 +78,9 @@ def _lists(text: str, at: int, above: str) -> Iterator[tuple[int, int, str]]:
             at = _end(text, begin)
         except ValueError:  # it goes on after the text
             at = len(text) + 1
-        if _OBJECTS(text, begin):
+        if member[1] == "schema":  # of a table or a message; its fields are no events
+            pass
+        elif _OBJECTS(text, begin):
             yield at - begin, begin, path
         elif text[begin : begin + 1] == "{" and path.count(".") < _DEPTH_MAX - 1:
             yield from _lists(text, begin, f"{path}.")
