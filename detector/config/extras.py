@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 DISTRIBUTION = "stream-anomaly-detector"  # the name to install this package by
 
 # Protocols of URLs whose clients are extras: most installations need one of them or none.
@@ -14,6 +16,7 @@ _CLIENTS = {
     "abfss": "azure",
     "az": "azure",
 }
+_PACKAGES = {"avro": ("fastavro",), "protobuf": ("google.protobuf", "grpc_tools")}  # of formats
 
 
 def install(extra: str) -> str:
@@ -33,3 +36,11 @@ def install_client(protocol: str) -> str | None:
     """
     extra = _CLIENTS.get(protocol)
     return None if extra is None else install(extra)
+
+
+def has_packages(format: str) -> bool:
+    """Whether the packages that read a format of events are installed."""
+    try:
+        return all(find_spec(name) is not None for name in _PACKAGES.get(format, ()))
+    except ImportError:  # of the package around one
+        return False

@@ -17,6 +17,7 @@ import pytest
 from detector import __version__, cli
 from detector.cli import common
 from detector.cli.common import read_moment
+from detector.config import extras
 from detector.core.shard.shard import Shard
 from detector.errors import ConfigError
 from detector.shell.files import line_reader
@@ -225,6 +226,25 @@ def test_what_is_missing_here_is_a_warning(detector: Detector) -> None:
         ["warning", "not on this machine", path]
         for path in ("entity_key", "kafka.security.ca_file", "checkpoints.url")
     ]
+
+
+@pytest.mark.parametrize(("format", "package"), [("avro", "fastavro"), ("protobuf", "grpc_tools")])
+def test_a_package_of_the_format_that_is_missing_here_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, detector: Detector, format: str, package: str
+) -> None:
+    settings = ("--set", f"event.format={format}", "--set", "registry.url=http://x")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else name)
+    done = detector("check-config", HANDBOOK, *settings)
+    assert done.code == 0
+    assert f"not on this machine: event.format: got {format}, expected its packages: pip install" in done.err
+    assert f"detector[{format}]'" in done.err
+
+
+def test_nothing_to_read_is_said(detector: Detector, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    refused(
+        detector("init-config", "--events", "empty.jsonl"), "the sample: got nothing at all, expected JSON"
+    )
 
 
 def test_what_notify_needs_and_is_missing_here_is_a_warning_too(detector: Detector) -> None:

@@ -73,6 +73,10 @@ class Sample:
             self.events += 1
         if not self.events:
             found = f"no event in {self.broken} broken lines{looks_like(self._first_broken)}"
+            if not self.broken:
+                found = (
+                    f"{self.skipped} messages, none of them an event" if self.skipped else "nothing at all"
+                )
             raise sample_error("the sample", found, "JSON objects, one per line")
         self._finish(objects)
 
