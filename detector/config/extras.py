@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from detector.errors import ConfigError, Problem
+
 DISTRIBUTION = "stream-anomaly-detector"  # the name to install this package by
 
 # Protocols of URLs whose clients are extras: most installations need one of them or none.
@@ -44,3 +46,9 @@ def has_packages(format: str) -> bool:
         return all(find_spec(name) is not None for name in _PACKAGES.get(format, ()))
     except ImportError:  # of the package around one
         return False
+
+
+def missing_extra(format: str) -> ConfigError:
+    """A format of events needs packages that are not here; they are the extra of its name."""
+    allowed = f'the extra "{format}": {install(format)}'
+    return ConfigError("event.format", [Problem(path="event.format", value=format, allowed=allowed)])

@@ -238,6 +238,8 @@ def test_a_package_of_the_format_that_is_missing_here_is_a_warning(
     assert done.code == 0
     assert f"not on this machine: event.format: got {format}, expected its packages: pip install" in done.err
     assert f"detector[{format}]'" in done.err
+    done = detector("run", "--config", HANDBOOK, *settings)  # before it looks for its topics
+    refused(done, f"event.format: got {format}, expected the extra", f"detector[{format}]'")
 
 
 def test_nothing_to_read_is_said(detector: Detector, tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from detector.config.extras import missing_extra
 from detector.config.tree import EventLimits
 from detector.core.events.formats.base import (
     SCALARS,
     Format,
     OddPathError,
-    missing_extra,
     scatter,
     without,
 )
