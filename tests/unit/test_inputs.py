@@ -210,7 +210,8 @@ def test_standard_input(run: Run, tmp_path: Path) -> None:
     text = run("init-config", "--events", "-", stdin=data)
     assert "standard input: CSV, delimiter comma; 8 columns: id, time, account" in text
     config = tmp_path / "config.yaml"
-    run("init-config", "--events", "-", "--out", str(config), stdin=gzip.compress(data))
+    said = run("init-config", "--events", "-", "--out", str(config), stdin=gzip.compress(data))
+    assert f"if they came from a topic:  detector run --config {config} " in said
     done = run("replay", "--config", str(config), "--events", "-", stdin=data)
     assert "400 events: 400 scored" in done
 
