@@ -245,7 +245,7 @@ def test_a_package_of_the_format_that_is_missing_here_is_a_warning(
 def test_nothing_to_read_is_said(detector: Detector, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     refused(
-        detector("init-config", "--events", "empty.jsonl"), "the sample: got nothing at all, expected JSON"
+        detector("init-config", "--events", "empty.jsonl"), "the sample: got no event: it is empty, expected JSON"
     )
 
 
