@@ -244,9 +244,8 @@ def test_a_package_of_the_format_that_is_missing_here_is_a_warning(
 
 def test_nothing_to_read_is_said(detector: Detector, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
-    refused(
-        detector("init-config", "--events", "empty.jsonl"), "the sample: got no event: it is empty, expected JSON"
-    )
+    done = detector("init-config", "--events", "empty.jsonl")
+    refused(done, "the sample: got no event: it is empty, expected JSON")
 
 
 def test_what_notify_needs_and_is_missing_here_is_a_warning_too(detector: Detector) -> None:
