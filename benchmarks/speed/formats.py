@@ -1,6 +1,6 @@
 """Cost of reading the same events in every format, as a ratio to JSON in the same run.
 
-    python -m benchmarks.speed.formats [--events 20480] [--rounds 7]
+    python -m benchmarks.speed.formats [--events 20480] [--rounds 15]
 
 The cost is that of `BlockReader.read` over blocks of 512 records: bytes to columns as the model takes
 them. Rounds alternate between the formats, and the best round of each counts, so that a busy machine
@@ -281,7 +281,7 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--events", type=int, default=40 * BLOCK_EVENTS)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     made = events(arguments.events)
     all_codecs = codecs()

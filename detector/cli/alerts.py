@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from detector.cli.common import ConfigPath, Overrides, check_writable, creating, err, load_config, out, wrong
+from detector.cli.common import (
+    ConfigPath,
+    Overrides,
+    Since,
+    check_writable,
+    creating,
+    err,
+    load_config,
+    out,
+    read_moment,
+    wrong,
+)
 from detector.errors import NeedsOperator
 
 if TYPE_CHECKING:  # loads Kafka's client: at run time only in the commands that need it
@@ -34,12 +45,6 @@ Severity = Annotated[
 Entity = Annotated[
     str | None,
     typer.Option(metavar="VALUE", help="Only alerts of this main entity.", show_default=False),
-]
-Since = Annotated[
-    str | None,
-    typer.Option(
-        metavar="TIME", help="Only what was published since, such as 2026-03-01T08:00Z.", show_default=False
-    ),
 ]
 
 
@@ -120,7 +125,7 @@ def export(
     kinds = [suffix for suffix in file.suffixes[-2:] if suffix != ".gz"]
     if not kinds or kinds[-1] not in (".csv", ".jsonl"):
         raise wrong("--out", str(file), "a file whose name ends in .csv or .jsonl, perhaps with .gz")
-    read = wiring.read_alerts(settings, os.environ, since_s=published_since(since), updates=False)
+    read = wiring.read_alerts(settings, os.environ, since_s=read_moment("--since", since), updates=False)
     messages, count = _chosen(chain.from_iterable(read), severity, entity), 0
     with creating("--out", file) as stream:
         if kinds[-1] == ".csv":
@@ -178,18 +183,6 @@ def _cells(message: Message) -> tuple[object, ...]:
         body.get("exposure"), score.get("raw"), "; ".join(sentences(message)),
         body.get("event_id"), source.get("topic"), source.get("partition"), source.get("offset"),
     )  # fmt: skip
-
-
-def published_since(text: str | None) -> float | None:
-    """Read an option of type `Since`, s since the epoch."""
-    from detector.core.events import read_time
-
-    if text is None:
-        return None
-    time = read_time(text)
-    if time is None:
-        raise wrong("--since", text, "a time such as 2026-03-01T08:00:00Z")
-    return time
 
 
 def _print(*lines: str) -> None:

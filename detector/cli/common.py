@@ -61,6 +61,12 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME", help="Only what was published since, such as 2026-03-01T08:00Z.", show_default=False
+    ),
+]
 WarmStart = Annotated[
     Path | None,
     typer.Option(
@@ -80,6 +86,21 @@ def load_config(path: Path, overrides: list[str] | None) -> Config:
 def wrong(path: str, value: str, allowed: str) -> ConfigError:
     """Make the error of one argument: "path: got value, expected allowed"."""
     return ConfigError("command line", [Problem(path=path, value=value, allowed=allowed)])
+
+
+def read_moment(option: str, text: str | None) -> float | None:
+    """Read an option that is a time, in UTC where it states no offset; s since the epoch.
+
+    It is read as an event's time is: what a configuration, an alert or a log shows can be pasted.
+    """
+    from detector.core.events import read_time
+
+    if text is None:
+        return None
+    moment = read_time(text)
+    if moment is None:
+        raise wrong(option, text, "a time such as 2026-03-02 or 2026-03-02T14:00Z")
+    return moment
 
 
 @contextmanager

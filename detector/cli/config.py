@@ -105,6 +105,10 @@ def init_config(
     if out_ is None or str(out_) == "-":
         return
     more = f" --feedback {shlex.quote(str(labels_out))}" if labelled else ""
+    if events == "-":  # it cannot be read again
+        topic = "--set kafka.bootstrap_servers=HOST:PORT --set topics.transactions=TOPIC"
+        err.print(f"written to {out_}; if they came from a topic:  detector run --config {out_} {topic}")
+        return
     err.print(
         f"written to {out_}; try it:  detector replay --config {out_} --events {shlex.quote(events)}{more} "
         "--alerts alerts.jsonl"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from detector.cli.common import ConfigPath, Overrides, creating, load_config, out, wrong
+from detector.cli.common import ConfigPath, Overrides, creating, load_config, out, read_moment
 
 
 def report(
@@ -20,11 +19,11 @@ def report(
     ] = Path("drift.html"),
     from_: Annotated[
         str | None,
-        typer.Option("--from", metavar="TIME", help="First event time, ISO 8601.", show_default=False),
+        typer.Option("--from", metavar="TIME", help="First event time.", show_default=False),
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="TIME", help="Last event time, ISO 8601.", show_default=False),
+        typer.Option("--to", metavar="TIME", help="Last event time.", show_default=False),
     ] = None,
     checkpoint_dir: Annotated[
         Path | None,
@@ -39,8 +38,13 @@ def report(
     from detector import wiring
 
     settings = load_config(config, set_)
-    times = _time("--from", from_, -inf), _time("--to", to, inf)
-    found = wiring.drift_report(settings, folder=checkpoint_dir, start=times[0], end=times[1])
+    start, end = read_moment("--from", from_), read_moment("--to", to)
+    found = wiring.drift_report(
+        settings,
+        folder=checkpoint_dir,
+        start=-inf if start is None else start,
+        end=inf if end is None else end,
+    )
     for path, text in (
         (output, wiring.drift_page(found)),
         (output.with_suffix(".json"), json.dumps(found, indent=1) + "\n"),
@@ -52,13 +56,3 @@ def report(
         for sentence in part["sentences"]:
             line = f"partition {part['partition']}: {sentence}"
             out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _time(option: str, text: str | None, otherwise: float) -> float:
-    if text is None:
-        return otherwise
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise wrong(option, text, "a time like 2026-03-02 or 2026-03-02T14:00Z") from None
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()

@@ -14,8 +14,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from detector.cli.alerts import Since, published_since
-from detector.cli.common import ConfigPath, Overrides, check_readable, err, load_config, out, reading, wrong
+from detector.cli.common import (
+    ConfigPath,
+    Overrides,
+    Since,
+    check_readable,
+    err,
+    load_config,
+    out,
+    read_moment,
+    reading,
+    wrong,
+)
 from detector.errors import NeedsOperator
 
 if TYPE_CHECKING:  # loads Kafka's client: at run time only in the commands that need it
@@ -166,7 +176,7 @@ def _cases(config: Path, set_: list[str] | None, since: str | None, only: str | 
     from detector import wiring
     from detector.notify.cases import fold
 
-    since_s = time.time() - READ_S if since is None else published_since(since)
+    since_s = time.time() - READ_S if since is None else read_moment("--since", since)
     read = chain.from_iterable(wiring.read_alerts(load_config(config, set_), os.environ, since_s=since_s))
     return fold(message for message in read if only in (None, message.case))
 

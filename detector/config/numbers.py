@@ -6,5 +6,7 @@ from __future__ import annotations
 _SIGNS = "$¢£¤¥֏؋৲৳৻૱௹฿៛\u20a0-\u20cf﷼﹩＄￠￡￥￦"
 CURRENCY = rf"(?:[A-Za-z]{{0,3}}[{_SIGNS}]|[A-Z]{{3}}|kr\.?|zł|Kč|Ft|lei|Fr\.?|Rs\.?|RM)"
 SIGN = "[-+−]"
+SIDE = r"(?:[CcDd][Rr]\.?)"
+"""Credit or debit, behind a number. A debit is negative."""
 GROUPS = {",": ",", ".": r"\.", "'": "['’]", " ": "[ \u00a0\u2009\u202f]", "_": "_"}
 """By `NumberForm.thousands`."""

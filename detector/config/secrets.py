@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import NamedTuple
 
+from detector.config.extras import has_packages, install
 from detector.config.tree import Config, Secret
 from detector.config.words import HIDDEN, cut, plain
 from detector.errors import ConfigError, Problem
@@ -107,7 +108,7 @@ def resolve_each(secrets: Mapping[str, Secret | None], environ: Mapping[str, str
 
 
 def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
-    """List the secrets and certificate files that a configuration names and this machine lacks.
+    """List the secrets, certificate files and packages that a configuration needs and this machine lacks.
 
     `load` does not check this: a configuration is often checked on another machine than it runs on.
     """
@@ -133,6 +134,9 @@ def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
             why = getattr(error, "strerror", None) or "an unusable path"
             value = f"{cut(plain(file))} ({why})"
             problems.append(Problem(path=f"{section}.{key}", value=value, allowed="a readable PEM file"))
+    if not has_packages(config.event.format):
+        allowed = f"its packages: {install(config.event.format)}"
+        problems.append(Problem(path="event.format", value=config.event.format, allowed=allowed))
     return problems
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from threadpoolctl import threadpool_limits
 
 from detector import __version__
+from detector.config.extras import has_packages, missing_extra
 from detector.config.secrets import Secrets, resolve_secrets
 from detector.config.tree import Config
 from detector.core.labels.commands import feedback_time
@@ -79,6 +80,8 @@ def run(
     secrets = resolve_secrets(config, environ)
     logs.configure(config.log.level, config.log.format, secrets=filter(None, secrets))
     log = logs.get_logger("detector")
+    if not has_packages(config.event.format):
+        raise missing_extra(config.event.format)
     keep_large_apart()
     model = read_warm_start(warm_start, config)
     report(config, log)

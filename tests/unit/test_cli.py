@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,10 @@ import pytest
 
 from detector import __version__, cli
 from detector.cli import common
+from detector.cli.common import read_moment
+from detector.config import extras
 from detector.core.shard.shard import Shard
+from detector.errors import ConfigError
 from detector.shell.files import line_reader
 from detector.shell.files.exchange import EXCHANGE
 from tests import talkative
@@ -222,6 +226,26 @@ def test_what_is_missing_here_is_a_warning(detector: Detector) -> None:
         ["warning", "not on this machine", path]
         for path in ("entity_key", "kafka.security.ca_file", "checkpoints.url")
     ]
+
+
+@pytest.mark.parametrize(("format", "package"), [("avro", "fastavro"), ("protobuf", "grpc_tools")])
+def test_a_package_of_the_format_that_is_missing_here_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, detector: Detector, format: str, package: str
+) -> None:
+    settings = ("--set", f"event.format={format}", "--set", "registry.url=http://x")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == package else name)
+    done = detector("check-config", HANDBOOK, *settings)
+    assert done.code == 0
+    assert f"not on this machine: event.format: got {format}, expected its packages: pip install" in done.err
+    assert f"detector[{format}]'" in done.err
+    done = detector("run", "--config", HANDBOOK, *settings)  # before it looks for its topics
+    refused(done, f"event.format: got {format}, expected the extra", f"detector[{format}]'")
+
+
+def test_nothing_to_read_is_said(detector: Detector, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    done = detector("init-config", "--events", "empty.jsonl")
+    refused(done, "the sample: got no event: it is empty, expected JSON")
 
 
 def test_what_notify_needs_and_is_missing_here_is_a_warning_too(detector: Detector) -> None:
@@ -575,3 +599,18 @@ def test_what_ends_the_service_is_a_sentence_for_people(detector: Detector) -> N
     done = detector("run", "-c", HANDBOOK, *keys)
     assert done.err.startswith("detector: ")
     refused(done, "NO_SUCH_KEY")
+
+
+@pytest.mark.parametrize("option", ["--from", "--to", "--since"])
+def test_options_that_are_times_are_read_by_one_rule(option: str) -> None:
+    """As an event's time is read, in UTC where it says nothing else."""
+    morning = datetime(2026, 3, 2, 14, tzinfo=UTC).timestamp()
+    for text in (
+        "2026-03-02T14:00Z", "2026-03-02T14:00", "2026-03-02 14:00:00", "2026-03-02T15:00+01:00",
+        "2026-03-02 14:00:00 UTC", f"{morning:.0f}", f"{morning * 1000:.0f}",
+    ):  # fmt: skip
+        assert read_moment(option, text) == morning
+    assert read_moment(option, "2026-03-02") == read_moment(option, "20260302") == morning - 14 * 3600
+    assert read_moment(option, None) is None
+    with pytest.raises(ConfigError, match=rf"{option}: got yesterday, expected a time such as 2026-03-02"):
+        read_moment(option, "yesterday")

@@ -386,6 +386,7 @@ def test_no_usable_line(sample: list[bytes]) -> None:
         (rb'"{\"id\": 1}"', "jq -c fromjson"),
         (b"{'id': 1}", "json.dumps"),
         (b"{id: 1}", "no quotes"),
+        (b"b'{\"id\": 1}'", "bytes as Python prints them"),
         (b'key1 {"id": 1}', "in front of the JSON"),
         (b'{"name": "M\xfcller"}', "iconv"),
         (b"2026-03-01 10:00:00 INFO paid", "another kind"),

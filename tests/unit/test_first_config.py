@@ -25,6 +25,7 @@ from tests.aside import ASIDE
 from tests.commands import run_main
 from tests.exports import EXPORTS
 from tests.further import FURTHER
+from tests.odd import ODD
 from tests.shapes import SHAPES, Shape
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
@@ -80,7 +81,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, *ASIDE, *FURTHER, *EXPORTS], ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD], ids=lambda shape: shape.name)
 def test_a_shape_is_understood(tmp_path: Path, shape: Shape) -> None:
     path = tmp_path / shape.file
     path.write_bytes(shape.make())

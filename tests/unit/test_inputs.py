@@ -210,7 +210,8 @@ def test_standard_input(run: Run, tmp_path: Path) -> None:
     text = run("init-config", "--events", "-", stdin=data)
     assert "standard input: CSV, delimiter comma; 8 columns: id, time, account" in text
     config = tmp_path / "config.yaml"
-    run("init-config", "--events", "-", "--out", str(config), stdin=gzip.compress(data))
+    said = run("init-config", "--events", "-", "--out", str(config), stdin=gzip.compress(data))
+    assert f"if they came from a topic:  detector run --config {config} " in said
     done = run("replay", "--config", str(config), "--events", "-", stdin=data)
     assert "400 events: 400 scored" in done
 
@@ -493,13 +494,80 @@ def test_what_the_bytes_are_is_said(run: Run, tmp_path: Path, data: bytes, words
 
 @pytest.mark.parametrize("count", [2, 5000])
 @pytest.mark.parametrize("indent", [None, 1])
-def test_an_object_around_the_events_is_named(tmp_path: Path, count: int, indent: int | None) -> None:
-    document = {"page": 1, "next": None, "data": rows(count)}
-    path = put(tmp_path / "x.json", json.dumps(document, indent=indent).encode())
-    with pytest.raises(NeedsOperator, match=r"""around a list, 'data', .* jq -c '."data"\[\]' """):
-        describe(Source(path))
+@pytest.mark.parametrize("path", ["data", "hits.hits", "_embedded.payments.items"])
+def test_events_inside_of_one_object_are_found(
+    tmp_path: Path, count: int, indent: int | None, path: str
+) -> None:
+    outer, *inner = path.split(".")
+    events: Any = [{**row, "note": 'a ] and a "]"', "tags": [["x"]]} for row in rows(count)]
+    around = events
+    for name in reversed(inner):
+        around = {"took": 3, name: around}
+    document = {"page": {"links": [{"self": 1}]}, "ok": True, outer: around, "end": [{"not": "an event"}]}
+    file = put(tmp_path / "x.json", json.dumps(document, indent=indent).encode())
+    assert describe(Source(file)).endswith(f": one JSON object; the events are its list {path}")
+    assert decoded(file) == events
+    # Objects one after another are the events themselves, whatever lists they have.
     events = [{"id": n, "items": [{"sku": 1}, {"sku": 2}]} for n in range(3)]
-    assert decoded(put(path, as_lines(events))) == events
+    assert decoded(put(file, as_lines(events))) == events
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"id": 1, "card": "c" * 80, "lines": [{"sku": 1}, {"sku": 2}]},
+        {"schema": {"fields": [{"field": "id", "type": "int64"}] * 9}, "payload": {"id": 1}},
+    ],
+)
+def test_one_event_alone_is_that_event(tmp_path: Path, event: dict[str, Any]) -> None:
+    assert decoded(put(tmp_path / "x.json", json.dumps(event).encode())) == [event]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"columns": ["a", "b"], "index": [0, 1], "data": [[1, 2], [3, 4]]},
+        {"columns": ["a", "b"], "data": [[1, 2], [3, 4]]},
+        {"a": {"0": 1, "1": 3}, "b": {"0": 2, "1": 4}},
+    ],
+)
+def test_a_data_frame_by_columns_is_named(tmp_path: Path, frame: object) -> None:
+    path = put(tmp_path / "x.json", json.dumps(frame).encode())
+    with pytest.raises(NeedsOperator, match=r"a table of pandas .* orient='records', lines=True"):
+        describe(Source(path))
+
+
+LANGUAGES = (
+    ("cp1252", "Datum;Empfänger;Betrag", "Müller & Söhne, Überweisung"),
+    ("cp1251", "Дата;Получатель;Сумма", "Перевод между счетами"),
+    ("koi8-r", "Дата;Получатель;Сумма", "Перевод между счетами"),
+    ("cp866", "Дата;Получатель;Сумма", "Перевод между счетами"),
+    ("cp1253", "Ημερομηνία;Δικαιούχος;Ποσό", "Αγορά σε κατάστημα"),
+    ("cp1255", "תאריך;שם המוטב;סכום", "העברה לחשבון אחר"),
+    ("cp1256", "التاريخ;المستفيد;المبلغ", "تحويل إلى حساب آخر"),
+    ("cp949", "거래일시;가맹점명;이용금액", "온라인 결제 가맹점"),
+    ("cp932", "利用日;加盟店;利用金額", "オンラインのお支払い"),
+    ("euc_jp", "利用日;加盟店;利用金額", "オンラインのお支払い"),
+    ("gb18030", "交易时间;交易对方;金额", "网上购物付款"),
+    ("big5", "交易時間;商店名稱;金額", "網路購物付款"),
+)
+
+
+@pytest.mark.parametrize(("encoding", "names", "text"), LANGUAGES, ids=[row[0] for row in LANGUAGES])
+def test_the_encoding_of_a_language_is_found(tmp_path: Path, encoding: str, names: str, text: str) -> None:
+    table = names + "\n" + "".join(f"2026-03-{day:02};{text} {day};{day}.50\n" for day in range(1, 29))
+    path = put(tmp_path / "x.csv", table.encode(encoding))
+    assert f"encoding {encoding};" in describe(Source(path))
+    found = decoded(path)
+    assert list(found[0]) == names.split(";")
+    assert found[27][names.split(";")[1]] == f"{text} 28"
+
+
+def test_titles_filled_up_with_empty_cells_are_no_names(tmp_path: Path) -> None:
+    table = "Report,,,\nPeriod 3,,,\n , , ,\nid,time,,amount\n" + "7,2026-03-01,,2.50\n" * 20
+    path = put(tmp_path / "x.csv", table.encode())
+    assert "2 rows before the header left out" in describe(Source(path))
+    assert decoded(path)[0] == {"id": 7, "time": "2026-03-01", "column_3": None, "amount": 2.5}
 
 
 def test_a_damaged_array_names_the_line(tmp_path: Path) -> None:

@@ -517,6 +517,10 @@ def test_numbers_may_travel_as_text() -> None:
     assert accepted(amount=-3).numerics == (-3.0,)
     assert accepted(amount=True).numerics == (1.0,)
     assert accepted(amount="(1.00 EUR)").numerics == (-1.0,)
+    for text, number in (("4.50 Cr", 4.5), ("4.50Dr.", -4.5), ("INR 4.50 DR", -4.5)):
+        assert accepted(amount=text).numerics == (number,)
+    for text in ("Cr", "-4.50 Dr", "4.50 CrDr"):
+        assert accepted(amount=text).unreadable == ("amount",)
     tree = schema(number={"decimal": ",", "thousands": "."}).model_dump()
     assert accepted(Parser(Event.model_validate(tree), KEY), amount="1.234,50 €").numerics == (1234.5,)
     tree["fields"][0]["number"] = {"decimal": ".", "thousands": " "}

@@ -26,6 +26,7 @@ from detector.config.infer.vocabulary import (
     NEVER_TIME_WORDS,
     OTHER_TIME_WORDS,
     OUT_WORDS,
+    SHEET_WORDS,
     TIME_WORDS,
     concept,
     words_of,
@@ -258,8 +259,11 @@ class Column:
     def time(self) -> TimeForm | None:
         """Its format, with numbers in the years 2000 to 2100."""
         found = time_form(self.values)
-        if found is None and set(self.last_words) & DAY_WORDS and not self.missing:
-            return day_number(self.values)
+        if found is None and not self.missing:
+            names = set(self.last_words)
+            parts = self.types == {float} and not self.whole  # days with a time of day
+            if names & DAY_WORDS or (parts and names & SHEET_WORDS):
+                return day_number(self.values)
         return found
 
     @cached_property
@@ -334,7 +338,7 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
     iso = column.time.format in ("iso8601", "auto")  # auto: the digits of a date and a time of day
     if not (names_time or iso or "%" in column.time.format or column.time.origin):
         return None
-    if other and not names_time | iso:
+    if other and not (names_time or iso or column.time.origin):
         return None
     # Of times that say the same, the one in which the events are in order.
     plain = not EVENT_WORDS & names, not names_time, not iso

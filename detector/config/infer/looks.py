@@ -31,6 +31,8 @@ def looks_like(line: bytes) -> str:
         )
     if text.startswith('"') and _is_object(text):
         return ", which are JSON inside of a text: jq -c fromjson FILE > events.jsonl"
+    if re.match(r"b['\"]\{", text):
+        return ", which are bytes as Python prints them: write what is in them, with .decode()"
     if re.match(r"\{\s*'", text):
         return ", which look like Python's dictionaries, not JSON: write them with json.dumps"
     if re.match(r"\{\s*\w+\s*[:=]", text):

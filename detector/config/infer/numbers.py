@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from detector.config.numbers import CURRENCY, GROUPS, SIGN
+from detector.config.numbers import CURRENCY, GROUPS, SIDE, SIGN
 from detector.config.tree import NumberForm
 
 TOKENS_MAX = 3  # different texts of one field that mean that its number is missing
@@ -39,7 +39,8 @@ def _pattern(form: NumberForm) -> re.Pattern[str]:
     if form.decimal == "." and form.thousands is None:
         number += r"(?:[eE][+-]?\d{1,3})?"
     bare = rf"{SIGN}? ?{CURRENCY}? ?{SIGN}? ?{number}-? ?{CURRENCY}?"
-    return re.compile(rf"{bare}|\( ?{CURRENCY}? ?{number} ?{CURRENCY}? ?\)", re.ASCII)
+    dressed = rf"{CURRENCY}? ?{number} ?{CURRENCY}?"
+    return re.compile(rf"{bare}|\( ?{dressed} ?\)|{dressed} ?{SIDE}", re.ASCII)
 
 
 def fits(text: str, form: NumberForm) -> bool:
@@ -49,11 +50,13 @@ def fits(text: str, form: NumberForm) -> bool:
 
 def value_of(text: str, form: NumberForm) -> float:
     """The number that a text is in a form that it fits."""
-    plain = re.sub(r"[^\d.,'’eE+−-]", "", re.sub(CURRENCY, "", text))
+    bare = re.sub(rf"(?<=[\d\s]){SIDE}$", "", text.strip())
+    plain = re.sub(r"[^\d.,'’eE+−-]", "", re.sub(CURRENCY, "", bare))
     if form.thousands:
         plain = re.sub(GROUPS[form.thousands], "", plain)
     digits = plain.strip("+−-").replace(form.decimal, ".").rstrip("-")
-    negative = "(" in text or plain[:1] in "-−" or plain.endswith("-")
+    debit = bare != text.strip() and text.strip().rstrip(".")[-2] in "dD"
+    negative = debit or "(" in text or plain[:1] in "-−" or plain.endswith("-")
     return -float(digits) if negative and plain else float(digits)
 
 

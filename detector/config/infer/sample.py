@@ -72,7 +72,10 @@ class Sample:
                 self._add(path, value)
             self.events += 1
         if not self.events:
-            found = f"no event in {self.broken} broken lines{looks_like(self._first_broken)}"
+            found = "no event: it is empty"
+            if self.broken or self.skipped:
+                found = f"no event in {self.broken} broken lines{looks_like(self._first_broken)}"
+                found += f", and {self.skipped} messages that are none" * bool(self.skipped)
             raise sample_error("the sample", found, "JSON objects, one per line")
         self._finish(objects)
 

@@ -28,14 +28,16 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "rachunek rachunku szamla szamlaszam hesap ucet policy contract subscription "
         "vertrag contrat contrato poliza apolice polizza счет счёт счета 账户 账号 帐户 帐号 口座 계좌 حساب",
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
-        "trader investor player consumer uid kunde kunden nutzer cliente klant klient utilisateur usuario "
-        "клиент клиента 客户 用户 会员 顧客 会員 고객 عميل",
+        "trader investor player consumer uid debitor kunde kunden nutzer cliente klant klient utilisateur "
+        "usuario клиент клиента 客户 用户 会员 顧客 会員 고객 عميل",
         "payer": "payer from origen origem zahlungspflichtiger sender originator orig org debtor dbtr "
         "remitter auftraggeber absender zahler ordonnateur emetteur ordenante remitente pagador nadawca "
+        "avsandare avsender afsender "
         "плательщик отправитель 付款人 付款方",
         "payee": "payee to destino beneficiary benef bene receiver recipient creditor cdtr dest "
         "destination counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter "
-        "beneficiaire destinataire beneficiario destinatario begunstigde odbiorca получатель 收款人 收款方",
+        "beneficiaire destinataire beneficiario destinatario begunstigde odbiorca kreditor mottagare "
+        "mottaker modtager получатель 收款人 收款方 对方",
         "device": "device phone mobile msisdn imei imsi gerat appareil dispositivo устройство телефон "
         "设备 手机",
         "email": "email mail emails",
@@ -44,13 +46,14 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "commercant comercio comerciante mercante esercente winkel sklep kereskedo isyeri "
         "продавец магазин 商户 商家 加盟店 "
         "店舗 가맹점 تاجر",
-        "terminal": "terminal pos atm tid branch kiosk filiale терминал 终端 端末 단말기",
+        "terminal": "terminal pos atm tid branch kiosk till cashier teller kassierer cajero filiale "
+        "терминал 终端 端末 단말기",
         # --- values ---
         "amount": "amount amt betrag montant importe importo bedrag kwota monto osszeg tutar "
         "belopp belob castka сумма 金额 金額 금액 مبلغ",
         "value": "value val wert valeur valor valore waarde 价值",
         "total": "total gesamt summe somme suma totale price preis prix precio prezzo sum paid gross sales "
-        "notional brutto",
+        "notional revenue sale turnover brutto",
         "currency": "currency ccy curr wahrung waehrung devise moneda moeda divisa valuta waluta валюта 币种 "
         "货币 通貨 통화 عملة",
         # --- times ---
@@ -88,8 +91,9 @@ ID_WORDS = word_set(
 )
 EVENT_WORDS = word_set(
     "event transaction trans tx txn trx message msg record payment pmt transfer order charge psp ntry entry "
-    "notification auth authorization operation operacion operazione buchung "
-    "transaktion transaccion transazione transacao transactie транзакция операция платеж 交易 取引 거래"
+    "notification auth authorization ticket receipt document documento dokument beleg operation operacion "
+    "operazione buchung transaktion transaccion transazione transacao transactie транзакция операция платеж "
+    "交易 订单 流水 取引 거래"
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
 CLOCK_WORDS = CONCEPTS["time"]
@@ -97,6 +101,8 @@ DAY_WORDS = CONCEPTS["date"] - word_set("dt day dag tag jour") | {"datetime"}
 NEVER_TIME_WORDS = word_set(
     "dob birth birthday birthdate geburtsdatum geburtstag born expiry expires expiration exp due"
 )
+SHEET_WORDS = CONCEPTS["when"] - {"at"} | {"opened", "received", "processed", "updated"}
+"""Beside `DAY_WORDS`: what may be counted in days and parts of them, as a spreadsheet does."""
 OTHER_TIME_WORDS = word_set(
     "valid updated modified loaded ingested processed received since open opened registered settlement sttlm "
     "settled value val valuta wertstellung end until start chargeback dispute fraud refund member joined "
@@ -133,10 +139,10 @@ CURRENCY_CODES = word_set(
 )
 OUT_WORDS = word_set(
     "debit debits debet soll debe debito debita withdrawal withdrawals out outgoing ausgang belastung cargo "
-    "расход дебет 借方 支出"
+    "dare расход дебет 借方 支出"
 )
 IN_WORDS = word_set(
-    "credit credits kredit haben haber credito deposit deposits in incoming eingang gutschrift abono "
+    "credit credits kredit haben haber credito deposit deposits in incoming eingang gutschrift abono avere "
     "приход кредит 貸方 收入"
 )
 """Names of the two columns of a statement: money that leaves, money that comes."""
@@ -154,7 +160,7 @@ _OTHER = word_set(
 _KNOWN = frozenset(_OF).union(
     ID_WORDS, EVENT_WORDS, OTHER_TIME_WORDS, NEVER_TIME_WORDS, MEASURE_WORDS, ATTRIBUTE_WORDS, _OTHER
 )
-_SHORT = word_set("id no nr tx cc dt ts ip is at to")  # words of two letters that compounds are made of
+_SHORT = word_set("id no nr tx cc dt ts ip is at to 号")  # short words that compounds are made of
 # The last part of a compound says what it is, also where the first part is not known: Auftragskonto.
 _HEADS = ("konto", "karte", "kunde", "datum", "betrag", "nummer", "rekening", "bedrag", "wahrung")
 _CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")

@@ -2,7 +2,8 @@
 
 Which sign is the decimal one, and which one groups digits, is configured (`NumberForm`), because 1,234 may be
 either. What fits neither is no number: it is never guessed. Signs and codes of currencies are left out. A
-number in parentheses is negative, as accountants write it, and a minus may stand behind.
+number in parentheses is negative, as accountants write it, and a minus, Cr or Dr may stand behind: a debit is
+negative.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import re
 from typing import Any
 
-from detector.config.numbers import CURRENCY, GROUPS, SIGN
+from detector.config.numbers import CURRENCY, GROUPS, SIDE, SIGN
 from detector.config.tree import NumberForm
 from detector.core.events.rejection import Bad
 from detector.core.events.values import shown, to_float
@@ -39,7 +40,7 @@ class NumberTexts:
         body = rf"(?P<whole>{digits})?(?:{decimal}(?P<part>[0-9]*))?(?P<power>[eE][+-]?[0-9]+)?"
         self._match = re.compile(
             rf"(?P<open>\()? ?(?P<a>{SIGN})? ?(?:{CURRENCY} ?)?(?P<b>{SIGN})? ?{body} ?(?P<c>{SIGN})? ?"
-            rf"(?:{CURRENCY})? ?(?P<d>{SIGN})? ?(?(open)\))"
+            rf"(?:{CURRENCY})? ?(?P<d>{SIGN})? ?(?P<e>{SIDE})?(?(open)\))"
         ).fullmatch
         self._as_python = form.decimal == "."
 
@@ -57,12 +58,12 @@ class NumberTexts:
         found = self._match(" ".join(text.split()))
         if found is None or not (found["whole"] or found["part"]):
             return None
-        signs = [sign for sign in (found["open"], *found.group("a", "b", "c", "d")) if sign]
+        signs = [sign for sign in (found["open"], *found.group("a", "b", "c", "d", "e")) if sign]
         if len(signs) > 1:
             return None
         whole = "".join(filter(str.isdigit, found["whole"] or "0"))
         number = float(f"{whole}.{found['part'] or '0'}{found['power'] or ''}")
-        return number if not signs or signs[0] == "+" else -number
+        return number if not signs or signs[0][0] in "+cC" else -number
 
 
 def to_number(found: Any, name: str, texts: NumberTexts) -> float | None:

@@ -16,9 +16,10 @@ from functools import partial
 from io import BytesIO
 from typing import Any
 
+from detector.config.extras import missing_extra
 from detector.config.tree import EventLimits
 from detector.core.events.formats.avro_blocks import BlockPlan
-from detector.core.events.formats.base import Format, OddPathError, missing_extra, scatter, without
+from detector.core.events.formats.base import Format, OddPathError, scatter, without
 from detector.core.events.formats.logical import (
     Convert,
     checked_scale,

@@ -10,12 +10,10 @@ from typing import Any
 
 import msgspec
 
-from detector.config.extras import install
 from detector.config.tree import EventLimits
 from detector.core.events.rejection import Bad
 from detector.core.events.values import Column
 from detector.core.records import Headers, Record
-from detector.errors import ConfigError, Problem
 
 SCALARS = (str, int, float, bool, NoneType)
 
@@ -125,12 +123,6 @@ class Format(ABC):
         some = next(iter(decoded.values()), [None] * len(self.paths))
         rows = [decoded.get(row, some) for row in range(len(records))]
         return list(zip(*rows, strict=True)), set(range(len(records))) - decoded.keys()
-
-
-def missing_extra(name: str) -> ConfigError:
-    """The format `name` needs packages that are not here; they are the extra of that name."""
-    allowed = f'the extra "{name}": {install(name)}'
-    return ConfigError("event.format", [Problem(path="event.format", value=name, allowed=allowed)])
 
 
 def scatter(columns: Sequence[list[Any]], rows: Sequence[int], parts: Sequence[Column]) -> None:

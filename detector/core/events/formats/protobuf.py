@@ -10,16 +10,16 @@ Hostile bytes are bounded by the size of an event, and by protobuf's limit of 10
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from detector.config.extras import missing_extra
 from detector.config.tree import EventLimits
 from detector.core.events.formats.base import (
     SCALARS,
     Format,
     OddPathError,
-    missing_extra,
     scatter,
     without,
 )
@@ -115,8 +115,8 @@ class Protobuf(Format):
         values = [record.value or b"" for record in records]
         head = values[0][:begin] if values else b""
         if len(head) == begin and head[0] == head[-1] == 0:  # of one type, the file's first: as usual
-            bodies = [v[begin:] for v in values if v[:begin] == head and len(v) <= size_max]
-            if len(bodies) == len(values):
+            bodies = [value[begin:] for value in values if value.startswith(head)]
+            if len(bodies) == len(values) and max(map(len, values)) <= size_max:
                 return bodies, {_kind_of(head)[0]: range(len(values))}, set()
         bodies, rows_of, doubtful = [b""] * len(values), dict[Kind, list[int]](), set[int]()
         for row, value in enumerate(values):
@@ -213,9 +213,6 @@ class _Reader:
             return
         self.paths = [places[path] for path in paths]
         self._different = list(places.values())
-        attributes = [name for path in self._different for name in path.attributes]
-        # A single name would give values, not tuples.
-        self._get = attrgetter(*(attributes if len(attributes) > 1 else [*attributes, "DESCRIPTOR"] * 2))
 
     def parse(self, body: bytes) -> Any:
         """Read a message.
@@ -235,30 +232,24 @@ class _Reader:
     def read(self, bodies: Sequence[bytes]) -> tuple[list[list[Any]], set[int]]:
         """Values of each path, and the rows that are not plainly right: their values are any others."""
         assert self.paths is not None
-        messages = _Lazy(self._parse, bodies)
         wrong: set[int] = set()
-        rows = None if self._required else self._plain_rows(bodies)
-        if rows is None:
-            parsed = [self._or_none(body) for body in bodies]
-            wrong = {row for row, message in enumerate(parsed) if message is None}
+        messages = self._parsed(bodies)
+        if messages is None:
+            found = [self._or_none(body) for body in bodies]
+            wrong = {row for row, message in enumerate(found) if message is None}
             if len(wrong) == len(bodies):
                 return [[None] * len(bodies) for _ in self.paths], wrong
-            good = next(row for row in range(len(bodies)) if row not in wrong)
-            messages = _Lazy(
-                self._parse, [bodies[good if row in wrong else row] for row in range(len(bodies))]
-            )
-            rows = list(map(self._get, messages.all()))
-        parts = zip(*rows, strict=True)
-        found = {
-            id(path): path.values([next(parts) for _ in path.attributes], messages, wrong)
-            for path in self._different
-        }
-        return [found[id(path)] for path in self.paths], wrong
+            good = next(message for message in found if message is not None)
+            messages = [good if message is None else message for message in found]
+        columns = {id(path): path.values(messages, wrong) for path in self._different}
+        return [columns[id(path)] for path in self.paths], wrong
 
-    def _plain_rows(self, bodies: Sequence[bytes]) -> list[Any] | None:
-        """Attributes of all messages; None: some are not of the schema."""
+    def _parsed(self, bodies: Sequence[bytes]) -> list[Any] | None:
+        """All messages; None: each needs a closer look."""
+        if self._required:
+            return None
         try:
-            return list(map(self._get, map(self._parse, bodies)))  # most messages are not needed twice
+            return list(map(self._parse, bodies))
         except self._error:
             return None
 
@@ -269,41 +260,21 @@ class _Reader:
             return None
 
 
-class _Lazy:
-    """Messages that are parsed when they are asked for."""
-
-    def __init__(self, parse: Callable[[bytes], Any], bodies: Sequence[bytes]) -> None:
-        self._parse, self._bodies = parse, bodies
-        self._parsed: dict[int, Any] = {}
-
-    def __getitem__(self, row: int) -> Any:
-        found = self._parsed.get(row)
-        if found is None:
-            found = self._parsed[row] = self._parse(self._bodies[row])
-        return found
-
-    def __len__(self) -> int:
-        return len(self._bodies)
-
-    def all(self) -> Iterator[Any]:
-        return map(self.__getitem__, range(len(self)))
-
-
 class _Path:
     """Where the value of a path is in messages of one type.
 
-    First through messages, then, below a value that is converted (a map, a Struct), through the result. The
-    reader gets the columns of `attributes` of all paths in one go. A message that is not there has zeros: who
-    finds one asks whether it is there.
+    First through messages, then, below a value that is converted (a map, a Struct), through the result. A
+    message that is not there has zeros: who finds one asks whether it is there.
     """
 
     def __init__(self, path: str, descriptor: Any, messages: Messages) -> None:
-        self.attributes: tuple[str, ...] = ()  # none: each message is asked
+        self._get: Callable[[Any], Any] | None = None  # value or inner message; None: each message is asked
+        self._parts: list[Callable[[Any], Any]] = []  # of the inner message, if it is read by `_together`
         self._folders: list[str] = []
         self._leaf: Field | None = None  # None: the schema does not have it
         self._rest: list[str] = []
         self._together: Together | None = None
-        self._absent: Any = None  # value of the first attribute where there is none; None: never absent
+        self._absent: Any = None  # value, or first part, where there is none; None: never absent
         steps = path.split(".")
         for place, step in enumerate(steps):
             field = descriptor.fields_by_name.get(step)
@@ -327,34 +298,28 @@ class _Path:
         """Find out how columns are read, if they can be."""
         assert self._leaf is not None
         if self._leaf.scalar and field.default_value == field.default_value:  # not the default NaN
-            self.attributes = (whole,)
+            self._get = attrgetter(whole)
             if self._folders or self._leaf.presence:
                 self._absent = field.default_value
         elif known is not None and known in TOGETHER and not self._rest and not field.is_repeated:
             names, self._together, self._absent = TOGETHER[known]
-            self.attributes = tuple(f"{whole}.{name}" for name in names)
+            self._get, self._parts = attrgetter(whole), list(map(attrgetter, names))
 
-    def values(self, parts: Sequence[Sequence[Any]], messages: _Lazy, wrong: set[int]) -> list[Any]:
-        """Values in all messages, None where they are missing.
-
-        Parameters
-        ----------
-        parts
-            Columns of `attributes`.
-        wrong
-            Rows that are not plainly right are added.
-        """
+    def values(self, messages: Sequence[Any], wrong: set[int]) -> list[Any]:
+        """Values in all messages, None where they are missing. Rows not plainly right are added."""
         leaf = self._leaf
         if leaf is None:
             return [None] * len(messages)
-        if not parts:
+        if self._get is None:
             return self._one_by_one(messages, leaf, wrong)
+        column = list(map(self._get, messages))
+        parts = [list(map(part, column)) for part in self._parts] or [column]
         missing: list[int] = []
         if self._absent is not None and self._absent in parts[0]:
             zeros = [row for row, found in enumerate(parts[0]) if found == self._absent]
             missing = [row for row in zeros if not self._is_there(messages[row], leaf)]
         if self._together is None:
-            values = list(parts[0] if leaf.convert is None else map(leaf.convert, parts[0]))
+            values = column if leaf.convert is None else list(map(leaf.convert, column))
             if leaf.may_be_bytes and bytes in set(map(type, values)):
                 wrong.update(row for row, found in enumerate(values) if isinstance(found, bytes))
             for row in missing:
@@ -378,9 +343,9 @@ class _Path:
             message = getattr(message, folder)
         return not leaf.presence or bool(message.HasField(leaf.name))
 
-    def _one_by_one(self, messages: _Lazy, leaf: Field, wrong: set[int]) -> list[Any]:
+    def _one_by_one(self, messages: Sequence[Any], leaf: Field, wrong: set[int]) -> list[Any]:
         values = []
-        for row, message in enumerate(messages.all()):
+        for row, message in enumerate(messages):
             found: Any = message
             for folder in self._folders:
                 found = getattr(found, folder) if found is not None and found.HasField(folder) else None

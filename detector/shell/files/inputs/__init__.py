@@ -18,6 +18,7 @@ from detector.errors import NeedsOperator
 from detector.shell.files.inputs import bytes_of, csv_form, json_text, kinds_of_file
 from detector.shell.files.inputs.bytes_of import Head
 from detector.shell.files.inputs.csv_text import csv_rows
+from detector.shell.files.inputs.encodings import encoding_of
 from detector.shell.files.inputs.source import STDIN, Source, same_files
 from detector.shell.files.inputs.tables import Table
 
@@ -84,7 +85,7 @@ class EventFile:
                 raise NeedsOperator(f"{self.name} ends in {suffix} but is not a {what} file")
 
     def _open_text(self, head: Head, rest: IO[bytes]) -> None:
-        encoding, mark = bytes_of.encoding_of(head.data)
+        encoding, mark = encoding_of(head.data)
         head = replace(head, data=head.data[mark:])
         text = head.data.decode(encoding, errors="replace")
         plain = text.encode(errors="replace")
@@ -100,12 +101,16 @@ class EventFile:
         if not encoding.startswith(("utf-16", "utf-32")):
             encoding = "utf-8"  # a line of JSON in another encoding is rejected, and says why
         utf8 = bytes_of.as_utf8(head, rest, encoding)
-        if (member := json_text.wrapped(plain, whole=head.whole)) is not None:
+        if json_text.is_frame(plain):
             raise kinds_of_file.refuse(
                 self.name,
-                f"one JSON object around a list, {member!r}",
-                f"""take the events out of it: jq -c '."{member}"[]' {{name}} > events.jsonl""",
+                "a table of pandas as one JSON object",
+                "write one object per row: df.to_json('events.jsonl', orient='records', lines=True)",
             )
+        if (around := json_text.wrapped(plain, whole=head.whole)) is not None:
+            self._records = json_text.json_values(self.name, utf8, self._line_bytes_max, around.begin)
+            self.note = f"one JSON object; the events are its list {around.path}"
+            return
         if kinds_of_file.looks_like_array(plain) or json_text.over_lines(plain):
             self._records = json_text.json_values(self.name, utf8, self._line_bytes_max)
             self.note = "a JSON array" if plain.lstrip()[:1] == b"[" else "JSON objects over several lines"

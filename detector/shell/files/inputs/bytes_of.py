@@ -182,32 +182,6 @@ def read_head(file: IO[bytes]) -> Head:
     return Head(b"".join(parts), whole=room > 0, error=error)
 
 
-def encoding_of(head: bytes) -> tuple[str, int]:
-    """Encoding of a text as Python names it, and the length of its byte-order mark."""
-    for name, mark in (
-        ("utf-8", codecs.BOM_UTF8),
-        ("utf-32-le", codecs.BOM_UTF32_LE),
-        ("utf-32-be", codecs.BOM_UTF32_BE),
-        ("utf-16-le", codecs.BOM_UTF16_LE),
-        ("utf-16-be", codecs.BOM_UTF16_BE),
-    ):
-        if head.startswith(mark):
-            return name, len(mark)
-    some = head[:1024]
-    even, odd = some[::2].count(0), some[1::2].count(0)
-    if max(even, odd) > 0.3 * len(some) / 2 and min(even, odd) < 0.05 * len(some):
-        return ("utf-16-le" if odd > even else "utf-16-be"), 0
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        try:
-            head.decode("cp1252")
-        except UnicodeDecodeError:
-            return "latin-1", 0
-        return "cp1252", 0
-    return "utf-8", 0
-
-
 def as_utf8(head: Head, rest: IO[bytes], encoding: str) -> io.BufferedReader:
     """The whole text, whose byte-order mark is not in the head any more, as UTF-8."""
     return io.BufferedReader(_Joined(head, rest, encoding), BUFFER_BYTES)

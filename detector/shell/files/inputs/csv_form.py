@@ -166,11 +166,27 @@ def _best(text: str) -> _Cut | None:
         width = max(widths, key=lambda w: (widths[w], w), default=0)
         if width < 2:
             continue
-        first = next(n for n, row in enumerate(rows) if n >= start and len(row) == width)
+        first = _first(rows, start, width)
         after = rows[first:]
         if sum(len(row) == width for row in after) >= 0.8 * len(after):
             cuts.append(_Cut((first == start, width), delimiter, quote, escape, rows, width, first))
     return max(cuts, key=lambda cut: cut.rank, default=None)
+
+
+def _first(rows: Sequence[Sequence[str]], start: int, width: int) -> int:
+    """The row of names: the first as wide as the table, but for titles filled up with empty cells.
+
+    Such a title has less than half as many cells with anything in them as most rows have. A row of groups
+    above the names, as merged cells make it, belongs to the names.
+    """
+    wide = [n for n, row in enumerate(rows) if n >= start and len(row) == width]
+    filled = {n: sum(map(bool, map(str.strip, rows[n]))) for n in wide}
+    usual = sorted(filled.values())[len(filled) // 2]
+    first = next(n for n in wide if 2 * filled[n] >= usual)
+    above = first - 1
+    if filled.get(above, 0) < 2 or any(map(_DIGIT, rows[above])):
+        return first
+    return first if _two_rows_of_names(rows[above : first + 1], rows[first + 1 :]) is None else above
 
 
 def _escape(text: str, delimiter: str, quote: str) -> str | None:

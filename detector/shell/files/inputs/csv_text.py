@@ -34,7 +34,7 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
             if not row or not any(row):  # an empty line
                 continue
             if left_out:
-                left_out -= 1
+                left_out -= any(map(str.strip, row))
                 continue
             if row == form.header:  # also where files were put together
                 continue

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO
 
 from detector.errors import NeedsOperator
 
 _CHUNK_BYTES = 1 << 16
 _BETWEEN = re.compile(r"[\s,\[\]]*")  # between events, and around arrays of them
-_WRAPPED = re.compile(
-    r'\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-\w.]+)\s*,\s*)*"([^"\\]*)"\s*:\s*\[\s*\{'
-).match  # plain members, then a list of objects
+_MEMBER = re.compile(r'[\s{,]*"((?:[^"\\]|\\.)*)"\s*:\s*').match
+_OBJECTS = re.compile(r"\[\s*\{").match
+_INSIDE = re.compile(r"[\s,]*")  # between the events of one list
+_DEPTH_MAX = 3  # of objects around the list of events
+_FRAME = re.compile(  # a table as pandas writes it if nobody says how
+    rb'\s*\{\s*(?:"columns"\s*:\s*\[[^\[\]{}]*\]\s*,\s*"(?:index|data)"\s*:\s*\[|"[^"]*"\s*:\s*\{\s*"0"\s*:)'
+).match
 _NEAR_CHARS = 4096  # to the end of a text that was cut
 _FRAME_BYTES = 5  # byte 0 and the schema's number
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
@@ -31,49 +36,89 @@ def over_lines(head: bytes) -> bool:
     return end > len(first.rstrip().decode(errors="replace"))
 
 
-def wrapped(head: bytes, *, whole: bool) -> str | None:
-    """The member whose list holds the events, if a text is one object around them.
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """Where the events are in a text that is one object around them."""
+
+    path: str  # of the list
+    begin: int  # byte behind the bracket that opens it
+
+
+def wrapped(head: bytes, *, whole: bool) -> Wrapped | None:
+    """The list of objects inside of a text, if the text is one object around it.
 
     Parameters
     ----------
     whole
         The head is the whole text.
     """
-    text = head.decode(errors="replace").lstrip()
-    found = _WRAPPED(text)
-    if not found:
-        return None
+    text = head.decode(errors="replace")
     try:
-        end = _end(text, 0)
+        end = _end(text, len(text) - len(text.lstrip()))
+        if not whole or text[end:].strip():
+            return None  # other objects follow
     except json.JSONDecodeError as error:  # it goes on after the head, or the first line is damaged
-        return found[1] if not whole and error.pos > len(text) - _NEAR_CHARS else None
+        if whole or error.pos <= len(text) - _NEAR_CHARS:
+            return None
     except (ValueError, RecursionError):
         return None
-    alone = whole and not text[end:].strip()
-    return found[1] if alone and len(json.loads(text[:end], strict=False)[found[1]]) > 1 else None
+    found = max(_lists(text, 0, ""), default=None)
+    if found is None or (whole and 2 * found[0] < len(text)):
+        return None  # one event that has a list
+    if whole and len(json.loads(text[found[1] : _end(text, found[1])], strict=False)) < 2:
+        return None
+    return Wrapped(found[2], len(text[: found[1] + 1].encode()))
 
 
-def json_values(name: str, file: IO[bytes], value_bytes_max: int) -> Iterator[bytes]:
+def _lists(text: str, at: int, above: str) -> Iterator[tuple[int, int, str]]:
+    """Lists of objects inside of an object: characters of each, its place, its path."""
+    while member := _MEMBER(text, at):
+        begin, path = member.end(), f"{above}{member[1]}"
+        try:
+            at = _end(text, begin)
+        except ValueError:  # it goes on after the text
+            at = len(text) + 1
+        if member[1] == "schema":  # of a table or a message; its fields are no events
+            pass
+        elif _OBJECTS(text, begin):
+            yield at - begin, begin, path
+        elif text[begin : begin + 1] == "{" and path.count(".") < _DEPTH_MAX - 1:
+            yield from _lists(text, begin, f"{path}.")
+        if text[at : at + 1] == "}" or at >= len(text):
+            return
+
+
+def is_frame(head: bytes) -> bool:
+    """Whether a text is a table of pandas by columns, or with its rows apart from their names."""
+    return bool(_FRAME(head))
+
+
+def json_values(name: str, file: IO[bytes], value_bytes_max: int, inside: int = 0) -> Iterator[bytes]:
     """Objects of arrays, or one after another, each as it is written but on one line.
 
     Parameters
     ----------
     value_bytes_max
         A longer value ends in an error, because it cannot be skipped safely.
+    inside
+        Byte behind the bracket that opens the list whose objects are meant; what is around it is left out.
 
     Raises
     ------
     NeedsOperator
         What follows a value is not JSON.
     """
-    text, position, number, line = "", 0, 0, 1
+    text, position, number, line = "", 0, 0, 1 + file.read(inside).count(b"\n")
+    between = _INSIDE if inside else _BETWEEN
     whole = False
     carry = b""
     while True:
-        start = _after(text, position)
+        start = between.match(text, position).end()  # type: ignore[union-attr]
         line += text.count("\n", position, start)
         position = start
         end = -1
+        if inside and text[position : position + 1] == "]":
+            return
         if position < len(text):
             try:
                 end = _end(text, position)
@@ -98,11 +143,6 @@ def json_values(name: str, file: IO[bytes], value_bytes_max: int) -> Iterator[by
         whole = len(data) == len(carry)
         cut = len(data) if whole else _whole_characters(data)
         text, position, carry = text[position:] + data[:cut].decode(errors="replace"), 0, data[cut:]
-
-
-def _after(text: str, position: int) -> int:
-    found = _BETWEEN.match(text, position)
-    return found.end() if found else position
 
 
 def _end(text: str, position: int) -> int:
