@@ -98,24 +98,22 @@ def test_a_stream_with_its_rhythm_does_not_drift() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "field", "sentence", "weight_min"),
+    ("change", "field", "sentence"),
     [
-        (doubled, "amount", "amount has doubled since", 0.1),
-        (unseen, "kind", "of events have a kind that was never seen before", 0.0),
-        (gone, "level", "level is missing in 100 % of events instead of 0 %", 0.9),
-        (stuck, "level", "level is stuck: it is what it was in the event before in 100 %", 0.0),
+        (doubled, "amount", "amount has doubled since"),
+        (unseen, "kind", "of events have a kind that was never seen before"),
+        (gone, "level", "level is missing in 100 % of events instead of 0 %"),
+        (stuck, "level", "level is stuck: it is what it was in the event before in 100 %"),
     ],
 )
 def test_a_drift_is_named_by_its_field_within_three_windows(
-    change: Change, field: str, sentence: str, weight_min: float
+    change: Change, field: str, sentence: str
 ) -> None:
     found = [one for one in follow(DriftWatch(COLUMNS), pieces(10.8, change)) if one.sentences]
     first = next(one for one in found if one.fields[field].since)
     assert first.time < START_S + 10.0 * DAY_S + 3 * 8192 * DAY_S / PER_DAY * 2.0
     assert [name for name, one in first.fields.items() if one.since] == [field]
     assert any(sentence in said for said in first.sentences)
-    assert first.fields[field].weight >= weight_min
-    assert all(one.weight <= max(first.fields[field].weight, 0.05) for one in first.fields.values())
     assert sum(first.fields[field].current) == pytest.approx(sum(first.fields[field].usual))
 
 

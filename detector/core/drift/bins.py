@@ -119,14 +119,12 @@ def count(
     context: Any,
     times: Any,
     keys: Any,
-    high: Any,
     last: Any,
     edges: Any,
     tops: Any,
     seen: Any,
     fresh: Any,
     pane: Any,
-    pane_high: Any,
 ) -> None:
     """Count n events.
 
@@ -139,16 +137,12 @@ def count(
     keys : (P, 3) int64
         Of each kind of key: columns of the entities it consists of (the second may be -1), and the column
         of the context that is NaN where the key was never seen.
-    high : (n,) bool
-        Which events are among the most anomalous ones.
     last : (M,) float64
         Values of the event before, NaN: missing; changed.
     edges, tops, seen, fresh
         See `Cuts`.
     pane : (SLOTS, 2 M + K + P, BINS) int32
         Counts, changed.
-    pane_high : (2 M + K + P, BINS) int64
-        Counts of high events, changed.
     """
     numbers, kinds, pairs = values.shape[1], categories.shape[1], len(keys)
     first = 2 * numbers + kinds
@@ -165,13 +159,9 @@ def count(
             repeats = numbers + kinds + j
             pane[slot, repeats, MISSING if found == MISSING else REPEATED if value == last[j] else 0] += 1
             last[j] = value
-            if high[i]:
-                pane_high[j, found] += 1
         for k in range(kinds):
             found = _category_bin(categories[i, k], tops[k], seen[k], fresh[k])
             pane[slot, numbers + k, found] += 1
-            if high[i]:
-                pane_high[numbers + k, found] += 1
         for p in range(pairs):
             found = 0
             if entities[i, keys[p, 0]] == 0 or (keys[p, 1] >= 0 and entities[i, keys[p, 1]] == 0):
@@ -179,8 +169,6 @@ def count(
             elif np.isnan(context[i, keys[p, 2]]):
                 found = NEW_KEY
             pane[slot, first + p, found] += 1
-            if high[i]:
-                pane_high[first + p, found] += 1
 
 
 @numba.njit(cache=True, nogil=True)
