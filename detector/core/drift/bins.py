@@ -36,6 +36,7 @@ class Cuts:
         self.tops = np.zeros((categories, TOPS), dtype=np.uint64)  # the most frequent first; 0: there is none
         self.seen = np.zeros((categories, SEEN_BITS // 64), dtype=np.uint64)
         self.fresh = np.zeros_like(self.seen)  # seen since `accept`
+        self.waiting = np.zeros_like(self.seen)  # seen between the last two calls of `accept`
 
     def make(self, values: NDArray[np.float64], categories: NDArray[np.uint64]) -> None:
         """Cut at the deciles of values (n, M), NaN: missing, and take the most frequent categories (n, K)."""
@@ -53,8 +54,12 @@ class Cuts:
         self.made = True
 
     def accept(self, chosen: NDArray[np.bool_]) -> None:
-        """Count what was seen as known, in the chosen columns (K,) of categories."""
-        self.seen[chosen] |= self.fresh[chosen]
+        """Count what was seen before the last call as known, in the chosen columns (K,) of categories.
+
+        What was seen since then has to wait: it may be the beginning of a drift.
+        """
+        self.seen[chosen] |= self.waiting[chosen]
+        self.waiting[chosen] = self.fresh[chosen]
         self.fresh[chosen] = 0
 
     @property
@@ -69,12 +74,13 @@ class Cuts:
             "tops": self.tops.copy(),
             "seen": self.seen.copy(),
             "fresh": self.fresh.copy(),
+            "waiting": self.waiting.copy(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.made = state["made"]
         self.edges, self.tops = state["edges"], state["tops"]
-        self.seen, self.fresh = state["seen"], state["fresh"]
+        self.seen, self.fresh, self.waiting = state["seen"], state["fresh"], state["waiting"]
 
 
 def decile_edges(known: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -60,7 +60,8 @@ def gamma_quantile(mean: NDArray[np.float64], variance: NDArray[np.float64]) -> 
     return quantile
 
 
-_log_gamma = np.frompyfunc(math.lgamma, 1, 1)
+def _log_gamma(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([math.lgamma(number) for number in numbers.ravel().tolist()]).reshape(numbers.shape)
 
 
 def f_quantile(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -69,7 +70,7 @@ def f_quantile(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArr
     By bisection of the first term of the tail's series, which is near the whole of it so far out.
     """
     a, b = first / 2.0, second / 2.0
-    beta = (_log_gamma(a) + _log_gamma(b) - _log_gamma(a + b)).astype(np.float64)
+    beta = _log_gamma(a) + _log_gamma(b) - _log_gamma(a + b)
     wanted = LOG_CHANCE + beta + np.log(b)
     low = np.log(first / second)
     high = low + 40.0

@@ -46,8 +46,11 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 def bytes_max(columns: Columns) -> int:
     """Bytes that a watch takes at most; nearly all are counts by hour of the week, and the history."""
     count, fields = columns.count, len(columns.numbers) + len(columns.categories)
-    by_hour = bins.SLOTS * bins.BINS * (8 + 4) + HOURS * 2 * 4 + 6 * bins.BINS * 8
-    return count * by_hour + SAMPLE_EVENTS * 8 * fields + 2 * bins.SEEN_BITS // 8 * fields + LABEL_BYTES
+    by_hour = bins.SLOTS * bins.BINS * (8 + 4) + HOURS * 2 * 4 + 2 * bins.BINS * 8
+    judged = (count + OTHERS) * 40 * 8 + 5 * bins.SLOTS * 8 + len(columns.things) * 3 * 8
+    return (
+        judged + count * by_hour + SAMPLE_EVENTS * 8 * fields + 3 * bins.SEEN_BITS // 8 * fields + LABEL_BYTES
+    )
 
 
 class Pane:
@@ -195,7 +198,8 @@ class DriftWatch:
         day = self._events >= PANE_EVENTS_MIN and now - self._began >= DAY_S
         if day or self._events >= CUT_AFTER_EVENTS:
             self._cuts.make(self._sample.numbers, self._sample.categories)
-            self._cuts.accept(np.ones(len(self.columns.categories), dtype=bool))
+            for _ in range(2):
+                self._cuts.accept(np.ones(len(self.columns.categories), dtype=bool))
             self._sample = self.columns.empty()
             self._pane.restart(now)
             self._began = self._accepted = now
@@ -245,7 +249,7 @@ class DriftWatch:
         )
 
     def _accept_categories(self, now: float, taken: NDArray[np.bool_]) -> None:
-        """Let new categories become known: each pane on the first day, then once a day."""
+        """Let new categories of the time before become known: each pane on the first day, then once a day."""
         if now - self._began < DAY_S or now - self._accepted >= DAY_S:
             first = len(self.columns.numbers)
             self._cuts.accept(taken[first : first + len(self.columns.categories)])

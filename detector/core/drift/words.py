@@ -75,7 +75,7 @@ def field(name: str, moved: Moved) -> str:
         if most == OTHER:
             return texts.RARE_ONES.format(**shares)
         return (texts.MORE_OFTEN if now[most] > usual[most] else texts.LESS_OFTEN).format(**shares)
-    full = int(np.argmax(now))
+    full = int(np.argmax(now[: CUTS + 1]))
     if now[full] >= ONE_BIN_MIN > usual[full]:
         return _stuck(name, moved, full)
     before, after = median(usual, moved.edges), median(now, moved.edges)
