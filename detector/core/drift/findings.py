@@ -63,16 +63,9 @@ def findings(
         if found.since:
             told.append((weight, _sentence(words.field(name, moved), found, compared)))
     rate = RATE if RATE not in fields else f"{RATE} of events"
-    column = max((RATE_AT, PROFILE), key=lambda at: _excess(verdicts, at))
-    fields[rate] = found = FieldDrift(
-        psi=float(verdicts.index[column]),
-        threshold=float(verdicts.thresholds[column]),
-        weight=weights.get(RATE, 0.0) if rate == RATE else 0.0,
-        since=float(verdicts.began[column]),
-    )
-    if found.since:
-        what = words.rate(compared.ratio) if column == RATE_AT else words.hours(*profile.shares)
-        told.append((found.weight, _sentence(what, found, compared)))
+    fields[rate], what = _rate(compared, verdicts, profile, weights.get(RATE, 0.0) if rate == RATE else 0.0)
+    if fields[rate].since:
+        told.append((fields[rate].weight, _sentence(what, fields[rate], compared)))
     shares = _new_shares(columns, compared, verdicts, told)
     if scores.since:
         what = words.scores(scores.step)
@@ -98,6 +91,20 @@ def findings(
         since={"score": scores.since, "labels": labels.since, "new_entities": new, "embedding": moved_since},
         sentences=tuple(text for _, text in told),
     )
+
+
+def _rate(
+    compared: Comparison, verdicts: Verdicts, profile: DayProfile, weight: float
+) -> tuple[FieldDrift, str]:
+    """How often events come, or at which hours: what is farther from usual; and in words."""
+    column = max((RATE_AT, PROFILE), key=lambda at: _excess(verdicts, at))
+    found = FieldDrift(
+        psi=float(verdicts.index[column]),
+        threshold=float(verdicts.thresholds[column]),
+        weight=weight,
+        since=float(verdicts.began[column]),
+    )
+    return found, words.rate(compared.ratio) if column == RATE_AT else words.hours(*profile.shares)
 
 
 def _excess(verdicts: Verdicts, column: int) -> tuple[bool, float]:
