@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.drift.faults import night, unchanged
-from benchmarks.drift.streams import COLUMNS, START_S, Change, Stream, shown
+from benchmarks.drift.streams import COLUMNS, DAY_S, Change, Stream, shown
 from detector.core.drift.watch import DriftWatch
 
 BARRIER_EVENTS = 8192
@@ -17,15 +17,14 @@ def told(
     """What is said: day, sentence, and events since `from_day`; each drift once."""
     stream, watch = Stream(seed, per_day, change, from_day), DriftWatch(COLUMNS)
     if change is unchanged:
-        start_s = START_S + from_day * 86_400.0
-        stream.rate_factor = lambda time: night(time) if time >= start_s else 1.0
+        stream.rate_factor = lambda time: night(time) if time >= stream.start_s + from_day * DAY_S else 1.0
     events, since_change, said, active = 0, 0, [], set()
     for piece in stream.pieces(days):
         now = float(piece.times[-1])
         watch.add(shown(piece), piece.scores)
         watch.end_block(now)
         events += len(piece.times)
-        since_change += len(piece.times) * (piece.times[0] >= START_S + from_day * 86_400.0)
+        since_change += len(piece.times) * (piece.times[0] >= stream.start_s + from_day * DAY_S)
         if events >= BARRIER_EVENTS:
             events = 0
             watch.barrier(now, 2.5)
@@ -37,6 +36,8 @@ def told(
             names |= {"score"} if found.since["score"] else set()
             if names - active:
                 text = "; ".join(found.sentences)
-                said.append(((now - START_S) / 86_400.0, f"{sorted(names - active)}: {text}", since_change))
+                said.append(
+                    ((now - stream.start_s) / DAY_S, f"{sorted(names - active)}: {text}", since_change)
+                )
             active = names
     return said

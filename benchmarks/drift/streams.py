@@ -47,13 +47,14 @@ COLUMNS = Columns(
 
 
 class Stream:
-    """A stream with its own habits, drawn from a seed."""
+    """A stream with its own habits, drawn from a seed; it begins on one of the days of a week."""
 
     def __init__(
         self, seed: int, per_day: float, change: Change | None = None, from_day: float = np.inf
     ) -> None:
         rng = self._rng = np.random.default_rng(seed)
-        self.per_day, self._change, self._from_s = per_day, change, START_S + from_day * DAY_S
+        self.per_day, self._change, self.start_s = per_day, change, START_S + seed % 7 * DAY_S
+        self._from_s = self.start_s + from_day * DAY_S
         self._peak, self._depth = rng.uniform(0, 24), rng.uniform(0.2, 0.9)
         self._weekend, self._sway = rng.uniform(0.3, 1.2), rng.uniform(0.0, 0.4)
         self._cards = int(rng.integers(2_000, 30_000))
@@ -75,8 +76,8 @@ class Stream:
 
     def pieces(self, days: float) -> Iterator[Piece]:
         """Blocks of events up to a day."""
-        rng, time = self._rng, START_S
-        while time < START_S + days * DAY_S:
+        rng, time = self._rng, self.start_s
+        while time < self.start_s + days * DAY_S:
             self._burst = float(np.exp(0.97 * np.log(self._burst) + rng.normal(0.0, 0.03)))
             times = time + np.cumsum(rng.exponential(1.0 / self.rate(time), BLOCK))
             piece = self._piece(times)

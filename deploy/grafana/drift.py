@@ -12,7 +12,7 @@ FIELDS = Row(
     title="Fields",
     panels=(
         Panel(title="Index against its threshold", unit="percentunit", red_from=1, width=12, runbook="DetectorDriftOfField",
-              about="Population stability index of each field as a share of what chance explains. Above 100 % the field drifts.",
+              about="Population stability index of each field as a share of what chance explains. Above 100 % the field drifts; 0 while the threshold is not known yet.",
               queries=(one(f"max by (field) (detector_drift_psi{{{S}}} / on (job, instance, partition, field) detector_drift_psi_threshold{{{S}}})",
                            "{{field}}"),)),
         Panel(title="Part in the change of alerts", unit="percentunit", width=12, runbook="DetectorDriftOfField",
@@ -39,7 +39,7 @@ OTHERS = Row(
               about="Share of events whose entity, or contact with it, was never seen before, and the usual one at this hour.",
               queries=(one(top("detector_drift_new_share", "entity, kind"), "{{entity}}: {{kind}}"),
                        one(top("detector_drift_new_share_usual", "entity, kind"), "{{entity}}: {{kind}}, usual"))),
-        Panel(title="Embedding", unit="short", runbook="DetectorDriftOfEmbedding",
+        Panel(title="Embedding", unit="short", runbook="DetectorDriftOfEmbedding", needs="an encoder that has a say in scores",
               about="Shift of the mean in spreads, mass that moved between clusters, effective rank, distance to normal as a multiple of the usual one.",
               queries=(one(top("detector_drift_embedding", "measure"), "{{measure}}"),)),
         Panel(title="Changes of the score", unit="short", runbook="DetectorDriftOfScore",

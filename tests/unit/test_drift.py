@@ -14,9 +14,11 @@ from detector.core.drift.adaptive_window import AdaptiveWindow
 from detector.core.drift.columns import Columns, Key, Values
 from detector.core.drift.embedding import Placed, measures
 from detector.core.drift.labelled import LabelWatch
-from detector.core.drift.law import gamma_quantile, psi
-from detector.core.drift.reference import hours_between
+from detector.core.drift.law import Moments, f_quantile, gamma_quantile, psi
+from detector.core.drift.profile import DayProfile
+from detector.core.drift.reference import HOURS, Reference, completed_rates, hours_between
 from detector.core.drift.watch import DriftWatch
+from detector.core.drift.weight import ASKED_MAX, Weights
 from detector.core.drifted import Drift
 from detector.core.state import misfit, pack, unpack
 
@@ -97,25 +99,47 @@ def test_a_stream_with_its_rhythm_does_not_drift() -> None:
     assert found[-1].score_changes == 0
 
 
+def nightly(made: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+    """Fewer events by day, more at night; those of a block keep their number."""
+    times = made["times"]
+    factor = 2.4 if times[0] / 3600.0 % 24.0 < 6.0 else 0.53
+    made["times"] = times[0] + (times - times[0]) / factor
+
+
+def test_events_that_move_to_the_night_are_named() -> None:
+    found = [one for one in follow(DriftWatch(COLUMNS), pieces(12.0, nightly)) if one.fields["time"].since]
+    assert found
+    assert [name for name, one in found[-1].fields.items() if one.since] == ["time"]
+    assert any("events" in said for one in found for said in one.sentences)
+
+
+def test_a_young_reference_is_judged_on_days_that_are_alike_and_says_its_age() -> None:
+    """Tuesday evening on: Wednesday is learned, Thursday compared, Monday and Tuesday judged."""
+    found = list(follow(DriftWatch(COLUMNS), pieces(6.6, doubled, from_day=6.2)))
+    said = [text for one in found for text in one.sentences]
+    assert any("amount has doubled" in text and "reference of six days)" in text for text in said), said
+    weekend = [one for one in found if 4.2 < (one.time - START_S) / DAY_S < 6.0]
+    assert weekend
+    assert all(np.isinf(one.fields["amount"].threshold) for one in weekend)
+
+
 @pytest.mark.parametrize(
-    ("change", "field", "sentence", "weight_min"),
+    ("change", "field", "sentence"),
     [
-        (doubled, "amount", "amount has doubled since", 0.1),
-        (unseen, "kind", "of events have a kind that was never seen before", 0.0),
-        (gone, "level", "level is missing in 100 % of events instead of 0 %", 0.9),
-        (stuck, "level", "level is stuck: it is what it was in the event before in 100 %", 0.0),
+        (doubled, "amount", "amount has doubled since"),
+        (unseen, "kind", "of events have a kind that was never seen before"),
+        (gone, "level", "level is missing in 100 % of events instead of 0 %"),
+        (stuck, "level", "level is stuck: it is what it was in the event before in 100 %"),
     ],
 )
 def test_a_drift_is_named_by_its_field_within_three_windows(
-    change: Change, field: str, sentence: str, weight_min: float
+    change: Change, field: str, sentence: str
 ) -> None:
     found = [one for one in follow(DriftWatch(COLUMNS), pieces(10.8, change)) if one.sentences]
     first = next(one for one in found if one.fields[field].since)
     assert first.time < START_S + 10.0 * DAY_S + 3 * 8192 * DAY_S / PER_DAY * 2.0
     assert [name for name, one in first.fields.items() if one.since] == [field]
     assert any(sentence in said for said in first.sentences)
-    assert first.fields[field].weight >= weight_min
-    assert all(one.weight <= max(first.fields[field].weight, 0.05) for one in first.fields.values())
     assert sum(first.fields[field].current) == pytest.approx(sum(first.fields[field].usual))
 
 
@@ -173,6 +197,115 @@ def test_the_law_of_independent_events_is_the_chi_square_law() -> None:
     found = [10_000 * float(psi(rng.multinomial(10_000, shares).astype(float), shares)) for _ in range(500)]
     assert np.mean(found) == pytest.approx(9.0, rel=0.1)
     assert max(found) < 45.1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "value"),
+    [(1.0, 4.0, 2446.2), (1.0, 28.0, 38.76), (9.0, 9.0, 53.06), (9.0, 45.0, 7.677), (23.0, 138.0, 3.666)],
+)
+def test_the_law_of_few_days_is_the_f_law(first: float, second: float, value: float) -> None:
+    """Values: scipy.stats.f.isf(1e-6, first, second)."""
+    assert f_quantile(np.array([first]), np.array([second]))[0] == pytest.approx(value, rel=0.02)
+
+
+def taught(days: int, jump: float = 0.0) -> Moments:
+    rng, moments, every = np.random.default_rng(0), Moments(1), np.ones(1, dtype=bool)
+    for day in range(days):
+        for _ in range(8):
+            beyond = 0.01 * rng.chisquare(9, 1) / 9.0 + jump * (day == days - 1)
+            moments.learn(beyond, np.zeros(1), every, day)
+    return moments
+
+
+def test_a_limit_narrows_with_the_days_and_the_last_ones_do_not_raise_it() -> None:
+    nine = np.full(1, 9.0)
+    limits = [float(taught(days).limit(nine)[0]) for days in (2, 5, 12)]
+    assert limits[0] > 4 * limits[1] > 4 * limits[2] > 0.04
+    assert taught(12, jump=10.0).limit(nine) == taught(12).limit(nine)  # a day waits for the next one
+    assert not taught(1).known.any()
+    again = Moments(1)
+    again.load(unpack(pack(taught(5).to_state())))
+    assert again.limit(nine) == taught(5).limit(nine)
+
+
+def test_friday_to_sunday_are_known_once_they_were_seen() -> None:
+    """Monday noon to Thursday evening: once the same hour of another such day was seen."""
+    reference, slots = Reference(1), np.arange(7 * HOURS)
+    hours = ((slots >= HOURS) & (slots < 2 * HOURS)).astype(float)  # Tuesday
+    reference.follow_rates(hours, np.zeros((len(slots), 2)), taken=True, age_s=DAY_S)
+    known = [bool(reference.knows(slots == slot)) for slot in slots]
+    assert known == [12 <= slot < 3 * HOURS + 18 or HOURS <= slot < 2 * HOURS for slot in slots]
+
+
+def test_a_day_with_half_the_events_is_expected_from_its_own_hours() -> None:
+    table = np.zeros((7 * HOURS, 2))
+    daily = 100.0 + 90.0 * np.cos(np.arange(HOURS) / 12.0 * np.pi)
+    table[:, 0] = np.concatenate([daily] * 5 + [daily / 2.0] * 2)
+    table[:, 1] = 1.0
+    found = completed_rates(table, 1.0).reshape(7, HOURS)
+    assert found[0] == pytest.approx(daily, rel=0.12)
+    assert found[6] == pytest.approx(daily / 2.0, rel=0.15)
+
+
+def test_the_hours_of_a_day_are_compared_once_all_were_seen() -> None:
+    profile, slots = DayProfile(), np.arange(7 * HOURS)
+    usual = np.full(len(slots), 100.0)
+    for hour in range(30):
+        start = 4 * DAY_S + 3600.0 * hour  # a Monday
+        events = usual * (slots == hour) * (3.0 if hour % 24 < 6 else 0.5)
+        profile.note(start, start + 3599.0, events, usual * (slots == hour), known=True)
+        assert profile.compared()[1] == (hour >= 23)
+    assert profile.compared()[0] > 0.5
+    assert words.hours(*profile.shares) == (
+        "67 % of a day's events come between 00:00 and 06:00 UTC instead of 25 %"
+    )
+
+
+def test_the_thing_that_lowers_more_scores_has_the_weight() -> None:
+    """Usually 1 % are high, all for the second thing; then 10 % more are, all for the first one."""
+    weights, scores = Weights(2), np.zeros(1000)
+    scores[::100] = 4.0
+    for _ in range(20):
+        weights.count(scores, lambda i: np.array([0.0, 1.0]))
+        weights.close(3.0, quiet=True)
+    assert not weights.found.any()
+    scores[::10] = 4.0
+    asked: list[int] = []
+
+    def parts(i: int) -> np.ndarray:
+        asked.append(i)
+        return np.array([0.0, 1.0]) if i % 100 == 0 else np.array([1.0, 0.0])
+
+    for _ in range(2):
+        weights.count(scores, parts)
+        weights.close(3.0, quiet=False)
+    assert weights.found[0] > 0.8
+    assert weights.found.sum() <= 1.0
+    assert len(asked) <= 2 * ASKED_MAX
+    other = Weights(2)
+    other.load(unpack(pack(weights.to_state())))
+    assert (other.found == weights.found).all()
+
+
+def test_new_categories_of_the_last_day_are_not_known_yet() -> None:
+    """Else a drift that began just before would be usual at once."""
+    cuts = bins.Cuts(0, 1)
+    cuts.make(np.zeros((0, 0)), np.zeros((0, 1), dtype=np.uint64))
+    key, chosen = np.uint64(77), np.ones(1, dtype=bool)
+
+    def bin_of() -> int:
+        return bins._category_bin(key, cuts.tops[0], cuts.seen[0], cuts.fresh[0])
+
+    for _ in range(2):
+        assert bin_of() == bins.UNSEEN
+        cuts.accept(chosen)
+    assert bin_of() == bins.OTHER
+
+
+def test_a_field_that_comes_back_after_it_was_missing_is_told() -> None:
+    usual, now = np.zeros(bins.BINS), np.zeros(bins.BINS)
+    usual[bins.MISSING], now[bins.MISSING], now[3] = 1.0, 0.95, 0.05
+    assert words.field("amount", words.Moved(now, usual, np.arange(9.0)))
 
 
 @given(values=st.lists(st.floats(-1e6, 1e6), max_size=60))

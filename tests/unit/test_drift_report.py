@@ -16,10 +16,12 @@ from detector.config.tree import Config
 from detector.core.drift.columns import Columns, Key, Values
 from detector.core.drift.watch import DriftWatch, bytes_max
 from detector.core.drifted import BIN_NAMES, Drift, FieldDrift, ShareDrift
+from detector.core.features import Layout
 from detector.core.records import Identity
 from detector.core.recovery.journal import Barrier
 from detector.core.reporting.telemetry import Telemetry
 from detector.core.shard.partition import Partition
+from detector.core.shard.watched import columns
 from detector.core.state import pack
 from detector.errors import CredentialsError, NeedsOperator
 from detector.ports import Status
@@ -32,8 +34,8 @@ from detector.wiring.drift_report import described, drift_report
 COLUMNS = Columns(("amount <b>",), ("kind",), (Key("card", "entities", (0, -1, 0)),))
 
 
-def watched(days: float = 9.5) -> DriftWatch:
-    rng, watch, time, n = np.random.default_rng(0), DriftWatch(COLUMNS), 1_700_000_000.0, 4096
+def watched(days: float = 9.5, columns: Columns = COLUMNS) -> DriftWatch:
+    rng, watch, time, n = np.random.default_rng(0), DriftWatch(columns), 1_700_000_000.0, 4096
     for _ in range(int(days * 12)):
         times = np.linspace(time, time + 7200.0, n)
         context, ones = np.zeros((n, 1), dtype=np.float32), np.ones((n, 1), dtype=np.uint64)
@@ -125,7 +127,8 @@ def test_a_report_is_made_from_the_newest_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, empty, group="detector", topic="transactions")
     with pytest.raises(NeedsOperator, match="says anything of drift yet"):
         drift_report(config, folder=tmp_path)
-    full = replace(empty, state={**empty.state, "drift": watched(2.0).to_state()})
+    layout = Layout(wanted.event, wanted.model.features)
+    full = replace(empty, state={**empty.state, "drift": watched(2.0, columns(layout)).to_state()})
     save(tmp_path / "full", full, group="detector", topic="transactions")
     (found,) = drift_report(config, folder=tmp_path / "full")["partitions"]
     assert [one["field"] for one in found["fields"]] == ["amount", "kind", "time"]

@@ -14,6 +14,7 @@ import pytest
 from detector.config.tree import Event, ModelPart
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.explain import Explainer, Reason, Typical
+from detector.core.alerts.falls import expected_of
 from detector.core.alerts.words import Sentences
 from detector.core.events import View
 from detector.core.features import DAY_S, Layout, Rows, Units, empty_rows
@@ -266,7 +267,7 @@ def test_heat_is_a_reason_of_its_own_and_none_is_expected(heat: tuple[float, flo
     hot.context[:, columns] = heat
     reason = explain(hot, {"card heat": 2.0, "amount": 1.0})["card heat"]
     assert reason.detail == f"this card had other unusual events in the last {when}"
-    expected, _ = EXPLAINER._expected(hot, typical(), 5.0)
+    expected, _ = expected_of(LAYOUT, hot, typical(), 5.0)
     assert not expected.context[:, columns].any()
 
 

@@ -14,7 +14,6 @@ What a field shows is said by its kind, see `detector.core.events.kinds`; all se
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
+from detector.core.alerts.falls import ScoreRows, expected_of, falls_of
 from detector.core.alerts.known import (
     OWN_HISTORY_MIN,
     contact,
@@ -34,17 +34,12 @@ from detector.core.alerts.known import (
 )
 from detector.core.alerts.words import Sentences, Usual
 from detector.core.events import KINDS, View
-from detector.core.features import DAY_S, Group, Layout, Rows, Units, population_shift, swap
+from detector.core.features import DAY_S, Group, Layout, Rows, Units
 
-# A smaller fall in score is rounding.
-FALL_MIN = 1e-6
 # A smaller share of the fall is no reason.
 SHARE_MIN = 0.05
 Nothing = Literal["combination", "random"]
 """What is said where no single thing lowers the score."""
-
-ScoreRows = Callable[[Rows], NDArray[np.float64]]
-"""Gives the scores (n,) of rows, by the model that scored the event."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,12 +97,12 @@ class Explainer:
         otherwise
             The reason, if no single thing lowers the score.
         """
-        expected, basis = self._expected(event, typical.row, OWN_HISTORY_MIN)
-        falls = self._falls(event, expected, score, score_rows)
+        expected, basis = expected_of(self._layout, event, typical.row, OWN_HISTORY_MIN)
+        falls = falls_of(self._layout, event, expected, score, score_rows)
         if not falls.any() and basis == "cluster":
             # A profile of few events may be what is strange: then only its own values fit it.
-            expected, basis = self._expected(event, typical.row, 0.0)
-            falls = self._falls(event, expected, score, score_rows)
+            expected, basis = expected_of(self._layout, event, typical.row, 0.0)
+            falls = falls_of(self._layout, event, expected, score, score_rows)
         total = falls.sum()
         if total <= 0.0:
             return (_reason("combination", otherwise, 1.0, self._say.nothing(otherwise)),)
@@ -124,38 +119,6 @@ class Explainer:
         reasons = tuple(description.reason(groups[g], float(shares[g])) for g in told)
         # A value that is usual by itself reassures where something else is not.
         return tuple(one for one in reasons if one.code != "combination") or reasons
-
-    def _falls(self, event: Rows, expected: Rows, score: float, score_rows: ScoreRows) -> NDArray[np.float64]:
-        """How far the score falls when one group of columns is as expected, for each group; at least 0."""
-        groups = np.arange(len(self._layout.groups))
-        one_each = np.zeros(len(groups), dtype=np.int64)
-        falls = score - score_rows(swap(event.take(one_each), expected.take(one_each), self._layout, groups))
-        falls[falls < FALL_MIN] = 0.0
-        return falls
-
-    def _expected(self, event: Rows, typical: Rows, own_from: float) -> tuple[Rows, str]:
-        """One row of expected values, and where the expected numerics come from.
-
-        `own_from`: decayed events from which they are the entity's own.
-        """
-        expected = typical.copy()
-        expected.entities[:] = event.entities
-        expected.fraud_rates[:] = self._layout.fraud_rates_unknown
-        for place in self._layout.heats:
-            expected.context[:, place.columns] = 0.0
-        day = np.floor(event.clocks / DAY_S) * DAY_S
-        expected.clocks[:] = day + typical.clocks % DAY_S
-        if not self._layout.entities or not self._layout.numerics:
-            return expected, "cluster"
-        own = self._layout.kind_of(0)
-        # The means and spreads that its values are compared with stay the entity's own: they belong to the
-        # values. What the entity's group stands for is how busy it is.
-        expected.context[:, own.compared] = event.context[:, own.compared]
-        if not event.context[0, own.count(-1)] >= max(own_from, FALL_MIN):
-            return expected, "cluster"
-        usual = event.context[0, own.means(-1)]
-        expected.numerics[0] = usual + population_shift(event.context, self._layout)[0]
-        return expected, "entity"
 
 
 class _Description(NamedTuple):

@@ -36,6 +36,7 @@ class Cuts:
         self.tops = np.zeros((categories, TOPS), dtype=np.uint64)  # the most frequent first; 0: there is none
         self.seen = np.zeros((categories, SEEN_BITS // 64), dtype=np.uint64)
         self.fresh = np.zeros_like(self.seen)  # seen since `accept`
+        self.waiting = np.zeros_like(self.seen)  # seen between the last two calls of `accept`
 
     def make(self, values: NDArray[np.float64], categories: NDArray[np.uint64]) -> None:
         """Cut at the deciles of values (n, M), NaN: missing, and take the most frequent categories (n, K)."""
@@ -53,8 +54,12 @@ class Cuts:
         self.made = True
 
     def accept(self, chosen: NDArray[np.bool_]) -> None:
-        """Count what was seen as known, in the chosen columns (K,) of categories."""
-        self.seen[chosen] |= self.fresh[chosen]
+        """Count what was seen before the last call as known, in the chosen columns (K,) of categories.
+
+        What was seen since then has to wait: it may be the beginning of a drift.
+        """
+        self.seen[chosen] |= self.waiting[chosen]
+        self.waiting[chosen] = self.fresh[chosen]
         self.fresh[chosen] = 0
 
     @property
@@ -69,12 +74,13 @@ class Cuts:
             "tops": self.tops.copy(),
             "seen": self.seen.copy(),
             "fresh": self.fresh.copy(),
+            "waiting": self.waiting.copy(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.made = state["made"]
         self.edges, self.tops = state["edges"], state["tops"]
-        self.seen, self.fresh = state["seen"], state["fresh"]
+        self.seen, self.fresh, self.waiting = state["seen"], state["fresh"], state["waiting"]
 
 
 def decile_edges(known: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,14 +125,12 @@ def count(
     context: Any,
     times: Any,
     keys: Any,
-    high: Any,
     last: Any,
     edges: Any,
     tops: Any,
     seen: Any,
     fresh: Any,
     pane: Any,
-    pane_high: Any,
 ) -> None:
     """Count n events.
 
@@ -139,16 +143,12 @@ def count(
     keys : (P, 3) int64
         Of each kind of key: columns of the entities it consists of (the second may be -1), and the column
         of the context that is NaN where the key was never seen.
-    high : (n,) bool
-        Which events are among the most anomalous ones.
     last : (M,) float64
         Values of the event before, NaN: missing; changed.
     edges, tops, seen, fresh
         See `Cuts`.
     pane : (SLOTS, 2 M + K + P, BINS) int32
         Counts, changed.
-    pane_high : (2 M + K + P, BINS) int64
-        Counts of high events, changed.
     """
     numbers, kinds, pairs = values.shape[1], categories.shape[1], len(keys)
     first = 2 * numbers + kinds
@@ -165,13 +165,9 @@ def count(
             repeats = numbers + kinds + j
             pane[slot, repeats, MISSING if found == MISSING else REPEATED if value == last[j] else 0] += 1
             last[j] = value
-            if high[i]:
-                pane_high[j, found] += 1
         for k in range(kinds):
             found = _category_bin(categories[i, k], tops[k], seen[k], fresh[k])
             pane[slot, numbers + k, found] += 1
-            if high[i]:
-                pane_high[numbers + k, found] += 1
         for p in range(pairs):
             found = 0
             if entities[i, keys[p, 0]] == 0 or (keys[p, 1] >= 0 and entities[i, keys[p, 1]] == 0):
@@ -179,8 +175,6 @@ def count(
             elif np.isnan(context[i, keys[p, 2]]):
                 found = NEW_KEY
             pane[slot, first + p, found] += 1
-            if high[i]:
-                pane_high[first + p, found] += 1
 
 
 @numba.njit(cache=True, nogil=True)

@@ -70,9 +70,18 @@ class Columns:
         The field of each column; a field may have several.
     keys
         Kinds of keys.
+    things
+        What may have a part in a score: fields, entities, the time; all names differ.
     """
 
-    def __init__(self, numbers: Sequence[str], categories: Sequence[str], keys: Sequence[Key]) -> None:
+    def __init__(
+        self,
+        numbers: Sequence[str],
+        categories: Sequence[str],
+        keys: Sequence[Key],
+        things: Sequence[str] = (),
+    ) -> None:
+        self.things = tuple(things)
         self.numbers, self.categories, self.keys_of = tuple(numbers), tuple(categories), tuple(keys)
         self.keys = np.array([key.columns for key in keys], dtype=np.int64).reshape(-1, 3)
         self.repeats = len(self.numbers) + len(self.categories)  # the first column of repeats

@@ -6,6 +6,8 @@ Names in braces are filled in. Nothing here is code.
 
 DRIFT = "{what} since {time} ({index}){weight}"
 INDEX = "PSI {psi}"
+YOUNG = "{index}, reference of {days}"
+DAYS = ("less than a day", "one day", "two days", "three days", "four days", "five days", "six days")
 WEIGHT = ", {share} of the change in alerts"
 TODAY, ANOTHER_DAY = "{hour}:{minute} UTC", "{day} {month} {hour}:{minute} UTC"
 MONTHS = (
@@ -28,6 +30,7 @@ MORE_OFTEN = "one usual value of {field} comes in {now} of events instead of {us
 LESS_OFTEN = "one usual value of {field} comes in only {now} of events instead of {usual}"
 RARE_ONES = "rare values of {field} come in {now} of events instead of {usual}"
 MORE_EVENTS = "{factor} times as many events come as usual at these hours"
+OTHER_HOURS = "{now} of a day's events come between {start} and {end} UTC instead of {usual}"
 FEWER_EVENTS = "only {share} of the usual events come at these hours"
 NEW_KEYS = "{now} of events have a {entity} that was never seen before, instead of {usual}"
 NEW_CONTACTS = "in {now} of events the {entity} is new to the {main}, instead of {usual}"

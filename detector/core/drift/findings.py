@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from detector.core.drift import words
 from detector.core.drift.columns import RATE, Columns
 from detector.core.drift.labelled import LabelWatch
-from detector.core.drift.verdicts import EMBEDDED, Comparison, Verdicts
+from detector.core.drift.profile import DayProfile
+from detector.core.drift.verdicts import EMBEDDED, PROFILE, Comparison, Verdicts
 from detector.core.drift.verdicts import RATE as RATE_AT
 from detector.core.drifted import Drift, FieldDrift, ShareDrift
 
@@ -32,6 +33,8 @@ def findings(
     scores: Scores,
     labels: LabelWatch,
     placed: Mapping[str, float],
+    profile: DayProfile,
+    weights: Mapping[str, float],
 ) -> Drift:
     """Say what was found at the end of a pane."""
     now = compared.time
@@ -47,7 +50,7 @@ def findings(
             edges[column] if column < numbers else None,
             repeats=column >= columns.repeats,
         )
-        weight = float(verdicts.weights[own].sum())
+        weight = weights.get(name, 0.0)
         fields[name] = found = FieldDrift(
             psi=float(verdicts.index[column]),
             threshold=float(verdicts.thresholds[column]),
@@ -58,17 +61,12 @@ def findings(
             current=tuple(compared.counts[column].tolist()),
         )
         if found.since:
-            told.append((weight, _sentence(words.field(name, moved), found, now)))
+            told.append((weight, _sentence(words.field(name, moved), found, compared)))
     rate = RATE if RATE not in fields else f"{RATE} of events"
-    fields[rate] = FieldDrift(
-        psi=float(verdicts.index[RATE_AT]),
-        threshold=float(verdicts.thresholds[RATE_AT]),
-        weight=0.0,
-        since=float(verdicts.began[RATE_AT]),
-    )
-    if verdicts.began[RATE_AT]:
-        told.append((0.0, _sentence(words.rate(compared.ratio), fields[rate], now)))
-    shares = _new_shares(columns, compared, verdicts, told, now)
+    fields[rate], what = _rate(compared, verdicts, profile, weights.get(RATE, 0.0) if rate == RATE else 0.0)
+    if fields[rate].since:
+        told.append((fields[rate].weight, _sentence(what, fields[rate], compared)))
+    shares = _new_shares(columns, compared, verdicts, told)
     if scores.since:
         what = words.scores(scores.step)
         told.append((0.0, words.drift(what, since=scores.since, now=now, index=None, weight=0.0)))
@@ -95,6 +93,20 @@ def findings(
     )
 
 
+def _rate(
+    compared: Comparison, verdicts: Verdicts, profile: DayProfile, weight: float
+) -> tuple[FieldDrift, str]:
+    """How often events come, or at which hours: what is farther from usual; and in words."""
+    column = max((RATE_AT, PROFILE), key=lambda at: _excess(verdicts, at))
+    found = FieldDrift(
+        psi=float(verdicts.index[column]),
+        threshold=float(verdicts.thresholds[column]),
+        weight=weight,
+        since=float(verdicts.began[column]),
+    )
+    return found, words.rate(compared.ratio) if column == RATE_AT else words.hours(*profile.shares)
+
+
 def _excess(verdicts: Verdicts, column: int) -> tuple[bool, float]:
     """Orders the columns of a field: those that drift first, then by the index against its threshold."""
     threshold = float(verdicts.thresholds[column])
@@ -102,8 +114,15 @@ def _excess(verdicts: Verdicts, column: int) -> tuple[bool, float]:
     return bool(verdicts.began[column]), index / threshold if np.isfinite(threshold) else index
 
 
-def _sentence(what: str, found: FieldDrift, now: float) -> str:
-    return words.drift(what, since=found.since, now=now, index=found.psi, weight=found.weight)
+def _sentence(what: str, found: FieldDrift, compared: Comparison) -> str:
+    return words.drift(
+        what,
+        since=found.since,
+        now=compared.time,
+        index=found.psi,
+        weight=found.weight,
+        days=compared.days,
+    )
 
 
 def _new_shares(
@@ -111,7 +130,6 @@ def _new_shares(
     compared: Comparison,
     verdicts: Verdicts,
     told: list[tuple[float, str]],
-    now: float,
 ) -> Mapping[tuple[str, str], ShareDrift]:
     """Shares of new keys, by entity and kind; what drifts is added to `told`."""
     shares = {}
@@ -124,5 +142,6 @@ def _new_shares(
         if since:
             what = words.new_keys(key.entity, key.kind, columns.keys_of[0].entity, current, usual)
             index = float(verdicts.index[column])
-            told.append((0.0, words.drift(what, since=since, now=now, index=index, weight=0.0)))
+            of = {"since": since, "now": compared.time, "days": compared.days}
+            told.append((0.0, words.drift(what, index=index, weight=0.0, **of)))
     return shares

@@ -3,24 +3,33 @@
 The population stability index of bins with shares p now and q in the reference is sum (p - q) ln(p / q),
 which is Jeffreys' divergence. Without drift, and with independent events, it is near a chi-square number of B
 - 1 degrees of freedom times (1/n + 1/m) for counts n and m (Yurdakul and Naranjo 2020, "Statistical
-properties of the population stability index"). Events of one entity, and events of one hour, are not
-independent: the index is then larger by a factor that depends on the stream. So its mean and variance are
-learned from the stream itself, and the law is the gamma law with that mean and variance (Satterthwaite 1946);
-where events are independent this is the chi-square law.
+properties of the population stability index"). This is its part by chance.
+
+Events of one entity, of one hour and of one day are not independent, so the index is larger than that. What
+is beyond chance is learned from the stream itself, with its mean and variance, in blocks of a day: days are
+what differs. It is a gamma number (Satterthwaite 1946) whose mean is known from K days only, so its limit is
+a quantile of the F law with f and K f degrees of freedom, f by the variance and at least 1. So a young
+reference has wide limits, and they narrow by themselves.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 SMOOTH = 0.5  # events that each bin of the reference and of the present gets in addition
-NORMAL_QUANTILE = 4.75  # of a standard normal number: exceeded once in a million
+LOG_CHANCE = math.log(1e-6)  # of a limit that is exceeded without drift
+NORMAL_QUANTILE = 4.75  # of a standard normal number, for the same chance
+BLOCK_S = 86_400.0  # of event time
 HALF_LIFE_S = 14 * 86_400.0  # of moments, in event time
-BEYOND = 4.0  # a plausible number is at most this multiple of the largest one so far
-LEARN_PANES_MIN = 16  # before, a law is not known
+BEYOND = 4.0  # a plausible number is at most this multiple of the largest one so far, once
+BOUNDED_AFTER = 4.0  # days have taught; before, the largest one so far says little
+FREEDOM_MIN = 1.0  # of a sum of squares
+_STEPS = 24  # of the bisection for a quantile: 5 digits
 
 
 def psi(now: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -51,8 +60,35 @@ def gamma_quantile(mean: NDArray[np.float64], variance: NDArray[np.float64]) -> 
     return quantile
 
 
+def _log_gamma(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([math.lgamma(number) for number in numbers.ravel().tolist()]).reshape(numbers.shape)
+
+
+def f_quantile(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Value that an F number with these degrees of freedom exceeds once in a million.
+
+    By bisection of the first term of the tail's series, which is near the whole of it so far out.
+    """
+    a, b = first / 2.0, second / 2.0
+    beta = _log_gamma(a) + _log_gamma(b) - _log_gamma(a + b)
+    wanted = LOG_CHANCE + beta + np.log(b)
+    low = np.log(first / second)
+    high = low + 40.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2.0
+        odds = np.logaddexp(0.0, middle)  # ln(1 + u) for u = first x / second
+        beyond = (a - 1.0) * (middle - odds) - b * odds > wanted
+        low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+    quantile: NDArray[np.float64] = np.exp(high) * second / first
+    return quantile
+
+
 class Moments:
-    """Running mean and mean square of C numbers, one of each column and pane.
+    """What C indices are beyond chance: their law without drift.
+
+    A day teaches nothing before the day after it is over, too. So a drift that comes slowly, or whose first
+    window is below the limit, does not raise the limit before it is found; what such days would have taught
+    is dropped.
 
     Parameters
     ----------
@@ -61,31 +97,68 @@ class Moments:
     """
 
     def __init__(self, columns: int) -> None:
-        self.table = np.zeros((columns, 4))  # numbers learned, mean, mean square, largest
+        # indices learned, mean, mean square without that of chance, largest, complete blocks, block under way
+        self.table = np.zeros((columns, 6))
+        self.table[:, 5] = -1.0
+        # of the block under way, and of the one before it: indices, sum, sum of squares likewise, largest
+        self.pending = np.zeros((columns, 2, 4))
 
-    def learn(self, numbers: NDArray[np.float64], chosen: NDArray[np.bool_], age_s: float) -> None:
-        """Learn numbers (C,) of the chosen columns (C,), `age_s` after the last ones."""
-        count = self.table[:, 0] * 0.5 ** (age_s / HALF_LIFE_S) + 1.0
-        step = np.where(chosen, 1.0 / count, 0.0)
-        self.table[:, 0] = np.where(chosen, count, self.table[:, 0])
-        self.table[:, 1] += step * (numbers - self.table[:, 1])
-        self.table[:, 2] += step * (numbers**2 - self.table[:, 2])
-        largest = np.maximum(self.table[:, 3] * 0.5 ** (age_s / HALF_LIFE_S), numbers)
-        self.table[:, 3] = np.where(chosen, largest, self.table[:, 3])
+    def learn(
+        self,
+        beyond: NDArray[np.float64],
+        by_chance: NDArray[np.float64],
+        chosen: NDArray[np.bool_],
+        block: int,
+    ) -> None:
+        """Learn numbers (C,) of the chosen columns (C,), in a block of time.
+
+        `by_chance`: the variance (C,) of the part by chance.
+        """
+        ended = chosen & (self.table[:, 5] != block)
+        self._take(np.flatnonzero(ended & (self.table[:, 5] >= 0.0)))
+        self.table[ended, 5] = block
+        numbers = np.stack([np.ones(len(beyond)), beyond, beyond**2 - by_chance], axis=1)
+        self.pending[chosen, 0, :3] += numbers[chosen]
+        self.pending[chosen, 0, 3] = np.maximum(self.pending[chosen, 0, 3], beyond[chosen])
+
+    def drop(self, chosen: NDArray[np.bool_]) -> None:
+        """Forget what the last two blocks of the chosen columns (C,) would have taught."""
+        self.pending[chosen] = 0.0
+
+    def _take(self, columns: NDArray[np.int64]) -> None:
+        """A block of these columns is complete: learn the one before it, or itself if it is the first."""
+        first = self.table[columns, 4] == 0.0
+        taken = self.pending[columns, np.where(first, 0, 1)]
+        self.pending[columns, 1] = np.where(first[:, None], 0.0, self.pending[columns, 0])
+        self.pending[columns, 0] = 0.0
+        some = taken[:, 0] > 0.0
+        columns, taken = columns[some], taken[some]
+        kept = 0.5 ** (BLOCK_S / HALF_LIFE_S)
+        old = self.table[columns, 0] * kept
+        count = old + taken[:, 0]
+        self.table[columns, 0] = count
+        self.table[columns, 1] = (self.table[columns, 1] * old + taken[:, 1]) / count
+        self.table[columns, 2] = (self.table[columns, 2] * old + taken[:, 2]) / count
+        self.table[columns, 3] = np.maximum(self.table[columns, 3] * kept, taken[:, 3])
+        self.table[columns, 4] = self.table[columns, 4] * kept + 1.0
 
     @property
     def known(self) -> NDArray[np.bool_]:
         """Columns whose law is known, (C,)."""
-        enough: NDArray[np.bool_] = self.table[:, 0] >= LEARN_PANES_MIN
+        enough: NDArray[np.bool_] = self.table[:, 4] >= 1.0
         return enough
 
     def limit(self, freedom: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Largest plausible numbers (C,), at least those of independent events with `freedom` (C,)."""
-        mean = np.maximum(self.table[:, 1], freedom)
-        seen = np.maximum(self.table[:, 2] - self.table[:, 1] ** 2, 0.0)
-        independent = gamma_quantile(freedom, 2.0 * freedom)
-        found = gamma_quantile(mean, np.maximum(seen, 2.0 * mean**2 / freedom))
-        return np.maximum(np.minimum(found, BEYOND * self.table[:, 3]), independent)
+        """Largest plausible numbers beyond chance, (C,), of columns with `freedom` (C,); at least 0."""
+        mean, blocks = np.maximum(self.table[:, 1], 1e-9), np.maximum(self.table[:, 4], 1.0)
+        variance = np.maximum(self.table[:, 2] - self.table[:, 1] ** 2, 1e-18)
+        free = np.clip(2.0 * mean**2 / variance, FREEDOM_MIN, freedom)
+        found = mean * f_quantile(free, blocks * free)
+        bound = np.where(blocks >= BOUNDED_AFTER, BEYOND * self.table[:, 3], np.inf)
+        return np.where(self.table[:, 1] > 0.0, np.minimum(found, bound), 0.0)
 
     def to_state(self) -> dict[str, Any]:
-        return {"table": self.table.copy()}
+        return {"table": self.table.copy(), "pending": self.pending.copy()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.table, self.pending = state["table"], state["pending"]

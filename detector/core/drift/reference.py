@@ -2,6 +2,11 @@
 
 An hour that was seen rarely is completed by the same hour of other days, and that by all hours. So the
 present is compared with the same hours, and daily and weekly rhythm is no drift.
+
+In the first week most hours of the week were not seen yet. Those between Monday noon and Thursday evening,
+UTC, are working hours of working days everywhere on Earth, so they are known once the same hour of another
+such day was seen. Friday, Saturday and Sunday may each be a day of rest somewhere: they are known once they
+were seen themselves.
 """
 
 from __future__ import annotations
@@ -14,12 +19,19 @@ from numpy.typing import NDArray
 
 from detector.core.drift.bins import BINS, MONDAY_S, SLOT_S, SLOTS
 from detector.core.drift.law import freedom, psi
+from detector.core.drift.profile import DayProfile
 
 DAY_S = 86_400.0
 HOURS = 24
 HALF_LIFE_S = 28 * DAY_S
 ACCEPTED_HALF_LIFE_S = 2 * DAY_S  # of a column whose drift has lasted long enough to be usual
 COMPLETED = 256.0  # events of other hours that complete an hour's own at most
+SEEN_H = 0.5  # hours of event time after which an hour of the week was seen
+WORKING = slice(0, 4 * HOURS)  # Monday to Thursday
+ALIKE = slice(12, 3 * HOURS + 18)  # the part of it that lies in these days in all zones
+DIFFERENT = 0.1  # of what completes an hour: of all hours, to complete those of one hour of the day
+DAY_PRIOR = 4.0  # multiples of what completes an hour: they complete a day's level
+RATE_PRIOR_H = 1.0  # hours that complete an hour's rate of events
 
 
 class Usual(NamedTuple):
@@ -40,14 +52,14 @@ class Reference:
 
     def __init__(self, columns: int) -> None:
         self.counts = np.zeros((SLOTS, columns, BINS))
-        self.high = np.zeros((columns, BINS))  # events among the most anomalous ones
         self.volume = np.zeros((SLOTS, 2))  # events, and hours of event time in which they came
         self.score = np.zeros((SLOTS, 2))  # sum of scores, and events
+        self.seen = np.zeros(SLOTS)  # hours of event time
+        self.profile = DayProfile()
 
     def absorb(
         self,
         pane: NDArray[np.int32],
-        high: NDArray[np.int64],
         quiet: NDArray[np.bool_],
         accepted: NDArray[np.bool_],
         age_s: float,
@@ -56,8 +68,8 @@ class Reference:
 
         Parameters
         ----------
-        pane, high
-            Counts (SLOTS, C, BINS) and (C, BINS).
+        pane
+            Counts (SLOTS, C, BINS).
         quiet : (C,)
             Columns without drift: those of others are left out.
         accepted : (C,)
@@ -70,8 +82,6 @@ class Reference:
         kept = np.where(taken, 0.5 ** (age_s / half_life), 1.0)
         self.counts *= kept[:, None]
         self.counts += pane * taken[:, None]
-        self.high *= kept[:, None]
-        self.high += high * taken[:, None]
 
     def follow_rates(
         self,
@@ -95,45 +105,63 @@ class Reference:
         kept = 0.5 ** (age_s / HALF_LIFE_S)
         self.score *= kept
         self.score += scores
+        self.seen += hours
         if taken:
             self.volume *= kept
             self.volume += np.stack([scores[:, 1], hours], axis=1)
 
     def usual(self, slots: NDArray[np.int64]) -> Usual:
         """What is usual for a pane with so many events in each hour (SLOTS, C)."""
-        totals = self.counts.sum(-1)  # (SLOTS, C)
         everything = self.counts.sum(0)
         overall = everything / np.maximum(everything.sum(-1, keepdims=True), 1.0)
         weights = slots / np.maximum(slots.sum(0), 1)
         shares = np.zeros_like(overall)
         spread = np.zeros(len(overall))
         for slot in np.flatnonzero(slots.any(axis=1)).tolist():
-            hour = slice(slot % HOURS, None, HOURS)
-            of_hour = self.counts[hour].sum(0)
-            parent = _completed(of_hour, overall)
-            own = _completed(self.counts[slot], parent.shares)
+            parent = _completed(self.counts[alike(slot)].sum(0), overall, 1.0 / everything.sum(-1).clip(1.0))
+            own = _completed(self.counts[slot], parent.shares, parent.spread)
             shares += weights[slot][:, None] * own.shares
-            spread += weights[slot] ** 2 / (totals[slot] + own.added)
+            spread += weights[slot] ** 2 * own.spread
         return Usual(shares, 1.0 / np.maximum(spread, 1e-12))
 
+    def knows(self, slots: NDArray[np.bool_]) -> bool:
+        """Whether what is usual is known in all of these hours of the week (SLOTS,)."""
+        seen = self.seen >= SEEN_H
+        known = seen.copy()
+        known[ALIKE] |= np.tile(seen[WORKING].reshape(-1, HOURS).any(0), 4)[ALIKE]
+        return bool(known[slots].all())
+
+    def rates(self) -> NDArray[np.float64]:
+        """Usual events per hour, by hour of the week, (SLOTS,)."""
+        return completed_rates(self.volume, RATE_PRIOR_H)
+
     def to_state(self) -> dict[str, Any]:
-        return {name: getattr(self, name).copy() for name in _ARRAYS}
+        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
+        return {"profile": self.profile.to_state(), **arrays}
 
     def load(self, state: Mapping[str, Any]) -> None:
+        self.profile.load(state["profile"])
         for name in _ARRAYS:
             setattr(self, name, state[name])
 
 
-_ARRAYS = ("counts", "high", "volume", "score")
+_ARRAYS = ("counts", "volume", "score", "seen")
+
+
+def alike(slot: int) -> slice:
+    """The hours of the week that complete an hour: the same hour of working days, or of all days."""
+    return slice(slot % HOURS, WORKING.stop if slot < WORKING.stop else None, HOURS)
 
 
 class _Completed(NamedTuple):
     shares: NDArray[np.float64]  # (C, BINS)
-    added: NDArray[np.float64]  # (C,) events of other hours in it
+    spread: NDArray[np.float64]  # (C,) one divided by the events that the shares are as sure as
 
 
-def _completed(counts: NDArray[np.float64], others: NDArray[np.float64]) -> _Completed:
-    """Complete counts (C, BINS) of an hour by the shares of others.
+def _completed(
+    counts: NDArray[np.float64], others: NDArray[np.float64], spread: NDArray[np.float64]
+) -> _Completed:
+    """Complete counts (C, BINS) of an hour by the shares of others, which have a spread.
 
     The more an hour differs from the others, beyond what its size explains, the fewer of them are added: as
     many events as would differ by chance as much as the hour does (the empirical rule of Bayes).
@@ -142,7 +170,7 @@ def _completed(counts: NDArray[np.float64], others: NDArray[np.float64]) -> _Com
     beyond = psi(counts, others) - free / np.maximum(totals, 1.0)
     added = np.clip(free / np.maximum(beyond, 1e-6), 1.0, COMPLETED)
     shares = (counts + added[:, None] * others) / (totals + added)[:, None]
-    return _Completed(shares, added)
+    return _Completed(shares, (totals + added**2 * spread) / (totals + added) ** 2)
 
 
 def completed_rates(table: NDArray[np.float64], prior: float) -> NDArray[np.float64]:
@@ -151,13 +179,22 @@ def completed_rates(table: NDArray[np.float64], prior: float) -> NDArray[np.floa
     Parameters
     ----------
     prior
-        In the unit of the second column: so much of other hours completes an hour's own.
+        In the unit of the second column: so much of other hours completes an hour's own. They are those of
+        the same hour on other days, times the day's own level.
     """
     overall = table[:, 0].sum() / max(table[:, 1].sum(), 1e-9)
-    hours = table.reshape(-1, HOURS, 2).sum(0)
-    of_hour = (hours[:, 0] + prior * overall) / (hours[:, 1] + prior)
-    parent = np.tile(of_hour, SLOTS // HOURS)
-    rates: NDArray[np.float64] = (table[:, 0] + prior * parent) / (table[:, 1] + prior)
+    days = table.reshape(-1, HOURS, 2)
+    working = days[: WORKING.stop // HOURS]
+    parent = np.zeros(days.shape[:2])
+    for rows, part in ((slice(None), days.sum(0)), (slice(len(working)), working.sum(0))):
+        if part[:, 1].any():
+            few = DIFFERENT * prior  # hours of the day differ far more than the same hour of several days
+            parent[rows] = (part[:, 0] + few * overall) / (part[:, 1] + few)
+    # A day as a whole may have more or fewer events than others.
+    expected = (parent * days[:, :, 1]).sum(1)
+    few = DAY_PRIOR * prior * overall
+    parent *= ((days[:, :, 0].sum(1) + few) / np.maximum(expected + few, 1e-9))[:, None]
+    rates: NDArray[np.float64] = (table[:, 0] + prior * parent.ravel()) / (table[:, 1] + prior)
     return rates
 
 

@@ -28,26 +28,29 @@ from detector.core.drift.history import HOURS, History
 from detector.core.drift.labelled import BYTES as LABEL_BYTES
 from detector.core.drift.labelled import LabelWatch
 from detector.core.drift.reference import DAY_S, Reference, completed_rates, hours_between
-from detector.core.drift.verdicts import JUDGED_AFTER_S, LEARNED_AFTER_S, RATE, Comparison, Verdicts, weights
+from detector.core.drift.verdicts import PROFILE, RATE, Comparison, Verdicts
+from detector.core.drift.weight import Parts, Weights
 from detector.core.drifted import Drift
 
 PANE_EVENTS, PANE_EVENTS_MIN, PANE_S = 16_384, 2_048, 3_600.0
 SAMPLE_EVENTS = 2_048  # that bins are cut by
 CUT_AFTER_EVENTS = 16_384
-HIGH_STEP = 0.05
-HIGH_SCORE = 3.0  # one accepted event in a thousand is at least as anomalous
 SCORE_MAX = 4.0  # higher scores count as this one: one event must not move a mean
 SCORE_FLOOR = 0.1  # smallest change of the mean score
 SCORE_PRIOR = 2_048.0  # events of other hours that complete an hour's mean score
-RATE_PRIOR_H = 1.0  # hours that complete an hour's rate of events
+SCORES_AFTER_S = 8 * DAY_S  # every hour of a week was seen
+OTHERS = -RATE  # what is judged besides columns
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def bytes_max(columns: Columns) -> int:
     """Bytes that a watch takes at most; nearly all are counts by hour of the week, and the history."""
     count, fields = columns.count, len(columns.numbers) + len(columns.categories)
-    by_hour = bins.SLOTS * bins.BINS * (8 + 4) + HOURS * 2 * 4 + 6 * bins.BINS * 8
-    return count * by_hour + SAMPLE_EVENTS * 8 * fields + 2 * bins.SEEN_BITS // 8 * fields + LABEL_BYTES
+    by_hour = bins.SLOTS * bins.BINS * (8 + 4) + HOURS * 2 * 4 + 2 * bins.BINS * 8
+    judged = (count + OTHERS) * 40 * 8 + 5 * bins.SLOTS * 8 + len(columns.things) * 3 * 8
+    return (
+        judged + count * by_hour + SAMPLE_EVENTS * 8 * fields + 3 * bins.SEEN_BITS // 8 * fields + LABEL_BYTES
+    )
 
 
 class Pane:
@@ -55,7 +58,6 @@ class Pane:
 
     def __init__(self, columns: int) -> None:
         self.counts = np.zeros((bins.SLOTS, columns, bins.BINS), dtype=np.int32)
-        self.high = np.zeros((columns, bins.BINS), dtype=np.int64)  # of the most anomalous events
         self.scores = np.zeros((bins.SLOTS, 2))  # sum of scores, and events
         self.events = 0
         self.began = np.nan  # event time, s
@@ -63,7 +65,6 @@ class Pane:
     def restart(self, now: float) -> None:
         """Begin the next one at event time `now`."""
         self.counts[:] = 0
-        self.high[:] = 0
         self.scores[:] = 0.0
         self.events, self.began = 0, now
 
@@ -75,13 +76,12 @@ class Pane:
     def to_state(self) -> dict[str, Any]:
         return {
             "counts": self.counts.copy(),
-            "high": self.high.copy(),
             "scores": self.scores.copy(),
             "numbers": np.array([self.events, self.began]),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.counts, self.high, self.scores = state["counts"], state["high"], state["scores"]
+        self.counts, self.scores = state["counts"], state["scores"]
         self.events, self.began = int(state["numbers"][0]), float(state["numbers"][1])
 
 
@@ -99,8 +99,9 @@ class DriftWatch:
         self.labels = LabelWatch(severities)
         self._cuts = bins.Cuts(len(columns.numbers), len(columns.categories))
         self._reference = Reference(columns.count)
-        self._verdicts = Verdicts(columns.count + 2)  # columns, the rate of events, the embedding
-        self.history = History(columns.count + 2)
+        self._verdicts = Verdicts(columns.count + OTHERS)
+        self.history = History(columns.count + OTHERS)
+        self._weights = Weights(len(columns.things))
         self._placed: dict[str, float] = {}  # where the newest events of the last pane lay
         self._window = AdaptiveWindow(SCORE_FLOOR)
         self._sample = columns.empty()
@@ -110,23 +111,34 @@ class DriftWatch:
         self._block = np.zeros(2)  # sum of scores less the usual ones, and events, of the block
         self._usual_scores = np.zeros(bins.SLOTS)
         self._events = 0  # since the watch began
-        self._began = np.nan  # event time, s
+        self._began = np.nan  # event time of the first event, then at which bins were cut, s
         self._accepted = np.nan  # event time at which new categories last became known
         self._score_since = 0.0
         self._found: Drift | None = None  # made when it is asked for
-        self._high = HIGH_SCORE  # lowest score of the events whose causes are asked for
 
     @property
     def found(self) -> Drift | None:
         """What the last pane says; None: there was none yet."""
         if self._found is None and self._last.events:
             scores = Scores(self._window.changes, self._window.step, self._score_since)
-            parts = self._last, self._verdicts, self._cuts.edges, scores, self.labels, self._placed
-            self._found = findings(self.columns, *parts)
+            parts = (
+                self._last,
+                self._verdicts,
+                self._cuts.edges,
+                scores,
+                self.labels,
+                self._placed,
+                self._reference.profile,
+            )
+            weights = dict(zip(self.columns.things, self._weights.found.tolist(), strict=True))
+            self._found = findings(self.columns, *parts, weights)
         return self._found
 
-    def add(self, values: Values, scores: NDArray[np.float64]) -> None:
-        """Count n events, in log order, with their scores (n,)."""
+    def add(self, values: Values, scores: NDArray[np.float64], parts: Parts | None = None) -> None:
+        """Count n events, in log order, with their scores (n,).
+
+        `parts` says what part each of the things has in a score; None: nobody knows.
+        """
         n, pane, cuts = len(scores), self._pane, self._cuts
         if not n:
             return
@@ -134,8 +146,8 @@ class DriftWatch:
             self._began = pane.began = self._accepted = float(values.times[0])
         if not cuts.made:
             self._take_sample(values, n)
-        high = scores >= self._high
-        bins.count(*values, self.columns.keys, high, self._values, *cuts.arrays, pane.counts, pane.high)
+        bins.count(*values, self.columns.keys, self._values, *cuts.arrays, pane.counts)
+        self._weights.count(scores, parts)
         bins.add_scores(values.times, scores, SCORE_MAX, self._usual_scores, pane.scores, self._block)
         self._events += n
         pane.events += n
@@ -159,7 +171,7 @@ class DriftWatch:
             self._score_since = now if not self._score_since else self._score_since
 
     def _settled(self, now: float) -> bool:
-        return self._cuts.made and now - self._began >= JUDGED_AFTER_S
+        return self._cuts.made and now - self._began >= SCORES_AFTER_S
 
     def barrier(self, now: float, threshold: float, placed: Callable[[], Mapping[str, float]] = dict) -> None:
         """Judge the pane if it is large enough; before the first one, cut the bins.
@@ -186,59 +198,66 @@ class DriftWatch:
         day = self._events >= PANE_EVENTS_MIN and now - self._began >= DAY_S
         if day or self._events >= CUT_AFTER_EVENTS:
             self._cuts.make(self._sample.numbers, self._sample.categories)
-            self._cuts.accept(np.ones(len(self.columns.categories), dtype=bool))
+            for _ in range(2):
+                self._cuts.accept(np.ones(len(self.columns.categories), dtype=bool))
             self._sample = self.columns.empty()
             self._pane.restart(now)
+            self._began = self._accepted = now
 
     def _close(self, now: float, threshold: float) -> None:
         """Judge the pane, then let the reference learn from it."""
-        reference, verdicts, columns, pane = self._reference, self._verdicts, self.columns, self._pane
+        reference, verdicts, pane = self._reference, self._verdicts, self._pane
         compared = self._last = self._compared(now)
         self._found = None
         verdicts.judge(compared, pane.began, now - self._began)
-        if now - self._began >= LEARNED_AFTER_S:
+        if np.isfinite(verdicts.thresholds).any():
             self.history.note(now, verdicts.index, verdicts.thresholds)
-        verdicts.weights[:-2] = weights(compared, pane.high, reference, columns.repeats)
+        self._weights.close(threshold, quiet=bool(verdicts.quiet.all()))
         if now - self._score_since > DAY_S:
             self._score_since = 0.0
         quiet, accepted = verdicts.quiet, verdicts.accepted(now)
         self._accept_categories(now, quiet | accepted)
         age_s = max(now - pane.began, 0.0)
-        reference.absorb(pane.counts, pane.high, quiet[:-2], accepted[:-2], age_s)
+        reference.absorb(pane.counts, quiet[:-OTHERS], accepted[:-OTHERS], age_s)
         reference.follow_rates(
             hours_between(pane.began, now),
             pane.scores,
-            taken=bool(quiet[RATE] or accepted[RATE]),
+            taken=bool((quiet | accepted)[[RATE, PROFILE]].all()),
             age_s=age_s,
         )
         self._usual_scores = completed_rates(reference.score, SCORE_PRIOR)
-        if quiet.all() and np.isfinite(threshold):
-            self._high += HIGH_STEP * (min(threshold, HIGH_SCORE) - self._high)
 
     def _compared(self, now: float) -> Comparison:
         pane = self._pane
         hours = hours_between(pane.began, now)
-        rates = completed_rates(self._reference.volume, RATE_PRIOR_H)
+        usual = self._reference.rates() * hours
+        events = pane.scores[:, 1]
+        known = self._reference.knows(events > 0.0)
+        self._reference.profile.note(pane.began, now, events, usual, known=known)
+        index, whole = self._reference.profile.compared()
         return Comparison.of(
             pane.counts.sum(0).astype(np.float64),
             self._reference.usual(pane.counts.sum(-1)),
             rising=self.columns.rising,
             events=pane.events,
-            expected=float(rates @ hours),
+            expected=float(usual.sum()),
+            profile=(index, self._reference.profile.events, whole),
             shift=self._placed.get("mean_shift", 0.0),
+            known=known,
             time=now,
+            days=(now - self._began) / DAY_S,
         )
 
     def _accept_categories(self, now: float, taken: NDArray[np.bool_]) -> None:
-        """Let new categories become known: each pane on the first day, then once a day."""
-        if now - self._began < JUDGED_AFTER_S or now - self._accepted >= DAY_S:
+        """Let new categories of the time before become known: each pane on the first day, then once a day."""
+        if now - self._began < DAY_S or now - self._accepted >= DAY_S:
             first = len(self.columns.numbers)
             self._cuts.accept(taken[first : first + len(self.columns.categories)])
             self._accepted = now
 
     def to_state(self) -> dict[str, Any]:
         """State right after a barrier."""
-        times = [self._began, self._accepted, self._score_since, self._high]
+        times = [self._began, self._accepted, self._score_since]
         return {
             **{name: getattr(self, f"_{name}").to_state() for name in _PARTS},
             "labels": self.labels.to_state(),
@@ -262,7 +281,7 @@ class DriftWatch:
         self._block, self._usual_scores = state["block"], state["usual_scores"]
         self._values, self._placed = state["values"], dict(state["placed"])
         self._events = state["events"]
-        self._began, self._accepted, self._score_since, self._high = state["times"].tolist()
+        self._began, self._accepted, self._score_since = state["times"].tolist()
 
 
-_PARTS = ("cuts", "reference", "verdicts", "window", "pane", "last", "sample")
+_PARTS = ("cuts", "reference", "verdicts", "window", "weights", "pane", "last", "sample")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.alerts.facts import NearFraud
+from detector.core.alerts.falls import parts_of
 from detector.core.alerts.severity import SEVERITIES
 from detector.core.drift.embedding import SAMPLE, Placed, measures
 from detector.core.drift.watch import DriftWatch
@@ -126,11 +127,23 @@ class Scorer:
         return Scores(*mixed, self._cold(plain, mixed, rows, inputs))
 
     def watch(
-        self, events: Events, rows: Rows, scores: NDArray[np.float64], alerts: Mapping[int, int]
+        self,
+        events: Events,
+        rows: Rows,
+        inputs: NDArray[np.float32],
+        scores: NDArray[np.float64],
+        alerts: Mapping[int, int],
     ) -> None:
         """Show n events with their scores (n,) to the watch for drift; `alerts`: severities by row."""
+
+        def parts(i: int) -> NDArray[np.float64]:
+            row = rows.take(slice(i, i + 1))
+            typical = self.explain(row, inputs[i : i + 1], 0).typical
+            assert typical is not None
+            return parts_of(self.layout, row, typical, float(scores[i]), self.score_rows)
+
         if self.served.ready:
-            self.drift.add(values(events, rows), scores)
+            self.drift.add(values(events, rows), scores, parts)
         if alerts:
             rows_of = list(alerts)
             self.drift.labels.alerted(events.offsets[rows_of], rows.times[rows_of], list(alerts.values()))

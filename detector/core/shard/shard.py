@@ -272,7 +272,7 @@ class Shard:
                 labelled=scores.labelled,
                 alerted=decided.alerted,
             )
-        scorer.watch(events, rows, scores.scores, decided.ranks)
+        scorer.watch(events, rows, inputs, scores.scores, decided.ranks)
         self._lap("alert")
         self.events += len(events)
         self._accepted += len(events)

@@ -31,7 +31,7 @@ def columns(layout: Layout) -> Columns:
         Key(layout.entities[e], "contacts", (0, e, layout.kind_of(0, e).gap))
         for e in range(1, len(layout.entities))
     ]
-    return Columns(numbers, categories, keys)
+    return Columns(numbers, categories, keys, [group.name for group in layout.groups])
 
 
 def watch_in(config: ModelPart, state: Mapping[str, Any]) -> DriftWatch:
