@@ -531,6 +531,38 @@ def test_alerts_that_nobody_answered_do_not_count() -> None:
 # --- state -------------------------------------------------------------------------------------------------
 
 
+def test_the_latest_events_that_are_not_judged_are_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PIECE", 64)
+    world = World().happen(900, plain=np.arange(900.0)).answer("fraud", 5, delay_s=2 * DAY_S)
+    assert world.mature()[-1] == 700  # two days, a hundred events each, are too young
+
+    def recent(count: int) -> list[float]:
+        return [number for plain, _, _ in world.taught.recent(count) for number in plain.tolist()]
+
+    assert recent(500) == list(range(701, 900))
+    assert recent(100) == list(range(800, 900))
+    assert world.mature(1e12)[-1] == 899
+    assert recent(400) == list(range(850, 900))  # all are judged: an eighth
+
+
+def test_events_counted_again_are_as_they_were_scored_and_doubtful_as_of_now() -> None:
+    world = World().happen(300).answer("fraud", *range(0, 80, 10))
+    world.mature()
+    world.taught.fraud_rates.expect(judged=100.0, unjudged=1, frauds=1.0)
+    _, rows, inputs = next(iter(world.taught.recent(300)))
+    count = len(rows)
+    held = np.arange(300 - count, 300)
+    assert inputs.tolist() == world.buffer.column("inputs", held).tolist()
+    assert rows.entities.tolist() == world.rows(300 - count, count).entities.tolist()
+    again = world.rows(300 - count, count)
+    for rated, before in zip(
+        world.layout.fraud_rate_kinds, world.features.counts_before(inputs), strict=True
+    ):
+        again.context[:, rated.kind.count(-1)] = before[:, -1]
+    world.taught.fraud_rates.read(again)
+    assert rows.fraud_rates.tolist() == again.fraud_rates.tolist()
+
+
 def test_learning_goes_on_from_its_state() -> None:
     first = weighed(skilled)
     first.happen(500, alerted=[2010, 2020, 2030]).answer("legitimate", 2010)

@@ -24,6 +24,7 @@ CASE = np.dtype(
         ("alerted", "f8"),  # of its latest alert
         ("severity", "i1"),  # rank of the last alert
         ("highest", "i1"),  # of all events
+        ("farthest", "f8"),  # highest score of all events
         ("alerts", "i4"),
         ("events", "i4"),
         ("sum", "f8"),  # see `Total`
@@ -109,6 +110,7 @@ def count(row: np.void, candidate: Candidate) -> None:
     row["began"] = min(float(row["began"]), candidate.time)
     row["latest"] = max(float(row["latest"]), candidate.time)
     row["highest"] = max(int(row["highest"]), candidate.severity)
+    row["farthest"] = max(float(row["farthest"]), candidate.score)
     if candidate.related:
         related = dict.fromkeys([*candidate.related, *_known(row["related"])])
         row["related"][: len(related)] = list(related)[:RELATED_MAX]

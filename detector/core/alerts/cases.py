@@ -87,6 +87,7 @@ class Update:
     cause: str  # one of CAUSES
     totals: Totals
     severity: int  # the highest rank of its events
+    score: float  # the highest one of its events
     began: float  # time of its first event, s
     latest: float  # of its latest
     held: Sequence[Held]  # since the last update
@@ -343,6 +344,7 @@ class Cases:
             cause=cause,
             totals=totals_of(row),
             severity=int(row["highest"]),
+            score=float(row["farthest"]),
             began=float(row["began"]),
             latest=float(row["latest"]),
             held=tuple(held),

@@ -45,6 +45,10 @@ class Severity:
         """Set the score that the budget's share of events reaches."""
         self._base = base
 
+    def excess(self, score: float) -> float:
+        """How far a score is above the one that the budget's share of events reaches."""
+        return score - self._base
+
     def rank(self, score: float) -> int:
         """Rank of an alert with this score, if it were the next one."""
         rarity = self.rarity(score)
@@ -55,14 +59,14 @@ class Severity:
 
     def rarity(self, score: float) -> float:
         """Share of alerts that are at least as far above the usual threshold, 0 to 1."""
-        excess = score - self._base
+        excess = self.excess(score)
         imagined = PRIOR * 10.0 ** -max(excess, 0.0)
         seen = int(np.count_nonzero(self._excesses >= excess))
         return float((imagined + seen) / (PRIOR + len(self._excesses)))
 
     def note(self, score: float, rank: int) -> None:
         """Count an alert that was published for its score."""
-        self._excesses = np.append(self._excesses, score - self._base)[-MEMORY:]
+        self._excesses = np.append(self._excesses, self.excess(score))[-MEMORY:]
         self._owed += self._shares
         self._owed[:rank] -= 1.0
 

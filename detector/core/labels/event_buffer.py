@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Labels as LabelsConfig
 from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.events import TEXT_GRAMS_MAX
-from detector.core.features import Layout, Rows
+from detector.core.features import Layout, Rows, empty_rows
 from detector.core.labels.event_archive import EventArchive
 
 ALERTED, FRAUD, LEGITIMATE = 1, 2, 4
@@ -297,6 +297,13 @@ class EventBuffer:
             self.column("keys", numbers)[:, self.entities :],
             self.column("grams", numbers),
         )
+
+    def rows(self, numbers: NDArray[np.int64], layout: Layout) -> Rows:
+        """Times, keys and texts of the events `numbers` (m,); all else is missing."""
+        rows, keys = empty_rows(len(numbers), layout), self.column("keys", numbers)
+        rows.times[:], rows.grams[:] = self.column("times", numbers), self.column("grams", numbers)
+        rows.entities[:], rows.categories[:] = keys[:, : self.entities], keys[:, self.entities :]
+        return rows
 
     def alerted_rows(self, numbers: Iterable[int]) -> list[Rows]:
         """Rows of those events among `numbers` that were alerted and are still stored, one row each."""

@@ -29,7 +29,7 @@ from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.features import FRAUD as COUNT_FRAUD
 from detector.core.features import MATURED as COUNT_MATURED
 from detector.core.features import RETRACTED as COUNT_RETRACTED
-from detector.core.features import Changes, Features, FraudRates, Layout, find_identity
+from detector.core.features import Changes, Features, FraudRates, Layout, Rows, find_identity
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer, Examples
 from detector.core.labels.feedback import AppliedLabels
 from detector.core.labels.label_weight import EVENTS_MAX as WEIGHED_EVENTS_MAX
@@ -66,6 +66,9 @@ GROWN_FRAUDS_MIN = 256
 GROWN_EVERY_MIN, GROWN_PART = 16_384, 8
 # Judged legitimate events that trees are grown from, evenly spread.
 GROWN_LEGITIMATE_MAX = 8192
+# Recent events are counted again in pieces of so many; judged ones are left out where there are so large a
+# part of the wanted ones without them.
+PIECE, UNJUDGED_PART = 4096, 8
 
 
 @dataclass(slots=True)
@@ -437,13 +440,31 @@ class Supervision:
         )
         return moved(label_weight, best)
 
-    def recent_distances(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Distances without labels and labelled distances of the last `count` events, in log order."""
-        numbers = self._buffer.stored(max(self._buffer.oldest, self._buffer.events - count))
-        return (
-            self._buffer.column("plain", numbers).astype(np.float64),
-            self._buffer.column("labelled", numbers).astype(np.float64),
-        )
+    def recent(self, count: int) -> Iterator[tuple[NDArray[np.float64], Rows, NDArray[np.float32]]]:
+        """Yield the latest events, at most `count`, in pieces in log order.
+
+        Judged ones, which the labelled parts have learned from, only where there are hardly any others.
+
+        Each piece has distances without labels (n,), rows with what labelled parts read of them, and inputs
+        (n, F).
+        """
+        end, buffer = self._buffer.events, self._buffer
+        first = max(end - count, min(self._maturity.end, end - count // UNJUDGED_PART))
+        held = buffer.stored(max(first, buffer.oldest))
+        for start in range(0, len(held), PIECE):
+            numbers = held[start : start + PIECE]
+            inputs = buffer.column("inputs", numbers).astype(np.float32)
+            rows = buffer.rows(numbers, self._layout)
+            counts = self._features.counts_before(inputs)
+            for rated, before in zip(self._layout.fraud_rate_kinds, counts, strict=True):
+                rows.context[:, rated.kind.count(-1)] = before[:, -1]
+            self.fraud_rates.read(rows)
+            yield buffer.column("plain", numbers).astype(np.float64), rows, inputs
+
+    @property
+    def versions(self) -> tuple[int, int]:
+        """What labelled distances depend on abruptly: the encoder's bins, and the trees."""
+        return self.bins, self._grown
 
     def to_state(self) -> dict[str, Any]:
         """State right after a barrier; without that of the event buffer."""

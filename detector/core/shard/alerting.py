@@ -25,7 +25,7 @@ from detector.core.alerts.exploration import BY_SCORE, Exploration
 from detector.core.alerts.facts import Answer, Shared
 from detector.core.alerts.links import Links
 from detector.core.alerts.policy import Policy, Published, Suppressed
-from detector.core.alerts.priority import Kind, Priority, priority
+from detector.core.alerts.priority import Priority, priority
 from detector.core.alerts.severity import Severity
 from detector.core.alerts.snoozes import Snoozes
 from detector.core.erasure import Holder
@@ -199,7 +199,7 @@ class Alerting:
         main = self._event.entities[0].name if self._event.entities else ""
         if silent:
             return []
-        chances = [self._priority.chance(Kind(update.severity, hot=False, later=True)) for update in updates]
+        chances = [self._chance(update.score) for update in updates]
         return [
             make_update(self._identity, update, main, priority(chance, update.totals.sum))
             for update, chance in zip(updates, chances, strict=True)
@@ -227,7 +227,7 @@ class Alerting:
         related = self._related(piece, i, scorer.layout)
         totals = Totals(case=int(piece.events.offsets[i]), sum=exposure, largest=exposure, related=related)
         rank = self._rank(float(piece.scores[i]))
-        chance = self._priority.chance(self._kind(piece, i, rank, totals))
+        chance = self._chance(float(piece.scores[i]))
         return Published(totals, rank, priority(chance, exposure), selection)
 
     def _exposure(self, view: View) -> float | None:
@@ -237,8 +237,8 @@ class Alerting:
         """Severity; low for what is no candidate."""
         return self._severity.rank(score) if score >= self._threshold else 0
 
-    def _kind(self, piece: Piece, i: int, rank: int, totals: Totals) -> Kind:
-        return Kind(rank, hot=bool(piece.cold[i] < self._threshold), later=totals.events > 1)
+    def _chance(self, score: float) -> float:
+        return self._priority.chance(self._severity.excess(score))
 
     def _related(self, piece: Piece, i: int, layout: Layout) -> tuple[int, ...]:
         """First alerts of other cases that share more with event i than chance explains."""
@@ -309,9 +309,8 @@ class Alerting:
         if held is not None:
             return held
         assert totals is not None
-        kind = self._kind(piece, i, candidate.severity, totals)
-        expected = priority(self._priority.chance(kind), candidate.exposure)
-        self._priority.record(candidate.offset, kind, candidate.entity)
+        expected = priority(self._chance(score), candidate.exposure)
+        self._priority.record(candidate.offset, self._severity.excess(score), candidate.entity)
         return Published(totals, candidate.severity, expected)
 
     def _is_snoozed(self, piece: Piece, i: int, scorer: Scorer, view: View, rank: int) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from detector.config.tree import ModelPart
 from detector.core.labels.feedback import LabelBook
 from detector.core.labels.routing import Mode
@@ -12,8 +14,6 @@ from detector.core.model.calibration import RECENT_PART
 from detector.core.model.score_part import Update
 from detector.core.shard.learning import Learning
 from detector.core.shard.scoring import Scorer
-
-RECOUNTED = 4  # memories of the calibration whose events are counted again when the weight of labels changes
 
 
 def routed(config: ModelPart, partition: int, *, alone: bool) -> tuple[int, int, Mode]:
@@ -41,6 +41,7 @@ def learn_from_labels(
     memory
         Events of the calibration's memory.
     """
+    before = supervision.versions
     supervision.train(supervision.mature(now))
     frauds = supervision.frauds
     scorer.served.update(
@@ -54,11 +55,16 @@ def learn_from_labels(
             rng=learning.rng,
         )
     )
-    _weigh(supervision, scorer, memory, warming_up=warming_up)
+    changed = supervision.versions != before
+    _weigh(supervision, scorer, memory, changed=changed, warming_up=warming_up)
 
 
-def _weigh(supervision: Supervision, scorer: Scorer, memory: int, *, warming_up: bool) -> None:
-    """Give the labelled parts the weight they have earned, and count recent events again with it.
+def _weigh(supervision: Supervision, scorer: Scorer, memory: int, *, changed: bool, warming_up: bool) -> None:
+    """Give the labelled parts the weight they have earned.
+
+    Recent events are counted again where it moves, and where the parts have changed abruptly: by their
+    distances as these parts measure them. Else scores would mean something else until the histograms have
+    forgotten (docs/explanation/experiments.md).
 
     0 while warming up: then only the core is counted, and a model file may know labels that its shard does
     not. 0 without a confirmed fraud: all of them were retracted.
@@ -69,11 +75,14 @@ def _weigh(supervision: Supervision, scorer: Scorer, memory: int, *, warming_up:
         return  # too few events since a shift to count again
     known = scorer.served.knows_labels and not warming_up
     calibration.label_weight = supervision.weigh(before) if known else 0.0
-    if calibration.label_weight != before and not warming_up:
-        recent = RECOUNTED * memory
-        if scorer.shifts.count:
-            recent = min(recent, comparable)
-        calibration.recount(calibration.mix(*supervision.recent_distances(recent)))
+    if warming_up or (calibration.label_weight == before and not (changed and before > 0.0)):
+        return
+    recent = min(memory, comparable) if scorer.shifts.count else memory
+    pieces = [
+        calibration.mix(plain, scorer.served.labelled_distances(rows, inputs))
+        for plain, rows, inputs in supervision.recent(recent)
+    ]
+    calibration.recount(np.concatenate([np.zeros(0), *pieces]))
 
 
 def standing(
