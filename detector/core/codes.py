@@ -18,9 +18,11 @@ REASONS = (
 FACTS = (
     "frauds_there",
     "answered",
+    "earlier",
     "shared",
     "near_fraud",
     "small_then_large",
+    "small",
     "first_contact",
     "window",
     "speed",

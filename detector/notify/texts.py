@@ -8,9 +8,8 @@ from typing import Any
 
 from detector.notify.message import Message
 
-LINE_CHARS_MAX = 240
+LINE_CHARS_MAX = 320
 LINES_MAX = 8  # of reasons and facts
-_BACKGROUND = {"since_last"}  # facts that are no reason to look
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}  # controls, direction marks, unassigned
 
 
@@ -22,6 +21,8 @@ def line(text: object, chars_max: int = LINE_CHARS_MAX) -> str:
     >>> line("a\\u202eb" + chr(10) + "c")
     'a b c'
     """
+    if isinstance(text, float):
+        text = f"{text:.15g}"  # more digits are those of the binary number
     shown = "".join(" " if unicodedata.category(c) in _INVISIBLE else c for c in str(text)[: chars_max * 2])
     shown = " ".join(shown.split())
     return shown if len(shown) <= chars_max else shown[: chars_max - 3] + "..."
@@ -29,9 +30,12 @@ def line(text: object, chars_max: int = LINE_CHARS_MAX) -> str:
 
 def title(message: Message) -> str:
     """One line: how severe, who, and how much is at risk."""
+    what = "case update" if message.kind == "case" else "alert"
+    summary = message.body.get("summary")
+    if isinstance(summary, Mapping) and summary.get("headline"):
+        return line(f"{message.body['severity'].upper()} {what}: {line(summary['headline'])}")
     entity = message.entity
     who = "an event without an entity" if entity is None else f"{line(entity[0])} {line(entity[1], 80)}"
-    what = "case update" if message.kind == "case" else "alert"
     at_risk = _at_risk(message.body)
     return line(f"{message.body['severity'].upper()} {what}: {who}{at_risk}")
 
@@ -48,21 +52,17 @@ def details(message: Message) -> list[str]:
 
 
 def sentences(message: Message) -> list[str]:
-    """What is said about it: facts, reasons, then facts that only describe. Nothing is said twice."""
+    """What is said about it: the sentences of its summary, else those of its facts and reasons."""
+    summary = message.body.get("summary")
+    if isinstance(summary, Mapping):
+        return [line(one) for one in summary.get("sentences") or ()][:LINES_MAX]
     found = [
-        (key == "facts" and one.get("code") in _BACKGROUND, line(one["detail"]))
+        line(one["detail"])
         for key in ("facts", "reasons")
         for one in message.body.get(key) or ()
         if isinstance(one, Mapping) and one.get("detail")
     ]
-    told: list[str] = []
-    known: set[str] = set()
-    for _, text in sorted(found, key=lambda one: one[0]):
-        parts = [part for part in text.split("; ") if part not in known]
-        known.update(parts)
-        if parts:
-            told.append("; ".join(parts))
-    return told[:LINES_MAX]
+    return list(dict.fromkeys(found))[:LINES_MAX]
 
 
 def together(messages: Sequence[Message]) -> str:

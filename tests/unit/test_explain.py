@@ -266,7 +266,8 @@ def test_heat_is_a_reason_of_its_own_and_none_is_expected(heat: tuple[float, flo
     columns = LAYOUT.heats[1].columns
     hot.context[:, columns] = heat
     reason = explain(hot, {"card heat": 2.0, "amount": 1.0})["card heat"]
-    assert reason.detail == f"this card had other unusual events in the last {when}"
+    assert reason.detail == f"earlier events of this card were a little unusual in the last {when}"
+    assert reason.of == "card"
     expected, _ = expected_of(LAYOUT, hot, typical(), 5.0)
     assert not expected.context[:, columns].any()
 
@@ -318,7 +319,7 @@ def test_a_missing_value_is_said_to_be_missing() -> None:
     assert found.observed is None
     assert found.direction == "unusual"
     assert found.expected == pytest.approx(2.0)
-    assert found.detail == "Items is missing; events like it usually 1 to 4"
+    assert found.detail == "Items is missing; cards usually 1 to 4"
 
 
 def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
@@ -332,7 +333,7 @@ def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
     rows.context[:, pair.start] = 3 * DAY_S
     rows.context[:, pair.age] = 90 * DAY_S
     detail = explain(rows, {"shop": 1.0})["shop"].detail
-    assert detail == "Shop corner is rare in such an event; known to this card for 3 months, last 3 days ago"
+    assert detail == "Shop corner is usual for this card by itself, known for 3 months"
 
 
 def test_times_are_explained_as_times_of_day() -> None:
@@ -385,7 +386,10 @@ def test_a_run_of_events_is_told_with_what_is_usual() -> None:
     habit(rows, "pace", 1, [20.0, 25.0, 60.0, 1.0])
     habit(rows, "pace", 1, [20.0, 25.0, 60.0, 1.0])
     rows.context[:, LAYOUT.kinds[2].start] = 60.0
-    assert "25 events in the last hour" in explain(rows, {"shop": 1.0})["shop"].detail
+    busy = explain(rows, {"shop": 1.0})["shop"]
+    assert busy.detail.startswith("Shop corner is busy: 25 events in the last hour, usually ")
+    assert (busy.of, busy.code) == ("shop", "contact")
+    assert explain(rows, {"amount": 1.0})["amount"].of == "card"
 
 
 def test_an_hour_that_is_not_the_entitys_own_is_told() -> None:

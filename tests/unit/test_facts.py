@@ -78,7 +78,7 @@ def test_the_thiefs_own_first_contact_is_told_as_such() -> None:
     rows.context[:, [pair.gap, pair.age]] = 129.6
     rows.context[:, pair.count(-1)] = 1.0
     fact = facts(rows)["first_contact"]
-    assert fact.detail == "first contact at shop corner 2 minutes ago, 1 event before this one"
+    assert fact.detail == "first time at shop corner was 2 minutes ago, 1 event before this one"
     assert fact.values["age_s"] == pytest.approx(129.6)
 
 
@@ -96,6 +96,7 @@ def test_a_first_time_is_told_if_it_is_rare_for_the_entity() -> None:
         "age_s": None,
         "seen_by_others": True,
         "one_of": 60.0,
+        "events": None,
     }
     habit(rows, "novelty", 0, [60.0, 2.0, 40.0])
     assert "first_contact" not in facts(rows)
@@ -109,7 +110,7 @@ def test_a_burst_is_told_with_its_sum_to_the_cent_and_what_is_usual() -> None:
     assert fact.values["largest"] == 10_131.01
     assert fact.detail.startswith(
         "4 events in the last hour, EUR 40,524.01 in all, the largest EUR 10,131.01; "
-        "this card usually has 10 events a day, "
+        "this card usually has 10 events a day, about EUR "
     )
 
 
@@ -125,7 +126,9 @@ def test_nothing_is_told_of_an_ordinary_hour() -> None:
 
 def test_small_then_large() -> None:
     fact = facts(known_card(), history((129.6, 1.0), (3 * DAY_S, 40.0)), amount=900.0)["small_then_large"]
-    assert fact.detail.startswith("EUR 1.00 2 minutes before EUR 900.00; this card usually ")
+    assert fact.detail.startswith(
+        "a small amount before a large one: EUR 1.00, 2 minutes later EUR 900.00; this card usually "
+    )
     assert "small_then_large" not in facts(known_card(), history((129.6, 60.0)), amount=900.0)
     assert "small_then_large" not in facts(known_card(), history((2 * 3600.0, 1.0)), amount=900.0)
 
@@ -145,12 +148,14 @@ def test_frauds_come_first() -> None:
     rows.fraud_rates[:, rated.longest] = 0.12
     rows.fraud_rates[:, rated.age] = np.log1p(3.0)
     near = [NearFraud(77, 0.4)]
-    found = facts(rows, near=near, shared=[Shared("shop", 3, 7 * DAY_S)])
+    found = facts(rows, near=near, shared=[Shared("shop", 3, 7 * DAY_S, 240.0)])
     assert list(found)[:3] == ["frauds_there", "shared", "near_fraud"]
     assert found["frauds_there"].detail == (
         "confirmed fraud at shop corner, the latest 3 days ago; 12 % of what is known of it was fraud"
     )
-    assert found["shared"].detail == "3 other cards with alerts at shop corner in the last 7 days"
+    assert found["shared"].detail == (
+        "3 other cards were alerted at shop corner in the last 7 days, the latest 4 minutes ago"
+    )
     assert found["near_fraud"].values == {"offset": 77, "distance": 0.4}
 
 

@@ -17,6 +17,7 @@ from detector.config.load import load
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.explain import Explainer, Reason, Typical
+from detector.core.alerts.known import fastest_move, is_everywhere
 from detector.core.alerts.words import Sentences
 from detector.core.events import BlockReader, ParsedEvent, Parser, Rejected
 from detector.core.features import Layout, Rows, Units, empty_rows
@@ -212,30 +213,46 @@ def test_an_alert_says_how_far_and_how_fast() -> None:
         "entity",
     )
     assert reason.detail == (
-        "Shop 48.857, 2.352: 412 km from the usual places of this card; "
+        "412 km from the usual places of this card; "
         "400 km in 38 minutes since the last event of this card, 632 km/h"
     )
 
 
 def test_an_ordinary_move_is_not_told() -> None:
-    assert explained(412.3, (1.0, 400.0, 86_400.0), NEVER).detail == (
-        "Shop 48.857, 2.352: 412 km from the usual places of this card"
-    )
+    far = "412 km from the usual places of this card"
+    assert explained(412.3, (1.0, 400.0, 86_400.0), NEVER).detail == far
+    assert explained(412.3, (6.0, 400.0, 36_000.0), NEVER).detail == far  # a drive, however rare
+    assert explained(412.3, (6.0, 4.0, 1.0), NEVER).detail == far  # within a town
 
 
 def test_the_fastest_of_the_entities_is_told() -> None:
-    detail = explained(3.21, (1.0, 2.0, 7200.0), (9.0, 9000.0, 30.0)).detail
-    assert detail == (
-        "Shop 48.857, 2.352: 3.2 km from the usual places of this card; "
-        "this device was 9,000 km away 30 seconds before"
-    )
+    told = explained(3.21, (1.0, 2.0, 7200.0), (9.0, 9000.0, 30.0))
+    assert (told.detail, told.code) == ("this device was 9,000 km away 30 seconds before", "place")
+
+
+def test_a_shop_that_sells_everywhere_has_no_place() -> None:
+    """Its customers are far apart, faster than a journey, and most of its events are those of others."""
+    event = empty_rows(1, LAYOUT)
+    event.entities[:] = [11, 12]
+    card, device = (habit for habit in LAYOUT.habits if habit.name == "moves")
+    event.context[0, card.columns] = 6.0, 400.0, 600.0
+    event.context[0, device.columns] = 9.0, 9000.0, 30.0
+    assert not is_everywhere(LAYOUT, event, 0)
+    assert fastest_move(LAYOUT, event, 0) == (1, 9000.0, 30.0)
+    event.context[0, LAYOUT.kind_of(1).count(-1)] = 500.0
+    assert is_everywhere(LAYOUT, event, 0)
+    assert fastest_move(LAYOUT, event, 0) is None
+    event.context[0, device.columns] = 9.0, 50.0, 30.0
+    assert not is_everywhere(LAYOUT, event, 0)
+    assert fastest_move(LAYOUT, event, 0) == (0, 400.0, 600.0)
 
 
 def test_a_usual_place_is_no_distance() -> None:
     assert explained(0.02, (9.0, 1039.0, 3240.0), NEVER).detail == (
-        "Shop 48.857, 2.352: 1,039 km in 54 minutes since the last event of this card, 1,154 km/h"
+        "1,039 km in 54 minutes since the last event of this card: faster than anybody travels"
     )
-    assert explained(0.02, NEVER, NEVER).detail == "Shop 48.857, 2.352: a usual place of this card"
+    usual = explained(0.02, NEVER, NEVER)
+    assert (usual.detail, usual.code) == ("Shop: a usual place of this card", "combination")
 
 
 def test_a_missing_or_first_place_is_told() -> None:
@@ -243,7 +260,7 @@ def test_a_missing_or_first_place_is_told() -> None:
     assert explained(math.nan, NEVER, NEVER).detail.endswith("no earlier place of this card is known")
 
 
-def test_without_entities_it_is_compared_with_events_like_it() -> None:
+def test_without_entities_it_is_compared_with_events() -> None:
     layout = Layout(schema(entities=False), FeaturesConfig(half_lives=(86_400.0,)))
     event, typical = empty_rows(1, layout), empty_rows(1, layout)
     event.numerics[:], typical.numerics[:] = np.arcsinh([[2.0, 60.0, 3.0]]), np.arcsinh([[2.0, 48.0, 2.0]])
@@ -259,7 +276,7 @@ def test_without_entities_it_is_compared_with_events_like_it() -> None:
         score_rows,
         count_max=3,
     )
-    assert reason.detail == "Shop 60.000, 3.000; 48.000, 2.000 is usual for events like it"
+    assert reason.detail == "Shop 60.000, 3.000; 48.000, 2.000 is usual for events"
 
 
 def test_an_event_without_entities_has_its_degrees_as_numbers() -> None:

@@ -255,4 +255,4 @@ def test_an_alert_explains_it_in_its_own_terms() -> None:
         count_max=3,
     )
     assert (reason.field, reason.observed, reason.expected) == ("quote", "40.0 to 90.0", "52.0 to 53.0")
-    assert reason.detail == "Quote 40.0 to 90.0; 52.0 to 53.0 is usual for events like it"
+    assert reason.detail == "Quote 40.0 to 90.0; 52.0 to 53.0 is usual for cards"

@@ -265,24 +265,29 @@ def test_every_message_arrives_at_least_once_in_its_order(data: st.DataObject) -
 # --- rules -------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_said_twice_and_what_only_describes_comes_last() -> None:
+def test_a_message_says_what_its_summary_says() -> None:
+    summary = {"headline": "card c1, EUR 5.00 at risk", "sentences": ["first\x1b[31m", "second"]}
+    told = message(summary=summary)
+    assert title(told) == "HIGH alert: card c1, EUR 5.00 at risk"
+    assert sentences(told) == ["first [31m", "second"]
+
+
+def test_without_a_summary_it_says_its_facts_and_reasons_once() -> None:
     body = {
-        "facts": [
-            {"code": "first_contact", "detail": "first time in city Rome for this card; this card meets few"},
-            {"code": "since_last", "detail": "2 hours after the last event of this card"},
-        ],
-        "reasons": [
-            {"detail": "first time in city Rome for this card; this card meets few"},
-            {"detail": "Place 41.9, 12.5: far; this card meets few"},
-        ],
+        "facts": [{"code": "since_last", "detail": "2 hours after the last event of this card"}],
+        "reasons": [{"detail": "far from the usual places"}, {"detail": "far from the usual places"}],
         "case": {"number": 3, "sum": 2000.0},
     }
     assert sentences(message(**body)) == [
-        "first time in city Rome for this card; this card meets few",
-        "Place 41.9, 12.5: far",
         "2 hours after the last event of this card",
+        "far from the usual places",
     ]
     assert title(message(**body)).endswith(": card c1, 1,234.50 at risk, 3 events in its case with 2,000.00")
+
+
+def test_a_number_has_no_more_digits_than_were_written() -> None:
+    assert line(208.35000000000002) == "208.35"
+    assert line(1234567.25) == "1234567.25"
 
 
 def test_rules_choose_by_severity_priority_entity_and_type() -> None:

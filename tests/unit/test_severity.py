@@ -32,15 +32,18 @@ def publish(made: Severity, scores: list[float]) -> list[int]:
     high=st.floats(0.01, 0.3),
     start=st.integers(0, 40),
     repeated=st.integers(1, 10),
+    per_week=st.sampled_from([0.0, 70.0, 1000.0]),
 )
 @settings(max_examples=100, deadline=None)
 def test_any_run_of_alerts_has_the_shares(
-    scores: list[float], critical: float, high: float, start: int, repeated: int
+    scores: list[float], critical: float, high: float, start: int, repeated: int, per_week: float
 ) -> None:
     """Whatever their scores."""
-    ranks = np.array(publish(severity(critical=critical, high=high), scores * repeated)[start:])
+    made = severity(critical=critical, high=high)
+    made.follow(0.0, per_week)
+    ranks = np.array(publish(made, scores * repeated)[start:])
     for rank, share in ((3, critical), (2, critical + high), (1, critical + high + 0.3)):
-        assert abs((ranks >= rank).sum() - share * len(ranks)) <= 2 * OWED_MAX + 1
+        assert abs((ranks >= rank).sum() - share * len(ranks)) <= 2 * made.limits[rank - 1] + 1
 
 
 @given(scores=st.lists(st.floats(0, 400), min_size=2, max_size=9), earlier=st.lists(st.floats(0, 9)))
@@ -75,6 +78,32 @@ def test_what_scores_mean_may_change(level: float, spread: float) -> None:
     means = [scores[settled][ranks[settled] == rank].mean() for rank in range(4)]
     assert means == sorted(means)
     assert np.corrcoef(scores[settled].argsort().argsort(), ranks[settled])[0, 1] > 0.65
+
+
+@pytest.mark.parametrize("per_week", [70, 140, 350])
+def test_no_share_moves_by_more_than_half_between_weeks_and_severity_follows_the_score(per_week: int) -> None:
+    made = severity()
+    made.follow(0.0, float(per_week))
+    scores = np.random.default_rng(3).exponential(0.3, 12 * per_week)
+    ranks = np.array(publish(made, scores.tolist()))
+    weeks = np.array([np.bincount(week, minlength=4) for week in ranks.reshape(12, per_week)])
+    assert (weeks.max(axis=0) <= 1.5 * weeks.min(axis=0)).all()
+    fitting = 4 - np.searchsorted([0.1, 0.3, 0.6], np.argsort(np.argsort(-scores)) / len(scores)) - 1
+    assert (np.abs(ranks - fitting) >= 2).mean() < 0.03
+
+
+def test_the_limits_are_those_of_chance_and_a_share_of_a_week() -> None:
+    made = severity()
+    assert made.limits == pytest.approx([OWED_MAX * 6**0.5, OWED_MAX * 3**0.5, OWED_MAX])
+    made.follow(3.0, 350.0)
+    assert made.limits == pytest.approx([14.7, 7.35, 2.45])
+
+
+def test_a_severity_that_the_shares_moved_is_known_as_moved() -> None:
+    made = severity()
+    assert [made.moved(0.05, rank) for rank in range(4)] == [-1, -1, -1, 0]
+    assert [made.moved(0.09, rank) for rank in range(4)] == [-1, -1, 0, 0]  # near the edge of two bands
+    assert [made.moved(0.8, rank) for rank in range(4)] == [0, 0, 1, 1]
 
 
 @given(first=st.lists(st.floats(0, 9), max_size=40), second=st.lists(st.floats(0, 9), max_size=40))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from detector.config.tree import Event
 from detector.core.alerts.known import Contact, Pace
 from detector.core.alerts.words import Sentences, Usual, duration, money, number, percent, printed
+from detector.core.alerts.words.sentences import Before
 from detector.core.alerts.words.words import rate
 
 DAY, HOUR = 86_400.0, 3_600.0
@@ -122,12 +123,16 @@ def test_an_amount_beside_the_accounts_own_range() -> None:
         "Amount EUR 900.00; this account usually 12 to 85, in merchant category 6011, cash usually 20 to 200"
     )
     assert SAY.number(field, 50.0, [own], VALUES) == (
-        "Amount EUR 50.00 is rare only in such an event; this account usually 12 to 85"
+        "Amount EUR 50.00 is usual by itself; this account usually 12 to 85"
     )
     assert SAY.number(field, None, [own], VALUES) == "Amount is missing; this account usually 12 to 85"
     assert SAY.number(field, 50.0, [], VALUES) == "Amount EUR 50.00, which is rare here"
-    same = Usual("events like it", 49.99, 50.01)
-    assert SAY.number(field, 90.0, [same], VALUES) == "Amount EUR 90.00; events like it usually 50"
+    same = Usual("accounts", 49.99, 50.01)
+    assert SAY.number(field, 90.0, [same], VALUES) == "Amount EUR 90.00; accounts usually 50"
+    young = Usual("this account", 12.3, 84.9, young=True)
+    assert SAY.number(field, 90.0, [young], VALUES) == "Amount EUR 90.00; this account so far 12 to 85"
+    cents = Usual("this account", 0.46, 81.0)
+    assert SAY.number(field, 90.0, [cents], VALUES) == "Amount EUR 90.00; this account usually up to 81"
     small = Usual("this account", 0.31, 2.74)
     assert SAY.number(field, 9.5, [small], VALUES) == "Amount EUR 9.50; this account usually 0.31 to 2.70"
 
@@ -199,31 +204,61 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         (
             {"gap_s": 60.0, "age_s": 129.6, "events": 1.0},
             None,
-            "first contact on device D17 2 minutes ago, 1 event before this one",
+            "first time on device D17 was 2 minutes ago, 1 event before this one",
         ),
+        ({}, None, "Device D17 is usual for this account by itself, known for 3 months"),
+        ({"events": 2.0}, None, "Device D17 is seldom for this account: about 1 of 50 events"),
+        ({"gap_s": 20.0}, None, "again on device D17 after 20 seconds"),
         (
-            {},
+            {"new": True, "one_of": 2.0},
             None,
-            "Device D17 is rare in such an event; known to this account for 3 months, last 3 days ago",
+            "first time on device D17 for this account, which is common for it",
         ),
-        ({"gap_s": 20.0}, None, "again on device D17 after 20 seconds, known to this account for 3 months"),
         ({"paired": False, "new": True}, None, "Device D17, never seen before"),
         ({"paired": False}, None, "Device D17, which about 1 of 500 events has"),
     ],
 )
 def test_contacts(known: dict[str, Any], young_s: float | None, words: str) -> None:
-    assert SAY.contact(contact(**known), "device", "D17", young_s=young_s, share=0.002) == words
+    told = SAY.contact(contact(**known), "device", "D17", young_s=young_s, share=0.002, own_events=100.0)
+    assert told == words
+
+
+def test_first_contacts_of_one_time_are_told_together() -> None:
+    met = [("device", "D17", False), ("mcc", "6011", True), ("MERCHANT_ID", "M1", True)]
+    assert SAY.first_times(met, 45.0) == (
+        "first time for this account: on device D17 (never seen with anybody), "
+        "in merchant category 6011, cash and at merchant M1; it meets a new device in 1 of 45 events"
+    )
+    assert SAY.first_contacts(met[1:], 7200.0, 1.0) == (
+        "first time in merchant category 6011, cash and at merchant M1 was 2 hours ago, "
+        "1 event before this one"
+    )
 
 
 def test_facts() -> None:
     own = Pace(7.0, 2.0 / DAY, 40.0, 30 * DAY)
-    assert SAY.window(7, HOUR, 60_786.0, 10_131.0, own.per_s, (12.0, 85.0), VALUES) == (
+    assert SAY.window(7, HOUR, 60_786.0, 10_131.0, own.per_s, 96.3, VALUES) == (
         "7 events in the last hour, EUR 60,786.00 in all, the largest EUR 10,131.00; "
-        "this account usually has 2 events a day, 12 to 85 each"
+        "this account usually has 2 events a day, about EUR 96 in all"
+    )
+    assert SAY.window(2, DAY, 900.0, 800.0, own.per_s, 96.3, VALUES, many=False) == (
+        "EUR 900.00 in the last day (2 events, the largest EUR 800.00); "
+        "this account usually has 2 events a day, about EUR 96 in all"
     )
     assert SAY.window(3, 1320.0, None, None, None, None, VALUES) == "3 events in the last 22 minutes"
     assert SAY.small_then_large(1.0, 129.6, 900.0, (12.0, 85.0), VALUES) == (
-        "EUR 1.00 2 minutes before EUR 900.00; this account usually 12 to 85"
+        "a small amount before a large one: EUR 1.00, 2 minutes later EUR 900.00; "
+        "this account usually 12 to 85"
+    )
+    assert (
+        SAY.small(1, 1.0, HOUR, VALUES, first=False) == "a small amount by itself is weak evidence of fraud"
+    )
+    assert SAY.small(1, 1.0, HOUR, VALUES, first=True) == (
+        "stolen cards and accounts are tried out with small amounts, here at a first contact"
+    )
+    assert SAY.small(3, 1.5, HOUR, VALUES, first=True) == (
+        "stolen cards and accounts are tried out with small amounts: "
+        "3 events of EUR 1.50 or less in the last hour"
     )
     assert SAY.since_last("account_id", 129.6, 12.0, VALUES) == (
         "2 minutes after the last event of this account, EUR 12.00"
@@ -231,12 +266,19 @@ def test_facts() -> None:
     assert (
         SAY.since_last("account_id", 129.6, None, VALUES) == "2 minutes after the last event of this account"
     )
+    assert SAY.since_last("account_id", 129.6, 12.0, VALUES, alerted=True) == (
+        "2 minutes after the last event of this account, EUR 12.00 (alerted)"
+    )
     assert SAY.long_silence("account_id", 90 * DAY, 1.0 / DAY) == (
         "first event of this account for 3 months; 1 event a day is usual"
     )
     assert SAY.little_history("account_id", None, 0) == "first event of this account"
     assert SAY.little_history("account_id", Pace(2.0, 1.0, 3.0, 3 * HOUR), 3) == (
-        "this account is new: first seen 3 hours ago, 3 events before this one"
+        "this account is new: first seen 3 hours ago, before this one 3 events"
+    )
+    young = Pace(2.0, 1.0, 3.0, 3 * HOUR)
+    assert SAY.little_history("account_id", young, 3, (2.5, 40.0), VALUES) == (
+        "this account is new: first seen 3 hours ago, before this one 3 events of EUR 2.50 to EUR 40.00"
     )
     assert SAY.little_history("account_id", Pace(0.0, 1.0, 2.0, float("inf")), 2) == (
         "this account is seldom seen: 2 events lately"
@@ -247,25 +289,41 @@ def test_facts() -> None:
     assert SAY.frauds_there("account_id", "A", 0.12, 3 * DAY, main=True) == (
         "confirmed fraud of this account, the latest 3 days ago"
     )
-    assert SAY.shared("device", "D17", 3, 7 * DAY) == (
-        "3 other accounts with alerts on device D17 in the last 7 days"
+    assert SAY.shared("device", "D17", 3, 7 * DAY, 240.0, usual=False) == (
+        "3 other accounts were alerted on device D17 in the last 7 days, the latest 4 minutes ago"
     )
-    assert SAY.shared("device", "D17", 1, 7 * DAY) == (
-        "1 other account with alerts on device D17 in the last 7 days"
+    assert SAY.shared("device", "D17", 1, 7 * DAY, 240.0, usual=True) == (
+        "1 other account was alerted on device D17 in the last 7 days, 4 minutes ago; "
+        "no more than chance explains there"
+    )
+    before = [Before(420.0, 400.0, True), Before(2 * DAY, None, False)]
+    assert SAY.earlier(before, 2, 7 * DAY, VALUES) == (
+        "earlier unusual events of this account: EUR 400.00 7 minutes before (alerted) "
+        "and one 2 days before (not alerted)"
+    )
+    assert SAY.earlier(before[:1], 5, 7 * DAY, VALUES) == (
+        "earlier unusual events of this account: 5 in the last 7 days, "
+        "of these EUR 400.00 7 minutes before (alerted)"
     )
     assert SAY.move("account_id", 1204.0, 1800.0) == (
-        "1,204 km in 30 minutes since the last event of this account, 2,408 km/h"
+        "1,204 km in 30 minutes since the last event of this account: faster than anybody travels"
+    )
+    assert SAY.move("account_id", 204.0, 1800.0) == (
+        "204 km in 30 minutes since the last event of this account, 408 km/h"
     )
 
 
 def test_the_activity_of_the_main_entity_has_no_decayed_count() -> None:
     busy = Pace(11.0, 2.0 / DAY, 40.0, 30 * DAY)
     assert SAY.activity("account_id", busy, 1.0 / DAY) == (
-        "11 events in the last hour; 2 events a day is usual for this account"
+        "11 events in the last hour; this account usually has 2 events a day"
     )
     calm = Pace(0.002686, 40.0 / DAY, 40.0, 30 * DAY)
     assert SAY.activity("account_id", calm, 0.4 / DAY) == (
-        "this account is busier than others with such events: about 40 events a day"
+        "this account has about 40 events a day; accounts with such events usually have 3 events a week"
+    )
+    assert SAY.busy_there("MERCHANT_ID", "M1", busy) == (
+        "Merchant M1 is busy: 11 events in the last hour, usually 2 events a day"
     )
     assert SAY.activity("account_id", None, 1.0) == "first event of this account"
 
@@ -308,5 +366,5 @@ def test_any_number_can_be_told(value: float) -> None:
 def test_hours() -> None:
     assert SAY.hour("03:12", "14:05", None) == "at 03:12 UTC; such events come around 14:05"
     assert SAY.hour("03:12", "14:05", 0.02) == (
-        "at 03:12 UTC; about 2 % of this account’s events come around this hour"
+        "at 03:12 UTC; 2 % of this account’s events come around this hour"
     )

@@ -82,8 +82,8 @@ def make_alert(
     score, model
         The body's fields of these names, as the schema has them.
     facts
-        Further fields of the body: `facts`, `recent`, `usual`, `at_risk`; and those that the parts of the
-        score add, `exemplars` and `cluster`.
+        Further fields of the body: `summary`, `facts`, `recent`, `usual`, `at_risk`; and those that the parts
+        of the score add, `exemplars` and `cluster`.
     echo
         What of the event is in the alert: `alerts.echo`.
     """

@@ -154,6 +154,11 @@ class Cases:
         entity = self._by_first.get(first)
         return None if entity is None else alert_offsets(self._rows[self._open[entity]])
 
+    def alerts_about(self, entity: int) -> Sequence[int]:
+        """Offsets of the newest alerts of an entity's case."""
+        slot = self._open.get(entity)
+        return () if slot is None else alert_offsets(self._rows[slot])
+
     def highest(self, entity: int) -> int:
         """Highest severity (rank) of an entity's case; 0 without one."""
         slot = self._open.get(entity)

@@ -5,7 +5,8 @@ is replaced by the expected one, everything derived from it is computed again, a
 A reason's share is its fall in score divided by the sum of all falls.
 
 The expected value is what the entity's own profile says, else the median of the nearest cluster that enough
-people share, else the median of all events: never another customer's event.
+people share, else the median of all events: never another customer's event. What is told as usual is the
+entity's own range, else that of all entities.
 
 What a field shows is said by its kind, see `detector.core.events.kinds`; all sentences are in
 `detector.core.alerts.words`.
@@ -22,17 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
+from detector.core.alerts.earlier import NOTHING, Earlier
 from detector.core.alerts.falls import ScoreRows, expected_of, falls_of
 from detector.core.alerts.known import (
+    CATEGORY_HISTORY_MIN,
     OWN_HISTORY_MIN,
     contact,
+    far_km,
     fastest_move,
     informative_category,
     own_hour,
     pace,
     ranges,
+    variance_of,
 )
 from detector.core.alerts.words import Sentences, Usual
+from detector.core.alerts.words.sentences import AGAIN_S, Before, is_seldom
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units
 
@@ -57,6 +63,7 @@ class Reason:
     range: tuple[float, float] | None = None  # .1 and .9 quantiles of what is usual
     display: str | None = None
     unit: str | None = None
+    of: str | None = None  # entity of the event that the reason lies with; None: its fields together
 
 
 class Typical(NamedTuple):
@@ -85,6 +92,8 @@ class Explainer:
         *,
         count_max: int,
         otherwise: Nothing = "combination",
+        earlier: Earlier = NOTHING,
+        earlier_s: float = 7 * DAY_S,
     ) -> tuple[Reason, ...]:
         """Explain one event, by one reason at least.
 
@@ -96,6 +105,8 @@ class Explainer:
             The event's score.
         otherwise
             The reason, if no single thing lowers the score.
+        earlier
+            Earlier unusual events of the main entity, in the last `earlier_s` seconds.
         """
         expected, basis = expected_of(self._layout, event, typical.row, OWN_HISTORY_MIN)
         falls = falls_of(self._layout, event, expected, score, score_rows)
@@ -112,12 +123,23 @@ class Explainer:
         if not told:
             names = [self._layout.groups[g].name for g in order]
             return (_reason("combination", "combination", 1.0, self._say.many(names)),)
-        description = _Description(
-            self._layout, self._units, self._say, event, expected, typical, view, basis
-        )
         groups = self._layout.groups
+        description = _Description(
+            self._layout,
+            self._units,
+            self._say,
+            event,
+            expected,
+            typical,
+            view,
+            basis,
+            earlier,
+            earlier_s,
+            frozenset(groups[g].numerics.start for g in told if groups[g].numerics.stop),
+            tuple(groups[g].categories.start for g in told if groups[g].categories.stop),
+        )
         reasons = tuple(description.reason(groups[g], float(shares[g])) for g in told)
-        # A value that is usual by itself reassures where something else is not.
+        # What is usual by itself reassures where something else is not.
         return tuple(one for one in reasons if one.code != "combination") or reasons
 
 
@@ -132,6 +154,10 @@ class _Description(NamedTuple):
     typical: Typical
     view: View
     basis: str  # of the expected numerics
+    earlier: Earlier
+    earlier_s: float
+    numerics: frozenset[int]  # first ones of the groups that are told
+    categories: tuple[int, ...]
 
     def reason(self, group: Group, share: float) -> Reason:
         """Describe a group of columns, with the frauds of its entity or category first."""
@@ -144,27 +170,34 @@ class _Description(NamedTuple):
         return found
 
     def _of(self, group: Group, share: float) -> Reason:
-        layout, event = self.layout, self.event
+        layout, event, main = self.layout, self.event, self.say.words.main
         if group.clock:
             observed, usual = _clock(event.clocks[0]), _clock(self.expected.clocks[0])
             detail = self.say.hour(observed, usual, own_hour(layout, event))
-            return _reason("time", "hour", share, detail, observed, usual)
+            return _reason("time", "hour", share, detail, observed, usual, of=main)
         if (habit := layout.heat_of(group.name)) is not None:
             hour, longest = event.context[0, habit.columns][[0, -1]].tolist()
-            detail = self.say.heat(layout.entities[habit.key or 0], hours=hour > longest / 2.0)
-            return _reason(group.name, "heat", share, detail, direction="above", basis="entity")
+            of = layout.entities[habit.key or 0]
+            value, hours = self.view.entities[of], hour > longest / 2.0
+            detail = self.say.heat(of, value, hours=hours, named=self.earlier_events())
+            return _reason(group.name, "heat", share, detail, direction="above", basis="entity", of=of)
         if group.entity == 0:
             return self._activity(group, share)
         if group.field is None:
             assert group.entity is not None
             value = self.view.entities[group.name]
-            detail = self._contact(group.name, group.entity, value)
-            return _reason(group.name, "contact", share, detail, value)
+            code, detail = self._contact(group.name, group.entity, value)
+            speed = pace(layout, event, group.entity)
+            if speed is None or not speed.fast:
+                return _reason(group.name, code, share, detail, value, of=main)
+            busy = self.say.busy_there(group.name, value, speed)
+            detail = f"{busy}; {detail}" if code == "contact" else busy
+            return _reason(group.name, "contact", share, detail, value, of=group.name)
         if not group.field.echo:
             hidden = self.say.hidden(group.name)
             code = _code(group)
             return _reason(
-                group.name, code, share, hidden, display=group.field.display, unit=group.field.unit
+                group.name, code, share, hidden, display=group.field.display, unit=group.field.unit, of=main
             )
         return self._field(group, group.field, share)
 
@@ -186,9 +219,9 @@ class _Description(NamedTuple):
             ends = next(((_short(one.low), _short(one.high)) for one in of if not np.isnan(one.low)), None)
         elif group.categories.stop > 0 and shown.expected is None:
             column = len(self.layout.entities) + group.categories.start
-            detail = self._contact(field.name, column, values[field.name])
+            code, detail = self._contact(field.name, column, values[field.name])
         elif place:
-            detail = self._place(group.points.start, field, shown.observed)
+            code, detail = self._place(group.points.start, field, shown.observed)
         else:
             detail = self.say.shown(field, shown.observed, usual, whose, values)
         return Reason(
@@ -203,47 +236,78 @@ class _Description(NamedTuple):
             range=ends,
             display=field.display,
             unit=field.unit,
+            of=self.say.words.main,
         )
 
+    def earlier_events(self) -> str | None:
+        """Earlier unusual events in words; None without any."""
+        return told_earlier(self.say, self.earlier, self.earlier_s, self.view)
+
     def _usual(self, numeric: int, told: bool) -> list[Usual]:
-        """Ranges of a numeric: the entity's own or those of events like it, then those of the category."""
+        """Ranges of a numeric: the entity's own, else those of all entities, then those of the category."""
         layout, words = self.layout, self.say.words
         found: list[Usual] = []
         own = ranges(layout, self.units, self.event, layout.kind_of(0)) if self.basis == "entity" else None
-        if own is not None:
-            found.append(Usual(words.this(), *own[:, numeric].tolist()))
+        speed = pace(layout, self.event, 0) if layout.entities else None
+        if numeric == layout.exposure and self.earlier.normal is not None:
+            found.append(Usual(words.this(), *self.earlier.normal))
+        elif own is not None:
+            young = speed is not None and speed.age_s < DAY_S
+            low, high = own[:, numeric].tolist()
+            found.append(Usual(words.this(), low, high, young))
         elif told:
-            found.append(Usual(words.others(), *self.typical.ends[:, numeric].tolist()))
-        category = informative_category(layout, self.event, numeric)
-        if category is not None:
-            ends = ranges(layout, self.units, self.event, layout.kind_of(len(layout.entities) + category))
-            field = layout.categories[category].field
-            if ends is not None and field.echo:
-                meeting = words.meeting(field.name, self.view.values[field.name])
-                found.append(Usual(meeting, *ends[:, numeric].tolist()))
+            every = ranges(layout, self.units, self.event, layout.kind_of(None))
+            ends = self.typical.ends if every is None else every
+            found.append(Usual(words.others(), *ends[:, numeric].tolist()))
+        found += self._usual_there(numeric)
         return found
 
-    def _contact(self, name: str, column: int, value: str | None) -> str:
-        """How often this value was seen, with the main entity if there is one."""
+    def _usual_there(self, numeric: int) -> list[Usual]:
+        """Range of a numeric in one category: of those that are told and the most telling, the narrowest."""
+        layout, event = self.layout, self.event
+        telling = informative_category(layout, event, numeric)
+        found: list[tuple[float, Usual]] = []
+        for category in dict.fromkeys((*self.categories, *(() if telling is None else (telling,)))):
+            kind, field = layout.kind_of(len(layout.entities) + category), layout.categories[category].field
+            known = event.categories[0, category] != 0 and numeric < kind.numerics and field.echo
+            if known and event.context[0, kind.count(-1)] >= CATEGORY_HISTORY_MIN:
+                ends = ranges(layout, self.units, event, kind)
+                if ends is not None:
+                    meeting = self.say.words.meeting(field.name, self.view.values[field.name])
+                    usual = Usual(meeting, *ends[:, numeric].tolist())
+                    found.append((variance_of(event.context[0], kind, numeric), usual))
+        return [min(found, key=lambda one: one[0])[1]] if found else []
+
+    def _contact(self, name: str, column: int, value: str | None) -> tuple[str, str]:
+        """Code and sentence: how often this value was seen, with the main entity if there is one."""
         layout, event = self.layout, self.event
         found = contact(layout, event, column)
         if found is None:
-            return self.say.missing(name)
+            return "contact", self.say.missing(name)
         entity = column < len(layout.entities)
-        speed = pace(layout, event, column) if entity else None
         all_, own = layout.kind_of(None).count(-1), layout.kind_of(column).count(-1)
         share = float(event.context[0, own]) / max(float(event.context[0, all_]), 1.0)
-        young = None if speed is None else speed.age_s
-        detail = self._amount_there(name, column, value) if not entity and not found.new else None
-        if detail is None:
-            detail = self.say.contact(found, name, value, young_s=young, share=max(share, 1e-6))
-        return f"{detail}; {self.say.busy(name, speed)}" if speed is not None and speed.fast else detail
+        speed, main = pace(layout, event, column) if entity else None, pace(layout, event, 0)
+        if not entity and not found.new and (there := self._amount_there(name, column, value)) is not None:
+            return "contact", there
+        own_events = 0.0 if main is None else main.events
+        detail = self.say.contact(
+            found,
+            name,
+            value,
+            young_s=None if speed is None else speed.age_s,
+            share=max(share, 1e-6),
+            own_events=own_events,
+        )
+        usual = found.paired and found.age_s >= DAY_S and found.gap_s >= AGAIN_S
+        usual = usual and not is_seldom(found, own_events)
+        return "combination" if usual else "contact", detail
 
     def _amount_there(self, name: str, column: int, value: str | None) -> str | None:
         """That the exposure, else the first numeric, is rare in a category; None if it is not."""
         layout, numeric = self.layout, self.layout.exposure or 0
         kind = layout.kind_of(column)
-        if numeric >= kind.numerics or not layout.numerics[numeric].field.echo:
+        if numeric >= kind.numerics or not layout.numerics[numeric].field.echo or numeric in self.numerics:
             return None
         ends, field = ranges(layout, self.units, self.event, kind), layout.numerics[numeric].field
         amount = self.view.values[field.name]
@@ -265,9 +329,11 @@ class _Description(NamedTuple):
         typical = float(self.expected.context[0, kind.count(-1)]) / max(seen, 1e-6)
         usual = typical * math.log(2.0) / half_life
         observed = 0.0 if found is None else found.per_s
+        # Others with such events may be more or less busy: that is no reason beside another one.
+        ordinary = found is not None and found.known and not found.fast
         return Reason(
             field=group.name,
-            code="activity",
+            code="combination" if ordinary else "activity",
             observed=_short(observed * DAY_S) if found is not None and found.known else None,
             expected=None,
             share=share,
@@ -275,15 +341,30 @@ class _Description(NamedTuple):
             basis="cluster",
             detail=self.say.activity(group.name, found, usual),
             unit="events a day",
+            of=group.name,
         )
 
-    def _place(self, point: int, field: ValueField, observed: str | float | None) -> str:
-        """How far a place is from the main entity's usual ones, and the fastest move there."""
-        usual = self.layout.habit_of("places", 0, point)
-        assert usual is not None
+    def _place(self, point: int, field: ValueField, observed: str | float | None) -> tuple[str, str]:
+        """Code and sentence: how far a place is from the main entity's usual ones, the fastest move there."""
+        km, known = far_km(self.layout, self.event, point)
         move = fastest_move(self.layout, self.event, point)
-        named = None if move is None else (self.layout.entities[move[0]], *move[1:])
-        return self.say.place(field, observed, float(self.event.context[0, usual.start + 1]), named)
+        told = [] if move is not None and km is None else [self.say.place(field, observed, km, known=known)]
+        if move is not None:
+            name = self.layout.entities[move[0]]
+            told.append((self.say.elsewhere if move[0] else self.say.move)(name, *move[1:]))
+        usual = observed is not None and km is None and move is None and known
+        return "combination" if usual else "place", "; ".join(told)
+
+
+def told_earlier(say: Sentences, earlier: Earlier, earlier_s: float, view: View) -> str | None:
+    """Earlier unusual events in words; None without any."""
+    if not earlier.number:
+        return None
+    told = [
+        Before(gap_s, None if math.isnan(amount) else amount, alerted)
+        for _, gap_s, amount, alerted in earlier.told
+    ]
+    return say.earlier(told, earlier.number, earlier_s, view.values)
 
 
 def _code(group: Group) -> str:
@@ -305,6 +386,7 @@ def _reason(
     basis: str = "cluster",
     display: str | None = None,
     unit: str | None = None,
+    of: str | None = None,
 ) -> Reason:
     return Reason(
         field=field,
@@ -317,6 +399,7 @@ def _reason(
         detail=detail,
         display=display,
         unit=unit,
+        of=of,
     )
 
 

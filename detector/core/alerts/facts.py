@@ -5,9 +5,11 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
 
     frauds_there     confirmed fraud of another entity of the event, or of the main one
     answered         the last answer about the main entity: fraud or legitimate
+    earlier          unusual events of the main entity in the last days
     shared           other alerted entities at the same merchant, device, beneficiary
     near_fraud       a confirmed fraud that is nearer in the embedding than normal events are
     small_then_large a small amount within the hour before a large one
+    small            a small amount, and whether anything says that it matters
     first_contact    first time with a merchant, device, country, category; or for a day at most
     window           many events, or a large sum, in the last hour and day
     speed            a fast way since an entity's last event
@@ -26,7 +28,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.alerts.earlier import NOTHING, Earlier
+from detector.core.alerts.explain import told_earlier
 from detector.core.alerts.known import (
+    CATEGORY_HISTORY_MIN,
     EVENTS_MIN,
     TIMES_USUAL,
     Contact,
@@ -41,7 +46,7 @@ from detector.core.alerts.recent import History
 from detector.core.alerts.words import Sentences
 from detector.core.alerts.words.sentences import ONE_OF_MIN
 from detector.core.events import View
-from detector.core.features import DAY_S, KeyKind, Layout, Rows, Units
+from detector.core.features import DAY_S, KeyKind, Layout, Rows, Units, population_shift
 
 FACTS_MAX = 6  # of an alert
 CONTACTS_MAX = 3  # of these about contacts
@@ -49,6 +54,8 @@ RECENT_SHOWN = 20
 WINDOWS_S = (3600.0, DAY_S)
 WINDOW_MIN_S = 60.0  # a shorter window says nothing
 TIMES_LARGER = 20.0  # a large amount is so many times a small one
+TIMES_DEAR = 2.0  # a large sum is so many times the usual one
+TIMES_SMALLER = 2.0  # a small amount is so many times smaller than the usual ones
 SILENT_INTERVALS = 10.0  # usual intervals without an event that are told
 
 
@@ -77,6 +84,8 @@ class Shared(NamedTuple):
     name: str  # of the entity that they share
     others: int
     since_s: float  # length of the time that was looked at
+    latest_s: float = 0.0  # since the latest of their events there
+    usual: bool = False  # chance explains so many there
 
 
 class Answer(NamedTuple):
@@ -97,6 +106,9 @@ class Evidence:
     near_frauds: Sequence[NearFraud] = ()
     shared: Sequence[Shared] = ()
     answered: Answer | None = None
+    earlier: Earlier = NOTHING
+    earlier_s: float = 7 * DAY_S  # how far back they may be
+    last_alerted: bool = False  # whether the newest event of `history` was alerted
 
 
 class Facts:
@@ -108,16 +120,20 @@ class Facts:
     def find(self, of: Evidence) -> tuple[Fact, ...]:
         """Facts of an event, the most telling first."""
         own = pace(self._layout, of.event, 0) if self._layout.entities else None
-        usual = self._usual(of.event)
+        usual = self.own_range(of)
+        contacts = self._contacts(of, own)
+        windows = list(self._windows(of, own, usual))
         found: list[Fact] = []
         for facts in (
             self._frauds(of),
             self._answered(of),
+            self._earlier(of),
             self._shared(of),
             self._near_frauds(of),
             self._small_then_large(of, usual),
-            self._contacts(of, own),
-            self._windows(of, own, usual),
+            self._small(of, usual, contacts),
+            contacts,
+            windows,
             self._speeds(of),
             self._time(of, own),
         ):
@@ -145,11 +161,25 @@ class Facts:
             values: Values = {"label": label, "time_s": time_s}
             yield Fact(code="answered", values=values, detail=self._say.answered(label, time_s))
 
+    def _earlier(self, of: Evidence) -> Iterator[Fact]:
+        detail = told_earlier(self._say, of.earlier, of.earlier_s, of.view)
+        if detail is not None:
+            values: Values = {"events": of.earlier.number, "sum": of.earlier.sum, "since_s": of.earlier_s}
+            yield Fact(code="earlier", values=values, detail=detail)
+
     def _shared(self, of: Evidence) -> Iterator[Fact]:
-        for name, others, since_s in of.shared:
+        for name, others, since_s, latest_s, usual in of.shared:
             value = of.view.entities[name]
-            values: Values = {"of": name, "value": value, "others": others, "since_s": since_s}
-            yield Fact(code="shared", values=values, detail=self._say.shared(name, value, others, since_s))
+            values: Values = {
+                "of": name,
+                "value": value,
+                "others": others,
+                "since_s": since_s,
+                "latest_s": _short(latest_s),
+                "usual": usual,
+            }
+            detail = self._say.shared(name, value, others, since_s, latest_s, usual=usual)
+            yield Fact(code="shared", values=values, detail=detail)
 
     def _near_frauds(self, of: Evidence) -> Iterator[Fact]:
         for near in of.near_frauds:
@@ -171,6 +201,33 @@ class Facts:
             values={"small": amount, "large": of.amount, "gap_s": _short(gap_s)},
             detail=self._say.small_then_large(amount, gap_s, of.amount, usual, of.view.values),
         )
+
+    def _small(
+        self, of: Evidence, usual: tuple[float, float] | None, contacts: Sequence[Fact]
+    ) -> Iterator[Fact]:
+        """A small amount: of little meaning, unless there are several, or a first contact."""
+        own = math.inf if usual is None else usual[0]
+        low = max([ends[0] for ends in (usual, self._usual_there(of)) if ends is not None], default=0.0)
+        if not 0.0 < of.amount < low / TIMES_SMALLER:
+            return
+        time, history = float(of.event.times[0]), of.history
+        is_small = of.amount < own  # for this entity, not only for the category
+        as_small = min(TIMES_SMALLER * of.amount, own) if is_small else 0.0
+        small = (history.amounts > 0.0) & (history.amounts <= as_small)
+        counts = [1 + int((small & (history.times > time - window_s)).sum()) for window_s in WINDOWS_S]
+        count, window_s = (counts[0], WINDOWS_S[0]) if counts[0] > 1 else (counts[1], WINDOWS_S[1])
+        count = count if count >= (2 if window_s == WINDOWS_S[0] else 3) else 1
+        largest = float(history.amounts[small & (history.times > time - window_s)].max(initial=of.amount))
+        values: Values = {
+            "amount": of.amount,
+            "events": count,
+            "largest": largest,
+            "window_s": window_s,
+            "first_contact": bool(contacts),
+        }
+        first = bool(contacts) and is_small and of.amount <= low / TIMES_SMALLER**2
+        detail = self._say.small(count, largest, window_s, of.view.values, first=first)
+        yield Fact(code="small", values=values, detail=detail)
 
     def _contacts(self, of: Evidence, own: Pace | None) -> list[Fact]:
         """New contacts, those of the rarest kind first."""
@@ -208,6 +265,7 @@ class Facts:
             "age_s": None if about.new else _short(about.age_s),
             "seen_by_others": about.ever if about.new else None,
             "one_of": _short(about.one_of),
+            "events": None if about.new else round(max(about.events, 1.0)),
         }
         return Fact(code="first_contact", values=values, detail=detail)
 
@@ -224,11 +282,14 @@ class Facts:
             total, largest = (float(amounts.sum()), float(amounts.max())) if len(amounts) else (None, None)
             expected = own.per_s * reach_s if own is not None and own.known else None
             many = count >= max(EVENTS_MIN, TIMES_USUAL * (expected or 0.0))
+            per_s = None if expected is None or own is None else own.per_s
+            a_day = None if per_s is None else self._usual_sum(of.event, per_s * DAY_S)
             dear = (
                 usual is not None
                 and total is not None
                 and not math.isnan(of.amount)
                 and total - of.amount > max(usual[1], 0.0) * max(1.0, expected or 0.0)
+                and (a_day is None or total > TIMES_DEAR * a_day * reach_s / DAY_S)
             )
             if not many and not dear:
                 continue
@@ -239,14 +300,34 @@ class Facts:
                 "sum": total,
                 "largest": largest,
                 "usual_events": None if expected is None else _short(expected),
+                "usual_sum": None if a_day is None else _short(a_day * reach_s / DAY_S),
             }
-            per_s = None if expected is None or own is None else own.per_s
-            detail = self._say.window(count, reach_s, total, largest, per_s, usual, of.view.values)
+            detail = self._say.window(
+                count, reach_s, total, largest, per_s, a_day, of.view.values, many=many or not dear
+            )
             yield Fact(code="window", values=values, detail=detail)
+
+    def _usual_sum(self, event: Rows, count: float) -> float | None:
+        """Sum of so many usual amounts of the main entity, by its mean and its spreads."""
+        layout, numeric = self._layout, self._layout.exposure
+        kind = layout.kind_of(0)
+        if numeric is None or numeric >= kind.numerics:
+            return None
+        ends = ranges(layout, self._units, event, kind)
+        # Between the middle and the ends, weighted as Pearson and Tukey (1965) have the mean: .3, .4, .3.
+        middle = event.numerics.copy()
+        middle[0] = event.context[0, kind.means(-1)]
+        middle[0] += population_shift(event.context, layout)[0]
+        if ends is None:
+            return None
+        low, high = ends[:, numeric].tolist()
+        typical = float(self._units.restore(middle)[0, numeric])
+        found = count * (0.3 * low + 0.4 * typical + 0.3 * high)
+        return None if math.isnan(found) else found
 
     def _speeds(self, of: Evidence) -> Iterator[Fact]:
         for point, place in enumerate(self._layout.points):
-            move = fastest_move(self._layout, of.event, point, 0)  # shops that sell online are everywhere
+            move = fastest_move(self._layout, of.event, point, 0)
             if move is None or not place.field.echo:
                 continue
             _, km, gap_s = move
@@ -265,10 +346,12 @@ class Facts:
             counted = 0 if own is None else round(own.events)
             if math.isinf(of.history.since):  # the ring has all of them
                 counted = len(of.history)
+            seen = of.history.amounts[:counted]
+            seen = seen[~np.isnan(seen)]
+            ends = (float(seen.min()), float(seen.max())) if len(seen) else None
+            detail = self._say.little_history(main, own, counted, ends, of.view.values)
             values: Values = {"age_s": age_s, "events": counted}
-            yield Fact(
-                code="little_history", values=values, detail=self._say.little_history(main, own, counted)
-            )
+            yield Fact(code="little_history", values=values, detail=detail)
         gap_s = float(of.event.context[0, layout.kind_of(0).gap])
         if own is None or math.isnan(gap_s):
             return
@@ -278,21 +361,37 @@ class Facts:
             return
         amount = float(of.history.amounts[0]) if len(of.history) else math.nan
         last = None if math.isnan(amount) else amount
-        detail = self._say.since_last(main, gap_s, last, of.view.values)
+        detail = self._say.since_last(main, gap_s, last, of.view.values, alerted=of.last_alerted)
         yield Fact(code="since_last", values={"gap_s": _short(gap_s), "amount": last}, detail=detail)
 
     # --- what is usual -------------------------------------------------------------------------------------
 
-    def _usual(self, event: Rows) -> tuple[float, float] | None:
+    def own_range(self, of: Evidence) -> tuple[float, float] | None:
         """Range of the main entity's amounts."""
         layout = self._layout
         if not layout.entities or layout.exposure is None:
             return None
-        found = ranges(layout, self._units, event, layout.kind_of(0))
+        if of.earlier.normal is not None:
+            return of.earlier.normal
+        found = ranges(layout, self._units, of.event, layout.kind_of(0))
         if found is None or np.isnan(found[:, layout.exposure]).any():
             return None
         low, high = found[:, layout.exposure].tolist()
         return low, high
+
+    def _usual_there(self, of: Evidence) -> tuple[float, float] | None:
+        """Range of amounts in the category of the event where they are largest."""
+        layout, numeric, found = self._layout, self._layout.exposure, []
+        if numeric is None:
+            return None
+        for category, place in enumerate(layout.categories):
+            kind = layout.kind_of(len(layout.entities) + category)
+            known = of.event.categories[0, category] != 0 and place.field.echo and numeric < kind.numerics
+            if known and of.event.context[0, kind.count(-1)] >= CATEGORY_HISTORY_MIN:
+                ends = ranges(layout, self._units, of.event, kind)
+                if ends is not None and not np.isnan(ends[:, numeric]).any():
+                    found.append((float(ends[0, numeric]), float(ends[1, numeric])))
+        return max(found, default=None)
 
     def usual(self, event: Rows, view: View) -> list[dict[str, Any]]:
         """Ranges of what is usual of the main entity, of its category, and of both together."""

@@ -37,6 +37,14 @@ EVENTS_MIN, TIMES_USUAL = 3.0, 3.0
 HOUR_SHARE_MAX = 0.05
 # Nats from which a move is told: one in ten is as fast.
 FAST_MIN = 2.3
+# Km from which a way is told: places are only as exact as a town.
+NEAR_KM = 10.0
+# A shop is everywhere if its customers are so far apart, faster than a journey.
+ELSEWHERE_KM, JOURNEY_KM_H = 100.0, 1000.0
+# A thing is public if others are seen with it so many times as often.
+OTHERS_TIMES = 4.0
+# A faster way is no drive.
+DRIVE_KM_H = 150.0
 # Half-lives after which the time since a key was first seen is not known any more: single floats hold it.
 AGE_HALF_LIVES_MAX = 16.0
 
@@ -134,15 +142,53 @@ def fastest_move(
 ) -> tuple[int, float, float] | None:
     """The fastest way to a place since an entity's last event: entity, km, s; None if none was fast.
 
+    Fast is what no drive explains. A shop does not travel: the place of its last customer says nothing.
     `entity`: only this one; None: of all.
     """
-    moves = [habit for habit in layout.habits if habit.name == "moves" and habit.point == point]
-    moves = [habit for habit in moves if entity is None or habit.key == entity]
-    if not moves:
+    if is_everywhere(layout, event, point):
         return None
-    move = max(moves, key=lambda habit: float(event.context[0, habit.start]))
-    rarity, way, gap_s = event.context[0, move.columns].tolist()
-    return (move.key or 0, way, gap_s) if rarity >= FAST_MIN else None
+    moves = [habit for habit in layout.habits if habit.name == "moves" and habit.point == point]
+    told = []
+    for habit in moves:
+        key = habit.key or 0
+        rarity, km, gap_s = event.context[0, habit.columns].tolist()
+        if entity not in (None, key) or not (rarity >= FAST_MIN and km >= NEAR_KM):
+            continue
+        if km > DRIVE_KM_H * gap_s / 3600.0 and (key == 0 or not _is_public(layout, event, key)):
+            told.append((rarity, (key, km, gap_s)))
+    return max(told)[1] if told else None
+
+
+def far_km(layout: Layout, event: Rows, point: int) -> tuple[float | None, bool]:
+    """Km from the main entity's usual places, None if that is no more than usual; whether it has such places.
+
+    Places are only as exact as a town: nearer than `NEAR_KM` is not far.
+    """
+    usual = layout.habit_of("places", 0, point)
+    assert usual is not None
+    rarity, km = event.context[0, usual.columns].tolist()
+    return (km if rarity >= FAST_MIN and km >= NEAR_KM else None), not math.isnan(km)
+
+
+def is_everywhere(layout: Layout, event: Rows, point: int) -> bool:
+    """Whether an entity of the event sells everywhere at once, so that its events have no place.
+
+    Its last event was so far away that nobody could travel here since, and others are seen with it far more
+    often than the main entity.
+    """
+    for habit in layout.habits:
+        if habit.name != "moves" or habit.point != point or not habit.key:
+            continue
+        _, km, gap_s = event.context[0, habit.columns].tolist()
+        if km >= ELSEWHERE_KM and km > JOURNEY_KM_H * gap_s / 3600.0 and _is_public(layout, event, habit.key):
+            return True
+    return False
+
+
+def _is_public(layout: Layout, event: Rows, entity: int) -> bool:
+    everyone = float(event.context[0, layout.kind_of(entity).count(-1)])
+    found = contact(layout, event, entity)
+    return found is not None and everyone > OTHERS_TIMES * max(found.events, 1.0)
 
 
 def ranges(layout: Layout, units: Units, event: Rows, kind: KeyKind) -> NDArray[np.float64] | None:
@@ -196,14 +242,15 @@ def informative_category(layout: Layout, event: Rows, numeric: int) -> int | Non
     It tells much if the variance within it is less than half of everybody's.
     """
     context, entities = event.context[0], len(layout.entities)
-    best, least = None, 0.5 * _variance(context, layout.kind_of(None), numeric)
+    best, least = None, 0.5 * variance_of(context, layout.kind_of(None), numeric)
     for category in range(len(layout.categories)):
         kind = layout.kind_of(entities + category)
         known = event.categories[0, category] != 0 and context[kind.count(-1)] >= CATEGORY_HISTORY_MIN
-        if known and numeric < kind.numerics and (found := _variance(context, kind, numeric)) < least:
+        if known and numeric < kind.numerics and (found := variance_of(context, kind, numeric)) < least:
             best, least = category, found
     return best
 
 
-def _variance(context: NDArray[np.float32], kind: KeyKind, numeric: int) -> float:
+def variance_of(context: NDArray[np.float32], kind: KeyKind, numeric: int) -> float:
+    """How much a numeric varies within a kind of key, on the scale of rows."""
     return float(sum(context[kind.variance(-1, numeric, upper=upper)] for upper in (True, False)))

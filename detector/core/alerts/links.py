@@ -53,6 +53,7 @@ class Shared(NamedTuple):
     frauds: int  # confirmed frauds of other main entities
     cases: Sequence[int]  # offsets of the first alerts of their cases, the newest first
     related: bool  # more than the value's share of the traffic explains
+    latest: float = -math.inf  # time of the newest of their events there, s
 
 
 class Links:
@@ -111,9 +112,10 @@ class Links:
         expected = float(np.count_nonzero(self._times >= now - self._days_s)) if shares is not None else 0.0
         found = []
         for i, key in enumerate(map(int, keys)):
-            alerted, frauds, cases = self._counts(key, entity, now - self._days_s) if key else (0, 0, ())
+            counts = self._counts(key, entity, now - self._days_s) if key else (0, 0, (), -math.inf)
+            alerted, frauds, cases, latest = counts
             related = shares is not None and _chance(alerted, expected * shares[i]) < CHANCE_MAX
-            found.append(Shared(key, alerted, frauds, cases, related))
+            found.append(Shared(key, alerted, frauds, cases, related, latest))
         return found
 
     def held(self, entities: Keys) -> Counts:
@@ -140,15 +142,15 @@ class Links:
         """Numbers of a value's newest link and of the oldest one that is still here, of whichever value."""
         return self._newest.get(key, NONE), max(self._count - EVENTS_MAX, 0)
 
-    def _counts(self, key: int, entity: int, since: float) -> tuple[int, int, tuple[int, ...]]:
-        """Other entities with an alert, frauds, and cases of a value's links from `since` (s) on."""
+    def _counts(self, key: int, entity: int, since: float) -> tuple[int, int, tuple[int, ...], float]:
+        """Other entities with an alert, frauds, cases, latest time of a value's links from `since` (s) on."""
         count: Any = _count
         entities = np.empty(CHAIN_MAX, dtype=np.uint64)
         cases = np.empty(CASES_MAX, dtype=np.int64)
-        alerted, frauds, named = count(
+        alerted, frauds, named, latest = count(
             self._ring, *self._chain(key), np.uint64(entity), since, entities, cases
         )
-        return alerted, frauds, tuple(cases[:named].tolist())
+        return alerted, frauds, tuple(cases[:named].tolist()), float(latest)
 
     def to_state(self) -> dict[str, Any]:
         """State, as copies."""
@@ -174,13 +176,14 @@ class Links:
 @numba.njit(cache=True, nogil=True)
 def _count(
     ring: Any, number: int, oldest: int, entity: Any, since: float, entities: Any, cases: Any
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, float]:
     """Count what the links of one value say, from link `number` back to `oldest`, at most `CHAIN_MAX`.
 
-    Returns how many entities other than `entity` had an alert, how many frauds they had, and how many cases
-    were written to `cases`, the newest first. `entities` is working space.
+    Returns how many entities other than `entity` had an alert, how many frauds they had, how many cases were
+    written to `cases`, the newest first, and the time of the latest. `entities` is working space.
     """
     alerted = frauds = named = steps = 0
+    latest = -np.inf
     while number >= oldest and steps < CHAIN_MAX:
         link = ring[number % len(ring)]
         number, steps = link.before, steps + 1
@@ -189,6 +192,7 @@ def _count(
         frauds += link.fraud
         if link.case == NONE:
             continue
+        latest = max(latest, link.time)
         there = False
         for n in range(alerted):
             there |= entities[n] == link.entity
@@ -201,7 +205,7 @@ def _count(
         if not there and named < len(cases):
             cases[named] = link.case
             named += 1
-    return alerted, frauds, named
+    return alerted, frauds, named, latest
 
 
 @numba.njit(cache=True, nogil=True)

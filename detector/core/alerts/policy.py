@@ -61,6 +61,7 @@ class Published:
     severity: int = 0  # rank in SEVERITIES
     priority: float = 0.0  # see `detector.core.alerts.priority`
     selection: Literal["score", "exploration"] = "score"
+    rarity: float = 1.0  # share of the last alerts that are as unusual
 
 
 class Policy:

@@ -7,12 +7,15 @@ that a young shard has not seen yet.
 
 A band has the alerts whose rarity is at most its share (`alerts.severity`, with those of the bands above it).
 The share in force follows what the band is *owed*: its share of all alerts so far less those it got. With as
-much as `OWED_MAX` it gets the next alert, with as little as -`OWED_MAX` it gets none, and in between
+much as its *limit* it gets the next alert, with as little as the negative limit it gets none, and in between
 
-    share in force = share ** (1 - owed / OWED_MAX)
+    share in force = share ** (1 - owed / limit)
+    limit          = OWED_MAX * max(1, sqrt(share / SHARE)), and WEEK_SHARE of its alerts of a week at least
 
-So in any run of alerts each band has its share of them, give or take 2 * `OWED_MAX` + 1. Scores may mean
-something else after labels, shifts or years; the share of critical alerts does not.
+So in any run of alerts each band has its share of them, give or take 2 * limit + 1. Chance moves a number of
+alerts by its root: a band with more of them may owe more. And what may move is the share of a week: where
+there are many alerts, the score decides nearly alone. Scores may mean something else after labels, shifts or
+years; the share of critical alerts does not.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ SEVERITIES = ("low", "medium", "high", "critical")
 MEMORY = 256  # alerts
 PRIOR = 16.0  # imagined alerts; as many as tell a share of a tenth within a factor of two
 OWED_MAX = 1.2  # alerts; with it no share moves by more than a factor of 1.5 between weeks of 70 alerts
+SHARE = 0.1  # of a band whose limit that is; no limit is smaller
+EDGE = 1.5  # a rarity may be so many times beyond the edge of its band
+WEEK_SHARE = 0.07
 
 
 class Severity:
@@ -40,10 +46,17 @@ class Severity:
         self._owed = np.zeros(len(self._shares))
         self._excesses: NDArray[np.float64] = np.zeros(0)  # of the last alerts, the oldest first
         self._base = 0.0  # score that the budget's share of events reaches
+        self._per_week = 0.0  # alerts
 
-    def follow(self, base: float) -> None:
-        """Set the score that the budget's share of events reaches."""
-        self._base = base
+    def follow(self, base: float, per_week: float = 0.0) -> None:
+        """Set the score that the budget's share of events reaches, and the alerts of a week."""
+        self._base, self._per_week = base, per_week
+
+    @property
+    def limits(self) -> NDArray[np.float64]:
+        """Alerts that each band, from medium and above, may be owed."""
+        few = OWED_MAX * np.sqrt(np.maximum(self._shares / SHARE, 1.0))
+        return np.maximum(few, WEEK_SHARE * self._shares * self._per_week)
 
     def excess(self, score: float) -> float:
         """How far a score is above the one that the budget's share of events reaches."""
@@ -51,11 +64,18 @@ class Severity:
 
     def rank(self, score: float) -> int:
         """Rank of an alert with this score, if it were the next one."""
-        rarity = self.rarity(score)
-        owed = self._owed
-        shares = self._shares ** (1.0 - owed / OWED_MAX)
-        reached = (rarity <= shares) & (owed - 1.0 >= -OWED_MAX)
+        limits = self.limits
+        shares = self._shares ** (1.0 - self._owed / limits)
+        reached = (self.rarity(score) <= shares) & (self._owed - 1.0 >= -limits)
         return int(np.flatnonzero(reached)[-1]) + 1 if reached.any() else 0
+
+    def moved(self, rarity: float, rank: int) -> int:
+        """1 if a rank is above what the rarity has where no band is owed anything, -1 if below; else 0.
+
+        A rarity near the edge of a band belongs to both.
+        """
+        highest, lowest = (np.count_nonzero(rarity * edge <= self._shares) for edge in (1.0 / EDGE, EDGE))
+        return int(rank > highest) - int(rank < lowest)
 
     def rarity(self, score: float) -> float:
         """Share of alerts that are at least as far above the usual threshold, 0 to 1."""
@@ -72,9 +92,14 @@ class Severity:
 
     def to_state(self) -> dict[str, Any]:
         """State, as copies."""
-        return {"owed": self._owed.copy(), "excesses": self._excesses.copy(), "base": self._base}
+        return {
+            "owed": self._owed.copy(),
+            "excesses": self._excesses.copy(),
+            "base": self._base,
+            "per_week": self._per_week,
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
         self._owed, self._excesses = state["owed"].copy(), state["excesses"].copy()
-        self._base = state["base"]
+        self._base, self._per_week = state["base"], state["per_week"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,12 +22,14 @@ from detector.core.alerts.case_rows import RELATED_MAX, Candidate, Totals
 from detector.core.alerts.cases import Cases
 from detector.core.alerts.explain import Nothing, Reason
 from detector.core.alerts.exploration import BY_SCORE, Exploration
-from detector.core.alerts.facts import Answer, Shared
+from detector.core.alerts.facts import Answer, Evidence, Fact, Shared
 from detector.core.alerts.links import Links
+from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.alerts.priority import Priority, priority
 from detector.core.alerts.severity import Severity
 from detector.core.alerts.snoozes import Snoozes
+from detector.core.alerts.summary import Standing
 from detector.core.erasure import Holder
 from detector.core.events import Events, Parser, View
 from detector.core.features import DAY_S, Layout, Rows
@@ -226,9 +228,9 @@ class Alerting:
         exposure = self._exposure(view)
         related = self._related(piece, i, scorer.layout)
         totals = Totals(case=int(piece.events.offsets[i]), sum=exposure, largest=exposure, related=related)
-        rank = self._rank(float(piece.scores[i]))
-        chance = self._chance(float(piece.scores[i]))
-        return Published(totals, rank, priority(chance, exposure), selection)
+        score = float(piece.scores[i])
+        expected = priority(self._chance(score), exposure)
+        return Published(totals, self._rank(score), expected, selection, self._severity.rarity(score))
 
     def _exposure(self, view: View) -> float | None:
         return None if self._event.exposure is None else view.values.get(self._event.exposure)
@@ -240,25 +242,27 @@ class Alerting:
     def _chance(self, score: float) -> float:
         return self._priority.chance(self._severity.excess(score))
 
-    def _related(self, piece: Piece, i: int, layout: Layout) -> tuple[int, ...]:
-        """First alerts of other cases that share more with event i than chance explains."""
+    def _linked(self, piece: Piece, i: int, layout: Layout) -> list[Linked]:
+        """What each entity of event i but the main one shares with others."""
         keys = piece.rows.entities[i].tolist()
         if len(keys) < 2:
-            return ()
+            return []
         context = piece.rows.context[i]
         everything = max(float(context[layout.kinds[0].count(-1)]), 1.0)
         shares = [float(context[layout.kind_of(e).count(-1)]) / everything for e in range(1, len(keys))]
-        shared = self._links.shared(keys[1:], keys[0], float(piece.rows.times[i]), shares)
+        return self._links.shared(keys[1:], keys[0], float(piece.rows.times[i]), shares)
+
+    def _related(self, piece: Piece, i: int, layout: Layout) -> tuple[int, ...]:
+        """First alerts of other cases that share more with event i than chance explains."""
+        shared = self._linked(piece, i, layout)
         return tuple(dict.fromkeys(case for one in shared if one.related for case in one.cases))[:RELATED_MAX]
 
-    def _shared(self, piece: Piece, i: int) -> list[Shared]:
+    def _shared(self, piece: Piece, i: int, layout: Layout) -> list[Shared]:
         """What other alerted entities share with event i, for its facts."""
-        keys = piece.rows.entities[i].tolist()
-        found = self._links.shared(keys[1:], keys[0], float(piece.rows.times[i])) if keys else []
-        names = [entity.name for entity in self._event.entities[1:]]
+        now, days_s = float(piece.rows.times[i]), self._config.case_idle_timeout
         return [
-            Shared(name, one.alerted, self._config.case_idle_timeout)
-            for name, one in zip(names, found, strict=True)
+            Shared(entity.name, one.alerted, days_s, max(0.0, now - one.latest), not one.related)
+            for entity, one in zip(self._event.entities[1:], self._linked(piece, i, layout), strict=False)
             if one.alerted
         ]
 
@@ -296,6 +300,7 @@ class Alerting:
             self.cases.hold(candidate, held.reason)
             totals = self.cases.totals(candidate.entity)
         else:
+            rarity = self._severity.rarity(score)
             self._severity.note(score, candidate.severity)
             totals = self.cases.alert(candidate)
         if totals is not None and candidate.entity:
@@ -311,7 +316,7 @@ class Alerting:
         assert totals is not None
         expected = priority(self._chance(score), candidate.exposure)
         self._priority.record(candidate.offset, self._severity.excess(score), candidate.entity)
-        return Published(totals, candidate.severity, expected)
+        return Published(totals, candidate.severity, expected, rarity=rarity)
 
     def _is_snoozed(self, piece: Piece, i: int, scorer: Scorer, view: View, rank: int) -> bool:
         """Whether somebody asked not to see this alert, whose severity without heat is `rank`."""
@@ -320,35 +325,29 @@ class Alerting:
             return False
         codes: set[str] = set()
         if self._snoozes.asks(entity, now):
-            reasons = self._explained(piece, i, scorer, view, "combination")[1]
-            facts = self._facts(piece, i, scorer, view)["facts"]
-            codes = {reason.code for reason in reasons} | {fact["code"] for fact in facts}
+            _, _, reasons, facts = self._told(piece, i, scorer, view, "combination")
+            codes = {reason.code for reason in reasons} | {fact.code for fact in facts}
         return self._snoozes.holds(entity, codes, rank, now)
 
-    def _explained(
-        self, piece: Piece, i: int, scorer: Scorer, view: View, otherwise: Nothing
-    ) -> tuple[Explained, tuple[Reason, ...]]:
-        """What is normal near event i, and why it is not."""
-        row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
-        return self._telling.reasons(row, inputs, view, float(piece.scores[i]), scorer, otherwise)
+    def _told(
+        self, piece: Piece, i: int, scorer: Scorer, view: View, otherwise: Nothing, *, apart: bool = False
+    ) -> tuple[Evidence, Explained, tuple[Reason, ...], tuple[Fact, ...]]:
+        """What is known of event i, what is normal near it, why it is not, and facts.
 
-    def _facts(
-        self, piece: Piece, i: int, scorer: Scorer, view: View, *, apart: bool = False
-    ) -> dict[str, Any]:
-        """What else is known of event i; with `apart` it is none of the recent events."""
-        row, inputs = piece.rows.take(slice(i, i + 1)), piece.inputs[i : i + 1]
-        known = self._last_answer(int(row.entities[0, 0])) if piece.events[i].entities else None
-        return self._telling.facts(
-            piece.events,
-            i,
-            row,
-            inputs,
-            view,
-            scorer,
-            apart=apart,
-            shared=self._shared(piece, i),
-            answered=None if known is None else Answer(*known),
+        With `apart` it is none of the recent events.
+        """
+        inputs, entity = piece.inputs[i : i + 1], (*piece.events[i].entities, 0)[0]
+        alerted = self.cases.alerts_about(entity)
+        known = self._telling.about(piece.events, i, piece.rows, view, alerted, apart=apart)
+        answer = self._last_answer(int(known.event.entities[0, 0])) if piece.events[i].entities else None
+        known = replace(
+            known,
+            shared=self._shared(piece, i, scorer.layout),
+            answered=None if answer is None else Answer(*answer),
         )
+        score = float(piece.scores[i])
+        explained, reasons = self._telling.reasons(known, inputs, score, scorer, otherwise)
+        return known, explained, reasons, self._telling.facts(known, inputs, scorer)
 
     def _alert(
         self,
@@ -363,8 +362,11 @@ class Alerting:
         """Explain event i and make its alert; with `apart` it is none of the recent events."""
         event, score = piece.events[i], float(piece.scores[i])
         otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
-        explained, reasons = self._explained(piece, i, scorer, view, otherwise)
+        known, explained, reasons, facts = self._told(piece, i, scorer, view, otherwise, apart=apart)
         schema, served = self._event, scorer.served
+        rarity, moved = decision.rarity, self._severity.moved(decision.rarity, decision.severity)
+        standing = Standing(score, float(piece.cold[i]), rarity, moved)
+        body = self._telling.body(known, scorer, reasons, facts, decision, standing)
         return make_alert(
             self._identity,
             event,
@@ -377,10 +379,11 @@ class Alerting:
                 "quantile": 1.0 - 10.0**-score,
                 "threshold": self._threshold,
                 "warm_up": i < piece.warm_up_left,
+                "rarity": decision.rarity,
             },
             echo=self._config.echo,
             reasons=reasons,
-            facts={**self._facts(piece, i, scorer, view, apart=apart), **explained.facts},
+            facts={**body, **explained.facts},
             model={
                 "version": served.version,
                 "encoder_step": served.step,
@@ -448,7 +451,7 @@ class Alerting:
         usual = self._policy.usual_share(self._events_per_day)
         far = np.array([calibration.threshold(share), calibration.threshold(usual)])
         self._threshold, base = calibration.scores(far).tolist()
-        self._severity.follow(base)
+        self._severity.follow(base, 7.0 * usual * self._events_per_day)
 
     # --- state ---------------------------------------------------------------------------------------------
 

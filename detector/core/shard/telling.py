@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,10 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
+from detector.core.alerts.earlier import unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
-from detector.core.alerts.facts import Answer, Evidence, Facts, Shared, recent_events
+from detector.core.alerts.facts import Evidence, Fact, Facts, recent_events
+from detector.core.alerts.policy import Published
 from detector.core.alerts.recent import Recent
 from detector.core.alerts.score_record import iso
+from detector.core.alerts.summary import Standing, Summary
 from detector.core.alerts.words import Sentences
 from detector.core.events import Events, View
 from detector.core.features import Layout, Rows
@@ -43,77 +47,97 @@ class Telling:
         if rows.entities.shape[1]:
             self.recent.feed(rows.entities[:, 0], events.offsets, rows.times, self._amounts(events), scores)
 
+    def about(
+        self,
+        events: Events,
+        i: int,
+        rows: Rows,
+        view: View,
+        alerted: Sequence[int],
+        *,
+        apart: bool,
+    ) -> Evidence:
+        """Gather what is known of event `i` of a piece.
+
+        Parameters
+        ----------
+        rows
+            The piece's.
+        alerted
+            Offsets of alerts of its main entity.
+        apart
+            The piece was not added: each event is the next one.
+        """
+        row = rows.take(slice(i, i + 1))
+        key, time = int(row.entities[0, 0]) if row.entities.shape[1] else 0, float(row.times[0])
+        history = self.recent.before(key, time, None if apart else self._first + i)
+        shows = self._exposure is None or self._event.fields[self._exposure[1]].echo
+        if not shows:
+            history = history.without_amounts()
+        since_s = self._config.case_idle_timeout
+        return Evidence(
+            event=row,
+            view=view,
+            amount=float(self._amounts(events)[i]) if shows else np.nan,
+            history=history,
+            earlier=unusual_before(history, time, since_s, alerted),
+            earlier_s=since_s,
+            last_alerted=len(history) > 0 and int(history.offsets[0]) in alerted,
+        )
+
     def reasons(
         self,
-        row: Rows,
+        of: Evidence,
         inputs: NDArray[np.float32],
-        view: View,
         score: float,
         scorer: Scorer,
         otherwise: Nothing,
     ) -> tuple[Explained, tuple[Reason, ...]]:
-        """What is normal near an event, given as one row with its inputs (1, F), and why it is not."""
-        explained = scorer.explain(row, inputs, self._config.exemplars_max)
+        """What is normal near an event with inputs (1, F), and why it is not."""
+        explained = scorer.explain(of.event, inputs, self._config.exemplars_max)
         assert explained.typical is not None
         assert explained.ends is not None
         typical = Typical(explained.typical, explained.ends, explained.shown)
         explainer = Explainer(scorer.layout, scorer.units, self._sentences)
         return explained, explainer.reasons(
-            row,
+            of.event,
             typical,
-            view,
+            of.view,
             score,
             scorer.score_rows,
             count_max=self._config.reasons_max,
             otherwise=otherwise,
+            earlier=of.earlier,
+            earlier_s=of.earlier_s,
         )
 
-    def facts(
+    def facts(self, of: Evidence, inputs: NDArray[np.float32], scorer: Scorer) -> tuple[Fact, ...]:
+        """Facts about an event with inputs (1, F)."""
+        known = replace(of, near_frauds=scorer.near_frauds(of.event, inputs))
+        return Facts(scorer.layout, scorer.units, self._sentences).find(known)
+
+    def body(
         self,
-        events: Events,
-        i: int,
-        row: Rows,
-        inputs: NDArray[np.float32],
-        view: View,
+        of: Evidence,
         scorer: Scorer,
-        *,
-        apart: bool,
-        shared: Sequence[Shared] = (),
-        answered: Answer | None = None,
+        reasons: Sequence[Reason],
+        facts: Sequence[Fact],
+        decision: Published,
+        standing: Standing,
     ) -> dict[str, Any]:
-        """Further fields of the alert about event `i` of a piece, whose row and inputs (1, F) are given.
-
-        Parameters
-        ----------
-        apart
-            The piece was not added: each event is the next one.
-        shared
-            What other alerted entities share with it.
-        answered
-            The last answer about its main entity.
-        """
-        layout = scorer.layout
-        key = int(row.entities[0, 0]) if layout.entities else 0
-        history = self.recent.before(key, float(row.times[0]), None if apart else self._first + i)
-        shows = self._exposure is None or self._event.fields[self._exposure[1]].echo
-        if not shows:
-            history = history.without_amounts()
-        amount = float(self._amounts(events)[i]) if shows else np.nan
-        facts = Facts(layout, scorer.units, self._sentences)
-        evidence = Evidence(
-            event=row,
-            view=view,
-            amount=amount,
-            history=history,
-            near_frauds=scorer.near_frauds(row, inputs),
-            shared=shared,
-            answered=answered,
-        )
+        """Further fields of an alert's body: its summary, and what is known beside the reasons."""
+        found = Facts(scorer.layout, scorer.units, self._sentences)
+        exposure = self._event.exposure if self._exposure is not None else None
+        own = found.own_range(of)
+        summary = Summary(self._sentences, exposure).make(reasons, facts, of, own, decision, standing)
+        amount = None if np.isnan(of.amount) else of.amount
+        earlier = None if amount is None else round(amount + (of.earlier.sum or 0.0), 9)
         return {
-            "facts": [msgspec.to_builtins(fact) for fact in facts.find(evidence)],
-            "recent": [{**one, "time": iso(one["time"])} for one in recent_events(history)],
-            "usual": facts.usual(row, view),
-            "at_risk": {"event": None if np.isnan(amount) else amount},
+            "summary": summary,
+            "facts": [msgspec.to_builtins(fact) for fact in facts],
+            "recent": [{**one, "time": iso(one["time"])} for one in recent_events(of.history)],
+            "usual": found.usual(of.event, of.view),
+            "at_risk": {"event": amount, "with_earlier": earlier},
         }
 
     def _amounts(self, events: Events) -> NDArray[np.float64]:

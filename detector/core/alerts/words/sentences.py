@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detector.config.tree import Event, ValueField
-from detector.core.alerts.known import Contact, Pace
+from detector.core.alerts.known import JOURNEY_KM_H, Contact, Pace
 from detector.core.alerts.words.english import LAST, TEXTS
 from detector.core.alerts.words.numbers import date, duration, number, percent
 from detector.core.alerts.words.words import DAY_S, Words, ago, distance, events, is_inside, rate, speed
@@ -21,8 +21,8 @@ RARE_SHARE = 0.01
 AGAIN_S = 600.0
 # An entity of few events that was first seen longer ago is not new, but seldom seen.
 YOUNG_S = 30 * DAY_S
-# A place that is nearer to the usual ones is one of them.
-NEAR_KM = 1.0
+# A value that fewer of the main entity's events have is seldom for it.
+SELDOM_SHARE = 0.1
 
 
 Values = Mapping[str, Any]
@@ -35,6 +35,15 @@ class Usual(NamedTuple):
     whose: str  # in words
     low: float
     high: float
+    young: bool = False  # it is known for less than a day
+
+
+class Before(NamedTuple):
+    """An earlier event of the main entity."""
+
+    gap_s: float
+    amount: float | None
+    alerted: bool
 
 
 class Sentences:
@@ -50,7 +59,7 @@ class Sentences:
         found = ""
         for one in of:
             shown = self.words.range(name, one.low, one.high, observed, values)
-            text = TEXTS["usually"].format(whose=one.whose, range=shown)
+            text = TEXTS["so_far" if one.young else "usually"].format(whose=one.whose, range=shown)
             found = TEXTS["and"].format(first=found, second=text) if found else text
         return found
 
@@ -92,7 +101,14 @@ class Sentences:
         return TEXTS["entity_missing"].format(noun=self.words.noun(name))
 
     def contact(
-        self, found: Contact, name: str, value: str | None, *, young_s: float | None, share: float
+        self,
+        found: Contact,
+        name: str,
+        value: str | None,
+        *,
+        young_s: float | None,
+        share: float,
+        own_events: float = 0.0,
     ) -> str:
         """An entity or a category that an event meets.
 
@@ -102,6 +118,8 @@ class Sentences:
             Seconds since anybody was first seen with it; None: unknown.
         share
             Of all events that have it.
+        own_events
+            Decayed events of the main entity.
         """
         words = self.words
         label, shown = words.label(name), "" if value is None else words.labelled(name, value)
@@ -116,10 +134,12 @@ class Sentences:
         if found.age_s < DAY_S:
             return self.first_contact(found, name, value)
         if found.gap_s < AGAIN_S:
-            meeting, gap, known = words.meeting(name, value), duration(found.gap_s), duration(found.age_s)
-            return TEXTS["again"].format(meeting=meeting, duration=gap, this=words.this(), known=known)
-        return TEXTS["known_contact"].format(
-            label=label, value=shown, this=words.this(), known=duration(found.age_s), ago=ago(found.gap_s)
+            return TEXTS["again"].format(meeting=words.meeting(name, value), duration=duration(found.gap_s))
+        if is_seldom(found, own_events):
+            every = number(_about(own_events / max(found.events, 1.0)))
+            return TEXTS["seldom_there"].format(label=label, value=shown, this=words.this(), events=every)
+        return TEXTS["known_there"].format(
+            label=label, value=shown, this=words.this(), known=duration(found.age_s)
         )
 
     def amount_there(
@@ -141,17 +161,32 @@ class Sentences:
             text = TEXTS["first_time_young"].format(meeting=meeting, this=words.this(), ago=ago(young_s))
         else:
             text = TEXTS["first_time"].format(meeting=meeting, this=words.this())
-        if found.one_of < ONE_OF_MIN:
+        if not found.one_of:
             return text
         every = number(_about(found.one_of))
-        return TEXTS["one_of"].format(contact=text, this=words.this(), events=every)
+        often = TEXTS["one_of_often" if found.one_of < ONE_OF_MIN else "one_of"]
+        return often.format(contact=text, this=words.this(), events=every)
+
+    def first_times(self, met: Sequence[tuple[str, str | None, bool]], one_of: float) -> str:
+        """Several first times at once: name, value, whether anybody was seen there; the rarest first."""
+        meetings = [
+            self.words.meeting(name, value) + ("" if ever else TEXTS["ever"]) for name, value, ever in met
+        ]
+        return TEXTS["first_times"].format(
+            this=self.words.this(),
+            meetings=listed(meetings),
+            noun=self.words.noun(met[0][0]),
+            events=number(_about(one_of)),
+        )
 
     def first_contact(self, found: Contact, name: str, value: str | None) -> str:
         """The main entity has met it for a day at most."""
-        meeting = self.words.meeting(name, value)
-        return TEXTS["first_contact"].format(
-            meeting=meeting, ago=ago(found.age_s), events=events(max(found.events, 1.0))
-        )
+        return self.first_contacts([(name, value, True)], found.age_s, max(found.events, 1.0))
+
+    def first_contacts(self, met: Sequence[tuple[str, str | None, bool]], age_s: float, count: float) -> str:
+        """The same of several at once: name, value, whether anybody was seen there before."""
+        meetings = [self.words.meeting(name, value) for name, value, _ in met]
+        return TEXTS["first_contact"].format(meeting=listed(meetings), ago=ago(age_s), events=events(count))
 
     def frauds(self, name: str, share: float, age_s: float) -> str:
         """Frauds that were confirmed of an entity or a category."""
@@ -164,21 +199,52 @@ class Sentences:
         if found is None or not found.known:
             return self.little_history(name, found, 0 if found is None else round(found.events))
         if found.fast:
-            return self.busy(name, found)
-        text = TEXTS["busier" if found.per_s > usual_per_s else "calmer"]
-        return text.format(this=self.words.this(name), rate=rate(found.per_s))
-
-    def busy(self, name: str, found: Pace) -> str:
-        """Far more events than usual; of an entity without a history there is no usual number."""
-        if not found.known:
-            return self.little_history(name, found, round(found.events))
-        return TEXTS["busy"].format(
-            events=events(found.hour), window=LAST[3600.0], rate=rate(found.per_s), this=self.words.this(name)
+            return TEXTS["busy"].format(
+                events=events(found.hour),
+                window=LAST[3600.0],
+                rate=rate(found.per_s),
+                this=self.words.this(name),
+            )
+        return TEXTS["pace"].format(
+            this=self.words.this(name),
+            rate=rate(found.per_s),
+            mains=self.words.plural_of_main,
+            usual=rate(usual_per_s),
         )
 
-    def heat(self, name: str, *, hours: bool) -> str:
-        """Earlier events of an entity were unusual."""
-        return TEXTS["hot_hours" if hours else "hot_days"].format(this=self.words.this(name))
+    def busy_there(self, name: str, value: str | None, found: Pace) -> str:
+        """Far more events than usual of another entity; without a history there is no usual number."""
+        if not found.known:
+            return self.little_history(name, found, round(found.events))
+        noun = self.words.label(name)
+        shown = "" if value is None else self.words.labelled(name, value)
+        return TEXTS["busy_there"].format(
+            noun=noun, value=shown, events=events(found.hour), window=LAST[3600.0], rate=rate(found.per_s)
+        )
+
+    def heat(self, name: str, value: str | None, *, hours: bool, named: str | None) -> str:
+        """Earlier events of an entity were unusual; `named`: those of the main one in words."""
+        if name != self.words.main:
+            text = TEXTS["hot_there_hours" if hours else "hot_there_days"]
+            return text.format(meeting=self.words.meeting(name, value))
+        return named or TEXTS["hot_hours" if hours else "hot_days"].format(this=self.words.this(name))
+
+    def earlier(self, told: Sequence[Before], count: int, since_s: float, values: Values) -> str:
+        """Earlier unusual events of the main entity: these of so many."""
+        parts = []
+        for one in told:
+            text = TEXTS["earlier_nothing" if one.amount is None else "earlier_one"]
+            parts.append(
+                text.format(
+                    amount="" if one.amount is None else self.words.amount(one.amount, values),
+                    duration=duration(one.gap_s),
+                    alerted=TEXTS["alerted" if one.alerted else "not_alerted"],
+                )
+            )
+        shown = listed(parts)
+        if count > len(told):
+            shown = TEXTS["earlier_more"].format(n=number(float(count)), days=duration(since_s), list=shown)
+        return TEXTS["earlier"].format(this=self.words.this(), list=shown)
 
     def hour(self, time: str, usual: str, share: float | None) -> str:
         """The time of day; `share` of the main entity's events come around it, if few do."""
@@ -186,33 +252,27 @@ class Sentences:
             return TEXTS["hour"].format(time=time, usual=usual)
         return TEXTS["hour_own"].format(time=time, share=percent(share), whose=self.words.whose())
 
-    def place(
-        self, field: ValueField, observed: Any, km: float, move: tuple[str, float, float] | None
-    ) -> str:
-        """A place: km from the usual ones (NaN: none is known), and a fast move: entity, km, s."""
-        label = self.words.label(field.name)
+    def place(self, field: ValueField, observed: Any, far_km: float | None, *, known: bool) -> str:
+        """A place: km from the usual ones, None where it is near them or none is known."""
+        label, this = self.words.label(field.name), self.words.this()
         if observed is None:
             return TEXTS["value_missing"].format(label=label)
-        told = []
-        if km > NEAR_KM:
-            told.append(TEXTS["far"].format(distance=distance(km), this=self.words.this()))
-        if move is not None and move[0] == self.words.main:
-            told.append(self.move(*move))
-        elif move is not None:  # a shop does not travel: its last customer was elsewhere
-            name, way_km, gap_s = move
-            this, gap = self.words.this(name), duration(gap_s)
-            told.append(TEXTS["elsewhere"].format(this=this, distance=distance(way_km), duration=gap))
-        if not told and not np.isnan(km):
-            told.append(TEXTS["place_usual"].format(this=self.words.this()))
-        where = "; ".join(told) or TEXTS["place_unknown"].format(this=self.words.this())
-        return TEXTS["place"].format(
-            label=label, value=self.words.value(field.name, observed, {}), where=where
+        if far_km is not None:
+            return TEXTS["far"].format(distance=distance(far_km), this=this)
+        return TEXTS["place_usual" if known else "place_unknown"].format(label=label, this=this)
+
+    def elsewhere(self, name: str, km: float, seconds: float) -> str:
+        """Another entity was far away shortly before."""
+        return TEXTS["elsewhere"].format(
+            this=self.words.this(name), distance=distance(km), duration=duration(seconds)
         )
 
     def move(self, name: str, km: float, seconds: float) -> str:
         """A fast way since an entity's last event."""
         fast = speed(km, seconds)
-        return TEXTS["move_fast" if fast else "move"].format(
+        impossible = not fast or km > JOURNEY_KM_H * seconds / 3600.0
+        text = TEXTS["move_impossible" if impossible else "move_fast"]
+        return text.format(
             distance=distance(km), duration=duration(seconds), this=self.words.this(name), speed=fast
         )
 
@@ -229,15 +289,19 @@ class Sentences:
         """The last answer about the main entity."""
         return TEXTS[f"answered_{label}"].format(date=date(time_s), this=self.words.this())
 
-    def shared(self, name: str, value: str | None, others: int, since_s: float) -> str:
-        """Other alerted entities that an entity of the event has met."""
-        return TEXTS["shared_one" if others == 1 else "shared"].format(
+    def shared(
+        self, name: str, value: str | None, others: int, since_s: float, latest_s: float, *, usual: bool
+    ) -> str:
+        """Other alerted entities that an entity of the event has met; `usual`: chance explains them."""
+        text = TEXTS["shared_one" if others == 1 else "shared"].format(
             n=others,
             main=self.words.noun_of_main,
             mains=self.words.plural_of_main,
             meeting=self.words.meeting(name, value),
             days=duration(since_s),
+            ago=ago(latest_s),
         )
+        return TEXTS["shared_usual"].format(shared=text) if usual else text
 
     def near_fraud(self, offset: int) -> str:
         """A confirmed fraud that the event is like."""
@@ -257,6 +321,14 @@ class Sentences:
             usual=whose,
         )
 
+    def small(self, count: int, amount: float, window_s: float, values: Values, *, first: bool) -> str:
+        """An amount far below the usual ones: one of so many, at a first contact, or alone."""
+        if count > 1:
+            window = LAST[window_s] if window_s in LAST else TEXTS["last"].format(duration=duration(window_s))
+            shown = self.words.amount(amount, values)
+            return TEXTS["small_several"].format(events=events(count), amount=shown, window=window)
+        return TEXTS["small_first" if first else "small_alone"]
+
     def window(
         self,
         count: int,
@@ -264,32 +336,54 @@ class Sentences:
         total: float | None,
         largest: float | None,
         per_s: float | None,
-        usual: tuple[float, float] | None,
+        usual_sum: float | None,
         values: Values,
+        *,
+        many: bool = True,
     ) -> str:
-        """Events, sum and largest of the last hour or day, and what is usual."""
+        """Events, sum and largest of the last hour or day, and what is usual a day.
+
+        `many`: the number is unusual, else the sum is.
+        """
         words = self.words
-        sum_ = ""
-        if total is not None and largest is not None:
-            shown = words.amount(total, values), words.amount(largest, values)
-            sum_ = TEXTS["window_sum"].format(sum=shown[0], largest=shown[1])
         window = LAST[window_s] if window_s in LAST else TEXTS["last"].format(duration=duration(window_s))
-        text = TEXTS["window"].format(events=events(count), window=window, sum=sum_)
+        if total is None or largest is None:
+            text = TEXTS["window"].format(events=events(count), window=window)
+        else:
+            text = TEXTS["window_sum" if many else "window_dear"].format(
+                events=events(count),
+                window=window,
+                sum=words.amount(total, values),
+                largest=words.amount(largest, values),
+            )
         if per_s is None:
             return text
-        expected = rate(per_s)
-        if usual is not None:
-            expected = TEXTS["usual_sum"].format(rate=expected, range=words.amounts(*usual, total, values))
-        return TEXTS["window_usual"].format(window=text, usual=expected, this=words.this())
+        usual = rate(per_s)
+        if usual_sum is None or total is None:
+            return TEXTS["window_usual"].format(window=text, rate=usual, this=words.this())
+        shown = words.about(usual_sum, values)
+        return TEXTS["window_usual_sum"].format(window=text, rate=usual, sum=shown, this=words.this())
 
-    def little_history(self, name: str, found: Pace | None, counted: int) -> str:
-        """The main entity has hardly any history: so many events."""
+    def little_history(
+        self,
+        name: str,
+        found: Pace | None,
+        counted: int,
+        seen: tuple[float, float] | None = None,
+        values: Values | None = None,
+    ) -> str:
+        """An entity has hardly any history: so many events. `seen`: least and largest of their amounts."""
         this = self.words.this(name)
         if found is None:
             return TEXTS["no_history"].format(this=this)
+        count = events(counted)
+        if seen is not None and counted:
+            low, high = (self.words.amount(end, values or {}) for end in seen)
+            shown = low if low == high else TEXTS["range"].format(low=low, high=high)
+            count = TEXTS["events_of"].format(events=count, amounts=shown)
         if found.age_s > YOUNG_S:
-            return TEXTS["seldom"].format(this=this, events=events(counted))
-        return TEXTS["young"].format(this=this, ago=ago(found.age_s), events=events(counted))
+            return TEXTS["seldom"].format(this=this, events=count)
+        return TEXTS["young"].format(this=this, ago=ago(found.age_s), events=count)
 
     def long_silence(self, name: str, gap_s: float, per_s: float) -> str:
         """The main entity was not seen for long."""
@@ -297,13 +391,26 @@ class Sentences:
             this=self.words.this(name), duration=duration(gap_s), rate=rate(per_s)
         )
 
-    def since_last(self, name: str, gap_s: float, amount: float | None, values: Values) -> str:
+    def since_last(
+        self, name: str, gap_s: float, amount: float | None, values: Values, *, alerted: bool = False
+    ) -> str:
         """The main entity's last event."""
         this, time = self.words.this(name), duration(gap_s)
         if amount is None:
-            return TEXTS["since_last"].format(duration=time, this=this)
-        shown = self.words.amount(amount, values)
-        return TEXTS["since_last_amount"].format(duration=time, this=this, amount=shown)
+            since = TEXTS["since_last"].format(duration=time, this=this)
+        else:
+            shown = self.words.amount(amount, values)
+            since = TEXTS["since_last_amount"].format(duration=time, this=this, amount=shown)
+        return TEXTS["since_last_alerted"].format(since=since) if alerted else since
+
+    def own_amount(self, name: str, amount: float, usual: tuple[float, float], values: Values) -> str:
+        """An amount that is usual for the main entity."""
+        return TEXTS["own_amount"].format(
+            label=self.words.label(name),
+            value=self.words.value(name, amount, values),
+            this=self.words.this(),
+            range=self.words.range(name, *usual, amount, values),
+        )
 
     def many(self, names: Sequence[str]) -> str:
         """Many things lower the score, each a little; these most."""
@@ -312,6 +419,21 @@ class Sentences:
     def nothing(self, which: str) -> str:
         """No single thing is the reason."""
         return TEXTS[which]
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    if len(parts) < 2:
+        return "".join(parts)
+    first = parts[0]
+    for part in parts[1:-1]:
+        first = TEXTS["and"].format(first=first, second=part)
+    return TEXTS["last_and"].format(first=first, second=parts[-1])
+
+
+def is_seldom(found: Contact, own_events: float) -> bool:
+    """Whether the main entity, which has so many events, is seldom seen with this."""
+    return max(found.events, 1.0) < SELDOM_SHARE * own_events
 
 
 def _about(count: float) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detector.config.tree import Event, ValueField
-from detector.core.alerts.words.english import MEETING, NO_NOUNS, NOUNS, TEXTS, WITH
+from detector.core.alerts.words.english import MEETING, NO_NOUNS, NOUNS, PLURALS, TEXTS, WITH
 from detector.core.alerts.words.numbers import duration, money, number, printed, rounded
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+|[^\W\d_]+\d*")
@@ -17,6 +17,7 @@ _DIGITS = "0123456789"
 _CODE = re.compile(r"[A-Z]{3}")
 _MEETING = {noun: text for text, nouns in MEETING.items() for noun in nouns}
 DAY_S = 86_400.0
+WHOLE_FROM = 10.0  # upper end of a range of money from which it has no cents
 
 
 class Words:
@@ -62,8 +63,8 @@ class Words:
         return self.others() if name is None else TEXTS["this"].format(noun=self.noun(name))
 
     def others(self) -> str:
-        """`events like it`: those of the nearest cluster."""
-        return TEXTS["events_like_it"]
+        """`cards`: what is usual of all of them."""
+        return TEXTS["all_events"] if self._main is None else self.plural_of_main
 
     def whose(self, name: str | None = None) -> str:
         """`this card's`."""
@@ -71,6 +72,10 @@ class Words:
         return TEXTS["whose"].format(noun=self.noun(name or ""))
 
     # --- values --------------------------------------------------------------------------------------------
+
+    def field(self, name: str) -> ValueField:
+        """A field of the schema."""
+        return self._fields[name]
 
     def currency(self, field: ValueField, values: Mapping[str, Any]) -> str | None:
         """Currency of an amount: of another field of the event, or a unit that is one."""
@@ -110,6 +115,13 @@ class Words:
             return number(value)
         return self.value(self._exposure, value, values)
 
+    def about(self, value: float, values: Mapping[str, Any]) -> str:
+        """An amount of the exposure to two digits."""
+        about, field = rounded(value), self._fields.get(self._exposure or "")
+        if field is None or not self.is_money(field, values):
+            return self.amount(about, values)
+        return money(about, self.currency(field, values), whole=about >= WHOLE_FROM)
+
     def amounts(self, low: float, high: float, observed: Any, values: Mapping[str, Any]) -> str:
         """A range of amounts of the exposure."""
         assert self._exposure is not None
@@ -118,9 +130,11 @@ class Words:
     def range(self, name: str, low: float, high: float, observed: Any, values: Mapping[str, Any]) -> str:
         """A range of a field's values, without unit and currency, which the value beside it has."""
         low, high = rounded(low), rounded(high)
-        if isinstance(observed, float | int) and float(observed).is_integer() and high >= 2.0:
+        is_money = self.is_money(self._fields[name], values)
+        whole_numbers = isinstance(observed, float | int) and float(observed).is_integer() and high >= 2.0
+        if high >= WHOLE_FROM if is_money else whole_numbers:
             low, high = float(round(low)), float(round(high))
-        if self.is_money(self._fields[name], values):
+        if is_money:
             whole = low.is_integer() and high.is_integer()
             texts = [money(end, None, whole=whole) for end in (low, high)]
         else:
@@ -151,7 +165,9 @@ class Words:
     @property
     def plural_of_main(self) -> str:
         """`cards`."""
-        return TEXTS["plural"].format(noun=self.noun_of_main)
+        noun = self.noun_of_main
+        ending, plural = next(row for row in PLURALS if noun.endswith(row[0]))
+        return noun.removesuffix(ending) + plural
 
 
 def _is_code(word: str) -> bool:
