@@ -18,7 +18,7 @@ SEEDS ?= 1000
 START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast lint check hooks docs wheels soak bench-quality speed chaos fuzz lock clean
+.PHONY: help env demo test test-fast test-kube lint check hooks docs wheels soak bench-quality speed chaos fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, thos
 
 test-fast: $(READY) ## run the unit tests on all cores, without coverage
 	$(PYTEST) $(PARALLEL) tests/unit
+
+test-kube: $(READY) ## install, upgrade, drain and scale the chart on a real control plane; needs Go, builds for ten minutes at first
+	$(PYTEST) tests/kube
 
 lint: $(READY) ## run ruff and mypy --strict, and check the links of the documentation
 	$(BIN)/ruff check .

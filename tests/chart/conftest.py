@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart.helm import Helm, HelmUnavailable, build
+from tests.chart.helm import Helm, build
+from tests.go_tools import GoUnavailable
 
 
 @pytest.fixture(scope="session")
 def helm() -> Helm:
     try:
         return Helm(build())
-    except HelmUnavailable as unavailable:
+    except GoUnavailable as unavailable:
         pytest.skip(str(unavailable))

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.go_tools import built
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm"
 KUBERNETES = "1.35.0"
 BUILD_S = 900
-_TOOLS = Path(__file__).with_name("tools")  # a Go module that pins Helm, with its checksums
-_BINARY = ROOT / "build" / "tools" / "helm"
-
-
-class HelmUnavailable(Exception):
-    """Helm is not here and cannot be built."""
+_TOOLS = Path(__file__).with_name("tools")
 
 
 class Refused(Exception):
@@ -31,22 +27,9 @@ def build() -> Path:
 
     Raises
     ------
-    HelmUnavailable
-        There is no Go, or the build fails.
+    GoUnavailable
     """
-    if _BINARY.exists():
-        return _BINARY
-    go = shutil.which("go")
-    if go is None:
-        raise HelmUnavailable("needs Go, to build Helm")
-    command = [go, "build", "-C", str(_TOOLS), "-trimpath", "-o", str(_BINARY), "helm.sh/helm/v3/cmd/helm"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_S)
-    except subprocess.TimeoutExpired:
-        raise HelmUnavailable(f"Go does not build Helm within {BUILD_S} s") from None
-    if done.returncode:
-        raise HelmUnavailable(f"Go does not build Helm: {done.stderr[-500:]}")
-    return _BINARY
+    return built(_TOOLS, {"helm": "helm.sh/helm/v3/cmd/helm"}, limit_s=BUILD_S)["helm"]
 
 
 class Helm:

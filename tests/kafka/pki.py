@@ -1,7 +1,8 @@
-"""A temporary certificate authority with one server and one client certificate, as PEM files.
+"""A temporary certificate authority with certificates of a server, a client and of one that is both.
 
-Kafka reads PEM stores (KIP-651), so neither keytool nor passwords are needed. A key store is a file with the
-unencrypted PKCS#8 key, followed by its certificate. A trust store is the authority's certificate.
+All are PEM files. Kafka reads PEM stores (KIP-651), so neither keytool nor passwords are needed. A key store
+is a file with the unencrypted PKCS#8 key, followed by its certificate. A trust store is the authority's
+certificate.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Pki:
     client_expired: Path
     client_key: Path
     client_locked_key: Path  # the same key, encrypted with KEY_PASSWORD
+    peer_certificate: Path  # of one that is a server and a client, for localhost
+    peer_key: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +56,16 @@ class _Authority:
 
 
 def create_pki(folder: Path) -> Pki:
-    """Write a new authority and its two certificates into `folder`, which is created."""
+    """Write a new authority and its certificates into `folder`, which is created."""
     folder.mkdir(parents=True, exist_ok=True)
     authority = _authority()
     server_key = ec.generate_private_key(ec.SECP256R1())
     client_key = ec.generate_private_key(ec.SECP256R1())
+    peer_key = ec.generate_private_key(ec.SECP256R1())
     server = _leaf(authority, server_key, "localhost", ExtendedKeyUsageOID.SERVER_AUTH)
     client = _leaf(authority, client_key, CLIENT_NAME, ExtendedKeyUsageOID.CLIENT_AUTH)
+    purposes = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+    peer = _leaf(authority, peer_key, "localhost", *purposes)
     pki = Pki(
         ca=folder / "ca.pem",
         server_store=folder / "server.pem",
@@ -68,6 +74,8 @@ def create_pki(folder: Path) -> Pki:
         client_expired=folder / "client_expired.pem",
         client_key=folder / "client.key",
         client_locked_key=folder / "client_locked.key",
+        peer_certificate=folder / "peer.pem",
+        peer_key=folder / "peer.key",
     )
     pki.ca.write_bytes(_pem(authority.certificate))
     pki.server_store.write_bytes(_pem_key(server_key) + _pem(server))
@@ -75,10 +83,12 @@ def create_pki(folder: Path) -> Pki:
     pki.client_key.write_bytes(_pem_key(client_key))
     pki.client_locked_key.write_bytes(_pem_key(client_key, KEY_PASSWORD))
     past = -datetime.timedelta(hours=1)
-    server = _leaf(authority, server_key, "localhost", ExtendedKeyUsageOID.SERVER_AUTH, past)
-    client = _leaf(authority, client_key, CLIENT_NAME, ExtendedKeyUsageOID.CLIENT_AUTH, past)
+    server = _leaf(authority, server_key, "localhost", ExtendedKeyUsageOID.SERVER_AUTH, ends=past)
+    client = _leaf(authority, client_key, CLIENT_NAME, ExtendedKeyUsageOID.CLIENT_AUTH, ends=past)
     pki.server_expired.write_bytes(_pem_key(server_key) + _pem(server))
     pki.client_expired.write_bytes(_pem(client))
+    pki.peer_certificate.write_bytes(_pem(peer))
+    pki.peer_key.write_bytes(_pem_key(peer_key))
     return pki
 
 
@@ -98,7 +108,7 @@ def _leaf(
     authority: _Authority,
     key: ec.EllipticCurvePrivateKey,
     common_name: str,
-    purpose: x509.ObjectIdentifier,
+    *purposes: x509.ObjectIdentifier,
     ends: datetime.timedelta = VALID,
 ) -> x509.Certificate:
     # Python 3.13 checks strictly (VERIFY_X509_STRICT): key usage and the authority's key id must be there.
@@ -107,7 +117,7 @@ def _leaf(
         _builder(_name(common_name), authority.name, key, ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage("digital_signature"), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False
