@@ -118,7 +118,7 @@ def _read(file: Path) -> bytes:
 def _show(found: Similar, topic: str) -> None:
     event = "the event" if found.offset is None else f"{topic}-{found.partition}-{found.offset}"
     out.print(f"{event}, in the embedding of checkpoint {found.checkpoint}", markup=False, highlight=False)
-    if found.offset in found.values:
+    if found.offset is not None and found.offset in found.values:
         out.print(f"          {_spelled(found.values[found.offset])}", markup=False, highlight=False)
     for kind, near in found.near.items():
         out.print(f"\n{_TITLES[kind]}", markup=False, highlight=False)
@@ -142,7 +142,7 @@ def _lines(one: Neighbour, found: Similar, topic: str) -> list[str]:
         told.append(
             "usually " + ", ".join(f"{name} {a:.4g} to {b:.4g}" for name, (a, b) in one.ranges.items())
         )
-    if one.offset in found.values:
+    if one.offset is not None and one.offset in found.values:
         told.append(_spelled(found.values[one.offset]))
     if one.together:
         told.append(f"near by {', '.join(one.together)}")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from detector.config.tree import Config, ModelPart
+from detector.core.events import Parser, View
 from detector.core.records import Alert, DeadLetter, Identity, Record
 from detector.core.recovery.checkpoint import Manifest
 from detector.core.recovery.committed import NOWHERE, place_of, read_journal, seal
@@ -258,6 +259,22 @@ class Auditor:
             config=ModelPart.from_canonical(manifest.config_json),
             state=state,
         )
+
+    def originals(self, restored: Restored, offsets: Sequence[int]) -> dict[int, View]:
+        """Read events again, as alerts may show them; without those that the topic does not hold any more.
+
+        Parameters
+        ----------
+        offsets
+            Of records that the shard took as events.
+        """
+        number, found = restored.partition.identity.partition, {}
+        kept, identity = self._archive.beginning(number), restored.partition.identity
+        parser = Parser(restored.config.event, identity.entity_key, resources=identity.resources)
+        for offset in (one for one in offsets if one >= kept):
+            for records in map(self._with_schemas, self._archive.records(number, offset, offset + 1)):
+                found.update({record.offset: parser.view(record) for record in records})
+        return found
 
     def rolled_back(self, partition: int, name: str) -> Committed:
         """Write a checkpoint with the model of `name` at the committed offset.

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.config.tree import Config
-from detector.core.events import Parser, id_hash
+from detector.core.events import id_hash
 from detector.core.labels.event_buffer import Examples
 from detector.core.records import Record
 from detector.core.shard.space import Among, Neighbour, SearchedSpace
 from detector.errors import ConfigError, NeedsOperator, Problem
-from detector.ports import Archive
 from detector.shell.auditor import Restored
 from detector.wiring.audit import ReplayFiles, auditing
 
@@ -80,15 +79,15 @@ def similar(
             if found is None:
                 continue
             offset, near = found
-            offsets = {one.offset for kind in near.values() for one in kind} | {offset}
-            named = sorted(one for one in offsets if one is not None)
-            parser = Parser(restored.config.event, restored.partition.identity.entity_key)
+            others = [one.offset for kind in near.values() for one in kind]
+            offsets = sorted({one for one in (offset, *others) if one is not None})
+            views = auditor.originals(restored, offsets)
             return Similar(
                 partition=number,
                 checkpoint=restored.name,
                 offset=offset,
                 near=near,
-                values=_originals(archive, parser, number, named),
+                values={at: {**view.entities, **view.values} for at, view in views.items()},
             )
     named = f"event {wanted.event_id!r}" if wanted.offset is None else f"offset {wanted.offset}"
     where = "no partition remembers" if partition is None else f"partition {partition} does not remember"
@@ -130,17 +129,3 @@ def _looked(restored: Restored, record: bytes) -> Examples:
         raise ConfigError("command line", [problem])
     assert looked.examples is not None
     return looked.examples
-
-
-def _originals(
-    archive: Archive, parser: Parser, partition: int, offsets: Sequence[int]
-) -> dict[int, Mapping[str, Any]]:
-    """Entities and fields of events by offset; without those that the topic does not hold any more."""
-    found: dict[int, Mapping[str, Any]] = {}
-    kept = archive.beginning(partition)
-    for offset in (one for one in offsets if one >= kept):
-        for records in archive.records(partition, offset, offset + 1):
-            for record in records:
-                view = parser.view(record)
-                found[offset] = {**view.entities, **view.values}
-    return found

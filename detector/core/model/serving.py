@@ -147,7 +147,7 @@ class Space(NamedTuple):
 
     encoder: Encoder
     clusters: Clusters
-    index: NearestCentres
+    nearest: NearestCentres
     exemplars: Exemplars
 
 

@@ -141,7 +141,7 @@ class SearchedSpace:
 
     def _clusters(self, event: Examples, count: int) -> list[Neighbour]:
         space = self._served.space
-        numbers, distances = space.index.search(self.embed(event), min(count, len(space.clusters)))
+        numbers, distances = space.nearest.search(self.embed(event), min(count, len(space.clusters)))
         found = []
         for number, distance in zip(numbers[0].tolist(), distances[0].tolist(), strict=True):
             together: tuple[str, ...] = ()
