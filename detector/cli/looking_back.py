@@ -76,7 +76,7 @@ def explain(
     settings = load_config(config, set_)
     if topic is not None and topic != settings.topics.transactions:
         raise wrong("--topic", topic, f"the configured topic, {settings.topics.transactions}")
-    files = _replay_files(events, feedback, checkpoint_dir)
+    files = replay_files(events, feedback, checkpoint_dir)
     with (
         wiring.auditing(settings, os.environ, files) as (auditor, archive),
         progress_bar("explain") as progress,
@@ -118,7 +118,7 @@ def verify(
     from detector import wiring
 
     settings = load_config(config, set_)
-    files = _replay_files(events, feedback, checkpoint_dir)
+    files = replay_files(events, feedback, checkpoint_dir)
     different = []
     with wiring.auditing(settings, os.environ, files) as (auditor, archive):
         if partition is not None:
@@ -140,7 +140,8 @@ def verify(
         )
 
 
-def _replay_files(events: str | None, feedback: str | None, folder: Path | None) -> ReplayFiles | None:
+def replay_files(events: str | None, feedback: str | None, folder: Path | None) -> ReplayFiles | None:
+    """The files of a replay, as the options name them; None: the topic is meant."""
     from detector import wiring
 
     if events is None and folder is None and feedback is None:

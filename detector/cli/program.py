@@ -23,6 +23,7 @@ from detector.cli import (
     looking_back,
     notify,
     service,
+    similar,
     status,
     traffic,
 )
@@ -60,6 +61,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (app, "notify", notify.notify, _OPERATE),
     (app, "status", status.status, _OPERATE),
     (app, "explain", looking_back.explain, _OPERATE),
+    (app, "similar", similar.similar, _OPERATE),
     (app, "doctor", doctor.doctor, _OPERATE),
     (app, "compile", service.compile_, _OPERATE),
     (app, "demo", traffic.demo, _TRY),

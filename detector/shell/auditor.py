@@ -2,6 +2,7 @@
 
     verify      compares the state after every barrier since some checkpoint with its recorded hash
     explain     explains one event, with the model that scored it
+    restored    a shard as its newest checkpoint has it
     rollback    makes a checkpoint with an older model at the current position
     begin       makes a journal of a new model at the current position
 
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from detector.config.tree import Config, ModelPart
+from detector.core.events import Parser, View
 from detector.core.records import Alert, DeadLetter, Identity, Record
 from detector.core.recovery.checkpoint import Manifest
 from detector.core.recovery.committed import NOWHERE, check_side, place_of, read_journal, seal
@@ -87,6 +90,16 @@ class Explained:
     threshold: float | None = None
     alert: Alert | None = None  # as published, or as it would have been published
     rejected: DeadLetter | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Restored:
+    """A shard at a checkpoint."""
+
+    partition: Partition
+    name: str  # of the checkpoint
+    config: ModelPart  # in force then
+    state: Mapping[str, Any]
 
 
 class Auditor:
@@ -220,6 +233,47 @@ class Auditor:
                     explained, fate=inquired.fate, threshold=inquired.threshold, alert=inquired.alert
                 )
         raise NeedsOperator(f"partition {partition}: there is no record at offset {offset}")
+
+    def restored(self, partition: int) -> Restored:
+        """Read a shard as its newest undamaged checkpoint has it.
+
+        Raises
+        ------
+        NeedsOperator
+            There is no checkpoint.
+        OutsideError
+            Kafka or the store is not available.
+        """
+        committed = self._committed(partition)
+        journal = read_journal(
+            committed.metadata, partition=partition, group=self._group, offset=committed.offset
+        )
+        restored, origin = self._open(partition, journal, until=journal.position)
+        if origin.restored is None:
+            raise NeedsOperator(f"partition {partition} has no checkpoint yet")
+        manifest, state = origin.restored
+        return Restored(
+            partition=restored,
+            name=manifest.name,
+            config=ModelPart.from_canonical(manifest.config_json),
+            state=state,
+        )
+
+    def originals(self, restored: Restored, offsets: Sequence[int]) -> dict[int, View]:
+        """Read events again, as alerts may show them; without those that the topic does not hold any more.
+
+        Parameters
+        ----------
+        offsets
+            Of records that the shard took as events.
+        """
+        number, found = restored.partition.identity.partition, {}
+        kept, identity = self._archive.beginning(number), restored.partition.identity
+        parser = Parser(restored.config.event, identity.entity_key, resources=identity.resources)
+        for offset in (one for one in offsets if one >= kept):
+            for records in map(self._with_schemas, self._archive.records(number, offset, offset + 1)):
+                found.update({record.offset: parser.view(record) for record in records})
+        return found
 
     def rolled_back(self, partition: int, name: str) -> Committed:
         """Write a checkpoint with the model of `name` at the committed offset.

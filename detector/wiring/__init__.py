@@ -24,6 +24,7 @@ from detector.wiring.first_config import (
     write_labels,
 )
 from detector.wiring.notify import Tried, notify, try_receivers
+from detector.wiring.similar import Similar, Wanted, similar
 from detector.wiring.status import service_status
 
 __all__ = [
@@ -32,8 +33,10 @@ __all__ = [
     "Replay",
     "ReplayFiles",
     "Replayed",
+    "Similar",
     "Trial",
     "Tried",
+    "Wanted",
     "auditing",
     "begin",
     "checkpoints_place",
@@ -55,6 +58,7 @@ __all__ = [
     "send_feedback",
     "service_status",
     "show_checkpoint",
+    "similar",
     "try_out",
     "try_receivers",
     "watching_compilation",

@@ -33,6 +33,7 @@ COMMANDS = (
     ["run"],
     ["replay"],
     ["explain"],
+    ["similar"],
     ["init-config"],
     ["simulate"],
     ["check-config"],
@@ -484,6 +485,36 @@ def test_a_replay_is_verified_and_its_events_are_explained(detector: Detector, e
     refused(detector("explain", *kept, "--offset", "5", "--partition", "1"), "--partition", "0 to 0")
     refused(detector("explain", *kept, "--offset", "5", "--topic", "t"), "--topic", "transactions")
     refused(detector("explain", "-c", HANDBOOK, "--events", events, "--offset", "5"), "--checkpoint-dir")
+
+
+def test_what_an_event_is_near_to_is_found_in_the_checkpoint_of_a_replay(
+    detector: Detector, events: Path, tmp_path: Path
+) -> None:
+    label = {"event_id": "t60", "label": "fraud"}  # events are remembered where labels may come
+    (tmp_path / "labels.jsonl").write_text(json.dumps(label))
+    often = ("--set", "checkpoints.interval=1ms")
+    kept = ("-c", HANDBOOK, "--events", events, "--feedback", "labels.jsonl", "--checkpoint-dir", "kept")
+    assert detector("replay", *kept, *often).code == 0
+    similar = partial(detector, "similar", *kept)
+    by_id, by_offset = similar("--event", "t100", "--json"), similar("--offset", "100", "--json")
+    assert by_id.code == by_offset.code == 0
+    found = json.loads(by_id.out)
+    assert found == json.loads(by_offset.out)
+    assert found["offset"] == 100
+    assert [len(found["near"][kind]) for kind in ("normal", "recent")] == [5, 5]
+    assert found["values"]["100"]["amount"] > 0.0
+    shown = similar("--alert", "transactions-0-100", "--among", "recent", "--k", "2")
+    assert shown.code == 0
+    assert shown.out.count("transactions-0-") == 3
+    (tmp_path / "event.json").write_text(events.read_text().splitlines()[0])
+    assert similar("--file", "event.json").code == 0
+    (tmp_path / "event.json").write_text("{}")
+    refused(similar("--file", "event.json"), "--file", "missing")
+    assert similar("--event", "nobody").code == 3
+    refused(similar("--alert", "other-0-7"), "--alert", "transactions-PARTITION-OFFSET")
+    refused(similar("--event", "t100", "--offset", "7"), "--event, --alert, --offset and --file")
+    refused(similar("--event", "t100", "--among", "some"), "--among", "normal, frauds, recent")
+    refused(similar("--offset", "7", "--partition", "1"), "--partition", "0 to 0")
 
 
 def test_a_rollback_asks_before_anything(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +142,15 @@ class RobustPart(ScorePart):
         self._nearest.load(state["nearest"])
 
 
+class Space(NamedTuple):
+    """What the learned embedding that serves is made of, to be looked at."""
+
+    encoder: Encoder
+    clusters: Clusters
+    nearest: NearestCentres
+    exemplars: Exemplars
+
+
 class LearnedPart(ScorePart):
     """Logarithm of 1 + the distance to the nearest cluster in the plain encoder's embedding.
 
@@ -190,6 +199,12 @@ class LearnedPart(ScorePart):
         embedded, clusters = self._encoder.encode(inputs, rows), self._clusters
         nearest, distances = self._index.search(embedded, 1)
         return embedded, nearest[:, 0], distances[:, 0], clusters.centres, clusters.sizes, clusters.radii
+
+    @property
+    def space(self) -> Space:
+        assert self._index is not None
+        assert self._exemplars is not None
+        return Space(self._encoder, self._clusters, self._index, self._exemplars)
 
     def copy(self) -> Self:
         other = copy(self)
@@ -385,6 +400,11 @@ class ServedModel:
     def near_frauds(self, rows: Rows, inputs: NDArray[np.float32]) -> list[tuple[int, float]]:
         """Confirmed frauds that one event, given as one row, is like: offset and distance, nearest first."""
         return [near for part in self._labelled for near in part.near_frauds(rows, inputs)]
+
+    @property
+    def space(self) -> Space:
+        """The learned embedding; there is one once the model is ready."""
+        return next(part.space for part in self._plain if isinstance(part, LearnedPart))
 
     def learn(self, rows: Rows, inputs: NDArray[np.float32], ordinary: NDArray[np.bool_]) -> None:
         """Let all parts learn from a block of n events; `ordinary` (n,) are all but the strangest."""

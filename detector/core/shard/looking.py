@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from detector.core.events import Rejected
 from detector.core.features import FraudRates
+from detector.core.labels.event_buffer import Examples
 from detector.core.records import Alert, Record
 from detector.core.shard.alerting import Alerting, Piece
 from detector.core.shard.intake import Intake
@@ -29,6 +30,7 @@ class Looked:
     quantiles: NDArray[np.float64]  # (n,) as `Scored.quantiles`; NaN: rejected
     candidates: Mapping[int, Alert]  # those that reach the threshold, by row
     rejected: Mapping[int, Rejected]  # by row
+    examples: Examples | None = None  # what the encoder sees of those that are not rejected, in order
 
 
 def look(
@@ -68,4 +70,10 @@ def look(
         warm_up_left=len(events) if warm_up else 0,
     )
     alerts = {places[i]: alert for i, alert in alerting.candidates(piece, scorer).items()}
-    return Looked(scores=scores, quantiles=1.0 - 10.0**-scores, candidates=alerts, rejected=rejected)
+    return Looked(
+        scores=scores,
+        quantiles=1.0 - 10.0**-scores,
+        candidates=alerts,
+        rejected=rejected,
+        examples=Examples(inputs, rows.categories, rows.grams),
+    )

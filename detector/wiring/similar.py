@@ -1,0 +1,131 @@
+"""`detector similar`: what an event is near to, in the embedding of a partition's newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detector.config.tree import Config
+from detector.core.events import id_hash
+from detector.core.labels.event_buffer import Examples
+from detector.core.records import Record
+from detector.core.shard.space import Among, Neighbour, SearchedSpace
+from detector.errors import ConfigError, NeedsOperator, Problem
+from detector.shell.auditor import Restored
+from detector.wiring.audit import ReplayFiles, auditing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """An event, named in one way: by its offset, its id, or as a record that the shard has not seen."""
+
+    offset: int | None = None
+    event_id: str | None = None
+    record: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Similar:
+    """What was found."""
+
+    partition: int
+    checkpoint: str
+    offset: int | None  # of the event; None: it was given as a record
+    near: Mapping[Among, Sequence[Neighbour]]
+    values: Mapping[int, Mapping[str, Any]]  # of the events named here, as alerts may show them, by offset
+
+
+def similar(
+    config: Config,
+    environ: Mapping[str, str],
+    wanted: Wanted,
+    *,
+    partition: int | None,
+    among: Sequence[Among],
+    count: int,
+    files: ReplayFiles | None,
+) -> Similar:
+    """Find what one event is near to.
+
+    Parameters
+    ----------
+    partition
+        The event's; None: all are asked for an event named by its id, else the first one.
+    count
+        Neighbours of each kind at most.
+
+    Raises
+    ------
+    ConfigError
+        The record is no event of the schema, or there is no such partition.
+    NeedsOperator
+        There is no checkpoint, no model in it, or no partition remembers the event.
+    OutsideError
+        Kafka or the store is not available.
+    """
+    with auditing(config, environ, files) as (auditor, archive):
+        partitions = range(archive.partitions_count())
+        if partition is not None and partition not in partitions:
+            problem = Problem(path="--partition", value=str(partition), allowed=f"0 to {partitions[-1]}")
+            raise ConfigError("command line", [problem])
+        if partition is None and wanted.event_id is None:
+            partition = 0
+        for number in partitions if partition is None else (partition,):
+            if partition is None and archive.committed(number) is None:
+                continue
+            restored = auditor.restored(number)
+            found = _in(restored, wanted, among, count)
+            if found is None:
+                continue
+            offset, near = found
+            others = [one.offset for kind in near.values() for one in kind]
+            offsets = sorted({one for one in (offset, *others) if one is not None})
+            views = auditor.originals(restored, offsets)
+            return Similar(
+                partition=number,
+                checkpoint=restored.name,
+                offset=offset,
+                near=near,
+                values={at: {**view.entities, **view.values} for at, view in views.items()},
+            )
+    named = f"event {wanted.event_id!r}" if wanted.offset is None else f"offset {wanted.offset}"
+    where = "no partition remembers" if partition is None else f"partition {partition} does not remember"
+    raise NeedsOperator(
+        f"{where} {named}: it came after the newest checkpoint, is older than what is kept for labels "
+        "(labels.answerable_for) or was not sampled, or nothing is kept (no feedback topic). Give the event "
+        "itself with --file"
+    )
+
+
+def _in(
+    restored: Restored, wanted: Wanted, among: Sequence[Among], count: int
+) -> tuple[int | None, dict[Among, Sequence[Neighbour]]] | None:
+    """Offset of the event and what it is near to; None: the shard does not remember it."""
+    if not restored.state["served"]:
+        raise NeedsOperator(
+            f"checkpoint {restored.name} has no model yet: wait until a thousand events have come"
+        )
+    space = SearchedSpace(restored.config, restored.state)
+    if wanted.record is not None:
+        offset, event = None, _looked(restored, wanted.record)
+    else:
+        key = restored.partition.identity.entity_key
+        hashed = None if wanted.event_id is None else id_hash(wanted.event_id, key)
+        known = space.event(offset=wanted.offset, id_hash=hashed)
+        if known is None:
+            return None
+        offset, event = known
+    return offset, {kind: space.similar(event, kind, count=count, without=offset) for kind in among}
+
+
+def _looked(restored: Restored, record: bytes) -> Examples:
+    """What the encoder would see of a record if it came next."""
+    looked = restored.partition.look([Record(restored.partition.position, 0, None, record)])
+    for rejected in looked.rejected.values():
+        problem = Problem(
+            path="--file", value=rejected.reason, allowed=f"an event of the schema: {rejected.detail}"
+        )
+        raise ConfigError("command line", [problem])
+    assert looked.examples is not None
+    return looked.examples
