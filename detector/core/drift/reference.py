@@ -114,14 +114,13 @@ class Reference:
         """What is usual for a pane with so many events in each hour (SLOTS, C)."""
         everything = self.counts.sum(0)
         overall = everything / np.maximum(everything.sum(-1, keepdims=True), 1.0)
-        weights = slots / np.maximum(slots.sum(0), 1)
-        shares = np.zeros_like(overall)
-        spread = np.zeros(len(overall))
-        for slot in np.flatnonzero(slots.any(axis=1)).tolist():
-            parent = _completed(self.counts[alike(slot)].sum(0), overall, 1.0 / everything.sum(-1).clip(1.0))
-            own = _completed(self.counts[slot], parent.shares, parent.spread)
-            shares += weights[slot][:, None] * own.shares
-            spread += weights[slot] ** 2 * own.spread
+        chosen = np.flatnonzero(slots.any(axis=1))
+        others = np.stack([self.counts[alike(slot)].sum(0) for slot in chosen.tolist()])
+        parents = _completed(others, overall, 1.0 / everything.sum(-1).clip(1.0))
+        own = _completed(self.counts[chosen], parents.shares, parents.spread)
+        weights = slots[chosen] / np.maximum(slots.sum(0), 1)  # (H, C)
+        shares = (weights[..., None] * own.shares).sum(0)
+        spread = (weights**2 * own.spread).sum(0)
         return Usual(shares, 1.0 / np.maximum(spread, 1e-12))
 
     def knows(self, slots: NDArray[np.bool_]) -> bool:
@@ -154,14 +153,14 @@ def alike(slot: int) -> slice:
 
 
 class _Completed(NamedTuple):
-    shares: NDArray[np.float64]  # (C, BINS)
-    spread: NDArray[np.float64]  # (C,) one divided by the events that the shares are as sure as
+    shares: NDArray[np.float64]  # (H, C, BINS)
+    spread: NDArray[np.float64]  # (H, C) one divided by the events that the shares are as sure as
 
 
 def _completed(
     counts: NDArray[np.float64], others: NDArray[np.float64], spread: NDArray[np.float64]
 ) -> _Completed:
-    """Complete counts (C, BINS) of an hour by the shares of others, which have a spread.
+    """Complete counts (H, C, BINS) of H hours by the shares of others, which have a spread.
 
     The more an hour differs from the others, beyond what its size explains, the fewer of them are added: as
     many events as would differ by chance as much as the hour does (the empirical rule of Bayes).
@@ -169,7 +168,7 @@ def _completed(
     totals, free = counts.sum(-1), freedom(others)
     beyond = psi(counts, others) - free / np.maximum(totals, 1.0)
     added = np.clip(free / np.maximum(beyond, 1e-6), 1.0, COMPLETED)
-    shares = (counts + added[:, None] * others) / (totals + added)[:, None]
+    shares = (counts + added[..., None] * others) / (totals + added)[..., None]
     return _Completed(shares, (totals + added**2 * spread) / (totals + added) ** 2)
 
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 HIGH_STEP = 0.05
 HIGH_SCORE = 3.0  # one accepted event in a thousand is at least as anomalous
-ASKED_QUIET, ASKED_MAX = 2, 16  # events of a pane: where nothing drifts, and otherwise
+ASKED_MAX = 8  # events of a pane where something drifts
+USUAL_ASKED = 64.0  # the reference asks for one more where it has fewer
 ASKED_MIN = 4.0  # before, nothing is known
 SURE = 4.0  # standard errors of a change in the share of high events that is more than chance
 HALF_LIFE_PANES = 512.0
@@ -44,7 +45,7 @@ class Weights:
         self._parts = np.zeros(things)  # sum over those asked about
         self._usual = np.zeros(3)  # of the reference, likewise
         self._usual_parts = np.zeros(things)
-        self._rule = np.array([1, ASKED_QUIET])  # every so many high events are asked about, and at most
+        self._rule = np.array([1, 1])  # every so many high events are asked about, and at most
 
     def count(self, scores: NDArray[np.float64], parts: Parts | None) -> None:
         """Count n events with their scores (n,)."""
@@ -79,8 +80,8 @@ class Weights:
             self._usual_parts[:] = kept * self._usual_parts + self._parts
             if np.isfinite(threshold):
                 self._high += HIGH_STEP * (min(threshold, HIGH_SCORE) - self._high)
-        most = ASKED_QUIET if quiet else ASKED_MAX
-        self._rule[:] = max(int(self._now[1]) // most, 1), most
+        most = int(self._usual[2] < USUAL_ASKED) if quiet else ASKED_MAX
+        self._rule[:] = max(int(self._now[1]) // max(most, 1), 1), most
         self._now[:], self._parts[:] = 0.0, 0.0
 
     def to_state(self) -> dict[str, Any]:
