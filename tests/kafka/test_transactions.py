@@ -24,7 +24,7 @@ from tests.kafka.cluster import KafkaCluster
 from tests.kafka.daemons import HANDBOOK_EVENT, Daemon, Deployment
 from tests.kafka.dies_in_transaction import DIE
 from tests.kafka.test_end_to_end import traffic
-from tests.kafka.topics import read_all
+from tests.kafka.topics import create_topic, read_all
 from tests.kafka.waiting import PATIENCE_S, poll_until
 
 TIMEOUT_MS = 2000
@@ -100,6 +100,8 @@ def test_a_hanging_transaction_ends_as_the_coordinator_ended_it(
     settings = load(config)
     transactions = Transactions(settings, client_settings(settings))
     outputs_on_one_broker(own_cluster, topic)
+    for other in ("transactions", "dead"):  # else the doctor has more to say
+        create_topic(own_cluster.bootstrap, f"{topic_name}-{other}", 1)
     committed = producer_of(own_cluster, transactional_id(topic_name, "committed"), 120_000)
     abandoned = producer_of(own_cluster, transactional_id(topic_name, "abandoned"))
     foreign = producer_of(own_cluster, "foreign-1")
