@@ -83,7 +83,7 @@ def _last_before(simulation: Simulation, number: int, offset: int) -> int:
 def check_receipts(simulation: Simulation) -> None:
     """Every feedback record that was read has one receipt, or waits for other shards; none has two."""
     found = Counter(
-        message.key if not simulation.plan.real else json.loads(message.value or b"{}")["receipt_id"]
+        message.key if not simulation.plan.real else _receipt(message)
         for message in simulation.broker.published
         if message.topic == "receipts"
     )
@@ -93,6 +93,12 @@ def check_receipts(simulation: Simulation) -> None:
         read = Journal.from_text(simulation.broker.committed[0].metadata).end("feedback")
         if found.keys() != {b"%d" % position for position in range(read)}:
             simulation.fail(f"{read} feedback records were read, {len(found)} have a receipt")
+
+
+def _receipt(message: Message) -> object:
+    """What must come once. Cards are on all partitions here, and every shard that knows one answers."""
+    receipt = json.loads(message.value or b"{}")
+    return receipt["receipt_id"], message.partition if receipt["feedback"]["kind"] == "erase" else None
 
 
 def check_once(simulation: Simulation) -> None:
