@@ -105,14 +105,16 @@ def init_config(
     if out_ is None or str(out_) == "-":
         return
     more = f" --feedback {shlex.quote(str(labels_out))}" if labelled else ""
-    if events == "-":  # it cannot be read again
+    err.print(f"written to {out_}; {_next(out_, events, more)}")
+
+
+def _next(config: Path, events: str, more: str) -> str:
+    """The command that follows. Standard input cannot be read again."""
+    if events == "-":
         topic = "--set kafka.bootstrap_servers=HOST:PORT --set topics.transactions=TOPIC"
-        err.print(f"written to {out_}; if they came from a topic:  detector run --config {out_} {topic}")
-        return
-    err.print(
-        f"written to {out_}; try it:  detector replay --config {out_} --events {shlex.quote(events)}{more} "
-        "--alerts alerts.jsonl"
-    )
+        return f"if they came from a topic:  detector run --config {config} {topic}"
+    file = shlex.quote(events)
+    return f"try it:  detector replay --config {config} --events {file}{more} --alerts alerts.jsonl"
 
 
 def _decided(sample: Sample, wishes: Wishes, *, ask: bool) -> Inference:
