@@ -8,7 +8,7 @@ from typing import Any
 
 from detector.notify.message import Message
 
-LINE_CHARS_MAX = 320
+LINE_CHARS_MAX = 400
 LINES_MAX = 8  # of reasons and facts
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}  # controls, direction marks, unassigned
 

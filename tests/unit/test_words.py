@@ -245,6 +245,10 @@ def test_facts() -> None:
         "EUR 900.00 in the last day (2 events, the largest EUR 800.00); "
         "this account usually has 2 events a day, about EUR 96 in all"
     )
+    assert SAY.window(4, DAY, 900.0, 800.0, 5.0 / (7 * DAY), 13.3, VALUES) == (
+        "4 events in the last day, EUR 900.00 in all, the largest EUR 800.00; "
+        "this account usually has 5 events a week, about EUR 93 in all"
+    )
     assert SAY.window(3, 1320.0, None, None, None, None, VALUES) == "3 events in the last 22 minutes"
     assert SAY.small_then_large(1.0, 129.6, 900.0, (12.0, 85.0), VALUES) == (
         "a small amount before a large one: EUR 1.00, 2 minutes later EUR 900.00; "

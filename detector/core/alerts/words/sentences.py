@@ -11,7 +11,17 @@ from detector.config.tree import Event, ValueField
 from detector.core.alerts.known import JOURNEY_KM_H, Contact, Pace
 from detector.core.alerts.words.english import LAST, TEXTS
 from detector.core.alerts.words.numbers import date, duration, number, percent
-from detector.core.alerts.words.words import DAY_S, Words, ago, distance, events, is_inside, rate, speed
+from detector.core.alerts.words.words import (
+    DAY_S,
+    Words,
+    ago,
+    distance,
+    events,
+    is_inside,
+    period_days,
+    rate,
+    speed,
+)
 
 # An entity meets a new thing in 1 of so many events, from which that is told.
 ONE_OF_MIN = 3.0
@@ -341,7 +351,7 @@ class Sentences:
         *,
         many: bool = True,
     ) -> str:
-        """Events, sum and largest of the last hour or day, and what is usual a day.
+        """Events, sum and largest of the last hour or day, and what is usual; `usual_sum` is that of a day.
 
         `many`: the number is unusual, else the sum is.
         """
@@ -361,7 +371,7 @@ class Sentences:
         usual = rate(per_s)
         if usual_sum is None or total is None:
             return TEXTS["window_usual"].format(window=text, rate=usual, this=words.this())
-        shown = words.about(usual_sum, values)
+        shown = words.about(usual_sum * period_days(per_s), values)
         return TEXTS["window_usual_sum"].format(window=text, rate=usual, sum=shown, this=words.this())
 
     def little_history(

@@ -188,11 +188,18 @@ def events(count: float) -> str:
 
 def rate(per_s: float) -> str:
     """Events a day, a week or a year, whichever is 1 at least."""
-    for name, days in (("a_day", 1.0), ("a_week", 7.0), ("a_year", 365.25)):
-        count = per_s * days * DAY_S
-        if count >= 0.95 or name == "a_year":
-            return TEXTS[name].format(events=events(rounded(max(count, 1.0))))
-    raise AssertionError
+    name, days = _period(per_s)
+    return TEXTS[name].format(events=events(rounded(max(per_s * days * DAY_S, 1.0))))
+
+
+def period_days(per_s: float) -> float:
+    """Days of the period that `rate` says."""
+    return _period(per_s)[1]
+
+
+def _period(per_s: float) -> tuple[str, float]:
+    periods = (("a_day", 1.0), ("a_week", 7.0), ("a_year", 365.25))
+    return next((one for one in periods if per_s * one[1] * DAY_S >= 0.95), periods[-1])
 
 
 def distance(km: float) -> str:
