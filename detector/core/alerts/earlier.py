@@ -67,10 +67,11 @@ def unusual_before(history: History, time: float, since_s: float, alerted: Colle
     )
     amounts, others = history.amounts[places], history.amounts[~unusual]
     amounts, others = amounts[~np.isnan(amounts)], others[~np.isnan(others)]
-    low, high = np.quantile(others, (0.1, 0.9)).tolist() if len(others) >= OWN_HISTORY_MIN else (0.0, 0.0)
+    enough = len(others) >= OWN_HISTORY_MIN
+    ends = np.sort(others)[[len(others) // 10, -1 - len(others) // 10]].tolist() if enough else (0.0, 0.0)
     return Earlier(
         len(places),
         told,
         round(float(amounts.sum()), 9) if len(amounts) else None,
-        (low, high) if len(others) >= OWN_HISTORY_MIN else None,
+        (ends[0], ends[1]) if enough else None,
     )
