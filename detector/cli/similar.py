@@ -55,7 +55,9 @@ def similar(
     ] = None,
     among: Annotated[
         list[str] | None,
-        typer.Option(metavar="normal|frauds|recent", help="What to search; else all.", show_default=False),
+        typer.Option(
+            metavar="KIND", help="What to search: normal, frauds, recent; else all.", show_default=False
+        ),
     ] = None,
     k: Annotated[int, typer.Option("--k", metavar="N", min=1, max=1000, help="Neighbours of each kind.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,

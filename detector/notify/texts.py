@@ -42,13 +42,24 @@ def title(message: Message) -> str:
 
 def details(message: Message) -> list[str]:
     """Further lines: facts and reasons, then what is needed to find it again."""
-    event = message.body.get("event_time")
+    event, others = message.body.get("event_time"), _others(message)
     return [
         *sentences(message),
+        *([f"with: {others}"] if others else []),
         *([f"event time: {line(event)}"] if event else []),
         f"case: {line(message.case)}",
         f"id: {line(message.id)}",
     ]
+
+
+def _others(message: Message) -> str:
+    """Entities of the event beside the one that was alerted."""
+    found = message.body.get("entities")
+    main = None if message.entity is None else message.entity[0]
+    entities = found.items() if isinstance(found, Mapping) else ()
+    return ", ".join(
+        f"{line(name)} {line(value, 80)}" for name, value in entities if value is not None and name != main
+    )
 
 
 def sentences(message: Message) -> list[str]:

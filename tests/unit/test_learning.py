@@ -187,7 +187,8 @@ def test_a_run_with_labels_has_all_its_stages() -> None:
 def _without_answers(alert: dict[str, Any]) -> dict[str, Any]:
     """An alert without what answers alone change: what it says of them, and its place in the queue."""
     facts = [fact for fact in alert["facts"] if fact["code"] != "answered"]
-    return alert | {"facts": facts, "priority": None}
+    summary = alert["summary"] | {"sentences": None}  # made of reasons and facts
+    return alert | {"facts": facts, "priority": None, "summary": summary}
 
 
 def test_labels_without_any_fraud_change_nothing() -> None:

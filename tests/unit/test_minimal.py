@@ -161,7 +161,7 @@ def test_a_field_may_be_left_out_and_an_entity_have_a_pseudonym() -> None:
         assert len(body["event"]["country"]) == len(body["entity"]["value"]) == 16
         assert key.decode() == body["entity"]["value"]
         assert body["exposure"] is None
-        assert body["at_risk"] == {"event": None, "case": None}
+        assert body["at_risk"] == {"event": None, "case": None, "with_earlier": None}
         for reason in body["reasons"]:
             if reason["field"] == "amount":
                 assert reason["observed"] is reason["expected"] is reason["range"] is None

@@ -62,7 +62,7 @@ def summed(
     severity: int = 1,
 ) -> dict[str, Any]:
     case = Totals(case=1, sum=250.0, largest=250.0) if case is None else case
-    standing = Standing(4.0, 4.0, 0.34, 0) if standing is None else standing
+    standing = Standing(4.0, 0.34, 0) if standing is None else standing
     return SUMMARY.make(reasons, facts, of, own, Published(case, severity), standing)
 
 
@@ -76,15 +76,15 @@ def test_the_reason_comes_first_and_the_last_event_last() -> None:
 
 def test_it_says_why_it_is_that_severe() -> None:
     heat = reason("card heat", "heat", 0.3, "earlier events of this card were unusual")
-    standing = Standing(4.3, 2.5, 0.06, -1)
+    standing = Standing(4.3, 0.06, -1)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
-        "severity medium: about 1 event in 20,000 scores as high (1 in 320 without the earlier unusual "
-        "events), as do 6 % of the last alerts; mainly for the amount (67 %) and earlier unusual events of "
-        "this card (33 %); no higher, as each severity keeps its share and more unusual ones came before"
+        "severity medium: about 1 event in 20,000 is as unusual, more so than 94 % of the last alerts; "
+        "mainly for the amount and earlier unusual events of this card; one step lower, because many alerts "
+        "were that severe lately"
     )
-    assert summed([VALUE], standing=Standing(3.0, 3.0, 0.95, 1))["severity"] == (
-        "severity medium: about 1 event in 1,000 scores as high, as do nearly all of the last alerts; "
-        "mainly for the amount; one up, as each severity keeps its share of the alerts"
+    assert summed([VALUE], standing=Standing(3.0, 0.95, 1))["severity"] == (
+        "severity medium: about 1 event in 1,000 is as unusual, more so than 5 % of the last alerts; "
+        "mainly for the amount; one step higher, because few alerts were that severe lately"
     )
 
 
@@ -162,5 +162,5 @@ def test_a_reader_gets_eight_sentences_at_most() -> None:
 
 def test_a_chosen_event_says_that_it_was() -> None:
     decision = Published(Totals(case=1), 0, selection="exploration")
-    told = SUMMARY.make([VALUE], [], EVIDENCE, None, decision, Standing(1.0, 1.0, 1.0, 0))
+    told = SUMMARY.make([VALUE], [], EVIDENCE, None, decision, Standing(1.0, 1.0, 0))
     assert told["severity"] == "severity low: chosen at random, not for its score"

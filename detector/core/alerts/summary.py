@@ -36,7 +36,6 @@ class Standing(NamedTuple):
     """How an event's score stands among others."""
 
     score: float
-    cold: float  # without heat
     rarity: float  # share of the last alerts that are as unusual
     moved: int  # 1, -1: its severity is above or below what that has by itself
 
@@ -207,11 +206,9 @@ class Summary:
         if decision.selection == "exploration":
             return self._head.random(severity)
         total = sum(reason.share for reason in reasons)
-        hot = any(reason.code == "heat" and reason.share >= HEAT_MIN * total for reason in reasons)
         return self._head.severity(
             severity,
             standing.score,
-            cold=standing.cold if hot and standing.cold < standing.score - 0.05 else None,
             rarity=standing.rarity,
             moved=standing.moved,
             parts=[(self._head.part(one.code, one.field, one.of), one.share / total) for one in reasons],

@@ -365,7 +365,7 @@ class Alerting:
         known, explained, reasons, facts = self._told(piece, i, scorer, view, otherwise, apart=apart)
         schema, served = self._event, scorer.served
         rarity, moved = decision.rarity, self._severity.moved(decision.rarity, decision.severity)
-        standing = Standing(score, float(piece.cold[i]), rarity, moved)
+        standing = Standing(score, rarity, moved)
         body = self._telling.body(known, scorer, reasons, facts, decision, standing)
         return make_alert(
             self._identity,

@@ -175,14 +175,11 @@ TEXTS = {
     "shared": "{n} other {mains} were alerted {meeting} in the last {days}, the latest {ago}",
     "shared_usual": "{shared}; no more than chance explains there",
     # Why an alert is that severe.
-    "severity": "severity {severity}: about 1 event in {n} scores as high{cold}, as do {share} of the last "
+    "severity": "severity {severity}: about 1 event in {n} is as unusual, more so than {share} of the last "
     "alerts; mainly for {parts}",
-    "nearly_all": "nearly all",
-    "severity_cold": " (1 in {n} without the earlier unusual events)",
-    "severity_raised": "; one up, as each severity keeps its share of the alerts",
-    "severity_lowered": "; no higher, as each severity keeps its share and more unusual ones came before",
+    "severity_raised": "; one step higher, because few alerts were that severe lately",
+    "severity_lowered": "; one step lower, because many alerts were that severe lately",
     "severity_random": "severity {severity}: chosen at random, not for its score",
-    "part": "{what} ({share})",
     "part_value": "{label}",
     "part_contact": "{label}",
     "part_place": "the place",

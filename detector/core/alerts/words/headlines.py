@@ -13,8 +13,7 @@ from detector.core.alerts.words.words import Words, events
 Values = Mapping[str, Any]
 LARGER = 1.25  # a sum with earlier events is so many times larger
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
-NEARLY_ALL = 0.9  # of the alerts
-RARE_MAX = 1e9  # events of which one scores as high, at most told
+RARE_MAX = 1e9  # events of which one is as unusual, at most told
 
 
 class Headlines:
@@ -70,21 +69,14 @@ class Headlines:
         return TEXTS[f"part_{code}"].format(label=label, this=self._words.this(of))
 
     def severity(
-        self,
-        severity: str,
-        score: float,
-        *,
-        cold: float | None,
-        rarity: float,
-        moved: int,
-        parts: Sequence[tuple[str, float]],
+        self, severity: str, score: float, *, rarity: float, moved: int, parts: Sequence[tuple[str, float]]
     ) -> str:
         """Why an alert is that severe.
 
         Parameters
         ----------
-        score, cold
-            -log10 of the share of events that score as high; `cold`: without heat, None if that is the same.
+        score
+            -log10 of the share of events that are as unusual.
         rarity
             Share of the last alerts that are as unusual.
         moved
@@ -92,16 +84,12 @@ class Headlines:
         parts
             What carries the score, with its share of it, the largest first.
         """
-        if parts[0][1] >= MAIN_SHARE:
-            said = parts[0][0]
-        else:
-            said = listed([TEXTS["part"].format(what=what, share=percent(share)) for what, share in parts])
+        most = [parts[0]] if parts[0][1] >= MAIN_SHARE else parts
         text = TEXTS["severity"].format(
             severity=severity,
-            n=_one_of(score),
-            cold="" if cold is None else TEXTS["severity_cold"].format(n=_one_of(cold)),
-            share=percent(rarity) if rarity < NEARLY_ALL else TEXTS["nearly_all"],
-            parts=said,
+            n=number(round(rounded(min(10.0 ** max(score, 0.0), RARE_MAX)))),
+            share=percent(1.0 - rarity),
+            parts=listed([what for what, _ in most]),
         )
         if moved:
             text += TEXTS["severity_raised" if moved > 0 else "severity_lowered"]
@@ -110,7 +98,3 @@ class Headlines:
     def random(self, severity: str) -> str:
         """An alert that was chosen at random."""
         return TEXTS["severity_random"].format(severity=severity)
-
-
-def _one_of(score: float) -> str:
-    return number(round(rounded(min(10.0 ** max(score, 0.0), RARE_MAX))))
