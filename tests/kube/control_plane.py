@@ -121,7 +121,12 @@ class ControlPlane(Temporary):
         self.kubectl("apply", "--server-side", "-f", str(definitions))
         self.kubectl("create", "namespace", _KEDA)
         metrics, served, health, own, telling = free_ports(5)
-        environ = {"KUBECONFIG": str(self.kubeconfig), "WATCH_NAMESPACE": "", "POD_NAMESPACE": _KEDA}
+        environ = {
+            "KUBECONFIG": str(self.kubeconfig),
+            "WATCH_NAMESPACE": "",
+            "POD_NAMESPACE": _KEDA,
+            "KEDA_CLUSTER_OBJECT_NAMESPACE": _KEDA,
+        }
         self._run(
             "keda-operator",
             f"--cert-dir={certificates}",
