@@ -74,9 +74,7 @@ def similar(
     from detector import wiring
     from detector.core.shard.space import AMONG
 
-    named = [one is not None for one in (event, alert, offset, file)]
-    if sum(named) != 1:
-        raise wrong("the event", f"{sum(named)} of these", "one of --event, --alert, --offset and --file")
+    _check_named(event, alert, offset, file)
     settings = load_config(config, set_)
     if alert is not None:
         partition, offset = _coordinates(alert, settings.topics.transactions)
@@ -96,6 +94,12 @@ def similar(
         sys.stdout.write(json.dumps(asdict(found)) + "\n")
         return
     _show(found, settings.topics.transactions)
+
+
+def _check_named(*ways: object) -> None:
+    named = sum(way is not None for way in ways)
+    if named != 1:
+        raise wrong("the event", f"{named} of these", "one of --event, --alert, --offset and --file")
 
 
 def _coordinates(alert: str, topic: str) -> tuple[int, int]:
