@@ -37,11 +37,15 @@ class Words:
         self._entities = {entity.name: entity for entity in schema.entities}
         self._exposure = schema.exposure
         self._main = schema.entities[0].name if schema.entities else None
+        self._nouns = {name: self._noun(name) for name in (*self._fields, *self._entities)}
 
     # --- nouns ---------------------------------------------------------------------------------------------
 
     def noun(self, name: str) -> str:
         """Noun of an entity or a field: its `display`, else the words of its name that make one."""
+        return self._nouns[name] if name in self._nouns else self._noun(name)
+
+    def _noun(self, name: str) -> str:
         item = self._entities.get(name) or self._fields.get(name)
         if item is not None and item.display:
             display: str = item.display
