@@ -326,7 +326,7 @@ def expired(names: Iterable[str], journal: Journal, get: Get, *, keep: int) -> l
     def needed(name: str, stem: str) -> bool:
         if name.endswith(".state"):
             return stem in states
-        return stem in kept or stem >= oldest
+        return stem in kept or (stem >= oldest and stem not in erased)
 
     old = [
         name for name, stem in stems.items() if (stem < horizon or stem in erased) and not needed(name, stem)
