@@ -103,11 +103,12 @@ def _check_named(*ways: object) -> None:
 
 
 def _coordinates(alert: str, topic: str) -> tuple[int, int]:
-    allowed = f"an alert's id: {topic}-PARTITION-OFFSET"
-    name, *numbers = alert.rsplit("-", 2)
-    if name != topic or len(numbers) != 2 or not all(n.isascii() and n.isdigit() for n in numbers):
-        raise wrong("--alert", alert, allowed)
-    return int(numbers[0]), int(numbers[1])
+    from detector.core.labels.commands import place_of
+
+    place = place_of(alert)
+    if place is None or place.topic != topic:
+        raise wrong("--alert", alert, f"an alert's id: {topic}-PARTITION-OFFSET")
+    return place.partition, place.offset
 
 
 def _read(file: Path) -> bytes:

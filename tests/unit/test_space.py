@@ -118,7 +118,7 @@ def test_what_sets_two_events_apart_is_the_field_in_which_they_differ(field: str
     first, second = looked.examples.take(slice(0, 1)), looked.examples.take(slice(1, 2))
     at = space().embed(second)[0]
     assert np.linalg.norm(space().embed(first)[0] - at) > 0.0
-    _, apart = space()._why(first, second, at)
+    _, apart = space()._why(space()._asked(first), second, at)
     assert apart[0] == field
 
 

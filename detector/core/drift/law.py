@@ -26,8 +26,8 @@ LOG_CHANCE = math.log(1e-6)  # of a limit that is exceeded without drift
 NORMAL_QUANTILE = 4.75  # of a standard normal number, for the same chance
 BLOCK_S = 86_400.0  # of event time
 HALF_LIFE_S = 14 * 86_400.0  # of moments, in event time
-BEYOND = 4.0  # a plausible number is at most this multiple of the largest one so far, once
-BOUNDED_AFTER = 4.0  # days have taught; before, the largest one so far says little
+BEYOND = 4.0  # a plausible number is at most this multiple of the largest one so far
+BOUNDED_AFTER = 4.0  # days of learning before that holds: the largest number of fewer days says little
 FREEDOM_MIN = 1.0  # of a sum of squares
 _STEPS = 24  # of the bisection for a quantile: 5 digits
 

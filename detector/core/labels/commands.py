@@ -253,6 +253,12 @@ def _entity(kind: str, document: dict[str, Any]) -> str:
     return entity
 
 
+def place_of(id_: str) -> Place | None:
+    """Coordinates that an alert id or a case id stands for; None: it is none."""
+    matched = _PLACE.fullmatch(id_)
+    return None if matched is None else Place(matched[1], int(matched[2]), int(matched[3]))
+
+
 def _place(document: dict[str, Any]) -> tuple[Place | None, str]:
     """The coordinates that a record names, and by which of its keys."""
     found: dict[str, Place] = {}
@@ -260,10 +266,10 @@ def _place(document: dict[str, Any]) -> tuple[Place | None, str]:
         given = _text(document, name)
         if given is None:
             continue
-        matched = _PLACE.fullmatch(given)
-        if matched is None:
+        place = place_of(given)
+        if place is None:
             raise _Wrong(_unread(name, given, "TOPIC-PARTITION-OFFSET, as in the alert"))
-        found[name] = Place(matched[1], int(matched[2]), int(matched[3]))
+        found[name] = place
     partition, offset = _number(document, "partition"), _number(document, "offset")
     if partition is not None and offset is not None:
         found["coordinates"] = Place(_text(document, "topic"), partition, offset)

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from detector.core.model.clusters import (
     Exemplars,
     Sample,
 )
+from detector.core.model.embedding import Space, embed
 from detector.core.model.encoder import Encoder, Learned
 from detector.core.model.habits_part import HabitsPart
 from detector.core.model.index import Hnsw, NearestCentres, build, tuned
@@ -61,7 +62,6 @@ ROBUST_SHARES = (0.45, 0.45, 0.1)
 ONE_SPREAD = 0.7
 # Core events that the median and span of distances are measured on.
 MEASURED_BY = 2048
-EMBEDDED_AT_ONCE = 8192
 # Core events whose true neighbours are searched, to choose how wide the graph is searched.
 PROBES = 256
 
@@ -142,15 +142,6 @@ class RobustPart(ScorePart):
         self._nearest.load(state["nearest"])
 
 
-class Space(NamedTuple):
-    """What the learned embedding that serves is made of, to be looked at."""
-
-    encoder: Encoder
-    clusters: Clusters
-    nearest: NearestCentres
-    exemplars: Exemplars
-
-
 class LearnedPart(ScorePart):
     """Logarithm of 1 + the distance to the nearest cluster in the plain encoder's embedding.
 
@@ -220,15 +211,10 @@ class LearnedPart(ScorePart):
         self._varies = bool(self._layout.texts) or varies(fit.sample.rows)
         self._encoder.serve(fit.learned)
         self.weight = _learned_weight(self._layout, combines=fit.learned.combines)
-        embedded = self._encode_pieces(fit.sample.rows, fit.inputs)
+        embedded = embed(self._encoder, fit.inputs, fit.sample.rows)
         self._assigned = self._clusters.update(fit.sample, embedded, fit.rng)
         k = min(self._config.clusters.neighbours, len(self._clusters))
         self._index = tuned(self._clusters.centres, self._config.index, embedded[fit.measured][:PROBES], k)
-
-    def _encode_pieces(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed the core in pieces, because layers need far more memory than embeddings."""
-        pieces = [slice(start, start + EMBEDDED_AT_ONCE) for start in range(0, len(rows), EMBEDDED_AT_ONCE)]
-        return np.concatenate([self._encoder.encode(inputs[piece], rows.take(piece)) for piece in pieces])
 
     def succeed(self, before: Self, core: Core) -> None:
         core.assign(self._assigned)

@@ -17,9 +17,9 @@ it takes the values that are typical of everything: it brings them together if t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from detector.core.features.subjects import subjects_of
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer, Examples
 from detector.core.labels.replay_buffer import ReplayBuffer
 from detector.core.model.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
+from detector.core.model.embedding import embed
 from detector.core.model.index import Exact
 from detector.core.model.serving import ServedModel
 from detector.core.shard.sizing import fitted
@@ -37,7 +38,6 @@ from detector.core.shard.sizing import fitted
 Among = Literal["normal", "frauds", "recent"]
 AMONG: tuple[Among, ...] = get_args(Among)
 RECENT_MAX = 65_536
-EMBEDDED_AT_ONCE = 8_192
 SUBJECTS_MAX = 3  # told of a neighbour
 # Part of all changes of the distance below which a subject is not told.
 SHARE_MIN = 0.1
@@ -56,6 +56,14 @@ class Neighbour:
     offset: int | None = None  # of an event
     time: float | None = None  # of an event, s since the epoch; None: not known any more
     said: tuple[str, ...] = ()  # of an event: alerted, fraud, legitimate
+
+
+class _Asked(NamedTuple):
+    """The event whose neighbours are searched."""
+
+    event: Examples
+    at: NDArray[np.float32]  # (1, D) its embedding
+    typical: NDArray[np.float32]  # (S, D) that with each subject as is typical of everything
 
 
 class SearchedSpace:
@@ -80,7 +88,7 @@ class SearchedSpace:
         self._buffer.load(state["buffer"])
         self._frauds = ReplayBuffer(self._buffer.examples(np.zeros(0, dtype=np.int64)))
         self._frauds.load(state["supervision"]["frauds"])
-        self._subjects = subjects_of(layout, features.columns)
+        self._subjects = _places_of(layout, features)
 
     @property
     def ready(self) -> bool:
@@ -130,25 +138,18 @@ class SearchedSpace:
 
     def embed(self, examples: Examples) -> NDArray[np.float32]:
         """Embeddings (n, D) of n events."""
-        pieces = [
-            slice(start, start + EMBEDDED_AT_ONCE) for start in range(0, len(examples), EMBEDDED_AT_ONCE)
-        ]
-        embedded = [self._embed(examples.take(piece)) for piece in pieces or [slice(0, 0)]]
-        return np.concatenate(embedded)
-
-    def _embed(self, examples: Examples) -> NDArray[np.float32]:
-        return self._served.space.encoder.encode(examples.inputs, examples)
+        return embed(self._served.space.encoder, examples.inputs, examples)
 
     def _clusters(self, event: Examples, count: int) -> list[Neighbour]:
-        space = self._served.space
-        numbers, distances = space.nearest.search(self.embed(event), min(count, len(space.clusters)))
+        space, asked = self._served.space, self._asked(event)
+        numbers, distances = space.nearest.search(asked.at, min(count, len(space.clusters)))
         found = []
         for number, distance in zip(numbers[0].tolist(), distances[0].tolist(), strict=True):
             together: tuple[str, ...] = ()
             apart, ranges = together, None
             if space.exemplars.people[number] >= ENTITIES_SHOWN_MIN:
                 other = self._of(space.exemplars.typical(number))
-                together, apart = self._why(event, other, space.clusters.centres[number])
+                together, apart = self._why(asked, other, space.clusters.centres[number])
                 ranges = self._ranges(number)
             found.append(
                 Neighbour(
@@ -180,13 +181,14 @@ class SearchedSpace:
     ) -> list[Neighbour]:
         if not len(others):
             return []
-        embedded = self.embed(others)
-        numbers, distances = Exact(embedded).search(self.embed(event), min(count, len(others)))
+        embedded, asked = self.embed(others), self._asked(event)
+        numbers, distances = Exact(embedded).search(asked.at, min(count, len(others)))
+        held = self._buffer.find("offsets", offsets[numbers[0]].tolist())
         found = []
         for number, distance in zip(numbers[0].tolist(), distances[0].tolist(), strict=True):
-            together, apart = self._why(event, others.take(slice(number, number + 1)), embedded[number])
+            together, apart = self._why(asked, others.take(slice(number, number + 1)), embedded[number])
             offset = int(offsets[number])
-            time, said = self._known(offset)
+            time, said = self._known(held.get(offset))
             found.append(
                 Neighbour(
                     distance=distance, together=together, apart=apart, offset=offset, time=time, said=said
@@ -194,55 +196,54 @@ class SearchedSpace:
             )
         return found
 
-    def _known(self, offset: int) -> tuple[float | None, tuple[str, ...]]:
-        """Time of an event, and what was said of it; frauds are known longer than their events."""
-        numbers = np.array(list(self._buffer.find("offsets", [offset]).values()), dtype=np.int64)
-        if not len(numbers):
+    def _known(self, number: int | None) -> tuple[float | None, tuple[str, ...]]:
+        """Time of an event, and what was said of it; None: only a fraud is known longer than its event."""
+        if number is None:
             return None, ("fraud",)
+        numbers = np.array([number])
         flags = int(self._buffer.column("flags", numbers)[0])
         names = {ALERTED: "alerted", FRAUD: "fraud", LEGITIMATE: "legitimate"}
-        return float(self._buffer.column("times", numbers)[0]), tuple(
-            name for flag, name in names.items() if flags & flag
-        )
+        said = tuple(name for flag, name in names.items() if flags & flag)
+        return float(self._buffer.column("times", numbers)[0]), said
+
+    def _asked(self, event: Examples) -> _Asked:
+        everything = self._of(self._served.space.exemplars.typical(EVERYTHING))
+        return _Asked(event, self.embed(event), self.embed(self._exchanged(event, everything)))
 
     def _why(
-        self, event: Examples, other: Examples, at: NDArray[np.float32]
+        self, asked: _Asked, other: Examples, at: NDArray[np.float32]
     ) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Subjects that bring an event together with another at `at` (D,), and those that set them apart."""
-        names = list(dict.fromkeys(self._all_subjects()))
-        everything = self._of(self._served.space.exemplars.typical(EVERYTHING))
-        exchanged = [self._exchanged(event, source, name) for source in (everything, other) for name in names]
-        here = float(np.linalg.norm(self.embed(event)[0] - at))
-        there = np.linalg.norm(self.embed(_joined(exchanged)) - at, axis=1)
-        rises, falls = there[: len(names)] - here, here - there[len(names) :]
-        return _strongest(names, rises), _strongest(names, falls)
+        here = np.linalg.norm(asked.at[0] - at)
+        rises = np.linalg.norm(asked.typical - at, axis=1) - here
+        falls = here - np.linalg.norm(self.embed(self._exchanged(asked.event, other)) - at, axis=1)
+        return self._strongest(rises), self._strongest(falls)
 
-    def _all_subjects(self) -> Sequence[str]:
-        places = *self._layout.categories, *self._layout.texts
-        return (*self._subjects, *(place.name for place in places))
-
-    def _exchanged(self, event: Examples, other: Examples, subject: str) -> Examples:
-        """An event with another one's values of one subject."""
-        columns = [number for number, name in enumerate(self._subjects) if name == subject]
-        categories = [n for n, place in enumerate(self._layout.categories) if place.name == subject]
-        texts = [n for n, place in enumerate(self._layout.texts) if place.name == subject]
-        mixed = Examples(event.inputs.copy(), event.categories.copy(), event.grams.copy())
-        mixed.inputs[:, columns] = other.inputs[:, columns]
-        mixed.categories[:, categories] = other.categories[:, categories]
-        mixed.grams[:, texts] = other.grams[:, texts]
+    def _exchanged(self, event: Examples, other: Examples) -> Examples:
+        """An event with another one's values of one subject, for each subject."""
+        mixed = event.take(np.zeros(len(self._subjects), dtype=np.int64))
+        for row, (columns, categories, texts) in enumerate(self._subjects.values()):
+            mixed.inputs[row, columns] = other.inputs[0, columns]
+            mixed.categories[row, categories] = other.categories[0, categories]
+            mixed.grams[row, texts] = other.grams[0, texts]
         return mixed
 
+    def _strongest(self, changes: NDArray[np.float64]) -> tuple[str, ...]:
+        """Subjects with the largest changes above 0."""
+        names, positive = list(self._subjects), np.maximum(changes, 0.0)
+        order = np.argsort(-positive, kind="stable")[:SUBJECTS_MAX]
+        return tuple(names[n] for n in order if positive[n] > SHARE_MIN * positive.sum())
 
-def _joined(examples: Sequence[Examples]) -> Examples:
-    return Examples(
-        np.concatenate([one.inputs for one in examples]),
-        np.concatenate([one.categories for one in examples]),
-        np.concatenate([one.grams for one in examples]),
+
+def _places_of(layout: Layout, features: Features) -> dict[str, tuple[list[int], list[int], list[int]]]:
+    """Inputs, categories and texts that are about each subject."""
+    stores = (
+        subjects_of(layout, features.columns),
+        [place.name for place in layout.categories],
+        [place.name for place in layout.texts],
     )
-
-
-def _strongest(names: Sequence[str], changes: NDArray[np.float64]) -> tuple[str, ...]:
-    """Names of the largest changes above 0."""
-    positive = np.maximum(changes, 0.0)
-    order = np.argsort(-positive, kind="stable")[:SUBJECTS_MAX]
-    return tuple(names[n] for n in order if positive[n] > SHARE_MIN * positive.sum())
+    places: dict[str, tuple[list[int], list[int], list[int]]] = {}
+    for store, names in enumerate(stores):
+        for number, name in enumerate(names):
+            places.setdefault(name, ([], [], []))[store].append(number)
+    return places

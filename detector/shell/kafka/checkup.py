@@ -223,7 +223,7 @@ class Checkup:
         return Finding.ok(subject, text)
 
     def _clock(self, attempt: Attempt, connection: Connection) -> Finding:
-        """Compare with the controller's clock: it says of itself that it is up to date now (KIP-836)."""
+        """Compare with the controller's clock, read as when it was last up to date (KIP-836)."""
         partition = DescribeQuorumRequest.TopicData.PartitionData(partition_index=0)
         topic = DescribeQuorumRequest.TopicData(topic_name=_METADATA_LOG, partitions=[partition])
         before_s = time.time()

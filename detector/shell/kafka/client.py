@@ -32,7 +32,7 @@ Settings = dict[str, Any]
 SHORT_REQUEST_MS = 1500  # timeout of a small request between two polls
 CLOSE_S = 4.5  # maximum duration of close(), so that a caller has it within 5 s
 CONSUMER_CLOSE_MS = 1500
-_AWS_S = 5.0  # for credentials: those of an instance come over its network
+_AWS_S = 5.0  # limit of asking for credentials: a machine in AWS gets its own over the network
 CALL = "kafka-call"  # name of the threads of calls that have no timeout of their own
 
 
