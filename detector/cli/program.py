@@ -22,6 +22,7 @@ from detector.cli import (
     feedback,
     looking_back,
     notify,
+    report,
     service,
     similar,
     status,
@@ -51,6 +52,7 @@ _cases = typer.Typer(help="List and show cases, from the topics.", cls=Group, no
 _drift = typer.Typer(help="Show what has changed in the stream.", cls=Group, no_args_is_help=True)
 _feedback = typer.Typer(help="Answer alerts.", cls=Group, no_args_is_help=True)
 _BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
+_report = typer.Typer(help="Report on what the detector does.", cls=Group, no_args_is_help=True)
 _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] = (
     (app, "init-config", config.init_config, _BEGIN),
     (app, "check-config", config.check_config, _BEGIN),
@@ -73,6 +75,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (_cases, "show", feedback.show_case, None),
     (_feedback, "send", feedback.send, None),
     (_drift, "report", drift.report, None),
+    (_report, "bias", report.bias, None),
     (_checkpoint, "list", checkpoint.list_, None),
     (_checkpoint, "show", checkpoint.show, None),
     (_checkpoint, "verify", looking_back.verify, None),
@@ -86,6 +89,7 @@ app.add_typer(_alerts, name="alerts", rich_help_panel=_OPERATE)
 app.add_typer(_cases, name="cases", rich_help_panel=_OPERATE)
 app.add_typer(_feedback, name="feedback", rich_help_panel=_OPERATE)
 app.add_typer(_drift, name="drift", rich_help_panel=_OPERATE)
+app.add_typer(_report, name="report", rich_help_panel=_OPERATE)
 app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 

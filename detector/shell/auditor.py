@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from detector.config.tree import Config, ModelPart
-from detector.core.events import Parser, View
+from detector.core.events import ParsedEvent, Parser, View
 from detector.core.records import Alert, DeadLetter, Identity, Record
 from detector.core.recovery.checkpoint import Manifest
 from detector.core.recovery.committed import NOWHERE, check_side, place_of, read_journal, seal
@@ -274,6 +274,28 @@ class Auditor:
             for records in map(self._with_schemas, self._archive.records(number, offset, offset + 1)):
                 found.update({record.offset: parser.view(record) for record in records})
         return found
+
+    def events(self, partition: int, start: int, stop: int) -> Iterator[tuple[ParsedEvent, View]]:
+        """Yield the events at offsets in [start, stop), with their values as they came, masks left away.
+
+        Raises
+        ------
+        OutsideError
+            Kafka or a registry is not available.
+        """
+        source = self._identity(partition)
+        parser = Parser(
+            self._config.event,
+            self._entity_key,
+            resources=source.resources,
+            source=(self._topic, partition),
+        )
+        start = max(start, self._archive.beginning(partition))
+        for records in map(self._with_schemas, self._archive.records(partition, start, stop)):
+            for record in records:
+                event = parser.parse(record)
+                if isinstance(event, ParsedEvent):
+                    yield event, parser.view(record, shown=False)
 
     def rolled_back(self, partition: int, name: str) -> Committed:
         """Write a checkpoint with the model of `name` at the committed offset.

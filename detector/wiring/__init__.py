@@ -7,6 +7,7 @@ audits   the same logs and stores, read from outside the group      ───> A
 
 from detector.wiring.alerts import read_alerts
 from detector.wiring.audit import ReplayFiles, auditing, begin, roll_back
+from detector.wiring.bias import BiasFiles, bias
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
@@ -30,6 +31,7 @@ from detector.wiring.status import service_status
 __all__ = [
     "COMPILING",
     "TRIAL_EVENTS_MAX",
+    "BiasFiles",
     "Replay",
     "ReplayFiles",
     "Replayed",
@@ -39,6 +41,7 @@ __all__ = [
     "Wanted",
     "auditing",
     "begin",
+    "bias",
     "checkpoints_place",
     "compile_all",
     "diagnose",

@@ -27,6 +27,7 @@ LEVELS = {
     "core": 3,
     "ports": 4,
     "notify": 5,
+    "fairness": 5,
     "shell": 6,
     "testing": 6,
     "wiring": 7,
