@@ -35,8 +35,8 @@ from benchmarks.chaos.traffic import Traffic
 from tests.kafka.audit import compare, log_of, places, published, published_again, times_accounted
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Deployment
-from tests.kafka.waiting import PATIENCE_S
 from tests.kafka.next_build import SAME_FORMAT
+from tests.kafka.waiting import PATIENCE_S
 
 REPLICAS, PARTITIONS = 3, 4
 ROOT = Path(__file__).parents[2]
