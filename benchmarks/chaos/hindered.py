@@ -58,6 +58,7 @@ FAULTS = ("cut", "slow", "reset", "disk_full", "no_files", "memory")
 SKEWS_S = (0.0, 3600.0, -86_400.0)
 SLOW_S = 0.3
 HINDERED_S = (1.0, 8.0)  # shorter and longer than the session timeout
+DRAIN_S = 180.0  # until the log is committed at the end; longer with a longer --patience
 PARTITIONS = 4
 
 
@@ -126,14 +127,15 @@ class Run:
     def check(self, traffic: Traffic) -> None:
         """Compare everything published with the log and with an undisturbed run."""
         traffic.finish()
-        self._deployment.await_done(180)
+        drain_s = max(DRAIN_S, self._options.patience)
+        self._deployment.await_done(drain_s)
         self.fleet.await_settled("the end")
         self.fleet.terminate(*self.fleet.replicas)
         seen = published(self._deployment)
         times, log = times_accounted(seen), places(log_of(self._deployment))
         lost, foreign = log - times.keys(), times.keys() - log
         os.environ[PORTS], os.environ[CLOCK] = "", "0"
-        reference = published_again(self._deployment, 180)
+        reference = published_again(self._deployment, drain_s)
         once = self._options.delivery == "exactly_once"
         repeated = 0
         if not once:

@@ -429,7 +429,7 @@ class Run:
             ends = self._offsets.ends()
             return bool(ends) and self._offsets.committed() == ends
 
-        if not poll_until(done, timeout_s=DRAIN_SECONDS_MAX):
+        if not poll_until(done, timeout_s=max(DRAIN_SECONDS_MAX, self.arguments.patience)):
             self._violation(
                 f"not drained: committed {self._offsets.committed()}, ends {self._offsets.ends()}"
             )

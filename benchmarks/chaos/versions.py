@@ -36,6 +36,7 @@ from tests.kafka.audit import compare, log_of, places, published, published_agai
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Deployment
 from tests.kafka.next_build import SAME_FORMAT
+from tests.kafka.waiting import PATIENCE_S
 
 REPLICAS, PARTITIONS = 3, 4
 ROOT = Path(__file__).parents[2]
@@ -77,7 +78,7 @@ class Run:
     def check(self, traffic: Traffic) -> None:
         """Compare everything published with the log and with an undisturbed run."""
         traffic.finish()
-        self._deployment.await_done()
+        self._deployment.await_done(max(PATIENCE_S, self._options.patience))
         self.fleet.await_settled("the end")
         mismatches = sum(r.daemon.metric("detector_state_mismatches_total") for r in self.fleet.replicas)
         self.fleet.terminate(*self.fleet.replicas)

@@ -5,11 +5,23 @@ from __future__ import annotations
 import re
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+def script(path: Path) -> ModuleType:
+    """Import a script that is in no package."""
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -73,13 +85,25 @@ def test_the_build_sees_what_it_copies_and_no_more() -> None:
     assert all((DEPLOY.parent / name).exists() for name in copied)
 
 
+def test_the_image_lists_its_packages() -> None:
+    assert any(run.endswith("deploy/sbom.py > /opt/detector/sbom.cdx.json") for run in arguments("RUN"))
+    made = script(DEPLOY / "sbom.py").sbom()
+    found = {component["purl"]: component for component in made["components"]}
+    numpy = f"pkg:pypi/numpy@{np.__version__}"
+    assert found[numpy]["version"] == np.__version__
+    assert found[numpy]["licenses"]
+    own = made["metadata"]["component"]
+    needs = {one["ref"]: one["dependsOn"] for one in made["dependencies"]}
+    assert numpy in needs[own["purl"]]
+    assert needs.keys() == found.keys() | {own["purl"]}
+    assert {url for urls in needs.values() for url in urls} <= needs.keys()
+    names = [component["name"] for component in made["components"]]
+    assert names == sorted(set(names))
+
+
 # --- the chart ---
 
 
 def test_the_schema_of_the_charts_values_has_the_configuration_of_this_version() -> None:
-    spec = spec_from_file_location("schema", DEPLOY / "helm" / "schema.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script(DEPLOY / "helm" / "schema.py")
     assert (DEPLOY / "helm" / "values.schema.json").read_text() == module.text()

@@ -39,6 +39,17 @@ def test_every_page_that_is_named_exists() -> None:
     assert not missing
 
 
+def test_every_test_that_is_named_exists() -> None:
+    tests = (ROOT / "tests").rglob("*.py")
+    known = {name for path in tests for name in (path.stem, *re.findall(r"def (test_\w+)", path.read_text()))}
+    named = {
+        (str(path.relative_to(ROOT)), name)
+        for path in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"\b(test_\w+)", path.read_text())
+    }
+    assert {(path, name) for path, name in named if name not in known} == set()
+
+
 @pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")), ids=lambda page: page.name)
 def test_links_of_the_pages_beside_the_code(page: Path) -> None:
     """Those under docs/ are checked when the site is built."""

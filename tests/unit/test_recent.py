@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detector.core.alerts import recent
-from detector.core.alerts.recent import EVENT_BYTES, History, Recent, bytes_max
+from detector.core.alerts.recent import EVENT_BYTES, History, Recent, bytes_max, places
 from detector.core.erasure import Erased
 from detector.core.state import digest, pack, unpack
 
@@ -55,21 +55,33 @@ def test_an_event_sees_the_latest_of_its_own_however_polls_cut_the_log(
 
 
 @given(keys=st.lists(st.integers(0, 5), max_size=60), size=st.integers(1, 40))
+@example(keys=[1, *[2] * 24], size=25)  # the block more that a ring holds is seen by a larger one
 def test_a_state_restores_the_same_ring_also_of_another_size(keys: list[int], size: int) -> None:
     ring, other = Recent(24, BLOCK), Recent(size, BLOCK)
     feed(ring, keys, [])
     state = unpack(pack({"recent": ring.to_state()}))["recent"]
     other.load(state)
+    held = range(max(0, len(keys) - size, len(keys) - places(24, BLOCK)), len(keys))
     for key in range(1, 6):
-        assert (
-            offsets(other.before(key, 0.0)) == offsets(ring.before(key, 0.0))[: len(other.before(key, 0.0))]
-        )
+        assert offsets(other.before(key, 0.0)) == [10 * n for n in reversed(held) if keys[n] == key]
     same = Recent(24, BLOCK)
     same.load(state)
     feed(same, [1, 2, 0, 1], [], len(keys))
     feed(ring, [1, 2, 0, 1], [], len(keys))
     assert digest(same.to_state()) == digest(ring.to_state())
     assert offsets(same.before(1, 0.0)) == offsets(ring.before(1, 0.0))
+
+
+def test_a_larger_ring_does_not_claim_what_the_smaller_one_had_dropped() -> None:
+    ring, larger, again = Recent(24, BLOCK), Recent(64, BLOCK), Recent(64, BLOCK)
+    feed(ring, [3] * 40, [])
+    larger.load(unpack(pack({"recent": ring.to_state()}))["recent"])
+    assert larger.before(3, 2400.0).since == 60.0 * 8
+    feed(larger, [3] * 4, [], 40)
+    again.load(unpack(pack({"recent": larger.to_state()}))["recent"])
+    for one in (larger, again):
+        assert offsets(one.before(3, 2640.0)) == [10 * n for n in reversed(range(8, 44))]
+        assert one.before(3, 2640.0).since == 60.0 * 8
 
 
 def test_what_an_event_sees_is_offset_time_amount_and_score() -> None:
@@ -126,3 +138,11 @@ def test_bytes_are_those_of_its_arrays() -> None:
     held = sum(array.nbytes for array in vars(ring).values() if isinstance(array, np.ndarray))
     assert held <= bytes_max(1000, BLOCK) + 64
     assert bytes_max(1000, BLOCK) == 1008 * EVENT_BYTES
+
+
+@pytest.mark.parametrize("begin", [-1, 2], ids=["negative", "beyond"])
+def test_a_ring_that_begins_elsewhere_is_refused(begin: int) -> None:
+    ring = Recent(16, BLOCK)
+    feed(ring, [3], [])
+    with pytest.raises(ValueError, match="a ring"):
+        Recent(16, BLOCK).load({**unpack(pack(ring.to_state())), "begin": begin})

@@ -9,6 +9,8 @@ Rules
       it, `events_max` numbers back at most. The ring has a block more, so that none of them is overwritten
       while the block is being scored.
     - Chains follow from the keys. They are no part of the state.
+    - A ring that was loaded from a smaller one lacks events which its size would hold. It sees none before
+      `_begin`, the first number from which it has them all.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class Recent:
 
     def __init__(self, events_max: int, block_events: int) -> None:
         self._events_max, self.count = events_max, 0  # number of the next event
+        self._begin = 0
         size = places(events_max, block_events)
         self._keys = np.zeros(size, dtype=np.uint64)  # 0: no event, or one without a main entity
         self._times = np.zeros(size)
@@ -98,7 +101,7 @@ class Recent:
         number = self.count if number is None else number
         walk: Any = _walk
         found, full = np.empty(HISTORY_MAX, dtype=np.int64), np.zeros(1)
-        oldest = max(0, number - self._events_max)
+        oldest = max(self._begin, number - self._events_max)
         arrays = self._keys, self._times, self._back, self._newest
         count = walk(*arrays, self.count, number, oldest, np.uint64(key), found, full) if key else 0
         at = found[:count]
@@ -143,7 +146,12 @@ class Recent:
 
     def to_state(self) -> dict[str, Any]:
         """State; the table is valid until the next event."""
-        return {"count": self.count, "events": Table(len(self._keys), int(self._hashed[0]), self._rows)}
+        begin = {"begin": self._begin} if self._begin else {}
+        return {
+            "count": self.count,
+            "events": Table(len(self._keys), int(self._hashed[0]), self._rows),
+            **begin,
+        }
 
     def _rows(self) -> dict[str, Any]:
         used = np.flatnonzero(self._keys)
@@ -157,10 +165,10 @@ class Recent:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned, also of a ring of another size: the newest events stay."""
-        table, count = state["events"], int(state["count"])
+        table, count, begin = state["events"], int(state["count"]), int(state.get("begin", 0))
         size, used = int(table["slots"]), table["used"]
         lengths = {len(table[name]) for name in ("used", "keys", "last", "stats")}
-        if count < 0 or size < 1 or len(lengths) > 1:
+        if not 0 <= begin <= count or size < 1 or len(lengths) > 1:
             raise ValueError(f"a ring of {size} events with columns of {sorted(lengths)} rows")
         if len(used) and not 0 <= used.min() <= used.max() < size:
             raise ValueError("a ring with rows beyond its places")
@@ -170,6 +178,7 @@ class Recent:
         place = numbers[order] % len(self._keys)
         self.clear()
         self.count = count
+        self._begin = max(begin, count - size) if size < len(self._keys) else begin
         self._keys[place], self._times[place] = table["keys"][order], table["last"][order]
         self._numbers[place] = table["stats"][order]
         _link(self._keys, self._back, self._newest, numbers[order])
@@ -177,7 +186,7 @@ class Recent:
 
     def clear(self) -> None:
         """Forget all events."""
-        self.count = 0
+        self.count = self._begin = 0
         for array in (self._keys, self._times, self._numbers, self._back, self._hashed):
             array[:] = 0
         self._newest[:] = -1
