@@ -23,10 +23,12 @@ def history(*events: tuple[float, float], since: float = -math.inf) -> History:
     """Events (seconds before, amount), newest first."""
     before, amounts = (np.array(column, dtype=np.float64) for column in (zip(*events, strict=True)))
     count = len(events)
-    return History(1000 - np.arange(count), NOW - before, amounts, np.zeros(count), since)
+    return History(
+        1000 - np.arange(count), NOW - before, amounts, np.zeros(count), since, np.zeros(count, np.int64)
+    )
 
 
-NONE = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0), -math.inf)
+NONE = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0), -math.inf, np.zeros(0, np.int64))
 
 
 def known_card(mean: float = 40.0) -> Rows:

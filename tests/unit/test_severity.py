@@ -99,11 +99,13 @@ def test_the_limits_are_those_of_chance_and_a_share_of_a_week() -> None:
     assert made.limits == pytest.approx([14.7, 7.35, 2.45])
 
 
-def test_a_severity_that_the_shares_moved_is_known_as_moved() -> None:
-    made = severity()
-    assert [made.moved(0.05, rank) for rank in range(4)] == [-1, -1, -1, 0]
-    assert [made.moved(0.09, rank) for rank in range(4)] == [-1, -1, 0, 0]  # near the edge of two bands
-    assert [made.moved(0.8, rank) for rank in range(4)] == [0, 0, 1, 1]
+def test_a_rarity_has_a_severity_of_its_own() -> None:
+    """Where the shares have moved an alert, its severity is another one."""
+    assert [severity().fitting(rarity) for rarity in (0.05, 0.11, 0.31, 0.8)] == [3, 2, 1, 0]
+
+
+def test_a_severity_means_a_share_of_the_alerts() -> None:
+    assert [severity().band(rank) for rank in range(4)] == pytest.approx([0.4, 0.6, 0.3, 0.1])
 
 
 @given(first=st.lists(st.floats(0, 9), max_size=40), second=st.lists(st.floats(0, 9), max_size=40))

@@ -66,6 +66,16 @@ class Totals:
     sum: float | None = None  # of the exposure; None: no event has one
     largest: float | None = None
     related: Sequence[int] = ()  # offsets of the first alerts of other cases
+    began: float = 0.0  # time of its first event, s
+
+
+class CaseBefore(NamedTuple):
+    """An entity's case without the event that looks back on it."""
+
+    first: int  # offset of its first alert
+    began: float  # time of its first event, s
+    events: int  # alerts and held-back events
+    sum: float | None  # of their exposure; None: none has one
 
 
 class Total:
@@ -139,6 +149,7 @@ def totals_of(row: np.void) -> Totals:
         sum=round(float(row["sum"] + row["rest"]), int(row["places"])) if known else None,
         largest=largest if known else None,
         related=tuple(_known(row["related"])),
+        began=float(row["began"]),
     )
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
 from detector.core.alerts.earlier import NOTHING, Earlier
-from detector.core.alerts.falls import ScoreRows, expected_of, falls_of
+from detector.core.alerts.falls import ScoreRows, expected_of, falls_of, joint_of, partner_of
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
     OWN_HISTORY_MIN,
@@ -44,6 +44,7 @@ from detector.core.features import DAY_S, Group, Layout, Rows, Units
 
 # A smaller share of the fall is no reason.
 SHARE_MIN = 0.05
+JOINT_TOLD_MAX = 3  # things that are unusual together
 Nothing = Literal["combination", "random"]
 """What is said where no single thing lowers the score."""
 
@@ -93,7 +94,6 @@ class Explainer:
         count_max: int,
         otherwise: Nothing = "combination",
         earlier: Earlier = NOTHING,
-        earlier_s: float = 7 * DAY_S,
     ) -> tuple[Reason, ...]:
         """Explain one event, by one reason at least.
 
@@ -106,7 +106,7 @@ class Explainer:
         otherwise
             The reason, if no single thing lowers the score.
         earlier
-            Earlier unusual events of the main entity, in the last `earlier_s` seconds.
+            Earlier unusual events of the main entity.
         """
         expected, basis = expected_of(self._layout, event, typical.row, OWN_HISTORY_MIN)
         falls = falls_of(self._layout, event, expected, score, score_rows)
@@ -115,8 +115,14 @@ class Explainer:
             expected, basis = expected_of(self._layout, event, typical.row, 0.0)
             falls = falls_of(self._layout, event, expected, score, score_rows)
         total = falls.sum()
+        joint: tuple[int, ...] = ()
         if total <= 0.0:
-            return (_reason("combination", otherwise, 1.0, self._say.nothing(otherwise)),)
+            if otherwise == "combination":
+                joint = joint_of(self._layout, event, expected, score, score_rows)
+            if not joint:
+                return (_reason("combination", otherwise, 1.0, self._say.nothing(otherwise)),)
+            falls[list(joint)] = 1.0
+            total = falls.sum()
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
         told = [g for g in order if shares[g] >= SHARE_MIN]
@@ -134,13 +140,21 @@ class Explainer:
             view,
             basis,
             earlier,
-            earlier_s,
             frozenset(groups[g].numerics.start for g in told if groups[g].numerics.stop),
             tuple(groups[g].categories.start for g in told if groups[g].categories.stop),
         )
         reasons = tuple(description.reason(groups[g], float(shares[g])) for g in told)
         # What is usual by itself reassures where something else is not.
-        return tuple(one for one in reasons if one.code != "combination") or reasons
+        single = () if joint else tuple(one for one in reasons if one.code != "combination")
+        if single:
+            return single
+        if len(told) == 1:
+            fall = float(falls[told[0]])
+            partner = partner_of(self._layout, event, expected, told[0], fall, score, score_rows)
+            told += [] if partner is None else [partner]
+        detail = self._say.joint([description.phrase(groups[g]) for g in told[:JOINT_TOLD_MAX]])
+        reasons = (replace(reasons[0], detail=detail), *reasons[1:])
+        return tuple(replace(one, code="combination") for one in reasons)
 
 
 class _Description(NamedTuple):
@@ -155,7 +169,6 @@ class _Description(NamedTuple):
     view: View
     basis: str  # of the expected numerics
     earlier: Earlier
-    earlier_s: float
     numerics: frozenset[int]  # first ones of the groups that are told
     categories: tuple[int, ...]
 
@@ -168,6 +181,20 @@ class _Description(NamedTuple):
                 frauds = self.say.frauds(group.name, rate, float(np.expm1(age)) * DAY_S)
                 return replace(found, detail=f"{frauds}; {found.detail}")
         return found
+
+    def phrase(self, group: Group) -> str:
+        """What the event has in a group of columns, as a part of a sentence."""
+        say = self.say
+        if group.clock:
+            return say.at_hour(_clock(self.event.clocks[0]))
+        if (habit := self.layout.heat_of(group.name)) is not None:
+            return say.after_heat(self.layout.entities[habit.key or 0])
+        if group.entity == 0:
+            found = pace(self.layout, self.event, 0)
+            return say.with_pace(found.per_s if found is not None and found.known else None)
+        if group.field is None:
+            return say.met(group.name, self.view.entities[group.name])
+        return say.has(group.field, self.view.values, place=group.points.stop > 0)
 
     def _of(self, group: Group, share: float) -> Reason:
         layout, event, main = self.layout, self.event, self.say.words.main
@@ -241,7 +268,7 @@ class _Description(NamedTuple):
 
     def earlier_events(self) -> str | None:
         """Earlier unusual events in words; None without any."""
-        return told_earlier(self.say, self.earlier, self.earlier_s, self.view)
+        return told_earlier(self.say, self.earlier, self.view)
 
     def _usual(self, numeric: int, told: bool) -> list[Usual]:
         """Ranges of a numeric: the entity's own, else those of all entities, then those of the category."""
@@ -356,15 +383,15 @@ class _Description(NamedTuple):
         return "combination" if usual else "place", "; ".join(told)
 
 
-def told_earlier(say: Sentences, earlier: Earlier, earlier_s: float, view: View) -> str | None:
+def told_earlier(say: Sentences, earlier: Earlier, view: View) -> str | None:
     """Earlier unusual events in words; None without any."""
     if not earlier.number:
         return None
     told = [
-        Before(gap_s, None if math.isnan(amount) else amount, alerted)
-        for _, gap_s, amount, alerted in earlier.told
+        Before(gap_s, None if math.isnan(amount) else amount, status)
+        for _, gap_s, amount, status in earlier.told
     ]
-    return say.earlier(told, earlier.number, earlier_s, view.values)
+    return say.earlier(told, earlier.number, earlier.sum, earlier.since_s, view.values)
 
 
 def _code(group: Group) -> str:

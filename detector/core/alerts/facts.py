@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.earlier import NOTHING, Earlier
+from detector.core.alerts.case_rows import CaseBefore
+from detector.core.alerts.earlier import NOTHING, Earlier, in_case
 from detector.core.alerts.explain import told_earlier
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
@@ -42,7 +43,7 @@ from detector.core.alerts.known import (
     pace,
     ranges,
 )
-from detector.core.alerts.recent import History
+from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.alerts.words import Sentences
 from detector.core.alerts.words.sentences import ONE_OF_MIN
 from detector.core.events import View
@@ -59,6 +60,7 @@ TIMES_SMALLER = 2.0  # a small amount is so many times smaller than the usual on
 SILENT_INTERVALS = 10.0  # usual intervals without an event that are told
 
 
+FATES = {0: None, HELD: "held", ALERTED: "alerted"}
 Values = Mapping[str, float | int | str | bool | None]
 
 
@@ -107,8 +109,7 @@ class Evidence:
     shared: Sequence[Shared] = ()
     answered: Answer | None = None
     earlier: Earlier = NOTHING
-    earlier_s: float = 7 * DAY_S  # how far back they may be
-    last_alerted: bool = False  # whether the newest event of `history` was alerted
+    case: CaseBefore | None = None  # the entity's, without this event
 
 
 class Facts:
@@ -162,9 +163,10 @@ class Facts:
             yield Fact(code="answered", values=values, detail=self._say.answered(label, time_s))
 
     def _earlier(self, of: Evidence) -> Iterator[Fact]:
-        detail = told_earlier(self._say, of.earlier, of.earlier_s, of.view)
+        detail = told_earlier(self._say, of.earlier, of.view)
         if detail is not None:
-            values: Values = {"events": of.earlier.number, "sum": of.earlier.sum, "since_s": of.earlier_s}
+            number, _, total, _, since_s = of.earlier
+            values: Values = {"events": number, "sum": total, "since_s": since_s}
             yield Fact(code="earlier", values=values, detail=detail)
 
     def _shared(self, of: Evidence) -> Iterator[Fact]:
@@ -361,7 +363,8 @@ class Facts:
             return
         amount = float(of.history.amounts[0]) if len(of.history) else math.nan
         last = None if math.isnan(amount) else amount
-        detail = self._say.since_last(main, gap_s, last, of.view.values, alerted=of.last_alerted)
+        alerted = len(of.history) > 0 and of.history.fates[0] == ALERTED
+        detail = self._say.since_last(main, gap_s, last, of.view.values, alerted=alerted)
         yield Fact(code="since_last", values={"gap_s": _short(gap_s), "amount": last}, detail=detail)
 
     # --- what is usual -------------------------------------------------------------------------------------
@@ -424,12 +427,21 @@ class Facts:
         }
 
 
-def recent_events(history: History) -> list[dict[str, Any]]:
-    """The latest events of an entity, newest first, as an alert has them."""
-    rows = zip(*(column[:RECENT_SHOWN].tolist() for column in history[:4]), strict=True)
+def recent_events(history: History, case: CaseBefore | None = None) -> list[dict[str, Any]]:
+    """The latest events of an entity, newest first, as an alert has them; `case`: the alert's."""
+    fates = np.where(in_case(history, case), history.fates, 0)
+    columns = *history[:4], fates
     return [
-        {"offset": offset, "time": time, "amount": None if math.isnan(amount) else amount, "score": score}
-        for offset, time, amount, score in rows
+        {
+            "offset": offset,
+            "time": time,
+            "amount": None if math.isnan(amount) else amount,
+            "score": score,
+            "case": FATES[fate],
+        }
+        for offset, time, amount, score, fate in zip(
+            *(column[:RECENT_SHOWN].tolist() for column in columns), strict=True
+        )
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,10 @@ from detector.core.features import DAY_S, Layout, Rows, population_shift, swap
 
 # A smaller fall in score is rounding.
 FALL_MIN = 1e-6
+# Groups that are tried in pairs: 28 of them.
+JOINT_MAX = 8
+# A group matters for what another one lowers if it makes so much of it.
+TOGETHER_MIN = 0.3
 
 ScoreRows = Callable[[Rows], NDArray[np.float64]]
 """Gives the scores (n,) of rows, by the model that scored the event."""
@@ -30,11 +34,60 @@ def falls_of(
     layout: Layout, event: Rows, expected: Rows, score: float, score_rows: ScoreRows
 ) -> NDArray[np.float64]:
     """How far the score falls when one group of columns is as expected, for each group; at least 0."""
-    groups = np.arange(len(layout.groups))
-    one_each = np.zeros(len(groups), dtype=np.int64)
-    falls = score - score_rows(swap(event.take(one_each), expected.take(one_each), layout, groups))
+    falls = score - score_rows(_swapped(layout, event, expected, [np.arange(len(layout.groups))]))
     falls[falls < FALL_MIN] = 0.0
     return falls
+
+
+def partner_of(
+    layout: Layout, event: Rows, expected: Rows, group: int, fall: float, score: float, score_rows: ScoreRows
+) -> int | None:
+    """The other group without which `group`, which lowers the score by `fall`, lowers it least.
+
+    What is unusual about the two is then that they come together. None if no other one matters by
+    `TOGETHER_MIN`, or if the event with both as expected is not as ordinary as with the one.
+    """
+    groups = np.delete(np.arange(len(layout.groups)), group)
+    without = score_rows(_swapped(layout, event, expected, [groups]))
+    both = score_rows(_swapped(layout, event, expected, [groups, group]))
+    left = np.where(both <= score - (1.0 - TOGETHER_MIN) * fall, without - both, np.inf)
+    best = int(np.argmin(left))
+    return int(groups[best]) if left[best] < (1.0 - TOGETHER_MIN) * fall else None
+
+
+def joint_of(
+    layout: Layout, event: Rows, expected: Rows, score: float, score_rows: ScoreRows
+) -> tuple[int, ...]:
+    """Two groups, else three, that lower the score together where none does alone; empty: none do.
+
+    At most `JOINT_MAX` groups are tried in pairs, those that raise it least by themselves.
+    """
+    groups = np.arange(len(layout.groups))
+    alone = score_rows(_swapped(layout, event, expected, [groups]))
+    tried = np.argsort(alone, kind="stable")[:JOINT_MAX]
+    first, second = np.triu_indices(len(tried), 1)
+    if not len(first):
+        return ()
+    pairs = score_rows(_swapped(layout, event, expected, [tried[first], tried[second]]))
+    best = int(np.argmin(pairs))
+    found = int(tried[first[best]]), int(tried[second[best]])
+    if score - pairs[best] >= FALL_MIN:
+        return found
+    third = np.setdiff1d(tried, found)
+    if not len(third):
+        return ()
+    triples = score_rows(_swapped(layout, event, expected, [third, *found]))
+    best = int(np.argmin(triples))
+    return (*found, int(third[best])) if score - triples[best] >= FALL_MIN else ()
+
+
+def _swapped(layout: Layout, event: Rows, expected: Rows, groups: Sequence[NDArray[np.intp] | int]) -> Rows:
+    """The event once for each of the first groups (n,), with these and the further groups as expected."""
+    one_each = np.zeros(np.size(groups[0]), dtype=np.int64)
+    rows, other = event.take(one_each), expected.take(one_each)
+    for group in groups:
+        rows = swap(rows, other, layout, np.broadcast_to(group, one_each.shape).astype(np.int64))
+    return rows
 
 
 def expected_of(layout: Layout, event: Rows, typical: Rows, own_from: float) -> tuple[Rows, str]:

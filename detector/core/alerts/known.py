@@ -185,6 +185,27 @@ def is_everywhere(layout: Layout, event: Rows, point: int) -> bool:
     return False
 
 
+class Met(NamedTuple):
+    """What is known of another entity that an event meets."""
+
+    name: str
+    found: Contact
+    share: float  # of the main entity's events that have it
+    others: float  # decayed events of others with it
+
+
+def met(layout: Layout, event: Rows) -> list[Met]:
+    """The other entities of an event with a main one."""
+    found, context = [], event.context[0]
+    own = float(context[layout.kind_of(0).count(-1)]) if layout.entities else 0.0
+    for column in range(1, len(layout.entities)):
+        about = contact(layout, event, column)
+        if about is not None and about.paired:
+            others = float(context[layout.kind_of(column).count(-1)]) - about.events
+            found.append(Met(layout.entities[column], about, about.events / max(own, 1.0), max(others, 0.0)))
+    return found
+
+
 def _is_public(layout: Layout, event: Rows, entity: int) -> bool:
     everyone = float(event.context[0, layout.kind_of(entity).count(-1)])
     found = contact(layout, event, entity)
