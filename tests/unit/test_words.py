@@ -300,13 +300,13 @@ def test_facts() -> None:
         "1 other account was alerted on device D17 in the last 7 days, 4 minutes ago; "
         "no more than chance explains there"
     )
-    before = [Before(420.0, 400.0, True), Before(2 * DAY, None, False)]
-    assert SAY.earlier(before, 2, 7 * DAY, VALUES) == (
+    before = [Before(420.0, 400.0, "alerted"), Before(2 * DAY, None, "not_alerted")]
+    assert SAY.earlier(before, 2, 400.0, 7 * DAY, VALUES) == (
         "earlier unusual events of this account: EUR 400.00 7 minutes before (alerted) "
         "and one 2 days before (not alerted)"
     )
-    assert SAY.earlier(before[:1], 5, 7 * DAY, VALUES) == (
-        "earlier unusual events of this account: 5 in the last 7 days, "
+    assert SAY.earlier(before[:1], 5, 900.0, 7 * DAY, VALUES) == (
+        "earlier unusual events of this account: 5 in the last 7 days, EUR 900.00 in all, "
         "of these EUR 400.00 7 minutes before (alerted)"
     )
     assert SAY.move("account_id", 1204.0, 1800.0) == (

@@ -66,7 +66,6 @@ class Totals:
     sum: float | None = None  # of the exposure; None: no event has one
     largest: float | None = None
     related: Sequence[int] = ()  # offsets of the first alerts of other cases
-    began: float = 0.0  # time of its first event, s
 
 
 class CaseBefore(NamedTuple):
@@ -149,7 +148,6 @@ def totals_of(row: np.void) -> Totals:
         sum=round(float(row["sum"] + row["rest"]), int(row["places"])) if known else None,
         largest=largest if known else None,
         related=tuple(_known(row["related"])),
-        began=float(row["began"]),
     )
 
 

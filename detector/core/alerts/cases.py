@@ -175,14 +175,15 @@ class Cases:
 
         None without a case, or if the event is the only one of it.
         """
-        totals = self.totals(entity)
-        if totals is None:
+        slot = self._open.get(entity)
+        if slot is None:
             return None
+        totals, began = totals_of(self._rows[slot]), float(self._rows[slot]["began"])
         events, rest = totals.events, totals.sum
         if totals.case == counted:
             events -= 1
             rest = rest if rest is None or exposure is None else Total.of([rest, -exposure])
-        return CaseBefore(totals.case, totals.began, events, rest) if events else None
+        return CaseBefore(totals.case, began, events, rest) if events else None
 
     # --- candidates ----------------------------------------------------------------------------------------
 

@@ -112,7 +112,9 @@ def unusual_before(
     places = np.flatnonzero(unusual)
     if not len(places) + older:
         return NOTHING
-    weight = history.scores[places] + 100.0 * history.fates[places]
+    # Those of the last day first, then alerted ones, then those with the highest score.
+    today = history.times[places] > time - DAY_S
+    weight = history.scores[places] + 1e3 * (history.fates[places] + 3.0 * today)
     ranked = places[np.argsort(-weight, kind="stable")]
     told = tuple(
         (

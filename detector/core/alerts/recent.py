@@ -53,7 +53,8 @@ class History(NamedTuple):
 
     def without_amounts(self) -> History:
         """The same with all amounts missing: alerts may not show them."""
-        return self._replace(amounts=np.full(len(self), np.nan))
+        nothing = np.full(len(self), np.nan)
+        return History(self.offsets, self.times, nothing, self.scores, self.since, self.fates)
 
 
 class Recent:

@@ -208,7 +208,9 @@ class Layout:
         names = [place.name for place in self.numerics]
         self.exposure = names.index(schema.exposure) if schema.exposure in names else None
         self.kinds = self._kinds()
+        self._kinds_by = {(kind.left, kind.right): kind for kind in self.kinds}
         self.habits = self._habits()
+        self._habits_by = {(habit.name, habit.key, habit.point): habit for habit in self.habits}
         self.heats = self._heats()
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
@@ -255,13 +257,11 @@ class Layout:
 
     def kind_of(self, left: int | None, right: int | None = None) -> KeyKind:
         """The kind with these key columns."""
-        return next(kind for kind in self.kinds if (kind.left, kind.right) == (left, right))
+        return self._kinds_by[left, right]
 
     def habit_of(self, name: str, key: int | None, point: int | None = None) -> Habit | None:
         """The habit of this name, key and place; None if there is none."""
-        wanted = (name, key, point)
-        found = (habit for habit in self.habits if (habit.name, habit.key, habit.point) == wanted)
-        return next(found, None)
+        return self._habits_by.get((name, key, point))
 
     def share_columns(self, category: int) -> tuple[int, int, int, int]:
         """Columns of counts in the longest memory: of everything, a category, the main entity, both.

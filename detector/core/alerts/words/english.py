@@ -183,6 +183,8 @@ TEXTS = {
     # Why an alert is that severe.
     "severity": "{severity}; about 1 event in {n} is as unusual, more so than {share} of the last alerts; "
     "mainly for {parts}",
+    "all_of": "all",
+    "hardly_any_of": "hardly any",
     "severity_highest": "severity {severity}: among the most unusual {band} of alerts",
     "severity_lowest": "severity {severity}: among the least unusual {band} of alerts, whatever the amount",
     "severity_raised": "severity {severity} (by its score {fitting}; few alerts were that severe lately)",

@@ -15,6 +15,7 @@ from detector.core.alerts.words.words import DAY_S, Words, ago
 Values = Mapping[str, Any]
 MOST_SHARE = 0.5  # of the main entity's events that have an entity, which is then its usual one
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
+ALL_MAX = 0.005  # a smaller share is none
 RARE_MAX = 1e9  # events of which one is as unusual, at most told
 
 
@@ -124,11 +125,18 @@ class Headlines:
         return TEXTS["severity"].format(
             severity=TEXTS[f"severity_{said}"].format(severity=severity, fitting=fitting, band=percent(band)),
             n=number(round(rounded(min(10.0 ** max(score, 0.0), RARE_MAX)))),
-            share=percent(1.0 - rarity),
+            share=self._share(rarity),
             parts=TEXTS["together" if len(most) > 1 else "with_rest"].format(parts=named)
             if together
             else named,
         )
+
+    @staticmethod
+    def _share(rarity: float) -> str:
+        """How many of the last alerts are less unusual."""
+        if rarity < ALL_MAX:
+            return TEXTS["all_of"]
+        return TEXTS["hardly_any_of"] if 1.0 - rarity < ALL_MAX else percent(1.0 - rarity)
 
     def random(self, severity: str) -> str:
         """An alert that was chosen at random."""
