@@ -167,12 +167,12 @@ def test_recent_events_are_the_latest_twenty() -> None:
     told = recent_events(past)
     assert [one["offset"] for one in told] == list(range(1000, 980, -1))
     assert told[0]["amount"] is None
-    assert told[1] == {"offset": 999, "time": NOW - 60.0, "amount": 1.0, "score": 0.0, "case": None}
+    assert told[1] == {"offset": 999, "time": NOW - 60.0, "amount": 1.0, "score": 0.0, "case": "none"}
     fates = np.zeros(30, np.int64)
     fates[[0, 1]] = HELD, ALERTED
     case = CaseBefore(999, NOW - 60.0, 2, 1.0)
     told = recent_events(History(*past[:5], fates), case)
-    assert [one["case"] for one in told[:3]] == ["held", "alerted", None]
+    assert [one["case"] for one in told[:3]] == ["held", "alerted", "none"]
 
 
 def test_a_late_first_event_is_no_wonder() -> None:

@@ -8,6 +8,7 @@ profile has learned some of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -71,17 +72,12 @@ def _status(fate: int, offset: int, answer_of: AnswerOf | None) -> str:
     return f"alerted_{answer_of(offset) or 'unanswered'}"
 
 
-def unlisted(
-    history: History, listed: NDArray[np.bool_], case: CaseBefore | None
-) -> tuple[int, float | None]:
-    """Events of a case that are not `listed` (m,) of the history, and the sum of their amounts."""
-    if case is None:
-        return 0, None
-    number = case.events - int(np.count_nonzero(listed))
-    if number <= 0 or case.sum is None:
+def unlisted(case: CaseBefore | None, amounts: Sequence[float]) -> tuple[int, float | None]:
+    """Events of a case beside listed ones with these amounts (NaN: missing), and the sum of theirs."""
+    number = 0 if case is None else case.events - len(amounts)
+    if case is None or number <= 0 or case.sum is None:
         return max(number, 0), None
-    amounts = history.amounts[listed]
-    return number, Total.of([case.sum, *(-amounts[~np.isnan(amounts)]).tolist()])
+    return number, Total.of([case.sum, *(-amount for amount in amounts if not math.isnan(amount))])
 
 
 def unusual_before(
@@ -107,7 +103,7 @@ def unusual_before(
     counted = in_case(history, case)
     recent = (history.scores >= UNUSUAL) & (history.times > time - min(DAY_S, since_s))
     alerted = (history.fates == ALERTED) & (history.times > time - since_s)
-    older, older_sum = unlisted(history, counted, case)
+    older, older_sum = unlisted(case, history.amounts[counted].tolist())
     unusual = recent | alerted | counted
     places = np.flatnonzero(unusual)
     if not len(places) + older:

@@ -28,13 +28,13 @@ from detector.core.alerts.falls import ScoreRows, expected_of, falls_of, joint_o
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
     OWN_HISTORY_MIN,
+    Ranges,
     contact,
     far_km,
     fastest_move,
     informative_category,
     own_hour,
     pace,
-    ranges,
     variance_of,
 )
 from detector.core.alerts.words import Sentences, Usual
@@ -94,6 +94,7 @@ class Explainer:
         count_max: int,
         otherwise: Nothing = "combination",
         earlier: Earlier = NOTHING,
+        ranges: Ranges | None = None,
     ) -> tuple[Reason, ...]:
         """Explain one event, by one reason at least.
 
@@ -107,6 +108,8 @@ class Explainer:
             The reason, if no single thing lowers the score.
         earlier
             Earlier unusual events of the main entity.
+        ranges
+            Of the event; None: they are found anew.
         """
         expected, basis = expected_of(self._layout, event, typical.row, OWN_HISTORY_MIN)
         falls = falls_of(self._layout, event, expected, score, score_rows)
@@ -140,6 +143,7 @@ class Explainer:
             view,
             basis,
             earlier,
+            ranges or Ranges(self._layout, self._units, event),
             frozenset(groups[g].numerics.start for g in told if groups[g].numerics.stop),
             tuple(groups[g].categories.start for g in told if groups[g].categories.stop),
         )
@@ -169,6 +173,7 @@ class _Description(NamedTuple):
     view: View
     basis: str  # of the expected numerics
     earlier: Earlier
+    ranges: Ranges
     numerics: frozenset[int]  # first ones of the groups that are told
     categories: tuple[int, ...]
 
@@ -274,7 +279,7 @@ class _Description(NamedTuple):
         """Ranges of a numeric: the entity's own, else those of all entities, then those of the category."""
         layout, words = self.layout, self.say.words
         found: list[Usual] = []
-        own = ranges(layout, self.units, self.event, layout.kind_of(0)) if self.basis == "entity" else None
+        own = self.ranges(layout.kind_of(0)) if self.basis == "entity" else None
         speed = pace(layout, self.event, 0) if layout.entities else None
         if numeric == layout.exposure and self.earlier.normal is not None:
             found.append(Usual(words.this(), *self.earlier.normal))
@@ -283,7 +288,7 @@ class _Description(NamedTuple):
             low, high = own[:, numeric].tolist()
             found.append(Usual(words.this(), low, high, young))
         elif told:
-            every = ranges(layout, self.units, self.event, layout.kind_of(None))
+            every = self.ranges(layout.kind_of(None))
             ends = self.typical.ends if every is None else every
             found.append(Usual(words.others(), *ends[:, numeric].tolist()))
         found += self._usual_there(numeric)
@@ -298,7 +303,7 @@ class _Description(NamedTuple):
             kind, field = layout.kind_of(len(layout.entities) + category), layout.categories[category].field
             known = event.categories[0, category] != 0 and numeric < kind.numerics and field.echo
             if known and event.context[0, kind.count(-1)] >= CATEGORY_HISTORY_MIN:
-                ends = ranges(layout, self.units, event, kind)
+                ends = self.ranges(kind)
                 if ends is not None:
                     meeting = self.say.words.meeting(field.name, self.view.values[field.name])
                     usual = Usual(meeting, *ends[:, numeric].tolist())
@@ -336,7 +341,7 @@ class _Description(NamedTuple):
         kind = layout.kind_of(column)
         if numeric >= kind.numerics or not layout.numerics[numeric].field.echo or numeric in self.numerics:
             return None
-        ends, field = ranges(layout, self.units, self.event, kind), layout.numerics[numeric].field
+        ends, field = self.ranges(kind), layout.numerics[numeric].field
         amount = self.view.values[field.name]
         if ends is None or not isinstance(amount, float | int):
             return None

@@ -37,11 +37,11 @@ from detector.core.alerts.known import (
     TIMES_USUAL,
     Contact,
     Pace,
+    Ranges,
     contact,
     fastest_move,
     informative_category,
     pace,
-    ranges,
 )
 from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.alerts.words import Sentences
@@ -60,7 +60,7 @@ TIMES_SMALLER = 2.0  # a small amount is so many times smaller than the usual on
 SILENT_INTERVALS = 10.0  # usual intervals without an event that are told
 
 
-FATES = {0: None, HELD: "held", ALERTED: "alerted"}
+FATES = {0: "none", HELD: "held", ALERTED: "alerted"}
 Values = Mapping[str, float | int | str | bool | None]
 
 
@@ -110,6 +110,7 @@ class Evidence:
     answered: Answer | None = None
     earlier: Earlier = NOTHING
     case: CaseBefore | None = None  # the entity's, without this event
+    ranges: Ranges | None = None  # of the event; None: they are found anew
 
 
 class Facts:
@@ -285,7 +286,7 @@ class Facts:
             expected = own.per_s * reach_s if own is not None and own.known else None
             many = count >= max(EVENTS_MIN, TIMES_USUAL * (expected or 0.0))
             per_s = None if expected is None or own is None else own.per_s
-            a_day = None if per_s is None else self._usual_sum(of.event, per_s * DAY_S)
+            a_day = None if per_s is None else self._usual_sum(of, per_s * DAY_S)
             dear = (
                 usual is not None
                 and total is not None
@@ -309,13 +310,13 @@ class Facts:
             )
             yield Fact(code="window", values=values, detail=detail)
 
-    def _usual_sum(self, event: Rows, count: float) -> float | None:
+    def _usual_sum(self, of: Evidence, count: float) -> float | None:
         """Sum of so many usual amounts of the main entity, by its mean and its spreads."""
-        layout, numeric = self._layout, self._layout.exposure
+        layout, numeric, event = self._layout, self._layout.exposure, of.event
         kind = layout.kind_of(0)
         if numeric is None or numeric >= kind.numerics:
             return None
-        ends = ranges(layout, self._units, event, kind)
+        ends = self._ranges(of)(kind)
         # Between the middle and the ends, weighted as Pearson and Tukey (1965) have the mean: .3, .4, .3.
         middle = event.numerics.copy()
         middle[0] = event.context[0, kind.means(-1)]
@@ -367,6 +368,9 @@ class Facts:
         detail = self._say.since_last(main, gap_s, last, of.view.values, alerted=alerted)
         yield Fact(code="since_last", values={"gap_s": _short(gap_s), "amount": last}, detail=detail)
 
+    def _ranges(self, of: Evidence) -> Ranges:
+        return of.ranges or Ranges(self._layout, self._units, of.event)
+
     # --- what is usual -------------------------------------------------------------------------------------
 
     def own_range(self, of: Evidence) -> tuple[float, float] | None:
@@ -376,7 +380,7 @@ class Facts:
             return None
         if of.earlier.normal is not None:
             return of.earlier.normal
-        found = ranges(layout, self._units, of.event, layout.kind_of(0))
+        found = self._ranges(of)(layout.kind_of(0))
         if found is None or np.isnan(found[:, layout.exposure]).any():
             return None
         low, high = found[:, layout.exposure].tolist()
@@ -391,14 +395,14 @@ class Facts:
             kind = layout.kind_of(len(layout.entities) + category)
             known = of.event.categories[0, category] != 0 and place.field.echo and numeric < kind.numerics
             if known and of.event.context[0, kind.count(-1)] >= CATEGORY_HISTORY_MIN:
-                ends = ranges(layout, self._units, of.event, kind)
+                ends = self._ranges(of)(kind)
                 if ends is not None and not np.isnan(ends[:, numeric]).any():
                     found.append((float(ends[0, numeric]), float(ends[1, numeric])))
         return max(found, default=None)
 
-    def usual(self, event: Rows, view: View) -> list[dict[str, Any]]:
+    def usual(self, of: Evidence) -> list[dict[str, Any]]:
         """Ranges of what is usual of the main entity, of its category, and of both together."""
-        layout = self._layout
+        layout, event, view = self._layout, of.event, of.view
         kinds: list[tuple[str, str | None, KeyKind]] = []
         if layout.entities:
             kinds.append((layout.entities[0], view.main, layout.kind_of(0)))
@@ -412,11 +416,11 @@ class Facts:
                 if layout.entities:
                     kinds.append((f"{layout.entities[0]}+{field.name}", value, layout.kind_of(0, column)))
         found = []
-        for of, value, kind in kinds:
-            ends = ranges(layout, self._units, event, kind)
+        for name, value, kind in kinds:
+            ends = self._ranges(of)(kind)
             if ends is not None:
                 count = round(float(event.context[0, kind.count(-1)]))
-                found.append({"of": of, "value": value, "events": count, "ranges": self._named(ends)})
+                found.append({"of": name, "value": value, "events": count, "ranges": self._named(ends)})
         return found
 
     def _named(self, ends: NDArray[np.float64]) -> dict[str, list[float]]:
@@ -429,8 +433,8 @@ class Facts:
 
 def recent_events(history: History, case: CaseBefore | None = None) -> list[dict[str, Any]]:
     """The latest events of an entity, newest first, as an alert has them; `case`: the alert's."""
-    fates = np.where(in_case(history, case), history.fates, 0)
-    columns = *history[:4], fates
+    latest = history.newest(RECENT_SHOWN)
+    fates = np.where(in_case(latest, case), latest.fates, 0)
     return [
         {
             "offset": offset,
@@ -440,7 +444,7 @@ def recent_events(history: History, case: CaseBefore | None = None) -> list[dict
             "case": FATES[fate],
         }
         for offset, time, amount, score, fate in zip(
-            *(column[:RECENT_SHOWN].tolist() for column in columns), strict=True
+            *(column.tolist() for column in (*latest[:4], fates)), strict=True
         )
     ]
 

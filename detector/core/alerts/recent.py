@@ -51,6 +51,12 @@ class History(NamedTuple):
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def newest(self, count: int) -> History:
+        """The newest of them, so many at most."""
+        first = slice(0, count)
+        offsets, times, fates = self.offsets[first], self.times[first], self.fates[first]
+        return History(offsets, times, self.amounts[first], self.scores[first], self.since, fates)
+
     def without_amounts(self) -> History:
         """The same with all amounts missing: alerts may not show them."""
         nothing = np.full(len(self), np.nan)

@@ -31,7 +31,7 @@ from detector.config.tree import Alerts as AlertsConfig
 SEVERITIES = ("low", "medium", "high", "critical")
 MEMORY = 256  # alerts
 PRIOR = 16.0  # imagined alerts; as many as tell a share of a tenth within a factor of two
-OWED_MAX = 1.2  # alerts; with it no share moves by more than a factor of 1.5 between weeks of 70 alerts
+OWED_MAX = 1.1  # alerts; with it no share moves by more than a factor of 1.5 between weeks of 70 alerts
 SHARE = 0.1  # of a band whose limit that is; no limit is smaller
 WEEK_SHARE = 0.07
 

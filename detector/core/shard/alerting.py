@@ -344,6 +344,7 @@ class Alerting:
             piece.rows,
             view,
             case,
+            scorer,
             linked=linked,
             answer_of=self._priority.answer,
             apart=apart,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.alerts.case_rows import CaseBefore, Total
-from detector.core.alerts.earlier import AnswerOf, in_case, unlisted, unusual_before
+from detector.core.alerts.earlier import AnswerOf, unlisted, unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
-from detector.core.alerts.facts import RECENT_SHOWN, Answer, Evidence, Fact, Facts, Shared, recent_events
-from detector.core.alerts.known import met
+from detector.core.alerts.facts import Answer, Evidence, Fact, Facts, Shared, recent_events
+from detector.core.alerts.known import Ranges, met
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Published
 from detector.core.alerts.recent import Recent
@@ -62,6 +63,7 @@ class Telling:
         rows: Rows,
         view: View,
         case: CaseBefore | None,
+        scorer: Scorer,
         *,
         linked: Sequence[Linked],
         answer_of: AnswerOf,
@@ -97,6 +99,7 @@ class Telling:
             history=history,
             earlier=unusual_before(history, time, since_s, case, answer_of if self._feedback else None),
             case=case,
+            ranges=Ranges(scorer.layout, scorer.units, row),
             answered=None if answer is None else Answer(*answer),
             shared=[
                 Shared(entity.name, one.alerted, since_s, max(0.0, time - one.latest), not one.related)
@@ -132,6 +135,7 @@ class Telling:
             count_max=self._config.reasons_max,
             otherwise=otherwise,
             earlier=of.earlier,
+            ranges=of.ranges,
         )
 
     def facts(self, of: Evidence, inputs: NDArray[np.float32], scorer: Scorer) -> tuple[Fact, ...]:
@@ -157,14 +161,16 @@ class Telling:
         amount = None if np.isnan(of.amount) else of.amount
         earlier = None if amount is None else Total.of([amount, of.earlier.sum or 0.0])
         case = of.case if of.case is not None and of.case.first == decision.case.case else None
-        listed = in_case(of.history, case)
-        listed[RECENT_SHOWN:] = False
-        number, total = unlisted(of.history, listed, case)
+        recent = recent_events(of.history, case)
+        listed = [
+            math.nan if one["amount"] is None else one["amount"] for one in recent if one["case"] != "none"
+        ]
+        number, total = unlisted(case, listed)
         return {
             "summary": summary,
             "facts": [msgspec.to_builtins(fact) for fact in facts],
-            "recent": [{**one, "time": iso(one["time"])} for one in recent_events(of.history, case)],
-            "usual": found.usual(of.event, of.view),
+            "recent": [{**one, "time": iso(one["time"])} for one in recent],
+            "usual": found.usual(of),
             "at_risk": {"event": amount, "with_earlier": earlier},
             "case": {"unlisted": {"number": number, "sum": total}},
         }
