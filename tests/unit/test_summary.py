@@ -87,6 +87,10 @@ def test_it_says_why_it_is_that_severe() -> None:
         "about 1 event in 20,000 is as unusual, more so than 94 % of the last alerts; mainly for the amount "
         "and earlier unusual events of this card"
     )
+    alone = summed([VALUE], standing=Standing(9.0, 0.001, 3, 0.1), severity=3)["severity"]
+    assert "about 1 event in 1,000,000,000 is as unusual, more so than all of the last alerts; " in alone
+    usual = summed([VALUE], standing=Standing(2.0, 1.0, 0, 0.4), severity=0)["severity"]
+    assert "more so than hardly any of the last alerts" in usual
     assert summed([VALUE], standing=Standing(3.0, 0.95, 0, 0.6))["severity"] == (
         "severity medium (by its score low; few alerts were that severe lately); "
         "about 1 event in 1,000 is as unusual, more so than 5 % of the last alerts; mainly for the amount"

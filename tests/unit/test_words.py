@@ -181,6 +181,7 @@ def test_each_entity_has_its_noun(name: str, noun: str) -> None:
         ("bene_iban", "X", "with beneficiary IBAN X"),
         ("holder", "Ann", "with card holder Ann"),
         ("country", None, "in country"),
+        ("country", "country 24", "in country 24"),
     ],
 )
 def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None:

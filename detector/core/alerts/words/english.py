@@ -225,6 +225,7 @@ TEXTS = {
     "joint": "{parts}: none of these is unusual by itself, together they are rare",
     "after_heat": "soon after unusual events of {this}",
     "with_rate": "{this} with {rate}",
+    "at_this_place": "at this place",
     "so_young": "so little history",
     "at_hour": "at {time} UTC",
     "random": "chosen at random, to find out what the score misses; nothing about it stands out",

@@ -454,8 +454,10 @@ class Sentences:
 
     def has(self, field: ValueField, values: Values, *, place: bool) -> str:
         """A field of the event."""
+        if place:
+            return TEXTS["at_this_place"]
         label = self.words.label(field.name)
-        if place or not field.echo:
+        if not field.echo:
             return label
         return TEXTS["value"].format(
             label=label, value=self.words.value(field.name, values[field.name], values)
