@@ -92,6 +92,18 @@ def test_no_share_moves_by_more_than_half_between_weeks_and_severity_follows_the
     assert (np.abs(ranks - fitting) >= 2).mean() < 0.03
 
 
+def test_waves_of_high_scores_move_no_share_by_more_than_half_between_weeks_of_few_alerts() -> None:
+    """With a debt of 1.2 alerts a week had 5 critical ones of 70, and another 9."""
+    made = severity()
+    made.follow(0.0, 70.0)
+    scores = np.random.default_rng(13).exponential(0.43, 26 * 70)
+    for start in range(100, len(scores), 150):
+        scores[start : start + 20] += 1.5
+    ranks = np.array(publish(made, scores.tolist()))
+    weeks = np.array([np.bincount(week, minlength=4) for week in ranks.reshape(26, 70)[1:]])
+    assert (weeks.max(axis=0) <= 1.5 * weeks.min(axis=0)).all()
+
+
 def test_the_limits_are_those_of_chance_and_a_share_of_a_week() -> None:
     made = severity()
     assert made.limits == pytest.approx([OWED_MAX * 6**0.5, OWED_MAX * 3**0.5, OWED_MAX])
