@@ -160,6 +160,7 @@ def test_frauds_come_first() -> None:
         "3 other cards were alerted at shop corner in the last 7 days, the latest 4 minutes ago"
     )
     assert found["near_fraud"].values == {"offset": 77, "distance": 0.4}
+    assert found["near_fraud"].detail == "like a confirmed fraud"
 
 
 def test_recent_events_are_the_latest_twenty() -> None:

@@ -211,6 +211,11 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         ({"events": 2.0}, None, "Device D17 is seldom for this account: about 1 of 50 events"),
         ({"gap_s": 20.0}, None, "again on device D17 after 20 seconds"),
         (
+            {"gap_s": 20.0, "events": 60.0},  # its usual one
+            None,
+            "Device D17 is usual for this account by itself, known for 3 months",
+        ),
+        (
             {"new": True, "one_of": 2.0},
             None,
             "first time on device D17 for this account, which is common for it",

@@ -38,7 +38,7 @@ from detector.core.alerts.known import (
     variance_of,
 )
 from detector.core.alerts.words import Sentences, Usual
-from detector.core.alerts.words.sentences import AGAIN_S, Before, is_seldom
+from detector.core.alerts.words.sentences import Before, is_again, is_seldom
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units
 
@@ -331,7 +331,7 @@ class _Description(NamedTuple):
             share=max(share, 1e-6),
             own_events=own_events,
         )
-        usual = found.paired and found.age_s >= DAY_S and found.gap_s >= AGAIN_S
+        usual = found.paired and found.age_s >= DAY_S and not is_again(found, own_events)
         usual = usual and not is_seldom(found, own_events)
         return "combination" if usual else "contact", detail
 

@@ -187,7 +187,7 @@ class Facts:
     def _near_frauds(self, of: Evidence) -> Iterator[Fact]:
         for near in of.near_frauds:
             values: Values = {"offset": near.offset, "distance": _short(near.distance)}
-            yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud(near.offset))
+            yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud())
 
     def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
         if usual is None or not of.amount > max(usual[1], 0.0):

@@ -176,7 +176,7 @@ TEXTS = {
     "frauds_own": "confirmed fraud of {this}, the latest {ago}",
     "answered_legitimate": "you said legitimate on {date} of an earlier event of {this}",
     "answered_fraud": "you said fraud on {date} of an earlier event of {this}",
-    "near_fraud": "like the confirmed fraud at offset {offset}",
+    "near_fraud": "like a confirmed fraud",
     "shared_one": "1 other {main} was alerted {meeting} in the last {days}, {ago}",
     "shared": "{n} other {mains} were alerted {meeting} in the last {days}, the latest {ago}",
     "shared_usual": "{shared}; no more than chance explains there",

@@ -9,11 +9,10 @@ from detector.core.alerts.case_rows import Total
 from detector.core.alerts.known import Met
 from detector.core.alerts.words.english import TEXTS
 from detector.core.alerts.words.numbers import duration, number, percent, rounded
-from detector.core.alerts.words.sentences import listed
+from detector.core.alerts.words.sentences import USUAL_SHARE, listed
 from detector.core.alerts.words.words import DAY_S, Words, ago
 
 Values = Mapping[str, Any]
-MOST_SHARE = 0.5  # of the main entity's events that have an entity, which is then its usual one
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
 ALL_MAX = 0.005  # a smaller share is none
 RARE_MAX = 1e9  # events of which one is as unusual, at most told
@@ -78,7 +77,7 @@ class Headlines:
         if contact.age_s < DAY_S:
             return TEXTS["met_today"].format(this=this, ago=ago(contact.age_s))
         shared = one.others > max(contact.events, 1.0)
-        most = one.share >= MOST_SHARE
+        most = one.share >= USUAL_SHARE
         text = TEXTS["met_most" if most else "met_known"].format(this=this, known=duration(contact.age_s))
         return text if shared or not most else TEXTS["met_own"].format(known=text)
 

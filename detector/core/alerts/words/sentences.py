@@ -33,6 +33,8 @@ AGAIN_S = 600.0
 YOUNG_S = 30 * DAY_S
 # A value that fewer of the main entity's events have is seldom for it.
 SELDOM_SHARE = 0.1
+# A thing that so many of the main entity's events have is its usual one.
+USUAL_SHARE = 0.5
 
 
 Values = Mapping[str, Any]
@@ -143,7 +145,7 @@ class Sentences:
             return self.first_time(found, name, value, young_s=young_s)
         if found.age_s < DAY_S:
             return self.first_contact(found, name, value)
-        if found.gap_s < AGAIN_S:
+        if is_again(found, own_events):
             return TEXTS["again"].format(meeting=words.meeting(name, value), duration=duration(found.gap_s))
         if is_seldom(found, own_events):
             every = number(_about(own_events / max(found.events, 1.0)))
@@ -317,9 +319,9 @@ class Sentences:
         )
         return TEXTS["shared_usual"].format(shared=text) if usual else text
 
-    def near_fraud(self, offset: int) -> str:
-        """A confirmed fraud that the event is like."""
-        return TEXTS["near_fraud"].format(offset=offset)
+    def near_fraud(self) -> str:
+        """The event is like a confirmed fraud."""
+        return TEXTS["near_fraud"]
 
     def small_then_large(
         self, small: float, gap_s: float, large: float, usual: tuple[float, float], values: Values
@@ -476,6 +478,11 @@ def listed(parts: Sequence[str]) -> str:
     for part in parts[1:-1]:
         first = TEXTS["and"].format(first=first, second=part)
     return TEXTS["last_and"].format(first=first, second=parts[-1])
+
+
+def is_again(found: Contact, own_events: float) -> bool:
+    """Whether the main entity, which has so many events, meets this again at once, and not as usual."""
+    return found.gap_s < AGAIN_S and found.events < USUAL_SHARE * own_events
 
 
 def is_seldom(found: Contact, own_events: float) -> bool:
