@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.case_rows import CaseBefore, Total
+from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
 from detector.core.alerts.known import OWN_HISTORY_MIN
 from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.features import DAY_S
@@ -72,12 +72,17 @@ def _status(fate: int, offset: int, answer_of: AnswerOf | None) -> str:
     return f"alerted_{answer_of(offset) or 'unanswered'}"
 
 
+def _sum(amounts: Sequence[float]) -> float:
+    """Sum of amounts, right to the last place that a case's sum has."""
+    return round(math.fsum(amounts), PLACES_MAX)
+
+
 def unlisted(case: CaseBefore | None, amounts: Sequence[float]) -> tuple[int, float | None]:
     """Events of a case beside listed ones with these amounts (NaN: missing), and the sum of theirs."""
     number = 0 if case is None else case.events - len(amounts)
     if case is None or number <= 0 or case.sum is None:
         return max(number, 0), None
-    return number, Total.of([case.sum, *(-amount for amount in amounts if not math.isnan(amount))])
+    return number, _sum([case.sum, *(-amount for amount in amounts if not math.isnan(amount))])
 
 
 def unusual_before(
@@ -129,7 +134,7 @@ def unusual_before(
     return Earlier(
         len(places) + older,
         told,
-        Total.of(sums) if sums else None,
+        _sum(sums) if sums else None,
         (ends[0], ends[1]) if enough else None,
         since_s if case is None else max(since_s, time - case.began),
     )
