@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
 from detector.core.alerts.earlier import NOTHING, Earlier
-from detector.core.alerts.falls import ScoreRows, expected_of, falls_of, joint_of, partner_of
+from detector.core.alerts.falls import ScoreRows, Swaps, expected_of
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
     OWN_HISTORY_MIN,
@@ -112,20 +112,17 @@ class Explainer:
             Of the event; None: they are found anew.
         """
         expected, basis = expected_of(self._layout, event, typical.row, OWN_HISTORY_MIN)
-        falls = falls_of(self._layout, event, expected, score, score_rows)
-        if not falls.any() and basis == "cluster":
+        swaps = Swaps(self._layout, event, expected, score, score_rows)
+        if not (falls := swaps.falls()).any() and basis == "cluster":
             # A profile of few events may be what is strange: then only its own values fit it.
             expected, basis = expected_of(self._layout, event, typical.row, 0.0)
-            falls = falls_of(self._layout, event, expected, score, score_rows)
+            swaps = Swaps(self._layout, event, expected, score, score_rows)
+            falls = swaps.falls()
+        joint = swaps.joint() if otherwise == "combination" and not falls.any() else ()
+        falls[list(joint)] = 1.0
         total = falls.sum()
-        joint: tuple[int, ...] = ()
         if total <= 0.0:
-            if otherwise == "combination":
-                joint = joint_of(self._layout, event, expected, score, score_rows)
-            if not joint:
-                return (_reason("combination", otherwise, 1.0, self._say.nothing(otherwise)),)
-            falls[list(joint)] = 1.0
-            total = falls.sum()
+            return (_reason("combination", otherwise, 1.0, self._say.nothing(otherwise)),)
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
         told = [g for g in order if shares[g] >= SHARE_MIN]
@@ -150,13 +147,16 @@ class Explainer:
         reasons = tuple(description.reason(groups[g], float(shares[g])) for g in told)
         # What is usual by itself reassures where something else is not.
         single = () if joint else tuple(one for one in reasons if one.code != "combination")
-        if single:
-            return single
-        if len(told) == 1:
-            fall = float(falls[told[0]])
-            partner = partner_of(self._layout, event, expected, told[0], fall, score, score_rows)
-            told += [] if partner is None else [partner]
-        detail = self._say.joint([description.phrase(groups[g]) for g in told[:JOINT_TOLD_MAX]])
+        return single or self._together(reasons, told, swaps, description)
+
+    def _together(
+        self, reasons: tuple[Reason, ...], told: list[int], swaps: Swaps, description: _Description
+    ) -> tuple[Reason, ...]:
+        """Reasons that are usual by themselves: the first one says what is rare together."""
+        groups = told[:JOINT_TOLD_MAX]
+        if len(groups) == 1 and (partner := swaps.partner(groups[0])) is not None:
+            groups = [*groups, partner]
+        detail = self._say.joint([description.phrase(self._layout.groups[g]) for g in groups])
         reasons = (replace(reasons[0], detail=detail), *reasons[1:])
         return tuple(replace(one, code="combination") for one in reasons)
 

@@ -26,68 +26,75 @@ def parts_of(
 ) -> NDArray[np.float64]:
     """Part of each group of columns in an event's score, (G,), in all 1; zeros: none lowers it alone."""
     expected, _ = expected_of(layout, event, typical, OWN_HISTORY_MIN)
-    falls = falls_of(layout, event, expected, score, score_rows)
+    falls = Swaps(layout, event, expected, score, score_rows).falls()
     return falls / max(float(falls.sum()), FALL_MIN)
 
 
-def falls_of(
-    layout: Layout, event: Rows, expected: Rows, score: float, score_rows: ScoreRows
-) -> NDArray[np.float64]:
-    """How far the score falls when one group of columns is as expected, for each group; at least 0."""
-    falls = score - score_rows(_swapped(layout, event, expected, [np.arange(len(layout.groups))]))
-    falls[falls < FALL_MIN] = 0.0
-    return falls
+class Swaps:
+    """Scores of an event, one row, with groups of its columns as expected.
 
-
-def partner_of(
-    layout: Layout, event: Rows, expected: Rows, group: int, fall: float, score: float, score_rows: ScoreRows
-) -> int | None:
-    """The other group without which `group`, which lowers the score by `fall`, lowers it least.
-
-    What is unusual about the two is then that they come together. None if no other one matters by
-    `TOGETHER_MIN`, or if the event with both as expected is not as ordinary as with the one.
+    Parameters
+    ----------
+    expected
+        One row.
+    score
+        The event's.
     """
-    groups = np.delete(np.arange(len(layout.groups)), group)
-    without = score_rows(_swapped(layout, event, expected, [groups]))
-    both = score_rows(_swapped(layout, event, expected, [groups, group]))
-    left = np.where(both <= score - (1.0 - TOGETHER_MIN) * fall, without - both, np.inf)
-    best = int(np.argmin(left))
-    return int(groups[best]) if left[best] < (1.0 - TOGETHER_MIN) * fall else None
 
+    def __init__(
+        self, layout: Layout, event: Rows, expected: Rows, score: float, score_rows: ScoreRows
+    ) -> None:
+        self._layout, self._event, self._expected = layout, event, expected
+        self._score, self._score_rows = score, score_rows
+        self._alone = self._scores([np.arange(len(layout.groups))])
 
-def joint_of(
-    layout: Layout, event: Rows, expected: Rows, score: float, score_rows: ScoreRows
-) -> tuple[int, ...]:
-    """Two groups, else three, that lower the score together where none does alone; empty: none do.
+    def falls(self) -> NDArray[np.float64]:
+        """How far the score falls when one group of columns is as expected, for each, (G,); at least 0."""
+        falls = self._score - self._alone
+        falls[falls < FALL_MIN] = 0.0
+        return falls
 
-    At most `JOINT_MAX` groups are tried in pairs, those that raise it least by themselves.
-    """
-    groups = np.arange(len(layout.groups))
-    alone = score_rows(_swapped(layout, event, expected, [groups]))
-    tried = np.argsort(alone, kind="stable")[:JOINT_MAX]
-    first, second = np.triu_indices(len(tried), 1)
-    if not len(first):
-        return ()
-    pairs = score_rows(_swapped(layout, event, expected, [tried[first], tried[second]]))
-    best = int(np.argmin(pairs))
-    found = int(tried[first[best]]), int(tried[second[best]])
-    if score - pairs[best] >= FALL_MIN:
-        return found
-    third = np.setdiff1d(tried, found)
-    if not len(third):
-        return ()
-    triples = score_rows(_swapped(layout, event, expected, [third, *found]))
-    best = int(np.argmin(triples))
-    return (*found, int(third[best])) if score - triples[best] >= FALL_MIN else ()
+    def partner(self, group: int) -> int | None:
+        """The other group without which `group`, which lowers the score, lowers it least.
 
+        What is unusual about the two is then that they come together. None if no other one matters by
+        `TOGETHER_MIN`, or if the event with both as expected is not as ordinary as with the one.
+        """
+        groups = np.delete(np.arange(len(self._alone)), group)
+        enough = (1.0 - TOGETHER_MIN) * (self._score - self._alone[group])
+        both = self._scores([groups, group])
+        left = np.where(both <= self._score - enough, self._alone[groups] - both, np.inf)
+        best = int(np.argmin(left))
+        return int(groups[best]) if left[best] < enough else None
 
-def _swapped(layout: Layout, event: Rows, expected: Rows, groups: Sequence[NDArray[np.intp] | int]) -> Rows:
-    """The event once for each of the first groups (n,), with these and the further groups as expected."""
-    one_each = np.zeros(np.size(groups[0]), dtype=np.int64)
-    rows, other = event.take(one_each), expected.take(one_each)
-    for group in groups:
-        rows = swap(rows, other, layout, np.broadcast_to(group, one_each.shape).astype(np.int64))
-    return rows
+    def joint(self) -> tuple[int, ...]:
+        """Two groups, else three, that lower the score together where none does alone; empty: none do.
+
+        At most `JOINT_MAX` groups are tried in pairs, those that raise it least by themselves.
+        """
+        tried = np.argsort(self._alone, kind="stable")[:JOINT_MAX]
+        first, second = np.triu_indices(len(tried), 1)
+        if not len(first):
+            return ()
+        pairs = self._scores([tried[first], tried[second]])
+        best = int(np.argmin(pairs))
+        found = int(tried[first[best]]), int(tried[second[best]])
+        if self._score - pairs[best] >= FALL_MIN:
+            return found
+        third = np.setdiff1d(tried, found)
+        if not len(third):
+            return ()
+        triples = self._scores([third, *found])
+        best = int(np.argmin(triples))
+        return (*found, int(third[best])) if self._score - triples[best] >= FALL_MIN else ()
+
+    def _scores(self, groups: Sequence[NDArray[np.intp] | int]) -> NDArray[np.float64]:
+        """Scores (n,) with each of the first groups (n,), and with all further groups, as expected."""
+        one_each = np.zeros(np.size(groups[0]), dtype=np.int64)
+        rows, other = self._event.take(one_each), self._expected.take(one_each)
+        for group in groups:
+            rows = swap(rows, other, self._layout, np.broadcast_to(group, one_each.shape).astype(np.int64))
+        return self._score_rows(rows)
 
 
 def expected_of(layout: Layout, event: Rows, typical: Rows, own_from: float) -> tuple[Rows, str]:
