@@ -328,23 +328,15 @@ def test_things_that_lower_the_score_only_together_are_named(together: Sequence[
     assert sum(one.share for one in found) <= 1.0
 
 
-def test_a_value_that_is_rare_only_beside_another_is_told_with_it() -> None:
-    """Where the country is as expected, the amount lowers the score by hardly more than that."""
+def test_a_value_that_alone_lowers_the_score_and_is_usual_is_rare_with_the_rest() -> None:
     rows, view = ordinary_event()
 
     def score_rows(variants: Rows) -> np.ndarray:
-        changed = as_expected(rows, variants)
-        single = len(variants) == len(LAYOUT.groups)  # then the country by itself lowers nothing
-        without = [2.2 if "country" in one and not single else 5.0 for one in changed]
-        return np.array(
-            [2.0 if "amount" in one else score for one, score in zip(changed, without, strict=True)]
-        )
+        return np.array([2.0 if "amount" in one else 5.0 for one in as_expected(rows, variants)])
 
     (found,) = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=5)
-    assert found.field == "amount"
-    assert found.detail == (
-        "Amount EUR 60.00 and Country DE: neither is unusual by itself, together they are rare"
-    )
+    assert (found.field, found.code) == ("amount", "combination")
+    assert found.detail == "Amount EUR 60.00: usual by itself, rare together with the rest of this event"
 
 
 def test_many_small_falls_are_one_reason() -> None:

@@ -147,16 +147,10 @@ class Explainer:
         reasons = tuple(description.reason(groups[g], float(shares[g])) for g in told)
         # What is usual by itself reassures where something else is not.
         single = () if joint else tuple(one for one in reasons if one.code != "combination")
-        return single or self._together(reasons, told, swaps, description)
-
-    def _together(
-        self, reasons: tuple[Reason, ...], told: list[int], swaps: Swaps, description: _Description
-    ) -> tuple[Reason, ...]:
-        """Reasons that are usual by themselves: the first one says what is rare together."""
-        groups = told[:JOINT_TOLD_MAX]
-        if len(groups) == 1 and (partner := swaps.partner(groups[0])) is not None:
-            groups = [*groups, partner]
-        detail = self._say.joint([description.phrase(self._layout.groups[g]) for g in groups])
+        if single:
+            return single
+        # The first one says what is rare together.
+        detail = self._say.joint([description.phrase(groups[g]) for g in told[:JOINT_TOLD_MAX]])
         reasons = (replace(reasons[0], detail=detail), *reasons[1:])
         return tuple(replace(one, code="combination") for one in reasons)
 

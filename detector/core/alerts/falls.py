@@ -14,8 +14,6 @@ from detector.core.features import DAY_S, Layout, Rows, population_shift, swap
 FALL_MIN = 1e-6
 # Groups that are tried in pairs: 28 of them.
 JOINT_MAX = 8
-# A group matters for what another one lowers if it makes so much of it.
-TOGETHER_MIN = 0.3
 
 ScoreRows = Callable[[Rows], NDArray[np.float64]]
 """Gives the scores (n,) of rows, by the model that scored the event."""
@@ -53,19 +51,6 @@ class Swaps:
         falls = self._score - self._alone
         falls[falls < FALL_MIN] = 0.0
         return falls
-
-    def partner(self, group: int) -> int | None:
-        """The other group without which `group`, which lowers the score, lowers it least.
-
-        What is unusual about the two is then that they come together. None if no other one matters by
-        `TOGETHER_MIN`, or if the event with both as expected is not as ordinary as with the one.
-        """
-        groups = np.delete(np.arange(len(self._alone)), group)
-        enough = (1.0 - TOGETHER_MIN) * (self._score - self._alone[group])
-        both = self._scores([groups, group])
-        left = np.where(both <= self._score - enough, self._alone[groups] - both, np.inf)
-        best = int(np.argmin(left))
-        return int(groups[best]) if left[best] < enough else None
 
     def joint(self) -> tuple[int, ...]:
         """Two groups, else three, that lower the score together where none does alone; empty: none do.

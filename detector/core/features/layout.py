@@ -208,7 +208,6 @@ class Layout:
         names = [place.name for place in self.numerics]
         self.exposure = names.index(schema.exposure) if schema.exposure in names else None
         self.kinds = self._kinds()
-        self._kinds_by = {(kind.left, kind.right): kind for kind in self.kinds}
         self.habits = self._habits()
         self._habits_by = {(habit.name, habit.key, habit.point): habit for habit in self.habits}
         self.heats = self._heats()
@@ -257,7 +256,7 @@ class Layout:
 
     def kind_of(self, left: int | None, right: int | None = None) -> KeyKind:
         """The kind with these key columns."""
-        return self._kinds_by[left, right]
+        return next(kind for kind in self.kinds if (kind.left, kind.right) == (left, right))
 
     def habit_of(self, name: str, key: int | None, point: int | None = None) -> Habit | None:
         """The habit of this name, key and place; None if there is none."""
