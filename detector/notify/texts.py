@@ -53,7 +53,10 @@ def details(message: Message) -> list[str]:
 
 
 def _others(message: Message) -> str:
-    """Entities of the event beside the one that was alerted."""
+    """Entities of the event beside the one that was alerted, and whether it knows them."""
+    summary = message.body.get("summary")
+    if isinstance(summary, Mapping) and summary.get("with"):
+        return line(summary["with"])
     found = message.body.get("entities")
     main = None if message.entity is None else message.entity[0]
     entities = found.items() if isinstance(found, Mapping) else ()

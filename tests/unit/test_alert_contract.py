@@ -126,6 +126,23 @@ def test_every_alert_keeps_to_the_contract() -> None:
         assert all(offset < body["source"]["offset"] for offset in offsets)
 
 
+def test_what_a_case_counts_is_what_its_alerts_list() -> None:
+    """This event, the recent ones that count in the case, and the unlisted ones: number and sum."""
+    listed_ones = 0
+    for alert in made():
+        body = json.loads(alert.body)
+        case, unlisted = body["case"], body["case"]["unlisted"]
+        listed = [event["amount"] for event in body["recent"] if event["case"] != "none"]
+        listed_ones += len(listed)
+        assert case["number"] == 1 + len(listed) + unlisted["number"]
+        assert case["sum"] == pytest.approx(body["exposure"] + sum(listed) + (unlisted["sum"] or 0.0))
+        earlier = [fact["values"] for fact in body["facts"] if fact["code"] == "earlier"]
+        if case["number"] > 1:
+            assert earlier[0]["events"] >= case["number"] - 1
+            assert body["at_risk"]["with_earlier"] == pytest.approx(body["exposure"] + earlier[0]["sum"])
+    assert listed_ones > 50
+
+
 def test_the_official_sdk_reads_every_alert() -> None:
     pytest.importorskip("cloudevents")
     from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event

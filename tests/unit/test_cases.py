@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Alerts as AlertsConfig
-from detector.core.alerts.case_rows import ALERTS_MAX, Candidate, Total, Totals
+from detector.core.alerts.case_rows import ALERTS_MAX, Candidate, CaseBefore, Total, Totals
 from detector.core.alerts.cases import AT_ONCE, CAUSES, WAITING_MAX, Cases, Update
 from detector.core.erasure import Erased
 from detector.core.features import DAY_S
@@ -110,6 +110,17 @@ def test_what_the_budget_held_back_before_a_case_is_in_its_totals() -> None:
     made.hold(candidate(0, 6), "budget")
     assert made.alert(candidate(0, 7, exposure=2.0)) == Totals(case=7, sum=2.0, largest=2.0)
     assert made.alert(candidate(0, 8)) == Totals(case=8)
+
+
+def test_an_alert_looks_back_on_its_case_without_itself() -> None:
+    made = cases()
+    assert made.before(5, None, 1.0) is None
+    made.alert(candidate(5, 3, exposure=10.1))
+    assert made.before(5, 3, 10.1) is None  # it is the only one
+    made.hold(candidate(5, 4, exposure=20.2), "entity")
+    made.alert(candidate(5, 5, exposure=0.3))
+    assert made.before(5, 3, 0.3) == CaseBefore(3, START_S, 2, 30.3)
+    assert made.before(5, None, 7.0) == CaseBefore(3, START_S, 3, 30.6)  # another event, which does not count
 
 
 def test_a_case_lasts_until_its_entity_is_quiet() -> None:

@@ -361,7 +361,7 @@ def test_a_checkpoint_after_it_goes_on_as_if_nothing_had_happened() -> None:
 
 def test_an_entity_that_comes_back_begins_as_new() -> None:
     records = [*canary_log(), *(pay(n) for n in range(3)), *(pay(n, "cust-new") for n in range(3, 6))]
-    late = line(label="fraud", **place_of(alerted()[0][2]))
+    late = line(label="fraud", **place_of(alerted()[0][-1]))
     run = Desk((*lines_before(), (ERASE_AT, ERASE), (BASE + 40_000, late), (BASE + 40_000, ERASE)), records)
     run.run().quiet()
     shard = run.partition._shard
@@ -388,10 +388,10 @@ def outcomes(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
 def test_what_comes_after_an_erasure_in_the_same_barrier_finds_nothing() -> None:
     own = alerted()[0]
     found = quiet_run(
-        line(label="fraud", **place_of(own[2])),
-        line(kind="erase", alert_id=f"payments-3-{own[2]}"),
-        line(label="legitimate", **place_of(own[2])),
-        line(kind="snooze", until="2019-01-01T00:00:00Z", **place_of(own[2])),
+        line(label="fraud", **place_of(own[-1])),
+        line(kind="erase", alert_id=f"payments-3-{own[-1]}"),
+        line(label="legitimate", **place_of(own[-1])),
+        line(kind="snooze", until="2019-01-01T00:00:00Z", **place_of(own[-1])),
         line(kind="erase", entity=CANARY),
         line(kind="erase", entity="cust-nobody"),
         line(kind="erase", entity=OTHER),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -220,7 +220,8 @@ def explain(
     names = [group.name for group in LAYOUT.groups]
 
     def score_rows(variants: Rows) -> np.ndarray:
-        assert len(variants) == len(names)
+        if len(variants) != len(names):  # several of them as expected
+            return np.full(len(variants), score)
         return np.array([score - falls.get(name, 0.0) for name in names])
 
     found = EXPLAINER.reasons(rows, TYPICAL, VIEW, score, score_rows, count_max=count_max)
@@ -236,6 +237,8 @@ def test_a_value_that_is_usual_by_itself_is_no_reason_beside_another() -> None:
 
     def reasons(falls: Mapping[str, float]) -> list[tuple[str, str]]:
         def score_rows(variants: Rows) -> np.ndarray:
+            if len(variants) != len(LAYOUT.groups):
+                return np.full(len(variants), 5.0)
             return np.array([5.0 - falls.get(group.name, 0.0) for group in LAYOUT.groups])
 
         found = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=16)
@@ -270,6 +273,70 @@ def test_heat_is_a_reason_of_its_own_and_none_is_expected(heat: tuple[float, flo
     assert reason.of == "card"
     expected, _ = expected_of(LAYOUT, hot, typical(), 5.0)
     assert not expected.context[:, columns].any()
+
+
+JOINT = [
+    (
+        ("amount", "country"),
+        "Amount EUR 60.00 and Country DE: neither is unusual by itself, together they are rare",
+    ),
+    (
+        ("country", "time"),
+        "Country DE and at 03:25 UTC: neither is unusual by itself, together they are rare",
+    ),
+    (
+        ("amount", "items", "country"),
+        "Amount EUR 60.00, Items 2 and Country DE: none of these is unusual by itself, "
+        "together they are rare",
+    ),
+]
+
+
+def ordinary_event() -> tuple[Rows, View]:
+    """Numbers that are usual."""
+    rows = event()
+    rows.numerics[:] = UNITS.scale(np.array([[60.0, 2.5]]))
+    return rows, replace(VIEW, values={**VIEW.values, "amount": 60.0, "items": 2.0})
+
+
+def as_expected(rows: Rows, variants: Rows) -> list[set[str]]:
+    """Fields of each variant that are not the event's."""
+    found = []
+    for n in range(len(variants)):
+        changed = {
+            group.name
+            for group in LAYOUT.groups
+            if (variants.numerics[n, group.numerics] != rows.numerics[0, group.numerics]).any()
+            or (variants.categories[n, group.categories] != rows.categories[0, group.categories]).any()
+            or (group.clock and variants.clocks[n] != rows.clocks[0])
+        }
+        found.append(changed)
+    return found
+
+
+@pytest.mark.parametrize(("together", "detail"), JOINT)
+def test_things_that_lower_the_score_only_together_are_named(together: Sequence[str], detail: str) -> None:
+    rows, view = ordinary_event()
+
+    def score_rows(variants: Rows) -> np.ndarray:
+        return np.array([2.0 if one >= set(together) else 5.0 for one in as_expected(rows, variants)])
+
+    found = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=5)
+    assert {one.field for one in found} == set(together)
+    assert {one.code for one in found} == {"combination"}
+    assert found[0].detail == detail
+    assert sum(one.share for one in found) <= 1.0
+
+
+def test_a_value_that_alone_lowers_the_score_and_is_usual_is_rare_with_the_rest() -> None:
+    rows, view = ordinary_event()
+
+    def score_rows(variants: Rows) -> np.ndarray:
+        return np.array([2.0 if "amount" in one else 5.0 for one in as_expected(rows, variants)])
+
+    (found,) = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=5)
+    assert (found.field, found.code) == ("amount", "combination")
+    assert found.detail == "Amount EUR 60.00: usual by itself, rare together with the rest of this event"
 
 
 def test_many_small_falls_are_one_reason() -> None:
@@ -333,7 +400,7 @@ def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
     rows.context[:, pair.start] = 3 * DAY_S
     rows.context[:, pair.age] = 90 * DAY_S
     detail = explain(rows, {"shop": 1.0})["shop"].detail
-    assert detail == "Shop corner is usual for this card by itself, known for 3 months"
+    assert detail == "at shop corner: usual by itself, rare together with the rest of this event"
 
 
 def test_times_are_explained_as_times_of_day() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from detector.core.alerts.case_rows import CaseBefore
 from detector.core.alerts.facts import Answer, Evidence, Fact, Facts, NearFraud, Shared, recent_events
-from detector.core.alerts.recent import History
+from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.alerts.words import Sentences
 from detector.core.features import DAY_S, KeyKind, Rows
 from tests.unit.test_explain import LAYOUT, SCHEMA, UNITS, VIEW, event, habit
@@ -23,10 +24,12 @@ def history(*events: tuple[float, float], since: float = -math.inf) -> History:
     """Events (seconds before, amount), newest first."""
     before, amounts = (np.array(column, dtype=np.float64) for column in (zip(*events, strict=True)))
     count = len(events)
-    return History(1000 - np.arange(count), NOW - before, amounts, np.zeros(count), since)
+    return History(
+        1000 - np.arange(count), NOW - before, amounts, np.zeros(count), since, np.zeros(count, np.int64)
+    )
 
 
-NONE = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0), -math.inf)
+NONE = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0), -math.inf, np.zeros(0, np.int64))
 
 
 def known_card(mean: float = 40.0) -> Rows:
@@ -157,6 +160,7 @@ def test_frauds_come_first() -> None:
         "3 other cards were alerted at shop corner in the last 7 days, the latest 4 minutes ago"
     )
     assert found["near_fraud"].values == {"offset": 77, "distance": 0.4}
+    assert found["near_fraud"].detail == "like a confirmed fraud"
 
 
 def test_recent_events_are_the_latest_twenty() -> None:
@@ -164,7 +168,12 @@ def test_recent_events_are_the_latest_twenty() -> None:
     told = recent_events(past)
     assert [one["offset"] for one in told] == list(range(1000, 980, -1))
     assert told[0]["amount"] is None
-    assert told[1] == {"offset": 999, "time": NOW - 60.0, "amount": 1.0, "score": 0.0}
+    assert told[1] == {"offset": 999, "time": NOW - 60.0, "amount": 1.0, "score": 0.0, "case": "none"}
+    fates = np.zeros(30, np.int64)
+    fates[[0, 1]] = HELD, ALERTED
+    case = CaseBefore(999, NOW - 60.0, 2, 1.0)
+    told = recent_events(History(*past[:5], fates), case)
+    assert [one["case"] for one in told[:3]] == ["held", "alerted", "none"]
 
 
 def test_a_late_first_event_is_no_wonder() -> None:
@@ -177,8 +186,8 @@ def test_a_late_first_event_is_no_wonder() -> None:
 @pytest.mark.parametrize(
     ("label", "detail"),
     [
-        ("legitimate", "you said legitimate on 3 May 2026: known behaviour of this card"),
-        ("fraud", "you said fraud of this card on 3 May 2026"),
+        ("legitimate", "you said legitimate on 3 May 2026 of an earlier event of this card"),
+        ("fraud", "you said fraud on 3 May 2026 of an earlier event of this card"),
     ],
 )
 def test_what_was_answered_before_is_told(label: str, detail: str) -> None:

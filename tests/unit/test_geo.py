@@ -252,7 +252,8 @@ def test_a_usual_place_is_no_distance() -> None:
         "1,039 km in 54 minutes since the last event of this card: faster than anybody travels"
     )
     usual = explained(0.02, NEVER, NEVER)
-    assert (usual.detail, usual.code) == ("Shop: a usual place of this card", "combination")
+    assert usual.detail == "at this place: usual by itself, rare together with the rest of this event"
+    assert usual.code == "combination"
 
 
 def test_a_missing_or_first_place_is_told() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detector.config.tree import Event, Model
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.alerts.known import OWN_HISTORY_MIN, PRIOR_WEIGHT, Z, ranges
+from detector.core.alerts.known import OWN_HISTORY_MIN, PRIOR_WEIGHT, Ranges, Z
 from detector.core.features import (
     DAY_S,
     Features,
@@ -335,7 +335,7 @@ def test_ranges_are_those_of_a_plain_computation(seed: int, kind: int) -> None:
     rows = observed(traffic(60, seed, cards=3))
     for row in (rows.take(slice(n, n + 1)) for n in range(len(rows))):
         context, weight = row.context[0], float(row.context[0, of.count(-1)])
-        found = ranges(LAYOUT, units, row, of)
+        found = Ranges(LAYOUT, units, row)(of)
         if not of.numerics or not weight >= OWN_HISTORY_MIN:
             assert found is None
             continue

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detector.core.alerts import recent
-from detector.core.alerts.recent import EVENT_BYTES, History, Recent, bytes_max, places
+from detector.core.alerts.recent import ALERTED, EVENT_BYTES, HELD, History, Recent, bytes_max, places
 from detector.core.erasure import Erased
 from detector.core.state import digest, pack, unpack
 
@@ -92,6 +92,24 @@ def test_what_an_event_sees_is_offset_time_amount_and_score() -> None:
     assert found.times.tolist() == [120.0, 0.0]
     assert found.amounts.tolist() == [3.0, 1.0]
     assert found.scores.tolist() == [1.0, 0.0]
+
+
+def test_what_became_of_an_event_is_known_and_part_of_the_state() -> None:
+    ring, unmarked = Recent(16, BLOCK), Recent(16, BLOCK)
+    for one in (ring, unmarked):
+        feed(one, [3, 4, 3, 0], [])
+    ring.mark(0, HELD)
+    ring.mark(2, HELD)
+    ring.mark(2, ALERTED)
+    ring.mark(3, ALERTED)  # it has no entity
+    found = ring.before(3, 600.0)
+    assert (offsets(found), found.fates.tolist()) == ([20, 0], [ALERTED, HELD])
+    assert ring.before(4, 600.0).fates.tolist() == [0]
+    assert digest(ring.to_state()) != digest(unmarked.to_state())
+    other = Recent(16, BLOCK)
+    other.load(unpack(pack(ring.to_state())))
+    assert other.before(3, 600.0).fates.tolist() == [ALERTED, HELD]
+    assert digest(other.to_state()) == digest(ring.to_state())
 
 
 def test_an_entity_can_be_forgotten() -> None:

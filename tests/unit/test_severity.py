@@ -92,6 +92,18 @@ def test_no_share_moves_by_more_than_half_between_weeks_and_severity_follows_the
     assert (np.abs(ranks - fitting) >= 2).mean() < 0.03
 
 
+def test_waves_of_high_scores_move_no_share_by_more_than_half_between_weeks_of_few_alerts() -> None:
+    """With a debt of 1.2 alerts a week had 5 critical ones of 70, and another 9."""
+    made = severity()
+    made.follow(0.0, 70.0)
+    scores = np.random.default_rng(13).exponential(0.43, 26 * 70)
+    for start in range(100, len(scores), 150):
+        scores[start : start + 20] += 1.5
+    ranks = np.array(publish(made, scores.tolist()))
+    weeks = np.array([np.bincount(week, minlength=4) for week in ranks.reshape(26, 70)[1:]])
+    assert (weeks.max(axis=0) <= 1.5 * weeks.min(axis=0)).all()
+
+
 def test_the_limits_are_those_of_chance_and_a_share_of_a_week() -> None:
     made = severity()
     assert made.limits == pytest.approx([OWED_MAX * 6**0.5, OWED_MAX * 3**0.5, OWED_MAX])
@@ -99,11 +111,13 @@ def test_the_limits_are_those_of_chance_and_a_share_of_a_week() -> None:
     assert made.limits == pytest.approx([14.7, 7.35, 2.45])
 
 
-def test_a_severity_that_the_shares_moved_is_known_as_moved() -> None:
-    made = severity()
-    assert [made.moved(0.05, rank) for rank in range(4)] == [-1, -1, -1, 0]
-    assert [made.moved(0.09, rank) for rank in range(4)] == [-1, -1, 0, 0]  # near the edge of two bands
-    assert [made.moved(0.8, rank) for rank in range(4)] == [0, 0, 1, 1]
+def test_a_rarity_has_a_severity_of_its_own() -> None:
+    """Where the shares have moved an alert, its severity is another one."""
+    assert [severity().fitting(rarity) for rarity in (0.05, 0.11, 0.31, 0.8)] == [3, 2, 1, 0]
+
+
+def test_a_severity_means_a_share_of_the_alerts() -> None:
+    assert [severity().band(rank) for rank in range(4)] == pytest.approx([0.4, 0.6, 0.3, 0.1])
 
 
 @given(first=st.lists(st.floats(0, 9), max_size=40), second=st.lists(st.floats(0, 9), max_size=40))

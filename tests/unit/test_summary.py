@@ -8,20 +8,25 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from detector.core.alerts.case_rows import Totals
 from detector.core.alerts.earlier import Earlier
 from detector.core.alerts.explain import Reason
 from detector.core.alerts.facts import Evidence, Fact
+from detector.core.alerts.known import Contact, Met
 from detector.core.alerts.policy import Published
 from detector.core.alerts.recent import History
 from detector.core.alerts.summary import SENTENCES_MAX, Standing, Summary
 from detector.core.alerts.words import Sentences
+from detector.core.features import DAY_S
 from tests.unit.test_explain import SCHEMA, VIEW, event
 
 EXPOSED = SCHEMA.model_copy(update={"exposure": "amount"})
 SUMMARY = Summary(Sentences(EXPOSED), "amount")
-HISTORY = History(np.array([9]), np.array([0.0]), np.array([12.0]), np.array([0.5]), -math.inf)
+HISTORY = History(
+    np.array([9]), np.array([0.0]), np.array([12.0]), np.array([0.5]), -math.inf, np.zeros(1, np.int64)
+)
 EVIDENCE = Evidence(event=event(), view=VIEW, amount=250.0, history=HISTORY)
 AMOUNT = "Amount EUR 250.00; this card usually 12 to 85"
 BUSY = "Shop corner is busy: 25 events in the last hour, usually 8 events a day"
@@ -62,7 +67,7 @@ def summed(
     severity: int = 1,
 ) -> dict[str, Any]:
     case = Totals(case=1, sum=250.0, largest=250.0) if case is None else case
-    standing = Standing(4.0, 0.34, 0) if standing is None else standing
+    standing = Standing(4.0, 0.34, 1, 0.6) if standing is None else standing
     return SUMMARY.make(reasons, facts, of, own, Published(case, severity), standing)
 
 
@@ -76,16 +81,71 @@ def test_the_reason_comes_first_and_the_last_event_last() -> None:
 
 def test_it_says_why_it_is_that_severe() -> None:
     heat = reason("card heat", "heat", 0.3, "earlier events of this card were unusual")
-    standing = Standing(4.3, 0.06, -1)
+    standing = Standing(4.3, 0.06, 3, 0.6)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
-        "severity medium: about 1 event in 20,000 is as unusual, more so than 94 % of the last alerts; "
-        "mainly for the amount and earlier unusual events of this card; one step lower, because many alerts "
-        "were that severe lately"
+        "severity medium (by its score critical; many alerts were that severe lately); "
+        "about 1 event in 20,000 is as unusual, more so than 94 % of the last alerts; mainly for the amount "
+        "and earlier unusual events of this card"
     )
-    assert summed([VALUE], standing=Standing(3.0, 0.95, 1))["severity"] == (
-        "severity medium: about 1 event in 1,000 is as unusual, more so than 5 % of the last alerts; "
-        "mainly for the amount; one step higher, because few alerts were that severe lately"
+    alone = summed([VALUE], standing=Standing(9.0, 0.001, 3, 0.1), severity=3)["severity"]
+    assert "about 1 event in 1,000,000,000 is as unusual, more so than all of the last alerts; " in alone
+    usual = summed([VALUE], standing=Standing(2.0, 1.0, 0, 0.4), severity=0)["severity"]
+    assert "more so than hardly any of the last alerts" in usual
+    assert summed([VALUE], standing=Standing(3.0, 0.95, 0, 0.6))["severity"] == (
+        "severity medium (by its score low; few alerts were that severe lately); "
+        "about 1 event in 1,000 is as unusual, more so than 5 % of the last alerts; mainly for the amount"
     )
+
+
+@pytest.mark.parametrize(
+    ("severity", "band", "said"),
+    [
+        (0, 0.4, "severity low: among the least unusual 40 % of alerts, whatever the amount; "),
+        (1, 0.6, "severity medium: among the most unusual 60 % of alerts; "),
+        (3, 0.1, "severity critical: among the most unusual 10 % of alerts; "),
+    ],
+)
+def test_it_says_what_the_severity_means(severity: int, band: float, said: str) -> None:
+    standing = Standing(3.0, 0.7, severity, band)
+    assert summed([VALUE], standing=standing, severity=severity)["severity"] == (
+        f"{said}about 1 event in 1,000 is as unusual, more so than 30 % of the last alerts; "
+        "mainly for the amount"
+    )
+
+
+def test_what_is_unusual_together_is_always_said() -> None:
+    joint = "Country DE and Amount EUR 250.00: neither is unusual by itself, together they are rare"
+    country = reason("country", "combination", 0.7, joint)
+    amount = reason("amount", "combination", 0.3, "Amount EUR 250.00 is usual by itself")
+    told = summed([country, amount], [SHARED])
+    assert told["sentences"][:2] == [joint, SHARED.detail]
+    assert amount.detail not in told["sentences"]
+    assert told["severity"].endswith("mainly for the country and the amount together")
+    assert summed([country])["severity"].endswith("mainly for how the country goes with the rest")
+
+
+def test_other_entities_are_named_with_whether_they_are_known() -> None:
+    def met(**more: Any) -> Met:
+        known = Contact(1, True, False, 60.0, 90 * DAY_S, 8.0, True, 9.0)
+        return Met("shop", known._replace(**more), 0.2, 500.0)
+
+    def told(one: Met) -> str:
+        made = SUMMARY.make(
+            [VALUE], [], EVIDENCE, None, Published(Totals(case=1), 1), Standing(3.0, 0.5, 1, 0.6), [one]
+        )
+        text: str = made["with"]
+        return text
+
+    value = VIEW.entities["shop"]
+    assert told(met(new=True)) == f"shop {value} (new to this card, seen with others before)"
+    assert told(met(new=True, ever=False)) == f"shop {value} (never seen before)"
+    assert told(met(age_s=7200.0)) == f"shop {value} (first met by this card 2 hours ago)"
+    assert told(met()) == f"shop {value} (known to this card for 3 months)"
+    usual = met()._replace(share=0.9)
+    assert told(usual) == f"shop {value} (the usual one of this card, known for 3 months)"
+    own = f"shop {value} (the usual one of this card, known for 3 months, used by few others)"
+    assert told(usual._replace(others=2.0)) == own
+    assert summed([VALUE])["with"] is None
 
 
 def test_a_wave_at_a_shop_is_told_as_the_shops() -> None:
@@ -139,15 +199,10 @@ def test_an_amount_is_always_compared_with_the_entitys_own() -> None:
     )
 
 
-def test_the_sum_at_risk_is_that_of_the_case_or_with_what_came_before() -> None:
-    case = Totals(case=1, events=3, sum=600.0, largest=250.0)
-    assert (
-        summed([VALUE], case=case)["headline"]
-        == "card 4711, EUR 250.00 at risk; its case: 3 events, EUR 600.00"
-    )
-    before = Earlier(1, ((9, 420.0, 900.0, False),), 900.0, None)
+def test_the_sum_at_risk_is_that_with_what_came_before() -> None:
+    before = Earlier(1, ((9, 420.0, 900.0, "not_alerted"),), 900.0, None)
     earlier = replace(EVIDENCE, earlier=before)
-    told = summed([VALUE], [LAST], of=earlier, case=case)
+    told = summed([VALUE], [LAST], of=earlier)
     assert told["headline"] == "card 4711, EUR 250.00 at risk, EUR 1,150.00 with 1 unusual event before it"
     assert LAST.detail not in told["sentences"]  # it is the one that was named
     assert summed([VALUE], of=replace(EVIDENCE, amount=math.nan))["headline"] == "card 4711"
@@ -162,5 +217,5 @@ def test_a_reader_gets_eight_sentences_at_most() -> None:
 
 def test_a_chosen_event_says_that_it_was() -> None:
     decision = Published(Totals(case=1), 0, selection="exploration")
-    told = SUMMARY.make([VALUE], [], EVIDENCE, None, decision, Standing(1.0, 1.0, 0))
+    told = SUMMARY.make([VALUE], [], EVIDENCE, None, decision, Standing(1.0, 1.0, 0, 0.4))
     assert told["severity"] == "severity low: chosen at random, not for its score"

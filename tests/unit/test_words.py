@@ -181,6 +181,7 @@ def test_each_entity_has_its_noun(name: str, noun: str) -> None:
         ("bene_iban", "X", "with beneficiary IBAN X"),
         ("holder", "Ann", "with card holder Ann"),
         ("country", None, "in country"),
+        ("country", "country 24", "in country 24"),
     ],
 )
 def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None:
@@ -209,6 +210,11 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         ({}, None, "Device D17 is usual for this account by itself, known for 3 months"),
         ({"events": 2.0}, None, "Device D17 is seldom for this account: about 1 of 50 events"),
         ({"gap_s": 20.0}, None, "again on device D17 after 20 seconds"),
+        (
+            {"gap_s": 20.0, "events": 60.0},  # its usual one
+            None,
+            "Device D17 is usual for this account by itself, known for 3 months",
+        ),
         (
             {"new": True, "one_of": 2.0},
             None,
@@ -300,13 +306,13 @@ def test_facts() -> None:
         "1 other account was alerted on device D17 in the last 7 days, 4 minutes ago; "
         "no more than chance explains there"
     )
-    before = [Before(420.0, 400.0, True), Before(2 * DAY, None, False)]
-    assert SAY.earlier(before, 2, 7 * DAY, VALUES) == (
+    before = [Before(420.0, 400.0, "alerted"), Before(2 * DAY, None, "not_alerted")]
+    assert SAY.earlier(before, 2, 400.0, 7 * DAY, VALUES) == (
         "earlier unusual events of this account: EUR 400.00 7 minutes before (alerted) "
         "and one 2 days before (not alerted)"
     )
-    assert SAY.earlier(before[:1], 5, 7 * DAY, VALUES) == (
-        "earlier unusual events of this account: 5 in the last 7 days, "
+    assert SAY.earlier(before[:1], 5, 900.0, 7 * DAY, VALUES) == (
+        "earlier unusual events of this account: 5 in the last 7 days, EUR 900.00 in all, "
         "of these EUR 400.00 7 minutes before (alerted)"
     )
     assert SAY.move("account_id", 1204.0, 1800.0) == (

@@ -82,8 +82,8 @@ def make_alert(
     score, model
         The body's fields of these names, as the schema has them.
     facts
-        Further fields of the body: `summary`, `facts`, `recent`, `usual`, `at_risk`; and those that the parts
-        of the score add, `exemplars` and `cluster`.
+        Further fields of the body: `summary`, `facts`, `recent`, `usual`; more of `at_risk` and `case`; and
+        those that the parts of the score add, `exemplars` and `cluster`.
     echo
         What of the event is in the alert: `alerts.echo`.
     """
@@ -110,6 +110,7 @@ def make_alert(
             "number": decision.case.events,
             "sum": decision.case.sum,
             "largest": decision.case.largest,
+            **facts["case"],
         },
         "related": [alert_id(identity, first) for first in decision.case.related],
         "model": model,

@@ -68,6 +68,15 @@ class Totals:
     related: Sequence[int] = ()  # offsets of the first alerts of other cases
 
 
+class CaseBefore(NamedTuple):
+    """An entity's case without the event that looks back on it."""
+
+    first: int  # offset of its first alert
+    began: float  # time of its first event, s
+    events: int  # alerts and held-back events
+    sum: float | None  # of their exposure; None: none has one
+
+
 class Total:
     """A sum of amounts that is right to their last decimal place.
 

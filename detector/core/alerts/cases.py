@@ -38,6 +38,8 @@ from detector.config.tree import Alerts as AlertsConfig
 from detector.core.alerts.case_rows import (
     CASE,
     Candidate,
+    CaseBefore,
+    Total,
     Totals,
     alert_offsets,
     count,
@@ -154,11 +156,6 @@ class Cases:
         entity = self._by_first.get(first)
         return None if entity is None else alert_offsets(self._rows[self._open[entity]])
 
-    def alerts_about(self, entity: int) -> Sequence[int]:
-        """Offsets of the newest alerts of an entity's case."""
-        slot = self._open.get(entity)
-        return () if slot is None else alert_offsets(self._rows[slot])
-
     def highest(self, entity: int) -> int:
         """Highest severity (rank) of an entity's case; 0 without one."""
         slot = self._open.get(entity)
@@ -172,6 +169,21 @@ class Cases:
         """Totals of an entity's case; None without one."""
         slot = self._open.get(entity)
         return None if slot is None else totals_of(self._rows[slot])
+
+    def before(self, entity: int, counted: int | None, exposure: float | None) -> CaseBefore | None:
+        """An entity's case without an event of this exposure, which counts in the case `counted` already.
+
+        None without a case, or if the event is the only one of it.
+        """
+        slot = self._open.get(entity)
+        if slot is None:
+            return None
+        totals, began = totals_of(self._rows[slot]), float(self._rows[slot]["began"])
+        events, rest = totals.events, totals.sum
+        if totals.case == counted:
+            events -= 1
+            rest = rest if rest is None or exposure is None else Total.of([rest, -exposure])
+        return CaseBefore(totals.case, began, events, rest) if events else None
 
     # --- candidates ----------------------------------------------------------------------------------------
 

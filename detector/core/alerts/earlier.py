@@ -1,19 +1,23 @@
 """Earlier unusual events of an entity: what made it hot, and what is already gone.
 
-An earlier event is unusual if it was alerted, or if it is of the last day and fewer than one event in
-10 ** `UNUSUAL` scores as high. From the others follows what is usual of the entity where a run of frauds has
-begun: its profile has learned some of them.
+An earlier event is unusual if it was alerted, if it counts in the entity's case, or if it is of the last day
+and fewer than one event in 10 ** `UNUSUAL` scores as high. So what a case counts is among what is told, and
+one sum has both. From the others follows what is usual of the entity where a run of frauds has begun: its
+profile has learned some of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
 from detector.core.alerts.known import OWN_HISTORY_MIN
-from detector.core.alerts.recent import History
+from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.features import DAY_S
 
 UNUSUAL = 2.0  # score
@@ -24,9 +28,10 @@ class Earlier(NamedTuple):
     """Earlier unusual events of an entity, as an event sees them."""
 
     number: int
-    told: Sequence[tuple[int, float, float, bool]]  # offset, s before, amount (NaN), alerted; newest first
+    told: Sequence[tuple[int, float, float, str]]  # offset, s before, amount (NaN), status; newest first
     sum: float | None  # of all their amounts; None: none has one
     normal: tuple[float, float] | None  # .1 and .9 quantiles of the other amounts, if there are enough
+    since_s: float = 0.0  # how far back they were looked for
 
     @property
     def offsets(self) -> set[int]:
@@ -34,10 +39,59 @@ class Earlier(NamedTuple):
         return {offset for offset, *_ in self.told}
 
 
+AnswerOf = Callable[[int], str | None]
+"""Gives the answer to the alert at an offset, fraud or legitimate; None: there is none yet."""
+
+STATUSES = (
+    "not_alerted",
+    "held_back",
+    "alerted",
+    "alerted_unanswered",
+    "alerted_fraud",
+    "alerted_legitimate",
+)
+
 NOTHING = Earlier(0, (), None, None)
 
 
-def unusual_before(history: History, time: float, since_s: float, alerted: Collection[int]) -> Earlier:
+def in_case(history: History, case: CaseBefore | None) -> NDArray[np.bool_]:
+    """Which events of an entity's history count in its case, (m,)."""
+    if case is None:
+        return np.zeros(len(history), dtype=np.bool_)
+    # What was held back before the first alert counts too.
+    held = (history.fates == HELD) & (history.times >= case.began)
+    found = (history.fates > 0) & (history.offsets >= case.first) | held
+    newest: NDArray[np.bool_] = found & (np.cumsum(found) <= case.events)
+    return newest
+
+
+def _status(fate: int, offset: int, answer_of: AnswerOf | None) -> str:
+    """What became of an event: one of STATUSES."""
+    if fate != ALERTED or answer_of is None:
+        return STATUSES[fate]
+    return f"alerted_{answer_of(offset) or 'unanswered'}"
+
+
+def _sum(amounts: Sequence[float]) -> float:
+    """Sum of amounts, right to the last place that a case's sum has."""
+    return round(math.fsum(amounts), PLACES_MAX)
+
+
+def unlisted(case: CaseBefore | None, amounts: Sequence[float]) -> tuple[int, float | None]:
+    """Events of a case beside listed ones with these amounts (NaN: missing), and the sum of theirs."""
+    number = 0 if case is None else case.events - len(amounts)
+    if case is None or number <= 0 or case.sum is None:
+        return max(number, 0), None
+    return number, _sum([case.sum, *(-amount for amount in amounts if not math.isnan(amount))])
+
+
+def unusual_before(
+    history: History,
+    time: float,
+    since_s: float,
+    case: CaseBefore | None = None,
+    answer_of: AnswerOf | None = None,
+) -> Earlier:
     """Find earlier unusual events.
 
     Parameters
@@ -45,24 +99,30 @@ def unusual_before(history: History, time: float, since_s: float, alerted: Colle
     time
         The event's, s since the epoch.
     since_s
-        How far back alerts may be, s.
-    alerted
-        Offsets of the entity's alerts.
+        How far back alerts may be that are not of its case, s.
+    case
+        The entity's, without the event.
+    answer_of
+        Answers to alerts; None: nobody answers any.
     """
-    # A few offsets: quicker than numpy's `isin`.
-    known = np.array([offset in alerted for offset in history.offsets.tolist()], dtype=np.bool_)
+    counted = in_case(history, case)
     recent = (history.scores >= UNUSUAL) & (history.times > time - min(DAY_S, since_s))
-    unusual = recent | known & (history.times > time - since_s)
+    alerted = (history.fates == ALERTED) & (history.times > time - since_s)
+    older, older_sum = unlisted(case, history.amounts[counted].tolist())
+    unusual = recent | alerted | counted
     places = np.flatnonzero(unusual)
-    if not len(places):
+    if not len(places) + older:
         return NOTHING
-    ranked = places[np.argsort(-(history.scores[places] + 100.0 * known[places]), kind="stable")]
+    # Those of the last day first, then alerted ones, then those with the highest score.
+    today = history.times[places] > time - DAY_S
+    weight = history.scores[places] + 1e3 * (history.fates[places] + 3.0 * today)
+    ranked = places[np.argsort(-weight, kind="stable")]
     told = tuple(
         (
             int(history.offsets[n]),
             max(0.0, time - float(history.times[n])),
             float(history.amounts[n]),
-            bool(known[n]),
+            _status(int(history.fates[n]), int(history.offsets[n]), answer_of),
         )
         for n in np.sort(ranked[:TOLD_MAX]).tolist()
     )
@@ -70,9 +130,11 @@ def unusual_before(history: History, time: float, since_s: float, alerted: Colle
     amounts, others = amounts[~np.isnan(amounts)], others[~np.isnan(others)]
     enough = len(others) >= OWN_HISTORY_MIN
     ends = np.sort(others)[[len(others) // 10, -1 - len(others) // 10]].tolist() if enough else (0.0, 0.0)
+    sums = [*amounts.tolist(), *([] if older_sum is None else [older_sum])]
     return Earlier(
-        len(places),
+        len(places) + older,
         told,
-        round(float(amounts.sum()), 9) if len(amounts) else None,
+        _sum(sums) if sums else None,
         (ends[0], ends[1]) if enough else None,
+        since_s if case is None else max(since_s, time - case.began),
     )

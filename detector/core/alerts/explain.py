@@ -24,26 +24,27 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
 from detector.core.alerts.earlier import NOTHING, Earlier
-from detector.core.alerts.falls import ScoreRows, expected_of, falls_of
+from detector.core.alerts.falls import ScoreRows, Swaps, expected_of
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
     OWN_HISTORY_MIN,
+    Ranges,
     contact,
     far_km,
     fastest_move,
     informative_category,
     own_hour,
     pace,
-    ranges,
     variance_of,
 )
 from detector.core.alerts.words import Sentences, Usual
-from detector.core.alerts.words.sentences import AGAIN_S, Before, is_seldom
+from detector.core.alerts.words.sentences import Before, is_again, is_seldom
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units
 
 # A smaller share of the fall is no reason.
 SHARE_MIN = 0.05
+JOINT_TOLD_MAX = 3  # things that are unusual together
 Nothing = Literal["combination", "random"]
 """What is said where no single thing lowers the score."""
 
@@ -93,7 +94,7 @@ class Explainer:
         count_max: int,
         otherwise: Nothing = "combination",
         earlier: Earlier = NOTHING,
-        earlier_s: float = 7 * DAY_S,
+        ranges: Ranges | None = None,
     ) -> tuple[Reason, ...]:
         """Explain one event, by one reason at least.
 
@@ -106,14 +107,19 @@ class Explainer:
         otherwise
             The reason, if no single thing lowers the score.
         earlier
-            Earlier unusual events of the main entity, in the last `earlier_s` seconds.
+            Earlier unusual events of the main entity.
+        ranges
+            Of the event; None: they are found anew.
         """
         expected, basis = expected_of(self._layout, event, typical.row, OWN_HISTORY_MIN)
-        falls = falls_of(self._layout, event, expected, score, score_rows)
-        if not falls.any() and basis == "cluster":
+        swaps = Swaps(self._layout, event, expected, score, score_rows)
+        if not (falls := swaps.falls()).any() and basis == "cluster":
             # A profile of few events may be what is strange: then only its own values fit it.
             expected, basis = expected_of(self._layout, event, typical.row, 0.0)
-            falls = falls_of(self._layout, event, expected, score, score_rows)
+            swaps = Swaps(self._layout, event, expected, score, score_rows)
+            falls = swaps.falls()
+        joint = swaps.joint() if otherwise == "combination" and not falls.any() else ()
+        falls[list(joint)] = 1.0
         total = falls.sum()
         if total <= 0.0:
             return (_reason("combination", otherwise, 1.0, self._say.nothing(otherwise)),)
@@ -134,13 +140,19 @@ class Explainer:
             view,
             basis,
             earlier,
-            earlier_s,
+            ranges or Ranges(self._layout, self._units, event),
             frozenset(groups[g].numerics.start for g in told if groups[g].numerics.stop),
             tuple(groups[g].categories.start for g in told if groups[g].categories.stop),
         )
         reasons = tuple(description.reason(groups[g], float(shares[g])) for g in told)
         # What is usual by itself reassures where something else is not.
-        return tuple(one for one in reasons if one.code != "combination") or reasons
+        single = () if joint else tuple(one for one in reasons if one.code != "combination")
+        if single:
+            return single
+        # The first one says what is rare together.
+        detail = self._say.joint([description.phrase(groups[g]) for g in told[:JOINT_TOLD_MAX]])
+        reasons = (replace(reasons[0], detail=detail), *reasons[1:])
+        return tuple(replace(one, code="combination") for one in reasons)
 
 
 class _Description(NamedTuple):
@@ -155,7 +167,7 @@ class _Description(NamedTuple):
     view: View
     basis: str  # of the expected numerics
     earlier: Earlier
-    earlier_s: float
+    ranges: Ranges
     numerics: frozenset[int]  # first ones of the groups that are told
     categories: tuple[int, ...]
 
@@ -168,6 +180,20 @@ class _Description(NamedTuple):
                 frauds = self.say.frauds(group.name, rate, float(np.expm1(age)) * DAY_S)
                 return replace(found, detail=f"{frauds}; {found.detail}")
         return found
+
+    def phrase(self, group: Group) -> str:
+        """What the event has in a group of columns, as a part of a sentence."""
+        say = self.say
+        if group.clock:
+            return say.at_hour(_clock(self.event.clocks[0]))
+        if (habit := self.layout.heat_of(group.name)) is not None:
+            return say.after_heat(self.layout.entities[habit.key or 0])
+        if group.entity == 0:
+            found = pace(self.layout, self.event, 0)
+            return say.with_pace(found.per_s if found is not None and found.known else None)
+        if group.field is None:
+            return say.met(group.name, self.view.entities[group.name])
+        return say.has(group.field, self.view.values, place=group.points.stop > 0)
 
     def _of(self, group: Group, share: float) -> Reason:
         layout, event, main = self.layout, self.event, self.say.words.main
@@ -241,13 +267,13 @@ class _Description(NamedTuple):
 
     def earlier_events(self) -> str | None:
         """Earlier unusual events in words; None without any."""
-        return told_earlier(self.say, self.earlier, self.earlier_s, self.view)
+        return told_earlier(self.say, self.earlier, self.view)
 
     def _usual(self, numeric: int, told: bool) -> list[Usual]:
         """Ranges of a numeric: the entity's own, else those of all entities, then those of the category."""
         layout, words = self.layout, self.say.words
         found: list[Usual] = []
-        own = ranges(layout, self.units, self.event, layout.kind_of(0)) if self.basis == "entity" else None
+        own = self.ranges(layout.kind_of(0)) if self.basis == "entity" else None
         speed = pace(layout, self.event, 0) if layout.entities else None
         if numeric == layout.exposure and self.earlier.normal is not None:
             found.append(Usual(words.this(), *self.earlier.normal))
@@ -256,7 +282,7 @@ class _Description(NamedTuple):
             low, high = own[:, numeric].tolist()
             found.append(Usual(words.this(), low, high, young))
         elif told:
-            every = ranges(layout, self.units, self.event, layout.kind_of(None))
+            every = self.ranges(layout.kind_of(None))
             ends = self.typical.ends if every is None else every
             found.append(Usual(words.others(), *ends[:, numeric].tolist()))
         found += self._usual_there(numeric)
@@ -271,7 +297,7 @@ class _Description(NamedTuple):
             kind, field = layout.kind_of(len(layout.entities) + category), layout.categories[category].field
             known = event.categories[0, category] != 0 and numeric < kind.numerics and field.echo
             if known and event.context[0, kind.count(-1)] >= CATEGORY_HISTORY_MIN:
-                ends = ranges(layout, self.units, event, kind)
+                ends = self.ranges(kind)
                 if ends is not None:
                     meeting = self.say.words.meeting(field.name, self.view.values[field.name])
                     usual = Usual(meeting, *ends[:, numeric].tolist())
@@ -299,7 +325,7 @@ class _Description(NamedTuple):
             share=max(share, 1e-6),
             own_events=own_events,
         )
-        usual = found.paired and found.age_s >= DAY_S and found.gap_s >= AGAIN_S
+        usual = found.paired and found.age_s >= DAY_S and not is_again(found, own_events)
         usual = usual and not is_seldom(found, own_events)
         return "combination" if usual else "contact", detail
 
@@ -309,7 +335,7 @@ class _Description(NamedTuple):
         kind = layout.kind_of(column)
         if numeric >= kind.numerics or not layout.numerics[numeric].field.echo or numeric in self.numerics:
             return None
-        ends, field = ranges(layout, self.units, self.event, kind), layout.numerics[numeric].field
+        ends, field = self.ranges(kind), layout.numerics[numeric].field
         amount = self.view.values[field.name]
         if ends is None or not isinstance(amount, float | int):
             return None
@@ -356,15 +382,15 @@ class _Description(NamedTuple):
         return "combination" if usual else "place", "; ".join(told)
 
 
-def told_earlier(say: Sentences, earlier: Earlier, earlier_s: float, view: View) -> str | None:
+def told_earlier(say: Sentences, earlier: Earlier, view: View) -> str | None:
     """Earlier unusual events in words; None without any."""
     if not earlier.number:
         return None
     told = [
-        Before(gap_s, None if math.isnan(amount) else amount, alerted)
-        for _, gap_s, amount, alerted in earlier.told
+        Before(gap_s, None if math.isnan(amount) else amount, status)
+        for _, gap_s, amount, status in earlier.told
     ]
-    return say.earlier(told, earlier.number, earlier_s, view.values)
+    return say.earlier(told, earlier.number, earlier.sum, earlier.since_s, view.values)
 
 
 def _code(group: Group) -> str:

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.earlier import NOTHING, Earlier
+from detector.core.alerts.case_rows import CaseBefore
+from detector.core.alerts.earlier import NOTHING, Earlier, in_case
 from detector.core.alerts.explain import told_earlier
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
@@ -36,13 +37,13 @@ from detector.core.alerts.known import (
     TIMES_USUAL,
     Contact,
     Pace,
+    Ranges,
     contact,
     fastest_move,
     informative_category,
     pace,
-    ranges,
 )
-from detector.core.alerts.recent import History
+from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.alerts.words import Sentences
 from detector.core.alerts.words.sentences import ONE_OF_MIN
 from detector.core.events import View
@@ -59,6 +60,7 @@ TIMES_SMALLER = 2.0  # a small amount is so many times smaller than the usual on
 SILENT_INTERVALS = 10.0  # usual intervals without an event that are told
 
 
+FATES = {0: "none", HELD: "held", ALERTED: "alerted"}
 Values = Mapping[str, float | int | str | bool | None]
 
 
@@ -107,8 +109,8 @@ class Evidence:
     shared: Sequence[Shared] = ()
     answered: Answer | None = None
     earlier: Earlier = NOTHING
-    earlier_s: float = 7 * DAY_S  # how far back they may be
-    last_alerted: bool = False  # whether the newest event of `history` was alerted
+    case: CaseBefore | None = None  # the entity's, without this event
+    ranges: Ranges | None = None  # of the event; None: they are found anew
 
 
 class Facts:
@@ -162,9 +164,10 @@ class Facts:
             yield Fact(code="answered", values=values, detail=self._say.answered(label, time_s))
 
     def _earlier(self, of: Evidence) -> Iterator[Fact]:
-        detail = told_earlier(self._say, of.earlier, of.earlier_s, of.view)
+        detail = told_earlier(self._say, of.earlier, of.view)
         if detail is not None:
-            values: Values = {"events": of.earlier.number, "sum": of.earlier.sum, "since_s": of.earlier_s}
+            number, _, total, _, since_s = of.earlier
+            values: Values = {"events": number, "sum": total, "since_s": since_s}
             yield Fact(code="earlier", values=values, detail=detail)
 
     def _shared(self, of: Evidence) -> Iterator[Fact]:
@@ -184,7 +187,7 @@ class Facts:
     def _near_frauds(self, of: Evidence) -> Iterator[Fact]:
         for near in of.near_frauds:
             values: Values = {"offset": near.offset, "distance": _short(near.distance)}
-            yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud(near.offset))
+            yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud())
 
     def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
         if usual is None or not of.amount > max(usual[1], 0.0):
@@ -283,7 +286,7 @@ class Facts:
             expected = own.per_s * reach_s if own is not None and own.known else None
             many = count >= max(EVENTS_MIN, TIMES_USUAL * (expected or 0.0))
             per_s = None if expected is None or own is None else own.per_s
-            a_day = None if per_s is None else self._usual_sum(of.event, per_s * DAY_S)
+            a_day = None if per_s is None else self._usual_sum(of, per_s * DAY_S)
             dear = (
                 usual is not None
                 and total is not None
@@ -307,13 +310,13 @@ class Facts:
             )
             yield Fact(code="window", values=values, detail=detail)
 
-    def _usual_sum(self, event: Rows, count: float) -> float | None:
+    def _usual_sum(self, of: Evidence, count: float) -> float | None:
         """Sum of so many usual amounts of the main entity, by its mean and its spreads."""
-        layout, numeric = self._layout, self._layout.exposure
+        layout, numeric, event = self._layout, self._layout.exposure, of.event
         kind = layout.kind_of(0)
         if numeric is None or numeric >= kind.numerics:
             return None
-        ends = ranges(layout, self._units, event, kind)
+        ends = self._ranges(of)(kind)
         # Between the middle and the ends, weighted as Pearson and Tukey (1965) have the mean: .3, .4, .3.
         middle = event.numerics.copy()
         middle[0] = event.context[0, kind.means(-1)]
@@ -361,8 +364,12 @@ class Facts:
             return
         amount = float(of.history.amounts[0]) if len(of.history) else math.nan
         last = None if math.isnan(amount) else amount
-        detail = self._say.since_last(main, gap_s, last, of.view.values, alerted=of.last_alerted)
+        alerted = len(of.history) > 0 and of.history.fates[0] == ALERTED
+        detail = self._say.since_last(main, gap_s, last, of.view.values, alerted=alerted)
         yield Fact(code="since_last", values={"gap_s": _short(gap_s), "amount": last}, detail=detail)
+
+    def _ranges(self, of: Evidence) -> Ranges:
+        return of.ranges or Ranges(self._layout, self._units, of.event)
 
     # --- what is usual -------------------------------------------------------------------------------------
 
@@ -373,7 +380,7 @@ class Facts:
             return None
         if of.earlier.normal is not None:
             return of.earlier.normal
-        found = ranges(layout, self._units, of.event, layout.kind_of(0))
+        found = self._ranges(of)(layout.kind_of(0))
         if found is None or np.isnan(found[:, layout.exposure]).any():
             return None
         low, high = found[:, layout.exposure].tolist()
@@ -388,14 +395,14 @@ class Facts:
             kind = layout.kind_of(len(layout.entities) + category)
             known = of.event.categories[0, category] != 0 and place.field.echo and numeric < kind.numerics
             if known and of.event.context[0, kind.count(-1)] >= CATEGORY_HISTORY_MIN:
-                ends = ranges(layout, self._units, of.event, kind)
+                ends = self._ranges(of)(kind)
                 if ends is not None and not np.isnan(ends[:, numeric]).any():
                     found.append((float(ends[0, numeric]), float(ends[1, numeric])))
         return max(found, default=None)
 
-    def usual(self, event: Rows, view: View) -> list[dict[str, Any]]:
+    def usual(self, of: Evidence) -> list[dict[str, Any]]:
         """Ranges of what is usual of the main entity, of its category, and of both together."""
-        layout = self._layout
+        layout, event, view = self._layout, of.event, of.view
         kinds: list[tuple[str, str | None, KeyKind]] = []
         if layout.entities:
             kinds.append((layout.entities[0], view.main, layout.kind_of(0)))
@@ -409,11 +416,11 @@ class Facts:
                 if layout.entities:
                     kinds.append((f"{layout.entities[0]}+{field.name}", value, layout.kind_of(0, column)))
         found = []
-        for of, value, kind in kinds:
-            ends = ranges(layout, self._units, event, kind)
+        for name, value, kind in kinds:
+            ends = self._ranges(of)(kind)
             if ends is not None:
                 count = round(float(event.context[0, kind.count(-1)]))
-                found.append({"of": of, "value": value, "events": count, "ranges": self._named(ends)})
+                found.append({"of": name, "value": value, "events": count, "ranges": self._named(ends)})
         return found
 
     def _named(self, ends: NDArray[np.float64]) -> dict[str, list[float]]:
@@ -424,12 +431,21 @@ class Facts:
         }
 
 
-def recent_events(history: History) -> list[dict[str, Any]]:
-    """The latest events of an entity, newest first, as an alert has them."""
-    rows = zip(*(column[:RECENT_SHOWN].tolist() for column in history[:4]), strict=True)
+def recent_events(history: History, case: CaseBefore | None = None) -> list[dict[str, Any]]:
+    """The latest events of an entity, newest first, as an alert has them; `case`: the alert's."""
+    latest = history.newest(RECENT_SHOWN)
+    fates = np.where(in_case(latest, case), latest.fates, 0)
     return [
-        {"offset": offset, "time": time, "amount": None if math.isnan(amount) else amount, "score": score}
-        for offset, time, amount, score in rows
+        {
+            "offset": offset,
+            "time": time,
+            "amount": None if math.isnan(amount) else amount,
+            "score": score,
+            "case": FATES[fate],
+        }
+        for offset, time, amount, score, fate in zip(
+            *(column.tolist() for column in (*latest[:4], fates)), strict=True
+        )
     ]
 
 

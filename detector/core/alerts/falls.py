@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from detector.core.features import DAY_S, Layout, Rows, population_shift, swap
 
 # A smaller fall in score is rounding.
 FALL_MIN = 1e-6
+# Groups that are tried in pairs: 28 of them.
+JOINT_MAX = 8
 
 ScoreRows = Callable[[Rows], NDArray[np.float64]]
 """Gives the scores (n,) of rows, by the model that scored the event."""
@@ -22,19 +24,62 @@ def parts_of(
 ) -> NDArray[np.float64]:
     """Part of each group of columns in an event's score, (G,), in all 1; zeros: none lowers it alone."""
     expected, _ = expected_of(layout, event, typical, OWN_HISTORY_MIN)
-    falls = falls_of(layout, event, expected, score, score_rows)
+    falls = Swaps(layout, event, expected, score, score_rows).falls()
     return falls / max(float(falls.sum()), FALL_MIN)
 
 
-def falls_of(
-    layout: Layout, event: Rows, expected: Rows, score: float, score_rows: ScoreRows
-) -> NDArray[np.float64]:
-    """How far the score falls when one group of columns is as expected, for each group; at least 0."""
-    groups = np.arange(len(layout.groups))
-    one_each = np.zeros(len(groups), dtype=np.int64)
-    falls = score - score_rows(swap(event.take(one_each), expected.take(one_each), layout, groups))
-    falls[falls < FALL_MIN] = 0.0
-    return falls
+class Swaps:
+    """Scores of an event, one row, with groups of its columns as expected.
+
+    Parameters
+    ----------
+    expected
+        One row.
+    score
+        The event's.
+    """
+
+    def __init__(
+        self, layout: Layout, event: Rows, expected: Rows, score: float, score_rows: ScoreRows
+    ) -> None:
+        self._layout, self._event, self._expected = layout, event, expected
+        self._score, self._score_rows = score, score_rows
+        self._alone = self._scores([np.arange(len(layout.groups))])
+
+    def falls(self) -> NDArray[np.float64]:
+        """How far the score falls when one group of columns is as expected, for each, (G,); at least 0."""
+        falls = self._score - self._alone
+        falls[falls < FALL_MIN] = 0.0
+        return falls
+
+    def joint(self) -> tuple[int, ...]:
+        """Two groups, else three, that lower the score together where none does alone; empty: none do.
+
+        At most `JOINT_MAX` groups are tried in pairs, those that raise it least by themselves.
+        """
+        tried = np.argsort(self._alone, kind="stable")[:JOINT_MAX]
+        first, second = np.triu_indices(len(tried), 1)
+        if not len(first):
+            return ()
+        pairs = self._scores([tried[first], tried[second]])
+        best = int(np.argmin(pairs))
+        found = int(tried[first[best]]), int(tried[second[best]])
+        if self._score - pairs[best] >= FALL_MIN:
+            return found
+        third = np.setdiff1d(tried, found)
+        if not len(third):
+            return ()
+        triples = self._scores([third, *found])
+        best = int(np.argmin(triples))
+        return (*found, int(third[best])) if self._score - triples[best] >= FALL_MIN else ()
+
+    def _scores(self, groups: Sequence[NDArray[np.intp] | int]) -> NDArray[np.float64]:
+        """Scores (n,) with each of the first groups (n,), and with all further groups, as expected."""
+        one_each = np.zeros(np.size(groups[0]), dtype=np.int64)
+        rows, other = self._event.take(one_each), self._expected.take(one_each)
+        for group in groups:
+            rows = swap(rows, other, self._layout, np.broadcast_to(group, one_each.shape).astype(np.int64))
+        return self._score_rows(rows)
 
 
 def expected_of(layout: Layout, event: Rows, typical: Rows, own_from: float) -> tuple[Rows, str]:

@@ -185,29 +185,63 @@ def is_everywhere(layout: Layout, event: Rows, point: int) -> bool:
     return False
 
 
+class Met(NamedTuple):
+    """What is known of another entity that an event meets."""
+
+    name: str
+    found: Contact
+    share: float  # of the main entity's events that have it
+    others: float  # decayed events of others with it
+
+
+def met(layout: Layout, event: Rows) -> list[Met]:
+    """The other entities of an event with a main one."""
+    found, context = [], event.context[0]
+    own = float(context[layout.kind_of(0).count(-1)]) if layout.entities else 0.0
+    for column in range(1, len(layout.entities)):
+        about = contact(layout, event, column)
+        if about is not None and about.paired:
+            others = float(context[layout.kind_of(column).count(-1)]) - about.events
+            found.append(Met(layout.entities[column], about, about.events / max(own, 1.0), max(others, 0.0)))
+    return found
+
+
 def _is_public(layout: Layout, event: Rows, entity: int) -> bool:
     everyone = float(event.context[0, layout.kind_of(entity).count(-1)])
     found = contact(layout, event, entity)
     return found is not None and everyone > OTHERS_TIMES * max(found.events, 1.0)
 
 
-def ranges(layout: Layout, units: Units, event: Rows, kind: KeyKind) -> NDArray[np.float64] | None:
-    """The .1 and .9 quantiles of what is usual of a key, (2, J) in the fields' own units.
+class Ranges:
+    """The .1 and .9 quantiles of what is usual of an event's keys, (2, J) in the fields' own units.
 
-    They follow from its mean and its two spreads, which are shrunk to everybody's. NaN where they are not
+    They follow from a key's mean and its two spreads, which are shrunk to everybody's. NaN where they are not
     known; None if it has too little history. A range from below to above 0 begins at 0 if its mean is above:
-    amounts of one sign have spreads that are wider than their way to 0.
+    amounts of one sign have spreads that are wider than their way to 0. Each key's are found once: reasons,
+    facts and the summary ask for the same.
     """
-    context, weight = event.context[0], float(event.context[0, kind.count(-1)])
-    if not kind.numerics or not weight >= OWN_HISTORY_MIN:
-        return None
-    ends = np.full((2, len(layout.numerics)), np.nan)
-    starts = (kind.mean(-1, 0), kind.variance(-1, 0, upper=True), kind.variance(-1, 0, upper=False))
-    everyone = population_variances(event.context, layout).reshape(2, -1)
-    shift = population_shift(event.context, layout)[0]
-    write: Any = _ends
-    write(context, starts, weight, everyone, shift, kind.numerics, ends)
-    return units.restore(ends)
+
+    def __init__(self, layout: Layout, units: Units, event: Rows) -> None:
+        self._units, self._context, self._numerics = units, event.context[0], len(layout.numerics)
+        self._everyone = population_variances(event.context, layout).reshape(2, -1)
+        self._shift = population_shift(event.context, layout)[0]
+        self._found: dict[int, NDArray[np.float64] | None] = {}
+
+    def __call__(self, kind: KeyKind) -> NDArray[np.float64] | None:
+        """Ranges of a key, (2, J); not to be written to."""
+        if kind.start not in self._found:
+            self._found[kind.start] = self._find(kind)
+        return self._found[kind.start]
+
+    def _find(self, kind: KeyKind) -> NDArray[np.float64] | None:
+        weight = float(self._context[kind.count(-1)])
+        if not kind.numerics or not weight >= OWN_HISTORY_MIN:
+            return None
+        ends = np.full((2, self._numerics), np.nan)
+        starts = (kind.mean(-1, 0), kind.variance(-1, 0, upper=True), kind.variance(-1, 0, upper=False))
+        write: Any = _ends
+        write(self._context, starts, weight, self._everyone, self._shift, kind.numerics, ends)
+        return self._units.restore(ends)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Alerts as AlertsConfig
+from detector.core.alerts.case_rows import RELATED_MAX
 from detector.core.erasure import Counts, Erased, Keys, counted
 
 EVENTS_MAX = 1 << 15  # links kept
@@ -219,6 +220,11 @@ def _confirm(ring: Any, number: int, oldest: int, offset: int, fraud: bool) -> i
             ring[place].fraud = fraud
             found += 1
     return found
+
+
+def related(found: Sequence[Shared]) -> tuple[int, ...]:
+    """First alerts of other cases that share more with an event than chance explains."""
+    return tuple(dict.fromkeys(case for one in found if one.related for case in one.cases))[:RELATED_MAX]
 
 
 def _chance(number: int, mean: float) -> float:

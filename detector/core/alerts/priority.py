@@ -65,6 +65,11 @@ class Priority:
         if known:
             self._fit()
 
+    def answer(self, offset: int) -> str | None:
+        """The answer to the alert at an offset, fraud or legitimate; None: none is known."""
+        _, answer, _ = self._alerts.get(offset, (0.0, _NONE, 0))
+        return {_LEGITIMATE: "legitimate", _FRAUD: "fraud"}.get(answer)
+
     def chance(self, excess: float) -> float:
         """Chance that an alert so far above the budget's score is a fraud, between 0 and 1."""
         return float(_chances(_columns([excess]), self._weights)[0])

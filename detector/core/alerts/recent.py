@@ -11,6 +11,8 @@ Rules
     - Chains follow from the keys. They are no part of the state.
     - A ring that was loaded from a smaller one lacks events which its size would hold. It sees none before
       `_begin`, the first number from which it has them all.
+    - What became of an event (`HELD`, `ALERTED`) is known after it was added, and stands in the fraction of
+      its offset: offsets are whole numbers far below 2 ** 51.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.state import Table, row_hash, rows_hash, words
 
 OFFSET, AMOUNT, SCORE = range(3)
+HELD, ALERTED = 1, 2  # it was held back, or alerted; 0: neither
+FATES = 4.0
 PLACES_PER_BUCKET = 4
 EVENT_BYTES = 8 + 8 + 3 * 8 + 4 + 8 // PLACES_PER_BUCKET
 """Bytes of one place: key, time, numbers, link, and its part of a bucket."""
@@ -44,14 +48,21 @@ class History(NamedTuple):
     amounts: NDArray[np.float64]  # (m,) of the field event.exposure; NaN: missing, or there is no such field
     scores: NDArray[np.float64]  # (m,)
     since: float  # event time from which all of its events are here, s
+    fates: NDArray[np.int64]  # (m,) HELD, ALERTED, or 0
 
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def newest(self, count: int) -> History:
+        """The newest of them, so many at most."""
+        first = slice(0, count)
+        offsets, times, fates = self.offsets[first], self.times[first], self.fates[first]
+        return History(offsets, times, self.amounts[first], self.scores[first], self.since, fates)
+
     def without_amounts(self) -> History:
         """The same with all amounts missing: alerts may not show them."""
         nothing = np.full(len(self), np.nan)
-        return History(self.offsets, self.times, nothing, self.scores, self.since)
+        return History(self.offsets, self.times, nothing, self.scores, self.since, self.fates)
 
 
 class Recent:
@@ -111,13 +122,15 @@ class Recent:
         elif oldest == 0:
             since = -np.inf
         stats = self._numbers[at]
-        return History(
-            stats[:, OFFSET].astype(np.int64),
-            self._times[at],
-            stats[:, AMOUNT],
-            stats[:, SCORE],
-            float(since),
-        )
+        offsets = stats[:, OFFSET].astype(np.int64)
+        fates = ((stats[:, OFFSET] - offsets) * FATES).astype(np.int64)
+        return History(offsets, self._times[at], stats[:, AMOUNT], stats[:, SCORE], float(since), fates)
+
+    def mark(self, number: int, fate: int) -> None:
+        """Say what became of an event with a main entity that is here."""
+        mark: Any = _mark
+        place = number % len(self._keys)
+        mark(self._keys, self._numbers, *words(self._times, self._numbers), self._hashed, place, fate)
 
     def _arrays(self) -> tuple[NDArray[Any], ...]:
         own = self._keys, self._times, self._numbers
@@ -234,6 +247,16 @@ def _feed(
             hashed[0] += row_hash(own, time_words, number_words, place)
             _chain(back, newest, key, place, first + event)
         place = place + 1 if place + 1 < size else 0
+
+
+@numba.njit(cache=True)
+def _mark(
+    own: Any, numbers: Any, time_words: Any, number_words: Any, hashed: Any, place: int, fate: int
+) -> None:
+    if own[place] != 0:
+        hashed[0] -= row_hash(own, time_words, number_words, place)
+        numbers[place, 0] = np.floor(numbers[place, 0]) + fate / FATES
+        hashed[0] += row_hash(own, time_words, number_words, place)
 
 
 @numba.njit(cache=True, inline="always")

@@ -31,9 +31,8 @@ from detector.config.tree import Alerts as AlertsConfig
 SEVERITIES = ("low", "medium", "high", "critical")
 MEMORY = 256  # alerts
 PRIOR = 16.0  # imagined alerts; as many as tell a share of a tenth within a factor of two
-OWED_MAX = 1.2  # alerts; with it no share moves by more than a factor of 1.5 between weeks of 70 alerts
+OWED_MAX = 1.1  # alerts; with it no share moves by more than a factor of 1.5 between weeks of 70 alerts
 SHARE = 0.1  # of a band whose limit that is; no limit is smaller
-EDGE = 1.5  # a rarity may be so many times beyond the edge of its band
 WEEK_SHARE = 0.07
 
 
@@ -69,13 +68,13 @@ class Severity:
         reached = (self.rarity(score) <= shares) & (self._owed - 1.0 >= -limits)
         return int(np.flatnonzero(reached)[-1]) + 1 if reached.any() else 0
 
-    def moved(self, rarity: float, rank: int) -> int:
-        """1 if a rank is above what the rarity has where no band is owed anything, -1 if below; else 0.
+    def fitting(self, rarity: float) -> int:
+        """Rank of a rarity where no band is owed anything."""
+        return int(np.count_nonzero(rarity <= self._shares))
 
-        A rarity near the edge of a band belongs to both.
-        """
-        highest, lowest = (np.count_nonzero(rarity * edge <= self._shares) for edge in (1.0 / EDGE, EDGE))
-        return int(rank > highest) - int(rank < lowest)
+    def band(self, rank: int) -> float:
+        """Share of the alerts that a rank means: the most unusual ones, of rank 0 the least unusual."""
+        return float(self._shares[rank - 1] if rank else 1.0 - self._shares[0])
 
     def rarity(self, score: float) -> float:
         """Share of alerts that are at least as far above the usual threshold, 0 to 1."""

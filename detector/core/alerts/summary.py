@@ -15,8 +15,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from detector.core.alerts.explain import Reason
 from detector.core.alerts.facts import Evidence, Fact
+from detector.core.alerts.known import Met
 from detector.core.alerts.policy import Published
 from detector.core.alerts.severity import SEVERITIES
 from detector.core.alerts.words import Sentences, Usual, duration
@@ -37,7 +40,8 @@ class Standing(NamedTuple):
 
     score: float
     rarity: float  # share of the last alerts that are as unusual
-    moved: int  # 1, -1: its severity is above or below what that has by itself
+    fitting: int  # rank of the severity that this has by itself
+    band: float  # share of the alerts that its severity means
 
 
 class Summary:
@@ -55,6 +59,7 @@ class Summary:
         own: tuple[float, float] | None,
         decision: Published,
         standing: Standing,
+        met: Sequence[Met] = (),
     ) -> dict[str, Any]:
         """Sum up one alert, as the body's `summary`.
 
@@ -62,6 +67,8 @@ class Summary:
         ----------
         own
             Range of the main entity's amounts; None: unknown.
+        met
+            The event's other entities.
         """
         focus = self._focus(reasons, facts, of)
         severity = self._severity(reasons, decision, standing)
@@ -69,7 +76,6 @@ class Summary:
         headline = self._head.at_risk(
             self._head.who(of.view.main, focus),
             amount,
-            (decision.case.events, decision.case.sum),
             (of.earlier.number, of.earlier.sum),
             of.view.values,
         )
@@ -80,6 +86,7 @@ class Summary:
             "headline": headline,
             "sentences": told,
             "severity": severity,
+            "with": self._head.others(met, of.view.entities),
             "focus": None if focus is None else {"name": focus[0], "value": focus[1]},
         }
 
@@ -165,11 +172,10 @@ class Summary:
         met = {fact.values["of"] for fact in facts if fact.code == "first_contact"}
         shared = {fact.values["of"] for fact in facts if fact.code == "shared" and not fact.values["usual"]}
         total = sum(reason.share for reason in reasons)
-        told = any(fact.code not in BACKGROUND for fact in facts)
         for reason in reasons:
             detail = reason.detail
-            if reason.code == "combination" and told:
-                continue
+            if reason.code == "combination" and reason is not reasons[0]:
+                continue  # the first one says all of them together
             foreign_heat = reason.code == "heat" and reason.of != self._say.words.main
             if foreign_heat and reason.share < HEAT_MIN * total and len(reasons) > 1:
                 continue
@@ -210,7 +216,11 @@ class Summary:
             severity,
             standing.score,
             rarity=standing.rarity,
-            moved=standing.moved,
+            fitting=SEVERITIES[standing.fitting],
+            moved=int(np.sign(decision.severity - standing.fitting)),
+            band=standing.band,
+            lowest=decision.severity == 0,
+            together=all(one.code == "combination" for one in reasons),
             parts=[(self._head.part(one.code, one.field, one.of), one.share / total) for one in reasons],
         )
 

@@ -209,6 +209,7 @@ class Layout:
         self.exposure = names.index(schema.exposure) if schema.exposure in names else None
         self.kinds = self._kinds()
         self.habits = self._habits()
+        self._habits_by = {(habit.name, habit.key, habit.point): habit for habit in self.habits}
         self.heats = self._heats()
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
@@ -259,9 +260,7 @@ class Layout:
 
     def habit_of(self, name: str, key: int | None, point: int | None = None) -> Habit | None:
         """The habit of this name, key and place; None if there is none."""
-        wanted = (name, key, point)
-        found = (habit for habit in self.habits if (habit.name, habit.key, habit.point) == wanted)
-        return next(found, None)
+        return self._habits_by.get((name, key, point))
 
     def share_columns(self, category: int) -> tuple[int, int, int, int]:
         """Columns of counts in the longest memory: of everything, a category, the main entity, both.

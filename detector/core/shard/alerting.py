@@ -8,8 +8,8 @@ every event ─> exploration (a random few) ─┘      │
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from detector.config.tree import ModelPart
 from detector.core.alerts.alert import make_alert
 from detector.core.alerts.case_record import make_update
-from detector.core.alerts.case_rows import RELATED_MAX, Candidate, Totals
+from detector.core.alerts.case_rows import Candidate, Totals
 from detector.core.alerts.cases import Cases
 from detector.core.alerts.explain import Nothing, Reason
 from detector.core.alerts.exploration import BY_SCORE, Exploration
-from detector.core.alerts.facts import Answer, Evidence, Fact, Shared
-from detector.core.alerts.links import Links
+from detector.core.alerts.facts import Evidence, Fact
+from detector.core.alerts.links import Links, related
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.alerts.priority import Priority, priority
+from detector.core.alerts.recent import ALERTED, HELD
 from detector.core.alerts.severity import Severity
 from detector.core.alerts.snoozes import Snoozes
 from detector.core.alerts.summary import Standing
@@ -38,14 +39,10 @@ from detector.core.model.calibration import Calibration
 from detector.core.model.score_part import Explained
 from detector.core.records import Alert, CaseUpdate, Identity
 from detector.core.shard.scoring import Scorer
-from detector.core.shard.telling import Telling
+from detector.core.shard.telling import LastAnswerOf, Telling
 
 # Events before the first alert: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
-
-
-LastAnswerOf = Callable[[int], tuple[str, float] | None]
-"""Gives label and time (s) of the last answer about a main entity (hash); None: there is none."""
 
 
 class Inquired(NamedTuple):
@@ -89,13 +86,12 @@ class Alerting:
     def __init__(self, config: ModelPart, identity: Identity, parser: Parser) -> None:
         self._identity = identity
         self._telling = Telling(config)
-        self._last_answer: LastAnswerOf = lambda entity: None
         self._configure(config, parser)
         self.restart()
 
     def know_answers(self, last_answer: LastAnswerOf) -> None:
         """Tell of answers from here on."""
-        self._last_answer = last_answer
+        self._telling.last_answer = last_answer
 
     def _configure(self, config: ModelPart, parser: Parser) -> None:
         self._event, self._config = config.event, config.alerts
@@ -166,25 +162,24 @@ class Alerting:
         for i in np.flatnonzero(strange | drawn).tolist():
             self._tell_due(piece, slice(done, i + 1))
             done = i + 1
-            view = self._parser.view(piece.events[i].record)
-            decision, chance = self._decision(piece, i, scorer, view), BY_SCORE
+            view, linked = self._parser.view(piece.events[i].record), self._linked(piece, i, scorer.layout)
+            decision, chance = self._decision(piece, i, scorer, view, linked), BY_SCORE
             if isinstance(decision, Suppressed):
                 decided.held[int(piece.events.offsets[i])] = decision.reason
                 fate = f"held back: {decision.reason}" if i == asked else fate
             if drawn[i] and not isinstance(decision, Published):
-                decision, chance = self._alone(piece, i, scorer, view, "exploration"), probability
+                decision, chance = self._alone(piece, i, view, linked, "exploration"), probability
             if not isinstance(decision, Published):
                 continue
             decided.alerted[i], decided.ranks[i] = True, decision.severity
             entity = piece.events[i].entities
             self._exploration.record(int(piece.events.offsets[i]), chance, (*entity, 0)[0])
             if not silent:
-                decided.alerts.append(self._alert(piece, i, scorer, decision, view))
+                decided.alerts.append(self._alert(piece, i, scorer, decision, view, linked))
         self._tell_due(piece, slice(done, len(piece.events)))
         decided.updates = self.updates(silent=silent)
         if asked is not None and not decided.alerted[asked]:
-            view = self._parser.view(piece.events[asked].record)
-            alert = self._alert(piece, asked, scorer, self._alone(piece, asked, scorer, view), view)
+            alert = self._alert_alone(piece, asked, scorer)
             decided.inquired = Inquired(fate, self._threshold, alert)
         return decided
 
@@ -211,23 +206,27 @@ class Alerting:
         """Alerts of the events of a piece whose score reaches the threshold, by place; nothing changes."""
         alerts = {}
         for i in np.flatnonzero(piece.scores >= self._threshold).tolist():
-            view = self._parser.view(piece.events[i].record)
-            alone = self._alone(piece, i, scorer, view)
-            alerts[i] = self._alert(piece, i, scorer, alone, view, apart=True)
+            alerts[i] = self._alert_alone(piece, i, scorer, apart=True)
         return alerts
+
+    def _alert_alone(self, piece: Piece, i: int, scorer: Scorer, *, apart: bool = False) -> Alert:
+        """The alert of event i as a case of its own; with `apart` it is none of the recent events."""
+        view, linked = self._parser.view(piece.events[i].record), self._linked(piece, i, scorer.layout)
+        alone = self._alone(piece, i, view, linked)
+        return self._alert(piece, i, scorer, alone, view, linked, apart=apart)
 
     def _alone(
         self,
         piece: Piece,
         i: int,
-        scorer: Scorer,
         view: View,
+        linked: Sequence[Linked],
         selection: Literal["score", "exploration"] = "score",
     ) -> Published:
         """Event i as a case of its own."""
         exposure = self._exposure(view)
-        related = self._related(piece, i, scorer.layout)
-        totals = Totals(case=int(piece.events.offsets[i]), sum=exposure, largest=exposure, related=related)
+        case, others = int(piece.events.offsets[i]), related(linked)
+        totals = Totals(case=case, sum=exposure, largest=exposure, related=others)
         score = float(piece.scores[i])
         expected = priority(self._chance(score), exposure)
         return Published(totals, self._rank(score), expected, selection, self._severity.rarity(score))
@@ -252,21 +251,9 @@ class Alerting:
         shares = [float(context[layout.kind_of(e).count(-1)]) / everything for e in range(1, len(keys))]
         return self._links.shared(keys[1:], keys[0], float(piece.rows.times[i]), shares)
 
-    def _related(self, piece: Piece, i: int, layout: Layout) -> tuple[int, ...]:
-        """First alerts of other cases that share more with event i than chance explains."""
-        shared = self._linked(piece, i, layout)
-        return tuple(dict.fromkeys(case for one in shared if one.related for case in one.cases))[:RELATED_MAX]
-
-    def _shared(self, piece: Piece, i: int, layout: Layout) -> list[Shared]:
-        """What other alerted entities share with event i, for its facts."""
-        now, days_s = float(piece.rows.times[i]), self._config.case_idle_timeout
-        return [
-            Shared(entity.name, one.alerted, days_s, max(0.0, now - one.latest), not one.related)
-            for entity, one in zip(self._event.entities[1:], self._linked(piece, i, layout), strict=False)
-            if one.alerted
-        ]
-
-    def _decision(self, piece: Piece, i: int, scorer: Scorer, view: View) -> Published | Suppressed | None:
+    def _decision(
+        self, piece: Piece, i: int, scorer: Scorer, view: View, linked: Sequence[Linked]
+    ) -> Published | Suppressed | None:
         """What becomes of event i, which is counted in its entity's case; None below the threshold."""
         event, score, cold = piece.events[i], float(piece.scores[i]), float(piece.cold[i])
         if score < self._threshold:
@@ -280,10 +267,10 @@ class Alerting:
             exposure=self._exposure(view),
             severity=self._rank(score),
             score=score,
-            related=self._related(piece, i, scorer.layout),
+            related=related(linked),
         )
         cold_rank = self._rank(cold) if cold >= self._threshold else None
-        if self._is_snoozed(piece, i, scorer, view, cold_rank or 0):
+        if self._is_snoozed(piece, i, scorer, view, linked, cold_rank or 0):
             held: Suppressed | None = Suppressed("snooze")
         else:
             held = self._policy.decide(
@@ -296,6 +283,8 @@ class Alerting:
                 now=candidate.now,
                 events_per_day=self._events_per_day,
             )
+        if candidate.entity:
+            self._telling.mark(i, ALERTED if held is None else HELD)
         if held is not None:
             self.cases.hold(candidate, held.reason)
             totals = self.cases.totals(candidate.entity)
@@ -318,32 +307,47 @@ class Alerting:
         self._priority.record(candidate.offset, self._severity.excess(score), candidate.entity)
         return Published(totals, candidate.severity, expected, rarity=rarity)
 
-    def _is_snoozed(self, piece: Piece, i: int, scorer: Scorer, view: View, rank: int) -> bool:
+    def _is_snoozed(
+        self, piece: Piece, i: int, scorer: Scorer, view: View, linked: Sequence[Linked], rank: int
+    ) -> bool:
         """Whether somebody asked not to see this alert, whose severity without heat is `rank`."""
         entity, now = (*piece.events[i].entities, 0)[0], float(piece.now[i])
         if not entity or self._snoozes.until(entity, now) is None:
             return False
         codes: set[str] = set()
         if self._snoozes.asks(entity, now):
-            _, _, reasons, facts = self._told(piece, i, scorer, view, "combination")
+            _, _, reasons, facts = self._told(piece, i, scorer, view, linked, "combination")
             codes = {reason.code for reason in reasons} | {fact.code for fact in facts}
         return self._snoozes.holds(entity, codes, rank, now)
 
     def _told(
-        self, piece: Piece, i: int, scorer: Scorer, view: View, otherwise: Nothing, *, apart: bool = False
+        self,
+        piece: Piece,
+        i: int,
+        scorer: Scorer,
+        view: View,
+        linked: Sequence[Linked],
+        otherwise: Nothing,
+        *,
+        counted: int | None = None,
+        apart: bool = False,
     ) -> tuple[Evidence, Explained, tuple[Reason, ...], tuple[Fact, ...]]:
         """What is known of event i, what is normal near it, why it is not, and facts.
 
-        With `apart` it is none of the recent events.
+        `counted` is the case in which it counts already. With `apart` it is none of the recent events.
         """
         inputs, entity = piece.inputs[i : i + 1], (*piece.events[i].entities, 0)[0]
-        alerted = self.cases.alerts_about(entity)
-        known = self._telling.about(piece.events, i, piece.rows, view, alerted, apart=apart)
-        answer = self._last_answer(int(known.event.entities[0, 0])) if piece.events[i].entities else None
-        known = replace(
-            known,
-            shared=self._shared(piece, i, scorer.layout),
-            answered=None if answer is None else Answer(*answer),
+        case = self.cases.before(entity, counted, self._exposure(view))
+        known = self._telling.about(
+            piece.events,
+            i,
+            piece.rows,
+            view,
+            case,
+            scorer,
+            linked=linked,
+            answer_of=self._priority.answer,
+            apart=apart,
         )
         score = float(piece.scores[i])
         explained, reasons = self._telling.reasons(known, inputs, score, scorer, otherwise)
@@ -356,16 +360,19 @@ class Alerting:
         scorer: Scorer,
         decision: Published,
         view: View,
+        linked: Sequence[Linked],
         *,
         apart: bool = False,
     ) -> Alert:
         """Explain event i and make its alert; with `apart` it is none of the recent events."""
         event, score = piece.events[i], float(piece.scores[i])
         otherwise: Nothing = "random" if decision.selection == "exploration" else "combination"
-        known, explained, reasons, facts = self._told(piece, i, scorer, view, otherwise, apart=apart)
+        known, explained, reasons, facts = self._told(
+            piece, i, scorer, view, linked, otherwise, counted=decision.case.case, apart=apart
+        )
         schema, served = self._event, scorer.served
-        rarity, moved = decision.rarity, self._severity.moved(decision.rarity, decision.severity)
-        standing = Standing(score, rarity, moved)
+        rarity, band = decision.rarity, self._severity.band(decision.severity)
+        standing = Standing(score, rarity, self._severity.fitting(rarity), band)
         body = self._telling.body(known, scorer, reasons, facts, decision, standing)
         return make_alert(
             self._identity,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
-from detector.core.alerts.earlier import unusual_before
+from detector.core.alerts.case_rows import CaseBefore, Total
+from detector.core.alerts.earlier import AnswerOf, unlisted, unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
-from detector.core.alerts.facts import Evidence, Fact, Facts, recent_events
+from detector.core.alerts.facts import Answer, Evidence, Fact, Facts, Shared, recent_events
+from detector.core.alerts.known import Ranges, met
+from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Published
 from detector.core.alerts.recent import Recent
 from detector.core.alerts.score_record import iso
@@ -24,21 +28,26 @@ from detector.core.features import Layout, Rows
 from detector.core.model.score_part import Explained
 from detector.core.shard.scoring import Scorer
 
+LastAnswerOf = Callable[[int], tuple[str, float] | None]
+"""Gives label and time (s) of the last answer about a main entity (hash); None: there is none."""
+
 
 class Telling:
     """Keeps the recent events of a shard, and tells what is known of one event."""
 
     def __init__(self, config: ModelPart) -> None:
-        self._event, self._config = config.event, config.alerts
+        self._event, self._config, self._feedback = config.event, config.alerts, config.feedback
         self._sentences = Sentences(config.event)
         self.recent = Recent(config.alerts.recent_events_max, config.model.barriers.block_events)
         self._exposure = _place_of_exposure(config)
+        self.last_answer: LastAnswerOf = lambda entity: None
         self._first = 0  # number of the first event of the piece that was added last
 
     def reconfigure(self, config: ModelPart) -> None:
         """Use another configuration; recent events stay."""
-        recent = self.recent
+        recent, last_answer = self.recent, self.last_answer
         self.__init__(config)  # type: ignore[misc]
+        self.last_answer = last_answer
         self.recent.take_over(recent)
 
     def remember(self, events: Events, rows: Rows, scores: NDArray[np.float64]) -> None:
@@ -53,8 +62,11 @@ class Telling:
         i: int,
         rows: Rows,
         view: View,
-        alerted: Sequence[int],
+        case: CaseBefore | None,
+        scorer: Scorer,
         *,
+        linked: Sequence[Linked],
+        answer_of: AnswerOf,
         apart: bool,
     ) -> Evidence:
         """Gather what is known of event `i` of a piece.
@@ -63,8 +75,12 @@ class Telling:
         ----------
         rows
             The piece's.
-        alerted
-            Offsets of alerts of its main entity.
+        case
+            Its main entity's, without this event.
+        linked
+            What its other entities share with other main ones.
+        answer_of
+            Answers to alerts.
         apart
             The piece was not added: each event is the next one.
         """
@@ -75,15 +91,26 @@ class Telling:
         if not shows:
             history = history.without_amounts()
         since_s = self._config.case_idle_timeout
+        answer = self.last_answer(key) if key else None
         return Evidence(
             event=row,
             view=view,
             amount=float(self._amounts(events)[i]) if shows else np.nan,
             history=history,
-            earlier=unusual_before(history, time, since_s, alerted),
-            earlier_s=since_s,
-            last_alerted=len(history) > 0 and int(history.offsets[0]) in alerted,
+            earlier=unusual_before(history, time, since_s, case, answer_of if self._feedback else None),
+            case=case,
+            ranges=Ranges(scorer.layout, scorer.units, row),
+            answered=None if answer is None else Answer(*answer),
+            shared=[
+                Shared(entity.name, one.alerted, since_s, max(0.0, time - one.latest), not one.related)
+                for entity, one in zip(self._event.entities[1:], linked, strict=False)
+                if one.alerted
+            ],
         )
+
+    def mark(self, i: int, fate: int) -> None:
+        """Say what became of event `i` of the piece that was added last."""
+        self.recent.mark(self._first + i, fate)
 
     def reasons(
         self,
@@ -108,7 +135,7 @@ class Telling:
             count_max=self._config.reasons_max,
             otherwise=otherwise,
             earlier=of.earlier,
-            earlier_s=of.earlier_s,
+            ranges=of.ranges,
         )
 
     def facts(self, of: Evidence, inputs: NDArray[np.float32], scorer: Scorer) -> tuple[Fact, ...]:
@@ -129,15 +156,23 @@ class Telling:
         found = Facts(scorer.layout, scorer.units, self._sentences)
         exposure = self._event.exposure if self._exposure is not None else None
         own = found.own_range(of)
-        summary = Summary(self._sentences, exposure).make(reasons, facts, of, own, decision, standing)
+        others = met(scorer.layout, of.event)
+        summary = Summary(self._sentences, exposure).make(reasons, facts, of, own, decision, standing, others)
         amount = None if np.isnan(of.amount) else of.amount
-        earlier = None if amount is None else round(amount + (of.earlier.sum or 0.0), 9)
+        earlier = None if amount is None else Total.of([amount, of.earlier.sum or 0.0])
+        case = of.case if of.case is not None and of.case.first == decision.case.case else None
+        recent = recent_events(of.history, case)
+        listed = [
+            math.nan if one["amount"] is None else one["amount"] for one in recent if one["case"] != "none"
+        ]
+        number, total = unlisted(case, listed)
         return {
             "summary": summary,
             "facts": [msgspec.to_builtins(fact) for fact in facts],
-            "recent": [{**one, "time": iso(one["time"])} for one in recent_events(of.history)],
-            "usual": found.usual(of.event, of.view),
+            "recent": [{**one, "time": iso(one["time"])} for one in recent],
+            "usual": found.usual(of),
             "at_risk": {"event": amount, "with_earlier": earlier},
+            "case": {"unlisted": {"number": number, "sum": total}},
         }
 
     def _amounts(self, events: Events) -> NDArray[np.float64]:

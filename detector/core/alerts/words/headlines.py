@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from detector.core.alerts.case_rows import Total
+from detector.core.alerts.known import Met
 from detector.core.alerts.words.english import TEXTS
-from detector.core.alerts.words.numbers import number, percent, rounded
-from detector.core.alerts.words.sentences import listed
-from detector.core.alerts.words.words import Words, events
+from detector.core.alerts.words.numbers import duration, number, percent, rounded
+from detector.core.alerts.words.sentences import USUAL_SHARE, listed
+from detector.core.alerts.words.words import DAY_S, Words, ago
 
 Values = Mapping[str, Any]
-LARGER = 1.25  # a sum with earlier events is so many times larger
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
+ALL_MAX = 0.005  # a smaller share is none
 RARE_MAX = 1e9  # events of which one is as unusual, at most told
 
 
@@ -42,26 +44,42 @@ class Headlines:
         self,
         who: str,
         amount: float | None,
-        case: tuple[int, float | None],
         earlier: tuple[int, float | None],
         values: Values,
     ) -> str:
-        """Whose alert, and what is at risk: of the event, of its case, or with unusual events before it.
+        """Whose alert, and what is at risk: of the event, and with the unusual events before it.
 
-        `case` and `earlier` are numbers of events with the sum of their amounts; earlier ones without this.
+        `earlier`: number of events, without this one, and the sum of their amounts.
         """
         if amount is None:
             return who
-        shown, case_sum = self._words.amount(amount, values), case[1] or 0.0
-        before = amount + (earlier[1] or 0.0)
-        if earlier[0] and before > LARGER * max(case_sum, amount):
+        shown = self._words.amount(amount, values)
+        if earlier[0] and earlier[1] is not None:
             text = TEXTS["unusual_one" if earlier[0] == 1 else "unusual_events"]
-            count, total = text.format(n=number(float(earlier[0]))), self._words.amount(before, values)
+            count = text.format(n=number(float(earlier[0])))
+            total = self._words.amount(Total.of([amount, earlier[1]]), values)
             return TEXTS["at_risk_earlier"].format(who=who, amount=shown, sum=total, events=count)
-        if case[0] > 1 and case[1] is not None:
-            total = self._words.amount(case_sum, values)
-            return TEXTS["at_risk_case"].format(who=who, amount=shown, sum=total, events=events(case[0]))
         return TEXTS["at_risk"].format(who=who, amount=shown)
+
+    def others(self, met: Sequence[Met], entities: Values) -> str | None:
+        """Other entities of the event, and whether the main one knows them; None without any."""
+        told = [
+            TEXTS["met"].format(one=self.one(one.name, str(value)), known=self._known(one))
+            for one in met
+            if (value := entities.get(one.name)) is not None
+        ]
+        return listed(told) if told else None
+
+    def _known(self, one: Met) -> str:
+        contact, this = one.found, self._words.this()
+        if contact.new:
+            return TEXTS["met_new" if contact.ever else "met_never"].format(this=this)
+        if contact.age_s < DAY_S:
+            return TEXTS["met_today"].format(this=this, ago=ago(contact.age_s))
+        shared = one.others > max(contact.events, 1.0)
+        most = one.share >= USUAL_SHARE
+        text = TEXTS["met_most" if most else "met_known"].format(this=this, known=duration(contact.age_s))
+        return text if shared or not most else TEXTS["met_own"].format(known=text)
 
     def part(self, code: str, field: str, of: str | None) -> str:
         """What carries a part of the score: `the amount`."""
@@ -69,7 +87,17 @@ class Headlines:
         return TEXTS[f"part_{code}"].format(label=label, this=self._words.this(of))
 
     def severity(
-        self, severity: str, score: float, *, rarity: float, moved: int, parts: Sequence[tuple[str, float]]
+        self,
+        severity: str,
+        score: float,
+        *,
+        rarity: float,
+        fitting: str,
+        moved: int,
+        band: float,
+        lowest: bool,
+        together: bool,
+        parts: Sequence[tuple[str, float]],
     ) -> str:
         """Why an alert is that severe.
 
@@ -79,21 +107,35 @@ class Headlines:
             -log10 of the share of events that are as unusual.
         rarity
             Share of the last alerts that are as unusual.
-        moved
-            1, -1: the severity is above or below what the rarity has by itself.
+        fitting, moved
+            The severity that the rarity has by itself; 1, -1: the alert's is above or below.
+        band
+            Share of the alerts that the severity means.
+        lowest
+            It is the lowest one.
+        together
+            No part by itself carries the score.
         parts
             What carries the score, with its share of it, the largest first.
         """
-        most = [parts[0]] if parts[0][1] >= MAIN_SHARE else parts
-        text = TEXTS["severity"].format(
-            severity=severity,
+        most = [parts[0]] if parts[0][1] >= MAIN_SHARE and not together else parts
+        named = listed([what for what, _ in most])
+        said = {1: "raised", -1: "lowered", 0: "lowest" if lowest else "highest"}[moved]
+        return TEXTS["severity"].format(
+            severity=TEXTS[f"severity_{said}"].format(severity=severity, fitting=fitting, band=percent(band)),
             n=number(round(rounded(min(10.0 ** max(score, 0.0), RARE_MAX)))),
-            share=percent(1.0 - rarity),
-            parts=listed([what for what, _ in most]),
+            share=self._share(rarity),
+            parts=TEXTS["together" if len(most) > 1 else "with_rest"].format(parts=named)
+            if together
+            else named,
         )
-        if moved:
-            text += TEXTS["severity_raised" if moved > 0 else "severity_lowered"]
-        return text
+
+    @staticmethod
+    def _share(rarity: float) -> str:
+        """How many of the last alerts are less unusual."""
+        if rarity < ALL_MAX:
+            return TEXTS["all_of"]
+        return TEXTS["hardly_any_of"] if 1.0 - rarity < ALL_MAX else percent(1.0 - rarity)
 
     def random(self, severity: str) -> str:
         """An alert that was chosen at random."""

@@ -33,6 +33,8 @@ AGAIN_S = 600.0
 YOUNG_S = 30 * DAY_S
 # A value that fewer of the main entity's events have is seldom for it.
 SELDOM_SHARE = 0.1
+# A thing that so many of the main entity's events have is its usual one.
+USUAL_SHARE = 0.5
 
 
 Values = Mapping[str, Any]
@@ -53,7 +55,7 @@ class Before(NamedTuple):
 
     gap_s: float
     amount: float | None
-    alerted: bool
+    status: str  # one of `detector.core.alerts.earlier.STATUSES`
 
 
 class Sentences:
@@ -143,7 +145,7 @@ class Sentences:
             return self.first_time(found, name, value, young_s=young_s)
         if found.age_s < DAY_S:
             return self.first_contact(found, name, value)
-        if found.gap_s < AGAIN_S:
+        if is_again(found, own_events):
             return TEXTS["again"].format(meeting=words.meeting(name, value), duration=duration(found.gap_s))
         if is_seldom(found, own_events):
             every = number(_about(own_events / max(found.events, 1.0)))
@@ -239,8 +241,10 @@ class Sentences:
             return text.format(meeting=self.words.meeting(name, value))
         return named or TEXTS["hot_hours" if hours else "hot_days"].format(this=self.words.this(name))
 
-    def earlier(self, told: Sequence[Before], count: int, since_s: float, values: Values) -> str:
-        """Earlier unusual events of the main entity: these of so many."""
+    def earlier(
+        self, told: Sequence[Before], count: int, total: float | None, since_s: float, values: Values
+    ) -> str:
+        """Earlier unusual events of the main entity: these of so many, and the sum of all."""
         parts = []
         for one in told:
             text = TEXTS["earlier_nothing" if one.amount is None else "earlier_one"]
@@ -248,12 +252,14 @@ class Sentences:
                 text.format(
                     amount="" if one.amount is None else self.words.amount(one.amount, values),
                     duration=duration(one.gap_s),
-                    alerted=TEXTS["alerted" if one.alerted else "not_alerted"],
+                    alerted=TEXTS[one.status],
                 )
             )
         shown = listed(parts)
         if count > len(told):
-            shown = TEXTS["earlier_more"].format(n=number(float(count)), days=duration(since_s), list=shown)
+            text = TEXTS["earlier_more" if told else "earlier_none"]
+            all_ = "" if total is None else TEXTS["in_all"].format(sum=self.words.amount(total, values))
+            shown = text.format(n=number(float(count)), days=duration(since_s), sum=all_, list=shown)
         return TEXTS["earlier"].format(this=self.words.this(), list=shown)
 
     def hour(self, time: str, usual: str, share: float | None) -> str:
@@ -313,9 +319,9 @@ class Sentences:
         )
         return TEXTS["shared_usual"].format(shared=text) if usual else text
 
-    def near_fraud(self, offset: int) -> str:
-        """A confirmed fraud that the event is like."""
-        return TEXTS["near_fraud"].format(offset=offset)
+    def near_fraud(self) -> str:
+        """The event is like a confirmed fraud."""
+        return TEXTS["near_fraud"]
 
     def small_then_large(
         self, small: float, gap_s: float, large: float, usual: tuple[float, float], values: Values
@@ -426,6 +432,39 @@ class Sentences:
         """Many things lower the score, each a little; these most."""
         return TEXTS["many"].format(names=", ".join(self.words.label(name) for name in names))
 
+    def joint(self, parts: Sequence[str]) -> str:
+        """Things that are unusual together, or one with the rest of the event."""
+        which = "joint_one" if len(parts) == 1 else "joint_two" if len(parts) == 2 else "joint"
+        return TEXTS[which].format(parts=listed(parts))
+
+    def at_hour(self, time: str) -> str:
+        """A time of day."""
+        return TEXTS["at_hour"].format(time=time)
+
+    def after_heat(self, name: str) -> str:
+        """Soon after unusual events of an entity."""
+        return TEXTS["after_heat"].format(this=self.words.this(name))
+
+    def with_pace(self, per_s: float | None) -> str:
+        """How many events the main entity usually has; None: unknown."""
+        this = self.words.this()
+        return TEXTS["so_young"] if per_s is None else TEXTS["with_rate"].format(this=this, rate=rate(per_s))
+
+    def met(self, name: str, value: str | None) -> str:
+        """An entity that the event has or lacks."""
+        return self.missing(name) if value is None else self.words.meeting(name, value)
+
+    def has(self, field: ValueField, values: Values, *, place: bool) -> str:
+        """A field of the event."""
+        if place:
+            return TEXTS["at_this_place"]
+        label = self.words.label(field.name)
+        if not field.echo:
+            return label
+        return TEXTS["value"].format(
+            label=label, value=self.words.value(field.name, values[field.name], values)
+        )
+
     def nothing(self, which: str) -> str:
         """No single thing is the reason."""
         return TEXTS[which]
@@ -439,6 +478,11 @@ def listed(parts: Sequence[str]) -> str:
     for part in parts[1:-1]:
         first = TEXTS["and"].format(first=first, second=part)
     return TEXTS["last_and"].format(first=first, second=parts[-1])
+
+
+def is_again(found: Contact, own_events: float) -> bool:
+    """Whether the main entity, which has so many events, meets this again at once, and not as usual."""
+    return found.gap_s < AGAIN_S and found.events < USUAL_SHARE * own_events
 
 
 def is_seldom(found: Contact, own_events: float) -> bool:

@@ -154,6 +154,8 @@ class Words:
         last = noun.rpartition(" ")[2]
         text = _MEETING.get(noun) or _MEETING.get(last) or WITH
         shown = "" if value is None else self.labelled(name, value)
+        if shown.lower().startswith(f"{noun.lower()} "):  # branch 24
+            shown = shown[len(noun) + 1 :]
         return text.format(noun=noun, value=shown).strip()
 
     @property
