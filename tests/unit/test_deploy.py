@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def test_the_build_sees_what_it_copies_and_no_more() -> None:
     assert everything == "*"
     assert {name.removeprefix("!") for name in exceptions if name.startswith("!")} == copied
     assert all((DEPLOY.parent / name).exists() for name in copied)
+
+
+def test_the_image_has_the_clients_that_the_values_of_the_chart_need() -> None:
+    [extras] = [line.partition("=")[2].split(",") for line in arguments("ARG") if line.startswith("EXTRAS=")]
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert set(extras) <= project["optional-dependencies"].keys()
+    clients = {"s3": "s3", "gs": "gcs", "abfs": "azure"}
+    for values in (DEPLOY / "helm" / "values").glob("*.yaml"):
+        url = yaml.safe_load(values.read_text()).get("checkpoints", {}).get("url")
+        assert url is None or clients[url.partition(":")[0]] in extras, values
 
 
 # --- the chart ---
