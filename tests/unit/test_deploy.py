@@ -87,6 +87,14 @@ def test_the_image_has_the_clients_that_the_values_of_the_chart_need() -> None:
 # --- the chart ---
 
 
+def test_the_values_for_a_first_try_read_the_events_of_simulate() -> None:
+    def config(path: Path) -> Any:
+        return yaml.safe_load(path.read_text())
+
+    values = config(DEPLOY / "helm" / "values" / "volume.yaml")
+    assert values["config"]["event"] == config(DEPLOY.parent / "configs" / "simulate.yaml")["event"]
+
+
 def test_the_schema_of_the_charts_values_has_the_configuration_of_this_version() -> None:
     spec = spec_from_file_location("schema", DEPLOY / "helm" / "schema.py")
     assert spec is not None

@@ -19,7 +19,7 @@ def test_a_change_of_one_percent_a_day_is_told_with_its_days_and_no_other_field(
         made["amount"] *= 1.01 ** ((made["times"][0] - START_S) / DAY_S - 10.0)
 
     first = next(
-        one for one in follow(DriftWatch(COLUMNS), pieces(50.0, rising, per_day=15_000)) if one.sentences
+        one for one in follow(DriftWatch(COLUMNS), pieces(50.0, rising, per_day=30_000)) if one.sentences
     )
     assert 30.0 < (first.time - START_S) / DAY_S < 45.0
     assert [name for name, one in first.fields.items() if one.since] == ["amount"]
