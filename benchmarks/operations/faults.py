@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -80,9 +81,15 @@ class Result(NamedTuple):
 HEAD = "| alert | for | condition after | page after | resolved after | others | |\n" + "|---" * 7 + "|"
 
 
+def firing(prometheus: Prometheus) -> set[str]:
+    """Names of the alerts that fire now."""
+    return {one["labels"]["alertname"] for one in prometheus.alerts() if one["state"] == "firing"}
+
+
 def try_one(name: str, world: World, webhook: Webhook, wait_s: float) -> Result:
     """Put a fault in and take it away."""
     webhook.messages.clear()
+    print(f"{datetime.now():%H:%M:%S} {name}", file=sys.stderr, flush=True)
     began_s = time.time()
     held: list[float] = []
 
@@ -103,7 +110,7 @@ def try_one(name: str, world: World, webhook: Webhook, wait_s: float) -> Result:
     resolved_s = webhook.seen("resolved").get(name, float("inf"))
     time.sleep(AFTER_S)
     others = tuple(sorted(webhook.seen("firing").keys() - {name}))
-    poll_until(lambda: not world.prometheus.alerts(), timeout_s=RESOLVE_S, interval_s=1.0)
+    poll_until(lambda: not firing(world.prometheus), timeout_s=RESOLVE_S, interval_s=1.0)
     # The last time at which the condition began to hold before the page: it may have held before.
     held_s = max((at for at in held if at <= fired_s), default=float("inf"))
     return Result(name, wait_s, held_s - began_s, fired_s - held_s, resolved_s - mended_s, others)

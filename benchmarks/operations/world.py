@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.operations.faulty import FAULTS
-from benchmarks.operations.live import CONFIG, KAFKA
+from benchmarks.operations.live import CONFIG
 from benchmarks.operations.servers import Hook, Prometheus
 from benchmarks.operations.traffic import Analysts, Traffic
 from tests.kafka.broker import KafkaBroker, free_ports
@@ -24,7 +24,7 @@ from tests.kafka.distribution import ends_with_us
 from tests.kafka.waiting import poll_until
 
 PARTITIONS = 3
-EVENTS_PER_S = 60.0
+EVENTS_PER_S = 20.0
 START_S = 900.0
 MEMBER = "member-{}"
 SETTINGS: dict[str, Any] = {
@@ -45,7 +45,7 @@ class World:
             "faults",
             partitions=PARTITIONS,
             config=SETTINGS,
-            kafka={**KAFKA, "poll_records_max": 16},
+            kafka={"poll_records_max": 16},
             sides=("feedback", "receipts", "exchange"),
             module="benchmarks.operations.faulty",
         )

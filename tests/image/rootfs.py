@@ -53,8 +53,7 @@ class ImageUnavailable(Exception):
 
 
 def _buildah(*arguments: str) -> str:
-    stores = ("--root", str(BUILD / "store"), "--runroot", str(BUILD / "run"), "--storage-driver", "vfs")
-    command = ["buildah", *stores, *arguments]
+    command = ["buildah", "--root", str(BUILD / "store"), "--runroot", str(BUILD / "run"), *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_S)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {(done.stdout + done.stderr)[-3000:]}")
@@ -87,7 +86,7 @@ def build() -> None:
         _buildah("commit", "--rm", container, BASE)
     seen = [f"--volume={path}:{path}:ro" for path in (PIP_CONFIG, AUTHORITIES) if path.exists()]
     _buildah(
-        "build", "--isolation", "chroot", "--pull-never", "--build-arg", f"BASE={BASE}", *seen,
+        "build", "--layers", "--isolation", "chroot", "--pull-never", "--build-arg", f"BASE={BASE}", *seen,
         "--ignorefile", "deploy/Dockerfile.dockerignore", "-f", "deploy/Dockerfile", "-t", IMAGE, ".",
     )  # fmt: skip
 
