@@ -1,210 +1,169 @@
-"""Faults for real: `python -m benchmarks.operations.faults [NAME ...]`.
+"""Faults for real: `python -m benchmarks.operations.faults [NAME ...] [--faster 10] [--quiet S]`.
 
-A real broker, two daemons, Prometheus, Alertmanager and a webhook. Each fault is put in by itself. Its alert
-must reach the webhook within its `for` and a minute, no other alert may, and it must be told as resolved once
-the fault is gone. At the end traffic goes on without a fault, and nothing may come (`--quiet`).
+A real broker, two daemons, `detector notify`, Prometheus, Alertmanager and a webhook. Each fault of `broken`
+is put in by itself. Its alert must reach the webhook within its `for` and a minute from when its condition
+holds, no other alert may, and it must be told as resolved once the fault is gone. At the end traffic goes on
+without a fault, and nothing may come.
+
+With `--faster N` every `for`, every window and every offset of the rules is an N-th; limits stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType
 
-from benchmarks.operations.live import CONFIG, KAFKA
+from benchmarks.operations.broken import FAULTS
 from benchmarks.operations.servers import RULES, Alertmanager, Prometheus, Webhook
-from benchmarks.operations.traffic import Analysts, Traffic
+from benchmarks.operations.world import World
 from tests.kafka.broker import PLAINTEXT, KafkaBroker
-from tests.kafka.daemons import Deployment
 from tests.kafka.waiting import poll_until
 
 MARGIN_S = 60.0  # from the end of `for` until the page
-EVENTS_PER_S = 60.0
-WINDOW_S = {"DetectorCheckpointsFail": 600.0, "DetectorMostRejected": 600.0}  # a rule looks back so long
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+SETTLE_S = 60.0  # before the first fault
+AFTER_S = 10.0  # after each one, for others that come late
+PAGE_S, RESOLVE_S = 900.0, 900.0  # patience
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_DURATION = re.compile(r"(?<=\[)(\d+)([smhdw])(?=\])|(?<=offset )(\d+)([smhdw])")
 
 
-@dataclass
-class World:
-    """What faults are put into."""
-
-    broker: KafkaBroker
-    deployment: Deployment
-    traffic: Traffic
-    prometheus: Prometheus
-
-    @property
-    def addresses(self) -> list[str]:
-        """Where the members' pages are."""
-        return [daemon.url.removeprefix("http://") for daemon in self.deployment.daemons]
-
-
-@contextmanager
-def member_dies(world: World) -> Iterator[None]:
-    world.deployment.daemons[-1].kill()
-    yield
-    _again(world)
-
-
-def _again(world: World) -> None:
-    """Start a member in place of the one that died."""
-    world.deployment.daemons.pop()
-    made = world.deployment.start()
-    world.prometheus.target("detector", world.addresses)
-    poll_until(made.ready, timeout_s=900)
-
-
-@contextmanager
-def broker_goes(world: World) -> Iterator[None]:
-    world.broker.kill()
-    yield
-    world.broker.start()
-
-
-@contextmanager
-def store_breaks(world: World) -> Iterator[None]:
-    folder = world.deployment.checkpoints
-    aside = folder.with_name("aside")
-    folder.rename(aside)
-    folder.write_text("not a folder")
-    yield
-    folder.unlink()
-    aside.rename(folder)
-
-
-@contextmanager
-def retention_shrinks(world: World) -> Iterator[None]:
-    _set_retention(world, "86400000")
-    yield
-    _set_retention(world, "604800000")
-
-
-def _set_retention(world: World, text: str) -> None:
-    topic = world.deployment.topics["transactions"]
-    with closing(KafkaAdminClient(bootstrap_servers=world.deployment.bootstrap)) as admin:
-        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": text})])
-
-
-@contextmanager
-def format_changes(world: World) -> Iterator[None]:
-    world.traffic.broken_share = 0.5
-    yield
-    world.traffic.broken_share = 0.0
-
-
-@contextmanager
-def transaction_stays_open(world: World) -> Iterator[None]:
-    producer = KafkaProducer(
-        bootstrap_servers=world.deployment.bootstrap,
-        transactional_id="somebody-else",
-        transaction_timeout_ms=900_000,
-    )
-    producer.init_transactions()
-    producer.begin_transaction()
-    producer.send(world.deployment.topics["alerts"], value=b"{}", partition=0).get(10)
-    yield
-    producer.abort_transaction()
-    producer.close()
-
-
-FAULTS: dict[str, Callable[[World], AbstractContextManager[None]]] = {
-    "DetectorOutputsHidden": transaction_stays_open,
-    "DetectorTargetDown": member_dies,
-    "DetectorRetentionShort": retention_shrinks,
-    "DetectorNotReady": broker_goes,
-    "DetectorMostRejected": format_changes,
-    "DetectorCheckpointsFail": store_breaks,
-}
-
-
-def waits_s(name: str) -> float:
-    """The `for` of an alert, s."""
-    groups = yaml.safe_load(RULES.read_text())["groups"]
-    text: str = next(
-        rule.get("for", "0s") for group in groups for rule in group["rules"] if rule.get("alert") == name
-    )
+def seconds(text: str) -> float:
+    """A duration as rules write it."""
     return float(text[:-1]) * _UNITS[text[-1]]
 
 
-def try_one(name: str, world: World, webhook: Webhook) -> bool:
-    """Put a fault in; whether its alert came in time, alone, and was resolved."""
+def faster(factor: float) -> dict[str, Any]:
+    """The rules with every `for`, window and offset divided by a factor."""
+
+    def shorter(found: re.Match[str]) -> str:
+        return f"{max(round(seconds(found[0]) / factor), 1)}s"
+
+    rules: dict[str, Any] = yaml.safe_load(RULES.read_text())
+    for rule in (rule for group in rules["groups"] for rule in group["rules"]):
+        rule["expr"] = _DURATION.sub(shorter, rule["expr"])
+        if "for" in rule:
+            rule["for"] = f"{max(round(seconds(rule['for']) / factor), 1)}s"
+    return rules
+
+
+class Result(NamedTuple):
+    """One fault; times are in s, infinite: it did not come."""
+
+    name: str
+    wait: float  # `for`
+    held: float  # from the fault until the condition of the rule held
+    page: float  # from then on until the page
+    resolved: float  # from the end of the fault until the page was taken back
+    others: tuple[str, ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether all is as it should be."""
+        return self.page <= self.wait + MARGIN_S and self.resolved < RESOLVE_S and not self.others
+
+    def line(self) -> str:
+        """As a line of a table."""
+        others, word = ", ".join(self.others) or "none", "good" if self.good else "BAD"
+        times = " | ".join(f"{value:.0f} s" for value in (self.wait, self.held, self.page, self.resolved))
+        return f"| {self.name} | {times} | {others} | {word} |"
+
+
+HEAD = "| alert | for | condition after | page after | resolved after | others | |\n" + "|---" * 7 + "|"
+
+
+def firing(prometheus: Prometheus) -> set[str]:
+    """Names of the alerts that fire now."""
+    return {one["labels"]["alertname"] for one in prometheus.alerts() if one["state"] == "firing"}
+
+
+def try_one(name: str, world: World, webhook: Webhook, wait_s: float) -> Result:
+    """Put a fault in and take it away."""
     webhook.messages.clear()
-    wait_s, window_s = waits_s(name), WINDOW_S.get(name, 0.0)
+    print(f"{datetime.now():%H:%M:%S} {name}", file=sys.stderr, flush=True)
     began_s = time.time()
+    held: list[float] = []
+
+    def paged() -> bool:
+        held.extend(
+            datetime.fromisoformat(alert["activeAt"][:19] + "+00:00").timestamp()
+            for alert in world.prometheus.alerts()
+            if alert["labels"]["alertname"] == name
+        )
+        return name in webhook.seen("firing")
+
     with FAULTS[name](world):
-        poll_until(lambda: name in webhook.seen("firing"), timeout_s=wait_s + 5 * MARGIN_S, interval_s=1.0)
-    fired_s = webhook.seen("firing").get(name, float("inf")) - began_s
-    mended_s = time.time()
-    poll_until(lambda: name in webhook.seen("resolved"), timeout_s=window_s + 5 * MARGIN_S, interval_s=1.0)
-    resolved_s = webhook.seen("resolved").get(name, float("inf")) - mended_s
-    time.sleep(10)
-    others = sorted(webhook.seen("firing").keys() - {name})
-    good = fired_s <= wait_s + MARGIN_S and resolved_s < float("inf") and not others
-    print(
-        f"| {name} | {wait_s:.0f} s | {fired_s:.0f} s | {resolved_s:.0f} s | {', '.join(others) or 'none'} | "
-        f"{'good' if good else 'BAD'} |",
-        flush=True,
-    )
-    return good
+        poll_until(paged, timeout_s=PAGE_S, interval_s=1.0)
+        paged()
+        mended_s = time.time()
+    fired_s = webhook.seen("firing").get(name, float("inf"))
+    poll_until(lambda: name in webhook.seen("resolved"), timeout_s=RESOLVE_S, interval_s=1.0)
+    resolved_s = webhook.seen("resolved").get(name, float("inf"))
+    time.sleep(AFTER_S)
+    others = tuple(sorted(webhook.seen("firing").keys() - {name}))
+    poll_until(lambda: not firing(world.prometheus), timeout_s=RESOLVE_S, interval_s=1.0)
+    # The last time at which the condition began to hold before the page: it may have held before.
+    held_s = max((at for at in held if at <= fired_s), default=float("inf"))
+    return Result(name, wait_s, held_s - began_s, fired_s - held_s, resolved_s - mended_s, others)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"Any of {', '.join(FAULTS)}; else all.")
+    parser.add_argument("--faster", type=float, default=1.0, metavar="N", help="Divides times of the rules.")
+    parser.add_argument("--no-faults", action="store_true", help="Only the time without a fault.")
     parser.add_argument(
         "--quiet", type=float, default=300.0, metavar="S", help="Time without a fault at the end."
     )
     given = parser.parse_args(arguments)
-    with (
-        tempfile.TemporaryDirectory() as folder_name,
-        KafkaBroker(listeners=[PLAINTEXT]) as broker,
-        Deployment(
-            broker.bootstrap,
-            Path(folder_name),
-            "faults",
-            partitions=4,
-            config=CONFIG,
-            kafka=KAFKA,
-            sides=("feedback", "receipts", "exchange"),
-        ) as deployment,
-    ):
-        folder = Path(folder_name)
-        traffic = Traffic(deployment, seed=5, events_per_s=EVENTS_PER_S, now=True)
-        analysts = Analysts(deployment)
-        for _ in range(2):
-            daemon = deployment.start()
-            poll_until(daemon.ready, timeout_s=900)
-        poll_until(lambda: all(daemon.owns() == 2 for daemon in deployment.daemons), timeout_s=300)
-        traffic.start()
-        analysts.start()
+    names = [] if given.no_faults else given.names or list(FAULTS)
+    rules = faster(given.faster)
+    waits = {
+        rule["alert"]: seconds(rule.get("for", "0s"))
+        for group in rules["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        file = folder / "rules.yaml"
+        file.write_text(yaml.safe_dump(rules))
+        broker = stack.enter_context(KafkaBroker(listeners=[PLAINTEXT]))
+        world = World(broker, folder)
+        stack.enter_context(world.deployment)
+        for member in range(2):
+            world.start(member)
+        poll_until(lambda: {daemon.owns() for daemon in world.members.values()} == {1, 2}, timeout_s=300)
+        world.traffic.start()
+        world.analysts.start()
         webhook = Webhook()
-        targets = [daemon.url.removeprefix("http://") for daemon in deployment.daemons]
-        with (
-            Alertmanager(folder, webhook) as manager,
-            Prometheus(folder, {"detector": targets}, alertmanager=manager.address) as prometheus,
-        ):
-            world = World(broker, deployment, traffic, prometheus)
-            time.sleep(60)
-            print(
-                "| alert | for | page after | resolved after | others | |\n|---|---|---|---|---|---|",
-                flush=True,
-            )
-            bad = [name for name in given.names or FAULTS if not try_one(name, world, webhook)]
-            webhook.messages.clear()
-            time.sleep(given.quiet)
-            came = sorted(webhook.seen("firing"))
-            print(f"{given.quiet:.0f} s without a fault: {', '.join(came) or 'no alert'}")
-        traffic.finish()
-        analysts.finish()
+        targets = {"detector": [], "detector-notify": [stack.enter_context(world.notify())]}
+        manager = stack.enter_context(Alertmanager(folder, webhook))
+        world.prometheus = stack.enter_context(Prometheus(folder, targets, file, manager.address))
+        world.scrape()
+        time.sleep(SETTLE_S)
+        print(HEAD, flush=True)
+        bad = []
+        for name in names:
+            result = try_one(name, world, webhook, waits[name])
+            print(result.line(), flush=True)
+            bad += [] if result.good else [name]
+        webhook.messages.clear()
+        time.sleep(given.quiet)
+        came = sorted(webhook.seen("firing"))
+        print(f"{given.quiet:.0f} s without a fault: {', '.join(came) or 'no alert'}")
+        world.traffic.finish()
+        world.analysts.finish()
     if bad or came:
         raise SystemExit(f"not as they should be: {', '.join([*bad, *came])}")
 

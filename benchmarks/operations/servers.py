@@ -146,6 +146,31 @@ class Prometheus(Server):
         return found
 
 
+class Hook(ThreadingHTTPServer):
+    """The receiver of `detector notify`, which answers with `status`."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.status, self.refused = 200, 0
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+class _Answer(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Hook)
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.refused += self.server.status == 400
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing."""
+
+
 class Webhook(ThreadingHTTPServer):
     """What a pager would be: keeps the messages of Alertmanager, with the time of their arrival."""
 

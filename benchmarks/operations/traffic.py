@@ -36,6 +36,8 @@ class Traffic(threading.Thread):
         Every amount is multiplied by it.
     broken_share
         Share of the records that are no events.
+    odd_share
+        Share of the amounts that are a hundred times as large.
     paused
         Send nothing.
     """
@@ -46,7 +48,7 @@ class Traffic(threading.Thread):
         self._rng = random.Random(seed)
         self._seed, self._now = seed, now
         self._ended = threading.Event()
-        self.factor, self.broken_share, self.paused = 1.0, 0.0, False
+        self.factor, self.broken_share, self.odd_share, self.paused = 1.0, 0.0, 0.0, False
         self.sent = 0
         self._coming = self._events()
 
@@ -87,7 +89,8 @@ class Traffic(threading.Thread):
         for day in simulate(SimulationConfig(seed=self._seed, customers=1500)):
             for event in to_events(day):
                 changed: dict[str, Any] = dict(event)
-                changed["TX_AMOUNT"] = round(float(changed["TX_AMOUNT"]) * self.factor, 2)
+                factor = 100.0 if self._rng.random() < self.odd_share else self.factor
+                changed["TX_AMOUNT"] = round(float(changed["TX_AMOUNT"]) * factor, 2)
                 if self._now:
                     changed["TX_DATETIME"] = datetime.now(UTC).isoformat()
                 yield changed
@@ -101,6 +104,7 @@ class Analysts(threading.Thread):
         self._deployment = deployment
         self._ended = threading.Event()
         self.malformed = 0  # so many records more are not understood
+        self.repeated = 0  # so many times more the newest answer is sent again
 
     def finish(self) -> None:
         """Answer no more."""
@@ -116,6 +120,7 @@ class Analysts(threading.Thread):
             isolation_level="read_committed",
         )
         producer = KafkaProducer(bootstrap_servers=servers, max_block_ms=1000, retries=1000)
+        newest = b""
         while not self._ended.is_set():
             with suppress(Exception):
                 for records in consumer.poll(timeout_ms=500).values():
@@ -123,7 +128,11 @@ class Analysts(threading.Thread):
                         alert = json.loads(record.value)
                         label = "fraud" if (alert["at_risk"]["event"] or 0.0) > FRAUD_ABOVE else "legitimate"
                         answer = {"time": alert["event_time"], "event_id": alert["event_id"], "label": label}
-                        producer.send(topics["feedback"], value=json.dumps(answer).encode())
+                        newest = json.dumps(answer).encode()
+                        producer.send(topics["feedback"], value=newest)
+                while newest and self.repeated > 0:
+                    self.repeated -= 1
+                    producer.send(topics["feedback"], value=newest)
                 while self.malformed > 0:
                     self.malformed -= 1
                     producer.send(topics["feedback"], value=b'{"label": "frod"}')

@@ -117,6 +117,7 @@ def values_schema() -> Schema:
             ca=KEY_OF_SECRET,
             serverName=TEXT,
         ),
+        docs=TEXT | {"pattern": r"^https?://[^?#\s]*[^?#\s/]$"},
         prometheusRule=_object(enabled=SWITCH, labels=LABELS),
         dashboards=_object(enabled=SWITCH, labels=LABELS),
         autoscaling=_object(

@@ -209,10 +209,20 @@ def test_pages_with_a_certificate_are_probed_and_scraped_over_it(full: Objects, 
     assert endpoint["authorization"]["credentials"]["key"] == "pages-token"
 
 
-def test_rules_are_those_of_the_project(full: Objects) -> None:
-    assert only(full, "PrometheusRule")["spec"] == yaml.safe_load(
-        (CHART / "files" / "rules.yaml").read_text()
-    )
+DOCS = "https://docs.example.com/detector", "https://docs.example.org/tools/detector"
+
+
+def test_rules_are_those_of_the_project_and_link_to_the_given_runbooks(full: Objects) -> None:
+    rules = (CHART / "files" / "rules.yaml").read_text()
+    assert rules.count(DOCS[0]) > 30
+    assert only(full, "PrometheusRule")["spec"] == yaml.safe_load(rules.replace(*DOCS))
+
+
+def test_panels_link_to_the_given_runbooks(full: Objects) -> None:
+    boards = [text for one in of_kind(full, "ConfigMap") for text in one["data"].values() if "panels" in text]
+    assert len(boards) == 3
+    assert not any(DOCS[0] in text for text in boards)
+    assert sum(text.count(DOCS[1]) for text in boards) > 10
 
 
 def test_scaling_stays_within_the_partitions_and_is_slow_inwards(full: Objects) -> None:
@@ -271,6 +281,8 @@ def test_the_shared_volume_outlives_the_release(helm: Helm) -> None:
         ({"resources": {"limits": {"memory": "4 GB"}}}, "memory"),
         ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds"),
         ({"replica": 2}, "replica"),
+        ({"docs": "docs.example.org"}, "docs"),
+        ({"docs": "https://docs.example.org/"}, "docs"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )

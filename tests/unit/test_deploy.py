@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -101,7 +102,25 @@ def test_the_image_lists_its_packages() -> None:
     assert names == sorted(set(names))
 
 
+def test_the_image_has_the_clients_that_the_values_of_the_chart_need() -> None:
+    [extras] = [line.partition("=")[2].split(",") for line in arguments("ARG") if line.startswith("EXTRAS=")]
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert set(extras) <= project["optional-dependencies"].keys()
+    clients = {"s3": "s3", "gs": "gcs", "abfs": "azure"}
+    for values in (DEPLOY / "helm" / "values").glob("*.yaml"):
+        url = yaml.safe_load(values.read_text()).get("checkpoints", {}).get("url")
+        assert url is None or clients[url.partition(":")[0]] in extras, values
+
+
 # --- the chart ---
+
+
+def test_the_values_for_a_first_try_read_the_events_of_simulate() -> None:
+    def config(path: Path) -> Any:
+        return yaml.safe_load(path.read_text())
+
+    values = config(DEPLOY / "helm" / "values" / "volume.yaml")
+    assert values["config"]["event"] == config(DEPLOY.parent / "configs" / "simulate.yaml")["event"]
 
 
 def test_the_schema_of_the_charts_values_has_the_configuration_of_this_version() -> None:

@@ -30,12 +30,14 @@ Pieces = Iterator[tuple[Values, np.ndarray]]
 Change = Callable[[dict[str, np.ndarray], np.random.Generator], None]
 
 
-def pieces(days: float, change: Change | None = None, from_day: float = 10.0) -> Pieces:
+def pieces(
+    days: float, change: Change | None = None, from_day: float = 10.0, per_day: float = PER_DAY
+) -> Pieces:
     """Events whose amounts, kinds and rate follow the hour and the weekday."""
     rng, time, n = np.random.default_rng(3), START_S, 512
     while time < START_S + days * DAY_S:
         hour, weekend = time / 3600.0 % 24.0, int(time // DAY_S + 3) % 7 >= 5
-        rate = PER_DAY / DAY_S * (1.0 + 0.8 * np.sin(hour / 12.0 * np.pi)) * (0.5 if weekend else 1.0)
+        rate = per_day / DAY_S * (1.0 + 0.8 * np.sin(hour / 12.0 * np.pi)) * (0.5 if weekend else 1.0)
         times = time + np.cumsum(rng.exponential(1.0 / rate, n))
         made = {
             "times": times,

@@ -416,6 +416,25 @@ def index_of_a_fleet() -> dict[str, Any]:
     return {"name": "fleet", "interval": "1m", "input_series": given, "promql_expr_test": [check]}
 
 
+def partition_being_restored() -> dict[str, Any]:
+    """Its budget is not known for 40 minutes, and its alerts of the day are no more than that."""
+    minutes, gone = DAY + 60, 40
+    given = {
+        f"detector_alert_budget_per_day{{{P0}}}": gauge((20, minutes)),
+        f"detector_alert_budget_per_day{{{P1}}}": f"{gauge((20, minutes - gone))} {gauge((GONE, gone))}",
+        f'detector_alerts_total{{{P1},severity="low"}}': counter((45 / DAY, minutes)),
+    }
+    check = {"eval_time": f"{minutes - 1}m", "alertname": "DetectorBudgetHigh", "exp_alerts": []}
+    return {
+        "name": "restored",
+        "interval": "3m",
+        "input_series": [
+            {"series": name, "values": " ".join(values.split()[::3])} for name, values in given.items()
+        ],
+        "alert_rule_test": [check],
+    }
+
+
 @pytest.fixture(scope="module")
 def promtool() -> str:
     found = shutil.which("promtool")
@@ -439,7 +458,7 @@ def test_each_alert_fires_on_its_fault_alone_and_resolves(promtool: str, tmp_pat
     for group in groups["groups"]:
         for rule in group["rules"]:
             rule.pop("annotations", None)  # promtool would compare their texts
-    every = [*cases(), index_of_a_fleet()]
+    every = [*cases(), index_of_a_fleet(), partition_being_restored()]
     orders = [group["name"] for group in groups["groups"]]
     for name, minutes in {"short": 1, "long": 10}.items():  # rules are evaluated so often
         if name == "long":
@@ -452,7 +471,7 @@ def test_each_alert_fires_on_its_fault_alone_and_resolves(promtool: str, tmp_pat
             "rule_files": [f"rules-{name}.yaml"],
             "evaluation_interval": f"{minutes}m",
             "group_eval_order": orders,
-            "tests": [case for case in every if (case["name"] in LONG) == (name == "long")],
+            "tests": [case for case in every if (case["name"] in {*LONG, "restored"}) == (name == "long")],
         }
         (tmp_path / f"{name}.yaml").write_text(yaml.dump(file, Dumper=yaml.CSafeDumper))
     run(promtool, "test", "rules", str(tmp_path / "short.yaml"), str(tmp_path / "long.yaml"))

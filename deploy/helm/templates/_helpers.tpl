@@ -168,3 +168,8 @@ topologySpreadConstraints:
 {{ . }}
 {{- end }}
 {{- end }}
+
+{{- /* A file of the project whose links lead to `docs`. */}}
+{{- define "detector.linked" -}}
+{{- .files.Get .path | replace "https://docs.example.com/detector" .docs }}
+{{- end }}

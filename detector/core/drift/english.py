@@ -5,6 +5,7 @@ Names in braces are filled in. Nothing here is code.
 """
 
 DRIFT = "{what} since {time} ({index}){weight}"
+SLOWLY = "{what}, slowly over {days} days ({index}){weight}"
 INDEX = "PSI {psi}"
 YOUNG = "{index}, reference of {days}"
 DAYS = ("less than a day", "one day", "two days", "three days", "four days", "five days", "six days")

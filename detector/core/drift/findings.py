@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from detector.core.drift import words
 from detector.core.drift.columns import RATE, Columns
 from detector.core.drift.labelled import LabelWatch
 from detector.core.drift.profile import DayProfile
+from detector.core.drift.seasons import Seasons, Slow
 from detector.core.drift.verdicts import EMBEDDED, PROFILE, Comparison, Verdicts
 from detector.core.drift.verdicts import RATE as RATE_AT
 from detector.core.drifted import Drift, FieldDrift, ShareDrift
@@ -34,6 +36,7 @@ def findings(
     labels: LabelWatch,
     placed: Mapping[str, float],
     profile: DayProfile,
+    seasons: Seasons,
     weights: Mapping[str, float],
 ) -> Drift:
     """Say what was found at the end of a pane."""
@@ -62,6 +65,13 @@ def findings(
         )
         if found.since:
             told.append((weight, _sentence(words.field(name, moved), found, compared)))
+            continue
+        slow = [column for column in own if seasons.active[column]]
+        if slow:
+            column = max(slow, key=lambda at: float(seasons.index[at]))
+            cut = edges[column] if column < numbers else None
+            fields[name], text = _slow(name, found, seasons.found(column), cut, column >= columns.repeats)
+            told.append((weight, text))
     rate = RATE if RATE not in fields else f"{RATE} of events"
     fields[rate], what = _rate(compared, verdicts, profile, weights.get(RATE, 0.0) if rate == RATE else 0.0)
     if fields[rate].since:
@@ -91,6 +101,16 @@ def findings(
         since={"score": scores.since, "labels": labels.since, "new_entities": new, "embedding": moved_since},
         sentences=tuple(text for _, text in told),
     )
+
+
+def _slow(
+    name: str, found: FieldDrift, slow: Slow, edges: NDArray[np.float64] | None, repeats: bool
+) -> tuple[FieldDrift, str]:
+    """What a field says that drifts slowly only; and in words."""
+    now, usual = slow.now / slow.now.sum(), slow.usual / slow.usual.sum()
+    what = words.field(name, words.Moved(now, usual, edges, repeats=repeats))
+    told = replace(found, psi=slow.psi, threshold=slow.limit, since=slow.since)
+    return told, words.slow(what, slow.days, slow.psi, found.weight)
 
 
 def _rate(

@@ -9,6 +9,7 @@ Rules
       `PANE_EVENTS_MIN`.
     - A column drifts from two panes above its threshold on, until three are below it.
     - The reference takes in quiet columns only. What has drifted for a week is usual from then on.
+    - What changes too slowly for that is found by whole weeks, once a day: see `seasons`.
     - Everything is counted in whole numbers or in log order, so it does not depend on how polls cut the log.
 """
 
@@ -28,6 +29,7 @@ from detector.core.drift.history import HOURS, History
 from detector.core.drift.labelled import BYTES as LABEL_BYTES
 from detector.core.drift.labelled import LabelWatch
 from detector.core.drift.reference import DAY_S, Reference, completed_rates, hours_between
+from detector.core.drift.seasons import DAYS, Seasons
 from detector.core.drift.verdicts import PROFILE, RATE, Comparison, Verdicts
 from detector.core.drift.weight import Parts, Weights
 from detector.core.drifted import Drift
@@ -47,7 +49,8 @@ def bytes_max(columns: Columns) -> int:
     """Bytes that a watch takes at most; nearly all are counts by hour of the week, and the history."""
     count, fields = columns.count, len(columns.numbers) + len(columns.categories)
     by_hour = bins.SLOTS * bins.BINS * (8 + 4) + HOURS * 2 * 4 + 2 * bins.BINS * 8
-    judged = (count + OTHERS) * 40 * 8 + 5 * bins.SLOTS * 8 + len(columns.things) * 3 * 8
+    by_day = DAYS * columns.fields * bins.BINS * 4 + columns.fields * 20 * 8
+    judged = by_day + (count + OTHERS) * 40 * 8 + 5 * bins.SLOTS * 8 + len(columns.things) * 3 * 8
     return (
         judged + count * by_hour + SAMPLE_EVENTS * 8 * fields + 3 * bins.SEEN_BITS // 8 * fields + LABEL_BYTES
     )
@@ -100,6 +103,7 @@ class DriftWatch:
         self._cuts = bins.Cuts(len(columns.numbers), len(columns.categories))
         self._reference = Reference(columns.count)
         self._verdicts = Verdicts(columns.count + OTHERS)
+        self._seasons = Seasons(columns.rising[: columns.fields])
         self.history = History(columns.count + OTHERS)
         self._weights = Weights(len(columns.things))
         self._placed: dict[str, float] = {}  # where the newest events of the last pane lay
@@ -129,6 +133,7 @@ class DriftWatch:
                 self.labels,
                 self._placed,
                 self._reference.profile,
+                self._seasons,
             )
             weights = dict(zip(self.columns.things, self._weights.found.tolist(), strict=True))
             self._found = findings(self.columns, *parts, weights)
@@ -212,6 +217,8 @@ class DriftWatch:
         verdicts.judge(compared, pane.began, now - self._began)
         if np.isfinite(verdicts.thresholds).any():
             self.history.note(now, verdicts.index, verdicts.thresholds)
+        drifting = verdicts.began[: self.columns.fields] > 0.0
+        self._seasons.note(now, pane.counts[:, : self.columns.fields], drifting)
         self._weights.close(threshold, quiet=bool(verdicts.quiet.all()))
         if now - self._score_since > DAY_S:
             self._score_since = 0.0
@@ -284,4 +291,4 @@ class DriftWatch:
         self._began, self._accepted, self._score_since = state["times"].tolist()
 
 
-_PARTS = ("cuts", "reference", "verdicts", "window", "weights", "pane", "last", "sample")
+_PARTS = ("cuts", "reference", "verdicts", "seasons", "window", "weights", "pane", "last", "sample")

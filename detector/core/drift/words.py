@@ -61,6 +61,14 @@ def drift(
     return text.format(what=what, time=clock(since, now), index=measure, weight=said)
 
 
+def slow(what: str, days: int, index: float, weight: float) -> str:
+    """A whole sentence about what has changed little by little in so many days."""
+    said = texts.WEIGHT.format(share=percent(weight)) if weight >= 0.01 else ""
+    return texts.SLOWLY.format(
+        what=what, days=days, index=texts.INDEX.format(psi=f"{index:.2g}"), weight=said
+    )
+
+
 def field(name: str, moved: Moved) -> str:
     """What has changed in a field."""
     now, usual, most = moved.now, moved.usual, REPEATED if moved.repeats else moved.largest

@@ -1,0 +1,117 @@
+"""A service in which faults are put: broker, two members, `detector notify`, traffic, analysts, Prometheus.
+
+Three partitions: one member has two of them, the other one has one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.operations.faulty import FAULTS
+from benchmarks.operations.live import CONFIG
+from benchmarks.operations.servers import Hook, Prometheus
+from benchmarks.operations.traffic import Analysts, Traffic
+from tests.kafka.broker import KafkaBroker, free_ports
+from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.distribution import ends_with_us
+from tests.kafka.waiting import poll_until
+
+PARTITIONS = 3
+EVENTS_PER_S = 20.0
+START_S = 900.0
+MEMBER = "member-{}"
+SETTINGS: dict[str, Any] = {
+    **CONFIG,
+    "on_data_loss": "skip",
+    "model": {**CONFIG["model"], "labels": {"per_barrier_max": 16}},
+}
+
+
+class World:
+    """Everything that runs. Members are made by `faulty`, each with a folder of its own for what is on."""
+
+    def __init__(self, broker: KafkaBroker, folder: Path) -> None:
+        self.broker, self.folder = broker, folder
+        self.deployment = Deployment(
+            broker.bootstrap,
+            folder,
+            "faults",
+            partitions=PARTITIONS,
+            config=SETTINGS,
+            kafka={"poll_records_max": 16},
+            sides=("feedback", "receipts", "exchange"),
+            module="benchmarks.operations.faulty",
+        )
+        self.traffic = Traffic(self.deployment, seed=5, events_per_s=EVENTS_PER_S, now=True)
+        self.analysts = Analysts(self.deployment)
+        self.receiver = Hook()
+        self.members: dict[int, Daemon] = {}
+        self.prometheus: Prometheus  # set once it runs
+
+    def flags(self, member: int) -> Path:
+        """Folder of a member's faults."""
+        return self.folder / f"faults-{member}"
+
+    def start(self, member: int, *settings: str) -> Daemon:
+        """Start a member, or another process in its place; returns when it is ready."""
+        self.flags(member).mkdir(exist_ok=True)
+        os.environ[FAULTS] = str(self.flags(member))
+        identity = f"kafka.group_instance_id={MEMBER.format(member)}"
+        made = self.members[member] = self.deployment.start(identity, *settings)
+        if not poll_until(lambda: made.ready() or not made.alive, timeout_s=START_S, interval_s=0.5):
+            raise SystemExit(f"a member is not ready after {START_S:.0f} s:\n{made.log()[-3000:]}")
+        if not made.alive:
+            raise SystemExit(f"a member has ended:\n{made.log()[-3000:]}")
+        return made
+
+    def restart(self, member: int, *settings: str, kill: bool = False) -> Daemon:
+        """Put another process in a member's place."""
+        old = self.members[member]
+        if old.alive:
+            old.kill() if kill else old.stop()
+        made = self.start(member, *settings)
+        self.scrape()
+        return made
+
+    def owner(self, partitions: int) -> int:
+        """The member that has so many partitions."""
+        return next(member for member, daemon in self.members.items() if daemon.owns() == partitions)
+
+    def scrape(self, *, nobody: bool = False) -> None:
+        """Tell Prometheus where the members' pages are."""
+        addresses = [daemon.url.removeprefix("http://") for daemon in self.members.values()]
+        self.prometheus.target("detector", [] if nobody else addresses)
+
+    @contextmanager
+    def on(self, flag: str, *members: int, text: str = "") -> Iterator[None]:
+        """A fault of `faulty`, in some members or in all, while the block runs."""
+        files = [self.flags(member) / flag for member in members or self.members]
+        for file in files:
+            file.write_text(text)
+        yield
+        for file in files:
+            file.unlink()
+
+    @contextmanager
+    def notify(self) -> Iterator[str]:
+        """`detector notify` as a process; where its page is."""
+        tree = json.loads(self.deployment.config.read_text())
+        address = f"127.0.0.1:{free_ports(1)[0]}"
+        receiver = {"name": "desk", "kind": "webhook", "url": self.receiver.url, "rate": 6000}
+        tree = {key: tree[key] for key in ("event", "kafka", "topics")}
+        tree["notify"] = {"start": "latest", "address": address, "receivers": [receiver]}
+        file = self.folder / "notify.yaml"
+        file.write_text(json.dumps(tree))
+        command = [sys.executable, "-m", "detector", "notify", "--config", str(file)]
+        with (self.folder / "notify.log").open("wb") as log:
+            process = subprocess.Popen(ends_with_us(command), stdout=log, stderr=subprocess.STDOUT)
+        yield address
+        process.terminate()
+        process.wait()
