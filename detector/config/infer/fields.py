@@ -22,7 +22,9 @@ from detector.config.infer.vocabulary import (
 from detector.config.kinds import KINDS
 from detector.config.tree import MISSING, NumberForm
 
-AMOUNT_CONCEPTS = ("amount", "value", "total")  # the surest first
+AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
+WHOLE_WORDS = word_set("total grand gross")
+"""Of several amounts of one event, the one that has the others in it."""
 DISPLAY_CHARS_MAX = 64  # of the tree
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
@@ -94,6 +96,7 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
             bool(_less(column)),
             concepts,
             bool(set(column.last_words) & IN_WORDS),
+            not _is_whole(column),
             column.missing > 0.5,
             place,
             name,
@@ -106,6 +109,11 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
         same = [one for one in ranked if _less(dict(amounts)[one[-1]]) <= SAME_AMOUNT_WORDS]
         best = same[0] if len(same) == 1 else None
     return None if best is None else best[-1]
+
+
+def _is_whole(column: Column) -> bool:
+    words = set(column.last_words)
+    return bool(words & WHOLE_WORDS) and not any(map(str.isdigit, words))
 
 
 def _less(column: Column) -> set[str]:

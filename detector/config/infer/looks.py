@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
 from detector.config.infer.column import Column
+from detector.config.infer.vocabulary import TIME_WORDS
 from detector.config.words import cut
 
+_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
+_YEAR = re.compile(r"\b\d{4}\b")
+_OTHER_YEARS = {*range(1300, 1500), *range(2400, 2700)}  # of the Persian, the Islamic, the Buddhist calendar
 FEW_EVENTS_MAX = 3  # a file with so few events may hold them in a list
 
 
@@ -59,8 +64,26 @@ def hidden_events(column: Column) -> str:
         )
     texts = [value for value in column.values if isinstance(value, str)]
     if texts and len(texts) == len(column.values) and all(map(_looks_like_object, texts)):
-        return f"{cut(column.path)} holds JSON in a text: if that is the event, write it as a line of its own"
+        return (
+            f"{cut(column.path)} holds JSON in a text: if that is the event, take it out: "
+            f"jq -c '.{cut(column.path)} | fromjson' FILE > events.jsonl"
+        )
+    if texts and set(column.words) & TIME_WORDS and (other := _other_calendar(texts)):
+        return (
+            f"{cut(column.path)} has years of another calendar, as {other}: write them as those of the common "
+            "one, or it is no time"
+        )
+    if column.trouble == "a list" and set(column.last_words) & TIME_WORDS:
+        return f"{cut(column.path)} is a list, perhaps a time by its parts: write it as 2026-03-01T10:00:00Z"
     return ""
+
+
+def _other_calendar(texts: Sequence[str]) -> str:
+    """A year that all texts of dates show to be none of the common calendar; "" if they do not."""
+    years = [found[0] for text in texts if (found := _YEAR.search(text))]
+    if len(years) < len(texts) or not all(int(year) in _OTHER_YEARS for year in years):
+        return ""
+    return years[0] if all(_DATE.match(text.strip()) for text in texts) else ""
 
 
 def _looks_like_object(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from detector.config.tree import UNREADABLE
 from detector.config.words import counted
 
-DELIMITERS = ",;\t|"
+DELIMITERS = ",;\t|^~\x01\x1f"
 ROWS_MAX = 5000  # of the beginning
 BELOW_MAX = 5  # rows of totals and the like below a table
 DIGITS_IN_MAX = 3  # such columns that are looked at
@@ -24,7 +24,17 @@ EXACT_MAX = 2**53  # beyond, doubles skip whole numbers: such ids stay texts
 MISSING = frozenset(
     {"na", "n/a", "nan", "null", "none", "nil", "\\n", "#n/a", "inf", "-inf", "infinity", "-infinity"}
 )
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NAMES = {
+    ",": "comma",
+    ";": "semicolon",
+    "\t": "tab",
+    "|": "bar",
+    "^": "caret",
+    "~": "tilde",
+    "\x01": "the character of code 1",
+    "\x1f": "the character of code 31",
+}
+_OF_RULES = "-+|:= "  # the lines of a frame around a table
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
 _COMMA_NUMBER = re.compile(r"-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?").fullmatch
@@ -48,6 +58,7 @@ class CsvForm:
     decimal_commas: tuple[str, ...]  # names of the columns
     digits_in: tuple[int, ...]  # columns whose cells always have digits, as dates and numbers do; a few
     below: int  # rows of the beginning that stand below the table
+    padded: bool  # cells are filled up with spaces
 
     def reader_options(self) -> dict[str, object]:
         """Options of `csv.reader`."""
@@ -117,6 +128,20 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
         decimal_commas=tuple(names[n] for n in sorted(commas)),
         digits_in=digits_in,
         below=below if len(rows) < ROWS_MAX else 0,
+        padded=delimiter == "|" and _is_padded(data),
+    )
+
+
+def is_rule(row: Sequence[str]) -> bool:
+    """Whether a row is a line of a frame, or empty."""
+    return not any(cell.strip(_OF_RULES) for cell in row)
+
+
+def _is_padded(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether cells of one column have equal widths, some by spaces behind them."""
+    columns = list(zip(*rows, strict=True))
+    return any(
+        len(set(map(len, column))) == 1 and any(cell.endswith(" ") for cell in column) for column in columns
     )
 
 
@@ -227,7 +252,7 @@ def _rows(text: str, options: dict[str, object]) -> list[list[str]]:
     rows: list[list[str]] = []
     try:
         for row in csv.reader(_lines(text), **options):  # type: ignore[arg-type]
-            if any(cell.strip() for cell in row):
+            if not is_rule(row):
                 rows.append(row)
             if len(rows) == ROWS_MAX:
                 break

@@ -1,9 +1,10 @@
 """Which encoding the text of a file has, found from its bytes.
 
 A byte-order mark, or valid UTF-8, decides. Other texts are in the encoding of a language. Bytes above 127
-stand alone or in pairs where a Latin alphabet has its accents: that is cp1252. Where they stand in words, the
-text is in another script: first the encodings with two bytes per character are tried, then the alphabets,
-each by how many of its letters are the most frequent ones of its language, and by capitals inside of words.
+stand alone or in pairs where a Latin alphabet has its accents: that is cp1252, or the encoding of the
+language whose accents these are. Where they stand in words, the text is in another script: first the encodings
+with two bytes per character are tried, then the alphabets, each by how many of its letters are the most
+frequent ones of its language, and by capitals inside of words.
 """
 
 from __future__ import annotations
@@ -34,6 +35,15 @@ _ALPHABETS = (  # with the letters that are about half of an ordinary text
     ("cp1255", "[\u0590-\u05ff]", "יוהלארתמ"),
     ("cp1256", "[\u0600-\u06ff]", "اليمنرتو"),
 )
+# The letters beyond ASCII of languages in Latin letters; cp1252 is first, and so wins where it fits as well.
+_ACCENTS = (
+    ("cp1252", "äöüß", "éèêëàâçùûîïôœ", "áéíóúüñ", "ãõáâàçéêíóôú", "àèéìíòóùú", "åäöæøé", "áðéíóúýþæö"),
+    ("cp1250", "áčďéěíňóřšťúůýž", "áäčďéíľĺňóôŕšťúýž", "ąćęłńóśźż", "áéíóöőúüű", "ăâîşţ", "čćđšž"),
+    ("cp1254", "çğıöşüiâî"),
+    ("cp1257", "ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž"),
+    ("iso8859-2", "ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áéíóöőúüű"),
+)
+_ACCENTS_MORE = 0.05  # share of letters by which another encoding must fit better than those before it
 _HANGUL = re.compile("[\uac00-\ud7a3]")
 _KANA = re.compile("[\u3040-\u30ff]")
 _COMMON = {  # both bytes of the characters that are mostly used, of signs, and of kana
@@ -60,7 +70,7 @@ def encoding_of(head: bytes) -> tuple[str, int]:
         found = _of_two_bytes(head) or _of_alphabet(head)
         if found is not None:
             return found, 0
-    return ("latin-1" if _decoded(head, "cp1252") is None else "cp1252"), 0
+    return _of_accents(head), 0
 
 
 def _decoded(head: bytes, encoding: str) -> str | None:
@@ -69,6 +79,21 @@ def _decoded(head: bytes, encoding: str) -> str | None:
         return codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         return None
+
+
+def _of_accents(head: bytes) -> str:
+    """The encoding of a text in Latin letters, by the language whose letters most of its accents are."""
+    found = "latin-1" if _decoded(head, "cp1252") is None else "cp1252"
+    best = -1.0
+    for encoding, *languages in _ACCENTS:
+        text = _decoded(head, encoding)
+        if text is None:
+            continue
+        high = [letter for letter in text if letter > "\x7f" and not letter.isspace()]
+        fit = max(sum(letter.lower() in own for letter in high) for own in languages) / max(1, len(high))
+        if best < 0.0 or fit > best + _ACCENTS_MORE:
+            best, found = fit, found if encoding == "cp1252" else encoding
+    return found
 
 
 def _of_two_bytes(head: bytes) -> str | None:
