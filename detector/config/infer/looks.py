@@ -70,8 +70,8 @@ def hidden_events(column: Column) -> str:
         )
     if texts and set(column.words) & TIME_WORDS and (other := _other_calendar(texts)):
         return (
-            f"{cut(column.path)} has years of another calendar, as {other}: write them as those of the common "
-            "one, or it is no time"
+            f"{cut(column.path)} has years of another calendar, as {other}: write them as those of the "
+            "common one, or it is no time"
         )
     if column.trouble == "a list" and set(column.last_words) & TIME_WORDS:
         return f"{cut(column.path)} is a list, perhaps a time by its parts: write it as 2026-03-01T10:00:00Z"

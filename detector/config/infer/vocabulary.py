@@ -47,8 +47,8 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "email": "email mail emails",
         "ip": "ip ipaddress",
         "merchant": "merchant merch acceptor provider prvdr seller vendor shop store retailer mid "
-        "haendler handler marchand commercant comercio comerciante mercante esercente winkel sklep kereskedo isyeri "
-        "продавец магазин 商户 商家 加盟店 "
+        "haendler handler marchand commercant comercio comerciante mercante esercente winkel sklep "
+        "kereskedo isyeri продавец магазин 商户 商家 加盟店 "
         "店舗 가맹점 ร้านค้า έμπορος تاجر",
         "terminal": "terminal pos atm tid branch kiosk till cashier teller waiter server kassierer cajero "
         "filiale терминал 终端 端末 단말기",

@@ -2,15 +2,16 @@
 
 A byte-order mark, or valid UTF-8, decides. Other texts are in the encoding of a language. Bytes above 127
 stand alone or in pairs where a Latin alphabet has its accents: that is cp1252, or the encoding of the
-language whose accents these are. Where they stand in words, the text is in another script: first the encodings
-with two bytes per character are tried, then the alphabets, each by how many of its letters are the most
-frequent ones of its language, and by capitals inside of words.
+language whose accents these are. Where they stand in words, the text is in another script: first the
+encodings with two bytes per character are tried, then the alphabets, each by how many of its letters are the
+most frequent ones of its language, and by capitals inside of words.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from itertools import pairwise
 
 _MARKS = (
@@ -89,8 +90,9 @@ def _of_accents(head: bytes) -> str:
         text = _decoded(head, encoding)
         if text is None:
             continue
-        high = [letter for letter in text if letter > "\x7f" and not letter.isspace()]
-        fit = max(sum(letter.lower() in own for letter in high) for own in languages) / max(1, len(high))
+        high = Counter(letter.lower() for letter in text if letter > "\x7f" and not letter.isspace())
+        fitting = max(sum(high[letter] for letter in set(own)) for own in languages)
+        fit = fitting / max(1, high.total())
         if best < 0.0 or fit > best + _ACCENTS_MORE:
             best, found = fit, found if encoding == "cp1252" else encoding
     return found
