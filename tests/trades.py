@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.shapes import Shape, iso, lines, moments, price, table
 
@@ -655,6 +655,25 @@ def meters(n: int = 400) -> bytes:
     return table(rows)
 
 
+def dated(form: str, names: str, encoding: str = "utf-8", delimiter: str = ";", n: int = 400) -> bytes:
+    """A bank's CSV with the times, the names and the encoding of a country: number, time, account, amount."""
+    draw = random.Random(239)
+    rows = [names]
+    for i, time in enumerate(moments(draw, n, 9_000)):
+        text = time.strftime(form) if "%" in form else _plainly(form, time)
+        amount = comma(price(draw), "") if delimiter == ";" else f"{price(draw):.2f}"
+        rows.append(
+            delimiter.join((str(70_000 + i), text, f"{draw.randrange(45) * 991 + 10**7}", f"-{amount}"))
+        )
+    return ("\r\n".join(rows) + "\r\n").encode(encoding)
+
+
+def _plainly(form: str, time: datetime) -> str:
+    """A time by its numbers without zeros in front, but for minutes: `y.m.d H:M`."""
+    parts = {"y": time.year, "m": time.month, "d": time.day, "H": time.hour, "M": f"{time:%M}"}
+    return "".join(str(parts.get(one, one)) for one in form)
+
+
 def _csv(name: str, make: object, **more: object) -> Shape:
     return Shape(**{"name": name, "make": make, "file": "events.csv"} | more)  # type: ignore[arg-type]
 
@@ -789,6 +808,35 @@ TRADES = (
         amount="AmountUSD",
         labels=frozenset({"Fraud_Status", "SAR_Filed"}),
     ),
+    *(
+        _csv(
+            f"dates: {name}",
+            lambda form=form, more=more: dated(form, *more),
+            id=more[0].split(more[2] if len(more) > 2 else ";")[0],
+            time=more[0].split(more[2] if len(more) > 2 else ";")[1],
+            main=more[0].split(more[2] if len(more) > 2 else ";")[2],
+            amount=more[0].split(more[2] if len(more) > 2 else ";")[3],
+        )
+        for name, form, *more in (
+            (
+                "Hungary",
+                "%Y.%m.%d. %H:%M:%S",
+                "Tranzakció azonosító;Könyvelés dátuma;Számlaszám;Összeg",
+                "cp1250",
+            ),
+            ("Finland", "d.m.y H.M", "Viitenumero;Kirjauspäivä;Saajan tili;Summa", "cp1252"),
+            ("Turkey", "%d.%m.%Y %H:%M", "İşlem No;İşlem Tarihi;Müşteri No;Tutar", "cp1254"),
+            ("Germany", "%d.%m.%Y, %H:%M Uhr", "Buchungsnummer;Zeitpunkt;Kontonummer;Betrag"),
+            ("France", "%d/%m/%Y à %Hh%M", "Référence;Date opération;Numéro de compte;Montant", "latin-1"),
+            ("Japan", "%Y年%m月%d日 %H時%M分", "取引番号,取引日時,口座番号,金額", "cp932", ","),
+            ("Korea", "%Y년 %m월 %d일 %H:%M", "거래번호,거래일시,계좌번호,금액", "cp949", ","),
+            ("Israel", "%d/%m/%Y %H:%M", "אסמכתא;תאריך;מספר חשבון;סכום", "cp1255"),
+            ("Ukraine", "%d.%m.%Y %H:%M", "Номер операції;Дата операції;Рахунок;Сума", "cp1251"),
+            ("Iran", "%Y/%m/%d %H:%M", "شماره پیگیری,تاریخ,شماره حساب,مبلغ", "utf-8", ","),
+            ("a mainframe", "%Y%j", "TRAN_ID,POST_DATE,ACCT_NBR,TRAN_AMT", "utf-8", ","),
+            ("midrange", "1%y%m%d", "TRAN_ID,POST_DATE,ACCT_NBR,TRAN_AMT", "utf-8", ","),
+        )
+    ),
     _csv(
         "meters",
         meters,
@@ -800,13 +848,67 @@ TRADES = (
 )
 
 REFUSED = (
-    ("rows as lists", listed, "a table whose rows are lists"),
-    ("names are ids", by_key, "one object that has the events by their keys"),
-    ("console consumer", consumed, "JSON with something in front of it"),
+    ("rows.json", listed, "a table whose rows are lists"),
+    ("keyed.json", by_key, "one object that has the events by their keys"),
+    ("console.txt", consumed, "JSON with something in front of it"),
 )
-"""Files that are not read: what is said of each."""
 NOTED = (
-    ("posted", posted, "jq -c '.Message | fromjson' FILE"),
-    ("Thai bank", thai, "years of another calendar, as 2569"),
+    ("posted.jsonl", posted, "jq -c '.Message | fromjson' FILE"),
+    (
+        "months.csv",
+        lambda: dated("%d/mars/%Y", "Ref,Date,Compte,Montant", "utf-8", ","),
+        "months by names that are not English",
+    ),
+    ("thai.csv", thai, "years of another calendar, as 2569"),
 )
 """What a person is told of files that are read."""
+
+
+def _texts(write: str, n: int = 30) -> bytes:
+    """Lines of payments in another kind of text."""
+    draw = random.Random(238)
+    return "\n".join(
+        write.format(i=i, t=time, card=f"c{draw.randrange(9)}", amount=price(draw))
+        for i, time in enumerate(moments(draw, n, 900))
+    ).encode()
+
+
+_OBJECT = '{{"id": "p{i}", "time": "{t:%Y-%m-%dT%H:%M:%SZ}", "card": "{card}", "amount": {amount}}}'
+TEXTS = (
+    (
+        "payments.log",
+        _texts('time={t:%Y-%m-%dT%H:%M:%SZ} msg="it is paid" card={card} amount={amount}'),
+        "key=value",
+    ),
+    (
+        "access.log",
+        _texts('10.0.0.1 - - [{t:%d/%b/%Y:%H:%M:%S} +0000] "GET / HTTP/1.1" 200 {i}'),
+        "web server",
+    ),
+    ("siem.log", _texts("CEF:0|Acme|Pay|1.0|100|paid|5|rt={i} suser={card} cn1={amount}"), "CEF"),
+    ("fix.log", _texts("8=FIX.4.4\x019=148\x0135=D\x0134={i}\x0149={card}\x0138={amount}\x01"), "FIX"),
+    (
+        "dump.sql",
+        b"-- made\nCREATE TABLE t (i int, a numeric);\n" + _texts("INSERT INTO t VALUES ({i},{amount});"),
+        "SQL",
+    ),
+    ("conn.log", b"#separator \\x09\n#fields\tts\tuid\n" + _texts("{i}.5\t{card}"), "Zeek"),
+    ("iis.log", b"#Software: x\n#Fields: date time user\n" + _texts("{t:%Y-%m-%d %H:%M:%S} {card}"), "W3C"),
+    (
+        "influx.csv",
+        b"#group,false,false\n#datatype,string,double\n,a,b\n" + _texts(",{card},{amount}"),
+        "InfluxDB",
+    ),
+    ("bank.sta", b":20:START\n" + _texts(":61:{t:%y%m%d%m%d}DR{amount}NTRFNONREF"), "SWIFT"),
+    ("bank.ofx", b"OFXHEADER:100\n" + _texts("<STMTTRN><TRNAMT>{amount}"), "OFX"),
+    ("bank.qif", b"!Type:Bank\n" + _texts("D{t:%m/%d/%y}\nT-{amount}\n^"), "QIF"),
+    ("bank.edi", b"UNB+UNOC:3+A+B+260301:1000+1'\n" + _texts("MOA+9:{amount}:EUR'"), "EDI"),
+    ("bank.xls", b"<html><table><tr>" + _texts("<td>{amount}</td>") + b"</table></html>", "a table"),
+    ("bank.txt", _texts("{i:<8}{t:%Y-%m-%d %H:%M:%S}   {card:<8}{amount:>10.2f}"), "fixed widths"),
+    ("events.yaml", _texts("- id: p{i}\n  card: {card}\n  amount: {amount}"), "YAML"),
+    ("events.js", b"var events = [" + _texts(_OBJECT + ",") + b"];", "JavaScript"),
+    ("bulk.json", _texts('{{"index": {{"_id": {i}}}}}\n' + _OBJECT), "Elasticsearch"),
+    ("events.bin", b"\x82\xa2id\x07\xa6amount\xcb\x40\x28\0\0\0\0\0\0" * 9, "MessagePack"),
+    *((name, make(), what) for name, make, what in REFUSED),
+)
+"""Files of other kinds, and what is said of each."""

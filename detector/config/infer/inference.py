@@ -32,7 +32,7 @@ from detector.config.infer.column import Column, is_constant_in
 from detector.config.infer.envelope import Open
 from detector.config.infer.fields import amount_at_stake, described, stream_number, with_names
 from detector.config.infer.labels import FRAUD_TEXTS, find_label
-from detector.config.infer.looks import hidden_events
+from detector.config.infer.looks import hidden_events, hidden_lists
 from detector.config.infer.sample import Sample, sample_error
 from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
@@ -100,9 +100,8 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
     used_entities = given or ranked[:ENTITIES_MAX]
     values = [described(c, sample) for c in rest if c.kind in KINDS]
     if not used_entities and not values:
-        raise sample_error(
-            "the sample", "no field with different values", "at least one value or entity to learn from"
-        )
+        found = f"no field with different values{hidden_lists(sample.columns.values())}"
+        raise sample_error("the sample", found, "at least one value or entity to learn from")
     values, crowded = _most_informative(values, sample)
     values = [_who(choice, used_entities, sample) for choice in values]
     spare = "looks like an entity, but you named others" if given else "more entities than allowed"

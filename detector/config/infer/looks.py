@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -12,6 +12,7 @@ from detector.config.infer.vocabulary import TIME_WORDS
 from detector.config.words import cut
 
 _DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
+_MONTH = re.compile(r"\d{1,2}[ ./-]{1,2}(?:de )?[^\W\d_]{3,12}\.?[ ./-]{1,2}(?:de )?(?:\d{2}){1,2}\b")
 _YEAR = re.compile(r"\b\d{4}\b")
 _OTHER_YEARS = {*range(1300, 1500), *range(2400, 2700)}  # of the Persian, the Islamic, the Buddhist calendar
 FEW_EVENTS_MAX = 3  # a file with so few events may hold them in a list
@@ -42,9 +43,19 @@ def looks_like(line: bytes) -> str:
         return ", which look like Python's dictionaries, not JSON: write them with json.dumps"
     if re.match(r"\{\s*\w+\s*[:=]", text):
         return ", whose names have no quotes: write them as JSON"
+    if text.startswith("{"):
+        return f", which are no JSON: {_trouble(line)}"
     if "{" in text and text.endswith("}"):
         return ", which have something in front of the JSON: sed 's/^[^{]*//' FILE > events.jsonl"
     return ", which are texts of another kind: write their values as CSV or JSON" if text else ""
+
+
+def _trouble(line: bytes) -> str:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return str(error)
+    return "an object that is too large"
 
 
 def _is_object(text: str) -> bool:
@@ -55,13 +66,23 @@ def _is_object(text: str) -> bool:
         return False
 
 
+def hidden_lists(columns: Iterable[Column]) -> str:
+    """What to do with events that hold nothing but lists; "" if there are none."""
+    column = next((column for column in columns if column.trouble == "a list"), None)
+    return "" if column is None else f"; {_taken_out(column)}"
+
+
+def _taken_out(column: Column) -> str:
+    return (
+        f"{cut(column.path)} is a list: if its items are the events, take them out: "
+        f"jq -c '.{cut(column.path)}[]' FILE > events.jsonl"
+    )
+
+
 def hidden_events(column: Column) -> str:
     """Where the events may be, if a column holds them; "" otherwise."""
     if column.trouble == "a list" and column.events <= FEW_EVENTS_MAX:
-        return (
-            f"{cut(column.path)} is a list: if its items are the events, take them out: "
-            f"jq -c '.{cut(column.path)}[]' FILE > events.jsonl"
-        )
+        return _taken_out(column)
     texts = [value for value in column.values if isinstance(value, str)]
     if texts and len(texts) == len(column.values) and all(map(_looks_like_object, texts)):
         return (
@@ -72,6 +93,11 @@ def hidden_events(column: Column) -> str:
         return (
             f"{cut(column.path)} has years of another calendar, as {other}: write them as those of the "
             "common one, or it is no time"
+        )
+    if texts and set(column.words) & TIME_WORDS and all(map(_MONTH.search, texts)) and column.time is None:
+        return (
+            f"{cut(column.path)} has months by names that are not English: write it as 2026-03-01, or it is no "
+            "time"
         )
     if column.trouble == "a list" and set(column.last_words) & TIME_WORDS:
         return f"{cut(column.path)} is a list, perhaps a time by its parts: write it as 2026-03-01T10:00:00Z"

@@ -33,6 +33,7 @@ _SHORT = re.compile(
 )
 _SHORT_VALUES_MIN = 10  # so many numbers are hardly all of this form by chance
 _ZONED = {12: "%y%m%d%H%M%S%z", 14: "%Y%m%d%H%M%S%z"}  # by the number of digits before the offset
+_USUAL_YEARS = range(1970, 2200)
 _YEARS = range(1700, 2200)  # of the calendar that is read; births are among them
 # As tools write them; the first one of which all texts are is taken.
 _OF_TOOLS = (
@@ -63,6 +64,14 @@ _OF_TOOLS = (
     "%d %B %Y",
     "%d %B %Y %H:%M",
     "%d %B %Y %H:%M:%S",
+    *(f"%Y.%m.%d.{clock}" for clock in ("", " %H:%M", " %H:%M:%S")),
+    *(f"%d.%m.%Y{clock}" for clock in (" %H.%M", " %H.%M.%S", ", %H:%M Uhr", " %H:%M Uhr", " klo %H.%M")),
+    *(f"%d/%m/%Y{clock}" for clock in (" %H.%M", " %H.%M.%S", " à %H:%M", " à %Hh%M", " %Hh%M", " - %H:%M")),
+    *(
+        f"%Y年%m月%d日{clock}"
+        for clock in ("", " %H:%M", " %H:%M:%S", " %H時%M分", "%H时%M分", "%H时%M分%S秒")
+    ),
+    *(f"%Y년 %m월 %d일{clock}" for clock in ("", " %H:%M", " %H:%M:%S", " %H시 %M분")),
 )
 _NET = re.compile(r"/Date\(-?\d{1,15}(?:[+-]\d{4})?\)/", re.ASCII)
 _REMARK = re.compile(r" \([^()%]{1,60}\)$")  # behind a time: the zone in words
@@ -172,6 +181,11 @@ def day_number(values: Sequence[Any]) -> TimeForm | None:
         note = "a spreadsheet's number of days since 1899-12-30"
         return TimeForm("steps", note, days=whole, step="1d", origin="1899-12-30T00:00:00Z")
     texts = [str(value) for value in values]
+    if all(len(text) == 7 and text.isdigit() for text in texts) and len(set(texts)) > 1:
+        for form, words in (("%Y%j", "year and day of the year"), ("1%y%m%d", "century, year, month, day")):
+            usual = form[0] == "1" or all(int(text[:4]) in _USUAL_YEARS for text in texts)
+            if usual and in_order(texts, TimeForm(form, days=True)):
+                return TimeForm(form, f"digits of {words}; days without a time of day", days=True)
     if all(len(text) == 6 and text.isdigit() for text in texts):
         for form, words in (("%y%m%d", "year, month, day"), ("%d%m%y", "day, month, year")):
             if in_order(texts, TimeForm(form, days=True)) and len(set(texts)) > 1:

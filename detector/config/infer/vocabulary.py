@@ -93,7 +93,7 @@ ENTITY_RANKS = {
 _OF = {word: name for name, words in CONCEPTS.items() for word in words}
 
 ID_WORDS = word_set(
-    "nbr suffix identyfikator identificador identifiant identificativo kennung "
+    "nbr azonosito شماره suffix identyfikator identificador identifiant identificativo kennung "
     "id ids uuid guid uetr key ref refs reference number no nr num token hash hashed fingerprint rrn stan "
     "address nummer numero numer identifier code cislo broj "
     "αριθμός מספר เลขที่ รหัส क्रमांक 编号 号码 番号 号 번호 номер"
@@ -102,7 +102,8 @@ EVENT_WORDS = word_set(
     "event transaction trans tx txn trx message msg record payment pmt transfer order charge psp ntry entry "
     "notification auth authorization ticket receipt document documento dokument beleg operation operacion "
     "operazione buchung transaktion transaccion transazione transacao transactie transaksi transakce islem "
-    "deal trade invoice dich charging אסמכתא транзакция транзакція операция платеж "
+    "viite tranzakcio операції پیگیری deal trade invoice dich charging אסמכתא транзакция транзакція "
+    "операция платеж "
     "交易 订单 流水 取引 거래"
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]

@@ -34,6 +34,14 @@ _NAMES = {
     "\x01": "the character of code 1",
     "\x1f": "the character of code 31",
 }
+_TYPES = frozenset(
+    {
+        *("string", "str", "text", "varchar", "char", "object", "int", "integer", "bigint", "long", "int64"),
+        *("float", "float64", "double", "decimal", "number", "numeric", "real", "bool", "boolean"),
+        *("date", "datetime", "timestamp", "time", "uuid"),
+    }
+)
+"""What stands in a row of types below the names."""
 _OF_RULES = "-+|:= "  # the lines of a frame around a table
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
@@ -53,6 +61,7 @@ class CsvForm:
     escape: str | None
     skipped: int  # rows in front of the header
     header: list[str] | None  # the row of names as it is written
+    types: list[str] | None  # a row of types below the names
     names: tuple[str, ...]
     converts: tuple[Convert, ...]
     decimal_commas: tuple[str, ...]  # names of the columns
@@ -112,6 +121,8 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
     header = _is_header(rows[first], rows[first + 1 :])
     names = _names(two or rows[first]) if header else tuple(f"column_{n}" for n in range(1, width + 1))
     after = [row for row in rows[first + header :] if not (header and row == rows[first])]
+    typed = header and bool(after) and {cell.strip().lower() for cell in after[0]} <= _TYPES
+    types = after.pop(0) if typed else None
     digits_in = _digits_in(after, width)
     below = _below(after, digits_in)
     data = [row for row in after[: len(after) - below] if len(row) == width]
@@ -123,6 +134,7 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
         escape=escape,
         skipped=first,
         header=rows[first] if header else None,
+        types=types,
         names=names,
         converts=tuple(_convert(cells, n in commas) for n, cells in enumerate(columns)),
         decimal_commas=tuple(names[n] for n in sorted(commas)),

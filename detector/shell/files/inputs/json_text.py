@@ -116,7 +116,8 @@ def is_keyed(head: bytes, *, whole: bool) -> bool:
     text = head.decode(errors="replace").lstrip()
     if not text.startswith("{"):
         return False
-    at, names = 0, []
+    at = 0
+    names: list[frozenset[str]] = []
     try:
         while len(names) < _KEYED_LOOK and (member := _MEMBER(text, at)):
             event, at = _DECODER.raw_decode(text, member.end())
