@@ -96,8 +96,8 @@ def hidden_events(column: Column) -> str:
         )
     if texts and set(column.words) & TIME_WORDS and all(map(_MONTH.search, texts)) and column.time is None:
         return (
-            f"{cut(column.path)} has months by names that are not English: write it as 2026-03-01, or it is no "
-            "time"
+            f"{cut(column.path)} has months by names that are not English: write it as 2026-03-01, or it is "
+            "no time"
         )
     if column.trouble == "a list" and set(column.last_words) & TIME_WORDS:
         return f"{cut(column.path)} is a list, perhaps a time by its parts: write it as 2026-03-01T10:00:00Z"
