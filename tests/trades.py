@@ -857,7 +857,12 @@ NOTED = (
     (
         "months.csv",
         lambda: dated("%d/mars/%Y", "Ref,Date,Compte,Montant", "utf-8", ","),
-        "months by names that are not English",
+        "looks like a time, but not all its values",
+    ),
+    (
+        "zones.csv",
+        lambda: dated("%Y-%m-%d %H:%M:%S CET", "ref,time,account,amount", "utf-8", ","),
+        "it has '2026-03-01 06:32:26 CET'",
     ),
     ("thai.csv", thai, "years of another calendar, as 2569"),
 )

@@ -50,7 +50,7 @@ MISSING_TEXTS = frozenset(MISSING) | frozenset(
 """Texts of a number that are missing anyway."""
 _TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
 _DIGITS = re.compile(r"\d{1,40}", re.ASCII)
-_CODED = re.compile(r"([A-Za-z]{1,5})(\d{1,40})$", re.ASCII)
+_CODED = re.compile(r"(?=.*[A-Za-z])([A-Za-z]{1,5})?(\d{1,40})([A-Za-z]{1,5})?$", re.ASCII)
 
 
 @dataclass
@@ -233,13 +233,13 @@ class Column:
 
     @cached_property
     def _coded(self) -> bool:
-        """Whether digits have letters in front of them like a currency's, but are whole: T000123, ABC7.
+        """Whether digits have letters beside them like a currency's, but are whole: T000123, ABC7, 7XYZ.
 
-        Letters that are a currency's code are taken for it, unless a zero is in front.
+        Letters that are a currency's code are taken for it, unless a zero is in front of the digits.
         """
-        found = [_CODED.match(text) for text in self.counts]
-        return all(found) and any(
-            one[2][:1] == "0" or one[1].lower() not in CURRENCY_CODES for one in found if one
+        found = [one for text in self.counts if (one := _CODED.match(text))]
+        return len(found) == len(self.counts) and any(
+            one[2][:1] == "0" or (one[1] or one[3]).lower() not in CURRENCY_CODES for one in found
         )
 
     @cached_property

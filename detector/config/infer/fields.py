@@ -15,6 +15,7 @@ from detector.config.infer.vocabulary import (
     ENTITY_RANKS,
     IN_WORDS,
     LESS_AMOUNT_WORDS,
+    MEASURE_WORDS,
     SAME_AMOUNT_WORDS,
     concept,
     word_set,
@@ -125,6 +126,8 @@ def amount_rank(column: Column) -> int | None:
     """Rank of a number as an amount by its name, 0 is best; None: it is not named like one."""
     found = {concept(word) for word in column.words}
     rank = next((rank for rank, name in enumerate(AMOUNT_CONCEPTS) if name in found), None)
+    if rank == len(AMOUNT_CONCEPTS) - 1 and set(column.words) & MEASURE_WORDS:
+        return None  # price_change_pct
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
     return rank

@@ -8,11 +8,14 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from detector.config.infer.column import Column
-from detector.config.infer.vocabulary import TIME_WORDS
+from detector.config.infer.vocabulary import NEVER_TIME_WORDS, TIME_WORDS
 from detector.config.words import cut
 
 _DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}")
-_MONTH = re.compile(r"\d{1,2}[ ./-]{1,2}(?:de )?[^\W\d_]{3,12}\.?[ ./-]{1,2}(?:de )?(?:\d{2}){1,2}\b")
+_LIKE_TIME = re.compile(
+    r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}:\d\d"
+    r"|\d{1,2}[ ./-]{1,2}(?:de )?[^\W\d_]{3,12}\.?[ ./-]{1,2}(?:de )?(?:\d{2}){1,2}\b"
+)
 _YEAR = re.compile(r"\b\d{4}\b")
 _OTHER_YEARS = {*range(1300, 1500), *range(2400, 2700)}  # of the Persian, the Islamic, the Buddhist calendar
 FEW_EVENTS_MAX = 3  # a file with so few events may hold them in a list
@@ -94,14 +97,21 @@ def hidden_events(column: Column) -> str:
             f"{cut(column.path)} has years of another calendar, as {other}: write them as those of the "
             "common one, or it is no time"
         )
-    if texts and set(column.words) & TIME_WORDS and all(map(_MONTH.search, texts)) and column.time is None:
+    if _is_odd_time(column, texts):
         return (
-            f"{cut(column.path)} has months by names that are not English: write it as 2026-03-01, or it is "
-            "no time"
+            f"{cut(column.path)} looks like a time, but not all its values are of one form that is read: write "
+            f"it as 2026-03-01T10:00:00Z; it has {cut(texts[0])!r}"
         )
     if column.trouble == "a list" and set(column.last_words) & TIME_WORDS:
         return f"{cut(column.path)} is a list, perhaps a time by its parts: write it as 2026-03-01T10:00:00Z"
     return ""
+
+
+def _is_odd_time(column: Column, texts: Sequence[str]) -> bool:
+    """Whether a field with the name of a time has dates or times of day in it that are not read."""
+    named = set(column.words) & TIME_WORDS and not set(column.words) & NEVER_TIME_WORDS
+    unread = column.time is None and not column.clock and not column.missing
+    return bool(texts and named and unread and all(map(_LIKE_TIME.search, texts)))
 
 
 def _other_calendar(texts: Sequence[str]) -> str:

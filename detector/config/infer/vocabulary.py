@@ -32,7 +32,8 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "账户 账号 帐户 帐号 口座 계좌 حساب",
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
         "trader investor player consumer uid debitor kunde kunden nutzer cliente klant klient utilisateur "
-        "usuario username desynpuf login actor principal patient gambler nasabah pelanggan musteri asiakas "
+        "usuario username desynpuf login actor gambler nasabah pelanggan musteri asiakas "
+        "patient passenger traveller traveler guest rider borrower "
         "клиент клиента клієнт πελάτης πελάτη לקוח ลูกค้า ग्राहक 客户 用户 会员 顧客 会員 고객 عميل",
         "payer": "payer from origen origem zahlungspflichtiger sender originator orig org debtor dbtr "
         "remitter auftraggeber absender zahler ordonnateur emetteur ordenante remitente pagador nadawca "
@@ -59,8 +60,8 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "value": "value val wert valeur valor valore waarde 价值",
         "total": "total gesamt summe somme suma totale price preis prix precio prezzo sum paid gross sales "
         "notional revenue sale turnover brutto",
-        "stake": "stake stakes wager bet fare cost premium spend spent nominal change profit pnl "
-        "consideration",
+        "stake": "stake stakes wager bet fare cost premium spend spent nominal change principal toll profit "
+        "pnl consideration",
         "currency": "currency ccy curr wahrung waehrung devise moneda moeda divisa valuta waluta валюта 币种 "
         "货币 通貨 통화 عملة",
         # --- times ---
