@@ -99,8 +99,8 @@ def hidden_events(column: Column) -> str:
         )
     if _is_odd_time(column, texts):
         return (
-            f"{cut(column.path)} looks like a time, but not all its values are of one form that is read: write "
-            f"it as 2026-03-01T10:00:00Z; it has {cut(texts[0])!r}"
+            f"{cut(column.path)} looks like a time, but not all its values are of one form that is read: "
+            f"write it as 2026-03-01T10:00:00Z; it has {cut(texts[0])!r}"
         )
     if column.trouble == "a list" and set(column.last_words) & TIME_WORDS:
         return f"{cut(column.path)} is a list, perhaps a time by its parts: write it as 2026-03-01T10:00:00Z"
