@@ -674,6 +674,58 @@ def _plainly(form: str, time: datetime) -> str:
     return "".join(str(parts.get(one, one)) for one in form)
 
 
+def paged(n: int = 300) -> bytes:
+    """Pages of an API, one per line."""
+    events = [json.loads(line) for line in proxied(n).splitlines()]
+    return lines([{"page": page, "items": events[page : page + 10]} for page in range(0, n, 10)])
+
+
+def proxied(n: int = 400) -> bytes:
+    """Records as a proxy hands them out: the event is the value."""
+    draw = random.Random(240)
+    return lines(
+        [
+            {
+                "topic": "payments",
+                "key": f"c{i % 45}",
+                "value": {
+                    "ref": f"{{{draw.getrandbits(128):032X}}}",
+                    "time": iso(time),
+                    "card": f"c{i % 45}",
+                    "amount": price(draw),
+                },
+                "partition": 0,
+                "offset": i,
+            }
+            for i, time in enumerate(moments(draw, n, 300))
+        ]
+    )
+
+
+def elements(n: int = 400) -> bytes:
+    """Parsed authorisations, their elements by bare numbers in an object."""
+    draw = random.Random(241)
+    return lines(
+        [
+            {
+                "mti": "0100",
+                "fields": {
+                    "2": f"4{draw.randrange(60):015}",
+                    "3": draw.choice(["000000", "010000"]),
+                    "4": f"{int(price(draw) * 100):012}",
+                    "7": f"{time:%m%d%H%M%S}",
+                    "11": f"{(i * 7) % 1_000_000:06}",
+                    "37": f"{600_000_000_000 + i}",
+                    "41": f"T{draw.randrange(20):07}",
+                    "42": f"M{draw.randrange(30):014}",
+                    "49": "978",
+                },
+            }
+            for i, time in enumerate(moments(draw, n, 300))
+        ]
+    )
+
+
 def _csv(name: str, make: object, **more: object) -> Shape:
     return Shape(**{"name": name, "make": make, "file": "events.csv"} | more)  # type: ignore[arg-type]
 
@@ -787,6 +839,23 @@ TRADES = (
     _plain("brackets lost", commas),
     _plain("text sequences", separated),
     Shape(
+        name="elements",
+        make=elements,
+        id="fields.37",
+        time=None,
+        main="fields.2",
+        others=frozenset({"fields.42", "fields.41"}),
+        amount="fields.4",
+    ),
+    Shape(
+        name="records of a proxy",
+        make=proxied,
+        id="value.ref",
+        time="value.time",
+        main="value.card",
+        amount="value.amount",
+    ),
+    Shape(
         name="seconds apart",
         make=seconds_apart,
         id="orderId",
@@ -859,6 +928,7 @@ NOTED = (
         lambda: dated("%d/mars/%Y", "Ref,Date,Compte,Montant", "utf-8", ","),
         "looks like a time, but not all its values",
     ),
+    ("pages.jsonl", paged, "items is a list: if its items are the events, take them out"),
     (
         "zones.csv",
         lambda: dated("%Y-%m-%d %H:%M:%S CET", "ref,time,account,amount", "utf-8", ","),

@@ -346,7 +346,8 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
     names = set(column.words)
     if len(column.values) < column.events or names & NEVER_TIME_WORDS:
         return None
-    other = bool(names & OTHER_TIME_WORDS) and not names & EVENT_WORDS
+    around = {"value"} - set(column.last_words)  # a record's value, not a value date
+    other = bool(names & OTHER_TIME_WORDS - around) and not names & EVENT_WORDS
     if column.time is None:
         return (column.of_envelope, False, True, True, False) if column.step else None
     names_time = bool(TIME_WORDS & names)

@@ -312,7 +312,8 @@ def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
 
 
 def _notes(sample: Sample, entities: Sequence[Choice], crowded: Sequence[Choice]) -> list[str]:
-    notes = [note for column in sample.columns.values() if (note := hidden_events(column))][:3]
+    nobody = not entities
+    notes = [note for c in sample.columns.values() if (note := hidden_events(c, nobody=nobody))][:3]
     if sample.skipped:
         notes.append(
             f"{sample.skipped:,} of the messages are not events (deletes and the like): they are skipped"

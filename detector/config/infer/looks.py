@@ -71,8 +71,10 @@ def _is_object(text: str) -> bool:
 
 def hidden_lists(columns: Iterable[Column]) -> str:
     """What to do with events that hold nothing but lists; "" if there are none."""
-    column = next((column for column in columns if column.trouble == "a list"), None)
-    return "" if column is None else f"; {_taken_out(column)}"
+    lists = [column for column in columns if column.trouble == "a list"]
+    if len(lists) > 1:
+        return f"; {cut(', '.join(column.path for column in lists))} are lists: write one object per row"
+    return f"; {_taken_out(lists[0])}" if lists else ""
 
 
 def _taken_out(column: Column) -> str:
@@ -82,9 +84,15 @@ def _taken_out(column: Column) -> str:
     )
 
 
-def hidden_events(column: Column) -> str:
-    """Where the events may be, if a column holds them; "" otherwise."""
-    if column.trouble == "a list" and column.events <= FEW_EVENTS_MAX:
+def hidden_events(column: Column, *, nobody: bool = False) -> str:
+    """Where the events may be, if a column holds them; "" otherwise.
+
+    Parameters
+    ----------
+    nobody
+        Nothing outside of lists says whose events these are.
+    """
+    if column.trouble == "a list" and (nobody or column.events <= FEW_EVENTS_MAX):
         return _taken_out(column)
     texts = [value for value in column.values if isinstance(value, str)]
     if texts and len(texts) == len(column.values) and all(map(_looks_like_object, texts)):
@@ -123,4 +131,4 @@ def _other_calendar(texts: Sequence[str]) -> str:
 
 
 def _looks_like_object(text: str) -> bool:
-    return text.startswith("{") and text.endswith("}")
+    return text.startswith("{") and text.endswith("}") and ":" in text

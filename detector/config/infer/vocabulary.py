@@ -218,6 +218,7 @@ _ISO8583 = {
     103: "payee account number",
 }
 _ELEMENT = re.compile(r"(?:de|df|bit|field|data_?element|f(?=0\d\d$))_?0*(\d{1,3})", re.IGNORECASE)
+_ELEMENTS = re.compile(r"(?:de|bits?|fields|iso(?:_?8583)?|(?:data_?)?elements)\.0*(\d{1,3})", re.IGNORECASE)
 _ISO8583_SURE = {2, 3, 4, 7, 11, 12, 18, 22, 32, 37, 39, 41, 42, 49}
 _ISO8583_MIN = 4  # of these beside each other
 
@@ -277,9 +278,12 @@ def iso8583_names(paths: Iterable[str]) -> dict[str, str]:
     """What the numbered data elements of ISO 8583 among these paths hold; empty if it is not ISO 8583."""
     numbers: dict[str, int] = {}
     for path in paths:
-        found = _ELEMENT.fullmatch(path.rpartition(".")[2])
+        own, two = path.rpartition(".")[2], ".".join(path.split(".")[-2:])
+        found = _ELEMENT.fullmatch(own) or _ELEMENTS.fullmatch(two)
         if found:
             numbers[path] = int(found[1])
+    if set(range(1, 11)) <= set(numbers.values()):
+        return {}  # numbered columns of something else: no message has all of these
     if len(_ISO8583_SURE & set(numbers.values())) < _ISO8583_MIN:
         return {}
     return {path: _ISO8583[number] for path, number in numbers.items() if number in _ISO8583}

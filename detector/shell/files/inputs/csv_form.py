@@ -15,7 +15,7 @@ from typing import NamedTuple
 from detector.config.tree import UNREADABLE
 from detector.config.words import counted
 
-DELIMITERS = ",;\t|^~\x01\x1f"
+DELIMITERS = ",;\t|^~¦\x01\x1f"
 ROWS_MAX = 5000  # of the beginning
 BELOW_MAX = 5  # rows of totals and the like below a table
 DIGITS_IN_MAX = 3  # such columns that are looked at
@@ -31,6 +31,7 @@ _NAMES = {
     "|": "bar",
     "^": "caret",
     "~": "tilde",
+    "¦": "broken bar",
     "\x01": "the character of code 1",
     "\x1f": "the character of code 31",
 }
