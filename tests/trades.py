@@ -726,6 +726,22 @@ def elements(n: int = 400) -> bytes:
     )
 
 
+def gaps(n: int = 400) -> bytes:
+    """A table in which a few rows have no time."""
+    draw = random.Random(242)
+    return table(
+        [
+            {
+                "ref": f"R{i}",
+                "when": "" if i % 100 == 50 else iso(time),
+                "card": f"c{i % 45}",
+                "amount": price(draw),
+            }
+            for i, time in enumerate(moments(draw, n, 300))
+        ]
+    )
+
+
 def _csv(name: str, make: object, **more: object) -> Shape:
     return Shape(**{"name": name, "make": make, "file": "events.csv"} | more)  # type: ignore[arg-type]
 
@@ -929,6 +945,7 @@ NOTED = (
         "looks like a time, but not all its values",
     ),
     ("pages.jsonl", paged, "items is a list: if its items are the events, take them out"),
+    ("gaps.csv", gaps, "when would be the time, but 1.00% of the events have none: --time when"),
     (
         "zones.csv",
         lambda: dated("%Y-%m-%d %H:%M:%S CET", "ref,time,account,amount", "utf-8", ","),

@@ -32,7 +32,7 @@ from detector.config.infer.column import Column, is_constant_in
 from detector.config.infer.envelope import Open
 from detector.config.infer.fields import amount_at_stake, described, stream_number, with_names
 from detector.config.infer.labels import FRAUD_TEXTS, find_label
-from detector.config.infer.looks import hidden_events, hidden_lists
+from detector.config.infer.looks import hidden_events, hidden_lists, rarely_missing
 from detector.config.infer.sample import Sample, sample_error
 from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
@@ -126,7 +126,7 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
         labels=tuple(labels),
         ignored=tuple(ignored),
         number=number,
-        notes=tuple(_notes(sample, used_entities, crowded)),
+        notes=tuple(_notes(sample, time, used_entities, crowded)),
     )
 
 
@@ -311,9 +311,11 @@ def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
     return choice
 
 
-def _notes(sample: Sample, entities: Sequence[Choice], crowded: Sequence[Choice]) -> list[str]:
+def _notes(sample: Sample, time: Choice, entities: Sequence[Choice], crowded: Sequence[Choice]) -> list[str]:
     nobody = not entities
     notes = [note for c in sample.columns.values() if (note := hidden_events(c, nobody=nobody))][:3]
+    if not time.path:
+        notes += [note for column in sample.columns.values() if (note := rarely_missing(column))][:1]
     if sample.skipped:
         notes.append(
             f"{sample.skipped:,} of the messages are not events (deletes and the like): they are skipped"

@@ -18,6 +18,7 @@ _LIKE_TIME = re.compile(
 )
 _YEAR = re.compile(r"\b\d{4}\b")
 _OTHER_YEARS = {*range(1300, 1500), *range(2400, 2700)}  # of the Persian, the Islamic, the Buddhist calendar
+RARELY_MISSING_MAX = 0.05  # share of events without a time that would be the event's
 FEW_EVENTS_MAX = 3  # a file with so few events may hold them in a list
 
 
@@ -67,6 +68,18 @@ def _is_object(text: str) -> bool:
         return isinstance(inside, str) and isinstance(msgspec.json.decode(inside), dict)
     except (msgspec.DecodeError, RecursionError):
         return False
+
+
+def rarely_missing(column: Column) -> str:
+    """What to do about a time that a few events do not have; "" if it is no such time."""
+    usual = set(column.words) & TIME_WORDS and not set(column.words) & NEVER_TIME_WORDS
+    if not usual or not 0.0 < column.missing <= RARELY_MISSING_MAX or column.time is None:
+        return ""
+    path = cut(column.path)
+    return (
+        f"{path} would be the time, but {column.missing:.2%} of the events have none: --time {path} takes "
+        "it, and these events are rejected"
+    )
 
 
 def hidden_lists(columns: Iterable[Column]) -> str:
