@@ -726,14 +726,14 @@ def elements(n: int = 400) -> bytes:
     )
 
 
-def gaps(n: int = 400) -> bytes:
-    """A table in which a few rows have no time."""
+def gaps(gap: str = "", n: int = 400) -> bytes:
+    """A table in which a few rows have no time, or none that there is."""
     draw = random.Random(242)
     return table(
         [
             {
                 "ref": f"R{i}",
-                "when": "" if i % 100 == 50 else iso(time),
+                "when": gap if i % 100 == 50 else iso(time),
                 "card": f"c{i % 45}",
                 "amount": price(draw),
             }
@@ -946,6 +946,7 @@ NOTED = (
     ),
     ("pages.jsonl", paged, "items is a list: if its items are the events, take them out"),
     ("gaps.csv", gaps, "when would be the time, but 1.00% of the events have none: --time when"),
+    ("garbage.csv", lambda: gaps("2026-02-30 25:00"), "it has '2026-02-30 25:00'"),
     (
         "zones.csv",
         lambda: dated("%Y-%m-%d %H:%M:%S CET", "ref,time,account,amount", "utf-8", ","),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from detector.config.infer.column import Column
+from detector.config.infer.times import time_form
 from detector.config.infer.vocabulary import NEVER_TIME_WORDS, TIME_WORDS
 from detector.config.words import cut
 
@@ -18,6 +20,7 @@ _LIKE_TIME = re.compile(
 )
 _YEAR = re.compile(r"\b\d{4}\b")
 _OTHER_YEARS = {*range(1300, 1500), *range(2400, 2700)}  # of the Persian, the Islamic, the Buddhist calendar
+TEXTS_MAX = 2_000  # of a time, among which one is looked for that is unlike the others
 RARELY_MISSING_MAX = 0.05  # share of events without a time that would be the event's
 FEW_EVENTS_MAX = 3  # a file with so few events may hold them in a list
 
@@ -121,7 +124,7 @@ def hidden_events(column: Column, *, nobody: bool = False) -> str:
     if _is_odd_time(column, texts):
         return (
             f"{cut(column.path)} looks like a time, but not all its values are of one form that is read: "
-            f"write it as 2026-03-01T10:00:00Z; it has {cut(texts[0])!r}"
+            f"write it as 2026-03-01T10:00:00Z; it has {cut(_odd_one(texts))!r}"
         )
     if column.trouble == "a list" and set(column.last_words) & TIME_WORDS:
         return f"{cut(column.path)} is a list, perhaps a time by its parts: write it as 2026-03-01T10:00:00Z"
@@ -133,6 +136,13 @@ def _is_odd_time(column: Column, texts: Sequence[str]) -> bool:
     named = set(column.words) & TIME_WORDS and not set(column.words) & NEVER_TIME_WORDS
     unread = column.time is None and not column.clock and not column.missing
     return bool(texts and named and unread and all(map(_LIKE_TIME.search, texts)))
+
+
+def _odd_one(texts: Sequence[str]) -> str:
+    """One of the texts of a time that are not like most others, or any if all are alike."""
+    forms = [None if (form := time_form([text])) is None else form.format for text in texts[:TEXTS_MAX]]
+    usual = Counter(forms).most_common(1)[0][0]
+    return next((text for text, form in zip(texts, forms, strict=False) if form != usual), texts[0])
 
 
 def _other_calendar(texts: Sequence[str]) -> str:
