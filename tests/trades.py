@@ -1,4 +1,4 @@
-"""A sixth set of shapes: other trades, other tools, other ways to write a time and to end a cell.
+"""A sixth set of shapes: other trades and other tools.
 
 What is right about each was written down before `init-config` had read any of them.
 """
@@ -7,14 +7,9 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from tests.shapes import Shape, iso, lines, moments, price, table
-
-
-def comma(amount: float, thousands: str = ".") -> str:
-    """As `1.234,50`."""
-    return f"{amount:,.2f}".translate(str.maketrans({",": thousands, ".": ","}))
 
 
 def authorisations(n: int = 400) -> bytes:
@@ -173,104 +168,6 @@ def bus(n: int = 400) -> bytes:
     )
 
 
-def posted(n: int = 400) -> bytes:
-    """A queue's messages: the event is a text of JSON inside of the notification."""
-    draw = random.Random(208)
-    return lines(
-        [
-            {
-                "Type": "Notification",
-                "MessageId": f"{draw.getrandbits(128):032x}",
-                "TopicArn": "arn:aws:sns:eu-central-1:123456789012:payments",
-                "Timestamp": iso(time + timedelta(seconds=1)),
-                "Message": json.dumps(
-                    {
-                        "payment_id": f"p{i}",
-                        "paid_at": iso(time),
-                        "customer_id": f"c-{draw.randrange(60)}",
-                        "amount": price(draw),
-                    }
-                ),
-            }
-            for i, time in enumerate(moments(draw, n, 300))
-        ]
-    )
-
-
-def consumed(n: int = 400) -> bytes:
-    """What a console consumer prints with keys and times in front of the values."""
-    draw = random.Random(209)
-    rows = []
-    for i, time in enumerate(moments(draw, n, 300)):
-        event = {"txId": f"t{i}", "at": iso(time), "card": f"c{draw.randrange(45)}", "amount": price(draw)}
-        rows.append(f"CreateTime:{int(time.timestamp() * 1000)}\t{event['card']}\t{json.dumps(event)}")
-    return ("\n".join(rows) + "\n").encode()
-
-
-def thai(n: int = 400) -> bytes:
-    """A Thai bank: years of the Buddhist era."""
-    draw = random.Random(210)
-    rows = ["วันที่,เวลา,เลขที่บัญชี,รายการ,จำนวนเงิน,ยอดคงเหลือ"]
-    balance = 90_000.0
-    for time in moments(draw, n, 5_000):
-        amount = price(draw) * 30
-        balance += amount
-        rows.append(
-            f"{time:%d/%m}/{time.year + 543},{time:%H:%M},{draw.randrange(45) * 7_919:010},"
-            f'{draw.choice(["โอนเงิน", "ถอนเงิน"])},"{amount:,.2f}","{balance:,.2f}"'
-        )
-    return b"\xef\xbb\xbf" + ("\n".join(rows) + "\n").encode()
-
-
-def greek(n: int = 400) -> bytes:
-    """A Greek bank, in its own encoding."""
-    draw = random.Random(211)
-    rows = ["Α/Α;Ημερομηνία;Αιτιολογία;Λογαριασμός;Ποσό;Πρόσημο ποσού"]
-    for i, time in enumerate(moments(draw, n, 5_000)):
-        rows.append(
-            f"{i + 1};{time:%d/%m/%Y};ΑΓΟΡΑ {draw.randrange(40)};GR{draw.randrange(45):025};"
-            f"{comma(price(draw))};{draw.choice(['Χ', 'Π'])}"
-        )
-    return ("\r\n".join(rows) + "\r\n").encode("cp1253")
-
-
-def czech(n: int = 400) -> bytes:
-    """A Czech bank: cp1250, a space between thousands, day and clock with a single digit of the hour."""
-    draw = random.Random(212)
-    rows = ['"Datum provedení";"Protiúčet";"Název protiúčtu";"Zaúčtovaná částka";"Měna účtu";"Id transakce"']
-    for i, time in enumerate(moments(draw, n, 5_000)):
-        rows.append(
-            f'"{time.day}.{time.month}.{time.year} {time.hour}:{time:%M}";"{draw.randrange(45) * 991}/0800";'
-            f'"Příjemce {draw.randrange(45)}";"-{comma(price(draw) * 24, chr(160))}";"CZK";"{8_000_000 + i}"'
-        )
-    return ("\r\n".join(rows) + "\r\n").encode("cp1250")
-
-
-def vietnamese(n: int = 400) -> bytes:
-    """A Vietnamese wallet: whole dong with dots between thousands."""
-    draw = random.Random(213)
-    rows = ["Mã giao dịch,Ngày giao dịch,Số tài khoản,Số tiền,Nội dung"]
-    for i, time in enumerate(moments(draw, n, 2_000)):
-        amount = f"{int(price(draw) * 26_000):,}".replace(",", ".")
-        rows.append(
-            f"FT{26_060_000_000 + i},{time:%d/%m/%Y %H:%M:%S},"
-            f"{draw.randrange(45) * 7_919 + 10**9},{amount},CK"
-        )
-    return ("\n".join(rows) + "\n").encode()
-
-
-def indonesian(n: int = 400) -> bytes:
-    """An Indonesian bank: rupiah before the amount."""
-    draw = random.Random(214)
-    rows = ["No Transaksi;Tanggal;No Rekening;Nominal;Keterangan"]
-    for i, time in enumerate(moments(draw, n, 2_000)):
-        rows.append(
-            f"TRX{i * 13:09};{time:%d-%m-%Y %H:%M};{draw.randrange(45) * 7_919 + 10**9};"
-            f"Rp {comma(price(draw) * 9_000)};{draw.choice(['Transfer', 'Belanja'])}"
-        )
-    return ("\n".join(rows) + "\n").encode()
-
-
 def tills(n: int = 400) -> bytes:
     """A restaurant's tills: `3/1/26 9:05 AM`, a dollar, tips and taxes."""
     draw = random.Random(215)
@@ -314,76 +211,6 @@ def fuel(n: int = 400) -> bytes:
             }
         )
     return table(rows)
-
-
-def boxed(n: int = 400) -> bytes:
-    """A list of an accounting system: a frame of bars and dashes, cells filled up with spaces."""
-    draw = random.Random(217)
-    line = "-" * 67
-    rows = [line, "|DocumentNo|Pstng Date|Account   |    Amount in LC|LCurr|Type      |", line]
-    for i, time in enumerate(moments(draw, n, 5_000)):
-        rows.append(
-            f"|{1_900_000_000 + i}|{time:%d.%m.%Y}|{draw.randrange(45) + 400_000:<10}|"
-            f"{comma(price(draw) * 50):>16}|EUR  |{draw.choice(['KR', 'SA']):<10}|"
-        )
-    return ("\r\n".join([*rows, line]) + "\r\n").encode()
-
-
-def console(n: int = 400) -> bytes:
-    """What a database's console prints."""
-    draw = random.Random(218)
-    rows = [
-        "   id   |      created_at     | customer_id |  amount  | channel ",
-        "--------+---------------------+-------------+----------+---------",
-    ]
-    for i, time in enumerate(moments(draw, n, 500)):
-        rows.append(
-            f" {i + 10_000:>6} | {time:%Y-%m-%d %H:%M:%S} | {draw.randrange(50) + 700:>11} | "
-            f"{price(draw):>8.2f} | {draw.choice(['web', 'shop']):<7}"
-        )
-    return ("\n".join([*rows, f"({n} rows)", ""]) + "\n").encode()
-
-
-def dumped(n: int = 400) -> bytes:
-    r"""A database's copy: tabs, `\N` for null, no names."""
-    draw = random.Random(219)
-    rows = []
-    for i, time in enumerate(moments(draw, n, 500)):
-        paid = r"\N" if draw.random() < 0.2 else f"{price(draw):.2f}"
-        channel = draw.choice(["web", "shop", r"\N"])
-        rows.append(
-            f"{i + 10_000}\t{time:%Y-%m-%d %H:%M:%S}.{draw.randrange(10**6):06}+00\t"
-            f"c{draw.randrange(50):04}\t{paid}\t{channel}"
-        )
-    return ("\n".join(rows) + "\n").encode()
-
-
-def control(n: int = 400) -> bytes:
-    """A warehouse's text: cells end with the character of code 1."""
-    draw = random.Random(220)
-    rows = ["\x01".join(("txn_id", "txn_time", "account_no", "amount", "city"))]
-    for i, time in enumerate(moments(draw, n, 500)):
-        cells = (
-            f"T{i:08}",
-            f"{time:%Y-%m-%d %H:%M:%S}",
-            f"A{draw.randrange(45):06}",
-            f"{price(draw):.2f}",
-            "x, y",
-        )
-        rows.append("\x01".join(cells))
-    return ("\n".join(rows) + "\n").encode()
-
-
-def carets(n: int = 400) -> bytes:
-    """A mainframe's extract: carets between cells, times as a database of the seventies writes them."""
-    draw = random.Random(221)
-    rows = ["TRAN_ID^TRAN_TS^CARD_NBR^TRAN_AMT^MCC"]
-    for i, time in enumerate(moments(draw, n, 500)):
-        rows.append(
-            f"{i * 11 + 100_000_000}^{time:%Y-%m-%d-%H.%M.%S}.{draw.randrange(10**6):06}^"
-            f"5{draw.randrange(45) * 7_919:015}^{price(draw):.2f}^{draw.choice([5411, 5812, 7995])}"
-        )
-    return ("\n".join(rows) + "\n").encode()
 
 
 def books(n: int = 400) -> bytes:
@@ -515,110 +342,6 @@ def audited(n: int = 400) -> bytes:
     return json.dumps({"Records": records}).encode()
 
 
-def listed(n: int = 400) -> bytes:
-    """An answer of a query: names once, rows as lists."""
-    draw = random.Random(228)
-    rows = [
-        [i + 1, iso(time), f"acc-{draw.randrange(45)}", price(draw)]
-        for i, time in enumerate(moments(draw, n, 300))
-    ]
-    return json.dumps({"columns": ["id", "time", "account", "amount"], "rows": rows}).encode()
-
-
-def by_key(n: int = 400) -> bytes:
-    """A store's export: one object whose names are the ids."""
-    draw = random.Random(229)
-    return json.dumps(
-        {
-            f"-N{draw.getrandbits(72):018x}": {
-                "createdAt": int(time.timestamp() * 1_000),
-                "userId": f"u{draw.randrange(45)}",
-                "total": price(draw),
-            }
-            for time in moments(draw, n, 300)
-        },
-        indent=1,
-    ).encode()
-
-
-def pretty(n: int = 400) -> bytes:
-    """Objects over several lines, one after the other."""
-    draw = random.Random(230)
-    return b"\n".join(
-        json.dumps(
-            {"id": f"o{i}", "time": iso(time), "customer": f"c{draw.randrange(45)}", "amount": price(draw)},
-            indent=2,
-        ).encode()
-        for i, time in enumerate(moments(draw, n, 300))
-    )
-
-
-def commas(n: int = 400) -> bytes:
-    """Objects with a comma at the end of each line: a list whose brackets were lost."""
-    draw = random.Random(231)
-    events = [
-        {"id": f"o{i}", "time": iso(time), "customer": f"c{draw.randrange(45)}", "amount": price(draw)}
-        for i, time in enumerate(moments(draw, n, 300))
-    ]
-    return (",\n".join(map(json.dumps, events)) + "\n").encode()
-
-
-def separated(n: int = 400) -> bytes:
-    """JSON text sequences: a record separator before each object (RFC 7464)."""
-    draw = random.Random(232)
-    events = [
-        {"id": f"o{i}", "time": iso(time), "customer": f"c{draw.randrange(45)}", "amount": price(draw)}
-        for i, time in enumerate(moments(draw, n, 300))
-    ]
-    return b"".join(b"\x1e" + json.dumps(event).encode() + b"\n" for event in events)
-
-
-def seconds_apart(n: int = 400) -> bytes:
-    """A document store's times: seconds and nanoseconds as two members."""
-    draw = random.Random(233)
-    return lines(
-        [
-            {
-                "orderId": f"o-{i * 7}",
-                "createdAt": {"_seconds": int(time.timestamp()), "_nanoseconds": draw.randrange(10**9)},
-                "buyer": {"uid": f"u{draw.randrange(50)}"},
-                "grandTotal": price(draw),
-            }
-            for i, time in enumerate(moments(draw, n, 300))
-        ]
-    )
-
-
-def written_out(form: str, n: int = 400) -> bytes:
-    """The same events with their time in one form."""
-    draw = random.Random(234)
-    events = []
-    for i, time in enumerate(moments(draw, n, 3_000)):
-        text = {
-            "web": f"{time:%a, %d %b %Y %H:%M:%S} GMT",
-            "log": f"{time:%d/%b/%Y:%H:%M:%S} +0000",
-            "java": f"{time:%a %b %d %H:%M:%S} UTC {time:%Y}",
-            "script": f"{time:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)",
-            "net": f"/Date({int(time.timestamp() * 1000)})/",
-            "oracle": f"{time:%d-%b-%y %I.%M.%S}.{draw.randrange(10**6):06} {time:%p}".upper(),
-            "server": f"{time:%b} {time.day:>2} {time:%Y %I:%M%p}",
-        }[form]
-        events.append(
-            {"id": f"o{i}", "time": text, "customer": f"c{draw.randrange(45)}", "amount": price(draw)}
-        )
-    return lines(events)
-
-
-def signs(n: int = 400) -> bytes:
-    """Amounts with a real minus, thin spaces and typographic apostrophes."""
-    draw = random.Random(235)
-    rows = ["Referenz;Datum;Kontonummer;Betrag"]
-    for i, time in enumerate(moments(draw, n, 3_000)):
-        amount = f"{price(draw) * 60:,.2f}".replace(",", "’")
-        rows.append(f"R{i};{time:%d.%m.%Y %H:%M};{draw.randrange(45) + 10_000};\u2212{amount}")
-    return ("\n".join(rows) + "\n").encode()
-
-
 def cases(n: int = 400) -> bytes:
     """Alerts that people decided: the decision is a word."""
     draw = random.Random(236)
@@ -653,31 +376,6 @@ def meters(n: int = 400) -> bytes:
             }
         )
     return table(rows)
-
-
-def dated(form: str, names: str, encoding: str = "utf-8", delimiter: str = ";", n: int = 400) -> bytes:
-    """A bank's CSV with the times, the names and the encoding of a country: number, time, account, amount."""
-    draw = random.Random(239)
-    rows = [names]
-    for i, time in enumerate(moments(draw, n, 9_000)):
-        text = time.strftime(form) if "%" in form else _plainly(form, time)
-        amount = comma(price(draw), "") if delimiter == ";" else f"{price(draw):.2f}"
-        rows.append(
-            delimiter.join((str(70_000 + i), text, f"{draw.randrange(45) * 991 + 10**7}", f"-{amount}"))
-        )
-    return ("\r\n".join(rows) + "\r\n").encode(encoding)
-
-
-def _plainly(form: str, time: datetime) -> str:
-    """A time by its numbers without zeros in front, but for minutes: `y.m.d H:M`."""
-    parts = {"y": time.year, "m": time.month, "d": time.day, "H": time.hour, "M": f"{time:%M}"}
-    return "".join(str(parts.get(one, one)) for one in form)
-
-
-def paged(n: int = 300) -> bytes:
-    """Pages of an API, one per line."""
-    events = [json.loads(line) for line in proxied(n).splitlines()]
-    return lines([{"page": page, "items": events[page : page + 10]} for page in range(0, n, 10)])
 
 
 def proxied(n: int = 400) -> bytes:
@@ -726,29 +424,8 @@ def elements(n: int = 400) -> bytes:
     )
 
 
-def gaps(gap: str = "", n: int = 400) -> bytes:
-    """A table in which a few rows have no time, or none that there is."""
-    draw = random.Random(242)
-    return table(
-        [
-            {
-                "ref": f"R{i}",
-                "when": gap if i % 100 == 50 else iso(time),
-                "card": f"c{i % 45}",
-                "amount": price(draw),
-            }
-            for i, time in enumerate(moments(draw, n, 300))
-        ]
-    )
-
-
 def _csv(name: str, make: object, **more: object) -> Shape:
     return Shape(**{"name": name, "make": make, "file": "events.csv"} | more)  # type: ignore[arg-type]
-
-
-def _plain(name: str, make: object, **more: object) -> Shape:
-    base: dict[str, object] = {"id": "id", "time": "time", "main": "customer", "amount": "amount"}
-    return Shape(**base | {"name": name, "make": make} | more)  # type: ignore[arg-type]
 
 
 TRADES = (
@@ -777,58 +454,8 @@ TRADES = (
         name="bets", make=bets, id="roundId", time="ts", format="epoch_ms", main="playerId", amount="stake"
     ),
     Shape(name="event bus", make=bus, id="id", time="time", main="detail.customerId", amount="detail.amount"),
-    _csv("Thai bank", thai, id=None, time=None, main="เลขที่บัญชี", amount="จำนวนเงิน"),
-    _csv("Greek bank", greek, id=None, time="Ημερομηνία", main="Λογαριασμός", amount="Ποσό"),
-    _csv(
-        "Czech bank",
-        czech,
-        id="Id transakce",
-        time="Datum provedení",
-        main="Protiúčet",
-        amount="Zaúčtovaná částka",
-    ),
-    _csv(
-        "Vietnamese wallet",
-        vietnamese,
-        id="Mã giao dịch",
-        time="Ngày giao dịch",
-        main="Số tài khoản",
-        amount="Số tiền",
-    ),
-    _csv(
-        "Indonesian bank", indonesian, id="No Transaksi", time="Tanggal", main="No Rekening", amount="Nominal"
-    ),
     _csv("tills", tills, id="Order Id", time="Opened", main="Server", amount="Total"),
     _csv("fuel cards", fuel, id="Invoice Line", time="Trans Date", main="Card No", amount="Total Value"),
-    _csv(
-        "a frame of bars",
-        boxed,
-        file="events.txt",
-        id="DocumentNo",
-        time="Pstng Date",
-        main="Account",
-        amount="Amount in LC",
-    ),
-    _csv(
-        "a console's table",
-        console,
-        file="events.txt",
-        id="id",
-        time="created_at",
-        main="customer_id",
-        amount="amount",
-    ),
-    _csv(
-        "a database's copy",
-        dumped,
-        file="events.tsv",
-        id=None,
-        time="column_2",
-        main="column_3",
-        amount=None,
-    ),
-    _csv("control characters", control, id="txn_id", time="txn_time", main="account_no", amount="amount"),
-    _csv("carets", carets, id="TRAN_ID", time="TRAN_TS", main="CARD_NBR", amount="TRAN_AMT"),
     _csv("books", books, id=None, time="Date", main="Name", amount="Debit"),
     _csv(
         "rides",
@@ -851,9 +478,6 @@ TRADES = (
         main="userIdentity.userName",
         amount=None,
     ),
-    _plain("objects over lines", pretty, file="events.json"),
-    _plain("brackets lost", commas),
-    _plain("text sequences", separated),
     Shape(
         name="elements",
         make=elements,
@@ -871,19 +495,6 @@ TRADES = (
         main="value.card",
         amount="value.amount",
     ),
-    Shape(
-        name="seconds apart",
-        make=seconds_apart,
-        id="orderId",
-        time="createdAt._seconds",
-        main="buyer.uid",
-        amount="grandTotal",
-    ),
-    *(
-        _plain(f"time: {form}", lambda form=form: written_out(form))
-        for form in ("web", "log", "java", "script", "net", "oracle", "server")
-    ),
-    _csv("typographic signs", signs, id="Referenz", time="Datum", main="Kontonummer", amount="Betrag"),
     _csv(
         "cases",
         cases,
@@ -892,35 +503,6 @@ TRADES = (
         main="AccountKey",
         amount="AmountUSD",
         labels=frozenset({"Fraud_Status", "SAR_Filed"}),
-    ),
-    *(
-        _csv(
-            f"dates: {name}",
-            lambda form=form, more=more: dated(form, *more),
-            id=more[0].split(more[2] if len(more) > 2 else ";")[0],
-            time=more[0].split(more[2] if len(more) > 2 else ";")[1],
-            main=more[0].split(more[2] if len(more) > 2 else ";")[2],
-            amount=more[0].split(more[2] if len(more) > 2 else ";")[3],
-        )
-        for name, form, *more in (
-            (
-                "Hungary",
-                "%Y.%m.%d. %H:%M:%S",
-                "Tranzakció azonosító;Könyvelés dátuma;Számlaszám;Összeg",
-                "cp1250",
-            ),
-            ("Finland", "d.m.y H.M", "Viitenumero;Kirjauspäivä;Saajan tili;Summa", "cp1252"),
-            ("Turkey", "%d.%m.%Y %H:%M", "İşlem No;İşlem Tarihi;Müşteri No;Tutar", "cp1254"),
-            ("Germany", "%d.%m.%Y, %H:%M Uhr", "Buchungsnummer;Zeitpunkt;Kontonummer;Betrag"),
-            ("France", "%d/%m/%Y à %Hh%M", "Référence;Date opération;Numéro de compte;Montant", "latin-1"),
-            ("Japan", "%Y年%m月%d日 %H時%M分", "取引番号,取引日時,口座番号,金額", "cp932", ","),
-            ("Korea", "%Y년 %m월 %d일 %H:%M", "거래번호,거래일시,계좌번호,금액", "cp949", ","),
-            ("Israel", "%d/%m/%Y %H:%M", "אסמכתא;תאריך;מספר חשבון;סכום", "cp1255"),
-            ("Ukraine", "%d.%m.%Y %H:%M", "Номер операції;Дата операції;Рахунок;Сума", "cp1251"),
-            ("Iran", "%Y/%m/%d %H:%M", "شماره پیگیری,تاریخ,شماره حساب,مبلغ", "utf-8", ","),
-            ("a mainframe", "%Y%j", "TRAN_ID,POST_DATE,ACCT_NBR,TRAN_AMT", "utf-8", ","),
-            ("midrange", "1%y%m%d", "TRAN_ID,POST_DATE,ACCT_NBR,TRAN_AMT", "utf-8", ","),
-        )
     ),
     _csv(
         "meters",
@@ -931,77 +513,3 @@ TRADES = (
         amount="Tendered Amount (ZAR)",
     ),
 )
-
-REFUSED = (
-    ("rows.json", listed, "a table whose rows are lists"),
-    ("keyed.json", by_key, "one object that has the events by their keys"),
-    ("console.txt", consumed, "JSON with something in front of it"),
-)
-NOTED = (
-    ("posted.jsonl", posted, "jq -c '.Message | fromjson' FILE"),
-    (
-        "months.csv",
-        lambda: dated("%d/mars/%Y", "Ref,Date,Compte,Montant", "utf-8", ","),
-        "looks like a time, but not all its values",
-    ),
-    ("pages.jsonl", paged, "items is a list: if its items are the events, take them out"),
-    ("gaps.csv", gaps, "when would be the time, but 1.00% of the events have none: --time when"),
-    ("garbage.csv", lambda: gaps("2026-02-30 25:00"), "it has '2026-02-30 25:00'"),
-    (
-        "zones.csv",
-        lambda: dated("%Y-%m-%d %H:%M:%S CET", "ref,time,account,amount", "utf-8", ","),
-        "it has '2026-03-01 06:32:26 CET'",
-    ),
-    ("thai.csv", thai, "years of another calendar, as 2569"),
-)
-"""What a person is told of files that are read."""
-
-
-def _texts(write: str, n: int = 30) -> bytes:
-    """Lines of payments in another kind of text."""
-    draw = random.Random(238)
-    return "\n".join(
-        write.format(i=i, t=time, card=f"c{draw.randrange(9)}", amount=price(draw))
-        for i, time in enumerate(moments(draw, n, 900))
-    ).encode()
-
-
-_OBJECT = '{{"id": "p{i}", "time": "{t:%Y-%m-%dT%H:%M:%SZ}", "card": "{card}", "amount": {amount}}}'
-TEXTS = (
-    (
-        "payments.log",
-        _texts('time={t:%Y-%m-%dT%H:%M:%SZ} msg="it is paid" card={card} amount={amount}'),
-        "key=value",
-    ),
-    (
-        "access.log",
-        _texts('10.0.0.1 - - [{t:%d/%b/%Y:%H:%M:%S} +0000] "GET / HTTP/1.1" 200 {i}'),
-        "web server",
-    ),
-    ("siem.log", _texts("CEF:0|Acme|Pay|1.0|100|paid|5|rt={i} suser={card} cn1={amount}"), "CEF"),
-    ("fix.log", _texts("8=FIX.4.4\x019=148\x0135=D\x0134={i}\x0149={card}\x0138={amount}\x01"), "FIX"),
-    (
-        "dump.sql",
-        b"-- made\nCREATE TABLE t (i int, a numeric);\n" + _texts("INSERT INTO t VALUES ({i},{amount});"),
-        "SQL",
-    ),
-    ("conn.log", b"#separator \\x09\n#fields\tts\tuid\n" + _texts("{i}.5\t{card}"), "Zeek"),
-    ("iis.log", b"#Software: x\n#Fields: date time user\n" + _texts("{t:%Y-%m-%d %H:%M:%S} {card}"), "W3C"),
-    (
-        "influx.csv",
-        b"#group,false,false\n#datatype,string,double\n,a,b\n" + _texts(",{card},{amount}"),
-        "InfluxDB",
-    ),
-    ("bank.sta", b":20:START\n" + _texts(":61:{t:%y%m%d%m%d}DR{amount}NTRFNONREF"), "SWIFT"),
-    ("bank.ofx", b"OFXHEADER:100\n" + _texts("<STMTTRN><TRNAMT>{amount}"), "OFX"),
-    ("bank.qif", b"!Type:Bank\n" + _texts("D{t:%m/%d/%y}\nT-{amount}\n^"), "QIF"),
-    ("bank.edi", b"UNB+UNOC:3+A+B+260301:1000+1'\n" + _texts("MOA+9:{amount}:EUR'"), "EDI"),
-    ("bank.xls", b"<html><table><tr>" + _texts("<td>{amount}</td>") + b"</table></html>", "a table"),
-    ("bank.txt", _texts("{i:<8}{t:%Y-%m-%d %H:%M:%S}   {card:<8}{amount:>10.2f}"), "fixed widths"),
-    ("events.yaml", _texts("- id: p{i}\n  card: {card}\n  amount: {amount}"), "YAML"),
-    ("events.js", b"var events = [" + _texts(_OBJECT + ",") + b"];", "JavaScript"),
-    ("bulk.json", _texts('{{"index": {{"_id": {i}}}}}\n' + _OBJECT), "Elasticsearch"),
-    ("events.bin", b"\x82\xa2id\x07\xa6amount\xcb\x40\x28\0\0\0\0\0\0" * 9, "MessagePack"),
-    *((name, make(), what) for name, make, what in REFUSED),
-)
-"""Files of other kinds, and what is said of each."""

@@ -28,7 +28,9 @@ from tests.exports import EXPORTS
 from tests.further import FURTHER
 from tests.odd import ODD
 from tests.shapes import SHAPES, Shape
-from tests.trades import NOTED, TEXTS, TRADES
+from tests.trades import TRADES
+from tests.unread import NOTED, TEXTS
+from tests.written import WRITTEN
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -83,7 +85,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES]
+ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN]
 
 
 @pytest.mark.parametrize("shape", ALL, ids=lambda shape: shape.name)
