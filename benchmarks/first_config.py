@@ -2,8 +2,8 @@
 
     python -m benchmarks.first_config
 
-The shapes are those of tests/shapes.py, tests/aside.py and tests/further.py; the last two were written after
-the rules.
+The shapes are those of tests/shapes.py and, written after the rules of their time, tests/aside.py,
+tests/further.py, tests/exports.py, tests/odd.py, tests/trades.py and tests/written.py.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from pathlib import Path
 
 from detector.config.load import load
 from tests.aside import ASIDE
+from tests.exports import EXPORTS
 from tests.further import FURTHER
+from tests.odd import ODD
 from tests.shapes import SHAPES, Shape
+from tests.trades import TRADES
+from tests.written import WRITTEN
 
 HEADER = "| shape | events | id | time | main entity | amount | labels | scored | rejected | s |"
 
@@ -28,7 +32,7 @@ def main() -> None:
     """Print one row per shape; what is not as expected has a question mark."""
     print(HEADER)
     print("|" + "---|" * (HEADER.count("|") - 1))
-    for shape in (*SHAPES, *ASIDE, *FURTHER):
+    for shape in (*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN):
         print(row(shape), flush=True)
 
 

@@ -43,13 +43,23 @@ def seeds(kind: str) -> Sequence[bytes]:
         lines = b"\n".join(json.dumps(row).encode() for row in ROWS)
         framed = b"\n".join(b"\0\0\0\0\x11" + line for line in lines.split(b"\n"))
         text = json.dumps(ROWS, indent=1)
-        return [lines, text.encode(), framed, text.encode("utf-16"), b"\xef\xbb\xbf" + lines]
+        keyed = json.dumps({row["id"]: row for row in ROWS}).encode()
+        apart = {"columns": list(ROWS[0]), "rows": [list(row.values()) for row in ROWS]}
+        behind = b"\n".join(b"key\t" + line for line in lines.split(b"\n"))
+        run = b"".join(b"\x1e" + line + b"\n" for line in lines.split(b"\n"))
+        return [
+            *(lines, text.encode(), framed, text.encode("utf-16"), b"\xef\xbb\xbf" + lines),
+            *(keyed, json.dumps(apart).encode(), behind, run, lines.replace(b"\n", b",\n")),
+        ]
     if kind == "csv":
         return [
             _csv(",").encode(),
             _csv(";").replace(".", ",").encode("cp1252"),
             _csv("\t").encode("utf-16"),
             b'sep=;\n"a";"b"\n"x ""y""\nz";1\n',
+            _csv("\x01").encode(),
+            _csv(";").replace("u", "č").encode("cp1250"),
+            b"+---+----+\n| a | b  |\n+---+----+\n" + b"| 1 | x  |\n" * 20 + b"+---+----+\n(20 rows)\n",
         ]
     if kind == "packed":
         return [gzip.compress(_csv(",").encode()), zstandard.compress(json.dumps(ROWS).encode())]

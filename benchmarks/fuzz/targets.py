@@ -183,12 +183,23 @@ class FormatReader(Target):
         self._reader.read(self._examples)  # the kernels are compiled
 
     def mutator(self, seed: int) -> Mutator:
-        return Mutator([record.value or b"" for record in self._examples], seed)
+        frame = self._frame
+        return Mutator(
+            [record.value or b"" for record in self._examples],
+            seed,
+            lambda data: json.loads(data[len(frame) :]),
+            lambda tree: frame + json.dumps(tree).encode(),
+        )
 
     def check(self, data: bytes) -> str:
         if len(data) % 4:  # else a wrong frame hides what is behind it
             data = self._frame + data[len(self._frame) :]
         record = self._examples[0]._replace(value=data)
+        if record.headers and len(data) % 3 == 0:
+            headers = list(record.headers)
+            one = len(data) % len(headers)
+            headers[one] = headers[one][0], data[-40:]
+            record = record._replace(headers=tuple(headers))
         parsed = self._parser.parse(record)
         if isinstance(parsed, ParsedEvent):
             json.loads(self._parser.view(record).document)

@@ -142,13 +142,16 @@ def _debezium_schema(event: dict[str, Any]) -> tuple[bytes, Headers]:
     return _json({"schema": schema, "payload": {"after": _connect_row(event), "op": "c"}})
 
 
-def _cloud_binary(event: dict[str, Any]) -> tuple[bytes, Headers]:
-    headers = (
+def _cloud_headers(event: dict[str, Any]) -> Headers:
+    return (
         ("ce_specversion", b"1.0"),
         ("ce_id", event["id"].encode()),
         ("ce_time", event["time"].encode()),
     )
-    return _json(event)[0], headers
+
+
+def _cloud_binary(event: dict[str, Any]) -> tuple[bytes, Headers]:
+    return _json(event)[0], _cloud_headers(event)
 
 
 def _cloud_structured(event: dict[str, Any]) -> tuple[bytes, Headers]:
@@ -175,22 +178,51 @@ def avro_schema(*, optional: Sequence[str] = ("distance", "note")) -> dict[str, 
     return {"type": "record", "name": "Payment", "namespace": "shop", "fields": fields}
 
 
-def _avro() -> Codec:
+def _avro_row(event: dict[str, Any]) -> dict[str, Any]:
+    amount = Decimal(cents(event)).scaleb(-2)
+    return event | {"amount": amount, "time": datetime.fromisoformat(event["time"])}
+
+
+def _avro(
+    schema: dict[str, Any],
+    row: Callable[[dict[str, Any]], dict[str, Any]] = _avro_row,
+    headers: Callable[[dict[str, Any]], Headers] = lambda event: (),
+    **changes: Any,
+) -> Codec:
     import fastavro
 
-    schema = avro_schema()
     parsed = fastavro.parse_schema(schema)
 
     def encode(event: dict[str, Any]) -> tuple[bytes, Headers]:
         buffer = BytesIO(b"\0\0\0\0\x07")
         buffer.seek(0, 2)
-        amount = Decimal(cents(event)).scaleb(-2)
-        time_ = datetime.fromisoformat(event["time"])
-        fastavro.schemaless_writer(buffer, parsed, event | {"amount": amount, "time": time_})
-        return buffer.getvalue(), ()
+        fastavro.schemaless_writer(buffer, parsed, row(event))
+        return buffer.getvalue(), headers(event)
 
     schemas = {7: Schema("AVRO", json.dumps(schema))}
-    return Codec(encode=encode, changes={"format": "avro"}, resources={"schemas": schemas})
+    return Codec(encode=encode, changes={"format": "avro", **changes}, resources={"schemas": schemas})
+
+
+def _debezium_avro_schema() -> dict[str, Any]:
+    row = avro_schema() | {"name": "Value"}
+    source = {
+        "type": "record",
+        "name": "Source",
+        "fields": [{"name": "table", "type": "string"}, {"name": "lsn", "type": ["null", "long"]}],
+    }
+    fields = [
+        {"name": "before", "type": ["null", row]},
+        {"name": "after", "type": ["null", "Value"]},
+        {"name": "source", "type": source},
+        {"name": "op", "type": "string"},
+        {"name": "ts_ms", "type": ["null", "long"]},
+    ]
+    return {"type": "record", "name": "Envelope", "namespace": "shop", "fields": fields}
+
+
+def _debezium_avro_row(event: dict[str, Any]) -> dict[str, Any]:
+    source = {"table": "payments", "lsn": 5}
+    return {"before": None, "after": _avro_row(event), "source": source, "op": "c", "ts_ms": 1}
 
 
 PROTOBUF_SCHEMA = """
@@ -253,7 +285,9 @@ def codecs() -> dict[str, Codec]:
         "connect": Codec(encode=_connect, changes=envelope("connect")),
         "cloudevents, binary": Codec(encode=_cloud_binary, changes=envelope("cloudevents")),
         "cloudevents, structured": Codec(encode=_cloud_structured, changes=envelope("cloudevents")),
-        "avro": _avro(),
+        "avro": _avro(avro_schema()),
+        "debezium, avro": _avro(_debezium_avro_schema(), _debezium_avro_row, **envelope("debezium")),
+        "cloudevents, avro": _avro(avro_schema(), headers=_cloud_headers, **envelope("cloudevents")),
         "protobuf": _protobuf(),
     }
 

@@ -18,6 +18,7 @@ from detector.config.load import load, load_text
 from detector.config.tree import Event
 from detector.core.events import SKIPPED, Parser, Rejected
 from detector.core.records import Record
+from detector.errors import ConfigError, NeedsOperator
 from detector.shell.files import Source, read_events
 from detector.wiring import open_envelope
 from tests import cases
@@ -27,6 +28,9 @@ from tests.exports import EXPORTS
 from tests.further import FURTHER
 from tests.odd import ODD
 from tests.shapes import SHAPES, Shape
+from tests.trades import TRADES
+from tests.unread import NOTED, TEXTS
+from tests.written import WRITTEN
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 
@@ -81,7 +85,10 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD], ids=lambda shape: shape.name)
+ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN]
+
+
+@pytest.mark.parametrize("shape", ALL, ids=lambda shape: shape.name)
 def test_a_shape_is_understood(tmp_path: Path, shape: Shape) -> None:
     path = tmp_path / shape.file
     path.write_bytes(shape.make())
@@ -97,6 +104,37 @@ def test_a_shape_is_understood(tmp_path: Path, shape: Shape) -> None:
     assert not {field.path for field in event.fields} & shape.labels
     assert shape.context <= {field.path for field in event.fields if field.use == "context"}
     assert shape.duplicates is None or (event.duplicates is not None) == shape.duplicates
+
+
+@pytest.mark.parametrize(("name", "data", "what"), TEXTS, ids=[name for name, _, _ in TEXTS])
+def test_what_is_not_read_ends_with_a_sentence(tmp_path: Path, name: str, data: bytes, what: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(NeedsOperator, match=what):
+        list(read_events(Source(tmp_path / name)))
+
+
+def test_events_that_are_lists_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text("\n".join(json.dumps({"batch": [{"id": n}]}) for n in range(40)))
+    with pytest.raises(ConfigError, match=r"jq -c '\.batch\[\]' FILE"):
+        infer(read_events(Source(path)))
+
+
+def test_a_row_of_types_below_the_names_is_no_event(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    rows = "".join(f"p{n},2026-03-01T10:{n:02}:00Z,c{n % 7},{n}.5\n" for n in range(60))
+    path.write_text(f"id,time,card,amount\nstring,timestamp,string,double\n{rows}")
+    assert len(list(read_events(Source(path)))) == 60
+
+
+@pytest.mark.parametrize(("name", "make", "what"), NOTED, ids=[name for name, _, _ in NOTED])
+def test_what_a_person_should_know_is_noted(
+    tmp_path: Path, name: str, make: Callable[[], bytes], what: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(make())
+    _, inference = understood(path)
+    assert any(what in note for note in inference.notes)
 
 
 @pytest.mark.parametrize("name", ["PaySim", "Debezium"])

@@ -22,6 +22,7 @@ from detector.config.infer.vocabulary import (
     EVENT_WORDS,
     ID_WORDS,
     IN_WORDS,
+    LOGIN_WORDS,
     MEASURE_WORDS,
     NEVER_TIME_WORDS,
     OTHER_TIME_WORDS,
@@ -49,6 +50,7 @@ MISSING_TEXTS = frozenset(MISSING) | frozenset(
 """Texts of a number that are missing anyway."""
 _TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
 _DIGITS = re.compile(r"\d{1,40}", re.ASCII)
+_CODED = re.compile(r"(?=.*[A-Za-z])([A-Za-z]{1,5})?(\d{1,40})([A-Za-z]{1,5})?$", re.ASCII)
 
 
 @dataclass
@@ -86,6 +88,8 @@ class Column:
         last = set(self.last_words)
         if not self.words or last & MEASURE_WORDS or last & (ATTRIBUTE_WORDS - {"name", "nm"}):
             return ""
+        if "name" in last and last & LOGIN_WORDS and last <= LOGIN_WORDS | {"name"}:  # userName
+            return "customer"
         sides = {concept(word) for word in self.words} & {"payee", "merchant", "payer"}
         found = concept(self.noun)
         if found in ENTITY_RANKS and not last & {"name", "nm"}:
@@ -218,7 +222,7 @@ class Column:
             return True
         if self.written is None:
             return False
-        if self.written.dressed and not self._zero_led:
+        if self.written.dressed and not self._zero_led and not self._coded:
             return True
         return concept(self.noun) in ("amount", "value") and not self.random
 
@@ -226,6 +230,17 @@ class Column:
     def _zero_led(self) -> bool:
         """Whether texts of digits begin with zeros, as codes do."""
         return any(len(t) > 1 and t[0] == "0" and _DIGITS.fullmatch(t) for t in self.counts)
+
+    @cached_property
+    def _coded(self) -> bool:
+        """Whether digits have letters beside them like a currency's, but are whole: T000123, ABC7, 7XYZ.
+
+        Letters that are a currency's code are taken for it, unless a zero is in front of the digits.
+        """
+        found = [one for text in self.counts if (one := _CODED.match(text))]
+        return len(found) == len(self.counts) and any(
+            one[2][:1] == "0" or (one[1] or one[3]).lower() not in CURRENCY_CODES for one in found
+        )
 
     @cached_property
     def numbers(self) -> list[float]:
@@ -331,14 +346,15 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
     names = set(column.words)
     if len(column.values) < column.events or names & NEVER_TIME_WORDS:
         return None
-    other = bool(names & OTHER_TIME_WORDS) and not names & EVENT_WORDS
+    around = {"value"} - set(column.last_words)  # a record's value, not a value date
+    other = bool(names & OTHER_TIME_WORDS - around) and not names & EVENT_WORDS
     if column.time is None:
         return (column.of_envelope, False, True, True, False) if column.step else None
     names_time = bool(TIME_WORDS & names)
     iso = column.time.format in ("iso8601", "auto")  # auto: the digits of a date and a time of day
     if not (names_time or iso or "%" in column.time.format or column.time.origin):
         return None
-    if other and not (names_time or iso or column.time.origin):
+    if other and not (names_time or iso or column.time.origin or column.in_order):
         return None
     # Of times that say the same, the one in which the events are in order.
     plain = not EVENT_WORDS & names, not names_time, not iso

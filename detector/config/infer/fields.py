@@ -15,6 +15,7 @@ from detector.config.infer.vocabulary import (
     ENTITY_RANKS,
     IN_WORDS,
     LESS_AMOUNT_WORDS,
+    MEASURE_WORDS,
     SAME_AMOUNT_WORDS,
     concept,
     word_set,
@@ -22,7 +23,9 @@ from detector.config.infer.vocabulary import (
 from detector.config.kinds import KINDS
 from detector.config.tree import MISSING, NumberForm
 
-AMOUNT_CONCEPTS = ("amount", "value", "total")  # the surest first
+AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
+WHOLE_WORDS = word_set("total grand gross")
+"""Of several amounts of one event, the one that has the others in it."""
 DISPLAY_CHARS_MAX = 64  # of the tree
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
@@ -94,6 +97,7 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
             bool(_less(column)),
             concepts,
             bool(set(column.last_words) & IN_WORDS),
+            not _is_whole(column),
             column.missing > 0.5,
             place,
             name,
@@ -108,6 +112,11 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
     return None if best is None else best[-1]
 
 
+def _is_whole(column: Column) -> bool:
+    words = set(column.last_words)
+    return bool(words & WHOLE_WORDS) and not any(map(str.isdigit, words))
+
+
 def _less(column: Column) -> set[str]:
     """Words that say that it is not the amount at stake."""
     return set(column.words) & LESS_AMOUNT_WORDS
@@ -117,6 +126,8 @@ def amount_rank(column: Column) -> int | None:
     """Rank of a number as an amount by its name, 0 is best; None: it is not named like one."""
     found = {concept(word) for word in column.words}
     rank = next((rank for rank, name in enumerate(AMOUNT_CONCEPTS) if name in found), None)
+    if rank == len(AMOUNT_CONCEPTS) - 1 and set(column.words) & MEASURE_WORDS:
+        return None  # price_change_pct
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
     return rank

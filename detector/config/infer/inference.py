@@ -32,7 +32,7 @@ from detector.config.infer.column import Column, is_constant_in
 from detector.config.infer.envelope import Open
 from detector.config.infer.fields import amount_at_stake, described, stream_number, with_names
 from detector.config.infer.labels import FRAUD_TEXTS, find_label
-from detector.config.infer.looks import hidden_events
+from detector.config.infer.looks import hidden_events, hidden_lists, rarely_missing
 from detector.config.infer.sample import Sample, sample_error
 from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
@@ -100,9 +100,8 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
     used_entities = given or ranked[:ENTITIES_MAX]
     values = [described(c, sample) for c in rest if c.kind in KINDS]
     if not used_entities and not values:
-        raise sample_error(
-            "the sample", "no field with different values", "at least one value or entity to learn from"
-        )
+        found = f"no field with different values{hidden_lists(sample.columns.values())}"
+        raise sample_error("the sample", found, "at least one value or entity to learn from")
     values, crowded = _most_informative(values, sample)
     values = [_who(choice, used_entities, sample) for choice in values]
     spare = "looks like an entity, but you named others" if given else "more entities than allowed"
@@ -127,7 +126,7 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
         labels=tuple(labels),
         ignored=tuple(ignored),
         number=number,
-        notes=tuple(_notes(sample, used_entities, crowded)),
+        notes=tuple(_notes(sample, time, used_entities, crowded)),
     )
 
 
@@ -312,8 +311,11 @@ def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
     return choice
 
 
-def _notes(sample: Sample, entities: Sequence[Choice], crowded: Sequence[Choice]) -> list[str]:
-    notes = [note for column in sample.columns.values() if (note := hidden_events(column))][:3]
+def _notes(sample: Sample, time: Choice, entities: Sequence[Choice], crowded: Sequence[Choice]) -> list[str]:
+    nobody = not entities
+    notes = [note for c in sample.columns.values() if (note := hidden_events(c, nobody=nobody))][:3]
+    if not time.path:
+        notes += [note for column in sample.columns.values() if (note := rarely_missing(column))][:1]
     if sample.skipped:
         notes.append(
             f"{sample.skipped:,} of the messages are not events (deletes and the like): they are skipped"

@@ -89,6 +89,11 @@ def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
         if column.words[-1] in REFERENCES and column.distinct > 0.9 * len(column.values) > 0.9 * FEW:
             continue
         found[id(column)] = column.entity
+    if not found:  # of a ledger: nothing but a name says who it is
+        names = (c for c in columns if c.last_words == ["name"] and not c.trouble and c.recurs)
+        for column in names:
+            if _can_be_entity(column):
+                found[id(column)] = column.entity = "customer"
     return found
 
 

@@ -170,8 +170,12 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        # Of names that say the same, not the one that counts: it begins again some day.
-        best = min(ranked, key=lambda pair: (pair[0], pair[0] > 0 and pair[1].ascending), default=None)
+        # Of names that say the same, not the one that counts: it begins again some day, as traces do.
+        best = min(
+            ranked,
+            key=lambda pair: (pair[0], pair[0] > 0 and pair[1].ascending, "stan" in pair[1].words),
+            default=None,
+        )
         return None if best is None else (best[1], best[0])
 
     def choice(self, columns: Column | Sequence[Column], kind: Kind, reason: str) -> Choice:

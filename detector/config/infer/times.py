@@ -28,6 +28,53 @@ _NAMED = re.compile(rf"(\d{{1,2}})([ -])([A-Za-z]{{3}})\2(\d{{2,4}}){_CLOCK}", r
 _COMPACT = re.compile(
     r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])([0-2]\d[0-5]\d[0-5]\d)?", re.ASCII
 )
+_SHORT = re.compile(
+    r"[0-6]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])[0-5]\d[0-5]\d", re.ASCII
+)
+_SHORT_VALUES_MIN = 10  # so many numbers are hardly all of this form by chance
+_ZONED = {12: "%y%m%d%H%M%S%z", 14: "%Y%m%d%H%M%S%z"}  # by the number of digits before the offset
+_USUAL_YEARS = range(1970, 2200)
+_YEARS = range(1700, 2200)  # of the calendar that is read; births are among them
+# As tools write them; the first one of which all texts are is taken.
+_OF_TOOLS = (
+    "%a, %d %b %Y %H:%M:%S GMT",
+    "%a, %d %b %Y %H:%M:%S UTC",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%d %b %Y %H:%M:%S %z",
+    "%d/%b/%Y:%H:%M:%S %z",
+    "%a %b %d %H:%M:%S UTC %Y",
+    "%a %b %d %H:%M:%S GMT %Y",
+    "%a %b %d %H:%M:%S %z %Y",
+    "%a %b %d %H:%M:%S %Y",
+    "%a %b %d %Y %H:%M:%S GMT%z",
+    "%d-%b-%y %I.%M.%S.%f %p",
+    "%d-%b-%y %H.%M.%S.%f",
+    "%d-%b-%y %H.%M.%S",
+    "%Y-%m-%d-%H.%M.%S.%f",
+    "%Y-%m-%d-%H.%M.%S",
+    "%Y-%m-%d %H.%M.%S",
+    "%Y:%m:%d %H:%M:%S",
+    "%b %d %Y %I:%M%p",
+    "%b %d, %Y, %I:%M:%S %p",
+    "%b %d, %Y %I:%M:%S %p",
+    "%b %d, %Y %I:%M %p",
+    "%b %d, %Y %H:%M:%S",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d %B %Y",
+    "%d %B %Y %H:%M",
+    "%d %B %Y %H:%M:%S",
+    *(f"%Y.%m.%d.{clock}" for clock in ("", " %H:%M", " %H:%M:%S")),
+    *(f"%d.%m.%Y{clock}" for clock in (" %H.%M", " %H.%M.%S", ", %H:%M Uhr", " %H:%M Uhr", " klo %H.%M")),
+    *(f"%d/%m/%Y{clock}" for clock in (" %H.%M", " %H.%M.%S", " à %H:%M", " à %Hh%M", " %Hh%M", " - %H:%M")),
+    *(
+        f"%Y年%m月%d日{clock}"
+        for clock in ("", " %H:%M", " %H:%M:%S", " %H時%M分", "%H时%M分", "%H时%M分%S秒")
+    ),
+    *(f"%Y년 %m월 %d일{clock}" for clock in ("", " %H:%M", " %H:%M:%S", " %H시 %M분")),
+)
+_NET = re.compile(r"/Date\(-?\d{1,15}(?:[+-]\d{4})?\)/", re.ASCII)
+_REMARK = re.compile(r" \([^()%]{1,60}\)$")  # behind a time: the zone in words
 STEPS = {
     "step": "1h",  # as in PaySim
     "steps": "1h",
@@ -99,7 +146,9 @@ def time_form(values: Sequence[Any], *, plausible: bool = True) -> TimeForm | No
     first = texts[0].strip()
     if _ISO.fullmatch(first):
         return _iso(texts)
-    return _pattern(texts)
+    if all(_NET.fullmatch(text.strip()) for text in texts):
+        return TimeForm("auto", "milliseconds since 1970 within /Date()/")
+    return _pattern(texts) or _of_tools(texts)
 
 
 def _of_numbers(values: Sequence[Any], plausible: bool) -> TimeForm | None:
@@ -110,6 +159,8 @@ def _of_numbers(values: Sequence[Any], plausible: bool) -> TimeForm | None:
             return TimeForm("date", "days without a time of day", days=True)
         if lengths == {14}:
             return TimeForm("auto", "digits of a date and a time of day; UTC is assumed")
+    if whole and len(values) >= _SHORT_VALUES_MIN and all(_SHORT.fullmatch(str(int(v))) for v in values):
+        return TimeForm("%y%m%d%H%M%S", "digits of a date and a time of day; UTC is assumed")
     for format, scale in EPOCHS.items():
         # With a name given by a person, also other years.
         low, high = (_FROM, _TO) if plausible or scale > 1.0 else (0.0, TIME_MAX_S)
@@ -130,6 +181,11 @@ def day_number(values: Sequence[Any]) -> TimeForm | None:
         note = "a spreadsheet's number of days since 1899-12-30"
         return TimeForm("steps", note, days=whole, step="1d", origin="1899-12-30T00:00:00Z")
     texts = [str(value) for value in values]
+    if all(len(text) == 7 and text.isdigit() for text in texts) and len(set(texts)) > 1:
+        for form, words in (("%Y%j", "year and day of the year"), ("1%y%m%d", "century, year, month, day")):
+            usual = form[0] == "1" or all(int(text[:4]) in _USUAL_YEARS for text in texts)
+            if usual and in_order(texts, TimeForm(form, days=True)):
+                return TimeForm(form, f"digits of {words}; days without a time of day", days=True)
     if all(len(text) == 6 and text.isdigit() for text in texts):
         for form, words in (("%y%m%d", "year, month, day"), ("%d%m%y", "day, month, year")):
             if in_order(texts, TimeForm(form, days=True)) and len(set(texts)) > 1:
@@ -199,9 +255,14 @@ def _pattern(texts: Sequence[str]) -> TimeForm | None:
     if all(len(one[1]) == 4 for one in found):
         day, note = f"%Y{separator}%m{separator}%d", ""
         right = all(1 <= int(one[3]) <= 12 and 1 <= int(one[4]) <= 31 for one in found)
+        right = right and all(int(one[1]) in _YEARS for one in found)
+    elif all(len(one[1]) == len(one[4]) == 2 for one in found) and _year_first(found):
+        day, note, right = f"%y{separator}%m{separator}%d", "the year is first, as it seems", True
     else:
         years = {len(one[4]) for one in found}
         if years not in ({2}, {4}) or any(len(one[1]) > 2 for one in found):
+            return None
+        if years == {4} and not all(int(one[4]) in _YEARS for one in found):
             return None
         year = "%Y" if years == {4} else "%y"
         pairs = [(int(one[1]), int(one[3])) for one in found]
@@ -212,6 +273,35 @@ def _pattern(texts: Sequence[str]) -> TimeForm | None:
         parts = ("%d", "%m") if first else ("%m", "%d")
         day, right = separator.join((*parts, year)), all(min(pair) > 0 for pair in pairs)
     return _with_clock(day, found, note) if right else None
+
+
+def _of_tools(texts: Sequence[str]) -> TimeForm | None:
+    """A pattern of which all texts are, as a tool writes times; None: it is not known."""
+    first = texts[0].strip()
+    remark = found[0] if (found := _REMARK.search(first)) else ""
+    digits = len(first) - 5  # before an offset
+    some = (_ZONED[digits],) if digits in _ZONED and first[:digits].isdecimal() else _OF_TOOLS
+    for plain in some:
+        pattern = plain + remark
+        try:
+            moments = [_by_pattern(pattern, text) for text in texts]
+        except ValueError:
+            continue
+        if not all(moment.year in _YEARS for moment in moments):
+            continue
+        days = "%H" not in pattern and "%I" not in pattern
+        notes = ["days without a time of day" * days, "UTC is assumed" * (not days and "%z" not in pattern)]
+        return TimeForm(pattern, "; ".join(filter(None, notes)), days=days)
+    return None
+
+
+def _year_first(found: Sequence[re.Match[str]]) -> bool:
+    """Whether three numbers of two digits are year, month and day: days change more often than years do."""
+    triples = [(int(one[1]), int(one[3]), int(one[4])) for one in found]
+    if not all(1 <= month <= 12 and 1 <= day <= 31 for _, month, day in triples):
+        return False
+    moves = [sum(a[n] != b[n] for a, b in itertools.pairwise(triples)) for n in (0, 2)]
+    return moves[1] > moves[0]
 
 
 def _day_first(pairs: Sequence[tuple[int, int]], separator: str, half_days: bool) -> tuple[bool, str] | None:

@@ -23,48 +23,57 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
     for name, words in {
         # --- entities ---
         "card": "card cards cc pan ccn karte karten kreditkarte carte tarjeta cartao carta kaart karta karty "
-        "kartya kartyaszam kart kort pan карта карты карте 卡 卡号 カード 카드 بطاقة",
+        "kartya kartyaszam kart kort kartu kartica pan карта карты карте картка картки "
+        "κάρτα κάρτας καρτα כרטיס บัตร कार्ड 卡 卡号 カード 카드 بطاقة",
         "account": "account acct acc acnt iban wallet konto konten compte cuenta conta conto rekening konta "
         "rachunek rachunku szamla szamlaszam hesap ucet policy contract subscription "
-        "vertrag contrat contrato poliza apolice polizza счет счёт счета 账户 账号 帐户 帐号 口座 계좌 حساب",
+        "vertrag contrat contrato poliza apolice polizza protiucet uctu ucetu racun saskaita khoan tili "
+        "счет счёт счета сметка рахунок рахунку λογαριασμός λογαριασμού λογαριασμος חשבון บัญชี खाता "
+        "账户 账号 帐户 帐号 口座 계좌 حساب",
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
         "trader investor player consumer uid debitor kunde kunden nutzer cliente klant klient utilisateur "
-        "usuario клиент клиента 客户 用户 会员 顧客 会員 고객 عميل",
+        "usuario username desynpuf login actor gambler nasabah pelanggan musteri asiakas "
+        "patient passenger traveller traveler guest rider borrower "
+        "клиент клиента клієнт πελάτης πελάτη לקוח ลูกค้า ग्राहक 客户 用户 会员 顧客 会員 고객 عميل",
         "payer": "payer from origen origem zahlungspflichtiger sender originator orig org debtor dbtr "
         "remitter auftraggeber absender zahler ordonnateur emetteur ordenante remitente pagador nadawca "
-        "avsandare avsender afsender "
-        "плательщик отправитель 付款人 付款方",
+        "avsandare avsender afsender gonderen pengirim maksaja "
+        "плательщик отправитель платник відправник 付款人 付款方",
         "payee": "payee to destino beneficiary benef bene receiver recipient creditor cdtr dest "
         "destination counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter "
         "beneficiaire destinataire beneficiario destinatario begunstigde odbiorca kreditor mottagare "
-        "mottaker modtager получатель 收款人 收款方 对方",
-        "device": "device phone mobile msisdn imei imsi gerat appareil dispositivo устройство телефон "
+        "mottaker modtager alici penerima saaja prijemce получатель отримувач 收款人 收款方 对方",
+        "device": "device phone mobile msisdn imei imsi meter gerat appareil dispositivo устройство телефон "
         "设备 手机",
         "email": "email mail emails",
         "ip": "ip ipaddress",
-        "merchant": "merchant merch acceptor seller vendor shop store retailer mid haendler handler marchand "
-        "commercant comercio comerciante mercante esercente winkel sklep kereskedo isyeri "
-        "продавец магазин 商户 商家 加盟店 "
-        "店舗 가맹점 تاجر",
-        "terminal": "terminal pos atm tid branch kiosk till cashier teller kassierer cajero filiale "
-        "терминал 终端 端末 단말기",
+        "merchant": "merchant merch acceptor provider prvdr seller vendor shop store retailer mid "
+        "haendler handler marchand commercant comercio comerciante mercante esercente winkel sklep "
+        "kereskedo isyeri продавец магазин 商户 商家 加盟店 "
+        "店舗 가맹점 ร้านค้า έμπορος تاجر",
+        "terminal": "terminal pos atm tid branch kiosk till cashier teller waiter server kassierer cajero "
+        "filiale терминал 终端 端末 단말기",
         # --- values ---
         "amount": "amount amt betrag montant importe importo bedrag kwota monto osszeg tutar "
-        "belopp belob castka сумма 金额 金額 금액 مبلغ",
+        "belopp belob castka iznos znesek summa suma jumlah tien сумма сума ποσό ποσο סכום จำนวนเงิน राशि "
+        "金额 金額 금액 مبلغ",
         "value": "value val wert valeur valor valore waarde 价值",
         "total": "total gesamt summe somme suma totale price preis prix precio prezzo sum paid gross sales "
         "notional revenue sale turnover brutto",
+        "stake": "stake stakes wager bet fare cost premium spend spent nominal change principal toll profit "
+        "pnl consideration",
         "currency": "currency ccy curr wahrung waehrung devise moneda moeda divisa valuta waluta валюта 币种 "
         "货币 通貨 통화 عملة",
         # --- times ---
         "time": "time datetime timestamp ts epoch instant tm zeit uhrzeit zeitstempel heure hora ora tijd "
-        "czas idopont saat klokkeslett время 时间 時間 日時 시간",
+        "czas idopont saat klokkeslett waktu время час ώρα שעה เวลา समय 时间 時間 日時 시간",
         "date": "date dt day datum tag buchungstag jour fecha data giorno dag datuma tarih tarihi "
-        "дата 日期 取引日 날짜 التاريخ",
+        "tanggal tarikh datums paivays ngay дата ημερομηνία ημερομηνια "
+        "תאריך วันที่ दिनांक 日期 取引日 날짜 التاريخ",
         "when": "at when created occurred booked posted transmitted cre bookg",
         # --- labels ---
         "fraud": "fraud frauds fraudulent frd scam scams laundering chargeback chargebacks chargedback "
-        "disputed dispute illicit mule betrug fraude frode мошенничество 欺诈 不正",
+        "disputed dispute illicit mule sar sars betrug fraude frode мошенничество 欺诈 不正",
         "label": "label labels labelled class target truth outcome y ground groundtruth anomaly "
         "anomalous outlier malicious suspicious",
     }.items()
@@ -85,19 +94,24 @@ ENTITY_RANKS = {
 _OF = {word: name for name, words in CONCEPTS.items() for word in words}
 
 ID_WORDS = word_set(
-    "suffix identyfikator identificador identifiant identificativo kennung "
+    "nbr azonosito شماره suffix identyfikator identificador identifiant identificativo kennung "
     "id ids uuid guid uetr key ref refs reference number no nr num token hash hashed fingerprint rrn stan "
-    "address nummer numero numer identifier code 编号 号码 番号 号 번호 номер"
+    "address nummer numero numer identifier code cislo broj "
+    "αριθμός מספר เลขที่ รหัส क्रमांक 编号 号码 番号 号 번호 номер"
 )
 EVENT_WORDS = word_set(
     "event transaction trans tx txn trx message msg record payment pmt transfer order charge psp ntry entry "
     "notification auth authorization ticket receipt document documento dokument beleg operation operacion "
-    "operazione buchung transaktion transaccion transazione transacao transactie транзакция операция платеж "
+    "operazione buchung transaktion transaccion transazione transacao transactie transaksi transakce islem "
+    "viite tranzakcio операції پیگیری deal trade invoice dich charging אסמכתא транзакция транзакція "
+    "операция платеж "
     "交易 订单 流水 取引 거래"
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
 CLOCK_WORDS = CONCEPTS["time"]
 DAY_WORDS = CONCEPTS["date"] - word_set("dt day dag tag jour") | {"datetime"}
+LOGIN_WORDS = word_set("user usr login logon")
+"""Whose name is what somebody is known by, not a name of a person."""
 NEVER_TIME_WORDS = word_set(
     "dob birth birthday birthdate geburtsdatum geburtstag born expiry expires expiration exp due"
 )
@@ -112,7 +126,7 @@ OTHER_TIME_WORDS = word_set(
 MEASURE_WORDS = word_set(
     "balance saldo solde count counts age limit rate ratio score avg average mean std min max share percent "
     "pct months days hours weeks minutes seconds velocity distinct similarity length size interest quantity "
-    "qty bytes guthaben kontostand amount amt betrag value total sum price fee fees tax"
+    "qty bytes guthaben kontostand คงเหลือ amount amt betrag value total sum price fee fees tax"
 )
 """Words of quantities: what has one is no key."""
 ATTRIBUTE_WORDS = word_set(
@@ -128,7 +142,7 @@ PERSON_WORDS = word_set(
 LESS_AMOUNT_WORDS = word_set(
     "balance saldo solde limit fee fees tax vat tip discount old new previous prev avg average mean min max "
     "std count counts gas unit interest refunded refund captured received capturable remaining available "
-    "settlement sttlm conversion exchange rate cashback original kontostand loan income"
+    "คงเหลือ יתרה settlement sttlm conversion exchange rate cashback original kontostand loan income"
 )
 """Beside a word for an amount: not the amount at stake."""
 SAME_AMOUNT_WORDS = word_set("settlement sttlm conversion exchange captured received submitted")
@@ -163,8 +177,10 @@ _KNOWN = frozenset(_OF).union(
 _SHORT = word_set("id no nr tx cc dt ts ip is at to 号")  # short words that compounds are made of
 # The last part of a compound says what it is, also where the first part is not known: Auftragskonto.
 _HEADS = ("konto", "karte", "kunde", "datum", "betrag", "nummer", "rekening", "bedrag", "wahrung")
-_CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
+# Signs of vowels and tones belong to words of South Asia.
+_CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[\u0900-\u0e7f]+|[^\W\d_A-Za-z]+")
 _FIRST_IDEOGRAPH = 0x2E80  # from here on words have two letters and no spaces: Chinese, Japanese, Korean
+_THAI = range(0x0E00, 0x0E80)  # no spaces either
 _PIECES_MAX = 4  # of a compound
 _COMPOUND_CHARS_MAX = 32
 
@@ -202,6 +218,7 @@ _ISO8583 = {
     103: "payee account number",
 }
 _ELEMENT = re.compile(r"(?:de|df|bit|field|data_?element|f(?=0\d\d$))_?0*(\d{1,3})", re.IGNORECASE)
+_ELEMENTS = re.compile(r"(?:de|bits?|fields|iso(?:_?8583)?|(?:data_?)?elements)\.0*(\d{1,3})", re.IGNORECASE)
 _ISO8583_SURE = {2, 3, 4, 7, 11, 12, 18, 22, 32, 37, 39, 41, 42, 49}
 _ISO8583_MIN = 4  # of these beside each other
 
@@ -236,7 +253,7 @@ def _pieces(word: str) -> tuple[str, ...]:
     """A word as the known words it is made of, the fewest; itself if it is not made of such."""
     if word in _KNOWN or len(word) > _COMPOUND_CHARS_MAX or word.isdigit():
         return (word,)
-    shortest = 2 if ord(word[0]) >= _FIRST_IDEOGRAPH else 3
+    shortest = 2 if ord(word[0]) >= _FIRST_IDEOGRAPH or ord(word[0]) in _THAI else 3
     best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
     for end in range(1, len(word) + 1):
         for start in range(end):
@@ -261,9 +278,12 @@ def iso8583_names(paths: Iterable[str]) -> dict[str, str]:
     """What the numbered data elements of ISO 8583 among these paths hold; empty if it is not ISO 8583."""
     numbers: dict[str, int] = {}
     for path in paths:
-        found = _ELEMENT.fullmatch(path.rpartition(".")[2])
+        own, two = path.rpartition(".")[2], ".".join(path.split(".")[-2:])
+        found = _ELEMENT.fullmatch(own) or _ELEMENTS.fullmatch(two)
         if found:
             numbers[path] = int(found[1])
+    if set(range(1, 11)) <= set(numbers.values()):
+        return {}  # numbered columns of something else: no message has all of these
     if len(_ISO8583_SURE & set(numbers.values())) < _ISO8583_MIN:
         return {}
     return {path: _ISO8583[number] for path, number in numbers.items() if number in _ISO8583}

@@ -40,6 +40,9 @@ _CALENDAR = (
     (19_700_101_000_000, 21_991_232_000_000),
 )
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?").fullmatch
+_NET = re.compile(
+    r"/Date\((-?[0-9]{1,15})(?:[+-][0-9]{4})?\)/"
+).fullmatch  # ms since 1970, as .NET writes them
 _IN_BRACKETS = re.compile(r"\[!?([^\]=]{1,64})\](?:\[[^\]]*\])*$")
 _ZERO = re.compile(r" ?(?:UTC|GMT|UT|Z)$", re.IGNORECASE)
 _DAY_OF_ZONE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ?(Z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})").fullmatch
@@ -131,7 +134,10 @@ class TimeReader:
         return self._origin + to_float(number) * self._step
 
     def _auto(self, text: str) -> float:
-        return self._epoch(_number(text)) if _NUMBER(text.strip()) else self._iso8601(text)
+        if _NUMBER(text.strip()):
+            return self._epoch(_number(text))
+        found = _NET(text.strip())
+        return self._iso8601(text) if found is None else int(found[1]) / 1000.0
 
     def _iso8601(self, text: str) -> float:
         try:

@@ -92,6 +92,13 @@ class EventFile:
         self._framed = kinds_of_file.framed(plain)
         if not self._framed:
             kinds_of_file.check_text(self.name, plain)
+        run = json_text.is_run(plain)
+        if not (run or self._framed) and json_text.is_behind(plain):
+            raise kinds_of_file.refuse(
+                self.name,
+                "JSON with something in front of it",
+                "leave that out: sed 's/^[^{]*//' {name} > events.jsonl",
+            )
         form = None if self._framed else self._csv_form(text, head.whole)
         if form is not None:
             utf8 = bytes_of.as_utf8(head, rest, encoding)
@@ -107,13 +114,31 @@ class EventFile:
                 "a table of pandas as one JSON object",
                 "write one object per row: df.to_json('events.jsonl', orient='records', lines=True)",
             )
+        if json_text.has_rows_apart(plain):
+            raise kinds_of_file.refuse(
+                self.name,
+                "a table whose rows are lists, apart from their names",
+                "write one object per row, with its names",
+            )
+        if json_text.is_keyed(plain, whole=head.whole):
+            raise kinds_of_file.refuse(
+                self.name,
+                "one object that has the events by their keys",
+                "write one per line: jq -c 'to_entries[] | {key} + .value' {name} > events.jsonl",
+            )
         if (around := json_text.wrapped(plain, whole=head.whole)) is not None:
             self._records = json_text.json_values(self.name, utf8, self._line_bytes_max, around.begin)
             self.note = f"one JSON object; the events are its list {around.path}"
             return
-        if kinds_of_file.looks_like_array(plain) or json_text.over_lines(plain):
+        if run or kinds_of_file.looks_like_array(plain) or json_text.over_lines(plain):
             self._records = json_text.json_values(self.name, utf8, self._line_bytes_max)
-            self.note = "a JSON array" if plain.lstrip()[:1] == b"[" else "JSON objects over several lines"
+            self.note = (
+                "a JSON array"
+                if plain.lstrip()[:1] == b"["
+                else "JSON objects with something between them"
+                if run
+                else "JSON objects over several lines"
+            )
         else:
             self._lines = utf8
             self.note = (

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from detector.config.tree import UNREADABLE
 from detector.config.words import counted
 
-DELIMITERS = ",;\t|"
+DELIMITERS = ",;\t|^~¦\x01\x1f"
 ROWS_MAX = 5000  # of the beginning
 BELOW_MAX = 5  # rows of totals and the like below a table
 DIGITS_IN_MAX = 3  # such columns that are looked at
@@ -24,7 +24,26 @@ EXACT_MAX = 2**53  # beyond, doubles skip whole numbers: such ids stay texts
 MISSING = frozenset(
     {"na", "n/a", "nan", "null", "none", "nil", "\\n", "#n/a", "inf", "-inf", "infinity", "-infinity"}
 )
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NAMES = {
+    ",": "comma",
+    ";": "semicolon",
+    "\t": "tab",
+    "|": "bar",
+    "^": "caret",
+    "~": "tilde",
+    "¦": "broken bar",
+    "\x01": "the character of code 1",
+    "\x1f": "the character of code 31",
+}
+_TYPES = frozenset(
+    {
+        *("string", "str", "text", "varchar", "char", "object", "int", "integer", "bigint", "long", "int64"),
+        *("float", "float64", "double", "decimal", "number", "numeric", "real", "bool", "boolean"),
+        *("date", "datetime", "timestamp", "time", "uuid"),
+    }
+)
+"""What stands in a row of types below the names."""
+_OF_RULES = "-+|:= "  # the lines of a frame around a table
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
 _COMMA_NUMBER = re.compile(r"-?(0|[1-9][0-9]*|[1-9][0-9]{0,2}(\.[0-9]{3})+)(,[0-9]+)?").fullmatch
@@ -43,11 +62,13 @@ class CsvForm:
     escape: str | None
     skipped: int  # rows in front of the header
     header: list[str] | None  # the row of names as it is written
+    types: list[str] | None  # a row of types below the names
     names: tuple[str, ...]
     converts: tuple[Convert, ...]
     decimal_commas: tuple[str, ...]  # names of the columns
     digits_in: tuple[int, ...]  # columns whose cells always have digits, as dates and numbers do; a few
     below: int  # rows of the beginning that stand below the table
+    padded: bool  # cells are filled up with spaces
 
     def reader_options(self) -> dict[str, object]:
         """Options of `csv.reader`."""
@@ -101,6 +122,8 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
     header = _is_header(rows[first], rows[first + 1 :])
     names = _names(two or rows[first]) if header else tuple(f"column_{n}" for n in range(1, width + 1))
     after = [row for row in rows[first + header :] if not (header and row == rows[first])]
+    typed = header and bool(after) and {cell.strip().lower() for cell in after[0]} <= _TYPES
+    types = after.pop(0) if typed else None
     digits_in = _digits_in(after, width)
     below = _below(after, digits_in)
     data = [row for row in after[: len(after) - below] if len(row) == width]
@@ -112,11 +135,26 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
         escape=escape,
         skipped=first,
         header=rows[first] if header else None,
+        types=types,
         names=names,
         converts=tuple(_convert(cells, n in commas) for n, cells in enumerate(columns)),
         decimal_commas=tuple(names[n] for n in sorted(commas)),
         digits_in=digits_in,
         below=below if len(rows) < ROWS_MAX else 0,
+        padded=delimiter == "|" and _is_padded(data),
+    )
+
+
+def is_rule(row: Sequence[str]) -> bool:
+    """Whether a row is a line of a frame, or empty."""
+    return not any(cell.strip(_OF_RULES) for cell in row)
+
+
+def _is_padded(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether cells of one column have equal widths, some by spaces behind them."""
+    columns = list(zip(*rows, strict=True))
+    return any(
+        len(set(map(len, column))) == 1 and any(cell.endswith(" ") for cell in column) for column in columns
     )
 
 
@@ -227,7 +265,7 @@ def _rows(text: str, options: dict[str, object]) -> list[list[str]]:
     rows: list[list[str]] = []
     try:
         for row in csv.reader(_lines(text), **options):  # type: ignore[arg-type]
-            if any(cell.strip() for cell in row):
+            if not is_rule(row):
                 rows.append(row)
             if len(rows) == ROWS_MAX:
                 break

@@ -8,7 +8,7 @@ from json.encoder import encode_basestring
 from typing import IO
 
 from detector.errors import NeedsOperator
-from detector.shell.files.inputs.csv_form import BELOW_MAX, CsvForm
+from detector.shell.files.inputs.csv_form import BELOW_MAX, CsvForm, is_rule
 
 
 def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> Iterator[bytes]:
@@ -31,12 +31,12 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
     reader = csv.reader(_lines(name, file, line_bytes_max), **form.reader_options())  # type: ignore[arg-type]
     try:
         for row in reader:
-            if not row or not any(row):  # an empty line
+            if is_rule(row):
                 continue
             if left_out:
-                left_out -= any(map(str.strip, row))
+                left_out -= 1
                 continue
-            if row == form.header:  # also where files were put together
+            if row in (form.header, form.types):  # also where files were put together
                 continue
             below = holding and len(held) < BELOW_MAX and form.may_be_below(row)
             held.append(row)
@@ -48,6 +48,7 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
                     yield f"[{','.join(map(encode_basestring, one))}]".encode()
                     continue
                 cells = one if len(one) == width else (one + [""] * width)[:width]
+                cells = list(map(str.strip, cells)) if form.padded else cells
                 yield (template % tuple([c(cell) for c, cell in zip(converts, cells, strict=True)])).encode()
             held.clear()
     except csv.Error as error:

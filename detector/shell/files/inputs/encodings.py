@@ -1,15 +1,17 @@
 """Which encoding the text of a file has, found from its bytes.
 
 A byte-order mark, or valid UTF-8, decides. Other texts are in the encoding of a language. Bytes above 127
-stand alone or in pairs where a Latin alphabet has its accents: that is cp1252. Where they stand in words, the
-text is in another script: first the encodings with two bytes per character are tried, then the alphabets,
-each by how many of its letters are the most frequent ones of its language, and by capitals inside of words.
+stand alone or in pairs where a Latin alphabet has its accents: that is cp1252, or the encoding of the
+language whose accents these are. Where they stand in words, the text is in another script: first the
+encodings with two bytes per character are tried, then the alphabets, each by how many of its letters are the
+most frequent ones of its language, and by capitals inside of words.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from itertools import pairwise
 
 _MARKS = (
@@ -34,6 +36,16 @@ _ALPHABETS = (  # with the letters that are about half of an ordinary text
     ("cp1255", "[\u0590-\u05ff]", "יוהלארתמ"),
     ("cp1256", "[\u0600-\u06ff]", "اليمنرتو"),
 )
+# The letters beyond ASCII of languages in Latin letters; cp1252 is first, and so wins where it fits as well.
+_ACCENTS = (
+    ("cp1252", "äöüß", "éèêëàâçùûîïôœ", "áéíóúüñ", "ãõáâàçéêíóôú", "àèéìíòóùú", "åäöæøé", "áðéíóúýþæö"),
+    ("cp1250", "áčďéěíňóřšťúůýž", "áäčďéíľĺňóôŕšťúýž", "ąćęłńóśźż", "áéíóöőúüű", "ăâîşţ", "čćđšž"),
+    ("cp1254", "çğıöşüİâî"),
+    ("cp1257", "ąčęėįšųūž", "āčēģīķļņšūž", "äõöüšž"),
+    ("iso8859-2", "ąćęłńóśźż", "áčďéěíňóřšťúůýž", "áéíóöőúüű"),
+)
+_ACCENTS_MORE = 0.05  # share of letters by which another encoding must fit better than those before it
+_LATIN_MIN = 0.75  # share of accents that are of one language; with fewer the script may be another
 _HANGUL = re.compile("[\uac00-\ud7a3]")
 _KANA = re.compile("[\u3040-\u30ff]")
 _COMMON = {  # both bytes of the characters that are mostly used, of signs, and of kana
@@ -56,11 +68,12 @@ def encoding_of(head: bytes) -> tuple[str, int]:
         return "utf-8", 0
     runs = _HIGH.findall(head)
     in_words = sum(len(run) for run in runs if len(run) > 2)
-    if in_words >= _IN_WORDS_MIN * sum(map(len, runs)):
+    latin, fit = _of_accents(head)
+    if in_words >= _IN_WORDS_MIN * sum(map(len, runs)) or fit < _LATIN_MIN:
         found = _of_two_bytes(head) or _of_alphabet(head)
         if found is not None:
             return found, 0
-    return ("latin-1" if _decoded(head, "cp1252") is None else "cp1252"), 0
+    return latin, 0
 
 
 def _decoded(head: bytes, encoding: str) -> str | None:
@@ -69,6 +82,34 @@ def _decoded(head: bytes, encoding: str) -> str | None:
         return codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:
         return None
+
+
+def _of_accents(head: bytes) -> tuple[str, float]:
+    """The encoding of a text in Latin letters, by the language whose letters most of its accents are.
+
+    Returns
+    -------
+    tuple
+        Also the share of the accents that are of that language.
+    """
+    found = "latin-1" if _decoded(head, "cp1252") is None else "cp1252"
+    best = -1.0
+    for encoding, *languages in _ACCENTS:
+        text = _decoded(head, encoding)
+        if text is None:
+            continue
+        high = Counter(_small(letter) for letter in text if letter > "\x7f" and not letter.isspace())
+        fitting = max(sum(high[letter] for letter in set(own)) for own in languages)
+        fit = fitting / max(1, high.total())
+        if best < 0.0 or fit > best + _ACCENTS_MORE:
+            best, found = fit, found if encoding == "cp1252" else encoding
+    return found, best
+
+
+def _small(letter: str) -> str:
+    """A letter in lower case, if that is one letter."""
+    lower = letter.lower()
+    return lower if len(lower) == 1 else letter
 
 
 def _of_two_bytes(head: bytes) -> str | None:

@@ -19,6 +19,13 @@ _DEPTH_MAX = 3  # of objects around the list of events
 _FRAME = re.compile(  # a table as pandas writes it if nobody says how
     rb'\s*\{\s*(?:"columns"\s*:\s*\[[^\[\]{}]*\]\s*,\s*"(?:index|data)"\s*:\s*\[|"[^"]*"\s*:\s*\{\s*"0"\s*:)'
 ).match
+_ROWS_APART = re.compile(
+    rb'\s*\{(?=[^\[]{0,4096}"(?:columns|fields|header|names|schema)"\s*:)'
+    rb'.{0,65536}?"(?:rows|data|values|records|results?)"\s*:\s*\[\s*\[',
+    re.DOTALL,
+).match
+_KEYED_MIN, _KEYED_LOOK = 5, 20  # objects that have the same members, at least and at most
+_LINES_LOOK = 20
 _NEAR_CHARS = 4096  # to the end of a text that was cut
 _FRAME_BYTES = 5  # byte 0 and the schema's number
 _DECODER = json.JSONDecoder(strict=False, parse_int=str, parse_float=str)
@@ -86,6 +93,66 @@ def _lists(text: str, at: int, above: str) -> Iterator[tuple[int, int, str]]:
             yield from _lists(text, begin, f"{path}.")
         if text[at : at + 1] == "}" or at >= len(text):
             return
+
+
+def is_run(head: bytes) -> bool:
+    """Whether a text is a run of objects with something between them that is not for the eye.
+
+    That is the record separator in front of each (RFC 7464), or the commas of a list without its brackets.
+    """
+    first, newline, rest = head.partition(b"\n")
+    listed = first.startswith(b"{") and first.rstrip().endswith(b"},") and rest.lstrip()[:1] == b"{"
+    return head[:1] == b"\x1e" or (listed and bool(newline))
+
+
+def is_keyed(head: bytes, *, whole: bool) -> bool:
+    """Whether a text is one object that has all events by their keys.
+
+    Parameters
+    ----------
+    whole
+        The head is the whole text.
+    """
+    text = head.decode(errors="replace").lstrip()
+    if not text.startswith("{"):
+        return False
+    at = 0
+    names: list[frozenset[str]] = []
+    try:
+        while len(names) < _KEYED_LOOK and (member := _MEMBER(text, at)):
+            event, at = _DECODER.raw_decode(text, member.end())
+            if not isinstance(event, dict) or not event:
+                return False
+            names.append(frozenset(event))
+        if len(names) < _KEYED_MIN or len(set(names)) > len(names) / 2:
+            return False
+        return not text[_end(text, 0) :].strip()
+    except json.JSONDecodeError as error:
+        return not whole and len(names) >= _KEYED_MIN and error.pos > len(text) - _NEAR_CHARS
+    except (ValueError, RecursionError):
+        return False
+
+
+def is_behind(head: bytes) -> bool:
+    """Whether the first lines have something in front of their JSON, as a log has."""
+    lines = [line for line in head.splitlines()[:_LINES_LOOK] if line.strip()][:-1]
+    found = [line.find(b'{"') for line in lines]
+    return len(lines) > 1 and all(
+        at > 0 and line.rstrip().endswith(b"}") and _is_object(line[at:])
+        for at, line in zip(found, lines, strict=True)
+    )
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def has_rows_apart(head: bytes) -> bool:
+    """Whether a text is the answer of a query: names once, rows as lists."""
+    return bool(_ROWS_APART(head))
 
 
 def is_frame(head: bytes) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from detector.errors import NeedsOperator
+from detector.shell.files.inputs.other_texts import other_text
 
 FileKind = Literal["lines", "values", "csv", "parquet", "arrow", "arrow stream"]
 
@@ -46,6 +47,9 @@ _UNREAD = (
     ),
 )
 _ARRAY = re.compile(rb"\s*\[\s*(\{|\]?\s*\Z)")
+_MESSAGE_PACK = re.compile(
+    rb"[\x80-\x8f\xde\xdf][\xa1-\xbf\xd9]\w{1,31}[\x00-\x7f\xa0-\xdf]"
+).match  # a map, a name
 _PAGE = re.compile(rb"\s*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 
 
@@ -76,6 +80,8 @@ def binary_kind(name: str, head: bytes) -> FileKind | None:
         raise refuse(name, "a ZIP archive", "unpack it: unzip -p {name} | detector ... --events -")
     if head[257:262] == b"ustar":
         raise refuse(name, "a tar archive", "unpack it: tar -xOf {name} | detector ... --events -")
+    if _MESSAGE_PACK(head):
+        raise refuse(name, "MessagePack", "write its events as JSON, one object per line")
     for unread in _UNREAD:
         if head.startswith(unread.magic):
             raise refuse(name, unread.what, unread.way)
@@ -90,12 +96,16 @@ def check_text(name: str, head: bytes) -> None:
     NeedsOperator
         The text says that it is something else.
     """
+    if _PAGE.match(head) and b"<table" in head.lower():
+        raise refuse(name, "an HTML page with a table", "open it in a spreadsheet, and save the sheet as CSV")
     if _PAGE.match(head):
         raise refuse(
             name,
             "an HTML page",
             "perhaps it is a login or an error page, saved in place of the file: fetch it again",
         )
+    if (other := other_text(head)) is not None:
+        raise refuse(name, *other)
     if re.match(rb"\s*<(\?xml|[A-Za-z][\w:.-]*[\s>])", head):
         raise refuse(name, "XML", "write its events as JSON, one object per line")
     if head[:1] == b"\0" and b"{" not in head[:64]:
