@@ -109,6 +109,7 @@ class Command:
     """What an analyst wants, before it is a record: one kind of act on some cases or alerts."""
 
     kind: ActKind
+    id: str = ""  # of the form, made when it was shown (`Access.read_form`): a form sent twice is one act
     case_ids: tuple[str, ...] = ()
     alert_ids: tuple[str, ...] = ()
     other: tuple[
