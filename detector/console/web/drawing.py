@@ -17,7 +17,6 @@ from detector.console.web.text import iso, number, seen
 NODES_MAX = 40  # cases in a graph
 _RANGE_WIDTH, _RANGE_HEIGHT = 360, 46
 _TIME_WIDTH, _TIME_HEIGHT = 720, 220
-_GRAPH_WIDTH, _GRAPH_HEIGHT = 560, 360
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,15 +166,7 @@ def graph(
                     steps[there] = step
     if len(steps) == 1:
         return Markup("")
-    places = {centre: (_GRAPH_WIDTH / 2, _GRAPH_HEIGHT / 2)}
-    for step, share in ((1, 0.42), (2, 0.84)):
-        ring = sorted(id_ for id_, far in steps.items() if far == step)
-        for at, id_ in enumerate(ring):
-            angle = 2 * math.pi * (at + 0.25 * step) / len(ring)
-            places[id_] = (
-                round(_GRAPH_WIDTH / 2 * (1 + 0.78 * share * math.cos(angle)), 1),
-                round(_GRAPH_HEIGHT / 2 * (1 + share * math.sin(angle)), 1),
-            )
+    places = _rings(centre, steps)
     parts = [
         Markup('<line class="link" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(*places[a], *places[b])
         for a, b in links
@@ -190,7 +181,25 @@ def graph(
 
         parts.append(Markup('<a href="{}">{}</a>').format(case_path(id_), dot))
     said = f"this case and {len(steps) - 1} linked ones; F: answered fraud, L: answered legitimate"
-    return _svg(_GRAPH_WIDTH, _GRAPH_HEIGHT, said, parts, "graph", role="group")
+    width, height = (round(max(place[axis] for place in places.values()) + 60) for axis in (0, 1))
+    return _svg(width, height - 20, said, parts, "graph", role="group")
+
+
+def _rings(centre: str, steps: Mapping[str, int]) -> dict[str, tuple[float, float]]:
+    """Place cases on rings around the first one; no wider than they are many."""
+    radius = {step: 0.0 for step in (0, 1, 2)}
+    for step in (1, 2):
+        many = sum(far == step for far in steps.values())
+        radius[step] = radius[step - 1] + (max(70.0, many * 14.0) if many else 0.0)
+    middle_x, middle_y = 1.5 * radius[2] + 60, radius[2] + 24
+    places = {centre: (round(middle_x, 1), round(middle_y, 1))}
+    for step in (1, 2):
+        ring = sorted(id_ for id_, far in steps.items() if far == step)
+        for at, id_ in enumerate(ring):
+            angle = 2 * math.pi * (at / len(ring) + 0.06 * step)
+            x, y = middle_x + 1.5 * radius[step] * math.cos(angle), middle_y + radius[step] * math.sin(angle)
+            places[id_] = round(x, 1), round(y, 1)
+    return places
 
 
 def _text(text: str, x: float, y: float, anchor: str, kind: str) -> Markup:

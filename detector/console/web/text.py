@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,8 @@ def seen(value: object, chars_max: int = CHARS_MAX) -> str:
         return ""
     if isinstance(value, float):
         return number(value)
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name} {seen(part)}" for name, part in value.items())
     text = str(value)
     left_out = len(text) - chars_max
     text = text[:chars_max]

@@ -77,7 +77,7 @@ class FakeBook:
             events=newest["case"]["number"],
             sum=newest["case"]["sum"],
             largest=newest["case"]["largest"],
-            unit=next((one["unit"] for one in newest["reasons"] if one["unit"]), None),
+            unit="EUR",
             severity=max(SEVERITIES.index(body["severity"]) for body in found),
             priority=newest["priority"],
             state=state,
