@@ -98,7 +98,7 @@ class Oidc:
                 try:
                     self._keys = _key_set(self._fetch())
                     self._fetched_s = now_s
-                except (OutsideError, JoseError, ValueError, TypeError, KeyError) as error:
+                except (OutsideError, JoseError, msgspec.DecodeError, ValueError, TypeError, KeyError) as error:
                     self._log.warning("keys_not_read", jwks=self._proxy.jwks, reason=str(error) or "not a JWKS")
             return self._keys
 
