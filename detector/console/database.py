@@ -187,7 +187,9 @@ class Database:
             self._opened.append(connection)
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")  # a power cut may lose the last reads: they are read again
+        connection.execute(
+            "PRAGMA synchronous=NORMAL"
+        )  # a power cut may lose the last reads: they are read again
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         return connection
 

@@ -23,7 +23,14 @@ from detector.console.database import Connection, Row
 
 CLOCKS_S = 5.0  # clocks of the daemon's and the console's machines may differ by so much
 MESSAGES = 1 << 21  # messages of a case that a version tells apart
-TAKES = ("label", "retract_label", "snooze", "unsnooze", "note", "close")  # acts by which somebody takes a case
+TAKES = (
+    "label",
+    "retract_label",
+    "snooze",
+    "unsnooze",
+    "note",
+    "close",
+)  # acts by which somebody takes a case
 
 # Acts of a case, by each way to name it, the oldest first. Of acts with one id the first in the topic counts.
 ACTS = """
@@ -54,7 +61,9 @@ def derive(connection: Connection, case: str) -> None:
         "DELETE FROM answers WHERE case_id = ?",
     ):
         connection.execute(statement, (case,))
-    alerts = connection.execute("SELECT * FROM alerts WHERE case_id = ? ORDER BY at_s, id", (case,)).fetchall()
+    alerts = connection.execute(
+        "SELECT * FROM alerts WHERE case_id = ? ORDER BY at_s, id", (case,)
+    ).fetchall()
     updates = connection.execute("SELECT * FROM updates WHERE case_id = ?", (case,)).fetchall()
     if not alerts and not updates:
         return
@@ -176,7 +185,7 @@ def _row(
         whole["number"],
         whole["sum"],
         whole["largest"],
-        heads.get("unit"),
+        next((one["unit"] for one in reversed(alerts) if one["unit"] is not None), None),
         max(one["severity"] for one in (*alerts, *updates)),
         whole["priority"],
         folded.state(alerts),

@@ -13,7 +13,8 @@ partitions arrive, nor where batches are cut, nor a record that comes twice, nor
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -45,9 +46,7 @@ class Fold:
         self._keep_s, self._rows = days * DAY_S, rows
         with database.writing() as connection:
             self._statements = {table: _statement(connection, table) for table in TABLES}
-            self._counts = {table: _count(connection, table) for table in TABLES}
-            self._newest_s = float(_fact(connection, "newest", float("-inf")))
-            self.changes = int(_fact(connection, "changes", 0))  # rises with every change
+            self._load(connection)
 
     def positions(self) -> dict[tuple[str, int], int]:
         """Offset of the next record to read, by topic and partition."""
@@ -63,30 +62,45 @@ class Fold:
         positions
             Where reading goes on, where that is further than behind the last record given.
         """
-        with self._database.writing() as connection:
+        with self._writing() as connection:
             reached = _Reached(connection)
             new = [one for one in told if reached.passes(one)]
             reached.write(connection, positions or {})
-            touched = self._take(connection, new)
-            touched |= self._trim(connection)
-            for case in sorted(touched):
-                derive(connection, case)
             if new:
-                self.changes += 1
-                _set_fact(connection, "changes", self.changes)
-                _set_fact(connection, "newest", self._newest_s)
+                self._change(connection, new)
         return len(new)
 
     def sent(self, told: Sequence[Told]) -> None:
         """Take feedback records that we wrote ourselves, as the topic will give them: pages show them at once."""
-        with self._database.writing() as connection:
-            touched = self._take(connection, told)
-            for case in sorted(touched | self._trim(connection)):
-                derive(connection, case)
-            self.changes += 1
-            _set_fact(connection, "changes", self.changes)
+        with self._writing() as connection:
+            self._change(connection, told)
 
     # --- inside ---
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """A transaction, after whose failure we know again what the database holds."""
+        try:
+            with self._database.writing() as connection:
+                yield connection
+        except BaseException:
+            with self._database.writing() as connection:
+                self._load(connection)
+            raise
+
+    def _load(self, connection: Connection) -> None:
+        self._counts = {table: _count(connection, table) for table in TABLES}
+        self._newest_s = float(_fact(connection, "newest", float("-inf")))
+        self.changes = int(_fact(connection, "changes", 0))  # rises with every change
+
+    def _change(self, connection: Connection, told: Sequence[Told]) -> None:
+        touched = self._take(connection, told)
+        touched |= self._trim(connection)
+        for case in sorted(touched):
+            derive(connection, case)
+        self.changes += 1
+        _set_fact(connection, "changes", self.changes)
+        _set_fact(connection, "newest", self._newest_s)
 
     def _take(self, connection: Connection, told: Iterable[Told]) -> set[str]:
         """Write rows; returns the ids of the cases that they are about."""
@@ -143,7 +157,9 @@ class Fold:
                 f"SELECT id FROM {table} WHERE at_s < ?", (self._newest_s - self._keep_s,)
             ).fetchall()
             if len(old) < over:
-                old = connection.execute(f"SELECT id FROM {table} ORDER BY at_s, id LIMIT ?", (over,)).fetchall()
+                old = connection.execute(
+                    f"SELECT id FROM {table} ORDER BY at_s, id LIMIT ?", (over,)
+                ).fetchall()
             for (id_,) in old:
                 touched |= _drop(connection, table, id_)
             self._counts[table] -= len(old)
@@ -204,7 +220,9 @@ def _drop(connection: Connection, table: str, id_: Any) -> set[str]:
         touched = _cases_of_act(connection, act)
     elif table == "acts":
         touched = _cases_of_act(connection, id_)
-        same = "SELECT id FROM acts WHERE feedback_id = (SELECT feedback_id FROM acts WHERE id = ?1) AND id > ?1"
+        same = (
+            "SELECT id FROM acts WHERE feedback_id = (SELECT feedback_id FROM acts WHERE id = ?1) AND id > ?1"
+        )
         for (other,) in connection.execute(same, (id_,)).fetchall():  # which it has hidden
             touched |= _cases_of_act(connection, other)
     else:

@@ -13,7 +13,7 @@ from detector.console.chips import chips
 from detector.core.alerts.severity import SEVERITIES
 from detector.core.codes import CODES
 from detector.core.events import key_text, read_time
-from detector.core.labels.commands import Malformed, place_of, read_command
+from detector.core.labels.commands import Malformed, read_command
 
 Kind = Literal["alerts", "case_updates", "feedback", "receipts"]
 KINDS: tuple[Kind, ...] = ("alerts", "case_updates", "feedback", "receipts")
@@ -205,7 +205,12 @@ def time_of(kind: Kind, value: bytes) -> float:
     """When something in a file was told, s since the epoch: files have no times of records."""
     body = body_of(value) or {}
     source = _mapping(body.get("decided")) if kind == "receipts" else body
-    names = {"alerts": "event_time", "case_updates": "last_time", "receipts": "event_time", "feedback": "time"}
+    names = {
+        "alerts": "event_time",
+        "case_updates": "last_time",
+        "receipts": "event_time",
+        "feedback": "time",
+    }
     return _time(source.get(names[kind])) or 0.0
 
 
