@@ -18,14 +18,14 @@ from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from itsdangerous import BadData, URLSafeTimedSerializer
+from itsdangerous import BadData, TimestampSigner, URLSafeTimedSerializer
 
 from detector.config.tree import Console
 from detector.console.tokens import TokenFile
 from detector.console.views import Person
 from detector.ports import Clock
 
-FORM_S = 24 * 3600.0  # how long a page may be open before one of its forms is sent
+FORM_S = 24 * 3600  # how long a page may be open before one of its forms is sent
 TRIES_MAX, TRIES_S = 5, 60.0  # failed log-ins of one address within this time
 ADDRESSES_MAX = 10_000  # whose failed log-ins are remembered
 ENDED_MAX = 10_000  # sessions that were logged out and would still be valid
@@ -179,7 +179,7 @@ class Access:
     def _session(self, cookies: Cookies) -> tuple[str, str] | None:
         """Ids of the token and of the session that a cookie names, if it is signed and in time."""
         try:
-            token, id_ = self._sessions.loads(cookies.get(self.cookie, ""), max_age=self._settings.session)
+            token, id_ = self._sessions.loads(cookies.get(self.cookie, ""), max_age=int(self._settings.session))
         except (BadData, ValueError, TypeError):
             return None
         with self._lock:
@@ -205,7 +205,7 @@ def _host(text: str) -> str:
 def _signer(key: bytes, salt: str, clock: Clock) -> URLSafeTimedSerializer:
     """Signs texts with their time, which is that of `clock`."""
 
-    class Signer(URLSafeTimedSerializer.default_signer):  # type: ignore[misc]
+    class Signer(TimestampSigner):
         def get_timestamp(self) -> int:
             return int(clock.time())
 

@@ -21,7 +21,19 @@ from detector.console.views import Person
 from detector.errors import OutsideError
 from detector.ports import Clock, Log
 
-ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
+ALGORITHMS = [
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "Ed25519",
+]
 LEEWAY_S = 30.0  # clocks of the provider and of this machine may differ by so much
 FRESH_S = 3600.0
 REFETCH_S = 30.0
@@ -73,7 +85,8 @@ class Oidc:
         return (
             claims.get("iss") == self._proxy.issuer
             and self._proxy.audience in named
-            and _number(expires)
+            and isinstance(expires, int | float)
+            and not isinstance(expires, bool)
             and expires > now_s - LEEWAY_S
             and (begins is None or (_number(begins) and begins <= now_s + LEEWAY_S))
             and (issued is None or (_number(issued) and issued <= now_s + LEEWAY_S))
@@ -98,8 +111,17 @@ class Oidc:
                 try:
                     self._keys = _key_set(self._fetch())
                     self._fetched_s = now_s
-                except (OutsideError, JoseError, ValueError, TypeError, KeyError) as error:
-                    self._log.warning("keys_not_read", jwks=self._proxy.jwks, reason=str(error) or "not a JWKS")
+                except (
+                    OutsideError,
+                    JoseError,
+                    msgspec.DecodeError,
+                    ValueError,
+                    TypeError,
+                    KeyError,
+                ) as error:
+                    self._log.warning(
+                        "keys_not_read", jwks=self._proxy.jwks, reason=str(error) or "not a JWKS"
+                    )
             return self._keys
 
 
@@ -107,7 +129,7 @@ def _key_set(raw: bytes) -> KeySet:
     document = msgspec.json.decode(raw)
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
         raise ValueError("not a JWKS: expected an object with a list of keys")
-    return KeySet.import_key_set({"keys": [key for key in document["keys"] if _for_signatures(key)]})  # type: ignore[typeddict-item]
+    return KeySet.import_key_set({"keys": [key for key in document["keys"] if _for_signatures(key)]})
 
 
 def _for_signatures(key: Any) -> bool:

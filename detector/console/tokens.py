@@ -165,7 +165,7 @@ def _read(path: Path, raw: bytes) -> dict[str, Known]:
                 f"console.tokens: line {number} of {path} is no entry: expected NAME ROLE HASH, as "
                 "`detector console token NAME --role ROLE` writes it"
             )
-        role = ROLES[ROLES.index(matched[2])]  # type: ignore[arg-type]
+        role = ROLES[ROLES.index(matched[2])]
         known = Known(person=Person(name=matched[1], role=role), hash=matched[3])
         found[known.id] = known
     return found

@@ -137,7 +137,9 @@ class Config(Part):
         http = info.data.get("http")
         private = is_loopback(console.address) or (console.origin or "").startswith("https:")
         if http is not None and console.mode == "token" and not private and http.tls is None:
-            raise unfit("http.tls, or an https:// origin of a proxy: log-ins would cross the network in clear")
+            raise unfit(
+                "http.tls, or an https:// origin of a proxy: log-ins would cross the network in clear"
+            )
         return console
 
     @field_validator("alerts")

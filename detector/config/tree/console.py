@@ -88,7 +88,9 @@ class Console(Part):
         max_length=4096,
         description="File of what was read from the topics. It may be deleted: it is read again.",
     )
-    days: int = Field(30, ge=1, le=3650, description="Records that are older than the newest by more are dropped.")
+    days: int = Field(
+        30, ge=1, le=3650, description="Records that are older than the newest by more are dropped."
+    )
     rows: int = Field(
         200_000,
         ge=1000,
