@@ -71,7 +71,7 @@ class Access:
         user: str = "local",
         tokens: Tokens | None = None,
     ) -> None:
-        self.mode, self.secure = settings.mode, secure
+        self.mode, self.secure, self.session_s = settings.mode, secure, settings.session
         self.cookie = "__Host-console" if secure else "console"  # name of the session's cookie
         self._settings, self._clock, self._tokens = settings, clock, tokens
         self._file = TokenFile(settings.tokens)
@@ -178,7 +178,9 @@ class Access:
     def _session(self, cookies: Cookies) -> tuple[str, str] | None:
         """Ids of the token and of the session that a cookie names, if it is signed and in time."""
         try:
-            token, id_ = self._sessions.loads(cookies.get(self.cookie, ""), max_age=int(self._settings.session))
+            token, id_ = self._sessions.loads(
+                cookies.get(self.cookie, ""), max_age=int(self._settings.session)
+            )
         except (BadData, ValueError, TypeError):
             return None
         with self._lock:

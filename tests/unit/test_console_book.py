@@ -72,7 +72,9 @@ def test_pages_together_are_the_whole_queue_in_order(world: World, order: Order,
 
 def test_filters_take_the_rows_that_a_reader_would_take(world: World) -> None:
     fill(world, 80)
-    world.book.send(LEA, Command(kind="assign", id="a", case_ids=("transactions-0-3",), detail={"assignee": "bob"}))
+    world.book.send(
+        LEA, Command(kind="assign", id="a", case_ids=("transactions-0-3",), detail={"assignee": "bob"})
+    )
     rows = world.book.queue(EVERY, limit=500).rows
     tests = {
         Filter(severity=2): lambda row: row.severity >= 2,
@@ -128,7 +130,9 @@ def test_what_cases_share_links_them(world: World) -> None:
 
 
 def test_reported_events_are_found_by_each_name(world: World) -> None:
-    world.fold.add([told("alerts", 0, alert(7, 7, time_s=T0)), told("alerts", 1, alert(8, 8, time_s=T0 + 500))])
+    world.fold.add(
+        [told("alerts", 0, alert(7, 7, time_s=T0)), told("alerts", 1, alert(8, 8, time_s=T0 + 500))]
+    )
     named = [
         {"event_id": "E7"}, {"partition": 0, "offset": 8}, {"alert_id": "transactions-0-7"},
         {"entity": "C1", "time": iso(T0 + 480)}, {"entity": "C1", "time": iso(T0 + 9e5)}, {"entity": "C1"},
@@ -153,9 +157,9 @@ def test_an_answer_is_a_record_of_the_person_and_is_seen_at_once(world: World) -
     assert {name: body[name] for name in ("kind", "case_id", "label", "actor", "time")} == {
         "kind": "label", "case_id": "transactions-0-1", "label": "fraud", "actor": "ann", "time": iso(T0),
     }  # fmt: skip
-    assert [(row.id, row.answer, row.assignee) for row in world.book.queue(Filter(states=("answered",))).rows] == [
-        ("transactions-0-1", "fraud", "ann")
-    ]
+    assert [
+        (row.id, row.answer, row.assignee) for row in world.book.queue(Filter(states=("answered",))).rows
+    ] == [("transactions-0-1", "fraud", "ann")]
     before = world.pages()
     world.fold.add(world.topic.records)  # as the topic gives it
     assert world.pages() == before
@@ -191,7 +195,9 @@ def test_a_form_that_is_sent_twice_is_one_act_and_another_choice_is_another(worl
         (ANN, Command(kind="label", detail={"label": "fraud"}, other=({"amount": 5},)), "names no event"),
     ],
 )  # fmt: skip
-def test_what_may_not_be_sent_is_refused_whole(world: World, person: Person, command: Command, why: str) -> None:
+def test_what_may_not_be_sent_is_refused_whole(
+    world: World, person: Person, command: Command, why: str
+) -> None:
     with pytest.raises(NotAllowed, match=why):
         world.book.send(person, command)
     assert world.topic.records == []
@@ -232,7 +238,9 @@ def test_one_conflict_in_a_bulk_holds_back_its_case_alone(world: World) -> None:
     seen = {row.id: row.version for row in world.book.queue(EVERY).rows}
     world.book.send(ANN, answer(2, form="a"))
     ids = tuple(sorted(seen))
-    sent = world.book.send(BOB, Command(kind="close", id="b", case_ids=ids, detail={"code": "done"}, seen=seen))
+    sent = world.book.send(
+        BOB, Command(kind="close", id="b", case_ids=ids, detail={"code": "done"}, seen=seen)
+    )
     assert [one.case_id for one in sent.conflicts] == ["transactions-0-2"]
     assert len(sent.feedback_ids) == 4
     assert world.book.queue(Filter(states=("closed",))).count == 4

@@ -100,6 +100,12 @@ class Console(Part):
     mask: tuple[Role, ...] = Field(
         (), max_length=3, description="Roles whose pages show ids of entities masked."
     )
+    replicas: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+        (),
+        max_length=64,
+        description="Where the pages of the service's replicas are, like http://detector-0:9464; their state is "
+        "asked with http.token. Empty: http.address of this machine.",
+    )
 
     @field_validator("mode")
     @classmethod
