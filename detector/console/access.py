@@ -73,6 +73,7 @@ class Access:
     ) -> None:
         self.mode, self.secure, self.session_s = settings.mode, secure, settings.session
         self.cookie = "__Host-console" if secure else "console"  # name of the session's cookie
+        self.session_s = int(settings.session)
         self._settings, self._clock, self._tokens = settings, clock, tokens
         self._file = TokenFile(settings.tokens)
         self._local = Person(name=user, role="lead")
