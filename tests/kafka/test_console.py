@@ -1,4 +1,4 @@
-"""`detector console` on a real Kafka: alerts come in, answers go out and come back as receipts, kills lose nothing."""
+"""`detector console` on a real Kafka: answers come back as receipts, and kills lose nothing."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def fill(world: World, count: int, seed: int = 1) -> None:
     rng = random.Random(seed)
     bodies = [
         alert(
-            n, n, time_s=T0 + rng.randint(0, 9), amount=float(rng.randint(1, 5)), priority=float(rng.randint(1, 4)),
+            n, n, time_s=T0 + rng.randint(0, 9), amount=float(rng.randint(1, 5)),
+            priority=float(rng.randint(1, 4)),
             severity=rng.choice(SEVERITIES), card=f"C{n}", merchant=f"M{n % 7}",
             channel=rng.choice(("web", "pos")), codes=rng.sample(("window", "earlier", "speed"), 2),
         )
@@ -114,7 +115,8 @@ def test_a_cursor_that_is_not_ours_is_ignored(world: World, cursor: str) -> None
 def test_what_cases_share_links_them(world: World) -> None:
     bodies = [
         alert(1, 1, card="C1", merchant="M1"), alert(2, 2, card="C2", merchant="M1"),
-        alert(3, 3, card="C3", merchant="M3", related=["transactions-0-2"]), alert(4, 4, card="C1", merchant="M4"),
+        alert(3, 3, card="C3", merchant="M3", related=["transactions-0-2"]),
+        alert(4, 4, card="C1", merchant="M4"),
         *(alert(n, n, card=f"C{n}", merchant="BUSY") for n in range(100, 160)),
     ]  # fmt: skip
     world.fold.add([told("alerts", n, body) for n, body in enumerate(bodies)])
@@ -186,9 +188,10 @@ def test_a_form_that_is_sent_twice_is_one_act_and_another_choice_is_another(worl
         (VIC, answer(1), "viewer"),
         (ANN, Command(kind="erase", case_ids=("transactions-0-1",)), "lead may erase"),
         (ANN, replace(answer(1), case_ids=tuple(f"transactions-0-{n}" for n in range(101))), "more than 100"),
-        (LEA, replace(answer(1), case_ids=tuple(f"transactions-0-{n}" for n in range(10_001))), "At most 10,000"),
-        (ANN, Command(kind="snooze", case_ids=("transactions-0-1",), detail={"until": T0 + 8 * 86_400}), "7 days"),
-        (ANN, Command(kind="snooze", case_ids=("transactions-0-1",)), "until is missing"),
+        (LEA, replace(answer(1), case_ids=tuple(f"t-0-{n}" for n in range(10_001))), "At most 10,000"),
+        (ANN, Command(kind="snooze", case_ids=("t-0-1",), detail={"until": T0 + 8 * 86_400}), "7 days"),
+        (ANN, Command(kind="snooze", case_ids=("t-0-1",), detail={"until": "2040-01-01"}), "7 days"),
+        (ANN, Command(kind="snooze", case_ids=("t-0-1",)), "until is missing"),
         (ANN, answer(1, "maybe"), "label is 'maybe'"),
         (ANN, Command(kind="label", case_ids=("x",), detail={"label": "fraud"}), "TOPIC-PARTITION-OFFSET"),
         (ANN, Command(kind="note", case_ids=("transactions-0-1",), detail={"note": "x" * 70_000}), "65,536"),

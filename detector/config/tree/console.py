@@ -80,7 +80,7 @@ class Console(Part):
     )
     session_key: Secret | None = Field(
         None,
-        description="Where the key that signs log-ins and forms is kept; null: in a file beside the database.",
+        description="Where the key that signs log-ins and forms is kept; null: beside the database.",
     )
     database: str = Field(
         "console.db",
@@ -103,7 +103,7 @@ class Console(Part):
     replicas: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         (),
         max_length=64,
-        description="Where the pages of the service's replicas are, like http://detector-0:9464; their state is "
+        description="Where the pages of the service's replicas are, like http://detector-0:9464; they are "
         "asked with http.token. Empty: http.address of this machine.",
     )
 

@@ -66,8 +66,9 @@ class TopicReader:
     ) -> Iterator[Sequence[tuple[str, int, Record]]]:
         """Yield topic, partition and record, in batches: all that are there now, in as many as they come.
 
-        With `follow` it goes on with new ones, until a topic has more partitions than at the start. The first empty batch says that all that were there
-        at the start have been read. The records of a partition come in their order.
+        With `follow` it goes on with new ones, until a topic has more partitions than at the start. The first
+        empty batch says that all that were there at the start have been read. The records of a partition come
+        in their order.
 
         Parameters
         ----------
