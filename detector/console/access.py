@@ -71,7 +71,7 @@ class Access:
         user: str = "local",
         tokens: Tokens | None = None,
     ) -> None:
-        self.mode, self.secure = settings.mode, secure
+        self.mode, self.secure, self.session_s = settings.mode, secure, settings.session
         self.cookie = "__Host-console" if secure else "console"  # name of the session's cookie
         self.session_s = int(settings.session)
         self._settings, self._clock, self._tokens = settings, clock, tokens
@@ -102,7 +102,7 @@ class Access:
                 return None if known is None else known.person
 
     def login(self, token: str, address: str) -> str | None:
-        """Open a session, in mode token: the value of its cookie; None: the token is none, or `may_try` is false."""
+        """Open a session, in mode token: the value of its cookie; None: a wrong token, or not `may_try`."""
         if self.mode != "token" or not self.may_try(address):
             return None
         known = self._file.of(token)
@@ -146,13 +146,15 @@ class Access:
     def host_ok(self, headers: Headers) -> bool:
         """Whether a request names a host of ours.
 
-        A foreign page may lead its own name to this machine (DNS rebinding); the browser still sends that name.
+        A foreign page may lead its own name to this machine (DNS rebinding); the browser still sends that
+        name.
         """
         host = _host(headers.get("host", ""))
         if self._settings.origin is not None and host == urlsplit(self._settings.origin).hostname:
             return True
         ours = self._settings.address.rpartition(":")[0].strip("[]").lower()
-        return self.mode != "none" and ours in ("", "0.0.0.0", "::") or host in (*LOCAL, ours)
+        everywhere = self.mode != "none" and ours in ("", "0.0.0.0", "::")
+        return everywhere or host in (*LOCAL, ours)
 
     def origin_ok(self, headers: Headers) -> bool:
         """Whether a request that changes something comes from a page of ours, as the browser says."""
@@ -179,7 +181,9 @@ class Access:
     def _session(self, cookies: Cookies) -> tuple[str, str] | None:
         """Ids of the token and of the session that a cookie names, if it is signed and in time."""
         try:
-            token, id_ = self._sessions.loads(cookies.get(self.cookie, ""), max_age=int(self._settings.session))
+            token, id_ = self._sessions.loads(
+                cookies.get(self.cookie, ""), max_age=int(self._settings.session)
+            )
         except (BadData, ValueError, TypeError):
             return None
         with self._lock:
@@ -189,7 +193,7 @@ class Access:
         now_s = self._clock.monotonic()
         with self._lock:
             tries = self._tries.pop(address, [])
-            self._tries[address] = [at for at in tries if at > now_s - TRIES_S][-TRIES_MAX:] + [now_s]
+            self._tries[address] = [*(at for at in tries[-TRIES_MAX:] if at > now_s - TRIES_S), now_s]
             while len(self._tries) > ADDRESSES_MAX:
                 del self._tries[next(iter(self._tries))]
 

@@ -1,10 +1,10 @@
 """Acts: what an analyst wants becomes feedback records, unless somebody else was faster.
 
 - The actor is the person of the session, the time is ours; a form says neither.
-- The id of a record follows from the id of the form and from what it says. A form that is sent twice gives the same
-  ids, so its acts are the same; sent again with another choice it gives other ones.
-- A page shows a case at a version. Acts of others that came after it are conflicts: nothing is sent for this case
-  until the person has seen them and says so again.
+- The id of a record follows from the id of the form and from what it says. A form that is sent twice gives
+  the same ids, so its acts are the same; sent again with another choice it gives other ones.
+- A page shows a case at a version. Acts of others that came after it are conflicts: nothing is sent for this
+  case until the person has seen them and says so again.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ def conflict(
         return None
     last = command.seen[case_id] // MESSAGES - 1 if position is None else position
     later = connection.execute(
-        f"{ACTS.format(which=OF_CASE)} AND acts.id > :last AND acts.actor IS NOT :actor ORDER BY acts.id DESC",
+        f"{ACTS.format(which=OF_CASE)} AND acts.id > :last AND acts.actor IS NOT :actor"
+        " ORDER BY acts.id DESC",
         {"case": case_id, "last": last, "actor": person.name},
     )
     for act in later:

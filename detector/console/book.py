@@ -1,8 +1,8 @@
 """The `Book` of the pages, over the database: it reads by queries, and writes by sending feedback records.
 
-What is sent is put into the database at once, at the place that the topic gave it: the next page shows it, and the
-fold finds it there. Between looking for conflicts and that no other act comes in: two people who answer at the same
-moment are one after the other, and the second is told.
+What is sent is put into the database at once, at the place that the topic gave it: the next page shows it,
+and the fold finds it there. Between looking for conflicts and that no other act comes in: two people who
+answer at the same moment are one after the other, and the second is told.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The console's database: one SQLite file in WAL mode, one writer, and a reader for each thread.
 
-It holds nothing of its own: what is in it was read from topics, with the positions up to which that was done, in
-the same transaction. A file of another version, of other topics, or one that is damaged is deleted, and read again.
+It holds nothing of its own: what is in it was read from topics, with the positions up to which that was done,
+in the same transaction. A file of another version, of other topics, or one that is damaged is deleted, and
+read again.
 
-Tables that hold what was read (`alerts`, `updates`, `acts`, `receipts`) are bounded; those that follow from them
-(`cases`, `marks_of_cases`, `answers`) are written again for each case that something was read of.
+Tables that hold what was read (`alerts`, `updates`, `acts`, `receipts`) are bounded; those that follow from
+them (`cases`, `marks_of_cases`, `answers`) are written again for each case that something was read of.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Row: TypeAlias = sqlite3.Row
 
 _TABLES = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE positions (topic TEXT, partition INTEGER, position INTEGER, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+CREATE TABLE positions (
+  topic TEXT, partition INTEGER, position INTEGER, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
 
 CREATE TABLE alerts (
   id TEXT PRIMARY KEY, at_s REAL NOT NULL,
@@ -43,7 +45,8 @@ CREATE INDEX alerts_entity ON alerts (value, time_s);
 CREATE TABLE updates (
   id TEXT PRIMARY KEY, at_s REAL NOT NULL,
   case_id TEXT NOT NULL, first_s REAL NOT NULL, last_s REAL NOT NULL, severity INTEGER NOT NULL,
-  priority REAL NOT NULL, number INTEGER NOT NULL, sum REAL, largest REAL, kind TEXT, value TEXT) WITHOUT ROWID;
+  priority REAL NOT NULL, number INTEGER NOT NULL, sum REAL, largest REAL, kind TEXT,
+  value TEXT) WITHOUT ROWID;
 CREATE INDEX updates_case ON updates (case_id);
 CREATE INDEX updates_age ON updates (at_s, id);
 
@@ -51,7 +54,8 @@ CREATE TABLE bodies (id TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE marks (id TEXT, kind TEXT, text TEXT, PRIMARY KEY (id, kind, text)) WITHOUT ROWID;
 
 CREATE TABLE acts (
-  id INTEGER PRIMARY KEY, at_s REAL NOT NULL, feedback_id TEXT, kind TEXT NOT NULL, actor TEXT, time_s REAL NOT NULL,
+  id INTEGER PRIMARY KEY, at_s REAL NOT NULL, feedback_id TEXT, kind TEXT NOT NULL, actor TEXT,
+  time_s REAL NOT NULL,
   case_id TEXT, alert_id TEXT, event_id TEXT, entity TEXT, detail TEXT NOT NULL, wrong TEXT);
 CREATE INDEX acts_case ON acts (case_id);
 CREATE INDEX acts_alert ON acts (alert_id);
@@ -68,10 +72,11 @@ CREATE INDEX receipts_act ON receipts (act);
 CREATE INDEX receipts_age ON receipts (at_s, id);
 
 CREATE TABLE cases (
-  id TEXT PRIMARY KEY, kind TEXT, value TEXT, headline TEXT NOT NULL, chips TEXT NOT NULL, first_s REAL NOT NULL,
-  last_s REAL NOT NULL, published_s REAL NOT NULL, events INTEGER NOT NULL, sum REAL, largest REAL, unit TEXT,
-  severity INTEGER NOT NULL, priority REAL NOT NULL, state TEXT NOT NULL, snoozed_s REAL NOT NULL, assignee TEXT,
-  answer TEXT, version INTEGER NOT NULL, money REAL NOT NULL) WITHOUT ROWID;
+  id TEXT PRIMARY KEY, kind TEXT, value TEXT, headline TEXT NOT NULL, chips TEXT NOT NULL,
+  first_s REAL NOT NULL, last_s REAL NOT NULL,
+  published_s REAL NOT NULL, events INTEGER NOT NULL, sum REAL, largest REAL, unit TEXT,
+  severity INTEGER NOT NULL, priority REAL NOT NULL, state TEXT NOT NULL, snoozed_s REAL NOT NULL,
+  assignee TEXT, answer TEXT, version INTEGER NOT NULL, money REAL NOT NULL) WITHOUT ROWID;
 CREATE INDEX cases_priority ON cases (priority, id);
 CREATE INDEX cases_severity ON cases (severity, id);
 CREATE INDEX cases_last ON cases (last_s, id);
@@ -81,7 +86,8 @@ CREATE INDEX cases_state ON cases (state, severity);
 CREATE INDEX cases_assignee ON cases (assignee);
 CREATE INDEX cases_value ON cases (value);
 
-CREATE TABLE marks_of_cases (kind TEXT, text TEXT, case_id TEXT, PRIMARY KEY (kind, text, case_id)) WITHOUT ROWID;
+CREATE TABLE marks_of_cases (
+  kind TEXT, text TEXT, case_id TEXT, PRIMARY KEY (kind, text, case_id)) WITHOUT ROWID;
 CREATE INDEX marks_of_case ON marks_of_cases (case_id);
 
 CREATE TABLE answers (
@@ -195,7 +201,7 @@ class Database:
 
 
 def _claim(path: Path) -> int:
-    """Make sure that this process alone writes the file; returns the descriptor that says so while it is open."""
+    """Make sure that this process alone writes the file: while the returned descriptor is open."""
     try:
         descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

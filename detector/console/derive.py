@@ -1,10 +1,12 @@
 """What follows from the records of one case: its row in the queue.
 
-State, answer and assignee are those of its acts in the order of their times (then of their ids), never in the order
-in which they arrived. Acts that were declined or not understood do not count; those without a receipt do, as pending.
+State, answer and assignee are those of its acts in the order of their times (then of their ids), never in the
+order in which they arrived. Acts that were declined or not understood do not count; those without a receipt
+do, as pending.
 
-    answered   each of its alerts has a label in force: its own, or the case's. A label of the case is about the
-               alerts that were published before it (give or take `CLOCKS_S`): a later one opens the case again
+    answered   each of its alerts has a label in force: its own, or the case's. A label of the case is about
+               the alerts that were published before it (give or take `CLOCKS_S`): a later one opens the case
+               again
     closed     somebody closed it, or erased its entity
     snoozed    the whole entity is snoozed, until an event time
     assignee   whom it was assigned to last; else who was the first to answer, snooze, note or close
@@ -44,7 +46,8 @@ SELECT acts.*, receipts.status, receipts.outcome, receipts.text, receipts.learne
 OF_CASE = """acts.id IN (
   SELECT id FROM acts WHERE case_id = :case
   UNION SELECT acts.id FROM alerts JOIN acts ON acts.alert_id = alerts.id WHERE alerts.case_id = :case
-  UNION SELECT acts.id FROM alerts JOIN acts ON acts.event_id = alerts.event_id WHERE alerts.case_id = :case)"""
+  UNION SELECT acts.id FROM alerts JOIN acts ON acts.event_id = alerts.event_id
+    WHERE alerts.case_id = :case)"""
 _ACTS = ACTS.format(which=OF_CASE) + " ORDER BY acts.time_s, acts.feedback_id, acts.id"
 
 
@@ -198,7 +201,7 @@ def _row(
 
 
 def _waited_s(act: Row, alerts: Sequence[Row]) -> float:
-    """From the publication of what was answered to the answer: the alert, or the case's last one before it."""
+    """From the publication of what was answered, the alert or the case's last one before, to the answer."""
     named = [alert["at_s"] for alert in alerts if alert["id"] == act["alert_id"]]
     before = [alert["at_s"] for alert in alerts if alert["at_s"] <= act["time_s"]]
     since_s = named[0] if named else max(before, default=act["time_s"])

@@ -1,9 +1,11 @@
-"""Filters as URLs: what a saved view is. A value that makes no sense is left out, as links are edited by hand.
+"""Filters as URLs: what a saved view is. What makes no sense is left out, as links are edited by hand.
 
     state=open,snoozed   severity=high   assignee=ann (empty: nobody)   code=heat   segment=channel=web
-    min=100   max=5000   since=2026-03-01T08:00Z   until=...   q=C-1027   order=-severity (with -: the highest first)
+    min=100   max=5000   since=2026-03-01T08:00Z   until=...   q=C-1027
+    order=-severity (with -: the highest first)
 
-What a default says is not in the URL. `read(write(filter))` is the filter, and `write(read(text))` says the same as `text`.
+What a default says is not in the URL. `read(write(filter))` is the filter, and `write(read(text))` says the
+same as `text`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """The fold: records of topics become rows, and the positions behind them are in the same transaction.
 
-What is kept is a function of the *set* of records alone, so that neither the order in which records of different
-partitions arrive, nor where batches are cut, nor a record that comes twice, nor a restart changes a page:
+What is kept is a function of the *set* of records alone, so that neither the order in which records of
+different partitions arrive, nor where batches are cut, nor a record that comes twice, nor a restart changes a
+page:
 
-- a record at a position that was read before is skipped; of an alert, update or receipt that was published twice,
-  the copy with the later record time counts (`REPLACE` below keeps the greater one);
-- records older than `days` before the newest one are dropped, and of each table all but the newest `rows`. The
-  daemon's records alone say what the newest is: whoever writes feedback chooses its time;
+- a record at a position that was read before is skipped; of an alert, update or receipt that was published
+  twice, the copy with the later record time counts (`_KEEP`);
+- records older than `days` before the newest one are dropped, and of each table all but the newest `rows`.
+  The daemon's records alone say what the newest is: whoever writes feedback chooses its time;
 - what follows from the records of a case is computed from all of them each time (`detector.console.derive`).
 """
 
@@ -27,7 +28,10 @@ DAY_S = 86_400.0
 TABLES = ("alerts", "updates", "acts", "receipts")
 COMPRESSION = 3  # of bodies: a fifth of their size, at 60 us each
 
-_KEEP = "INSERT INTO {table} VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {sets} WHERE excluded.at_s > {table}.at_s"
+_KEEP = (
+    "INSERT INTO {table} VALUES ({marks})"
+    " ON CONFLICT (id) DO UPDATE SET {sets} WHERE excluded.at_s > {table}.at_s"
+)
 
 
 class Fold:
@@ -71,7 +75,7 @@ class Fold:
         return len(new)
 
     def sent(self, told: Sequence[Told]) -> None:
-        """Take feedback records that we wrote ourselves, as the topic will give them: pages show them at once."""
+        """Take feedback records that we wrote ourselves, as the topic will give them."""
         with self._writing() as connection:
             self._change(connection, told)
 
@@ -208,7 +212,8 @@ def _cases_of_act(connection: Connection, act: int) -> set[str]:
     rows = connection.execute(
         "SELECT case_id FROM acts WHERE id = ?1 AND case_id IS NOT NULL"
         " UNION SELECT alerts.case_id FROM acts JOIN alerts ON alerts.id = acts.alert_id WHERE acts.id = ?1"
-        " UNION SELECT alerts.case_id FROM acts JOIN alerts ON alerts.event_id = acts.event_id WHERE acts.id = ?1",
+        " UNION SELECT alerts.case_id FROM acts JOIN alerts ON alerts.event_id = acts.event_id"
+        " WHERE acts.id = ?1",
         (act,),
     )
     return {row[0] for row in rows}

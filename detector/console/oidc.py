@@ -1,7 +1,8 @@
 """OpenID Connect tokens that a proxy passes on: signature, issuer, audience, times, and the roles in them.
 
-Keys come from the provider's JWKS. They are fetched when a token names a key that is not known, at most once in
-`REFETCH_S`, and again once they are `FRESH_S` old; while they cannot be fetched, those that are known go on.
+Keys come from the provider's JWKS. They are fetched when a token names a key that is not known, at most once
+in `REFETCH_S`, and again once they are `FRESH_S` old; while they cannot be fetched, those that are known go
+on.
 """
 
 from __future__ import annotations

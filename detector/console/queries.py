@@ -1,8 +1,8 @@
 """What pages show, read from the database: the queue, a case, acts, links, statistics.
 
-A snooze ends by event time: *now* is the newest event time of all cases, so that a page is a function of what was
-read. The queue is paged by key: the cursor holds the last row's place in the order, so that no row is shown twice
-or left out because others came or went before it.
+A snooze ends by event time: *now* is the newest event time of all cases, so that a page is a function of what
+was read. The queue is paged by key: the cursor holds the last row's place in the order, so that no row is
+shown twice or left out because others came or went before it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _STATES: Mapping[State, str] = {
 }
 
 
-# --- the queue --------------------------------------------------------------------------------------------------
+# --- the queue ---------------------------------------------------------------------------------------------
 
 
 def queue(connection: Connection, asked: Filter, after: str | None, limit: int) -> Page:
@@ -68,7 +68,7 @@ def selected(connection: Connection, asked: Filter, limit: int) -> list[str]:
 
 
 def following(connection: Connection, asked: Filter, case: Found) -> str | None:
-    """The case after this one in a queue, which it need not be in any more; behind the last comes the first."""
+    """The case after this one in a queue, where it may be no more; behind the last comes the first."""
     where, values = _where(connection, asked)
     place = (case[_COLUMN[asked.order]], case["id"])
     for begin in (place, None):
@@ -192,7 +192,7 @@ def _decoded(text: str | None) -> Any:
         return None
 
 
-# --- one case ---------------------------------------------------------------------------------------------------
+# --- one case ----------------------------------------------------------------------------------------------
 
 
 def case(connection: Connection, case_id: str, asked: Filter | None) -> CaseView | None:
@@ -210,11 +210,13 @@ def case(connection: Connection, case_id: str, asked: Filter | None) -> CaseView
         for table, order in (("alerts", "time_s"), ("updates", "number"))
     }
     (all_,) = connection.execute(
-        "SELECT (SELECT count(*) FROM alerts WHERE case_id = ?1) + (SELECT count(*) FROM updates WHERE case_id = ?1)",
+        "SELECT (SELECT count(*) FROM alerts WHERE case_id = ?1)"
+        " + (SELECT count(*) FROM updates WHERE case_id = ?1)",
         (case_id,),
     ).fetchone()
     acts = connection.execute(
-        f"{ACTS.format(which=OF_CASE)} ORDER BY acts.time_s DESC, acts.feedback_id DESC, acts.id DESC LIMIT :limit",
+        f"{ACTS.format(which=OF_CASE)}"
+        " ORDER BY acts.time_s DESC, acts.feedback_id DESC, acts.id DESC LIMIT :limit",
         {"case": case_id, "limit": ACTS_MAX},
     ).fetchall()
     related = _related(connection, found)
@@ -233,7 +235,7 @@ def case(connection: Connection, case_id: str, asked: Filter | None) -> CaseView
 
 
 def _related(connection: Connection, found: Found) -> list[tuple[Found, str]]:
-    """Other cases and what they share, the newest first: the same entity, then what was linked, then shared entities."""
+    """Other cases and what they share: those of the same entity, the newest first, then its neighbours."""
     shared: dict[str, str] = {}
     same = connection.execute(
         "SELECT id FROM cases WHERE value = ? AND kind = ? AND id <> ? ORDER BY last_s DESC, id LIMIT ?",
@@ -252,7 +254,7 @@ def _related(connection: Connection, found: Found) -> list[tuple[Found, str]]:
 
 
 def _neighbours(connection: Connection, case_id: str) -> list[tuple[str, str]]:
-    """Cases that share an entity with this one that few share, or that the detector has linked; and what it is."""
+    """Cases that share an entity that few share, or that the detector has linked; and what it is."""
     found: dict[str, list[str]] = {}
     marks = connection.execute(
         "SELECT text FROM marks_of_cases WHERE case_id = ? AND kind = 'entity' ORDER BY text", (case_id,)
@@ -301,7 +303,7 @@ def case_of(connection: Connection, alert_id: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-# --- acts -------------------------------------------------------------------------------------------------------
+# --- acts --------------------------------------------------------------------------------------------------
 
 
 def act_of(act: Found, case_id: str | None) -> Act:
@@ -392,7 +394,8 @@ def _find(connection: Connection, one: Mapping[str, Any], topic: str) -> str | N
         if one.get("entity") is None or time_s is None:
             return None
         row = connection.execute(
-            "SELECT id FROM alerts WHERE value = ? AND time_s BETWEEN ? AND ? ORDER BY abs(time_s - ?), id LIMIT 1",
+            "SELECT id FROM alerts WHERE value = ? AND time_s BETWEEN ? AND ?"
+            " ORDER BY abs(time_s - ?), id LIMIT 1",
             (str(one["entity"]), time_s - FIND_S, time_s + FIND_S, time_s),
         ).fetchone()
     return None if row is None else str(row[0])

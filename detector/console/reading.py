@@ -1,4 +1,4 @@
-"""Records of the topics as rows of the database. What is no alert, update, receipt or feedback record is None."""
+"""Records of the topics as rows of the database; None: it is not what its topic should hold."""
 
 from __future__ import annotations
 
@@ -153,7 +153,8 @@ def read_receipt(told: Told) -> tuple[Any, ...] | None:
 def read_act(told: Told, wanted: Wanted) -> tuple[Any, ...] | None:
     """Read a feedback record: values as the columns of `acts`. One that is not understood is an act, too.
 
-    The events of a record are named by `alert_id`, whichever way it names its place: ids of alerts are places.
+    The events of a record are named by `alert_id`, whichever way it names its place: ids of alerts are
+    places.
     """
     if told.value is None:
         return None

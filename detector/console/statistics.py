@@ -47,7 +47,8 @@ def answered(connection: Connection) -> Sequence[AnswersOf]:
     rows = [_Answer(*row) for row in connection.execute("SELECT * FROM answers ORDER BY time_s, act")]
     codes: dict[str, list[str]] = defaultdict(list)
     for case_id, code in connection.execute(
-        "SELECT case_id, text FROM marks_of_cases WHERE kind = 'code' AND case_id IN (SELECT case_id FROM answers)"
+        "SELECT case_id, text FROM marks_of_cases"
+        " WHERE kind = 'code' AND case_id IN (SELECT case_id FROM answers)"
         " ORDER BY text"
     ):
         codes[case_id].append(code)

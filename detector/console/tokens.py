@@ -97,7 +97,8 @@ def make_token(path: str | Path, name: str, role: Role) -> str:
     """
     if not NAME.fullmatch(name):
         raise NeedsOperator(
-            f"got the name {name[:64]!a}, expected letters, digits and . _ @ + - (64 at most, a letter or digit first)"
+            f"got the name {name[:64]!a}, expected a letter or digit, then letters, digits and . _ @ + -; 64 "
+            "at most"
         )
     path, token = Path(path), secrets.token_urlsafe(32)
     try:

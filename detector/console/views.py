@@ -169,7 +169,7 @@ class Book(Protocol):
     """What the console knows, and what it sends. Each call is quick, but for `originals`."""
 
     def queue(self, asked: Filter, *, after: str | None = None, limit: int = 50) -> Page:
-        """A page of the queue; `after` is a cursor of the page before. A cursor that is not ours is ignored."""
+        """A page of the queue; `after` is the cursor of the page before, ignored if it is not ours."""
 
     def case(self, case_id: str, asked: Filter | None = None) -> CaseView | None:
         """One case; with `asked` also the one after it in that queue."""
@@ -198,7 +198,7 @@ class Book(Protocol):
         """How analysts answered: all together first, then each."""
 
     def find(self, named: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
-        """Of events that somebody reports (event_id, or partition and offset, or entity and time): alert ids, where known."""
+        """Alert ids, where known, of events by event_id, or partition and offset, or entity and time."""
 
     def send(self, person: Person, command: Command, *, anyway: bool = False) -> Sent:
         """Send a command as feedback records; `anyway`: also for cases that others changed.

@@ -143,7 +143,8 @@ class World:
         self.database = Database(self._path, "a test")
         self.fold = Fold(self.database, WANTED, days=self._days, rows=self._rows)
         self.book = SqliteBook(
-            self.database, self.fold, self.clock, self, topic="transactions", send=self.topic.send, originals=None
+            self.database, self.fold, self.clock, self, topic="transactions",
+            send=self.topic.send, originals=None,
         )  # fmt: skip
 
     def restart(self) -> None:

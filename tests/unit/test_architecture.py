@@ -27,6 +27,7 @@ LEVELS = {
     "core": 3,
     "ports": 4,
     "notify": 5,
+    "console": 6,
     "shell": 6,
     "testing": 6,
     "wiring": 7,
@@ -113,6 +114,11 @@ CLIENTS = (
     "typer",
     "yaml",
     "confluent_kafka",
+    "sqlite3",
+    "starlette",
+    "uvicorn",
+    "jinja2",
+    "joserfc",
 )
 # Sizes, over the whole package. An exception names a file, class or function, its own limit, and why.
 LINES_MAX = 500  # of a file

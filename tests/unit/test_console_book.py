@@ -33,7 +33,8 @@ def fill(world: World, count: int, seed: int = 1) -> None:
     rng = random.Random(seed)
     bodies = [
         alert(
-            n, n, time_s=T0 + rng.randint(0, 9), amount=float(rng.randint(1, 5)), priority=float(rng.randint(1, 4)),
+            n, n, time_s=T0 + rng.randint(0, 9), amount=float(rng.randint(1, 5)),
+            priority=float(rng.randint(1, 4)),
             severity=rng.choice(SEVERITIES), card=f"C{n}", merchant=f"M{n % 7}",
             channel=rng.choice(("web", "pos")), codes=rng.sample(("window", "earlier", "speed"), 2),
         )
@@ -72,7 +73,9 @@ def test_pages_together_are_the_whole_queue_in_order(world: World, order: Order,
 
 def test_filters_take_the_rows_that_a_reader_would_take(world: World) -> None:
     fill(world, 80)
-    world.book.send(LEA, Command(kind="assign", id="a", case_ids=("transactions-0-3",), detail={"assignee": "bob"}))
+    world.book.send(
+        LEA, Command(kind="assign", id="a", case_ids=("transactions-0-3",), detail={"assignee": "bob"})
+    )
     rows = world.book.queue(EVERY, limit=500).rows
     tests = {
         Filter(severity=2): lambda row: row.severity >= 2,
@@ -112,7 +115,8 @@ def test_a_cursor_that_is_not_ours_is_ignored(world: World, cursor: str) -> None
 def test_what_cases_share_links_them(world: World) -> None:
     bodies = [
         alert(1, 1, card="C1", merchant="M1"), alert(2, 2, card="C2", merchant="M1"),
-        alert(3, 3, card="C3", merchant="M3", related=["transactions-0-2"]), alert(4, 4, card="C1", merchant="M4"),
+        alert(3, 3, card="C3", merchant="M3", related=["transactions-0-2"]),
+        alert(4, 4, card="C1", merchant="M4"),
         *(alert(n, n, card=f"C{n}", merchant="BUSY") for n in range(100, 160)),
     ]  # fmt: skip
     world.fold.add([told("alerts", n, body) for n, body in enumerate(bodies)])
@@ -128,7 +132,9 @@ def test_what_cases_share_links_them(world: World) -> None:
 
 
 def test_reported_events_are_found_by_each_name(world: World) -> None:
-    world.fold.add([told("alerts", 0, alert(7, 7, time_s=T0)), told("alerts", 1, alert(8, 8, time_s=T0 + 500))])
+    world.fold.add(
+        [told("alerts", 0, alert(7, 7, time_s=T0)), told("alerts", 1, alert(8, 8, time_s=T0 + 500))]
+    )
     named = [
         {"event_id": "E7"}, {"partition": 0, "offset": 8}, {"alert_id": "transactions-0-7"},
         {"entity": "C1", "time": iso(T0 + 480)}, {"entity": "C1", "time": iso(T0 + 9e5)}, {"entity": "C1"},
@@ -153,9 +159,9 @@ def test_an_answer_is_a_record_of_the_person_and_is_seen_at_once(world: World) -
     assert {name: body[name] for name in ("kind", "case_id", "label", "actor", "time")} == {
         "kind": "label", "case_id": "transactions-0-1", "label": "fraud", "actor": "ann", "time": iso(T0),
     }  # fmt: skip
-    assert [(row.id, row.answer, row.assignee) for row in world.book.queue(Filter(states=("answered",))).rows] == [
-        ("transactions-0-1", "fraud", "ann")
-    ]
+    assert [
+        (row.id, row.answer, row.assignee) for row in world.book.queue(Filter(states=("answered",))).rows
+    ] == [("transactions-0-1", "fraud", "ann")]
     before = world.pages()
     world.fold.add(world.topic.records)  # as the topic gives it
     assert world.pages() == before
@@ -182,16 +188,19 @@ def test_a_form_that_is_sent_twice_is_one_act_and_another_choice_is_another(worl
         (VIC, answer(1), "viewer"),
         (ANN, Command(kind="erase", case_ids=("transactions-0-1",)), "lead may erase"),
         (ANN, replace(answer(1), case_ids=tuple(f"transactions-0-{n}" for n in range(101))), "more than 100"),
-        (LEA, replace(answer(1), case_ids=tuple(f"transactions-0-{n}" for n in range(10_001))), "At most 10,000"),
-        (ANN, Command(kind="snooze", case_ids=("transactions-0-1",), detail={"until": T0 + 8 * 86_400}), "7 days"),
-        (ANN, Command(kind="snooze", case_ids=("transactions-0-1",)), "until is missing"),
+        (LEA, replace(answer(1), case_ids=tuple(f"t-0-{n}" for n in range(10_001))), "At most 10,000"),
+        (ANN, Command(kind="snooze", case_ids=("t-0-1",), detail={"until": T0 + 8 * 86_400}), "7 days"),
+        (ANN, Command(kind="snooze", case_ids=("t-0-1",), detail={"until": "2040-01-01"}), "7 days"),
+        (ANN, Command(kind="snooze", case_ids=("t-0-1",)), "until is missing"),
         (ANN, answer(1, "maybe"), "label is 'maybe'"),
         (ANN, Command(kind="label", case_ids=("x",), detail={"label": "fraud"}), "TOPIC-PARTITION-OFFSET"),
         (ANN, Command(kind="note", case_ids=("transactions-0-1",), detail={"note": "x" * 70_000}), "65,536"),
         (ANN, Command(kind="label", detail={"label": "fraud"}, other=({"amount": 5},)), "names no event"),
     ],
 )  # fmt: skip
-def test_what_may_not_be_sent_is_refused_whole(world: World, person: Person, command: Command, why: str) -> None:
+def test_what_may_not_be_sent_is_refused_whole(
+    world: World, person: Person, command: Command, why: str
+) -> None:
     with pytest.raises(NotAllowed, match=why):
         world.book.send(person, command)
     assert world.topic.records == []
@@ -232,7 +241,9 @@ def test_one_conflict_in_a_bulk_holds_back_its_case_alone(world: World) -> None:
     seen = {row.id: row.version for row in world.book.queue(EVERY).rows}
     world.book.send(ANN, answer(2, form="a"))
     ids = tuple(sorted(seen))
-    sent = world.book.send(BOB, Command(kind="close", id="b", case_ids=ids, detail={"code": "done"}, seen=seen))
+    sent = world.book.send(
+        BOB, Command(kind="close", id="b", case_ids=ids, detail={"code": "done"}, seen=seen)
+    )
     assert [one.case_id for one in sent.conflicts] == ["transactions-0-2"]
     assert len(sent.feedback_ids) == 4
     assert world.book.queue(Filter(states=("closed",))).count == 4

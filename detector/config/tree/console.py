@@ -80,7 +80,7 @@ class Console(Part):
     )
     session_key: Secret | None = Field(
         None,
-        description="Where the key that signs log-ins and forms is kept; null: in a file beside the database.",
+        description="Where the key that signs log-ins and forms is kept; null: beside the database.",
     )
     database: str = Field(
         "console.db",
@@ -99,6 +99,12 @@ class Console(Part):
     )
     mask: tuple[Role, ...] = Field(
         (), max_length=3, description="Roles whose pages show ids of entities masked."
+    )
+    replicas: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+        (),
+        max_length=64,
+        description="Where the pages of the service's replicas are, like http://detector-0:9464; they are "
+        "asked with http.token. Empty: http.address of this machine.",
     )
 
     @field_validator("mode")
