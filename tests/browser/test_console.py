@@ -1,4 +1,4 @@
-"""The console in a real Chromium: accessible, by keyboard alone, without scripts, and deaf to hostile texts."""
+"""The console in a real Chromium: accessible, by keyboard alone, without scripts, deaf to hostile texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,20 @@ STATUS = Status(
     warnings=("The feedback topic has no reader.",),
     drift=("amount has doubled since 14:05 UTC",),
 )
-PAGES = ("queue", "filtered", "empty", "case", "answered", "originals", "answers", "report", "state", "audit", "help", "sorry")
+PAGES = (
+    "queue",
+    "filtered",
+    "empty",
+    "case",
+    "answered",
+    "originals",
+    "answers",
+    "report",
+    "state",
+    "audit",
+    "help",
+    "sorry",
+)
 
 
 def many(count: int) -> list[dict[str, Any]]:
@@ -36,14 +49,25 @@ def many(count: int) -> list[dict[str, Any]]:
         one = alerts[number % len(alerts)]
         id_ = f"transactions-0-{number}"
         entity = one["entity"] | {"value": f"C{number}"}
-        made.append(one | {"alert_id": id_, "case_id": id_, "entity": entity, "related": [f"transactions-0-{number // 2}"]})
+        made.append(
+            one
+            | {
+                "alert_id": id_,
+                "case_id": id_,
+                "entity": entity,
+                "related": [f"transactions-0-{number // 2}"],
+            }
+        )
     return made
 
 
 def served(alerts: list[dict[str, Any]]) -> tuple[Served, Any]:
     book = FakeBook(alerts=alerts, updates=[])
     clock = FixedClock()
-    replicas = [Replica(url="http://a:9464", status=STATUS), Replica(url="http://b:9464", status=None, why="It is off.")]
+    replicas = [
+        Replica(url="http://a:9464", status=STATUS),
+        Replica(url="http://b:9464", status=None, why="It is off."),
+    ]
     access = AccessAs("lead", clock)
     app = make_app(book=book, access=access, key=KEY, clock=clock, log=Lines(), replicas=lambda: replicas)
     url, stop = serve(app)
@@ -67,7 +91,10 @@ def shared() -> Iterator[Served]:
     from detector.console.views import Command, Person
 
     for number, detail in enumerate(({"label": "fraud"}, {"label": "legitimate", "code": "travel"})):
-        made.book.send(Person(name="ann", role="lead"), Command(kind="label", id=f"f{number}", case_ids=(f"transactions-0-{number}",), detail=detail))
+        made.book.send(
+            Person(name="ann", role="lead"),
+            Command(kind="label", id=f"f{number}", case_ids=(f"transactions-0-{number}",), detail=detail),
+        )
     made.book.apply()
     yield made
     stop()
@@ -104,9 +131,14 @@ def cut_off(page: Any) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 640, 390, 320])
 @pytest.mark.parametrize("scripts", [True, False])
-def test_every_page_is_accessible(browser: Any, shared: Served, scheme: str, width: int, scripts: bool) -> None:
+def test_every_page_is_accessible(
+    browser: Any, shared: Served, scheme: str, width: int, scripts: bool
+) -> None:
     context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=True, bypass_csp=True
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+        java_script_enabled=True,
+        bypass_csp=True,
     )
     if not scripts:  # axe is a script itself: ours alone is kept away
         context.route("**/console.js*", lambda route: route.abort())
@@ -120,7 +152,9 @@ def test_every_page_is_accessible(browser: Any, shared: Served, scheme: str, wid
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_nothing_is_refused_by_the_policy_and_nothing_asked_elsewhere(browser: Any, shared: Served, scripts: bool) -> None:
+def test_nothing_is_refused_by_the_policy_and_nothing_asked_elsewhere(
+    browser: Any, shared: Served, scripts: bool
+) -> None:
     context = browser.new_context(java_script_enabled=scripts)
     page = context.new_page()
     said: list[str] = []
@@ -187,7 +221,9 @@ def test_a_new_alert_appears_by_itself_and_the_selection_stays(browser: Any, con
     page.keyboard.press("j")
     page.keyboard.press("x")
     focused = page.evaluate("document.activeElement.id")
-    console.book.alerts += [one | {"case_id": "new-0-1", "alert_id": "new-0-1", "priority": 1e9} for one in bodies()[:1]]
+    console.book.alerts += [
+        one | {"case_id": "new-0-1", "alert_id": "new-0-1", "priority": 1e9} for one in bodies()[:1]
+    ]
     console.book.changes += 1
     page.wait_for_selector("#case-new-0-1", timeout=2500)
     assert "31" in page.inner_text(".count")
@@ -202,7 +238,10 @@ def test_a_case_that_others_changed_says_so_and_its_receipt_appears(browser: Any
     page.fill("#note", "half a note")
     from detector.console.views import Command, Person
 
-    console.book.send(Person(name="bob", role="lead"), Command(kind="label", id="b", case_ids=("transactions-0-3",), detail={"label": "fraud"}))
+    console.book.send(
+        Person(name="bob", role="lead"),
+        Command(kind="label", id="b", case_ids=("transactions-0-3",), detail={"label": "fraud"}),
+    )
     page.wait_for_selector("#said >> text=changed since you opened it", timeout=2500)
     console.book.apply()
     page.wait_for_selector("#acts >> text=applied", timeout=2500)
@@ -222,8 +261,12 @@ def test_times_are_in_the_readers_zone_and_nothing_jumps(browser: Any, shared: S
     assert f" {hour:02d}:" in shown.inner_text()
     assert utc[11:16] in (shown.get_attribute("title") or "")
     moved = page.evaluate(
-        """() => new Promise(done => { let sum = 0; new PerformanceObserver(list => { for (const one of list.getEntries()) sum += one.value; })
-        .observe({type: "layout-shift", buffered: true}); setTimeout(() => done(sum), 500); })"""
+        """() => new Promise(done => {
+            let sum = 0;
+            const seen = list => { for (const one of list.getEntries()) sum += one.value; };
+            new PerformanceObserver(seen).observe({type: "layout-shift", buffered: true});
+            setTimeout(() => done(sum), 500);
+        })"""
     )
     assert moved < 0.01
     context.close()
@@ -258,11 +301,18 @@ def test_hostile_texts_stay_texts(browser: Any) -> None:
     page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
     page.on("console", lambda message: trouble.append(message.text))
     page.on("pageerror", lambda error: trouble.append(str(error)))
-    page.on("request", lambda request: None if request.url.startswith(made.url) else trouble.append(request.url))
+    page.on(
+        "request", lambda request: None if request.url.startswith(made.url) else trouble.append(request.url)
+    )
     for path in ["/cases", "/answers", "/audit", *(f"/cases/{one['case_id']}" for one in alerts)]:
         page.goto(made.url + path)
         page.mouse.move(300, 200)
-        assert page.locator("iframe, img, base, script:not([src='/static/console.js']), [onerror], [onload]").count() == 0
+        assert (
+            page.locator(
+                "iframe, img, base, script:not([src='/static/console.js']), [onerror], [onload]"
+            ).count()
+            == 0
+        )
         assert cut_off(page) == [], path
     context.close()
     stop()

@@ -24,5 +24,7 @@ def keys(visit: Visit) -> Response:
     answer = visit.redirect("/help")
     value = "off" if visit.one("keys") == "off" else "on"
     secure = visit.console.access.secure
-    answer.set_cookie(KEYS_COOKIE, value, max_age=365 * 86_400, httponly=True, samesite="lax", secure=secure, path="/")
+    answer.set_cookie(
+        KEYS_COOKIE, value, max_age=365 * 86_400, httponly=True, samesite="lax", secure=secure, path="/"
+    )
     return answer

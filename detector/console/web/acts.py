@@ -24,7 +24,12 @@ CLOSED = (
     ("no_answer", "customer cannot be reached"),
 )
 DAY_S = 86_400.0
-SNOOZES = ((1, "1 day", "analyst"), (7, "7 days", "analyst"), (30, "30 days", "lead"), (90, "90 days", "lead"))
+SNOOZES = (
+    (1, "1 day", "analyst"),
+    (7, "7 days", "analyst"),
+    (30, "30 days", "lead"),
+    (90, "90 days", "lead"),
+)
 NOTE_CHARS_MAX = 4000
 UNDOABLE = ("label", "snooze")
 MOVES_ON = ("label", "snooze", "close")  # after these the next case opens
@@ -39,10 +44,14 @@ class Wrong:
 
 def snooze_choices(visit: Visit) -> list[tuple[int, str]]:
     """Give the lengths of a snooze, days, that the person may choose."""
-    return [(days, name) for days, name, role in SNOOZES if visit.may("lead" if role == "lead" else "analyst")]
+    return [
+        (days, name) for days, name, role in SNOOZES if visit.may("lead" if role == "lead" else "analyst")
+    ]
 
 
-def read_command(visit: Visit, *, cases: Sequence[str], alerts: Sequence[str], last_s: float) -> Command | Wrong:
+def read_command(
+    visit: Visit, *, cases: Sequence[str], alerts: Sequence[str], last_s: float
+) -> Command | Wrong:
     """Read the act of a form.
 
     Parameters
@@ -50,7 +59,7 @@ def read_command(visit: Visit, *, cases: Sequence[str], alerts: Sequence[str], l
     cases, alerts
         What it is for; with `alerts` it is for these alone.
     last_s
-        Time of the latest event of the cases, s since the epoch: a snooze is counted from there, in event time.
+        Time of the latest event of the cases, s since the epoch: a snooze is counted from there.
     """
     act, _, choice = visit.one("act").partition(":")
     detail: dict[str, str] = {}
@@ -68,7 +77,7 @@ def read_command(visit: Visit, *, cases: Sequence[str], alerts: Sequence[str], l
         case "unsnooze":
             kind = "unsnooze"
         case "snooze":
-            days = dict((str(days), days) for days, _ in snooze_choices(visit)).get(visit.one("days"))
+            days = {str(days): days for days, _ in snooze_choices(visit)}.get(visit.one("days"))
             if days is None:
                 return Wrong("Choose for how long it is snoozed.")
             kind, detail = "snooze", {"until": iso(last_s + days * DAY_S)}

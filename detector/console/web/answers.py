@@ -53,7 +53,9 @@ def audit_csv(visit: Visit) -> Response:
     asked = _asked(visit)
     hidden = visit.person.role in visit.console.masked
     headers = {"Content-Disposition": 'attachment; filename="audit.csv"'}
-    return StreamingResponse(_lines(visit, asked, hidden), media_type="text/csv; charset=utf-8", headers=headers)
+    return StreamingResponse(
+        _lines(visit, asked, hidden), media_type="text/csv; charset=utf-8", headers=headers
+    )
 
 
 def _asked(visit: Visit) -> dict[str, str]:

@@ -86,7 +86,9 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _broken(request: Request, error: Exception) -> Response:
     console: Console = request.app.state.console
     console.log.error("console_bug", path=request.url.path, error=repr(error))
-    return await _plain(request, 500, "This is a mistake of the console. It is in its log; nothing is known to be sent.")
+    return await _plain(
+        request, 500, "This is a mistake of the console. It is in its log; nothing is known to be sent."
+    )
 
 
 async def _plain(request: Request, status: int, sentence: str) -> Response:

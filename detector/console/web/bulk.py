@@ -25,10 +25,14 @@ def preview(visit: Visit) -> Response:
     whole = visit.one("all") == "1"
     ids = list(visit.book.selected(asked, BULK_MAX + 1)) if whole else list(seen)
     if not ids:
-        return visit.sorry(422, "Nothing is selected", "Go back and select cases with their boxes, or by the key x.")
+        return visit.sorry(
+            422, "Nothing is selected", "Go back and select cases with their boxes, or by the key x."
+        )
     if len(ids) > most:
         who = "A lead may do more at once" if most == ANALYST_BULK_MAX else "Filter the queue into parts"
-        return visit.sorry(403, "Too many cases", f"These are more than {most:,} cases. {who}. Nothing was done.")
+        return visit.sorry(
+            403, "Too many cases", f"These are more than {most:,} cases. {who}. Nothing was done."
+        )
     views = [view for view in (visit.book.case(id_) for id_ in ids[:SHOWN]) if view is not None]
     last_s = max((view.row.last_s for view in views), default=visit.console.now_s())
     command = read_command(visit, cases=ids, alerts=(), last_s=last_s)

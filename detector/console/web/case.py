@@ -11,7 +11,17 @@ from starlette.responses import Response
 
 from detector.console import filters
 from detector.console.views import UNDO_S, CaseView, Command, Filter, Sent
-from detector.console.web.acts import CLOSED, LEGITIMATE, MOVES_ON, UNDOABLE, Wrong, note_beside, read_command, said, snooze_choices
+from detector.console.web.acts import (
+    CLOSED,
+    LEGITIMATE,
+    MOVES_ON,
+    UNDOABLE,
+    Wrong,
+    note_beside,
+    read_command,
+    said,
+    snooze_choices,
+)
 from detector.console.web.addresses import case_path
 from detector.console.web.evidence import band, events, known_frauds, others, reasons
 from detector.console.web.queue import values_of
@@ -47,7 +57,9 @@ def _unknown(visit: Visit) -> Response:
     )
 
 
-def _page(visit: Visit, view: CaseView, asked: Filter, query: str, *, status: int = 200, trouble: str = "") -> Response:
+def _page(
+    visit: Visit, view: CaseView, asked: Filter, query: str, *, status: int = 200, trouble: str = ""
+) -> Response:
     body = view.alerts[0].body if view.alerts else {}
     unit = view.row.unit
     return visit.render(
@@ -82,7 +94,7 @@ def _values(view: CaseView) -> list[str]:
     return [str(value) for value in found if value is not None]
 
 
-# --- acts ------------------------------------------------------------------------------------------------------
+# --- acts ---------------------------------------------------------------------------------------------------
 
 
 def act(visit: Visit) -> Response:
@@ -96,7 +108,9 @@ def act(visit: Visit) -> Response:
     if isinstance(command, Wrong):
         return _page(visit, view, asked, query, status=422, trouble=command.sentence)
     version = visit.one("version")
-    command = replace(command, seen={case_id: int(version)} if version.isdecimal() and len(version) < 18 else {})
+    command = replace(
+        command, seen={case_id: int(version)} if version.isdecimal() and len(version) < 18 else {}
+    )
     sent = _send(visit, command)
     if sent.conflicts:
         return visit.render(
@@ -145,7 +159,7 @@ def undo(visit: Visit) -> Response:
         return visit.sorry(
             409,
             "Too late to undo",
-            f"An answer can be undone for {UNDO_S:.0f} seconds. Open the case and give the right answer: the later one counts.",
+            f"An answer can be undone for {UNDO_S:.0f} seconds. Open the case and give the right one: the later counts.",
         )
     sent = visit.book.undo(visit.person, done["ids"])
     if sent.conflicts:
@@ -153,10 +167,12 @@ def undo(visit: Visit) -> Response:
     if not done["case"]:
         return visit.redirect("/cases", done={"text": f"{len(sent.feedback_ids):,} undone", **NOTHING})
     back = {"text": "undone", "case": done["case"], "who": done["who"], "ids": [], "until_s": 0.0}
-    return visit.redirect(*_address(done["case"], filters.write(filters.read(visit.one("queue", 4000)))), done=back)
+    return visit.redirect(
+        *_address(done["case"], filters.write(filters.read(visit.one("queue", 4000)))), done=back
+    )
 
 
-# --- originals -------------------------------------------------------------------------------------------------
+# --- originals ----------------------------------------------------------------------------------------------
 
 
 def originals(visit: Visit) -> Response:

@@ -55,8 +55,10 @@ def _scale(values: Sequence[float], start: float, end: float) -> _Scale:
     return _Scale(low, high, start, end, far)
 
 
-def expected_range(observed: float, expected: float | None, usual: Sequence[float] | None, unit: str | None) -> Markup:
-    """Draw what is usual as a bar, what is expected as a line, and what was observed as a mark beside them."""
+def expected_range(
+    observed: float, expected: float | None, usual: Sequence[float] | None, unit: str | None
+) -> Markup:
+    """Draw what is usual as a bar, what is expected as a line, and what was observed as a mark."""
     known = [observed, *([] if expected is None else [expected]), *(usual or ())]
     known = [value for value in known if math.isfinite(value)]
     if len(known) < 2 or not math.isfinite(observed):
@@ -83,8 +85,12 @@ def expected_range(observed: float, expected: float | None, usual: Sequence[floa
     if usual is not None:
         middle = (at(usual[0]) + at(usual[1])) / 2
         if abs(middle - x) > 150:
-            end = "start" if middle < _RANGE_WIDTH / 3 else "end" if middle > _RANGE_WIDTH * 2 / 3 else "middle"
-            parts.append(_text(f"usual {number(usual[0])} to {number(usual[1])}", at(usual[0]), 43, end, "label"))
+            end = (
+                "start" if middle < _RANGE_WIDTH / 3 else "end" if middle > _RANGE_WIDTH * 2 / 3 else "middle"
+            )
+            parts.append(
+                _text(f"usual {number(usual[0])} to {number(usual[1])}", at(usual[0]), 43, end, "label")
+            )
     if at.logarithmic:
         said += ", logarithmic"
     return _svg(_RANGE_WIDTH, _RANGE_HEIGHT, f"{said} {unit or ''}".strip(), parts, "range")
@@ -98,7 +104,9 @@ def timeline(points: Sequence[Point], usual: Sequence[float] | None, unit: str |
     left, right, top, bottom = 78, _TIME_WIDTH - 16, 14, _TIME_HEIGHT - 34
     x = _Scale(min(p.time_s for p in points), max(p.time_s for p in points), left + 10, right - 10, False)
     y = _scale([0.0, *(p.amount for p in points), *(usual or ())], bottom, top)
-    parts = [Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, right, bottom, bottom)]
+    parts = [
+        Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, right, bottom, bottom)
+    ]
     if usual is not None:
         low, high = y(usual[0]), y(usual[1])
         parts.append(
@@ -108,7 +116,9 @@ def timeline(points: Sequence[Point], usual: Sequence[float] | None, unit: str |
         )
     for value in _ticks(y):
         at = y(value)
-        parts.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, right, at, at))
+        parts.append(
+            Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(left, right, at, at)
+        )
         parts.append(_text(number(value, 4), left - 6, at + 4, "end", "label"))
     for point in sorted(points, key=lambda p: p.kind == "alert"):
         parts.append(_mark(point, x(point.time_s), y(point.amount), unit))
@@ -174,10 +184,18 @@ def graph(
     ]
     for id_, (x, y) in places.items():
         answer = answers.get(id_)
-        kind = "node here" if id_ == centre else f"node {answer}" if answer in ("fraud", "legitimate") else "node"
+        kind = (
+            "node here"
+            if id_ == centre
+            else f"node {answer}"
+            if answer in ("fraud", "legitimate")
+            else "node"
+        )
         sign = {"fraud": "F", "legitimate": "L"}.get(answer or "", "")
         dot = Markup('<circle class="{}" cx="{}" cy="{}" r="11"/>').format(kind, x, y)
-        dot += _text(sign, x, y + 4, "middle", "sign") + _text(names.get(id_, id_), x, y + 26, "middle", "label")
+        dot += _text(sign, x, y + 4, "middle", "sign") + _text(
+            names.get(id_, id_), x, y + 26, "middle", "label"
+        )
 
         parts.append(Markup('<a href="{}">{}</a>').format(case_path(id_), dot))
     said = f"this case and {len(steps) - 1} linked ones; F: answered fraud, L: answered legitimate"
@@ -187,7 +205,7 @@ def graph(
 
 def _rings(centre: str, steps: Mapping[str, int]) -> dict[str, tuple[float, float]]:
     """Place cases on rings around the first one; no wider than they are many."""
-    radius = {step: 0.0 for step in (0, 1, 2)}
+    radius = dict.fromkeys((0, 1, 2), 0.0)
     for step in (1, 2):
         many = sum(far == step for far in steps.values())
         radius[step] = radius[step - 1] + (max(70.0, many * 14.0) if many else 0.0)
@@ -204,7 +222,9 @@ def _rings(centre: str, steps: Mapping[str, int]) -> dict[str, tuple[float, floa
 
 def _text(text: str, x: float, y: float, anchor: str, kind: str) -> Markup:
     shown = seen(text, 28)
-    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, shown)
+    return Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        kind, x, y, anchor, shown
+    )
 
 
 def _svg(width: int, height: int, said: str, parts: Sequence[Markup], kind: str, role: str = "img") -> Markup:

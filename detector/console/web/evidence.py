@@ -80,7 +80,15 @@ def events(view: CaseView) -> list[Happened]:
         )  # fmt: skip
     for update in view.updates:
         for held in update.get("held_back") or ():
-            _add(found, held["partition"], held["offset"], held["event_time"], held["exposure"], held["score"], "held")
+            _add(
+                found,
+                held["partition"],
+                held["offset"],
+                held["event_time"],
+                held["exposure"],
+                held["score"],
+                "held",
+            )
     for alert in view.alerts:
         for one in alert.body.get("recent") or ():
             partition = alert.body["source"]["partition"]
@@ -90,12 +98,24 @@ def events(view: CaseView) -> list[Happened]:
 
 
 def _add(
-    found: dict[tuple[int, int], Happened], partition: int, offset: int, time: object, amount: Any, score: Any, kind: str
+    found: dict[tuple[int, int], Happened],
+    partition: int,
+    offset: int,
+    time: object,
+    amount: Any,
+    score: Any,
+    kind: str,
 ) -> None:
     time_s = seconds(time)
     if (partition, offset) not in found and time_s is not None:
         found[partition, offset] = Happened(
-            partition=partition, offset=offset, time_s=time_s, amount=amount, score=score, kind=kind, alert_id=None
+            partition=partition,
+            offset=offset,
+            time_s=time_s,
+            amount=amount,
+            score=score,
+            kind=kind,
+            alert_id=None,
         )
 
 
@@ -112,7 +132,7 @@ def points(happened: Sequence[Happened]) -> list[Point]:
 def band(body: Mapping[str, Any]) -> tuple[float, float] | None:
     """Give the usual amounts of the main entity; None where they are not known.
 
-    An alert does not name the field of its exposure: it is the one of the event, or of a reason, with that value.
+    An alert does not name the field of its exposure: it is one of the event or of a reason with that value.
     """
     exposure, entity = body.get("exposure"), body.get("entity") or {}
     if exposure is None:
@@ -138,7 +158,9 @@ def others(body: Mapping[str, Any]) -> list[tuple[str, str]]:
 def known_frauds(view: CaseView) -> list[str]:
     """Give what the alerts say of frauds that are near or at the same place."""
     codes = ("near_fraud", "frauds_there", "answered", "shared")
-    found = (fact["detail"] for a in view.alerts for fact in a.body.get("facts") or () if fact.get("code") in codes)
+    found = (
+        fact["detail"] for a in view.alerts for fact in a.body.get("facts") or () if fact.get("code") in codes
+    )
     return list(dict.fromkeys(map(str, found)))[:8]
 
 

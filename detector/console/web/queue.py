@@ -42,7 +42,7 @@ def queue(visit: Visit) -> Response:
 
 
 def _asked(query: Mapping[str, str]) -> Filter:
-    """Read the address. The filter's form says `who`, as an empty `assignee` means nobody: - is nobody, =NAME somebody."""
+    """Read the address. Its form says `who`, as an empty `assignee` is nobody: - nobody, =NAME somebody."""
     who = query.get("who", "")
     asked = filters.read(query)
     if who.startswith("="):

@@ -1,4 +1,4 @@
-"""Frauds that nobody was alerted of: one by its id, its place or its entity and time, or a file of chargebacks."""
+"""Frauds that nobody was alerted of: by id, place, entity and time, or a file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def preview(visit: Visit) -> Response:
     found = visit.book.find(named)
     rows = [(one, alert, _sendable(one, alert)) for one, alert in zip(named, found, strict=True)]
     sendable = [(one, alert) for one, alert, ok in rows if ok]
-    packed = {
+    packed: dict[str, list[Any]] = {
         "alerts": list(dict.fromkeys(alert for _, alert in sendable if alert)),
         "other": [one for one, alert in sendable if not alert],
     }
@@ -96,11 +96,15 @@ def _read(visit: Visit, given: Mapping[str, str]) -> list[dict[str, Any]]:
         try:
             return _table(uploaded.decode("utf-8-sig"))
         except UnicodeDecodeError:
-            raise Unreadable("The file is no text in UTF-8. Save it as CSV (UTF-8), then upload it again.") from None
+            raise Unreadable(
+                "The file is no text in UTF-8. Save it as CSV (UTF-8), then upload it again."
+            ) from None
     if pasted.strip():
         return _table(pasted)
     if not any(given.values()):
-        raise Unreadable("Write an event's id, its partition and offset, or an entity and a time; or give a list.")
+        raise Unreadable(
+            "Write an event's id, its partition and offset, or an entity and a time; or give a list."
+        )
     return [_named(given, 1)]
 
 
@@ -155,6 +159,8 @@ def _named(given: Mapping[str, str], line: int) -> dict[str, Any]:
     if "entity" in text and "time" in text:
         time_s = seconds(text["time"])
         if time_s is None:
-            raise Unreadable(f"Row {line}: the time must look like 2026-03-01T08:00:00Z, got {text['time'][:60]!r}.")
+            raise Unreadable(
+                f"Row {line}: the time must look like 2026-03-01T08:00:00Z, got {text['time'][:60]!r}."
+            )
         return {"entity": text["entity"], "time": iso(time_s)}
     raise Unreadable(f"Row {line}: needs an event_id, or partition and offset, or entity and time.")

@@ -22,17 +22,23 @@ async def log_in(request: Request) -> Response:
     console: Console = request.app.state.console
     _only_with_tokens(console)
     if not console.access.origin_ok(headers_of(request)):
-        raise HTTPException(403, "The log-in came from another site. Open the console itself, and log in there.")
+        raise HTTPException(
+            403, "The log-in came from another site. Open the console itself, and log in there."
+        )
     values, _ = await read_form(request)
     token, back = values.get("token", [""])[-1].strip(), _back(values.get("next", [""])[-1])
     peer = request.client.host if request.client else ""
     if not console.access.may_try(peer):
         console.log.warning("console_log_in_refused", peer=peer, why="too many tries")
-        return await _form(request, 429, back, "Too many wrong tokens came from your address. Wait a minute, then try again.")
+        return await _form(
+            request, 429, back, "Too many wrong tokens came from your address. Wait a minute, then try again."
+        )
     cookie = await run_in_threadpool(console.access.login, token[:TOKEN_CHARS_MAX], peer)
     if cookie is None:
         console.log.warning("console_log_in_refused", peer=peer, why="wrong token")
-        return await _form(request, 401, back, "Nobody has this token. Whoever runs the console can make a new one.")
+        return await _form(
+            request, 401, back, "Nobody has this token. Whoever runs the console can make a new one."
+        )
     answer = RedirectResponse(back, 303)
     answer.set_cookie(
         console.access.cookie,
@@ -54,7 +60,9 @@ async def log_out(request: Request) -> Response:
         raise HTTPException(403, "The log-out came from another site. Nothing was done.")
     await run_in_threadpool(console.access.logout, request.cookies)
     answer = RedirectResponse("/login", 303)
-    answer.delete_cookie(console.access.cookie, path="/", secure=console.access.secure, httponly=True, samesite="lax")
+    answer.delete_cookie(
+        console.access.cookie, path="/", secure=console.access.secure, httponly=True, samesite="lax"
+    )
     return answer
 
 
@@ -73,5 +81,10 @@ async def _form(request: Request, status: int, back: str, trouble: str = "") -> 
 
 def _back(text: str) -> str:
     """Give the page to go on to: one of ours, whatever the address says."""
-    ours = text.startswith("/") and not text.startswith(("//", "/\\")) and text.isprintable() and len(text) < 2000
+    ours = (
+        text.startswith("/")
+        and not text.startswith(("//", "/\\"))
+        and text.isprintable()
+        and len(text) < 2000
+    )
     return text if ours else "/cases"

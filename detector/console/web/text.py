@@ -1,7 +1,8 @@
-"""What pages write, made safe to read: one function for all texts, and the forms of numbers, amounts and times.
+"""What pages write, made safe to read: one function for all texts, and how numbers, amounts and times look.
 
-A text of an event is somebody else's. Jinja2 escapes markup; `seen` does the rest: a sign that is not seen, that turns
-the direction of writing, or that stacks on others is written as its code, so two texts that look alike are alike.
+A text of an event is somebody else's. Jinja2 escapes markup; `seen` does the rest: a sign that is not seen,
+that turns the direction of writing, or that stacks on others is written as its code. So texts that look alike
+are alike.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ CHARS_MAX = 2000  # of one text on a page
 MARKS_MAX = 3  # accents on one sign
 _UNSEEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp", "Zs"}  # controls, directions, unassigned, odd spaces
 _BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}  # letters and marks without ink
-_PLAIN = re.compile(r"[ -~\u00a1-\u00ac\u00ae-\u02ff]*")  # nothing to look for: Latin, without the soft hyphen
+_PLAIN = re.compile(
+    r"[ -~\u00a1-\u00ac\u00ae-\u02ff]*"
+)  # nothing to look for: Latin, without the soft hyphen
 
 
 def seen(value: object, chars_max: int = CHARS_MAX) -> str:

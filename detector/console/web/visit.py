@@ -1,9 +1,9 @@
 """One request: who asks, what the form says, and the ways to answer it.
 
-    request ─> headers, bounds (`guard`) ─> person ─> role ─> form: body, Origin, token ─> the page's own function
+    request ─> host, size (`guard`) ─> person ─> role ─> form: body, Origin, token ─> the page's own function
 
-`page` makes the endpoint, so no page can leave one of these out. The functions of pages are plain, run on threads,
-and take a `Visit`.
+`page` makes the endpoint, so no page can leave one of these out. The functions of pages are plain, run on
+threads, and take a `Visit`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ class Visit:
         """How many cases or records the person may act on at once."""
         return BULK_MAX if self.may("lead") else ANALYST_BULK_MAX
 
-    def render(self, template: str, *, status: int = 200, hidden: Sequence[str] = (), **values: Any) -> Response:
+    def render(
+        self, template: str, *, status: int = 200, hidden: Sequence[str] = (), **values: Any
+    ) -> Response:
         """Make a page. `hidden` are entities' values, which are masked for some roles."""
         masked = self.person.role in self.console.masked
         context = {
@@ -125,7 +127,7 @@ class Visit:
     def signed(self, kind: str, text: str, age_s: float) -> Any:
         """Give a signed value; None if it is not ours, is too old, or another person's."""
         try:
-            found = self.console.signer.loads(text, max_age=age_s)
+            found = self.console.signer.loads(text, max_age=int(age_s))
         except BadData:
             return None
         same = isinstance(found, list) and found[:2] == [kind, self.person.name]
@@ -153,7 +155,7 @@ Handler = Callable[[Visit], Response]
 
 
 def page(handler: Handler, *, role: Role = "viewer", form: bool = False) -> Callable[[Request], Any]:
-    """Make an endpoint of a page's function: for a logged-in person of at least `role`, and with `form` for our own forms."""
+    """Make an endpoint of a page's function, for people of at least `role`; `form`: for our forms."""
 
     async def endpoint(request: Request) -> Response:
         console: Console = request.app.state.console
@@ -179,7 +181,11 @@ def page(handler: Handler, *, role: Role = "viewer", form: bool = False) -> Call
         except DetectorError as error:
             console.log.warning("console_trouble", path=request.url.path, error=str(error))
             return await run_in_threadpool(
-                visit.sorry, 503, "That did not work", str(error), "Nothing is known to be sent. Try again in a moment."
+                visit.sorry,
+                503,
+                "That did not work",
+                str(error),
+                "Nothing is known to be sent. Try again in a moment.",
             )
 
     return endpoint
@@ -187,9 +193,13 @@ def page(handler: Handler, *, role: Role = "viewer", form: bool = False) -> Call
 
 def _not_logged_in(console: Console, request: Request) -> Response:
     if console.access.mode == "proxy":
-        raise HTTPException(401, "The proxy sent no valid token for you. Log in there, then open this page again.")
+        raise HTTPException(
+            401, "The proxy sent no valid token for you. Log in there, then open this page again."
+        )
     if request.method != "GET":
-        raise HTTPException(401, "You are not logged in any more. Nothing was done. Log in, then do it again.")
+        raise HTTPException(
+            401, "You are not logged in any more. Nothing was done. Log in, then do it again."
+        )
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"/login?{urlencode({'next': back})}", 303)
 
@@ -209,7 +219,7 @@ async def read_form(request: Request) -> tuple[dict[str, list[str]], dict[str, b
 
 
 def headers_of(request: Request) -> dict[str, str]:
-    """Headers by their names in lower case. One that comes twice is as if it were not there: which one counts is not clear."""
+    """Headers by their names in lower case, without those that come twice: which one counts is not clear."""
     found: dict[str, str] = {}
     twice: set[str] = set()
     for raw, value in request.headers.raw:

@@ -113,13 +113,17 @@ class FakeBook:
         related = [one for one in found[-1]["related"] if self.of(one)]
         return CaseView(
             row=self.row(case_id),
-            alerts=[Alert(id=body["alert_id"], published_s=self.now_s, body=body) for body in reversed(found)],
+            alerts=[
+                Alert(id=body["alert_id"], published_s=self.now_s, body=body) for body in reversed(found)
+            ],
             updates=[body for body in reversed(self.updates) if body["case_id"] == case_id],
             acts=[act for act in self.done if act.case_id == case_id],
             left_out=0,
             related=[(self.row(one), "same merchant M1") for one in related],
             links=[(case_id, one) for one in related],
-            next_id=None if asked is None else next(iter(ids[at + 1 :] or [i for i in ids if i != case_id]), None),
+            next_id=None
+            if asked is None
+            else next(iter(ids[at + 1 :] or [i for i in ids if i != case_id]), None),
         )
 
     def case_of(self, alert_id: str) -> str | None:
@@ -129,7 +133,9 @@ class FakeBook:
         return [row.id for row in self.rows(asked)][:limit]
 
     def choices(self) -> Mapping[str, Sequence[str]]:
-        people = sorted({row.assignee for row in map(self.row, {b["case_id"] for b in self.alerts}) if row.assignee})
+        people = sorted(
+            {row.assignee for row in map(self.row, {b["case_id"] for b in self.alerts}) if row.assignee}
+        )
         return {"assignees": people, "codes": ["value", "heat"], "segments": ["channel=online"]}
 
     def acts(
@@ -145,8 +151,13 @@ class FakeBook:
         return found[start : start + limit], str(start + limit) if len(found) > start + limit else None
 
     def answered(self) -> Sequence[AnswersOf]:
-        one = {"answers": 12, "per_hour": 6.0, "seconds_to_answer": 40.0, "precision": [("critical", 3, 4)]}
-        return [AnswersOf(actor=None, **one), AnswersOf(actor="ann", **one), AnswersOf(actor="bob", **one)]  # type: ignore[arg-type]
+        one: Any = {
+            "answers": 12,
+            "per_hour": 6.0,
+            "seconds_to_answer": 40.0,
+            "precision": [("critical", 3, 4)],
+        }
+        return [AnswersOf(actor=actor, **one) for actor in (None, "ann", "bob")]
 
     def find(self, named: Sequence[Mapping[str, Any]]) -> Sequence[str | None]:
         ids = {body["event_id"]: body["alert_id"] for body in self.alerts}
@@ -166,15 +177,27 @@ class FakeBook:
             case_id = case_id if isinstance(case_id, str) else None
             seen = command.seen.get(case_id or "")
             if case_id and seen is not None and seen != self.row(case_id).version and not anyway:
-                conflicts.append(Conflict(case_id=case_id, by="bob", what="bob answered it fraud a minute ago."))
+                conflicts.append(
+                    Conflict(case_id=case_id, by="bob", what="bob answered it fraud a minute ago.")
+                )
                 continue
             body = self.of(case_id)[-1] if case_id else {}
             self.done.append(
                 Act(
-                    feedback_id=feedback_id, kind=command.kind, actor=person.name, time_s=self.now_s, case_id=case_id,
-                    alert_id=None, event_id=None, entity=(body.get("entity") or {}).get("value"),
-                    detail=dict(command.detail), status="pending", outcome=None, text=None, learned=None,
-                )  # fmt: skip
+                    feedback_id=feedback_id,
+                    kind=command.kind,
+                    actor=person.name,
+                    time_s=self.now_s,
+                    case_id=case_id,
+                    alert_id=None,
+                    event_id=None,
+                    entity=(body.get("entity") or {}).get("value"),
+                    detail=dict(command.detail),
+                    status="pending",
+                    outcome=None,
+                    text=None,
+                    learned=None,
+                )
             )
             sent.append(feedback_id)
         self.commands.append((person, command))
@@ -182,14 +205,21 @@ class FakeBook:
         return Sent(feedback_ids=tuple(sent), conflicts=tuple(conflicts))
 
     def undo(self, person: Person, feedback_ids: Sequence[str]) -> Sent:
-        self.done = [act for act in self.done if act.feedback_id not in feedback_ids or act.actor != person.name]
+        self.done = [
+            act for act in self.done if act.feedback_id not in feedback_ids or act.actor != person.name
+        ]
         self.changes += 1
         return Sent(feedback_ids=tuple(feedback_ids), conflicts=())
 
     def originals(self, places: Sequence[tuple[int, int]]) -> Sequence[Event]:
         by_place = {(b["source"]["partition"], b["source"]["offset"]): b["event"] for b in self.alerts}
         return [
-            Event(partition=p, offset=o, value=by_place.get((p, o)), why="" if (p, o) in by_place else "no longer retained")
+            Event(
+                partition=p,
+                offset=o,
+                value=by_place.get((p, o)),
+                why="" if (p, o) in by_place else "no longer retained",
+            )
             for p, o in places
         ]
 
@@ -200,5 +230,7 @@ class FakeBook:
 
     def apply(self, status: Any = "applied", text: str = "It counts.") -> None:
         learned = {"fraud_share": (0.1, 0.2)} if status == "applied" else None
-        self.done = [replace(act, status=status, outcome=status, text=text, learned=learned) for act in self.done]
+        self.done = [
+            replace(act, status=status, outcome=status, text=text, learned=learned) for act in self.done
+        ]
         self.changes += 1

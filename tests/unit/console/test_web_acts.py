@@ -37,13 +37,19 @@ def test_pages_of_the_queue_are_the_queue() -> None:
     while path:
         page = world.get(path).text
         seen += [part.split('"')[0] for part in page.split('id="case-')[1:]]
-        path = next((p.split('href="')[1].split('"')[0] for p in page.split("<a") if 'rel="next"' in p), "").replace("&amp;", "&")
+        path = next(
+            (p.split('href="')[1].split('"')[0] for p in page.split("<a") if 'rel="next"' in p), ""
+        ).replace("&amp;", "&")
     assert seen == world.ids()
 
 
 @pytest.mark.parametrize(
     ("query", "words"),
-    [("q=nothing", "No case fits"), ("state=closed", "No case is in this state"), ("severity=%00&min=x&order=;", "cases")],
+    [
+        ("q=nothing", "No case fits"),
+        ("state=closed", "No case is in this state"),
+        ("severity=%00&min=x&order=;", "cases"),
+    ],
 )
 def test_an_empty_queue_says_what_helps(query: str, words: str) -> None:
     assert words in World().get(f"/cases?{query}").text
@@ -153,7 +159,12 @@ def test_a_form_sent_twice_is_one_act() -> None:
     form = hidden(world.get(f"/cases/{case_id}").text, "form")
     data = {"form": form, "case": case_id, "act": "fraud"}
     for _ in range(2):
-        assert world.http.post("/acts", data=data, headers={"Origin": ORIGIN}, follow_redirects=False).status_code == 303
+        assert (
+            world.http.post(
+                "/acts", data=data, headers={"Origin": ORIGIN}, follow_redirects=False
+            ).status_code
+            == 303
+        )
     assert len(world.book.done) == 1
 
 
@@ -187,7 +198,10 @@ def test_who_answered_meanwhile_is_told_and_nothing_is_overwritten() -> None:
     assert "bob answered it fraud" in answer.text
     assert len(world.book.done) == 1
     again = form | {"act": "fraud", "anyway": "1", "form": hidden(answer.text, "form")}
-    assert world.http.post("/acts", data=again, headers={"Origin": ORIGIN}, follow_redirects=False).status_code == 303
+    assert (
+        world.http.post("/acts", data=again, headers={"Origin": ORIGIN}, follow_redirects=False).status_code
+        == 303
+    )
     assert len(world.book.done) == 2
 
 
@@ -199,7 +213,7 @@ def test_trouble_with_the_broker_is_a_sentence() -> None:
     assert "nobody answers" in answer.text
 
 
-# --- many cases ------------------------------------------------------------------------------------------------
+# --- many cases ----------------------------------------------------------------------------------------
 
 
 def preview(world: World, **fields: Any) -> Any:
@@ -271,7 +285,7 @@ def test_a_forged_preview_is_refused() -> None:
     assert not world.book.commands
 
 
-# --- reports ---------------------------------------------------------------------------------------------------
+# --- reports -------------------------------------------------------------------------------------------
 
 
 def test_missed_frauds_are_previewed_and_sent() -> None:
@@ -327,7 +341,7 @@ def test_an_entity_and_a_time_name_only_what_was_alerted() -> None:
     assert 'action="/report/send"' not in page.text
 
 
-# --- what was done ---------------------------------------------------------------------------------------------
+# --- what was done -------------------------------------------------------------------------------------
 
 
 def test_answers_are_pending_then_applied_with_what_they_taught() -> None:

@@ -20,7 +20,14 @@ def inside(drawn: str) -> ElementTree.Element:
     _, _, width, height = map(float, svg.attrib["viewBox"].split())
     for node in svg.iter():
         assert "style" not in node.attrib
-        for name, most in (("x", width), ("cx", width), ("x1", width), ("y", height), ("cy", height), ("y2", height)):
+        for name, most in (
+            ("x", width),
+            ("cx", width),
+            ("x1", width),
+            ("y", height),
+            ("cy", height),
+            ("y2", height),
+        ):
             if name in node.attrib:
                 assert -1 <= float(node.attrib[name]) <= most + 1, (node.tag, node.attrib)
         assert "nan" not in str(node.attrib.get("d", ""))
@@ -28,14 +35,21 @@ def inside(drawn: str) -> ElementTree.Element:
 
 
 @given(numbers, st.none() | numbers, st.none() | st.tuples(finite, finite).map(sorted))
-def test_a_range_is_drawn_or_left_out(observed: float, expected: float | None, usual: list[float] | None) -> None:
+def test_a_range_is_drawn_or_left_out(
+    observed: float, expected: float | None, usual: list[float] | None
+) -> None:
     drawn = expected_range(observed, expected, usual, "EUR")
     if drawn:
         assert inside(drawn).attrib["aria-label"].startswith("observed")
 
 
-@given(st.lists(st.tuples(st.floats(0, 4e9), numbers), max_size=60), st.none() | st.tuples(finite, finite).map(sorted))
-def test_a_timeline_is_within_its_borders(events: list[tuple[float, float]], usual: list[float] | None) -> None:
+@given(
+    st.lists(st.tuples(st.floats(0, 4e9), numbers), max_size=60),
+    st.none() | st.tuples(finite, finite).map(sorted),
+)
+def test_a_timeline_is_within_its_borders(
+    events: list[tuple[float, float]], usual: list[float] | None
+) -> None:
     drawn = timeline([Point(time_s=t, amount=a, kind="alert", name="<x>") for t, a in events], usual, "EUR")
     if drawn:
         inside(drawn)

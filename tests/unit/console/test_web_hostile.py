@@ -16,7 +16,7 @@ from tests.unit.console.world import World
 
 TEXTS = {
     "script": "<script>alert(1)</script>",
-    "attribute": "\" onmouseover=\"alert(1)\" x='",
+    "attribute": '" onmouseover="alert(1)" x=\'',
     "image": "<img src=x onerror=alert(1)>",
     "svg": "</text></svg><svg onload=alert(1)>",
     "title": "</title></textarea></style><iframe src=javascript:alert(1)>",
@@ -117,7 +117,9 @@ def pages(made: World, text: str) -> dict[str, str]:
         "all acts": made.get("/audit").text,
         "report": made.post("/report", {"event_id": text[:1000]}).text,
         "unread": made.post("/report", {"time": text[:1000], "entity": text[:50]}).text,
-        "preview": made.post("/bulk", {"pick": f"{answered} 1", "act": "assign", "assignee": text[:200]}).text,
+        "preview": made.post(
+            "/bulk", {"pick": f"{answered} 1", "act": "assign", "assignee": text[:200]}
+        ).text,
         "nowhere": made.get("/cases/x%0d%0aSet-Cookie").text,
     }
     return all_
@@ -154,7 +156,15 @@ OPTIONAL = {
 
 
 def unseen(sign: str) -> bool:
-    return sign not in ALLOWED_SIGNS and unicodedata.category(sign) in ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")
+    return sign not in ALLOWED_SIGNS and unicodedata.category(sign) in (
+        "Cc",
+        "Cf",
+        "Co",
+        "Cs",
+        "Cn",
+        "Zl",
+        "Zp",
+    )
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -171,12 +181,20 @@ def test_the_export_is_one_inert_row_an_act(name: str) -> None:
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_seen_shows_every_sign(text: str) -> None:
     shown = seen(text)
-    assert not [sign for sign in shown if unicodedata.category(sign) in ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")]
+    assert not [
+        sign for sign in shown if unicodedata.category(sign) in ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")
+    ]
     assert len(shown) < 20_000
 
 
 def test_two_texts_that_look_alike_are_shown_apart() -> None:
-    pairs = [("C1", "C1\u200b"), ("C 1", "C\u00a01"), ("C1", "C1\ufe0f"), ("C1", "\u2066C1"), ("C1", "C1\u3164")]
+    pairs = [
+        ("C1", "C1\u200b"),
+        ("C 1", "C\u00a01"),
+        ("C1", "C1\ufe0f"),
+        ("C1", "\u2066C1"),
+        ("C1", "C1\u3164"),
+    ]
     for one, other in pairs:
         assert seen(one) != seen(other)
     for name in ("Łódź", "東京", "Ñandú", "مرحبا", "🙂"):
