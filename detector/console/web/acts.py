@@ -26,6 +26,7 @@ CLOSED = (
 DAY_S = 86_400.0
 SNOOZES = ((1, "1 day", "analyst"), (7, "7 days", "analyst"), (30, "30 days", "lead"), (90, "90 days", "lead"))
 NOTE_CHARS_MAX = 4000
+UNDOABLE = ("label", "snooze")
 MOVES_ON = ("label", "snooze", "close")  # after these the next case opens
 
 

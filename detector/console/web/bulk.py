@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from detector.console import filters
 from detector.console.access import FORM_S
-from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, ActKind, Command
-from detector.console.web.acts import Wrong, read_command, said
+from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, UNDO_S, ActKind, Command
+from detector.console.web.acts import UNDOABLE, Wrong, read_command, said
 from detector.console.web.queue import values_of
 from detector.console.web.visit import FIELDS_MAX, Visit
 
@@ -20,7 +20,7 @@ SHOWN = 25  # cases that the preview names
 def preview(visit: Visit) -> Response:
     """Say what an act would do, and sign it."""
     asked = filters.read(visit.one("queue", 4000))
-    most = BULK_MAX if visit.may("lead") else ANALYST_BULK_MAX
+    most = visit.bulk_max
     seen = _picked(visit)
     whole = visit.one("all") == "1"
     ids = list(visit.book.selected(asked, BULK_MAX + 1)) if whole else list(seen)
@@ -58,8 +58,11 @@ def send(visit: Visit) -> Response:
     command = replace(_unpacked(packed), id=visit.form_id)
     sent = visit.book.send(visit.person, command, anyway=visit.one("anyway") == "1")
     again = {conflict.case_id: command.seen.get(conflict.case_id, 0) for conflict in sent.conflicts}
+    done = {"ids": list(sent.feedback_ids), "case": "", "who": "", "until_s": visit.console.now_s() + UNDO_S}
     return visit.render(
         "sent.html",
+        undo=visit.sign("done", done) if command.kind in UNDOABLE and sent.feedback_ids else None,
+        until_s=done["until_s"],
         status=409 if sent.conflicts else 200,
         said=said(command),
         sent=sent,

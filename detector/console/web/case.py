@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from detector.console import filters
 from detector.console.views import UNDO_S, CaseView, Command, Filter, Sent
-from detector.console.web.acts import CLOSED, LEGITIMATE, MOVES_ON, Wrong, note_beside, read_command, said, snooze_choices
+from detector.console.web.acts import CLOSED, LEGITIMATE, MOVES_ON, UNDOABLE, Wrong, note_beside, read_command, said, snooze_choices
 from detector.console.web.addresses import case_path
 from detector.console.web.evidence import band, events, known_frauds, others, reasons
 from detector.console.web.queue import values_of
@@ -20,6 +21,7 @@ from detector.core.alerts.severity import SEVERITIES
 ORIGINALS_MAX = 50  # events that are read at once
 ALERTS_PICKED_MAX = 200  # of one form
 IDS_TOLD_MAX = 20  # feedback ids that an address carries
+NOTHING = {"case": "", "who": "", "ids": [], "until_s": 0.0}  # of what was done, where nothing can be undone
 
 
 def case(visit: Visit) -> Response:
@@ -123,7 +125,7 @@ def _go_on(visit: Visit, view: CaseView, command: Command, sent: Sent, query: st
         "case": view.row.id,
         "who": view.row.entity[1] if view.row.entity else view.row.id,
         "ids": list(sent.feedback_ids[:IDS_TOLD_MAX]),
-        "until_s": visit.console.now_s() + UNDO_S if command.kind in ("label", "snooze") else 0.0,
+        "until_s": visit.console.now_s() + UNDO_S if command.kind in UNDOABLE else 0.0,
     }
     if command.kind not in MOVES_ON or command.alert_ids:
         return visit.redirect(*_address(view.row.id, query), done=done)
@@ -133,14 +135,12 @@ def _go_on(visit: Visit, view: CaseView, command: Command, sent: Sent, query: st
 
 
 def _address(case_id: str, query: str) -> tuple[str, str]:
-    from urllib.parse import urlencode
-
     return case_path(case_id).unescape(), urlencode({"queue": query}) if query else ""
 
 
 def undo(visit: Visit) -> Response:
     """Take back what was done just now, and go back to its case."""
-    done = visit.signed("done", visit.one("done", 8000), 2 * UNDO_S)
+    done = visit.signed("done", visit.form.get("done", ("",))[-1], 2 * UNDO_S)
     if done is None:
         return visit.sorry(
             409,
@@ -150,6 +150,8 @@ def undo(visit: Visit) -> Response:
     sent = visit.book.undo(visit.person, done["ids"])
     if sent.conflicts:
         return visit.sorry(409, "Not undone", *(conflict.what for conflict in sent.conflicts))
+    if not done["case"]:
+        return visit.redirect("/cases", done={"text": f"{len(sent.feedback_ids):,} undone", **NOTHING})
     back = {"text": "undone", "case": done["case"], "who": done["who"], "ids": [], "until_s": 0.0}
     return visit.redirect(*_address(done["case"], filters.write(filters.read(visit.one("queue", 4000)))), done=back)
 
@@ -168,7 +170,7 @@ def originals(visit: Visit) -> Response:
     for event in found:
         names |= dict.fromkeys(map(str, (event.value or {})))
     columns = list(names)[:30]
-    alerted = {place for place, kind in ((_place(a.body), a.id) for a in view.alerts) if place is not None}
+    alerted = {place for place in (_place(alert.body) for alert in view.alerts) if place is not None}
     return visit.render(
         "originals.html", view=view, row=view.row, query=query, found=found, columns=columns, alerted=alerted,
         left_out=max(len(names) - len(columns), 0), hidden=[*values_of([view.row]), *_values(view)],
@@ -178,6 +180,3 @@ def originals(visit: Visit) -> Response:
 def _place(body: Mapping[str, Any]) -> tuple[int, int] | None:
     source = body.get("source")
     return (source["partition"], source["offset"]) if isinstance(source, Mapping) else None
-
-
-__all__: Sequence[str] = ("act", "case", "originals", "undo")

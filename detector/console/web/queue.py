@@ -8,7 +8,7 @@ from dataclasses import replace
 from starlette.responses import JSONResponse, Response
 
 from detector.console import filters
-from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, Filter, Row
+from detector.console.views import Filter, Row
 from detector.console.web.acts import CLOSED, LEGITIMATE, snooze_choices
 from detector.console.web.visit import Visit
 from detector.core.alerts.severity import SEVERITIES
@@ -35,7 +35,7 @@ def queue(visit: Visit) -> Response:
         legitimate=LEGITIMATE,
         closed=CLOSED,
         snoozes=snooze_choices(visit),
-        bulk_max=BULK_MAX if visit.may("lead") else ANALYST_BULK_MAX,
+        bulk_max=visit.bulk_max,
         filtered=_filtered(asked),
         hidden=values_of(found.rows),
     )

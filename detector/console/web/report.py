@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from detector.console.access import FORM_S
 from detector.console.views import BULK_MAX, Command
+from detector.console.web.case import NOTHING
 from detector.console.web.text import iso, seconds
 from detector.console.web.visit import Visit
 
@@ -33,7 +34,7 @@ class Unreadable(Exception):
 
 def ask(visit: Visit) -> Response:
     """Show the forms."""
-    return visit.render("report.html", trouble="", given={}, most=BULK_MAX)
+    return visit.render("report.html", trouble="", given={}, most=visit.bulk_max)
 
 
 def preview(visit: Visit) -> Response:
@@ -42,7 +43,10 @@ def preview(visit: Visit) -> Response:
     try:
         named = _read(visit, given)
     except Unreadable as error:
-        return visit.render("report.html", status=422, trouble=str(error), given=given, most=BULK_MAX)
+        return visit.render("report.html", status=422, trouble=str(error), given=given, most=visit.bulk_max)
+    if len(named) > visit.bulk_max:
+        trouble = f"These are {len(named):,}; you may report {visit.bulk_max:,} at once, a lead {BULK_MAX:,}."
+        return visit.render("report.html", status=403, trouble=trouble, given={}, most=visit.bulk_max)
     found = visit.book.find(named)
     rows = [(one, alert, _sendable(one, alert)) for one, alert in zip(named, found, strict=True)]
     sendable = [(one, alert) for one, alert, ok in rows if ok]
@@ -76,7 +80,7 @@ def send(visit: Visit) -> Response:
         detail={"label": "fraud"},
     )
     sent = visit.book.send(visit.person, command, anyway=True)
-    done = {"text": f"{len(sent.feedback_ids):,} reported as fraud", "case": "", "who": "", "ids": [], "until_s": 0.0}
+    done = {"text": f"{len(sent.feedback_ids):,} reported as fraud", **NOTHING}
     return visit.redirect("/answers", done=done)
 
 

@@ -24,7 +24,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from detector.console.access import Access
-from detector.console.views import Book, Person, Role
+from detector.console.acts import NotAllowed
+from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, Book, Person, Role
 from detector.console.web import addresses, drawing, evidence, text
 from detector.console.web.text import seen
 from detector.errors import DetectorError
@@ -87,6 +88,11 @@ class Visit:
     def may(self, role: Role) -> bool:
         """Whether the person's role is at least this one."""
         return ROLES.index(self.person.role) >= ROLES.index(role)
+
+    @property
+    def bulk_max(self) -> int:
+        """How many cases or records the person may act on at once."""
+        return BULK_MAX if self.may("lead") else ANALYST_BULK_MAX
 
     def render(self, template: str, *, status: int = 200, hidden: Sequence[str] = (), **values: Any) -> Response:
         """Make a page. `hidden` are entities' values, which are masked for some roles."""
@@ -168,6 +174,8 @@ def page(handler: Handler, *, role: Role = "viewer", form: bool = False) -> Call
             visit = replace(visit, form_id=form_id)
         try:
             return await run_in_threadpool(handler, visit)
+        except NotAllowed as error:
+            return await run_in_threadpool(visit.sorry, 403, "Not allowed", str(error), "Nothing was sent.")
         except DetectorError as error:
             console.log.warning("console_trouble", path=request.url.path, error=str(error))
             return await run_in_threadpool(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from detector.console.acts import NotAllowed
 from detector.console.views import Command
 from detector.errors import NeedsOperator
 from tests.unit.console.fake_book import FakeBook
@@ -244,6 +245,25 @@ def test_of_many_those_that_others_changed_are_told() -> None:
     assert "1 not sent" in sent.text
 
 
+def test_many_answers_are_undone_at_once() -> None:
+    world = World()
+    picks = [f"{row} {world.book.row(row).version}" for row in world.ids()[:3]]
+    page = preview(world, pick=picks, act="fraud").text
+    data = {name: hidden(page, name) for name in ("form", "command", "queue")}
+    sent = world.http.post("/bulk/send", data=data, headers={"Origin": ORIGIN})
+    answer = world.post("/undo", {"done": hidden(sent.text, "done")})
+    assert "3 undone" in answer.text
+    assert not world.book.done
+
+
+def test_what_a_role_may_not_do_is_said() -> None:
+    world = World()
+    world.book.fails = NotAllowed("Only a lead may erase an entity.")
+    answer = world.act(world.ids()[0], "fraud")
+    assert answer.status_code == 403
+    assert "Only a lead may erase an entity." in answer.text
+
+
 def test_a_forged_preview_is_refused() -> None:
     world = World()
     assert world.post("/bulk/send", {"command": "x.y.z"}).status_code == 403
@@ -293,6 +313,12 @@ def test_a_list_that_cannot_be_read_says_where_and_why(rows: str, words: str) ->
     answer = world.post("/report", {"rows": rows})
     assert answer.status_code == 422
     assert words in answer.text
+
+
+def test_more_than_a_hundred_reports_are_for_a_lead() -> None:
+    rows = "event_id\n" + "".join(f"{number}\n" for number in range(101))
+    assert "you may report 100 at once" in World().post("/report", {"rows": rows}).text
+    assert "101 reported" in World(role="lead").post("/report", {"rows": rows}).text
 
 
 def test_an_entity_and_a_time_name_only_what_was_alerted() -> None:

@@ -131,7 +131,7 @@ document.addEventListener("submit", (event) => {
 });
 window.addEventListener("pageshow", () => all("form[data-sent]").forEach((form) => delete form.dataset.sent));
 const undo = one("#undo");
-if (undo) setTimeout(() => undo.remove(), Math.max(0, Number(undo.dataset.until) - Date.now()));
+if (undo) setTimeout(() => undo.remove(), Number(undo.dataset.for)); // how long, as clocks may differ
 
 times();
 setInterval(() => news().catch(() => {}), NEWS_MS); // the console may be restarted: the next try is soon
