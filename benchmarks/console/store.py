@@ -3,11 +3,11 @@
     python -m benchmarks.console.store
     python -m benchmarks.console.store --alerts 20000 --kills 5
 
-Made-up alerts, as large as real ones (some 3 kB), three to a case, with updates, and answers to a fifth of the
-cases. They are read in batches of 500, as Kafka gives them, in a process of its own, whose peak memory is that
-of rebuilding. Then the queue is asked in every order, with each kind of filter and behind a cursor, and cases
-are opened. At last the same records are read by processes that are killed at random moments, and the tables
-are compared with those of one reading.
+Made-up alerts, as large as real ones (some 3 kB), three to a case, with updates, and answers to a fifth of
+the cases. They are read in batches of 500, as Kafka gives them, in a process of its own, whose peak memory is
+that of rebuilding. Then the queue is asked in every order, with each kind of filter and behind a cursor, and
+cases are opened. At last the same records are read by processes that are killed at random moments, and the
+tables are compared with those of one reading.
 
 Times are CPU time, as the machine may be busy; those of the wall stand beside them.
 """
@@ -189,7 +189,8 @@ def kill(folder: Path, count: int, kills: int) -> None:
             done += 1
     assert reading(killed, count).wait() == 0
     print(
-        f"{done} kills while {count:,} alerts are read: {'equal' if dump(killed) == dump(whole) else 'DIFFERENT'}"
+        f"{done} kills while {count:,} alerts are read: "
+        f"{'equal' if dump(killed) == dump(whole) else 'DIFFERENT'}"
     )
 
 
@@ -212,9 +213,9 @@ def main() -> None:
         peak, cpu = map(float, process.communicate()[0].split())
         took_s = time.perf_counter() - began_s
         print(
-            f"{given.alerts:,} alerts of {sum(sizes) / len(sizes):,.0f} bytes: read in {cpu:.1f} s of CPU time "
-            f"({took_s:.0f} s by the wall), peak memory {peak / 1024:.0f} MiB, "
-            f"file {os.path.getsize(path) / 2**20:.0f} MiB"
+            f"{given.alerts:,} alerts of {sum(sizes) / len(sizes):,.0f} bytes: "
+            f"read in {cpu:.1f} s of CPU time ({took_s:.0f} s by the wall), "
+            f"peak memory {peak / 1024:.0f} MiB, file {os.path.getsize(path) / 2**20:.0f} MiB"
         )
         measure(path)
         kill(Path(name), min(given.alerts, 5000), given.kills)
