@@ -207,7 +207,7 @@ def test_a_case_that_others_changed_says_so_and_its_receipt_appears(browser: Any
     console.book.apply()
     page.wait_for_selector("#acts >> text=applied", timeout=2500)
     assert page.input_value("#note") == "half a note"
-    page.click("text=Fraud")
+    page.click("#answer >> text=Fraud")
     page.wait_for_selector("text=Somebody else was here")
     page.close()
 
