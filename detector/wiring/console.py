@@ -8,6 +8,7 @@ import secrets
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -339,11 +340,12 @@ def _lines(path: Path) -> Iterator[list[Told]]:
 
 def _sender(writer: RecordWriter, topic: str) -> Callable[[Sequence[tuple[bytes, bytes]]], list[Told]]:
     def send(records: Sequence[tuple[bytes, bytes]]) -> list[Told]:
-        written = writer.send(records)
+        now_s = time.time()
+        written = writer.send(records, partition=0)  # that which the service reads
         return [
-            Told("feedback", topic, at.partition, at.offset, at.time_s, value)
+            Told("feedback", topic, at.partition, at.offset, now_s, value)
             for at, (_, value) in zip(written, records, strict=True)
-            if at.offset >= 0  # a repeated write, whose place the broker did not say: the topic will
+            if at.offset >= 0  # else the topic will say it
         ]
 
     return send

@@ -141,7 +141,8 @@ def test_reported_events_are_found_by_each_name(world: World) -> None:
         {"event_id": "none"}, {},
     ]  # fmt: skip
     assert world.book.find(named) == [
-        "transactions-0-7", "transactions-0-8", "transactions-0-7", "transactions-0-8", None, None, None, None,
+        "transactions-0-7", "transactions-0-8", "transactions-0-7", "transactions-0-8",
+        None, None, None, None,
     ]  # fmt: skip
     assert world.book.case_of("transactions-0-8") == "transactions-0-8"
 
@@ -208,7 +209,8 @@ def test_what_may_not_be_sent_is_refused_whole(
 
 def test_a_replay_refuses_acts_with_its_sentence(world: World) -> None:
     book = SqliteBook(
-        world.database, world.fold, world.clock, world, topic="t", send=None, originals=None, why="This is a replay."
+        world.database, world.fold, world.clock, world, topic="t",
+        send=None, originals=None, why="This is a replay.",
     )  # fmt: skip
     with pytest.raises(NotAllowed, match=r"This is a replay\."):
         book.send(ANN, answer(1))

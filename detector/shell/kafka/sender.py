@@ -21,8 +21,7 @@ class Written(NamedTuple):
     """Where a record is in its topic."""
 
     partition: int
-    offset: int
-    time_s: float  # of the record, s since the epoch
+    offset: int  # -1: it was written twice, and the broker did not say where
 
 
 class RecordWriter:
@@ -50,8 +49,15 @@ class RecordWriter:
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
 
-    def send(self, records: Sequence[tuple[bytes | None, bytes]]) -> list[Written]:
+    def send(
+        self, records: Sequence[tuple[bytes | None, bytes]], partition: int | None = None
+    ) -> list[Written]:
         """Write records, given as key and value, and wait until the broker has all of them.
+
+        Parameters
+        ----------
+        partition
+            Where to; None: by the keys.
 
         Raises
         ------
@@ -65,14 +71,15 @@ class RecordWriter:
                 producer = self._open()
                 with translated(f"write to {self._topic}", self._config):
                     sent: list[Any] = [
-                        producer.send(self._topic, value=value, key=key) for key, value in records
+                        producer.send(self._topic, value=value, key=key, partition=partition)
+                        for key, value in records
                     ]
                     await_all(producer, sent, time.monotonic() + self._timeout_ms / 1000)
                     facts = [future.get(timeout=0) for future in sent]
             except BaseException:
                 self._abandon()
                 raise
-        return [Written(one.partition, one.offset, one.timestamp / 1000) for one in facts]
+        return [Written(one.partition, one.offset) for one in facts]
 
     def close(self) -> None:
         """Close the connection. Never raises."""
