@@ -159,7 +159,8 @@ def undo(visit: Visit) -> Response:
         return visit.sorry(
             409,
             "Too late to undo",
-            f"An answer can be undone for {UNDO_S:.0f} seconds. Open the case and give the right one: the later counts.",
+            f"An answer can be undone for {UNDO_S:.0f} seconds. Open the case and give the right one.",
+            "Of two answers of yours the later one counts.",
         )
     sent = visit.book.undo(visit.person, done["ids"])
     if sent.conflicts:
