@@ -68,7 +68,7 @@ class SqliteBook:
         self._topic, self._send, self._originals, self._why = topic, send, originals, why
         self._sending = threading.Lock()
         self._kept: dict[str, tuple[float, object]] = {}
-        self.read_s = clock.monotonic()  # when topics were last read; the reader sets it
+        self.read_s: float | None = None  # when topics were last read; the reader sets it. None: all was
 
     # --- what is known --------------------------------------------------------------------------------------
 
@@ -128,7 +128,8 @@ class SqliteBook:
 
     def fresh(self) -> tuple[int, float]:
         """A number that rises with each change, and how old the newest read is, s."""
-        return self._fold.changes, self._clock.monotonic() - self.read_s
+        age_s = 0.0 if self.read_s is None else self._clock.monotonic() - self.read_s
+        return self._fold.changes, age_s
 
     # --- what is done ---------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The console's database: one SQLite file in WAL mode, one writer, and a reader for each thread.
+"""The console's database: one SQLite file in WAL mode, one writer, and as many readers as ask at once.
 
 It holds nothing of its own: what is in it was read from topics, with the positions up to which that was done,
 in the same transaction. A file of another version, of other topics, or one that is damaged is deleted, and
@@ -19,11 +19,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from detector.errors import NeedsOperator
+from detector.errors import NeedsOperator, OutsideError
 
 VERSION = 1  # of the tables; another one is read anew
 BUSY_S = 10.0
-CACHE_KIB = 16 * 1024  # of each connection; pages of a file of 100,000 alerts that are read again and again
+CACHE_KIB = 8 * 1024  # of each connection, of which there are some dozens at most
 Connection: TypeAlias = sqlite3.Connection
 Row: TypeAlias = sqlite3.Row
 
@@ -115,8 +115,8 @@ class Database:
 
     def __init__(self, path: Path, of: str) -> None:
         self.path = path
-        self._local = threading.local()
         self._opened: list[Connection] = []
+        self._idle: list[Connection] = []  # readers that nobody uses
         self._lock = threading.RLock()  # of the writer
         self._lists = threading.Lock()
         self._claim = _claim(path)
@@ -128,28 +128,48 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction of the one writer: all of it, or nothing after an error."""
-        with self._lock:
+        """A transaction of the one writer: all of it, or nothing after an error.
+
+        Raises
+        ------
+        OutsideError
+            The file cannot be written now, as on a full disk.
+        NeedsOperator
+            The file is damaged.
+        """
+        with self._lock, self._translated():
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._writer.execute("COMMIT")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction of this thread's reader: everything in it is of one moment."""
-        connection = getattr(self._local, "reader", None)
-        if connection is None:
-            connection = self._local.reader = self._open()
-            connection.execute("PRAGMA query_only=ON")
-        connection.execute("BEGIN")
-        try:
-            yield connection
-        finally:
-            connection.execute("COMMIT")
+        """A transaction of a reader: everything in it is of one moment.
+
+        Raises
+        ------
+        OutsideError, NeedsOperator
+            As `writing`.
+        """
+        with self._translated():
+            with self._lists:
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                connection = self._open()
+                connection.execute("PRAGMA query_only=ON")
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")  # it has changed nothing
+                with self._lists:
+                    self._idle.append(connection)
 
     def close(self) -> None:
         """Close all connections."""
@@ -159,12 +179,24 @@ class Database:
 
     # --- inside ---
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise OutsideError(f"console.database: {self.path} cannot be used now: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise NeedsOperator(
+                f"console.database: {self.path} is damaged ({error}): delete it, and start again"
+            ) from None
+
     def _close_all(self) -> None:
         with self._lists:
             for connection in self._opened:
                 with suppress(sqlite3.Error):
                     connection.close()
             self._opened.clear()
+            self._idle.clear()
 
     def _begin(self, of: str) -> Connection:
         """Open the file, and make it anew if it does not hold what we want."""

@@ -83,8 +83,8 @@ def console(config: Config, environ: Mapping[str, str], folder: Path | None = No
         signals = opened.enter_context(Signals(END_S))
         stopping = threading.Event()
         signals.call(stopping.set)
-        parts = _parts(config, found, folder, log, opened)
-        failures = _serve(config, environ, key, parts, stopping, log)
+        parts = _parts(config, found, folder, log, opened, stopping)
+        failures = [] if parts is None else _serve(config, environ, key, parts, stopping, log)
     for failure in failures:
         if isinstance(failure, DetectorError):
             raise failure
@@ -130,8 +130,15 @@ def _check(config: Config, *, topics: bool) -> None:
         )
 
 
-def _parts(config: Config, found: Secrets, folder: Path | None, log: Log, opened: ExitStack) -> _Parts:
-    """Open the database and what it is read from."""
+def _parts(
+    config: Config,
+    found: Secrets,
+    folder: Path | None,
+    log: Log,
+    opened: ExitStack,
+    stopping: threading.Event,
+) -> _Parts | None:
+    """Open the database and what it is read from; None: `stopping` was set before a broker was there."""
     from detector.console.book import SqliteBook
     from detector.console.database import Database
     from detector.console.fold import Fold
@@ -148,11 +155,14 @@ def _parts(config: Config, found: Secrets, folder: Path | None, log: Log, opened
         _read_folder(fold, folder, log)
         book = SqliteBook(database, fold, clock, log, topic=topic, send=None, originals=None, why=REPLAY)
         return _Parts(book=book, reader=None, database=path)
-    names = {kind: name for kind in KINDS if (name := getattr(config.topics, kind)) is not None}
+    names = _names(config)
     topics = TopicReader(config, list(names.values()), found.password, found.key_password)
     opened.callback(topics.close)
     path = Path(settings.database)
-    database = Database(path, _source(topics, names))
+    source = _source(topics, names, stopping, log)
+    if source is None:
+        return None
+    database = Database(path, source)
     opened.callback(database.close)
     fold = Fold(database, wanted(config), days=settings.days, rows=settings.rows)
     assert config.topics.feedback is not None
@@ -236,6 +246,7 @@ class Reader:
 
     def start(self, stopping: threading.Event) -> None:
         """Begin to read, until `stopping` is set."""
+        self._book.read_s = self._clock.monotonic()
         self._thread = threading.Thread(target=self._run, args=(stopping,), name="topics", daemon=True)
         self._thread.start()
 
@@ -297,10 +308,27 @@ def wanted(config: Config) -> Wanted:
     )
 
 
-def _source(topics: TopicReader, names: Mapping[Kind, str]) -> str:
-    """What the database is read from: a topic that was made anew is another one."""
-    ids = topics.ids()
-    return " ".join(f"{kind}={name}/{ids[name].cluster}/{ids[name].topic}" for kind, name in names.items())
+def _names(config: Config) -> dict[Kind, str]:
+    """Names of the topics that are read."""
+    return {kind: name for kind in KINDS if (name := getattr(config.topics, kind)) is not None}
+
+
+def _source(
+    topics: TopicReader, names: Mapping[Kind, str], stopping: threading.Event, log: Log
+) -> str | None:
+    """What the database is read from: a topic that was made anew is another one. Waits for a broker."""
+    wait_s = RETRY_MIN_S
+    while not stopping.is_set():
+        try:
+            ids = topics.ids()
+        except OutsideError as error:
+            log.warning("not_ready", reason=str(error))
+            topics.close()
+            stopping.wait(wait_s)
+            wait_s = min(2 * wait_s, RETRY_MAX_S)
+        else:
+            return " ".join(f"{kind}={name}/{'/'.join(ids[name])}" for kind, name in names.items())
+    return None
 
 
 def _read_folder(fold: Fold, folder: Path, log: Log) -> None:

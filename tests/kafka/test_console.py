@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,12 +35,13 @@ EVERY = Filter(states=("open", "answered", "closed", "snoozed"))
 @contextmanager
 def console(deployment: Deployment, database: Path) -> Iterator:  # type: ignore[type-arg]
     """The console's parts in this process, reading."""
-    import threading
-
     config = load(deployment.config, [f"console.database={database}"], {})
     stopping = threading.Event()
     with ExitStack() as opened:
-        parts = _parts(config, resolve_secrets(config, {}), None, logs.get_logger("detector"), opened)
+        parts = _parts(
+            config, resolve_secrets(config, {}), None, logs.get_logger("detector"), opened, stopping
+        )
+        assert parts is not None
         assert parts.reader is not None
         parts.reader.start(stopping)
         try:

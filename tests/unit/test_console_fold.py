@@ -16,7 +16,7 @@ from detector.console.database import Database
 from detector.console.reading import Kind, Told
 from detector.console.views import Filter
 from detector.core.alerts.score_record import iso
-from detector.errors import NeedsOperator
+from detector.errors import NeedsOperator, OutsideError
 from tests.unit.console_world import T0, World, alert, labelled, numbered, receipt, told, update
 
 DAY_S = 86_400.0
@@ -231,3 +231,15 @@ def test_a_transaction_that_fails_leaves_nothing(world: World, monkeypatch: pyte
     monkeypatch.undo()
     world.fold.add([told("alerts", 0, alert(1, 1))])
     assert world.book.queue(Filter()).count == 1
+
+
+def test_a_disk_that_is_full_is_told_and_tried_again(world: World) -> None:
+    with world.database.writing() as connection:
+        connection.execute("PRAGMA max_page_count=1")
+    bodies = [told("alerts", n, {**alert(n, n), "more": "x" * 50 + str(n)}) for n in range(500)]
+    with pytest.raises(OutsideError, match="cannot be used now: database or disk is full"):
+        world.fold.add(bodies)
+    with world.database.writing() as connection:
+        connection.execute("PRAGMA max_page_count=100000")
+    assert world.fold.add(bodies) == 500
+    assert world.book.queue(Filter()).count == 500

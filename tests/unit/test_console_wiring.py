@@ -103,7 +103,8 @@ def test_what_topics_hold_is_shown_and_an_answer_goes_there(producer: Any, confi
     def both(check: Callable[[Any], None]) -> None:
         stopping = threading.Event()
         with ExitStack() as opened:
-            parts = _parts(config, resolve_secrets(config, {}), None, MemoryLog(), opened)
+            parts = _parts(config, resolve_secrets(config, {}), None, MemoryLog(), opened, stopping)
+            assert parts is not None
             assert parts.reader is not None
             parts.reader.start(stopping)
             try:
@@ -154,7 +155,10 @@ def test_a_replay_is_shown_from_its_files_and_refuses_acts(config: Config, tmp_p
     (folder / "more.jsonl.gz").write_bytes(gzip.compress(msgspec.json.encode(alert(9, 9, card="C9")) + b"\n"))
     (folder / "scores.csv").write_text("event_id\n")
     with ExitStack() as opened:
-        book = _parts(config, resolve_secrets(config, {}), folder, MemoryLog(), opened).book
+        parts = _parts(config, resolve_secrets(config, {}), folder, MemoryLog(), opened, threading.Event())
+        assert parts is not None
+        book = parts.book
+        assert book.fresh()[1] == 0.0
         rows = book.queue(Filter(states=("open", "answered"))).rows
         assert sorted((row.id, row.events, row.state) for row in rows) == [
             ("transactions-0-1", 5, "answered"), ("transactions-0-9", 1, "open"),
@@ -175,7 +179,9 @@ def test_a_folder_without_outputs_is_named(
 ) -> None:
     make(tmp_path / "empty")
     with ExitStack() as opened, pytest.raises(ConfigError, match=r"--replay: got .*empty, expected a folder"):
-        _parts(config, resolve_secrets(config, {}), tmp_path / "empty", MemoryLog(), opened)
+        _parts(
+            config, resolve_secrets(config, {}), tmp_path / "empty", MemoryLog(), opened, threading.Event()
+        )
 
 
 def test_it_does_not_start_where_nobody_could_log_in_or_answer(config: Config) -> None:
@@ -235,3 +241,17 @@ def test_the_signing_key_stays_and_a_short_one_is_refused(tmp_path: Path) -> Non
 def test_originals_near_each_other_are_read_in_one_go() -> None:
     assert _runs([1, 2, 90, 500, 501]) == [(1, 90), (500, 501)]
     assert _runs([]) == []
+
+
+def test_it_waits_for_a_broker_until_it_is_told_to_stop(config: Config) -> None:
+    nowhere = config.kafka.model_copy(update={"bootstrap_servers": ("127.0.0.1:1",)})
+    away, stopping = config.model_copy(update={"kafka": nowhere}), threading.Event()
+
+    class StopsIt(MemoryLog):
+        def warning(self, event: str, **values: object) -> None:
+            super().warning(event, **values)
+            stopping.set()
+
+    log = StopsIt()
+    with ExitStack() as opened:
+        assert _parts(away, resolve_secrets(away, {}), None, log, opened, stopping) is None
