@@ -129,7 +129,7 @@ def cut_off(page: Any) -> list[str]:
 
 # 640 pixels are a window of 1280 at a zoom of 200 %, to CSS.
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 640, 390, 320])
+@pytest.mark.parametrize("width", [1280, 640, 390])
 @pytest.mark.parametrize("scripts", [True, False])
 def test_every_page_is_accessible(
     browser: Any, shared: Served, scheme: str, width: int, scripts: bool
