@@ -6,10 +6,15 @@ import json
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from detector.config.tree import Console as Settings
+from detector.console.access import Access
+from detector.console.tokens import make_token
+from detector.console.views import Command, Person
 from detector.console.web import Replica, make_app
 from detector.ports import PartitionStatus, Status
 from tests.browser.conftest import Served, serve
@@ -85,11 +90,6 @@ def console() -> Iterator[Served]:
 def shared() -> Iterator[Served]:
     """A console with answers, for tests that only look."""
     made, stop = served(many(60))
-    import urllib.request
-
-    assert urllib.request.urlopen(f"{made.url}/healthz").status == 200
-    from detector.console.views import Command, Person
-
     for number, detail in enumerate(({"label": "fraud"}, {"label": "legitimate", "code": "travel"})):
         made.book.send(
             Person(name="ann", role="lead"),
@@ -195,7 +195,7 @@ def test_keys_on_the_queue_and_a_case(browser: Any, console: Served) -> None:
     assert box == "solid"  # where the focus is, is seen
     page.keyboard.press("f")
     page.wait_for_url("**/bulk")
-    assert "2 cases: answered fraud" in page.inner_text("h1")
+    assert "2 cases to be answered fraud" in page.inner_text("h1")
     page.goto(f"{console.url}/cases/transactions-0-3")
     page.keyboard.press("n")
     page.keyboard.type("fl called")
@@ -236,8 +236,6 @@ def test_a_case_that_others_changed_says_so_and_its_receipt_appears(browser: Any
     page = browser.new_page()
     page.goto(f"{console.url}/cases/transactions-0-3")
     page.fill("#note", "half a note")
-    from detector.console.views import Command, Person
-
     console.book.send(
         Person(name="bob", role="lead"),
         Command(kind="label", id="b", case_ids=("transactions-0-3",), detail={"label": "fraud"}),
@@ -336,3 +334,56 @@ def test_the_page_of_the_queue_is_small(browser: Any, shared: Served) -> None:
     assert re.search(r"<strong>\d+</strong> cases", answer.text())
     assert json.loads(page.request.get(f"{shared.url}/fresh").text())["number"] >= 0
     page.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_pages_that_follow_a_form_are_accessible(
+    browser: Any, console: Served, scheme: str, width: int
+) -> None:
+    viewport = {"width": width, "height": 900}
+    context = browser.new_context(viewport=viewport, color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    found = {}
+    page.goto(f"{console.url}/report")
+    page.fill("textarea", f"event_id\n{console.book.alerts[0]['event_id']}\nunknown\n")
+    page.click("text=See what is known")
+    found["matched"] = violations(page) + cut_off(page)
+    page.goto(f"{console.url}/report")
+    page.click("text=See what is known")
+    found["trouble"] = violations(page) + cut_off(page)
+    page.goto(f"{console.url}/cases")
+    page.check('[name="pick"] >> nth=0')
+    page.click("#bulk >> text=Fraud")
+    found["preview"] = violations(page) + cut_off(page)
+    page.click("text=Confirm")
+    found["sent"] = violations(page) + cut_off(page)
+    page.goto(f"{console.url}/cases/transactions-0-7")
+    bob = Person(name="bob", role="lead")
+    detail = {"assignee": "bob"}
+    console.book.send(bob, Command(kind="assign", id="b", case_ids=("transactions-0-7",), detail=detail))
+    page.click("#answer >> text=Fraud")
+    found["conflict"] = violations(page) + cut_off(page)
+    page.click("text=Send mine all the same")
+    found["undo"] = violations(page) + cut_off(page)
+    assert "Undo" in page.inner_text("#said")
+    context.close()
+    assert {name: one for name, one in found.items() if one} == {}
+
+
+def test_the_log_in_is_accessible_and_keeps_the_way(browser: Any, tmp_path: Path) -> None:
+    tokens = tmp_path / "console.tokens"
+    token = make_token(tokens, "ann", "analyst")
+    clock = FixedClock()
+    access = Access(Settings(mode="token", tokens=str(tokens)), KEY, clock)
+    url, stop = serve(make_app(book=FakeBook(), access=access, key=KEY, clock=clock, log=Lines()))
+    context = browser.new_context(bypass_csp=True)
+    page = context.new_page()
+    page.goto(f"{url}/audit?actor=ann")
+    assert violations(page) == []
+    page.keyboard.type(token)  # the field has the focus
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/audit?actor=ann")
+    page.click("text=Log out")
+    page.wait_for_url("**/login")
+    context.close()
+    stop()

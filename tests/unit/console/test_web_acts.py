@@ -225,7 +225,7 @@ def test_many_cases_are_previewed_and_then_sent_once() -> None:
     picks = [f"{row} {world.book.row(row).version}" for row in world.ids()[:3]]
     page = preview(world, pick=picks, act="close", close_code="duplicate")
     assert page.status_code == 200
-    assert "3 cases: closed: duplicate of another case" in page.text
+    assert "3 cases to be closed: duplicate of another case" in page.text
     assert not world.book.commands
     data = {name: hidden(page.text, name) for name in ("form", "command", "queue")}
     for _ in range(2):
