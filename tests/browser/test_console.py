@@ -240,7 +240,7 @@ def test_a_case_that_others_changed_says_so_and_its_receipt_appears(browser: Any
         Person(name="bob", role="lead"),
         Command(kind="label", id="b", case_ids=("transactions-0-3",), detail={"label": "fraud"}),
     )
-    page.wait_for_selector("#said >> text=changed since you opened it", timeout=2500)
+    page.wait_for_selector("#said >> text=news on this case", timeout=2500)
     console.book.apply()
     page.wait_for_selector("#acts >> text=applied", timeout=2500)
     assert page.input_value("#note") == "half a note"

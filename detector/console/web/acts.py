@@ -72,6 +72,8 @@ def read_command(
             if code not in dict(LEGITIMATE):
                 return Wrong("Choose why it is legitimate.")
             kind, detail = "label", {"label": "legitimate", "code": code}
+        case "erase" if visit.may("lead"):
+            kind = "erase"
         case "retract":
             kind = "retract_label"
         case "unsnooze":
@@ -125,6 +127,8 @@ def said(command: Command) -> str:
             return "snooze ended"
         case "close":
             return f"closed: {dict(CLOSED).get(detail['code'], detail['code'])}"
+        case "erase":
+            return "erased: all that the service knows of the entity is dropped for good"
         case "assign":
             return f"assigned to {detail['assignee']}"
         case "note":

@@ -97,6 +97,23 @@ def test_undo_takes_the_answer_back(store: Store) -> None:
     assert case_id in world.get("/cases").text
 
 
+def test_a_lead_erases_after_a_page_that_says_so(store: Store) -> None:
+    analyst = seen_by(store)
+    case_id = first(analyst)
+    assert "Erase" not in analyst.get(f"/cases/{case_id}").text
+    clock = FixedClock(store.clock.time())
+    access = AccessAs("lead", clock, name="lea")
+    lead = World(book=store.book, clock=clock, access=access)  # type: ignore[arg-type]
+    pick = hidden(lead.get(f"/cases/{case_id}").text, "pick")
+    assert analyst.post("/bulk", {"pick": pick, "act": "erase"}).status_code == 422
+    page = lead.post("/bulk", {"pick": pick, "act": "erase"})
+    assert "to be erased" in page.text
+    assert not store.topic.records
+    sent = lead.post("/bulk/send", {"command": hidden(page.text, "command")})
+    assert "1 sent" in sent.text, sent.text
+    assert b'"kind":"erase"' in (store.topic.records[0].value or b"")
+
+
 def test_missed_frauds_are_matched(store: Store) -> None:
     world = seen_by(store)
     body = bodies()[0]

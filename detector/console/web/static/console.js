@@ -52,7 +52,7 @@ function renew(old, fresh) {
   again?.focus({ preventScroll: true });
   if (fresh.dataset.version && fresh.dataset.version !== said) {
     old.dataset.version = fresh.dataset.version;
-    tell("This case changed since you opened it. What is below is new.");
+    tell("There is news on this case since you opened it.");
   }
 }
 function tell(text) {
