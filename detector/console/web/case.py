@@ -105,7 +105,10 @@ def act(visit: Visit) -> Response:
         return _unknown(visit)
     if visit.one("act") == "erase":
         return visit.sorry(
-            422, "Not erased", "Erasing is confirmed on a page of its own: use the button of the case."
+            422,
+            "Not erased",
+            "Erasing is confirmed on a page of its own: use the button of the case.",
+            "Nothing was sent.",
         )
     alerts = [one for one in visit.form.get("alert", ()) if one in {alert.id for alert in view.alerts}]
     command = read_command(visit, cases=[case_id], alerts=alerts[:ALERTS_PICKED_MAX], last_s=view.row.last_s)
