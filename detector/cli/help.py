@@ -28,12 +28,15 @@ def _type_of(param: Any) -> Any:
     return next(iter(get_args(annotation)), annotation)
 
 
+def _paragraphs(help: str | None) -> str:
+    return "\n\n".join(" ".join(one.split()) for one in (help or "").split("\n\n"))
+
+
 class Command(TyperCommand):
     """A command with such a help page. Lines of the docstring do not end lines of the page."""
 
     def __init__(self, *args: Any, help: str | None = None, **options: Any) -> None:
-        paragraphs = (help or "").split("\n\n")
-        super().__init__(*args, help="\n\n".join(" ".join(one.split()) for one in paragraphs), **options)
+        super().__init__(*args, help=_paragraphs(help), **options)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _name_values(super().get_params(ctx))
@@ -41,6 +44,9 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """A group of commands with such a help page."""
+
+    def __init__(self, *args: Any, help: str | None = None, **options: Any) -> None:
+        super().__init__(*args, help=_paragraphs(help), **options)
 
     def get_params(self, ctx: Any) -> list[Any]:
         return _name_values(super().get_params(ctx))

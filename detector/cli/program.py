@@ -17,6 +17,7 @@ from detector.cli import (
     alerts,
     checkpoint,
     config,
+    console,
     doctor,
     drift,
     feedback,
@@ -50,6 +51,7 @@ _checkpoint = typer.Typer(
 _alerts = typer.Typer(help="Show and export alerts, from their topic.", cls=Group, no_args_is_help=True)
 _cases = typer.Typer(help="List and show cases, from the topics.", cls=Group, no_args_is_help=True)
 _drift = typer.Typer(help="Show what has changed in the stream.", cls=Group, no_args_is_help=True)
+_console = typer.Typer(cls=Group, invoke_without_command=True)
 _feedback = typer.Typer(help="Answer alerts.", cls=Group, no_args_is_help=True)
 _BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
 _report = typer.Typer(help="Report on what the detector does.", cls=Group, no_args_is_help=True)
@@ -73,6 +75,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (_alerts, "export", alerts.export, None),
     (_cases, "list", feedback.list_cases, None),
     (_cases, "show", feedback.show_case, None),
+    (_console, "token", console.token, None),
     (_feedback, "send", feedback.send, None),
     (_drift, "report", drift.report, None),
     (_report, "bias", report.bias, None),
@@ -87,6 +90,8 @@ for _group, _name, _function, _panel in _COMMANDS:
     _group.command(_name, cls=Command, rich_help_panel=_panel)(_function)
 app.add_typer(_alerts, name="alerts", rich_help_panel=_OPERATE)
 app.add_typer(_cases, name="cases", rich_help_panel=_OPERATE)
+_console.callback()(console.console)
+app.add_typer(_console, name="console", rich_help_panel=_OPERATE)
 app.add_typer(_feedback, name="feedback", rich_help_panel=_OPERATE)
 app.add_typer(_drift, name="drift", rich_help_panel=_OPERATE)
 app.add_typer(_report, name="report", rich_help_panel=_OPERATE)

@@ -114,7 +114,8 @@ def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
     """
     problems: list[Problem] = []
     try:
-        resolve_each({**_secrets(config), **_of_receivers(config)}, environ)
+        console = {"console.session_key": config.console.session_key}
+        resolve_each({**_secrets(config), **_of_receivers(config), **console}, environ)
     except ConfigError as error:
         problems += error.problems
     sections = {
@@ -122,6 +123,7 @@ def missing_here(config: Config, environ: Mapping[str, str]) -> list[Problem]:
         "kafka.security.oauth": config.kafka.security.oauth,
         "registry": config.registry,
         "http.tls": config.http.tls,
+        "console.proxy": config.console.proxy,
         **{f"notify.receivers[{place}]": one for place, one in enumerate(config.notify.receivers)},
     }
     for section, key in product(sections, ("ca_file", "cert_file", "key_file")):

@@ -31,6 +31,7 @@ _DEPTH_MAX = 8
 WINDOW_S = 60.0
 LIBRARY_LINES_MAX = 3  # of one library in a window: its causes come first, and we say ours
 EVENT_LINES_MAX = 3  # of one event of ours in a window, below ERROR
+ALWAYS = frozenset(("act",))  # of people: each has its line, for whoever looks who did what
 _KEYS_MAX = 256  # of a window: further ones are left out
 
 Plain = None | bool | int | float | str | list["Plain"] | dict[str, "Plain"]
@@ -120,7 +121,7 @@ class Limit:
 
     - A library's template (the message before its values are filled in): once. Of one library, at most
       `LIBRARY_LINES_MAX` records.
-    - Our own events: `EVENT_LINES_MAX` records of each. Errors are all shown.
+    - Our own events: `EVENT_LINES_MAX` records of each. Errors are all shown, and so are those of `ALWAYS`.
 
     What is shown depends on the records and their times alone.
     """
@@ -166,7 +167,8 @@ class Limit:
         template = record.name, _event(record)
         if not _is_own(record.name):
             return ((record.name.partition(".")[0], ""), LIBRARY_LINES_MAX), (template, 1)
-        return () if record.levelno >= logging.ERROR else ((template, EVENT_LINES_MAX),)
+        always = record.levelno >= logging.ERROR or _event(record) in ALWAYS
+        return () if always else ((template, EVENT_LINES_MAX),)
 
 
 class _LimitedHandler(logging.StreamHandler[TextIO]):

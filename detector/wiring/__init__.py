@@ -11,6 +11,7 @@ from detector.wiring.bias import BiasFiles, bias
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
+from detector.wiring.console import console, console_token
 from detector.wiring.daemon import run
 from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
@@ -44,6 +45,8 @@ __all__ = [
     "bias",
     "checkpoints_place",
     "compile_all",
+    "console",
+    "console_token",
     "diagnose",
     "drift_page",
     "drift_report",

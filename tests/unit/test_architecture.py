@@ -28,6 +28,7 @@ LEVELS = {
     "ports": 4,
     "notify": 5,
     "fairness": 5,
+    "console": 6,
     "shell": 6,
     "testing": 6,
     "wiring": 7,
@@ -114,6 +115,11 @@ CLIENTS = (
     "typer",
     "yaml",
     "confluent_kafka",
+    "sqlite3",
+    "starlette",
+    "uvicorn",
+    "jinja2",
+    "joserfc",
 )
 # Sizes, over the whole package. An exception names a file, class or function, its own limit, and why.
 LINES_MAX = 500  # of a file

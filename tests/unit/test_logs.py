@@ -240,6 +240,15 @@ def test_a_library_that_repeats_itself_is_cut_short_and_the_rest_counted() -> No
     assert {"timestamp", "logger"} <= told.keys()
 
 
+def test_what_people_did_is_never_left_out() -> None:
+    stream = io.StringIO()
+    configure(stream=stream)
+    for number in range(50):
+        get_logger("detector").info("act", actor="ann", feedback_id=f"f{number}")
+    configure(stream=io.StringIO())
+    assert [line["feedback_id"] for line in lines(stream)] == [f"f{number}" for number in range(50)]
+
+
 def test_at_level_debug_nothing_is_left_out() -> None:
     stream = io.StringIO()
     configure(level="debug", stream=stream)

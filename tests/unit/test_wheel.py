@@ -36,6 +36,8 @@ def test_both_have_the_package_with_schemas_and_types_and_nothing_else(built: tu
         assert not wrong_contents(distribution)
         found = names(distribution)
         assert {"detector/py.typed", "detector/schemas/alert.v1.json", "detector/cli/program.py"} <= found
+        pages = ("templates/base.html", "static/console.css", "static/console.js")
+        assert {f"detector/console/web/{page}" for page in pages} <= found
         assert not any(name.startswith(("tests/", "benchmarks/")) for name in found)
 
 

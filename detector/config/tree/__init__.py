@@ -16,6 +16,7 @@ between two starts.
 from detector.config.tree.alerts import Alerts, Budget, Severity
 from detector.config.tree.base import Name, Part, Secret, Topic
 from detector.config.tree.config import PROCESS_BYTES, Config, ModelPart
+from detector.config.tree.console import Console, ConsoleProxy
 from detector.config.tree.event import (
     EPOCHS,
     MISSING,
@@ -76,6 +77,8 @@ __all__ = [
     "Checkpoints",
     "Clusters",
     "Config",
+    "Console",
+    "ConsoleProxy",
     "Duplicates",
     "Encoder",
     "EntityField",

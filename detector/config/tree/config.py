@@ -11,7 +11,8 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from detector.config.formats import WITH_SCHEMAS
 from detector.config.tree.alerts import Alerts
-from detector.config.tree.base import Part, Secret, Size, unfit
+from detector.config.tree.base import Part, Secret, Size, is_loopback, unfit
+from detector.config.tree.console import Console
 from detector.config.tree.event import Event
 from detector.config.tree.model import Model
 from detector.config.tree.notify import Notify
@@ -118,6 +119,7 @@ class Config(Part):
     http: Http = Http()
     log: Log = Log()
     notify: Notify = Notify()
+    console: Console = Console()
     model: Model = Model()
     alerts: Alerts = Alerts()
 
@@ -128,6 +130,17 @@ class Config(Part):
         if registry is None and event is not None and event.format in WITH_SCHEMAS:
             raise unfit(f"a registry: event.format {event.format} reads its schemas from one")
         return registry
+
+    @field_validator("console")
+    @classmethod
+    def _hides_its_tokens(cls, console: Console, info: ValidationInfo) -> Console:
+        http = info.data.get("http")
+        private = is_loopback(console.address) or (console.origin or "").startswith("https:")
+        if http is not None and console.mode == "token" and not private and http.tls is None:
+            raise unfit(
+                "http.tls, or an https:// origin of a proxy: log-ins would cross the network in clear"
+            )
+        return console
 
     @field_validator("alerts")
     @classmethod

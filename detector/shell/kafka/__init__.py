@@ -34,7 +34,7 @@ from detector.shell.kafka.inbox import KafkaInbox
 from detector.shell.kafka.output_watch import OutputWatch
 from detector.shell.kafka.probe import rights_of
 from detector.shell.kafka.record_batch import rehearse_batch
-from detector.shell.kafka.sender import send_records
+from detector.shell.kafka.sender import RecordWriter, send_records
 from detector.shell.kafka.side_log import KafkaSideLog, TimeOf
 from detector.shell.kafka.stream import KafkaStream
 from detector.shell.kafka.topic_reader import TopicReader
@@ -49,6 +49,7 @@ __all__ = [
     "KafkaSideLog",
     "KafkaStream",
     "OutputWatch",
+    "RecordWriter",
     "TimeOf",
     "TopicReader",
     "Transactions",

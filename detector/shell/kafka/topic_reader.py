@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from kafka import KafkaConsumer, TopicPartition
@@ -11,6 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from detector.config.tree import Config
 from detector.core.records import Record
 from detector.errors import BrokerUnavailable
+from detector.ports import TopicIds
 from detector.shell import calls
 from detector.shell.kafka.client import (
     CALL,
@@ -20,8 +21,10 @@ from detector.shell.kafka.client import (
     translated,
 )
 from detector.shell.kafka.probe import PROBE_S, probe
+from detector.shell.kafka.workarounds import ids_of
 
 POLL_MS = 200
+LOOK_S = 60.0  # between two looks whether a topic has more partitions
 
 
 class TopicReader:
@@ -55,25 +58,34 @@ class TopicReader:
         self._consumer: KafkaConsumer | None = None
 
     def records(
-        self, since_s: float | None = None, *, follow: bool = False
+        self,
+        since_s: float | None = None,
+        *,
+        follow: bool = False,
+        positions: Mapping[tuple[str, int], int] | None = None,
     ) -> Iterator[Sequence[tuple[str, int, Record]]]:
         """Yield topic, partition and record, in batches: all that are there now, in as many as they come.
 
-        With `follow` it goes on for ever with new ones. The first empty batch says that all that were there
-        at the start have been read. The records of a partition come in their order.
+        With `follow` it goes on with new ones, until a topic has more partitions than at the start. The first
+        empty batch says that all that were there at the start have been read. The records of a partition come
+        in their order.
 
         Parameters
         ----------
         since_s
             Only records of this time or later, s since the epoch; None: from the beginning.
+        positions
+            Where to begin instead, by topic and partition; what was deleted meanwhile is left out.
 
         Raises
         ------
         BrokerUnavailable
+        LogGone
+            Records were deleted while they were read. Begin again.
         """
         consumer = self._open()
         with self._translated():
-            ends = self._begin(consumer, since_s)
+            ends = self._begin(consumer, since_s, positions or {})
         left, answered_s = set(ends), time.monotonic()
         while left:
             with self._translated():
@@ -91,10 +103,26 @@ class TopicReader:
             elif left and time.monotonic() - answered_s > self._timeout_ms / 1000:
                 raise BrokerUnavailable(f"Could not read {', '.join(self._topics)}: no answer.")
         yield []
+        looked_s = time.monotonic()
         while follow:
             with self._translated():
                 fetched = consumer.poll(POLL_MS)
+            if time.monotonic() - looked_s > LOOK_S:
+                looked_s = time.monotonic()
+                if set(self._places(consumer)) - consumer.assignment():
+                    follow = False
             yield [(at.topic, at.partition, record) for at, records in fetched.items() for record in records]
+
+    def ids(self) -> Mapping[str, TopicIds]:
+        """Return the ids of the cluster and of each topic.
+
+        Raises
+        ------
+        BrokerUnavailable
+        """
+        consumer = self._open()
+        self._places(consumer)
+        return {topic: ids_of(consumer, topic) for topic in self._topics}
 
     def close(self) -> None:
         """Close the connection. Never raises."""
@@ -111,7 +139,9 @@ class TopicReader:
                 self._consumer = make_consumer(self._settings)
         return self._consumer
 
-    def _begin(self, consumer: KafkaConsumer, since_s: float | None) -> dict[TopicPartition, int]:
+    def _begin(
+        self, consumer: KafkaConsumer, since_s: float | None, positions: Mapping[tuple[str, int], int]
+    ) -> dict[TopicPartition, int]:
         """Go to the start of each partition; returns the ends of those that have records to read."""
         places = self._places(consumer)
         consumer.assign(places)
@@ -122,6 +152,8 @@ class TopicReader:
             found = consumer.offsets_for_times(asked, timeout_ms=self._timeout_ms)
             starts = {at: ends[at] if found.get(at) is None else found[at].offset for at in places}
         for at in places:
+            wanted = positions.get((at.topic, at.partition), starts[at])
+            starts[at] = min(max(wanted, starts[at]), ends[at])
             consumer.seek(at, starts[at])
         return {at: ends[at] for at in places if starts[at] < ends[at]}
 

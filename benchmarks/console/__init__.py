@@ -1,0 +1,1 @@
+"""Measures of the console's database: size, speed, kills."""

@@ -1,0 +1,131 @@
+"""Serves the pages over HTTP until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from detector.config.tree import HttpTls
+from detector.errors import CredentialsError, NeedsOperator
+
+BACKLOG = 128
+AT_ONCE_MAX = 256  # connections; a browser has six
+IDLE_S = 15  # of a connection without a request
+END_S = 3  # for requests under way
+HEADER_BYTES_MAX = 32 << 10
+
+App = Callable[..., Any]  # an ASGI application
+
+
+class Server:
+    """A server in a thread of its own.
+
+    Parameters
+    ----------
+    address
+        host:port; without a host all interfaces of IPv4.
+    tls
+        The certificate; None: plain HTTP. A renewed one is used after `renew`.
+
+    Raises
+    ------
+    NeedsOperator
+        The address cannot be listened on.
+    CredentialsError
+        The certificate cannot be used.
+    """
+
+    def __init__(self, app: App, address: str, tls: HttpTls | None = None) -> None:
+        self._tls, self._address = tls, address
+        self._context = None if tls is None else _context(tls)
+        self._socket = _listen(address)
+        settings = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            loop="asyncio",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # whoever connects is who asks, whatever a header says
+            server_header=False,
+            date_header=True,
+            backlog=BACKLOG,
+            limit_concurrency=AT_ONCE_MAX,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=END_S,
+            h11_max_incomplete_event_size=HEADER_BYTES_MAX,
+        )
+        settings.load()
+        settings.ssl = self._context
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(target=self._run, name="console", daemon=True)
+        self.failed: BaseException | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        host, port = self._socket.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        return f"{'http' if self._tls is None else 'https'}://{host}:{port}"
+
+    def start(self, ended: Callable[[], object] = lambda: None) -> None:
+        """Begin to serve; `ended` is called when it no longer does."""
+        self._ended = ended
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the requests under way, for `END_S` at most."""
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(END_S + 1)
+        self._socket.close()
+
+    def renew(self) -> None:
+        """Read the certificate again; one that cannot be used changes nothing."""
+        if self._context is not None and self._tls is not None:
+            _load(self._context, self._tls)
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        except BaseException as error:  # noqa: BLE001 - raised again by the main thread
+            self.failed = error
+        finally:
+            self._ended()
+
+
+def _listen(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    found = socket.socket(family)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host.strip("[]"), int(port)))
+        found.listen(BACKLOG)
+    except OSError as error:
+        found.close()
+        raise NeedsOperator(
+            f"console.address: cannot listen on {address}: {error.strerror or error}"
+        ) from None
+    found.setblocking(False)
+    return found
+
+
+def _context(tls: HttpTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, tls)
+    return context
+
+
+def _load(context: ssl.SSLContext, tls: HttpTls) -> None:
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file, "")
+    except OSError as error:  # includes ssl.SSLError
+        raise CredentialsError(f"http.tls: {tls.cert_file} cannot be used: {error}") from None
