@@ -37,7 +37,9 @@ from detector.core.records import Alert, CaseUpdate, DeadLetter, Identity, Outpu
 from detector.core.recovery.checkpoint import Manifest, Snapshot, read_manifest, read_state
 from detector.core.recovery.journal import Journal
 from detector.core.shard.looking import Looked
+from detector.core.shard.space import Among, Neighbour
 from detector.errors import UsageError
+from detector.wiring.similar import Wanted
 
 _LENGTH = struct.Struct("<Q")
 _SWITCHED_OFF = ("X86_V4", "AVX512_SKX", "AVX512_ICL", "AVX512_SPR")  # the second: an older name of the first
@@ -124,6 +126,11 @@ class RemoteStream:
                 candidates={row: _alert(row, body) for row, body in alerts},
                 rejected={row: Rejected(reason, detail) for row, reason, detail in rejected},
             )
+
+    def similar(self, wanted: Wanted, among: Sequence[Among], count: int) -> dict[Among, list[Neighbour]]:
+        """As `Stream.similar`."""
+        found = self.ask("similar", [wanted.offset, wanted.event_id, wanted.record], list(among), count)
+        return {kind: msgspec.convert(near, list[Neighbour]) for kind, near in found.items()}
 
     def settle(self) -> bool:
         """As `Stream.settle`."""
@@ -275,6 +282,10 @@ def _answer(stream: Stream, what: str, arguments: Sequence[Any]) -> Any:
             return [_as_plain(outputs) for outputs in stream.take(_records(arguments[0]))]
         case "look":
             return [_looked_as_plain(looked) for looked in stream.look(_records(arguments[0]))]
+        case "similar":
+            (offset, event_id, record), among, count = arguments
+            wanted = Wanted(offset=offset, event_id=event_id, record=record)
+            return msgspec.to_builtins(stream.similar(wanted, among, count))
         case "snapshot":
             return to_bytes(stream.snapshot())
         case "waiting":

@@ -22,6 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from detector.api.labels import Labels
 from detector.config.tree import ModelPart
+from detector.core.events import Rejected
 from detector.core.jobs import Lanes, Result
 from detector.core.records import Identity, Outputs, Record
 from detector.core.recovery.checkpoint import Manifest, Snapshot
@@ -29,9 +30,11 @@ from detector.core.recovery.journal import Barrier, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange
 from detector.core.shard.looking import Looked
 from detector.core.shard.partition import Partition
+from detector.core.shard.space import Among, Neighbour
 from detector.errors import UsageError
 from detector.shell.background import BackgroundThread
 from detector.wiring.compiling import COMPILING, watching_compilation
+from detector.wiring.similar import Wanted, nearby
 
 T = TypeVar("T")
 
@@ -121,6 +124,23 @@ class Stream:
             for start in range(0, len(records), LOOKED_AT_ONCE):
                 yield self._partition.look(records[start : start + LOOKED_AT_ONCE])
 
+    def similar(self, wanted: Wanted, among: Sequence[Among], count: int) -> dict[Among, list[Neighbour]]:
+        """Find what an event is near to, see `detector.wiring.similar`; nothing changes.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet, the event is not remembered, or the record is no event.
+        """
+        with self._looking() as partition:
+            found = nearby(partition, wanted, among, count)
+        if isinstance(found, Rejected):
+            raise UsageError(f"the event is rejected, {found.reason}: {found.detail}")
+        if found is None:
+            named = wanted.event_id if wanted.offset is None else f"at offset {wanted.offset}"
+            raise UsageError(f"the event {named} is not remembered: give it as a dict with its columns")
+        return found[1]
+
     def settle(self) -> bool:
         """Make a barrier here: learn from an incomplete block, and apply the labels that wait.
 
@@ -174,6 +194,15 @@ class Stream:
         if wanted is not None:
             self.labels.done(wanted, outputs)
         return outputs
+
+    @contextmanager
+    def _looking(self) -> Iterator[Partition]:
+        """The partition with a model, to be looked at on one thread."""
+        with _one_thread():
+            self._check()
+            if not self._partition.embedded.ready:
+                raise UsageError("there is no model yet: it comes after the first 256 events")
+            yield self._partition
 
     def _check(self) -> None:
         if self._broken:

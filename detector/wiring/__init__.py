@@ -5,6 +5,7 @@ replay   events file, feedback file, progress folder                ─┴─> t
 audits   the same logs and stores, read from outside the group      ───> Auditor, the same shards
 """
 
+from detector.core.shard.space import AMONG
 from detector.wiring.alerts import read_alerts
 from detector.wiring.audit import ReplayFiles, auditing, begin, roll_back
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
@@ -28,6 +29,7 @@ from detector.wiring.similar import Similar, Wanted, similar
 from detector.wiring.status import service_status
 
 __all__ = [
+    "AMONG",
     "COMPILING",
     "TRIAL_EVENTS_MAX",
     "Replay",

@@ -128,7 +128,11 @@ def _run(
         config_info.update(_config_info(changed))
 
     reloader, config_info = Reloader(config, read, apply, log), _config_info(config)
-    with threadpool_limits(1), Signals(END_S) as signals, background_lanes(JOBS_WAIT_S) as lanes:
+    with (
+        threadpool_limits(1),
+        Signals(END_S) as signals,
+        background_lanes(JOBS_WAIT_S, telemetry.refits) as lanes,
+    ):
         runner = Runner(
             config=config,
             topic=config.topics.transactions,

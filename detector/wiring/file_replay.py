@@ -146,7 +146,7 @@ def replay(
         feedback = lines = FileSideLog(plan.feedback)
         stream.line_of = lines.line
     sides: dict[Side, SideLog | None] = {"feedback": feedback, "exchange": stream.exchange}
-    with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S) as lanes:
+    with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S, telemetry.refits) as lanes:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,

@@ -36,6 +36,7 @@ from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.recovery.journal import WITHIN_BLOCKS, Barrier, Cause, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.shard.alerting import Inquired
+from detector.core.shard.embedded import Embedded
 from detector.core.shard.looking import Looked
 from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
@@ -235,6 +236,11 @@ class Partition:
     def look(self, records: Sequence[Record]) -> Looked:
         """Score records, each as if it were the next one; nothing changes."""
         return self._shard.look(records)
+
+    @property
+    def embedded(self) -> Embedded:
+        """The embedding, to be looked at until the next event."""
+        return self._shard.embedded
 
     def due(
         self,

@@ -1,6 +1,6 @@
-"""The embedding of one checkpoint, to be searched: what an event is near to, and why.
+"""The embedding, searched: what an event is near to, and why.
 
-    checkpoint ─> SearchedSpace ─ similar(event, among) ─> neighbours, nearest first
+    Embedded ─> SearchedSpace ─ similar(event, among) ─> neighbours, nearest first
 
     normal     clusters of the core, by the index that serves
     frauds     this partition's confirmed frauds that are still known
@@ -19,21 +19,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.tree import ModelPart
-from detector.core.features import Features, Layout, Rows, Units
+from detector.core.features import Features, Layout, Rows
 from detector.core.features.subjects import subjects_of
-from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer, Examples
-from detector.core.labels.replay_buffer import ReplayBuffer
-from detector.core.model.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
-from detector.core.model.embedding import embed
+from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, Examples
+from detector.core.model.clusters import ENTITIES_SHOWN_MIN, EVERYTHING
 from detector.core.model.index import Exact
-from detector.core.model.serving import ServedModel
-from detector.core.shard.sizing import fitted
+from detector.core.shard.embedded import Embedded
 
 Among = Literal["normal", "frauds", "recent"]
 AMONG: tuple[Among, ...] = get_args(Among)
@@ -67,33 +63,13 @@ class _Asked(NamedTuple):
 
 
 class SearchedSpace:
-    """See the module's text.
+    """See the module's text."""
 
-    Parameters
-    ----------
-    config, state
-        Of a checkpoint.
-    """
-
-    def __init__(self, config: ModelPart, state: Mapping[str, Any]) -> None:
-        model = fitted(config)
-        self._layout = layout = Layout(config.event, model.features)
-        self._features = features = Features(layout)
-        core = Core(model.clusters, layout)
-        core.load(state["core"])
-        self._served = ServedModel(model, layout, features, np.random.default_rng(model.seed))
-        self._served.load(state["served"], core)
-        self._units = Units(state["units"])
-        self._buffer = EventBuffer(model.labels, layout, len(features))
-        self._buffer.load(state["buffer"])
-        self._frauds = ReplayBuffer(self._buffer.examples(np.zeros(0, dtype=np.int64)))
-        self._frauds.load(state["supervision"]["frauds"])
-        self._subjects = _places_of(layout, features)
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a model yet."""
-        return self._served.ready
+    def __init__(self, embedded: Embedded) -> None:
+        self._embedded = embedded
+        self._layout, self._features = embedded.layout, embedded.features
+        self._buffer, self._frauds = embedded.buffer, embedded.frauds
+        self._subjects = _places_of(self._layout, self._features)
 
     def event(self, *, offset: int | None = None, id_hash: int | None = None) -> tuple[int, Examples] | None:
         """Offset of an event, and what the encoder saw of it; None: the shard does not remember it."""
@@ -138,10 +114,10 @@ class SearchedSpace:
 
     def embed(self, examples: Examples) -> NDArray[np.float32]:
         """Embeddings (n, D) of n events."""
-        return embed(self._served.space.encoder, examples.inputs, examples)
+        return self._embedded.embed(examples)
 
     def _clusters(self, event: Examples, count: int) -> list[Neighbour]:
-        space, asked = self._served.space, self._asked(event)
+        space, asked = self._embedded.space, self._asked(event)
         numbers, distances = space.nearest.search(asked.at, min(count, len(space.clusters)))
         found = []
         for number, distance in zip(numbers[0].tolist(), distances[0].tolist(), strict=True):
@@ -169,7 +145,7 @@ class SearchedSpace:
 
     def _ranges(self, cluster: int) -> dict[str, tuple[float, float]]:
         """Ranges of a cluster's numerics that alerts may show, in the fields' units."""
-        lows, highs = self._units.restore(self._served.space.exemplars.ends(cluster)).tolist()
+        lows, highs = self._embedded.units.restore(self._embedded.space.exemplars.ends(cluster)).tolist()
         return {
             place.name: (low, high)
             for place, low, high in zip(self._layout.numerics, lows, highs, strict=True)
@@ -207,7 +183,7 @@ class SearchedSpace:
         return float(self._buffer.column("times", numbers)[0]), said
 
     def _asked(self, event: Examples) -> _Asked:
-        everything = self._of(self._served.space.exemplars.typical(EVERYTHING))
+        everything = self._of(self._embedded.space.exemplars.typical(EVERYTHING))
         return _Asked(event, self.embed(event), self.embed(self._exchanged(event, everything)))
 
     def _why(
