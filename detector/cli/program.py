@@ -19,6 +19,7 @@ from detector.cli import (
     config,
     doctor,
     drift,
+    embedding,
     feedback,
     looking_back,
     notify,
@@ -49,6 +50,9 @@ _checkpoint = typer.Typer(
 _alerts = typer.Typer(help="Show and export alerts, from their topic.", cls=Group, no_args_is_help=True)
 _cases = typer.Typer(help="List and show cases, from the topics.", cls=Group, no_args_is_help=True)
 _drift = typer.Typer(help="Show what has changed in the stream.", cls=Group, no_args_is_help=True)
+_embedding = typer.Typer(
+    help="Look at the learned embedding, from checkpoints.", cls=Group, no_args_is_help=True
+)
 _feedback = typer.Typer(help="Answer alerts.", cls=Group, no_args_is_help=True)
 _BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
 _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] = (
@@ -73,6 +77,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (_cases, "show", feedback.show_case, None),
     (_feedback, "send", feedback.send, None),
     (_drift, "report", drift.report, None),
+    (_embedding, "map", embedding.map_, None),
     (_checkpoint, "list", checkpoint.list_, None),
     (_checkpoint, "show", checkpoint.show, None),
     (_checkpoint, "verify", looking_back.verify, None),
@@ -86,6 +91,7 @@ app.add_typer(_alerts, name="alerts", rich_help_panel=_OPERATE)
 app.add_typer(_cases, name="cases", rich_help_panel=_OPERATE)
 app.add_typer(_feedback, name="feedback", rich_help_panel=_OPERATE)
 app.add_typer(_drift, name="drift", rich_help_panel=_OPERATE)
+app.add_typer(_embedding, name="embedding", rich_help_panel=_OPERATE)
 app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 

@@ -15,6 +15,7 @@ from detector.wiring.daemon import run
 from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
+from detector.wiring.embedding import MapWanted, draw_map, map_file
 from detector.wiring.feedback import receipts, send_feedback
 from detector.wiring.file_replay import Replay, Replayed, replay
 from detector.wiring.first_config import (
@@ -24,6 +25,8 @@ from detector.wiring.first_config import (
     try_out,
     write_labels,
 )
+from detector.wiring.layouts import METHODS
+from detector.wiring.map_words import said_of_map
 from detector.wiring.notify import Tried, notify, try_receivers
 from detector.wiring.similar import Similar, Wanted, similar
 from detector.wiring.status import service_status
@@ -31,7 +34,9 @@ from detector.wiring.status import service_status
 __all__ = [
     "AMONG",
     "COMPILING",
+    "METHODS",
     "TRIAL_EVENTS_MAX",
+    "MapWanted",
     "Replay",
     "ReplayFiles",
     "Replayed",
@@ -44,12 +49,14 @@ __all__ = [
     "checkpoints_place",
     "compile_all",
     "diagnose",
+    "draw_map",
     "drift_page",
     "drift_report",
     "entity_key",
     "exit_code",
     "export",
     "list_checkpoints",
+    "map_file",
     "notify",
     "open_envelope",
     "read_alerts",
@@ -57,6 +64,7 @@ __all__ = [
     "replay",
     "roll_back",
     "run",
+    "said_of_map",
     "send_feedback",
     "service_status",
     "show_checkpoint",

@@ -16,7 +16,6 @@ it takes the values that are typical of everything: it brings them together if t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
@@ -26,10 +25,11 @@ from numpy.typing import NDArray
 
 from detector.core.features import Features, Layout, Rows
 from detector.core.features.subjects import subjects_of
-from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, Examples
+from detector.core.labels.event_buffer import Examples
 from detector.core.model.clusters import ENTITIES_SHOWN_MIN, EVERYTHING
 from detector.core.model.index import Exact
 from detector.core.shard.embedded import Embedded
+from detector.core.shard.embedding_map import said_of, usual_ranges
 
 Among = Literal["normal", "frauds", "recent"]
 AMONG: tuple[Among, ...] = get_args(Among)
@@ -126,7 +126,7 @@ class SearchedSpace:
             if space.exemplars.people[number] >= ENTITIES_SHOWN_MIN:
                 other = self._of(space.exemplars.typical(number))
                 together, apart = self._why(asked, other, space.clusters.centres[number])
-                ranges = self._ranges(number)
+                ranges = usual_ranges(self._embedded, number)
             found.append(
                 Neighbour(
                     distance=distance,
@@ -142,15 +142,6 @@ class SearchedSpace:
     def _of(self, row: Rows) -> Examples:
         """What the encoder sees of one row."""
         return Examples(self._features.compute(row), row.categories, row.grams)
-
-    def _ranges(self, cluster: int) -> dict[str, tuple[float, float]]:
-        """Ranges of a cluster's numerics that alerts may show, in the fields' units."""
-        lows, highs = self._embedded.units.restore(self._embedded.space.exemplars.ends(cluster)).tolist()
-        return {
-            place.name: (low, high)
-            for place, low, high in zip(self._layout.numerics, lows, highs, strict=True)
-            if place.field.echo and not math.isnan(low)
-        }
 
     def _events(
         self, event: Examples, others: Examples, offsets: NDArray[np.int64], count: int
@@ -177,9 +168,7 @@ class SearchedSpace:
         if number is None:
             return None, ("fraud",)
         numbers = np.array([number])
-        flags = int(self._buffer.column("flags", numbers)[0])
-        names = {ALERTED: "alerted", FRAUD: "fraud", LEGITIMATE: "legitimate"}
-        said = tuple(name for flag, name in names.items() if flags & flag)
+        said = said_of(int(self._buffer.column("flags", numbers)[0]))
         return float(self._buffer.column("times", numbers)[0]), said
 
     def _asked(self, event: Examples) -> _Asked:
