@@ -28,12 +28,16 @@ from detector.core.records import Identity, Outputs, Record
 from detector.core.recovery.checkpoint import Manifest, Snapshot
 from detector.core.recovery.journal import Barrier, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange
+from detector.core.shard.embedding_map import Anchors, EmbeddingMap, embedding_map
+from detector.core.shard.embedding_report import EmbeddingReport, embedding_report
 from detector.core.shard.looking import Looked
 from detector.core.shard.partition import Partition
 from detector.core.shard.space import Among, Neighbour
-from detector.errors import UsageError
+from detector.errors import ConfigError, UsageError
 from detector.shell.background import BackgroundThread
 from detector.wiring.compiling import COMPILING, watching_compilation
+from detector.wiring.embedding import asked
+from detector.wiring.layouts import Method, layout_of
 from detector.wiring.similar import Wanted, nearby
 
 T = TypeVar("T")
@@ -140,6 +144,35 @@ class Stream:
             named = wanted.event_id if wanted.offset is None else f"at offset {wanted.offset}"
             raise UsageError(f"the event {named} is not remembered: give it as a dict with its columns")
         return found[1]
+
+    def embedding_map(
+        self, *, start: float, end: float, entity: str | None, before: Anchors | None, method: Method
+    ) -> tuple[EmbeddingMap, Anchors]:
+        """Draw the embedding, see `detector.wiring.embedding`; nothing changes.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet, no such entity, or the packages of the method are missing.
+        """
+        name, layout = layout_of(method)
+        with self._looking() as partition:
+            try:
+                wanted = asked(partition.parser, start, end, entity)
+            except ConfigError as error:
+                raise UsageError(str(error)) from None
+            return embedding_map(partition.embedded, wanted, before=before, method=name, layout=layout)
+
+    def embedding_report(self) -> EmbeddingReport:
+        """Judge the embedding; nothing changes.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet.
+        """
+        with self._looking() as partition:
+            return embedding_report(partition.embedded)
 
     def settle(self) -> bool:
         """Make a barrier here: learn from an incomplete block, and apply the labels that wait.

@@ -81,3 +81,50 @@ def map_(
         file.write(body)
     for line in (str(output), *wiring.said_of_map(drawn)):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def report(
+    config: ConfigPath,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="A page (.html) or JSON (.json); else printed.", show_default=False
+        ),
+    ] = None,
+    partition: Annotated[int, typer.Option(metavar="N", min=0, help="Partition.")] = 0,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="V1 V2", help="Say what changed between these two checkpoints.", show_default=False
+        ),
+    ] = None,
+    events: Events = None,
+    feedback: Feedback = None,
+    checkpoint_dir: Folder = None,
+    set_: Overrides = None,
+) -> None:
+    """Judge the learned embedding, from a partition's newest checkpoint.
+
+    How much of the space is used, what neighbours have in common, what each
+    field moves, how well frauds are told, and what is wrong, by name.
+    """
+    from detector import wiring
+
+    kinds = (".json",) if compare else (".html", ".json")
+    if output is not None and output.suffix not in kinds:
+        raise wrong("--out", str(output), f"a name that ends in {' or '.join(kinds)}")
+    settings, files = load_config(config, set_), replay_files(events, feedback, checkpoint_dir)
+    found = wiring.judge(settings, os.environ, partition, compare or (), files)
+    if compare:
+        first, second = found
+        lines, text = wiring.compared_lines(first, second), wiring.compared_json(first, second)
+    else:
+        lines = wiring.report_lines(found[0])
+        source = f"{settings.topics.transactions}-{partition}"
+        html = output is not None and output.suffix == ".html"
+        text = wiring.report_page(found[0], source) if html else wiring.report_json(found[0])
+    if output is not None:
+        with creating("--out", output) as file:
+            file.write(text.encode())
+    for line in lines:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -78,6 +78,7 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (_feedback, "send", feedback.send, None),
     (_drift, "report", drift.report, None),
     (_embedding, "map", embedding.map_, None),
+    (_embedding, "report", embedding.report, None),
     (_checkpoint, "list", checkpoint.list_, None),
     (_checkpoint, "show", checkpoint.show, None),
     (_checkpoint, "verify", looking_back.verify, None),

@@ -15,7 +15,14 @@ from detector.wiring.daemon import run
 from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
-from detector.wiring.embedding import MapWanted, draw_map, map_file
+from detector.wiring.embedding import MapWanted, draw_map, judge, map_file
+from detector.wiring.embedding_words import (
+    compared_json,
+    compared_lines,
+    report_json,
+    report_lines,
+    report_page,
+)
 from detector.wiring.feedback import receipts, send_feedback
 from detector.wiring.file_replay import Replay, Replayed, replay
 from detector.wiring.first_config import (
@@ -47,6 +54,8 @@ __all__ = [
     "auditing",
     "begin",
     "checkpoints_place",
+    "compared_json",
+    "compared_lines",
     "compile_all",
     "diagnose",
     "draw_map",
@@ -55,6 +64,7 @@ __all__ = [
     "entity_key",
     "exit_code",
     "export",
+    "judge",
     "list_checkpoints",
     "map_file",
     "notify",
@@ -62,6 +72,9 @@ __all__ = [
     "read_alerts",
     "receipts",
     "replay",
+    "report_json",
+    "report_lines",
+    "report_page",
     "roll_back",
     "run",
     "said_of_map",

@@ -16,6 +16,7 @@ from detector.config.load import load
 from detector.demo import simulation
 from detector.errors import UsageError
 from detector.testing import MemoryLog
+from detector.wiring import report_json
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulate.yaml"
 COUNT = 3_000
@@ -90,6 +91,8 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
 def look(detector: Detector, events: list[dict[str, Any]]) -> None:
     detector.similar(events[7]["event_id"])
     detector.similar(events[0] | {"event_id": "new"})
+    detector.embedding_map(entity=events[0]["card"])
+    detector.embedding_report()
 
 
 def test_neighbours_are_the_same_in_a_process_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +106,11 @@ def test_neighbours_are_the_same_in_a_process_apart(monkeypatch: pytest.MonkeyPa
         )
         with pytest.raises(UsageError, match="not remembered"):
             taught.similar("nobody")
+        first = taught.embedding_map(entity=events[0]["card"], start=events[100]["event_time"])
+        taught.learn(events[1_500:2_500])
+        later = taught.embedding_map(before=first)
+        assert later.drawn.steadied is not None
+        results[-1] += (first.drawn, later.drawn, report_json(taught.embedding_report()))
     assert results[0] == results[1]
 
 
@@ -114,6 +122,10 @@ def test_what_is_asked_wrongly_is_said(detector: Detector) -> None:
         (lambda: detector.similar("x", among=["some"]), "expected normal, frauds, recent"),  # type: ignore[list-item]
         (lambda: detector.similar("x", k=0), "expected 1 to 1000"),
         (lambda: Detector.from_config(CONFIG).similar("x"), "no model yet"),
+        (lambda: detector.embedding_map(method="some"), "expected pca or tsne"),  # type: ignore[arg-type]
+        (lambda: detector.embedding_map(start="some day"), "expected a time"),
+        (lambda: detector.embedding_map().save("map.pdf"), "expected a name that ends in"),
+        (lambda: Detector.from_config(CONFIG).embedding_map(), "no model yet"),
     ):
         with pytest.raises(UsageError, match=words):
             wrong()
@@ -125,3 +137,20 @@ def test_an_event_is_near_to_its_like(detector: Detector) -> None:
     assert near["recent"]
     assert near["frauds"]
     assert all("fraud" in one.said for one in near["frauds"])
+
+
+@pytest.mark.parametrize("suffix", [".html", ".svg", ".png"])
+def test_a_map_is_written_twice_with_equal_bytes(detector: Detector, tmp_path: Path, suffix: str) -> None:
+    made = []
+    for name in "ab":
+        place = tmp_path / f"{name}{suffix}"
+        detector.embedding_map(entity="C18").save(place)
+        made.append(place.read_bytes())
+    assert made[0] == made[1]
+    assert len(made[0]) > 1000
+
+
+def test_a_map_shows_its_picture_in_a_notebook(detector: Detector) -> None:
+    shown = detector.embedding_map()._repr_html_()
+    assert shown.startswith("<svg")
+    assert "<script" not in shown

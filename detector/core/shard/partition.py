@@ -30,6 +30,7 @@ from typing import Any
 
 from detector.config.tree import ModelPart
 from detector.core.drifted import Drift
+from detector.core.events import Parser
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.records import Identity, Lap, Outputs, PeerMessage, Record, no_lap
 from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
@@ -236,6 +237,11 @@ class Partition:
     def look(self, records: Sequence[Record]) -> Looked:
         """Score records, each as if it were the next one; nothing changes."""
         return self._shard.look(records)
+
+    @property
+    def parser(self) -> Parser:
+        """Reads records and values as the shard does."""
+        return self._shard.parser
 
     @property
     def embedded(self) -> Embedded:

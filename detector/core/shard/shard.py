@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from detector.config.tree import ModelPart
 from detector.core.drifted import Drift
 from detector.core.erasure import Holder
-from detector.core.events import Events
+from detector.core.events import Events, Parser
 from detector.core.features import Features, Layout
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.labels.case_alerts import CaseAlerts
@@ -229,6 +229,11 @@ class Shard:
         """Score records, each as if it were the next one; nothing changes."""
         parts = self._intake, self._scorer, self._supervision.fraud_rates, self._alerting
         return look(records, *parts, number=self._accepted, warm_up=self.warming_up)
+
+    @property
+    def parser(self) -> Parser:
+        """Reads records and values."""
+        return self._intake.parser
 
     @property
     def embedded(self) -> Embedded:
