@@ -77,7 +77,7 @@ def registry_client(config: Config, password: str | None, key_password: str | No
 
 
 @contextmanager
-def background_lanes(wait_s: float, refits: Histogram) -> Iterator[Lanes]:
+def job_lanes(wait_s: float, refits: Histogram) -> Iterator[Lanes]:
     """Threads for training and for promotion. At the end, jobs under way have `wait_s` to end.
 
     Parameters
