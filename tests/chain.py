@@ -28,7 +28,7 @@ from detector.core.records import (
     no_lap,
 )
 from detector.core.recovery.sides import Side, SideRecords
-from detector.core.shard.shard import Taken
+from detector.core.shard.publishing import Taken
 
 LOGGED = 512  # newest events whose links are in the state: most of it is the same in the next checkpoint
 ERASE = b"erase"

@@ -81,9 +81,7 @@ def main() -> None:
         for _ in drive(partition, first_records(options)):
             pass
         make_barrier(partition)
-        vectors, questions = embedded(
-            SearchedSpace(config.model_part(partitions=1), partition.snapshot().state), options.vectors
-        )
+        vectors, questions = embedded(SearchedSpace(partition.embedded), options.vectors)
         true = Exact(vectors).search(questions, NEIGHBOURS)[0]
         rows = []
         for name, (stored, size) in {

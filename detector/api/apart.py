@@ -36,8 +36,12 @@ from detector.core.events import Rejected
 from detector.core.records import Alert, CaseUpdate, DeadLetter, Identity, Outputs, Record, Scored
 from detector.core.recovery.checkpoint import Manifest, Snapshot, read_manifest, read_state
 from detector.core.recovery.journal import Journal
+from detector.core.shard.embedding_map import Anchors, EmbeddingMap
+from detector.core.shard.embedding_report import EmbeddingReport
 from detector.core.shard.looking import Looked
+from detector.core.shard.space import Among, Neighbour
 from detector.errors import UsageError
+from detector.wiring.similar import Wanted
 
 _LENGTH = struct.Struct("<Q")
 _SWITCHED_OFF = ("X86_V4", "AVX512_SKX", "AVX512_ICL", "AVX512_SPR")  # the second: an older name of the first
@@ -124,6 +128,20 @@ class RemoteStream:
                 candidates={row: _alert(row, body) for row, body in alerts},
                 rejected={row: Rejected(reason, detail) for row, reason, detail in rejected},
             )
+
+    def similar(self, wanted: Wanted, among: Sequence[Among], count: int) -> dict[Among, list[Neighbour]]:
+        """As `Stream.similar`."""
+        found = self.ask("similar", [wanted.offset, wanted.event_id, wanted.record], list(among), count)
+        return {kind: msgspec.convert(near, list[Neighbour]) for kind, near in found.items()}
+
+    def embedding_map(self, *, before: Anchors | None, **wanted: Any) -> tuple[EmbeddingMap, Anchors]:
+        """As `Stream.embedding_map`."""
+        drawn, made = self.ask("embedding_map", wanted, None if before is None else _anchors_as_plain(before))
+        return msgspec.convert(drawn, EmbeddingMap), _anchors_from(*made)
+
+    def embedding_report(self) -> EmbeddingReport:
+        """As `Stream.embedding_report`."""
+        return msgspec.convert(self.ask("embedding_report"), EmbeddingReport)
 
     def settle(self) -> bool:
         """As `Stream.settle`."""
@@ -275,6 +293,16 @@ def _answer(stream: Stream, what: str, arguments: Sequence[Any]) -> Any:
             return [_as_plain(outputs) for outputs in stream.take(_records(arguments[0]))]
         case "look":
             return [_looked_as_plain(looked) for looked in stream.look(_records(arguments[0]))]
+        case "similar":
+            (offset, event_id, record), among, count = arguments
+            wanted = Wanted(offset=offset, event_id=event_id, record=record)
+            return msgspec.to_builtins(stream.similar(wanted, among, count))
+        case "embedding_map":
+            wanted, before = arguments
+            drawn, made = stream.embedding_map(**wanted, before=before and _anchors_from(*before))
+            return [msgspec.to_builtins(drawn), _anchors_as_plain(made)]
+        case "embedding_report":
+            return msgspec.to_builtins(stream.embedding_report())
         case "snapshot":
             return to_bytes(stream.snapshot())
         case "waiting":
@@ -295,6 +323,19 @@ def _answer(stream: Stream, what: str, arguments: Sequence[Any]) -> Any:
 
 def _records(rows: Sequence[Sequence[Any]]) -> list[Record]:
     return [Record(offset, timestamp_ms, key, value) for offset, timestamp_ms, key, value, _ in rows]
+
+
+def _anchors_as_plain(made: Anchors) -> list[Any]:
+    return [made.name, made.rows.tobytes(), made.clusters.tobytes(), made.placed.tobytes()]
+
+
+def _anchors_from(name: str, rows: bytes, clusters: bytes, placed: bytes) -> Anchors:
+    return Anchors(
+        name,
+        np.frombuffer(rows, dtype=np.uint64),
+        np.frombuffer(clusters, dtype=np.int64),
+        np.frombuffer(placed).reshape(-1, 2),
+    )
 
 
 def _as_plain(outputs: Outputs) -> list[Any]:

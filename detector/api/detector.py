@@ -16,6 +16,7 @@ from detector.api import checkpoints
 from detector.api.alerts import Alert, Alerts
 from detector.api.apart import RemoteStream, needed
 from detector.api.configs import config_of, for_rows, for_shard, model_part
+from detector.api.embedding import InEmbedding
 from detector.api.frames import Frame
 from detector.api.labels import names_event, records_of, seconds_of
 from detector.api.results import Results, why
@@ -33,7 +34,7 @@ ALERTS_MAX = 10_000  # kept, the latest; about 3 kB each
 LABELS = ("fraud", "legitimate", "retracted")
 
 
-class Detector:
+class Detector(InEmbedding):
     """One shard over data frames: what `detector replay` does with a file, call by call.
 
     Make one with `from_config`, `infer` or `load`.

@@ -22,16 +22,23 @@ from threadpoolctl import ThreadpoolController
 
 from detector.api.labels import Labels
 from detector.config.tree import ModelPart
+from detector.core.events import Rejected
 from detector.core.jobs import Lanes, Result
 from detector.core.records import Identity, Outputs, Record
 from detector.core.recovery.checkpoint import Manifest, Snapshot
 from detector.core.recovery.journal import Barrier, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange
+from detector.core.shard.embedding_map import Anchors, EmbeddingMap, embedding_map
+from detector.core.shard.embedding_report import EmbeddingReport, embedding_report
 from detector.core.shard.looking import Looked
 from detector.core.shard.partition import Partition
-from detector.errors import UsageError
+from detector.core.shard.space import Among, Neighbour
+from detector.errors import ConfigError, UsageError
 from detector.shell.background import BackgroundThread
 from detector.wiring.compiling import COMPILING, watching_compilation
+from detector.wiring.embedding import asked
+from detector.wiring.layouts import Method, layout_of
+from detector.wiring.similar import Wanted, nearby
 
 T = TypeVar("T")
 
@@ -121,6 +128,52 @@ class Stream:
             for start in range(0, len(records), LOOKED_AT_ONCE):
                 yield self._partition.look(records[start : start + LOOKED_AT_ONCE])
 
+    def similar(self, wanted: Wanted, among: Sequence[Among], count: int) -> dict[Among, list[Neighbour]]:
+        """Find what an event is near to, see `detector.wiring.similar`; nothing changes.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet, the event is not remembered, or the record is no event.
+        """
+        with self._looking() as partition:
+            found = nearby(partition, wanted, among, count)
+        if isinstance(found, Rejected):
+            raise UsageError(f"the event is rejected, {found.reason}: {found.detail}")
+        if found is None:
+            named = wanted.event_id if wanted.offset is None else f"at offset {wanted.offset}"
+            raise UsageError(f"the event {named} is not remembered: give it as a dict with its columns")
+        return found[1]
+
+    def embedding_map(
+        self, *, start: float, end: float, entity: str | None, before: Anchors | None, method: Method
+    ) -> tuple[EmbeddingMap, Anchors]:
+        """Draw the embedding, see `detector.wiring.embedding`; nothing changes.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet, no such entity, or the packages of the method are missing.
+        """
+        name, layout = layout_of(method)
+        with self._looking() as partition:
+            try:
+                wanted = asked(partition.parser, start, end, entity)
+            except ConfigError as error:
+                raise UsageError(str(error)) from None
+            return embedding_map(partition.embedded, wanted, before=before, method=name, layout=layout)
+
+    def embedding_report(self) -> EmbeddingReport:
+        """Judge the embedding; nothing changes.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet.
+        """
+        with self._looking() as partition:
+            return embedding_report(partition.embedded)
+
     def settle(self) -> bool:
         """Make a barrier here: learn from an incomplete block, and apply the labels that wait.
 
@@ -174,6 +227,15 @@ class Stream:
         if wanted is not None:
             self.labels.done(wanted, outputs)
         return outputs
+
+    @contextmanager
+    def _looking(self) -> Iterator[Partition]:
+        """The partition with a model, to be looked at on one thread."""
+        with _one_thread():
+            self._check()
+            if not self._partition.embedded.ready:
+                raise UsageError("there is no model yet: it comes after the first 256 events")
+            yield self._partition
 
     def _check(self) -> None:
         if self._broken:

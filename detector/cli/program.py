@@ -20,6 +20,7 @@ from detector.cli import (
     console,
     doctor,
     drift,
+    embedding,
     feedback,
     looking_back,
     notify,
@@ -52,6 +53,9 @@ _alerts = typer.Typer(help="Show and export alerts, from their topic.", cls=Grou
 _cases = typer.Typer(help="List and show cases, from the topics.", cls=Group, no_args_is_help=True)
 _drift = typer.Typer(help="Show what has changed in the stream.", cls=Group, no_args_is_help=True)
 _console = typer.Typer(cls=Group, invoke_without_command=True)
+_embedding = typer.Typer(
+    help="Look at the learned embedding, from checkpoints.", cls=Group, no_args_is_help=True
+)
 _feedback = typer.Typer(help="Answer alerts.", cls=Group, no_args_is_help=True)
 _BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
 _report = typer.Typer(help="Report on what the detector does.", cls=Group, no_args_is_help=True)
@@ -79,6 +83,8 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (_feedback, "send", feedback.send, None),
     (_drift, "report", drift.report, None),
     (_report, "bias", report.bias, None),
+    (_embedding, "map", embedding.map_, None),
+    (_embedding, "report", embedding.report, None),
     (_checkpoint, "list", checkpoint.list_, None),
     (_checkpoint, "show", checkpoint.show, None),
     (_checkpoint, "verify", looking_back.verify, None),
@@ -95,6 +101,7 @@ app.add_typer(_console, name="console", rich_help_panel=_OPERATE)
 app.add_typer(_feedback, name="feedback", rich_help_panel=_OPERATE)
 app.add_typer(_drift, name="drift", rich_help_panel=_OPERATE)
 app.add_typer(_report, name="report", rich_help_panel=_OPERATE)
+app.add_typer(_embedding, name="embedding", rich_help_panel=_OPERATE)
 app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 

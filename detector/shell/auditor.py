@@ -259,6 +259,25 @@ class Auditor:
             state=state,
         )
 
+    def checkpoint(self, partition: int, name: str) -> tuple[ModelPart, Mapping[str, Any]]:
+        """Configuration and state of one checkpoint of a partition.
+
+        Raises
+        ------
+        NeedsOperator
+            It is gone, damaged, or of another partition.
+        OutsideError
+            The store is not available.
+        """
+        self._committed(partition)
+        try:
+            manifest, state = read_checkpoint(name, self._objects.get)
+        except CheckpointDamaged as error:
+            raise NeedsOperator(f"checkpoint {name}: {error}; is it kept (checkpoints.keep)?") from error
+        if manifest.partition != partition:
+            raise NeedsOperator(f"checkpoint {name} is of partition {manifest.partition}, not {partition}")
+        return ModelPart.from_canonical(manifest.config_json), state
+
     def originals(self, restored: Restored, offsets: Sequence[int]) -> dict[int, View]:
         """Read events again, as alerts may show them; without those that the topic does not hold any more.
 

@@ -5,6 +5,7 @@ replay   events file, feedback file, progress folder                ─┴─> t
 audits   the same logs and stores, read from outside the group      ───> Auditor, the same shards
 """
 
+from detector.core.shard.space import AMONG
 from detector.wiring.alerts import read_alerts
 from detector.wiring.audit import ReplayFiles, auditing, begin, roll_back
 from detector.wiring.bias import BiasFiles, bias
@@ -16,6 +17,14 @@ from detector.wiring.daemon import run
 from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
+from detector.wiring.embedding import MapWanted, draw_map, judge, map_file
+from detector.wiring.embedding_words import (
+    compared_json,
+    compared_lines,
+    report_json,
+    report_lines,
+    report_page,
+)
 from detector.wiring.feedback import receipts, send_feedback
 from detector.wiring.file_replay import Replay, Replayed, replay
 from detector.wiring.first_config import (
@@ -25,14 +34,19 @@ from detector.wiring.first_config import (
     try_out,
     write_labels,
 )
+from detector.wiring.layouts import METHODS
+from detector.wiring.map_words import said_of_map
 from detector.wiring.notify import Tried, notify, try_receivers
 from detector.wiring.similar import Similar, Wanted, similar
 from detector.wiring.status import service_status
 
 __all__ = [
+    "AMONG",
     "COMPILING",
+    "METHODS",
     "TRIAL_EVENTS_MAX",
     "BiasFiles",
+    "MapWanted",
     "Replay",
     "ReplayFiles",
     "Replayed",
@@ -44,23 +58,32 @@ __all__ = [
     "begin",
     "bias",
     "checkpoints_place",
+    "compared_json",
+    "compared_lines",
     "compile_all",
     "console",
     "console_token",
     "diagnose",
+    "draw_map",
     "drift_page",
     "drift_report",
     "entity_key",
     "exit_code",
     "export",
+    "judge",
     "list_checkpoints",
+    "map_file",
     "notify",
     "open_envelope",
     "read_alerts",
     "receipts",
     "replay",
+    "report_json",
+    "report_lines",
+    "report_page",
     "roll_back",
     "run",
+    "said_of_map",
     "send_feedback",
     "service_status",
     "show_checkpoint",

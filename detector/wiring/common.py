@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from detector.config.formats import WITH_SCHEMAS
 from detector.config.tree import Config
-from detector.core.jobs import Lanes
+from detector.core.jobs import Lanes, Result
 from detector.core.recovery.sides import SIDES, Side
+from detector.core.reporting.telemetry import Histogram
 from detector.core.shard.warm_start import Model, differences, read_model
 from detector.errors import (
     CheckpointDamaged,
@@ -27,6 +28,8 @@ from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.kafka import KafkaSideLog, TimeOf
 from detector.shell.registry import RegistryClient
+
+T = TypeVar("T")
 
 # Used when no secret is configured. It is public: entity values can be guessed from their hashes.
 DEVELOPMENT_KEY = b"detector development key: not a secret"
@@ -74,11 +77,28 @@ def registry_client(config: Config, password: str | None, key_password: str | No
 
 
 @contextmanager
-def background_lanes(wait_s: float) -> Iterator[Lanes]:
-    """Threads for training and for promotion. At the end, jobs under way have `wait_s` to end."""
+def job_lanes(wait_s: float, refits: Histogram) -> Iterator[Lanes]:
+    """Threads for training and for promotion. At the end, jobs under way have `wait_s` to end.
+
+    Parameters
+    ----------
+    refits
+        Gets the seconds that each job of promotion takes.
+    """
     threads = BackgroundThread("training"), BackgroundThread("promotion")
+    clock = SystemClock()
+
+    def timed(job: Callable[[], T], /) -> Result[T]:
+        def run() -> T:
+            began_s = clock.monotonic()
+            result = job()
+            refits.observe(clock.monotonic() - began_s)
+            return result
+
+        return threads[1].lane(run)
+
     try:
-        yield Lanes(*(thread.lane for thread in threads))
+        yield Lanes(threads[0].lane, timed)
     finally:
         for thread in threads:
             thread.drain(wait_s)

@@ -38,8 +38,8 @@ from detector.shell.store import FsspecStore
 from detector.shell.systemd import SystemdWatch
 from detector.wiring.common import (
     Signals,
-    background_lanes,
     entity_key,
+    job_lanes,
     read_warm_start,
     recovery_s,
     registry_client,
@@ -128,7 +128,7 @@ def _run(
         config_info.update(_config_info(changed))
 
     reloader, config_info = Reloader(config, read, apply, log), _config_info(config)
-    with threadpool_limits(1), Signals(END_S) as signals, background_lanes(JOBS_WAIT_S) as lanes:
+    with threadpool_limits(1), Signals(END_S) as signals, job_lanes(JOBS_WAIT_S, telemetry.refits) as lanes:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,

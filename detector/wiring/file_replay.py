@@ -21,7 +21,7 @@ from detector.shell.files import FileSideLog, FileStream, OutputFiles, Source
 from detector.shell.heap import give_back, keep_large_apart
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
-from detector.wiring.common import Signals, background_lanes, entity_key, read_warm_start
+from detector.wiring.common import Signals, entity_key, job_lanes, read_warm_start
 
 # In a file, the journal need not fit into the metadata of a committed offset: practically no limit.
 FILE_METADATA_BYTES_MAX = 1 << 30
@@ -146,7 +146,7 @@ def replay(
         feedback = lines = FileSideLog(plan.feedback)
         stream.line_of = lines.line
     sides: dict[Side, SideLog | None] = {"feedback": feedback, "exchange": stream.exchange}
-    with threadpool_limits(1), Signals() as signals, background_lanes(JOBS_WAIT_S) as lanes:
+    with threadpool_limits(1), Signals() as signals, job_lanes(JOBS_WAIT_S, telemetry.refits) as lanes:
         runner = Runner(
             config=config,
             topic=config.topics.transactions,

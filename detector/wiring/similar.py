@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.config.tree import Config
-from detector.core.events import id_hash
-from detector.core.labels.event_buffer import Examples
+from detector.core.events import Rejected, id_hash
 from detector.core.records import Record
+from detector.core.shard.partition import Partition
 from detector.core.shard.space import Among, Neighbour, SearchedSpace
 from detector.errors import ConfigError, NeedsOperator, Problem
-from detector.shell.auditor import Restored
 from detector.wiring.audit import ReplayFiles, auditing
 
 
@@ -75,9 +74,15 @@ def similar(
             if partition is None and archive.committed(number) is None:
                 continue
             restored = auditor.restored(number)
-            found = _in(restored, wanted, among, count)
+            if not restored.partition.embedded.ready:
+                raise NeedsOperator(no_model(restored.name))
+            found = nearby(restored.partition, wanted, among, count)
             if found is None:
                 continue
+            if isinstance(found, Rejected):
+                allowed = f"an event of the schema: {found.detail}"
+                problem = Problem(path="--file", value=found.reason, allowed=allowed)
+                raise ConfigError("command line", [problem])
             offset, near = found
             others = [one.offset for kind in near.values() for one in kind]
             offsets = sorted({one for one in (offset, *others) if one is not None})
@@ -98,34 +103,36 @@ def similar(
     )
 
 
-def _in(
-    restored: Restored, wanted: Wanted, among: Sequence[Among], count: int
-) -> tuple[int | None, dict[Among, Sequence[Neighbour]]] | None:
-    """Offset of the event and what it is near to; None: the shard does not remember it."""
-    if not restored.state["served"]:
-        raise NeedsOperator(
-            f"checkpoint {restored.name} has no model yet: wait until a thousand events have come"
-        )
-    space = SearchedSpace(restored.config, restored.state)
+def no_model(checkpoint: str) -> str:
+    """What to say of a checkpoint without a model."""
+    return f"checkpoint {checkpoint} has no model yet: wait until a thousand events have come"
+
+
+def nearby(
+    partition: Partition, wanted: Wanted, among: Sequence[Among], count: int
+) -> tuple[int | None, dict[Among, list[Neighbour]]] | Rejected | None:
+    """Offset of the event (None: it was given as a record) and what it is near to. Nothing changes.
+
+    Returns
+    -------
+    tuple, Rejected or None
+        None: the shard does not remember the event, or has no model yet.
+    """
+    embedded = partition.embedded
+    if not embedded.ready:
+        return None
+    space, offset = SearchedSpace(embedded), None
     if wanted.record is not None:
-        offset, event = None, _looked(restored, wanted.record)
+        looked = partition.look([Record(partition.position, 0, None, wanted.record)])
+        if looked.rejected:
+            return looked.rejected[0]
+        assert looked.examples is not None
+        event = looked.examples
     else:
-        key = restored.partition.identity.entity_key
+        key = partition.identity.entity_key
         hashed = None if wanted.event_id is None else id_hash(wanted.event_id, key)
         known = space.event(offset=wanted.offset, id_hash=hashed)
         if known is None:
             return None
         offset, event = known
     return offset, {kind: space.similar(event, kind, count=count, without=offset) for kind in among}
-
-
-def _looked(restored: Restored, record: bytes) -> Examples:
-    """What the encoder would see of a record if it came next."""
-    looked = restored.partition.look([Record(restored.partition.position, 0, None, record)])
-    for rejected in looked.rejected.values():
-        problem = Problem(
-            path="--file", value=rejected.reason, allowed=f"an event of the schema: {rejected.detail}"
-        )
-        raise ConfigError("command line", [problem])
-    assert looked.examples is not None
-    return looked.examples

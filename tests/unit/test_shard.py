@@ -31,7 +31,8 @@ from detector.core.recovery.checkpoint import Manifest, Snapshot, encode, read_m
 from detector.core.recovery.journal import Barrier, Journal
 from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
-from detector.core.shard.shard import Shard, Taken
+from detector.core.shard.publishing import Taken
+from detector.core.shard.shard import Shard
 from detector.core.state import pack
 from detector.demo.simulation.handbook import SimulationConfig, simulate, to_events
 from detector.errors import NeedsOperator

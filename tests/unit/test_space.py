@@ -16,6 +16,7 @@ from detector.core.events import id_hash
 from detector.core.features import Features, Layout
 from detector.core.features.subjects import TIME, subjects_of
 from detector.core.records import Record
+from detector.core.shard.embedded import Embedded
 from detector.core.shard.sizing import fitted
 from detector.core.shard.space import AMONG, Among, SearchedSpace
 from tests.unit.test_shard import IDENTITY, log, part, partition, restored, undisturbed
@@ -31,7 +32,7 @@ def one_thread() -> Iterator[None]:
 def space() -> SearchedSpace:
     """Of the last checkpoint of a run with labels."""
     _, state = newest()
-    return SearchedSpace(part(), state)
+    return SearchedSpace(Embedded.of_state(part(), state))
 
 
 @cache
@@ -147,7 +148,7 @@ def test_each_input_is_about_something_people_can_name() -> None:
 
 def test_a_model_that_keeps_nothing_has_clusters_only() -> None:
     _, state = newest()
-    empty = SearchedSpace(part(), state)
+    empty = SearchedSpace(Embedded.of_state(part(), state))
     empty._buffer = type(empty._buffer)(part().model.labels, empty._layout, len(empty._features))
     found = space().event(offset=remembered()[-1])
     assert found is not None

@@ -224,11 +224,11 @@ def test_a_fraud_is_in_rates_replay_buffer_and_flags_until_it_is_retracted() -> 
     before, flags = world.shares(), world.flags(*range(400))
     world.answer("fraud", 7, 33, 47)
     assert world.flags(7, 33) == [ALERTED | FRAUD, FRAUD]
-    assert len(world.taught._frauds) == 5
+    assert len(world.taught.confirmed) == 5
     assert not np.allclose(world.shares(), before)
     world.answer("retracted", 7, 33).answer("legitimate", 47)
     assert world.flags(7, 33, 47) == [ALERTED, 0, LEGITIMATE]
-    assert len(world.taught._frauds) == 2
+    assert len(world.taught.confirmed) == 2
     world.answer("retracted", 47)
     assert world.flags(*range(400)) == flags
     np.testing.assert_allclose(world.shares(), before, atol=1e-6)
@@ -253,10 +253,10 @@ def test_the_latest_label_of_an_event_counts(labels: list[tuple[int, str]], at_o
     expected = [(ALERTED if n in (3, 4) else 0) | value[latest.get(n, "retracted")] for n in range(50)]
     for each in (world, one_by_one):
         assert each.flags(*range(50)) == expected
-        assert len(each.taught._frauds) == sum(label == "fraud" for label in latest.values())
+        assert len(each.taught.confirmed) == sum(label == "fraud" for label in latest.values())
         assert len(each.taught._answers) == sum(latest.get(n) == "legitimate" for n in (3, 4))
         known = sorted(n for n, label in latest.items() if label == "fraud")
-        assert sorted(each.taught._frauds.numbers.tolist()) == known
+        assert sorted(each.taught.confirmed.numbers.tolist()) == known
     np.testing.assert_allclose(world.shares(), one_by_one.shares(), atol=1e-6)
 
 
@@ -293,12 +293,12 @@ def test_the_replay_buffer_is_bounded_and_drops_the_oldest(monkeypatch: pytest.M
     world = World().happen(100)
     for number in range(50):
         world.answer("fraud", number)
-    assert world.taught._frauds.numbers.tolist() == list(range(30, 50))
+    assert world.taught.confirmed.numbers.tolist() == list(range(30, 50))
     world.answer("fraud", *range(60, 75))
-    assert world.taught._frauds.numbers.tolist() == [*range(45, 50), *range(60, 75)]
+    assert world.taught.confirmed.numbers.tolist() == [*range(45, 50), *range(60, 75)]
     world.answer("fraud", *range(100))  # more at once than it holds
-    assert world.taught._frauds.numbers.tolist() == list(range(80, 100))
-    assert len(world.taught._frauds.examples) == 20
+    assert world.taught.confirmed.numbers.tolist() == list(range(80, 100))
+    assert len(world.taught.confirmed.examples) == 20
 
 
 def test_delays_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ class Supervision:
             rng,
         )
         nothing = buffer.examples(np.zeros(0, dtype=np.int64))
-        self._frauds, self._answers = ReplayBuffer(nothing), ReplayBuffer(nothing)
+        self.confirmed, self._answers = ReplayBuffer(nothing), ReplayBuffer(nothing)
         self._peer_frauds = ReplayBuffer(nothing)
         self._maturity = Maturity(buffer, config.labels.maturity_delay)
         self._unpublished = self._nothing_unpublished()
@@ -144,19 +144,19 @@ class Supervision:
     @property
     def frauds(self) -> Examples:
         """Confirmed frauds to make prototypes from; none before the encoder has learned."""
-        examples = self._frauds.examples.joined(self._peer_frauds.examples)
+        examples = self.confirmed.examples.joined(self._peer_frauds.examples)
         return examples if self.learner.steps else examples.take(slice(0))
 
     @property
     def fraud_offsets(self) -> NDArray[np.int64]:
         """Where each of `frauds` is in the log; -1: in that of a peer."""
-        offsets = np.concatenate([self._frauds.offsets, self._peer_frauds.offsets])
+        offsets = np.concatenate([self.confirmed.offsets, self._peer_frauds.offsets])
         return offsets if self.learner.steps else offsets[:0]
 
     @property
     def trees(self) -> Trees:
         """Trees that the latest judged events were grown to; none without confirmed frauds."""
-        return self._trees if len(self._frauds) + len(self._peer_frauds) else Trees()
+        return self._trees if len(self.confirmed) + len(self._peer_frauds) else Trees()
 
     @property
     def peer_frauds(self) -> int:
@@ -165,7 +165,7 @@ class Supervision:
 
     def replayed(self) -> dict[str, float]:
         """Examples of this shard that training repeats."""
-        return {"replayed_frauds": float(len(self._frauds)), "replayed_answers": float(len(self._answers))}
+        return {"replayed_frauds": float(len(self.confirmed)), "replayed_answers": float(len(self._answers))}
 
     @property
     def trainings(self) -> int:
@@ -218,7 +218,7 @@ class Supervision:
             self._unpublished.changes = self._unpublished.changes.joined(changes)
 
     def _update_replay(self, changed: Mapping[int, int]) -> None:
-        for replay, wanted in ((self._frauds, FRAUD), (self._answers, ALERTED | LEGITIMATE)):
+        for replay, wanted in ((self.confirmed, FRAUD), (self._answers, ALERTED | LEGITIMATE)):
             added = np.array([n for n, flags in changed.items() if flags & wanted == wanted], dtype=np.int64)
             removed = np.array(
                 [n for n, flags in changed.items() if flags & wanted != wanted], dtype=np.int64
@@ -226,14 +226,14 @@ class Supervision:
             offsets = self._buffer.column("offsets", added)
             main = self._buffer.main(added)
             replay.update(removed, added, self._buffer.examples(added), offsets, main)
-            if self._shares and replay is self._frauds:
+            if self._shares and replay is self.confirmed:
                 self._unpublished.frauds += added.tolist()
                 self._unpublished.retracted += removed.tolist()
 
     # --- what is held of single entities
     def held(self, entities: Keys) -> Counts:
         """Fraud rates of the entities, and examples that training repeats."""
-        examples = np.concatenate([self._frauds.entities, self._answers.entities])
+        examples = np.concatenate([self.confirmed.entities, self._answers.entities])
         return {**self.fraud_rates.held(entities), "examples": counted(entities, examples)}
 
     def erase(self, erased: Erased) -> None:
@@ -242,7 +242,7 @@ class Supervision:
         self._answers.erase(erased.entities)
         numbers = self._buffer.numbers_of(erased.entities)
         frauds = numbers[self._buffer.column("flags", numbers) & FRAUD != 0]
-        frauds = np.union1d(frauds, self._frauds.erase(erased.entities))
+        frauds = np.union1d(frauds, self.confirmed.erase(erased.entities))
         unpublished, gone = self._unpublished, set(frauds.tolist())
         unpublished.frauds = [number for number in unpublished.frauds if number not in gone]
         if self._shares:
@@ -292,7 +292,7 @@ class Supervision:
     def take_unpublished(self) -> tuple[Unpublished, NDArray[np.int64], Examples]:
         """What is new since the last call, with numbers and examples of its frauds that are still known."""
         unpublished, self._unpublished = self._unpublished, self._nothing_unpublished()
-        return (unpublished, *self._frauds.find(np.array(unpublished.frauds, dtype=np.int64)))
+        return (unpublished, *self.confirmed.find(np.array(unpublished.frauds, dtype=np.int64)))
 
     def _nothing_unpublished(self) -> Unpublished:
         return Unpublished(Changes.none(self.fraud_rates.memories))
@@ -324,7 +324,7 @@ class Supervision:
     def train(self, fresh: NDArray[np.int64]) -> None:
         """Learn from newly judged events, older ones and the replay buffers."""
         held = self._buffer.stored(end=self._maturity.end)
-        if len(self._frauds) + len(self._peer_frauds) < FRAUDS_MIN or not len(fresh) or not len(held):
+        if len(self.confirmed) + len(self._peer_frauds) < FRAUDS_MIN or not len(fresh) or not len(held):
             return
         placed = self._trainings.bit_length() + 1
         if self._trainings & (self._trainings - 1) == 0 and placed > self.bins:
@@ -367,7 +367,7 @@ class Supervision:
         """Grow trees from judged events among mature ones and the replay buffers."""
         flags, weights = self._buffer.column("flags", held), self._buffer.weights(held)
         legitimate = np.flatnonzero(self._maturity.is_judged(held) & (flags & FRAUD == 0))
-        frauds = self._frauds.examples.joined(self._peer_frauds.examples).inputs
+        frauds = self.confirmed.examples.joined(self._peer_frauds.examples).inputs
         if len(frauds) < GROWN_FRAUDS_MIN or not len(legitimate):
             return
         self._grown = self._maturity.end
@@ -421,10 +421,10 @@ class Supervision:
 
     def _draw_frauds(self) -> Examples:
         """Draw frauds of this shard and of its peers, with repetition."""
-        places = self._rng.integers(0, len(self._frauds) + len(self._peer_frauds), REPLAYED_FRAUDS)
-        own = places[places < len(self._frauds)]
-        others = places[places >= len(self._frauds)] - len(self._frauds)
-        return self._frauds.examples.take(own).joined(self._peer_frauds.examples.take(others))
+        places = self._rng.integers(0, len(self.confirmed) + len(self._peer_frauds), REPLAYED_FRAUDS)
+        own = places[places < len(self.confirmed)]
+        others = places[places >= len(self.confirmed)] - len(self.confirmed)
+        return self.confirmed.examples.take(own).joined(self._peer_frauds.examples.take(others))
 
     # Step 4
     def weigh(self, label_weight: float) -> float:
@@ -471,7 +471,7 @@ class Supervision:
         return {
             "fraud_rates": self.fraud_rates.to_state(),
             "learner": self.learner.to_state(),
-            "frauds": self._frauds.to_state(),
+            "frauds": self.confirmed.to_state(),
             "answers": self._answers.to_state(),
             "peer_frauds": self._peer_frauds.to_state(),
             "maturity": self._maturity.to_state(),
@@ -486,7 +486,7 @@ class Supervision:
         """Restore what `to_state` returned."""
         self.fraud_rates.load(state["fraud_rates"])
         self.learner.load(state["learner"])
-        self._frauds.load(state["frauds"])
+        self.confirmed.load(state["frauds"])
         self._answers.load(state["answers"])
         self._peer_frauds.load(state["peer_frauds"])
         self._maturity.load(state["maturity"])

@@ -122,6 +122,10 @@ class Encoder:
         """Embed n events, (n, dimension). A row's result does not depend on the other rows."""
         return self._forward(inputs, rows).out
 
+    def look(self, inputs: Floats, rows: Hashes) -> Pass:
+        """What all layers make of n events."""
+        return self._forward(inputs, rows)
+
     def update_edges(self, samples: Iterable[Floats]) -> None:
         """Move each column's bins, from the first on, to the quantiles of a sample of its inputs."""
         ends = np.linspace(EDGE_TAIL, 1.0 - EDGE_TAIL, self.config.bins + 1)

@@ -162,6 +162,11 @@ class ChangingIndex:
         return int((self._removed < 0).sum())
 
     @property
+    def deleted(self) -> float:
+        """Share of the graph's vectors that are not in the set any more; 0 where there is no graph."""
+        return float((self._removed >= 0).mean()) if len(self._removed) else 0.0
+
+    @property
     def approximate(self) -> bool:
         """Whether a graph answers."""
         return isinstance(self._index, Hnsw)

@@ -58,7 +58,12 @@ class NearestNormal:
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
-        return {"index_vectors": float(len(self._index)), "index_recall": self._index.recall}
+        index = self._index
+        return {
+            "index_vectors": float(len(index)),
+            "index_recall": index.recall,
+            "index_deleted": index.deleted,
+        }
 
     def to_state(self) -> dict[str, Any]:
         return self._index.to_state()

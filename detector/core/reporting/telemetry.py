@@ -157,6 +157,7 @@ class Telemetry:
         self.stages: dict[str, Histogram] = defaultdict(Histogram, {stage: Histogram() for stage in STAGES})
         self.commits = Histogram()
         self.restores = Histogram(WAIT_BOUNDS)
+        self.refits = Histogram(WAIT_BOUNDS)
         self.commit_failures = 0
         self.stable_offset_ages: dict[tuple[str, int], float] = {}  # s, by output topic and partition
         self.transactions_ended: dict[str, int] = _from_zero(

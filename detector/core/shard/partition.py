@@ -30,12 +30,14 @@ from typing import Any
 
 from detector.config.tree import ModelPart
 from detector.core.drifted import Drift
+from detector.core.events import Parser
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.records import Identity, Lap, Outputs, PeerMessage, Record, no_lap
 from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.recovery.journal import WITHIN_BLOCKS, Barrier, Cause, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
 from detector.core.shard.alerting import Inquired
+from detector.core.shard.embedded import Embedded
 from detector.core.shard.looking import Looked
 from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
@@ -235,6 +237,16 @@ class Partition:
     def look(self, records: Sequence[Record]) -> Looked:
         """Score records, each as if it were the next one; nothing changes."""
         return self._shard.look(records)
+
+    @property
+    def parser(self) -> Parser:
+        """Reads records and values as the shard does."""
+        return self._shard.parser
+
+    @property
+    def embedded(self) -> Embedded:
+        """The embedding, to be looked at until the next event."""
+        return self._shard.embedded
 
     def due(
         self,

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from detector.config.tree import Alerts
 from detector.core.events import Events
 from detector.core.records import Outputs, Scored
-from detector.core.shard.alerting import Decided
+from detector.core.shard.alerting import Decided, Inquired
 from detector.core.shard.scoring import Scorer, Scores
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Taken:
+    """What one call of `Shard.take` did."""
+
+    consumed: int  # records taken from the front
+    outputs: Outputs  # empty when silent
+    block_ended: bool
+    inquired: Inquired | None = None  # why it gave no alert; None: it did, was rejected, or is not here
 
 
 def with_scored(

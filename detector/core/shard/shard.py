@@ -24,7 +24,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -32,7 +31,7 @@ from numpy.typing import NDArray
 from detector.config.tree import ModelPart
 from detector.core.drifted import Drift
 from detector.core.erasure import Holder
-from detector.core.events import Events
+from detector.core.events import Events, Parser
 from detector.core.features import Features, Layout
 from detector.core.jobs import AT_ONCE, Lanes
 from detector.core.labels.case_alerts import CaseAlerts
@@ -46,29 +45,20 @@ from detector.core.labels.routing import Routing
 from detector.core.labels.supervision import Supervision
 from detector.core.records import CaseUpdate, Identity, Lap, Outputs, Record, no_lap
 from detector.core.recovery.sides import Side, SideRecords
-from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Inquired, Piece
+from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Piece
 from detector.core.shard.block import Block
+from detector.core.shard.embedded import Embedded, embedded
 from detector.core.shard.erasing import Erasing, erase, holders
 from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.looking import Looked, look
 from detector.core.shard.model_shape import shape
-from detector.core.shard.publishing import with_scored
+from detector.core.shard.publishing import Taken, with_scored
 from detector.core.shard.scoring import Scorer, Scores
 from detector.core.shard.sizing import fitted
 from detector.core.shard.teaching import learn_from_labels, learned, routed, standing
 from detector.core.state import copied, misfit
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Taken:
-    """What one call of `Shard.take` did."""
-
-    consumed: int  # records taken from the front
-    outputs: Outputs  # empty when silent
-    block_ended: bool
-    inquired: Inquired | None = None  # why it gave no alert; None: it did, was rejected, or is not here
 
 
 class Shard:
@@ -239,6 +229,16 @@ class Shard:
         """Score records, each as if it were the next one; nothing changes."""
         parts = self._intake, self._scorer, self._supervision.fraud_rates, self._alerting
         return look(records, *parts, number=self._accepted, warm_up=self.warming_up)
+
+    @property
+    def parser(self) -> Parser:
+        """Reads records and values."""
+        return self._intake.parser
+
+    @property
+    def embedded(self) -> Embedded:
+        """The embedding, to be looked at until the next event."""
+        return embedded(self._scorer, self._learning.core, self._buffer, self._supervision.confirmed)
 
     def _score(self, events: Events, *, silent: bool, explain: int | None) -> tuple[Scores, Decided]:
         """Score admitted events, decide about alerts, and remember the events for labels."""

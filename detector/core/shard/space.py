@@ -1,6 +1,6 @@
-"""The embedding of one checkpoint, to be searched: what an event is near to, and why.
+"""The embedding, searched: what an event is near to, and why.
 
-    checkpoint ─> SearchedSpace ─ similar(event, among) ─> neighbours, nearest first
+    Embedded ─> SearchedSpace ─ similar(event, among) ─> neighbours, nearest first
 
     normal     clusters of the core, by the index that serves
     frauds     this partition's confirmed frauds that are still known
@@ -16,24 +16,20 @@ it takes the values that are typical of everything: it brings them together if t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.tree import ModelPart
-from detector.core.features import Features, Layout, Rows, Units
+from detector.core.features import Features, Layout, Rows
 from detector.core.features.subjects import subjects_of
-from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE, EventBuffer, Examples
-from detector.core.labels.replay_buffer import ReplayBuffer
-from detector.core.model.clusters import ENTITIES_SHOWN_MIN, EVERYTHING, Core
-from detector.core.model.embedding import embed
+from detector.core.labels.event_buffer import Examples
+from detector.core.model.clusters import ENTITIES_SHOWN_MIN, EVERYTHING
 from detector.core.model.index import Exact
-from detector.core.model.serving import ServedModel
-from detector.core.shard.sizing import fitted
+from detector.core.shard.embedded import Embedded
+from detector.core.shard.embedding_map import said_of, usual_ranges
 
 Among = Literal["normal", "frauds", "recent"]
 AMONG: tuple[Among, ...] = get_args(Among)
@@ -67,33 +63,13 @@ class _Asked(NamedTuple):
 
 
 class SearchedSpace:
-    """See the module's text.
+    """See the module's text."""
 
-    Parameters
-    ----------
-    config, state
-        Of a checkpoint.
-    """
-
-    def __init__(self, config: ModelPart, state: Mapping[str, Any]) -> None:
-        model = fitted(config)
-        self._layout = layout = Layout(config.event, model.features)
-        self._features = features = Features(layout)
-        core = Core(model.clusters, layout)
-        core.load(state["core"])
-        self._served = ServedModel(model, layout, features, np.random.default_rng(model.seed))
-        self._served.load(state["served"], core)
-        self._units = Units(state["units"])
-        self._buffer = EventBuffer(model.labels, layout, len(features))
-        self._buffer.load(state["buffer"])
-        self._frauds = ReplayBuffer(self._buffer.examples(np.zeros(0, dtype=np.int64)))
-        self._frauds.load(state["supervision"]["frauds"])
-        self._subjects = _places_of(layout, features)
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is a model yet."""
-        return self._served.ready
+    def __init__(self, embedded: Embedded) -> None:
+        self._embedded = embedded
+        self._layout, self._features = embedded.layout, embedded.features
+        self._buffer, self._frauds = embedded.buffer, embedded.frauds
+        self._subjects = _places_of(self._layout, self._features)
 
     def event(self, *, offset: int | None = None, id_hash: int | None = None) -> tuple[int, Examples] | None:
         """Offset of an event, and what the encoder saw of it; None: the shard does not remember it."""
@@ -138,10 +114,10 @@ class SearchedSpace:
 
     def embed(self, examples: Examples) -> NDArray[np.float32]:
         """Embeddings (n, D) of n events."""
-        return embed(self._served.space.encoder, examples.inputs, examples)
+        return self._embedded.embed(examples)
 
     def _clusters(self, event: Examples, count: int) -> list[Neighbour]:
-        space, asked = self._served.space, self._asked(event)
+        space, asked = self._embedded.space, self._asked(event)
         numbers, distances = space.nearest.search(asked.at, min(count, len(space.clusters)))
         found = []
         for number, distance in zip(numbers[0].tolist(), distances[0].tolist(), strict=True):
@@ -150,7 +126,7 @@ class SearchedSpace:
             if space.exemplars.people[number] >= ENTITIES_SHOWN_MIN:
                 other = self._of(space.exemplars.typical(number))
                 together, apart = self._why(asked, other, space.clusters.centres[number])
-                ranges = self._ranges(number)
+                ranges = usual_ranges(self._embedded, number)
             found.append(
                 Neighbour(
                     distance=distance,
@@ -166,15 +142,6 @@ class SearchedSpace:
     def _of(self, row: Rows) -> Examples:
         """What the encoder sees of one row."""
         return Examples(self._features.compute(row), row.categories, row.grams)
-
-    def _ranges(self, cluster: int) -> dict[str, tuple[float, float]]:
-        """Ranges of a cluster's numerics that alerts may show, in the fields' units."""
-        lows, highs = self._units.restore(self._served.space.exemplars.ends(cluster)).tolist()
-        return {
-            place.name: (low, high)
-            for place, low, high in zip(self._layout.numerics, lows, highs, strict=True)
-            if place.field.echo and not math.isnan(low)
-        }
 
     def _events(
         self, event: Examples, others: Examples, offsets: NDArray[np.int64], count: int
@@ -201,13 +168,11 @@ class SearchedSpace:
         if number is None:
             return None, ("fraud",)
         numbers = np.array([number])
-        flags = int(self._buffer.column("flags", numbers)[0])
-        names = {ALERTED: "alerted", FRAUD: "fraud", LEGITIMATE: "legitimate"}
-        said = tuple(name for flag, name in names.items() if flags & flag)
+        said = said_of(int(self._buffer.column("flags", numbers)[0]))
         return float(self._buffer.column("times", numbers)[0]), said
 
     def _asked(self, event: Examples) -> _Asked:
-        everything = self._of(self._served.space.exemplars.typical(EVERYTHING))
+        everything = self._of(self._embedded.space.exemplars.typical(EVERYTHING))
         return _Asked(event, self.embed(event), self.embed(self._exchanged(event, everything)))
 
     def _why(

@@ -171,6 +171,12 @@ METRICS: tuple[Metric, ...] = (
         alert="`detector_index_recall_ratio < 0.95`: raise `model.index.ef`",
     ),
     _model(
+        "detector_index_deleted_ratio",
+        "index_deleted",
+        "ratio",
+        "Share of the HNSW graph's vectors that have left the core; it is built anew before half have.",
+    ),
+    _model(
         "detector_index_hnsw_ratio",
         "index_share",
         "ratio",

@@ -238,6 +238,13 @@ VITALS: tuple[Metric, ...] = (
         "stage",
     ),
     _process(
+        "detector_refit_duration_seconds",
+        "histogram",
+        "seconds",
+        "Time of one refit in the background: training is awaited, clusters and index are built.",
+        lambda t: t.refits,
+    ),
+    _process(
         "detector_commit_duration_seconds",
         "histogram",
         "seconds",

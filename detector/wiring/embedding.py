@@ -1,0 +1,187 @@
+"""`detector embedding`: a map of the embedding in a partition's newest checkpoint, and a report on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detector.config.tree import Config
+from detector.core.events import Parser
+from detector.core.shard.embedded import Embedded
+from detector.core.shard.embedding_map import Anchors, EmbeddingMap, Wanted, anchors, embedding_map
+from detector.core.shard.embedding_report import EmbeddingReport, embedding_report
+from detector.errors import ConfigError, NeedsOperator, Problem
+from detector.shell.auditor import Auditor
+from detector.wiring.audit import ReplayFiles, auditing
+from detector.wiring.layouts import Method, layout_of
+from detector.wiring.map_page import page
+from detector.wiring.map_png import png
+from detector.wiring.map_svg import read_before, svg
+from detector.wiring.similar import no_model
+
+MAP_BYTES_MAX = 64 << 20
+PREVIOUS = "previous"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapWanted:
+    """What a map shows beside the clusters."""
+
+    partition: int = 0
+    start: float = -math.inf  # event times of alerts, s since the epoch
+    end: float = math.inf
+    entity: str | None = None  # value of the main entity whose path is drawn
+    before: str | None = None  # a map, a checkpoint, or `PREVIOUS`
+    method: Method = "pca"
+
+
+def draw_map(
+    config: Config, environ: Mapping[str, str], wanted: MapWanted, files: ReplayFiles | None
+) -> tuple[EmbeddingMap, str]:
+    """Map the embedding in a partition's newest checkpoint.
+
+    Returns
+    -------
+    tuple
+        The map, and topic and partition.
+
+    Raises
+    ------
+    UsageError
+        The packages of the method are missing.
+    ConfigError
+        There is no such partition or entity, or the map before cannot be read.
+    NeedsOperator
+        There is no checkpoint, or no model in it, or the one before is gone.
+    OutsideError
+        Kafka or the store is not available.
+    """
+    method, layout = layout_of(wanted.method)
+    with auditing(config, environ, files) as (auditor, archive):
+        check_partition(wanted.partition, archive.partitions_count())
+        restored = auditor.restored(wanted.partition)
+        embedded = restored.partition.embedded
+        if not embedded.ready:
+            raise NeedsOperator(no_model(restored.name))
+        made, _ = embedding_map(
+            embedded,
+            asked(restored.partition.parser, wanted.start, wanted.end, wanted.entity),
+            name=restored.name,
+            before=_before(auditor, wanted),
+            method=method,
+            layout=layout,
+        )
+    return made, f"{config.topics.transactions}-{wanted.partition}"
+
+
+def check_partition(partition: int, count: int) -> None:
+    """Refuse a partition that is not there."""
+    if partition >= count:
+        raise ConfigError(
+            "command line",
+            [Problem(path="--partition", value=str(partition), allowed=f"0 to {count - 1}")],
+        )
+
+
+def asked(parser: Parser, start: float, end: float, entity: str | None) -> Wanted:
+    """What the core is asked to show.
+
+    Raises
+    ------
+    ConfigError
+        The schema has no entity, or the value means that it is missing.
+    """
+    if entity is None:
+        return Wanted(start=start, end=end)
+    main = next(iter(parser.schema.entities), None)
+    hashed = parser.main_hash(entity)
+    if main is None or not hashed:
+        allowed = "a value of the main entity" if main else "no entity: the schema has none"
+        raise ConfigError("command line", [Problem(path="--entity", value=entity, allowed=allowed)])
+    return Wanted(start=start, end=end, entity=hashed, shown_as=f"{main.name} {entity}")
+
+
+def _before(auditor: Auditor, wanted: MapWanted) -> Anchors | None:
+    """What the map is turned by."""
+    if wanted.before is None:
+        return None
+    file, placed = Path(wanted.before), None
+    name = auditor.predecessor(wanted.partition) if wanted.before == PREVIOUS else wanted.before
+    if file.is_file():
+        with file.open("rb") as opened:
+            read = read_before(opened.read(MAP_BYTES_MAX).decode(errors="replace"))
+        if read is None or not read[0]:
+            allowed = "a map of this command (.html or .svg), the name of a checkpoint, or previous"
+            raise ConfigError("command line", [Problem(path="--before", value=str(file), allowed=allowed)])
+        name, placed = read
+    embedded = _checkpoint(auditor, wanted.partition, name)
+    if placed is not None and len(placed) == len(embedded.space.clusters):
+        return anchors(embedded, name, np.array(placed, dtype=np.float64).reshape(-1, 2))
+    method, layout = layout_of(wanted.method)
+    return embedding_map(embedded, Wanted(), name=name, method=method, layout=layout)[1]
+
+
+def map_file(drawn: EmbeddingMap, source: str, suffix: str) -> bytes:
+    """A map as a file: a page, or a picture (.svg, .png).
+
+    Raises
+    ------
+    UsageError
+        The packages for it are missing.
+    """
+    if suffix == ".png":
+        return png(drawn, source)
+    return (page(drawn, source) if suffix == ".html" else svg(drawn, source)).encode()
+
+
+def judge(
+    config: Config,
+    environ: Mapping[str, str],
+    partition: int,
+    names: Sequence[str],
+    files: ReplayFiles | None,
+) -> list[EmbeddingReport]:
+    """Report on the embeddings of a partition.
+
+    Parameters
+    ----------
+    names
+        Of checkpoints; none: the newest, with the drift since the one before, if that is kept.
+
+    Raises
+    ------
+    ConfigError
+        There is no such partition.
+    NeedsOperator
+        There is no such checkpoint, or no model in it.
+    OutsideError
+        Kafka or the store is not available.
+    """
+    with auditing(config, environ, files) as (auditor, archive):
+        check_partition(partition, archive.partitions_count())
+        if names:
+            several = [(name, _checkpoint(auditor, partition, name)) for name in names]
+            return [
+                embedding_report(embedded, name=name, before=several[n - 1][1] if n else None)
+                for n, (name, embedded) in enumerate(several)
+            ]
+        restored = auditor.restored(partition)
+        embedded = restored.partition.embedded
+        if not embedded.ready:
+            raise NeedsOperator(no_model(restored.name))
+        before = None
+        with suppress(NeedsOperator):  # it is not kept any more, or there was none
+            before = _checkpoint(auditor, partition, auditor.predecessor(partition))
+        return [embedding_report(embedded, name=restored.name, before=before)]
+
+
+def _checkpoint(auditor: Auditor, partition: int, name: str) -> Embedded:
+    model, state = auditor.checkpoint(partition, name)
+    if not state["served"]:
+        raise NeedsOperator(no_model(name))
+    return Embedded.of_state(model, state)
