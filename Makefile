@@ -18,7 +18,7 @@ SEEDS ?= 1000
 START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast test-kube test-image lint check hooks docs wheels soak bench-quality speed chaos fuzz lock clean
+.PHONY: help env demo test test-fast test-kube test-image test-browser lint check hooks docs wheels soak bench-quality speed chaos fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-kube: $(READY) ## install, upgrade, drain and scale the chart on a real con
 
 test-image: $(READY) ## build the image by buildah and run the demo in it, unprivileged; needs root, buildah and mmdebstrap
 	$(PYTEST) -s tests/image
+
+test-browser: $(READY) ## read the console's pages in a real Chromium, with axe-core; some ten minutes
+	$(PYTEST) tests/browser
 
 lint: $(READY) ## run ruff and mypy --strict, and check the links of the documentation
 	$(BIN)/ruff check .

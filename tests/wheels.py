@@ -74,7 +74,13 @@ def wrong_contents(distribution: Path) -> list[str]:
     found = names(distribution)
     expected = {
         path.relative_to(ROOT).as_posix()
-        for pattern in ("*.py", "py.typed", "schemas/*.json")
+        for pattern in (
+            "*.py",
+            "py.typed",
+            "schemas/*.json",
+            "console/web/templates/*.html",
+            "console/web/static/*",
+        )
         for path in (ROOT / "detector").rglob(pattern)
     }
     problems = [f"{name} is missing" for name in sorted(expected - found)]

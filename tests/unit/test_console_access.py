@@ -105,7 +105,7 @@ def test_wrong_tokens_of_one_address_are_limited_and_others_are_not(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "-x", "x" * 65, "a\nb", "ann;", "é"])
 def test_a_name_that_would_break_the_file_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(NeedsOperator, match="expected letters"):
+    with pytest.raises(NeedsOperator, match="expected a letter"):
         make_token(tmp_path / "tokens", name, "lead")
 
 

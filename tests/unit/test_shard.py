@@ -320,7 +320,8 @@ def test_explored_alerts_are_marked_and_change_no_case() -> None:
     assert 3 <= len(explored) < len(others)
     for body in explored:
         assert body["case_id"] == body["alert_id"]
-        assert body["case"] == {"number": 1, "sum": body["exposure"], "largest": body["exposure"]}
+        alone = {"number": 1, "sum": body["exposure"], "largest": body["exposure"]}
+        assert body["case"] == {**alone, "unlisted": {"number": 0, "sum": None}}
         assert not any(other["case_id"] == body["alert_id"] for other in others)
     assert np.median([body["score"]["raw"] for body in explored]) < 1.0
     assert all(body["score"]["raw"] >= body["score"]["threshold"] for body in others)
@@ -882,7 +883,12 @@ def test_a_snooze_by_code_holds_back_the_alerts_that_have_it_as_a_reason_or_a_fa
         for first in bodies
         if first["entity"] == later["entity"]
         and later["source"]["offset"] > first["source"]["offset"] + 12 * BLOCK
-        and ranks.index(later["severity"]) == 0
+        and not any(
+            one["entity"] == first["entity"]
+            and first["source"]["offset"] < one["source"]["offset"] <= later["source"]["offset"]
+            and ranks.index(one["severity"]) > ranks.index(first["severity"])  # it would end the snooze
+            for one in bodies
+        )
     )
     time = datetime.fromisoformat(first["event_time"])
     record = {"kind": "snooze", "alert_id": first["alert_id"], "time": first["event_time"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -65,12 +65,9 @@ def findings(
         )
         if found.since:
             told.append((weight, _sentence(words.field(name, moved), found, compared)))
-            continue
-        slow = [column for column in own if seasons.active[column]]
-        if slow:
-            column = max(slow, key=lambda at: float(seasons.index[at]))
-            cut = edges[column] if column < numbers else None
-            fields[name], text = _slow(name, found, seasons.found(column), cut, column >= columns.repeats)
+        elif (slowly := _slowest(own, seasons)) is not None:
+            cut = edges[slowly] if slowly < numbers else None
+            fields[name], text = _slow(name, found, seasons.found(slowly), cut, slowly >= columns.repeats)
             told.append((weight, text))
     rate = RATE if RATE not in fields else f"{RATE} of events"
     fields[rate], what = _rate(compared, verdicts, profile, weights.get(RATE, 0.0) if rate == RATE else 0.0)
@@ -78,15 +75,12 @@ def findings(
         told.append((fields[rate].weight, _sentence(what, fields[rate], compared)))
     shares = _new_shares(columns, compared, verdicts, told)
     if scores.since:
-        what = words.scores(scores.step)
-        told.append((0.0, words.drift(what, since=scores.since, now=now, index=None, weight=0.0)))
+        told.append((0.0, _whole(words.scores(scores.step), scores.since, now)))
     moved_since = float(verdicts.began[EMBEDDED])
     if moved_since:
-        what = words.embedding(placed.get("mean_shift", 0.0))
-        told.append((0.0, words.drift(what, since=moved_since, now=now, index=None, weight=0.0)))
+        told.append((0.0, _whole(words.embedding(placed.get("mean_shift", 0.0)), moved_since, now)))
     if labels.since:
-        what = words.silence(labels.expected)
-        told.append((0.0, words.drift(what, since=labels.since, now=now, index=None, weight=0.0)))
+        told.append((0.0, _whole(words.silence(labels.expected), labels.since, now)))
     new = min((share.since for share in shares.values() if share.since), default=0.0)
     told.sort(key=lambda item: -item[0])
     return Drift(
@@ -101,6 +95,17 @@ def findings(
         since={"score": scores.since, "labels": labels.since, "new_entities": new, "embedding": moved_since},
         sentences=tuple(text for _, text in told),
     )
+
+
+def _whole(what: str, since: float, now: float) -> str:
+    """The sentence of a drift that is of no single field."""
+    return words.drift(what, since=since, now=now, index=None, weight=0.0)
+
+
+def _slowest(columns: Sequence[int], seasons: Seasons) -> int | None:
+    """Of columns that drift slowly the one that has moved most."""
+    slow = [column for column in columns if seasons.active[column]]
+    return max(slow, key=lambda at: float(seasons.index[at]), default=None)
 
 
 def _slow(

@@ -31,6 +31,7 @@ WORKING = slice(0, 4 * HOURS)  # Monday to Thursday
 ALIKE = slice(12, 3 * HOURS + 18)  # the part of it that lies in these days in all zones
 DIFFERENT = 0.1  # of what completes an hour: of all hours, to complete those of one hour of the day
 DAY_PRIOR = 4.0  # multiples of what completes an hour: they complete a day's level
+SCORE_PRIOR = 2_048.0  # events of other hours that complete an hour's mean score
 RATE_PRIOR_H = 1.0  # hours that complete an hour's rate of events
 
 
@@ -55,6 +56,7 @@ class Reference:
         self.volume = np.zeros((SLOTS, 2))  # events, and hours of event time in which they came
         self.score = np.zeros((SLOTS, 2))  # sum of scores, and events
         self.seen = np.zeros(SLOTS)  # hours of event time
+        self.usual_scores = np.zeros(SLOTS)  # mean score at each hour
         self.profile = DayProfile()
 
     def absorb(
@@ -109,6 +111,7 @@ class Reference:
         if taken:
             self.volume *= kept
             self.volume += np.stack([scores[:, 1], hours], axis=1)
+        self.usual_scores = completed_rates(self.score, SCORE_PRIOR)
 
     def usual(self, slots: NDArray[np.int64]) -> Usual:
         """What is usual for a pane with so many events in each hour (SLOTS, C)."""

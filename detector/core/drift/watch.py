@@ -28,7 +28,7 @@ from detector.core.drift.findings import Scores, findings
 from detector.core.drift.history import HOURS, History
 from detector.core.drift.labelled import BYTES as LABEL_BYTES
 from detector.core.drift.labelled import LabelWatch
-from detector.core.drift.reference import DAY_S, Reference, completed_rates, hours_between
+from detector.core.drift.reference import DAY_S, Reference, hours_between
 from detector.core.drift.seasons import DAYS, Seasons
 from detector.core.drift.verdicts import PROFILE, RATE, Comparison, Verdicts
 from detector.core.drift.weight import Parts, Weights
@@ -39,7 +39,6 @@ SAMPLE_EVENTS = 2_048  # that bins are cut by
 CUT_AFTER_EVENTS = 16_384
 SCORE_MAX = 4.0  # higher scores count as this one: one event must not move a mean
 SCORE_FLOOR = 0.1  # smallest change of the mean score
-SCORE_PRIOR = 2_048.0  # events of other hours that complete an hour's mean score
 SCORES_AFTER_S = 8 * DAY_S  # every hour of a week was seen
 OTHERS = -RATE  # what is judged besides columns
 _ODD = np.uint64(0x9E3779B97F4A7C15)
@@ -113,7 +112,6 @@ class DriftWatch:
         self._values = np.full(len(columns.numbers), np.nan)  # of the event before
         self._last = Comparison.none(columns.count)  # the last pane that was judged
         self._block = np.zeros(2)  # sum of scores less the usual ones, and events, of the block
-        self._usual_scores = np.zeros(bins.SLOTS)
         self._events = 0  # since the watch began
         self._began = np.nan  # event time of the first event, then at which bins were cut, s
         self._accepted = np.nan  # event time at which new categories last became known
@@ -153,7 +151,8 @@ class DriftWatch:
             self._take_sample(values, n)
         bins.count(*values, self.columns.keys, self._values, *cuts.arrays, pane.counts)
         self._weights.count(scores, parts)
-        bins.add_scores(values.times, scores, SCORE_MAX, self._usual_scores, pane.scores, self._block)
+        usual = self._reference.usual_scores
+        bins.add_scores(values.times, scores, SCORE_MAX, usual, pane.scores, self._block)
         self._events += n
         pane.events += n
 
@@ -232,7 +231,6 @@ class DriftWatch:
             taken=bool((quiet | accepted)[[RATE, PROFILE]].all()),
             age_s=age_s,
         )
-        self._usual_scores = completed_rates(reference.score, SCORE_PRIOR)
 
     def _compared(self, now: float) -> Comparison:
         pane = self._pane
@@ -272,7 +270,7 @@ class DriftWatch:
             "placed": dict(self._placed),
             "block": self._block.copy(),
             "values": self._values.copy(),
-            "usual_scores": self._usual_scores.copy(),
+            "usual_scores": self._reference.usual_scores.copy(),
             "events": self._events,
             "times": np.array(times),
         }
@@ -285,7 +283,7 @@ class DriftWatch:
         self.history.load(state["history"])
         self._last = Comparison(**state["last"])
         self._sample = Sample.from_state(state["sample"])
-        self._block, self._usual_scores = state["block"], state["usual_scores"]
+        self._block, self._reference.usual_scores = state["block"], state["usual_scores"]
         self._values, self._placed = state["values"], dict(state["placed"])
         self._events = state["events"]
         self._began, self._accepted, self._score_since = state["times"].tolist()
