@@ -7,27 +7,48 @@ no folder yet begins with that copy.
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 SHIPPED = "DETECTOR_KERNELS"
 OWN = "NUMBA_CACHE_DIR"
 
 
-def begin_with_shipped(environ: Mapping[str, str]) -> None:
+def begin_with_shipped(environ: Mapping[str, str]) -> str:
     """Copy the shipped kernels where numba looks for them; before numba is loaded.
 
     The copy appears as a whole or not at all, whatever other processes do at the same time. Where it cannot
     be made, kernels are compiled as they are needed.
+
+    Returns
+    -------
+    str
+        Why it could not be made, as a sentence; empty: it was, or there is nothing to copy.
     """
     shipped, own = Path(environ.get(SHIPPED, "")), Path(environ.get(OWN, ""))
     if not (environ.get(SHIPPED) and environ.get(OWN)) or own.exists():
-        return
+        return ""
     half = own.with_name(f"{own.name}.{uuid.uuid4().hex}")
     try:
         shutil.copytree(shipped, half)
         half.rename(own)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(half, ignore_errors=True)
+        if not own.exists():  # another process was not faster
+            why = error.strerror or next((why for *_, why in error.args[0]), "")
+            return f"the compiled kernels in {shipped} cannot be used, so they are compiled again: {why}"
+    return ""
+
+
+@contextmanager
+def readable_by_all() -> Iterator[None]:
+    """Let other users read the files that are made meanwhile: kernels hold nothing of anybody's events."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -111,10 +111,11 @@ def main() -> NoReturn:
     Files that it writes hold values of events, or what was learned from them: no others may read them.
     """
     os.umask(os.umask(0o077) | 0o027)
-    begin_with_shipped(os.environ)
     for stream in ("stdout", "stderr"):  # None where it was closed, as by a supervisor
         if getattr(sys, stream) is None:
             setattr(sys, stream, open(os.devnull, "w"))  # noqa: SIM115 - for the life of the process
+    if problem := begin_with_shipped(os.environ):
+        err.print(problem)
     try:
         code = app(standalone_mode=False, prog_name="detector")
         sys.stdout.flush()

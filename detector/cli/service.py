@@ -31,6 +31,7 @@ from detector.cli.common import (
 )
 from detector.config.words import counted
 from detector.errors import NeedsOperator, OperatorError, OutsideError
+from detector.kernel_cache import readable_by_all
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
     from detector.wiring import Replayed
@@ -98,8 +99,9 @@ def compile_() -> None:
     """
     from detector import wiring
 
-    for done in wiring.compile_all():
-        err.print(f"compiled: {done}", highlight=False)
+    with readable_by_all():  # an image is built as root, and runs as somebody else
+        for done in wiring.compile_all():
+            err.print(f"compiled: {done}", highlight=False)
 
 
 def replay(

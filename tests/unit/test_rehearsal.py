@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numba
 import pytest
 from numba.core.dispatcher import Dispatcher
 
+from detector.cli.service import compile_
 from detector.config.tree import ModelPart, TimeField
 from detector.core.events import ParsedEvent, Parser
 from detector.core.shard import rehearsal
@@ -73,7 +76,7 @@ def test_a_process_without_kernels_begins_with_those_of_its_image(tmp_path: Path
     shipped.mkdir()
     (shipped / "kernel").write_text("compiled")
     environ = {SHIPPED: str(shipped), OWN: str(own)}
-    begin_with_shipped(environ)
+    assert begin_with_shipped(environ) == ""
     assert (own / "kernel").read_text() == "compiled"
     (own / "kernel").write_text("newer")
     begin_with_shipped(environ)
@@ -81,7 +84,37 @@ def test_a_process_without_kernels_begins_with_those_of_its_image(tmp_path: Path
     assert {path.name for path in tmp_path.iterdir()} == {"shipped", "own"}
 
 
-@pytest.mark.parametrize("environ", [{}, {SHIPPED: "nowhere"}, {SHIPPED: "nowhere", OWN: "kernels"}])
+def test_kernels_that_cannot_be_read_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise shutil.Error([("from", "to", "[Errno 13] Permission denied: 'kernel'")])
+
+    monkeypatch.setattr(shutil, "copytree", refuse)
+    said = begin_with_shipped({SHIPPED: "/opt/kernels", OWN: str(tmp_path / "own")})
+    assert "/opt/kernels" in said
+    assert "Permission denied" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kernels_can_be_read_by_another_user_than_who_compiled_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compile_all() -> Iterator[str]:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "kernel").write_text("compiled")
+        yield "one"
+
+    monkeypatch.setattr("detector.wiring.compile_all", compile_all)
+    before = os.umask(0o027)  # of all commands
+    try:
+        compile_()
+        (tmp_path / "values").write_text("somebody's")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"folder": 0o755, "kernel": 0o644, "values": 0o640}
+
+
+@pytest.mark.parametrize("environ", [{}, {SHIPPED: ""}, {SHIPPED: "nowhere"}])
 def test_without_shipped_kernels_nothing_is_copied(
     environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +125,7 @@ def test_without_shipped_kernels_nothing_is_copied(
 
 STATE = """
 from detector.wiring import compiling
+from detector.cli.service import compile_
 from detector.config.tree import ModelPart
 from detector.core.shard import rehearsal
 config = rehearsal.as_made_up(ModelPart(event=compiling.schema(("card",), ("numeric", "categorical"))))
