@@ -205,6 +205,13 @@ def test_a_pipe_can_be_read_again(tmp_path: Path) -> None:
     stream.close()
 
 
+def test_long_words_are_read_once(tmp_path: Path) -> None:
+    """A text of long words is looked at in time that grows with its length, not with its square."""
+    path = tmp_path / "words"
+    path.write_bytes(b"\n".join([b"e" * 1_000_000] * 4))
+    assert list(read_events(Source(path)))
+
+
 def test_standard_input(run: Run, tmp_path: Path) -> None:
     data = as_csv(rows(400))
     text = run("init-config", "--events", "-", stdin=data)

@@ -6,9 +6,11 @@ import re
 from itertools import pairwise
 from typing import NamedTuple
 
-_PAIR = re.compile(rb'[A-Za-z_][\w.-]*=(?:"(?:[^"\\\n]|\\.)*"|[^\s"=]*)(?=\s|$)')
+# A run of letters is tried from its beginning only: the time is linear in its length.
+_PAIR = re.compile(rb'(?<![\w.-])[A-Za-z_][\w.-]*=(?:"(?:[^"\\\n]|\\.)*"|[^\s"=]*)(?=\s|$)')
 _LINES_LOOK = 20  # of which lines of pairs or of fixed widths are known
 _LINES_MIN = 3
+_LINE_BYTES_LOOK = 8192
 _PAIRS_MIN = 3
 _PAIRS_SHARE_MIN = 0.7  # of a line
 _GAP = re.compile(rb" {2,}")
@@ -89,7 +91,7 @@ def other_text(head: bytes) -> tuple[str, str] | None:
     for known in _KNOWN:
         if known.begin.match(head):
             return known.what, known.way
-    lines = [line for line in head.splitlines()[:_LINES_LOOK] if line.strip()]
+    lines = [line[:_LINE_BYTES_LOOK] for line in head.splitlines()[:_LINES_LOOK] if line.strip()]
     if len(lines) < _LINES_MIN:
         return None
     if all(map(_has_pairs, lines[:-1])):
