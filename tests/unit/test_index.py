@@ -208,6 +208,7 @@ def test_a_graph_is_built_anew_when_it_is_full_or_its_points_moved() -> None:
     first = ChangingIndex(config).changed_to(vectors[:1000], probes, 4, afresh=False)
     kept = first.changed_to(vectors[500:1500], probes, 4, afresh=False)
     assert len(kept._vectors) == 1500
+    assert (first.deleted, kept.deleted) == (0.0, pytest.approx(500 / 1500))
     assert len(first._vectors) == len(first) == len(kept) == 1000
     assert len(kept.changed_to(vectors[1000:2000], probes, 4, afresh=False)._vectors) == 2000
     assert len(kept.changed_to(vectors[1200:2200], probes, 4, afresh=False)._vectors) == 1000

@@ -48,6 +48,8 @@ NOT_MOVED: dict[Series, str] = {
     ("detector_alerts_suppressed_total", "snooze"): "needs a snooze; see test_snoozes.py",
     ("detector_shifts_total", ""): "needs a change of the stream; see test_shifts.py",
     ("detector_index_hnsw_ratio", ""): "needs 4,096 core events; see test_shape.py",
+    ("detector_index_deleted_ratio", ""): "needs a graph; see test_index.py",
+    ("detector_refit_duration_seconds", ""): "needs threads; see test_vitals.py",
     (
         "detector_transactions_ended_total",
         "dead_member",

@@ -28,6 +28,7 @@ from detector.shell.runner.loop import Runner
 from detector.shell.space import SpaceWatch
 from detector.shell.store import FsspecStore
 from detector.testing import MemoryLog
+from detector.wiring.common import job_lanes
 from tests.unit.runner_world import World, config, until
 
 pytestmark = pytest.mark.usefixtures("chain")
@@ -494,3 +495,11 @@ def test_the_budget_is_exported() -> None:
     earned, used = policy.budget(10_000.0)
     assert earned == pytest.approx(10.0)
     assert used == pytest.approx(1.0)
+
+
+def test_each_refit_in_the_background_is_timed() -> None:
+    telemetry = Telemetry()
+    with job_lanes(10.0, telemetry.refits) as lanes:
+        results = [lanes.promotion(lambda number=number: number) for number in range(3)]
+        assert [lanes.training(lambda: 7)(), *(result() for result in results)] == [7, 0, 1, 2]
+    assert telemetry.refits.counts.sum() == 3
