@@ -156,8 +156,8 @@ def others(body: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def known_frauds(view: CaseView) -> list[str]:
-    """Give what the alerts say of frauds that are near or at the same place."""
-    codes = ("near_fraud", "frauds_there", "answered", "shared")
+    """Give what the alerts say of confirmed frauds that are near or at the same place."""
+    codes = ("near_fraud", "frauds_there")
     found = (
         fact["detail"] for a in view.alerts for fact in a.body.get("facts") or () if fact.get("code") in codes
     )

@@ -1,14 +1,19 @@
-"""Drawings: attributes alone, within their borders, and words for who cannot see them."""
+"""Drawings: attributes alone, within their borders, and words for who cannot see them. What is said beside them."""
 
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import cast
 from xml.etree import ElementTree
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.console.views import Alert, CaseView
 from detector.console.web.drawing import NODES_MAX, Point, expected_range, graph, timeline
+from detector.console.web.evidence import known_frauds
+from detector.core.codes import FACTS
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
 finite = st.floats(min_value=-1e12, max_value=1e12)
@@ -76,3 +81,9 @@ def test_a_graph_shows_what_is_two_steps_away(links: list[tuple[str, str]]) -> N
 def test_a_graph_is_bounded() -> None:
     drawn = graph("a", [("a", f"n{number}") for number in range(500)], {}, {"n1": "fraud"})
     assert len(inside(drawn).findall("a")) == NODES_MAX
+
+
+def test_known_frauds_are_confirmed_ones() -> None:
+    facts = [{"code": code, "detail": f"of {code}"} for code in FACTS]
+    view = SimpleNamespace(alerts=[Alert(id="t-0-1", published_s=0.0, body={"facts": facts})])
+    assert known_frauds(cast(CaseView, view)) == ["of frauds_there", "of near_fraud"]
