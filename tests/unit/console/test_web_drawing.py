@@ -1,4 +1,4 @@
-"""Drawings: attributes alone, within their borders, and words for who cannot see them. What is said beside them."""
+"""Drawings: attributes alone, within their borders, with words for who cannot see them; and what stands beside."""
 
 from __future__ import annotations
 
