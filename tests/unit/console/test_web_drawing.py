@@ -1,4 +1,4 @@
-"""Drawings: attributes alone, within their borders, with words for who cannot see them; what stands beside."""
+"""Drawings: attributes alone, within their borders, with words for who cannot see them."""
 
 from __future__ import annotations
 
