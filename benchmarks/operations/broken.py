@@ -183,27 +183,6 @@ def log_is_deleted(world: World) -> Block:
 
 
 @contextmanager
-def some_are_broken(world: World) -> Block:
-    world.traffic.broken_share = 0.05
-    yield
-    world.traffic.broken_share = 0.0
-
-
-@contextmanager
-def format_changes(world: World) -> Block:
-    world.traffic.broken_share = 0.5
-    yield
-    world.traffic.broken_share = 0.0
-
-
-@contextmanager
-def receiver_is_down(world: World) -> Block:
-    world.receiver.status = 503
-    yield
-    world.receiver.status = 200
-
-
-@contextmanager
 def receiver_refuses(world: World) -> Block:
     world.receiver.status = 400
     poll_until(lambda: world.receiver.refused > 0, timeout_s=300)
@@ -282,19 +261,18 @@ def feedback_is_malformed(world: World) -> Block:
     yield
 
 
-@contextmanager
-def feedback_floods(world: World) -> Block:
-    world.analysts.repeated = 3000
-    yield
-    world.analysts.repeated = 0
+def during(part: str, name: str, value: float) -> Callable[[World], AbstractContextManager[None]]:
+    """A part of the world has another value as long as the block lasts."""
 
+    @contextmanager
+    def block(world: World) -> Block:
+        owner = getattr(world, part)
+        before = getattr(owner, name)
+        setattr(owner, name, value)
+        yield
+        setattr(owner, name, before)
 
-@contextmanager
-def attack(world: World) -> Block:
-    """A fifth of all amounts are a hundred times what they were."""
-    world.traffic.odd_share = 0.2
-    yield
-    world.traffic.odd_share = 0.0
+    return block
 
 
 FAULTS: dict[str, Callable[[World], AbstractContextManager[None]]] = {
@@ -313,9 +291,9 @@ FAULTS: dict[str, Callable[[World], AbstractContextManager[None]]] = {
     "DetectorOutputsHidden": outputs_are_hidden,
     "DetectorCommitsFail": commits_fail,
     "DetectorEventsLost": log_is_deleted,
-    "DetectorRejectedShare": some_are_broken,
-    "DetectorMostRejected": format_changes,
-    "DetectorNotifyBehind": receiver_is_down,
+    "DetectorRejectedShare": during("traffic", "broken_share", 0.05),
+    "DetectorMostRejected": during("traffic", "broken_share", 0.5),
+    "DetectorNotifyBehind": during("receiver", "status", 503),
     "DetectorNotifyRefused": receiver_refuses,
     "DetectorCheckpointsFail": store_breaks,
     "DetectorCheckpointStoreNearlyFull": store_fills,
@@ -323,7 +301,7 @@ FAULTS: dict[str, Callable[[World], AbstractContextManager[None]]] = {
     "DetectorRetentionShort": retention_shrinks,
     "DetectorStatesDiffer": numbers_differ,
     "DetectorFeedbackRefused": feedback_is_malformed,
-    "DetectorFeedbackPending": feedback_floods,
-    "DetectorBudgetUsedUp": attack,
+    "DetectorFeedbackPending": during("analysts", "repeated", 3000),
+    "DetectorBudgetUsedUp": during("traffic", "odd_share", 0.2),  # of amounts: a hundred times as high
     "DetectorNoTraffic": producers_stop,
 }

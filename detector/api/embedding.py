@@ -21,13 +21,12 @@ from detector.core.shard.embedding_map import Anchors, EmbeddingMap
 from detector.core.shard.embedding_report import EmbeddingReport
 from detector.core.shard.space import AMONG, Among, Neighbour
 from detector.errors import UsageError
-from detector.wiring.embedding import map_file
+from detector.wiring.embedding import FILES, map_file
 from detector.wiring.layouts import METHODS, Method
 from detector.wiring.map_svg import svg
 from detector.wiring.similar import Wanted
 
 NEIGHBOURS_MAX = 1000
-FILES = (".html", ".svg", ".png")
 
 
 class Map:

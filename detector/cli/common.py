@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from math import inf
 from pathlib import Path
 from typing import IO, Annotated, Any
 from zlib import error as ZlibError
@@ -103,6 +105,12 @@ def read_moment(option: str, text: str | None) -> float | None:
     return moment
 
 
+def read_span(start: str | None, end: str | None) -> tuple[float, float]:
+    """Read --from and --to; without one of them the span has no such end."""
+    first, last = read_moment("--from", start), read_moment("--to", end)
+    return -inf if first is None else first, inf if last is None else last
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar on a terminal. Yields what to call with the work done and the work in all."""
@@ -170,3 +178,13 @@ def creating(option: str, path: Path | None) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise wrong(option, f"{path} ({error.strerror or error})", WRITABLE) from None
+
+
+def write_report(page: Path, html: str, found: Mapping[str, Any], sentences: Iterable[str]) -> None:
+    """Write a report as a page and, beside it, as JSON; then say where, and what stands out."""
+    for path, text in ((page, html), (page.with_suffix(".json"), json.dumps(found, indent=1) + "\n")):
+        with creating("--out", path) as file:
+            file.write(text.encode())
+        out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    for sentence in sentences:
+        out.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from detector.cli.common import ConfigPath, Overrides, creating, load_config, out, read_moment
+from detector.cli.common import ConfigPath, Overrides, load_config, read_span, write_report
 
 
 def report(
@@ -38,21 +36,11 @@ def report(
     from detector import wiring
 
     settings = load_config(config, set_)
-    start, end = read_moment("--from", from_), read_moment("--to", to)
-    found = wiring.drift_report(
-        settings,
-        folder=checkpoint_dir,
-        start=-inf if start is None else start,
-        end=inf if end is None else end,
+    start, end = read_span(from_, to)
+    found = wiring.drift_report(settings, folder=checkpoint_dir, start=start, end=end)
+    said = (
+        f"partition {part['partition']}: {sentence}"
+        for part in found["partitions"]
+        for sentence in part["sentences"]
     )
-    for path, text in (
-        (output, wiring.drift_page(found)),
-        (output.with_suffix(".json"), json.dumps(found, indent=1) + "\n"),
-    ):
-        with creating("--out", path) as file:
-            file.write(text.encode())
-        out.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    for part in found["partitions"]:
-        for sentence in part["sentences"]:
-            line = f"partition {part['partition']}: {sentence}"
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    write_report(output, wiring.drift_page(found), found, said)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from detector.cli.common import ConfigPath, Overrides, creating, load_config, out, read_moment, wrong
+from detector.cli.common import ConfigPath, Overrides, creating, load_config, out, read_span, wrong
 from detector.cli.looking_back import Events, Feedback, Folder, replay_files
-
-_KINDS = (".html", ".svg", ".png")
 
 
 def map_(
@@ -55,24 +52,21 @@ def map_(
     from detector import wiring
 
     settings = load_config(config, set_)
-    for method_ in wiring.METHODS:
-        if method == method_:
-            break
-    else:
+    if method not in wiring.METHODS:
         raise wrong("--method", method, " or ".join(wiring.METHODS))
-    if output.suffix not in _KINDS:
-        raise wrong("--out", str(output), f"a name that ends in {', '.join(_KINDS)}")
-    start, end = read_moment("--from", from_), read_moment("--to", to)
+    if output.suffix not in wiring.MAP_FILES:
+        raise wrong("--out", str(output), f"a name that ends in {', '.join(wiring.MAP_FILES)}")
+    start, end = read_span(from_, to)
     drawn, source = wiring.draw_map(
         settings,
         os.environ,
         wiring.MapWanted(
             partition=partition,
-            start=-inf if start is None else start,
-            end=inf if end is None else end,
+            start=start,
+            end=end,
             entity=entity,
             before=before,
-            method=method_,
+            method=method,
         ),
         replay_files(events, feedback, checkpoint_dir),
     )

@@ -25,7 +25,6 @@ from detector.cli.common import (
 from detector.errors import NeedsOperator
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
-    from detector.ports import Archive
     from detector.shell.auditor import Verified
     from detector.wiring import ReplayFiles
 
@@ -81,7 +80,7 @@ def explain(
         wiring.auditing(settings, os.environ, files) as (auditor, archive),
         progress_bar("explain") as progress,
     ):
-        _check_partition(partition, archive)
+        wiring.check_partition(partition, archive.partitions_count())
         explained = auditor.explain(partition, offset, progress)
     score = "" if explained.score is None else f", score {explained.score:.4f}"
     if explained.threshold is not None and explained.threshold < inf:
@@ -122,7 +121,7 @@ def verify(
     different = []
     with wiring.auditing(settings, os.environ, files) as (auditor, archive):
         if partition is not None:
-            _check_partition(partition, archive)
+            wiring.check_partition(partition, archive.partitions_count())
         for number in range(archive.partitions_count()) if partition is None else [partition]:
             if archive.committed(number) is None:
                 out.print(f"partition {number}: nothing is committed", highlight=False)
@@ -152,12 +151,6 @@ def replay_files(events: str | None, feedback: str | None, folder: Path | None) 
     for file in (events, feedback):
         check_readable(file)
     return wiring.ReplayFiles(events=events, feedback=feedback, folder=folder)
-
-
-def _check_partition(partition: int, archive: Archive) -> None:
-    count = archive.partitions_count()
-    if partition >= count:
-        raise wrong("--partition", str(partition), f"0 to {count - 1}")
 
 
 def _verdict(verified: Verified) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +13,9 @@ from detector.cli.common import (
     Overrides,
     Since,
     check_readable,
-    creating,
     load_config,
-    out,
     read_moment,
+    write_report,
     wrong,
 )
 from detector.cli.looking_back import Events, Folder, replay_files
@@ -44,8 +42,8 @@ def bias(
     Segments are the fields with `use: segment`, which no model sees. Reads the topics of scores, receipts and
     transactions, or the files of a replay.
     """
-    from detector import fairness, wiring
-    from detector.fairness.report import sentences
+    from detector import wiring
+    from detector.fairness import sentences
 
     settings = load_config(config, set_)
     replayed = replay_files(events, None, checkpoint_dir)
@@ -59,12 +57,4 @@ def bias(
     if replayed is not None and scores is not None:
         files = wiring.BiasFiles(replay=replayed, scores=scores, receipts=receipts)
     made = wiring.bias(settings, os.environ, files=files, since_s=read_moment("--since", since))
-    for path, text in (
-        (output, fairness.page(made)),
-        (output.with_suffix(".json"), json.dumps(made, indent=1) + "\n"),
-    ):
-        with creating("--out", path) as file:
-            file.write(text.encode())
-        out.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    for sentence in sentences(made):
-        out.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    write_report(output, wiring.bias_page(made), made, sentences(made))

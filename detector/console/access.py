@@ -71,9 +71,8 @@ class Access:
         user: str = "local",
         tokens: Tokens | None = None,
     ) -> None:
-        self.mode, self.secure, self.session_s = settings.mode, secure, settings.session
+        self.mode, self.secure, self.session_s = settings.mode, secure, int(settings.session)
         self.cookie = "__Host-console" if secure else "console"  # name of the session's cookie
-        self.session_s = int(settings.session)
         self._settings, self._clock, self._tokens = settings, clock, tokens
         self._file = TokenFile(settings.tokens)
         self._local = Person(name=user, role="lead")
@@ -181,9 +180,7 @@ class Access:
     def _session(self, cookies: Cookies) -> tuple[str, str] | None:
         """Ids of the token and of the session that a cookie names, if it is signed and in time."""
         try:
-            token, id_ = self._sessions.loads(
-                cookies.get(self.cookie, ""), max_age=int(self._settings.session)
-            )
+            token, id_ = self._sessions.loads(cookies.get(self.cookie, ""), max_age=self.session_s)
         except (BadData, ValueError, TypeError):
             return None
         with self._lock:

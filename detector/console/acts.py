@@ -20,6 +20,7 @@ import msgspec
 from detector.console.database import Connection
 from detector.console.derive import ACTS, MESSAGES, OF_CASE, fold_acts, status_of
 from detector.console.queries import case_of
+from detector.console.reading import DETAIL
 from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, UNDO_S, Command, Conflict, Person
 from detector.core.alerts.score_record import iso
 from detector.core.events import read_time
@@ -38,7 +39,6 @@ NAMES = (
     "event_id",
     "entity",
 )  # of an event, in `other`
-DETAIL = ("label", "code", "until", "note", "assignee")
 WORDS = {
     "label": "answered",
     "retract_label": "took an answer back",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 from joserfc import jwt
@@ -86,8 +86,7 @@ class Oidc:
         return (
             claims.get("iss") == self._proxy.issuer
             and self._proxy.audience in named
-            and isinstance(expires, int | float)
-            and not isinstance(expires, bool)
+            and _number(expires)
             and expires > now_s - LEEWAY_S
             and (begins is None or (_number(begins) and begins <= now_s + LEEWAY_S))
             and (issued is None or (_number(issued) and issued <= now_s + LEEWAY_S))
@@ -137,5 +136,5 @@ def _for_signatures(key: Any) -> bool:
     return isinstance(key, dict) and key.get("use", "sig") == "sig" and key.get("kty") in ("RSA", "EC", "OKP")
 
 
-def _number(value: Any) -> bool:
+def _number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

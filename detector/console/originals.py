@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from detector.config.tree import Event as EventConfig
+from detector.console.reading import body_of
 from detector.console.views import Event
 from detector.core.records import Record
 
@@ -29,11 +28,8 @@ def event_of(partition: int, offset: int, record: Record | None, hidden: frozens
     """An event by its record; None: there is none at this place."""
     if record is None or record.value is None:
         return Event(partition=partition, offset=offset, value=None, why=NOT_YET)
-    try:
-        value = msgspec.json.decode(record.value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+    value = body_of(record.value)
+    if value is None:
         return Event(partition=partition, offset=offset, value=None, why=UNREADABLE)
     return Event(partition=partition, offset=offset, value=_without(value, hidden))
 

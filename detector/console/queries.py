@@ -170,8 +170,7 @@ def _like(text: str) -> str | None:
 
 
 def _cursor(asked: Filter, row: Found) -> str:
-    place = [asked.order, asked.descending, row[_COLUMN[asked.order]], row["id"]]
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+    return _encoded([asked.order, asked.descending, row[_COLUMN[asked.order]], row["id"]])
 
 
 def _read_cursor(asked: Filter, text: str | None) -> tuple[float, str] | None:
@@ -181,6 +180,11 @@ def _read_cursor(asked: Filter, text: str | None) -> tuple[float, str] | None:
             return key, id_
         case _:
             return None
+
+
+def _encoded(place: Sequence[Any]) -> str:
+    """A cursor that `_decoded` reads."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
 def _decoded(text: str | None) -> Any:
@@ -353,10 +357,7 @@ def acts(
         values,
     ).fetchall()
     shown = found[:limit]
-    cursor = None
-    if len(found) > limit:
-        raw = msgspec.json.encode([shown[-1]["time_s"], shown[-1]["id"]])
-        cursor = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    cursor = _encoded([shown[-1]["time_s"], shown[-1]["id"]]) if len(found) > limit else None
     return [act_of(act, act["case_id"] or _case_of_act(connection, act)) for act in shown], cursor
 
 

@@ -75,7 +75,6 @@ def read_alert(told: Told, wanted: Wanted) -> AlertRow | None:
     if id_ is None or time_s is None or severity not in SEVERITIES:
         return None
     kind, value = _entity(body.get("entity"))
-    totals = _mapping(body.get("case"))
     values = (
         id_,
         told.at_s,
@@ -83,10 +82,7 @@ def read_alert(told: Told, wanted: Wanted) -> AlertRow | None:
         _text(body.get("event_id")) or "",
         time_s,
         SEVERITIES.index(severity),
-        _number(body.get("priority")) or 0.0,
-        _count(totals.get("number")),
-        _number(totals.get("sum")),
-        _number(totals.get("largest")),
+        *_totals(body),
         _unit(body, wanted),
         kind,
         value,
@@ -106,7 +102,7 @@ def read_update(told: Told) -> tuple[tuple[Any, ...], Mapping[str, Any]] | None:
     severity = body.get("severity")
     if id_ is None or case_id is None or first_s is None or last_s is None or severity not in SEVERITIES:
         return None
-    totals, (kind, value) = _mapping(body.get("case")), _entity(body.get("entity"))
+    kind, value = _entity(body.get("entity"))
     values = (
         id_,
         told.at_s,
@@ -114,10 +110,7 @@ def read_update(told: Told) -> tuple[tuple[Any, ...], Mapping[str, Any]] | None:
         first_s,
         last_s,
         SEVERITIES.index(severity),
-        _number(body.get("priority")) or 0.0,
-        _count(totals.get("number")),
-        _number(totals.get("sum")),
-        _number(totals.get("largest")),
+        *_totals(body),
         kind,
         value,
     )
@@ -230,6 +223,13 @@ def _marks(body: Mapping[str, Any], wanted: Wanted) -> Iterable[tuple[str, str]]
     for other in _list(body.get("related"))[:8]:
         if isinstance(other, str) and len(other) <= TEXT_CHARS_MAX:
             yield "related", other
+
+
+def _totals(body: Mapping[str, Any]) -> tuple[float, int, float | None, float | None]:
+    """Priority, and of the case so far how many events, the sum and the largest of their amounts."""
+    case = _mapping(body.get("case"))
+    sum_, largest = _number(case.get("sum")), _number(case.get("largest"))
+    return _number(body.get("priority")) or 0.0, _count(case.get("number")), sum_, largest
 
 
 def _unit(body: Mapping[str, Any], wanted: Wanted) -> str | None:

@@ -10,8 +10,7 @@ from typing import Any
 
 import uvicorn
 
-from detector.config.tree import HttpTls
-from detector.errors import CredentialsError, NeedsOperator
+from detector.errors import NeedsOperator
 
 BACKLOG = 128
 AT_ONCE_MAX = 256  # connections; a browser has six
@@ -30,19 +29,16 @@ class Server:
     address
         host:port; without a host all interfaces of IPv4.
     tls
-        The certificate; None: plain HTTP. A renewed one is used after `renew`.
+        The context of connections; None: plain HTTP.
 
     Raises
     ------
     NeedsOperator
         The address cannot be listened on.
-    CredentialsError
-        The certificate cannot be used.
     """
 
-    def __init__(self, app: App, address: str, tls: HttpTls | None = None) -> None:
-        self._tls, self._address = tls, address
-        self._context = None if tls is None else _context(tls)
+    def __init__(self, app: App, address: str, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._socket = _listen(address)
         settings = uvicorn.Config(
             app,
@@ -62,7 +58,7 @@ class Server:
             h11_max_incomplete_event_size=HEADER_BYTES_MAX,
         )
         settings.load()
-        settings.ssl = self._context
+        settings.ssl = tls
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self.failed: BaseException | None = None
@@ -85,11 +81,6 @@ class Server:
         if self._thread.ident is not None:
             self._thread.join(END_S + 1)
         self._socket.close()
-
-    def renew(self) -> None:
-        """Read the certificate again; one that cannot be used changes nothing."""
-        if self._context is not None and self._tls is not None:
-            _load(self._context, self._tls)
 
     def _run(self) -> None:
         try:
@@ -115,17 +106,3 @@ def _listen(address: str) -> socket.socket:
         ) from None
     found.setblocking(False)
     return found
-
-
-def _context(tls: HttpTls) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load(context, tls)
-    return context
-
-
-def _load(context: ssl.SSLContext, tls: HttpTls) -> None:
-    try:
-        context.load_cert_chain(tls.cert_file, tls.key_file, "")
-    except OSError as error:  # includes ssl.SSLError
-        raise CredentialsError(f"http.tls: {tls.cert_file} cannot be used: {error}") from None

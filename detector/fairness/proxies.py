@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.model.quality_of_space import area
 from detector.fairness.gathered import Gathered
 
 DECILES = 10
@@ -84,17 +85,9 @@ def _mean_auc(told: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
         ours = groups == number
         size = int(np.count_nonzero(ours))
         if 0 < size < len(groups):
-            total += size * _auc(told[:, number], ours)
+            total += size * area(told[:, number], ours)
             weight += size
     return total / weight if weight else 0.5
-
-
-def _auc(values: NDArray[np.float64], ours: NDArray[np.bool_]) -> float:
-    """Chance that a value of ours is above one of the others; equal ones count half."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
-    size = int(np.count_nonzero(ours))
-    return float((ranks[ours].sum() - size * (size + 1) / 2.0) / (size * (len(values) - size)))
 
 
 def named(found: Mapping[str, float], least: float) -> dict[str, float]:

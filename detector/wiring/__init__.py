@@ -7,8 +7,9 @@ audits   the same logs and stores, read from outside the group      ───> A
 
 from detector.core.shard.space import AMONG
 from detector.wiring.alerts import read_alerts
-from detector.wiring.audit import ReplayFiles, auditing, begin, roll_back
+from detector.wiring.audit import ReplayFiles, auditing, begin, check_partition, roll_back
 from detector.wiring.bias import BiasFiles, bias
+from detector.wiring.bias_page import page as bias_page
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
@@ -17,6 +18,7 @@ from detector.wiring.daemon import run
 from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
+from detector.wiring.embedding import FILES as MAP_FILES
 from detector.wiring.embedding import MapWanted, draw_map, judge, map_file
 from detector.wiring.embedding_words import (
     compared_json,
@@ -43,6 +45,7 @@ from detector.wiring.status import service_status
 __all__ = [
     "AMONG",
     "COMPILING",
+    "MAP_FILES",
     "METHODS",
     "TRIAL_EVENTS_MAX",
     "BiasFiles",
@@ -57,6 +60,8 @@ __all__ = [
     "auditing",
     "begin",
     "bias",
+    "bias_page",
+    "check_partition",
     "checkpoints_place",
     "compared_json",
     "compared_lines",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 
-from detector.config.secrets import resolve_secrets
 from detector.config.tree import Config
 from detector.notify import Message, read_message
-from detector.shell.kafka import TopicReader
+from detector.wiring.common import topic_records
 
 
 def read_alerts(
@@ -28,11 +26,8 @@ def read_alerts(
     OutsideError
         Kafka is unavailable.
     """
-    secrets = resolve_secrets(config, environ)
     named = (config.topics.alerts, config.topics.case_updates if updates else None)
     topics = [topic for topic in named if topic is not None]
-    reader = TopicReader(config, topics, secrets.password, secrets.key_password)
-    with closing(reader):
-        for records in reader.records(since_s, follow=follow):
-            read = (read_message(*place) for place in records)
-            yield [message for message in read if message is not None]
+    for records in topic_records(config, environ, topics, since_s, follow=follow):
+        read = (read_message(*place) for place in records)
+        yield [message for message in read if message is not None]

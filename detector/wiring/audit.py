@@ -13,6 +13,7 @@ from detector.config.secrets import resolve_secrets
 from detector.config.tree import Config
 from detector.core.events import Parser
 from detector.core.recovery.sides import Side
+from detector.errors import ConfigError, Problem
 from detector.ports import Archive, SideLog
 from detector.shell.auditor import Auditor
 from detector.shell.files import FileArchive, FileExchange, FileSideLog
@@ -71,6 +72,18 @@ def auditing(
             schemas=registry_client(config, *registry_secrets),
         )
         yield auditor, archive
+
+
+def check_partition(partition: int, count: int) -> None:
+    """Refuse a partition that is none of so many.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if partition >= count:
+        problem = Problem(path="--partition", value=str(partition), allowed=f"0 to {count - 1}")
+        raise ConfigError("command line", [problem])
 
 
 def roll_back(config: Config, environ: Mapping[str, str], partition: int, name: str | None) -> str:

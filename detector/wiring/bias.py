@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from detector.config.secrets import resolve_secrets
 from detector.config.tree import Config
 from detector.core.alerts.score_record import Score, decode_score
 from detector.core.events import ParsedEvent, View
@@ -19,8 +17,8 @@ from detector.errors import ConfigError, NeedsOperator, Problem
 from detector.fairness import EVENTS_MAX, Gathering, report
 from detector.shell.auditor import Auditor
 from detector.shell.files.outputs import inert
-from detector.shell.kafka import TopicReader
 from detector.wiring.audit import ReplayFiles, auditing
+from detector.wiring.common import topic_records
 
 LABELS = {"fraud": 1, "legitimate": 0}
 Found = tuple[float, bool]  # a score, and whether it gave an alert
@@ -172,10 +170,8 @@ def _from_topics(
 
 
 def _values(config: Config, environ: Mapping[str, str], topic: str, since_s: float | None) -> Iterator[bytes]:
-    secrets = resolve_secrets(config, environ)
-    with closing(TopicReader(config, [topic], secrets.password, secrets.key_password)) as reader:
-        for batch in reader.records(since_s):
-            yield from (record.value for _, _, record in batch if record.value)
+    for batch in topic_records(config, environ, [topic], since_s):
+        yield from (record.value for _, _, record in batch if record.value)
 
 
 def _found(score: Score) -> Found:

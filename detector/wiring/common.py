@@ -6,15 +6,17 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self, TypeVar
 
 from detector.config.formats import WITH_SCHEMAS
+from detector.config.secrets import resolve_secrets
 from detector.config.tree import Config
 from detector.core.jobs import Lanes, Result
+from detector.core.records import Record
 from detector.core.recovery.sides import SIDES, Side
 from detector.core.reporting.telemetry import Histogram
 from detector.core.shard.warm_start import Model, differences, read_model
@@ -26,7 +28,7 @@ from detector.errors import (
 from detector.ports import SideLog
 from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
-from detector.shell.kafka import KafkaSideLog, TimeOf
+from detector.shell.kafka import KafkaSideLog, TimeOf, TopicReader
 from detector.shell.registry import RegistryClient
 
 T = TypeVar("T")
@@ -65,6 +67,28 @@ def side_logs(
         for side, topic in topics.items()
         if topic is not None
     }
+
+
+def topic_records(
+    config: Config,
+    environ: Mapping[str, str],
+    topics: Sequence[str],
+    since_s: float | None = None,
+    *,
+    follow: bool = False,
+) -> Generator[Sequence[tuple[str, int, Record]]]:
+    """Yield topic, partition and record of topics, in batches; see `TopicReader.records`.
+
+    Raises
+    ------
+    OperatorError
+        Credentials.
+    OutsideError
+        Kafka is unavailable.
+    """
+    secrets = resolve_secrets(config, environ)
+    with closing(TopicReader(config, topics, secrets.password, secrets.key_password)) as reader:
+        yield from reader.records(since_s, follow=follow)
 
 
 def registry_client(config: Config, password: str | None, key_password: str | None) -> RegistryClient | None:

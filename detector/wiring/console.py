@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from detector import __version__
 from detector.config.extras import install
@@ -39,6 +39,7 @@ from detector.ports import Log
 from detector.shell import logs
 from detector.shell.clock import SystemClock
 from detector.shell.files.line_reader import readable_errors
+from detector.shell.http import Certificate
 from detector.shell.kafka import KafkaArchive, RecordWriter, TopicReader
 from detector.shell.web import opener, tls_context
 from detector.wiring.common import Signals
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from detector.console.book import SqliteBook
     from detector.console.fold import Fold
 
+T = TypeVar("T")
 END_S = 9.0  # from a signal to the end of the process
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 10.0
 RENEW_S = 60.0  # between two looks at the certificate
@@ -189,14 +191,15 @@ def _serve(
     from detector.console.serving import Server
     from detector.console.web.app import make_app
 
-    clock, settings, tls = SystemClock(), config.console, config.http.tls
+    clock, settings = SystemClock(), config.console
+    certificate = None if config.http.tls is None else Certificate(config.http.tls)
     signer = _signing_key(key, parts.database)
     proxy = settings.proxy if settings.mode == "proxy" else None
     access = Access(
         settings,
         signer,
         clock,
-        secure=tls is not None or (settings.origin or "").startswith("https:"),
+        secure=certificate is not None or (settings.origin or "").startswith("https:"),
         user=_user(),
         tokens=None if proxy is None else Oidc(proxy, _jwks(proxy), clock, log),
     )
@@ -209,7 +212,7 @@ def _serve(
         replicas=_replicas(config, environ),
         masked=settings.mask,
     )
-    server = Server(app, settings.address, tls)
+    server = Server(app, settings.address, None if certificate is None else certificate.context())
     reader = parts.reader
     try:
         if reader is not None:
@@ -217,10 +220,8 @@ def _serve(
         server.start(stopping.set)
         log.info("started", version=__version__, console=settings.origin or server.url, mode=settings.mode)
         while not stopping.wait(RENEW_S):
-            try:
-                server.renew()
-            except DetectorError as error:
-                log.warning("certificate_not_renewed", reason=str(error))
+            if certificate is not None:
+                certificate.context()
     finally:
         stopping.set()
         server.stop()
@@ -255,17 +256,9 @@ class Reader:
         self._thread.join(END_S / 3)
 
     def _run(self, stopping: threading.Event) -> None:
-        wait_s = RETRY_MIN_S
         try:
             while not stopping.is_set():
-                try:
-                    self._read(stopping)
-                    wait_s = RETRY_MIN_S
-                except (OutsideError, LogGone) as error:
-                    self._log.warning("not_ready", reason=str(error))
-                    self._topics.close()
-                    stopping.wait(wait_s)
-                    wait_s = min(2 * wait_s, RETRY_MAX_S)
+                _until_it_works(lambda: self._read(stopping), self._topics, stopping, self._log)
         except BaseException as error:  # noqa: BLE001 - raised again by the main thread
             self.failed = error
             stopping.set()
@@ -317,17 +310,25 @@ def _source(
     topics: TopicReader, names: Mapping[Kind, str], stopping: threading.Event, log: Log
 ) -> str | None:
     """What the database is read from: a topic that was made anew is another one. Waits for a broker."""
+    ids = _until_it_works(topics.ids, topics, stopping, log)
+    if ids is None:
+        return None
+    return " ".join(f"{kind}={name}/{'/'.join(ids[name])}" for kind, name in names.items())
+
+
+def _until_it_works(
+    ask: Callable[[], T], topics: TopicReader, stopping: threading.Event, log: Log
+) -> T | None:
+    """What `ask` returns, asked again while the world is away; None: `stopping` was set before."""
     wait_s = RETRY_MIN_S
     while not stopping.is_set():
         try:
-            ids = topics.ids()
-        except OutsideError as error:
+            return ask()
+        except (OutsideError, LogGone) as error:
             log.warning("not_ready", reason=str(error))
             topics.close()
             stopping.wait(wait_s)
             wait_s = min(2 * wait_s, RETRY_MAX_S)
-        else:
-            return " ".join(f"{kind}={name}/{'/'.join(ids[name])}" for kind, name in names.items())
     return None
 
 

@@ -10,25 +10,26 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from detector.wiring.pages import document, table
+
 NOW, USUAL, LIMIT = "#0072B2", "#E69F00", "#000000"
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 480, 160, 42, 24, 24
 _STYLE = (
-    "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1000px;padding:0 1em;color:#111;"
-    "background:#fff}h1{font-size:1.5em}h2{font-size:1.2em;margin-top:2em}"
-    "h3{font-size:1em;margin:1.6em 0 .2em}"
-    "svg{margin-right:16px}text{font:11px system-ui,sans-serif;fill:#333}table{border-collapse:collapse}"
+    "svg{margin-right:16px}text{font:11px system-ui,sans-serif;fill:#333}"
     "td,th{padding:2px 12px 2px 0;text-align:left}.drift{font-weight:600}"
 )
 
 
 def page(report: Mapping[str, Any]) -> str:
     """Render what `drift_report` returns."""
-    body = [_partition(part, report["bins"]) for part in report["partitions"]]
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Drift</title><style>{_STYLE}'
-        f"</style></head><body><h1>Drift</h1><p>From {escape(report['made_from'])}. Each window of events is "
-        "compared with what is usual at the same hours of the week. A field drifts where its index (PSI) is "
-        f"above the limit in two windows.</p>{''.join(body)}</body></html>\n"
+    parts = "".join(_partition(part, report["bins"]) for part in report["partitions"])
+    return document(
+        "Drift",
+        "Drift",
+        f"<p>From {escape(report['made_from'])}. Each window of events is compared with what is usual "
+        "at the same hours of the week. A field drifts where its index (PSI) is above the limit in two "
+        f"windows.</p>{parts}",
+        _STYLE,
     )
 
 
@@ -58,11 +59,7 @@ def _rows(values: Mapping[str, float]) -> list[tuple[str, ...]]:
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return f"<h3>{escape(title)}</h3><table><tr>{names}</tr>{lines}</table>"
+    return f"<h3>{escape(title)}</h3>{table(head, rows)}" if rows else ""
 
 
 def _field(one: Mapping[str, Any], bins: Sequence[str]) -> str:

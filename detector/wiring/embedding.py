@@ -17,13 +17,14 @@ from detector.core.shard.embedding_map import Anchors, EmbeddingMap, Wanted, anc
 from detector.core.shard.embedding_report import EmbeddingReport, embedding_report
 from detector.errors import ConfigError, NeedsOperator, Problem
 from detector.shell.auditor import Auditor
-from detector.wiring.audit import ReplayFiles, auditing
+from detector.wiring.audit import ReplayFiles, auditing, check_partition
 from detector.wiring.layouts import Method, layout_of
 from detector.wiring.map_page import page
 from detector.wiring.map_png import png
 from detector.wiring.map_svg import read_before, svg
-from detector.wiring.similar import no_model
+from detector.wiring.similar import embedded_in, no_model
 
+FILES = (".html", ".svg", ".png")  # of maps
 MAP_BYTES_MAX = 64 << 20
 PREVIOUS = "previous"
 
@@ -65,9 +66,7 @@ def draw_map(
     with auditing(config, environ, files) as (auditor, archive):
         check_partition(wanted.partition, archive.partitions_count())
         restored = auditor.restored(wanted.partition)
-        embedded = restored.partition.embedded
-        if not embedded.ready:
-            raise NeedsOperator(no_model(restored.name))
+        embedded = embedded_in(restored)
         made, _ = embedding_map(
             embedded,
             asked(restored.partition.parser, wanted.start, wanted.end, wanted.entity),
@@ -77,15 +76,6 @@ def draw_map(
             layout=layout,
         )
     return made, f"{config.topics.transactions}-{wanted.partition}"
-
-
-def check_partition(partition: int, count: int) -> None:
-    """Refuse a partition that is not there."""
-    if partition >= count:
-        raise ConfigError(
-            "command line",
-            [Problem(path="--partition", value=str(partition), allowed=f"0 to {count - 1}")],
-        )
 
 
 def asked(parser: Parser, start: float, end: float, entity: str | None) -> Wanted:
@@ -171,10 +161,7 @@ def judge(
                 for n, (name, embedded) in enumerate(several)
             ]
         restored = auditor.restored(partition)
-        embedded = restored.partition.embedded
-        if not embedded.ready:
-            raise NeedsOperator(no_model(restored.name))
-        before = None
+        embedded, before = embedded_in(restored), None
         with suppress(NeedsOperator):  # it is not kept any more, or there was none
             before = _checkpoint(auditor, partition, auditor.predecessor(partition))
         return [embedding_report(embedded, name=restored.name, before=before)]

@@ -10,7 +10,8 @@ from html import escape
 from typing import Any
 
 from detector.core.shard.embedding_report import Change, EmbeddingReport, compared
-from detector.wiring.map_page import STYLE, table
+from detector.wiring.map_page import STYLE, titled
+from detector.wiring.pages import document
 
 MEANINGS = {
     "contrast": "its own task: changed events lie farther out than true ones; .5 by chance, 1 always",
@@ -61,20 +62,17 @@ def report_page(report: EmbeddingReport, source: str) -> str:
     title = f"Report on the embedding, {source}"
     parts = [f"<li>{escape(line)}</li>" for line in _flag_lines(report)]
     tables = [
-        table(
+        titled(
             name,
             ("figure", "value", "what it is"),
             [[figure, _number(value), _meaning(figure, report)] for figure, value in figures.items()],
         )
         for name, figures in _groups(report)
     ]
-    fields = table("Fields", _OF_FIELDS, list(_field_rows(report)))
+    fields = titled("Fields", _OF_FIELDS, list(_field_rows(report)))
     first = next(report_lines(report))
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style></head><body><h1>{escape(title)}</h1><p>{escape(first)}</p>"
-        f"<ul>{''.join(parts)}</ul>{''.join(tables)}{fields}<p>{escape(_ABOUT_FIELDS)}</p></body></html>\n"
-    )
+    body = f"<p>{escape(first)}</p><ul>{''.join(parts)}</ul>{''.join(tables)}{fields}"
+    return document(title, title, f"{body}<p>{escape(_ABOUT_FIELDS)}</p>", STYLE)
 
 
 def report_json(report: EmbeddingReport) -> str:

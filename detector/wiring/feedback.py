@@ -15,7 +15,8 @@ from detector.config.tree import Config
 from detector.core.alerts.score_record import iso
 from detector.core.labels.commands import Malformed, read_command
 from detector.errors import ConfigError, Problem
-from detector.shell.kafka import TopicReader, send_records
+from detector.shell.kafka import send_records
+from detector.wiring.common import topic_records
 
 EARLIER_S = 60.0  # clocks of brokers and of this machine may differ by so much
 
@@ -74,11 +75,9 @@ def receipts(
             path="topics.receipts", value="null", allowed="the topic of receipts, to wait for them"
         )
         raise ConfigError("configuration", [problem])
-    secrets, left = resolve_secrets(config, environ), set(ids)
-    until_s = time.monotonic() + wait_s
-    reader = TopicReader(config, [topic], secrets.password, secrets.key_password)
-    with closing(reader):
-        for batch in reader.records(time.time() - EARLIER_S, follow=True):
+    left, until_s = set(ids), time.monotonic() + wait_s
+    with closing(topic_records(config, environ, [topic], time.time() - EARLIER_S, follow=True)) as batches:
+        for batch in batches:
             for _, _, record in batch:
                 body = msgspec.json.decode(record.value or b"{}")
                 id_ = (body.get("feedback") or {}).get("feedback_id")

@@ -9,10 +9,12 @@ from typing import Any
 from detector.config.tree import Config
 from detector.core.events import Rejected, id_hash
 from detector.core.records import Record
+from detector.core.shard.embedded import Embedded
 from detector.core.shard.partition import Partition
 from detector.core.shard.space import Among, Neighbour, SearchedSpace
 from detector.errors import ConfigError, NeedsOperator, Problem
-from detector.wiring.audit import ReplayFiles, auditing
+from detector.shell.auditor import Restored
+from detector.wiring.audit import ReplayFiles, auditing, check_partition
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,17 +67,15 @@ def similar(
     """
     with auditing(config, environ, files) as (auditor, archive):
         partitions = range(archive.partitions_count())
-        if partition is not None and partition not in partitions:
-            problem = Problem(path="--partition", value=str(partition), allowed=f"0 to {partitions[-1]}")
-            raise ConfigError("command line", [problem])
+        if partition is not None:
+            check_partition(partition, len(partitions))
         if partition is None and wanted.event_id is None:
             partition = 0
         for number in partitions if partition is None else (partition,):
             if partition is None and archive.committed(number) is None:
                 continue
             restored = auditor.restored(number)
-            if not restored.partition.embedded.ready:
-                raise NeedsOperator(no_model(restored.name))
+            embedded_in(restored)
             found = nearby(restored.partition, wanted, among, count)
             if found is None:
                 continue
@@ -101,6 +101,20 @@ def similar(
         "(labels.answerable_for) or was not sampled, or nothing is kept (no feedback topic). Give the event "
         "itself with --file"
     )
+
+
+def embedded_in(restored: Restored) -> Embedded:
+    """The embedding of a shard.
+
+    Raises
+    ------
+    NeedsOperator
+        It has no model yet.
+    """
+    embedded = restored.partition.embedded
+    if not embedded.ready:
+        raise NeedsOperator(no_model(restored.name))
+    return embedded
 
 
 def no_model(checkpoint: str) -> str:

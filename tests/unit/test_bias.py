@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from detector.cli.program import app
 from detector.demo.simulation.cards import CardsConfig, simulate, to_events
-from detector.fairness import Gathered, Gathering, page, report
+from detector.fairness import Gathered, Gathering, report, sentences
 from detector.fairness.rates import FOLDED, corrected, rates
-from detector.fairness.report import sentences
+from detector.wiring.bias_page import page
 
 CARDS, PER_CARD = 400, 50
 EVENTS = CARDS * PER_CARD

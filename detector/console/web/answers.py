@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from starlette.responses import Response, StreamingResponse
 
+from detector.console.reading import DETAIL
 from detector.console.views import Act
 from detector.console.web.text import iso
 from detector.console.web.visit import Visit
@@ -15,9 +16,10 @@ from detector.notify.texts import cell
 
 ROWS = 100
 EXPORT_MAX = 100_000  # rows of an export
+EXPORTED_AT_ONCE = 1000
 COLUMNS = (
-    "time", "actor", "kind", "case_id", "alert_id", "event_id", "entity", "label", "code", "until", "note",
-    "assignee", "status", "outcome", "text", "feedback_id",
+    "time", "actor", "kind", "case_id", "alert_id", "event_id", "entity", *DETAIL, "status", "outcome",
+    "text", "feedback_id",
 )  # fmt: skip
 
 
@@ -38,13 +40,7 @@ def mine(visit: Visit) -> Response:
 def audit(visit: Visit) -> Response:
     """Show who did what and when."""
     asked = _asked(visit)
-    acts, after = visit.book.acts(
-        actor=asked["actor"] or None,
-        case_id=asked["case"] or None,
-        entity=asked["entity"] or None,
-        after=visit.query.get("after") or None,
-        limit=ROWS,
-    )
+    acts, after = _acts(visit, asked, visit.query.get("after") or None, ROWS)
     return visit.render("audit.html", acts=acts, after=after, asked=asked, hidden=_entities(acts))
 
 
@@ -62,21 +58,27 @@ def _asked(visit: Visit) -> dict[str, str]:
     return {name: visit.query.get(name, "").strip()[:300] for name in ("actor", "case", "entity")}
 
 
+def _acts(
+    visit: Visit, asked: dict[str, str], after: str | None, limit: int
+) -> tuple[Sequence[Act], str | None]:
+    return visit.book.acts(
+        actor=asked["actor"] or None,
+        case_id=asked["case"] or None,
+        entity=asked["entity"] or None,
+        after=after,
+        limit=limit,
+    )
+
+
 def _lines(visit: Visit, asked: dict[str, str], hidden: bool) -> Iterator[str]:
     yield _line(COLUMNS)
     after: str | None = None
-    for _ in range(EXPORT_MAX // 1000):
-        acts, after = visit.book.acts(
-            actor=asked["actor"] or None,
-            case_id=asked["case"] or None,
-            entity=asked["entity"] or None,
-            after=after,
-            limit=1000,
-        )
+    for _ in range(EXPORT_MAX // EXPORTED_AT_ONCE):
+        acts, after = _acts(visit, asked, after, EXPORTED_AT_ONCE)
         for act in acts:
             entity = "…" if hidden and act.entity else act.entity
             named = [iso(act.time_s), act.actor, act.kind, act.case_id, act.alert_id, act.event_id, entity]
-            detail = [act.detail.get(name) for name in ("label", "code", "until", "note", "assignee")]
+            detail = [act.detail.get(name) for name in DETAIL]
             yield _line([*named, *detail, act.status, act.outcome, act.text, act.feedback_id])
         if after is None:
             return

@@ -43,7 +43,7 @@ async def log_in(request: Request) -> Response:
     answer.set_cookie(
         console.access.cookie,
         cookie,
-        max_age=int(console.access.session_s),
+        max_age=console.access.session_s,
         secure=console.access.secure,
         httponly=True,
         samesite="lax",  # strict: a link in a chat would always ask for the token again

@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from detector.console.access import Access
 from detector.console.acts import NotAllowed
+from detector.console.tokens import ROLES
 from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, Book, Person, Role
 from detector.console.web import addresses, drawing, evidence, text
 from detector.console.web.text import seen
@@ -34,7 +35,6 @@ from detector.ports import Log, Status
 BODY_BYTES_MAX = 4 << 20  # of a form, with its file
 FIELDS_MAX = 1000  # of a form
 DONE_S = 60.0  # how long a page says what was done before it
-ROLES: tuple[Role, ...] = ("viewer", "analyst", "lead")
 KEYS_COOKIE = "console_keys"
 
 

@@ -1,5 +1,5 @@
 """The pages /livez, /readyz and /metrics."""
 
-from detector.shell.http.pages import HttpServer
+from detector.shell.http.pages import Certificate, HttpServer
 
-__all__ = ["HttpServer"]
+__all__ = ["Certificate", "HttpServer"]

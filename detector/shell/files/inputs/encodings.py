@@ -107,7 +107,7 @@ def _of_accents(head: bytes) -> tuple[str, float]:
 
 
 def _small(letter: str) -> str:
-    """A letter in lower case, if that is one letter."""
+    """A letter in lower case; as it is where that would be two signs."""
     lower = letter.lower()
     return lower if len(lower) == 1 else letter
 

@@ -9,17 +9,15 @@ from typing import Any
 
 from detector.fairness.gathered import MISSING
 from detector.fairness.report import FAIR, LEVEL, sentences
+from detector.wiring.pages import document, table
 
 WIDTH, ROW, LEFT, RIGHT = 720, 24, 220, 110
 LEAST, MOST = 0.25, 4.0  # ratios beyond are drawn at the edge
 COLOUR, FLAGGED = "#0072B2", "#D55E00"  # Okabe and Ito (2008); what is flagged also has another shape
 _STYLE = (
-    "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1000px;padding:0 1em;color:#111;"
-    "background:#fff}h1{font-size:1.5em}h2{font-size:1.2em;margin-top:2em}"
-    "h3{font-size:1em;margin:1.6em 0 .2em}"
     "svg{max-width:100%;height:auto}text{font:12px system-ui,sans-serif;fill:#333}"
-    "table{border-collapse:collapse}td,th{padding:2px 14px 2px 0;text-align:right}"
-    "td:first-child,th:first-child{text-align:left}.flagged{font-weight:600}"
+    "td,th{padding:2px 14px 2px 0;text-align:right}td:first-child,th:first-child{text-align:left}"
+    ".flagged{font-weight:600}"
 )
 _TITLES = {
     "alerts": "Alert rate, against that of all",
@@ -32,15 +30,16 @@ def page(made: Mapping[str, Any]) -> str:
     said = "".join(f"<li>{escape(text)}</li>" for text in sentences(made))
     cautions = "".join(f"<li>{escape(text)}</li>" for text in made["cautions"])
     left_out = f" {made['left_out']:,} more were left out." if made["left_out"] else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Segments</title>'
-        f"<style>{_STYLE}</style></head><body><h1>How segments are treated</h1>"
+    return document(
+        "Segments",
+        "How segments are treated",
         f"<p>{made['events']:,} events, {made['alerts']:,} alerts, {made['answered']:,} of them answered."
         f"{left_out} Segments are no input of the model. Lines are 95 % intervals; events of one entity "
         f"count together. A group is flagged if its ratio is outside {FAIR[0]:g} to {FAIR[1]:g} and stands "
         f"out among all comparisons (false discovery rate {LEVEL:g}).</p><ul>{said}</ul>"
         f"{''.join(map(_field, made['fields']))}"
-        f"<h2>What may not be concluded</h2><ul>{cautions}</ul></body></html>\n"
+        f"<h2>What may not be concluded</h2><ul>{cautions}</ul>",
+        _STYLE,
     )
 
 
@@ -51,7 +50,7 @@ def _field(one: Mapping[str, Any]) -> str:
             parts += [f"<h3>{title}</h3>", _plot(title, one[kind]), _rates(one[kind])]
     parts += ["<h3>Scores</h3>", _scores(one["scores"]), "<h3>Inputs that tell the segment</h3>"]
     told = [(name, f"{value:.2f}") for name, value in one["proxies"].items()]
-    parts.append(_table(("input", "AUC"), told) if told else "<p>None does better than .60 (AUC).</p>")
+    parts.append(table(("input", "AUC"), told) if told else "<p>None does better than .60 (AUC).</p>")
     return "".join(parts)
 
 
@@ -66,7 +65,7 @@ def _rates(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]  # fmt: skip
-    return _table(head, lines, {at for at, row in enumerate(rows) if row["flagged"]})
+    return table(head, lines, {at for at, row in enumerate(rows) if row["flagged"]})
 
 
 def _scores(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -79,16 +78,7 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> str:
         )
         for row in rows
     ]
-    return _table(("group", *(f"quantile {name}" for name in names), "threshold of its own"), lines)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], marked: set[int] | None = None) -> str:
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    lines = []
-    for at, row in enumerate(rows):
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        lines.append(f'<tr class="flagged">{cells}</tr>' if marked and at in marked else f"<tr>{cells}</tr>")
-    return f"<table><tr>{names}</tr>{''.join(lines)}</table>"
+    return table(("group", *(f"quantile {name}" for name in names), "threshold of its own"), lines)
 
 
 def _plot(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
