@@ -83,7 +83,7 @@ def test_it_says_why_it_is_that_severe() -> None:
     heat = reason("card heat", "heat", 0.3, "earlier events of this card were unusual")
     standing = Standing(4.3, 0.06, 3, 0.6)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
-        "severity medium (by its score critical; many alerts were that severe lately); "
+        "severity medium, lowered from critical: many alerts were that severe lately; "
         "about 1 event in 20,000 is as unusual, more so than 94 % of the last alerts; mainly for the amount "
         "and earlier unusual events of this card"
     )
@@ -92,7 +92,7 @@ def test_it_says_why_it_is_that_severe() -> None:
     usual = summed([VALUE], standing=Standing(2.0, 1.0, 0, 0.4), severity=0)["severity"]
     assert "more so than hardly any of the last alerts" in usual
     assert summed([VALUE], standing=Standing(3.0, 0.95, 0, 0.6))["severity"] == (
-        "severity medium (by its score low; few alerts were that severe lately); "
+        "severity medium, raised from low: few alerts were that severe lately; "
         "about 1 event in 1,000 is as unusual, more so than 5 % of the last alerts; mainly for the amount"
     )
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from detector.config.tree import Alerts as AlertsConfig
 
 SEVERITIES = ("low", "medium", "high", "critical")
-MEMORY = 256  # alerts
+MEMORY = 64  # alerts; more say what was usual, not what is
 PRIOR = 16.0  # imagined alerts; as many as tell a share of a tenth within a factor of two
 OWED_MAX = 1.1  # alerts; with it no share moves by more than a factor of 1.5 between weeks of 70 alerts
 SHARE = 0.1  # of a band whose limit that is; no limit is smaller
