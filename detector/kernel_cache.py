@@ -7,11 +7,9 @@ no folder yet begins with that copy.
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 SHIPPED = "DETECTOR_KERNELS"
@@ -44,11 +42,13 @@ def begin_with_shipped(environ: Mapping[str, str]) -> str:
     return ""
 
 
-@contextmanager
-def readable_by_all() -> Iterator[None]:
-    """Let other users read the files that are made meanwhile: kernels hold nothing of anybody's events."""
-    before = os.umask(0o022)
-    try:
-        yield
-    finally:
-        os.umask(before)
+def let_others_read(environ: Mapping[str, str]) -> None:
+    """Let other users read the compiled kernels: they hold nothing of anybody's events.
+
+    numba makes its folders when a module is loaded, with the umask of that moment; so it is done afterwards.
+    """
+    if not environ.get(OWN):
+        return
+    own = Path(environ[OWN])
+    for path in (own, *own.rglob("*")):
+        path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))

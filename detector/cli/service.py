@@ -31,7 +31,7 @@ from detector.cli.common import (
 )
 from detector.config.words import counted
 from detector.errors import NeedsOperator, OperatorError, OutsideError
-from detector.kernel_cache import readable_by_all
+from detector.kernel_cache import let_others_read
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
     from detector.wiring import Replayed
@@ -99,9 +99,9 @@ def compile_() -> None:
     """
     from detector import wiring
 
-    with readable_by_all():  # an image is built as root, and runs as somebody else
-        for done in wiring.compile_all():
-            err.print(f"compiled: {done}", highlight=False)
+    for done in wiring.compile_all():
+        err.print(f"compiled: {done}", highlight=False)
+    let_others_read(os.environ)  # an image is built as root, and runs as somebody else
 
 
 def replay(

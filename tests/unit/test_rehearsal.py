@@ -98,20 +98,24 @@ def test_kernels_that_cannot_be_read_are_told_of(tmp_path: Path, monkeypatch: py
 def test_kernels_can_be_read_by_another_user_than_who_compiled_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kernels = tmp_path / "kernels"
+    folder = kernels / "features"
+
     def compile_all() -> Iterator[str]:
-        (tmp_path / "folder").mkdir()
-        (tmp_path / "folder" / "kernel").write_text("compiled")
+        (folder / "kernel").write_text("compiled")
         yield "one"
 
     monkeypatch.setattr("detector.wiring.compile_all", compile_all)
+    monkeypatch.setenv(OWN, str(kernels))
     before = os.umask(0o027)  # of all commands
     try:
+        folder.mkdir(parents=True)  # numba makes them when a module is loaded
         compile_()
         (tmp_path / "values").write_text("somebody's")
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
-    assert modes == {"folder": 0o755, "kernel": 0o644, "values": 0o640}
+    assert modes == {"kernels": 0o755, "features": 0o755, "kernel": 0o644, "values": 0o640}
 
 
 @pytest.mark.parametrize("environ", [{}, {SHIPPED: ""}, {SHIPPED: "nowhere"}])
