@@ -22,7 +22,13 @@ from typing import Any
 
 from kafka import KafkaProducer
 
-from detector.demo.simulation.handbook import SimulationConfig, label_rows, simulate, to_events
+from detector.demo.simulation.handbook import (
+    DAYS_MAX,
+    SimulationConfig,
+    label_rows,
+    simulate,
+    to_events,
+)
 from tests.kafka.daemons import Deployment
 from tests.kafka.test_end_to_end import broken
 
@@ -55,7 +61,7 @@ class Traffic(threading.Thread):
         self._topic, self._feedback = deployment.topics["transactions"], deployment.topics.get("feedback")
         self._events_per_s = events_per_s
         self._rng = random.Random(seed)
-        self._simulation = SimulationConfig(seed=seed, customers=2_000)
+        self._simulation = SimulationConfig(seed=seed, customers=2_000, days=DAYS_MAX)
         self._labels: deque[tuple[int, list[bytes]]] = deque()
         self._producers: dict[bool, KafkaProducer] = {}
         self._day = 0
