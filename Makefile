@@ -18,7 +18,7 @@ SEEDS ?= 1000
 START ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test test-fast test-kube test-image test-browser lint check hooks docs wheels soak bench-quality speed chaos fuzz lock clean
+.PHONY: help env demo test test-fast coverage test-kube test-image test-browser lint check hooks docs wheels soak bench-quality speed chaos fuzz lock clean
 
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,14 +29,17 @@ demo: $(READY) ## run a broker, traffic with frauds and the daemon in one proces
 	$(BIN)/detector demo
 
 test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, those of the chart Go: skipped without
-	$(PYTEST) $(PARALLEL) tests/unit --cov --cov-report=term
+	$(BIN)/python -m detector compile  # once: processes that start together would all compile
+	$(PYTEST) $(PARALLEL) tests/unit
 	$(PYTEST) -n auto tests/simulation
 	$(PYTEST) tests/chart
-	$(BIN)/python -m detector compile  # once: daemons that start together would all compile
 	$(PYTEST) $(WAITING) tests/kafka
 
-test-fast: $(READY) ## run the unit tests on all cores, without coverage
+test-fast: $(READY) ## run the unit tests on all cores
 	$(PYTEST) $(PARALLEL) tests/unit
+
+coverage: $(READY) ## run the unit tests and show which lines none of them reaches
+	$(PYTEST) $(PARALLEL) tests/unit --cov --cov-report=term-missing
 
 test-kube: $(READY) ## install, upgrade, drain and scale the chart on a real control plane; needs Go, builds for ten minutes at first
 	$(PYTEST) tests/kube
