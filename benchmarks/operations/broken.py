@@ -17,7 +17,7 @@ from tests.kafka.waiting import poll_until
 
 FREEZE_S = 4.0  # shorter than a session
 FENCES = 6
-MEMORY_BYTES = 2 << 30
+MEMORY_BYTES = 5 << 30  # more than a member may need
 STORE_BYTES = 256 << 20
 
 Block = Iterator[None]
