@@ -78,7 +78,7 @@ class Plain:
                     own = self.upper[h] if step > 0 else self.lower[h]
                     shrunk = (count * own + PRIOR_WEIGHT * self.prior) / (count + PRIOR_WEIGHT)
                     bound = self.clip_spreads * math.sqrt(shrunk)
-                    trust = min(1.0, (DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2)
+                    trust = min(1.0, DOUBTED_FROM * bound / max(abs(step), 1e-300)) ** 2
                     step = max(-bound, min(bound, step))
                 share = trust / (count + 1)
                 self.means[h] += share * step
