@@ -202,6 +202,7 @@ def _serve(
         secure=certificate is not None or (settings.origin or "").startswith("https:"),
         user=_user(),
         tokens=None if proxy is None else Oidc(proxy, _jwks(proxy), clock, log),
+        ended=parts.database.with_name(f"{parts.database.name}.ended"),
     )
     app = make_app(
         book=parts.book,

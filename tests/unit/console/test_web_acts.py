@@ -8,6 +8,7 @@ import pytest
 
 from detector.console.acts import NotAllowed
 from detector.console.views import Command
+from detector.core.alerts.score_record import iso
 from detector.errors import NeedsOperator
 from tests.unit.console.fake_book import FakeBook
 from tests.unit.console.world import ORIGIN, AccessAs, World, hidden
@@ -109,11 +110,19 @@ def test_each_act_is_its_record(fields: dict[str, str], kind: str, detail: dict[
     assert last(world).detail == detail
 
 
-def test_a_snooze_ends_days_after_the_last_event() -> None:
+@pytest.mark.parametrize(
+    ("last_event", "until"),
+    [
+        ("2025-01-05T11:59:54Z", "LATER"),  # of last week: seven days from now
+        ("2095-01-05T11:59:54Z", "2095-01-12T11:59:54Z"),  # the service ends it by event time
+    ],
+)
+def test_a_snooze_ends_days_after_now_or_the_last_event(last_event: str, until: str) -> None:
     world = World()
-    world.book.alerts = [world.book.alerts[0] | {"event_time": "2025-01-05T11:59:54Z"}]
+    world.book.alerts = [world.book.alerts[0] | {"event_time": last_event}]
     world.act(world.ids()[0], "snooze", days="7")
-    assert last(world).detail == {"until": "2025-01-12T11:59:54Z"}
+    now_s = world.clock.time()
+    assert last(world).detail == {"until": iso(now_s + 7 * 86_400) if until == "LATER" else until}
 
 
 @pytest.mark.parametrize(
