@@ -126,6 +126,11 @@ class SqliteBook:
             return [Event(partition=at[0], offset=at[1], value=None, why=self._why) for at in places]
         return self._originals(places[:PLACES_MAX])
 
+    def published(self, since_s: float) -> Mapping[int, int]:
+        """How many alerts were published since then, by partition."""
+        with self._database.reading() as connection:
+            return statistics.published(connection, since_s)
+
     def fresh(self) -> tuple[int, float]:
         """A number that rises with each change, and how old the newest read is, s."""
         age_s = 0.0 if self.read_s is None else self._clock.monotonic() - self.read_s

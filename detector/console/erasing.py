@@ -1,10 +1,10 @@
 """Erasures: what the service has dropped of an entity leaves the database, too, and does not come back.
 
-A record of kind `erase` counts from its receipt `erased` on. Of the entity that it names, or whose event, alert
-or case it names, all alerts and case updates published up to then are removed with their bodies; of what
-people did with them stays who did it when, without notes and names. The table `erased` remembers the names of
-what was removed and until when, entities' values as hashes alone, so that the order of records does not
-matter: what is read later, in a rebuild for example, is left out.
+A record of kind `erase` counts from its receipt `erased` on. Of the entity that it names, or whose event,
+alert or case it names, all alerts and case updates published up to then are removed with their bodies; of
+what people did with them stays who did it when, without notes and names. The table `erased` remembers the
+names of what was removed and until when, entities' values as hashes alone, so that the order of records does
+not matter: what is read later, in a rebuild for example, is left out.
 """
 
 from __future__ import annotations

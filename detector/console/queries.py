@@ -1,8 +1,8 @@
 """What pages show, read from the database: the queue, a case, acts, links, statistics.
 
-A snooze ends by the clock, `now_s`, as people who set it expect: neither a queue without new cases nor one event
-from the future changes that. The queue is paged by key: the cursor holds the last row's place in the order, so that no row is
-shown twice or left out because others came or went before it.
+A snooze ends by the clock, `now_s`, as people who set it expect: neither a queue without new cases nor one
+event from the future changes that. The queue is paged by key: the cursor holds the last row's place in the
+order, so that no row is shown twice or left out because others came or went before it.
 """
 
 from __future__ import annotations

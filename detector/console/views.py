@@ -215,6 +215,9 @@ class Book(Protocol):
     def originals(self, places: Sequence[tuple[int, int]]) -> Sequence[Event]:
         """Original events at (partition, offset), in that order."""
 
+    def published(self, since_s: float) -> Mapping[int, int]:
+        """How many alerts were published since then, s since the epoch, by partition."""
+
     def fresh(self) -> tuple[int, float]:
         """A number that rises with each change, and how old the newest read is, s."""
 

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -43,7 +44,7 @@ from detector.shell.http import Certificate
 from detector.shell.kafka import KafkaArchive, RecordWriter, TopicReader
 from detector.shell.web import opener, tls_context
 from detector.wiring.common import Signals
-from detector.wiring.status import service_status
+from detector.wiring.status import service_figures, service_status
 
 if TYPE_CHECKING:
     from detector.console.book import SqliteBook
@@ -56,6 +57,7 @@ RENEW_S = 60.0  # between two looks at the certificate
 BATCH = 1000  # lines of a file in one transaction
 JWKS_BYTES_MAX = 1 << 20
 JWKS_S = 5.0
+ASKED_AT_ONCE = 16  # replicas
 GAP = 100  # offsets between two events that are read in one go
 REPLAY = "This is a replay: it can be looked at, and nothing can be answered."
 
@@ -445,11 +447,17 @@ def _replicas(config: Config, environ: Mapping[str, str]) -> Callable[[], Sequen
     def one(url: str | None) -> Replica:
         shown = url or config.http.address
         try:
-            return Replica(url=shown, status=service_status(config, environ, url))
+            status = service_status(config, environ, url)
+            return Replica(url=shown, status=status, figures=service_figures(config, environ, url))
         except DetectorError as error:
             return Replica(url=shown, status=None, why=str(error))
 
-    return lambda: [one(url) for url in config.console.replicas or (None,)]
+    def all_() -> Sequence[Replica]:
+        urls = config.console.replicas or (None,)
+        with ThreadPoolExecutor(max_workers=min(len(urls), ASKED_AT_ONCE)) as threads:
+            return list(threads.map(one, urls))
+
+    return all_
 
 
 def _jwks(proxy: ConsoleProxy) -> Callable[[], bytes]:

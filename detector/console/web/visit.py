@@ -30,7 +30,7 @@ from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, Book, Person, Rol
 from detector.console.web import addresses, drawing, evidence, text
 from detector.console.web.text import seen
 from detector.errors import DetectorError
-from detector.ports import Log, Status
+from detector.ports import Log, ShardFigures, Status
 
 BODY_BYTES_MAX = 4 << 20  # of a form, with its file
 FIELDS_MAX = 1000  # of a form
@@ -44,7 +44,8 @@ class Replica:
 
     url: str
     status: Status | None
-    why: str = ""  # why there is none
+    figures: Mapping[int, ShardFigures] = field(default_factory=dict)  # by partition
+    why: str = ""  # why there is no status
 
 
 @dataclass(frozen=True, kw_only=True)
