@@ -233,7 +233,14 @@ def check_fold(deployment: Deployment, folder: Path, database: Path) -> list[str
     print(f"{len(shown[0])} cases, {sum(view.row.answer is not None for view in shown[0])} of them answered")
     wrong = [] if shown[0] == shown[1] else ["cases differ from one reading of the topics"]
     tables, expected = dump(database), dump(folder / "once.db")
-    return wrong + [f"table {name} differs" for name in expected if tables[name] != expected[name]]
+    for name, rows in expected.items():
+        if tables[name] != rows:
+            differ = (
+                [one for one in tables[name] if one not in rows][:2],
+                [one for one in rows if one not in tables[name]][:2],
+            )
+            wrong.append(f"table {name} differs: {differ[0]}, and of one reading {differ[1]}")
+    return wrong
 
 
 def main() -> int:

@@ -199,7 +199,7 @@ def _config(broker: Broker, address: str, pages: str, folder: Path) -> dict[str,
         "alerts": {"budget": {"share": BUDGET_SHARE}},
         "checkpoints": {"url": f"file://{folder}/checkpoints"},
         "http": {"address": address},
-        "console": {"address": pages, "database": f"{folder}/console.db"},
+        "console": {"address": pages, "database": f"{folder}/console.db", "map_every": "5m"},
         "log": {"format": "json"},
     }
 

@@ -44,6 +44,7 @@ from detector.shell.http import Certificate
 from detector.shell.kafka import KafkaArchive, RecordWriter, TopicReader
 from detector.shell.web import opener, tls_context
 from detector.wiring.common import Signals
+from detector.wiring.console_map import Maps
 from detector.wiring.status import service_figures, service_status
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ def _serve(
         clock=clock,
         log=log,
         replicas=_replicas(config, environ),
+        maps=None if settings.map_every is None else Maps(config, environ, clock, log),
         masked=settings.mask,
     )
     server = Server(app, settings.address, None if certificate is None else certificate.context())

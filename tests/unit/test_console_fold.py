@@ -235,6 +235,17 @@ def test_an_erasure_that_was_declined_erases_nothing(world: World) -> None:
     assert world.book.queue(Filter(states=())).count == 1
 
 
+def test_what_the_topic_gave_first_stays_as_the_topic_has_it(world: World) -> None:
+    said = labelled(1, "fraud", at_s=T0)
+    world.fold.add([told("feedback", 0, said, at_s=T0 + 1)])
+    before = world.dump()
+    world.fold.sent([told("feedback", 0, said, at_s=T0 + 2)])  # whoever sent it learns of it later
+    assert world.dump() == before
+    world.fold.sent([told("feedback", 1, {**said, "feedback_id": "g"}, at_s=T0 + 2)])
+    world.fold.add([told("feedback", 1, {**said, "feedback_id": "g"}, at_s=T0 + 3)])
+    assert [row[1] for row in world.dump()["acts"]] == [T0 + 1, T0 + 3]
+
+
 def test_nothing_that_a_topic_holds_stops_the_fold(world: World) -> None:
     values: list[bytes | None] = [
         None, b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000, b"{}", b'{"alert_id": 3}',

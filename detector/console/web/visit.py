@@ -26,7 +26,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from detector.console.access import Access
 from detector.console.acts import NotAllowed
 from detector.console.tokens import ROLES
-from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, Book, Person, Role
+from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, Book, EmbeddingPicture, Person, Role
 from detector.console.web import addresses, drawing, evidence, text
 from detector.console.web.text import seen
 from detector.errors import DetectorError
@@ -57,6 +57,7 @@ class Console:
     templates: jinja2.Environment
     signer: URLSafeTimedSerializer
     replicas: Callable[[], Sequence[Replica]]
+    maps: Callable[[int], EmbeddingPicture] | None
     masked: frozenset[Role]  # roles that see no entity whole
     log: Log
     now_s: Callable[[], float] = time.time
@@ -257,6 +258,7 @@ def environment() -> jinja2.Environment:
         "case_address": addresses.case_path,
         "queue_path": addresses.queue_path,
         "originals_path": lambda id_: f"{addresses.case_path(id_).unescape()}/originals",
+        "map_path": lambda id_: f"{addresses.case_path(id_).unescape()}/map",
         "queried": addresses.queried,
         "visit_iso": lambda time_s: "" if time_s is None else text.iso(time_s),
     }
