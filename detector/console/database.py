@@ -66,6 +66,7 @@ CREATE INDEX acts_time ON acts (time_s, id);
 CREATE INDEX acts_actor ON acts (actor, time_s, id);
 
 CREATE TABLE erased (kind TEXT, name TEXT, until_s REAL NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+CREATE TABLE gone (kind TEXT, name TEXT, until_s REAL NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 
 CREATE TABLE receipts (
   id TEXT PRIMARY KEY, at_s REAL NOT NULL, act INTEGER NOT NULL, status TEXT NOT NULL, outcome TEXT NOT NULL,

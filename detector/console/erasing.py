@@ -2,9 +2,10 @@
 
 A record of kind `erase` counts from its receipt `erased` on. Of the entity that it names, or whose event,
 alert or case it names, all alerts and case updates published up to then are removed with their bodies; of
-what people did with them stays who did it when, without notes and names. The table `erased` remembers the
-names of what was removed and until when, entities' values as hashes alone, so that the order of records does
-not matter: what is read later, in a rebuild for example, is left out.
+what people did with them stays who did it when, without notes and names. The table `erased` remembers what
+erasures name and until when they hold, entities' values as hashes alone, and `gone` the ids of what was
+removed, so that the order of records does not matter: what is read later, in a rebuild for example, is left
+out.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _VALUES = (
     " UNION SELECT value FROM alerts WHERE id = ?2 UNION SELECT value FROM alerts WHERE event_id = ?3"
 )
 _KEEP = (
-    "INSERT INTO erased VALUES (?, ?, ?)"
+    "INSERT INTO {table} VALUES (?, ?, ?)"
     " ON CONFLICT (kind, name) DO UPDATE SET until_s = excluded.until_s WHERE excluded.until_s > until_s"
 )
 
@@ -61,11 +62,13 @@ class Erased:
         if not self._any:
             return False
         names = _names(case=case, alert=alert, event=event)
-        until_s = self._until_s(names | _names(value=value))
+        named_s = self._until_s("erased", names)
+        if named_s is not None:
+            self._forget(value, named_s)
+        until_s = self._until_s("erased", _names(value=value))
         if until_s is None or at_s > until_s:
             return False
-        self._keep(names, at_s)
-        self._forget(value, until_s)
+        self._keep("gone", names, at_s)
         return True
 
     def acted(self, act: int) -> None:
@@ -74,7 +77,7 @@ class Erased:
         if row is not None:
             names = _names(case=row["case_id"], alert=row["alert_id"], event=row["event_id"])
             values = {one[0] for one in self._connection.execute(_VALUES, tuple(row)[:3])}
-            self._keep(names, row["until_s"])
+            self._keep("erased", names, row["until_s"])
             for value in values if names else {row["entity"]}:
                 self._forget(value, row["until_s"])
         self._scrub(act)
@@ -86,7 +89,7 @@ class Erased:
         if value is None:
             return
         connection = self._connection
-        self._keep(_names(value=value), until_s)
+        self._keep("erased", _names(value=value), until_s)
         for table, names in (
             ("alerts", "id AS alert, event_id AS event"),
             ("updates", "NULL AS alert, NULL AS event"),
@@ -96,7 +99,7 @@ class Erased:
                 (value, until_s),
             ).fetchall()
             for id_, at_s, case, alert, event in rows:
-                self._keep(_names(case=case, alert=alert, event=event), at_s)
+                self._keep("gone", _names(case=case, alert=alert, event=event), at_s)
                 for there in (table, "bodies", "marks"):
                     connection.execute(f"DELETE FROM {there} WHERE id = ?", (id_,))
                 self.cases.add(case)
@@ -104,11 +107,12 @@ class Erased:
         for (act,) in connection.execute("SELECT id FROM acts WHERE entity = ?", (value,)).fetchall():
             self._scrub(act)
 
-    def _keep(self, names: Mapping[str, str], until_s: float) -> None:
+    def _keep(self, table: str, names: Mapping[str, str], until_s: float) -> None:
         """Remember names; what acts on them say goes."""
+        statement = _KEEP.format(table=table)
         for kind, key in names.items():
             self._any = True
-            if self._connection.execute(_KEEP, (kind, key, until_s)).rowcount and kind != "value":
+            if self._connection.execute(statement, (kind, key, until_s)).rowcount and kind != "value":
                 acts = self._connection.execute(f"SELECT id FROM acts WHERE {kind}_id = ?", (key,)).fetchall()
                 for (act,) in acts:
                     self._scrub(act)
@@ -119,7 +123,7 @@ class Erased:
         if row is None or not self._any:
             return
         names = _names(value=row["entity"], case=row["case_id"], alert=row["alert_id"], event=row["event_id"])
-        if self._until_s(names) is not None:
+        if any(self._until_s(table, names) is not None for table in ("erased", "gone")):
             detail = msgspec.json.decode(row["detail"])
             detail.pop("note", None)
             self._connection.execute(
@@ -127,13 +131,13 @@ class Erased:
                 (msgspec.json.encode(detail).decode(), act),
             )
 
-    def _until_s(self, names: Mapping[str, str]) -> float | None:
-        """When the last of these names was erased; None: none of them was."""
+    def _until_s(self, table: str, names: Mapping[str, str]) -> float | None:
+        """Until when the last of these names was erased; None: none of them was."""
         found = [
             row[0]
             for name in names.items()
             for row in self._connection.execute(
-                "SELECT until_s FROM erased WHERE kind = ? AND name = ?", name
+                f"SELECT until_s FROM {table} WHERE kind = ? AND name = ?", name
             )
         ]
         return max(found, default=None)

@@ -172,7 +172,8 @@ class Fold:
     def _trim(self, connection: Connection) -> set[str]:
         """Drop what is too old or too much; returns the cases that it was about."""
         touched: set[str] = set()
-        connection.execute("DELETE FROM erased WHERE until_s < ?", (self._newest_s - self._keep_s,))
+        for table in ("erased", "gone"):
+            connection.execute(f"DELETE FROM {table} WHERE until_s < ?", (self._newest_s - self._keep_s,))
         for table in TABLES:
             over = max(self._counts[table] - self._rows, 0)
             old = connection.execute(
