@@ -146,7 +146,7 @@ def demo(
         bool | None,
         typer.Option(
             "--console/--no-console",
-            help="End with the alerts in a browser, until Ctrl-C; else so on a terminal only.",
+            help="End with the alerts in a browser, until Ctrl-C. Without either: on a terminal.",
             show_default=False,
         ),
     ] = None,

@@ -194,7 +194,9 @@ class _Reached:
 
     def __init__(self, connection: Connection) -> None:
         rows = connection.execute("SELECT topic, partition, position FROM positions").fetchall()
-        self._positions = {(topic, partition): position for topic, partition, position in rows}
+        self._positions: dict[tuple[str, int], int] = {
+            (topic, partition): position for topic, partition, position in rows
+        }
         self._changed: set[tuple[str, int]] = set()
 
     def has(self, told: Told) -> bool:
