@@ -6,11 +6,12 @@
 A real Kafka with 8 partitions, one replica of the service with its default settings, the console, and a real
 Chromium. After events enough to learn from, events come at a steady rate. Case by case a page is opened,
 "Fraud" is clicked, the page of the case is opened again, and the clock stops when its act shows "applied",
-without a reload. It also tells when the record was written, when the receipt was published, and when the
-console had it, which says where the time goes.
+without a reload. It also tells how long the receipt took from the record in the topic, and how long the
+service's main thread waited for a processor meanwhile, which on a busy machine is most of it.
 
-Prints a line per answer and a summary; exit code 1 if the 95th percentile is over `--limit`. Needs Java,
-Maven, Playwright and Chromium.
+Prints a line per answer and a summary, also of those answers in which the service waited for less than
+`WAITED_S`, and warnings of the service's log; exit code 1 if the 95th percentile is over `--limit`. Needs
+Java, Maven, Playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ LEARNED_EVENTS = 24_000  # before the rate is steady
 CUSTOMERS = 2_000
 TICK_S = 0.1
 PATIENCE_S = 600.0
+WAITED_S = 1.0
+WARNINGS_MAX = 20
 CONFIG = {
     "alerts": {"budget": {"share": 0.01}},
     "model": {"calibration": {"warm_up_events": 1024}},  # of each partition
@@ -95,18 +98,37 @@ def answer_one(page: Page, url: str) -> tuple[float, str] | None:
     return time.monotonic() - began, case
 
 
-def measure(browser: Browser, url: str, count: int) -> list[float]:
-    """Answer so many cases, one after the other."""
+def measure(browser: Browser, url: str, count: int, service: int) -> list[tuple[float, float]]:
+    """Answer so many cases, one after the other: seconds, and how long the process waited for a processor."""
     page, found = browser.new_page(), []
     while len(found) < count:
+        before_s = waited_s(service)
         answered = answer_one(page, url)
         if answered is None:
             time.sleep(1.0)
             continue
-        found.append(answered[0])
-        print(f"{len(found)}: {answered[0]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+        waited = waited_s(service) - before_s
+        found.append((answered[0], waited))
+        print(
+            f"{len(found)}: {answered[0]:.1f} s, waited {waited:.1f} s, load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
     page.close()
     return found
+
+
+def waited_s(process: int) -> float:
+    """How long the main thread of a process was ready to run and did not, s; 0 where only Linux tells it."""
+    try:
+        return int(Path(f"/proc/{process}/task/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def warnings(log: str) -> Iterator[str]:
+    """The last lines of a service's log that are no information."""
+    lines = [line for line in log.splitlines() if '"level": "info"' not in line and '"start_up"' not in line]
+    yield from (line[:300] for line in lines[-WARNINGS_MAX:])
 
 
 def stages(deployment: Deployment) -> str:
@@ -168,14 +190,18 @@ def main() -> int:
             if not poll_until(daemon.ready, timeout_s=PATIENCE_S):
                 raise SystemExit("the service is not ready")
             steady.start()
-            found = measure(browser, console.url, options.answers)
+            measured = measure(browser, console.url, options.answers, daemon.process.pid)
             lag = daemon.metrics("detector_partition_lag_seconds")
             print(stages(deployment))
+            print(*warnings(daemon.log()), sep="\n")
         finally:
             steady.finish() if steady.ident else None
             browser.close()
             console.kill()
+    found = [seconds for seconds, _ in measured]
     print(about())
+    if calm := [seconds for seconds, waited in measured if waited < WAITED_S]:
+        print(f"of them {len(calm)} with a processor at hand: {quantiles(calm)}")
     print(
         f"{options.rate:g} events/s, {options.partitions} partitions, {len(found)} answers: click to applied "
         f"{quantiles(found)}; largest lag at the end {max(lag.values(), default=0.0):.1f} s"
