@@ -74,7 +74,7 @@ class ConsoleProcess:
 
     def await_pages(self) -> None:
         """Wait until it serves pages."""
-        if not poll_until(self.answers, timeout_s=120):
+        if not poll_until(self.answers, timeout_s=600):
             raise SystemExit(f"the console does not start: {self.log_file.read_text()[-2000:]}")
 
 
