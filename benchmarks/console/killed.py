@@ -181,6 +181,45 @@ class Run:
             if not alive:
                 wrong.append(f"the {name} ended: {log[-1000:]}")
 
+    def work(self, done: Done, options: argparse.Namespace) -> None:
+        """Let the analysts work, and kill."""
+        rng = random.Random(options.seed)
+        self.console.await_pages()
+        if not poll_until(self.daemon.ready, timeout_s=PATIENCE_S):
+            raise SystemExit(f"the daemon is not ready: {self.daemon.log()[-2000:]}")
+        analysts = [
+            Analyst(self.console.url, who, token, done, seed=options.seed * 10 + n, pause_s=options.pause)
+            for n, (who, token) in enumerate(self.tokens.items())
+        ]
+        for analyst in analysts:
+            analyst.start()
+        for number in range(1, options.kills + 1):
+            what = ("console", "daemon", "connections")[number % 3]
+            time.sleep(rng.uniform(2.0, 8.0))
+            self.check_alive(done.wrong)
+            self.kill(what)
+            print(f"kill {number}: {what}; {len(done.ids)} acts, load {os.getloadavg()[0]:.1f}", flush=True)
+            if what == "daemon":
+                poll_until(lambda: self.daemon.owns() == PARTITIONS, timeout_s=PATIENCE_S)
+        self.console.await_pages()
+        for analyst in analysts:
+            analyst.finish()
+
+    def finish(self, done: Done) -> None:
+        """Wait until everything is processed and answered, and end both in order."""
+        deployment = self._deployment
+        deployment.await_done(PATIENCE_S)
+        feedback = len(side_records(deployment.bootstrap, deployment.topics["feedback"]))
+
+        def answered() -> bool:
+            return len(deployment.published("receipts")) >= feedback
+
+        if not poll_until(answered, timeout_s=120, interval_s=2):
+            done.wrong.append("feedback without a receipt at the end")
+        if self.console.stop() != 0:
+            done.wrong.append("the console did not end with code 0")
+        self.daemon.stop()
+
     def stop(self) -> None:
         """End the processes."""
         self.daemon.kill()
@@ -253,7 +292,7 @@ def main() -> int:
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends all processes
-    rng, done, began = random.Random(options.seed), Done(), time.monotonic()
+    done, began = Done(), time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="detector-console-killed-") as name,
         KafkaBroker() as broker,
@@ -274,38 +313,9 @@ def main() -> int:
         run = Run(deployment, proxy, folder)
         try:
             traffic.start()
-            run.console.await_pages()
-            if not poll_until(run.daemon.ready, timeout_s=PATIENCE_S):
-                raise SystemExit(f"the daemon is not ready: {run.daemon.log()[-2000:]}")
-            analysts = [
-                Analyst(run.console.url, who, token, done, seed=options.seed * 10 + n, pause_s=options.pause)
-                for n, (who, token) in enumerate(run.tokens.items())
-            ]
-            for analyst in analysts:
-                analyst.start()
-            for number in range(1, options.kills + 1):
-                what = ("console", "daemon", "connections")[number % 3]
-                time.sleep(rng.uniform(2.0, 8.0))
-                run.check_alive(done.wrong)
-                run.kill(what)
-                print(
-                    f"kill {number}: {what}; {len(done.ids)} acts, load {os.getloadavg()[0]:.1f}", flush=True
-                )
-                if what == "daemon":
-                    poll_until(lambda: run.daemon.owns() == PARTITIONS, timeout_s=PATIENCE_S)
-            run.console.await_pages()
-            for analyst in analysts:
-                analyst.finish()
+            run.work(done, options)
             traffic.finish()
-            deployment.await_done(PATIENCE_S)
-            feedback = len(side_records(deployment.bootstrap, deployment.topics["feedback"]))
-            if not poll_until(
-                lambda: len(deployment.published("receipts")) >= feedback, timeout_s=120, interval_s=2
-            ):
-                done.wrong.append("feedback without a receipt at the end")
-            if run.console.stop() != 0:
-                done.wrong.append("the console did not end with code 0")
-            run.daemon.stop()
+            run.finish(done)
             done.wrong += check_acts(deployment, done)
             done.wrong += check_fold(deployment, folder, run.console.database)
             done.wrong += check_all(deployment)

@@ -24,11 +24,9 @@ from detector.config.secrets import Secrets, resolve_secret, resolve_secrets
 from detector.config.tree import Config, ConsoleProxy
 from detector.console.reading import KINDS, Kind, Told, Wanted, sniff, time_of
 from detector.console.tokens import TokenFile, make_token, private_file
-from detector.console.views import Event, Role
-from detector.core.records import Record
+from detector.console.views import Role
 from detector.errors import (
     EXIT_BUG,
-    BrokerUnavailable,
     ConfigError,
     DetectorError,
     LogGone,
@@ -45,6 +43,7 @@ from detector.shell.kafka import KafkaArchive, RecordWriter, TopicReader
 from detector.shell.web import opener, tls_context
 from detector.wiring.common import Signals
 from detector.wiring.console_map import Maps
+from detector.wiring.console_originals import Originals
 from detector.wiring.status import service_figures, service_status
 
 if TYPE_CHECKING:
@@ -59,7 +58,6 @@ BATCH = 1000  # lines of a file in one transaction
 JWKS_BYTES_MAX = 1 << 20
 JWKS_S = 5.0
 ASKED_AT_ONCE = 16  # replicas
-GAP = 100  # offsets between two events that are read in one go
 REPLAY = "This is a replay: it can be looked at, and nothing can be answered."
 
 
@@ -383,63 +381,6 @@ def _sender(writer: RecordWriter, topic: str) -> Callable[[Sequence[tuple[bytes,
         ]
 
     return send
-
-
-class Originals:
-    """Reads original events by their places. Callers take turns."""
-
-    def __init__(self, config: Config, archive: KafkaArchive) -> None:
-        from detector.console.originals import hidden_names
-
-        self._archive, self._hidden = archive, hidden_names(config.event)
-        self._lock = threading.Lock()
-
-    def __call__(self, places: Sequence[tuple[int, int]]) -> list[Event]:
-        """Events at (partition, offset), in that order.
-
-        What cannot be read has a sentence that says why.
-        """
-        found: dict[tuple[int, int], Event] = {}
-        with self._lock:
-            for partition in sorted({at[0] for at in places}):
-                offsets = sorted({at[1] for at in places if at[0] == partition})
-                try:
-                    found |= self._of(partition, offsets)
-                except DetectorError as error:
-                    self._archive.close()
-                    why = str(error) if isinstance(error, OutsideError) else "It cannot be read."
-                    left = ((partition, offset) for offset in offsets)
-                    found |= {at: Event(partition=at[0], offset=at[1], value=None, why=why) for at in left}
-        return [found[at] for at in places]
-
-    def _of(self, partition: int, offsets: Sequence[int]) -> dict[tuple[int, int], Event]:
-        from detector.console.originals import GONE, event_of
-
-        if not 0 <= partition < self._archive.partitions_count():
-            raise BrokerUnavailable(f"The topic has no partition {partition}.")
-        begin = self._archive.beginning(partition)
-        records: dict[int, Record] = {}
-        for first, last in _runs([offset for offset in offsets if offset >= begin]):
-            for batch in self._archive.records(partition, first, last + 1):
-                records |= {record.offset: record for record in batch}
-        found = {}
-        for offset in offsets:
-            event = event_of(partition, offset, records.get(offset), self._hidden)
-            if offset < begin:
-                event = Event(partition=partition, offset=offset, value=None, why=GONE)
-            found[partition, offset] = event
-        return found
-
-
-def _runs(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of offsets that are read in one go: they are near each other."""
-    runs: list[tuple[int, int]] = []
-    for offset in offsets:
-        if runs and offset - runs[-1][1] <= GAP:
-            runs[-1] = runs[-1][0], offset
-        else:
-            runs.append((offset, offset))
-    return runs
 
 
 def _replicas(config: Config, environ: Mapping[str, str]) -> Callable[[], Sequence[Any]]:
