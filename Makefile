@@ -28,11 +28,12 @@ env: $(READY) ## create .venv with the packages of requirements.lock, and detect
 demo: $(READY) ## run a broker, traffic with frauds and the daemon in one process (DEMO_SECONDS=n to stop it)
 	$(BIN)/detector demo
 
-test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, those of the chart Go: skipped without
+test: $(READY) ## run all tests; those on a real Kafka need Java and Maven, those of the chart Go, of the proxy nginx: skipped without
 	$(BIN)/python -m detector compile  # once: processes that start together would all compile
 	$(PYTEST) $(PARALLEL) tests/unit
 	$(PYTEST) -n auto tests/simulation
 	$(PYTEST) tests/chart
+	$(PYTEST) tests/proxy
 	$(PYTEST) $(WAITING) tests/kafka
 
 test-fast: $(READY) ## run the unit tests on all cores

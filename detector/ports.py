@@ -376,6 +376,18 @@ class PartitionStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ShardFigures:
+    """What the metrics of a service say of one partition; None: not known."""
+
+    warming_up: bool | None = None
+    model_version: int | None = None
+    lag_records: float | None = None
+    lag_s: float | None = None
+    alerts_per_day: float | None = None  # that the alert budget allows
+    budget_used: float | None = None  # of the budget's balance, 1: all of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
     """What /readyz shows; the runner's thread replaces it as a whole."""
 

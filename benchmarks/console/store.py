@@ -40,6 +40,7 @@ from tests.unit.console_world import T0, TABLES, WANTED, alert, labelled, told, 
 BATCH = 500
 RECENT = 20
 TIMES = 5  # of each query
+LATER_S = T0 + 1e9  # when it is asked: no snooze lasts so long
 
 
 def records(count: int) -> Iterator[Told]:
@@ -131,16 +132,18 @@ def measure(path: Path) -> None:
     ]  # fmt: skip
     rng = random.Random(3)
     with database.reading() as connection:
-        ids = queries.selected(connection, Filter(states=every), 1_000_000)
-        places = {one: queries.queue(connection, one, None, 500).next for one in asked}
+        ids = queries.selected(connection, Filter(states=every), 1_000_000, LATER_S)
+        places = {one: queries.queue(connection, one, None, 500, LATER_S).next for one in asked}
     queue: list[tuple[float, float]] = []
     for one in asked:
         for after in (None, places[one]):
-            queue += timed(database, lambda c, one=one, after=after: queries.queue(c, one, after, 50))
+            queue += timed(
+                database, lambda c, one=one, after=after: queries.queue(c, one, after, 50, LATER_S)
+            )
     cases = [
         took
         for id_ in rng.sample(ids, 40)
-        for took in timed(database, lambda c, id_=id_: queries.case(c, id_, Filter()))
+        for took in timed(database, lambda c, id_=id_: queries.case(c, id_, Filter(), LATER_S))
     ]
     parts: Sequence[tuple[str, list[tuple[float, float]]]] = (
         ("queue, a page of 50", queue),

@@ -15,7 +15,10 @@ from detector.cli.looking_back import Events, Feedback, Folder, replay_files
 def map_(
     config: ConfigPath,
     output: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="A page (.html), or a picture (.svg, .png).")
+        Path,
+        typer.Option(
+            "--out", metavar="FILE", help="A page (.html), a picture (.svg, .png), or data (.json)."
+        ),
     ] = Path("map.html"),
     partition: Annotated[int, typer.Option(metavar="N", min=0, help="Partition.")] = 0,
     entity: Annotated[

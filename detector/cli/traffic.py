@@ -142,11 +142,19 @@ def demo(
     bootstrap: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="A real broker; else one in this process.")
     ] = None,
+    console: Annotated[
+        bool | None,
+        typer.Option(
+            "--console/--no-console",
+            help="End with the alerts in a browser, until Ctrl-C. Without either: on a terminal.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Show the whole service for a minute: broker, traffic, frauds, alerts."""
+    """Show the whole service for a minute: broker, traffic, frauds, alerts, and the console."""
     from detector.demo.demo import SECONDS_MIN, run_demo
 
     if not SECONDS_MIN <= seconds <= DEMO_SECONDS_MAX:  # also refuses nan
         allowed = f"a number from {SECONDS_MIN:g} to {DEMO_SECONDS_MAX:g}"
         raise wrong("--seconds (DEMO_SECONDS)", f"{seconds:g}", allowed)
-    run_demo(seconds, bootstrap, out)
+    run_demo(seconds, bootstrap, out, stay=console)

@@ -15,12 +15,14 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from itsdangerous import BadData, TimestampSigner, URLSafeTimedSerializer
 
 from detector.config.tree import Console
+from detector.console.ended import Ended
 from detector.console.tokens import TokenFile
 from detector.console.views import Person
 from detector.ports import Clock
@@ -28,7 +30,6 @@ from detector.ports import Clock
 FORM_S = 24 * 3600  # how long a page may be open before one of its forms is sent
 TRIES_MAX, TRIES_S = 5, 60.0  # failed log-ins of one address within this time
 ADDRESSES_MAX = 10_000  # whose failed log-ins are remembered
-ENDED_MAX = 10_000  # sessions that were logged out and would still be valid
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 Headers = Mapping[str, str]  # names in lower case
@@ -59,6 +60,13 @@ class Access:
         Name of the person in mode none.
     tokens
         Checks the tokens of mode proxy.
+    ended
+        File of the log-ins that were ended, in mode token; None: a restart opens them again.
+
+    Raises
+    ------
+    NeedsOperator
+        The file cannot be used.
     """
 
     def __init__(
@@ -70,6 +78,7 @@ class Access:
         secure: bool = False,
         user: str = "local",
         tokens: Tokens | None = None,
+        ended: Path | None = None,
     ) -> None:
         self.mode, self.secure, self.session_s = settings.mode, secure, int(settings.session)
         self.cookie = "__Host-console" if secure else "console"  # name of the session's cookie
@@ -80,7 +89,7 @@ class Access:
         self._forms = _signer(key, "form", clock)
         self._lock = threading.Lock()
         self._tries: dict[str, list[float]] = {}  # by address, the one that tried longest ago first
-        self._ended: dict[str, float] = {}  # ids of sessions that were logged out, with their end
+        self._ended = Ended(ended if settings.mode == "token" else None, clock)
 
     # --- who asks -------------------------------------------------------------------------------------------
 
@@ -111,14 +120,16 @@ class Access:
         return str(self._sessions.dumps([known.id, secrets.token_hex(8)]))
 
     def logout(self, cookies: Cookies) -> None:
-        """End the session of a cookie, also for whoever has a copy of it."""
+        """End the session of a cookie, also for whoever has a copy of it.
+
+        Raises
+        ------
+        NeedsOperator
+            It has ended, and a restart would open it again.
+        """
         session = self._session(cookies)
-        if session is None:
-            return
-        with self._lock:
-            self._ended[session[1]] = self._clock.time() + self._settings.session
-            while len(self._ended) > ENDED_MAX:
-                del self._ended[next(iter(self._ended))]
+        if session is not None:
+            self._ended.add(session[1], self._clock.time() + self._settings.session)
 
     def may_try(self, address: str) -> bool:
         """Whether an address may log in now: it has not failed `TRIES_MAX` times within `TRIES_S`."""
@@ -183,8 +194,7 @@ class Access:
             token, id_ = self._sessions.loads(cookies.get(self.cookie, ""), max_age=self.session_s)
         except (BadData, ValueError, TypeError):
             return None
-        with self._lock:
-            return None if id_ in self._ended else (str(token), str(id_))
+        return None if id_ in self._ended else (str(token), str(id_))
 
     def _failed(self, address: str) -> None:
         now_s = self._clock.monotonic()

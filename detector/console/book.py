@@ -75,12 +75,12 @@ class SqliteBook:
     def queue(self, asked: Filter, *, after: str | None = None, limit: int = 50) -> Page:
         """A page of the queue."""
         with self._database.reading() as connection:
-            return queries.queue(connection, asked, after, limit)
+            return queries.queue(connection, asked, after, limit, self._clock.time())
 
     def case(self, case_id: str, asked: Filter | None = None) -> CaseView | None:
         """One case; with `asked` also the one after it in that queue."""
         with self._database.reading() as connection:
-            return queries.case(connection, case_id, asked)
+            return queries.case(connection, case_id, asked, self._clock.time())
 
     def case_of(self, alert_id: str) -> str | None:
         """Id of the case of an alert."""
@@ -90,7 +90,7 @@ class SqliteBook:
     def selected(self, asked: Filter, limit: int) -> Sequence[str]:
         """Ids of all cases that the filter takes, at most `limit`."""
         with self._database.reading() as connection:
-            return queries.selected(connection, asked, limit)
+            return queries.selected(connection, asked, limit, self._clock.time())
 
     def choices(self) -> Mapping[str, Sequence[str]]:
         """What can be filtered by, as known."""
@@ -125,6 +125,11 @@ class SqliteBook:
         if self._originals is None:
             return [Event(partition=at[0], offset=at[1], value=None, why=self._why) for at in places]
         return self._originals(places[:PLACES_MAX])
+
+    def published(self, since_s: float) -> Mapping[int, int]:
+        """How many alerts were published since then, by partition."""
+        with self._database.reading() as connection:
+            return statistics.published(connection, since_s)
 
     def fresh(self) -> tuple[int, float]:
         """A number that rises with each change, and how old the newest read is, s."""

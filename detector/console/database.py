@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 from detector.errors import NeedsOperator, OutsideError
 
-VERSION = 1  # of the tables; another one is read anew
+VERSION = 2  # of the tables; another one is read anew
 BUSY_S = 10.0
 CACHE_KIB = 8 * 1024  # of each connection, of which there are some dozens at most
 Connection: TypeAlias = sqlite3.Connection
@@ -64,6 +64,9 @@ CREATE INDEX acts_feedback ON acts (feedback_id);
 CREATE INDEX acts_age ON acts (at_s, id);
 CREATE INDEX acts_time ON acts (time_s, id);
 CREATE INDEX acts_actor ON acts (actor, time_s, id);
+
+CREATE TABLE erased (kind TEXT, name TEXT, until_s REAL NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
+CREATE TABLE gone (kind TEXT, name TEXT, until_s REAL NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
 
 CREATE TABLE receipts (
   id TEXT PRIMARY KEY, at_s REAL NOT NULL, act INTEGER NOT NULL, status TEXT NOT NULL, outcome TEXT NOT NULL,
@@ -171,6 +174,12 @@ class Database:
                 with self._lists:
                     self._idle.append(connection)
 
+    def flush(self) -> bool:
+        """Write all into the file itself, so that nothing of before is left beside it; False: not now."""
+        with self._lock, self._translated():
+            (busy, *_) = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
@@ -228,6 +237,7 @@ class Database:
         connection.execute(
             "PRAGMA synchronous=NORMAL"
         )  # a power cut may lose the last reads: they are read again
+        connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         return connection
 

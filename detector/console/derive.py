@@ -8,7 +8,7 @@ do, as pending.
                the alerts that were published before it (give or take `CLOCKS_S`): a later one opens the case
                again
     closed     somebody closed it, or erased its entity
-    snoozed    the whole entity is snoozed, until an event time
+    snoozed    the whole entity is snoozed, until a time
     assignee   whom it was assigned to last; else who was the first to answer, snooze, note or close
     version    the place of its last act and the number of its messages in one number, which rises with both
 """

@@ -8,6 +8,7 @@ page:
   twice, the copy with the later record time counts (`_KEEP`);
 - records older than `days` before the newest one are dropped, and of each table all but the newest `rows`.
   The daemon's records alone say what the newest is: whoever writes feedback chooses its time;
+- what the service erased is removed, and left out when it is read again (`detector.console.erasing`);
 - what follows from the records of a case is computed from all of them each time (`detector.console.derive`).
 """
 
@@ -22,6 +23,7 @@ import msgspec
 
 from detector.console.database import Connection, Database
 from detector.console.derive import derive
+from detector.console.erasing import Erased
 from detector.console.reading import AlertRow, Told, Wanted, read_act, read_alert, read_receipt, read_update
 
 DAY_S = 86_400.0
@@ -48,6 +50,7 @@ class Fold:
     def __init__(self, database: Database, wanted: Wanted, *, days: float, rows: int) -> None:
         self._database, self._wanted = database, wanted
         self._keep_s, self._rows = days * DAY_S, rows
+        self._erased = True  # perhaps, before the last end
         with database.writing() as connection:
             self._statements = {table: _statement(connection, table) for table in TABLES}
             self._load(connection)
@@ -72,14 +75,23 @@ class Fold:
             reached.write(connection, positions or {})
             if new:
                 self._change(connection, new)
+        self._flush()
         return len(new)
 
     def sent(self, told: Sequence[Told]) -> None:
         """Take feedback records that we wrote ourselves, as the topic will give them."""
         with self._writing() as connection:
-            self._change(connection, told)
+            reached = _Reached(connection)
+            new = [one for one in told if not reached.has(one)]  # the topic's own copy was faster
+            if new:
+                self._change(connection, new)
 
     # --- inside ---
+
+    def _flush(self) -> None:
+        """Take what was erased out of the journal beside the file, now or as soon as nobody reads there."""
+        if self._erased and self._database.flush():
+            self._erased = False
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -108,7 +120,7 @@ class Fold:
 
     def _take(self, connection: Connection, told: Iterable[Told]) -> set[str]:
         """Write rows; returns the ids of the cases that they are about."""
-        touched: set[str] = set()
+        touched, erased = set[str](), Erased(connection)
         for one in told:
             if one.kind != "feedback":
                 self._newest_s = max(self._newest_s, one.at_s)
@@ -117,11 +129,11 @@ class Fold:
             match one.kind:
                 case "alerts":
                     alert = read_alert(one, self._wanted)
-                    if alert is not None:
+                    if alert is not None and not erased.leaves_out(one.at_s, *_names(alert)):
                         touched |= self._put_alert(connection, alert)
                 case "case_updates":
                     update = read_update(one)
-                    if update is not None:
+                    if update is not None and not erased.leaves_out(one.at_s, update[0][-1], update[0][2]):
                         touched.add(update[0][2])
                         if self._put(connection, "updates", update[0]):
                             _put_body(connection, update[0][0], update[1])
@@ -129,11 +141,16 @@ class Fold:
                     receipt = read_receipt(one)
                     if receipt is not None and self._put(connection, "receipts", receipt):
                         touched |= _cases_of_act(connection, receipt[2])
+                        erased.acted(receipt[2])
                 case "feedback" if one.partition == 0:  # the service reads no other
                     act = read_act(one, self._wanted)
                     if act is not None and self._put(connection, "acts", act):
                         touched |= _cases_of_act(connection, act[0])
-        return touched
+                        erased.acted(act[0])
+        for table, removed in erased.removed.items():
+            self._counts[table] -= removed
+            self._erased |= removed > 0
+        return touched | erased.cases
 
     def _put(self, connection: Connection, table: str, values: tuple[Any, ...]) -> bool:
         """Write a row; whether it was new, or a later copy."""
@@ -155,6 +172,8 @@ class Fold:
     def _trim(self, connection: Connection) -> set[str]:
         """Drop what is too old or too much; returns the cases that it was about."""
         touched: set[str] = set()
+        for table in ("erased", "gone"):
+            connection.execute(f"DELETE FROM {table} WHERE until_s < ?", (self._newest_s - self._keep_s,))
         for table in TABLES:
             over = max(self._counts[table] - self._rows, 0)
             old = connection.execute(
@@ -175,14 +194,20 @@ class _Reached:
 
     def __init__(self, connection: Connection) -> None:
         rows = connection.execute("SELECT topic, partition, position FROM positions").fetchall()
-        self._positions = {(topic, partition): position for topic, partition, position in rows}
+        self._positions: dict[tuple[str, int], int] = {
+            (topic, partition): position for topic, partition, position in rows
+        }
         self._changed: set[tuple[str, int]] = set()
+
+    def has(self, told: Told) -> bool:
+        """Whether a record was read."""
+        return told.offset < self._positions.get((told.topic, told.partition), 0)
 
     def passes(self, told: Told) -> bool:
         """Whether a record is new; it is then behind us."""
-        at = told.topic, told.partition
-        if told.offset < self._positions.get(at, 0):
+        if self.has(told):
             return False
+        at = told.topic, told.partition
         self._positions[at] = told.offset + 1
         self._changed.add(at)
         return True
@@ -205,6 +230,12 @@ def unpack(body: bytes) -> Any:
 def _put_body(connection: Connection, id_: str, body: Mapping[str, Any]) -> None:
     packed = zlib.compress(msgspec.json.encode(body), COMPRESSION)
     connection.execute("INSERT OR REPLACE INTO bodies VALUES (?, ?)", (id_, packed))
+
+
+def _names(alert: AlertRow) -> tuple[str | None, str, str, str]:
+    """Value of the main entity, case, id and event of an alert."""
+    id_, _, case, event, *_, value, _headline, _chips = alert.values
+    return value, case, id_, event
 
 
 def _cases_of_act(connection: Connection, act: int) -> set[str]:

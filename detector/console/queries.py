@@ -1,8 +1,8 @@
 """What pages show, read from the database: the queue, a case, acts, links, statistics.
 
-A snooze ends by event time: *now* is the newest event time of all cases, so that a page is a function of what
-was read. The queue is paged by key: the cursor holds the last row's place in the order, so that no row is
-shown twice or left out because others came or went before it.
+A snooze ends by the clock, `now_s`, as people who set it expect: neither a queue without new cases nor one
+event from the future changes that. The queue is paged by key: the cursor holds the last row's place in the
+order, so that no row is shown twice or left out because others came or went before it.
 """
 
 from __future__ import annotations
@@ -49,27 +49,27 @@ _STATES: Mapping[State, str] = {
 # --- the queue ---------------------------------------------------------------------------------------------
 
 
-def queue(connection: Connection, asked: Filter, after: str | None, limit: int) -> Page:
+def queue(connection: Connection, asked: Filter, after: str | None, limit: int, now_s: float) -> Page:
     """A page of the queue."""
-    where, values = _where(connection, asked)
+    where, values = _where(asked, now_s)
     (count,) = connection.execute(f"SELECT count(*) FROM cases WHERE {where}", values).fetchone()
     limit = min(max(limit, 1), ROWS_MAX)
     place = _read_cursor(asked, after)
     found = _rows(connection, asked, where, values, place, limit + 1)
-    rows = [row_of(one, values["now"]) for one in found[:limit]]
+    rows = [row_of(one, now_s) for one in found[:limit]]
     following = _cursor(asked, found[limit - 1]) if len(found) > limit else None
     return Page(rows=rows, count=count, next=following)
 
 
-def selected(connection: Connection, asked: Filter, limit: int) -> list[str]:
+def selected(connection: Connection, asked: Filter, limit: int, now_s: float) -> list[str]:
     """Ids of the cases that a filter takes, in its order."""
-    where, values = _where(connection, asked)
+    where, values = _where(asked, now_s)
     return [row["id"] for row in _rows(connection, asked, where, values, None, limit)]
 
 
-def following(connection: Connection, asked: Filter, case: Found) -> str | None:
+def following(connection: Connection, asked: Filter, case: Found, now_s: float) -> str | None:
     """The case after this one in a queue, where it may be no more; behind the last comes the first."""
-    where, values = _where(connection, asked)
+    where, values = _where(asked, now_s)
     place = (case[_COLUMN[asked.order]], case["id"])
     for begin in (place, None):
         for row in _rows(connection, asked, where, values, begin, 2):
@@ -126,9 +126,9 @@ def _rows(
     ).fetchall()
 
 
-def _where(connection: Connection, asked: Filter) -> tuple[str, dict[str, Any]]:
+def _where(asked: Filter, now_s: float) -> tuple[str, dict[str, Any]]:
     """The condition of a filter, and the values of its names."""
-    values: dict[str, Any] = {"now": now_of(connection)}
+    values: dict[str, Any] = {"now": now_s}
     parts = []
     if 0 < len(set(asked.states)) < len(_STATES):
         parts.append("(" + " OR ".join(_STATES[state] for state in dict.fromkeys(asked.states)) + ")")
@@ -199,12 +199,11 @@ def _decoded(text: str | None) -> Any:
 # --- one case ----------------------------------------------------------------------------------------------
 
 
-def case(connection: Connection, case_id: str, asked: Filter | None) -> CaseView | None:
+def case(connection: Connection, case_id: str, asked: Filter | None, now_s: float) -> CaseView | None:
     """All that the page of a case shows."""
     found = connection.execute("SELECT * FROM cases WHERE id = ?", (case_id,)).fetchone()
     if found is None:
         return None
-    now_s = now_of(connection)
     told = {
         table: connection.execute(
             f"SELECT {table}.id, at_s, body FROM {table} JOIN bodies ON bodies.id = {table}.id"
@@ -234,7 +233,7 @@ def case(connection: Connection, case_id: str, asked: Filter | None) -> CaseView
         left_out=all_ - sum(map(len, told.values())),
         related=[(row_of(other, now_s), what) for other, what in related],
         links=_links(connection, case_id),
-        next_id=None if asked is None else following(connection, asked, found),
+        next_id=None if asked is None else following(connection, asked, found, now_s),
     )
 
 

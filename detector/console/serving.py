@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from detector.errors import NeedsOperator
 
 BACKLOG = 128
-AT_ONCE_MAX = 256  # connections; a browser has six
-IDLE_S = 15  # of a connection without a request
+AT_ONCE_MAX = 256  # connections; a browser has six. What comes beyond gets status 503
+IDLE_S = 15  # of a connection between two requests
+REQUEST_S = 30.0  # until a request is there as a whole: silent connections would keep everybody else out
 END_S = 3  # for requests under way
 HEADER_BYTES_MAX = 32 << 10
 
 App = Callable[..., Any]  # an ASGI application
+
+
+class _Timely(H11Protocol):
+    """A connection that ends if a request does not come within `REQUEST_S`; uvicorn would wait for ever."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._stop_watching()  # it is there
+        elif self._late is None:
+            self._late = self.loop.call_later(REQUEST_S, self.transport.close)
+
+    def _stop_watching(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class Server:
@@ -42,7 +75,7 @@ class Server:
         self._socket = _listen(address)
         settings = uvicorn.Config(
             app,
-            http="h11",
+            http=_Timely,
             ws="none",
             lifespan="off",
             loop="asyncio",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
@@ -27,6 +27,16 @@ def choices(connection: Connection) -> Mapping[str, Sequence[str]]:
         name: [row[0] for row in connection.execute(f"{query} ORDER BY 1 LIMIT {CHOICES_MAX}")]
         for name, query in asked.items()
     }
+
+
+def published(connection: Connection, since_s: float) -> Mapping[int, int]:
+    """Alerts since a time, s since the epoch, by partition, which their ids name (TOPIC-PARTITION-OFFSET)."""
+    found: Counter[int] = Counter()
+    for (id_,) in connection.execute("SELECT id FROM alerts WHERE at_s >= ?", (since_s,)):
+        partition = id_.rsplit("-", 2)[-2:-1]
+        if partition and partition[0].isdecimal() and len(partition[0]) < 10:
+            found[int(partition[0])] += 1
+    return found
 
 
 class _Answer(NamedTuple):

@@ -108,7 +108,7 @@ def make_token(path: str | Path, name: str, role: Role) -> str:
         text = "\n".join([*lines, f"{name} {role} {hash_of(token)}", ""])
         if len(text) > BYTES_MAX:
             raise NeedsOperator(f"console.tokens: {path} has {len(kept):,} tokens, which are too many")
-        _write(path, text.encode())
+        replace_file(path, text.encode())
     except OSError as error:
         raise NeedsOperator(f"console.tokens: {path} cannot be written: {error.strerror}") from None
     return token
@@ -137,8 +137,8 @@ def private_file(path: Path, make: bytes) -> bytes:
         raise NeedsOperator(f"{path} cannot be used: {error.strerror}") from None
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Replace the file as a whole."""
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file as a whole, by one that only we may read."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -165,6 +165,29 @@ class Event:
     why: str = ""  # why there is none
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spot:
+    """A cluster of normal events on a map."""
+
+    x: float
+    y: float
+    events: int
+    rank: int  # by age: 0 the youngest third, 2 the oldest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddingPicture:
+    """The map of a partition's embedding; without clusters there is none, and `why` says it."""
+
+    made_s: float = 0.0  # when it was drawn
+    newest_s: float = 0.0  # event time of the newest event that its checkpoint learned from
+    clusters: Sequence[Spot] = ()
+    alerts: Mapping[int, tuple[float, float]] = field(default_factory=dict)  # by offset
+    frauds: Mapping[int, tuple[float, float]] = field(default_factory=dict)  # confirmed ones
+    said: Sequence[str] = ()  # what it keeps of the truth, in sentences
+    why: str = ""
+
+
 class Book(Protocol):
     """What the console knows, and what it sends. Each call is quick, but for `originals`."""
 
@@ -214,6 +237,9 @@ class Book(Protocol):
 
     def originals(self, places: Sequence[tuple[int, int]]) -> Sequence[Event]:
         """Original events at (partition, offset), in that order."""
+
+    def published(self, since_s: float) -> Mapping[int, int]:
+        """How many alerts were published since then, s since the epoch, by partition."""
 
     def fresh(self) -> tuple[int, float]:
         """A number that rises with each change, and how old the newest read is, s."""

@@ -1,9 +1,11 @@
 """One minute of the whole service: a broker, simulated card traffic with frauds, the daemon, its alerts.
 
     simulate ─> producer ─> transactions ─> `detector run` (a process of its own) ─> alerts ─> table
+                                               └ feedback, receipts ─ `detector console` (another) ─> browser
 
 The daemon is that of production, connected by real sockets. Without `--bootstrap` the broker is librdkafka's
-mock cluster in this process. It has no transactions, so delivery is then at least once.
+mock cluster in this process. It has no transactions, so delivery is then at least once. At the end the
+console shows the alerts, while slow traffic goes on, until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,16 +18,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-import uuid
-import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
@@ -35,18 +35,23 @@ from rich.table import Table
 
 from detector.config.extras import install
 from detector.core.alerts.words import printed
-from detector.demo.simulation.cards import CardsConfig, label_rows, simulate, to_events
-from detector.errors import BrokerUnavailable, ConfigError, NeedsOperator, Problem
+from detector.demo.broker import Broker
+from detector.demo.simulation.cards import DAYS_MAX, CardsConfig, label_rows, simulate, to_events
+from detector.errors import ConfigError, NeedsOperator, Problem
 
 CUSTOMERS = 1_000
 # One core can process this while learning; the producer is never more than a poll or two ahead.
 EVENTS_PER_SECOND = 3_000
+LATER_EVENTS_PER_SECOND = 20  # while the console is looked at
 BUDGET_SHARE = 0.005
-PARTITIONS = 2
 TABLE_ROWS = 10
-START_SECONDS_MAX = 90.0  # the first start compiles the kernels
+START_SECONDS_MAX = 180.0  # the first start compiles the kernels
 DRAIN_SECONDS_MAX = 20.0
 SECONDS_MIN = 10.0
+EXIT_SIGNAL = 128 + signal.SIGTERM
+DAY_S = 86_400
+WEEK_S = 7 * DAY_S
+EVENTS_PER_DAY = 1.7 * CUSTOMERS
 
 CATEGORICAL = ("category", "channel", "country", "city")
 SEVERITY_STYLES = {"low": "default", "medium": "yellow", "high": "red", "critical": "bold red"}
@@ -62,7 +67,7 @@ class _Tally:
     latest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=TABLE_ROWS))
 
 
-def run_demo(seconds: float, bootstrap: str | None, console: Console) -> None:
+def run_demo(seconds: float, bootstrap: str | None, console: Console, *, stay: bool | None = None) -> None:
     """Run the demonstration and print its results.
 
     Parameters
@@ -71,137 +76,101 @@ def run_demo(seconds: float, bootstrap: str | None, console: Console) -> None:
         Duration of the traffic, without start and end.
     bootstrap
         HOST:PORT of a real broker; None: a broker in this process.
+    stay
+        Whether it ends with the pages of `detector console`, until Ctrl-C. None: on a terminal, where the
+        packages for them are installed.
 
     Raises
     ------
     ConfigError
         `seconds` is out of range.
     BrokerUnavailable, NeedsOperator
-        The broker cannot be reached; the daemon ended early.
+        The broker cannot be reached; the daemon or the console ended early.
     """
     if seconds < SECONDS_MIN:
         raise ConfigError(
             "demo", [Problem(path="seconds", value=f"{seconds:g}", allowed=f"at least {SECONDS_MIN:g}")]
         )
-    broker = _Broker(bootstrap)
-    tally = _Tally()
-    address = f"127.0.0.1:{_free_port()}"
-    with (
-        tempfile.TemporaryDirectory(prefix="detector-demo-") as folder,
-        _daemon(broker, address, Path(folder)) as daemon,
-    ):
-        console.print(
-            f"broker {broker.address}, daemon pid {daemon.pid}, metrics on http://{address}/metrics"
-        )
-        with console.status("starting the daemon (the first start compiles its kernels)"):
-            _await_ready(daemon, address)
-        began = time.monotonic()
-        _flow(seconds, broker, daemon, address, tally, console)
-        took = time.monotonic() - began
-        scored = _metric(address, "detector_events_scored_total")
-        rejected = _metric(address, "detector_events_rejected_total")
-    _report(tally, scored, rejected, took, console)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(EXIT_SIGNAL))  # so that the processes end, too
+    broker, tally = Broker(bootstrap), _Tally()
+    address, pages = (f"127.0.0.1:{_free_port()}" for _ in range(2))
+    count = int(seconds * EVENTS_PER_SECOND)
+    events = _traffic(count, tally)
+    with tempfile.TemporaryDirectory(prefix="detector-demo-") as name:
+        folder = Path(name)
+        file = folder / "demo.yaml"
+        file.write_text(json.dumps(_config(broker, address, pages, folder)))  # JSON is YAML
+        with _process("run", file) as daemon:
+            console.print(
+                f"broker {broker.address}, daemon pid {daemon.pid}, metrics on http://{address}/metrics"
+            )
+            with console.status("starting the daemon (the first start compiles its kernels)"):
+                _await(
+                    daemon,
+                    "daemon",
+                    lambda: bool(json.loads(_page(f"http://{address}/readyz"))["partitions"]),
+                )
+            began = time.monotonic()
+            _flow(count, events, broker, daemon, address, tally, console)
+            took = time.monotonic() - began
+            scored = _metric(address, "detector_events_scored_total")
+            rejected = _metric(address, "detector_events_rejected_total")
+            _report(tally, scored, rejected, took, console)
+            if console.is_terminal if stay is None else stay:
+                _show_console(file, pages, events, broker, daemon, console)
 
 
-class _Broker:
-    """Topics of one demonstration, on a real broker or on librdkafka's mock cluster."""
-
-    def __init__(self, bootstrap: str | None) -> None:
-        try:
-            import confluent_kafka
-        except ImportError:
-            raise NeedsOperator(f"the demo needs confluent-kafka: {install('demo')}") from None
-        self._kafka = confluent_kafka
-        self.real = bootstrap is not None
-        settings: dict[str, Any] = {"linger.ms": 5, "log_level": 0}
-        settings |= {"bootstrap.servers": bootstrap} if bootstrap else {"test.mock.num.brokers": 1}
-        self._producer = confluent_kafka.Producer(settings)
-        run = uuid.uuid4().hex[:8]
-        self.topics = {name: f"demo-{run}-{name}" for name in ("transactions", "alerts", "dead_letter")}
-        try:
-            brokers = self._producer.list_topics(timeout=10).brokers
-        except confluent_kafka.KafkaException as error:
-            raise BrokerUnavailable(f"no broker at {bootstrap}: {error}") from None
-        if bootstrap is None:
-            broker = next(iter(brokers.values()))
-            bootstrap = f"{broker.host}:{broker.port}"
-        self.address = bootstrap
-        self._create_topics()
-        self._consumer = confluent_kafka.Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": f"demo-{run}-viewer",
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "log_level": 0,
-            }
-        )
-        partitions = self._consumer.list_topics(self.topics["alerts"], timeout=10)
-        self._consumer.assign(
-            [
-                confluent_kafka.TopicPartition(self.topics["alerts"], number, 0)
-                for number in partitions.topics[self.topics["alerts"]].partitions
-            ]
-        )
-
-    def send(self, event: dict[str, object]) -> None:
-        """Queue one event, keyed by its card."""
-        key = str(event["card"]).encode()
-        partition = zlib.crc32(key) % PARTITIONS  # of the four partitions that the mock cluster makes
-        self._producer.produce(self.topics["transactions"], msgspec.json.encode(event), key, partition)
-
-    def flush(self) -> None:
-        """Wait until the broker has all queued events."""
-        self._producer.flush(10)
-
-    def alerts(self, seconds: float) -> Iterator[dict[str, Any]]:
-        """Yield the alerts that arrive within `seconds`."""
-        for message in self._consumer.consume(num_messages=500, timeout=seconds):
-            body = message.value()
-            if message.error() is None and body is not None:
-                yield msgspec.json.decode(body)
-
-    def _create_topics(self) -> None:
-        if self.real:
-            from confluent_kafka import admin as found
-
-            admin: Any = found  # its stubs do not export NewTopic
-            client = admin.AdminClient({"bootstrap.servers": self.address, "log_level": 0})
-            topics = [admin.NewTopic(topic, PARTITIONS, 1) for topic in self.topics.values()]
-            try:
-                for future in client.create_topics(topics).values():
-                    future.result(10)
-            except self._kafka.KafkaException as error:
-                raise NeedsOperator(f"topics cannot be created at {self.address}: {error}") from None
-        else:  # the mock cluster creates a topic when it is asked about it
-            for topic in self.topics.values():
-                self._producer.list_topics(topic, timeout=10)
+def _show_console(
+    file: Path,
+    pages: str,
+    events: Iterator[dict[str, object]],
+    broker: Broker,
+    daemon: subprocess.Popen[bytes],
+    console: Console,
+) -> None:
+    """Run `detector console` on the alerts until Ctrl-C. Slow traffic goes on, so that more of them come."""
+    if any(find_spec(name) is None for name in ("starlette", "uvicorn", "jinja2")):
+        console.print(f"to work these alerts in a browser: {install('console')}")
+        return
+    with _process("console", file) as process:
+        with console.status("starting the console"):
+            _await(process, "console", lambda: _page(f"http://{pages}/healthz") != b"")
+        console.print(f"work these alerts in a browser: http://{pages} (Ctrl-C ends the demonstration)")
+        with suppress(KeyboardInterrupt):
+            while daemon.poll() is None and process.poll() is None:
+                for _ in range(LATER_EVENTS_PER_SECOND):
+                    broker.send(next(events))
+                broker.flush()
+                time.sleep(1.0)
 
 
 @contextmanager
-def _daemon(broker: _Broker, address: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `detector run` as a process; SIGTERM stops it at the end."""
-    file = folder / "demo.yaml"
-    file.write_text(json.dumps(_config(broker, address, folder)))  # JSON is YAML
-    log = (folder / "daemon.log").open("wb")
-    command = [sys.executable, "-m", "detector", "run", "--config", str(file)]
-    daemon = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+def _process(command: str, file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command of `detector` as a process; SIGTERM stops it at the end."""
+    path = file.with_name(f"{command}.log")
+    log = path.open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "detector", command, "--config", str(file)],
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
-        yield daemon
-        if daemon.poll() is not None:
-            raise NeedsOperator(f"the daemon ended early:\n{(folder / 'daemon.log').read_text()[-2000:]}")
+        yield process
+        if process.poll() is not None:
+            raise NeedsOperator(f"`detector {command}` ended early:\n{path.read_text()[-2000:]}")
     finally:
         with suppress(ProcessLookupError):
-            daemon.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGTERM)
         try:
-            daemon.wait(15)
+            process.wait(15)
         except subprocess.TimeoutExpired:
-            daemon.kill()
+            process.kill()
         log.close()
 
 
-def _config(broker: _Broker, address: str, folder: Path) -> dict[str, Any]:
+def _config(broker: Broker, address: str, pages: str, folder: Path) -> dict[str, Any]:
     return {
         "event": {
             "id": "event_id",
@@ -222,7 +191,7 @@ def _config(broker: _Broker, address: str, folder: Path) -> dict[str, Any]:
         },
         "kafka": {
             "bootstrap_servers": [broker.address],
-            "group_id": f"{broker.topics['transactions']}-detector",
+            "group_id": f"{broker.run}-detector",
             "api_version": None if broker.real else [2, 3],
         },
         "topics": broker.topics,
@@ -230,34 +199,37 @@ def _config(broker: _Broker, address: str, folder: Path) -> dict[str, Any]:
         "alerts": {"budget": {"share": BUDGET_SHARE}},
         "checkpoints": {"url": f"file://{folder}/checkpoints"},
         "http": {"address": address},
+        "console": {"address": pages, "database": f"{folder}/console.db", "map_every": "5m"},
         "log": {"format": "json"},
     }
 
 
-def _await_ready(daemon: subprocess.Popen[bytes], address: str) -> None:
+def _await(process: subprocess.Popen[bytes], what: str, ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS_MAX
-    while time.monotonic() < deadline and daemon.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(f"http://{address}/readyz", timeout=2) as page:
-            if json.load(page)["partitions"]:
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError):
+            if ready():
                 return
         time.sleep(0.2)
-    if daemon.poll() is None:
-        raise NeedsOperator(
-            f"the daemon was not ready after {START_SECONDS_MAX:g} s: see http://{address}/readyz"
-        )
+    if process.poll() is None:
+        raise NeedsOperator(f"the {what} was not ready after {START_SECONDS_MAX:g} s")
+
+
+def _page(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=2) as page:
+        return bytes(page.read())
 
 
 def _flow(
-    seconds: float,
-    broker: _Broker,
+    count: int,
+    events: Iterator[dict[str, object]],
+    broker: Broker,
     daemon: subprocess.Popen[bytes],
     address: str,
     tally: _Tally,
     console: Console,
 ) -> None:
-    """Send traffic for `seconds` and wait until it is scored. Shows alerts as they arrive."""
-    count = int(seconds * EVENTS_PER_SECOND)
-    events = _traffic(count, tally)
+    """Send so many events and wait until they are scored. Shows alerts as they arrive."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -288,9 +260,15 @@ def _flow(
 
 
 def _traffic(count: int, tally: _Tally) -> Iterator[dict[str, object]]:
-    for day in simulate(CardsConfig(seed=7, customers=CUSTOMERS, events=count)):
-        tally.frauds.update((event_id, (kind, incident)) for event_id, _, kind, incident in label_rows(day))
-        yield from to_events(day)
+    """Yield events without end. The first `count` end a week or two ago, as people answer them today."""
+    begin, span_s = CardsConfig().start_time, count / EVENTS_PER_DAY * DAY_S
+    begin += max(int((time.time() - span_s - begin) / WEEK_S) - 1, 0) * WEEK_S  # weekdays stay
+    for day in simulate(CardsConfig(seed=7, customers=CUSTOMERS, days=DAYS_MAX, start_time=begin)):
+        frauds = {event_id: (kind, incident) for event_id, _, kind, incident in label_rows(day)}
+        for event in to_events(day):
+            if (id_ := str(event["event_id"])) in frauds:
+                tally.frauds[id_] = frauds[id_]
+            yield event
 
 
 def _table(tally: _Tally) -> Table:

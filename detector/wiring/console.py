@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -23,11 +24,9 @@ from detector.config.secrets import Secrets, resolve_secret, resolve_secrets
 from detector.config.tree import Config, ConsoleProxy
 from detector.console.reading import KINDS, Kind, Told, Wanted, sniff, time_of
 from detector.console.tokens import TokenFile, make_token, private_file
-from detector.console.views import Event, Role
-from detector.core.records import Record
+from detector.console.views import Role
 from detector.errors import (
     EXIT_BUG,
-    BrokerUnavailable,
     ConfigError,
     DetectorError,
     LogGone,
@@ -43,7 +42,9 @@ from detector.shell.http import Certificate
 from detector.shell.kafka import KafkaArchive, RecordWriter, TopicReader
 from detector.shell.web import opener, tls_context
 from detector.wiring.common import Signals
-from detector.wiring.status import service_status
+from detector.wiring.console_map import Maps
+from detector.wiring.console_originals import Originals
+from detector.wiring.status import service_figures, service_status
 
 if TYPE_CHECKING:
     from detector.console.book import SqliteBook
@@ -56,7 +57,7 @@ RENEW_S = 60.0  # between two looks at the certificate
 BATCH = 1000  # lines of a file in one transaction
 JWKS_BYTES_MAX = 1 << 20
 JWKS_S = 5.0
-GAP = 100  # offsets between two events that are read in one go
+ASKED_AT_ONCE = 16  # replicas
 REPLAY = "This is a replay: it can be looked at, and nothing can be answered."
 
 
@@ -202,6 +203,7 @@ def _serve(
         secure=certificate is not None or (settings.origin or "").startswith("https:"),
         user=_user(),
         tokens=None if proxy is None else Oidc(proxy, _jwks(proxy), clock, log),
+        ended=parts.database.with_name(f"{parts.database.name}.ended"),
     )
     app = make_app(
         book=parts.book,
@@ -210,6 +212,7 @@ def _serve(
         clock=clock,
         log=log,
         replicas=_replicas(config, environ),
+        maps=None if settings.map_every is None else Maps(config, environ, clock, log),
         masked=settings.mask,
     )
     server = Server(app, settings.address, None if certificate is None else certificate.context())
@@ -380,63 +383,6 @@ def _sender(writer: RecordWriter, topic: str) -> Callable[[Sequence[tuple[bytes,
     return send
 
 
-class Originals:
-    """Reads original events by their places. Callers take turns."""
-
-    def __init__(self, config: Config, archive: KafkaArchive) -> None:
-        from detector.console.originals import hidden_names
-
-        self._archive, self._hidden = archive, hidden_names(config.event)
-        self._lock = threading.Lock()
-
-    def __call__(self, places: Sequence[tuple[int, int]]) -> list[Event]:
-        """Events at (partition, offset), in that order.
-
-        What cannot be read has a sentence that says why.
-        """
-        found: dict[tuple[int, int], Event] = {}
-        with self._lock:
-            for partition in sorted({at[0] for at in places}):
-                offsets = sorted({at[1] for at in places if at[0] == partition})
-                try:
-                    found |= self._of(partition, offsets)
-                except DetectorError as error:
-                    self._archive.close()
-                    why = str(error) if isinstance(error, OutsideError) else "It cannot be read."
-                    left = ((partition, offset) for offset in offsets)
-                    found |= {at: Event(partition=at[0], offset=at[1], value=None, why=why) for at in left}
-        return [found[at] for at in places]
-
-    def _of(self, partition: int, offsets: Sequence[int]) -> dict[tuple[int, int], Event]:
-        from detector.console.originals import GONE, event_of
-
-        if not 0 <= partition < self._archive.partitions_count():
-            raise BrokerUnavailable(f"The topic has no partition {partition}.")
-        begin = self._archive.beginning(partition)
-        records: dict[int, Record] = {}
-        for first, last in _runs([offset for offset in offsets if offset >= begin]):
-            for batch in self._archive.records(partition, first, last + 1):
-                records |= {record.offset: record for record in batch}
-        found = {}
-        for offset in offsets:
-            event = event_of(partition, offset, records.get(offset), self._hidden)
-            if offset < begin:
-                event = Event(partition=partition, offset=offset, value=None, why=GONE)
-            found[partition, offset] = event
-        return found
-
-
-def _runs(offsets: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of offsets that are read in one go: they are near each other."""
-    runs: list[tuple[int, int]] = []
-    for offset in offsets:
-        if runs and offset - runs[-1][1] <= GAP:
-            runs[-1] = runs[-1][0], offset
-        else:
-            runs.append((offset, offset))
-    return runs
-
-
 def _replicas(config: Config, environ: Mapping[str, str]) -> Callable[[], Sequence[Any]]:
     """Asks the services for their state."""
     from detector.console.web.visit import Replica
@@ -444,11 +390,17 @@ def _replicas(config: Config, environ: Mapping[str, str]) -> Callable[[], Sequen
     def one(url: str | None) -> Replica:
         shown = url or config.http.address
         try:
-            return Replica(url=shown, status=service_status(config, environ, url))
+            status = service_status(config, environ, url)
+            return Replica(url=shown, status=status, figures=service_figures(config, environ, url))
         except DetectorError as error:
             return Replica(url=shown, status=None, why=str(error))
 
-    return lambda: [one(url) for url in config.console.replicas or (None,)]
+    def all_() -> Sequence[Replica]:
+        urls = config.console.replicas or (None,)
+        with ThreadPoolExecutor(max_workers=min(len(urls), ASKED_AT_ONCE)) as threads:
+            return list(threads.map(one, urls))
+
+    return all_
 
 
 def _jwks(proxy: ConsoleProxy) -> Callable[[], bytes]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from detector.config.tree import Config
@@ -22,9 +23,10 @@ from detector.wiring.layouts import Method, layout_of
 from detector.wiring.map_page import page
 from detector.wiring.map_png import png
 from detector.wiring.map_svg import read_before, svg
+from detector.wiring.map_words import said_of_map
 from detector.wiring.similar import embedded_in, no_model
 
-FILES = (".html", ".svg", ".png")  # of maps
+FILES = (".html", ".svg", ".png", ".json")  # of maps
 MAP_BYTES_MAX = 64 << 20
 PREVIOUS = "previous"
 
@@ -117,7 +119,7 @@ def _before(auditor: Auditor, wanted: MapWanted) -> Anchors | None:
 
 
 def map_file(drawn: EmbeddingMap, source: str, suffix: str) -> bytes:
-    """A map as a file: a page, or a picture (.svg, .png).
+    """A map as a file: a page, a picture (.svg, .png), or its content as data (.json).
 
     Raises
     ------
@@ -126,6 +128,8 @@ def map_file(drawn: EmbeddingMap, source: str, suffix: str) -> bytes:
     """
     if suffix == ".png":
         return png(drawn, source)
+    if suffix == ".json":
+        return msgspec.json.encode({**asdict(drawn), "source": source, "said": list(said_of_map(drawn))})
     return (page(drawn, source) if suffix == ".html" else svg(drawn, source)).encode()
 
 

@@ -14,9 +14,9 @@ import pytest
 from detector.config.tree import Console as Settings
 from detector.console.access import Access
 from detector.console.tokens import make_token
-from detector.console.views import Command, Person
+from detector.console.views import Command, EmbeddingPicture, Person, Spot
 from detector.console.web import Replica, make_app
-from detector.ports import PartitionStatus, Status
+from detector.ports import PartitionStatus, ShardFigures, Status
 from tests.browser.conftest import Served, serve
 from tests.unit.console.fake_book import FakeBook, bodies
 from tests.unit.console.test_web_hostile import TEXTS, hostile
@@ -30,6 +30,17 @@ STATUS = Status(
     warnings=("The feedback topic has no reader.",),
     drift=("amount has doubled since 14:05 UTC",),
 )
+FIGURES = {
+    0: ShardFigures(
+        warming_up=True, model_version=6, lag_records=1204, lag_s=75, alerts_per_day=20.2, budget_used=1.1
+    )
+}
+MAP = EmbeddingPicture(
+    clusters=[Spot(x=n % 7, y=n % 5, events=n + 1, rank=n % 3) for n in range(60)],
+    alerts={n: (n % 11, n % 3) for n in range(3_000)},
+    frauds={10_000: (3.0, 3.0)},
+    said=["trustworthiness 0.86 (1: neighbours seen here are neighbours in truth)"],
+)
 PAGES = (
     "queue",
     "filtered",
@@ -37,6 +48,7 @@ PAGES = (
     "case",
     "answered",
     "originals",
+    "map",
     "answers",
     "report",
     "state",
@@ -70,11 +82,14 @@ def served(alerts: list[dict[str, Any]]) -> tuple[Served, Any]:
     book = FakeBook(alerts=alerts, updates=[])
     clock = FixedClock()
     replicas = [
-        Replica(url="http://a:9464", status=STATUS),
+        Replica(url="http://a:9464", status=STATUS, figures=FIGURES),
         Replica(url="http://b:9464", status=None, why="It is off."),
     ]
     access = AccessAs("lead", clock)
-    app = make_app(book=book, access=access, key=KEY, clock=clock, log=Lines(), replicas=lambda: replicas)
+    app = make_app(
+        book=book, access=access, key=KEY, clock=clock, log=Lines(), replicas=lambda: replicas,
+        maps=lambda _: MAP,
+    )  # fmt: skip
     url, stop = serve(app)
     return Served(url=url, book=book), stop
 
@@ -108,6 +123,7 @@ def paths(page: str) -> str:
         "case": "/cases/transactions-0-5",
         "answered": "/cases/transactions-0-0",
         "originals": "/cases/transactions-0-5/originals",
+        "map": "/cases/transactions-0-5/map",
         "sorry": "/cases/none",
     }.get(page, f"/{page}")
 

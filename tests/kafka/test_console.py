@@ -106,7 +106,7 @@ def test_a_console_that_is_killed_reads_on_and_holds_what_one_reading_gives(
                 assert poll_until(lambda book=book: len(book.acts(limit=500)[0]) == 3 * CASES)  # type: ignore[misc]
             assert one.queue(EVERY, limit=500) == other.queue(EVERY, limit=500)
             assert all("aborted" not in row.headline for row in one.queue(EVERY, limit=500).rows)
-        whole, again = _dump(tmp_path / "once.db"), _dump(killed)
+        whole, again = dump(tmp_path / "once.db"), dump(killed)
         assert whole == again
         (of,) = (row[1] for row in again["facts"] if row[0] == "of")
         assert str(of).count("/") == 8  # each topic has the cluster's id and its own
@@ -139,7 +139,8 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
+def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All tables of a console's database, in an order of their own."""
     with closing(sqlite3.connect(path)) as connection:
         found = {
             table: sorted(map(tuple, connection.execute(f"SELECT * FROM {table}")), key=repr)

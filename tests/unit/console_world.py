@@ -25,7 +25,18 @@ ANN, BOB, LEA, VIC = (
     Person(name="lea", role="lead"),
     Person(name="vic", role="viewer"),
 )
-TABLES = ("alerts", "updates", "acts", "receipts", "cases", "marks", "marks_of_cases", "answers", "bodies")
+TABLES = (
+    "alerts",
+    "updates",
+    "acts",
+    "receipts",
+    "cases",
+    "marks",
+    "marks_of_cases",
+    "answers",
+    "bodies",
+    "erased",
+)
 
 
 def alert(
@@ -87,7 +98,7 @@ def update(case: int, number: int, *, events: int, time_s: float = T0, card: str
 
 def receipt(position: int, outcome: str = "applied", *, partition: int = 0) -> dict[str, Any]:
     """Body of the receipt for the feedback record at a position."""
-    declined = outcome in ("duplicate", "contradicts", "rate_limited", "unknown_alert")
+    declined = outcome in ("duplicate", "contradicts", "rate_limited", "unknown_alert", "unknown_entity")
     return {
         "receipt_id": f"transactions-feedback-{position}",
         "status": "declined" if declined else "applied",
@@ -134,7 +145,7 @@ class World:
     def __init__(self, folder: Path, *, days: float = 30, rows: int = 100_000) -> None:
         self.clock = FakeClock(T0)
         self.topic = Topic(self.clock)
-        self._path, self._days, self._rows = folder / "console.db", days, rows
+        self.folder, self._path, self._days, self._rows = folder, folder / "console.db", days, rows
         self.log: list[tuple[str, dict[str, object]]] = []
         self.open()
 

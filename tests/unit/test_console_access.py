@@ -37,9 +37,9 @@ class Lines:
     debug = warning = error = exception = info
 
 
-def access(tmp_path: Path, clock: FakeClock, **settings: Any) -> Access:
+def access(tmp_path: Path, clock: FakeClock, *, ended: Path | None = None, **settings: Any) -> Access:
     settings = {"mode": "token", "tokens": str(tmp_path / "tokens"), **settings}
-    return Access(Console(**settings), KEY, clock)
+    return Access(Console(**settings), KEY, clock, ended=ended)
 
 
 # --- tokens and sessions -----------------------------------------------------------------------------------
@@ -89,6 +89,22 @@ def test_a_session_ends_with_its_time_a_log_out_and_its_token(tmp_path: Path) ->
     make_token(path, "ann", "viewer")  # the token before it ends
     assert here.authenticate({}, third) is None
     assert here.login(token, "a") is None
+
+
+def test_a_session_that_was_logged_out_stays_so_after_a_restart(tmp_path: Path) -> None:
+    clock, file = FakeClock(NOW_S), tmp_path / "console.db.ended"
+    token = make_token(tmp_path / "tokens", "ann", "analyst")
+    here = access(tmp_path, clock, session=3600, ended=file)
+    first, second = ({here.cookie: str(here.login(token, "a"))} for _ in range(2))
+    here.logout(first)
+    again = access(tmp_path, clock, session=3600, ended=file)
+    assert again.authenticate({}, first) is None
+    assert again.authenticate({}, second) is not None
+    clock.sleep(3602)
+    again.logout({again.cookie: str(again.login(token, "a"))})
+    assert len(file.read_text().splitlines()) == 1  # what has ended by itself is forgotten
+    file.write_bytes(b"\xff\nhalf a line\n")
+    assert access(tmp_path, clock, session=3600, ended=file).authenticate({}, second) is None
 
 
 def test_wrong_tokens_of_one_address_are_limited_and_others_are_not(tmp_path: Path) -> None:

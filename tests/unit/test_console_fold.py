@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.console.database import Database
+from detector.console.fold import unpack
 from detector.console.reading import Kind, Told
 from detector.console.views import Filter
 from detector.core.alerts.score_record import iso
@@ -22,7 +23,7 @@ from tests.unit.console_world import T0, World, alert, labelled, numbered, recei
 DAY_S = 86_400.0
 
 
-def history(seed: int) -> list[Told]:
+def history(seed: int, *, erased: bool = False) -> list[Told]:
     """Records of a few cases: alerts, some of them twice, updates, answers of several people, receipts."""
     rng = random.Random(seed)
     records: list[tuple[Kind, int, float, dict[str, Any]]] = []
@@ -39,6 +40,7 @@ def history(seed: int) -> list[Told]:
         for number in range(rng.randint(0, 2)):
             body = update(first, number + 1, events=rng.randint(1, 6), time_s=at(), card=f"C{case}")
             records.append(("case_updates", case % 2, at(), body))
+    gone: set[int] = set()
     for position in range(rng.randint(0, 10)):
         case = 100 * rng.randint(0, 4)
         kind = rng.choice(("label", "label", "label", "retract_label", "snooze", "note", "assign", "close"))
@@ -57,9 +59,17 @@ def history(seed: int) -> list[Told]:
                 {"label": "perhaps", "event_id": "E1"},
             )
         )
+        if erased and case >= 300 - 100 * rng.randint(0, 2) and rng.random() < 0.5:
+            said["kind"] = "erase"
+            if rng.random() < 0.5:
+                said = {key: value for key, value in said.items() if key in ("kind", "time", "feedback_id")}
+                said["entity"] = f"C{case // 100}"
         records.append(("feedback", 0, at(), said))
         for partition in rng.sample((0, 1), rng.randint(0, 2)):
             outcome = rng.choice(("applied", "duplicate", "contradicts"))
+            if said["kind"] == "erase" and case not in gone:
+                outcome = "erased"  # a second erasure finds nothing of it
+                gone.add(case)
             records.append(("receipts", partition, at(), receipt(position, outcome, partition=partition)))
     return numbered(records)
 
@@ -83,7 +93,7 @@ def shuffled(records: list[Told], rng: random.Random) -> list[Told]:
 def test_any_interleaving_cut_repeat_and_restart_gives_the_same_database(
     seed: int, bounds: tuple[float, int]
 ) -> None:
-    rng, records = random.Random(seed), history(seed)
+    rng, records = random.Random(seed), history(seed, erased=bounds == (30.0, 1000))
     with TemporaryDirectory() as one, TemporaryDirectory() as other:
         plain = World(Path(one), days=bounds[0], rows=bounds[1])
         plain.fold.add(records)
@@ -173,13 +183,67 @@ def test_a_case_whose_alerts_are_answered_one_by_one_is_answered(world: World) -
     assert world.book.queue(Filter()).count == 0
 
 
-def test_a_snooze_ends_by_event_time(world: World) -> None:
+def test_a_snooze_ends_by_the_clock(world: World) -> None:
     snooze = {**labelled(1, "", at_s=T0), "kind": "snooze", "until": iso(T0 + 3600)}
     world.fold.add([told("alerts", 0, alert(1, 1)), told("feedback", 0, snooze)])
+    world.fold.add([told("alerts", 1, alert(9, 9, time_s=T0 + 10 * DAY_S, card="C2"))])  # a wrong clock
     assert world.book.queue(Filter(states=("snoozed",))).count == 1
-    world.fold.add([told("alerts", 1, alert(9, 9, time_s=T0 + 3601, card="C2"))])
+    world.clock.sleep(3601)
     assert world.book.queue(Filter(states=("snoozed",))).count == 0
     assert world.book.queue(Filter()).count == 2
+
+
+@pytest.mark.parametrize("named", [{"case_id": "transactions-0-1"}, {"alert_id": "transactions-0-1"},
+                                   {"event_id": "E1"}, {"entity": "SECRET-77"}])  # fmt: skip
+def test_what_was_erased_is_in_no_byte_of_the_file(world: World, named: dict[str, str]) -> None:
+    note = {**labelled(1, "", at_s=T0, id_="n"), "kind": "note", "note": "rang at SECRET-77"}
+    erase = {"kind": "erase", "time": iso(T0 + 9), "actor": "lea", "feedback_id": "e", **named}
+    world.fold.add(
+        [
+            told("alerts", 0, alert(1, 1, card="SECRET-77")),
+            told("alerts", 1, alert(2, 2, card="SECRET-77", number=2)),
+            told("alerts", 2, alert(3, 3, card="C3")),
+            told("case_updates", 0, update(1, 1, events=3, card="SECRET-77")),
+            told("feedback", 0, note),
+            told("feedback", 1, erase),
+        ]
+    )
+    assert held(world, b"SECRET-77")
+    world.fold.add([told("receipts", 0, receipt(1, "erased"), at_s=T0 + 10)])
+    assert not held(world, b"SECRET-77")
+    assert [row.entity for row in world.book.queue(Filter(states=())).rows] == [("card", "C3")]
+    assert [(act.kind, act.actor, act.entity) for act in world.book.acts()[0]] == [
+        ("erase", "lea", None), ("note", "ann", None),
+    ]  # fmt: skip
+    world.fold.add([told("alerts", 3, alert(4, 4, card="SECRET-77"), at_s=T0 + 8)])  # read late
+    assert not held(world, b"SECRET-77")
+    world.fold.add([told("alerts", 4, alert(5, 5, card="SECRET-77"), at_s=T0 + 11)])  # it has come back
+    assert world.book.queue(Filter()).count == 2
+
+
+def held(world: World, text: bytes) -> bool:
+    """Whether files of the database hold a text, packed or not."""
+    files = [path.read_bytes() for path in world.folder.glob("console.db*")]
+    bodies = [unpack(row[1]) for row in world.dump()["bodies"]]
+    return any(text in one for one in files) or any(text.decode() in str(body) for body in bodies)
+
+
+def test_an_erasure_that_was_declined_erases_nothing(world: World) -> None:
+    erase = {"kind": "erase", "time": iso(T0 + 9), "actor": "lea", "feedback_id": "e", "entity": "C1"}
+    world.fold.add([told("alerts", 0, alert(1, 1)), told("feedback", 0, erase)])
+    world.fold.add([told("receipts", 0, receipt(0, "unknown_entity"))])
+    assert world.book.queue(Filter(states=())).count == 1
+
+
+def test_what_the_topic_gave_first_stays_as_the_topic_has_it(world: World) -> None:
+    said = labelled(1, "fraud", at_s=T0)
+    world.fold.add([told("feedback", 0, said, at_s=T0 + 1)])
+    before = world.dump()
+    world.fold.sent([told("feedback", 0, said, at_s=T0 + 2)])  # whoever sent it learns of it later
+    assert world.dump() == before
+    world.fold.sent([told("feedback", 1, {**said, "feedback_id": "g"}, at_s=T0 + 2)])
+    world.fold.add([told("feedback", 1, {**said, "feedback_id": "g"}, at_s=T0 + 3)])
+    assert [row[1] for row in world.dump()["acts"]] == [T0 + 1, T0 + 3]
 
 
 def test_nothing_that_a_topic_holds_stops_the_fold(world: World) -> None:

@@ -24,7 +24,8 @@ from detector.console.views import Command, Filter, Person
 from detector.errors import ConfigError, NeedsOperator
 from detector.shell.kafka import RecordWriter, TopicReader
 from detector.testing import MemoryLog
-from detector.wiring.console import _check, _parts, _runs, _signing_key
+from detector.wiring.console import _check, _parts, _signing_key
+from detector.wiring.console_originals import runs_of
 from tests.kafka.waiting import PATIENCE_S, poll_until
 from tests.unit.console_world import ANN, T0, alert, labelled, receipt, update
 
@@ -239,8 +240,8 @@ def test_the_signing_key_stays_and_a_short_one_is_refused(tmp_path: Path) -> Non
 
 
 def test_originals_near_each_other_are_read_in_one_go() -> None:
-    assert _runs([1, 2, 90, 500, 501]) == [(1, 90), (500, 501)]
-    assert _runs([]) == []
+    assert runs_of([1, 2, 90, 500, 501]) == [(1, 90), (500, 501)]
+    assert runs_of([]) == []
 
 
 def test_it_waits_for_a_broker_until_it_is_told_to_stop(config: Config) -> None:

@@ -24,10 +24,10 @@ from detector.core.shard.partition import Partition
 from detector.core.shard.watched import columns
 from detector.core.state import pack
 from detector.errors import CredentialsError, NeedsOperator
-from detector.ports import Status
+from detector.ports import ShardFigures, Status
 from detector.shell.http import HttpServer
 from detector.shell.metrics.drift import DRIFT, SERIES_MAX
-from detector.shell.status_page import read_status
+from detector.shell.status_page import read_figures, read_status
 from detector.wiring.drift_page import page
 from detector.wiring.drift_report import described, drift_report
 
@@ -109,6 +109,31 @@ def test_a_running_service_says_what_it_does() -> None:
         server.stop()
     with pytest.raises(NeedsOperator, match="no status from there"):
         read_status("http://127.0.0.1:1", ca_file=None, token=None)
+
+
+def test_a_running_service_says_how_its_partitions_do() -> None:
+    page = b"""# HELP detector_model_version x
+detector_model_version{partition="3"} 6
+detector_warming_up{partition="3"} 1
+detector_partition_lag_records{partition="3"} NaN
+detector_partition_lag_seconds{partition="3"} 2.5
+detector_alert_budget_per_day{partition="3"} 20.25
+detector_alert_budget_used_ratio{partition="12"} 0.5
+detector_alerts_total{partition="3",severity="low"} 7
+detector_model_version{partition="x"} 6
+detector_model_version{partition="4"} six
+"""
+    server = HttpServer("127.0.0.1:0", Status, lambda: 0.0, lambda _: (page, "text/plain"), token="secret")
+    server.start()
+    try:
+        assert read_figures(server.url, ca_file=None, token="secret") == {
+            3: ShardFigures(warming_up=True, model_version=6, lag_s=2.5, alerts_per_day=20.25),
+            12: ShardFigures(budget_used=0.5),
+        }
+        with pytest.raises(CredentialsError, match=r"refuses http\.token"):
+            read_figures(server.url, ca_file=None, token="other")
+    finally:
+        server.stop()
 
 
 def test_a_report_is_made_from_the_newest_checkpoint(tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ class Console(Part):
         le=10_000_000,
         description="Most alerts that are kept, and as many case updates, answers and receipts.",
     )
+    map_every: Duration | None = Field(
+        None,
+        ge=60,
+        description="How old a map of the embedding may get before it is drawn again, when somebody asks for "
+        "it: from the newest checkpoint, by a process that needs the memory of one partition. null: no map.",
+    )
     mask: tuple[Role, ...] = Field(
         (), max_length=3, description="Roles whose pages show ids of entities masked."
     )

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from detector.console.web.acts import CLOSED, LEGITIMATE
+from detector.console.web.acts import CLOSED, DAY_S, LEGITIMATE
 from detector.console.web.visit import KEYS_COOKIE, Visit
+from detector.ports import ShardFigures
 
 
 def state(visit: Visit) -> Response:
     """Show what the services say of themselves."""
     number, age_s = visit.book.fresh()
-    return visit.render("state.html", replicas=visit.console.replicas(), number=number, age_s=age_s)
+    published = visit.book.published(visit.console.now_s() - DAY_S)
+    return visit.render(
+        "state.html",
+        replicas=visit.console.replicas(),
+        number=number,
+        age_s=age_s,
+        published=published,
+        unknown=ShardFigures(),
+    )
 
 
 def help_(visit: Visit) -> Response:

@@ -59,7 +59,8 @@ def read_command(
     cases, alerts
         What it is for; with `alerts` it is for these alone.
     last_s
-        Time of the latest event of the cases, s since the epoch: a snooze is counted from there.
+        Time of the latest event of the cases, s since the epoch: a snooze is counted from now, or from there
+        if that is later, as the service ends it by event time.
     """
     act, _, choice = visit.one("act").partition(":")
     detail: dict[str, str] = {}
@@ -82,7 +83,7 @@ def read_command(
             days = {str(days): days for days, _ in snooze_choices(visit)}.get(visit.one("days"))
             if days is None:
                 return Wrong("Choose for how long it is snoozed.")
-            kind, detail = "snooze", {"until": iso(last_s + days * DAY_S)}
+            kind, detail = "snooze", {"until": iso(max(last_s, visit.console.now_s()) + days * DAY_S)}
         case "close":
             code = choice or visit.one("close_code")
             if code not in dict(CLOSED):

@@ -15,8 +15,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from detector.console.access import Access
-from detector.console.views import Book, Role
-from detector.console.web import about, answers, bulk, case, queue, report, session
+from detector.console.views import Book, EmbeddingPicture, Role
+from detector.console.web import about, answers, bulk, case, map_, queue, report, session
 from detector.console.web.guard import Guard
 from detector.console.web.visit import Console, Replica, environment, page
 from detector.ports import Clock, Log
@@ -30,6 +30,7 @@ def make_app(
     clock: Clock,
     log: Log,
     replicas: Callable[[], Sequence[Replica]] = tuple,
+    maps: Callable[[int], EmbeddingPicture] | None = None,
     masked: Iterable[Role] = (),
 ) -> Starlette:
     """Make the application.
@@ -44,6 +45,8 @@ def make_app(
         Signs what pages hand on to the next one.
     replicas
         Asks the services for their state; may be slow.
+    maps
+        Gives the map of a partition's embedding; quick. None: there are no maps.
     masked
         Roles whose pages show entities masked.
     """
@@ -58,6 +61,7 @@ def make_app(
         templates=environment(),
         signer=URLSafeTimedSerializer(key, salt="detector.console.web"),
         replicas=replicas,
+        maps=maps,
         masked=frozenset(masked),
         log=log,
         now_s=clock.time,
@@ -110,6 +114,7 @@ ROUTES = [
     Route("/fresh", page(queue.fresh)),
     Route("/cases/{id}", page(case.case)),
     Route("/cases/{id}/originals", page(case.originals)),
+    Route("/cases/{id}/map", page(map_.of_case)),
     Route("/acts", page(case.act, role="analyst", form=True), methods=["POST"]),
     Route("/undo", page(case.undo, role="analyst", form=True), methods=["POST"]),
     Route("/bulk", page(bulk.preview, role="analyst", form=True), methods=["POST"]),

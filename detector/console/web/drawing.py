@@ -93,7 +93,7 @@ def expected_range(
             )
     if at.logarithmic:
         said += ", logarithmic"
-    return _svg(_RANGE_WIDTH, _RANGE_HEIGHT, f"{said} {unit or ''}".strip(), parts, "range")
+    return picture(_RANGE_WIDTH, _RANGE_HEIGHT, f"{said} {unit or ''}".strip(), parts, "range")
 
 
 def timeline(points: Sequence[Point], usual: Sequence[float] | None, unit: str | None) -> Markup:
@@ -135,7 +135,7 @@ def timeline(points: Sequence[Point], usual: Sequence[float] | None, unit: str |
     alerts = sum(p.kind == "alert" for p in points)
     said = f"{len(points)} events over time, {alerts} of them alerted, amounts from "
     said += f"{number(min(p.amount for p in points))} to {number(max(p.amount for p in points))} {unit or ''}"
-    return _svg(_TIME_WIDTH, _TIME_HEIGHT, said.strip(), parts, "timeline")
+    return picture(_TIME_WIDTH, _TIME_HEIGHT, said.strip(), parts, "timeline")
 
 
 def _ticks(scale: _Scale) -> list[float]:
@@ -200,7 +200,7 @@ def graph(
         parts.append(Markup('<a href="{}">{}</a>').format(case_path(id_), dot))
     said = f"this case and {len(steps) - 1} linked ones; F: answered fraud, L: answered legitimate"
     width, height = (round(max(place[axis] for place in places.values()) + 60) for axis in (0, 1))
-    return _svg(width, height - 20, said, parts, "graph", role="group")
+    return picture(width, height - 20, said, parts, "graph", role="group")
 
 
 def _rings(centre: str, steps: Mapping[str, int]) -> dict[str, tuple[float, float]]:
@@ -227,7 +227,10 @@ def _text(text: str, x: float, y: float, anchor: str, kind: str) -> Markup:
     )
 
 
-def _svg(width: int, height: int, said: str, parts: Sequence[Markup], kind: str, role: str = "img") -> Markup:
+def picture(
+    width: int, height: int, said: str, parts: Sequence[Markup], kind: str, role: str = "img"
+) -> Markup:
+    """Put a drawing together; `said` tells it to those who do not see it."""
     return Markup(
         '<svg class="{}" role="{}" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">{}</svg>'
     ).format(kind, role, escape(seen(said)), width, height, width, height, Markup("").join(parts))

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from detector.console.web.visit import Console, headers_of, read_form
+from detector.errors import NeedsOperator
 
 TOKEN_CHARS_MAX = 4096
 
@@ -58,7 +59,10 @@ async def log_out(request: Request) -> Response:
     _only_with_tokens(console)
     if not console.access.origin_ok(headers_of(request)):
         raise HTTPException(403, "The log-out came from another site. Nothing was done.")
-    await run_in_threadpool(console.access.logout, request.cookies)
+    try:
+        await run_in_threadpool(console.access.logout, request.cookies)
+    except NeedsOperator as error:
+        console.log.error("console_log_out", error=str(error))
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(
         console.access.cookie, path="/", secure=console.access.secure, httponly=True, samesite="lax"

@@ -26,11 +26,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from detector.console.access import Access
 from detector.console.acts import NotAllowed
 from detector.console.tokens import ROLES
-from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, Book, Person, Role
+from detector.console.views import ANALYST_BULK_MAX, BULK_MAX, Book, EmbeddingPicture, Person, Role
 from detector.console.web import addresses, drawing, evidence, text
 from detector.console.web.text import seen
 from detector.errors import DetectorError
-from detector.ports import Log, Status
+from detector.ports import Log, ShardFigures, Status
 
 BODY_BYTES_MAX = 4 << 20  # of a form, with its file
 FIELDS_MAX = 1000  # of a form
@@ -44,7 +44,8 @@ class Replica:
 
     url: str
     status: Status | None
-    why: str = ""  # why there is none
+    figures: Mapping[int, ShardFigures] = field(default_factory=dict)  # by partition
+    why: str = ""  # why there is no status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Console:
     templates: jinja2.Environment
     signer: URLSafeTimedSerializer
     replicas: Callable[[], Sequence[Replica]]
+    maps: Callable[[int], EmbeddingPicture] | None
     masked: frozenset[Role]  # roles that see no entity whole
     log: Log
     now_s: Callable[[], float] = time.time
@@ -256,6 +258,7 @@ def environment() -> jinja2.Environment:
         "case_address": addresses.case_path,
         "queue_path": addresses.queue_path,
         "originals_path": lambda id_: f"{addresses.case_path(id_).unescape()}/originals",
+        "map_path": lambda id_: f"{addresses.case_path(id_).unescape()}/map",
         "queried": addresses.queried,
         "visit_iso": lambda time_s: "" if time_s is None else text.iso(time_s),
     }

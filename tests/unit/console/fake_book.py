@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -222,6 +223,9 @@ class FakeBook:
             )
             for p, o in places
         ]
+
+    def published(self, since_s: float) -> Mapping[int, int]:
+        return Counter(alert["source"]["partition"] for alert in self.alerts)
 
     def fresh(self) -> tuple[int, float]:
         return self.changes, 0.5

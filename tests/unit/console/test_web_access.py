@@ -29,6 +29,7 @@ LOWEST = {
     "GET /fresh": "viewer",
     "GET /cases/{id}": "viewer",
     "GET /cases/{id}/originals": "viewer",
+    "GET /cases/{id}/map": "viewer",
     "POST /acts": "analyst",
     "POST /undo": "analyst",
     "POST /bulk": "analyst",

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from detector.console.acts import NotAllowed
 from detector.console.views import Command
+from detector.console.web import Replica
+from detector.core.alerts.score_record import iso
 from detector.errors import NeedsOperator
+from detector.ports import PartitionStatus, ShardFigures, Status
 from tests.unit.console.fake_book import FakeBook
 from tests.unit.console.world import ORIGIN, AccessAs, World, hidden
 
 
 def last(world: World) -> Command:
     return world.book.commands[-1][1]
+
+
+def test_the_state_says_how_each_shard_does() -> None:
+    figures = {
+        0: ShardFigures(
+            warming_up=True, model_version=6, lag_records=1204, lag_s=75, alerts_per_day=20.2, budget_used=1.1
+        )
+    }
+    parts = tuple(PartitionStatus(partition=n, state="running", reason="") for n in (0, 50))
+    world = World(replicas=(Replica(url="a", status=Status(partitions=parts), figures=figures),))
+    page = " ".join(re.sub(r"<[^>]*>", " ", world.get("/state").text).split())
+    count = sum(alert["source"]["partition"] == 0 for alert in world.book.alerts)
+    assert f"version 6, warming up {count} of 20.2 a day, budget used up 1,204 events, 1 min" in page
+    assert "50 running – 0 –" in page  # of another partition nothing is known
 
 
 def test_the_count_is_that_of_the_rows() -> None:
@@ -109,11 +127,19 @@ def test_each_act_is_its_record(fields: dict[str, str], kind: str, detail: dict[
     assert last(world).detail == detail
 
 
-def test_a_snooze_ends_days_after_the_last_event() -> None:
+@pytest.mark.parametrize(
+    ("last_event", "until"),
+    [
+        ("2025-01-05T11:59:54Z", "LATER"),  # of last week: seven days from now
+        ("2095-01-05T11:59:54Z", "2095-01-12T11:59:54Z"),  # the service ends it by event time
+    ],
+)
+def test_a_snooze_ends_days_after_now_or_the_last_event(last_event: str, until: str) -> None:
     world = World()
-    world.book.alerts = [world.book.alerts[0] | {"event_time": "2025-01-05T11:59:54Z"}]
+    world.book.alerts = [world.book.alerts[0] | {"event_time": last_event}]
     world.act(world.ids()[0], "snooze", days="7")
-    assert last(world).detail == {"until": "2025-01-12T11:59:54Z"}
+    now_s = world.clock.time()
+    assert last(world).detail == {"until": iso(now_s + 7 * 86_400) if until == "LATER" else until}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html import unescape
 from typing import Any
@@ -11,7 +12,7 @@ from starlette.testclient import TestClient
 
 from detector.config.tree import Console
 from detector.console.access import Access
-from detector.console.views import Filter, Person, Role
+from detector.console.views import EmbeddingPicture, Filter, Person, Role
 from detector.console.web import Replica, make_app
 from tests.unit.console.fake_book import NOW_S, FakeBook
 
@@ -62,6 +63,7 @@ class World:
     clock: FixedClock = field(default_factory=FixedClock)
     masked: tuple[Role, ...] = ()
     replicas: tuple[Replica, ...] = ()
+    maps: Callable[[int], EmbeddingPicture] | None = None
     access: Access | None = None
     log: Lines = field(default_factory=Lines)
 
@@ -73,6 +75,7 @@ class World:
             clock=self.clock,
             log=self.log,
             replicas=lambda: self.replicas,
+            maps=self.maps,
             masked=self.masked,
         )
         self.http = TestClient(app, base_url=ORIGIN, raise_server_exceptions=True)
