@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # loads Kafka's client: at run time only in the commands that
 
 RECORDS_MAX = 10_000  # of one file
 READ_S = 30 * 86_400.0  # time up to now whose alerts and updates tell of cases
-KINDS = "label, retract_label, snooze, unsnooze, note, assign, close, erase."
+KINDS = "label, retract_label, snooze, unsnooze, note, assign, close, erase; for model see detector model."
 
 
 def send(

@@ -92,6 +92,7 @@ class Shard:
         self._expects_labels = expects_labels
         self._accepted = 0  # events accepted, ever; a new model does not restart it
         self.followed = ""  # the shift that the last barrier followed, in words; empty: none
+        self.refused = ""  # why the last barrier refused a new encoder; empty: it did not
         self._intake = Intake(config, identity)
         self._alerting = Alerting(config, identity, self._intake.parser)
         self._build()
@@ -124,11 +125,13 @@ class Shard:
             CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
             self._alerting,
             Erasing(self._intake.parser, self._holders),
+            self._learning.versions,
         )
         self._alerting.know_answers(self.desk.book.last_answer)
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
         )
+        self._learning.frauds = self._supervision.confirmed
         self._peers = Peers(self._supervision, layout, shape(self.config), identity.partition)
 
     # --- what the partition asks ---------------------------------------------------------------------------
@@ -177,20 +180,14 @@ class Shard:
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
-        served, calibration = self._scorer.served, self._scorer.calibration
         return {
             "events": float(self.events),
             "warm_up": float(self.warming_up),
-            "encoder_loss": self._learning.loss,
-            "core_events": float(len(self._learning.core)),
-            "profiles": float(len(self._scorer.profiles)),
-            "trim": calibration.trim_score if served.ready else 0.0,
+            **self._learning.gauges(),
             "labels": float(len(self.desk.book.labels)),
-            "shifts": float(self._scorer.shifts.count),
-            "label_weight": calibration.label_weight,
             "fraud_keys": float(len(self._supervision.fraud_rates)),
             **self._buffer.gauges(),
-            **served.gauges(),
+            **self._scorer.gauges(),
             **self._alerting.gauges(),
             **self._peers.gauges(),
         }
@@ -342,7 +339,8 @@ class Shard:
         self.followed = follow(self._scorer, self._learning)
         if self.followed:
             self._alerting.forgive()
-        self._learning.promote(self._scorer, restart=self._young or bool(self.followed))
+        restart = self._young or bool(self.followed)
+        self.refused = self._learning.promote(self._scorer, restart, self._alerting.threshold)
         # Step 2
         before = self._standing()
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
@@ -381,12 +379,14 @@ class Shard:
         2. supervision       flags, fraud rates, replay buffers
         3. alerting          estimates of missed frauds
         4. learning, scorer  frauds leave the core of normal events; cleared alerts enter it and profiles
-        5. all of them       what is held of the entities to erase goes
+        5. learning          follows what is asked of the encoder
+        6. all of them       what is held of the entities to erase goes
         """
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
         for part in (self._supervision, self._alerting, self._learning, self._scorer):
             part.apply(applied)
+        self._learning.govern(self._scorer, restart=self._young)
         if self.desk.erased:
             self.desk.tell_dropped(erase([*self.desk.erased], self._holders(), self._buffer))
             self._forget_erased()
