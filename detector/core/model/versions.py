@@ -84,6 +84,10 @@ class Versions:
         self.older = {number: self.older[number] for number in sorted(kept)}
         self._learned = {number: self._learned[number] for number in self.older}
 
+    def learned(self, number: int) -> Learned:
+        """Weights of an older version."""
+        return self._learned[number]
+
     # --- what an operator asks for -------------------------------------------------------------------------
 
     def command(self, action: str, number: int | None) -> tuple[str, str]:

@@ -235,7 +235,7 @@ class Shard:
     @property
     def embedded(self) -> Embedded:
         """The embedding, to be looked at until the next event."""
-        return embedded(self._scorer, self._learning.core, self._buffer, self._supervision.confirmed)
+        return embedded(self._scorer, self._learning, self._buffer, self._supervision.confirmed)
 
     def _score(self, events: Events, *, silent: bool, explain: int | None) -> tuple[Scores, Decided]:
         """Score admitted events, decide about alerts, and remember the events for labels."""

@@ -229,9 +229,7 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
             core * (row + INPUTS_COPIES_USUAL * 4 * inputs),
         ),
         "index": _part(vectors * (4 * max(encoder.dimension, inputs) + NODE_BYTES * model.index.m), 0),
-        "encoders": _part(
-            (ENCODER_COPIES + KEPT_MAX) * weights, (ENCODER_COPIES_SAVED + KEPT_MAX) * weights
-        ),
+        "encoders": _part((ENCODER_COPIES + KEPT_MAX) * weights, (ENCODER_COPIES_SAVED + KEPT_MAX) * weights),
         "replayed examples": FixedPart(examples, examples, 0),
         "event ids": _part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
         "cases": _part(open_cases + beside, copied_cases + beside),
