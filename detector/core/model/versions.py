@@ -62,6 +62,7 @@ class Versions:
         self._learned: dict[int, Learned] = {}  # their weights
         self.held = False
         self.refused = 0  # candidates
+        self.refusal = ""  # why the last barrier refused one, in words; empty: it did not
         self.wanted: int | None = None  # version that an operator asked for at this barrier
 
     @property
@@ -83,6 +84,11 @@ class Versions:
         kept = _thinned(self.older)
         self.older = {number: self.older[number] for number in sorted(kept)}
         self._learned = {number: self._learned[number] for number in self.older}
+
+    def refuse(self, reasons: str) -> None:
+        """A candidate was judged worse."""
+        self.refused += 1
+        self.refusal = reasons
 
     def learned(self, number: int) -> Learned:
         """Weights of an older version."""

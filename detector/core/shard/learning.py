@@ -226,7 +226,7 @@ class Learning:
         """Let the next `promote` refit the parts."""
         self._since_promotion = self.interval(version)
 
-    def promote(self, scorer: Scorer, restart: bool, threshold: float = math.inf) -> str:
+    def promote(self, scorer: Scorer, restart: bool, threshold: float = math.inf) -> None:
         """Install the refitted parts; nothing at a barrier that comes before a refit was started.
 
         Parameters
@@ -235,26 +235,21 @@ class Learning:
             See `Scorer.install`; then the encoder is not judged.
         threshold
             Lowest score of an alert.
-
-        Returns
-        -------
-        str
-            Why the new encoder was refused, in words; empty: it was not.
         """
-        served, refusal = scorer.served, ""
+        served, self.versions.refusal = scorer.served, ""
         first = not served.ready
         if first and len(self.core):
             scorer.choose_units(self.core)
         if len(self.core) and (first or self._since_promotion >= self.interval(served.version)):
             self._prepare(served)
         if self._promotion is None:
-            return refusal
+            return
         promotion, self._promotion = self._promotion(), None
         restart = restart or first
         if promotion.figures is not None:
             figures = {**promotion.figures, **({} if restart else scorer.figures(promotion, threshold))}
-            if not restart and (refusal := self._objections(figures)):
-                self.versions.refused += 1
+            if not restart and (reasons := self._objections(figures)):
+                self.versions.refuse(reasons)
                 promotion = self._refitted(served, served.learned)
             else:
                 self._accept(served, promotion.learned, figures)
@@ -263,7 +258,6 @@ class Learning:
             # The events since a shift were all taken in; from here on the core holds accepted ones only.
             self.core.keep(np.flatnonzero(scorer.accepts(self.core)))
         self._since_promotion = 0
-        return refusal
 
     def _objections(self, figures: Mapping[str, float]) -> str:
         serving = self.versions.serving

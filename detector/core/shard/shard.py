@@ -38,7 +38,7 @@ from detector.core.labels.case_alerts import CaseAlerts
 from detector.core.labels.desk import Desk
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.labels.peer_messages import Exchange
-from detector.core.labels.peers import Message, Peers
+from detector.core.labels.peers import Peers
 from detector.core.labels.receipts import Barrier
 from detector.core.labels.routing import KIND as FEEDBACK
 from detector.core.labels.routing import Routing
@@ -92,7 +92,6 @@ class Shard:
         self._expects_labels = expects_labels
         self._accepted = 0  # events accepted, ever; a new model does not restart it
         self.followed = ""  # the shift that the last barrier followed, in words; empty: none
-        self.refused = ""  # why the last barrier refused a new encoder; empty: it did not
         self._intake = Intake(config, identity)
         self._alerting = Alerting(config, identity, self._intake.parser)
         self._build()
@@ -168,6 +167,11 @@ class Shard:
     def warming_up(self) -> bool:
         """Whether the next event is still in warm-up."""
         return self.events < self.config.model.calibration.warm_up_events
+
+    @property
+    def refused(self) -> str:
+        """Why the last barrier refused a new encoder, in words; empty: it did not."""
+        return self._learning.versions.refusal
 
     @property
     def drift(self) -> Drift | None:
@@ -340,7 +344,7 @@ class Shard:
         if self.followed:
             self._alerting.forgive()
         restart = self._young or bool(self.followed)
-        self.refused = self._learning.promote(self._scorer, restart, self._alerting.threshold)
+        self._learning.promote(self._scorer, restart, self._alerting.threshold)
         # Step 2
         before = self._standing()
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
@@ -361,7 +365,7 @@ class Shard:
         self.since_barrier = 0
         # Step 5
         if self.config.exchange:  # also in a silent replay, because publishing changes state
-            self.exchange.publish(self.position, self._publish())
+            self.exchange.publish(self.position, [*self._peers.publish(), *self.desk.routing.publish()])
         # Step 6
         changes = learned(before, self._standing())
         self.desk.write(Barrier(position=self.position, event_time=self.event_time, learned=changes))
@@ -421,10 +425,6 @@ class Shard:
         if kind == FEEDBACK:
             return self.desk.routing.receive(arrays)
         return self._peers.receive(kind, arrays, self.event_time)
-
-    def _publish(self) -> list[Message]:
-        """Messages for peers, within the limits of `Exchange.publish`."""
-        return [*self._peers.publish(), *self.desk.routing.publish()]
 
     def reconfigure(self, config: ModelPart) -> None:
         """Use another configuration; where the model depends on what changed, begin a new one.
