@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from detector import wiring
+from detector.config.load import load
 from detector.core.labels.commands import Command, Malformed, read_command
 from detector.core.model import versions as module
 from detector.core.model.encoder import Learned
@@ -17,11 +22,14 @@ from detector.core.model.judgement import NEIGHBOURS_MIN, Seen, compared, finite
 from detector.core.model.versions import Version, Versions
 from detector.core.records import Record
 from detector.core.shard.partition import Partition
+from detector.demo import simulation
+from detector.testing import MemoryLog
 from tests.unit.test_shard import Run, after, drive, log, one_thread, part, partition, restored
 
 __all__ = ["one_thread"]  # a fixture for all tests here
 
 Lines = Sequence[tuple[int, bytes]]
+CONFIG = Path(__file__).parents[2] / "configs" / "simulate.yaml"
 LAST = 1000 + 7000  # beyond the log's end
 
 
@@ -251,6 +259,22 @@ def test_an_objection_says_what_is_wrong(figures: dict[str, float], said: str) -
 
 def test_a_fall_in_precision_that_may_be_chance_is_no_objection() -> None:
     assert not objections({"precision": 0.5, "precision_before": 0.7, "frauds": 32.0}, {})
+
+
+def test_a_refusal_is_logged(tmp_path: Path) -> None:
+    made = simulation.traffic("cards", seed=3, customers=80)
+    rows = islice(chain.from_iterable(map(made.to_events, made.days)), 2_000)
+    events = tmp_path / "events.jsonl"
+    events.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    early = ("model.barriers.every_events=512", "model.calibration.warm_up_events=256")
+    written = MemoryLog()
+    plan = wiring.Replay(events=events, alerts=tmp_path / "alerts.jsonl")
+    with patch("detector.core.shard.learning.objections", return_value=["it is worse"]):
+        wiring.replay(load(CONFIG, early), {}, plan, written, lambda size: None)
+    refused = [fields for _, event, fields in written.lines if event == "promotion_refused"]
+    assert refused
+    assert refused[0]["partition"] == 0
+    assert "it is worse" in refused[0]["meaning"]
 
 
 # --- which versions are kept ------------------------------------------------------------------------------

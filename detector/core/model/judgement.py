@@ -32,7 +32,7 @@ PROBES_MIN = 64  # fewer say nothing
 NEIGHBOURS = 10
 FRAUDS_MIN, FRAUDS_MAX = 32, 256  # confirmed ones, the newest
 
-NEIGHBOURS_MIN = 0.1
+NEIGHBOURS_MIN = 0.15
 """Least share of neighbours that stay."""
 BEYOND_MARGIN, ALERTS_MARGIN = 0.10, 0.02
 """By how much more a share may be than that of the version that serves when it was promoted."""
