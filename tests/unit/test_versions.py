@@ -298,5 +298,7 @@ def test_few_versions_are_kept_and_they_reach_far_back() -> None:
         assert number < 100 or min(known.older) < number - 16
     state = known.to_state()
     again = Versions()
-    again.load(state)
+    again.load(state, learned)
     assert again.to_state() == state
+    with pytest.raises(ValueError, match="another form"):
+        again.load(state, learned._replace(edges=np.zeros((2, 2), dtype=np.float32)))

@@ -63,7 +63,8 @@ class Versions:
         self.held = False
         self.refused = 0  # candidates
         self.refusal = ""  # why the last barrier refused one, in words; empty: it did not
-        self.wanted: int | None = None  # version that an operator asked for at this barrier
+        self.asked = False  # whether an operator asked for anything at this barrier
+        self.wanted: int | None = None  # and for which version
 
     @property
     def number(self) -> int:
@@ -102,10 +103,10 @@ class Versions:
         What serves changes once all commands of a barrier are taken: see `take_wanted`.
         """
         if action == "hold":
-            self.held = True
+            self.asked = self.held = True
             return ACTIONS[action], f"Encoder version {self._next} is held."
         if action == "promote" and number is None:
-            self.held = False
+            self.asked, self.held = True, False
             return ACTIONS[action], "New encoders are promoted again."
         if action == "rollback" and number is None:
             number = max((one for one in self.older if one < self._next), default=None)
@@ -115,7 +116,7 @@ class Versions:
         assert number is not None
         if action == "rollback" and number >= self._next:
             return UNKNOWN, f"Encoder version {number} is not older than {self._next}, which serves."
-        self.wanted, self.held = number, action == "rollback"
+        self.asked, self.wanted, self.held = True, number, action == "rollback"
         return ACTIONS[action], f"Encoder version {number} serves from here on" + (
             ", and is held." if self.held else "."
         )
@@ -156,8 +157,8 @@ class Versions:
             "refused": self.refused,
         }
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Restore what `to_state` returned."""
+    def load(self, state: Mapping[str, Any], like: Learned) -> None:
+        """Restore what `to_state` returned; weights of another form than those of `like` raise ValueError."""
         self.serving = None if state["serving"] is None else Version(**state["serving"][0])
         self.older = {one["number"]: Version(**one) for one in state["older"]}
         self._learned = {
@@ -169,7 +170,14 @@ class Versions:
             )
             for number, version in self.older.items()
         }
+        if any(_form(learned) != _form(like) for learned in self._learned.values()):
+            raise ValueError("an older encoder has weights of another form")
         self.held, self.refused = state["held"], state["refused"]
+
+
+def _form(learned: Learned) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+    arrays = {"edges": learned.edges, **learned.weights}
+    return {name: (array.dtype.str, array.shape) for name, array in arrays.items()}
 
 
 def _thinned(versions: Mapping[int, Version]) -> set[int]:

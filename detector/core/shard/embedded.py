@@ -58,7 +58,8 @@ class Embedded:
         frauds = ReplayBuffer(buffer.examples(np.zeros(0, dtype=np.int64)))
         frauds.load(state["supervision"]["frauds"])
         versions = Versions()
-        versions.load(state["versions"])
+        if served.ready:
+            versions.load(state["versions"], served.learned)
         return cls(
             layout=layout,
             features=features,

@@ -288,10 +288,10 @@ class Learning:
 
     def govern(self, scorer: Scorer, *, restart: bool) -> None:
         """Follow the commands that `versions` took at this barrier; see `Scorer.install` for `restart`."""
-        if not scorer.served.ready:
+        asked, self.versions.asked = self.versions.asked, False
+        if not asked or not scorer.served.ready:
             return
-        if self.versions.held or self.versions.wanted is not None:
-            self.drop_promotion()  # of another encoder
+        self.drop_promotion()  # it may be of another encoder
         learned = self.versions.take_wanted(scorer.served.learned)
         if learned is not None:
             scorer.install(self._refitted(scorer.served, learned), self.core, restart=restart)
@@ -332,5 +332,6 @@ class Learning:
         self._trainer.load(state)
         self.core.load(state["core"])
         self._since_promotion = state["since_promotion"]
-        self.versions.load(state["versions"])
+        learner = self._trainer.learner
+        self.versions.load(state["versions"], Learned(learner.edges, learner.weights, learner.steps))
         self._begun = state["begun"]
