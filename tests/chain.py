@@ -63,7 +63,7 @@ class ChainShard:
     """See the module's text."""
 
     entity_key_id = "key"
-    followed = ""  # no shift
+    followed = refused = ""  # no shift, no new encoder
     drift = None
 
     def __init__(

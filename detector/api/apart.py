@@ -39,6 +39,7 @@ from detector.core.recovery.journal import Journal
 from detector.core.shard.embedding_map import Anchors, EmbeddingMap
 from detector.core.shard.embedding_report import EmbeddingReport
 from detector.core.shard.looking import Looked
+from detector.core.shard.model_card import ModelCard, VersionList
 from detector.core.shard.space import Among, Neighbour
 from detector.errors import UsageError
 from detector.wiring.similar import Wanted
@@ -142,6 +143,14 @@ class RemoteStream:
     def embedding_report(self) -> EmbeddingReport:
         """As `Stream.embedding_report`."""
         return msgspec.convert(self.ask("embedding_report"), EmbeddingReport)
+
+    def versions(self) -> VersionList:
+        """As `Stream.versions`."""
+        return msgspec.convert(self.ask("versions"), VersionList)
+
+    def model_card(self, number: int | None) -> ModelCard:
+        """As `Stream.model_card`."""
+        return msgspec.convert(self.ask("model_card", number), ModelCard)
 
     def settle(self) -> bool:
         """As `Stream.settle`."""
@@ -303,6 +312,10 @@ def _answer(stream: Stream, what: str, arguments: Sequence[Any]) -> Any:
             return [msgspec.to_builtins(drawn), _anchors_as_plain(made)]
         case "embedding_report":
             return msgspec.to_builtins(stream.embedding_report())
+        case "versions":
+            return msgspec.to_builtins(stream.versions())
+        case "model_card":
+            return msgspec.to_builtins(stream.model_card(*arguments))
         case "snapshot":
             return to_bytes(stream.snapshot())
         case "waiting":

@@ -1,4 +1,4 @@
-"""What a detector shows of its embedding: what an event is near to, a map, a report."""
+"""What a detector shows of its embedding, and which version of it serves: neighbours, map, report, card."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from detector.api.alerts import Alert
@@ -19,11 +20,13 @@ from detector.core.events import read_time
 from detector.core.records import Identity, Record
 from detector.core.shard.embedding_map import Anchors, EmbeddingMap
 from detector.core.shard.embedding_report import EmbeddingReport
+from detector.core.shard.model_card import ModelCard, VersionList
 from detector.core.shard.space import AMONG, Among, Neighbour
 from detector.errors import UsageError
 from detector.wiring.embedding import FILES, map_file
 from detector.wiring.layouts import METHODS, Method
 from detector.wiring.map_svg import svg
+from detector.wiring.model import commands
 from detector.wiring.similar import Wanted
 
 NEIGHBOURS_MAX = 1000
@@ -55,12 +58,15 @@ class Map:
 
 
 class InEmbedding:
-    """The part of `Detector` that looks at the embedding. Nothing here changes the detector."""
+    """The part of `Detector` that looks at the embedding. Nothing here but `govern` changes the detector."""
 
     _stream: Stream | RemoteStream
     _identity: Identity
 
     def _records(self, frame: Frame, offset: int) -> Iterator[list[Record]]:
+        raise NotImplementedError
+
+    def _give(self, records: Sequence[bytes], *, timed: bool) -> None:
         raise NotImplementedError
 
     def similar(
@@ -142,6 +148,50 @@ class InEmbedding:
             There is no model yet.
         """
         return self._stream.embedding_report()
+
+    def versions(self) -> VersionList:
+        """The versions of the encoder that are kept, as `detector model list` shows them.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet.
+        """
+        return self._stream.versions()
+
+    def model_card(self, version: int | None = None) -> ModelCard:
+        """The card of a version, as `detector model show` has it; without one, of that which serves.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet, or the version is not kept.
+        """
+        return self._stream.model_card(version)
+
+    def govern(self, action: str, version: int | None = None, *, actor: str | None = None) -> int:
+        """Say which encoder serves, at the next barrier, or by `settle`; `receipts` tells what came of it.
+
+        Parameters
+        ----------
+        action
+            hold: the one that serves; promote: new ones again, or a newer `version`; rollback: an older
+            `version`, None: the one before, which is then held.
+
+        Returns
+        -------
+        int
+            Labels and other such records that wait now.
+
+        Raises
+        ------
+        UsageError
+            There is no such action, or it takes no version.
+        """
+        [asked] = commands(action, version, range(self._identity.partition, self._identity.partition + 1))
+        time = seconds_of(None, self._stream.event_time)
+        self._give([msgspec.json.encode({**asked, "time": time, "actor": actor})], timed=False)
+        return len(self._stream.labels)
 
     def _wanted(self, event: Any) -> Wanted:
         if isinstance(event, Alert):

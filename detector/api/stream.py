@@ -31,6 +31,7 @@ from detector.core.recovery.sides import SIDES, Side, SideRange
 from detector.core.shard.embedding_map import Anchors, EmbeddingMap, embedding_map
 from detector.core.shard.embedding_report import EmbeddingReport, embedding_report
 from detector.core.shard.looking import Looked
+from detector.core.shard.model_card import ModelCard, VersionList, model_card, version_list
 from detector.core.shard.partition import Partition
 from detector.core.shard.space import Among, Neighbour
 from detector.errors import ConfigError, UsageError
@@ -173,6 +174,33 @@ class Stream:
         """
         with self._looking() as partition:
             return embedding_report(partition.embedded)
+
+    def versions(self) -> VersionList:
+        """List the versions of the encoder; nothing changes.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet.
+        """
+        with self._looking() as partition:
+            return version_list(partition.embedded)
+
+    def model_card(self, number: int | None) -> ModelCard:
+        """The card of a version, None: of the one that serves; nothing changes.
+
+        Raises
+        ------
+        UsageError
+            There is no model yet, or the version is not kept.
+        """
+        with self._looking() as partition:
+            embedded = partition.embedded
+            wanted = embedded.versions.number if number is None else number
+            made = model_card(embedded, self.model, wanted)
+        if made is None:
+            raise UsageError(f"no encoder version {wanted} is kept: `versions` lists those that are")
+        return made
 
     def settle(self) -> bool:
         """Make a barrier here: learn from an incomplete block, and apply the labels that wait.

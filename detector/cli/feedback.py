@@ -29,6 +29,7 @@ from detector.cli.common import (
 from detector.errors import NeedsOperator
 
 if TYPE_CHECKING:  # loads Kafka's client: at run time only in the commands that need it
+    from detector.config.tree import Config
     from detector.notify.cases import Case, Cases
 
 RECORDS_MAX = 10_000  # of one file
@@ -81,8 +82,6 @@ def send(
     With --file all records of a file are sent. Nothing is sent unless all of them are understood. With --wait
     the receipts are shown: what became of each. Exit code 3: one was not applied, or came too late.
     """
-    from detector import wiring
-
     settings = load_config(config, set_)
     given: dict[str, Any] = {
         "kind": kind, "alert_id": alert, "case_id": case, "event_id": event, "entity": entity, "label": label,
@@ -93,7 +92,19 @@ def send(
         raise wrong("--file", str(file), "no other option that says what is sent")
     records = [asked] if file is None else _records(file)
     who = actor or getpass.getuser()
-    records = [{"actor": who, **record} for record in records]
+    send_records(settings, [{"actor": who, **record} for record in records], wait)
+
+
+def send_records(settings: Config, records: list[dict[str, Any]], wait: float) -> None:
+    """Send feedback records, then print their ids, or for `wait` seconds their receipts.
+
+    Raises
+    ------
+    NeedsOperator
+        One was not applied in that time.
+    """
+    from detector import wiring
+
     ids = wiring.send_feedback(settings, os.environ, records)
     if not wait:
         for id_ in ids:

@@ -23,6 +23,7 @@ from detector.cli import (
     embedding,
     feedback,
     looking_back,
+    model,
     notify,
     report,
     service,
@@ -56,6 +57,9 @@ _console = typer.Typer(cls=Group, invoke_without_command=True)
 _embedding = typer.Typer(
     help="Look at the learned embedding, from checkpoints.", cls=Group, no_args_is_help=True
 )
+_model = typer.Typer(
+    help="Look at the encoder's versions, and say which one serves.", cls=Group, no_args_is_help=True
+)
 _feedback = typer.Typer(help="Answer alerts.", cls=Group, no_args_is_help=True)
 _BEGIN, _OPERATE, _TRY = "Your stream", "Operation", "Simulated traffic"
 _report = typer.Typer(help="Report on what the detector does.", cls=Group, no_args_is_help=True)
@@ -83,6 +87,11 @@ _COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., Any], str | None], ...] =
     (_feedback, "send", feedback.send, None),
     (_drift, "report", drift.report, None),
     (_report, "bias", report.bias, None),
+    (_model, "list", model.list_, None),
+    (_model, "show", model.show, None),
+    (_model, "hold", model.hold, None),
+    (_model, "promote", model.promote, None),
+    (_model, "rollback", model.rollback, None),
     (_embedding, "map", embedding.map_, None),
     (_embedding, "report", embedding.report, None),
     (_checkpoint, "list", checkpoint.list_, None),
@@ -102,6 +111,7 @@ app.add_typer(_feedback, name="feedback", rich_help_panel=_OPERATE)
 app.add_typer(_drift, name="drift", rich_help_panel=_OPERATE)
 app.add_typer(_report, name="report", rich_help_panel=_OPERATE)
 app.add_typer(_embedding, name="embedding", rich_help_panel=_OPERATE)
+app.add_typer(_model, name="model", rich_help_panel=_OPERATE)
 app.add_typer(_checkpoint, name="checkpoint", rich_help_panel=_OPERATE)
 
 

@@ -6,6 +6,7 @@ audits   the same logs and stores, read from outside the group      ───> A
 """
 
 from detector.core.shard.space import AMONG
+from detector.shell.signature import sign
 from detector.wiring.alerts import read_alerts
 from detector.wiring.audit import ReplayFiles, auditing, begin, check_partition, roll_back
 from detector.wiring.bias import BiasFiles, bias
@@ -38,6 +39,15 @@ from detector.wiring.first_config import (
 )
 from detector.wiring.layouts import METHODS
 from detector.wiring.map_words import said_of_map
+from detector.wiring.model import card_of, commands, list_versions, partitions_of
+from detector.wiring.model_words import COLUMNS as VERSION_COLUMNS
+from detector.wiring.model_words import (
+    card_json,
+    card_markdown,
+    said_of_versions,
+    version_rows,
+    versions_json,
+)
 from detector.wiring.notify import Tried, notify, try_receivers
 from detector.wiring.similar import Similar, Wanted, similar
 from detector.wiring.status import service_status
@@ -48,6 +58,7 @@ __all__ = [
     "MAP_FILES",
     "METHODS",
     "TRIAL_EVENTS_MAX",
+    "VERSION_COLUMNS",
     "BiasFiles",
     "MapWanted",
     "Replay",
@@ -61,8 +72,12 @@ __all__ = [
     "begin",
     "bias",
     "bias_page",
+    "card_json",
+    "card_markdown",
+    "card_of",
     "check_partition",
     "checkpoints_place",
+    "commands",
     "compared_json",
     "compared_lines",
     "compile_all",
@@ -77,9 +92,11 @@ __all__ = [
     "export",
     "judge",
     "list_checkpoints",
+    "list_versions",
     "map_file",
     "notify",
     "open_envelope",
+    "partitions_of",
     "read_alerts",
     "receipts",
     "replay",
@@ -89,12 +106,16 @@ __all__ = [
     "roll_back",
     "run",
     "said_of_map",
+    "said_of_versions",
     "send_feedback",
     "service_status",
     "show_checkpoint",
+    "sign",
     "similar",
     "try_out",
     "try_receivers",
+    "version_rows",
+    "versions_json",
     "watching_compilation",
     "write_labels",
 ]

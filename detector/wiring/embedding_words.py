@@ -7,11 +7,10 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
-from typing import Any
 
 from detector.core.shard.embedding_report import Change, EmbeddingReport, compared
 from detector.wiring.map_page import STYLE, titled
-from detector.wiring.pages import document
+from detector.wiring.pages import document, plain
 
 MEANINGS = {
     "contrast": "its own task: changed events lie farther out than true ones; .5 by chance, 1 always",
@@ -77,7 +76,7 @@ def report_page(report: EmbeddingReport, source: str) -> str:
 
 def report_json(report: EmbeddingReport) -> str:
     """The report as JSON; null: not known."""
-    return json.dumps(_plain(asdict(report)), indent=1) + "\n"
+    return json.dumps(plain(asdict(report)), indent=1) + "\n"
 
 
 def compared_lines(first: EmbeddingReport, second: EmbeddingReport) -> Iterator[str]:
@@ -108,7 +107,7 @@ def compared_json(first: EmbeddingReport, second: EmbeddingReport) -> str:
     """Two reports and their differences as JSON."""
     changes = {one.figure: one.difference for one in compared(first, second)}
     both = {"first": asdict(first), "second": asdict(second), "changes": changes}
-    return json.dumps(_plain(both), indent=1) + "\n"
+    return json.dumps(plain(both), indent=1) + "\n"
 
 
 def _relative(change: Change) -> float:
@@ -145,12 +144,3 @@ def _meaning(name: str, report: EmbeddingReport) -> str:
 
 def _number(value: float, *, signed: bool = False) -> str:
     return "" if math.isnan(value) else f"{value:+.3f}" if signed else f"{value:.3f}"
-
-
-def _plain(value: Any) -> Any:
-    """Without NaN, which JSON does not have."""
-    if isinstance(value, Mapping):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

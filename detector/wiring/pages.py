@@ -1,9 +1,11 @@
-"""What the pages of reports share: HTML without a script, of which nothing is fetched."""
+"""What reports share: pages of HTML without a script, of which nothing is fetched, and JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
+from typing import Any
 
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1000px;padding:0 1em;color:#111;"
@@ -38,3 +40,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], flagged: Collectio
         mark = ' class="flagged"' if number in flagged else ""
         lines.append(f"<tr{mark}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>")
     return f"<table><thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def plain(value: Any) -> Any:
+    """A report's values as JSON has them: null for NaN."""
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

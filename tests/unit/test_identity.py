@@ -18,7 +18,7 @@ from detector.core.features import (
     mostly_known,
 )
 from detector.core.features.identity import PAIRS_MIN, SHARED_BY, Identity
-from detector.core.model import serving
+from detector.core.model import learned_part
 from detector.core.model.encoder import Encoder, LabelLearner, Looked, PlainLearner
 from detector.core.model.training import Trainer
 
@@ -251,5 +251,5 @@ def test_the_trainer_neither_shows_nor_swaps_what_only_says_who() -> None:
 
 
 def test_the_learned_part_has_no_say_where_nothing_is_left_to_combine() -> None:
-    assert serving._learned_weight(LAYOUT) == serving.LEARNED_WEIGHT
-    assert serving._learned_weight(LAYOUT, combines=False) == 0.0
+    assert learned_part.learned_weight(LAYOUT) == learned_part.LEARNED_WEIGHT
+    assert learned_part.learned_weight(LAYOUT, combines=False) == 0.0

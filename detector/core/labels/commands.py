@@ -1,9 +1,9 @@
 """Feedback records, read and checked: what somebody wants, or in words why it cannot be understood.
 
-A record names an event by `alert_id`, `case_id`, coordinates (`topic`, `partition`, `offset`) or `event_id`.
-Alert ids and case ids are coordinates: TOPIC-PARTITION-OFFSET. Where several are given, the first of this
-order decides, and coordinates that contradict each other are refused. A record of kind `erase` may name the
-value of a main entity instead, by `entity`.
+A record names an event by `alert_id`, `case_id`, coordinates (`topic`, `partition`, `offset`) or `event_id`;
+one of kind `model` names a `partition` only. Alert ids and case ids are coordinates: TOPIC-PARTITION-OFFSET.
+Where several are given, the first of this order decides, and coordinates that contradict each other are
+refused. A record of kind `erase` may name the value of a main entity instead, by `entity`.
 
 Case, spaces, hyphens and one wrong letter are forgiven in kinds and labels, as long as one known word is
 meant (`KINDS`, `LABELS`).
@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import msgspec
 
 from detector.core.codes import CODES
 from detector.core.events import key_text, read_time
+from detector.core.model.versions import ACTIONS
 
 TEXT_CHARS_MAX = 1024  # of an id or a name
 RECORD_BYTES_MAX = 64 * TEXT_CHARS_MAX
@@ -34,6 +35,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "assign": ("assign",),
     "close": ("close",),
     "erase": ("erase",),
+    "model": ("model",),
 }
 LABELS: Mapping[str, tuple[str, ...]] = {
     "fraud": ("fraud", "fraudulent", "confirmed_fraud", "fraud_confirmed", "is_fraud", "true_positive"),
@@ -91,6 +93,9 @@ class Command:
     entity: str | None = None  # of an erase: value of the main entity, where nothing else is named
     code: str | None = None  # of snooze and unsnooze: one of `CODES`; of close: why
     until: float | None = None  # of a snooze, s since the epoch
+    partition: int | None = None  # of a model: whose it is
+    action: str | None = None  # of a model: one of `ACTIONS`
+    version: int | None = None  # of a model: of its encoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,6 +179,8 @@ def _command(document: dict[str, Any], echo: Echo) -> Command:
         _text(document, name)
     if echo.time is None:
         raise _Wrong(_unread("time", document.get("time"), "ISO 8601, or seconds or milliseconds since 1970"))
+    if kind == "model":
+        return _model(document, echo)
     place, names = _place(document)
     event_id = key_text(document.get("event_id"))
     if event_id is None and document.get("event_id") is not None:
@@ -194,6 +201,29 @@ def _command(document: dict[str, Any], echo: Echo) -> Command:
         entity=entity,
         code=_code(kind, document),
         until=_until(document, echo.time) if kind == "snooze" else None,
+    )
+
+
+def _model(document: dict[str, Any], echo: Echo) -> Command:
+    """What an operator wants of a partition's encoder."""
+    assert echo.time is not None
+    partition, version = _number(document, "partition"), _number(document, "version")
+    if partition is None:
+        raise _Wrong(_unread("partition", None, "that of the model"))
+    given = document.get("action")
+    action = known_word(given, {name: (name,) for name in ACTIONS}) if isinstance(given, str) else None
+    if action is None:
+        raise _Wrong(_unread("action", given, f"one of {', '.join(ACTIONS)}"))
+    if action == "hold" and version is not None:
+        raise _Wrong("a hold holds what serves, so it names no version")
+    return Command(
+        echo=replace(echo, kind="model", actor=echo.actor or None),
+        kind="model",
+        time=echo.time,
+        names="partition",
+        partition=partition,
+        action=action,
+        version=version,
     )
 
 

@@ -2,6 +2,7 @@
 
     record ─ read ─> command ─ routing ─> events in the buffer ─> label: book ─────────────> AppliedLabels
                 │                │                             ├> snooze, close, ...: `Cases`
+                │                ├─> partition ────────────────┼> model: `Governing`
                 │                └─> entity ───────────────────┴> erase: `erased`
                 └────────────────┴──────────────> receipt, written when the barrier is done
 
@@ -81,6 +82,13 @@ class Erasing(Protocol):
         """Which of these entities (hashes) anything is held of."""
 
 
+class Governing(Protocol):
+    """Which encoder serves."""
+
+    def command(self, action: str, number: int | None) -> tuple[str, str]:
+        """Take what an operator asks for; returns its outcome, and a sentence about it."""
+
+
 class Desk:
     """See the module's text.
 
@@ -90,8 +98,8 @@ class Desk:
         The shard's events.
     id_hash
         Of event ids, as in the buffer.
-    cases, snoozes, erasing
-        What other kinds of records change; without `snoozes` or `erasing` such records are declined.
+    cases, snoozes, erasing, governing
+        What other kinds of records change; without one of the last three such records are declined.
     """
 
     def __init__(
@@ -104,9 +112,11 @@ class Desk:
         cases: CaseAlerts,
         snoozes: Snoozing | None = None,
         erasing: Erasing | None = None,
+        governing: Governing | None = None,
     ) -> None:
         self._identity, self._buffer, self._id_hash = identity, buffer, id_hash
         self._cases, self._snoozes, self._erasing = cases, snoozes, erasing
+        self._governing = governing
         self.book = LabelBook(config, id_hash)
         self.routing = routing
         self._drafts: list[Draft] = []  # of the barrier under way
@@ -194,6 +204,8 @@ class Desk:
             return Draft(
                 position=position, echo=one.echo, outcome=one.outcome, text=f"Not understood: {one.why}."
             )
+        if one.partition is not None:
+            return self._govern(position, one, one.partition)
         place = one.place
         if place is not None and place.topic not in (None, self._identity.topic):
             if one.event_id is None:
@@ -205,6 +217,22 @@ class Desk:
                 return self._foreign(position, one, f"partition {place.partition}") if beyond else None
             return self._decide(position, one, place, now, answers)
         return self._by_name(position, one, now, answers)
+
+    def _govern(self, position: int, one: Command, partition: int) -> Draft | None:
+        """Answer a record about the model of a partition."""
+        if partition != self._identity.partition:
+            mode, beyond = self.routing.mode, partition >= self.routing.partitions
+            nobody = mode == "alone" or (mode == "shared" and beyond)
+            return self._foreign(position, one, f"partition {partition}") if nobody else None
+        if self.book.is_applied(one.echo.feedback_id):
+            return self._draft(position, one, "duplicate")
+        if self._governing is None:
+            return self._draft(position, one, "unsupported")
+        assert one.action is not None
+        outcome, text = self._governing.command(one.action, one.version)
+        if STATUSES[outcome] == "applied":
+            self.book.mark_applied(one.echo.feedback_id)
+        return self._draft(position, one, outcome, text)
 
     def _by_name(self, position: int, one: Command, now: float, answers: list[Answer]) -> Draft | None:
         """Answer a record that only the shard can answer that holds its event, or knows its entity."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from detector.core.labels.commands import Command, Echo, Place
+from detector.core.model.versions import ACTIONS, UNKNOWN
 from detector.core.records import Identity, Receipt
 
 TYPE = "detector.receipt.v1"
@@ -31,6 +32,7 @@ STATUSES: Mapping[str, str] = {
     "assigned": "applied",
     "closed": "applied",
     "erased": "applied",
+    **dict.fromkeys(ACTIONS.values(), "applied"),
     "duplicate": "declined",
     "rate_limited": "declined",
     "contradicts": "declined",
@@ -38,6 +40,7 @@ STATUSES: Mapping[str, str] = {
     "unknown_alert": "declined",
     "unknown_event": "declined",
     "unknown_entity": "declined",
+    UNKNOWN: "declined",
     "unsupported": "declined",
     "unknown_kind": "malformed",
     "malformed": "malformed",

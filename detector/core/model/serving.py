@@ -9,7 +9,6 @@ versions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -21,22 +20,15 @@ from numpy.typing import NDArray
 from detector.config.tree import Model
 from detector.core.erasure import Counts, Erased, Keys
 from detector.core.features import Features, Layout, Rows
-from detector.core.model.calibration import Limit
-from detector.core.model.clusters import (
-    ENTITIES_SHOWN_MIN,
-    EVERYTHING,
-    Clusters,
-    Core,
-    Exemplars,
-    Sample,
-)
-from detector.core.model.embedding import Space, embed
-from detector.core.model.encoder import Encoder, Learned
+from detector.core.model.clusters import Core, Sample
+from detector.core.model.embedding import Space
+from detector.core.model.encoder import Learned
 from detector.core.model.habits_part import HabitsPart
-from detector.core.model.index import Hnsw, NearestCentres, build, tuned
+from detector.core.model.judgement import PROBES, compared
 from detector.core.model.labelled_parts import LabelledPart, TreesPart
+from detector.core.model.learned_part import Events, LearnedPart, learned_weight
 from detector.core.model.nearest_normal import NearestNormal
-from detector.core.model.robust_distance import SCALES, RobustDistance, varies
+from detector.core.model.robust_distance import SCALES, RobustDistance
 from detector.core.model.score_part import (
     SPAN_MIN,
     Explained,
@@ -49,12 +41,6 @@ from detector.core.model.score_part import (
 )
 from detector.core.model.shape import ShapePart, shape_decides
 
-# Weight of the learned part where values have categories or texts beside them: only this part sees unusual
-# combinations. Far out it would hide the shape of normal, so there it is bounded and weighs less; distances
-# to an entity's habits it does not hide (docs/explanation/experiments.md).
-LEARNED_WEIGHT, LEARNED_WEIGHT_BOUNDED = 0.2, 0.1
-# Without numerics nothing is far out.
-LEARNED_WEIGHT_WITHOUT_NUMERICS = 0.5
 # How the robust part's columns share its weight: both scales, and the nearest core events.
 ROBUST_SHARES = (0.45, 0.45, 0.1)
 # Least span of the distances to the nearest core events where no value varies: that of one usual spread.
@@ -62,8 +48,6 @@ ROBUST_SHARES = (0.45, 0.45, 0.1)
 ONE_SPREAD = 0.7
 # Core events that the median and span of distances are measured on.
 MEASURED_BY = 2048
-# Core events whose true neighbours are searched, to choose how wide the graph is searched.
-PROBES = 256
 
 
 class RobustPart(ScorePart):
@@ -79,7 +63,7 @@ class RobustPart(ScorePart):
     held_out = 2  # core events are near to themselves
 
     def __init__(self, setup: PartSetup) -> None:
-        self.weight = 1.0 - _learned_weight(setup.layout)
+        self.weight = 1.0 - learned_weight(setup.layout)
         self._distance = RobustDistance(setup.layout, setup.features, setup.config.calibration.memory_events)
         self._nearest = NearestNormal(setup.config.index)
 
@@ -142,156 +126,6 @@ class RobustPart(ScorePart):
         self._nearest.load(state["nearest"])
 
 
-class LearnedPart(ScorePart):
-    """Logarithm of 1 + the distance to the nearest cluster in the plain encoder's embedding.
-
-    The logarithm, because the contrastive objective lets distances outside its ball grow without limit. It
-    works where fields depend on each other. It has no weight while all categories and texts are constant for
-    each key: nothing is left to combine. Its clusters also show in alerts what is normal near an event, also
-    where its weight is 0.
-    """
-
-    name: ClassVar[str] = "learned"
-
-    def __init__(self, setup: PartSetup) -> None:
-        config, layout, features = setup.config, setup.layout, setup.features
-        self.weight = _learned_weight(layout)
-        self.limit = Limit.TANH if shape_decides(layout) else Limit.NONE
-        self.columns = 1 if self.weight > 0.0 else 0
-        self._config = config
-        self._layout = layout
-        hashed, texts = len(layout.categories), len(layout.texts)
-        self._encoder = Encoder(config.encoder, features.plain_count, hashed, texts, setup.rng)
-        self._clusters = Clusters(config.clusters, config.index, config.encoder.dimension)
-        self._assigned = np.zeros(0, dtype=np.int64)  # cluster of each row that it was refitted to; -1: none
-        self._index: NearestCentres | None = None
-        self._exemplars: Exemplars | None = None
-        self._varies = True  # whether any field does in the core
-
-    def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        if not self.weight > 0.0:
-            return np.zeros((len(inputs), self.columns))
-        _, found = self._nearest(rows, inputs)
-        return np.log1p(found[:, :1].astype(np.float64))
-
-    def _nearest(
-        self, rows: Rows, inputs: NDArray[np.float32]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Numbers of the nearest clusters, nearest first, and distances to their centres, (n, k) each."""
-        assert self._index is not None
-        k = min(self._config.clusters.neighbours, len(self._clusters))
-        return self._index.search(self._encoder.encode(inputs, rows), k)
-
-    def placed(self, rows: Rows, inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-        """Embedding (n, D) of n events, their nearest clusters (n,) and distances (n,); then the clusters'
-        centres (K, D), sizes (K,) and radii (K,).
-        """
-        assert self._index is not None
-        embedded, clusters = self._encoder.encode(inputs, rows), self._clusters
-        nearest, distances = self._index.search(embedded, 1)
-        return embedded, nearest[:, 0], distances[:, 0], clusters.centres, clusters.sizes, clusters.radii
-
-    @property
-    def space(self) -> Space:
-        assert self._index is not None
-        assert self._exemplars is not None
-        return Space(self._encoder, self._clusters, self._index, self._exemplars)
-
-    def copy(self) -> Self:
-        other = copy(self)
-        other._encoder, other._clusters = copy(self._encoder), copy(self._clusters)
-        return other
-
-    @property
-    def spans_min(self) -> tuple[float, ...]:
-        """Infinite where no field varies: there, the embedding shows times and counts only."""
-        return (SPAN_MIN if self._varies else np.inf,) * self.columns
-
-    def refit(self, fit: Fit) -> None:
-        self._varies = bool(self._layout.texts) or varies(fit.sample.rows)
-        self._encoder.serve(fit.learned)
-        self.weight = _learned_weight(self._layout, combines=fit.learned.combines)
-        embedded = embed(self._encoder, fit.inputs, fit.sample.rows)
-        self._assigned = self._clusters.update(fit.sample, embedded, fit.rng)
-        k = min(self._config.clusters.neighbours, len(self._clusters))
-        self._index = tuned(self._clusters.centres, self._config.index, embedded[fit.measured][:PROBES], k)
-
-    def succeed(self, before: Self, core: Core) -> None:
-        core.assign(self._assigned)
-
-    def update(self, update: Update) -> None:
-        self._exemplars = Exemplars(update.core, self._layout, len(self._clusters))
-
-    def explain(self, rows: Rows, inputs: NDArray[np.float32], shown: Shown) -> Explained:
-        """Nearest cluster, and ranges of near clusters that enough entities share; no ids, no text."""
-        assert self._exemplars is not None
-        people = self._exemplars.people
-        found = [array[0].tolist() for array in self._nearest(rows, inputs)]
-        near = list(zip(*found, strict=True))
-        shared = [(number, distance) for number, distance in near if people[number] >= ENTITIES_SHOWN_MIN]
-        nearest, nearest_distance = near[0]
-        typical = shared[0][0] if shared else EVERYTHING
-        cluster = {
-            "id": nearest,
-            "distance": float(nearest_distance),
-            "events": int(self._clusters.sizes[nearest]),
-            "radius": float(self._clusters.radii[nearest]),
-        }
-        told = shared[: shown.exemplars_max]
-        exemplars = [
-            {
-                "cluster": number,
-                "distance": distance,
-                "events": int(self._clusters.sizes[number]),
-                "ranges": ranges,
-            }
-            for (number, distance), ranges in zip(told, self._ranges(told, shown), strict=True)
-        ]
-        return Explained(
-            facts={"exemplars": exemplars, "cluster": cluster},
-            typical=self._exemplars.typical(typical),
-            ends=shown.units.restore(self._exemplars.ends(typical)),
-            shown=typical != EVERYTHING or self._exemplars.everybody >= ENTITIES_SHOWN_MIN,
-        )
-
-    def _ranges(self, near: Sequence[tuple[int, float]], shown: Shown) -> list[dict[str, list[float] | None]]:
-        """Ranges of near clusters' numerics, in the units of the fields; None: all are missing."""
-        assert self._exemplars is not None
-        if not near:
-            return []
-        ends = shown.units.restore(np.stack([self._exemplars.ends(number) for number, _ in near]))
-        return [
-            {
-                place.name: None if math.isnan(low) else [float(f"{low:.6g}"), float(f"{high:.6g}")]
-                for place, low, high in zip(self._layout.numerics, lows, highs, strict=True)
-                if place.field.echo
-            }
-            for lows, highs in ends.tolist()
-        ]
-
-    @property
-    def searches(self) -> tuple[bool, ...]:
-        return (isinstance(self._index, Hnsw),) if self.weight > 0.0 else ()
-
-    def gauges(self) -> dict[str, float]:
-        return {"clusters": float(len(self._clusters))}
-
-    def to_state(self) -> dict[str, Any]:
-        return {
-            "encoder": self._encoder.to_state(),
-            "clusters": self._clusters.to_state(),
-            "weight": self.weight,
-            "ef": 0 if self._index is None else self._index.ef,
-        }
-
-    def load(self, state: Mapping[str, Any], core: Core) -> None:
-        self._encoder.load(state["encoder"])
-        self._clusters.load(state["clusters"])
-        self.weight = state["weight"]
-        self._index = build(self._clusters.centres, self._config.index, state["ef"] or None)
-        self._exemplars = Exemplars(core, self._layout, len(self._clusters))
-
-
 PARTS: tuple[PartFactory, ...] = (
     RobustPart.make,
     ShapePart.make,
@@ -308,7 +142,8 @@ class Promotion:
     """Successors of the parts without labels."""
 
     parts: Sequence[ScorePart]
-    step: int  # of the plain learner whose weights they have
+    learned: Learned  # weights of the plain encoder that they have
+    figures: Mapping[str, float] | None  # of it, see `judgement`; None: it is the one that served before
     measured: NDArray[np.float64]  # (m, P) distances of core events evenly spread over the sample
     heat: NDArray[np.float32]  # (m, H) inputs of the same events that say their heat
 
@@ -416,26 +251,58 @@ class ServedModel:
         return [part.copy() for part in self._plain]
 
     def refitted(
-        self, copies: Sequence[ScorePart], sample: Sample, learned: Learned, rng: np.random.Generator
+        self,
+        copies: Sequence[ScorePart],
+        sample: Sample,
+        learned: Learned,
+        rng: np.random.Generator,
+        *,
+        frauds: Events | None = None,
     ) -> Promotion:
-        """Refit copies to a sample of the core; changes nothing else."""
+        """Refit copies to a sample of the core; changes nothing else.
+
+        Parameters
+        ----------
+        frauds
+            Confirmed ones, to compare the encoder with the one that serves; None: it is not compared.
+        """
         inputs = self._features.compute(sample.rows)
         every = max(-(-len(inputs) // MEASURED_BY), *(part.held_out for part in copies))
         measured = slice(None, None, every)
         fit = Fit(sample=sample, inputs=inputs, measured=measured, learned=learned, rng=rng)
-        for part in copies:
-            part.refit(fit)
         some = np.ascontiguousarray(inputs[measured])  # kernels are compiled for rows without gaps
-        distances = _columns(copies, sample.rows.take(measured), some)
-        return Promotion(copies, learned.step, distances, inputs[measured, self._features.heat])
+        rows = sample.rows.take(measured)
+        figures = None
+        if frauds is None:
+            _refit(copies, fit)
+        else:
+            few = slice(None, None, -(-len(some) // PROBES) or 1)
+            probes = np.ascontiguousarray(some[few]), rows.take(few)
+            part = next(each for each in copies if isinstance(each, LearnedPart))
+            before = part.seen(probes, frauds) if self.ready else None
+            _refit(copies, fit)
+            figures = {} if before is None else compared(before, part.seen(probes, frauds))
+        distances = _columns(copies, rows, some)
+        return Promotion(copies, learned, figures, distances, inputs[measured, self._features.heat])
+
+    @property
+    def learned(self) -> Learned:
+        """Weights of the plain encoder that serves."""
+        return next(part.learned(self.step) for part in self._plain if isinstance(part, LearnedPart))
 
     def install(self, promotion: Promotion, core: Core) -> None:
         """Serve the successors, and assign the core's rows to their clusters."""
         for part, before in zip(promotion.parts, self._plain, strict=True):
             part.succeed(before, core)
         self._plain = list(promotion.parts)
-        self.step = promotion.step
+        self.step = promotion.learned.step
         self.ready = True
+
+    def trial(self, promotion: Promotion) -> ServedModel:
+        """A model that serves the successors, to look at; this one is not changed."""
+        other = copy(self)
+        other._plain = list(promotion.parts)
+        return other
 
     def update(self, update: Update) -> None:
         """Begin the next version: bring all parts up to date."""
@@ -467,18 +334,11 @@ class ServedModel:
         self.ready = True
 
 
+def _refit(parts: Sequence[ScorePart], fit: Fit) -> None:
+    for part in parts:
+        part.refit(fit)
+
+
 def _columns(parts: Sequence[ScorePart], rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
     """Distances (n, P) of all parts, side by side."""
     return np.concatenate([part.distances(rows, inputs) for part in parts], axis=1)
-
-
-def _learned_weight(layout: Layout, *, combines: bool = True) -> float:
-    """0 where there are numerics only: the others say all about them (docs/explanation/experiments.md).
-
-    `combines` is whether any category or text says more than whose event it is.
-    """
-    if not combines or (not layout.categories and not layout.texts):
-        return 0.0 if layout.numerics else LEARNED_WEIGHT_WITHOUT_NUMERICS
-    if not layout.numerics:
-        return LEARNED_WEIGHT_WITHOUT_NUMERICS
-    return LEARNED_WEIGHT_BOUNDED if shape_decides(layout) else LEARNED_WEIGHT

@@ -97,6 +97,13 @@ class Trainer:
         self.learn(rows, self._features.compute(rows), np.ones(len(rows), dtype=bool))
         return self.learner.learned()
 
+    def resume(self, learned: Learned) -> None:
+        """Go on from weights that were served; the optimiser begins anew."""
+        state = self.learner.to_state()
+        moments = {name: np.zeros_like(moment) for name, moment in state["moments"].items()}
+        weights = {name: weight.copy() for name, weight in learned.weights.items()}
+        self.learner.load({**state, "edges": learned.edges.copy(), "weights": weights, "moments": moments})
+
     def _hide(self, rows: Rows) -> None:
         """Take away from the learner what only says whose event it is."""
         inputs, layout = self._features.compute(rows), self._layout

@@ -24,6 +24,8 @@ from detector.core.labels.replay_buffer import ReplayBuffer
 from detector.core.model.clusters import Core
 from detector.core.model.embedding import HashedRows, Space, embed
 from detector.core.model.serving import ServedModel
+from detector.core.model.versions import Versions
+from detector.core.shard.learning import Learning
 from detector.core.shard.scoring import Scorer
 from detector.core.shard.sizing import fitted
 
@@ -39,6 +41,7 @@ class Embedded:
     core: Core
     buffer: EventBuffer
     frauds: ReplayBuffer  # confirmed ones of this partition
+    versions: Versions
 
     @classmethod
     def of_state(cls, config: ModelPart, state: Mapping[str, Any]) -> Embedded:
@@ -54,6 +57,9 @@ class Embedded:
         buffer.load(state["buffer"])
         frauds = ReplayBuffer(buffer.examples(np.zeros(0, dtype=np.int64)))
         frauds.load(state["supervision"]["frauds"])
+        versions = Versions()
+        if served.ready:
+            versions.load(state["versions"], served.learned)
         return cls(
             layout=layout,
             features=features,
@@ -62,6 +68,7 @@ class Embedded:
             core=core,
             buffer=buffer,
             frauds=frauds,
+            versions=versions,
         )
 
     @property
@@ -87,14 +94,15 @@ class Embedded:
         return embed(self.space.encoder, inputs, hashes)
 
 
-def embedded(scorer: Scorer, core: Core, buffer: EventBuffer, frauds: ReplayBuffer) -> Embedded:
+def embedded(scorer: Scorer, learning: Learning, buffer: EventBuffer, frauds: ReplayBuffer) -> Embedded:
     """That of a shard that runs, given its parts."""
     return Embedded(
         layout=scorer.layout,
         features=scorer.features,
         units=scorer.units,
         served=scorer.served,
-        core=core,
+        core=learning.core,
         buffer=buffer,
         frauds=frauds,
+        versions=learning.versions,
     )

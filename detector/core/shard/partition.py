@@ -177,6 +177,11 @@ class Partition:
         return self._shard.followed
 
     @property
+    def refused(self) -> str:
+        """Why the last barrier refused a new encoder, in words; empty: it did not."""
+        return self._shard.refused
+
+    @property
     def follows(self) -> bool:
         """Whether the next barrier is one of the journal's."""
         return bool(self._plan)

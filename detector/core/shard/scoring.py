@@ -11,6 +11,7 @@ them (`calibration.heated`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -281,6 +282,28 @@ class Scorer:
         if restart:
             plain = self.calibration.combine(promotion.measured)
             self.calibration.restart(heated(plain, promotion.heat))
+
+    def figures(self, promotion: Promotion, threshold: float) -> dict[str, float]:
+        """Figures of a candidate's scores, see `judgement`; `threshold`: lowest score of an alert."""
+        served, calibration = self.served.trial(promotion), copy(self.calibration)
+        calibration.weights = served.weights
+        calibration.update_spans(promotion.measured, served.spans_min)
+        plain = heated(calibration.combine(promotion.measured), promotion.heat)
+        distances = calibration.mix(plain, np.full(len(plain), np.nan))
+        return {
+            "beyond": float((~calibration.accepts(distances)).mean()),
+            "alerts": float((calibration.scores(distances) >= threshold).mean()),
+        }
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for the metrics."""
+        return {
+            "profiles": float(len(self.profiles)),
+            "trim": self.calibration.trim_score if self.served.ready else 0.0,
+            "shifts": float(self.shifts.count),
+            "label_weight": self.calibration.label_weight,
+            **self.served.gauges(),
+        }
 
     def to_state(self) -> dict[str, Any]:
         """State right after a barrier."""

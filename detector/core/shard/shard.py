@@ -38,7 +38,7 @@ from detector.core.labels.case_alerts import CaseAlerts
 from detector.core.labels.desk import Desk
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.labels.peer_messages import Exchange
-from detector.core.labels.peers import Message, Peers
+from detector.core.labels.peers import Peers
 from detector.core.labels.receipts import Barrier
 from detector.core.labels.routing import KIND as FEEDBACK
 from detector.core.labels.routing import Routing
@@ -124,11 +124,13 @@ class Shard:
             CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
             self._alerting,
             Erasing(self._intake.parser, self._holders),
+            self._learning.versions,
         )
         self._alerting.know_answers(self.desk.book.last_answer)
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
         )
+        self._learning.frauds = self._supervision.confirmed
         self._peers = Peers(self._supervision, layout, shape(self.config), identity.partition)
 
     # --- what the partition asks ---------------------------------------------------------------------------
@@ -167,6 +169,11 @@ class Shard:
         return self.events < self.config.model.calibration.warm_up_events
 
     @property
+    def refused(self) -> str:
+        """Why the last barrier refused a new encoder, in words; empty: it did not."""
+        return self._learning.versions.refusal
+
+    @property
     def drift(self) -> Drift | None:
         """What is known of drift; None: nothing yet."""
         return self._scorer.drift.found
@@ -177,20 +184,14 @@ class Shard:
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
-        served, calibration = self._scorer.served, self._scorer.calibration
         return {
             "events": float(self.events),
             "warm_up": float(self.warming_up),
-            "encoder_loss": self._learning.loss,
-            "core_events": float(len(self._learning.core)),
-            "profiles": float(len(self._scorer.profiles)),
-            "trim": calibration.trim_score if served.ready else 0.0,
+            **self._learning.gauges(),
             "labels": float(len(self.desk.book.labels)),
-            "shifts": float(self._scorer.shifts.count),
-            "label_weight": calibration.label_weight,
             "fraud_keys": float(len(self._supervision.fraud_rates)),
             **self._buffer.gauges(),
-            **served.gauges(),
+            **self._scorer.gauges(),
             **self._alerting.gauges(),
             **self._peers.gauges(),
         }
@@ -238,7 +239,7 @@ class Shard:
     @property
     def embedded(self) -> Embedded:
         """The embedding, to be looked at until the next event."""
-        return embedded(self._scorer, self._learning.core, self._buffer, self._supervision.confirmed)
+        return embedded(self._scorer, self._learning, self._buffer, self._supervision.confirmed)
 
     def _score(self, events: Events, *, silent: bool, explain: int | None) -> tuple[Scores, Decided]:
         """Score admitted events, decide about alerts, and remember the events for labels."""
@@ -342,7 +343,8 @@ class Shard:
         self.followed = follow(self._scorer, self._learning)
         if self.followed:
             self._alerting.forgive()
-        self._learning.promote(self._scorer, restart=self._young or bool(self.followed))
+        restart = self._young or bool(self.followed)
+        self._learning.promote(self._scorer, restart, self._alerting.threshold)
         # Step 2
         before = self._standing()
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
@@ -363,7 +365,7 @@ class Shard:
         self.since_barrier = 0
         # Step 5
         if self.config.exchange:  # also in a silent replay, because publishing changes state
-            self.exchange.publish(self.position, self._publish())
+            self.exchange.publish(self.position, [*self._peers.publish(), *self.desk.routing.publish()])
         # Step 6
         changes = learned(before, self._standing())
         self.desk.write(Barrier(position=self.position, event_time=self.event_time, learned=changes))
@@ -381,12 +383,14 @@ class Shard:
         2. supervision       flags, fraud rates, replay buffers
         3. alerting          estimates of missed frauds
         4. learning, scorer  frauds leave the core of normal events; cleared alerts enter it and profiles
-        5. all of them       what is held of the entities to erase goes
+        5. learning          follows what is asked of the encoder
+        6. all of them       what is held of the entities to erase goes
         """
         self._buffer.expire(self.event_time)
         applied = self.desk.apply(labels, self.event_time, self.position - 1)
         for part in (self._supervision, self._alerting, self._learning, self._scorer):
             part.apply(applied)
+        self._learning.govern(self._scorer, restart=self._young)
         if self.desk.erased:
             self.desk.tell_dropped(erase([*self.desk.erased], self._holders(), self._buffer))
             self._forget_erased()
@@ -421,10 +425,6 @@ class Shard:
         if kind == FEEDBACK:
             return self.desk.routing.receive(arrays)
         return self._peers.receive(kind, arrays, self.event_time)
-
-    def _publish(self) -> list[Message]:
-        """Messages for peers, within the limits of `Exchange.publish`."""
-        return [*self._peers.publish(), *self.desk.routing.publish()]
 
     def reconfigure(self, config: ModelPart) -> None:
         """Use another configuration; where the model depends on what changed, begin a new one.

@@ -33,6 +33,7 @@ from detector.core.labels.event_buffer import ALERTED_MAX
 from detector.core.labels.event_buffer import sizes as label_sizes
 from detector.core.labels.replay_buffer import EXAMPLES_MAX
 from detector.core.labels.routing import BYTES_MAX as ANSWERS_BYTES
+from detector.core.model.versions import KEPT_MAX
 from detector.core.shard.watched import columns
 
 SNAPSHOTS = 2
@@ -53,6 +54,7 @@ INPUTS_COPIES = 4
 INPUTS_COPIES_USUAL = 3
 # Copies of an encoder's weights, of both encoders: weights, two moments, sums, gradients and average of a
 # learner, weights and sums that serve, those of a refit. A checkpoint has weights, moments, and what serves.
+# Older versions (`versions`) come on top.
 ENCODER_COPIES, ENCODER_COPIES_SAVED = 18, 9
 REPLAY_BUFFERS = 3  # of confirmed frauds, of answers, of peers
 BLOCKS = 16  # blocks that are being filled, learned from, watched for a shift, and waiting for the learner
@@ -227,7 +229,7 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
             core * (row + INPUTS_COPIES_USUAL * 4 * inputs),
         ),
         "index": _part(vectors * (4 * max(encoder.dimension, inputs) + NODE_BYTES * model.index.m), 0),
-        "encoders": _part(ENCODER_COPIES * weights, ENCODER_COPIES_SAVED * weights),
+        "encoders": _part((ENCODER_COPIES + KEPT_MAX) * weights, (ENCODER_COPIES_SAVED + KEPT_MAX) * weights),
         "replayed examples": FixedPart(examples, examples, 0),
         "event ids": _part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
         "cases": _part(open_cases + beside, copied_cases + beside),

@@ -155,6 +155,26 @@ METRICS: tuple[Metric, ...] = (
         "detector_model_version", "version", "version", "Number of times that a new encoder began to serve."
     ),
     _model("detector_encoder_steps_total", "encoder_step", "steps", "Training steps of the serving encoder."),
+    _model(
+        "detector_encoder_version",
+        "encoder_version",
+        "version",
+        "Version of the encoder that serves (`detector model list`); 0: what a model file brought, or none.",
+    ),
+    _model(
+        "detector_promotions_refused_total",
+        "promotions_refused",
+        "encoders",
+        "New encoders that were judged worse than the one that serves and did not replace it.",
+        alert="`increase(detector_promotions_refused_total[1d]) > 0`: the log line `promotion_refused` says "
+        "why; more than one: the learner does not recover",
+    ),
+    _model(
+        "detector_promotions_held",
+        "promotions_held",
+        "0 or 1",
+        "1 while an operator holds the encoder that serves (`detector model hold` or `rollback`).",
+    ),
     _model("detector_encoder_loss", "encoder_loss", "", "Training loss of the encoder, a moving average."),
     _model(
         "detector_index_vectors",

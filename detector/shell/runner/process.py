@@ -297,6 +297,13 @@ class Processor:
                 position=partition.position,
                 meaning=f"the stream has changed; {partition.followed}",
             )
+        if live and partition.refused:
+            self._log.warning(
+                "promotion_refused",
+                partition=owned.number,
+                position=partition.position,
+                meaning=f"the encoder of before goes on; of the new one {partition.refused}",
+            )
         self._report_forgotten(owned)
         # Step 5
         if self._checkpointer.due(owned, barrier):
