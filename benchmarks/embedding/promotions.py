@@ -70,8 +70,8 @@ def judged(stream: Stream, lines: Sequence[bytes], options: argparse.Namespace) 
     labels = labels_of(stream, lines, options.delay)
     found: list[dict[str, float]] = []
 
-    def noted(figures: Mapping[str, float], served: Mapping[str, float]) -> list[str]:
-        reasons = objections(figures, served)
+    def noted(figures: Mapping[str, float], served: Mapping[str, float], again: int) -> list[str]:
+        reasons = objections(figures, served, again)
         found.append({**figures, "refused": float(bool(reasons)), "at": float(partition.position)})
         return reasons
 

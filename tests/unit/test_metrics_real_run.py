@@ -50,7 +50,6 @@ NOT_MOVED: dict[Series, str] = {
     ("detector_index_hnsw_ratio", ""): "needs 4,096 core events; see test_shape.py",
     ("detector_index_deleted_ratio", ""): "needs a graph; see test_index.py",
     ("detector_refit_duration_seconds", ""): "needs threads; see test_vitals.py",
-    ("detector_promotions_refused_total", ""): "needs a broken learner; see test_versions.py",
     ("detector_promotions_held", ""): "needs an operator; see test_versions.py",
     (
         "detector_transactions_ended_total",

@@ -257,6 +257,13 @@ def test_an_objection_says_what_is_wrong(figures: dict[str, float], said: str) -
     assert said in found
 
 
+def test_a_stream_that_stays_different_keeps_no_candidate_away_for_long() -> None:
+    other = {"neighbours": 0.9, "alerts": 0.3}
+    refused = [bool(objections(other, {}, again)) for again in range(8)]
+    assert refused == [True] * 4 + [False] * 4
+    assert objections({"neighbours": NEIGHBOURS_MIN / 2.0}, {}, again=100)  # another space, not another stream
+
+
 def test_a_fall_in_precision_that_may_be_chance_is_no_objection() -> None:
     assert not objections({"precision": 0.5, "precision_before": 0.7, "frauds": 32.0}, {})
 

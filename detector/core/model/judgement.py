@@ -32,10 +32,11 @@ PROBES_MIN = 64  # fewer say nothing
 NEIGHBOURS = 10
 FRAUDS_MIN, FRAUDS_MAX = 32, 256  # confirmed ones, the newest
 
-NEIGHBOURS_MIN = 0.15
+NEIGHBOURS_MIN = 0.1
 """Least share of neighbours that stay."""
 BEYOND_MARGIN, ALERTS_MARGIN = 0.10, 0.02
-"""By how much more a share may be than that of the version that serves when it was promoted."""
+"""By how much more a share may be than that of the version that serves when it was promoted; twice as much
+after each refusal in a row. What goes on is what the stream has become: it must not keep every candidate away."""
 PRECISION_MARGIN = 0.15
 """By how much less precision may be, and by two standard errors of it at least."""
 
@@ -69,13 +70,15 @@ def compared(before: Seen, after: Seen) -> dict[str, float]:
     return figures
 
 
-def objections(figures: Mapping[str, float], served: Mapping[str, float]) -> list[str]:
+def objections(figures: Mapping[str, float], served: Mapping[str, float], again: int = 0) -> list[str]:
     """What is wrong with a candidate, in words; none: nothing.
 
     Parameters
     ----------
     served
         Figures of the version that serves, when it was promoted.
+    again
+        Candidates that were refused since then.
     """
     found = []
     if figures.get("neighbours", 1.0) < NEIGHBOURS_MIN:
@@ -86,7 +89,7 @@ def objections(figures: Mapping[str, float], served: Mapping[str, float]) -> lis
         ("beyond", BEYOND_MARGIN, "would not be accepted"),
         ("alerts", ALERTS_MARGIN, "would give alerts"),
     ):
-        limit = served.get(name, 0.0) + margin
+        limit = served.get(name, 0.0) + margin * 2.0**again
         if figures.get(name, 0.0) > limit:
             found.append(f"{figures[name]:.1%} of normal events {what}, at most {limit:.1%} may")
     if "precision" in figures:

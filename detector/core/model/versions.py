@@ -62,6 +62,7 @@ class Versions:
         self._learned: dict[int, Learned] = {}  # their weights
         self.held = False
         self.refused = 0  # candidates
+        self.again = 0  # of them since the last promotion
         self.refusal = ""  # why the last barrier refused one, in words; empty: it did not
         self.asked = False  # whether an operator asked for anything at this barrier
         self.wanted: int | None = None  # and for which version
@@ -81,7 +82,7 @@ class Versions:
         if self.serving is not None and before is not None:
             self.older[self.number] = self.serving
             self._learned[self.number] = before
-        self.serving = version
+        self.serving, self.again = version, 0
         kept = _thinned(self.older)
         self.older = {number: self.older[number] for number in sorted(kept)}
         self._learned = {number: self._learned[number] for number in self.older}
@@ -89,6 +90,7 @@ class Versions:
     def refuse(self, reasons: str) -> None:
         """A candidate was judged worse."""
         self.refused += 1
+        self.again += 1
         self.refusal = reasons
 
     def learned(self, number: int) -> Learned:
@@ -155,6 +157,7 @@ class Versions:
             "weights": weights,
             "held": self.held,
             "refused": self.refused,
+            "again": self.again,
         }
 
     def load(self, state: Mapping[str, Any], like: Learned) -> None:
@@ -172,7 +175,7 @@ class Versions:
         }
         if any(_form(learned) != _form(like) for learned in self._learned.values()):
             raise ValueError("an older encoder has weights of another form")
-        self.held, self.refused = state["held"], state["refused"]
+        self.held, self.refused, self.again = state["held"], state["refused"], state["again"]
 
 
 def _form(learned: Learned) -> Mapping[str, tuple[str, tuple[int, ...]]]:

@@ -261,7 +261,7 @@ class Learning:
 
     def _objections(self, figures: Mapping[str, float]) -> str:
         serving = self.versions.serving
-        return "; ".join(objections(figures, {} if serving is None else serving.figures))
+        return "; ".join(objections(figures, {} if serving is None else serving.figures, self.versions.again))
 
     def _accept(self, served: ServedModel, learned: Learned, figures: Mapping[str, float]) -> None:
         times = self.core.filled().times
