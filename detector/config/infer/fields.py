@@ -125,9 +125,9 @@ def _unnamed_amount(amounts: Sequence[tuple[str, Column]], sample: Sample) -> st
     is the amount.
     """
     numbers = [(name, column) for name, column in amounts if not set(column.words) & MEASURE_WORDS]
-    for (name, column), (_, other) in itertools.combinations(numbers, 2):
-        both = len(column.rows) + len(other.rows)
-        if both == column.events and not set(column.rows) & set(other.rows) and other.rows:
+    partial = [(name, column) for name, column in numbers if column.missing]
+    for (name, column), (_, other) in itertools.combinations(partial, 2):
+        if len(column.rows) + len(other.rows) == column.events and not set(column.rows) & set(other.rows):
             return name
     if not any(_is_currency(column) for column in sample.usable()):
         return None
