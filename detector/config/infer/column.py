@@ -352,7 +352,7 @@ def id_rank(column: Column) -> int | None:
     if column.of_envelope:
         return 3 if column.says_id else None
     about = set(column.words) & EVENT_WORDS
-    if about and column.words[0] in ("id", "numero") and _only_events(column):
+    if about and column.words[0] in ID_WORDS and _only_events(column):
         return 0  # idTransaccion
     if column.says_id and (not column.noun or column.noun in EVENT_WORDS or _only_events(column)):
         return 0

@@ -29,6 +29,9 @@ from detector.config.tree import MISSING, NumberForm
 AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
 WHOLE_WORDS = word_set("total grand gross")
 """Of several amounts of one event, the one that has the others in it."""
+TAX_WORDS = word_set("tax vat")
+_WITH_TAX = word_set("incl including inclusive excl excluding exclusive inc ex with without")
+"""Beside a word for taxes: the amount with or without them, not the tax."""
 DISPLAY_CHARS_MAX = 64  # of the tree
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
@@ -99,6 +102,9 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
         (
             bool(_less(column)),
             concepts,
+            -len(
+                {concept(word) for word in column.words} & set(AMOUNT_CONCEPTS)
+            ),  # total_cost, not total_energy
             bool(set(column.last_words) & IN_WORDS),
             not _is_whole(column),
             column.missing > 0.5,
@@ -119,16 +125,19 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
 
 
 def _unnamed_amount(amounts: Sequence[tuple[str, Column]], sample: Sample) -> str | None:
-    """Of numbers without a telling name: the first of a statement's two sides; the one beside a currency.
+    """Of numbers without a telling name: the first of a statement's two sides; the one with a currency.
 
-    Each event of a statement has a number on one of its sides. Beside a currency the only number with cents
-    is the amount.
+    Each event of a statement has a number on one of its sides. Else the only number that names its currency
+    is the amount; else, beside a currency, the only one with cents.
     """
     numbers = [(name, column) for name, column in amounts if not set(column.words) & MEASURE_WORDS]
     partial = [(name, column) for name, column in numbers if column.missing]
     for (name, column), (_, other) in itertools.combinations(partial, 2):
         if len(column.rows) + len(other.rows) == column.events and not set(column.rows) & set(other.rows):
             return name
+    money = [name for name, column in amounts if column.symbol]
+    if len(money) == 1:
+        return money[0]
     if not any(_is_currency(column) for column in sample.usable()):
         return None
     cents = [(name, column) for name, column in numbers if not column.whole and _has_cents(column)]
@@ -153,7 +162,8 @@ def _is_whole(column: Column) -> bool:
 
 def _less(column: Column) -> set[str]:
     """Words that say that it is not the amount at stake."""
-    return set(column.words) & LESS_AMOUNT_WORDS
+    words = set(column.words)
+    return words & (LESS_AMOUNT_WORDS - TAX_WORDS if words & _WITH_TAX else LESS_AMOUNT_WORDS)
 
 
 def amount_rank(column: Column) -> int | None:

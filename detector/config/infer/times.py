@@ -23,6 +23,7 @@ _ISO = re.compile(
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _CLOCK = r"(?P<clock>[ T,]{1,2}(?P<H>\d{1,2}):(?P<M>\d\d)(?P<S>:\d\d)?(?P<f>\.\d{1,6})?(?P<p> ?[AaPp][Mm])?)?"
+_WEEKDAY = re.compile(r"((?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*)(,? )(?=\d)")
 _FIGURES = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
 _NAMED = re.compile(rf"(\d{{1,2}})([ ./-]?)([A-Za-z]{{3}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
 _COMPACT = re.compile(
@@ -269,6 +270,12 @@ def _is_day(text: str) -> bool:
 
 def _pattern(texts: Sequence[str]) -> TimeForm | None:
     """A pattern of `%`, with the order of day and month as the values show it."""
+    if weekday := _WEEKDAY.match(texts[0].strip()):
+        rest = [_WEEKDAY.sub("", text.strip()) for text in texts]
+        found = _pattern(rest) if not any(map(_WEEKDAY.match, rest)) else None
+        return found and found._replace(
+            format=f"{'%A' if len(weekday[1]) > 3 else '%a'}{weekday[2]}{found.format}"
+        )
     named = [_NAMED.fullmatch(text.strip()) for text in texts]
     if all(named):
         found = [one for one in named if one]
