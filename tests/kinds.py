@@ -254,6 +254,41 @@ def persons_and_keys() -> bytes:
     return table(named("Employee,Employee ID,Transaction Date,Amount", rows))
 
 
+def euros() -> bytes:
+    """A sign of a currency in each row, in an encoding of one byte; accents only in the names."""
+    rows = events(
+        a=lambda draw, time, n: 800_001 + n,
+        b=lambda draw, time, n: f"{time:%d/%m/%Y %H:%M}",
+        c=lambda draw, time, n: f"CL{draw.randrange(40):05}",
+        d=lambda draw, time, n: f"{with_comma(price(draw))} €",
+    )
+    return table(named("Nº Operación;Fecha;Cliente;Importe", rows, ";"), ";", "cp1252")
+
+
+def receipts() -> bytes:
+    """Weekdays before the dates."""
+    rows = events(
+        a=lambda draw, time, n: f"#{40_000 + n}",
+        b=lambda draw, time, n: f"{time:%a %d %b %Y %I:%M %p}",
+        c=lambda draw, time, n: f"Cust {draw.randrange(40)}",
+        d=lambda draw, time, n: f"€ {price(draw):,.2f}",
+    )
+    return table(named("Receipt;Date;Customer;Total", rows, ";"), ";", bom=True)
+
+
+def costs() -> bytes:
+    """Totals of several things; that of the costs is with taxes and without."""
+    return lines(
+        events(
+            id=lambda draw, time, n: f"CDR{n:06}",
+            started=lambda draw, time, n: time.isoformat(),
+            contract_id=lambda draw, time, n: f"C{draw.randrange(40):08}",
+            total_energy=lambda draw, time, n: round(draw.uniform(2, 70), 3),
+            total_cost=lambda draw, time, n: {"excl_vat": (a := price(draw)), "incl_vat": round(a * 1.19, 2)},
+        )
+    )
+
+
 def _csv(name: str, make: Callable[[], bytes], **more: Any) -> Shape:
     return Shape(**{"name": name, "make": make, "file": "events.csv", "id": None, "amount": None} | more)
 
@@ -305,5 +340,16 @@ KINDS = (
         time="Transaction Date",
         main="Employee ID",
         amount="Amount",
+    ),
+    _csv("euros", euros, id="Nº Operación", time="Fecha", main="Cliente", amount="Importe"),
+    _csv("receipts", receipts, id="Receipt", time="Date", main="Customer", amount="Total"),
+    _csv(
+        "costs",
+        costs,
+        file="events.jsonl",
+        id="id",
+        time="started",
+        main="contract_id",
+        amount="total_cost.excl_vat",
     ),
 )
