@@ -10,7 +10,7 @@ Rules
       earlier ones; without an id, the place of the event in its topic or file is its id.
     - A time is never missing and always has one format. Without one, the record's own timestamp is the time.
     - An entity has a name that says so (card, customer, terminal), or values that recur like those of a key.
-      Where nothing else is one, the text that comes back most like one is.
+      Where nothing else is one, the first text that comes back like a key is.
       People come before devices, devices before places; the first one is the main entity. A field that is
       mostly missing, or whose values never come back, is not.
     - What always has the same value for the same main entity says who it is: it is copied into alerts only.

@@ -71,18 +71,18 @@ def judge(columns: Sequence[Column]) -> list[Judgement]:
 
 
 def with_somebody(choices: list[Choice], columns: Mapping[str, Column]) -> list[Choice]:
-    """Where no field is an entity, make one of the text that comes back like a key; keys before names."""
+    """Where no field is an entity, make one of the first text that comes back like a key."""
     fits = [
-        (not column.numbered_texts, number)
+        number
         for number, choice in enumerate(choices)
         if choice.kind in ("categorical", "text") and choice.path in columns
-        if (column := columns[choice.path]).types == {str} and column.recurs and _can_be_entity(column)
+        if (column := columns[choice.path]).numbered_texts and column.recurs and _can_be_entity(column)
         if column.missing <= UNNAMED_MISSING_MAX and not _is_number_like(column) and not column.in_runs
         if not set(column.last_words) & (ATTRIBUTE_WORDS | MEASURE_WORDS)
     ]
     if not fits or any(choice.kind == "entity" for choice in choices):
         return choices
-    _, best = min(fits)
+    best = fits[0]
     reason = "nothing else says who it is, and its values come back"
     return [*choices[:best], replace(choices[best], kind="entity", reason=reason), *choices[best + 1 :]]
 
