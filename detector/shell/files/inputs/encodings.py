@@ -101,7 +101,7 @@ def _of_accents(head: bytes) -> tuple[str, float]:
             continue
         high = Counter(_small(letter) for letter in text if _tells(letter) and not letter.isspace())
         fitting = max(sum(high[letter] for letter in set(own)) for own in languages)
-        fit = fitting / max(1, high.total())
+        fit = fitting / high.total() if high else 1.0
         if best < 0.0 or fit > best + _ACCENTS_MORE:
             best, found = fit, found if encoding == "cp1252" else encoding
     return found, best
@@ -147,8 +147,8 @@ def _of_alphabet(head: bytes) -> str | None:
 
 
 def _tells(character: str) -> bool:
-    """Whether it is of a language: signs of currencies, one for each amount, are of none."""
-    return character > "\x7f" and unicodedata.category(character) != "Sc"
+    """Whether it is of a language: signs of currencies, one for each amount, are of none, nor are ª and º."""
+    return character > "\x7f" and character not in "\xaa\xba" and unicodedata.category(character) != "Sc"
 
 
 def _beyond_ascii(text: str) -> int:
