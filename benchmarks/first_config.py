@@ -3,7 +3,7 @@
     python -m benchmarks.first_config
 
 The shapes are those of tests/shapes.py and, written after the rules of their time, tests/aside.py,
-tests/further.py, tests/exports.py, tests/odd.py, tests/trades.py and tests/written.py.
+tests/further.py, tests/exports.py, tests/odd.py, tests/trades.py, tests/written.py and tests/kinds.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from detector.config.load import load
 from tests.aside import ASIDE
 from tests.exports import EXPORTS
 from tests.further import FURTHER
+from tests.kinds import KINDS
 from tests.odd import ODD
 from tests.shapes import SHAPES, Shape
 from tests.trades import TRADES
@@ -32,7 +33,7 @@ def main() -> None:
     """Print one row per shape; what is not as expected has a question mark."""
     print(HEADER)
     print("|" + "---|" * (HEADER.count("|") - 1))
-    for shape in (*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN):
+    for shape in (*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS):
         print(row(shape), flush=True)
 
 

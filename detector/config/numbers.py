@@ -1,4 +1,4 @@
-"""What stands beside the digits of numbers in texts: signs, currencies, separators of groups."""
+"""What stands beside the digits of numbers in texts: signs, currencies, per cent, separators of groups."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 _SIGNS = "$¢£¤¥֏؋৲৳৻૱௹฿៛\u20a0-\u20cf﷼﹩＄￠￡￥￦"
 CURRENCY = (
     rf"(?:[A-Za-z]{{0,3}}[{_SIGNS}]|[A-Z]{{3,5}}|kr\.?|zł|Kč|Ft|lei|Fr\.?|Rs\.?|Rp\.?|RM|R|TL|"
-    r"K[Ss]h|руб\.?|р\.|грн\.?|лв\.?|đ)"
+    r"%|K[Ss]h|руб\.?|р\.|грн\.?|лв\.?|đ)"
 )
 SIGN = "[-+−]"
 SIDE = r"(?:[CcDd][Rr]\.?)"

@@ -304,15 +304,21 @@ def test_an_event_without_id_and_time_says_so(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "form",
-    ["%d.%m.%Y %H:%M:%S", "%Y%m%d", "%m/%d/%y %I:%M %p", "%d %b %Y", "%Y-%jT%H", "%Y-%m-%dT%H:%M:%S.%f%z"],
+    [
+        "%d.%m.%Y %H:%M:%S",
+        "%Y%m%d",
+        "%m/%d/%y %I:%M %p",
+        "%d %b %Y",
+        "%Y-%jT%H",
+        "%Y-%m-%dT%H:%M:%S.%f%z",
+        "%Y-%m",
+    ],
 )
 def test_patterns_of_times(path: Path, form: str) -> None:
     assert read(path, MINIMAL, f"event.time.format='{form}'").event.time.format == form
 
 
-@pytest.mark.parametrize(
-    "form", ["%H:%M", "%Y-%m", "%Y-%m-%d %Q", "%Y %Y-%m-%d", "%", "%c", "%Y%m%d%", "dd.mm"]
-)
+@pytest.mark.parametrize("form", ["%H:%M", "%Y", "%Y-%m-%d %Q", "%Y %Y-%m-%d", "%", "%c", "%Y%m%d%", "dd.mm"])
 def test_patterns_that_say_no_day_or_are_none(path: Path, form: str) -> None:
     [where] = problems_in(path, MINIMAL, f"event.time.format='{form}'")
     assert where.startswith("event.time.format")

@@ -26,6 +26,7 @@ from tests.aside import ASIDE
 from tests.commands import run_main
 from tests.exports import EXPORTS
 from tests.further import FURTHER
+from tests.kinds import KINDS
 from tests.odd import ODD
 from tests.shapes import SHAPES, Shape
 from tests.trades import TRADES
@@ -85,7 +86,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN]
+ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS]
 
 
 @pytest.mark.parametrize("shape", ALL, ids=lambda shape: shape.name)

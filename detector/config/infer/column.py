@@ -11,7 +11,16 @@ from functools import cached_property
 from typing import Any
 
 from detector.config.infer.numbers import Written, symbol_of, value_of, written
-from detector.config.infer.times import TimeForm, counts_time, day_number, in_order, is_clock, time_form
+from detector.config.infer.times import (
+    TimeForm,
+    counts_time,
+    covers_hours,
+    day_number,
+    in_order,
+    is_clock,
+    time_form,
+    years_between,
+)
 from detector.config.infer.vocabulary import (
     ATTRIBUTE_WORDS,
     CLOCK_WORDS,
@@ -22,6 +31,7 @@ from detector.config.infer.vocabulary import (
     EVENT_WORDS,
     ID_WORDS,
     IN_WORDS,
+    KNOWN,
     LOGIN_WORDS,
     MEASURE_WORDS,
     NEVER_TIME_WORDS,
@@ -41,7 +51,9 @@ KEY_DISTINCT_MIN = 10  # fewer different values are categories, whatever their n
 FILLER_SHARE_MIN = 0.2  # of the values, of one that stands for none, as NOTPROVIDED
 RECURRING_DISTINCT_MIN = 20  # of a key that has no name of one
 WHOLE_MAX = 1e15  # below, a float that is whole is written as a whole number
+SPACED_MAX = 0.1  # share of values with a space in them; more are descriptions
 CHANCE_MIN = 20.0  # differing pairs that chance would give; fewer prove nothing
+STREAM_YEARS_MAX = 5  # of the events of a sample; births and contracts lie further apart
 CHANCE_SHARE_MAX = 0.02  # of these that may be seen: people move, and cards are renewed
 RANDOM_KEY = re.compile(r"[0-9a-f]{16,}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MISSING_TEXTS = frozenset(MISSING) | frozenset(
@@ -50,7 +62,7 @@ MISSING_TEXTS = frozenset(MISSING) | frozenset(
 """Texts of a number that are missing anyway."""
 _TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
 _DIGITS = re.compile(r"\d{1,40}", re.ASCII)
-_CODED = re.compile(r"(?=.*[A-Za-z])([A-Za-z]{1,5})?(\d{1,40})([A-Za-z]{1,5})?$", re.ASCII)
+_CODED = re.compile(r"(?=.*[A-Za-z])([A-Za-z]{1,5})?[-_ ]?(\d{1,40})([A-Za-z]{1,5})?$", re.ASCII)
 
 
 @dataclass
@@ -98,6 +110,8 @@ class Column:
             return self._of_side("", sides)
         if found in ("payer", "payee") and last & {"name", "nm"}:
             return found  # nameOrig
+        if self.noun not in KNOWN and self.recurs and self.numbered_texts:
+            return self._of_side("", sides)  # payer.vpa
         return ""
 
     def _of_side(self, found: str, sides: set[str]) -> str:
@@ -173,6 +187,18 @@ class Column:
             n, distinct = n - most, distinct - 1
         return max(RECURRING_DISTINCT_MIN, 0.01 * n) <= distinct <= 0.9 * n
 
+    @cached_property
+    def in_runs(self) -> bool:
+        """Whether all events of a value are neighbours, as the lines of a document are."""
+        runs = sum(1 for _ in itertools.groupby(map(text_of, self.values)))
+        return runs == self.distinct < len(self.values)
+
+    @cached_property
+    def numbered_texts(self) -> bool:
+        """Whether its values are single words, most of them with digits, as keys are."""
+        with_digits = sum(any(letter.isdigit() for letter in text) for text in self.counts)
+        return self.types == {str} and with_digits >= 0.5 * self.distinct and self.spaced <= SPACED_MAX
+
     @property
     def unique(self) -> bool:
         return len(self.values) == self.events == self.distinct
@@ -233,7 +259,7 @@ class Column:
 
     @cached_property
     def _coded(self) -> bool:
-        """Whether digits have letters beside them like a currency's, but are whole: T000123, ABC7, 7XYZ.
+        """Whether digits have letters beside them like a currency's, but are whole: T000123, ABC-7, 7XYZ.
 
         Letters that are a currency's code are taken for it, unless a zero is in front of the digits.
         """
@@ -304,6 +330,11 @@ class Column:
         return not self.missing and is_clock(self.values)
 
     @cached_property
+    def years(self) -> int:
+        """Calendar years between the first and the last of its times."""
+        return 0 if self.time is None else years_between(self.values, self.time)
+
+    @cached_property
     def in_order(self) -> bool:
         """Whether its times hardly ever go back."""
         return self.time is not None and in_order(self.values, self.time)
@@ -321,7 +352,7 @@ def id_rank(column: Column) -> int | None:
     if column.of_envelope:
         return 3 if column.says_id else None
     about = set(column.words) & EVENT_WORDS
-    if about and column.words[0] in ("id", "numero") and _only_events(column):
+    if about and column.words[0] in ID_WORDS and _only_events(column):
         return 0  # idTransaccion
     if column.says_id and (not column.noun or column.noun in EVENT_WORDS or _only_events(column)):
         return 0
@@ -352,12 +383,13 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
         return (column.of_envelope, False, True, True, False) if column.step else None
     names_time = bool(TIME_WORDS & names)
     iso = column.time.format in ("iso8601", "auto")  # auto: the digits of a date and a time of day
-    if not (names_time or iso or "%" in column.time.format or column.time.origin):
+    dated = "%" in column.time.format or column.time.format == "date"
+    if not (names_time or iso or dated or column.time.origin):
         return None
     if other and not (names_time or iso or column.time.origin or column.in_order):
         return None
-    # Of times that say the same, the one in which the events are in order.
-    plain = not EVENT_WORDS & names, not names_time, not iso
+    # Of times that say the same, one of this stream's few years, in which the events are in order.
+    plain = not EVENT_WORDS & names, not names_time, not iso, column.years > STREAM_YEARS_MAX
     return column.of_envelope, other, column.time.days, *plain, not column.in_order, not names & {"created"}
 
 
@@ -367,8 +399,9 @@ def clock_rank(column: Column, day: Column) -> tuple[Any, ...] | None:
     if not column.clock or column.distinct < 2 or column.of_envelope != day.of_envelope:
         return None
     telling = bool(names & CLOCK_WORDS)
-    if not telling and any(not isinstance(value, str) or ":" not in value for value in column.values):
-        return None  # digits alone need a name
+    signed = all(isinstance(value, str) and ":" in value for value in column.values)
+    if not telling and not signed and (column.entity or not covers_hours(column.counts)):
+        return None
     if names & (OTHER_TIME_WORDS | NEVER_TIME_WORDS) - of_day:
         return None
     return -len(names & of_day), not telling

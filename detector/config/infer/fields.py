@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +14,7 @@ from detector.config.infer.numbers import PLAIN, common_form
 from detector.config.infer.sample import Sample
 from detector.config.infer.vocabulary import (
     CONCEPTS,
+    CURRENCY_CODES,
     ENTITY_RANKS,
     IN_WORDS,
     LESS_AMOUNT_WORDS,
@@ -26,6 +29,9 @@ from detector.config.tree import MISSING, NumberForm
 AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
 WHOLE_WORDS = word_set("total grand gross")
 """Of several amounts of one event, the one that has the others in it."""
+TAX_WORDS = word_set("tax vat")
+_WITH_TAX = word_set("incl including inclusive excl excluding exclusive inc ex with without")
+"""Beside a word for taxes: the amount with or without them, not the tax."""
 DISPLAY_CHARS_MAX = 64  # of the tree
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
@@ -96,20 +102,57 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
         (
             bool(_less(column)),
             concepts,
+            -len(
+                {concept(word) for word in column.words} & set(AMOUNT_CONCEPTS)
+            ),  # total_cost, not total_energy
             bool(set(column.last_words) & IN_WORDS),
             not _is_whole(column),
             column.missing > 0.5,
+            len(column.last_words),  # total, not shipping_total
             place,
             name,
         )
         for place, (name, column) in enumerate(amounts)
         if (concepts := amount_rank(column)) is not None
     ]
-    best = min(ranked, default=None)
-    if best is not None and best[0]:
+    if not ranked:
+        return _unnamed_amount(amounts, sample)
+    best = min(ranked)
+    if best[0]:
         same = [one for one in ranked if _less(dict(amounts)[one[-1]]) <= SAME_AMOUNT_WORDS]
-        best = same[0] if len(same) == 1 else None
-    return None if best is None else best[-1]
+        return same[0][-1] if len(same) == 1 else None
+    return best[-1]
+
+
+def _unnamed_amount(amounts: Sequence[tuple[str, Column]], sample: Sample) -> str | None:
+    """Of numbers without a telling name: the first of a statement's two sides; the one with a currency.
+
+    Each event of a statement has a number on one of its sides. Else the only number that names its currency
+    is the amount; else, beside a currency, the only one with cents.
+    """
+    numbers = [(name, column) for name, column in amounts if not set(column.words) & MEASURE_WORDS]
+    partial = [(name, column) for name, column in numbers if column.missing]
+    for (name, column), (_, other) in itertools.combinations(partial, 2):
+        if len(column.rows) + len(other.rows) == column.events and not set(column.rows) & set(other.rows):
+            return name
+    money = [name for name, column in amounts if column.symbol]
+    if len(money) == 1:
+        return money[0]
+    if not any(_is_currency(column) for column in sample.usable()):
+        return None
+    cents = [(name, column) for name, column in numbers if not column.whole and _has_cents(column)]
+    return cents[0][0] if len(cents) == 1 else None
+
+
+def _is_currency(column: Column) -> bool:
+    """Whether all values are codes of currencies."""
+    return column.types == {str} and {text.lower() for text in column.counts} <= CURRENCY_CODES
+
+
+def _has_cents(column: Column) -> bool:
+    return all(
+        math.isnan(n) or abs(100 * n - round(100 * n)) < 1e-6 * max(1.0, abs(n)) for n in column.numbers
+    )
 
 
 def _is_whole(column: Column) -> bool:
@@ -119,7 +162,8 @@ def _is_whole(column: Column) -> bool:
 
 def _less(column: Column) -> set[str]:
     """Words that say that it is not the amount at stake."""
-    return set(column.words) & LESS_AMOUNT_WORDS
+    words = set(column.words)
+    return words & (LESS_AMOUNT_WORDS - TAX_WORDS if words & _WITH_TAX else LESS_AMOUNT_WORDS)
 
 
 def amount_rank(column: Column) -> int | None:

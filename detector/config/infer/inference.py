@@ -10,6 +10,7 @@ Rules
       earlier ones; without an id, the place of the event in its topic or file is its id.
     - A time is never missing and always has one format. Without one, the record's own timestamp is the time.
     - An entity has a name that says so (card, customer, terminal), or values that recur like those of a key.
+      Where nothing else is one, the first text that comes back like a key is.
       People come before devices, devices before places; the first one is the main entity. A field that is
       mostly missing, or whose values never come back, is not.
     - What always has the same value for the same main entity says who it is: it is copied into alerts only.
@@ -28,11 +29,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from detector.config.infer.choice import Choice, Inference, Label
-from detector.config.infer.column import Column, is_constant_in
+from detector.config.infer.column import SPACED_MAX, Column, is_constant_in
 from detector.config.infer.envelope import Open
 from detector.config.infer.fields import amount_at_stake, described, stream_number, with_names
 from detector.config.infer.labels import FRAUD_TEXTS, find_label
 from detector.config.infer.looks import hidden_events, hidden_lists, rarely_missing
+from detector.config.infer.roles import with_somebody
 from detector.config.infer.sample import Sample, sample_error
 from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
@@ -94,6 +96,7 @@ def decide(sample: Sample, wishes: Wishes) -> Inference:
     taken += [id_column] if id_column is not None else []
     rest = [_wished(choice, sample, wishes) for choice in sample.judge(but=taken)]
     given = [sample.choice(column, "entity", "named by you") for column in chosen_entities]
+    rest = rest if given else with_somebody(rest, sample.columns)
     ranked = _main_first([c for c in rest if c.kind == "entity"], sample)
     if not given:
         rest, ranked = _less_names(rest, ranked, sample)
@@ -252,7 +255,8 @@ def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
         column = columns[choice.path]
         once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
         rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
-        poor = column.is_name, column.missing > 0.05, 10 * column.distinct < most[column.entity]
+        named = column.is_name or column.spaced > SPACED_MAX  # keys before names
+        poor = named, column.missing > 0.05, 10 * column.distinct < most[column.entity]
         order = column.distinct if column.entity == "" else place[choice.path]
         return column.missing > MAIN_MISSING_MAX, once, rank, *poor, order, choice.path
 

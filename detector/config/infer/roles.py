@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from detector.config.infer.choice import Kind
+from detector.config.infer.choice import Choice, Kind
 from detector.config.infer.column import (
     LIMITS,
     PATH_CHARS_MAX,
@@ -17,6 +18,7 @@ from detector.config.infer.column import (
     time_rank,
 )
 from detector.config.infer.vocabulary import (
+    ATTRIBUTE_WORDS,
     CLOCK_WORDS,
     EVENT_WORDS,
     MEASURE_WORDS,
@@ -66,6 +68,29 @@ def judge(columns: Sequence[Column]) -> list[Judgement]:
         judged += _judge_field(parts, kind, found.reason)
     judged += [Judgement((column,), "ignored", "of no kind of field") for column in left.values()]
     return sorted(judged, key=lambda one: place[id(one.columns[0])])
+
+
+def with_somebody(choices: list[Choice], columns: Mapping[str, Column]) -> list[Choice]:
+    """Where no field is an entity, make one of the first text that comes back like a key."""
+    fits = [
+        number
+        for number, choice in enumerate(choices)
+        if choice.kind in ("categorical", "text") and choice.path in columns
+        if (column := columns[choice.path]).numbered_texts and column.recurs and _can_be_entity(column)
+        if column.missing <= UNNAMED_MISSING_MAX and not _is_number_like(column) and not column.in_runs
+        if not set(column.last_words) & (ATTRIBUTE_WORDS | MEASURE_WORDS)
+    ]
+    if not fits or any(choice.kind == "entity" for choice in choices):
+        return choices
+    best = fits[0]
+    reason = "nothing else says who it is, and its values come back"
+    return [*choices[:best], replace(choices[best], kind="entity", reason=reason), *choices[best + 1 :]]
+
+
+def _is_number_like(column: Column) -> bool:
+    """Whether texts are digits alone, fewer than long keys have, and not all equally many, as codes have."""
+    lengths = {len(text) for text in column.counts}
+    return column.digits and len(lengths) > 1 and min(lengths) < LONG_DIGITS_MIN
 
 
 def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
@@ -159,7 +184,7 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
     if column.is_key() and column.says_id and n >= FEW and not column.is_name:
         if column.sorted and distinct >= RECURRING_DISTINCT_MIN and column.digits:
             return "ignored", "a counter"
-        of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS
+        of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS or column.in_runs
         if column.recurs and column.missing <= ENTITY_MISSING_MAX and not of_event:
             return "entity", "an identifier that recurs"
         if distinct > 0.9 * n:
@@ -193,10 +218,10 @@ def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
     if kind == "numeric" and _is_long_key(column):
         return "entity", "long whole numbers that recur like those of a key"
     if kind == "categorical" and column.types == {str}:
-        with_digits = sum(any(c.isdigit() for c in text) for text in column.counts)
-        keyed = column.recurs and distinct >= KEYS_DISTINCT_MIN and column.is_key()
+        keyed = column.recurs and distinct >= KEYS_DISTINCT_MIN and column.is_key() and not column.in_runs
         present = column.missing <= UNNAMED_MISSING_MAX and not set(column.last_words) & MEASURE_WORDS
-        if keyed and present and with_digits >= 0.5 * distinct and not _described(column):
+        keyed = keyed and column.numbered_texts and not _is_number_like(column)
+        if keyed and present and concept(column.noun) != "currency":
             return "entity", "values recur like those of a key"
         if n >= FEW and distinct > 0.9 * n:
             return "ignored", "nearly every event has a different value"
@@ -208,7 +233,7 @@ def _is_long_key(column: Column) -> bool:
 
     Numbers that are mostly round may be amounts of a currency with large ones.
     """
-    if not column.whole or not column.recurs or column.distinct < KEYS_DISTINCT_MIN:
+    if not column.whole or not column.recurs or column.in_runs or column.distinct < KEYS_DISTINCT_MIN:
         return False
     named = set(column.words) & MEASURE_WORDS or any(concept(w) in AMOUNTS for w in column.words)
     round_ones = sum(text.endswith("00") for text in column.counts)
@@ -218,8 +243,3 @@ def _is_long_key(column: Column) -> bool:
         and min(map(len, column.counts)) >= LONG_DIGITS_MIN
         and round_ones <= ROUND_SHARE_MAX * column.distinct
     )
-
-
-def _described(column: Column) -> bool:
-    """Whether the values are descriptions with numbers in them, or the name says that it is an attribute."""
-    return column.spaced > 0.1 or concept(column.noun) == "currency"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from detector.config.clock import read_clock
+from detector.config.clock import DAY_US, read_clock
 from detector.config.tree import EPOCHS, TIME_MAX_S
 
 # What a number since 1970 may mean: the years 2000 to 2100 in each unit lie apart.
@@ -23,15 +23,27 @@ _ISO = re.compile(
 DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _CLOCK = r"(?P<clock>[ T,]{1,2}(?P<H>\d{1,2}):(?P<M>\d\d)(?P<S>:\d\d)?(?P<f>\.\d{1,6})?(?P<p> ?[AaPp][Mm])?)?"
+_WEEKDAY = re.compile(r"((?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*)(,? )(?=\d)")
 _FIGURES = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
-_NAMED = re.compile(rf"(\d{{1,2}})([ -])([A-Za-z]{{3}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
+_NAMED = re.compile(rf"(\d{{1,2}})([ ./-]?)([A-Za-z]{{3}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
 _COMPACT = re.compile(
     r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])([0-2]\d[0-5]\d[0-5]\d)?", re.ASCII
 )
-_SHORT = re.compile(
-    r"[0-6]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])[0-5]\d[0-5]\d", re.ASCII
-)
-_SHORT_VALUES_MIN = 10  # so many numbers are hardly all of this form by chance
+_DIGITS_OF = {
+    "%y": r"[0-6]\d",
+    "%Y": r"20\d\d",
+    "%m": r"(?:0[1-9]|1[0-2])",
+    "%d": r"(?:0[1-9]|[12]\d|3[01])",
+    "%H": r"(?:[01]\d|2[0-3])",
+    "%M": r"[0-5]\d",
+    "%S": r"[0-5]\d",
+}
+_PACKED = {
+    form: re.compile("".join(_DIGITS_OF[form[n : n + 2]] for n in range(0, len(form), 2)), re.ASCII)
+    for form in ("%y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%y%m%d%H%M", "%y%m%d%H")
+}
+_CLOCKS_MIN = 20  # different times of day in digits without a name
+_PACKED_DISTINCT_MIN = 10  # so many different numbers are hardly all of this form by chance
 _ZONED = {12: "%y%m%d%H%M%S%z", 14: "%Y%m%d%H%M%S%z"}  # by the number of digits before the offset
 _USUAL_YEARS = range(1970, 2200)
 _YEARS = range(1700, 2200)  # of the calendar that is read; births are among them
@@ -50,6 +62,8 @@ _OF_TOOLS = (
     "%d-%b-%y %I.%M.%S.%f %p",
     "%d-%b-%y %H.%M.%S.%f",
     "%d-%b-%y %H.%M.%S",
+    "%Y%m%d-%H:%M:%S.%f",
+    "%Y%m%d-%H:%M:%S",
     "%Y-%m-%d-%H.%M.%S.%f",
     "%Y-%m-%d-%H.%M.%S",
     "%Y-%m-%d %H.%M.%S",
@@ -61,6 +75,7 @@ _OF_TOOLS = (
     "%b %d, %Y %H:%M:%S",
     "%b %d, %Y",
     "%B %d, %Y",
+    *("%b-%Y", "%b %Y", "%B %Y", "%m/%Y", "%Y-%m"),
     "%d %B %Y",
     "%d %B %Y %H:%M",
     "%d %B %Y %H:%M:%S",
@@ -101,6 +116,7 @@ STEPS = {
     "days": "1d",
 }
 """What a number that counts time counts, by the last word of its name."""
+_STEP_S = {"1ms": 0.001, "1s": 1.0, "1m": 60.0, "1h": 3_600.0, "1d": 86_400.0}
 ASCENDING_SHARE = 0.99  # of neighbours, of a number that counts time
 ORDERED_VALUES_MAX = 2_000  # that are looked at to see whether times are in order
 _SHEET_FROM, _SHEET_TO = 36_526, 73_051  # the years 2000 to 2100 as days since 1899-12-30
@@ -159,8 +175,10 @@ def _of_numbers(values: Sequence[Any], plausible: bool) -> TimeForm | None:
             return TimeForm("date", "days without a time of day", days=True)
         if lengths == {14}:
             return TimeForm("auto", "digits of a date and a time of day; UTC is assumed")
-    if whole and len(values) >= _SHORT_VALUES_MIN and all(_SHORT.fullmatch(str(int(v))) for v in values):
-        return TimeForm("%y%m%d%H%M%S", "digits of a date and a time of day; UTC is assumed")
+    if whole and len(texts := {str(int(value)) for value in values}) >= _PACKED_DISTINCT_MIN:
+        for form, digits in _PACKED.items():
+            if all(map(digits.fullmatch, texts)):
+                return TimeForm(form, "digits of a date and a time of day; UTC is assumed")
     for format, scale in EPOCHS.items():
         # With a name given by a person, also other years.
         low, high = (_FROM, _TO) if plausible or scale > 1.0 else (0.0, TIME_MAX_S)
@@ -195,18 +213,33 @@ def day_number(values: Sequence[Any]) -> TimeForm | None:
 
 def in_order(values: Sequence[Any], form: TimeForm) -> bool:
     """Whether hardly any of the times comes before the one in front of it."""
+    moments = _moments(values, form)
+    pairs = list(itertools.pairwise(moments))
+    forward = sum(1 for a, b in pairs if a <= b)
+    return bool(moments) and forward >= ASCENDING_SHARE * len(pairs)
+
+
+def years_between(values: Sequence[Any], form: TimeForm) -> int:
+    """Calendar years between the first and the last of the times; 0 for numbers since 1970."""
+    years = [
+        moment.year if isinstance(moment, datetime) else int(moment.strip()[:4])
+        for moment in _moments(values, form)
+        if not isinstance(moment, float) and (isinstance(moment, datetime) or moment.strip()[:4].isdecimal())
+    ]
+    return max(years) - min(years) if years else 0
+
+
+def _moments(values: Sequence[Any], form: TimeForm) -> list[Any]:
+    """The first times of a field, so that they can be compared; empty: one is none."""
     read: Callable[[Any], Any] = str
     if "%" in form.format:
         read = partial(_by_pattern, form.format)
     elif not isinstance(values[0], str):
         read = float
     try:
-        moments = [read(value) for value in values[:ORDERED_VALUES_MAX]]
+        return [read(value) for value in values[:ORDERED_VALUES_MAX]]
     except ValueError:
-        return False
-    pairs = list(itertools.pairwise(moments))
-    forward = sum(1 for a, b in pairs if a <= b)
-    return forward >= ASCENDING_SHARE * len(pairs)
+        return []
 
 
 def _by_pattern(pattern: str, value: Any) -> datetime:
@@ -237,6 +270,12 @@ def _is_day(text: str) -> bool:
 
 def _pattern(texts: Sequence[str]) -> TimeForm | None:
     """A pattern of `%`, with the order of day and month as the values show it."""
+    if weekday := _WEEKDAY.match(texts[0].strip()):
+        rest = [_WEEKDAY.sub("", text.strip()) for text in texts]
+        found = _pattern(rest) if not any(map(_WEEKDAY.match, rest)) else None
+        return found and found._replace(
+            format=f"{'%A' if len(weekday[1]) > 3 else '%a'}{weekday[2]}{found.format}"
+        )
     named = [_NAMED.fullmatch(text.strip()) for text in texts]
     if all(named):
         found = [one for one in named if one]
@@ -365,6 +404,12 @@ def is_clock(values: Sequence[Any]) -> bool:
     return not any(digits) and all(read_clock(text) is not None for text in texts)
 
 
+def covers_hours(texts: Collection[str]) -> bool:
+    """Whether so many times of day, so far apart, are none by chance, as numbers of one range may be."""
+    clocks = {found.micros for text in texts if (found := read_clock(text)) is not None}
+    return len(clocks) >= _CLOCKS_MIN and max(clocks) - min(clocks) >= DAY_US // 2
+
+
 def _padded(texts: Sequence[str], values: Sequence[Any]) -> list[str]:
     return [text if isinstance(v, str) else text.zfill(6) for text, v in zip(texts, values, strict=True)]
 
@@ -390,7 +435,8 @@ def counts_time(values: Sequence[Any], word: str) -> str:
     """
     if word not in STEPS or not all(isinstance(value, int | float) for value in values):
         return ""
-    if any(isinstance(value, bool) or not 0 <= value < _FROM for value in values) or len(set(values)) < 2:
+    most = TIME_MAX_S / _STEP_S[STEPS[word]]
+    if any(isinstance(value, bool) or not 0 <= value < most for value in values) or len(set(values)) < 2:
         return ""
     pairs = list(itertools.pairwise(values))
     return STEPS[word] if sum(a <= b for a, b in pairs) >= ASCENDING_SHARE * len(pairs) else ""

@@ -31,17 +31,20 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "счет счёт счета сметка рахунок рахунку λογαριασμός λογαριασμού λογαριασμος חשבון บัญชี खाता "
         "账户 账号 帐户 帐号 口座 계좌 حساب",
         "customer": "customer cust client user usr member holder cardholder subscriber shopper buyer "
-        "trader investor player consumer uid debitor kunde kunden nutzer cliente klant klient utilisateur "
+        "trader investor player consumer employee worker uid debitor kunde kunden nutzer cliente klant "
+        "klient utilisateur "
         "usuario username desynpuf login actor gambler nasabah pelanggan musteri asiakas "
         "patient passenger traveller traveler guest rider borrower "
         "клиент клиента клієнт πελάτης πελάτη לקוח ลูกค้า ग्राहक 客户 用户 会员 顧客 会員 고객 عميل",
         "payer": "payer from origen origem zahlungspflichtiger sender originator orig org debtor dbtr "
-        "remitter auftraggeber absender zahler ordonnateur emetteur ordenante remitente pagador nadawca "
+        "remitter emisor emissor auftraggeber absender zahler ordonnateur emetteur ordenante remitente "
+        "pagador nadawca "
         "avsandare avsender afsender gonderen pengirim maksaja "
         "плательщик отправитель платник відправник 付款人 付款方",
         "payee": "payee to destino beneficiary benef bene receiver recipient creditor cdtr dest "
         "destination counterparty empfanger empfaenger zahlungsempfanger beguenstigter begunstigter "
-        "beneficiaire destinataire beneficiario destinatario begunstigde odbiorca kreditor mottagare "
+        "beneficiaire destinataire receptor party beneficiario destinatario begunstigde odbiorca kreditor "
+        "mottagare "
         "mottaker modtager alici penerima saaja prijemce получатель отримувач 收款人 收款方 对方",
         "device": "device phone mobile msisdn imei imsi meter gerat appareil dispositivo устройство телефон "
         "设备 手机",
@@ -51,16 +54,19 @@ CONCEPTS: Mapping[str, frozenset[str]] = {
         "haendler handler marchand commercant comercio comerciante mercante esercente winkel sklep "
         "kereskedo isyeri продавец магазин 商户 商家 加盟店 "
         "店舗 가맹점 ร้านค้า έμπορος تاجر",
-        "terminal": "terminal pos atm tid branch kiosk till cashier teller waiter server kassierer cajero "
+        "terminal": "terminal pos atm tid branch kiosk till cashier teller agent waiter server kassierer "
+        "cajero "
         "filiale терминал 终端 端末 단말기",
         # --- values ---
         "amount": "amount amt betrag montant importe importo bedrag kwota monto osszeg tutar "
-        "belopp belob castka iznos znesek summa suma jumlah tien сумма сума ποσό ποσο סכום จำนวนเงิน राशि "
+        "belopp belob belop amnt castka iznos znesek summa suma jumlah tien сумма сума ποσό ποσο סכום "
+        "จำนวนเงิน राशि "
         "金额 金額 금액 مبلغ",
         "value": "value val wert valeur valor valore waarde 价值",
         "total": "total gesamt summe somme suma totale price preis prix precio prezzo sum paid gross sales "
         "notional revenue sale turnover brutto",
-        "stake": "stake stakes wager bet fare cost premium spend spent nominal change principal toll profit "
+        "stake": "stake stakes wager bet fare cost premium charge spend spent nominal change principal "
+        "toll profit "
         "pnl consideration",
         "currency": "currency ccy curr wahrung waehrung devise moneda moeda divisa valuta waluta валюта 币种 "
         "货币 通貨 통화 عملة",
@@ -97,14 +103,15 @@ ID_WORDS = word_set(
     "nbr azonosito شماره suffix identyfikator identificador identifiant identificativo kennung "
     "id ids uuid guid uetr key ref refs reference number no nr num token hash hashed fingerprint rrn stan "
     "address nummer numero numer identifier code cislo broj "
-    "αριθμός מספר เลขที่ รหัส क्रमांक 编号 号码 番号 号 번호 номер"
+    "رقم αριθμός מספר เลขที่ รหัส क्रमांक 编号 号码 番号 号 번호 номер"
 )
 EVENT_WORDS = word_set(
     "event transaction trans tx txn trx message msg record payment pmt transfer order charge psp ntry entry "
     "notification auth authorization ticket receipt document documento dokument beleg operation operacion "
-    "operazione buchung transaktion transaccion transazione transacao transactie transaksi transakce islem "
+    "operazione buchung transaktion transaksjon transaccion transazione transacao transactie transaksi "
+    "transakce islem "
     "viite tranzakcio операції پیگیری deal trade invoice dich charging אסמכתא транзакция транзакція "
-    "операция платеж "
+    "операция платеж عملية "
     "交易 订单 流水 取引 거래"
 )
 TIME_WORDS = CONCEPTS["time"] | CONCEPTS["date"] | CONCEPTS["when"]
@@ -132,7 +139,7 @@ MEASURE_WORDS = word_set(
 ATTRIBUTE_WORDS = word_set(
     "type types country city town state zip postal postcode region street status brand scheme network "
     "currency gender sex language os browser level tier segment category class channel mode present "
-    "valid flag is has free domain emaildomain version model info kind method name nm first last "
+    "valid flag is has free domain emaildomain version model kind method name nm first last "
     "title job issuer issuing funding risk expiry exp month year dob age indicator ind"
 )
 """What somebody or something has: not who or what it is."""
@@ -145,8 +152,10 @@ LESS_AMOUNT_WORDS = word_set(
     "คงเหลือ יתרה settlement sttlm conversion exchange rate cashback original kontostand loan income"
 )
 """Beside a word for an amount: not the amount at stake."""
-SAME_AMOUNT_WORDS = word_set("settlement sttlm conversion exchange captured received submitted")
-"""Those of them that say the same amount at another time or place: it counts where it is the only one."""
+SAME_AMOUNT_WORDS = word_set(
+    "settlement sttlm conversion exchange captured received submitted unit loan original"
+)
+"""Those of them that say the same amount at another time, place or number: the only one counts."""
 CURRENCY_CODES = word_set(
     "usd eur gbp chf jpy cny inr aud nzd cad brl mxn ars clp cop sek nok dkk pln czk huf ron try zar ngn kes "
     "sgd hkd krw idr thb php vnd myr aed sar ils rub uah"
@@ -171,17 +180,25 @@ _OTHER = word_set(
     "buchungs betrags konto kunden karten empfanger umsatz transaktions waehrungs laenge zeit punkt desc "
     "description text amount total value time date stamp step"
 )
-_KNOWN = frozenset(_OF).union(
+KNOWN = frozenset(_OF).union(
     ID_WORDS, EVENT_WORDS, OTHER_TIME_WORDS, NEVER_TIME_WORDS, MEASURE_WORDS, ATTRIBUTE_WORDS, _OTHER
 )
+"""Words of which it is known what they say of a field."""
 _SHORT = word_set("id no nr tx cc dt ts ip is at to 号")  # short words that compounds are made of
 # The last part of a compound says what it is, also where the first part is not known: Auftragskonto.
 _HEADS = ("konto", "karte", "kunde", "datum", "betrag", "nummer", "rekening", "bedrag", "wahrung")
 # Signs of vowels and tones belong to words of South Asia.
+_AGENT = re.compile(r"user[ _.-]?agent", re.IGNORECASE)  # a browser, no user and no agent
 _CUT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[\u0900-\u0e7f]+|[^\W\d_A-Za-z]+")
+_PLAIN_LETTERS = str.maketrans(
+    {"ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "æ": "ae", "Æ": "Ae"}
+)
+"""Letters that no normal form takes apart."""
+_ARTICLE = "ال"  # Arabic writes it with its word
 _FIRST_IDEOGRAPH = 0x2E80  # from here on words have two letters and no spaces: Chinese, Japanese, Korean
 _THAI = range(0x0E00, 0x0E80)  # no spaces either
 _PIECES_MAX = 4  # of a compound
+_SHORT_CHARS_MAX = 3  # of a word that is not looked for in others: tips are no tip
 _COMPOUND_CHARS_MAX = 32
 
 # ISO 8583: what its numbered data elements hold.
@@ -236,14 +253,15 @@ def words_of(name: str) -> list[str]:
     >>> words_of("card.holderId"), words_of("Kundennummer"), words_of("isFraud"), words_of("cc_num")
     (['card', 'holder', 'id'], ['kunden', 'nummer'], ['is', 'fraud'], ['cc', 'num'])
     """
-    return [piece for word in _CUT.findall(_folded(name)) for piece in _pieces(word.lower())]
+    plain = _AGENT.sub("browser", _folded(name))
+    return [piece for word in _CUT.findall(plain) for piece in _pieces(word.lower())]
 
 
 def _folded(text: str) -> str:
     """A text with Latin letters without accents; other scripts stay as they are."""
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFC", text.replace("ß", "ss"))
+    text = unicodedata.normalize("NFC", text.translate(_PLAIN_LETTERS))
     parts = [unicodedata.normalize("NFKD", letter)[0] for letter in text]
     return "".join(part if part.isascii() else letter for part, letter in zip(parts, text, strict=True))
 
@@ -251,14 +269,17 @@ def _folded(text: str) -> str:
 @cache
 def _pieces(word: str) -> tuple[str, ...]:
     """A word as the known words it is made of, the fewest; itself if it is not made of such."""
-    if word in _KNOWN or len(word) > _COMPOUND_CHARS_MAX or word.isdigit():
+    if word in KNOWN or len(word) > _COMPOUND_CHARS_MAX or word.isdigit():
         return (word,)
+    bare = word.removeprefix(_ARTICLE).removesuffix("s")  # also a plural, or a genitive within a compound
+    if bare in KNOWN and len(bare) > _SHORT_CHARS_MAX:
+        return (bare,)
     shortest = 2 if ord(word[0]) >= _FIRST_IDEOGRAPH or ord(word[0]) in _THAI else 3
     best: list[tuple[str, ...] | None] = [()] + [None] * len(word)
     for end in range(1, len(word) + 1):
         for start in range(end):
             before, piece = best[start], word[start:end]
-            if before is None or not (piece in _SHORT or (len(piece) >= shortest and piece in _KNOWN)):
+            if before is None or not (piece in _SHORT or (len(piece) >= shortest and piece in KNOWN)):
                 continue
             found = best[end]
             if found is None or len(before) + 1 < len(found):
@@ -267,7 +288,7 @@ def _pieces(word: str) -> tuple[str, ...]:
     if whole is not None and len(whole) <= _PIECES_MAX:
         return whole
     if shortest == 2:  # also here the last part says what it is
-        heads: Iterable[str] = (word[start:] for start in range(1, len(word) - 1) if word[start:] in _KNOWN)
+        heads: Iterable[str] = (word[start:] for start in range(1, len(word) - 1) if word[start:] in KNOWN)
     else:
         heads = (head for head in _HEADS if word.endswith(head) and len(word) > len(head) + 2)
     head = next(iter(heads), None)
@@ -284,6 +305,6 @@ def iso8583_names(paths: Iterable[str]) -> dict[str, str]:
             numbers[path] = int(found[1])
     if set(range(1, 11)) <= set(numbers.values()):
         return {}  # numbered columns of something else: no message has all of these
-    if len(_ISO8583_SURE & set(numbers.values())) < _ISO8583_MIN:
-        return {}
+    if len(_ISO8583_SURE & set(numbers.values())) < _ISO8583_MIN or not {2, 4} & set(numbers.values()):
+        return {}  # who pays, or how much, is in every message
     return {path: _ISO8583[number] for path, number in numbers.items() if number in _ISO8583}

@@ -78,7 +78,7 @@ _SOME_DAY = datetime(2026, 3, 21)
 
 
 def _time_format(form: str) -> str:
-    """Check a name of `TIME_FORMATS`, or a pattern of `datetime.strptime` that says which day it is."""
+    """Check a name of `TIME_FORMATS`, or a pattern of `datetime.strptime` that says which day or month."""
     if form in TIME_FORMATS:
         return form
     if "%" not in form:
@@ -90,8 +90,8 @@ def _time_format(form: str) -> str:
         day = datetime.strptime(_SOME_DAY.strftime(form.replace("%z", "+0000")), form).date()
     except (ValueError, re.error):
         raise wrong("a pattern in which each of %Y, %m, %d, %H, ... occurs once") from None
-    if day != _SOME_DAY.date():
-        raise wrong("a pattern with year, month and day, like %d.%m.%Y %H:%M:%S")
+    if day not in (_SOME_DAY.date(), _SOME_DAY.date().replace(day=1)):  # the first: a month without a day
+        raise wrong("a pattern with year and month, like %d.%m.%Y %H:%M:%S")
     return form
 
 

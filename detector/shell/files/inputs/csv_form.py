@@ -18,7 +18,8 @@ from detector.config.words import counted
 DELIMITERS = ",;\t|^~¦\x01\x1f"
 ROWS_MAX = 5000  # of the beginning
 BELOW_MAX = 5  # rows of totals and the like below a table
-DIGITS_IN_MAX = 3  # such columns that are looked at
+BENEATH_MAX = 2  # rows of units, types or totals right beneath the names
+DIGITS_IN_MAX = 8  # such columns that are looked at
 BELOW_ROWS_MIN = 10  # a smaller table does not show which cells always have digits
 EXACT_MAX = 2**53  # beyond, doubles skip whole numbers: such ids stay texts
 MISSING = frozenset(
@@ -35,14 +36,6 @@ _NAMES = {
     "\x01": "the character of code 1",
     "\x1f": "the character of code 31",
 }
-_TYPES = frozenset(
-    {
-        *("string", "str", "text", "varchar", "char", "object", "int", "integer", "bigint", "long", "int64"),
-        *("float", "float64", "double", "decimal", "number", "numeric", "real", "bool", "boolean"),
-        *("date", "datetime", "timestamp", "time", "uuid"),
-    }
-)
-"""What stands in a row of types below the names."""
 _OF_RULES = "-+|:= "  # the lines of a frame around a table
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?").fullmatch
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]*)").fullmatch
@@ -62,7 +55,7 @@ class CsvForm:
     escape: str | None
     skipped: int  # rows in front of the header
     header: list[str] | None  # the row of names as it is written
-    types: list[str] | None  # a row of types below the names
+    beneath: tuple[list[str], ...]  # rows right beneath the names that are no events: units, types, totals
     names: tuple[str, ...]
     converts: tuple[Convert, ...]
     decimal_commas: tuple[str, ...]  # names of the columns
@@ -85,6 +78,7 @@ class CsvForm:
         parts += [f"quote {self.quote}"] if self.quote != '"' else []
         parts += [f"decimal comma in {', '.join(self.decimal_commas)}"] if self.decimal_commas else []
         parts += [f"{counted(self.skipped, 'row')} before the header left out"] if self.skipped else []
+        parts += [f"{counted(len(self.beneath), 'row')} beneath the names left out"] if self.beneath else []
         parts += [f"{counted(self.below, 'row')} below the table left out"] if self.below else []
         what = "columns" if self.header else "columns, no header found, so they are called"
         shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
@@ -122,9 +116,10 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
     header = _is_header(rows[first], rows[first + 1 :])
     names = _names(two or rows[first]) if header else tuple(f"column_{n}" for n in range(1, width + 1))
     after = [row for row in rows[first + header :] if not (header and row == rows[first])]
-    typed = header and bool(after) and {cell.strip().lower() for cell in after[0]} <= _TYPES
-    types = after.pop(0) if typed else None
-    digits_in = _digits_in(after, width)
+    digits_in = _digits_in(after[BENEATH_MAX * header :], width)
+    top = after[:BENEATH_MAX] if header and digits_in else []
+    beneath = tuple(takewhile(lambda row: _is_poor(row, digits_in), top))
+    after = after[len(beneath) :]
     below = _below(after, digits_in)
     data = [row for row in after[: len(after) - below] if len(row) == width]
     columns = [[cell for row in data if (cell := row[n].strip())] for n in range(width)]
@@ -135,7 +130,7 @@ def find_form(text: str, *, surely: bool) -> CsvForm | None:
         escape=escape,
         skipped=first,
         header=rows[first] if header else None,
-        types=types,
+        beneath=beneath,
         names=names,
         converts=tuple(_convert(cells, n in commas) for n, cells in enumerate(columns)),
         decimal_commas=tuple(names[n] for n in sorted(commas)),

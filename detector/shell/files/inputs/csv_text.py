@@ -36,7 +36,7 @@ def csv_rows(name: str, file: IO[bytes], form: CsvForm, line_bytes_max: int) -> 
             if left_out:
                 left_out -= 1
                 continue
-            if row in (form.header, form.types):  # also where files were put together
+            if row == form.header or row in form.beneath:  # also where files were put together
                 continue
             below = holding and len(held) < BELOW_MAX and form.may_be_below(row)
             held.append(row)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
 from collections import Counter
 from itertools import pairwise
 
@@ -98,9 +99,9 @@ def _of_accents(head: bytes) -> tuple[str, float]:
         text = _decoded(head, encoding)
         if text is None:
             continue
-        high = Counter(_small(letter) for letter in text if letter > "\x7f" and not letter.isspace())
+        high = Counter(_small(letter) for letter in text if _tells(letter) and not letter.isspace())
         fitting = max(sum(high[letter] for letter in set(own)) for own in languages)
-        fit = fitting / max(1, high.total())
+        fit = fitting / high.total() if high else 1.0
         if best < 0.0 or fit > best + _ACCENTS_MORE:
             best, found = fit, found if encoding == "cp1252" else encoding
     return found, best
@@ -124,8 +125,8 @@ def _of_two_bytes(head: bytes) -> str | None:
         text = _decoded(head, encoding)
         if text is None:
             continue
-        common = sum(bool(usual.fullmatch(one.encode(encoding))) for one in text if one > "\x7f")
-        if common >= _COMMON_MIN * _beyond_ascii(text):
+        telling = [one.encode(encoding) for one in text if _tells(one)]
+        if sum(map(bool, map(usual.fullmatch, telling))) >= _COMMON_MIN * len(telling) > 0:
             return encoding
     return None
 
@@ -143,6 +144,11 @@ def _of_alphabet(head: bytes) -> str | None:
         if good - bad > best * len(letters):
             best, found = (good - bad) / len(letters), encoding
     return found
+
+
+def _tells(character: str) -> bool:
+    """Whether it is of a language: signs of currencies, one for each amount, are of none, nor are ª and º."""
+    return character > "\x7f" and character not in "\xaa\xba" and unicodedata.category(character) != "Sc"
 
 
 def _beyond_ascii(text: str) -> int:
