@@ -221,7 +221,7 @@ def test_something_new_is_stranger_for_keys_that_meet_little_new() -> None:
 def test_an_amount_is_compared_with_its_category() -> None:
     rows = traffic(2000)
     rows.categories[-1:, 0], rows.numerics[-1, 1] = key(1), 2.0
-    strange = column(observed(rows), "amount against kind 60d")
+    strange = column(observed(rows), "amount above kind")
     assert abs(strange[-1]) > 3.0 * np.quantile(np.abs(strange[500:-1]), 0.99)
 
 
@@ -286,7 +286,7 @@ def test_a_column_that_tells_nothing_has_no_weight() -> None:
     names = [FEATURES.names[place] for place in part._places]
     weights = dict(zip(names, part._weights.tolist(), strict=True))
     assert weights["hours surprise"] < 0.5  # all keep the same hours
-    assert weights["amount against kind 60d"] > 0.5
+    assert weights["amount above kind"] > 0.5
     assert weights["card pace 5min"] > 0.5
 
 
