@@ -25,12 +25,14 @@ from detector.core.features import (
     population_variances,
     share_gains,
 )
+from detector.core.features.feature_kernels import RATIO_SPREAD, SIZE_MIN
 from detector.core.features.habit_tables import SHORT_S, BinsTable, NoveltyTable, PaceTable
 from detector.core.features.rows import ZEROS_MAX, zeros_at_end
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned
 from detector.core.model.habits_part import EVERY, NATS, SAMPLED, USUAL, HabitsPart
 from detector.core.model.score_part import Fit, PartSetup
+from detector.core.model.useful import Useful
 from detector.core.state import rows_hash
 
 LONG_S = 60 * DAY_S
@@ -221,8 +223,44 @@ def test_something_new_is_stranger_for_keys_that_meet_little_new() -> None:
 def test_an_amount_is_compared_with_its_category() -> None:
     rows = traffic(2000)
     rows.categories[-1:, 0], rows.numerics[-1, 1] = key(1), 2.0
-    strange = column(observed(rows), "amount against kind 60d")
+    strange = column(observed(rows), "amount above kind")
     assert abs(strange[-1]) > 3.0 * np.quantile(np.abs(strange[500:-1]), 0.99)
+
+
+def test_a_tiny_amount_is_far_below_what_the_card_pays_in_the_category() -> None:
+    rows = traffic(2000)
+    rows.categories[-1:, 0], rows.numerics[-1, 1] = key(2), 0.03
+    rows = observed(rows)
+    below = column(rows, "amount below card+kind")
+    assert below[-1] > 2.0 * np.quantile(below[500:-1], 0.99)
+    assert column(rows, "amount above card+kind")[-1] == 0.0
+
+
+@given(seed=st.integers(0, 1000), missing=st.booleans())
+@settings(max_examples=20, deadline=None)
+def test_ratios_are_those_of_a_plain_computation(seed: int, missing: bool) -> None:
+    rows = observed(traffic(60, seed))
+    rows.numerics[-1, 1] = np.nan if missing else -1.0
+    kind, level = LAYOUT.kind_of(0, 2), rows.numerics - population_shift(rows.context, LAYOUT)
+    weight, mean = rows.context[:, kind.count(-1)], rows.context[:, kind.mean(-1, 1)].astype(float)
+    sizes = [np.arcsinh(np.sinh(values) / SIZE_MIN) for values in (level[:, 1], mean)]
+    expected = np.nan_to_num((sizes[0] - sizes[1]) * np.sqrt(weight / (weight + 1.0)) / RATIO_SPREAD)
+    for side, name in ((1.0, "above"), (-1.0, "below")):
+        found = column(rows, f"amount {name} card+kind")
+        np.testing.assert_allclose(found, np.maximum(side * expected, 0.0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_round_amount_is_strange_in_a_category_that_has_none() -> None:
+    rows = traffic(4000)
+    cash = rows.categories[:, 0] == key(1)
+    rows.zeros[:] = np.where(cash, 3, 0)
+    rows.zeros[-2:], rows.categories[-2:, 0] = 3, key(np.array([1, 2]))
+    rows = observed(rows)
+    usual, strange = column(rows, "zeros surprise in kind")[-2:]
+    assert strange > usual + 4.0
+    weights = Useful(LAYOUT, FEATURES.columns).weights(rows.take(slice(1000, None)))
+    assert weights[FEATURES.names.index("zeros surprise in kind")] == 1.0
+    assert weights[FEATURES.names.index("zeros surprise")] == 0.0  # all cards pay in both
 
 
 def test_what_a_keys_own_history_does_not_tell_gains_nothing() -> None:
@@ -286,7 +324,7 @@ def test_a_column_that_tells_nothing_has_no_weight() -> None:
     names = [FEATURES.names[place] for place in part._places]
     weights = dict(zip(names, part._weights.tolist(), strict=True))
     assert weights["hours surprise"] < 0.5  # all keep the same hours
-    assert weights["amount against kind 60d"] > 0.5
+    assert weights["amount above kind"] > 0.5
     assert weights["card pace 5min"] > 0.5
 
 

@@ -25,6 +25,8 @@ from detector.core.features.rows import Rows
 Floats = NDArray[np.float32]
 LONGEST = -1
 """The last memory."""
+SIDES = {"above": 1, "below": -1}
+"""Each side of what is usual has a tail of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +38,7 @@ class Column:
     kind: KeyKind | None = None  # kind of key whose profile or fraud rate is read
     memory: int = LONGEST  # of that profile
     place: int = 0  # column of numerics, of categories, of cycles or of fraud rates, as the source has it
+    side: int = 0  # of what is usual: 1 above it, -1 below it
     habit: Habit | None = None  # whose context is read
     robust: bool = False  # also a part of the robust distance
     unusual: bool = False  # also a part of the habits' distance, by its magnitude
@@ -93,9 +96,9 @@ def _unusual(layout: Layout) -> Iterator[Column]:
             yield Column(
                 name=f"{name} pace {spelled}", source="pace", habit=pace, memory=memory, unusual=True
             )
-    for name in ("hours", "days", "zeros"):
-        if bins := layout.habit_of(name, 0):
-            yield Column(name=f"{name} surprise", source="bins", habit=bins, unusual=True)
+    for bins in layout.habits:
+        if bins.name in BINS and bins.key is not None:
+            yield Column(name=layout.surprise_of(bins), source="bins", habit=bins, unusual=True)
     novelty = layout.habit_of("novelty", 0)
     for place, kind in enumerate(layout.contacts):
         yield Column(
@@ -118,8 +121,8 @@ def _unusual(layout: Layout) -> Iterator[Column]:
                 )
         for c in range(len(layout.categories)):
             key = len(layout.entities) + c
-            yield from _deviations(layout, layout.kind_of(key), LONGEST, unusual=True)
-            yield from _deviations(layout, layout.kind_of(0, key), LONGEST, unusual=True)
+            yield from _ratios(layout, layout.kind_of(key))
+            yield from _ratios(layout, layout.kind_of(0, key))
 
 
 def _labelled(layout: Layout) -> Iterator[Column]:
@@ -145,9 +148,7 @@ def _heat(layout: Layout) -> Iterator[Column]:
                 yield Column(name=name, source="heat", habit=heat, memory=memory, labelled=True)
 
 
-def _deviations(
-    layout: Layout, kind: KeyKind, memory: int, *, robust: bool = False, unusual: bool = False
-) -> Iterator[Column]:
+def _deviations(layout: Layout, kind: KeyKind, memory: int, *, robust: bool = False) -> Iterator[Column]:
     days = _days(layout, kind)[memory]
     for j, value in enumerate(layout.numerics[: kind.numerics]):
         yield Column(
@@ -157,8 +158,15 @@ def _deviations(
             memory=memory,
             place=j,
             robust=robust,
-            unusual=unusual,
         )
+
+
+def _ratios(layout: Layout, kind: KeyKind) -> Iterator[Column]:
+    """How many times as large as usual, and how many times as small."""
+    for j, value in enumerate(layout.numerics[: kind.numerics]):
+        for spelled, side in SIDES.items():
+            name = f"{value.name} {spelled} {kind.name}"
+            yield Column(name=name, source="ratio", kind=kind, place=j, side=side, unusual=True)
 
 
 def _days(layout: Layout, kind: KeyKind) -> list[str]:
@@ -215,6 +223,21 @@ def _deviation(layout: Layout, columns: Sequence[Column], places: Sequence[int])
     return fill
 
 
+def _ratio(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """Ratios to the mean of a profile on one side, 0 without a history; see `ratios`."""
+    table = np.zeros((len(columns), 4), dtype=np.int64)
+    for row, column in zip(table, columns, strict=True):
+        kind, j, h = _kind(column), column.place, column.memory
+        row[:] = j, kind.count(h), kind.mean(h, j), column.side
+    numbers = np.array(places, dtype=np.int64)
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        shift = population_shift(rows.context, layout)
+        feature_kernels.ratios(rows.numerics, rows.context, shift, table, numbers, inputs)
+
+    return fill
+
+
 def _pace(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
     """How far a key's count in a short memory is above what its own rate lets expect; see `paces`."""
     everything = layout.habit_of("pace", None)
@@ -233,11 +256,12 @@ def _pace(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> F
 
 
 def _bins(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    """-log of the share that the event's bin has of the main entity's events, in nats; see `bins`."""
+    """-log of the share that the event's bin has of the key's events, in nats; see `bins`."""
     table = np.zeros((len(columns), 2), dtype=np.int64)
     for row, column in zip(table, columns, strict=True):
-        row[:] = [_habit(layout, column, key).start for key in (0, None)]
-    even = np.array([1.0 / BINS[_habit(layout, column, 0).name] for column in columns])
+        assert column.habit is not None
+        row[:] = [_habit(layout, column, key).start for key in (column.habit.key, None)]
+    even = np.array([1.0 / BINS[_habit(layout, column, None).name] for column in columns])
     numbers = np.array(places, dtype=np.int64)
 
     def fill(rows: Rows, inputs: Floats) -> None:
@@ -369,6 +393,7 @@ SOURCES: dict[str, Source] = {
     "value": _values,
     "missing": _missing,
     "deviation": _deviation,
+    "ratio": _ratio,
     "surprise": _surprise,
     "pace": _pace,
     "bins": _bins,

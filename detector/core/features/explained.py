@@ -97,19 +97,20 @@ def explained_surprises(rows: Rows, layout: Layout) -> NDArray[np.float64]:
 
 
 def share_gains(rows: Rows, layout: Layout) -> dict[str, float]:
-    """What the main entity's own shares of a bin or category tell beyond everybody's, in nats per event.
+    """What a key's own shares of a bin or category tell beyond everybody's, in nats per event.
 
     By the name of the column. It is the mean of log(own share / everybody's), both as known before the event.
-    0 or less: the entity's own history tells nothing.
+    0 or less: the key's own history tells nothing.
     """
     gains = {}
     context = rows.context.astype(np.float64)
-    for name, bins in BINS.items():
-        own, everything = layout.habit_of(name, 0), layout.habit_of(name, None)
-        if own and everything:
-            usual = (context[:, everything.start] + 1.0 / bins) / (context[:, everything.start + 1] + 1.0)
+    for own in layout.habits:
+        everything = layout.habit_of(own.name, None)
+        if own.name in BINS and own.key is not None and everything is not None:
+            usual = context[:, everything.start] + 1.0 / BINS[own.name]
+            usual /= context[:, everything.start + 1] + 1.0
             share = (context[:, own.start] + HABIT_PRIOR * usual) / (context[:, own.start + 1] + HABIT_PRIOR)
-            gains[f"{name} surprise"] = float(np.log(share / usual).mean())
+            gains[layout.surprise_of(own)] = float(np.log(share / usual).mean())
     for place, category in enumerate(layout.categories if layout.entities else ()):
         there = rows.categories[:, place] != 0
         usual, share = category_shares(rows.take(there), layout, place).T

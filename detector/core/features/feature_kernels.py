@@ -23,6 +23,10 @@ from detector.core.features.profile_table import PRIOR_WEIGHT
 DEVIATION_MAX = 1e4
 # Spread below which a profile counts as constant: 0.1 % of a unit.
 SPREAD_MIN = 1e-3
+# What is usual in one respect mostly varies by half of itself: so much is one spread of a ratio's logarithm.
+RATIO_SPREAD = 0.5
+# Smaller sizes, in units, are alike.
+SIZE_MIN = 1e-2
 # A profile that is constant is taken to vary by this share of its level, see `robust_distance`.
 LEVEL_SPREAD = 0.02
 # Events of the population before which its variances mean nothing.
@@ -80,6 +84,46 @@ def deviations(
                 inputs[row, places[d]] = min(max(deviation, -DEVIATION_MAX), DEVIATION_MAX)
             else:
                 inputs[row, places[d]] = 0.0
+
+
+@_compiled
+def ratios(numerics: Any, context: Any, shift: Any, table: Any, places: Any, inputs: Any) -> None:
+    """Write how many times as large or small as usual values are, into columns `places` (D,) of `inputs`.
+
+    That is the logarithm of the ratio of a value to a profile's mean, in spreads of `RATIO_SPREAD`; 0 on the
+    other side. The spreads of a young profile are everybody's, and those of dear things: what costs little
+    varies by a few units and yet by the same factor.
+
+    Parameters
+    ----------
+    numerics : (n, J) float64
+    context : (n, width) float32
+    shift : (n, J) float64
+        Of the population's means.
+    table : (D, 4) int64
+        Column of numerics; columns of context: weight, mean; 1: how much larger, -1: how much smaller. Rows
+        of one mean follow each other.
+    """
+    for row in range(len(inputs)):
+        value_of, mean_of, value, ratio = -1, -1, 0.0, 0.0
+        for d in range(len(table)):
+            j, mean_at = table[d, 0], table[d, 2]
+            if j != value_of:
+                value_of, value = j, _log_size(numerics[row, j] - shift[row, j])
+            if mean_at != mean_of:
+                mean_of, weight = mean_at, np.float64(context[row, table[d, 1]])
+                ratio = 0.0
+                if weight > 0.0:
+                    ratio = value - _log_size(np.float64(context[row, mean_at]))
+                    ratio *= math.sqrt(weight / (weight + 1.0)) / RATIO_SPREAD
+            far = ratio * table[d, 3]
+            inputs[row, places[d]] = min(far, DEVIATION_MAX) if far > 0.0 else 0.0  # NaN is not
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _log_size(scaled: float) -> float:
+    """Logarithm of a value's size, up to a constant, with its sign: linear below `SIZE_MIN`."""
+    return math.asinh(math.sinh(min(max(scaled, -300.0), 300.0)) / SIZE_MIN)
 
 
 @_compiled

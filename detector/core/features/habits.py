@@ -3,7 +3,7 @@
     pace      how often a key is usually seen, and how often just now
     hours     at which hours of the day
     days      on which days of the week
-    zeros     how round amounts are: how many zeros they have at the end
+    zeros     how round amounts are: how many zeros they have at the end; also in each category
     novelty   how often what it meets is new to it: other entities, categories
     places    where it is usually seen, for each field that is a place
     moves     where it was last seen, likewise
@@ -72,7 +72,7 @@ class Habits:
         """
         if not self._tables:
             return
-        everything = np.ones(len(rows), dtype=np.uint64)
+        everything, keys = np.ones(len(rows), dtype=np.uint64), rows.keys()
         seen: dict[str, NDArray[Any]] = {
             "hours": np.floor(rows.clocks / HOUR_S).astype(np.int64) % BINS["hours"],
             "days": (np.floor(rows.clocks / DAY_S).astype(np.int64) + EPOCH_DAY) % BINS["days"],
@@ -80,7 +80,7 @@ class Habits:
             "novelty": self._new(rows),
         }
         for habit, table in zip(self._layout.habits, self._tables, strict=True):
-            key = everything if habit.key is None else rows.entities[:, habit.key]
+            key = everything if habit.key is None else keys[:, habit.key]
             context = rows.context[:, habit.columns]
             if apart and isinstance(table, (PlacesTable, MovesTable)):
                 for i in range(len(rows)):

@@ -35,7 +35,7 @@ PAIRS_MIN = 64
 # Keys that share a value, on average, from which on it says more than which key it is.
 SHARED_BY = 16
 # Sources of inputs that are the event's own values.
-VALUES = ("value", "missing", "deviation")
+VALUES = ("value", "missing", "deviation", "ratio")
 COUNTS = ("count", "gap", "new")
 
 

@@ -155,7 +155,7 @@ class Habit:
     """What a key usually does in one respect, and where that is in a context row."""
 
     name: str  # see `habits`
-    key: int | None  # column of its key among the entities; None: one key for all events
+    key: int | None  # column of its key in (entities ++ categories); None: one key for all events
     start: int
     width: int
     point: int | None = None  # of Rows.points, in habits of places
@@ -229,6 +229,15 @@ class Layout:
         """Columns of a context row."""
         return self.heats[-1].columns.stop if self.heats else self.kinds[-1].stop
 
+    def key_name(self, key: int) -> str:
+        """Name of a column of (entities ++ categories)."""
+        return [*self.entities, *(place.name for place in self.categories)][key]
+
+    def surprise_of(self, habit: Habit) -> str:
+        """Name of the column that says how rare an event's bin is for the key of a habit."""
+        where = f" in {self.key_name(habit.key)}" if habit.key else ""
+        return f"{habit.name} surprise{where}"
+
     @property
     def contacts(self) -> tuple[KeyKind, ...]:
         """Pairs of the main entity with what it meets: other entities, categories."""
@@ -284,6 +293,8 @@ class Layout:
         plan += [("pace", e, 4) for e in range(len(self.entities))]
         bins = ["hours", "days", *(["zeros"] if self.exposure is not None else [])]
         plan += [(name, key, 2) for name in bins for key in (None, 0)]
+        if self.exposure is not None:
+            plan += [("zeros", len(self.entities) + c, 2) for c in range(len(self.categories))]
         plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
         whole = [(*one, None) for one in plan]
         of_places = [("places", 0, 2), *(("moves", e, 3) for e in range(len(self.entities)))]
@@ -359,7 +370,8 @@ class Layout:
             columns = slice(own[0], own[-1] + 1)
             if store == "numerics":
                 exposed = self.exposure is not None and columns.start == self.exposure
-                zeros = tuple(h.columns for h in self._habits_of(0) if h.name == "zeros" and exposed)
+                round_ = [h for h in self.habits if h.name == "zeros" and h.key is not None]
+                zeros = tuple(habit.columns for habit in round_ if exposed)
                 yield Group(name=value.name, field=value, numerics=columns, context=zeros)
             elif store == "texts":
                 yield Group(name=value.name, field=value, texts=columns)

@@ -8,7 +8,7 @@ from detector.core.features.columns import Column
 from detector.core.features.layout import KeyKind, Layout
 
 TIME = "time"
-_OF_NUMERICS = frozenset({"value", "missing", "deviation"})
+_OF_NUMERICS = frozenset({"value", "missing", "deviation", "ratio"})
 _OF_TIME = frozenset({"sine", "cosine"})
 
 
@@ -46,5 +46,4 @@ def _key(layout: Layout, kind: KeyKind) -> str:
     number = kind.left if kind.right is None else kind.right
     if number is None:
         return TIME
-    names = [*layout.entities, *(place.name for place in layout.categories)]
-    return names[number]
+    return layout.key_name(number)
