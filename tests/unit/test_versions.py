@@ -261,7 +261,7 @@ def test_a_stream_that_stays_different_keeps_no_candidate_away_for_long() -> Non
     other = {"neighbours": 0.9, "alerts": 0.3}
     refused = [bool(objections(other, {}, again)) for again in range(8)]
     assert refused == [True] * 4 + [False] * 4
-    assert objections({"neighbours": NEIGHBOURS_MIN / 2.0}, {}, again=100)  # another space, not another stream
+    assert objections({"neighbours": NEIGHBOURS_MIN / 2.0}, {}, again=100)  # another space
 
 
 def test_a_fall_in_precision_that_may_be_chance_is_no_objection() -> None:

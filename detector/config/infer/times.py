@@ -272,10 +272,9 @@ def _pattern(texts: Sequence[str]) -> TimeForm | None:
     """A pattern of `%`, with the order of day and month as the values show it."""
     if weekday := _WEEKDAY.match(texts[0].strip()):
         rest = [_WEEKDAY.sub("", text.strip()) for text in texts]
-        found = _pattern(rest) if not any(map(_WEEKDAY.match, rest)) else None
-        return found and found._replace(
-            format=f"{'%A' if len(weekday[1]) > 3 else '%a'}{weekday[2]}{found.format}"
-        )
+        day_of_week = ("%A" if len(weekday[1]) > 3 else "%a") + weekday[2]
+        date = _pattern(rest) if not any(map(_WEEKDAY.match, rest)) else None
+        return date and date._replace(format=f"{day_of_week}{date.format}")
     named = [_NAMED.fullmatch(text.strip()) for text in texts]
     if all(named):
         found = [one for one in named if one]

@@ -36,7 +36,7 @@ NEIGHBOURS_MIN = 0.1
 """Least share of neighbours that stay."""
 BEYOND_MARGIN, ALERTS_MARGIN = 0.10, 0.02
 """By how much more a share may be than that of the version that serves when it was promoted; twice as much
-after each refusal in a row. What goes on is what the stream has become: it must not keep every candidate away."""
+after each refusal in a row. What goes on is what the stream has become, and must not refuse every candidate."""
 PRECISION_MARGIN = 0.15
 """By how much less precision may be, and by two standard errors of it at least."""
 
