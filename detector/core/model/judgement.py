@@ -37,7 +37,7 @@ NEIGHBOURS_MIN = 0.1
 BEYOND_MARGIN, ALERTS_MARGIN = 0.10, 0.02
 """By how much more a share may be than that of the version that serves when it was promoted.
 
-Twice as much after each refusal in a row: what goes on is what the stream has become, and must not refuse all.
+Twice as much after each refusal in a row: what goes on is what the stream has become.
 """
 PRECISION_MARGIN = 0.15
 """By how much less precision may be, and by two standard errors of it at least."""
