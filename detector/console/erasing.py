@@ -23,8 +23,8 @@ SELECT acts.case_id, acts.alert_id, acts.event_id, acts.entity, max(receipts.at_
   WHERE acts.id = ? AND acts.kind = 'erase' AND receipts.outcome = 'erased' GROUP BY acts.id
 """
 _VALUES = (
-    "SELECT value FROM alerts WHERE case_id = ?1 UNION SELECT value FROM updates WHERE case_id = ?1"
-    " UNION SELECT value FROM alerts WHERE id = ?2 UNION SELECT value FROM alerts WHERE event_id = ?3"
+    "SELECT value FROM alerts WHERE case_id = :case UNION SELECT value FROM updates WHERE case_id = :case"
+    " UNION SELECT value FROM alerts WHERE id = :alert UNION SELECT value FROM alerts WHERE event_id = :event"
 )
 _KEEP = (
     "INSERT INTO {table} VALUES (?, ?, ?)"
@@ -75,8 +75,9 @@ class Erased:
         """Look at a feedback record, or a receipt of it: it erases, or tells of something that is erased."""
         row = self._connection.execute(_ERASURES, (act,)).fetchone()
         if row is not None:
-            names = _names(case=row["case_id"], alert=row["alert_id"], event=row["event_id"])
-            values = {one[0] for one in self._connection.execute(_VALUES, tuple(row)[:3])}
+            about = {"case": row["case_id"], "alert": row["alert_id"], "event": row["event_id"]}
+            names = _names(**about)
+            values = {one[0] for one in self._connection.execute(_VALUES, about)}
             self._keep("erased", names, row["until_s"])
             for value in values if names else {row["entity"]}:
                 self._forget(value, row["until_s"])

@@ -241,11 +241,11 @@ def _names(alert: AlertRow) -> tuple[str | None, str, str, str]:
 def _cases_of_act(connection: Connection, act: int) -> set[str]:
     """Cases that a feedback record is about, as far as their alerts are known."""
     rows = connection.execute(
-        "SELECT case_id FROM acts WHERE id = ?1 AND case_id IS NOT NULL"
-        " UNION SELECT alerts.case_id FROM acts JOIN alerts ON alerts.id = acts.alert_id WHERE acts.id = ?1"
+        "SELECT case_id FROM acts WHERE id = :act AND case_id IS NOT NULL"
+        " UNION SELECT alerts.case_id FROM acts JOIN alerts ON alerts.id = acts.alert_id WHERE acts.id = :act"
         " UNION SELECT alerts.case_id FROM acts JOIN alerts ON alerts.event_id = acts.event_id"
-        " WHERE acts.id = ?1",
-        (act,),
+        " WHERE acts.id = :act",
+        {"act": act},
     )
     return {row[0] for row in rows}
 
@@ -257,9 +257,10 @@ def _drop(connection: Connection, table: str, id_: Any) -> set[str]:
     elif table == "acts":
         touched = _cases_of_act(connection, id_)
         same = (
-            "SELECT id FROM acts WHERE feedback_id = (SELECT feedback_id FROM acts WHERE id = ?1) AND id > ?1"
+            "SELECT id FROM acts WHERE id > :act"
+            " AND feedback_id = (SELECT feedback_id FROM acts WHERE id = :act)"
         )
-        for (other,) in connection.execute(same, (id_,)).fetchall():  # which it has hidden
+        for (other,) in connection.execute(same, {"act": id_}).fetchall():  # which it has hidden
             touched |= _cases_of_act(connection, other)
     else:
         touched = {row[0] for row in connection.execute(f"SELECT case_id FROM {table} WHERE id = ?", (id_,))}

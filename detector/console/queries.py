@@ -213,9 +213,9 @@ def case(connection: Connection, case_id: str, asked: Filter | None, now_s: floa
         for table, order in (("alerts", "time_s"), ("updates", "number"))
     }
     (all_,) = connection.execute(
-        "SELECT (SELECT count(*) FROM alerts WHERE case_id = ?1)"
-        " + (SELECT count(*) FROM updates WHERE case_id = ?1)",
-        (case_id,),
+        "SELECT (SELECT count(*) FROM alerts WHERE case_id = :case)"
+        " + (SELECT count(*) FROM updates WHERE case_id = :case)",
+        {"case": case_id},
     ).fetchone()
     acts = connection.execute(
         f"{ACTS.format(which=OF_CASE)}"
@@ -273,9 +273,9 @@ def _neighbours(connection: Connection, case_id: str) -> list[tuple[str, str]]:
             if other != case_id:
                 found.setdefault(other, []).append(" ".join(text.split("=", 1)))
     linked = connection.execute(
-        "SELECT text FROM marks_of_cases WHERE case_id = ?1 AND kind = 'related'"
-        " UNION SELECT case_id FROM marks_of_cases WHERE kind = 'related' AND text = ?1 ORDER BY 1",
-        (case_id,),
+        "SELECT text FROM marks_of_cases WHERE case_id = :case AND kind = 'related'"
+        " UNION SELECT case_id FROM marks_of_cases WHERE kind = 'related' AND text = :case ORDER BY 1",
+        {"case": case_id},
     ).fetchall()
     for (other,) in linked:
         if other != case_id:
