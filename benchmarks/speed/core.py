@@ -57,7 +57,7 @@ PARTS = {
     "detector.core.model.encoder:PlainLearner.learn_each": "gradient steps",
     "detector.core.alerts.explain:Explainer.reasons": "explain",
     "detector.core.model.clusters:Clusters.update": "cluster",
-    "detector.core.model.serving:tuned": "build index",
+    "detector.core.model.learned_part:tuned": "build index",
 }
 """What is timed within stages, by where it is; what is not there (any more) is named in the output."""
 

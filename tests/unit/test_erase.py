@@ -386,7 +386,8 @@ def outcomes(receipts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def test_what_comes_after_an_erasure_in_the_same_barrier_finds_nothing() -> None:
-    own = alerted()[0]
+    alerts = Desk(lines_before()).run().alerts
+    own = [alert["source"]["offset"] for alert in alerts if alert["entity"]["value"] == CANARY]
     found = quiet_run(
         line(label="fraud", **place_of(own[-1])),
         line(kind="erase", alert_id=f"payments-3-{own[-1]}"),

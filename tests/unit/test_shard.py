@@ -877,7 +877,7 @@ def test_what_was_alerted_of_a_young_customer_is_not_expected_until_it_is_answer
 def test_a_snooze_by_code_holds_back_the_alerts_that_have_it_as_a_reason_or_a_fact() -> None:
     ranks = ("low", "medium", "high", "critical")
     bodies = [body for body in undisturbed().bodies() if body["selection"] == "score" and body["entity"]]
-    first, later = next(
+    pairs = (
         (first, later)
         for later in bodies
         for first in bodies
@@ -890,21 +890,21 @@ def test_a_snooze_by_code_holds_back_the_alerts_that_have_it_as_a_reason_or_a_fa
             for one in bodies
         )
     )
-    time = datetime.fromisoformat(first["event_time"])
-    record = {"kind": "snooze", "alert_id": first["alert_id"], "time": first["event_time"]}
-    record["until"] = (time + timedelta(days=7)).isoformat()
-    visible = first["source"]["offset"] + 1
-    codes = {one["code"] for one in (*later["reasons"], *later["facts"])}
-    other = next(code for code in CODES if code not in codes)
 
-    def held(code: str) -> bool:
-        lines = [*feedback(), (visible, json.dumps({**record, "code": code}).encode())]
+    def held(first: dict[str, Any], later: dict[str, Any], code: str) -> bool:
+        time = datetime.fromisoformat(first["event_time"])
+        record = {"kind": "snooze", "alert_id": first["alert_id"], "time": first["event_time"], "code": code}
+        record["until"] = (time + timedelta(days=7)).isoformat()
+        lines = [*feedback(), (first["source"]["offset"] + 1, json.dumps(record).encode())]
         run = drive(partition(), log(), labels=sorted(lines))
         return later["alert_id"] not in {body["alert_id"] for body in run.bodies()}
 
-    assert held(later["reasons"][0]["code"])
-    assert held(later["facts"][-1]["code"])
-    assert not held(other)
+    codes = {one["code"] for body in bodies for one in (*body["reasons"], *body["facts"])}
+    other = next(code for code in CODES if code not in codes)
+    # One more record may put off a label to the next barrier, which may change what is an alert.
+    first, later = next(pair for pair in pairs if not held(*pair, other))
+    assert held(first, later, later["reasons"][0]["code"])
+    assert held(first, later, later["facts"][-1]["code"])
 
 
 def test_an_amount_beyond_all_others_scores_high_and_stops_nothing() -> None:

@@ -38,7 +38,7 @@ from detector.core.labels.case_alerts import CaseAlerts
 from detector.core.labels.desk import Desk
 from detector.core.labels.event_buffer import EventBuffer
 from detector.core.labels.peer_messages import Exchange
-from detector.core.labels.peers import Peers
+from detector.core.labels.peers import Message, Peers
 from detector.core.labels.receipts import Barrier
 from detector.core.labels.routing import KIND as FEEDBACK
 from detector.core.labels.routing import Routing
@@ -343,8 +343,7 @@ class Shard:
         self.followed = follow(self._scorer, self._learning)
         if self.followed:
             self._alerting.forgive()
-        restart = self._young or bool(self.followed)
-        self._learning.promote(self._scorer, restart, self._alerting.threshold)
+        self._learning.promote(self._scorer, self._young or bool(self.followed), self._alerting.threshold)
         # Step 2
         before = self._standing()
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}
@@ -365,7 +364,7 @@ class Shard:
         self.since_barrier = 0
         # Step 5
         if self.config.exchange:  # also in a silent replay, because publishing changes state
-            self.exchange.publish(self.position, [*self._peers.publish(), *self.desk.routing.publish()])
+            self.exchange.publish(self.position, self._publish())
         # Step 6
         changes = learned(before, self._standing())
         self.desk.write(Barrier(position=self.position, event_time=self.event_time, learned=changes))
@@ -411,6 +410,9 @@ class Shard:
             self.desk.load(book)
             self.desk.take_over(desk)
             self._supervision.take_over(supervision)
+
+    def _publish(self) -> list[Message]:
+        return [*self._peers.publish(), *self.desk.routing.publish()]
 
     def _receive(self, messages: SideRecords) -> dict[str, int]:
         """Apply messages of peers; their counts wait in `exchange`."""
@@ -487,14 +489,12 @@ class Shard:
         self.exchange.load(state["exchange"])
         self._peers.load(state["peers"])
 
+    def _of_labels(self) -> dict[str, EventBuffer | Desk | Supervision]:
+        return {"buffer": self._buffer, "book": self.desk, "supervision": self._supervision}
+
     def _labels_state(self) -> dict[str, Any]:
-        return {
-            "buffer": self._buffer.to_state(),
-            "book": self.desk.to_state(),
-            "supervision": self._supervision.to_state(),
-        }
+        return {name: part.to_state() for name, part in self._of_labels().items()}
 
     def _load_labels(self, state: Mapping[str, Any]) -> None:
-        self._buffer.load(state["buffer"])
-        self.desk.load(state["book"])
-        self._supervision.load(state["supervision"])
+        for name, part in self._of_labels().items():
+            part.load(state[name])
