@@ -16,6 +16,7 @@ from detector.wiring.common import entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
 from detector.wiring.console import console, console_token
 from detector.wiring.daemon import run
+from detector.wiring.diff import Diff, Run, RunAlert, diff, main_reasons, why
 from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
@@ -60,10 +61,13 @@ __all__ = [
     "TRIAL_EVENTS_MAX",
     "VERSION_COLUMNS",
     "BiasFiles",
+    "Diff",
     "MapWanted",
     "Replay",
     "ReplayFiles",
     "Replayed",
+    "Run",
+    "RunAlert",
     "Similar",
     "Trial",
     "Tried",
@@ -84,6 +88,7 @@ __all__ = [
     "console",
     "console_token",
     "diagnose",
+    "diff",
     "draw_map",
     "drift_page",
     "drift_report",
@@ -93,6 +98,7 @@ __all__ = [
     "judge",
     "list_checkpoints",
     "list_versions",
+    "main_reasons",
     "map_file",
     "notify",
     "open_envelope",
@@ -117,5 +123,6 @@ __all__ = [
     "version_rows",
     "versions_json",
     "watching_compilation",
+    "why",
     "write_labels",
 ]

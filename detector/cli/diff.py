@@ -1,0 +1,108 @@
+"""`detector diff`: which alerts of two runs differ, and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from detector.cli.common import out
+
+if TYPE_CHECKING:
+    from detector.wiring import Diff, Run, RunAlert
+
+Given = Annotated[
+    Path, typer.Argument(exists=True, help="A file of alerts, or a folder that has its scores, too.")
+]
+
+
+def diff(
+    a: Given,
+    b: Given,
+    show: Annotated[
+        int, typer.Option(metavar="N", min=0, max=10_000, help="Alerts shown of each side.")
+    ] = 20,
+    json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Tell which alerts of two runs over the same events differ, and why.
+
+    Another configuration, version or model over the same events. A and B are
+    what `replay --alerts A/alerts.jsonl --scores A/scores.csv` wrote, or
+    `alerts export`. With scores it says why a side gave no alert.
+    """
+    from detector import wiring
+
+    found = wiring.diff(a, b)
+    if json_:
+        out.print_json(json.dumps(_json(found)))
+        return
+    for name, side in (("A", found.a), ("B", found.b)):
+        out.print(
+            f"{name}: {len(side.alerts):,} alerts, configuration {', '.join(side.configs)}", highlight=False
+        )
+    out.print(
+        f"in both: {len(found.both):,}; with another severity {found.severities:,}, "
+        f"mainly for something else {found.reasons:,}",
+        highlight=False,
+    )
+    for name, other, alerts, side in (("A", "B", found.only_a, found.b), ("B", "A", found.only_b, found.a)):
+        out.print(f"only in {name}: {len(alerts):,}", highlight=False)
+        _counts(f"  in {other} ", wiring.why(alerts, side))
+        _counts("  mainly for ", wiring.main_reasons(alerts))
+        if alerts and show:
+            out.print(_table(alerts[:show], side))
+
+
+def _counts(before: str, counts: Counter[str]) -> None:
+    for what, count in counts.most_common(5):
+        out.print(f"{count:8,}{before}{what}", markup=False, highlight=False)
+
+
+def _table(alerts: list[RunAlert], other: Run) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("alert", "event time", "entity", "severity", "quantile", "there", "mainly for"):
+        table.add_column(name, justify="right" if name in ("quantile", "there") else "left")
+    for alert in alerts:
+        there = other.quantiles.get(alert.event_id)
+        cells = (
+            alert.alert_id,
+            alert.event_time,
+            "" if alert.entity is None else str(alert.entity.value),
+            alert.severity,
+            f"{alert.score.quantile:.5f}",
+            "" if there is None else f"{there:.5f}",
+            alert.main,
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def _json(found: Diff) -> dict[str, Any]:
+    from detector import wiring
+
+    def one_side(alerts: list[RunAlert], own: Run, other: Run) -> dict[str, Any]:
+        return {
+            "alerts": len(own.alerts),
+            "configs": own.configs,
+            "only": [
+                {
+                    "alert_id": alert.alert_id,
+                    "severity": alert.severity,
+                    "mainly_for": alert.main,
+                    "there": other.why_not(alert),
+                }
+                for alert in alerts
+            ],
+            "there": dict(wiring.why(alerts, other)),
+        }
+
+    return {
+        "a": one_side(found.only_a, found.a, found.b),
+        "b": one_side(found.only_b, found.b, found.a),
+        "both": {"alerts": len(found.both), "severity": found.severities, "mainly_for": found.reasons},
+    }
