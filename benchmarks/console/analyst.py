@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.common import about
 from detector.core.alerts.severity import SEVERITIES
+from detector.core.intervals import wilson
 
 CONFIG = Path(__file__).parents[2] / "configs/simulate.yaml"
 RIDGE = 10.0  # in units of one decision of the standardised features
@@ -203,10 +204,8 @@ def logistic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float
 
 def interval(right: int, count: int) -> str:
     """A share with its 95 % interval by Wilson."""
-    z, share = 1.96, right / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return f"{share:.3f} ({middle - half:.3f} to {middle + half:.3f})"
+    low, high = wilson(right, count)
+    return f"{right / count:.3f} ({low:.3f} to {high:.3f})"
 
 
 def difference(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import gzip
 import secrets
 import ssl
 import tempfile
@@ -37,7 +36,7 @@ from detector.errors import (
 from detector.ports import Log
 from detector.shell import logs
 from detector.shell.clock import SystemClock
-from detector.shell.files.line_reader import readable_errors
+from detector.shell.files.line_reader import open_lines
 from detector.shell.http import Certificate
 from detector.shell.kafka import KafkaArchive, RecordWriter, TopicReader
 from detector.shell.web import opener, tls_context
@@ -354,7 +353,7 @@ def _read_folder(fold: Fold, folder: Path, log: Log) -> None:
 
 def _lines(path: Path) -> Iterator[list[Told]]:
     """Records of a file, in batches; nothing of a file that holds others."""
-    with readable_errors(path, "read"), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as stream:
+    with open_lines(path) as stream:
         kind, batch = None, list[Told]()
         for number, line in enumerate(stream):
             kind = kind or sniff(line)

@@ -12,7 +12,6 @@ says why it gave no alert.
 from __future__ import annotations
 
 import csv
-import gzip
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +20,10 @@ from pathlib import Path
 import msgspec
 
 from detector.errors import ConfigError, Problem
-from detector.shell.files.line_reader import readable_errors
+from detector.shell.files.line_reader import open_lines
+from detector.shell.files.outputs import SCORES_HEADER
 
 ALERTS_MAX = 200_000  # of each side
-HEADER = b"event_id,event_time,score,quantile,alert"  # of `replay --scores`
 UNKNOWN, UNSCORED = "its scores are not given", "it has no score"
 BELOW, HELD = (
     "its score is below those of all alerts",
@@ -85,6 +84,7 @@ class Run:
     alerts: Mapping[str, RunAlert]  # by id, in the order of the file
     quantiles: Mapping[str, float]  # of events that the other one alone alerted, by the event's id
     scored: bool  # whether there is a file of scores
+    lowest: float  # quantile from which on there were alerts for their score
 
     def why_not(self, alert: RunAlert) -> str:
         """Why it gave no such alert."""
@@ -93,12 +93,6 @@ class Run:
         if (quantile := self.quantiles.get(alert.event_id)) is None:
             return UNSCORED
         return BELOW if quantile < self.lowest else HELD
-
-    @property
-    def lowest(self) -> float:
-        """Quantile from which on there were alerts for their score."""
-        by_score = (one.score.quantile for one in self.alerts.values() if one.selection == "score")
-        return min(by_score, default=1.0)
 
     @property
     def configs(self) -> list[str]:
@@ -140,8 +134,8 @@ def diff(a: Path, b: Path) -> Diff:
     only_a = [alert for name, alert in of_a.items() if name not in of_b]
     only_b = [alert for name, alert in of_b.items() if name not in of_a]
     return Diff(
-        Run(of_a, *_quantiles("A", a, {alert.event_id for alert in only_b})),
-        Run(of_b, *_quantiles("B", b, {alert.event_id for alert in only_a})),
+        Run(of_a, *_quantiles("A", a, {alert.event_id for alert in only_b}), _lowest(of_a)),
+        Run(of_b, *_quantiles("B", b, {alert.event_id for alert in only_a}), _lowest(of_b)),
         only_a,
         only_b,
         [(alert, of_b[name]) for name, alert in of_a.items() if name in of_b],
@@ -174,11 +168,15 @@ def _alerts(name: str, path: Path) -> dict[str, RunAlert]:
     return found
 
 
+def _lowest(alerts: Mapping[str, RunAlert]) -> float:
+    return min((one.score.quantile for one in alerts.values() if one.selection == "score"), default=1.0)
+
+
 def _quantiles(name: str, path: Path, wanted: Collection[str]) -> tuple[dict[str, float], bool]:
     """Quantiles of some events, and whether there are any scores."""
     found, scored = {}, False
-    for file, number, line in _lines(path, lambda line: line.strip() == HEADER):
-        if not scored:  # the header
+    for file, number, line in _lines(path, lambda line: line.strip() == SCORES_HEADER.strip()):
+        if number == 1:  # the header
             scored = True
             continue
         try:
@@ -197,10 +195,7 @@ def _lines(path: Path, is_one: Callable[[bytes], bool]) -> Iterator[tuple[Path, 
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.is_dir():
             continue
-        with (
-            readable_errors(file, "read"),
-            (gzip.open if file.suffix == ".gz" else open)(file, "rb") as lines,
-        ):
+        with open_lines(file) as lines:
             for number, line in enumerate(lines, start=1):
                 if number == 1 and not is_one(line):
                     break

@@ -85,3 +85,12 @@ def test_two_replays_of_the_same_events(detector: Detector, events: Path, tmp_pa
     assert only
     assert all("no score" not in one["there"] for one in only)
     assert as_json["both"]["alerts"] + len(only) == as_json["a"]["alerts"]
+
+
+def test_a_folder_may_hold_several_files_of_scores(tmp_path: Path) -> None:
+    a = write(tmp_path / "a" / "alerts.jsonl", alert(1), alert(2)).parent
+    b = write(tmp_path / "b" / "alerts.jsonl", alert(9)).parent
+    for number in (1, 2):
+        row = f'"e,{number}",2026-03-01T00:00:00Z,1.0,0.5,0'
+        (b / f"scores-{number}.csv").write_text(f"event_id,event_time,score,quantile,alert\n{row}\n")
+    assert dict(wiring.diff(a, b).b.quantiles) == {"e,1": 0.5, "e,2": 0.5}

@@ -15,6 +15,8 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from detector.core.intervals import wilson
+
 CHARS_MAX = 2000  # of one text on a page
 MARKS_MAX = 3  # accents on one sign
 _UNSEEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp", "Zs"}  # controls, directions, unassigned, odd spaces
@@ -144,10 +146,8 @@ def share(part: int, whole: int) -> str:
     """Write a share in percent with its 95 % interval by Wilson, so that few answers look like few."""
     if whole == 0:
         return "–"
-    z, p = 1.96, part / whole
-    middle = (p + z * z / (2 * whole)) / (1 + z * z / whole)
-    half = z * ((p * (1 - p) + z * z / (4 * whole)) / whole) ** 0.5 / (1 + z * z / whole)
-    return f"{p:.0%} ({max(middle - half, 0):.0%} to {min(middle + half, 1):.0%})"
+    low, high = wilson(part, whole)
+    return f"{part / whole:.0%} ({max(low, 0):.0%} to {min(high, 1):.0%})"
 
 
 def words(value: Any) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
+from detector.core.intervals import wilson
 from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned
@@ -27,7 +28,6 @@ from detector.core.shard.embedding_report import embedding_report
 FRAUDS_MIN = 16  # fewer confirmed frauds give no figure
 OTHERS_MAX = 8192  # events beside them, evenly spread
 DRAWS, SEED = 200, 1  # of the bootstrap
-Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +148,7 @@ def _measured(embedded: Embedded) -> tuple[dict[str, int], list[Measured]]:
     measured = []
     if counts["alerts answered"]:
         right, of = int((alerted & fraud).sum()), counts["alerts answered"]
-        measured.append(Measured("precision of answered alerts", right / of, *_wilson(right, of), of))
+        measured.append(Measured("precision of answered alerts", right / of, *wilson(right, of), of))
     if counts["fraud"] >= FRAUDS_MIN:
         others = held[~fraud]
         others = others[:: -(-len(others) // OTHERS_MAX) or 1]
@@ -184,14 +184,6 @@ def _interval(
             found.append(figure(scores[rows], truth[rows]))
     low, high = np.quantile(found, [0.025, 0.975]) if found else (math.nan, math.nan)
     return float(low), float(high)
-
-
-def _wilson(right: int, of: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    share, square = right / of, Z * Z / of
-    middle = (share + square / 2.0) / (1.0 + square)
-    half = Z * math.sqrt(share * (1.0 - share) / of + square / (4.0 * of)) / (1.0 + square)
-    return middle - half, middle + half
 
 
 def _limits(version: Version, counts: Mapping[str, int]) -> Sequence[str]:

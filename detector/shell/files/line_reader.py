@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -120,3 +121,16 @@ def readable_errors(path: Path, done: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise NeedsOperator(f"{path} cannot be {done}: {error.strerror or error}") from error
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[Iterable[bytes]]:
+    """Open a file of lines, packed by gzip where its name ends in .gz.
+
+    Raises
+    ------
+    NeedsOperator
+        It cannot be read.
+    """
+    with readable_errors(path, "read"), (gzip.open if path.suffix == ".gz" else open)(path, "rb") as lines:
+        yield lines
