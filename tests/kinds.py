@@ -46,7 +46,7 @@ def packed_hours() -> bytes:
 
 
 def months() -> bytes:
-    """Loans by month, rates in per cent; another month lies decades back."""
+    """Loans with the month of issue and rates in per cent; a second column has months of decades ago."""
     return table(
         events(
             id=lambda draw, time, n: 68_000_000 + n * 17,
@@ -221,7 +221,7 @@ def totals_of_parts() -> bytes:
 
 
 def letters() -> bytes:
-    """Letters that are none with an accent."""
+    """A name with a letter beyond ASCII that has no accent: ø."""
     rows = events(
         a=lambda draw, time, n: f"{time:%d.%m.%Y %H:%M}",
         b=lambda draw, time, n: f"ordre-{draw.getrandbits(32):08x}",

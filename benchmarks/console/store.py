@@ -40,7 +40,7 @@ from tests.unit.console_world import T0, TABLES, WANTED, alert, labelled, told, 
 BATCH = 500
 RECENT = 20
 TIMES = 5  # of each query
-LATER_S = T0 + 1e9  # when it is asked: no snooze lasts so long
+LATER_S = T0 + 1e9  # the time of all queries; every snooze is over by then
 
 
 def records(count: int) -> Iterator[Told]:

@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made.add_argument("--folder", type=Path, help="holds NAME.jsonl.gz")
     made.add_argument("--events", type=int, default=60_000, help="of each stream")
     made.add_argument("--delay", type=int, default=2000, help="events from a fraud to its label")
-    made.add_argument("--broken", type=int, help="event from which on the learner is broken")
+    made.add_argument("--broken", type=int, help="break the learner at this event")
     options = made.parse_args(arguments)
     rows, broken = [], options.broken
     with threadpool_limits(1), TemporaryDirectory() as scratch:
