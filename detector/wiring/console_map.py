@@ -89,7 +89,10 @@ class Maps:
 
     def _draw(self, partition: int) -> None:
         try:
-            picture = self._drawn(partition)
+            try:
+                picture = self._drawn(partition)
+            except OSError as error:  # no room for its files, no process to be had
+                picture = EmbeddingPicture(why=f"It could not be drawn: {error}")
             assert self._config.console.map_every is not None
             lasts_s = self._config.console.map_every if not picture.why else FAILED_S
             with self._lock:

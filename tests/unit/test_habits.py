@@ -110,13 +110,14 @@ def test_tables_hold_decayed_counts_of_what_came_before(steps: list[tuple[int, f
     new = np.array([[step[3]] for step in steps])
     pace, hours, novelty = (
         PaceTable(LONG_S, 100),
-        BinsTable(24, LONG_S, 100, around=True),
+        BinsTable(24, LONG_S, 100, spread=1.5),
         NoveltyTable(1, LONG_S, 100),
     )
     found = [np.zeros((len(steps), width), dtype=np.float32) for width in (4, 2, 2)]
     pace.observe(keys, times, found[0])
     hours.observe(keys, times, bins, found[1])
     novelty.observe(keys, times, new, found[2])
+    around = sum(np.exp(-0.5 * (min(step, 24 - step) / 1.5) ** 2) for step in range(24))
     before: dict[int, list[int]] = defaultdict(list)
     for i, key in enumerate(keys.tolist()):
         earlier = before[key] if key else []
@@ -126,7 +127,7 @@ def test_tables_hold_decayed_counts_of_what_came_before(steps: list[tuple[int, f
         observed = 1.0 - 0.5 ** ((times[i] - times[earlier[0]]) / LONG_S) if earlier else 0.0
         assert found[0][i] == pytest.approx([*counts, observed], rel=1e-4, abs=1e-5)
         apart = np.minimum((bins[earlier] - bins[i]) % 24, (bins[i] - bins[earlier]) % 24)
-        weight = np.select([apart == 0, apart == 1], [0.5, 0.25], 0.0)
+        weight = np.exp(-0.5 * (apart / 1.5) ** 2) / around
         assert found[1][i] == pytest.approx([(weight * kept[2]).sum(), counts[2]], rel=3e-3, abs=1e-5)
         met = (kept[2] * new[earlier, 0]).sum() if earlier else 0.0
         assert found[2][i] == pytest.approx([counts[2], met], rel=1e-4, abs=1e-5)

@@ -74,18 +74,18 @@ class BinsTable(HabitTable):
     ----------
     bins : int
         Number of bins.
-    around : bool
-        Whether an event is seen by the bins beside its own too, with half the weight: the bins are a circle,
-        and habits are not cut at full hours.
+    spread : float
+        Bins are a circle, and an event sees those around its own, too, by a normal density with this standard
+        deviation, in bins: habits are not cut at full hours. 0: an event sees its own bin alone.
     """
 
-    def __init__(self, bins: int, long_s: float, keys_max: int, *, around: bool = False) -> None:
+    def __init__(self, bins: int, long_s: float, keys_max: int, *, spread: float = 0.0) -> None:
         super().__init__(bins, long_s, keys_max)
-        self._around = around
+        self._seen = _around(bins, spread)
 
     def observe(self, keys: Keys, times: Times, bins: NDArray[np.int64], context: Context) -> None:
         """Write counts of the event's bin (n,) and of all bins, (n, 2); learn n events."""
-        self._update(_bins, self._rate, self._around, keys, times, bins, context)
+        self._update(_bins, self._rate, self._seen, keys, times, bins, context)
 
 
 class NoveltyTable(HabitTable):
@@ -106,6 +106,16 @@ class NoveltyTable(HabitTable):
         `new` (n, M) says which contacts of each event are new.
         """
         self._update(_novelty, self._rate, keys, times, new, context)
+
+
+def _around(bins: int, spread: float) -> NDArray[np.float64]:
+    """Weights of the bins from an event's own on, in a circle, summing to 1; one weight if only its own counts."""
+    if spread == 0.0:
+        return np.ones(1)
+    steps = [min(step, bins - step) for step in range(bins)]
+    weights = np.array([math.exp(-0.5 * (step / spread) ** 2) for step in steps])
+    around: NDArray[np.float64] = weights / weights.sum()
+    return around
 
 
 @numba.njit(cache=True)
@@ -152,7 +162,7 @@ def _bins(
     last_words: Any,
     stats_words: Any,
     rate: float,
-    around: bool,
+    seen: Any,
     event_keys: Any,
     times: Any,
     bins: Any,
@@ -172,11 +182,9 @@ def _bins(
             row *= np.float32(math.exp(-(times[event] - last[slot]) * rate))
             last[slot] = times[event]
         here = bins[event]
-        own = np.float64(row[here])
-        if around:
-            before = here - 1 if here > 0 else size - 1
-            after = here + 1 if here + 1 < size else 0
-            own = 0.5 * own + 0.25 * (np.float64(row[before]) + np.float64(row[after]))
+        own = 0.0
+        for step in range(len(seen)):
+            own += seen[step] * np.float64(row[(here + step) % size])
         context[event, 0] = own
         context[event, 1] = row.sum()
         row[here] += np.float32(1.0)

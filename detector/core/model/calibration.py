@@ -77,7 +77,8 @@ SHAPE_FROM = 0.9
 SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 # Where distances grow with their logarithm, the mean's tail is much the same on all streams. So the shape
 # starts from a usual one, worth so many accepted events. A few hundred alone give anything from .3 to .9, and
-# then far events of different days cannot be compared.
+# then far events of different days cannot be compared. Where habits count, in nats, the shape is always the
+# usual one: what is measured drifts with the noise of young habits, and equal distances would score less later.
 USUAL_SHAPE, USUAL_SHAPE_EVENTS = 0.5, 32_768.0
 # A smaller unit of the mean's tail is that of a stream which hardly varies. Of normal deviates, in spans, it
 # is .43; on simulated cards it is .42 to .75.
@@ -153,7 +154,8 @@ class Calibration:
         self._bounded, self._slowed = np.flatnonzero(limits == Limit.TANH), limits == Limit.LOGARITHM
         self._beside = np.flatnonzero(limits == Limit.BESIDE)
         self._tail_nats = _tail_nats(config.trim)
-        self._usual_events = USUAL_SHAPE_EVENTS if self._slowed.any() else 0.0
+        usual_events = USUAL_SHAPE_EVENTS if self._slowed.any() else 0.0
+        self._usual_events = np.inf if len(self._beside) else usual_events
         self.accepted = Sketch(config.memory_events)
         self.all = Sketch(config.memory_events)
         self.recent = Sketch(config.memory_events // RECENT_PART)
@@ -308,7 +310,7 @@ class Calibration:
         )
         shape = (self._tail_place - EDGES[near]) / np.log(shares[0] / shares[1])
         if self._usual_events:
-            shape += (USUAL_SHAPE - shape) * self._usual_events / (self._usual_events + above[0])
+            shape += (USUAL_SHAPE - shape) / (1.0 + above[0] / self._usual_events)
         self._shape = min(max(float(shape), self._least_shape()), SHAPE_MAX)
 
     def _least_shape(self) -> float:

@@ -127,3 +127,13 @@ def test_a_map_that_cannot_be_drawn_is_told_and_tried_again(
     asked(1)
     drawn(asked)
     assert len(draws.commands) == 2
+
+
+def test_a_map_for_which_there_is_no_room_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> str:
+        raise OSError(28, "No space left on device")
+
+    asked = maps(monkeypatch, Draws(None), FakeClock())
+    monkeypatch.setattr(console_map.tempfile, "TemporaryDirectory", full)
+    asked(1)
+    assert "No space left" in drawn(asked).why
