@@ -29,6 +29,7 @@ from detector.console.views import (
     Person,
     Sent,
 )
+from detector.errors import BrokerUnavailable
 from detector.ports import Clock, Log
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ Send = Callable[[Sequence[tuple[bytes, bytes]]], Sequence[Told]]
 """Writes records, given as key and value, to the feedback topic, and says where each of them is."""
 Originals = Callable[[Sequence[tuple[int, int]]], Sequence[Event]]
 PLACES_MAX = 100  # events that are read at once
+UNSURE_S = 60.0  # so long, a record that nobody confirmed may still turn up in the topic
+UNSURE_MAX = 10_000  # such records that are remembered; the oldest go first
 KEPT_S = 5.0  # what is counted over everything is counted again after so long
 
 
@@ -67,6 +70,7 @@ class SqliteBook:
         self._database, self._fold, self._clock, self._log = database, fold, clock, log
         self._topic, self._send, self._originals, self._why = topic, send, originals, why
         self._sending = threading.Lock()
+        self._unsure: dict[str, float] = {}  # until when, s, by id
         self._kept: dict[str, tuple[float, object]] = {}
         self.read_s: float | None = None  # when topics were last read; the reader sets it. None: all was
 
@@ -184,10 +188,12 @@ class SqliteBook:
                     if found is None:
                         new.append(draft)
                         ids.append(draft.id)
+                    elif self._clock.monotonic() < self._unsure.get(draft.id, 0.0):
+                        raise BrokerUnavailable("It is not known yet whether what you sent before arrived.")
                     else:
                         conflicts[found.case_id] = found
             if new:
-                self._fold.sent(self._send([(draft.id.encode(), draft.value) for draft in new]))
+                self._write(new)
         for draft in new:
             named = {
                 name: value for name, value in draft.record.items() if name not in ("note", "actor", "kind")
@@ -196,6 +202,17 @@ class SqliteBook:
         return Sent(feedback_ids=tuple(ids), conflicts=tuple(conflicts.values()))
 
     # --- inside ---------------------------------------------------------------------------------------------
+
+    def _write(self, new: Sequence[Draft]) -> None:
+        """Send records; who tries again after a failure must not be told that nothing was sent."""
+        assert self._send is not None
+        try:
+            self._fold.sent(self._send([(draft.id.encode(), draft.value) for draft in new]))
+        except BrokerUnavailable:
+            self._unsure |= dict.fromkeys((draft.id for draft in new), self._clock.monotonic() + UNSURE_S)
+            while len(self._unsure) > UNSURE_MAX:
+                del self._unsure[next(iter(self._unsure))]
+            raise
 
     def _now_and_then(self, name: str, count: Callable[[Connection], T]) -> T:
         """What `count` finds in everything that is known; for `KEPT_S` what it found before."""

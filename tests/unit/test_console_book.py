@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +12,12 @@ import pytest
 
 from detector.console import filters
 from detector.console.acts import NotAllowed
-from detector.console.book import SqliteBook
+from detector.console.book import UNSURE_S, SqliteBook
+from detector.console.reading import Told
 from detector.console.views import Command, Filter, Order, Person
 from detector.core.alerts.score_record import iso
 from detector.core.alerts.severity import SEVERITIES
+from detector.errors import BrokerUnavailable
 from tests.unit.console_world import ANN, BOB, LEA, T0, VIC, World, alert, labelled, receipt, told
 
 EVERY = Filter(states=("open", "answered", "closed", "snoozed"))
@@ -236,6 +238,45 @@ def test_who_comes_second_is_told_and_may_insist(world: World) -> None:
     assert (after.row.answer, [act.actor for act in after.acts]) == ("legitimate", ["ann", "bob"])
     again = world.book.send(ANN, replace(answer(1, form="c"), seen=seen))
     assert [one.by for one in again.conflicts] == ["bob"]
+
+
+def test_who_lost_the_answer_to_an_act_is_not_told_that_it_was_not_sent(world: World) -> None:
+    fill(world, 2)
+    row = world.book.case("transactions-0-1").row  # type: ignore[union-attr]
+    seen, late = {row.id: row.version}, []
+
+    def unanswered(records: Sequence[tuple[bytes, bytes]]) -> Sequence[Told]:
+        late.extend(world.topic.send(records))
+        raise BrokerUnavailable("no answer")
+
+    world.book._send = unanswered
+    mine = replace(answer(1, form="a"), seen=seen)
+    with pytest.raises(BrokerUnavailable):
+        world.book.send(ANN, mine)
+    world.book._send = world.topic.send
+    world.book.send(BOB, replace(answer(1, "legitimate", form="b"), seen=seen))
+    with pytest.raises(BrokerUnavailable, match="not known yet"):
+        world.book.send(ANN, mine)
+    world.fold.add(late)
+    assert len(world.book.send(ANN, mine).feedback_ids) == 1
+
+
+def test_a_lost_act_that_never_arrived_is_a_conflict_in_the_end(world: World) -> None:
+    fill(world, 2)
+    row = world.book.case("transactions-0-1").row  # type: ignore[union-attr]
+    seen = {row.id: row.version}
+
+    def away(_: Sequence[tuple[bytes, bytes]]) -> Sequence[Told]:
+        raise BrokerUnavailable("no answer")
+
+    world.book._send = away
+    mine = replace(answer(1, form="a"), seen=seen)
+    with pytest.raises(BrokerUnavailable):
+        world.book.send(ANN, mine)
+    world.book._send = world.topic.send
+    world.book.send(BOB, replace(answer(1, "legitimate", form="b"), seen=seen))
+    world.clock.sleep(UNSURE_S + 1)
+    assert [one.by for one in world.book.send(ANN, mine).conflicts] == ["bob"]
 
 
 def test_one_conflict_in_a_bulk_holds_back_its_case_alone(world: World) -> None:

@@ -109,7 +109,7 @@ class NoveltyTable(HabitTable):
 
 
 def _around(bins: int, spread: float) -> NDArray[np.float64]:
-    """Weights of the bins from an event's own on, in a circle, summing to 1; one weight if only its own counts."""
+    """Weights of bins in a circle, from an event's own on, summing to 1; one weight without a spread."""
     if spread == 0.0:
         return np.ones(1)
     steps = [min(step, bins - step) for step in range(bins)]

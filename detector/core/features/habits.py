@@ -31,9 +31,9 @@ from detector.core.features.rows import ZEROS_MAX, Rows
 HOUR_S = 3600.0
 BINS = {"hours": 24, "days": 7, "zeros": ZEROS_MAX + 1}
 """Number of bins, by habit."""
-HOURS_SPREAD = 1.5
-"""Hours around an event's own that it sees (`BinsTable`). Of a card with twenty events most hours were never
-met. So those near its usual ones must be told from those of the other half of the day."""
+SPREADS = {"hours": 1.5}
+"""How far around its own bin an event sees (`BinsTable`). A card of twenty events has met few hours. So hours
+near its usual ones must be told from those of the other half of the day."""
 EPOCH_DAY = 3  # 1970-01-01 was a Thursday; Monday is 0
 
 
@@ -123,5 +123,5 @@ def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
     if habit.point is not None:
         return (PlacesTable if habit.name == "places" else MovesTable)(long_s, keys_max)
     if habit.name in BINS:
-        return BinsTable(BINS[habit.name], long_s, keys_max, spread=HOURS_SPREAD if habit.name == "hours" else 0.0)
+        return BinsTable(BINS[habit.name], long_s, keys_max, spread=SPREADS.get(habit.name, 0.0))
     return NoveltyTable(len(layout.contacts), long_s, keys_max)
