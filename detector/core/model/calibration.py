@@ -78,7 +78,7 @@ SHAPE_MIN, SHAPE_MAX = 0.15, 1.0
 # Where distances grow with their logarithm, the mean's tail is much the same on all streams. So the shape
 # starts from a usual one, worth so many accepted events. A few hundred alone give anything from .3 to .9, and
 # then far events of different days cannot be compared. Where habits count, in nats, the shape is always the
-# usual one: the measured one drifts with the noise of young habits, and equal distances would score less later.
+# usual one: the measured one drifts with the noise of young habits, and equal distances would score less.
 USUAL_SHAPE, USUAL_SHAPE_EVENTS = 0.5, 32_768.0
 # A smaller unit of the mean's tail is that of a stream which hardly varies. Of normal deviates, in spans, it
 # is .43; on simulated cards it is .42 to .75.
