@@ -91,7 +91,10 @@ def facts_and_history(body: Mapping[str, Any]) -> Features:
         for name, value in fact["values"].items():
             if isinstance(value, int | float):
                 found[f"fact {fact['code']} {name}"] = bent(value)
-    found |= {f"case {name}": bent(value or 0.0) for name, value in body["case"].items()}
+    case = body["case"]
+    unlisted = {f"unlisted {name}": value for name, value in case["unlisted"].items()}
+    found |= {f"case {name}": bent(value or 0.0) for name, value in unlisted.items()}
+    found |= {f"case {name}": bent(case[name] or 0.0) for name in ("number", "sum", "largest")}
     if body["exemplars"]:
         found["nearest"] = bent(body["exemplars"][0]["distance"])
     return found | _history(body)
