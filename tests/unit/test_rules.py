@@ -277,7 +277,8 @@ FAULTS: dict[str, Fault] = {
         before=4, fires=6, ends=11, labels=JOB | {"topic": "alerts", "partition": "0"},
     ),
     "DetectorCommitsFail": Fault(
-        series={f"detector_commit_failures_total{{{M0}}}": counter((0, 5), (1, 10), (0, 15))},
+        series={f"detector_commit_failures_total{{{M0}}}": counter((0, 5), (1, 10), (0, 15)),
+                f"detector_ready{{{M0}}}": gauge((1, 5), *[(0, 1), (1, 1)] * 5, (1, 15))},
         before=8, fires=12, ends=27, labels=MEMBER,
     ),
     "DetectorEventsLost": Fault(
