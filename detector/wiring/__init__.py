@@ -12,7 +12,7 @@ from detector.wiring.audit import ReplayFiles, auditing, begin, check_partition,
 from detector.wiring.bias import BiasFiles, bias
 from detector.wiring.bias_page import page as bias_page
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
-from detector.wiring.common import entity_key
+from detector.wiring.common import ModelFile, entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
 from detector.wiring.console import console, console_token
 from detector.wiring.daemon import run
@@ -63,6 +63,7 @@ __all__ = [
     "BiasFiles",
     "Diff",
     "MapWanted",
+    "ModelFile",
     "Replay",
     "ReplayFiles",
     "Replayed",
