@@ -21,7 +21,8 @@ from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
 from detector.wiring.embedding import FILES as MAP_FILES
-from detector.wiring.embedding import MapWanted, draw_map, judge, map_file
+from detector.wiring.embedding import MapWanted, draw_map, map_file
+from detector.wiring.embedding_reports import judge
 from detector.wiring.embedding_words import (
     compared_json,
     compared_lines,
