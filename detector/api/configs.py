@@ -2,8 +2,58 @@
 
 from __future__ import annotations
 
-from detector.api.checkpoints import Saved
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from detector.api.checkpoints import Saved, from_bytes, to_bytes
+from detector.config.load import load, load_mapping
+from detector.config.secrets import resolve_secret
 from detector.config.tree import Config, Event, ModelPart
+from detector.core.records import Identity
+from detector.core.shard.partition import Partition
+from detector.core.shard.warm_start import first_checkpoint
+from detector.errors import UsageError
+from detector.wiring.common import ModelFile, entity_key, read_warm_start
+
+
+def read_config(config: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str]) -> Config:
+    """Read a configuration: a file, nested mappings, or one that was read; `overrides` do not change that."""
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, Mapping):
+        return load_mapping(config, overrides=overrides)
+    if not isinstance(config, str | Path):
+        raise UsageError(
+            f"got a {type(config).__name__}, expected the path of a YAML file, or a dict with its content"
+        )
+    return load(config, overrides)
+
+
+def identity_of(config: Config, partition: int) -> Identity:
+    """Which shard a detector is."""
+    return Identity(
+        topic=config.topics.transactions,
+        group=config.kafka.group_id,
+        partition=partition,
+        entity_key=entity_key(resolve_secret(config.entity_key, "entity_key", os.environ)),
+    )
+
+
+def warm_started(config: Config, file: ModelFile) -> Saved:
+    """The checkpoint of a shard that has seen no event, and begins with a model file.
+
+    Raises
+    ------
+    ConfigError
+        Nothing of it can be taken.
+    """
+    model = read_warm_start(file, config)
+    assert model is not None
+    identity, wanted = identity_of(config, 0), model_part(for_rows(config), feedback=False)
+    snapshot = first_checkpoint(model, wanted, identity, Partition.begin(wanted, 0))
+    return from_bytes(*to_bytes(snapshot), group=identity.group, topic=identity.topic)
 
 
 def for_rows(config: Config) -> Config:

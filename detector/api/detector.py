@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -15,20 +14,27 @@ import msgspec
 from detector.api import checkpoints
 from detector.api.alerts import Alert, Alerts
 from detector.api.apart import RemoteStream, needed
-from detector.api.configs import config_of, for_rows, for_shard, model_part
+from detector.api.configs import (
+    config_of,
+    for_rows,
+    for_shard,
+    identity_of,
+    model_part,
+    read_config,
+    warm_started,
+)
 from detector.api.embedding import InEmbedding
 from detector.api.frames import Frame
 from detector.api.labels import names_event, records_of, seconds_of
 from detector.api.results import Results, why
 from detector.api.stream import Stream
 from detector.config.infer import infer, render
-from detector.config.load import effective, load, load_mapping, load_text
-from detector.config.secrets import resolve_secret
+from detector.config.load import effective, load_text
 from detector.config.tree import Config, ModelPart
 from detector.core.events import Parser
-from detector.core.records import Identity, Outputs, Record
+from detector.core.records import Outputs, Record
 from detector.errors import UsageError
-from detector.wiring.common import entity_key
+from detector.wiring.common import ModelFile
 
 ALERTS_MAX = 10_000  # kept, the latest; about 3 kB each
 LABELS = ("fraud", "legitimate", "retracted")
@@ -88,14 +94,8 @@ class Detector(InEmbedding):
         self._yaml = yaml
         self._alerts: deque[Alert] = deque(maxlen=ALERTS_MAX)
         self._updates: deque[bytes] = deque(maxlen=ALERTS_MAX)
-        key = entity_key(resolve_secret(config.entity_key, "entity_key", os.environ))
-        self._identity = Identity(
-            topic=config.topics.transactions,
-            group=config.kafka.group_id,
-            partition=0 if saved is None else saved.manifest.partition,
-            entity_key=key,
-        )
-        parser = Parser(self._config.event, key)
+        self._identity = identity_of(config, 0 if saved is None else saved.manifest.partition)
+        parser = Parser(self._config.event, self._identity.entity_key)
         self._key_of = parser.main_key if config.require_key else None
         if saved is None:
             self._stream = self._opened(model_part(self._config, feedback=False))
@@ -116,9 +116,14 @@ class Detector(InEmbedding):
 
     @classmethod
     def from_config(
-        cls, config: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str] = ()
+        cls,
+        config: str | Path | Mapping[str, Any] | Config,
+        overrides: Sequence[str] = (),
+        *,
+        warm_start: str | Path | None = None,
+        encoder_only: bool = False,
     ) -> Self:
-        """Make a detector that knows nothing yet.
+        """Make a detector that knows nothing yet, or what a model file has.
 
         Parameters
         ----------
@@ -128,21 +133,18 @@ class Detector(InEmbedding):
             table have no format.
         overrides
             Texts like ``model.seed=7``, as `--set` of the command line.
+        warm_start, encoder_only
+            Model file of `detector checkpoint export`; whether its encoder alone is taken.
 
         Raises
         ------
         ConfigError
-            With every problem of the configuration.
+            With every problem of the configuration, or of the model file.
         """
-        if isinstance(config, Config):
-            return cls(config)
-        if isinstance(config, Mapping):
-            return cls(load_mapping(config, overrides=overrides))
-        if not isinstance(config, str | Path):
-            raise UsageError(
-                f"got a {type(config).__name__}, expected the path of a YAML file, or a dict with its content"
-            )
-        return cls(load(config, overrides))
+        read = read_config(config, overrides)
+        if warm_start is None:
+            return cls(read)
+        return cls(read, saved=warm_started(read, ModelFile(Path(warm_start), encoder_only)))
 
     @classmethod
     def infer(

@@ -9,7 +9,17 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.common import ConfigPath, Overrides, WarmStart, creating, err, load_config, out
+from detector.cli.common import (
+    ConfigPath,
+    EncoderOnly,
+    Overrides,
+    WarmStart,
+    creating,
+    err,
+    load_config,
+    out,
+    warm_start_of,
+)
 
 
 def list_(config: ConfigPath, set_: Overrides = None) -> None:
@@ -78,6 +88,7 @@ def rollback(
 def begin(
     config: ConfigPath,
     warm_start: WarmStart = None,
+    encoder_only: EncoderOnly = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     set_: Overrides = None,
 ) -> None:
@@ -95,7 +106,7 @@ def begin(
     if not yes:
         question = f"Group {group}: begin with new models at the committed offsets?"
         typer.confirm(question, abort=True, err=True)
-    begun = wiring.begin(settings, os.environ, warm_start)
+    begun = wiring.begin(settings, os.environ, warm_start_of(warm_start, encoder_only))
     which = "a new model" if warm_start is None else f"the model of {warm_start}"
     for partition, offset in begun.items():
         out.print(f"partition {partition} begins at {offset} with {which}", markup=False, highlight=False)

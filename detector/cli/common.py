@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from math import inf
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 from zlib import error as ZlibError
 
 import typer
@@ -21,6 +21,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from detector.config.load import load
 from detector.config.tree import Config
 from detector.errors import ConfigError, Problem
+
+if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
+    from detector.wiring import ModelFile
 
 WRITABLE = "a file in an existing folder with write permission"
 NEW = "a file that does not exist yet: nothing is overwritten"
@@ -78,6 +81,19 @@ WarmStart = Annotated[
         show_default=False,
     ),
 ]
+EncoderOnly = Annotated[
+    bool,
+    typer.Option("--encoder-only", help="Of --warm-start: take its encoder alone, as for other units."),
+]
+
+
+def warm_start_of(file: Path | None, encoder_only: bool) -> ModelFile | None:
+    """The model that new partitions begin with; None: nothing."""
+    from detector import wiring
+
+    if file is None and encoder_only:
+        raise wrong("--encoder-only", "no --warm-start", "a model file there")
+    return None if file is None else wiring.ModelFile(file, encoder_only)
 
 
 def load_config(path: Path, overrides: list[str] | None) -> Config:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from detector.cli.common import ConfigPath, Overrides, creating, load_config, out, read_span, wrong
+from detector.cli.common import ConfigPath, Overrides, creating, err, load_config, out, read_span, wrong
 from detector.cli.looking_back import Events, Feedback, Folder, replay_files
 
 
@@ -92,7 +92,9 @@ def report(
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            metavar="V1 V2", help="Say what changed between these two checkpoints.", show_default=False
+            metavar="V1 V2",
+            help="Say what changed between these two: versions of the encoder, or checkpoints.",
+            show_default=False,
         ),
     ] = None,
     events: Events = None,
@@ -103,7 +105,8 @@ def report(
     """Judge the learned embedding, from a partition's newest checkpoint.
 
     How much of the space is used, what neighbours have in common, what each
-    field moves, how well frauds are told, and what is wrong, by name.
+    field moves, how well frauds are told, and what is wrong, by name. It is
+    kept beside the checkpoint, as the report of the version that serves.
     """
     from detector import wiring
 
@@ -111,7 +114,11 @@ def report(
     if output is not None and output.suffix not in kinds:
         raise wrong("--out", str(output), f"a name that ends in {' or '.join(kinds)}")
     settings, files = load_config(config, set_), replay_files(events, feedback, checkpoint_dir)
-    found = wiring.judge(settings, os.environ, partition, compare or (), files)
+
+    def said(sentence: str) -> None:
+        err.print(sentence, markup=False, highlight=False)
+
+    found = wiring.judge(settings, os.environ, partition, compare or (), files, said)
     if compare:
         first, second = found
         lines, text = wiring.compared_lines(first, second), wiring.compared_json(first, second)

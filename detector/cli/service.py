@@ -21,12 +21,14 @@ from rich.progress import (
 from detector.cli.common import (
     EVENTS_HELP,
     ConfigPath,
+    EncoderOnly,
     Overrides,
     WarmStart,
     check_readable,
     check_writable,
     err,
     load_config,
+    warm_start_of,
     wrong,
 )
 from detector.config.words import counted
@@ -64,7 +66,12 @@ Receipts = Annotated[
 ]
 
 
-def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None) -> None:
+def run(
+    config: ConfigPath,
+    warm_start: WarmStart = None,
+    encoder_only: EncoderOnly = False,
+    set_: Overrides = None,
+) -> None:
     """Run the service: events from Kafka in, alerts out.
 
     It stops at SIGTERM or SIGINT. At SIGHUP it reads its configuration again, and its log says what it took
@@ -79,7 +86,8 @@ def run(config: ConfigPath, warm_start: WarmStart = None, set_: Overrides = None
         settings = load_config(config, set_)
         log_format = settings.log.format
         logs.configure(format=log_format)
-        wiring.run(settings, os.environ, warm_start, lambda: load_config(config, set_))
+        start = warm_start_of(warm_start, encoder_only)
+        wiring.run(settings, os.environ, start, lambda: load_config(config, set_))
     except (OperatorError, OutsideError) as error:
         if not logs.writes_json(log_format):
             raise
@@ -119,6 +127,7 @@ def replay(
         bool, typer.Option("--resume", help="Continue the replay in --checkpoint-dir.")
     ] = False,
     warm_start: WarmStart = None,
+    encoder_only: EncoderOnly = False,
     set_: Overrides = None,
 ) -> None:
     """Score a file of events, with the same code as the service."""
@@ -131,8 +140,7 @@ def replay(
     written = {"--scores": scores, "--alerts": alerts, "--rejected": rejected}
     _check_files(events, feedback, {**written, "--case-updates": case_updates, "--receipts": receipts})
     settings = load_config(config, set_)
-    if checkpoint_dir is not None:
-        _make_folder(checkpoint_dir)
+    _make_folder(checkpoint_dir)
     logs.configure("warning", settings.log.format)
     source = Source(events)
     if note := describe(source):
@@ -148,7 +156,7 @@ def replay(
         receipts=receipts,
         checkpoints=checkpoint_dir,
         resume=resume,
-        warm_start=warm_start,
+        warm_start=warm_start_of(warm_start, encoder_only),
     )
     began = time.monotonic()
     with (
@@ -190,7 +198,9 @@ def _check_files(events: str, feedback: str | None, outputs: Mapping[str, Path |
             raise wrong(option, str(file), "another file than the inputs")
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path | None) -> None:
+    if folder is None:
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -129,7 +129,7 @@ class Auditor:
     ) -> None:
         self._config, self._topic, self._group, self._entity_key = config, topic, group, entity_key
         self._archive, self._sides, self._schemas = archive, sides, schemas
-        self._objects = Objects(store, group=group, topic=topic)
+        self.objects = Objects(store, group=group, topic=topic)
 
     def verify(self, partition: int, *, generations: int, progress: Progress) -> Verified:
         """Replay one partition to its committed offset and compare the state after each barrier.
@@ -271,7 +271,7 @@ class Auditor:
         """
         self._committed(partition)
         try:
-            manifest, state = read_checkpoint(name, self._objects.get)
+            manifest, state = read_checkpoint(name, self.objects.get)
         except CheckpointDamaged as error:
             raise NeedsOperator(f"checkpoint {name}: {error}; is it kept (checkpoints.keep)?") from error
         if manifest.partition != partition:
@@ -333,7 +333,7 @@ class Auditor:
         """
         committed = self._committed(partition)
         try:
-            manifest, state = read_checkpoint(name, self._objects.get)
+            manifest, state = read_checkpoint(name, self.objects.get)
         except CheckpointDamaged as error:
             raise NeedsOperator(f"checkpoint {name}: {error}") from error
         if manifest.partition != partition or manifest.position > committed.offset:
@@ -342,7 +342,7 @@ class Auditor:
                 f"partition {partition} before {committed.offset}"
             )
         snapshot = move_checkpoint(manifest, state, committed.offset)
-        journal = replace(snapshot.since, checkpoint=write(snapshot, self._objects.put))
+        journal = replace(snapshot.since, checkpoint=write(snapshot, self.objects.put))
         place = place_of(committed.metadata)
         return Committed(offset=committed.offset, metadata=seal(journal.to_text(), committed.offset, place))
 
@@ -367,16 +367,16 @@ class Auditor:
         committed = self._archive.committed(partition)
         if committed is None:
             return None
-        self._objects.enter(self._archive.ids().cluster)  # what was committed may name another one
+        self.objects.enter(self._archive.ids().cluster)  # what was committed may name another one
         starts = {
             side: log.log_end() if SIDES[side].starts_at_end else log.beginning()
             for side, log in self._sides.items()
         }
         journal = Partition.begin(wanted, committed.offset, starts)
-        self._objects.put(config_name(journal.config), wanted.canonical())
+        self.objects.put(config_name(journal.config), wanted.canonical())
         if model is not None:
             snapshot = first_checkpoint(model, wanted, self._identity(partition), journal)
-            journal = replace(journal, checkpoint=write(snapshot, self._objects.put))
+            journal = replace(journal, checkpoint=write(snapshot, self.objects.put))
         # The first commit of a member says where the journal belongs.
         return Committed(offset=committed.offset, metadata=seal(journal.to_text(), committed.offset, NOWHERE))
 
@@ -412,7 +412,7 @@ class Auditor:
         committed = self._archive.committed(partition)
         if committed is None:
             raise NeedsOperator(f"partition {partition}: group {self._group!r} has committed nothing")
-        self._objects.enter(place_of(committed.metadata).cluster)
+        self.objects.enter(place_of(committed.metadata).cluster)
         return committed
 
     def _open(
@@ -420,7 +420,7 @@ class Auditor:
     ) -> tuple[Partition, Origin]:
         """Restore a shard at the journal's origin, with all its barriers planned."""
         origin = find_origin(
-            journal, self._objects.get, partition=number, beginning=self._archive.beginning(number)
+            journal, self.objects.get, partition=number, beginning=self._archive.beginning(number)
         )
         for side in SIDES:
             log = self._sides.get(side)
@@ -428,7 +428,7 @@ class Auditor:
                 origin.journal, side, partition=number, beginning=None if log is None else log.beginning()
             )
         wanted = self._config.model_part(self._archive.partitions_count())
-        configs: dict[str, ModelPart] = read_configs(origin, wanted, self._objects.get)
+        configs: dict[str, ModelPart] = read_configs(origin, wanted, self.objects.get)
         partition = Partition(
             self._identity(number),
             wanted,
@@ -462,7 +462,7 @@ class Auditor:
     def _differing(self, name: str, replayed: Partition) -> tuple[str, ...]:
         assert replayed.state is not None
         try:
-            return tuple(differing(read_checkpoint(name, self._objects.get)[1], replayed.state))
+            return tuple(differing(read_checkpoint(name, self.objects.get)[1], replayed.state))
         except CheckpointDamaged as error:
             return (f"unknown: {error}",)
 
@@ -471,13 +471,13 @@ class Auditor:
         if journal.position < self._archive.beginning(partition):
             return False
         try:
-            return not journal.checkpoint or bool(read_manifest_of(journal.checkpoint, self._objects.get))
+            return not journal.checkpoint or bool(read_manifest_of(journal.checkpoint, self.objects.get))
         except CheckpointDamaged:
             return False
 
     def _manifest(self, name: str) -> Manifest:
         try:
-            return read_manifest_of(name, self._objects.get)
+            return read_manifest_of(name, self.objects.get)
         except CheckpointDamaged as error:
             raise NeedsOperator(
                 f"checkpoint {name}: {error}; older generations were deleted (checkpoints.keep)"

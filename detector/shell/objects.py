@@ -80,6 +80,16 @@ class Objects:
         assert self._store is not None
         self._store.put(self._prefix + name, data)
 
+    def delete(self, name: str) -> None:
+        """Delete one object.
+
+        Raises
+        ------
+        StoreUnavailable
+        """
+        assert self._store is not None
+        self._store.delete(self._prefix + name)
+
     def names(self, folder: str = "") -> list[str]:
         """Names of all objects that begin with `folder`, sorted.
 
@@ -107,4 +117,4 @@ class Objects:
         assert self._store is not None
         names = [name for folder in folders(partition) for name in self.names(folder)]
         for name in expired(names, journal, self.get, keep=keep):
-            self._store.delete(self._prefix + name)
+            self.delete(name)

@@ -12,7 +12,7 @@ from detector.wiring.audit import ReplayFiles, auditing, begin, check_partition,
 from detector.wiring.bias import BiasFiles, bias
 from detector.wiring.bias_page import page as bias_page
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
-from detector.wiring.common import entity_key
+from detector.wiring.common import ModelFile, entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
 from detector.wiring.console import console, console_token
 from detector.wiring.daemon import run
@@ -21,7 +21,8 @@ from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
 from detector.wiring.embedding import FILES as MAP_FILES
-from detector.wiring.embedding import MapWanted, draw_map, judge, map_file
+from detector.wiring.embedding import MapWanted, draw_map, map_file
+from detector.wiring.embedding_reports import judge
 from detector.wiring.embedding_words import (
     compared_json,
     compared_lines,
@@ -63,6 +64,7 @@ __all__ = [
     "BiasFiles",
     "Diff",
     "MapWanted",
+    "ModelFile",
     "Replay",
     "ReplayFiles",
     "Replayed",

@@ -19,7 +19,7 @@ from detector.shell.auditor import Auditor
 from detector.shell.files import FileArchive, FileExchange, FileSideLog
 from detector.shell.kafka import KafkaArchive
 from detector.shell.store import FsspecStore
-from detector.wiring.common import entity_key, read_warm_start, registry_client, side_logs
+from detector.wiring.common import ModelFile, entity_key, read_warm_start, registry_client, side_logs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,13 +113,13 @@ def roll_back(config: Config, environ: Mapping[str, str], partition: int, name: 
     return chosen
 
 
-def begin(config: Config, environ: Mapping[str, str], warm_start: Path | None) -> dict[int, int]:
+def begin(config: Config, environ: Mapping[str, str], warm_start: ModelFile | None) -> dict[int, int]:
     """Let the group begin with new models at what it has committed. It must have no members.
 
     Parameters
     ----------
     warm_start
-        Model file; None: the models know nothing.
+        None: the models know nothing.
 
     Returns
     -------

@@ -8,9 +8,10 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from detector.config.formats import WITH_SCHEMAS
 from detector.config.secrets import resolve_secrets
@@ -19,7 +20,8 @@ from detector.core.jobs import Lanes, Result
 from detector.core.records import Record
 from detector.core.recovery.sides import SIDES, Side
 from detector.core.reporting.telemetry import Histogram
-from detector.core.shard.warm_start import Model, differences, read_model
+from detector.core.shard.transfer import obstacles
+from detector.core.shard.warm_start import Model, read_model
 from detector.errors import (
     CheckpointDamaged,
     ConfigError,
@@ -128,18 +130,26 @@ def job_lanes(wait_s: float, refits: Histogram) -> Iterator[Lanes]:
             thread.drain(wait_s)
 
 
-def read_warm_start(file: Path | None, config: Config) -> Model | None:
+class ModelFile(NamedTuple):
+    """A model that new partitions begin with."""
+
+    path: Path  # written by `detector checkpoint export`
+    encoder_only: bool = False  # nothing else of it is taken, also where fields and settings are the same
+
+
+def read_warm_start(start: ModelFile | None, config: Config) -> Model | None:
     """Read the model file of a warm start; None gives None.
 
     Raises
     ------
     ConfigError
-        It cannot be read, or was learned with other settings. Lists all that differ.
+        It cannot be read, or nothing of it can be taken. Lists all reasons.
     NeedsOperator
         It is of a newer version.
     """
-    if file is None:
+    if start is None:
         return None
+    file, encoder_only = start
     allowed = "a file written by `detector checkpoint export`"
     try:
         model = read_model(file.read_bytes())
@@ -148,13 +158,10 @@ def read_warm_start(file: Path | None, config: Config) -> Model | None:
         raise ConfigError(
             "command line", [Problem(path="--warm-start", value=found, allowed=allowed)]
         ) from None
-    problems = [
-        Problem(path=key, value=here, allowed=f"{there}, as in the model file")
-        for key, there, here in differences(model, config.model_part(1))
-    ]
-    if problems:
+    wanted = config.model_part(1)
+    if problems := [Problem(**one._asdict()) for one in obstacles(model.config, wanted)]:
         raise ConfigError(f"--warm-start {file}", problems)
-    return model
+    return replace(model, encoder_only=encoder_only)
 
 
 class Signals:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 from threadpoolctl import threadpool_limits
@@ -37,6 +36,7 @@ from detector.shell.space import SpaceWatch
 from detector.shell.store import FsspecStore
 from detector.shell.systemd import SystemdWatch
 from detector.wiring.common import (
+    ModelFile,
     Signals,
     entity_key,
     job_lanes,
@@ -58,7 +58,7 @@ JOBS_WAIT_S = 0.5  # for each of two threads, after a stop, which has `runner.st
 def run(
     config: Config,
     environ: Mapping[str, str],
-    warm_start: Path | None = None,
+    warm_start: ModelFile | None = None,
     read: Callable[[], Config] | None = None,
 ) -> None:
     """Run the service until SIGTERM or SIGINT.
@@ -66,7 +66,7 @@ def run(
     Parameters
     ----------
     warm_start
-        Model file for partitions without a committed offset.
+        What partitions without a committed offset begin with; None: nothing.
     read
         Reads the configuration again, at SIGHUP; None: it stays as it is.
 

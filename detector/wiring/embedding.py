@@ -1,10 +1,9 @@
-"""`detector embedding`: a map of the embedding in a partition's newest checkpoint, and a report on it."""
+"""`detector embedding map`: a map of the embedding in a partition's newest checkpoint."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from detector.config.tree import Config
 from detector.core.events import Parser
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.embedding_map import Anchors, EmbeddingMap, Wanted, anchors, embedding_map
-from detector.core.shard.embedding_report import EmbeddingReport, embedding_report
 from detector.errors import ConfigError, NeedsOperator, Problem
 from detector.shell.auditor import Auditor
 from detector.wiring.audit import ReplayFiles, auditing, check_partition
@@ -111,7 +109,7 @@ def _before(auditor: Auditor, wanted: MapWanted) -> Anchors | None:
             allowed = "a map of this command (.html or .svg), the name of a checkpoint, or previous"
             raise ConfigError("command line", [Problem(path="--before", value=str(file), allowed=allowed)])
         name, placed = read
-    embedded = _checkpoint(auditor, wanted.partition, name)
+    embedded = embedded_of(auditor, wanted.partition, name)
     if placed is not None and len(placed) == len(embedded.space.clusters):
         return anchors(embedded, name, np.array(placed, dtype=np.float64).reshape(-1, 2))
     method, layout = layout_of(wanted.method)
@@ -133,45 +131,14 @@ def map_file(drawn: EmbeddingMap, source: str, suffix: str) -> bytes:
     return (page(drawn, source) if suffix == ".html" else svg(drawn, source)).encode()
 
 
-def judge(
-    config: Config,
-    environ: Mapping[str, str],
-    partition: int,
-    names: Sequence[str],
-    files: ReplayFiles | None,
-) -> list[EmbeddingReport]:
-    """Report on the embeddings of a partition.
-
-    Parameters
-    ----------
-    names
-        Of checkpoints; none: the newest, with the drift since the one before, if that is kept.
+def embedded_of(auditor: Auditor, partition: int, name: str) -> Embedded:
+    """The embedding in a checkpoint.
 
     Raises
     ------
-    ConfigError
-        There is no such partition.
     NeedsOperator
         There is no such checkpoint, or no model in it.
-    OutsideError
-        Kafka or the store is not available.
     """
-    with auditing(config, environ, files) as (auditor, archive):
-        check_partition(partition, archive.partitions_count())
-        if names:
-            several = [(name, _checkpoint(auditor, partition, name)) for name in names]
-            return [
-                embedding_report(embedded, name=name, before=several[n - 1][1] if n else None)
-                for n, (name, embedded) in enumerate(several)
-            ]
-        restored = auditor.restored(partition)
-        embedded, before = embedded_in(restored), None
-        with suppress(NeedsOperator):  # it is not kept any more, or there was none
-            before = _checkpoint(auditor, partition, auditor.predecessor(partition))
-        return [embedding_report(embedded, name=restored.name, before=before)]
-
-
-def _checkpoint(auditor: Auditor, partition: int, name: str) -> Embedded:
     model, state = auditor.checkpoint(partition, name)
     if not state["served"]:
         raise NeedsOperator(no_model(name))

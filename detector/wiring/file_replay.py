@@ -21,7 +21,7 @@ from detector.shell.files import FileSideLog, FileStream, OutputFiles, Source
 from detector.shell.heap import give_back, keep_large_apart
 from detector.shell.runner.loop import Runner
 from detector.shell.store import FsspecStore
-from detector.wiring.common import Signals, entity_key, job_lanes, read_warm_start
+from detector.wiring.common import ModelFile, Signals, entity_key, job_lanes, read_warm_start
 
 # In a file, the journal need not fit into the metadata of a committed offset: practically no limit.
 FILE_METADATA_BYTES_MAX = 1 << 30
@@ -42,7 +42,7 @@ class Replay:
     receipts: Path | None = None
     checkpoints: Path | None = None
     resume: bool = False
-    warm_start: Path | None = None
+    warm_start: ModelFile | None = None
 
     @property
     def outputs(self) -> OutputFiles:

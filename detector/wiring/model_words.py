@@ -10,7 +10,7 @@ from typing import Any
 
 from detector.core.alerts.score_record import iso
 from detector.core.model.judgement import ALERTS_MARGIN, BEYOND_MARGIN, NEIGHBOURS_MIN, PRECISION_MARGIN
-from detector.core.model.versions import Version
+from detector.core.model.versions import Origin, Version
 from detector.core.shard.model_card import ModelCard, VersionList
 from detector.wiring.pages import plain
 
@@ -38,9 +38,23 @@ def said_of_versions(found: VersionList) -> Iterator[str]:
     """What the table does not show."""
     if not found.serving:
         yield "the encoder that serves came with a model file"
+    if found.origin is not None:
+        yield f"the model {said_of_origin(found.origin)}"
     if found.held:
         yield "held: new encoders are not promoted; `detector model promote` lifts that"
     yield f"refused, since the model began: {found.refused}"
+
+
+def said_of_origin(origin: Origin) -> str:
+    """What a model took of the file that it began with; completes "the model ..."."""
+    if origin.whole:
+        return f"began with all that model file {origin.model} knew"
+    parts = [f"took the encoder of model file {origin.model} for {', '.join(origin.taken)}"]
+    if origin.fresh:
+        parts.append(f"new: {', '.join(origin.fresh)}")
+    if origin.dropped:
+        parts.append(f"left out: {', '.join(origin.dropped)}")
+    return "; ".join(parts)
 
 
 def versions_json(partition: int, checkpoint: str, found: VersionList) -> dict[str, Any]:
@@ -52,6 +66,7 @@ def versions_json(partition: int, checkpoint: str, found: VersionList) -> dict[s
         "serving": found.serving,
         "held": found.held,
         "refused": found.refused,
+        "origin": None if found.origin is None else found.origin.to_state(),
         "versions": versions,
     }
 
@@ -78,6 +93,7 @@ def card_markdown(card: ModelCard, source: str) -> str:
         f"at its promotion, after {version.step:,} training steps",
         f"- entities: {', '.join(card.entities) or 'none'}",
         *(f"- field {name}: {kind}" for name, kind in card.fields.items()),
+        *(() if card.origin is None else (f"- the model {said_of_origin(card.origin)}",)),
         "",
         "## When it was promoted",
         "",

@@ -420,7 +420,7 @@ def test_a_daemon_goes_on_from_a_checkpoint(events: pandas.DataFrame, tmp_path: 
     exported, model = wiring.export(config, 0)
     assert exported == name
     (tmp_path / "model").write_bytes(model)
-    assert wiring.common.read_warm_start(tmp_path / "model", config) is not None
+    assert wiring.common.read_warm_start(wiring.ModelFile(tmp_path / "model"), config) is not None
 
 
 def test_what_cannot_be_loaded_says_why(events: pandas.DataFrame, tmp_path: Path) -> None:

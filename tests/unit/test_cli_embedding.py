@@ -6,7 +6,11 @@ import json
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from detector.api.checkpoints import read
+from detector.errors import StoreUnavailable
+from detector.shell.objects import Objects
 from tests.unit.test_cli import HANDBOOK, Detector, detector, elsewhere, events, refused
 
 __all__ = ["detector", "elsewhere", "events"]  # fixtures
@@ -54,6 +58,42 @@ def test_a_report_says_what_is_wrong(detector: Detector, events: Path) -> None:
     assert "no figure changed" in both.out
     refused(judge("--out", "r.txt"), "--out", ".html or .json")
     assert judge("--compare", name, "00000/nothing").code == 3
+
+
+def test_a_report_is_kept_and_compared_by_its_version(detector: Detector, events: Path) -> None:
+    options = replayed(detector, events)
+    judge = partial(detector, "embedding", "report", *options)
+    assert judge("--out", "r.json").code == 0
+    printed = json.loads(Path("r.json").read_text())
+    [kept] = Path("kept").rglob(f"reports/00000/{printed['version']:020d}.json")
+    number = str(printed["version"])
+    assert judge("--compare", number, number, "--out", "both.json").code == 0
+    assert json.loads(Path("both.json").read_text())["second"] == printed
+    written = json.loads(kept.read_text())
+    assert "no figure changed" in judge("--compare", printed["name"], number).out
+    written["intrinsic"]["contrast"] = 0.123  # what is kept is what is compared
+    kept.write_text(json.dumps(written))
+    assert "contrast fell" in judge("--compare", printed["name"], number).out
+    gone = judge("--compare", number, "777")
+    assert gone.code == 3
+    assert "no report of encoder version 777" in gone.err
+    options = detector("checkpoint", "list", "-c", HANDBOOK, "--set", "checkpoints.url=file://./kept")
+    assert "report" not in options.out  # it is no checkpoint
+
+
+def test_a_report_is_shown_where_it_cannot_be_kept(
+    detector: Detector, events: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = partial(detector, "embedding", "report", *replayed(detector, events))
+
+    def put(self: Objects, name: str, data: bytes) -> None:
+        raise StoreUnavailable("no write permission")
+
+    monkeypatch.setattr(Objects, "put", put)
+    done = judge()
+    assert done.code == 0
+    assert "effective rank" in done.out
+    assert "is not kept: no write permission" in " ".join(done.err.split())
 
 
 def test_a_model_that_is_not_there_is_said(detector: Detector, events: Path) -> None:

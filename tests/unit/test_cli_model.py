@@ -135,3 +135,45 @@ def test_a_checksum_is_that_of_names_forms_and_values() -> None:
     assert checksum(learned(out=1.0)) == checksum(learned(out=1.0))
     assert len({checksum(learned(**{name: 1.0})) for name in ("out", "hidden")}) == 2
     assert checksum(learned(out=1.0)) != checksum(learned(out=2.0))
+
+
+OTHER = """
+event:
+  id: TRANSACTION_ID
+  time: {path: TX_DATETIME}
+  entities: [{name: customer, path: CUSTOMER_ID}]
+  fields:
+    - {name: amount, path: TX_AMOUNT, type: numeric}
+    - {name: where, path: TERMINAL_ID, type: categorical}
+"""
+
+
+def test_a_stream_with_other_fields_begins_with_the_encoder_of_a_model_file(
+    detector: Detector, events: Path, tmp_path: Path
+) -> None:
+    kept = replayed(detector, events)
+    store = ("--set", f"checkpoints.url=file://{tmp_path}/kept")
+    assert detector("checkpoint", "export", *kept[:2], *store, "--out", "model.bin").code == 0
+    Path("other.yaml").write_text(OTHER)
+    there = ("-c", "other.yaml", "--events", str(events), "--checkpoint-dir", "other")
+    replay = ("replay", *there, "--set", "checkpoints.interval=1ms")
+    warm = ("--warm-start", "model.bin")
+    assert detector(*replay, *warm, "--scores", "scores.csv").code == 0
+    said = " ".join(detector("model", "list", *there).out.split())
+    assert "for amount, customer; new: where; left out: terminal" in said
+    [listed] = json.loads(detector("model", "list", *there, "--json").out)
+    assert listed["origin"]["fresh"] == ["where"]
+    assert "left out: terminal" in detector("model", "show", *there).out
+
+    rows = [json.loads(line) for line in events.read_text().splitlines()]
+    same = package.Detector.from_config("other.yaml", warm_start="model.bin")
+    scores = [float(line.split(",")[2]) for line in Path("scores.csv").read_text().splitlines()[1:]]
+    assert [row["score"] for row in same.replay(rows)] == pytest.approx(scores, rel=1e-9)
+    assert same.versions().origin == same.model_card().origin
+    assert same.versions().origin is not None
+
+    refused(detector(*replay, "--encoder-only"), "--encoder-only", "no --warm-start")
+    Path("other.yaml").write_text(OTHER.replace("name: amount", "name: value"))
+    refused(detector(*replay, *warm), "event.fields: got [value, where], expected at least one name")
+    Path("other.yaml").write_text(OTHER.replace("name: where", "name: terminal"))
+    refused(detector(*replay, *warm), "type of terminal: got categorical, expected entity, as in the model")

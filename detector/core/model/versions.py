@@ -14,7 +14,7 @@ Whenever the learner's own encoder is not taken, it goes on from the one that se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,10 +53,27 @@ class Version:
         return {**{name: getattr(self, name) for name in names}, "figures": dict(self.figures)}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """The model file that a model began with, and what it took of it: names of fields and entities."""
+
+    model: str  # first 12 hex digits of the content's SHA-256
+    whole: bool  # all that was learned about everybody; else the weights of the encoder
+    taken: Sequence[str]
+    fresh: Sequence[str]  # not in the file: they began with nothing
+    dropped: Sequence[str]  # in the file only
+
+    def to_state(self) -> dict[str, Any]:
+        """As plain values."""
+        lists = {name: list(getattr(self, name)) for name in ("taken", "fresh", "dropped")}
+        return {"model": self.model, "whole": self.whole, **lists}
+
+
 class Versions:
     """See the module's text."""
 
     def __init__(self) -> None:
+        self.origin: Origin | None = None  # None: the model began with nothing
         self.serving: Version | None = None  # None: nothing, or what a model file brought
         self.older: dict[int, Version] = {}  # by number, ascending
         self._learned: dict[int, Learned] = {}  # their weights
@@ -158,10 +175,12 @@ class Versions:
             "held": self.held,
             "refused": self.refused,
             "again": self.again,
+            **({} if self.origin is None else {"origin": self.origin.to_state()}),
         }
 
     def load(self, state: Mapping[str, Any], like: Learned) -> None:
         """Restore what `to_state` returned; weights of another form than those of `like` raise ValueError."""
+        self.origin = Origin(**state["origin"]) if "origin" in state else None
         self.serving = None if state["serving"] is None else Version(**state["serving"][0])
         self.older = {one["number"]: Version(**one) for one in state["older"]}
         self._learned = {

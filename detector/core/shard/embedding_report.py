@@ -86,7 +86,7 @@ class EmbeddingReport:
     """See the module's text. NaN: not known."""
 
     name: str  # of the checkpoint; empty: of a shard that runs
-    version: int
+    version: int  # of the encoder; 0: it came with a model file
     dimension: int
     events: int  # core events that were looked at
     frauds: int  # confirmed ones that were looked at
@@ -119,7 +119,7 @@ def embedding_report(
     extrinsic, frauds = _extrinsic(embedded)
     return EmbeddingReport(
         name=name,
-        version=embedded.served.version,
+        version=embedded.versions.number,
         dimension=seen.points.shape[1],
         events=len(rows),
         frauds=frauds,

@@ -21,7 +21,7 @@ from detector.core.labels.event_buffer import ALERTED, FRAUD, LEGITIMATE
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned
 from detector.core.model.quality_of_space import area, average_precision
-from detector.core.model.versions import Version
+from detector.core.model.versions import Origin, Version
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.embedding_report import embedding_report
 
@@ -38,6 +38,7 @@ class VersionList:
     held: bool
     refused: int  # candidates, since the model began
     versions: Sequence[Version]  # ascending
+    origin: Origin | None = None  # the model file that the model began with
 
 
 class Measured(NamedTuple):
@@ -68,6 +69,7 @@ class ModelCard:
     measured: Sequence[Measured]
     flags: Sequence[str]  # what the report on the embedding raises
     limits: Sequence[str]  # what may not be concluded, in sentences
+    origin: Origin | None = None  # the model file that the model began with
 
 
 def version_list(embedded: Embedded) -> VersionList:
@@ -79,6 +81,7 @@ def version_list(embedded: Embedded) -> VersionList:
         held=versions.held,
         refused=versions.refused,
         versions=sorted(there, key=lambda one: one.number),
+        origin=versions.origin,
     )
 
 
@@ -112,6 +115,7 @@ def model_card(
         measured=measured,
         flags=[f"{flag.name}: {flag.meaning}" for flag in flags],
         limits=list(_limits(version, counts)),
+        origin=versions.origin,
     )
 
 

@@ -1,4 +1,4 @@
-"""Warm start: a new shard begins with the population model of another shard.
+"""Warm start: a new shard begins with what another one learned about everybody.
 
     checkpoint of a shard ── export_model ──> model file ── first_checkpoint ──> checkpoint of a bare start
 
@@ -8,6 +8,8 @@ real events, without ids, their entities as keyed hashes: protect the file like 
 that of checkpoints, as it holds parts of their states.
 
 Rules
+    - Where fields and settings are the same, all of it is taken; else the weights of the encoder, as far as
+      fields are the same (`transfer`). The encoder alone can also be asked for: it knows no units.
     - A warm start is an ordinary checkpoint at the shard's first offset. The first journal names it, so the
       state stays a function of log and journal, and recovery needs nothing new.
     - Its predecessor is named after the model file and is in no store. If the checkpoint is damaged, recovery
@@ -23,10 +25,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.config.tree import ModelPart
+from detector.core.model.versions import Origin
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Manifest, Snapshot
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.upgrade import FORMAT
+from detector.core.shard import transfer
 from detector.core.shard.model_shape import differing, shape
 from detector.core.shard.partition import library_versions
 from detector.core.shard.shard import Shard
@@ -45,6 +49,7 @@ class Model:
     name: str  # first 12 hex digits of its content's SHA-256
     config: ModelPart  # used to learn it
     population: Mapping[str, Any]
+    encoder_only: bool = False  # nothing else is taken
 
 
 def export_model(manifest: Manifest, state: Mapping[str, Any]) -> bytes:
@@ -104,8 +109,15 @@ def differences(model: Model, wanted: ModelPart) -> list[tuple[str, str, str]]:
     return [difference for difference in found if difference[0] != "model.seed"]
 
 
+def origin_of(model: Model, wanted: ModelPart) -> Origin:
+    """What a new shard takes of a model."""
+    found = transfer.taken(model.config, wanted)
+    whole = not (model.encoder_only or differences(model, wanted))
+    return Origin(model=model.name, whole=whole, **found._asdict())
+
+
 def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: Journal) -> Snapshot:
-    """Make a checkpoint of a shard that has seen no event, but has the model's population part.
+    """Make a checkpoint of a shard that has seen no event, but has what it takes of the model.
 
     Parameters
     ----------
@@ -113,10 +125,17 @@ def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: 
         Journal of the bare start, `Partition.begin(...)`.
     """
     shard = Shard(wanted, identity, position=bare.position)
-    state = copied(shard.to_state())
-    learned = dict(model.population)
-    state["profiles"]["priors"] = learned.pop("priors")
-    shard.load({**state, **learned})
+    state, origin = copied(shard.to_state()), origin_of(model, wanted)
+    if origin.whole:
+        learned = dict(model.population)
+        state["profiles"]["priors"] = learned.pop("priors")
+        state.update(learned)
+    else:
+        learner, there = state["learner"], model.population["learner"]["weights"]
+        weights = transfer.weights(model.config, there, wanted, learner["weights"])
+        state["learner"] = {**learner, "weights": weights}
+    state["versions"] = {**state["versions"], "origin": origin.to_state()}
+    shard.load(state)
     return Snapshot(
         partition=identity.partition,
         position=bare.position,
