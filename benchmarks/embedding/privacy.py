@@ -1,6 +1,6 @@
 """What leaves the process, and how much it gives away: inversion and membership, for each output.
 
-    python -m benchmarks.embedding.privacy --streams simulate:7,cards:7 --events 24000
+    python -m benchmarks.embedding.privacy --streams simulate:7,cards:7 --events 16000
 
 A model learns from a stream without labels.
 
@@ -56,7 +56,7 @@ from detector.core.shard.embedding_map import DIGITS, usual_ranges
 from detector.core.shard.embedding_report import embedding_report
 from detector.core.shard.partition import Partition
 
-READ = 4000  # events that are read back
+READ = 8000  # events that are read back
 WARM = 1 / 3  # of the events, before them
 NOISES = (0.1, 0.3, 1.0)
 CARDS = 12  # left out of the core, one after the other
@@ -448,7 +448,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     made.add_argument("--streams", default="simulate:7,cards:7", help="see benchmarks.quality.streams")
     made.add_argument("--folder", type=Path, help="holds NAME.jsonl.gz")
-    made.add_argument("--events", type=int, default=24_000, help="of each stream")
+    made.add_argument("--events", type=int, default=16_000, help="of each stream")
     options = made.parse_args(arguments)
     with threadpool_limits(1), TemporaryDirectory() as scratch:
         for plan in [plan for text in options.streams.split(",") for plan in parse_plans(text)]:

@@ -26,7 +26,7 @@ Flags = NDArray[np.bool_]
 
 RIDGE = 1e-3  # of the number of events
 CLASSES_MAX = 10  # the most frequent values; all others are one
-ROUNDS = 30  # of boosting
+ROUNDS = 60  # of boosting
 PAIRS_MAX = 4000  # of events of one entity
 NUMBERS_MAX = 4  # of one text
 SEED = 19
@@ -98,7 +98,7 @@ def linked(view: Floats, entities: NDArray[np.uint64]) -> float:
     return area(-np.concatenate(apart), np.arange(sum(map(len, apart))) < len(apart[0]))
 
 
-def flattened(bodies: Sequence[Mapping[str, Any]], columns_max: int = 80) -> Floats:
+def flattened(bodies: Sequence[Mapping[str, Any]], columns_max: int = 120) -> Floats:
     """All numbers of JSON objects, also those in texts, a column for each place (n, J); NaN: not there.
 
     Where a text is one of few, whether it is there is a column, too.
