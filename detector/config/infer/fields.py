@@ -20,6 +20,7 @@ from detector.config.infer.vocabulary import (
     LESS_AMOUNT_WORDS,
     MEASURE_WORDS,
     SAME_AMOUNT_WORDS,
+    TAX_WORDS,
     concept,
     word_set,
 )
@@ -29,7 +30,6 @@ from detector.config.tree import MISSING, NumberForm
 AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
 WHOLE_WORDS = word_set("total grand gross")
 """Of several amounts of one event, the one that has the others in it."""
-TAX_WORDS = word_set("tax vat")
 _WITH_TAX = word_set("incl including inclusive excl excluding exclusive inc ex with without")
 """Beside a word for taxes: the amount with or without them, not the tax."""
 DISPLAY_CHARS_MAX = 64  # of the tree

@@ -23,7 +23,7 @@ from detector.config.infer.envelope import Open, find_envelope, opened, said
 from detector.config.infer.looks import looks_like
 from detector.config.infer.roles import judge
 from detector.config.infer.times import CALENDAR, is_part
-from detector.config.infer.vocabulary import iso8583_names
+from detector.config.infer.vocabulary import ORDER_WORDS, iso8583_names
 from detector.config.tree import UNREADABLE
 from detector.config.words import nearest
 from detector.errors import ConfigError, Problem
@@ -170,10 +170,16 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        # Of names that say the same, not the one that counts: it begins again some day, as traces do.
+        # Of names that say the same, not the one that counts: it begins again some day, as traces do. And of
+        # a payment and what it is for, the payment.
         best = min(
             ranked,
-            key=lambda pair: (pair[0], pair[0] > 0 and pair[1].ascending, "stan" in pair[1].words),
+            key=lambda pair: (
+                pair[0],
+                pair[0] > 0 and pair[1].ascending,
+                "stan" in pair[1].words,
+                not ORDER_WORDS.isdisjoint(pair[1].last_words),
+            ),
             default=None,
         )
         return None if best is None else (best[1], best[0])
