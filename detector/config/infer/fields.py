@@ -14,6 +14,7 @@ from detector.config.infer.numbers import PLAIN, common_form
 from detector.config.infer.sample import Sample
 from detector.config.infer.vocabulary import (
     CONCEPTS,
+    CONSUMPTION_WORDS,
     CURRENCY_CODES,
     ENTITY_RANKS,
     IN_WORDS,
@@ -101,6 +102,7 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
     ranked = [
         (
             bool(_less(column)),
+            not CONSUMPTION_WORDS.isdisjoint(column.words),  # a cost, not the used amount
             concepts,
             -len(
                 {concept(word) for word in column.words} & set(AMOUNT_CONCEPTS)
@@ -174,6 +176,8 @@ def amount_rank(column: Column) -> int | None:
         return None  # price_change_pct
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
+    if rank is None and CONSUMPTION_WORDS & set(column.last_words):
+        return len(AMOUNT_CONCEPTS) + 1
     return rank
 
 

@@ -10,17 +10,10 @@ from typing import Any
 import msgspec
 
 from detector.config.infer.choice import Choice, Kind
-from detector.config.infer.column import (
-    LIMITS,
-    PATH_CHARS_MAX,
-    Column,
-    clock_rank,
-    id_rank,
-    text_of,
-    time_rank,
-)
+from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, text_of
 from detector.config.infer.envelope import Open, find_envelope, opened, said
 from detector.config.infer.looks import looks_like
+from detector.config.infer.ranks import clock_rank, id_rank, time_rank
 from detector.config.infer.roles import judge
 from detector.config.infer.times import CALENDAR, is_part
 from detector.config.infer.vocabulary import ORDER_WORDS, iso8583_names

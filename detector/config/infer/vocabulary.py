@@ -2,8 +2,8 @@
 
 A name is cut into words (`card.holderId`: card, holder, id; `kundennummer`: kunden, nummer). A word stands
 for a concept (kunden: customer); `words.toml` has them all, by language. A word in another of its forms
-(transakcji, transakcja) is the known one. Names of ISO 8583, ISO 20022, Open Banking, Stripe and Adyen are made of
-such words or are listed here; only published names of fields are.
+(transakcji, transakcja) is the known one. Names of ISO 8583, ISO 20022, Open Banking, Stripe and Adyen are
+made of such words or are listed here; only published names of fields are.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ SHEET_WORDS = CONCEPTS["when"] - {"at"} | {"opened", "received", "processed", "u
 OTHER_TIME_WORDS = _WORDS["other_time"]
 """What a time says of something other than the event's own moment."""
 _QUANTITY_WORDS = _WORDS["balance"] | _WORDS["fee"] | _WORDS["tax"] | _WORDS["quantity"]
-MEASURE_WORDS = _WORDS["measure"] | _QUANTITY_WORDS | CONCEPTS["amount"]
+MEASURE_WORDS = _WORDS["measure"] | _QUANTITY_WORDS | CONCEPTS["amount"] - CONCEPTS["stake"]
 """Words of quantities: what has one is no key."""
 ATTRIBUTE_WORDS = _WORDS["attribute"]
 """What somebody or something has: not who or what it is."""
@@ -78,6 +78,14 @@ CURRENCY_CODES = _WORDS["currency_code"]
 OUT_WORDS = _WORDS["out"]
 IN_WORDS = _WORDS["in"]
 """Names of the two columns of a statement: money that leaves, money that comes."""
+CONSUMPTION_WORDS = _WORDS["consumption"]
+"""What a meter counts: the amount at stake where there is no money."""
+INSTRUMENT_WORDS = _WORDS["instrument"]
+"""What is traded: it has a history where nothing says who trades."""
+CODE_WORDS = (_WORDS["attribute"] | _WORDS["code"]) - word_set(
+    "age exp expiry dob month year level risk first last indicator ind tier"
+)
+"""Names of what is a code even as a whole number, not a measure."""
 TEXT_WORDS = _WORDS["text"]
 """Of texts for people, as those of a statement."""
 NOT_LABEL_WORDS = _WORDS["never_label"]
@@ -100,6 +108,7 @@ _PIECES_MAX = 4  # of a compound
 _STEMS = ((6, 2), (5, 1))  # letters that two forms of a word share, and those behind that may differ
 _SHORT_CHARS_MAX = 3  # of a word that is not looked for in others: tips are no tip
 _COMPOUND_CHARS_MAX = 32
+LINKED_CHARS_MIN = 5  # of a word within a German compound, with the s behind it
 
 # ISO 8583: what its numbered data elements hold.
 _ISO8583 = {
@@ -179,6 +188,8 @@ def _pieces(word: str) -> tuple[str, ...]:
     for end in range(1, len(word) + 1):
         for start in range(end):
             before, piece = best[start], word[start:end]
+            if end < len(word) and piece[-1] == "s" and len(piece) > LINKED_CHARS_MIN:
+                piece = piece if piece in KNOWN else piece[:-1]  # Betrugs|verdacht
             if before is None or not (piece in _SHORT or (len(piece) >= shortest and piece in KNOWN)):
                 continue
             found = best[end]
