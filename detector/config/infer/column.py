@@ -347,9 +347,8 @@ class Column:
             parts = self.types == {float} and not self.whole  # days with a time of day
             if names & DAY_WORDS or (parts and names & SHEET_WORDS):
                 found = day_number(self.values)
-            if (
-                found is None and names & DAY_WORDS and not self.called
-            ):  # a message of ISO 8583 has a record's
+            # A message of ISO 8583 has no year, but its record's time.
+            if found is None and names & DAY_WORDS and not self.called:
                 found = day_without_year(self.values)
         return found
 

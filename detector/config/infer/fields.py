@@ -47,8 +47,7 @@ _CURRENCY_NAMED = re.compile(r"[(\[]([A-Z]{3})[)\]]")  # Amount (INR)
 
 def described(choice: Choice, sample: Sample) -> Choice:
     """Add a label for people, a unit, and how the field's texts are read."""
-    columns = [sample.columns[path] for path in choice.path.split(", ")]
-    column = columns[0]
+    column = sample.parts(choice.path)[0]
     own = column.path.rpartition(".")[2]
     display = own[:DISPLAY_CHARS_MAX] if not own.isascii() and own.isprintable() else column.called
     unit = ""
@@ -200,7 +199,7 @@ def with_names(
         named_entities.append(named(choice, own or column.entity or slug(choice.path, column)))
     named_fields = []
     for choice in fields:
-        column = sample.columns[choice.path.split(", ")[0]]
+        column = sample.parts(choice.path)[0]
         field = named(choice, slug(choice.path, column))
         forms = column.written.forms if field.number is not None and column.written is not None else ()
         named_fields.append(replace(field, number=None) if not forms or number in forms else field)

@@ -286,7 +286,7 @@ def _most_informative(values: list[Choice], sample: Sample) -> tuple[list[Choice
 
     known = [n for n, choice in enumerate(values) if _is_known(choice, sample)]
     others = [n for n in range(len(values)) if n not in set(known)]
-    parts = [[sample.columns[path] for path in values[n].path.split(", ")] for n in others]
+    parts = [sample.parts(values[n].path) for n in others]
     chosen = most_informative(parts, max(0, FIELDS_MAX - len(known)))
     kept = {*known[:FIELDS_MAX], *(others[index] for index in chosen)}
     why = f"tells less than the {FIELDS_MAX} fields that a configuration may have"
@@ -297,8 +297,7 @@ def _most_informative(values: list[Choice], sample: Sample) -> tuple[list[Choice
 def _is_known(choice: Choice, sample: Sample) -> bool:
     """Whether a field is known by name, as an amount or a place, and so is not one of many alike."""
     return choice.kind == "geo" or any(
-        sample.columns[path].is_amount and not sample.columns[path].numbered
-        for path in choice.path.split(", ")
+        column.is_amount and not column.numbered for column in sample.parts(choice.path)
     )
 
 
@@ -307,7 +306,7 @@ def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
     if not entities or choice.use != "encode" or sample.events < FEW_EVENTS:
         return choice
     main = sample.columns[entities[0].path]
-    parts = [sample.columns[path] for path in choice.path.split(", ")]
+    parts = sample.parts(choice.path)
     if all(is_constant_in(part, main) for part in parts):
         reason = f"{choice.reason}; the same in all events of one {cut(main.path)}: it only says who that is"
         return replace(choice, use="context", reason=reason)

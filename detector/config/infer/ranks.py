@@ -78,15 +78,8 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
     # Of times that say the same, one of this stream's few years, in which the events are in order.
     plain = not EVENT_WORDS & names, not names_time, not iso, column.years > STREAM_YEARS_MAX
     yearless = "%" in column.time.format and not has_year(column.time.format)
-    return (
-        column.of_envelope,
-        yearless,
-        other,
-        column.time.days,
-        *plain,
-        not column.in_order,
-        not names & {"created"},
-    )
+    first = column.of_envelope, yearless, other, column.time.days
+    return *first, *plain, not column.in_order, not names & {"created"}
 
 
 def clock_rank(column: Column, day: Column) -> tuple[Any, ...] | None:

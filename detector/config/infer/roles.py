@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -40,6 +41,7 @@ KEYS_DISTINCT_MIN = 50  # different values of a key that neither its name nor it
 SOMEBODY_MIN = 2  # see `_likely_somebody`
 SOMEBODIES_MIN = 4  # different values
 WORDS_REPEATED_MIN = 0.8  # share of values that are repeated, of words that may say who it is
+SPREAD_MAX = 16.0  # times the median, of numbers that are keys
 KEYS_FIRST = 3  # columns without names that may be keys by their place
 ENTITY_MISSING_MAX = 0.9  # share of events without it
 UNNAMED_MISSING_MAX = 0.5
@@ -118,8 +120,10 @@ def _likely_somebody(column: Column) -> int:
         often = column.recurs and (column.spaced <= SPACED_MAX or column.repeated >= WORDS_REPEATED_MIN)
         values = 2 * often + column.numbered_texts - (column.distinct < KEY_DISTINCT_MIN)
         return named + values if SOMEBODIES_MIN <= column.distinct <= 0.9 * len(column.values) else 0
-    first = 0 < column.nameless <= KEYS_FIRST  # keys are in front of measures
-    return 3 * (first and column.whole and column.recurs and not column.sorted)
+    if not 0 < column.nameless <= KEYS_FIRST or not column.whole or not column.recurs or column.sorted:
+        return 0
+    # Keys are in front of measures, and spread evenly; a few measures are far larger than others.
+    return 3 * (max(column.numbers) <= SPREAD_MAX * abs(statistics.median(column.numbers)))
 
 
 def _is_number_like(column: Column) -> bool:

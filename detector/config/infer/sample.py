@@ -127,6 +127,11 @@ class Sample:
             raise sample_error(what, repr(path), f"one of the fields that fit: {listed(fields)}{hint}")
         return fields[path]
 
+    def parts(self, path: str) -> list[Column]:
+        """The columns of a field: one, whose name may have commas in it, or one for each of its parts."""
+        column = self.columns.get(path)
+        return [column] if column is not None else [self.columns[part] for part in path.split(", ")]
+
     def find_time(self, but: Sequence[Column]) -> Column | None:
         """Find the event's time. Preferred are times over dates, telling names, and ISO 8601 over numbers."""
         candidates = [column for column in self.usable() if column not in but]
