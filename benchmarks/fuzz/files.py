@@ -13,9 +13,12 @@ import pyarrow.ipc  # a reader loads it at the first file of its kind, which wou
 import pyarrow.parquet
 import zstandard
 
+from detector.config.infer import infer, render
+from detector.config.load import load_text
 from detector.shell.files.inputs import EventFile, Source
 
 LINE_BYTES_MAX = 1 << 16
+EVENTS_MAX = 64  # of a file that a configuration is inferred from
 ROWS: list[dict[str, Any]] = [
     {"id": f"u{n}", "time": f"2026-03-01T10:{n:02}:00Z", "zip": f"0{n}", "amount": n / 4, "on": n % 2 == 0}
     for n in range(20)
@@ -88,3 +91,29 @@ def read(data: bytes) -> str:
         return file.note.partition(";")[0].partition(",")[0] or "JSON lines"
     finally:
         file.close()
+
+
+def first_config(data: bytes) -> str:
+    """Infer a configuration from a file and load it. Returns what was found."""
+    file = EventFile(cast(Source, _Bytes(data)), 0, LINE_BYTES_MAX)
+    try:
+        found = infer(iter(file.read(EVENTS_MAX, 1 << 20)))
+    finally:
+        file.close()
+    load_text(render(found), "inferred")
+    kinds = "id" * bool(found.id.path), "time" * bool(found.time.path), "entity" * bool(found.entities)
+    return " ".join(filter(None, kinds)) or "values alone"
+
+
+def undated() -> Sequence[bytes]:
+    """Valid files whose names and times say little: without a header, a year or Latin letters."""
+    days = "\n".join(f"{n % 28 + 1}03;{n:02}15;K{n % 5};{n},50" for n in range(24))
+    chain = "\n".join(f"{n % 7},{n % 9},{1_700_000_000 + n}.5,{n % 3}" for n in range(24))
+    return [
+        f"Datum;Uhrzeit;Kartennummer;Betrag\n{days}\n".encode(),
+        f"{chain}\n".encode(),
+        "\n".join(f"取引日,摘要,金額\n{n % 28 + 1:02}/03,店{n % 6},{n}" for n in range(24)).encode(),
+        b"\n".join(
+            b'{"nr_transakcji":"T%d","kwota":"%d,00","oszustwo":%d}' % (n, n, n % 2) for n in range(24)
+        ),
+    ]

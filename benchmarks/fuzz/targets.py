@@ -377,6 +377,13 @@ def targets() -> dict[str, Callable[[], Target]]:
             )
             for kind in ("json", "csv", "packed", "table")
         },
+        "first-config": lambda: Plain(
+            "first-config",
+            [*files.undated(), *files.seeds("json"), *files.seeds("csv")],
+            files.first_config,
+            (NeedsOperator, ConfigError),
+            to_tree=None,
+        ),
         "feedback": lambda: Side("feedback", _feedback(), _read_feedback),
         "exchange": lambda: Side(
             "exchange",

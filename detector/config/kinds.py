@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 FEW_EVENTS = 100  # in a smaller sample nothing is called constant or always present
-CODE_WORDS = frozenset(
-    ["code", "mcc", "type", "mode", "category", "country", "currency", "status", "flag", "channel", "class"]
-)
 TEXT_WORDS = frozenset(
     ["name", "description", "memo", "note", "narrative", "text", "title", "remark", "comment"]
 )
@@ -63,6 +60,10 @@ class SampleColumn(Protocol):
         """Whether the values are numbers, or texts that are decimal numbers."""
 
     @property
+    def coded(self) -> bool:
+        """Whether its numbers are whole, and its name is that of a code and not of a measure."""
+
+    @property
     def spaced(self) -> float:
         """Share of values with a space in them."""
 
@@ -108,7 +109,7 @@ def _text(column: SampleColumn) -> str | None:
 
 def _categorical(column: SampleColumn) -> str | None:
     if column.decimal:
-        if column.types == {int} and column.words and column.words[-1] in CODE_WORDS:
+        if column.coded:
             return "a code by its name"
         few = column.events >= FEW_EVENTS and column.types == {int} and len(column.counts) <= 2
         return "a whole number with two values" if few else None

@@ -217,3 +217,18 @@ def test_digits_of_a_date_and_a_time_need_no_name(tmp_path: Path) -> None:
     file.write_text("\n".join(rows))
     schema = load_text(render(infer(read_events(Source(file)))), "inferred").event
     assert (schema.time.path, schema.time.format) == ("column_1", "auto")
+
+
+@pytest.mark.parametrize("value", [2902, "2902", " 2902"])
+def test_a_day_without_a_year_is_of_the_year_of_the_origin(value: object) -> None:
+    schema = event(path="d", clock="c", format="%d%m", origin="2024-01-01T00:00:00Z")
+    found = time_of(schema, {"d": value, "c": "10:05"})
+    assert found == datetime(2024, 2, 29, 10, 5, tzinfo=UTC).timestamp()
+
+
+def test_a_day_without_a_year_may_lack_a_zero() -> None:
+    schema = event(path="d", format="%d%m")
+    assert time_of(schema, {"d": 103}) == datetime(2000, 3, 1, tzinfo=UTC).timestamp()
+    found = parsed(schema, {"d": 3002})  # no such day
+    assert isinstance(found, Rejected)
+    assert found.reason == "bad_time"

@@ -312,6 +312,8 @@ def test_an_event_without_id_and_time_says_so(path: Path) -> None:
         "%Y-%jT%H",
         "%Y-%m-%dT%H:%M:%S.%f%z",
         "%Y-%m",
+        "%d%m",
+        "%b %d %H:%M:%S",
     ],
 )
 def test_patterns_of_times(path: Path, form: str) -> None:

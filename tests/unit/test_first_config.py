@@ -25,6 +25,7 @@ from tests import cases
 from tests.aside import ASIDE
 from tests.commands import run_main
 from tests.exports import EXPORTS
+from tests.fresh import FRESH
 from tests.further import FURTHER
 from tests.kinds import KINDS
 from tests.odd import ODD
@@ -86,7 +87,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS]
+ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS, *FRESH]
 
 
 @pytest.mark.parametrize("shape", ALL, ids=lambda shape: shape.name)

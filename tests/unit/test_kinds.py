@@ -143,6 +143,7 @@ class Column:
         self.words = path.split(".")
         self.decimal = self.types <= {int, float}
         self.spaced = sum(" " in str(value) for value in values) / len(values)
+        self.coded = False
 
 
 def test_init_config_recognises_it() -> None:

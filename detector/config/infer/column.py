@@ -14,8 +14,8 @@ from detector.config.infer.numbers import Written, symbol_of, value_of, written
 from detector.config.infer.times import (
     TimeForm,
     counts_time,
-    covers_hours,
     day_number,
+    day_without_year,
     in_order,
     is_clock,
     time_form,
@@ -23,22 +23,18 @@ from detector.config.infer.times import (
 )
 from detector.config.infer.vocabulary import (
     ATTRIBUTE_WORDS,
-    CLOCK_WORDS,
+    CODE_WORDS,
     CONCEPTS,
     CURRENCY_CODES,
     DAY_WORDS,
     ENTITY_RANKS,
-    EVENT_WORDS,
     ID_WORDS,
     IN_WORDS,
     KNOWN,
     LOGIN_WORDS,
     MEASURE_WORDS,
-    NEVER_TIME_WORDS,
-    OTHER_TIME_WORDS,
     OUT_WORDS,
     SHEET_WORDS,
-    TIME_WORDS,
     concept,
     words_of,
 )
@@ -51,6 +47,8 @@ KEY_DISTINCT_MIN = 10  # fewer different values are categories, whatever their n
 FILLER_SHARE_MIN = 0.2  # of the values, of one that stands for none, as NOTPROVIDED
 RECURRING_DISTINCT_MIN = 20  # of a key that has no name of one
 WHOLE_MAX = 1e15  # below, a float that is whole is written as a whole number
+LONG_DIGITS_MIN = 7  # of a number that may be a key without a name of one
+ONCE_EVENTS_MIN = 500  # of which all keys differ: keys of events, or of so many that none has a history
 SPACED_MAX = 0.1  # share of values with a space in them; more are descriptions
 CHANCE_MIN = 20.0  # differing pairs that chance would give; fewer prove nothing
 STREAM_YEARS_MAX = 5  # of the events of a sample; births and contracts lie further apart
@@ -62,6 +60,8 @@ MISSING_TEXTS = frozenset(MISSING) | frozenset(
 """Texts of a number that are missing anyway."""
 _TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
 _DIGITS = re.compile(r"\d{1,40}", re.ASCII)
+_BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*$")
+_NAMELESS = re.compile(r"column_(\d{1,4})", re.ASCII)  # as readers of files call them
 _CODED = re.compile(r"(?=.*[A-Za-z])([A-Za-z]{1,5})?[-_ ]?(\d{1,40})([A-Za-z]{1,5})?$", re.ASCII)
 
 
@@ -82,12 +82,12 @@ class Column:
     @cached_property
     def words(self) -> list[str]:
         """`card.holderId`: card, holder, id."""
-        return words_of(self.called or self.path)
+        return words_of(self.called or _bare(self.path))
 
     @cached_property
     def last_words(self) -> list[str]:
         """Words of the last part of the path."""
-        return words_of(self.called or self.path.rpartition(".")[2])
+        return words_of(self.called or _bare(self.path.rpartition(".")[2]))
 
     @cached_property
     def noun(self) -> str:
@@ -110,7 +110,7 @@ class Column:
             return self._of_side("", sides)
         if found in ("payer", "payee") and last & {"name", "nm"}:
             return found  # nameOrig
-        if self.noun not in KNOWN and self.recurs and self.numbered_texts:
+        if self.noun not in KNOWN and self.recurs and (self.numbered_texts or self.long_numbers):
             return self._of_side("", sides)  # payer.vpa
         return ""
 
@@ -141,6 +141,21 @@ class Column:
         rest = words - OUT_WORDS - IN_WORDS - {"money"} - CURRENCY_CODES  # Debit (GBP)
         sides = words & (OUT_WORDS | IN_WORDS) - (set() if "money" in words else {"in", "out"})
         return bool(sides) and not rest
+
+    @cached_property
+    def nameless(self) -> int:
+        """Number of a column of a file without a header, from 1; 0: it has a name."""
+        return int(found[1]) if (found := _NAMELESS.fullmatch(self.path)) else 0
+
+    @cached_property
+    def coded(self) -> bool:
+        """Whether its numbers are whole, and its name is that of a code, a kind or a key: no measure."""
+        last = self.last_words
+        if not last or not self.decimal or not self.whole_numbers:
+            return False
+        if next((word for word in reversed(last) if word != "id"), "") in CODE_WORDS:
+            return True
+        return not set(last) & MEASURE_WORDS and (self.says_id or concept(self.noun) in ENTITY_RANKS)
 
     @property
     def says_id(self) -> bool:
@@ -199,6 +214,11 @@ class Column:
         with_digits = sum(any(letter.isdigit() for letter in text) for text in self.counts)
         return self.types == {str} and with_digits >= 0.5 * self.distinct and self.spaced <= SPACED_MAX
 
+    @cached_property
+    def long_numbers(self) -> bool:
+        """Whether its values are whole numbers with as many digits as a telephone's."""
+        return self.whole and min(map(len, self.counts)) >= LONG_DIGITS_MIN
+
     @property
     def unique(self) -> bool:
         return len(self.values) == self.events == self.distinct
@@ -217,11 +237,30 @@ class Column:
         )
 
     @cached_property
+    def whole_numbers(self) -> bool:
+        """Whether its numbers are whole, also in texts as 12.0."""
+        return self.whole or (
+            self.types == {str} and all(math.isnan(n) or n.is_integer() for n in self.numbers)
+        )
+
+    @cached_property
+    def priced(self) -> bool:
+        """Whether its texts are numbers with a currency or a fraction: no keys."""
+        if self.types != {str} or not self.decimal:
+            return False
+        return bool(self.symbol) or not self.whole_numbers
+
+    @cached_property
     def ascending(self) -> bool:
         """Whether the values are whole numbers, also as digits in text, each above the one before."""
         if self.types == {str} and all(map(_DIGITS.fullmatch, self.counts)):
             return all(int(a) < int(b) for a, b in itertools.pairwise(map(str, self.values)))
         return self.whole and all(a < b for a, b in itertools.pairwise(self.values))  # type: ignore[operator]
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether its numbers rise in small steps, as those of rows."""
+        return self.ascending and self.numbers[-1] - self.numbers[0] < 2 * len(self.values)
 
     @cached_property
     def digits(self) -> bool:
@@ -274,8 +313,11 @@ class Column:
         if self.types <= {int, float}:
             return [float(value) for value in self.values if not isinstance(value, str)]
         assert self.written is not None
-        form, tokens = self.written.forms[0], self.written.tokens
-        return [math.nan if text in tokens else value_of(str(text), form) for text in self.values]
+        form, none = self.written.forms[0], {*self.written.tokens, *MISSING_TEXTS}
+        return [
+            math.nan if str(text).strip() in none or text in none else value_of(str(text), form)
+            for text in self.values
+        ]
 
     @cached_property
     def symbol(self) -> str:
@@ -304,12 +346,17 @@ class Column:
             names = set(self.last_words)
             parts = self.types == {float} and not self.whole  # days with a time of day
             if names & DAY_WORDS or (parts and names & SHEET_WORDS):
-                return day_number(self.values)
+                found = day_number(self.values)
+            # A message of ISO 8583 has no year, but its record's time.
+            if found is None and names & DAY_WORDS and not self.called:
+                found = day_without_year(self.values)
         return found
 
     @cached_property
     def step(self) -> str:
         """What it counts, if it counts time since the stream began."""
+        if self.nameless in (1, 2) and self.whole and not self.missing and not self.unique:
+            return counts_time(self.values, "time")  # nothing else never goes back
         return counts_time(self.values, self.words[-1]) if self.words and not self.missing else ""
 
     @cached_property
@@ -345,66 +392,9 @@ class Column:
         return "; ".join(filter(None, (reason or "never missing, always a time", note)))
 
 
-def id_rank(column: Column) -> int | None:
-    """Rank as the id, 0 is best; None: it cannot be the id."""
-    if not (column.unique and column.is_key()) or concept(column.noun) in ENTITY_RANKS or column.entity:
-        return None
-    if column.of_envelope:
-        return 3 if column.says_id else None
-    about = set(column.words) & EVENT_WORDS
-    if about and column.words[0] in ID_WORDS and _only_events(column):
-        return 0  # idTransaccion
-    if column.says_id and (not column.noun or column.noun in EVENT_WORDS or _only_events(column)):
-        return 0
-    plain = not column.decimal or (column.ascending and not set(column.words) & MEASURE_WORDS)
-    if column.says_id or (about and not column.time and plain and not column.spaced):
-        return 1
-    if column.types == {str} and not column.spaced and not column.decimal and not column.time:
-        return 2
-    return None
-
-
-def _only_events(column: Column) -> bool:
-    """Whether the words of the name beside `id` are of the event, its envelope or its parts."""
-    plain = {"data", "object", "payload", "body", "src", "my", "row", "line", "end", "to", "psp", "unique"}
-    return all(
-        word in ID_WORDS or word in EVENT_WORDS or word in plain or word.isdigit() for word in column.words
-    )
-
-
-def time_rank(column: Column) -> tuple[Any, ...] | None:
-    """Rank as the time, the lowest is best; None: it cannot be the time."""
-    names = set(column.words)
-    if len(column.values) < column.events or names & NEVER_TIME_WORDS:
-        return None
-    around = {"value"} - set(column.last_words)  # a record's value, not a value date
-    other = bool(names & OTHER_TIME_WORDS - around) and not names & EVENT_WORDS
-    if column.time is None:
-        return (column.of_envelope, False, True, True, False) if column.step else None
-    names_time = bool(TIME_WORDS & names)
-    iso = column.time.format in ("iso8601", "auto")  # auto: the digits of a date and a time of day
-    dated = "%" in column.time.format or column.time.format == "date"
-    if not (names_time or iso or dated or column.time.origin):
-        return None
-    if other and not (names_time or iso or column.time.origin or column.in_order):
-        return None
-    # Of times that say the same, one of this stream's few years, in which the events are in order.
-    plain = not EVENT_WORDS & names, not names_time, not iso, column.years > STREAM_YEARS_MAX
-    return column.of_envelope, other, column.time.days, *plain, not column.in_order, not names & {"created"}
-
-
-def clock_rank(column: Column, day: Column) -> tuple[Any, ...] | None:
-    """Rank as the time of day that belongs to a day, the lowest is best; None: it cannot be that."""
-    names, of_day = set(column.words), set(day.words)
-    if not column.clock or column.distinct < 2 or column.of_envelope != day.of_envelope:
-        return None
-    telling = bool(names & CLOCK_WORDS)
-    signed = all(isinstance(value, str) and ":" in value for value in column.values)
-    if not telling and not signed and (column.entity or not covers_hours(column.counts)):
-        return None
-    if names & (OTHER_TIME_WORDS | NEVER_TIME_WORDS) - of_day:
-        return None
-    return -len(names & of_day), not telling
+def _bare(name: str) -> str:
+    """A name without what is said in brackets behind it: `KWH/hh (per half hour)`."""
+    return _BRACKETS.sub("", name) or name
 
 
 def text_of(value: Any) -> str:

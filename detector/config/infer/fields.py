@@ -14,12 +14,14 @@ from detector.config.infer.numbers import PLAIN, common_form
 from detector.config.infer.sample import Sample
 from detector.config.infer.vocabulary import (
     CONCEPTS,
+    CONSUMPTION_WORDS,
     CURRENCY_CODES,
     ENTITY_RANKS,
     IN_WORDS,
     LESS_AMOUNT_WORDS,
     MEASURE_WORDS,
     SAME_AMOUNT_WORDS,
+    TAX_WORDS,
     concept,
     word_set,
 )
@@ -29,7 +31,6 @@ from detector.config.tree import MISSING, NumberForm
 AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
 WHOLE_WORDS = word_set("total grand gross")
 """Of several amounts of one event, the one that has the others in it."""
-TAX_WORDS = word_set("tax vat")
 _WITH_TAX = word_set("incl including inclusive excl excluding exclusive inc ex with without")
 """Beside a word for taxes: the amount with or without them, not the tax."""
 DISPLAY_CHARS_MAX = 64  # of the tree
@@ -46,8 +47,7 @@ _CURRENCY_NAMED = re.compile(r"[(\[]([A-Z]{3})[)\]]")  # Amount (INR)
 
 def described(choice: Choice, sample: Sample) -> Choice:
     """Add a label for people, a unit, and how the field's texts are read."""
-    columns = [sample.columns[path] for path in choice.path.split(", ")]
-    column = columns[0]
+    column = sample.parts(choice.path)[0]
     own = column.path.rpartition(".")[2]
     display = own[:DISPLAY_CHARS_MAX] if not own.isascii() and own.isprintable() else column.called
     unit = ""
@@ -101,6 +101,7 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
     ranked = [
         (
             bool(_less(column)),
+            not CONSUMPTION_WORDS.isdisjoint(column.words),  # a cost, not the used amount
             concepts,
             -len(
                 {concept(word) for word in column.words} & set(AMOUNT_CONCEPTS)
@@ -174,6 +175,8 @@ def amount_rank(column: Column) -> int | None:
         return None  # price_change_pct
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
+    if rank is None and CONSUMPTION_WORDS & set(column.last_words):
+        return len(AMOUNT_CONCEPTS) + 1
     return rank
 
 
@@ -196,7 +199,7 @@ def with_names(
         named_entities.append(named(choice, own or column.entity or slug(choice.path, column)))
     named_fields = []
     for choice in fields:
-        column = sample.columns[choice.path.split(", ")[0]]
+        column = sample.parts(choice.path)[0]
         field = named(choice, slug(choice.path, column))
         forms = column.written.forms if field.number is not None and column.written is not None else ()
         named_fields.append(replace(field, number=None) if not forms or number in forms else field)

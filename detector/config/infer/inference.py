@@ -36,7 +36,7 @@ from detector.config.infer.labels import FRAUD_TEXTS, find_label
 from detector.config.infer.looks import hidden_events, hidden_lists, rarely_missing
 from detector.config.infer.roles import with_somebody
 from detector.config.infer.sample import Sample, sample_error
-from detector.config.infer.vocabulary import ENTITY_RANKS, PERSON_WORDS
+from detector.config.infer.vocabulary import CODE_WORDS, ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
 from detector.config.words import cut
 
@@ -256,7 +256,8 @@ def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
         once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
         rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
         named = column.is_name or column.spaced > SPACED_MAX  # keys before names
-        poor = named, column.missing > 0.05, 10 * column.distinct < most[column.entity]
+        thing = column.entity == "" and not CODE_WORDS.isdisjoint(column.last_words)  # itemid
+        poor = named, thing, column.missing > 0.05, 10 * column.distinct < most[column.entity]
         order = column.distinct if column.entity == "" else place[choice.path]
         return column.missing > MAIN_MISSING_MAX, once, rank, *poor, order, choice.path
 
@@ -285,7 +286,7 @@ def _most_informative(values: list[Choice], sample: Sample) -> tuple[list[Choice
 
     known = [n for n, choice in enumerate(values) if _is_known(choice, sample)]
     others = [n for n in range(len(values)) if n not in set(known)]
-    parts = [[sample.columns[path] for path in values[n].path.split(", ")] for n in others]
+    parts = [sample.parts(values[n].path) for n in others]
     chosen = most_informative(parts, max(0, FIELDS_MAX - len(known)))
     kept = {*known[:FIELDS_MAX], *(others[index] for index in chosen)}
     why = f"tells less than the {FIELDS_MAX} fields that a configuration may have"
@@ -296,8 +297,7 @@ def _most_informative(values: list[Choice], sample: Sample) -> tuple[list[Choice
 def _is_known(choice: Choice, sample: Sample) -> bool:
     """Whether a field is known by name, as an amount or a place, and so is not one of many alike."""
     return choice.kind == "geo" or any(
-        sample.columns[path].is_amount and not sample.columns[path].numbered
-        for path in choice.path.split(", ")
+        column.is_amount and not column.numbered for column in sample.parts(choice.path)
     )
 
 
@@ -306,7 +306,7 @@ def _who(choice: Choice, entities: Sequence[Choice], sample: Sample) -> Choice:
     if not entities or choice.use != "encode" or sample.events < FEW_EVENTS:
         return choice
     main = sample.columns[entities[0].path]
-    parts = [sample.columns[path] for path in choice.path.split(", ")]
+    parts = sample.parts(choice.path)
     if all(is_constant_in(part, main) for part in parts):
         reason = f"{choice.reason}; the same in all events of one {cut(main.path)}: it only says who that is"
         return replace(choice, use="context", reason=reason)

@@ -19,6 +19,8 @@ LEGITIMATE_TEXTS = word_set(
     "non nein nao nie нет 否"
 )
 SURE_TEXTS = word_set("fraud fraudulent chargeback scam confirmed_fraud suspected_fraud laundering")
+NORMAL_TEXTS = word_set("normal benign legit legitimate genuine")
+"""Of a field without a name, which says of most events that nothing is wrong."""
 TELLING_PARTS = ("fraud", "chargeback", "scam")
 DISTINCT_MAX = 12  # kinds of fraud; more different values are a measure
 FLAG_SHARE_MAX = 0.05  # of events with an unknown is_* flag that may be a label
@@ -52,6 +54,10 @@ def find_label(column: Column) -> Found | None:
         if known or values.keys() & FRAUD_TEXTS:
             return _found(column, values, f"by its name ({min(label_words)}) and values")
         return None
+    if column.nameless and len(values) > 1:
+        usual = {text for key, text in values.items() if key.strip(".") in NORMAL_TEXTS}
+        if sum(column.counts[text] for text in usual) > column.events / 2:
+            return _found(column, values, f"of values; most events are {min(usual)}")
     told = values.keys() & SURE_TEXTS
     if told and len(values) > 1:
         return _found(column, values, f"a value of it is {min(told)}")
@@ -73,7 +79,7 @@ def _says_only(column: Column, label_words: set[str]) -> bool:
 
 def _found(column: Column, values: dict[str, str], why: str) -> Found | None:
     frauds = {text for key, text in values.items() if key in FRAUD_TEXTS}
-    known = {text for key, text in values.items() if key in LEGITIMATE_TEXTS}
+    known = {text for key, text in values.items() if key.strip(".") in LEGITIMATE_TEXTS}
     others = set(values.values()) - frauds - known
     if column.types <= {int, float, bool} and not column.types <= {bool} and others:
         if not column.whole:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from detector.config.infer.choice import Choice, Kind
 from detector.config.infer.column import (
+    KEY_DISTINCT_MIN,
     LIMITS,
+    LONG_DIGITS_MIN,
+    ONCE_EVENTS_MIN,
     PATH_CHARS_MAX,
     RECURRING_DISTINCT_MIN,
+    SPACED_MAX,
     Column,
     enough,
-    id_rank,
     is_constant_in,
-    time_rank,
 )
+from detector.config.infer.ranks import id_rank, time_rank
 from detector.config.infer.vocabulary import (
     ATTRIBUTE_WORDS,
     CLOCK_WORDS,
     EVENT_WORDS,
+    INSTRUMENT_WORDS,
     MEASURE_WORDS,
     NEVER_TIME_WORDS,
+    TEXT_WORDS,
     TIME_WORDS,
     concept,
     word_set,
@@ -32,9 +38,13 @@ from detector.config.kinds import KINDS, recognise
 from detector.config.tree import split_path
 
 KEYS_DISTINCT_MIN = 50  # different values of a key that neither its name nor its type tells
+SOMEBODY_MIN = 2  # see `_likely_somebody`
+SOMEBODIES_MIN = 4  # different values
+WORDS_REPEATED_MIN = 0.8  # share of values that are repeated, of words that may say who it is
+SPREAD_MAX = 16.0  # times the median, of numbers that are keys
+KEYS_FIRST = 3  # columns without names that may be keys by their place
 ENTITY_MISSING_MAX = 0.9  # share of events without it
 UNNAMED_MISSING_MAX = 0.5
-LONG_DIGITS_MIN = 7  # of a number that may be a key without a name of one
 ROUND_SHARE_MAX = 0.2  # of such numbers that end in 00; by chance one in a hundred does
 AMOUNTS = ("amount", "value", "total")
 REFERENCES = word_set("ref refs reference references order")  # that may be of an event, not of somebody
@@ -71,20 +81,49 @@ def judge(columns: Sequence[Column]) -> list[Judgement]:
 
 
 def with_somebody(choices: list[Choice], columns: Mapping[str, Column]) -> list[Choice]:
-    """Where no field is an entity, make one of the first text that comes back like a key."""
-    fits = [
-        number
-        for number, choice in enumerate(choices)
-        if choice.kind in ("categorical", "text") and choice.path in columns
-        if (column := columns[choice.path]).numbered_texts and column.recurs and _can_be_entity(column)
-        if column.missing <= UNNAMED_MISSING_MAX and not _is_number_like(column) and not column.in_runs
-        if not set(column.last_words) & (ATTRIBUTE_WORDS | MEASURE_WORDS)
-    ]
-    if not fits or any(choice.kind == "entity" for choice in choices):
+    """Where no field is an entity, make one of the field that most likely says who or what it is about."""
+    if any(choice.kind == "entity" for choice in choices):
         return choices
-    best = fits[0]
+    ranked = [
+        (-likely, place)
+        for place, choice in enumerate(choices)
+        if choice.kind in KINDS and choice.path in columns
+        if (likely := _likely_somebody(columns[choice.path])) >= SOMEBODY_MIN
+    ]
+    nameless = {place for _, place in ranked if columns[choices[place].path].nameless}
+    best = nameless or {place for _, place in sorted(ranked)[:1]}
     reason = "nothing else says who it is, and its values come back"
-    return [*choices[:best], replace(choices[best], kind="entity", reason=reason), *choices[best + 1 :]]
+    return [
+        replace(choice, kind="entity", reason=reason) if place in best else choice
+        for place, choice in enumerate(choices)
+    ]
+
+
+def _likely_somebody(column: Column) -> int:
+    """How likely a field says who or what an event is about, though it is not named like a key.
+
+    Counted are what its name says (one of two sides, what is traded, a text for people; against it: what
+    somebody has, how much it is) and what its values do (come back as those of a key, are words with digits,
+    are few).
+    """
+    names = set(column.last_words)
+    if (
+        names & ((ATTRIBUTE_WORDS - TEXT_WORDS) | MEASURE_WORDS | CLOCK_WORDS)
+        or column.in_runs
+        or not column.is_key()
+    ):
+        return 0
+    if column.missing > UNNAMED_MISSING_MAX or column.time is not None or concept(column.noun) == "currency":
+        return 0
+    if column.types == {str} and not column.decimal and not _is_number_like(column):
+        named = 3 * bool(column.entity or names & INSTRUMENT_WORDS) or bool(names & TEXT_WORDS)
+        often = column.recurs and (column.spaced <= SPACED_MAX or column.repeated >= WORDS_REPEATED_MIN)
+        values = 2 * often + column.numbered_texts - (column.distinct < KEY_DISTINCT_MIN)
+        return named + values if SOMEBODIES_MIN <= column.distinct <= 0.9 * len(column.values) else 0
+    if not 0 < column.nameless <= KEYS_FIRST or not column.whole or not column.recurs or column.sorted:
+        return 0
+    # Keys are in front of measures, and spread evenly; a few measures are far larger than others.
+    return 3 * (max(column.numbers) <= SPREAD_MAX * abs(statistics.median(column.numbers)))
 
 
 def _is_number_like(column: Column) -> bool:
@@ -114,11 +153,6 @@ def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
         if column.words[-1] in REFERENCES and column.distinct > 0.9 * len(column.values) > 0.9 * FEW:
             continue
         found[id(column)] = column.entity
-    if not found:  # of a ledger: nothing but a name says who it is
-        names = (c for c in columns if c.last_words == ["name"] and not c.trouble and c.recurs)
-        for column in names:
-            if _can_be_entity(column):
-                found[id(column)] = column.entity = "customer"
     return found
 
 
@@ -139,7 +173,9 @@ def _key_beside(name: Column, columns: Sequence[Column]) -> Column | None:
 def _can_be_entity(column: Column) -> bool:
     if not column.is_key() or not enough(column) or column.missing > ENTITY_MISSING_MAX:
         return False
-    if column.time is not None and column.types != {int}:
+    if (column.time is not None and column.types != {int}) or column.priced:
+        return False
+    if column.unique and column.events >= ONCE_EVENTS_MIN:
         return False
     return column.distinct > 1 or column.events < FEW
 

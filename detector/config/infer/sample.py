@@ -10,20 +10,13 @@ from typing import Any
 import msgspec
 
 from detector.config.infer.choice import Choice, Kind
-from detector.config.infer.column import (
-    LIMITS,
-    PATH_CHARS_MAX,
-    Column,
-    clock_rank,
-    id_rank,
-    text_of,
-    time_rank,
-)
+from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, text_of
 from detector.config.infer.envelope import Open, find_envelope, opened, said
 from detector.config.infer.looks import looks_like
+from detector.config.infer.ranks import clock_rank, id_rank, time_rank
 from detector.config.infer.roles import judge
 from detector.config.infer.times import CALENDAR, is_part
-from detector.config.infer.vocabulary import iso8583_names
+from detector.config.infer.vocabulary import ORDER_WORDS, iso8583_names
 from detector.config.tree import UNREADABLE
 from detector.config.words import nearest
 from detector.errors import ConfigError, Problem
@@ -134,6 +127,11 @@ class Sample:
             raise sample_error(what, repr(path), f"one of the fields that fit: {listed(fields)}{hint}")
         return fields[path]
 
+    def parts(self, path: str) -> list[Column]:
+        """The columns of a field: one, whose name may have commas in it, or one for each of its parts."""
+        column = self.columns.get(path)
+        return [column] if column is not None else [self.columns[part] for part in path.split(", ")]
+
     def find_time(self, but: Sequence[Column]) -> Column | None:
         """Find the event's time. Preferred are times over dates, telling names, and ISO 8601 over numbers."""
         candidates = [column for column in self.usable() if column not in but]
@@ -170,10 +168,16 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        # Of names that say the same, not the one that counts: it begins again some day, as traces do.
+        # Of names that say the same, not the one that counts: it begins again some day, as traces do. And of
+        # a payment and what it is for, the payment.
         best = min(
             ranked,
-            key=lambda pair: (pair[0], pair[0] > 0 and pair[1].ascending, "stan" in pair[1].words),
+            key=lambda pair: (
+                pair[0],
+                pair[0] > 0 and pair[1].ascending,
+                "stan" in pair[1].words,
+                not ORDER_WORDS.isdisjoint(pair[1].last_words),
+            ),
             default=None,
         )
         return None if best is None else (best[1], best[0])

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from detector.config.clock import DAY_US, read_clock
+from detector.config.clock import DAY_US, has_year, read_clock, read_pattern
 from detector.config.tree import EPOCHS, TIME_MAX_S
 
 # What a number since 1970 may mean: the years 2000 to 2100 in each unit lie apart.
@@ -68,6 +68,7 @@ _OF_TOOLS = (
     "%Y-%m-%d-%H.%M.%S",
     "%Y-%m-%d %H.%M.%S",
     "%Y:%m:%d %H:%M:%S",
+    "%b %d %H:%M:%S",
     "%b %d %Y %I:%M%p",
     "%b %d, %Y, %I:%M:%S %p",
     "%b %d, %Y %I:%M:%S %p",
@@ -88,6 +89,9 @@ _OF_TOOLS = (
     ),
     *(f"%Y년 %m월 %d일{clock}" for clock in ("", " %H:%M", " %H:%M:%S", " %H시 %M분")),
 )
+SOME_YEAR = 2000  # of times that say none: the default of `event.time.origin`, which has a 29 February
+_NO_YEAR = f"they say no year: {SOME_YEAR} is assumed; `origin` has another"
+_YEARLESS = ("%d%m", "%m%d", "%d.%m.", "%d.%m", "%d/%m", "%m/%d")  # days, by a name that says so
 _NET = re.compile(r"/Date\(-?\d{1,15}(?:[+-]\d{4})?\)/", re.ASCII)
 _REMARK = re.compile(r" \([^()%]{1,60}\)$")  # behind a time: the zone in words
 STEPS = {
@@ -211,6 +215,26 @@ def day_number(values: Sequence[Any]) -> TimeForm | None:
     return None
 
 
+def day_without_year(values: Sequence[Any]) -> TimeForm | None:
+    """The form of days without a year, by a name that says so: 0103, 01.03.; 103 for the first of March.
+
+    They are days only if all of them are some and the sample is in order in that reading.
+    """
+    if any(type(value) not in (int, str) for value in values) or len(set(values)) < 2:
+        return None
+    for form in _YEARLESS:
+        if (form[2] == "%") != all(str(value).isdecimal() and len(str(value)) in (3, 4) for value in values):
+            continue
+        try:
+            for value in set(values):
+                _by_pattern(form, value)
+        except ValueError:
+            continue
+        if in_order(values, TimeForm(form)):
+            return TimeForm(form, f"{_NO_YEAR}; days without a time of day", days=True)
+    return None
+
+
 def in_order(values: Sequence[Any], form: TimeForm) -> bool:
     """Whether hardly any of the times comes before the one in front of it."""
     moments = _moments(values, form)
@@ -243,7 +267,7 @@ def _moments(values: Sequence[Any], form: TimeForm) -> list[Any]:
 
 
 def _by_pattern(pattern: str, value: Any) -> datetime:
-    return datetime.strptime(str(value).strip(), pattern)
+    return read_pattern(str(value), pattern, SOME_YEAR)
 
 
 def _iso(texts: Sequence[str]) -> TimeForm | None:
@@ -328,7 +352,8 @@ def _of_tools(texts: Sequence[str]) -> TimeForm | None:
         if not all(moment.year in _YEARS for moment in moments):
             continue
         days = "%H" not in pattern and "%I" not in pattern
-        notes = ["days without a time of day" * days, "UTC is assumed" * (not days and "%z" not in pattern)]
+        notes = ["" if has_year(pattern) else _NO_YEAR]
+        notes += ["days without a time of day" * days, "UTC is assumed" * (not days and "%z" not in pattern)]
         return TimeForm(pattern, "; ".join(filter(None, notes)), days=days)
     return None
 

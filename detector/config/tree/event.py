@@ -90,8 +90,9 @@ def _time_format(form: str) -> str:
         day = datetime.strptime(_SOME_DAY.strftime(form.replace("%z", "+0000")), form).date()
     except (ValueError, re.error):
         raise wrong("a pattern in which each of %Y, %m, %d, %H, ... occurs once") from None
-    if day not in (_SOME_DAY.date(), _SOME_DAY.date().replace(day=1)):  # the first: a month without a day
-        raise wrong("a pattern with year and month, like %d.%m.%Y %H:%M:%S")
+    # The first: a month without a day. 1900: a day without a year.
+    if day not in (_SOME_DAY.date(), _SOME_DAY.date().replace(day=1), _SOME_DAY.date().replace(year=1900)):
+        raise wrong("a pattern with year and month, or month and day, like %d.%m.%Y %H:%M:%S")
     return form
 
 
@@ -165,7 +166,8 @@ class TimeField(Part):
         "epoch_s, epoch_ms, epoch_us, epoch_ns: that. date: 20260301 or 2026-03-01. steps: a number of "
         "`step`s since `origin`; a spreadsheet counts days since 1899-12-30. apart: year, month and day, and "
         "perhaps hour, minute and second, each in a field of its own. A text with %: a pattern of strptime, "
-        "like %d.%m.%Y %H:%M:%S.",
+        "like %d.%m.%Y %H:%M:%S. One without a year, like %d%m, is of the year of `origin`: at the end of a "
+        "year, change it.",
     )
     step: Duration = Field(1.0, description="Length of a step; see `path` and `format`.")
     origin: Annotated[str, AfterValidator(_moment)] = Field(

@@ -27,6 +27,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.config.clock import has_year, read_pattern
 from detector.config.tree import EPOCHS, TIME_MAX_S, TimeField
 from detector.core.events.rejection import Bad
 from detector.core.events.text_kernels import IsoTimes, PatternTimes
@@ -69,7 +70,9 @@ class TimeReader:
         self._iso = IsoTimes(self._zone)
         self._pattern = PatternTimes(field.format, self._zone)
         self._step = field.step
-        self._origin = _timestamp(datetime.fromisoformat(field.origin), UTC)
+        origin = datetime.fromisoformat(field.origin)
+        self._year = origin.year  # of patterns without a year
+        self._origin = _timestamp(origin, UTC)
         self._of_calendar = lru_cache(_DAYS_MAX)(self._calendar)
         self._from_text, self._from_number = self._converters()
 
@@ -161,7 +164,7 @@ class TimeReader:
 
     def _by_pattern(self, text: str) -> float:
         try:
-            return _timestamp(datetime.strptime(text.strip(), self._form), self._zone)
+            return _timestamp(read_pattern(text, self._form, self._year), self._zone)
         except (ValueError, OverflowError):
             raise Bad("bad_time", f"time: {text[:40]!r} is not like {self._form}") from None
 
@@ -182,7 +185,7 @@ class TimeReader:
         types, form = set(map(type, column)), self._form
         if types == {str} and form in ("auto", "iso8601", "date"):
             return self._iso.read(column)
-        if types and types <= {str, int} and "%" in form:
+        if types and types <= {str, int} and "%" in form and has_year(form):
             return self._pattern.read(column if types == {str} else list(map(str, column)))
         if types <= {int, float} and form in ("auto", "steps", *EPOCHS):
             numbers = to_doubles(column)

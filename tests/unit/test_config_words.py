@@ -1,0 +1,69 @@
+"""What names of fields say: words by language, other forms of a word, and names that are hard to say."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from detector.config.infer import Inference, infer, render
+from detector.config.infer.vocabulary import CONCEPTS, concept, words_of
+from detector.config.load import load_text
+
+WORDS = tomllib.loads(files("detector.config.infer").joinpath("words.toml").read_text("utf-8"))
+
+
+def inferred(events: list[dict[str, Any]]) -> Inference:
+    found = infer(json.dumps(event).encode() for event in events)
+    load_text(render(found), "inferred")
+    return found
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_a_language_has_words_of_the_known_meanings_alone(language: str) -> None:
+    assert set(WORDS[language]) <= set(WORDS["en"])
+    assert all(text == text.lower() and text.split() for text in WORDS[language].values())
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_a_word_of_a_language_is_of_one_entity_or_value(language: str) -> None:
+    found = [word for meaning in CONCEPTS for word in WORDS[language].get(meaning, "").split()]
+    twice = {word for word in found if found.count(word) > 1}
+    assert twice <= {"value"}
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        *(("nr_transakcji", ""), ("id_terminala", "terminal"), ("Покупателя", "customer")),
+        *(("müşterisi", "customer"), ("Betrugsverdacht", "label"), ("Auftragskonto", "account")),
+    ],
+)
+def test_a_word_in_another_form_is_the_known_one(name: str, what: str) -> None:
+    words = words_of(name)
+    assert words != [name.lower()]
+    assert concept(words[-1]) == what
+
+
+@pytest.mark.parametrize("name", ["customs", "operator", "merchandise", "district", "statement", "counter"])
+def test_words_that_only_begin_alike_are_not_taken_for_each_other(name: str) -> None:
+    assert words_of(name) == [name]
+
+
+def test_a_name_may_have_a_comma_and_a_space() -> None:
+    found = inferred([{"t": f"2026-03-01T10:{n % 60:02}:00Z", "paid, net": n / 4} for n in range(60)])
+    assert [field.path for field in found.fields] == ["paid, net"]
+
+
+def test_a_number_beside_a_currency_may_be_missing_in_words() -> None:
+    events = [{"c": ("EUR", "USD")[n % 2], "x": "NA" if n % 9 == 7 else f"{n}.50"} for n in range(120)]
+    assert inferred(events).exposure == "x"
+
+
+def test_codes_are_categories_also_with_a_fraction() -> None:
+    events = [{"RatecodeID": float(1 + n % 5), "os": n % 7, "rate": float(n % 5)} for n in range(200)]
+    kinds = {field.path: field.kind for field in inferred(events).fields}
+    assert kinds == {"RatecodeID": "categorical", "os": "categorical", "rate": "numeric"}
