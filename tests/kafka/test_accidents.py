@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
 from detector.errors import EXIT_NEEDS_OPERATOR
 from tests.kafka.audit import committed_journal, compare, log_of, published, undisturbed
@@ -254,3 +254,27 @@ def test_offsets_that_the_log_no_longer_has_are_reported(
     seen = published(deployment, ("scores", "dead_letter"))
     assert all(len(copies) == 1 for copies in seen.values())
     assert len(seen) + lost == 5_000
+
+
+def test_records_that_are_deleted_before_a_running_member_reads_them_do_not_stop_it(
+    deployment: Deployment, events: Iterator[Event]
+) -> None:
+    deployment.produce(islice(events, 2_000))
+    daemon = deployment.start(PATIENT, "on_data_loss=skip")
+    deployment.await_done()
+    daemon.suspend()
+    deployment.produce(islice(events, 2_000))
+    topic = deployment.topics["transactions"]
+    places = [TopicPartition(topic, number) for number in range(deployment.partitions)]
+    with closing(KafkaConsumer(bootstrap_servers=deployment.bootstrap)) as consumer:
+        ends = consumer.end_offsets(places)
+    with closing(KafkaAdminClient(bootstrap_servers=deployment.bootstrap)) as admin:
+        admin.delete_records({place: end - 1 for place, end in ends.items()})
+    daemon.resume()
+    deployment.await_done()
+    lost = daemon.metric("detector_events_lost_total")
+    assert lost > 0
+    assert daemon.stop() == 0
+    seen = published(deployment, ("scores", "dead_letter"))
+    assert all(len(copies) == 1 for copies in seen.values())
+    assert len(seen) + lost == 4_000
