@@ -118,7 +118,8 @@ def test_what_is_drawn_is_what_is_known() -> None:
     assert made.frauds
     assert all("alerted" in dot.said for dot in made.alerts)
     assert {dot.offset for dot in made.frauds} >= set(shard.frauds.offsets.tolist())
-    assert all(one.age_s >= 0.0 for one in made.clusters if one.age_s == one.age_s)
+    ages = [one.age_s for one in made.clusters if one.age_s == one.age_s]
+    assert all(age >= 0.0 and age % 3600.0 == 0.0 for age in ages)  # not the time of one event
 
 
 def test_alerts_of_a_period_and_the_path_of_an_entity() -> None:

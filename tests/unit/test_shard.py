@@ -877,12 +877,17 @@ def test_what_was_alerted_of_a_young_customer_is_not_expected_until_it_is_answer
 def test_a_snooze_by_code_holds_back_the_alerts_that_have_it_as_a_reason_or_a_fact() -> None:
     ranks = ("low", "medium", "high", "critical")
     bodies = [body for body in undisturbed().bodies() if body["selection"] == "score" and body["entity"]]
+
+    def until(body: dict[str, Any]) -> datetime:
+        return datetime.fromisoformat(body["event_time"]) + timedelta(days=7)
+
     pairs = (
         (first, later)
         for later in bodies
         for first in bodies
         if first["entity"] == later["entity"]
         and later["source"]["offset"] > first["source"]["offset"] + 12 * BLOCK
+        and datetime.fromisoformat(later["event_time"]) < until(first)
         and not any(
             one["entity"] == first["entity"]
             and first["source"]["offset"] < one["source"]["offset"] <= later["source"]["offset"]
@@ -892,9 +897,8 @@ def test_a_snooze_by_code_holds_back_the_alerts_that_have_it_as_a_reason_or_a_fa
     )
 
     def held(first: dict[str, Any], later: dict[str, Any], code: str) -> bool:
-        time = datetime.fromisoformat(first["event_time"])
         record = {"kind": "snooze", "alert_id": first["alert_id"], "time": first["event_time"], "code": code}
-        record["until"] = (time + timedelta(days=7)).isoformat()
+        record["until"] = until(first).isoformat()
         lines = [*feedback(), (first["source"]["offset"] + 1, json.dumps(record).encode())]
         run = drive(partition(), log(), labels=sorted(lines))
         return later["alert_id"] not in {body["alert_id"] for body in run.bodies()}

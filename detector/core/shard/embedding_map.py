@@ -37,6 +37,7 @@ from detector.core.shard.embedded import Embedded
 EVENTS_MAX = 1000  # of each kind: more would hide each other; the newest are shown
 PATH_MAX = 25  # more cannot be followed
 SHARED_EVENTS_MIN = 2  # of two clusters that are the same
+AGE_S = 3600.0  # ages are told in steps of this, s: that of a small cluster would be the time of one event
 DIGITS = 4
 
 Layout = Callable[[NDArray[np.float32]], Points]
@@ -63,7 +64,7 @@ class Cluster:
     events: int  # of the core
     entities: int  # main entities among them; events, where the schema has none
     radius: float  # root mean square distance of its events to its centre
-    age_s: float  # median age of its events, against the newest event of the core
+    age_s: float  # median age of its events, against the newest event of the core, in whole hours: see AGE_S
     usual: Mapping[str, tuple[float, float]] | None  # .1 and .9 quantiles; None: too few entities
 
 
@@ -248,7 +249,7 @@ def _clusters(embedded: Embedded, placed: Points, newest: float) -> list[Cluster
                 events=int(space.clusters.sizes[number]),
                 entities=people,
                 radius=round(float(space.clusters.radii[number]), DIGITS),
-                age_s=newest - float(np.median(own)) if len(own) else math.nan,
+                age_s=AGE_S * round((newest - float(np.median(own))) / AGE_S) if len(own) else math.nan,
                 usual=usual_ranges(embedded, number) if people >= ENTITIES_SHOWN_MIN else None,
             )
         )

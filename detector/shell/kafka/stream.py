@@ -403,8 +403,8 @@ class KafkaStream:
                 self.seek(at.partition, self.start(at.partition))
             return {}
         except kafka_errors.OffsetOutOfRangeError as error:
-            # The caller decides whether and where to go on, and may need to poll for that. It gets an error, as
-            # this poll may have lost records of other partitions; they are read again.
+            # The caller decides whether and where to go on, and may poll for that. It gets an error, as this
+            # poll may have lost records of other partitions; they are read again.
             for at in error.args[0]:
                 consumer.seek(at, self.beginning(at.partition))
             if any(self._positioned(at.partition) for at in error.args[0]):
