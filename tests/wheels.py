@@ -78,6 +78,7 @@ def wrong_contents(distribution: Path) -> list[str]:
             "*.py",
             "py.typed",
             "schemas/*.json",
+            "config/infer/words.toml",
             "console/web/templates/*.html",
             "console/web/static/*",
         )

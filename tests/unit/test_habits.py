@@ -312,6 +312,17 @@ def test_most_events_are_usual_and_no_distance_is_negative() -> None:
     assert 0.0 < (distances > 0.0).mean() < 0.3
 
 
+def test_an_event_alone_is_exactly_as_far_as_among_others() -> None:
+    part = fitted(observed(traffic(20_000)).take(slice(5_000, None)))
+    rng = np.random.default_rng(0)
+    part._weights = rng.uniform(0.1, 2.0, len(part._places))
+    inputs = rng.normal(0.0, 9.0, (500, len(FEATURES))).astype(np.float32)
+    rows = empty_rows(500, LAYOUT)
+    together = part.distances(rows, inputs)
+    alone = [part.distances(rows.take(slice(i, i + 1)), inputs[i : i + 1]) for i in range(500)]
+    assert np.concatenate(alone).tobytes() == together.tobytes()
+
+
 def test_more_nats_of_a_pace_are_usual_because_there_are_several() -> None:
     part = fitted(observed(traffic(20_000)).take(slice(5_000, None)))
     paces = np.array([FEATURES.columns[place].source == "pace" for place in part._places])

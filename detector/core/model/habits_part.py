@@ -104,7 +104,8 @@ class HabitsPart(ScorePart):
 
     def _columns(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """How far events are from the habits of their keys, (n, U)."""
-        columns = np.abs(inputs[:, self._places], dtype=np.float64)
+        # In rows: else one event alone would be summed in another order than events together.
+        columns = np.abs(inputs[:, self._places], dtype=np.float64, order="C")
         if self._told.any():
             unknown = np.exp(-inputs[:, self._count, None].astype(np.float64))  # 1 / (count + 1)
             short = -np.log(np.maximum(1.0 - unknown, SHORTEST))  # log(1 + 1 / count)
