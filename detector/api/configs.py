@@ -19,7 +19,7 @@ from detector.wiring.common import ModelFile, entity_key, read_warm_start
 
 
 def read_config(config: str | Path | Mapping[str, Any] | Config, overrides: Sequence[str]) -> Config:
-    """Read a configuration: a file, nested mappings, or one that was read; `overrides` do not change that."""
+    """Read a configuration: a file or nested mappings, changed by `overrides`; a `Config` stays as it is."""
     if isinstance(config, Config):
         return config
     if isinstance(config, Mapping):

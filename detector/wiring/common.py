@@ -159,7 +159,7 @@ def read_warm_start(start: ModelFile | None, config: Config) -> Model | None:
             "command line", [Problem(path="--warm-start", value=found, allowed=allowed)]
         ) from None
     wanted = config.model_part(1)
-    if problems := [Problem(**one._asdict()) for one in obstacles(model.config, wanted)]:
+    if problems := obstacles(model.config, wanted):
         raise ConfigError(f"--warm-start {file}", problems)
     return replace(model, encoder_only=encoder_only)
 

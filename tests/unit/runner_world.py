@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from detector.config.tree import Config
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import read_manifest
 from detector.core.recovery.generations import store_prefix
 from detector.core.recovery.journal import METADATA_BYTES_MAX, Journal
 from detector.core.reporting.telemetry import Telemetry
+from detector.core.shard.warm_start import Model
 from detector.errors import BrokerUnavailable
 from detector.ports import Message
 from detector.shell.kafka import EndsWatch
@@ -156,6 +159,28 @@ def until(condition: Callable[[], bool], *runners: Runner, turns: int = 200) -> 
         for runner in runners:
             runner.turn()
     raise AssertionError("the condition did not become true")
+
+
+def crash_in_a_warm_start(world: World, steps: int, model: Callable[[], Model]) -> None:
+    """Begin with a model, crash after so many steps, and run again to the end."""
+    left = steps
+
+    def hook(step: str) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Crash
+
+    runner = world.runner(warm_start=model())
+    world.hook = hook
+    with pytest.raises(Crash):
+        until(lambda: False, runner)
+    world.hook = lambda step: None
+    world.broker.evict(world.stream)
+    world.broker.closed = True
+    # A committed journal names its origin: only partitions without one read the file again.
+    again = None if len(world.broker.committed) == 2 else model()
+    world.runner(warm_start=again).run()
 
 
 def names(world: World) -> list[str]:

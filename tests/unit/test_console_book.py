@@ -240,13 +240,14 @@ def test_who_comes_second_is_told_and_may_insist(world: World) -> None:
     assert [one.by for one in again.conflicts] == ["bob"]
 
 
-def test_who_lost_the_answer_to_an_act_is_not_told_that_it_was_not_sent(world: World) -> None:
+def lost_answer(world: World, *, arrives: bool) -> tuple[Command, Sequence[Told]]:
+    """Ann's act, to which she got no answer, and what the topic will tell of it; then Bob answered."""
     fill(world, 2)
     row = world.book.case("transactions-0-1").row  # type: ignore[union-attr]
-    seen, late = {row.id: row.version}, []
+    seen, late = {row.id: row.version}, list[Told]()
 
     def unanswered(records: Sequence[tuple[bytes, bytes]]) -> Sequence[Told]:
-        late.extend(world.topic.send(records))
+        late.extend(world.topic.send(records) if arrives else ())
         raise BrokerUnavailable("no answer")
 
     world.book._send = unanswered
@@ -255,6 +256,11 @@ def test_who_lost_the_answer_to_an_act_is_not_told_that_it_was_not_sent(world: W
         world.book.send(ANN, mine)
     world.book._send = world.topic.send
     world.book.send(BOB, replace(answer(1, "legitimate", form="b"), seen=seen))
+    return mine, late
+
+
+def test_who_lost_the_answer_to_an_act_is_not_told_that_it_was_not_sent(world: World) -> None:
+    mine, late = lost_answer(world, arrives=True)
     with pytest.raises(BrokerUnavailable, match="not known yet"):
         world.book.send(ANN, mine)
     world.fold.add(late)
@@ -262,19 +268,7 @@ def test_who_lost_the_answer_to_an_act_is_not_told_that_it_was_not_sent(world: W
 
 
 def test_a_lost_act_that_never_arrived_is_a_conflict_in_the_end(world: World) -> None:
-    fill(world, 2)
-    row = world.book.case("transactions-0-1").row  # type: ignore[union-attr]
-    seen = {row.id: row.version}
-
-    def away(_: Sequence[tuple[bytes, bytes]]) -> Sequence[Told]:
-        raise BrokerUnavailable("no answer")
-
-    world.book._send = away
-    mine = replace(answer(1, form="a"), seen=seen)
-    with pytest.raises(BrokerUnavailable):
-        world.book.send(ANN, mine)
-    world.book._send = world.topic.send
-    world.book.send(BOB, replace(answer(1, "legitimate", form="b"), seen=seen))
+    mine, _ = lost_answer(world, arrives=False)
     world.clock.sleep(UNSURE_S + 1)
     assert [one.by for one in world.book.send(ANN, mine).conflicts] == ["bob"]
 

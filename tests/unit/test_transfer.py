@@ -22,7 +22,7 @@ from detector.core.shard.sizing import fitted
 from detector.core.shard.transfer import obstacles, taken
 from detector.core.shard.warm_start import Model, export_model, first_checkpoint, origin_of, read_model
 from detector.core.state import pack
-from tests.unit.runner_world import Crash, World, in_order, model_config, until
+from tests.unit.runner_world import World, crash_in_a_warm_start, in_order, model_config
 
 KINDS = {"x": "numeric", "y": "numeric", "z": "numeric", "colour": "categorical", "shape": "categorical"}
 
@@ -171,7 +171,8 @@ def test_a_name_of_another_type_is_an_obstacle(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_encoder_of_another_form_is_an_obstacle() -> None:
     [found] = obstacles(part("x"), part("x", "z", hidden=16))
-    assert found == ("model.encoder.hidden", "16", "8, as in the model file")
+    assert (found.path, found.value) == ("model.encoder.hidden", "16")
+    assert found.allowed == "8, as in the model file"
 
 
 def test_other_settings_are_none() -> None:
@@ -187,24 +188,9 @@ def test_crashes_right_after_such_a_start_change_nothing() -> None:
     assert said[2]["taken"] == ["x", "colour", "card"]
     assert (said[2]["fresh"], said[2]["dropped"], said[2]["whole"]) == (["z"], ["y"], False)
     assert len(undisturbed.alerts()) > 5
-    for left_at_first in range(1, 41, 13):
-        disturbed, left = world(config, 2), left_at_first
-
-        def hook(step: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Crash
-
-        runner = disturbed.runner(warm_start=model())
-        disturbed.hook = hook
-        with pytest.raises(Crash):
-            until(lambda: False, runner)
-        disturbed.hook = lambda step: None
-        disturbed.broker.evict(disturbed.stream)
-        disturbed.broker.closed = True
-        again = None if len(disturbed.broker.committed) == 2 else model()
-        disturbed.runner(warm_start=again).run()
+    for steps in range(1, 41, 13):
+        disturbed = world(config, 2)
+        crash_in_a_warm_start(disturbed, steps, model)
         assert in_order(disturbed) == in_order(undisturbed)
 
 

@@ -27,7 +27,7 @@ from detector.core.shard.warm_start import (
 )
 from detector.core.state import pack, unpack
 from detector.errors import CheckpointDamaged, NeedsOperator
-from tests.unit.runner_world import Crash, World, in_order, model_config, until
+from tests.unit.runner_world import World, crash_in_a_warm_start, in_order, model_config, until
 
 
 @pytest.fixture(autouse=True)
@@ -104,26 +104,9 @@ def test_crashes_right_after_a_warm_start_change_nothing() -> None:
     undisturbed.broker.closed = True
     undisturbed.runner(warm_start=model()).run()
     assert len(undisturbed.alerts()) > 5
-    for left_at_first in range(1, 41, 8):
+    for steps in range(1, 41, 8):
         disturbed = world(2)
-        left = left_at_first
-
-        def hook(step: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Crash
-
-        runner = disturbed.runner(warm_start=model())
-        disturbed.hook = hook
-        with pytest.raises(Crash):
-            until(lambda: False, runner)
-        disturbed.hook = lambda step: None
-        disturbed.broker.evict(disturbed.stream)
-        disturbed.broker.closed = True
-        # A committed journal names its origin: only partitions without one read the file again.
-        again = None if len(disturbed.broker.committed) == 2 else model()
-        disturbed.runner(warm_start=again).run()
+        crash_in_a_warm_start(disturbed, steps, model)
         assert in_order(disturbed) == in_order(undisturbed)
 
 

@@ -24,17 +24,10 @@ from numpy.typing import NDArray
 from detector.config.tree import ModelPart
 from detector.core.features import Features, Layout
 from detector.core.shard.sizing import fitted
+from detector.errors import Problem
 
 FORM = ("dimension", "hidden", "bins", "hash_rows", "hash_width")
 """Settings of the encoder that its weights have the form of."""
-
-
-class Obstacle(NamedTuple):
-    """A setting that keeps a model from being taken."""
-
-    path: str
-    value: str
-    allowed: str
 
 
 class Taken(NamedTuple):
@@ -45,17 +38,23 @@ class Taken(NamedTuple):
     dropped: Sequence[str]  # of the other model
 
 
-def obstacles(there: ModelPart, here: ModelPart) -> list[Obstacle]:
-    """What keeps a new model from taking anything of another."""
+def obstacles(there: ModelPart, here: ModelPart) -> list[Problem]:
+    """Settings that keep a new model from taking anything of another."""
     known, wanted = _kinds(there), _kinds(here)
     found = [
-        Obstacle(f"type of {name}", kind, f"{known[name]}, as in the model file; or another name")
+        Problem(
+            path=f"type of {name}",
+            value=kind,
+            allowed=f"{known[name]}, as in the model file; or another name",
+        )
         for name, kind in wanted.items()
         if known.get(name, kind) != kind
     ]
     found += [
-        Obstacle(
-            f"model.encoder.{name}", str(getattr(here.model.encoder, name)), f"{value}, as in the model file"
+        Problem(
+            path=f"model.encoder.{name}",
+            value=str(getattr(here.model.encoder, name)),
+            allowed=f"{value}, as in the model file",
         )
         for name in FORM
         if (value := getattr(there.model.encoder, name)) != getattr(here.model.encoder, name)
@@ -63,7 +62,7 @@ def obstacles(there: ModelPart, here: ModelPart) -> list[Obstacle]:
     if not _fields(there).keys() & _fields(here).keys():
         names = ", ".join(_fields(there)) or "none"
         allowed = f"at least one name of a field in the model file ({names})"
-        found.append(Obstacle("event.fields", f"[{', '.join(_fields(here))}]", allowed))
+        found.append(Problem(path="event.fields", value=f"[{', '.join(_fields(here))}]", allowed=allowed))
     return found
 
 

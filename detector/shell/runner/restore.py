@@ -29,7 +29,7 @@ from detector.core.recovery.generations import (
 from detector.core.recovery.journal import Journal
 from detector.core.recovery.sides import SIDES, Side
 from detector.core.shard.partition import Partition, library_versions
-from detector.core.shard.warm_start import Model, first_checkpoint, origin_of
+from detector.core.shard.warm_start import Model, first_checkpoint
 from detector.errors import CheckpointDamaged, LogGone, NeedsOperator, OutsideError
 from detector.ports import Committed, SideLog
 from detector.shell.runner.configs import ModelConfigs
@@ -271,8 +271,8 @@ class Restorer:
         if self._warm_start is None:
             return bare
         snapshot = first_checkpoint(self._warm_start, wanted, identity, bare)
-        origin = origin_of(self._warm_start, wanted)
-        self._log.info("warm_start", partition=identity.partition, **origin.to_state())
+        origin = snapshot.state["versions"]["origin"]
+        self._log.info("warm_start", partition=identity.partition, **origin)
         return replace(bare, checkpoint=self._write(snapshot))
 
     def _note_bare_start(self, number: int, origin: Origin, lost: int, *, new: bool) -> None:
