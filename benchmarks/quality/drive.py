@@ -1,8 +1,8 @@
 """A real partition without IO: it processes events, and can be asked for scores without learning.
 
-`Driven.feed` processes events as under Kafka, barriers included. `in_a_copy` runs a function in a fork of
-this process, so its changes to the model are discarded. So one model can score any number of possible next
-events, by the code that scores every event and with its current profiles.
+`Driven.feed` processes events as under Kafka, barriers included. `Driven.would_score` scores any number of
+possible next events with the current profiles, and changes nothing. `in_a_copy` runs a function in a fork of
+this process, so its changes to the model are discarded.
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class Driven:
 
     def would_score(self, events: Sequence[Event]) -> list[float]:
         """Score each of these as if it were the next event, without learning."""
-        return [in_a_copy(lambda event=event: float(self.feed([event]).score[0])) for event in events]
+        records = [Record(self.position, 0, None, msgspec.json.encode(event)) for event in events]
+        scores: list[float] = self._partition.look(records).scores.tolist()
+        return scores
 
 
 def in_a_copy(question: Callable[[], Any]) -> Any:

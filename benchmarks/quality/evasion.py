@@ -23,12 +23,10 @@ import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from benchmarks.quality.drive import Driven, configuration, in_a_copy
 from benchmarks.quality.poisoning import FRAUD_FACTOR, USUAL, World, warm
-from detector.core.records import Record
 
 CARDS = 10
 PER_DAY = 10  # payments of a card
@@ -56,7 +54,7 @@ class Thief:
                 for _ in range(ASKED):
                     tried = (low + high) / 2.0
                     offer = {**payment, "TX_AMOUNT": round(USUAL * tried, 2)}
-                    if looked(driven, offer) < driven.threshold:
+                    if driven.would_score([offer])[0] < driven.threshold:
                         low = tried
                     else:
                         high = tried
@@ -74,12 +72,6 @@ class Thief:
             self.factor *= 0.5 if alert else 1.3
         elif self.kind == "scores":
             self.factor *= 1.3 if not alert and score < 0.8 * self.alerted else 0.8
-
-
-def looked(driven: Driven, event: dict[str, Any]) -> float:
-    """Score of an event as if it were the next one; nothing changes."""
-    record = Record(driven.position, 0, None, msgspec.json.encode(event))
-    return float(driven._partition.look([record]).scores[0])
 
 
 def stolen(driven: Driven, world: World, kind: str, first_day: int, days: int) -> dict[str, Any]:
