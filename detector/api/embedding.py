@@ -23,9 +23,7 @@ from detector.core.shard.embedding_report import EmbeddingReport
 from detector.core.shard.model_card import ModelCard, VersionList
 from detector.core.shard.space import AMONG, Among, Neighbour
 from detector.errors import UsageError
-from detector.wiring.embedding import FILES, map_file
-from detector.wiring.layouts import METHODS, Method
-from detector.wiring.map_svg import svg
+from detector.rendering.maps import FILES, METHODS, Method, map_file, svg
 from detector.wiring.model import commands
 from detector.wiring.similar import Wanted
 

@@ -35,10 +35,10 @@ from detector.core.shard.model_card import ModelCard, VersionList, model_card, v
 from detector.core.shard.partition import Partition
 from detector.core.shard.space import Among, Neighbour
 from detector.errors import ConfigError, UsageError
+from detector.rendering.maps import Method, layout_of
 from detector.shell.background import BackgroundThread
 from detector.wiring.compiling import COMPILING, watching_compilation
 from detector.wiring.embedding import asked
-from detector.wiring.layouts import Method, layout_of
 from detector.wiring.similar import Wanted, nearby
 
 T = TypeVar("T")

@@ -33,7 +33,7 @@ def report(
 
     The last 14 days by the hour, and the last window of events by bins.
     """
-    from detector import wiring
+    from detector import rendering, wiring
 
     settings = load_config(config, set_)
     start, end = read_span(from_, to)
@@ -43,4 +43,4 @@ def report(
         for part in found["partitions"]
         for sentence in part["sentences"]
     )
-    write_report(output, wiring.drift_page(found), found, said)
+    write_report(output, rendering.drift_page(found), found, said)

@@ -53,12 +53,13 @@ def map_(
     entity's path, and how far the picture can be trusted.
     """
     from detector import wiring
+    from detector.rendering import maps
 
     settings = load_config(config, set_)
-    if method not in wiring.METHODS:
-        raise wrong("--method", method, " or ".join(wiring.METHODS))
-    if output.suffix not in wiring.MAP_FILES:
-        raise wrong("--out", str(output), f"a name that ends in {', '.join(wiring.MAP_FILES)}")
+    if method not in maps.METHODS:
+        raise wrong("--method", method, " or ".join(maps.METHODS))
+    if output.suffix not in maps.FILES:
+        raise wrong("--out", str(output), f"a name that ends in {', '.join(maps.FILES)}")
     start, end = read_span(from_, to)
     drawn, source = wiring.draw_map(
         settings,
@@ -73,10 +74,10 @@ def map_(
         ),
         replay_files(events, feedback, checkpoint_dir),
     )
-    body = wiring.map_file(drawn, source, output.suffix)
+    body = maps.map_file(drawn, source, output.suffix)
     with creating("--out", output) as file:
         file.write(body)
-    for line in (str(output), *wiring.said_of_map(drawn)):
+    for line in (str(output), *maps.said_of_map(drawn)):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -108,7 +109,7 @@ def report(
     field moves, how well frauds are told, and what is wrong, by name. It is
     kept beside the checkpoint, as the report of the version that serves.
     """
-    from detector import wiring
+    from detector import rendering, wiring
 
     kinds = (".json",) if compare else (".html", ".json")
     if output is not None and output.suffix not in kinds:
@@ -121,12 +122,12 @@ def report(
     found = wiring.judge(settings, os.environ, partition, compare or (), files, said)
     if compare:
         first, second = found
-        lines, text = wiring.compared_lines(first, second), wiring.compared_json(first, second)
+        lines, text = rendering.compared_lines(first, second), rendering.compared_json(first, second)
     else:
-        lines = wiring.report_lines(found[0])
+        lines = rendering.report_lines(found[0])
         source = f"{settings.topics.transactions}-{partition}"
         html = output is not None and output.suffix == ".html"
-        text = wiring.report_page(found[0], source) if html else wiring.report_json(found[0])
+        text = rendering.report_page(found[0], source) if html else rendering.report_json(found[0])
     if output is not None:
         with creating("--out", output) as file:
             file.write(text.encode())

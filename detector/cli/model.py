@@ -53,22 +53,22 @@ def list_(
     Which one serves, what it has learned from, and how it was judged when it
     was promoted.
     """
-    from detector import wiring
+    from detector import rendering, wiring
 
     files = replay_files(events, feedback, checkpoint_dir)
     listed = wiring.list_versions(load_config(config, set_), os.environ, partition, files)
     if json_:
-        out.print_json(json.dumps([wiring.versions_json(*one) for one in listed]))
+        out.print_json(json.dumps([rendering.versions_json(*one) for one in listed]))
         return
     for one in listed:
         title = f"partition {one.partition}, checkpoint {one.checkpoint}"
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for name in wiring.VERSION_COLUMNS:
+        for name in rendering.VERSION_COLUMNS:
             table.add_column(name, justify="right" if name in ("version", "steps") else "left")
-        for row in wiring.version_rows(one.found):
+        for row in rendering.version_rows(one.found):
             table.add_row(*map(Text, row))
         out.print(table)
-        for line in wiring.said_of_versions(one.found):
+        for line in rendering.said_of_versions(one.found):
             out.print(line, markup=False, highlight=False)
 
 
@@ -96,7 +96,7 @@ def show(
     What it has learned from, how it was judged, what labels say of it now,
     known limits, configuration and checksums.
     """
-    from detector import wiring
+    from detector import rendering, wiring
 
     if card is not None and card.suffix not in CARDS:
         raise wrong("--card", str(card), f"a name that ends in {' or '.join(CARDS)}")
@@ -106,7 +106,7 @@ def show(
     made = wiring.card_of(settings, os.environ, partition, version, files)
     source = f"{settings.topics.transactions}-{partition}"
     as_json = card is not None and card.suffix == ".json"
-    body = (wiring.card_json if as_json else wiring.card_markdown)(made, source).encode()
+    body = (rendering.card_json if as_json else rendering.card_markdown)(made, source).encode()
     if card is None:
         out.print(body.decode(), markup=False, highlight=False, soft_wrap=True)
         return

@@ -42,7 +42,7 @@ def bias(
     Segments are the fields with `use: segment`, which no model sees. Reads the topics of scores, receipts and
     transactions, or the files of a replay.
     """
-    from detector import wiring
+    from detector import rendering, wiring
     from detector.fairness import sentences
 
     settings = load_config(config, set_)
@@ -57,4 +57,4 @@ def bias(
     if replayed is not None and scores is not None:
         files = wiring.BiasFiles(replay=replayed, scores=scores, receipts=receipts)
     made = wiring.bias(settings, os.environ, files=files, since_s=read_moment("--since", since))
-    write_report(output, wiring.bias_page(made), made, sentences(made))
+    write_report(output, rendering.bias_page(made), made, sentences(made))

@@ -10,7 +10,6 @@ from detector.shell.signature import sign
 from detector.wiring.alerts import read_alerts
 from detector.wiring.audit import ReplayFiles, auditing, begin, check_partition, roll_back
 from detector.wiring.bias import BiasFiles, bias
-from detector.wiring.bias_page import page as bias_page
 from detector.wiring.checkpoints import checkpoints_place, export, list_checkpoints, show_checkpoint
 from detector.wiring.common import ModelFile, entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
@@ -18,18 +17,9 @@ from detector.wiring.console import console, console_token
 from detector.wiring.daemon import run
 from detector.wiring.diff import Diff, Run, RunAlert, diff, main_reasons, why
 from detector.wiring.doctor import diagnose, exit_code
-from detector.wiring.drift_page import page as drift_page
 from detector.wiring.drift_report import drift_report
-from detector.wiring.embedding import FILES as MAP_FILES
-from detector.wiring.embedding import MapWanted, draw_map, map_file
+from detector.wiring.embedding import MapWanted, draw_map
 from detector.wiring.embedding_reports import judge
-from detector.wiring.embedding_words import (
-    compared_json,
-    compared_lines,
-    report_json,
-    report_lines,
-    report_page,
-)
 from detector.wiring.feedback import receipts, send_feedback
 from detector.wiring.file_replay import Replay, Replayed, replay
 from detector.wiring.first_config import (
@@ -39,17 +29,7 @@ from detector.wiring.first_config import (
     try_out,
     write_labels,
 )
-from detector.wiring.layouts import METHODS
-from detector.wiring.map_words import said_of_map
 from detector.wiring.model import card_of, commands, list_versions, partitions_of
-from detector.wiring.model_words import COLUMNS as VERSION_COLUMNS
-from detector.wiring.model_words import (
-    card_json,
-    card_markdown,
-    said_of_versions,
-    version_rows,
-    versions_json,
-)
 from detector.wiring.notify import Tried, notify, try_receivers
 from detector.wiring.similar import Similar, Wanted, similar
 from detector.wiring.status import service_status
@@ -57,10 +37,7 @@ from detector.wiring.status import service_status
 __all__ = [
     "AMONG",
     "COMPILING",
-    "MAP_FILES",
-    "METHODS",
     "TRIAL_EVENTS_MAX",
-    "VERSION_COLUMNS",
     "BiasFiles",
     "Diff",
     "MapWanted",
@@ -77,22 +54,16 @@ __all__ = [
     "auditing",
     "begin",
     "bias",
-    "bias_page",
-    "card_json",
-    "card_markdown",
     "card_of",
     "check_partition",
     "checkpoints_place",
     "commands",
-    "compared_json",
-    "compared_lines",
     "compile_all",
     "console",
     "console_token",
     "diagnose",
     "diff",
     "draw_map",
-    "drift_page",
     "drift_report",
     "entity_key",
     "exit_code",
@@ -101,20 +72,14 @@ __all__ = [
     "list_checkpoints",
     "list_versions",
     "main_reasons",
-    "map_file",
     "notify",
     "open_envelope",
     "partitions_of",
     "read_alerts",
     "receipts",
     "replay",
-    "report_json",
-    "report_lines",
-    "report_page",
     "roll_back",
     "run",
-    "said_of_map",
-    "said_of_versions",
     "send_feedback",
     "service_status",
     "show_checkpoint",
@@ -122,8 +87,6 @@ __all__ = [
     "similar",
     "try_out",
     "try_receivers",
-    "version_rows",
-    "versions_json",
     "watching_compilation",
     "why",
     "write_labels",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from detector.config.tree import Config
@@ -15,16 +14,11 @@ from detector.core.events import Parser
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.embedding_map import Anchors, EmbeddingMap, Wanted, anchors, embedding_map
 from detector.errors import ConfigError, NeedsOperator, Problem
+from detector.rendering.maps import Method, layout_of, read_before
 from detector.shell.auditor import Auditor
 from detector.wiring.audit import ReplayFiles, auditing, check_partition
-from detector.wiring.layouts import Method, layout_of
-from detector.wiring.map_page import page
-from detector.wiring.map_png import png
-from detector.wiring.map_svg import read_before, svg
-from detector.wiring.map_words import said_of_map
 from detector.wiring.similar import embedded_in, no_model
 
-FILES = (".html", ".svg", ".png", ".json")  # of maps
 MAP_BYTES_MAX = 64 << 20
 PREVIOUS = "previous"
 
@@ -114,21 +108,6 @@ def _before(auditor: Auditor, wanted: MapWanted) -> Anchors | None:
         return anchors(embedded, name, np.array(placed, dtype=np.float64).reshape(-1, 2))
     method, layout = layout_of(wanted.method)
     return embedding_map(embedded, Wanted(), name=name, method=method, layout=layout)[1]
-
-
-def map_file(drawn: EmbeddingMap, source: str, suffix: str) -> bytes:
-    """A map as a file: a page, a picture (.svg, .png), or its content as data (.json).
-
-    Raises
-    ------
-    UsageError
-        The packages for it are missing.
-    """
-    if suffix == ".png":
-        return png(drawn, source)
-    if suffix == ".json":
-        return msgspec.json.encode({**asdict(drawn), "source": source, "said": list(said_of_map(drawn))})
-    return (page(drawn, source) if suffix == ".html" else svg(drawn, source)).encode()
 
 
 def embedded_of(auditor: Auditor, partition: int, name: str) -> Embedded:

@@ -20,7 +20,7 @@ from detector.config.load import load
 from detector.config.secrets import resolve_secrets
 from detector.console.views import Command, Filter, Person
 from detector.shell import logs
-from detector.wiring.console import _parts
+from detector.wiring.console.console import _parts
 from tests.kafka.broker import KafkaBroker, free_ports
 from tests.kafka.daemons import Deployment
 from tests.kafka.distribution import ends_with_us

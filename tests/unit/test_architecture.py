@@ -28,6 +28,7 @@ LEVELS = {
     "ports": 4,
     "notify": 5,
     "fairness": 5,
+    "rendering": 6,
     "console": 6,
     "shell": 6,
     "testing": 6,

@@ -19,7 +19,7 @@ from detector.cli.program import app
 from detector.demo.simulation.cards import CardsConfig, simulate, to_events
 from detector.fairness import Gathered, Gathering, report, sentences
 from detector.fairness.rates import FOLDED, corrected, rates
-from detector.wiring.bias_page import page
+from detector.rendering.bias import page
 
 CARDS, PER_CARD = 400, 50
 EVENTS = CARDS * PER_CARD

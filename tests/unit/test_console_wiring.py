@@ -24,8 +24,9 @@ from detector.console.views import Command, Filter, Person
 from detector.errors import ConfigError, NeedsOperator
 from detector.shell.kafka import RecordWriter, TopicReader
 from detector.testing import MemoryLog
-from detector.wiring.console import _check, _parts, _signing_key
-from detector.wiring.console_originals import runs_of
+from detector.wiring.console.console import _check, _parts
+from detector.wiring.console.originals import runs_of
+from detector.wiring.console.world import signing_key
 from tests.kafka.waiting import PATIENCE_S, poll_until
 from tests.unit.console_world import ANN, T0, alert, labelled, receipt, update
 
@@ -232,11 +233,11 @@ def test_a_token_is_printed_once_and_kept_as_a_hash(tmp_path: Path) -> None:
 
 def test_the_signing_key_stays_and_a_short_one_is_refused(tmp_path: Path) -> None:
     database = tmp_path / "console.db"
-    assert _signing_key(None, database) == _signing_key(None, database)
-    assert _signing_key("secret", database) == b"secret"
+    assert signing_key(None, database) == signing_key(None, database)
+    assert signing_key("secret", database) == b"secret"
     (tmp_path / "console.db.key").write_bytes(b"short")
     with pytest.raises(NeedsOperator, match="has 5 bytes"):
-        _signing_key(None, database)
+        signing_key(None, database)
 
 
 def test_originals_near_each_other_are_read_in_one_go() -> None:

@@ -25,10 +25,10 @@ from detector.core.shard.watched import columns
 from detector.core.state import pack
 from detector.errors import CredentialsError, NeedsOperator
 from detector.ports import ShardFigures, Status
+from detector.rendering.drift import page
 from detector.shell.http import HttpServer
 from detector.shell.metrics.drift import DRIFT, SERIES_MAX
 from detector.shell.status_page import read_figures, read_status
-from detector.wiring.drift_page import page
 from detector.wiring.drift_report import described, drift_report
 
 COLUMNS = Columns(("amount <b>",), ("kind",), (Key("card", "entities", (0, -1, 0)),))

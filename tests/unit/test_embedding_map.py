@@ -21,8 +21,8 @@ from detector.core.model.projection import (
 )
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.embedding_map import Anchors, EmbeddingMap, Wanted, embedding_map, shared_clusters
-from detector.wiring.map_page import page
-from detector.wiring.map_svg import read_before, svg
+from detector.rendering.maps.page import page
+from detector.rendering.maps.svg import read_before, svg
 from tests.unit.test_shard import part, restored, undisturbed
 
 RNG = np.random.default_rng(4)

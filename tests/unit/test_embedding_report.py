@@ -17,7 +17,7 @@ from detector.core.model.encoder import Encoder
 from detector.core.model.index import Exact
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.embedding_report import EmbeddingReport, compared, embedding_report
-from detector.wiring.embedding_words import (
+from detector.rendering.embedding import (
     compared_json,
     compared_lines,
     report_json,

@@ -14,8 +14,8 @@ from detector.config.tree import Config
 from detector.console.views import EmbeddingPicture, Spot
 from detector.console.web.map_ import HEIGHT, WIDTH, draw
 from detector.testing import FakeClock, MemoryLog
-from detector.wiring import console_map
-from detector.wiring.console_map import DRAWING, FAILED_S, Maps
+from detector.wiring.console import maps as drawing
+from detector.wiring.console.maps import DRAWING, FAILED_S, Maps
 from tests.unit.console.world import World
 
 SHOWN = EmbeddingPicture(
@@ -80,7 +80,7 @@ class Draws:
 
 
 def maps(monkeypatch: pytest.MonkeyPatch, draws: Draws, clock: FakeClock) -> Maps:
-    monkeypatch.setattr(console_map.subprocess, "run", draws)
+    monkeypatch.setattr(drawing.subprocess, "run", draws)
     event = {"id": "id", "time": {"path": "t"}, "fields": [{"name": "a", "path": "a", "type": "numeric"}]}
     config = Config.model_validate({"event": event, "console": {"map_every": "1h"}})
     return Maps(config, {}, clock, MemoryLog())
@@ -134,6 +134,6 @@ def test_a_map_for_which_there_is_no_room_is_told(monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     asked = maps(monkeypatch, Draws(None), FakeClock())
-    monkeypatch.setattr(console_map.tempfile, "TemporaryDirectory", full)
+    monkeypatch.setattr(drawing.tempfile, "TemporaryDirectory", full)
     asked(1)
     assert "No space left" in drawn(asked).why

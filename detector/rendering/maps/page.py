@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from html import escape
 
 from detector.core.shard.embedding_map import EmbeddingMap
-from detector.wiring.map_svg import svg
-from detector.wiring.map_words import said_of_map, tables_of
-from detector.wiring.pages import document, table
+from detector.rendering.maps.svg import svg
+from detector.rendering.maps.words import said_of_map, tables_of
+from detector.rendering.pages import document, table
 
 STYLE = (
     "h2{font-size:1.15em}svg{max-width:100%;height:auto}table{font-size:13px}"

@@ -1,7 +1,7 @@
 """The map of an embedding as a picture: SVG, no script, nothing is fetched.
 
 Clusters differ in brightness by age, alerts and frauds in shape, so nothing hangs on colours alone
-(`map_words.AGES`; the others are of Okabe and Ito 2008). What a shape is, is told where the pointer rests.
+(`words.AGES`; the others are of Okabe and Ito 2008). What a shape is, is told where the pointer rests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.core.shard.embedding_map import Cluster, Dot, EmbeddingMap
-from detector.wiring.map_words import (
+from detector.rendering.maps.words import (
     AGES,
     age_limits,
     age_of,

@@ -12,7 +12,7 @@ from detector.core.alerts.score_record import iso
 from detector.core.model.judgement import ALERTS_MARGIN, BEYOND_MARGIN, NEIGHBOURS_MIN, PRECISION_MARGIN
 from detector.core.model.versions import Origin, Version
 from detector.core.shard.model_card import ModelCard, VersionList
-from detector.wiring.pages import plain
+from detector.rendering.pages import plain
 
 COLUMNS = ("version", "", "steps", "normal events from", "to", "neighbours", "beyond", "alerts", "precision")
 _FIGURES = ("neighbours", "beyond", "alerts", "precision")

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from html import escape
 
 from detector.core.shard.embedding_report import Change, EmbeddingReport, compared
-from detector.wiring.map_page import STYLE, titled
-from detector.wiring.pages import document, plain
+from detector.rendering.maps.page import STYLE, titled
+from detector.rendering.pages import document, plain
 
 MEANINGS = {
     "contrast": "its own task: changed events lie farther out than true ones; .5 by chance, 1 always",

@@ -89,20 +89,21 @@ class Maps:
 
     def _draw(self, partition: int) -> None:
         try:
-            try:
-                picture = self._drawn(partition)
-            except OSError as error:  # no room for its files, no process to be had
-                picture = EmbeddingPicture(why=f"It could not be drawn: {error}")
-            assert self._config.console.map_every is not None
-            lasts_s = self._config.console.map_every if not picture.why else FAILED_S
-            with self._lock:
-                self._kept.pop(partition, None)
-                self._kept[partition] = _Kept(picture, self._clock.monotonic() + lasts_s)
-                while len(self._kept) > PARTITIONS_MAX:
-                    del self._kept[next(iter(self._kept))]
-            self._log.info("map_drawn", partition=partition, why=picture.why)
+            self._keep(partition, self._drawn(partition))
+        except OSError as error:  # no room for its files, no process to be had
+            self._keep(partition, EmbeddingPicture(why=f"It could not be drawn: {error}"))
         finally:
             self._drawing.release()
+
+    def _keep(self, partition: int, picture: EmbeddingPicture) -> None:
+        assert self._config.console.map_every is not None
+        lasts_s = self._config.console.map_every if not picture.why else FAILED_S
+        with self._lock:
+            self._kept.pop(partition, None)
+            self._kept[partition] = _Kept(picture, self._clock.monotonic() + lasts_s)
+            while len(self._kept) > PARTITIONS_MAX:
+                del self._kept[next(iter(self._kept))]
+        self._log.info("map_drawn", partition=partition, why=picture.why)
 
     def _drawn(self, partition: int) -> EmbeddingPicture:
         with tempfile.TemporaryDirectory(prefix="detector-console-map-") as name:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from detector.wiring.pages import document, table
+from detector.rendering.pages import document, table
 
 NOW, USUAL, LIMIT = "#0072B2", "#E69F00", "#000000"
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 480, 160, 42, 24, 24

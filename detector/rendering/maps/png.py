@@ -1,4 +1,4 @@
-"""The map of an embedding as PNG, the extra `notebook` (matplotlib). The picture is that of `map_svg`."""
+"""The map of an embedding as PNG, the extra `notebook` (matplotlib). The picture is that of `svg`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from detector.config.extras import install
 from detector.core.shard.embedding_map import Dot, EmbeddingMap
 from detector.errors import UsageError
-from detector.wiring.map_svg import ALERT, FRAUD, LARGEST, PATH, SMALLEST, Frame
-from detector.wiring.map_words import AGES, age_limits, age_of, by_size, duration, kept
+from detector.rendering.maps.svg import ALERT, FRAUD, LARGEST, PATH, SMALLEST, Frame
+from detector.rendering.maps.words import AGES, age_limits, age_of, by_size, duration, kept
 
 DPI = 110
 _POINT = 72.0 / 96.0  # of a px

@@ -9,7 +9,7 @@ from typing import Any
 
 from detector.fairness.gathered import MISSING
 from detector.fairness.report import FAIR, LEVEL, sentences
-from detector.wiring.pages import document, table
+from detector.rendering.pages import document, table
 
 WIDTH, ROW, LEFT, RIGHT = 720, 24, 220, 110
 LEAST, MOST = 0.25, 4.0  # ratios beyond are drawn at the edge
