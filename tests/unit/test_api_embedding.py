@@ -16,7 +16,7 @@ from detector.config.load import load
 from detector.demo import simulation
 from detector.errors import UsageError
 from detector.testing import MemoryLog
-from detector.wiring import report_json
+from detector.rendering import report_json
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulate.yaml"
 COUNT = 3_000

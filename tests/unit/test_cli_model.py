@@ -17,7 +17,7 @@ from detector.core.model.encoder import Learned
 from detector.core.shard.model_card import checksum
 from detector.demo import simulation
 from detector.errors import UsageError
-from detector.wiring import card_markdown
+from detector.rendering import card_markdown
 from tests.unit.test_cli import HANDBOOK, Detector, detector, elsewhere, events, refused
 from tests.unit.test_cli_embedding import replayed
 

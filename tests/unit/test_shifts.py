@@ -180,6 +180,16 @@ def test_the_model_begins_again_where_a_part_has_changed() -> None:
     assert found.rates[0][-1] == pytest.approx(1.0, abs=0.3)
 
 
+def test_the_model_begins_again_where_no_event_is_of_a_known_entity() -> None:
+    """Nothing is known by which profiles could follow."""
+
+    def others(base: Any, event: dict[str, Any], number: int, rng: Any) -> None:
+        event["account"] = f"new {number}"
+        event["amount"] *= 100.0 if rng.random() < 0.25 else 1.0
+
+    assert shifted(accounts(1), others, 1).restarts == 1
+
+
 def test_a_burst_of_a_thousand_anomalies_is_no_shift() -> None:
     def burst(base: Any, event: dict[str, Any], number: int, rng: Any) -> None:
         if 100 <= number < 1100:

@@ -217,14 +217,13 @@ def move(
     steps : (J,) float64
         Added to the means, on the new scale.
     """
-    means, upper, lower = (
-        compared.astype(np.float64).reshape(len(compared), 3, memories, -1).transpose(1, 0, 2, 3)
-    )
+    shape = (len(compared), 3, memories, len(factors))
+    means, upper, lower = compared.astype(np.float64).reshape(shape).transpose(1, 0, 2, 3)
     values = np.sinh(np.clip(means, -300.0, 300.0))
     slopes = np.hypot(values, 1.0) / np.hypot(values, factors)  # of the new scale by the old one
     slopes = np.where(np.isnan(slopes), 1.0, slopes)
     moved = np.stack([np.arcsinh(values / factors) + steps, upper * slopes**2, lower * slopes**2], axis=1)
-    compared[:] = moved.reshape(len(compared), -1)
+    compared[:] = moved.reshape(compared.shape)
 
 
 @numba.njit(cache=True, inline="always")

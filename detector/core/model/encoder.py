@@ -424,7 +424,7 @@ class LabelLearner(Learner):
     @property
     def hidden_inputs(self) -> NDArray[np.bool_]:
         """Inputs (F,) that were taken away from the network."""
-        wide = self._hidden[: self._inputs * self.config.bins].reshape(self._inputs, -1)
+        wide = self._hidden[: self._inputs * self.config.bins].reshape(self._inputs, self.config.bins)
         return np.asarray(wide.all(axis=1), dtype=np.bool_)
 
     def hide(self, inputs: NDArray[np.bool_], slots: NDArray[np.bool_]) -> None:
