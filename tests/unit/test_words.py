@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detector.config.tree import Event
@@ -17,6 +18,8 @@ from detector.core.alerts.words.sentences import Before
 from detector.core.alerts.words.words import rate
 
 DAY, HOUR = 86_400.0, 3_600.0
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def schema(**amount: Any) -> Event:
@@ -135,6 +138,16 @@ def test_an_amount_beside_the_accounts_own_range() -> None:
     assert SAY.number(field, 90.0, [cents], VALUES) == "Amount EUR 90.00; this account usually up to 81"
     small = Usual("this account", 0.31, 2.74)
     assert SAY.number(field, 9.5, [small], VALUES) == "Amount EUR 9.50; this account usually 0.31 to 2.70"
+
+
+@given(st.sampled_from(["amount", "items"]), FINITE, FINITE, FINITE)
+@example("amount", 1.0, 2.0, sys.float_info.max)
+@example("items", 1.0, 2.0, sys.float_info.max)
+def test_any_finite_value_and_range_can_be_said(name: str, observed: float, low: float, high: float) -> None:
+    own = Usual("this account", min(low, high), max(low, high))
+    said = SAY.number(SAY.words.field(name), observed, [own], VALUES)
+    assert not re.search(r"\b(inf|nan)\b", said)
+    assert len(said) < 200
 
 
 def test_other_numbers_have_their_unit_and_whole_ones_whole_ranges() -> None:

@@ -43,8 +43,9 @@ def money(value: float, currency: str | None, *, whole: bool = False) -> str:
 
 
 def rounded(value: float) -> float:
-    """Round an end of a range: nobody's habit has more digits."""
-    return float(f"{value:.{RANGE_DIGITS}g}") if math.isfinite(value) else value
+    """Round an end of a range: nobody's habit has more digits. What is finite stays finite."""
+    found = float(f"{value:.{RANGE_DIGITS}g}") if math.isfinite(value) else value
+    return value if math.isinf(found) else found
 
 
 def duration(seconds: float) -> str:

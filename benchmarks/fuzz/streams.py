@@ -1,0 +1,265 @@
+"""Whole partitions fed with streams that nobody would draw: does anything fail, and does every law hold?
+
+    python -m benchmarks.fuzz.streams --streams 200 [--first 0] [--events 6000]
+
+The seed of a stream decides its schema, and what each of its columns does in each stretch of it: usual
+values, one constant, nothing, zeros, enormous or tiny ones, another unit; keys that are few, all new, or a
+single one; times that stand still, jump by a month, or go back. Some events are labelled, in no sensible way.
+Each stream runs twice with polls cut otherwise; the second time the state is now and then written and read,
+and goes on in a new shard.
+
+What must hold
+    - nothing is raised, and numpy has nothing to warn of;
+    - each record is scored or rejected, and scores are finite and not negative;
+    - each alert fits its schema;
+    - both runs end with the same state, by its hash.
+
+Prints a line per stream that fails, with its seed; exit code 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from detector.config.tree import ModelPart
+from detector.core.records import Identity, Outputs, Record
+from detector.core.shard.shard import Shard
+from detector.core.state import copied, digest, pack, unpack
+from tests.alerts import check_alert
+
+IDENTITY = Identity(topic="strange", group="fuzz", partition=0, entity_key=b"f" * 32)
+START_S = 1_700_000_000.0
+STRETCH = 200, 2500  # events in which all columns go on as they do
+LABELLED = 0.01  # share of the events
+Draw = Callable[[int], Any]  # a value by the event's number
+
+
+# --- what columns do ----------------------------------------------------------------------------------------
+
+
+def numeric(rng: np.random.Generator) -> Draw:
+    """One of the ways of a number."""
+    level, spread = float(np.exp(rng.normal(3.0, 3.0))), float(rng.uniform(0.01, 2.0))
+    ways: list[Draw] = [
+        lambda _: level * float(np.exp(rng.normal(0.0, spread))),
+        lambda _: rng.normal(0.0, level),
+        lambda _: level,
+        lambda _: None,
+        lambda _: 0,
+        lambda _: 10.0 ** rng.uniform(-300, 300),
+        lambda _: -level,
+        lambda number: number,
+        lambda _: int(rng.integers(0, 3)),
+        lambda _: level if rng.random() < 0.5 else None,
+        lambda _: level + 1e-9 * rng.random(),
+    ]
+    return ways[rng.integers(len(ways))]
+
+
+def text(rng: np.random.Generator) -> Draw:
+    """One of the ways of a key, a category or a text."""
+    few, many = int(rng.integers(2, 9)), int(rng.integers(50, 5000))
+    ways: list[Draw] = [
+        lambda _: f"v{rng.integers(few)}",
+        lambda _: f"v{rng.integers(many)}",
+        lambda _: f"v{int(rng.zipf(1.6))}",
+        lambda _: "same",
+        lambda number: f"new {number}",
+        lambda number: f"v{number % few}",
+        lambda _: None,
+        lambda _: "x" * int(rng.integers(0, 200)),
+    ]
+    return ways[rng.integers(len(ways))]
+
+
+def place(rng: np.random.Generator) -> Draw:
+    """One of the ways of a place."""
+    centre = rng.uniform(-80.0, 80.0), rng.uniform(-179.0, 179.0)
+    ways: list[Draw] = [
+        lambda _: (float(np.clip(centre[0] + rng.normal(), -90, 90)), centre[1] + rng.normal() / 10.0),
+        lambda _: (rng.uniform(-90, 90), rng.uniform(-180, 180)),
+        lambda _: centre,
+        lambda _: (None, None),
+        lambda _: (0.0, 0.0),
+        lambda _: (90.0, 180.0),
+    ]
+    way = ways[rng.integers(len(ways))]
+    return lambda number: dict(zip(("lat", "lon"), way(number), strict=True))
+
+
+def gap(rng: np.random.Generator) -> Draw:
+    """Seconds until the next event."""
+    usual = float(np.exp(rng.normal(2.0, 2.0)))
+    ways: list[Draw] = [
+        lambda _: rng.exponential(usual),
+        lambda _: 0.0,
+        lambda _: 30 * 86_400.0 if rng.random() < 0.002 else usual,
+        lambda _: rng.normal(0.0, usual),
+    ]
+    return ways[rng.choice(len(ways), p=[0.7, 0.1, 0.1, 0.1])]
+
+
+WAYS: dict[str, Callable[[np.random.Generator], Draw]] = {
+    "numeric": numeric,
+    "categorical": text,
+    "text": text,
+    "geo": place,
+}
+
+
+# --- a stream -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """A configuration, its log, and feedback with the position from which it is there."""
+
+    config: ModelPart
+    records: list[Record]
+    labels: list[tuple[int, bytes]]
+
+
+def strange(seed: int, events: int) -> Stream:
+    """The stream of a seed."""
+    rng = np.random.default_rng(seed)
+    counts = {"numeric": 4, "categorical": 3, "text": 1, "geo": 1}
+    kinds = {kind: int(rng.integers(0, most + 1)) for kind, most in counts.items()}
+    if not any(kinds.values()):
+        kinds["numeric"] = 1
+    columns = [(f"{kind}{n}", kind) for kind, count in kinds.items() for n in range(count)]
+    entities = [f"entity{n}" for n in range(rng.integers(0, 4))]
+    config, records = _config(rng, columns, entities), [*_log(rng, columns, entities, events)]
+    return Stream(config=config, records=records, labels=[*_labels(rng, records)])
+
+
+def _config(rng: np.random.Generator, columns: list[tuple[str, str]], entities: list[str]) -> ModelPart:
+    optional = bool(rng.random() < 0.9)
+    fields = [
+        {
+            "name": name,
+            "type": kind,
+            "optional": optional,
+            "path": f"{name}.lat, {name}.lon" if kind == "geo" else name,
+        }
+        for name, kind in columns
+    ]
+    event: dict[str, Any] = {
+        "id": "id",
+        "time": {"path": "time"},
+        "fields": fields,
+        "entities": [{"name": name, "path": name, "optional": optional} for name in entities],
+    }
+    numerics = [name for name, kind in columns if kind == "numeric"]
+    if numerics and rng.random() < 0.7:
+        event["exposure"] = numerics[0]
+    alerts = {"budget": {"share": float(rng.choice([0.001, 0.01, 0.2]))}}
+    return ModelPart.model_validate({"event": event, "alerts": alerts, "feedback": True})
+
+
+def _log(
+    rng: np.random.Generator, columns: list[tuple[str, str]], entities: list[str], events: int
+) -> Iterator[Record]:
+    time, left = START_S, 0
+    draws: dict[str, Draw] = {}
+    for number in range(events):
+        if not left:
+            left = int(rng.integers(*STRETCH))
+            draws = {name: WAYS[kind](rng) for name, kind in columns} | {name: text(rng) for name in entities}
+            ahead = gap(rng)
+        left -= 1
+        time = max(time + ahead(number), START_S)
+        event = {"id": str(number), "time": time, **{name: draw(number) for name, draw in draws.items()}}
+        yield Record(number, int(time * 1000), None, msgspec.json.encode(event))
+
+
+def _labels(rng: np.random.Generator, records: list[Record]) -> Iterator[tuple[int, bytes]]:
+    for number in range(0, len(records), int(1 / LABELLED)):
+        said = rng.choice(["fraud", "legitimate", "retracted"], p=[0.5, 0.4, 0.1])
+        about = records[int(rng.integers(0, number + 1))]
+        time = records[number].timestamp_ms / 1000 + float(rng.choice([0.0, 3600.0, 40 * 86_400.0]))
+        label = {
+            "event_id": str(about.offset),
+            "label": str(said),
+            "time": time,
+            "actor": f"a{rng.integers(3)}",
+        }
+        yield number, msgspec.json.encode(label)
+
+
+# --- what must hold -----------------------------------------------------------------------------------------
+
+
+def run(stream: Stream, rng: np.random.Generator, *, restores: bool) -> Shard:
+    """Feed a shard with a stream, and check its outputs; `restores`: it is written and read now and then."""
+    shard, answered, seen = Shard(stream.config, IDENTITY, position=0), 0, 0
+    while shard.position < len(stream.records):
+        taken = shard.take(stream.records[shard.position :][: int(rng.integers(1, 1024))], silent=False)
+        seen += checked(taken.outputs)
+        if taken.block_ended and shard.since_barrier >= shard.interval:
+            known = sum(at <= shard.position for at, _ in stream.labels)
+            shard.barrier({"feedback": [(n, stream.labels[n][1]) for n in range(answered, known)]})
+            answered = known
+            shard.case_updates()
+            shard.desk.collect()
+            if restores and rng.random() < 0.3:
+                other = Shard(stream.config, IDENTITY, position=shard.position)
+                other.load(unpack(pack(copied(shard.to_state()))))
+                shard = other
+    assert seen == len(stream.records), f"{seen} of {len(stream.records)} were scored or rejected"
+    shard.barrier({})
+    return shard
+
+
+def checked(outputs: Outputs) -> int:
+    """Check outputs; returns how many records they account for."""
+    for alert in outputs.alerts:
+        check_alert(alert.body, alert.headers)
+    for scored in outputs.scored:
+        assert (np.isfinite(scored.scores) & (scored.scores >= 0.0)).all(), "a score is none"
+    return sum(len(scored.scores) for scored in outputs.scored) + len(outputs.dead_letters)
+
+
+def failure(seed: int, events: int) -> str:
+    """What fails on the stream of a seed; empty: nothing."""
+    stream = strange(seed, events)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            one, other = (
+                run(stream, np.random.default_rng(seed + number), restores=restores)
+                for number, restores in enumerate((False, True))
+            )
+        states = digest(one.to_state()), digest(other.to_state())
+        assert states[0] == states[1], "a restored shard has another state"
+    except Exception:  # noqa: BLE001 - any is a find
+        return traceback.format_exc()
+    return ""
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--streams", type=int, default=200, metavar="N")
+    parser.add_argument("--first", type=int, default=0, metavar="SEED")
+    parser.add_argument("--events", type=int, default=6_000, help="of each stream")
+    options = parser.parse_args()
+    failed = 0
+    for seed in range(options.first, options.first + options.streams):
+        if found := failure(seed, options.events):
+            failed += 1
+            print(f"stream {seed}: {found}", flush=True)
+    print(f"{options.streams} streams of {options.events:,} events, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
