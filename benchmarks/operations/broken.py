@@ -218,7 +218,7 @@ def store_fills(world: World) -> Block:
     world.scrape()
     need = sum(int(daemon.metric("detector_checkpoint_bytes")) for daemon in world.members.values())
     free = int(subprocess.run(["stat", "-f", "-c", "%a", str(folder)], capture_output=True).stdout) * 4096
-    (folder / "foreign").write_bytes(bytes(max(free - max(need // 2, 1 << 16), 0)))
+    (folder / "foreign").write_bytes(bytes(max(free - 6 * need // 5, 0)))  # the next checkpoints still fit
     yield
     (folder / "foreign").unlink()
 
