@@ -27,6 +27,7 @@ from detector.core.features import (
 )
 from detector.core.features.feature_kernels import RATIO_SPREAD, SIZE_MIN
 from detector.core.features.habit_tables import SHORT_S, BinsTable, NoveltyTable, PaceTable
+from detector.core.features.habits import BINS
 from detector.core.features.rows import ZEROS_MAX, zeros_at_end
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned
@@ -279,6 +280,24 @@ def test_what_a_keys_own_history_does_not_tell_gains_nothing() -> None:
     assert gains[0] < 0.05
     assert gains[1] < 0.05
     assert gains[2] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("name", "unit_s", "young", "old"), [("hours", 3600.0, 0.9, 5.0), ("days", DAY_S, 5.0, 30.0)]
+)
+def test_hours_and_days_tell_nothing_before_each_was_seen_once(
+    name: str, unit_s: float, young: float, old: float
+) -> None:
+    """Each card has its own hours, or days: all that are seen are new to everybody at first."""
+
+    def gain(days: float) -> float:
+        rows = traffic(4000, days=days)
+        turn = np.floor(rows.clocks / unit_s).astype(np.int64) % BINS[name]
+        rows.entities[:, 0] = key(10 * (turn < BINS[name] // 2) + np.arange(len(rows)) % 10)
+        return share_gains(observed(rows).take(slice(2000, None)), LAYOUT)[f"{name} surprise"]
+
+    assert gain(young) == 0.0
+    assert gain(old) > 0.1
 
 
 # --- the part --------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ from detector.core.features.rows import ZEROS_MAX, Rows
 HOUR_S = 3600.0
 BINS = {"hours": 24, "days": 7, "zeros": ZEROS_MAX + 1}
 """Number of bins, by habit."""
+PERIODS_S = {"hours": DAY_S, "days": 7.0 * DAY_S}
+"""Time in which each bin comes once; the others come in no order."""
 SPREADS = {"hours": 1.5}
 """How far around its own bin an event sees (`BinsTable`). A card of twenty events has met few hours. So hours
 near its usual ones must be told from those of the other half of the day."""
