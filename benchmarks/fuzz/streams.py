@@ -4,14 +4,14 @@
 
 The seed of a stream decides its schema, and what each of its columns does in each stretch of it: usual
 values, one constant, nothing, zeros, enormous or tiny ones, another unit; keys that are few, all new, or a
-single one; times that stand still, jump by a month, or go back. Some events are labelled, in no sensible way.
-Each stream runs twice with polls cut otherwise; the second time the state is now and then written and read,
-and goes on in a new shard.
+single one; times that stand still, jump by a month, or go back. Feedback of all kinds comes, in no sensible
+way. Each stream runs twice with polls cut otherwise; the second time the state is now and then written and
+read, and goes on in a new shard.
 
 What must hold
     - nothing is raised, and numpy has nothing to warn of;
     - each record is scored or rejected, and scores are finite and not negative;
-    - each alert fits its schema;
+    - each alert fits its schema, and maps, reports and cards of the model can be made;
     - both runs end with the same state, by its hash.
 
 Prints a line per stream that fails, with its seed; exit code 1 if there is one.
@@ -30,16 +30,24 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from detector import rendering
 from detector.config.tree import ModelPart
+from detector.core.drifted import BIN_NAMES
 from detector.core.records import Identity, Outputs, Record
+from detector.core.shard.embedding_map import Wanted, embedding_map
+from detector.core.shard.embedding_report import embedding_report
+from detector.core.shard.model_card import model_card, version_list
 from detector.core.shard.shard import Shard
+from detector.core.shard.space import AMONG, SearchedSpace
 from detector.core.state import copied, digest, pack, unpack
+from detector.rendering.maps.page import page
+from detector.wiring.drift_report import described
 from tests.alerts import check_alert
 
 IDENTITY = Identity(topic="strange", group="fuzz", partition=0, entity_key=b"f" * 32)
 START_S = 1_700_000_000.0
 STRETCH = 200, 2500  # events in which all columns go on as they do
-LABELLED = 0.01  # share of the events
+ANSWERED = 0.01  # records of feedback, as a share of the events
 Draw = Callable[[int], Any]  # a value by the event's number
 
 
@@ -116,16 +124,27 @@ WAYS: dict[str, Callable[[np.random.Generator], Draw]] = {
 }
 
 
+WISHES: tuple[Callable[[np.random.Generator], dict[str, Any]], ...] = (
+    lambda rng: {"label": ("fraud", "legitimate", "retracted")[rng.choice(3, p=[0.5, 0.4, 0.1])]},
+    lambda rng: {"kind": "snooze", "until": START_S + float(rng.uniform(-1e6, 1e7))},
+    lambda rng: {"kind": "unsnooze"},
+    lambda rng: {"kind": "close", "code": "duplicate"},
+    lambda rng: {"kind": "note", "note": "x"},
+    lambda rng: {"kind": "erase"},
+    lambda rng: {"kind": "model", "partition": 0, "action": ("hold", "promote", "rollback")[rng.integers(3)]},
+)
+
+
 # --- a stream -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
-    """A configuration, its log, and feedback with the position from which it is there."""
+    """A configuration, its log, and feedback, each with the position from which it is there."""
 
     config: ModelPart
     records: list[Record]
-    labels: list[tuple[int, bytes]]
+    feedback: list[tuple[int, bytes]]
 
 
 def strange(seed: int, events: int) -> Stream:
@@ -138,7 +157,7 @@ def strange(seed: int, events: int) -> Stream:
     columns = [(f"{kind}{n}", kind) for kind, count in kinds.items() for n in range(count)]
     entities = [f"entity{n}" for n in range(rng.integers(0, 4))]
     config, records = _config(rng, columns, entities), [*_log(rng, columns, entities, events)]
-    return Stream(config=config, records=records, labels=[*_labels(rng, records)])
+    return Stream(config=config, records=records, feedback=[*_feedback(rng, records)])
 
 
 def _config(rng: np.random.Generator, columns: list[tuple[str, str]], entities: list[str]) -> ModelPart:
@@ -181,18 +200,16 @@ def _log(
         yield Record(number, int(time * 1000), None, msgspec.json.encode(event))
 
 
-def _labels(rng: np.random.Generator, records: list[Record]) -> Iterator[tuple[int, bytes]]:
-    for number in range(0, len(records), int(1 / LABELLED)):
-        said = rng.choice(["fraud", "legitimate", "retracted"], p=[0.5, 0.4, 0.1])
+def _feedback(rng: np.random.Generator, records: list[Record]) -> Iterator[tuple[int, bytes]]:
+    for number in range(0, len(records), int(1 / ANSWERED)):
         about = records[int(rng.integers(0, number + 1))]
+        known = about.offset, msgspec.json.decode(about.value or b"null").get("entity0")
+        wish = WISHES[rng.choice(len(WISHES), p=[0.6, *[0.4 / (len(WISHES) - 1)] * (len(WISHES) - 1)])](rng)
         time = records[number].timestamp_ms / 1000 + float(rng.choice([0.0, 3600.0, 40 * 86_400.0]))
-        label = {
-            "event_id": str(about.offset),
-            "label": str(said),
-            "time": time,
-            "actor": f"a{rng.integers(3)}",
-        }
-        yield number, msgspec.json.encode(label)
+        named = {"event_id": str(known[0])} if rng.random() < 0.8 else {"partition": 0, "offset": known[0]}
+        if wish.get("kind") == "erase" and known[1] is not None and rng.random() < 0.5:
+            named = {"entity": known[1]}
+        yield number, msgspec.json.encode({**named, "time": time, "actor": f"a{rng.integers(3)}", **wish})
 
 
 # --- what must hold -----------------------------------------------------------------------------------------
@@ -205,8 +222,8 @@ def run(stream: Stream, rng: np.random.Generator, *, restores: bool) -> Shard:
         taken = shard.take(stream.records[shard.position :][: int(rng.integers(1, 1024))], silent=False)
         seen += checked(taken.outputs)
         if taken.block_ended and shard.since_barrier >= shard.interval:
-            known = sum(at <= shard.position for at, _ in stream.labels)
-            shard.barrier({"feedback": [(n, stream.labels[n][1]) for n in range(answered, known)]})
+            known = sum(at <= shard.position for at, _ in stream.feedback)
+            shard.barrier({"feedback": [(n, stream.feedback[n][1]) for n in range(answered, known)]})
             answered = known
             shard.case_updates()
             shard.desk.collect()
@@ -216,7 +233,34 @@ def run(stream: Stream, rng: np.random.Generator, *, restores: bool) -> Shard:
                 shard = other
     assert seen == len(stream.records), f"{seen} of {len(stream.records)} were scored or rejected"
     shard.barrier({})
+    look(shard, stream)
     return shard
+
+
+def look(shard: Shard, stream: Stream) -> None:
+    """Draw and say all that can be asked of a model."""
+    shard.look([record._replace(offset=shard.position) for record in stream.records[:64]])
+    embedded, source = shard.embedded, "strange-0"
+    if not embedded.ready:
+        return
+    drawn, _ = embedding_map(embedded, Wanted())
+    page(drawn, source)
+    report = embedding_report(embedded)
+    rendering.report_page(report, source)
+    listed = version_list(embedded)
+    assert list(rendering.version_rows(listed))
+    card = model_card(embedded, stream.config, listed.serving)
+    assert card is not None
+    rendering.card_markdown(card, source)
+    space = SearchedSpace(embedded)
+    known = space.event(offset=stream.records[-1].offset)
+    if known is not None:
+        for among in AMONG:
+            space.similar(known[1], among, count=5)
+    watch = shard._scorer.drift
+    if watch.found is not None:
+        said = {"partition": 0, "checkpoint": "", **described(watch, -np.inf, np.inf)}
+        rendering.drift_page({"made_from": "", "bins": list(BIN_NAMES), "partitions": [said]})
 
 
 def checked(outputs: Outputs) -> int:
