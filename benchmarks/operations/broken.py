@@ -19,6 +19,7 @@ FREEZE_S = 4.0  # shorter than a session
 FENCES = 6
 MEMORY_BYTES = 5 << 30  # more than a member may need
 STORE_BYTES = 256 << 20
+BARRIERS_BYTES = 800  # of a journal that holds some barriers
 
 Block = Iterator[None]
 
@@ -244,8 +245,13 @@ def _set_retention(world: World, text: str) -> None:
 
 @contextmanager
 def numbers_differ(world: World) -> Block:
+    """A member that computes otherwise replays barriers since the last checkpoint."""
+    world.traffic.events_per_s = 8 * EVENTS_PER_S
+    daemon = world.restart(1, "checkpoints.interval=1d")
+    poll_until(lambda: daemon.metric("detector_journal_bytes") > BARRIERS_BYTES, timeout_s=300)
     with world.on("other_numbers", 1):
         world.restart(1, kill=True)
+    world.traffic.events_per_s = EVENTS_PER_S
     yield
     world.restart(1)
 

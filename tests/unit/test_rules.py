@@ -436,6 +436,35 @@ def partition_being_restored() -> dict[str, Any]:
     }
 
 
+def counted_before_the_first_scrape() -> Iterator[dict[str, Any]]:
+    """What is counted while a process starts shows no increase, and is told all the same, for an hour."""
+    of_notify = 'job="notify",instance="n:9465",receiver="chat"'
+    started = {
+        "DetectorEventsLost": (M0, f"detector_events_lost_total{{{P0}}}", {"partition": "0"}),
+        "DetectorStatesDiffer": (M0, f"detector_state_mismatches_total{{{P0}}}", {"partition": "0"}),
+        "DetectorNotifyRefused": (
+            'job="notify",instance="n:9465"',
+            f'detector_notify_messages_total{{{of_notify},outcome="refused"}}',
+            {"receiver": "chat", "job": "notify"},
+        ),
+    }
+    for name, (process, series, labels) in started.items():
+        told = [{"exp_labels": {**JOB, **labels, "severity": ALERTS[name]["labels"]["severity"]}}]
+        given = {f"process_start_time_seconds{{{process}}}": 180, series: 5}
+        yield {
+            "name": f"{name} at the start",
+            "interval": "1m",
+            "input_series": [
+                {"series": one, "values": f"{gauge((GONE, 3))} {gauge((value, 100))}"}
+                for one, value in given.items()
+            ],
+            "alert_rule_test": [
+                {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": alerts}
+                for minute, alerts in {2: [], 4: told, 62: told, 64: []}.items()
+            ],
+        }
+
+
 @pytest.fixture(scope="module")
 def promtool() -> str:
     found = shutil.which("promtool")
@@ -459,7 +488,7 @@ def test_each_alert_fires_on_its_fault_alone_and_resolves(promtool: str, tmp_pat
     for group in groups["groups"]:
         for rule in group["rules"]:
             rule.pop("annotations", None)  # promtool would compare their texts
-    every = [*cases(), index_of_a_fleet(), partition_being_restored()]
+    every = [*cases(), index_of_a_fleet(), partition_being_restored(), *counted_before_the_first_scrape()]
     orders = [group["name"] for group in groups["groups"]]
     for name, minutes in {"short": 1, "long": 10}.items():  # rules are evaluated so often
         if name == "long":
