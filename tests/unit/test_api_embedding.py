@@ -15,8 +15,8 @@ from detector import Detector, wiring
 from detector.config.load import load
 from detector.demo import simulation
 from detector.errors import UsageError
-from detector.testing import MemoryLog
 from detector.rendering import report_json
+from detector.testing import MemoryLog
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulate.yaml"
 COUNT = 3_000
