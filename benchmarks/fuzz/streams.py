@@ -2,11 +2,11 @@
 
     python -m benchmarks.fuzz.streams --streams 200 [--first 0] [--events 6000]
 
-The seed of a stream decides its schema, and what each of its columns does in each stretch of it: usual
-values, one constant, nothing, zeros, enormous or tiny ones, another unit; keys that are few, all new, or a
-single one; times that stand still, jump by a month, or go back. Feedback of all kinds comes, in no sensible
-way. Each stream runs twice with polls cut otherwise; the second time the state is now and then written and
-read, and goes on in a new shard.
+The seed of a stream decides its schema and settings, and what each of its columns does in each stretch of it:
+usual values, one constant, nothing, zeros, enormous or tiny ones, another unit; keys that are few, all new,
+or a single one; times that stand still, jump by a month, or go back. Feedback of all kinds comes, in no
+sensible way. Each stream runs twice with polls cut otherwise; the second time the state is now and then
+written and read, and goes on in a new shard.
 
 What must hold
     - nothing is raised, and numpy has nothing to warn of;
@@ -180,8 +180,52 @@ def _config(rng: np.random.Generator, columns: list[tuple[str, str]], entities: 
     numerics = [name for name, kind in columns if kind == "numeric"]
     if numerics and rng.random() < 0.7:
         event["exposure"] = numerics[0]
-    alerts = {"budget": {"share": float(rng.choice([0.001, 0.01, 0.2]))}}
-    return ModelPart.model_validate({"event": event, "alerts": alerts, "feedback": True})
+    share = float(rng.choice([0.001, 0.01, 0.2]))
+    settings = _settings(rng) if rng.random() < 0.5 else {}
+    alerts = {"budget": {"share": share}, **settings.pop("alerts", {})}
+    return ModelPart.model_validate({"event": event, "alerts": alerts, "model": settings, "feedback": True})
+
+
+def _settings(rng: np.random.Generator) -> dict[str, Any]:
+    """Sections of settings that nobody would choose."""
+
+    def one(*values: Any) -> Any:
+        return values[rng.integers(len(values))]
+
+    return {
+        "features": {
+            "half_lives": one(["1d"], ["1h", "1d"], ["60s", "1h", "365d"]),
+            "cycles": one([], ["day"], ["day", "week"]),
+            "entities_max": one(1024, 100_000),
+            "pairs_max": one(1024, 100_000),
+            "clip_spreads": one(0.1, 2.0, 100.0),
+        },
+        "encoder": {
+            "dimension": one(8, 32),
+            "bins": one(2, 8, 32),
+            "learning_rate": one(1e-5, 0.002, 1.0),
+            "objectives": {"contrastive": one(0.0, 1.0), "reconstructive": one(0.0, 1.0)},
+        },
+        "clusters": {"core_events": one(512, 8192), "count_max": one(8, 512), "members_min": one(1, 64)},
+        "index": {"exact_below": one(0, 4096), "recall": one(None, 0.95)},
+        "calibration": {
+            "memory_events": one(1024, 32768),
+            "trim": one(0.51, 0.95, 0.999),
+            "tail_from": one(0.51, 0.998, 0.99999),
+            "warm_up_events": one(256, 4096),
+        },
+        "barriers": {"block_events": one(16, 512), "every_events": one(512, 8192), "early_events_min": 16},
+        "labels": {"labels_max": one(16, 65_536), "per_barrier_max": one(1, 1024), "buffer_events_max": 1024},
+        "alerts": {
+            "cooldown": one("1ms", "1h"),
+            "cases_max": one(16, 4096),
+            "recent_events_max": one(1024, 4096),
+            "exploration_share": one(0.0, 0.1),
+            "echo": one("declared", "all", "coordinates"),
+            "reasons_max": one(1, 16),
+            "exemplars_max": one(0, 16),
+        },
+    }
 
 
 def _log(

@@ -19,7 +19,7 @@ RATIO_MAX = 1e300
 ZEROS_MAX = 7
 # Above this, doubles have no hundredths.
 WHOLE_MAX = 2.0**46
-VALUE_MAX = float(np.finfo(np.float64).max)
+VALUE_MAX = 1e308  # of what is told: rounded to any number of digits it is finite, unlike the largest float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
