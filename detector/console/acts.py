@@ -109,7 +109,10 @@ def drafts(person: Person, command: Command, time_s: float) -> list[Draft]:
     made = []
     for case_id, target in _targets(command):
         said = {"kind": command.kind, **target, **detail}
-        digest = hashlib.blake2b(msgspec.json.encode(said, order="deterministic"), digest_size=6).hexdigest()
+        chosen = {**said, "until": command.lasts} if command.lasts else said
+        digest = hashlib.blake2b(
+            msgspec.json.encode(chosen, order="deterministic"), digest_size=6
+        ).hexdigest()
         record = {**said, "time": iso(time_s), "actor": person.name, "feedback_id": f"{form}-{digest}"}
         draft = Draft(id=f"{form}-{digest}", case_id=case_id, record=record)
         read = read_command(draft.value)

@@ -14,7 +14,7 @@ from detector.console import filters
 from detector.console.acts import NotAllowed
 from detector.console.book import UNSURE_S, SqliteBook
 from detector.console.reading import Told
-from detector.console.views import Command, Filter, Order, Person
+from detector.console.views import Command, Filter, Order, Person, Sent
 from detector.core.alerts.score_record import iso
 from detector.core.alerts.severity import SEVERITIES
 from detector.errors import BrokerUnavailable
@@ -183,6 +183,23 @@ def test_a_form_that_is_sent_twice_is_one_act_and_another_choice_is_another(worl
     assert len(world.topic.records) == 1
     world.book.send(ANN, answer(1, "legitimate"))
     assert len(world.topic.records) == 2
+
+
+def test_a_snooze_that_is_sent_twice_is_one_act_though_its_end_follows_from_the_moment(world: World) -> None:
+    fill(world, 1)
+
+    def snooze(days: int) -> Sent:
+        detail = {"until": world.clock.time() + days * 86_400}
+        asked = Command(
+            kind="snooze", id="f", case_ids=("transactions-0-1",), detail=detail, lasts=f"{days} days"
+        )
+        return world.book.send(ANN, asked)
+
+    first = snooze(1)
+    world.clock.sleep(5)
+    assert snooze(1) == first
+    assert len(world.topic.records) == 1
+    assert snooze(2) != first
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def read_command(
     """
     act, _, choice = visit.one("act").partition(":")
     detail: dict[str, str] = {}
+    lasts = ""
     kind: ActKind
     match act:
         case "fraud":
@@ -84,6 +85,7 @@ def read_command(
             if days is None:
                 return Wrong("Choose for how long it is snoozed.")
             kind, detail = "snooze", {"until": iso(max(last_s, visit.console.now_s()) + days * DAY_S)}
+            lasts = f"{days} days"
         case "close":
             code = choice or visit.one("close_code")
             if code not in dict(CLOSED):
@@ -101,7 +103,9 @@ def read_command(
         case _:
             return Wrong("Choose what to do.")
     whole = () if alerts else tuple(cases)
-    return Command(kind=kind, id=visit.form_id, case_ids=whole, alert_ids=tuple(alerts), detail=detail)
+    return Command(
+        kind=kind, id=visit.form_id, case_ids=whole, alert_ids=tuple(alerts), detail=detail, lasts=lasts
+    )
 
 
 def note_beside(visit: Visit, command: Command) -> Command | None:
