@@ -35,6 +35,7 @@ AFTER_S = 10.0  # after each one, for others that come late
 PAGE_S, RESOLVE_S = 900.0, 900.0  # patience
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(?<=\[)(\d+)([smhdw])(?=\])|(?<=offset )(\d+)([smhdw])")
+_AGE_S = re.compile(r"(?<=process_start_time_seconds < )\d+")
 
 
 def seconds(text: str) -> float:
@@ -51,6 +52,7 @@ def faster(factor: float) -> dict[str, Any]:
     rules: dict[str, Any] = yaml.safe_load(RULES.read_text())
     for rule in (rule for group in rules["groups"] for rule in group["rules"]):
         rule["expr"] = _DURATION.sub(shorter, rule["expr"])
+        rule["expr"] = _AGE_S.sub(lambda found: f"{float(found[0]) / factor:.0f}", rule["expr"])
         if "for" in rule:
             rule["for"] = f"{max(round(seconds(rule['for']) / factor), 1)}s"
     return rules
