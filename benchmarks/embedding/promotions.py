@@ -11,49 +11,21 @@ learner's rate is 100 times as high.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-import msgspec
 from threadpoolctl import threadpool_limits
 
+from benchmarks.embedding.runs import anomalous, first_lines, labels_of, through
 from benchmarks.quality.streams import Stream, make, parse_plans
 from benchmarks.speed.common import IDENTITY, show
 from detector.core.model.judgement import objections
-from detector.core.records import Record
-from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
 
 FACTOR = 100.0  # of the learning rate of a broken learner
 NONE = float("nan")
-
-
-def value_at(event: Mapping[str, object], path: str) -> object:
-    """The value of an event at a dotted path."""
-    found: object = event
-    for name in path.split("."):
-        found = found[name] if isinstance(found, dict) else None
-    return found
-
-
-def labels_of(stream: Stream, lines: Sequence[bytes], delay: int) -> list[tuple[int, bytes]]:
-    """From which offset on each label is there, and the label."""
-    known = {name for name, kind in stream.labels.kind.items() if kind}
-    event, found = stream.config.event, []
-    if event.id is None:
-        return []
-    for offset, line in enumerate(lines):
-        decoded = msgspec.json.decode(line)
-        name = str(value_at(decoded, event.id))
-        if name in known:
-            label = {"time": 0, "label": "fraud", "partition": 0, "offset": offset, "actor": str(offset)}
-            found.append((offset + delay, json.dumps(label).encode()))
-    return found
 
 
 def spoil(partition: Partition) -> None:
@@ -67,7 +39,7 @@ def judged(stream: Stream, lines: Sequence[bytes], options: argparse.Namespace) 
     """Figures of every encoder that was judged, with whether it was refused, and where."""
     wanted = stream.config.model_part(1).model_copy(update={"feedback": True})
     partition = Partition(IDENTITY, wanted, Partition.begin(wanted, 0), until=0)
-    labels = labels_of(stream, lines, options.delay)
+    labels = labels_of(anomalous(stream, lines), options.delay)
     found: list[dict[str, float]] = []
 
     def noted(figures: Mapping[str, float], served: Mapping[str, float], again: int) -> list[str]:
@@ -75,19 +47,11 @@ def judged(stream: Stream, lines: Sequence[bytes], options: argparse.Namespace) 
         found.append({**figures, "refused": float(bool(reasons)), "at": float(partition.position)})
         return reasons
 
-    left = [Record(n, 0, None, line) for n, line in enumerate(lines)]
     with patch("detector.core.shard.learning.objections", noted):
-        while left:
-            step = partition.take(left[:512])
-            left = left[step.consumed :]
-            if options.broken is not None and partition.position >= options.broken:
-                spoil(partition)
-                options.broken = None
-            there = sum(at <= partition.position for at, _ in labels)
-            if step.block_ended and (barrier := partition.due({"feedback": SideRange(0, there)})):
-                start, stop = barrier.sides.get("feedback", (0, 0))
-                records = [(n, labels[n][1]) for n in range(start, stop)]
-                partition.barrier(barrier, {"feedback": records})
+        through(lines[: options.broken], partition, labels)
+        if options.broken is not None:
+            spoil(partition)
+            through(lines[options.broken :], partition, labels)
     return found
 
 
@@ -119,14 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made.add_argument("--delay", type=int, default=2000, help="events from a fraud to its label")
     made.add_argument("--broken", type=int, help="break the learner at this event")
     options = made.parse_args(arguments)
-    rows, broken = [], options.broken
+    rows = []
     with threadpool_limits(1), TemporaryDirectory() as scratch:
         for plan in [plan for text in options.streams.split(",") for plan in parse_plans(text)]:
             stream = make(plan, options.folder, Path(scratch), events_max=options.events)
-            with gzip.open(stream.events) as file:
-                lines = [line.rstrip() for line in islice(file, options.events)]
-            options.broken = broken
-            rows.append(row(stream, judged(stream, lines, options)))
+            rows.append(row(stream, judged(stream, first_lines(stream, options.events), options)))
     header = ["stream", "judged", "by labels", "refused"]
     header += ["neighbours, least", "beyond", "alerts", "precision lost", "refused at"]
     show("Worst figures of the encoders that were judged", header, rows)
