@@ -39,7 +39,7 @@ from detector.wiring.first_config import (
     try_out,
     write_labels,
 )
-from detector.wiring.layouts import METHODS
+from detector.wiring.layouts import METHOD_NAMES, METHODS
 from detector.wiring.map_words import said_of_map
 from detector.wiring.model import card_of, commands, list_versions, partitions_of
 from detector.wiring.model_words import COLUMNS as VERSION_COLUMNS
@@ -59,6 +59,7 @@ __all__ = [
     "COMPILING",
     "MAP_FILES",
     "METHODS",
+    "METHOD_NAMES",
     "TRIAL_EVENTS_MAX",
     "VERSION_COLUMNS",
     "BiasFiles",
