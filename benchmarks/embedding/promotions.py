@@ -3,15 +3,20 @@
     python -m benchmarks.embedding.promotions --streams cards:7-9,simulate:7-9
     python -m benchmarks.embedding.promotions --streams cards:7 --broken 20000
 
-A model learns from a stream, with a label for each fraud `--delay` events later. A row has the worst figure
-of all encoders that were judged (see `detector.core.model.judgement`). From event `--broken` on the plain
-learner's rate is 100 times as high.
+A model learns from a stream, with a label for each fraud `--delay` events later. From event `--broken` on the
+plain learner's rate is `--factor` times as high. A row has how many encoders were refused of all that were
+judged, before and after that, and their worst figures (see `detector.core.model.judgement`). The first one
+after it may have been prepared before. Short streams need barriers that come more often:
+
+    python -m benchmarks.embedding.promotions --streams wilt,skin --folder DATA --broken 2500 \\
+        --set model.barriers.block_events=256 --set model.barriers.every_events=512 \\
+        --set model.calibration.warm_up_events=1024
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -24,14 +29,13 @@ from benchmarks.speed.common import IDENTITY, show
 from detector.core.model.judgement import objections
 from detector.core.shard.partition import Partition
 
-FACTOR = 100.0  # of the learning rate of a broken learner
 NONE = float("nan")
 
 
-def spoil(partition: Partition) -> None:
+def spoil(partition: Partition, factor: float) -> None:
     """Make the plain learner's rate far too high."""
     learner = partition._shard._learning._trainer.learner
-    rate = learner.config.learning_rate * FACTOR
+    rate = learner.config.learning_rate * factor
     learner.config = learner.config.model_copy(update={"learning_rate": rate})
 
 
@@ -50,28 +54,31 @@ def judged(stream: Stream, lines: Sequence[bytes], options: argparse.Namespace) 
     with patch("detector.core.shard.learning.objections", noted):
         through(lines[: options.broken], partition, labels)
         if options.broken is not None:
-            spoil(partition)
+            spoil(partition, options.factor)
             through(lines[options.broken :], partition, labels)
     return found
 
 
-def row(stream: Stream, found: Sequence[Mapping[str, float]]) -> list[str]:
+def row(stream: Stream, found: Sequence[Mapping[str, float]], broken: int | None) -> list[str]:
     """A row of the table."""
 
-    def most(name: str) -> float:
-        return max((each[name] for each in found if name in each), default=NONE)
+    def worst(name: str, of: Sequence[Mapping[str, float]], choose: Callable[..., float] = max) -> float:
+        return choose((each[name] for each in of if name in each), default=NONE)
 
-    falls = [each["precision_before"] - each["precision"] for each in found if "precision" in each]
+    healthy = [each for each in found if broken is None or each["at"] <= broken]
+    spoilt = [each for each in found if each not in healthy]
+    falls = [each["precision_before"] - each["precision"] for each in healthy if "precision" in each]
     figures = [
-        min((each.get("neighbours", 1.0) for each in found), default=NONE),
-        most("beyond"),
-        most("alerts"),
+        worst("neighbours", healthy, min),
+        worst("neighbours", spoilt),
+        worst("direction", healthy),
+        worst("direction", spoilt, min),
+        worst("beyond", healthy),
+        worst("alerts", healthy),
         max(falls, default=NONE),
     ]
-    refused = [int(each["at"]) for each in found if each["refused"]]
-    name = f"{stream.plan.name} {stream.plan.number}"
-    counts = [str(len(found)), str(len(falls)), str(len(refused))]
-    return [name, *counts, *(f"{figure:.3f}" for figure in figures), " ".join(map(str, refused[:6]))]
+    counts = [f"{sum(each['refused'] > 0.0 for each in of)} of {len(of)}" for of in (healthy, spoilt)]
+    return [f"{stream.plan.name} {stream.plan.number}", *counts, *(f"{figure:.3f}" for figure in figures)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,14 +89,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made.add_argument("--events", type=int, default=60_000, help="of each stream")
     made.add_argument("--delay", type=int, default=2000, help="events from a fraud to its label")
     made.add_argument("--broken", type=int, help="break the learner at this event")
+    made.add_argument("--factor", type=float, default=100.0, help="of the rate of a broken learner")
+    made.add_argument("--set", action="append", default=[], help="setting of the service, KEY=VALUE")
     options = made.parse_args(arguments)
     rows = []
-    with threadpool_limits(1), TemporaryDirectory() as scratch:
+    with threadpool_limits(1):
         for plan in [plan for text in options.streams.split(",") for plan in parse_plans(text)]:
-            stream = make(plan, options.folder, Path(scratch), events_max=options.events)
-            rows.append(row(stream, judged(stream, first_lines(stream, options.events), options)))
-    header = ["stream", "judged", "by labels", "refused"]
-    header += ["neighbours, least", "beyond", "alerts", "precision lost", "refused at"]
+            with TemporaryDirectory() as scratch:
+                stream = make(
+                    plan, options.folder, Path(scratch), events_max=options.events, overrides=options.set
+                )
+                found = judged(stream, first_lines(stream, options.events), options)
+            rows.append(row(stream, found, options.broken))
+    header = ["stream", "refused", "broken", "neighbours, least", "broken, most"]
+    header += ["direction, most", "broken, least", "beyond", "alerts", "precision lost"]
     show("Worst figures of the encoders that were judged", header, rows)
 
 
