@@ -67,12 +67,16 @@ def row(stream: Stream, found: Sequence[Mapping[str, float]], broken: int | None
 
     healthy = [each for each in found if broken is None or each["at"] <= broken]
     spoilt = [each for each in found if each not in healthy]
+
+    def left(of: Sequence[Mapping[str, float]]) -> list[float]:
+        return [each["directions"] / each["directions_before"] for each in of if "directions" in each]
+
     falls = [each["precision_before"] - each["precision"] for each in healthy if "precision" in each]
     figures = [
         worst("neighbours", healthy, min),
         worst("neighbours", spoilt),
-        worst("direction", healthy),
-        worst("direction", spoilt, min),
+        min(left(healthy), default=NONE),
+        max(left(spoilt), default=NONE),
         worst("beyond", healthy),
         worst("alerts", healthy),
         max(falls, default=NONE),
@@ -102,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found = judged(stream, first_lines(stream, options.events), options)
             rows.append(row(stream, found, options.broken))
     header = ["stream", "refused", "broken", "neighbours, least", "broken, most"]
-    header += ["direction, most", "broken, least", "beyond", "alerts", "precision lost"]
+    header += ["directions left, least", "broken, most", "beyond", "alerts", "precision lost"]
     show("Worst figures of the encoders that were judged", header, rows)
 
 

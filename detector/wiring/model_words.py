@@ -12,7 +12,7 @@ from detector.core.alerts.score_record import iso
 from detector.core.model.judgement import (
     ALERTS_MARGIN,
     BEYOND_MARGIN,
-    DIRECTION_MAX,
+    DIRECTIONS_MIN,
     NEIGHBOURS_MIN,
     PRECISION_MARGIN,
 )
@@ -24,8 +24,8 @@ COLUMNS = ("version", "", "steps", "normal events from", "to", "neighbours", "be
 _FIGURES = ("neighbours", "beyond", "alerts", "precision")
 _JUDGED = {
     "neighbours": f"share of nearest core events that stayed; below {NEIGHBOURS_MIN:g} it is refused",
-    "direction": f"share of their variance along one direction; above {DIRECTION_MAX:g} it is refused",
-    "direction_before": "the same by the version before; where it is as much, nothing is refused for it",
+    "directions": f"directions in use; below {DIRECTIONS_MIN:g} of those of the version before: refused",
+    "directions_before": "the same by the version before",
     "beyond": f"share of normal events that are not accepted; {BEYOND_MARGIN:g} more than before: refused",
     "alerts": f"share of normal events with scores of alerts; {ALERTS_MARGIN:g} more: refused",
     "precision": f"share of frauds among the farthest events; {PRECISION_MARGIN:g} less: refused",

@@ -247,7 +247,7 @@ def test_figures_of_an_encoder_against_the_one_before() -> None:
     ("figures", "said"),
     [
         ({"neighbours": 0.01}, "of the nearest core events stay"),
-        ({"neighbours": 0.11, "direction": 0.95, "direction_before": 0.4}, "lies along one direction"),
+        ({"neighbours": 0.36, "directions": 2.9, "directions_before": 8.3}, "of 8.3 directions in use 2.9"),
         ({"neighbours": 0.9, "beyond": 0.3}, "would not be accepted"),
         ({"neighbours": 0.9, "alerts": 0.06}, "would give alerts"),
         ({"precision": 0.4, "precision_before": 0.8, "frauds": 100.0}, "precision on confirmed frauds falls"),
@@ -266,7 +266,7 @@ def test_an_encoder_that_has_collapsed_is_refused_unless_the_one_that_serves_is_
     figures = compared(seen(points), seen(line))
     assert figures["neighbours"] > NEIGHBOURS_MIN
     [found] = objections(figures, {})
-    assert "100% of the variance" in found
+    assert "directions in use 1.0 are left" in found
     assert not objections(compared(seen(line), seen(line)), {})
 
 

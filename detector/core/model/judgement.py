@@ -7,8 +7,8 @@ Nothing is judged before the model is warm, or while it follows a shift: there i
 
 Figures
     neighbours   share of the nearest core events of core events that are the same by both encoders
-    direction    share of the variance of core events that lies along one direction; `direction_before` by the
-                 encoder that serves. A learner that is broken ends with nearly all of it there
+    directions   effective rank of the embedding of core events; `directions_before` by the encoder that
+                 serves. A broken learner loses most of it, also where many neighbours stay by chance
     beyond       share of core events, which were all accepted, that would not be accepted any more
     alerts       share of core events whose scores would be those of alerts
     precision    share of frauds among as many of the farthest events as there are frauds, among core events
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from detector.core.model.encoder import Learned
 from detector.core.model.index import Exact
-from detector.core.model.quality_of_space import shares_of_variance
+from detector.core.model.quality_of_space import effective_rank, shares_of_variance
 
 PROBES = 256  # core events that are compared, at most
 PROBES_MIN = 64  # fewer say nothing
@@ -37,8 +37,8 @@ FRAUDS_MIN, FRAUDS_MAX = 32, 256  # confirmed ones, the newest
 
 NEIGHBOURS_MIN = 0.1
 """Least share of neighbours that stay."""
-DIRECTION_MAX = 0.9
-"""Largest share of the variance along one direction; as much is fine where the encoder that serves has it."""
+DIRECTIONS_MIN = 0.5
+"""Least effective rank, in that of the encoder that serves."""
 BEYOND_MARGIN, ALERTS_MARGIN = 0.10, 0.02
 """By how much more a share may be than that of the version that serves when it was promoted.
 
@@ -70,7 +70,7 @@ def compared(before: Seen, after: Seen) -> dict[str, float]:
     figures = {}
     if len(after.points) >= PROBES_MIN:
         figures["neighbours"] = _shared(before.points, after.points)
-        figures["direction_before"], figures["direction"] = map(_direction, (before.points, after.points))
+        figures["directions_before"], figures["directions"] = map(_directions, (before.points, after.points))
         if len(after.frauds) >= FRAUDS_MIN:
             figures["precision_before"] = _precision(before)
             figures["precision"] = _precision(after)
@@ -93,10 +93,10 @@ def objections(figures: Mapping[str, float], served: Mapping[str, float], again:
         found.append(
             f"{figures['neighbours']:.0%} of the nearest core events stay, at least {NEIGHBOURS_MIN:.0%} must"
         )
-    if figures.get("direction", 0.0) > DIRECTION_MAX >= figures.get("direction_before", 1.0):
+    if figures.get("directions", math.inf) < DIRECTIONS_MIN * figures.get("directions_before", 0.0):
         found.append(
-            f"{figures['direction']:.0%} of the variance of core events lies along one direction, "
-            f"at most {DIRECTION_MAX:.0%} may"
+            f"of {figures['directions_before']:.1f} directions in use {figures['directions']:.1f} are left, "
+            f"at least {DIRECTIONS_MIN:.0%} must be"
         )
     for name, margin, what in (
         ("beyond", BEYOND_MARGIN, "would not be accepted"),
@@ -120,8 +120,8 @@ def _shared(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
     return float(near[rows, _neighbours(after)].mean())
 
 
-def _direction(points: NDArray[np.float32]) -> float:
-    return float(shares_of_variance(points.astype(np.float64))[0])
+def _directions(points: NDArray[np.float32]) -> float:
+    return effective_rank(shares_of_variance(points.astype(np.float64)))
 
 
 def _neighbours(points: NDArray[np.float32]) -> NDArray[np.int64]:

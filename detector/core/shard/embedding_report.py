@@ -28,7 +28,6 @@ from detector.core.labels.event_buffer import FRAUD
 from detector.core.model import quality_of_space as measure
 from detector.core.model.encoder import Encoder
 from detector.core.model.index import Exact
-from detector.core.model.judgement import DIRECTION_MAX
 from detector.core.model.projection import steadied
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.embedding_map import anchors, shared_clusters
@@ -52,13 +51,7 @@ class Flag(NamedTuple):
 
 
 FLAGS = (
-    Flag(
-        "collapsed",
-        "largest direction",
-        DIRECTION_MAX,
-        True,
-        "nearly all of the variance lies along one direction",
-    ),
+    Flag("collapsed", "largest direction", 0.9, True, "nearly all of the variance lies along one direction"),
     Flag("dead units", "dead hidden units", 0.25, True, "many hidden units are 0 whatever the event is"),
     Flag("dead dimensions", "dead dimensions", 0.2, True, "dimensions of the embedding do not vary"),
     Flag("not trained", "contrast", 0.525, False, "changed events lie no farther out than true ones"),
