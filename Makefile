@@ -90,8 +90,8 @@ fuzz: $(READY) ## fuzz everything that reads foreign bytes, with INPUTS=n inputs
 	$(BIN)/python -m benchmarks.fuzz.run --inputs $(INPUTS)
 
 lock: ## update all locks after a change of pyproject.toml, keeping the versions that still fit (needs uv)
-	$(COMPILE) --extra avro --extra console --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn -o requirements.lock
-	$(COMPILE) --extra avro --extra console --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn --extra bench -o requirements-bench.lock
+	$(COMPILE) --extra avro --extra console --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn --extra umap -o requirements.lock
+	$(COMPILE) --extra avro --extra console --extra demo --extra docs --extra test --extra parquet --extra protobuf --extra notebook --extra sklearn --extra umap --extra bench -o requirements-bench.lock
 	printf 'setuptools>=77\nwheel\npybind11\nnumpy\n' | $(COMPILE:pyproject.toml=-) -c requirements.lock -o requirements-build.lock
 
 clean: ## remove .venv, caches and build outputs

@@ -11,9 +11,7 @@ origin, around which the encoder's objective places normal events. It uses the s
 from __future__ import annotations
 
 import argparse
-import gzip
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,25 +19,24 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.embedding.runs import first_lines, through
 from benchmarks.quality.streams import Stream, make, parse_plans
-from benchmarks.speed.common import IDENTITY, drive, make_barrier, show
+from benchmarks.speed.common import IDENTITY, make_barrier, show
 from detector.core.events import id_hash
 from detector.core.model.index import Exact
 from detector.core.model.quality_of_space import area, average_precision
-from detector.core.records import Record
+from detector.core.shard.embedded import Embedded
 from detector.core.shard.partition import Partition
 
 Vectors = NDArray[np.float32]
+Floats = NDArray[np.float32]
 
 
 def learned(stream: Stream, events: int) -> Partition:
     """A partition that has seen the first events of a stream."""
     wanted = stream.config.model_part(1).model_copy(update={"feedback": True})
     partition = Partition(IDENTITY, wanted, Partition.begin(wanted, 0), until=0)
-    with gzip.open(stream.events) as file:
-        lines = [line.rstrip() for line in islice(file, events)]
-    for _ in drive(partition, [Record(n, 0, None, line) for n, line in enumerate(lines)]):
-        pass
+    through(first_lines(stream, events), partition)
     make_barrier(partition)
     return partition
 
@@ -48,9 +45,8 @@ def units(vectors: Vectors) -> Vectors:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def judged(stream: Stream, events: int) -> list[str]:
-    """A row of the table."""
-    embedded = learned(stream, events).embedded
+def distances(stream: Stream, embedded: Embedded) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    """Which remembered events are frauds, and their distances to the nearest cluster, Euclid and cosine."""
     numbers = embedded.buffer.stored()
     numbers = numbers[len(numbers) // 4 :]
     names = {id_hash(name, IDENTITY.entity_key) for name, kind in stream.labels.kind.items() if kind}
@@ -58,10 +54,14 @@ def judged(stream: Stream, events: int) -> list[str]:
     points, centres = embedded.embed(embedded.buffer.examples(numbers)), embedded.space.clusters.centres
     euclid = Exact(centres).search(points, 1)[1][:, 0]
     cosine = Exact(units(centres)).search(units(points), 1)[1][:, 0]  # grows with the angle
-    figures = [
-        f"{figure(one, truth):.3f}" for figure in (average_precision, area) for one in (euclid, cosine)
-    ]
-    return [stream.plan.name, f"{len(numbers):,}", str(int(truth.sum())), *figures]
+    return truth, euclid, cosine
+
+
+def judged(stream: Stream, events: int) -> list[str]:
+    """A row of the table."""
+    truth, *found = distances(stream, learned(stream, events).embedded)
+    figures = [f"{figure(each, truth):.3f}" for figure in (average_precision, area) for each in found]
+    return [stream.plan.name, f"{len(truth):,}", str(int(truth.sum())), *figures]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,63 +3,39 @@
     python -m benchmarks.embedding.promotions --streams cards:7-9,simulate:7-9
     python -m benchmarks.embedding.promotions --streams cards:7 --broken 20000
 
-A model learns from a stream, with a label for each fraud `--delay` events later. A row has the worst figure
-of all encoders that were judged (see `detector.core.model.judgement`). From event `--broken` on the plain
-learner's rate is 100 times as high.
+A model learns from a stream, with a label for each fraud `--delay` events later. From event `--broken` on the
+plain learner's rate is `--factor` times as high. A row has how many encoders were refused of all that were
+judged, before and after that, and their worst figures (see `detector.core.model.judgement`). The first one
+after it may have been prepared before. Short streams need barriers that come more often:
+
+    python -m benchmarks.embedding.promotions --streams wilt,skin --folder DATA --broken 2500 \\
+        --set model.barriers.block_events=256 --set model.barriers.every_events=512 \\
+        --set model.calibration.warm_up_events=1024
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-import msgspec
 from threadpoolctl import threadpool_limits
 
+from benchmarks.embedding.runs import anomalous, first_lines, labels_of, through
 from benchmarks.quality.streams import Stream, make, parse_plans
 from benchmarks.speed.common import IDENTITY, show
 from detector.core.model.judgement import objections
-from detector.core.records import Record
-from detector.core.recovery.sides import SideRange
 from detector.core.shard.partition import Partition
 
-FACTOR = 100.0  # of the learning rate of a broken learner
 NONE = float("nan")
 
 
-def value_at(event: Mapping[str, object], path: str) -> object:
-    """The value of an event at a dotted path."""
-    found: object = event
-    for name in path.split("."):
-        found = found[name] if isinstance(found, dict) else None
-    return found
-
-
-def labels_of(stream: Stream, lines: Sequence[bytes], delay: int) -> list[tuple[int, bytes]]:
-    """From which offset on each label is there, and the label."""
-    known = {name for name, kind in stream.labels.kind.items() if kind}
-    event, found = stream.config.event, []
-    if event.id is None:
-        return []
-    for offset, line in enumerate(lines):
-        decoded = msgspec.json.decode(line)
-        name = str(value_at(decoded, event.id))
-        if name in known:
-            label = {"time": 0, "label": "fraud", "partition": 0, "offset": offset, "actor": str(offset)}
-            found.append((offset + delay, json.dumps(label).encode()))
-    return found
-
-
-def spoil(partition: Partition) -> None:
+def spoil(partition: Partition, factor: float) -> None:
     """Make the plain learner's rate far too high."""
     learner = partition._shard._learning._trainer.learner
-    rate = learner.config.learning_rate * FACTOR
+    rate = learner.config.learning_rate * factor
     learner.config = learner.config.model_copy(update={"learning_rate": rate})
 
 
@@ -67,7 +43,7 @@ def judged(stream: Stream, lines: Sequence[bytes], options: argparse.Namespace) 
     """Figures of every encoder that was judged, with whether it was refused, and where."""
     wanted = stream.config.model_part(1).model_copy(update={"feedback": True})
     partition = Partition(IDENTITY, wanted, Partition.begin(wanted, 0), until=0)
-    labels = labels_of(stream, lines, options.delay)
+    labels = labels_of(anomalous(stream, lines), options.delay)
     found: list[dict[str, float]] = []
 
     def noted(figures: Mapping[str, float], served: Mapping[str, float], again: int) -> list[str]:
@@ -75,39 +51,38 @@ def judged(stream: Stream, lines: Sequence[bytes], options: argparse.Namespace) 
         found.append({**figures, "refused": float(bool(reasons)), "at": float(partition.position)})
         return reasons
 
-    left = [Record(n, 0, None, line) for n, line in enumerate(lines)]
     with patch("detector.core.shard.learning.objections", noted):
-        while left:
-            step = partition.take(left[:512])
-            left = left[step.consumed :]
-            if options.broken is not None and partition.position >= options.broken:
-                spoil(partition)
-                options.broken = None
-            there = sum(at <= partition.position for at, _ in labels)
-            if step.block_ended and (barrier := partition.due({"feedback": SideRange(0, there)})):
-                start, stop = barrier.sides.get("feedback", (0, 0))
-                records = [(n, labels[n][1]) for n in range(start, stop)]
-                partition.barrier(barrier, {"feedback": records})
+        through(lines[: options.broken], partition, labels)
+        if options.broken is not None:
+            spoil(partition, options.factor)
+            through(lines[options.broken :], partition, labels)
     return found
 
 
-def row(stream: Stream, found: Sequence[Mapping[str, float]]) -> list[str]:
+def row(stream: Stream, found: Sequence[Mapping[str, float]], broken: int | None) -> list[str]:
     """A row of the table."""
 
-    def most(name: str) -> float:
-        return max((each[name] for each in found if name in each), default=NONE)
+    def worst(name: str, of: Sequence[Mapping[str, float]], choose: Callable[..., float] = max) -> float:
+        return choose((each[name] for each in of if name in each), default=NONE)
 
-    falls = [each["precision_before"] - each["precision"] for each in found if "precision" in each]
+    healthy = [each for each in found if broken is None or each["at"] <= broken]
+    spoilt = [each for each in found if each not in healthy]
+
+    def left(of: Sequence[Mapping[str, float]]) -> list[float]:
+        return [each["directions"] / each["directions_before"] for each in of if "directions" in each]
+
+    falls = [each["precision_before"] - each["precision"] for each in healthy if "precision" in each]
     figures = [
-        min((each.get("neighbours", 1.0) for each in found), default=NONE),
-        most("beyond"),
-        most("alerts"),
+        worst("neighbours", healthy, min),
+        worst("neighbours", spoilt),
+        min(left(healthy), default=NONE),
+        max(left(spoilt), default=NONE),
+        worst("beyond", healthy),
+        worst("alerts", healthy),
         max(falls, default=NONE),
     ]
-    refused = [int(each["at"]) for each in found if each["refused"]]
-    name = f"{stream.plan.name} {stream.plan.number}"
-    counts = [str(len(found)), str(len(falls)), str(len(refused))]
-    return [name, *counts, *(f"{figure:.3f}" for figure in figures), " ".join(map(str, refused[:6]))]
+    counts = [f"{sum(each['refused'] > 0.0 for each in of)} of {len(of)}" for of in (healthy, spoilt)]
+    return [f"{stream.plan.name} {stream.plan.number}", *counts, *(f"{figure:.3f}" for figure in figures)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -118,17 +93,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made.add_argument("--events", type=int, default=60_000, help="of each stream")
     made.add_argument("--delay", type=int, default=2000, help="events from a fraud to its label")
     made.add_argument("--broken", type=int, help="break the learner at this event")
+    made.add_argument("--factor", type=float, default=100.0, help="of the rate of a broken learner")
+    made.add_argument("--set", action="append", default=[], help="setting of the service, KEY=VALUE")
     options = made.parse_args(arguments)
-    rows, broken = [], options.broken
-    with threadpool_limits(1), TemporaryDirectory() as scratch:
+    rows = []
+    with threadpool_limits(1):
         for plan in [plan for text in options.streams.split(",") for plan in parse_plans(text)]:
-            stream = make(plan, options.folder, Path(scratch), events_max=options.events)
-            with gzip.open(stream.events) as file:
-                lines = [line.rstrip() for line in islice(file, options.events)]
-            options.broken = broken
-            rows.append(row(stream, judged(stream, lines, options)))
-    header = ["stream", "judged", "by labels", "refused"]
-    header += ["neighbours, least", "beyond", "alerts", "precision lost", "refused at"]
+            with TemporaryDirectory() as scratch:
+                stream = make(
+                    plan, options.folder, Path(scratch), events_max=options.events, overrides=options.set
+                )
+                found = judged(stream, first_lines(stream, options.events), options)
+            rows.append(row(stream, found, options.broken))
+    header = ["stream", "refused", "broken", "neighbours, least", "broken, most"]
+    header += ["directions left, least", "broken, most", "beyond", "alerts", "precision lost"]
     show("Worst figures of the encoders that were judged", header, rows)
 
 

@@ -15,19 +15,22 @@ Pairs, another population of customers each time:
 Starts:
 
     cold       with nothing
+    again      with nothing, and another seed of the model: what is below cold by chance
     whole      units, core, clusters and calibration, too; only where the fields are the same
     fine-tuned weights of the encoder, by field; they are trained on
     frozen     the same, but only weights of new fields are trained. What adapts each field to the new stream
                is its bins, which are quantiles of it
 
 AP of the first day and of the first week, without labels, from the first event on; events without a score
-count as 0. A row is the mean over seeds, with how often the start was below cold.
+count as 0. A row is the mean over seeds, with how often the start was below cold, and the mean gain over cold
+with its standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -35,7 +38,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 from unittest.mock import patch
 
@@ -44,13 +47,13 @@ import numpy as np
 import yaml
 from threadpoolctl import threadpool_limits
 
+from benchmarks.embedding.runs import seeds_of, through
 from benchmarks.quality.inputs import InputError, read_labels
 from benchmarks.quality.metrics import average_precision
 from benchmarks.speed.common import IDENTITY, show
 from detector.config.load import load_mapping
 from detector.config.tree import ModelPart
 from detector.core.model.encoder import PlainLearner
-from detector.core.records import Record
 from detector.core.recovery.checkpoint import encode, read_manifest, read_state
 from detector.core.recovery.journal import Journal
 from detector.core.shard.partition import Partition
@@ -64,7 +67,7 @@ QUIET_DAYS = 14  # of simulated cards: frauds begin after a week
 PLACES = ("country", "city", "place")
 FACTOR = 100.0
 CUSTOMERS_EVERY = 4  # of the Handbook's are taken, so that all streams are about as long
-STARTS = ("cold", "whole", "fine-tuned", "frozen")
+STARTS = ("cold", "again", "whole", "fine-tuned", "frozen")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -200,21 +203,6 @@ def target_of(pair: str, seed: int, folder: Path | None) -> Traffic:
     return cards(SIMULATE, seed)
 
 
-def through(traffic: Traffic, partition: Partition) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Scores (n,) of events; what is rejected, or has no score, counts as 0."""
-    begun, found = partition.position, np.zeros(len(traffic.lines))
-    left = [Record(begun + n, 0, None, line) for n, line in enumerate(traffic.lines)]
-    start = 0
-    while start < len(left):
-        step = partition.take(left[start : start + 512])
-        start += step.consumed
-        for scored in step.outputs.scored:
-            found[scored.offsets - begun] = np.nan_to_num(scored.scores)
-        if step.block_ended and (barrier := partition.due({})):
-            partition.barrier(barrier, {})
-    return found
-
-
 def opened(config: ModelPart, model: Model | None) -> Partition:
     """A new partition."""
     bare = Partition.begin(config, 0)
@@ -231,7 +219,7 @@ def model_of(sources: Sequence[Traffic]) -> Model:
     """What is learned from some streams, one after another."""
     partition = opened(sources[0].config, None)
     for source in sources:
-        through(source, partition)
+        through(source.lines, partition)
     while partition.state is None:
         barrier = partition.due({}, aged=True)
         assert barrier is not None
@@ -280,18 +268,21 @@ def scores_of(start: str, traffic: Traffic, model: Model) -> np.ndarray[Any, np.
     """Scores of the new stream; None: there is no such start."""
     wanted = traffic.config
     if start == "cold":
-        return through(traffic, opened(wanted, None))
+        return through(traffic.lines, opened(wanted, None))
+    if start == "again":
+        other = wanted.model.model_copy(update={"seed": wanted.model.seed + 1})
+        return through(traffic.lines, opened(wanted.model_copy(update={"model": other}), None))
     if start == "whole":
-        return None if differences(model, wanted) else through(traffic, opened(wanted, model))
+        return None if differences(model, wanted) else through(traffic.lines, opened(wanted, model))
     model = replace(model, encoder_only=True)
     with frozen(model, wanted) if start == "frozen" else nullcontext():
-        return through(traffic, opened(wanted, model))
+        return through(traffic.lines, opened(wanted, model))
 
 
-def seeds_of(text: str) -> range:
-    """Read FIRST or FIRST-LAST."""
-    first, _, last = text.partition("-")
-    return range(int(first), int(last or first) + 1)
+def gain(gains: Sequence[float]) -> str:
+    """Mean and standard error."""
+    error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
+    return f"{mean(gains):+.3f} ± {error:.3f}"
 
 
 def rows(pair: str, seeds: Sequence[int], folder: Path | None, starts: Sequence[str]) -> Iterator[list[str]]:
@@ -317,6 +308,7 @@ def rows(pair: str, seeds: Sequence[int], folder: Path | None, starts: Sequence[
                 start,
                 *(f"{figure:.3f}" for figure in means),
                 *(f"{count} of {len(each)}" for count in below),
+                *(gain([a[n] - b[n] for a, b in zip(each, found["cold"], strict=True)]) for n in range(2)),
             ]
 
 
@@ -329,7 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made.add_argument("--folder", type=Path, help="holds handbook.jsonl.gz and handbook.frauds.csv.gz")
     options = made.parse_args(arguments)
     starts = [start for start in STARTS if start == "cold" or start in options.starts.split(",")]
-    header = ["pair", "start", "AP day", "AP week", "below cold, day", "week"]
+    header = ["pair", "start", "AP day", "AP week", "below cold, day", "week", "gain, day", "week"]
     with threadpool_limits(1):
         for pair in options.pairs.split(","):
             body = list(rows(pair, seeds_of(options.seeds), options.folder, starts))

@@ -23,7 +23,7 @@ from detector.core.shard.embedding_report import EmbeddingReport
 from detector.core.shard.model_card import ModelCard, VersionList
 from detector.core.shard.space import AMONG, Among, Neighbour
 from detector.errors import UsageError
-from detector.rendering.maps import FILES, METHODS, Method, map_file, svg
+from detector.rendering.maps import FILES, METHOD_NAMES, METHODS, Method, map_file, svg
 from detector.wiring.model import commands
 from detector.wiring.similar import Wanted
 
@@ -119,7 +119,7 @@ class InEmbedding:
         before
             An earlier map: the new one is turned so that clusters that both have lie where they lay.
         method
-            pca, or tsne (needs scikit-learn).
+            pca, tsne (extra `sklearn`) or umap (extra `umap`).
 
         Raises
         ------
@@ -127,7 +127,7 @@ class InEmbedding:
             There is no model yet, a time cannot be read, there is no such entity, or a package is missing.
         """
         if method not in METHODS:
-            raise UsageError(f"method: got {method!r}, expected {' or '.join(METHODS)}")
+            raise UsageError(f"method: got {method!r}, expected {METHOD_NAMES}")
         drawn, anchors = self._stream.embedding_map(
             start=_moment("start", start, -inf),
             end=_moment("end", end, inf),

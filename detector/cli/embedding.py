@@ -41,7 +41,7 @@ def map_(
             show_default=False,
         ),
     ] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="pca or tsne.")] = "pca",
+    method: Annotated[str, typer.Option(metavar="NAME", help="pca, tsne or umap.")] = "pca",
     events: Events = None,
     feedback: Feedback = None,
     checkpoint_dir: Folder = None,
@@ -57,7 +57,7 @@ def map_(
 
     settings = load_config(config, set_)
     if method not in maps.METHODS:
-        raise wrong("--method", method, " or ".join(maps.METHODS))
+        raise wrong("--method", method, maps.METHOD_NAMES)
     if output.suffix not in maps.FILES:
         raise wrong("--out", str(output), f"a name that ends in {', '.join(maps.FILES)}")
     start, end = read_span(from_, to)

@@ -9,7 +9,13 @@ from dataclasses import asdict
 from typing import Any
 
 from detector.core.alerts.score_record import iso
-from detector.core.model.judgement import ALERTS_MARGIN, BEYOND_MARGIN, NEIGHBOURS_MIN, PRECISION_MARGIN
+from detector.core.model.judgement import (
+    ALERTS_MARGIN,
+    BEYOND_MARGIN,
+    DIRECTIONS_MIN,
+    NEIGHBOURS_MIN,
+    PRECISION_MARGIN,
+)
 from detector.core.model.versions import Origin, Version
 from detector.core.shard.model_card import ModelCard, VersionList
 from detector.rendering.pages import plain
@@ -18,6 +24,8 @@ COLUMNS = ("version", "", "steps", "normal events from", "to", "neighbours", "be
 _FIGURES = ("neighbours", "beyond", "alerts", "precision")
 _JUDGED = {
     "neighbours": f"share of nearest core events that stayed; below {NEIGHBOURS_MIN:g} it is refused",
+    "directions": f"directions in use; below {DIRECTIONS_MIN:g} of those of the version before: refused",
+    "directions_before": "the same by the version before",
     "beyond": f"share of normal events that are not accepted; {BEYOND_MARGIN:g} more than before: refused",
     "alerts": f"share of normal events with scores of alerts; {ALERTS_MARGIN:g} more: refused",
     "precision": f"share of frauds among the farthest events; {PRECISION_MARGIN:g} less: refused",

@@ -122,7 +122,7 @@ def test_what_is_asked_wrongly_is_said(detector: Detector) -> None:
         (lambda: detector.similar("x", among=["some"]), "expected normal, frauds, recent"),  # type: ignore[list-item]
         (lambda: detector.similar("x", k=0), "expected 1 to 1000"),
         (lambda: Detector.from_config(CONFIG).similar("x"), "no model yet"),
-        (lambda: detector.embedding_map(method="some"), "expected pca or tsne"),  # type: ignore[arg-type]
+        (lambda: detector.embedding_map(method="some"), "expected pca, tsne or umap"),  # type: ignore[arg-type]
         (lambda: detector.embedding_map(start="some day"), "expected a time"),
         (lambda: detector.embedding_map().save("map.pdf"), "expected a name that ends in"),
         (lambda: Detector.from_config(CONFIG).embedding_map(), "no model yet"),

@@ -37,7 +37,7 @@ def test_a_map_is_drawn_and_the_next_one_lies_as_it(detector: Detector, events: 
     assert draw("--out", "d.png").code == 0
     refused(draw("--out", "a.html"), "--out", "a.html")
     refused(draw("--out", "e.pdf"), "--out", ".html, .svg, .png")
-    refused(draw("--out", "e.svg", "--method", "umap"), "--method", "pca or tsne")
+    refused(draw("--out", "e.svg", "--method", "some"), "--method", "pca, tsne or umap")
     refused(draw("--out", "e.svg", "--partition", "7"), "--partition", "0 to 0")
     refused(draw("--out", "e.svg", "--before", "labels.jsonl"), "--before", "labels.jsonl")
     refused(draw("--out", "e.svg", "--from", "some day"), "--from", "some day")

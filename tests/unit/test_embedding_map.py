@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -21,6 +22,7 @@ from detector.core.model.projection import (
 )
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.embedding_map import Anchors, EmbeddingMap, Wanted, embedding_map, shared_clusters
+from detector.rendering.maps import Method, layout_of
 from detector.rendering.maps.page import page
 from detector.rendering.maps.svg import read_before, svg
 from tests.unit.test_shard import part, restored, undisturbed
@@ -60,6 +62,27 @@ def test_a_plane_is_found_and_its_signs_do_not_hang_on_those_of_the_points() -> 
     assert turned.axes == pytest.approx(plane.axes)
     assert trustworthiness(points, plane.place(points)) == pytest.approx(1.0)
     assert continuity(points, plane.place(points)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("method", "package"), [("tsne", "sklearn"), ("umap", "umap")])
+def test_other_methods_keep_groups_apart_and_give_the_same_twice(method: Method, package: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # umap says that Tensorflow is not installed
+        pytest.importorskip(package)
+    _, place = layout_of(method)
+    assert place is not None
+    points = RNG.normal(size=(60, 8)).astype(np.float32)
+    points[30:] += 50.0
+    placed = place(points)
+    assert placed.shape == (60, 2)
+    assert placed.mean(axis=0) == pytest.approx(0.0, abs=1e-9)
+    assert trustworthiness(points, placed) > 0.8
+    near = np.linalg.norm(placed[:, None] - placed, axis=2) + 1e9 * np.eye(60)
+    assert ((near.argmin(axis=1) < 30) == (np.arange(60) < 30)).all()
+    assert (place(points) == placed).all()
+    # Few points, and those of an encoder that has collapsed.
+    for few in (points[:1], points[:3], np.ones((40, 8), dtype=np.float32)):
+        assert np.isfinite(place(few)).all()
 
 
 def test_heavy_points_count_more() -> None:

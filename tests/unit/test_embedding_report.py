@@ -61,6 +61,7 @@ def test_the_rank_counts_directions() -> None:
     assert measure.effective_rank(measure.shares_of_variance(points)) == pytest.approx(3.0, abs=0.02)
     line = np.outer(rng.normal(size=300), [1.0, 2.0])
     assert measure.effective_rank(measure.shares_of_variance(line)) == pytest.approx(1.0)
+    assert measure.shares_of_variance(np.ones((9, 3))).tolist() == [1.0, 0.0, 0.0]
     assert measure.uniformity(line) > measure.uniformity(points[:300])
 
 

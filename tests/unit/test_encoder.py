@@ -105,7 +105,7 @@ def in_double(model: Encoder) -> dict[str, Doubles]:
 
 @pytest.mark.parametrize("count", [1, 3, 64, 65, 200])
 @pytest.mark.parametrize(("hashed", "texts"), [(0, 0), (2, 0), (0, 1), (HASHED, TEXTS)])
-@pytest.mark.parametrize(("hidden", "dimension", "bins"), [(8, 8, 2), (64, 16, 8), (33, 9, 5)])
+@pytest.mark.parametrize(("hidden", "dimension", "bins"), [(8, 4, 2), (64, 16, 8), (33, 64, 5)])
 def test_kernels_do_what_the_network_says(
     count: int, hashed: int, texts: int, hidden: int, dimension: int, bins: int
 ) -> None:

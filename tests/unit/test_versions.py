@@ -240,13 +240,14 @@ def test_figures_of_an_encoder_against_the_one_before() -> None:
     assert "precision" not in compared(seen(points, count=3), seen(points, count=3))
     nothing = compared(seen(points), seen(np.zeros((128, 4)), frauds=0.0))
     assert nothing["precision"] == pytest.approx(64 / 192)
-    assert len(objections(nothing, {})) == 2
+    assert len(objections(nothing, {})) == 3
 
 
 @pytest.mark.parametrize(
     ("figures", "said"),
     [
         ({"neighbours": 0.01}, "of the nearest core events stay"),
+        ({"neighbours": 0.36, "directions": 2.9, "directions_before": 8.3}, "of 8.3 directions in use 2.9"),
         ({"neighbours": 0.9, "beyond": 0.3}, "would not be accepted"),
         ({"neighbours": 0.9, "alerts": 0.06}, "would give alerts"),
         ({"precision": 0.4, "precision_before": 0.8, "frauds": 100.0}, "precision on confirmed frauds falls"),
@@ -255,6 +256,18 @@ def test_figures_of_an_encoder_against_the_one_before() -> None:
 def test_an_objection_says_what_is_wrong(figures: dict[str, float], said: str) -> None:
     [found] = objections(figures, {"beyond": 0.01, "alerts": 0.001})
     assert said in found
+
+
+def test_an_encoder_that_has_collapsed_is_refused_unless_the_one_that_serves_is_as_flat() -> None:
+    """A line keeps more neighbours than chance: one served, and then all that followed had to be like it."""
+    rng = np.random.default_rng(1)
+    points = rng.standard_normal((128, 4))
+    line = np.outer(points[:, 0], np.ones(4))
+    figures = compared(seen(points), seen(line))
+    assert figures["neighbours"] > NEIGHBOURS_MIN
+    [found] = objections(figures, {})
+    assert "directions in use 1.0 are left" in found
+    assert not objections(compared(seen(line), seen(line)), {})
 
 
 def test_a_stream_that_stays_different_keeps_no_candidate_away_for_long() -> None:

@@ -59,7 +59,9 @@ class Objectives(Part):
 class Encoder(Part):
     """The neural network, trained online."""
 
-    dimension: int = Field(16, ge=8, le=32, description="Width of the embedding.")
+    dimension: int = Field(
+        16, ge=4, le=64, description="Width of the embedding; more than `hidden` adds nothing."
+    )
     hidden: int = Field(64, ge=8, le=512, description="Width of the hidden layer.")
     bins: int = Field(8, ge=2, le=32, description="Quantile bins per numeric input.")
     hash_rows: int = Field(

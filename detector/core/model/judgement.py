@@ -7,6 +7,8 @@ Nothing is judged before the model is warm, or while it follows a shift: there i
 
 Figures
     neighbours   share of the nearest core events of core events that are the same by both encoders
+    directions   effective rank of the embedding of core events; `directions_before` by the encoder that
+                 serves. A broken learner loses most of it, also where many neighbours stay by chance
     beyond       share of core events, which were all accepted, that would not be accepted any more
     alerts       share of core events whose scores would be those of alerts
     precision    share of frauds among as many of the farthest events as there are frauds, among core events
@@ -26,6 +28,7 @@ from numpy.typing import NDArray
 
 from detector.core.model.encoder import Learned
 from detector.core.model.index import Exact
+from detector.core.model.quality_of_space import effective_rank, shares_of_variance
 
 PROBES = 256  # core events that are compared, at most
 PROBES_MIN = 64  # fewer say nothing
@@ -34,6 +37,8 @@ FRAUDS_MIN, FRAUDS_MAX = 32, 256  # confirmed ones, the newest
 
 NEIGHBOURS_MIN = 0.1
 """Least share of neighbours that stay."""
+DIRECTIONS_MIN = 0.5
+"""Least effective rank, in that of the encoder that serves."""
 BEYOND_MARGIN, ALERTS_MARGIN = 0.10, 0.02
 """By how much more a share may be than that of the version that serves when it was promoted.
 
@@ -65,6 +70,7 @@ def compared(before: Seen, after: Seen) -> dict[str, float]:
     figures = {}
     if len(after.points) >= PROBES_MIN:
         figures["neighbours"] = _shared(before.points, after.points)
+        figures["directions_before"], figures["directions"] = map(_directions, (before.points, after.points))
         if len(after.frauds) >= FRAUDS_MIN:
             figures["precision_before"] = _precision(before)
             figures["precision"] = _precision(after)
@@ -87,6 +93,11 @@ def objections(figures: Mapping[str, float], served: Mapping[str, float], again:
         found.append(
             f"{figures['neighbours']:.0%} of the nearest core events stay, at least {NEIGHBOURS_MIN:.0%} must"
         )
+    if figures.get("directions", math.inf) < DIRECTIONS_MIN * figures.get("directions_before", 0.0):
+        found.append(
+            f"of {figures['directions_before']:.1f} directions in use {figures['directions']:.1f} are left, "
+            f"at least {DIRECTIONS_MIN:.0%} must be"
+        )
     for name, margin, what in (
         ("beyond", BEYOND_MARGIN, "would not be accepted"),
         ("alerts", ALERTS_MARGIN, "would give alerts"),
@@ -107,6 +118,10 @@ def _shared(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
     rows = np.arange(len(before))[:, None]
     near[rows, _neighbours(before)] = True
     return float(near[rows, _neighbours(after)].mean())
+
+
+def _directions(points: NDArray[np.float32]) -> float:
+    return effective_rank(shares_of_variance(points.astype(np.float64)))
 
 
 def _neighbours(points: NDArray[np.float32]) -> NDArray[np.int64]:

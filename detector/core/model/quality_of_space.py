@@ -20,10 +20,11 @@ TINY = 1e-12
 
 
 def shares_of_variance(points: Points) -> Points:
-    """Share of the variance along each principal direction (D,), the largest first."""
+    """Share of the variance along each principal direction (D,), the largest first; equal points have one."""
     centred = points - points.mean(axis=0)
     values = np.maximum(np.linalg.eigvalsh(centred.T @ centred)[::-1], 0.0)
-    shares: Points = values / max(float(values.sum()), TINY)
+    total = float(values.sum())
+    shares: Points = values / total if total > TINY else np.eye(len(values))[0]
     return shares
 
 

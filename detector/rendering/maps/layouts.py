@@ -1,8 +1,10 @@
-"""How points of an embedding are placed in a plane, other than by PCA: t-SNE, the extra `sklearn`."""
+"""How points of an embedding are placed in a plane, other than by PCA: t-SNE and UMAP, each an extra."""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+import warnings
+from importlib import import_module
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +15,12 @@ from detector.core.model.projection import Points
 from detector.core.shard.embedding_map import Layout
 from detector.errors import UsageError
 
-Method = Literal["pca", "tsne"]
+Method = Literal["pca", "tsne", "umap"]
 METHODS: tuple[Method, ...] = get_args(Method)
-PERPLEXITY = 30.0  # neighbours that each point looks at, about
+METHOD_NAMES = f"{', '.join(METHODS[:-1])} or {METHODS[-1]}"
+PERPLEXITY = 30.0  # neighbours that each point looks at in t-SNE, about
+NEIGHBOURS = 15  # the same in UMAP
+POINTS_MIN = 3
 SEED = 0
 
 
@@ -29,20 +34,45 @@ def layout_of(method: Method) -> tuple[str, Layout | None]:
     """
     if method == "pca":
         return "PCA", None
+    name, layout, module, extra = {
+        "tsne": ("t-SNE", _tsne, "sklearn.manifold", "sklearn"),
+        "umap": ("UMAP", _umap, "umap", "umap"),
+    }[method]
     try:
-        import sklearn.manifold  # noqa: F401
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # umap says that Tensorflow is not installed
+            import_module(module)
     except ImportError:
-        raise UsageError(f"t-SNE needs scikit-learn: {install('sklearn')}") from None
-    return "t-SNE", _tsne
+        raise UsageError(f"{name} needs the extra {extra}: {install(extra)}") from None
+    return name, _steady(layout)
 
 
-def _tsne(points: NDArray[np.float32]) -> Points:
-    """Place points (n, D), (n, 2), the same for the same points (van der Maaten and Hinton 2008)."""
+def _tsne(points: NDArray[np.float32]) -> Any:
+    """By van der Maaten and Hinton 2008."""
     from sklearn.manifold import TSNE
 
-    perplexity = min(PERPLEXITY, max((len(points) - 1) / 3.0, 1.0))
-    with threadpool_limits(1):
-        made = TSNE(init="pca", random_state=SEED, perplexity=perplexity, n_jobs=1).fit_transform(points)
-    placed: Points = np.asarray(made, dtype=np.float64)
-    placed -= placed.mean(axis=0)
+    perplexity = min(PERPLEXITY, (len(points) - 1) / 3.0)
+    return TSNE(init="pca", random_state=SEED, perplexity=perplexity, n_jobs=1).fit_transform(points)
+
+
+def _umap(points: NDArray[np.float32]) -> Any:
+    """By McInnes, Healy and Melville 2018."""
+    from umap import UMAP
+
+    near = min(NEIGHBOURS, len(points) - 1)
+    return UMAP(init="pca", random_state=SEED, n_neighbors=near, n_jobs=1).fit_transform(points)
+
+
+def _steady(layout: Layout) -> Layout:
+    """Place points (n, D) around the origin, (n, 2), the same for the same points."""
+
+    def placed(points: NDArray[np.float32]) -> Points:
+        made: Any = points[:, :2]  # where there is nothing to place
+        if len(points) >= POINTS_MIN and np.ptp(points, axis=0).any():
+            with threadpool_limits(1):
+                made = layout(points)
+        found: Points = np.array(made, dtype=np.float64)
+        found -= found.mean(axis=0)
+        return found
+
     return placed
