@@ -59,6 +59,7 @@ MISSING_TEXTS = frozenset(MISSING) | frozenset(
 )
 """Texts of a number that are missing anyway."""
 _TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
+_WORDS = re.compile(r"[^\W\d_][^\s\d]* ")  # T. Tester 7, no DE12 3456
 _DIGITS = re.compile(r"\d{1,40}", re.ASCII)
 _BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*$")
 _NAMELESS = re.compile(r"column_(\d{1,4})", re.ASCII)  # as readers of files call them
@@ -125,9 +126,10 @@ class Column:
 
     @cached_property
     def is_name(self) -> bool:
-        """Whether it is a name of somebody and not an id."""
+        """Whether it is a name of somebody and not an id: it is called so, or its values are words."""
         first, last = self.last_words[:1], self.last_words[-1:]
-        return last in (["name"], ["nm"]) or first in (["nom"], ["nombre"], ["nome"])
+        called = last in (["name"], ["nm"]) or first in (["nom"], ["nombre"], ["nome"])
+        return called or self.worded
 
     @cached_property
     def is_amount(self) -> bool:
@@ -227,6 +229,12 @@ class Column:
     def spaced(self) -> float:
         """Share of values with a space in them."""
         return sum(" " in text_of(value) for value in self.values) / max(1, len(self.values))
+
+    @cached_property
+    def worded(self) -> bool:
+        """Whether many of its values are words with spaces between them, the first one without digits."""
+        worded = sum(bool(_WORDS.match(text_of(value))) for value in self.values)
+        return worded > SPACED_MAX * len(self.values)
 
     @cached_property
     def whole(self) -> bool:

@@ -109,6 +109,7 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
             bool(set(column.last_words) & IN_WORDS),
             not _is_whole(column),
             column.missing > 0.5,
+            column.path.count("."),  # amount, not order.amount
             len(column.last_words),  # total, not shipping_total
             place,
             name,

@@ -14,7 +14,7 @@ from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, text_of
 from detector.config.infer.envelope import Open, find_envelope, opened, said
 from detector.config.infer.looks import looks_like
 from detector.config.infer.ranks import clock_rank, id_rank, time_rank
-from detector.config.infer.roles import judge
+from detector.config.infer.roles import REFERENCES, judge
 from detector.config.infer.times import CALENDAR, is_part
 from detector.config.infer.vocabulary import ORDER_WORDS, iso8583_names
 from detector.config.tree import UNREADABLE
@@ -174,9 +174,10 @@ class Sample:
             ranked,
             key=lambda pair: (
                 pair[0],
-                pair[0] > 0 and pair[1].ascending,
-                "stan" in pair[1].words,
                 not ORDER_WORDS.isdisjoint(pair[1].last_words),
+                pair[1].words[-1:] != [] and pair[1].words[-1] in REFERENCES,
+                pair[1].ascending,
+                "stan" in pair[1].words,
             ),
             default=None,
         )
