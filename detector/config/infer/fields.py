@@ -17,6 +17,7 @@ from detector.config.infer.vocabulary import (
     CONSUMPTION_WORDS,
     CURRENCY_CODES,
     ENTITY_RANKS,
+    EVENT_WORDS,
     IN_WORDS,
     LESS_AMOUNT_WORDS,
     MEASURE_WORDS,
@@ -176,8 +177,10 @@ def amount_rank(column: Column) -> int | None:
         return None  # price_change_pct
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
+    if rank is None and column.noun in EVENT_WORDS and not set(column.words) & MEASURE_WORDS:
+        return len(AMOUNT_CONCEPTS) + 1 if _has_cents(column) and not column.whole_numbers else None
     if rank is None and CONSUMPTION_WORDS & set(column.last_words):
-        return len(AMOUNT_CONCEPTS) + 1
+        return len(AMOUNT_CONCEPTS) + 2
     return rank
 
 

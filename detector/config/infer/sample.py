@@ -26,6 +26,7 @@ SAMPLE_VALUES_MAX = 1_500_000  # of events with many fields fewer are read: some
 SAMPLE_BYTES_MAX = 1 << 26  # the whole sample is held in memory
 COLUMNS_MAX = 1_024  # of an event with more fields, the first ones are used
 EXAMPLES_MAX = 3
+GIVEN_WORDS = REFERENCES | {"code"}
 _PARTS = {word: part for part, words in enumerate(CALENDAR) for word in words}
 _LONG_PARTS = {*CALENDAR[0], *CALENDAR[1]}
 
@@ -168,14 +169,14 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        # Of names that say the same, not the one that counts: it begins again some day, as traces do. And of
-        # a payment and what it is for, the payment.
+        # Of names that say the same, not that of what is paid for, not a reference or a code, which others
+        # give, and not the one that counts: it begins again some day, as traces do.
         best = min(
             ranked,
             key=lambda pair: (
                 pair[0],
                 not ORDER_WORDS.isdisjoint(pair[1].last_words),
-                pair[1].words[-1:] != [] and pair[1].words[-1] in REFERENCES,
+                not GIVEN_WORDS.isdisjoint(pair[1].words[-1:]),
                 pair[1].ascending,
                 "stan" in pair[1].words,
             ),
