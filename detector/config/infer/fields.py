@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from detector.config.infer.choice import Choice
 from detector.config.infer.column import Column
 from detector.config.infer.numbers import PLAIN, common_form
@@ -19,6 +21,7 @@ from detector.config.infer.vocabulary import (
     ENTITY_RANKS,
     EVENT_WORDS,
     IN_WORDS,
+    KNOWN,
     LESS_AMOUNT_WORDS,
     MEASURE_WORDS,
     SAME_AMOUNT_WORDS,
@@ -34,6 +37,8 @@ WHOLE_WORDS = word_set("total grand gross")
 """Of several amounts of one event, the one that has the others in it."""
 _WITH_TAX = word_set("incl including inclusive excl excluding exclusive inc ex with without")
 """Beside a word for taxes: the amount with or without them, not the tax."""
+PRODUCTS_ROWS = 200  # in which a price times a quantity is looked for
+PRODUCT_CLOSE = 0.01  # of the amount: both are rounded
 DISPLAY_CHARS_MAX = 64  # of the tree
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
@@ -124,7 +129,23 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
     if best[0]:
         same = [one for one in ranked if _less(dict(amounts)[one[-1]]) <= SAME_AMOUNT_WORDS]
         return same[0][-1] if len(same) == 1 else None
-    return best[-1]
+    return _times_quantity(best[-1], [one[-1] for one in ranked if not one[0]], amounts)
+
+
+def _times_quantity(price: str, named: Sequence[str], amounts: Sequence[tuple[str, Column]]) -> str:
+    """The amount that is a price times another number, a quantity; the price if none is."""
+    numbers = {
+        name: np.array(column.numbers[:PRODUCTS_ROWS])
+        for name, column in amounts
+        if not column.missing and column.distinct > 1
+    }
+    one = numbers.pop(price, None)
+    if one is None:
+        return price
+    for quantity, total in itertools.permutations(numbers, 2):
+        if total in named and np.isclose(np.abs(one * numbers[quantity]), np.abs(numbers[total]), PRODUCT_CLOSE, 0.0).all():
+            return total
+    return price
 
 
 def _unnamed_amount(amounts: Sequence[tuple[str, Column]], sample: Sample) -> str | None:
@@ -175,6 +196,8 @@ def amount_rank(column: Column) -> int | None:
     rank = next((rank for rank, name in enumerate(AMOUNT_CONCEPTS) if name in found), None)
     if rank == len(AMOUNT_CONCEPTS) - 1 and set(column.words) & MEASURE_WORDS:
         return None  # price_change_pct
+    if rank == AMOUNT_CONCEPTS.index("total") and column.noun not in KNOWN and column.whole_numbers:
+        return None  # Total Flights
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
     if rank is None and column.noun in EVENT_WORDS and not set(column.words) & MEASURE_WORDS:
