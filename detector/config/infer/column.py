@@ -35,6 +35,7 @@ from detector.config.infer.vocabulary import (
     MEASURE_WORDS,
     OUT_WORDS,
     SHEET_WORDS,
+    TEXT_WORDS,
     concept,
     words_of,
 )
@@ -158,6 +159,11 @@ class Column:
         if next((word for word in reversed(last) if word != "id"), "") in CODE_WORDS:
             return True
         return not set(last) & MEASURE_WORDS and (self.says_id or concept(self.noun) in ENTITY_RANKS)
+
+    @property
+    def for_people(self) -> bool:
+        """Whether its name is that of a text for people, as a description."""
+        return not TEXT_WORDS.isdisjoint(self.words[-1:])
 
     @property
     def says_id(self) -> bool:
