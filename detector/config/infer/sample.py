@@ -169,15 +169,15 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        # Of names that say the same, not that of what is paid for, not a reference or a code, which others
-        # give, and not the one that counts: it begins again some day, as traces do.
+        # Of names that say the same, not that of what is paid for, and not a reference or a code, which others
+        # give. Of names that say less, not the one that counts: it begins again some day, as traces do.
         best = min(
             ranked,
             key=lambda pair: (
                 pair[0],
                 not ORDER_WORDS.isdisjoint(pair[1].last_words),
                 not GIVEN_WORDS.isdisjoint(pair[1].words[-1:]),
-                pair[1].ascending,
+                pair[0] > 0 and pair[1].ascending,
                 "stan" in pair[1].words,
             ),
             default=None,
