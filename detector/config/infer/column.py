@@ -83,8 +83,9 @@ class Column:
 
     @cached_property
     def words(self) -> list[str]:
-        """`card.holderId`: card, holder, id."""
-        return words_of(self.called or _bare(self.path))
+        """`card.holderId`: card, holder, id. Of what it is in, `data` says nothing: it is no Italian date."""
+        words, own = words_of(self.called or _bare(self.path)), len(self.last_words)
+        return [word for word in words[:-own] if word != "data"] + words[-own:]
 
     @cached_property
     def last_words(self) -> list[str]:

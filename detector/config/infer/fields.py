@@ -129,22 +129,26 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
     if best[0]:
         same = [one for one in ranked if _less(dict(amounts)[one[-1]]) <= SAME_AMOUNT_WORDS]
         return same[0][-1] if len(same) == 1 else None
-    return _times_quantity(best[-1], [one[-1] for one in ranked if not one[0]], amounts)
+    priced = best[2] >= AMOUNT_CONCEPTS.index("total")
+    return (
+        _times_quantity(best[-1], [one[-1] for one in ranked if not one[0]], amounts) if priced else best[-1]
+    )
 
 
 def _times_quantity(price: str, named: Sequence[str], amounts: Sequence[tuple[str, Column]]) -> str:
-    """The amount that is a price times another number, a quantity; the price if none is."""
+    """The amount that a price times a quantity is; the price if there is none."""
     numbers = {
-        name: np.array(column.numbers[:PRODUCTS_ROWS])
+        name: np.abs(column.numbers[:PRODUCTS_ROWS])
         for name, column in amounts
         if not column.missing and column.distinct > 1
     }
     one = numbers.pop(price, None)
     if one is None:
         return price
-    for quantity, total in itertools.permutations(numbers, 2):
-        if total in named and np.isclose(np.abs(one * numbers[quantity]), np.abs(numbers[total]), PRODUCT_CLOSE, 0.0).all():
-            return total
+    for total in filter(numbers.__contains__, named):
+        for quantity in numbers.keys() - {total}:
+            if np.allclose(one * numbers[quantity], numbers[total], rtol=PRODUCT_CLOSE, atol=0.0):
+                return total
     return price
 
 

@@ -169,7 +169,7 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        # Of names that say the same, not that of what is paid for, and not a reference or a code, which others
+        # Of names that say the same, not that of what is paid for, and not a reference or a code that others
         # give. Of names that say less, not the one that counts: it begins again some day, as traces do.
         best = min(
             ranked,
