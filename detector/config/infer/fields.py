@@ -129,10 +129,9 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
     if best[0]:
         same = [one for one in ranked if _less(dict(amounts)[one[-1]]) <= SAME_AMOUNT_WORDS]
         return same[0][-1] if len(same) == 1 else None
-    priced = best[2] >= AMOUNT_CONCEPTS.index("total")
-    return (
-        _times_quantity(best[-1], [one[-1] for one in ranked if not one[0]], amounts) if priced else best[-1]
-    )
+    if best[2] < AMOUNT_CONCEPTS.index("total"):
+        return best[-1]
+    return _times_quantity(best[-1], [one[-1] for one in ranked if not one[0]], amounts)
 
 
 def _times_quantity(price: str, named: Sequence[str], amounts: Sequence[tuple[str, Column]]) -> str:
