@@ -199,7 +199,8 @@ def amount_rank(column: Column) -> int | None:
     rank = next((rank for rank, name in enumerate(AMOUNT_CONCEPTS) if name in found), None)
     if rank == len(AMOUNT_CONCEPTS) - 1 and set(column.words) & MEASURE_WORDS:
         return None  # price_change_pct
-    if rank == AMOUNT_CONCEPTS.index("total") and column.noun not in KNOWN and column.whole_numbers:
+    counted = column.noun not in KNOWN | CURRENCY_CODES and column.whole_numbers and not column.symbol
+    if rank == AMOUNT_CONCEPTS.index("total") and counted:
         return None  # Total Flights
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
