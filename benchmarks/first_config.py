@@ -3,11 +3,13 @@
     python -m benchmarks.first_config
 
 The shapes are those of tests/shapes.py and, written after the rules of their time, tests/aside.py,
-tests/further.py, tests/exports.py, tests/odd.py, tests/trades.py, tests/written.py and tests/kinds.py.
+tests/further.py, tests/exports.py, tests/odd.py, tests/trades.py, tests/written.py, tests/kinds.py,
+tests/fresh.py and tests/payloads.py.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -19,9 +21,11 @@ from pathlib import Path
 from detector.config.load import load
 from tests.aside import ASIDE
 from tests.exports import EXPORTS
+from tests.fresh import FRESH
 from tests.further import FURTHER
 from tests.kinds import KINDS
 from tests.odd import ODD
+from tests.payloads import PAYLOADS
 from tests.shapes import SHAPES, Shape
 from tests.trades import TRADES
 from tests.written import WRITTEN
@@ -33,7 +37,8 @@ def main() -> None:
     """Print one row per shape; what is not as expected has a question mark."""
     print(HEADER)
     print("|" + "---|" * (HEADER.count("|") - 1))
-    for shape in (*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS):
+    sets = (SHAPES, ASIDE, FURTHER, EXPORTS, ODD, TRADES, WRITTEN, KINDS, FRESH, PAYLOADS)
+    for shape in itertools.chain.from_iterable(sets):
         print(row(shape), flush=True)
 
 

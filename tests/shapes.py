@@ -33,6 +33,7 @@ class Shape:
     step: float = 1.0
     main: str | None
     others: frozenset[str] = frozenset()  # further entities that must be there
+    nobody: frozenset[str] = frozenset()  # fields that must be no entities
     amount: str | None
     labels: frozenset[str] = frozenset()
     context: frozenset[str] = frozenset()  # fields that must only be copied

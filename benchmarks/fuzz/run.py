@@ -37,6 +37,7 @@ COMPILED = tuple(
     for file in sorted((_ROOT / "detector").rglob("*.py"))
     if "import numba" in file.read_text()
 )
+"""Modules that are not instrumented: Numba cannot compile what atheris has instrumented."""
 FINDS_MAX = 10  # different failures of one target; then it stops
 SECONDS_MAX = 2.0  # of CPU for one input; CPU, because the machine may be busy
 GROWN_BYTES_MAX = 16 << 20  # growth from the first tenth on, plus 5 % of the memory at that time

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 FEW_EVENTS = 100  # in a smaller sample nothing is called constant or always present
-TEXT_WORDS = frozenset(
-    ["name", "description", "memo", "note", "narrative", "text", "title", "remark", "comment"]
-)
 PLACE_WORDS = [
     ("latitude", "longitude"),
     ("latitude", "long"),
@@ -64,6 +61,10 @@ class SampleColumn(Protocol):
         """Whether its numbers are whole, and its name is that of a code and not of a measure."""
 
     @property
+    def for_people(self) -> bool:
+        """Whether its name is that of a text for people, as a description."""
+
+    @property
     def spaced(self) -> float:
         """Share of values with a space in them."""
 
@@ -104,7 +105,7 @@ def _text(column: SampleColumn) -> str | None:
         return None
     if column.spaced >= 0.5:
         return "words"
-    return "by its name" if TEXT_WORDS & set(column.words[-1:]) else None
+    return "by its name" if column.for_people else None
 
 
 def _categorical(column: SampleColumn) -> str | None:

@@ -67,3 +67,23 @@ def test_codes_are_categories_also_with_a_fraction() -> None:
     events = [{"RatecodeID": float(1 + n % 5), "os": n % 7, "rate": float(n % 5)} for n in range(200)]
     kinds = {field.path: field.kind for field in inferred(events).fields}
     assert kinds == {"RatecodeID": "categorical", "os": "categorical", "rate": "numeric"}
+
+
+def test_what_lies_in_data_is_no_date() -> None:
+    events = [{"data": {"line": 1_700_000_000 + n * 7919 % 41, "ms": n % 9 + 0.5}} for n in range(200)]
+    assert inferred(events).time.path == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "is_amount"),
+    [
+        ("total", True),
+        ("total_usd", True),
+        ("Total Cents", True),
+        ("Gross Pay", True),
+        ("Total Flights", False),
+    ],
+)
+def test_a_total_of_something_else_is_no_amount(name: str, is_amount: bool) -> None:
+    found = inferred([{"t": f"2026-03-01T10:{n % 60:02}:00Z", name: n % 41} for n in range(200)])
+    assert (found.exposure is not None) == is_amount

@@ -29,6 +29,7 @@ from tests.fresh import FRESH
 from tests.further import FURTHER
 from tests.kinds import KINDS
 from tests.odd import ODD
+from tests.payloads import PAYLOADS
 from tests.shapes import SHAPES, Shape
 from tests.trades import TRADES
 from tests.unread import NOTED, TEXTS
@@ -87,7 +88,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS, *FRESH]
+ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS, *FRESH, *PAYLOADS]
 
 
 @pytest.mark.parametrize("shape", ALL, ids=lambda shape: shape.name)
@@ -100,6 +101,7 @@ def test_a_shape_is_understood(tmp_path: Path, shape: Shape) -> None:
     assert not shape.format or event.time.format == shape.format
     assert [entity.path for entity in event.entities[:1]] == [shape.main][: shape.main is not None]
     assert shape.others <= {entity.path for entity in event.entities}
+    assert not shape.nobody & {entity.path for entity in event.entities}
     assert amount(event) == shape.amount
     assert (None if event.envelope is None else event.envelope.type) == shape.envelope
     assert {label.path for label in inference.labels} == shape.labels

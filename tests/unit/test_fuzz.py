@@ -69,6 +69,11 @@ def test_any_fields_raise_only_our_errors(preset: str, path: int, value: Any) ->
     target.finish()
 
 
+def test_what_numba_compiles_is_not_instrumented() -> None:
+    assert {"detector.core.events.text_kernels", "detector.core.model.trees"} <= set(run.COMPILED)
+    assert "detector.core.events.parser" not in run.COMPILED
+
+
 def test_equal_seeds_give_equal_inputs() -> None:
     first, second = Mutator([b'{"a": [1, "x"]}'], 7), Mutator([b'{"a": [1, "x"]}'], 7)
     inputs = [first.next() for _ in range(200)]

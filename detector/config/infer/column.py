@@ -35,6 +35,7 @@ from detector.config.infer.vocabulary import (
     MEASURE_WORDS,
     OUT_WORDS,
     SHEET_WORDS,
+    TEXT_WORDS,
     concept,
     words_of,
 )
@@ -59,6 +60,7 @@ MISSING_TEXTS = frozenset(MISSING) | frozenset(
 )
 """Texts of a number that are missing anyway."""
 _TELLING = CONCEPTS["card"] | CONCEPTS["account"] | {"name", "nm"}  # what both sides of a payment have
+_WORDS = re.compile(r"[^\W\d_][^\s\d]* ")  # T. Tester 7, no DE12 3456
 _DIGITS = re.compile(r"\d{1,40}", re.ASCII)
 _BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*[)\]]\s*$")
 _NAMELESS = re.compile(r"column_(\d{1,4})", re.ASCII)  # as readers of files call them
@@ -81,8 +83,9 @@ class Column:
 
     @cached_property
     def words(self) -> list[str]:
-        """`card.holderId`: card, holder, id."""
-        return words_of(self.called or _bare(self.path))
+        """`card.holderId`: card, holder, id. Of what it is in, `data` says nothing: it is no Italian date."""
+        words, own = words_of(self.called or _bare(self.path)), len(self.last_words)
+        return [word for word in words[:-own] if word != "data"] + words[-own:]
 
     @cached_property
     def last_words(self) -> list[str]:
@@ -125,9 +128,10 @@ class Column:
 
     @cached_property
     def is_name(self) -> bool:
-        """Whether it is a name of somebody and not an id."""
+        """Whether it is a name of somebody and not an id: it is called so, or its values are words."""
         first, last = self.last_words[:1], self.last_words[-1:]
-        return last in (["name"], ["nm"]) or first in (["nom"], ["nombre"], ["nome"])
+        called = last in (["name"], ["nm"]) or first in (["nom"], ["nombre"], ["nome"])
+        return called or self.worded
 
     @cached_property
     def is_amount(self) -> bool:
@@ -156,6 +160,11 @@ class Column:
         if next((word for word in reversed(last) if word != "id"), "") in CODE_WORDS:
             return True
         return not set(last) & MEASURE_WORDS and (self.says_id or concept(self.noun) in ENTITY_RANKS)
+
+    @property
+    def for_people(self) -> bool:
+        """Whether its name is that of a text for people, as a description."""
+        return not TEXT_WORDS.isdisjoint(self.words[-1:])
 
     @property
     def says_id(self) -> bool:
@@ -227,6 +236,12 @@ class Column:
     def spaced(self) -> float:
         """Share of values with a space in them."""
         return sum(" " in text_of(value) for value in self.values) / max(1, len(self.values))
+
+    @cached_property
+    def worded(self) -> bool:
+        """Whether many of its values are words with spaces between them, the first one without digits."""
+        worded = sum(bool(_WORDS.match(text_of(value))) for value in self.values)
+        return worded > SPACED_MAX * len(self.values)
 
     @cached_property
     def whole(self) -> bool:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from detector.config.infer.choice import Choice
 from detector.config.infer.column import Column
 from detector.config.infer.numbers import PLAIN, common_form
@@ -17,7 +19,9 @@ from detector.config.infer.vocabulary import (
     CONSUMPTION_WORDS,
     CURRENCY_CODES,
     ENTITY_RANKS,
+    EVENT_WORDS,
     IN_WORDS,
+    KNOWN,
     LESS_AMOUNT_WORDS,
     MEASURE_WORDS,
     SAME_AMOUNT_WORDS,
@@ -33,6 +37,8 @@ WHOLE_WORDS = word_set("total grand gross")
 """Of several amounts of one event, the one that has the others in it."""
 _WITH_TAX = word_set("incl including inclusive excl excluding exclusive inc ex with without")
 """Beside a word for taxes: the amount with or without them, not the tax."""
+PRODUCTS_ROWS = 200  # in which a price times a quantity is looked for
+PRODUCT_CLOSE = 0.01  # of the amount: both are rounded
 DISPLAY_CHARS_MAX = 64  # of the tree
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
@@ -109,6 +115,7 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
             bool(set(column.last_words) & IN_WORDS),
             not _is_whole(column),
             column.missing > 0.5,
+            column.path.count("."),  # amount, not order.amount
             len(column.last_words),  # total, not shipping_total
             place,
             name,
@@ -122,7 +129,26 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
     if best[0]:
         same = [one for one in ranked if _less(dict(amounts)[one[-1]]) <= SAME_AMOUNT_WORDS]
         return same[0][-1] if len(same) == 1 else None
-    return best[-1]
+    if best[2] < AMOUNT_CONCEPTS.index("total"):
+        return best[-1]
+    return _times_quantity(best[-1], [one[-1] for one in ranked if not one[0]], amounts)
+
+
+def _times_quantity(price: str, named: Sequence[str], amounts: Sequence[tuple[str, Column]]) -> str:
+    """The amount that a price times a quantity is; the price if there is none."""
+    numbers = {
+        name: np.abs(column.numbers[:PRODUCTS_ROWS])
+        for name, column in amounts
+        if not column.missing and column.distinct > 1
+    }
+    one = numbers.pop(price, None)
+    if one is None:
+        return price
+    for total in filter(numbers.__contains__, named):
+        for quantity in numbers.keys() - {total}:
+            if np.allclose(one * numbers[quantity], numbers[total], rtol=PRODUCT_CLOSE, atol=0.0):
+                return total
+    return price
 
 
 def _unnamed_amount(amounts: Sequence[tuple[str, Column]], sample: Sample) -> str | None:
@@ -173,10 +199,15 @@ def amount_rank(column: Column) -> int | None:
     rank = next((rank for rank, name in enumerate(AMOUNT_CONCEPTS) if name in found), None)
     if rank == len(AMOUNT_CONCEPTS) - 1 and set(column.words) & MEASURE_WORDS:
         return None  # price_change_pct
+    counted = column.noun not in KNOWN | CURRENCY_CODES and column.whole_numbers and not column.symbol
+    if rank == AMOUNT_CONCEPTS.index("total") and counted:
+        return None  # Total Flights
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
+    if rank is None and column.noun in EVENT_WORDS and not set(column.words) & MEASURE_WORDS:
+        return len(AMOUNT_CONCEPTS) + 1 if _has_cents(column) and not column.whole_numbers else None
     if rank is None and CONSUMPTION_WORDS & set(column.last_words):
-        return len(AMOUNT_CONCEPTS) + 1
+        return len(AMOUNT_CONCEPTS) + 2
     return rank
 
 

@@ -34,7 +34,7 @@ from detector.config.infer.envelope import Open
 from detector.config.infer.fields import amount_at_stake, described, stream_number, with_names
 from detector.config.infer.labels import FRAUD_TEXTS, find_label
 from detector.config.infer.looks import hidden_events, hidden_lists, rarely_missing
-from detector.config.infer.roles import with_somebody
+from detector.config.infer.roles import LAST_DIGITS, with_somebody
 from detector.config.infer.sample import Sample, sample_error
 from detector.config.infer.vocabulary import CODE_WORDS, ENTITY_RANKS, PERSON_WORDS
 from detector.config.kinds import FEW_EVENTS, KINDS
@@ -256,8 +256,9 @@ def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
         once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
         rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
         named = column.is_name or column.spaced > SPACED_MAX  # keys before names
+        last4 = column.entity == "card" and max(map(len, column.counts)) <= LAST_DIGITS
         thing = column.entity == "" and not CODE_WORDS.isdisjoint(column.last_words)  # itemid
-        poor = named, thing, column.missing > 0.05, 10 * column.distinct < most[column.entity]
+        poor = named, last4, thing, column.missing > 0.05, 10 * column.distinct < most[column.entity]
         order = column.distinct if column.entity == "" else place[choice.path]
         return column.missing > MAIN_MISSING_MAX, once, rank, *poor, order, choice.path
 

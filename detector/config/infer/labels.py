@@ -20,7 +20,7 @@ LEGITIMATE_TEXTS = word_set(
 )
 SURE_TEXTS = word_set("fraud fraudulent chargeback scam confirmed_fraud suspected_fraud laundering")
 NORMAL_TEXTS = word_set("normal benign legit legitimate genuine")
-"""Of a field without a name, which says of most events that nothing is wrong."""
+"""What such a field says of most events: that nothing is wrong."""
 TELLING_PARTS = ("fraud", "chargeback", "scam")
 DISTINCT_MAX = 12  # kinds of fraud; more different values are a measure
 FLAG_SHARE_MAX = 0.05  # of events with an unknown is_* flag that may be a label
@@ -51,7 +51,7 @@ def find_label(column: Column) -> Found | None:
         and (binary or label_words & CONCEPTS["label"] - {"class", "y"})
     ):
         known = values.keys() <= FRAUD_TEXTS | LEGITIMATE_TEXTS
-        if known or values.keys() & FRAUD_TEXTS:
+        if known or values.keys() & (FRAUD_TEXTS | NORMAL_TEXTS):
             return _found(column, values, f"by its name ({min(label_words)}) and values")
         return None
     if column.nameless and len(values) > 1:

@@ -11,6 +11,7 @@ from detector.config.clock import has_year
 from detector.config.infer.column import ONCE_EVENTS_MIN, STREAM_YEARS_MAX, Column
 from detector.config.infer.times import covers_hours
 from detector.config.infer.vocabulary import (
+    ATTRIBUTE_WORDS,
     CLOCK_WORDS,
     ENTITY_RANKS,
     EVENT_WORDS,
@@ -18,6 +19,7 @@ from detector.config.infer.vocabulary import (
     MEASURE_WORDS,
     NEVER_TIME_WORDS,
     OTHER_TIME_WORDS,
+    TEXT_WORDS,
     TIME_WORDS,
     concept,
 )
@@ -42,7 +44,8 @@ def id_rank(column: Column) -> int | None:
     plain = not column.decimal or (column.ascending and not set(column.words) & MEASURE_WORDS)
     if column.says_id or (about and not column.time and plain and not column.spaced):
         return 1
-    if column.types == {str} and not column.spaced and not column.decimal and not column.time:
+    described = set(column.last_words) & (ATTRIBUTE_WORDS - TEXT_WORDS)  # a channel
+    if column.types == {str} and not (column.spaced or column.decimal or column.time or described):
         return 2
     return None
 

@@ -37,6 +37,7 @@ from detector.config.kinds import FEW_EVENTS as FEW
 from detector.config.kinds import KINDS, recognise
 from detector.config.tree import split_path
 
+LAST_DIGITS = 4  # of a card's number, where no more of it is shown: many cards have the same
 KEYS_DISTINCT_MIN = 50  # different values of a key that neither its name nor its type tells
 SOMEBODY_MIN = 2  # see `_likely_somebody`
 SOMEBODIES_MIN = 4  # different values
@@ -127,9 +128,10 @@ def _likely_somebody(column: Column) -> int:
 
 
 def _is_number_like(column: Column) -> bool:
-    """Whether texts are digits alone, fewer than long keys have, and not all equally many, as codes have."""
+    """Whether texts are digits alone, fewer than keys have: at most four, or not all equally many."""
     lengths = {len(text) for text in column.counts}
-    return column.digits and len(lengths) > 1 and min(lengths) < LONG_DIGITS_MIN
+    few = max(lengths) <= LAST_DIGITS or (len(lengths) > 1 and min(lengths) < LONG_DIGITS_MIN)
+    return column.digits and few
 
 
 def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
@@ -150,7 +152,8 @@ def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
         family = [c for c in alike if c.numbered and c.noun == column.noun]
         if column.numbered and any((-c.distinct, c.path) < (-column.distinct, column.path) for c in family):
             continue
-        if column.words[-1] in REFERENCES and column.distinct > 0.9 * len(column.values) > 0.9 * FEW:
+        last = next((word for word in reversed(column.words) if not word.isdigit()), "")
+        if last in REFERENCES and column.distinct > 0.9 * len(column.values) > 0.9 * FEW:
             continue
         found[id(column)] = column.entity
     return found
@@ -173,7 +176,7 @@ def _key_beside(name: Column, columns: Sequence[Column]) -> Column | None:
 def _can_be_entity(column: Column) -> bool:
     if not column.is_key() or not enough(column) or column.missing > ENTITY_MISSING_MAX:
         return False
-    if (column.time is not None and column.types != {int}) or column.priced:
+    if (column.time is not None and not column.digits) or column.priced:
         return False
     if column.unique and column.events >= ONCE_EVENTS_MIN:
         return False
@@ -217,7 +220,7 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
         return "ignored", "never repeats, could be the id"
     if max(map(len, column.counts)) > LIMITS.text_chars_max:
         return "ignored", f"longer than {LIMITS.text_chars_max} characters"
-    if column.is_key() and column.says_id and n >= FEW and not column.is_name:
+    if column.is_key() and column.says_id and n >= FEW and column.spaced <= SPACED_MAX:
         if column.sorted and distinct >= RECURRING_DISTINCT_MIN and column.digits:
             return "ignored", "a counter"
         of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS or column.in_runs

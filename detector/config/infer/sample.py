@@ -14,7 +14,7 @@ from detector.config.infer.column import LIMITS, PATH_CHARS_MAX, Column, text_of
 from detector.config.infer.envelope import Open, find_envelope, opened, said
 from detector.config.infer.looks import looks_like
 from detector.config.infer.ranks import clock_rank, id_rank, time_rank
-from detector.config.infer.roles import judge
+from detector.config.infer.roles import REFERENCES, judge
 from detector.config.infer.times import CALENDAR, is_part
 from detector.config.infer.vocabulary import ORDER_WORDS, iso8583_names
 from detector.config.tree import UNREADABLE
@@ -26,6 +26,7 @@ SAMPLE_VALUES_MAX = 1_500_000  # of events with many fields fewer are read: some
 SAMPLE_BYTES_MAX = 1 << 26  # the whole sample is held in memory
 COLUMNS_MAX = 1_024  # of an event with more fields, the first ones are used
 EXAMPLES_MAX = 3
+GIVEN_WORDS = REFERENCES | {"code"}
 _PARTS = {word: part for part, words in enumerate(CALENDAR) for word in words}
 _LONG_PARTS = {*CALENDAR[0], *CALENDAR[1]}
 
@@ -168,15 +169,16 @@ class Sample:
         """Find the id: by name, then any text that never repeats; with its rank, see `id_rank`."""
         candidates = [column for column in self.usable() if column not in but]
         ranked = [(rank, column) for column in candidates if (rank := id_rank(column)) is not None]
-        # Of names that say the same, not the one that counts: it begins again some day, as traces do. And of
-        # a payment and what it is for, the payment.
+        # Of names that say the same, not that of what is paid for, and not a reference or a code that others
+        # give. Of names that say less, not the one that counts: it begins again some day, as traces do.
         best = min(
             ranked,
             key=lambda pair: (
                 pair[0],
+                not ORDER_WORDS.isdisjoint(pair[1].last_words),
+                not GIVEN_WORDS.isdisjoint(pair[1].words[-1:]),
                 pair[0] > 0 and pair[1].ascending,
                 "stan" in pair[1].words,
-                not ORDER_WORDS.isdisjoint(pair[1].last_words),
             ),
             default=None,
         )
