@@ -31,13 +31,23 @@ def line(text: object, chars_max: int = LINE_CHARS_MAX) -> str:
 def title(message: Message) -> str:
     """One line: how severe, who, and how much is at risk."""
     what = "case update" if message.kind == "case" else "alert"
+    severe = f"{message.body['severity'].upper()} {what}{_by_score(message.body)}"
     summary = message.body.get("summary")
     if isinstance(summary, Mapping) and summary.get("headline"):
-        return line(f"{message.body['severity'].upper()} {what}: {line(summary['headline'])}")
+        return line(f"{severe}: {line(summary['headline'])}")
     entity = message.entity
     who = "an event without an entity" if entity is None else f"{line(entity[0])} {line(entity[1], 80)}"
     at_risk = _at_risk(message.body)
-    return line(f"{message.body['severity'].upper()} {what}: {who}{at_risk}")
+    return line(f"{severe}: {who}{at_risk}")
+
+
+def _by_score(body: Mapping[str, Any]) -> str:
+    """The severity of the score by itself, where the shares of the bands gave another one."""
+    score = body.get("score")
+    fitting = score.get("fitting") if isinstance(score, Mapping) else None
+    if not isinstance(fitting, str) or fitting == body["severity"] or body.get("selection") == "exploration":
+        return ""
+    return f" ({line(fitting, 20)} by its score)"
 
 
 def details(message: Message) -> list[str]:

@@ -275,6 +275,7 @@ def test_heat_is_a_reason_of_its_own_and_none_is_expected(heat: tuple[float, flo
     assert not expected.context[:, columns].any()
 
 
+WITHOUT = "without that about 1 event in 100 would be as unusual, not 1 in 100,000"
 JOINT = [
     (
         ("amount", "country"),
@@ -324,7 +325,7 @@ def test_things_that_lower_the_score_only_together_are_named(together: Sequence[
     found = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=5)
     assert {one.field for one in found} == set(together)
     assert {one.code for one in found} == {"combination"}
-    assert found[0].detail == detail
+    assert found[0].detail == f"{detail}; {WITHOUT}"
     assert sum(one.share for one in found) <= 1.0
 
 
@@ -336,7 +337,10 @@ def test_a_value_that_alone_lowers_the_score_and_is_usual_is_rare_with_the_rest(
 
     (found,) = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=5)
     assert (found.field, found.code) == ("amount", "combination")
-    assert found.detail == "Amount EUR 60.00: usual by itself, rare together with the rest of this event"
+    assert found.detail == (
+        "no single value explains the score; most telling, though usual by itself: Amount EUR 60.00; "
+        f"{WITHOUT}"
+    )
 
 
 def test_many_small_falls_are_one_reason() -> None:
@@ -351,7 +355,10 @@ def test_many_small_falls_are_one_reason() -> None:
         row, Typical(row, np.ones((2, 30)), True), values, 5.0, lambda rows: falls, count_max=3
     )
     assert (reason.field, reason.share) == ("combination", 1.0)
-    assert reason.detail == "many values are a little unusual, none of them much: V29, V28, V27"
+    assert reason.detail == (
+        "many values are a little unusual, none of them much: V29, V28, V27; without that about 1 event in "
+        "13,000 would be as unusual, not 1 in 100,000"
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 6, 7])
@@ -400,7 +407,9 @@ def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
     rows.context[:, pair.start] = 3 * DAY_S
     rows.context[:, pair.age] = 90 * DAY_S
     detail = explain(rows, {"shop": 1.0})["shop"].detail
-    assert detail == "at shop corner: usual by itself, rare together with the rest of this event"
+    assert (
+        detail == "no single value explains the score; most telling, though usual by itself: at shop corner"
+    )
 
 
 def test_times_are_explained_as_times_of_day() -> None:

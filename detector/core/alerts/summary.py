@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.core.alerts.explain import Reason
+from detector.core.alerts.explain import Reason, told_among
 from detector.core.alerts.facts import Evidence, Fact
 from detector.core.alerts.known import Met
 from detector.core.alerts.policy import Published
@@ -41,7 +41,6 @@ class Standing(NamedTuple):
     score: float
     rarity: float  # share of the last alerts that are as unusual
     fitting: int  # rank of the severity that this has by itself
-    band: float  # share of the alerts that its severity means
 
 
 class Summary:
@@ -128,7 +127,10 @@ class Summary:
         shared = [fact.detail for fact in there if fact.code == "shared" and not fact.values["usual"]]
         others = [one for one in facts if one not in there and (name is None or one.code != "small")]
         found = self._facts(others)
-        return [*first, *shared, *found, *(detail for is_first, detail in told if not is_first)]
+        rest = [detail for is_first, detail in told if not is_first]
+        if ordered and ordered[0].code == "combination":  # figures before what has none
+            return [*shared, *found, *first, *rest]
+        return [*first, *shared, *found, *rest]
 
     def _facts(self, facts: Sequence[Fact]) -> Iterator[str]:
         """Facts, first contacts of one time together."""
@@ -204,6 +206,8 @@ class Summary:
             else:
                 usual = [Usual(words.this(), *own)]
                 yield self._say.number(words.field(name), of.amount, usual, values)
+                if among := told_among(self._say, of.history, of.amount, usual):
+                    yield among
 
     # --- why it is that severe -----------------------------------------------------------------------------
 
@@ -218,7 +222,6 @@ class Summary:
             rarity=standing.rarity,
             fitting=SEVERITIES[standing.fitting],
             moved=int(np.sign(decision.severity - standing.fitting)),
-            band=standing.band,
             lowest=decision.severity == 0,
             together=all(one.code == "combination" for one in reasons),
             parts=[(self._head.part(one.code, one.field, one.of), one.share / total) for one in reasons],

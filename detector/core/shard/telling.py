@@ -135,6 +135,7 @@ class Telling:
             count_max=self._config.reasons_max,
             otherwise=otherwise,
             earlier=of.earlier,
+            history=of.history,
             ranges=of.ranges,
         )
 
