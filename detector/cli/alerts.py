@@ -103,7 +103,7 @@ def shown(message: Message) -> Iterator[str]:
     yield title(message)
     yield from (f"  {said}" for said in details(message))
     if recent := message.body.get("recent"):
-        rows = [_earlier(one) for one in recent[:EARLIER_SHOWN]]
+        rows = [_earlier(one, message.body["event_time"]) for one in recent[:EARLIER_SHOWN]]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield from ("", "before")
         for time, amount, rare in rows:
@@ -161,15 +161,19 @@ def _show(message: Message) -> None:
     _print(f"{time}  {title(message)}  {why}  [{line(message.id)}]")
 
 
-def _earlier(one: Mapping[str, Any]) -> tuple[str, str, str]:
-    """An earlier event: its time, its amount, and what was unusual about it, if it was."""
+def _earlier(one: Mapping[str, Any], time: str) -> tuple[str, str, str]:
+    """An event before one of `time`: its time, its amount, and how unusual it was, if the alert counts it."""
     from detector.core.alerts.earlier import UNUSUAL
     from detector.core.alerts.words import one_in
+    from detector.core.events import read_time
+    from detector.core.features import DAY_S
     from detector.notify.texts import line
 
     amount, score = one["amount"], one["score"]
-    rare = f"1 event in {one_in(score)} as unusual" if score >= UNUSUAL else ""
     became = {"alerted": "alerted", "held": "held back"}.get(one.get("case", "none"), "")
+    before, now = read_time(one["time"]), read_time(time)
+    latest = score >= UNUSUAL and before is not None and now is not None and now - before < DAY_S
+    rare = f"1 event in {one_in(score)} as unusual" if became or latest else ""
     told = ", ".join(filter(None, (became, rare)))
     return line(one["time"]), "" if amount is None else f"{amount:,.2f}", told
 

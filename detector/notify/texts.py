@@ -31,7 +31,7 @@ def line(text: object, chars_max: int = LINE_CHARS_MAX) -> str:
 def title(message: Message) -> str:
     """One line: how severe, who, and how much is at risk."""
     what = "case update" if message.kind == "case" else "alert"
-    severe = f"{message.body['severity'].upper()} {what}{_by_score(message.body)}"
+    severe = f"{message.body['severity'].upper()} {what}{_by_rank(message.body)}"
     summary = message.body.get("summary")
     if isinstance(summary, Mapping) and summary.get("headline"):
         return line(f"{severe}: {line(summary['headline'])}")
@@ -41,13 +41,13 @@ def title(message: Message) -> str:
     return line(f"{severe}: {who}{at_risk}")
 
 
-def _by_score(body: Mapping[str, Any]) -> str:
-    """The severity of the score by itself, where the shares of the bands gave another one."""
+def _by_rank(body: Mapping[str, Any]) -> str:
+    """The severity by the rank among the last alerts, where the shares of the bands gave another one."""
     score = body.get("score")
     fitting = score.get("fitting") if isinstance(score, Mapping) else None
     if not isinstance(fitting, str) or fitting == body["severity"] or body.get("selection") == "exploration":
         return ""
-    return f" ({line(fitting, 20)} by its score)"
+    return f" ({line(fitting, 20)} by its rank)"
 
 
 def details(message: Message) -> list[str]:

@@ -91,5 +91,7 @@ def test_why_an_earlier_event_was_unusual_is_said_as_far_as_its_history_shows_it
     odd = [(60.0, 900.0, 4.0), *many, (80_000.0, 1.0, 3.0)]
     found = unusual_before(history(*odd, *usual), NOW, 7 * DAY_S)
     assert [(one.why, one.events) for one in found.told] == [("above", 0), ("many", 3), ("below", 0)]
+    other = unusual_before(history((60.0, 45.0, 4.0), *usual), NOW, 7 * DAY_S)
+    assert [one.why for one in other.told] == ["inside"]
     young = unusual_before(history((60.0, 900.0, 4.0)), NOW, 7 * DAY_S)  # nothing to compare it with
     assert [(one.why, one.score) for one in young.told] == [("", 4.0)]

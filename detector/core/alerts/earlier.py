@@ -64,8 +64,9 @@ STATUSES = (
     "alerted_legitimate",
 )
 
-WHY = ("above", "below", "many")
-"""Its amount was above or below the usual ones, or it was one of many events within an hour."""
+WHY = ("above", "below", "many", "inside")
+"""Its amount was above or below the usual ones; it was one of many events within an hour; else its amount
+was a usual one, so it was something else."""
 
 NOTHING = Earlier(0, (), None, None)
 
@@ -97,7 +98,9 @@ def _why(history: History, n: int, normal: tuple[float, float] | None) -> tuple[
     usual = len(times) * HOUR_S / max(float(times[0] - times[-1]), HOUR_S)
     if hour >= max(EVENTS_MIN, TIMES_USUAL * usual):
         return "many", hour
-    return ("below" if normal is not None and amount < normal[0] else ""), 0
+    if normal is None or math.isnan(amount):
+        return "", 0
+    return ("below" if amount < normal[0] else "inside"), 0
 
 
 def _sum(amounts: Sequence[float]) -> float:

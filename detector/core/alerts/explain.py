@@ -402,7 +402,7 @@ class _Description(NamedTuple):
         km, known = far_km(self.layout, self.event, point)
         move = fastest_move(self.layout, self.event, point)
         own = pace(self.layout, self.event, 0)
-        young = own is None or not own.known
+        young = own is not None and not own.known
         told = []
         if move is None or km is not None:
             told.append(self.say.place(field, observed, km, known=known, young=young))

@@ -205,9 +205,9 @@ class Summary:
                 yield self._say.own_amount(name, of.amount, own, values)
             else:
                 usual = [Usual(words.this(), *own)]
-                yield self._say.number(words.field(name), of.amount, usual, values)
-                if among := told_among(self._say, of.history, of.amount, usual):
-                    yield among
+                said = self._say.number(words.field(name), of.amount, usual, values)
+                among = told_among(self._say, of.history, of.amount, usual)
+                yield "; ".join(filter(None, (said, among)))
 
     # --- why it is that severe -----------------------------------------------------------------------------
 

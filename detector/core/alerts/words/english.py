@@ -142,6 +142,7 @@ TEXTS = {
     "earlier_nothing": "one {duration} before ({why}; {alerted})",
     "earlier_why": "{why}1 event in {rare} as unusual",
     "earlier_above": "above its usual, ",
+    "earlier_inside": "a usual amount, ",
     "earlier_below": "below its usual, ",
     "earlier_many": "{n} events within an hour, ",
     "alerted": "alerted",
@@ -193,14 +194,14 @@ TEXTS = {
     "shared": "{n} other {mains} were alerted {meeting} in the last {days}, the latest {ago}",
     "shared_usual": "{shared}; no more than chance explains there",
     # Why an alert is that severe.
-    "severity": "{severity}: more unusual than {share} of the last alerts, about 1 event in {n} is as unusual"
+    "severity": "{severity}: more unusual than {share} of the last alerts; about 1 event in {n} is as unusual"
     "; mainly for {parts}",
     "all_of": "all",
     "hardly_any_of": "hardly any",
-    "severity_fits": "severity {severity} by the score",
-    "severity_lowest": "severity {severity} by the score, whatever the amount",
-    "severity_raised": "severity {severity}, as few were lately; by the score it is {fitting}",
-    "severity_lowered": "severity {severity}, as many were {fitting} lately; by the score it is {fitting}",
+    "severity_fits": "severity {severity} by its rank",
+    "severity_lowest": "severity {severity} by its rank, whatever the amount",
+    "severity_raised": "severity {severity}, as few alerts were lately; its rank is {fitting}",
+    "severity_lowered": "severity {severity}, as many alerts were {fitting} lately; its rank is {fitting}",
     "severity_random": "severity {severity}: chosen at random, not for its score",
     "part_value": "{label}",
     "part_contact": "{label}",
